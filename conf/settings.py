@@ -1,0 +1,275 @@
+"""The one settings tree of storelake, and the only reader of the environment.
+
+Sources, strongest first: ``STORELAKE_*`` environment variables (nested with ``__``, such as
+``STORELAKE_KAFKA__BOOTSTRAP_SERVERS``), ``.env``, the secrets that ``storelake up`` generated
+(``<var>/secrets.env``), the profile ``conf/profiles/<STORELAKE_PROFILE>.toml``, the defaults below.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONF_DIR = Path(__file__).parent
+PLACEHOLDERS = frozenset({"", "changeme", "change-me", "password", "secret", "placeholder"})
+
+
+class SettingsError(Exception):
+    """A setting is missing or unusable; the message names it and says what to do."""
+
+
+class Frozen(BaseModel):
+    """Base of every branch of the tree: immutable, and strict about unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Frozen):
+    """Where Kafka is, and the topics of the product (O2, V4)."""
+
+    host: str = "127.0.0.1"
+    port: int = 19092
+    controller_port: int = 19093
+    bootstrap_servers: str | None = Field(
+        default=None, description="An existing cluster; by default the local broker at host:port."
+    )
+    partitions: int = Field(default=4, ge=1, description="Partitions of a topic made at start.")
+    heap_mb: int = Field(default=384, ge=128, description="Heap of the local broker.")
+    order_created: str = "order-created"
+    order_updated: str = "order-updated"
+    order_cancelled: str = "order-cancelled"
+    order_events: str = "order-events"
+    order_dlq: str = "order-dlq"
+    detections: str = "detections"
+    client_options: dict[str, str] = Field(
+        default_factory=dict, description="Extra librdkafka options of every client (SASL, TLS)."
+    )
+
+    @property
+    def bootstrap(self) -> str:
+        """The address list that clients use."""
+        return self.bootstrap_servers or f"{self.host}:{self.port}"
+
+    @property
+    def order_topics(self) -> tuple[str, ...]:
+        """The topics that carry order events in, without the dead letters."""
+        return (self.order_created, self.order_updated, self.order_cancelled, self.order_events)
+
+    @property
+    def all_topics(self) -> tuple[str, ...]:
+        """Every topic that must exist before the product starts."""
+        return (*self.order_topics, self.order_dlq, self.detections)
+
+
+class PostgresSettings(Frozen):
+    """The serving database, which also holds the Iceberg catalog."""
+
+    host: str = "127.0.0.1"
+    port: int = 15432
+    database: str = "storelake"
+    user: str = "storelake"
+    password: SecretStr | None = None
+    pool_size: int = Field(default=4, ge=1)
+    local: bool = Field(default=True, description="False: a server that `storelake up` leaves alone.")
+
+    @field_validator("password")
+    @classmethod
+    def _no_placeholder(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().lower() in PLACEHOLDERS:
+            raise ValueError("STORELAKE_POSTGRES__PASSWORD is a placeholder; set a real password")
+        return value
+
+    @property
+    def secret(self) -> str:
+        """The password, or `SettingsError` with the name of the variable to set."""
+        if self.password is None:
+            raise SettingsError(
+                "STORELAKE_POSTGRES__PASSWORD is not set: run `storelake up`, which makes one for "
+                "the local server, or set it for yours."
+            )
+        return self.password.get_secret_value()
+
+    @property
+    def dsn(self) -> str:
+        """A libpq connection string (psycopg), without the password in any repr of settings."""
+        return (
+            f"host={self.host} port={self.port} dbname={self.database} user={self.user} "
+            f"password={self.secret} connect_timeout=5"
+        )
+
+    @property
+    def jdbc_url(self) -> str:
+        """The JDBC address, without credentials."""
+        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The SQLAlchemy address that PyIceberg's SqlCatalog takes."""
+        return (
+            f"postgresql+psycopg://{self.user}:{self.secret}@{self.host}:{self.port}/{self.database}"
+        )
+
+
+class CatalogSettings(Frozen):
+    """The Iceberg catalog (JDBC in Postgres) and its warehouse."""
+
+    name: str = "storelake"
+    warehouse: str | None = Field(
+        default=None, description="A path or URI; by default <var>/warehouse."
+    )
+
+
+class SparkSettings(Frozen):
+    """How sessions are built (`streaming/session.py`)."""
+
+    master: str = "local[2]"
+    driver_memory: str = "1g"
+    shuffle_partitions: int = Field(default=2, ge=1)
+    packages: tuple[str, ...] = (
+        "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
+        "org.postgresql:postgresql:42.7.8",
+    )
+    extra: dict[str, str] = Field(default_factory=dict)
+
+
+class StreamSettings(Frozen):
+    """What every stream shares (`streaming/runner.py`)."""
+
+    trigger_seconds: float = Field(default=0.2, ge=0)
+    max_rows_per_batch: int = Field(default=20_000, ge=1)
+    prefetch_rows: int = Field(
+        default=2_000,
+        ge=0,
+        description="Up to so many waiting rows are read by the driver, without a task.",
+    )
+    read_tasks: int = Field(default=2, ge=1)
+    on_data_loss: Literal["fail", "continue"] = "fail"
+    watermark: timedelta = timedelta(minutes=5)
+    allowed_lateness: timedelta = timedelta(hours=1)
+    max_future_skew: timedelta = timedelta(minutes=10)
+    track_ttl: timedelta = timedelta(minutes=10)
+    retries: int = Field(default=5, ge=0)
+    retry_base_seconds: float = Field(default=0.5, gt=0)
+    retry_max_seconds: float = Field(default=15.0, gt=0)
+
+
+class GatewaySettings(Frozen):
+    """The HTTP door of the tills and the web shop."""
+
+    host: str = "127.0.0.1"
+    port: int = 18080
+    max_body_bytes: int = 256 * 1024
+    ack_timeout_seconds: float = 5.0
+    retry_after_seconds: int = 2
+
+
+class InferenceSettings(Frozen):
+    """The camera side: what reads, detects, tracks and publishes."""
+
+    detector: Literal["hog", "motion"] = "motion"
+    publisher: Literal["kafka", "ndjson"] = "kafka"
+    hog_upscale: float = Field(default=1.5, gt=0)
+    min_confidence: float = Field(default=0.3, ge=0, le=1)
+    reconnect_base_seconds: float = Field(default=0.5, gt=0)
+    reconnect_max_seconds: float = Field(default=30.0, gt=0)
+    queue_frames: int = Field(default=64, ge=1)
+
+
+class Settings(BaseSettings):
+    """The whole tree. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STORELAKE_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+        frozen=True,
+        extra="ignore",
+    )
+
+    profile: str = "local"
+    var_dir: Path = Path("var")
+    cache_dir: Path = Path("~/.cache/storelake")
+    stores_file: Path = CONF_DIR / "stores" / "demo.toml"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    spark: SparkSettings = SparkSettings()
+    streams: StreamSettings = StreamSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    inference: InferenceSettings = InferenceSettings()
+
+    @field_validator("var_dir", "cache_dir", "stores_file")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def warehouse(self) -> str:
+        """Where Iceberg writes its files: a URI."""
+        return self.catalog.warehouse or (self.var_dir / "warehouse").as_uri()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where Spark keeps offsets, commits and state, one folder a stream."""
+        return self.var_dir / "checkpoints"
+
+    @property
+    def secrets_file(self) -> Path:
+        """Where `storelake up` keeps the secrets that it made (mode 0600)."""
+        return self.var_dir / "secrets.env"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over .env over generated secrets over the profile."""
+        profile = os.environ.get("STORELAKE_PROFILE", "local")
+        profile_file = CONF_DIR / "profiles" / f"{profile}.toml"
+        if not profile_file.is_file():
+            known = ", ".join(sorted(p.stem for p in profile_file.parent.glob("*.toml")))
+            raise SettingsError(f"STORELAKE_PROFILE={profile!r} is unknown; known: {known}")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=profile_file)
+        var_dir = Path(
+            init_settings().get("var_dir")
+            or os.environ.get("STORELAKE_VAR_DIR")
+            or toml().get("var_dir", "var")
+        )
+        secrets = DotEnvSettingsSource(settings_cls, env_file=var_dir.expanduser() / "secrets.env")
+        return init_settings, env_settings, dotenv_settings, secrets, toml
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read every source once and return the frozen tree.
+
+    Args:
+        **overrides: top-level branches that win over everything (for tests and the CLI).
+
+    Raises:
+        SettingsError: an unknown profile, or a value that does not fit, named with its path.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()
+        )
+        raise SettingsError(f"settings do not fit: {faults}") from error
