@@ -1,0 +1,141 @@
+"""Order event v1 as pydantic models: the same verdict as `order_event.v1.json`, with field paths.
+
+The models judge; they never rebuild an event. What the gateway forwards are the bytes it received,
+so unknown fields pass untouched. Models are validated from `json.loads(parse_float=Decimal)`
+objects: money never becomes a float.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+INSTANT_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
+_INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z", re.ASCII)
+
+
+def _instant(value: object) -> datetime:
+    match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if match is None:
+            raise ValueError
+        *whole, fraction = match.groups()
+        micros = int((fraction or "0").ljust(6, "0"))
+        year, month, day, hour, minute, second = map(int, whole)
+        return datetime(year, month, day, hour, minute, second, micros, tzinfo=timezone.utc)
+    except ValueError:
+        raise PydanticCustomError(
+            "instant", "Input should be an existing time in UTC, like 2024-05-01T10:00:00.123Z"
+        ) from None
+
+
+def _money(value: object) -> Decimal:
+    """A JSON number; text is refused, because the streams would read it as NULL."""
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return Decimal(value)
+    raise PydanticCustomError("money_type", "Input should be a number with at most two decimals")
+
+
+def _version(value: object) -> int:
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value == 1:
+        return 1
+    raise PydanticCustomError("schema_version", "Input should be 1, the only version known here")
+
+
+Identifier = Annotated[str, Field(min_length=1, max_length=64)]
+EventId = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": INSTANT_PATTERN}),
+]
+Money = Annotated[
+    Decimal,
+    BeforeValidator(_money),
+    Field(gt=0, le=Decimal("9999999.99"), decimal_places=2),
+    WithJsonSchema(
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 9999999.99, "multipleOf": 0.01}
+    ),
+]
+SchemaVersion = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})]
+Status = Literal["pending", "processing", "completed", "cancelled"]
+FullOrderType = Literal["order.created", "order.updated", "order.cancelled"]
+
+
+class Wire(BaseModel):
+    """Base of every model: no coercion, unknown fields tolerated (they are forwarded as bytes)."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Item(Wire):
+    """One line of an order."""
+
+    product_id: Identifier
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    category: Annotated[str, Field(min_length=1, max_length=128)]
+    quantity: Annotated[int, Field(ge=1, le=100_000)]
+    unit_price: Money
+
+
+class Order(Wire):
+    """A whole order, as it stands after the event."""
+
+    order_id: Identifier
+    customer_id: Identifier
+    branch_id: Identifier
+    status: Status
+    payment_method: Literal["cash", "online"]
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    total_price: Money
+    created_at: Instant
+    items: Annotated[list[Item], Field(min_length=1, max_length=10_000)]
+
+
+class StatusChange(Wire):
+    """The only part of an order that a status change carries."""
+
+    order_id: Identifier
+    branch_id: Identifier
+    old_status: Status
+    new_status: Status
+
+
+class Envelope(Wire):
+    """What every order event has."""
+
+    event_id: EventId
+    event_time: Instant
+    schema_version: SchemaVersion
+    source: Identifier
+
+
+class OrderEvent(Envelope):
+    """An order was created, updated or cancelled."""
+
+    event_type: FullOrderType
+    order: Order
+
+
+class StatusChangedEvent(Envelope):
+    """An order moved from one status to another."""
+
+    event_type: Literal["order.status_changed"]
+    order: StatusChange
+
+
+STATUS_CHANGED = "order.status_changed"
+EVENT_TYPES = frozenset({"order.created", "order.updated", "order.cancelled", STATUS_CHANGED})
+
+
+def model_for(event: dict[str, Any], default: str = "order.created") -> type[Envelope]:
+    """The model of the event's own type; that of `default` when the type is unknown."""
+    declared = event.get("event_type")
+    known = isinstance(declared, str) and declared in EVENT_TYPES
+    return StatusChangedEvent if (declared if known else default) == STATUS_CHANGED else OrderEvent

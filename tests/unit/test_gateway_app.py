@@ -1,0 +1,316 @@
+"""What a till sees of the gateway, with a broker in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI
+
+from conf.settings import GatewaySettings, Settings, load_settings
+from gateway.app import create_app
+from gateway.observe import configure_logging
+from gateway.producer import MemoryPublisher
+from tests.builders import MISSING, as_json, event_id, order_event, order_item, status_event
+
+EVENTS = "/api/kafka/events"
+CREATED = f"{EVENTS}/order-created"
+
+
+@pytest.fixture
+def limits() -> Settings:
+    return load_settings(gateway=GatewaySettings(max_body_bytes=4096, retry_after_seconds=7))
+
+
+@pytest.fixture
+def broker() -> MemoryPublisher:
+    return MemoryPublisher(ack_timeout=0.05)
+
+
+@pytest.fixture
+def app(limits: Settings, broker: MemoryPublisher) -> FastAPI:
+    return create_app(limits, broker)
+
+
+Call = Callable[..., httpx.Response]
+
+
+@pytest.fixture
+def call(app: FastAPI) -> Call:
+    """One request through the whole ASGI application."""
+
+    def request(method: str, path: str, **kwargs: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                return await client.request(method, path, **kwargs)
+
+        return asyncio.run(once())
+
+    return request
+
+
+@pytest.mark.parametrize(
+    ("route", "event", "topic"),
+    [
+        ("order-created", order_event(), "order-created"),
+        ("order-updated", order_event(event_type="order.updated"), "order-updated"),
+        ("order-cancelled", order_event(event_type="order.cancelled"), "order-cancelled"),
+        ("order-status-changed", status_event(), "order-events"),
+    ],
+)
+def test_an_event_is_accepted_on_its_topic(
+    call: Call, broker: MemoryPublisher, route: str, event: dict[str, Any], topic: str
+) -> None:
+    response = call("POST", f"{EVENTS}/{route}", content=as_json(event))
+
+    assert response.status_code == 202
+    assert response.json() == {
+        "event_id": event["event_id"],
+        "topic": topic,
+        "partition": 0,
+        "offset": 0,
+    }
+    (message,) = broker.messages[topic]
+    assert (message.key, message.value) == (b"O-1", as_json(event))
+
+
+def test_the_bytes_are_forwarded_untouched_with_unknown_fields(
+    call: Call, broker: MemoryPublisher
+) -> None:
+    event = order_event(extra={"till": {"no": 7, "tip": 0.10}})
+    body = json.dumps(event, indent=3, ensure_ascii=True).replace("0.1\n", "0.100\n").encode()
+
+    assert call("POST", CREATED, content=body).status_code == 202
+
+    assert broker.messages["order-created"][0].value == body
+
+
+def test_a_trace_is_carried_on_and_a_broken_one_is_not(call: Call, broker: MemoryPublisher) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for value in (trace, "nonsense"):
+        call("POST", CREATED, content=as_json(order_event()), headers={"traceparent": value})
+
+    traced, untraced = broker.messages["order-created"]
+    assert dict(traced.headers) == {
+        "content-type": b"application/json",
+        "traceparent": trace.encode(),
+    }
+    assert "traceparent" not in dict(untraced.headers)
+
+
+def test_every_wrong_field_is_named_with_its_path(call: Call, broker: MemoryPublisher) -> None:
+    event = order_event(
+        event_time="yesterday",
+        branch_id=MISSING,
+        status="lost",
+        items=[order_item(), order_item(quantity=0, unit_price="secret-price")],
+    )
+    response = call("POST", CREATED, content=as_json(event))
+
+    assert response.status_code == 422
+    assert {f["path"] for f in response.json()["fields"]} == {
+        "event_time",
+        "order.branch_id",
+        "order.status",
+        "order.items[1].quantity",
+        "order.items[1].unit_price",
+    }
+    assert "secret-price" not in response.text
+    assert not broker.messages
+
+
+def test_an_event_on_the_route_of_another_type_is_refused(
+    call: Call, broker: MemoryPublisher
+) -> None:
+    response = call("POST", f"{EVENTS}/order-updated", content=as_json(status_event()))
+
+    assert response.status_code == 422
+    assert [(f["path"], f["code"]) for f in response.json()["fields"]] == [
+        ("event_type", "wrong_route")
+    ]
+    assert not broker.messages
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"a": NaN}',
+        b'{"a": 1, "a": 2}',
+        b"\xff\xfe{\x00}\x00",
+        b"[" * 4000,
+        b'{"a": 1e-99999999999999999999}',
+        b'{"a": ' + b"9" * 4000 + b".0" + b"9" * 50,
+    ],
+    ids=["empty", "cut", "nan", "twice", "utf16", "deep", "exponent", "cut number"],
+)
+def test_what_is_no_json_is_refused_as_json(call: Call, body: bytes) -> None:
+    response = call("POST", CREATED, content=body)
+
+    assert response.status_code == 400
+    assert response.json()["error"] == "invalid_json"
+
+
+def test_a_lone_surrogate_is_a_wrong_field(call: Call) -> None:
+    body = as_json(order_event()).replace(b'"O-1"', b'"\\ud800"')
+    assert call("POST", CREATED, content=body).json()["fields"][0]["path"] == "order.order_id"
+
+
+def test_a_body_over_the_limit_is_refused_by_its_length(call: Call) -> None:
+    response = call("POST", CREATED, content=b"x" * 4097)
+
+    assert response.status_code == 413
+    assert response.headers["connection"] == "close"
+
+
+def test_a_chunked_body_is_refused_while_it_is_read(call: Call) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1024
+            yield b"x" * 1024
+
+    assert call("POST", CREATED, content=endless()).status_code == 413
+    assert sent == 5 * 1024
+
+
+def test_a_body_just_under_the_limit_is_accepted(call: Call) -> None:
+    body = as_json(order_event())
+    assert call("POST", CREATED, content=body + b" " * (4096 - len(body))).status_code == 202
+
+
+@pytest.mark.parametrize("fault", ["down", "stalled"])
+def test_without_an_acknowledgement_the_till_is_told_to_come_back(
+    call: Call, broker: MemoryPublisher, fault: str
+) -> None:
+    setattr(broker, fault, True)
+    response = call("POST", CREATED, content=as_json(order_event()))
+
+    assert (response.status_code, response.headers["retry-after"]) == (503, "7")
+    assert response.json()["error"] == "broker_unavailable"
+
+    setattr(broker, fault, False)
+    assert call("POST", CREATED, content=as_json(order_event())).status_code == 202
+
+
+def test_the_answer_waits_for_the_broker(app: FastAPI, broker: MemoryPublisher) -> None:
+    async def scenario() -> tuple[bool, int]:
+        acknowledge = asyncio.Event()
+        publish = broker.publish
+
+        async def slow(message: Any) -> Any:
+            await acknowledge.wait()
+            return await publish(message)
+
+        broker.publish = slow  # type: ignore[method-assign]
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            answer = asyncio.create_task(client.post(CREATED, content=as_json(order_event())))
+            # Another request is served meanwhile: the wait does not block the event loop.
+            alive = await client.get("/health")
+            early = answer.done()
+            acknowledge.set()
+            return early or not alive.is_success, (await answer).status_code
+
+    assert asyncio.run(scenario()) == (False, 202)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", CREATED, 405), ("POST", f"{EVENTS}/order-lost", 404)],
+)
+def test_unknown_routes_are_refused_as_json(
+    call: Call, method: str, path: str, status: int
+) -> None:
+    response = call(method, path)
+
+    assert response.status_code == status
+    assert response.json()["error"] == "http_error"
+
+
+def test_health_is_about_the_process_and_ready_about_the_broker(
+    call: Call, broker: MemoryPublisher
+) -> None:
+    assert [call("GET", p).status_code for p in ("/health", "/ready")] == [200, 200]
+    broker.down = True
+    assert [call("GET", p).status_code for p in ("/health", "/ready")] == [200, 503]
+
+
+def test_the_openapi_page_knows_the_event_models(call: Call) -> None:
+    document = call("GET", "/openapi.json").json()
+
+    body = document["paths"][CREATED]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/OrderEvent"}
+    assert {"OrderEvent", "StatusChangedEvent", "Item", "Accepted", "Refused"} <= set(
+        document["components"]["schemas"]
+    )
+    assert "$defs" not in json.dumps(document)
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure_logging("DEBUG", stream)
+    yield stream
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+def test_logs_are_json_with_the_request_id_and_without_the_payload(
+    limits: Settings, broker: MemoryPublisher, log_lines: io.StringIO
+) -> None:
+    request = httpx.ASGITransport(create_app(limits, broker))
+    event = order_event(event_id=event_id("logged"), customer_id="C-private")
+
+    async def post(body: bytes) -> httpx.Response:
+        async with httpx.AsyncClient(transport=request, base_url="http://gateway") as client:
+            return await client.post(CREATED, content=body, headers={"x-request-id": "till-7"})
+
+    good = asyncio.run(post(as_json(event)))
+    bad = asyncio.run(post(as_json(event | {"source": ["C-private"]})))
+
+    assert (good.headers["x-request-id"], bad.status_code) == ("till-7", 422)
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    ours = [line for line in lines if line["event"] == "request"]
+    assert [(line["request_id"], line["status"]) for line in ours] == [
+        ("till-7", 202),
+        ("till-7", 422),
+    ]
+    assert "C-private" not in log_lines.getvalue()
+
+
+def test_an_unexpected_error_is_a_json_500_with_a_request_id(
+    call: Call, broker: MemoryPublisher
+) -> None:
+    async def broken(message: Any) -> Any:
+        raise RuntimeError("boom")
+
+    broker.publish = broken  # type: ignore[method-assign]
+    response = call("POST", CREATED, content=as_json(order_event()))
+
+    assert response.status_code == 500
+    assert response.json()["error"] == "internal_error"
+    assert response.headers["x-request-id"]
+
+
+def test_the_end_of_the_application_flushes_the_publisher(limits: Settings) -> None:
+    broker = MemoryPublisher()
+    application = create_app(limits, broker)
+
+    async def life() -> bool:
+        async with application.router.lifespan_context(application):
+            return broker.down
+
+    assert asyncio.run(life()) is False
+    assert broker.down is True  # closed: nothing is published any more
