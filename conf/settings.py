@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -21,11 +21,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from conf.errors import StorelakeError
+
 CONF_DIR = Path(__file__).parent
 PLACEHOLDERS = frozenset({"", "changeme", "change-me", "password", "secret", "placeholder"})
 
 
-class SettingsError(Exception):
+class SettingsError(StorelakeError):
     """A setting is missing or unusable; the message names it and says what to do."""
 
 
@@ -202,6 +204,11 @@ class Settings(BaseSettings):
     cache_dir: Path = Path("~/.cache/storelake")
     stores_file: Path = CONF_DIR / "stores" / "demo.toml"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    java_home: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("STORELAKE_JAVA_HOME", "JAVA_HOME", "java_home"),
+        description="The Java (17 or newer) that runs Kafka; without it, the one on the PATH.",
+    )
     kafka: KafkaSettings = KafkaSettings()
     postgres: PostgresSettings = PostgresSettings()
     catalog: CatalogSettings = CatalogSettings()

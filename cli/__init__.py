@@ -1,0 +1,1 @@
+"""The `storelake` command: thin modules, one a command, that call the rooms."""

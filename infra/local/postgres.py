@@ -1,0 +1,190 @@
+"""PostgreSQL on this machine: the programs of a wheel, over TCP with scram, on loopback."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import psycopg
+from psycopg import sql
+
+from conf.settings import PostgresSettings, Settings
+from infra.errors import ServiceError
+from infra.local.checks import require_free_port, require_loopback
+from infra.local.places import Places, server_account
+from infra.local.process import Daemon, tail
+from infra.local.service import Report, ServiceStatus
+from infra.local.tool import run_tool
+
+# Only our role may come in, over TCP and with its password; the superuser has no way in at all.
+ACCESS_RULES = """\
+host all {user} 127.0.0.1/32 scram-sha-256
+host all {user} ::1/128 scram-sha-256
+"""
+
+
+@dataclass(frozen=True)
+class PostgresService:
+    """The serving database; state below `<var>/postgres` (see `places` for root)."""
+
+    settings: Settings
+    cancel: Event = field(default_factory=Event)
+    report: Report = lambda _: None
+    name: str = "postgres"
+
+    @property
+    def conf(self) -> PostgresSettings:
+        """The branch of the settings."""
+        return self.settings.postgres
+
+    @property
+    def external(self) -> bool:
+        """`postgres.local = false` names a server of somebody else."""
+        return not self.conf.local
+
+    @property
+    def address(self) -> str:
+        """Host, port and database."""
+        return f"{self.conf.host}:{self.conf.port}/{self.conf.database}"
+
+    @property
+    def places(self) -> Places:
+        """Its folders, and the user that runs it."""
+        return Places(self.settings.var_dir / "postgres", server_account())
+
+    @property
+    def daemon(self) -> Daemon:
+        """Its process."""
+        var = self.settings.var_dir
+        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
+
+    def start(self) -> None:
+        """Make the data folder the first time, bring role and password in line, then start."""
+        conf = self.conf
+        require_loopback(conf.host, "STORELAKE_POSTGRES__HOST")
+        require_free_port(conf.host, conf.port, "Postgres", "STORELAKE_POSTGRES__PORT")
+        places = self.places
+        data = places.root() / "data"
+        programs = places.programs()
+        if not data.is_dir():
+            self.report("postgres: making its data folder")
+            self._make_data_folder(programs, data)
+        self._single_user(programs, data, self._password_sql())
+        self.report("postgres: starting")
+        self.daemon.spawn(self.command(programs, data), cwd=data, account=places.account)
+
+    def _make_data_folder(self, programs: Path, data: Path) -> None:
+        """Under another name until it is whole, so an interrupted start leaves nothing half."""
+        places = self.places
+        scratch = data.with_name("data.partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        places.own(scratch)
+        # Without a password for it, and with the rules below, nobody can log in as superuser.
+        command = [str(programs / "initdb"), "-D", str(scratch), "-U", "postgres", "-A", "trust"]
+        command += ["--encoding=UTF8", "--locale=C", "--no-instructions"]
+        run_tool(
+            command,
+            "Making the Postgres data folder",
+            self.cancel,
+            account=places.account,
+            cwd=scratch,
+        )
+        (scratch / "pg_hba.conf").write_text(ACCESS_RULES.format(user=f'"{self.conf.user}"'))
+        role, base = sql.Identifier(self.conf.user), sql.Identifier(self.conf.database)
+        create = [
+            sql.SQL("CREATE ROLE {} LOGIN").format(role),
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(base, role),
+        ]
+        self._single_user(programs, scratch, create)
+        scratch.rename(data)
+
+    def _password_sql(self) -> list[sql.Composed]:
+        role, password = sql.Identifier(self.conf.user), sql.Literal(self.conf.secret)
+        return [sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password)]
+
+    def _single_user(self, programs: Path, data: Path, statements: list[sql.Composed]) -> None:
+        """Run SQL as superuser before the server listens; a statement that fails ends it.
+
+        The password goes in by standard input: a command line could be read by everybody.
+        """
+        places = self.places
+        marker = secrets.token_hex(8)
+        seen: list[str] = []
+        text = "".join(f"{statement.as_string()}\n" for statement in statements)
+        run_tool(
+            [str(programs / "postgres"), "--single", "-D", str(data), "-c",
+             "log_min_messages=error", "-c", "log_min_error_statement=panic",
+             "-c", "exit_on_error=on", "postgres"],
+            "Preparing the Postgres role",
+            self.cancel,
+            stdin=f"{text}SELECT '{marker}'\n",
+            account=places.account,
+            cwd=data,
+            on_line=seen.append,
+        )  # fmt: skip
+        if not any(marker in line for line in seen):
+            raise ServiceError(
+                f"Preparing the Postgres role failed: {' '.join(seen)[-300:]} "
+                "Run `storelake reset` to begin anew."
+            )
+
+    def command(self, programs: Path, data: Path) -> list[str]:
+        """The command line of the server; a commit is on disk when it returns."""
+        options = {
+            "listen_addresses": self.conf.host,
+            "port": self.conf.port,
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            # Short queries on small tables: compiling them costs more than it saves.
+            "jit": "off",
+        }
+        command = [str(programs / "postgres"), "-D", str(data)]
+        for key, value in options.items():
+            command += ["-c", f"{key}={value}"]
+        return command
+
+    def ready(self) -> bool:
+        """Alive, listening on its port, and answering a query with our password."""
+        return self.daemon.owns_port(self.conf.port) and not self._complaint()
+
+    def _complaint(self) -> str:
+        """Why a query does not work; empty if it does."""
+        try:
+            with psycopg.connect(self.conf.dsn, connect_timeout=2) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.Error as error:
+            return str(error).strip().splitlines()[-1]
+        return ""
+
+    def stop(self) -> bool:
+        """A fast shutdown: open transactions are rolled back, everything committed is kept."""
+        return self.daemon.stop(signal.SIGINT, patience_seconds=20) != "absent"
+
+    def status(self) -> ServiceStatus:
+        """What can be said now."""
+        if self.external:
+            detail = self._complaint() or "answers"
+            return ServiceStatus(self.name, "external", self.address, detail=detail)
+        process = self.daemon.find()
+        if process is None:
+            return ServiceStatus(self.name, "stopped", self.address)
+        listens = self.daemon.owns_port(self.conf.port)
+        complaint = self._complaint() if listens else "alive, but does not listen"
+        return ServiceStatus(
+            self.name,
+            "starting" if complaint else "running",
+            self.address,
+            pid=process.pid,
+            detail=complaint,
+            memory_mb=self.daemon.memory_mb(),
+        )
+
+    def last_lines(self, count: int = 8) -> list[str]:
+        """The end of the server's log."""
+        return tail(self.daemon.log_file, count)

@@ -1,0 +1,190 @@
+"""Processes that outlive the command: started, found again, checked and ended.
+
+A process is ours when the pid file names it and pid, creation time and command line all agree:
+a pid alone may have been recycled for somebody else's process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+# psutil derives the creation time from the boot time, which moves a little with the clock.
+CLOCK_TOLERANCE_SECONDS = 2.0
+POLL_SECONDS = 0.05
+LARGEST_LOG_BYTES = 16 * 1024 * 1024
+
+Ending = Literal["absent", "graceful", "killed"]
+
+
+@dataclass(frozen=True)
+class Account:
+    """The user that a process runs as; by default the present one."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    def popen_options(self) -> dict[str, object]:
+        """What `subprocess.Popen` needs to drop to this user."""
+        if self.uid is None:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether the process runs; a zombie, which only waits to be collected, does not."""
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def tail(path: Path, count: int) -> list[str]:
+    """The last lines of a text file, without reading all of it; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 400 * count))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-count:]
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """One long-lived process with its pid file and log.
+
+    Attributes:
+        name: stem of both files.
+        run_dir: folder of the pid file.
+        log_dir: folder of the log, which stdout and stderr are appended to.
+    """
+
+    name: str
+    run_dir: Path
+    log_dir: Path
+
+    @property
+    def pid_file(self) -> Path:
+        """JSON with pid, creation time and command line."""
+        return self.run_dir / f"{self.name}.json"
+
+    @property
+    def log_file(self) -> Path:
+        """Everything that the process says."""
+        return self.log_dir / f"{self.name}.log"
+
+    def spawn(self, command: Sequence[str], cwd: Path, account: Account | None = None) -> int:
+        """Start the command in a session of its own, so that it outlives us; returns its pid."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        if self.log_file.exists() and self.log_file.stat().st_size > LARGEST_LOG_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        options = (account or Account()).popen_options()
+        with self.log_file.open("ab") as log:
+            child = subprocess.Popen(  # type: ignore[call-overload]
+                list(command),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **options,
+            )
+        self._remember(child.pid, command)
+        # The handle is let go on purpose: from here on only the pid file knows the process.
+        child.returncode = 0
+        return int(child.pid)
+
+    def _remember(self, pid: int, command: Sequence[str]) -> None:
+        try:
+            created = psutil.Process(pid).create_time()
+        except psutil.NoSuchProcess:
+            created = time.time()
+        record = {"pid": pid, "create_time": created, "command": list(command)}
+        scratch = self.pid_file.with_suffix(".tmp")
+        scratch.write_text(json.dumps(record))
+        scratch.replace(self.pid_file)
+
+    def find(self) -> psutil.Process | None:
+        """Our process, or None if it is gone or the pid now belongs to another one."""
+        try:
+            record = json.loads(self.pid_file.read_text())
+            process = psutil.Process(record["pid"])
+            same = (
+                abs(process.create_time() - record["create_time"]) < CLOCK_TOLERANCE_SECONDS
+                and process.cmdline()[: len(record["command"])] == record["command"]
+            )
+        except (FileNotFoundError, ValueError, KeyError, psutil.Error):
+            return None
+        return process if same and is_alive(process) else None
+
+    def owns_port(self, port: int) -> bool:
+        """Whether our process, or a child of it, listens on that TCP port."""
+        process = self.find()
+        if process is None:
+            return False
+        with contextlib.suppress(psutil.Error):
+            for one in (process, *process.children()):
+                if any(
+                    c.status == psutil.CONN_LISTEN and c.laddr.port == port
+                    for c in one.net_connections(kind="tcp")
+                ):
+                    return True
+        return False
+
+    def memory_mb(self) -> int | None:
+        """Resident memory of the process itself."""
+        process = self.find()
+        with contextlib.suppress(psutil.Error):
+            return None if process is None else int(process.memory_info().rss / 2**20)
+        return None
+
+    def stop(self, ask: signal.Signals = signal.SIGTERM, patience_seconds: float = 15.0) -> Ending:
+        """End our process: ask, wait, then kill it with its children.
+
+        Returns:
+            How it ended; `absent` when no process of ours was there.
+        """
+        ending: Ending = "graceful"
+        process = self.find()
+        if process is None:
+            self.pid_file.unlink(missing_ok=True)
+            return "absent"
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [process, *process.children(recursive=True)]
+            process.send_signal(ask)
+            if not wait_until(lambda: not is_alive(process), patience_seconds):
+                ending = "killed"
+                for one in family:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
+                wait_until(lambda: not any(is_alive(one) for one in family), 5.0)
+        collect(process)
+        self.pid_file.unlink(missing_ok=True)
+        return ending
+
+
+def collect(process: psutil.Process) -> None:
+    """Take the exit status of an ended child, so that no zombie stays; not ours: nothing."""
+    with contextlib.suppress(psutil.Error):
+        process.wait(timeout=0)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll a condition; False when it did not hold in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

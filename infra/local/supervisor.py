@@ -1,0 +1,209 @@
+"""Starts, checks and stops the local services, all of them together."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Event
+
+from conf.settings import Settings
+from infra.errors import ServiceError
+from infra.local.checks import require_disk
+from infra.local.kafka import KafkaService
+from infra.local.locks import exclusive
+from infra.local.passwords import with_password
+from infra.local.places import Places, server_account
+from infra.local.postgres import PostgresService
+from infra.local.process import POLL_SECONDS
+from infra.local.service import Report, Service, ServiceStatus
+from infra.local.topics import ensure_topics
+from infra.postgres.migrate import migrate
+
+START_SECONDS = 60.0
+GRACE_SECONDS = 10.0
+LOCK_SECONDS = 120.0
+DATA_FOLDERS = ("kafka", "warehouse", "checkpoints", "quarantine", "scratch")
+
+
+def silent(_: str) -> None:
+    """A report that nobody reads."""
+
+
+def services(
+    settings: Settings, cancel: Event | None = None, report: Report = silent
+) -> list[Service]:
+    """Every service of the product, in the order of their tables."""
+    event = cancel or Event()
+    return [KafkaService(settings, event, report), PostgresService(settings, event, report)]
+
+
+def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
+    """Start what does not run yet, then make topics and tables.
+
+    A healthy service is left alone, so this can be called at any time. What was started goes on
+    when the calling process ends. When anything fails, or on Ctrl-C, the services that this call
+    started are stopped again.
+
+    Args:
+        settings: which ports, which folders.
+        report: told about the progress.
+
+    Returns:
+        The state of each service.
+
+    Raises:
+        ServiceError: with the reason and the next step.
+    """
+    with _lock(settings):
+        ready, _ = _up(settings, report)
+    return [service.status() for service in services(ready)]
+
+
+def down(settings: Settings) -> list[str]:
+    """Stop the services that we started; returns the names of those that ran."""
+    with _lock(settings):
+        return _stop(services(settings))
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """How each service is doing."""
+    return [service.status() for service in services(with_known_password(settings))]
+
+
+def reset(settings: Settings) -> list[Path]:
+    """Stop the services and delete all data below `var`: topics, tables, files, checkpoints.
+
+    Secrets, logs, and whatever lives on servers of somebody else, stay.
+
+    Returns:
+        The folders that were deleted.
+    """
+    with _lock(settings):
+        _stop(services(settings))
+        deleted = []
+        home = settings.var_dir / "postgres"
+        if home.exists():
+            Places(home, server_account()).delete()
+            deleted.append(home)
+        for name in DATA_FOLDERS:
+            folder = settings.var_dir / name
+            if folder.exists():
+                shutil.rmtree(folder)
+                deleted.append(folder)
+        return deleted
+
+
+@contextmanager
+def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
+    """Services for the length of a block, for tests and the demonstration.
+
+    Args:
+        settings: which ports, which folders.
+        report: told about the progress.
+
+    Yields:
+        The settings with the password of the database.
+
+    Services that ran before go on afterwards; those that this started are stopped.
+    """
+    with _lock(settings):
+        ready, started = _up(settings, report)
+    try:
+        yield ready
+    finally:
+        with _lock(settings):
+            _stop(started)
+
+
+def with_known_password(settings: Settings) -> Settings:
+    """The settings with the password that an earlier `up` kept; never makes one."""
+    return with_password(settings) if settings.secrets_file.is_file() else settings
+
+
+def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
+    """Bring everything up; returns the settings with the password, and what was started."""
+    require_disk(settings.var_dir)
+    ready = with_password(settings)
+    cancel = Event()
+    started: list[Service] = []
+    try:
+        _start_all(services(ready, cancel, report), started, cancel)
+        report("topics and tables")
+        ensure_topics(ready.kafka)
+        migrate(ready)
+    except BaseException:
+        # Also on Ctrl-C: the threads end first, or one could start a service behind our back.
+        cancel.set()
+        report("stopping what was started")
+        _stop(started)
+        raise
+    return ready, started
+
+
+def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event) -> None:
+    """Side by side, because each spends most of its start waiting."""
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        futures: list[Future[None]] = [
+            pool.submit(_bring_up, service, started, cancel) for service in wanted
+        ]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            cancel.set()
+            raise
+
+
+def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
+    if service.external or service.ready():
+        return
+    if service.status().pid is not None:
+        # Perhaps still on its way up, from a command that was killed; else it hangs.
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline and not cancel.is_set():
+            if service.ready():
+                return
+            time.sleep(POLL_SECONDS)
+        service.stop()
+    if cancel.is_set():
+        return
+    service.start()
+    started.append(service)
+    _wait_ready(service, cancel)
+
+
+def _wait_ready(service: Service, cancel: Event) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not cancel.is_set():
+        if service.ready():
+            return
+        state = service.status()
+        if state.state == "stopped":
+            lines = "\n  ".join(service.last_lines()) or "(its log is empty)"
+            raise ServiceError(
+                f"{service.name} ended right after its start; mend what its log says, then run "
+                f"`storelake up` again. The last lines (more with `storelake logs {service.name}`):"
+                f"\n  {lines}"
+            )
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"{service.name} did not answer at {state.address} within {START_SECONDS:.0f} s "
+                f"({state.detail}): see `storelake logs {service.name}`."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _stop(wanted: Sequence[Service]) -> list[str]:
+    if not wanted:
+        return []
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        stopped = list(pool.map(lambda service: service.stop(), wanted))
+    return [service.name for service, was in zip(wanted, stopped, strict=True) if was]
+
+
+def _lock(settings: Settings) -> AbstractContextManager[None]:
+    return exclusive(settings.var_dir / "run" / "up.lock", "the services", LOCK_SECONDS)

@@ -1,0 +1,1 @@
+"""The schema of the serving database, as numbered migrations in plain SQL."""
