@@ -1,0 +1,75 @@
+"""People by OpenCV's HOG descriptor and its linear SVM (Dalal and Triggs, CVPR 2005); no weights.
+
+The window is 64x128 pixels, so people smaller than about 100 pixels are only found after the
+picture has been enlarged (`hog_upscale`): slow, but it also sees people who stand still.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from conf.settings import InferenceSettings
+from inference_service.detections import Detections, FloatArray, Image
+
+NMS_OVERLAP = 0.4
+# The SVM's window has a margin of 16 of 128 pixels above and below the person, and of 16 of 64
+# at its sides; what we report is the person.
+MARGIN = np.array([16 / 64, 16 / 128])
+
+
+class HogDetector:
+    """HOG people detector with non-maximum suppression."""
+
+    name = "hog"
+    model = "opencv-default-people"
+    device = "cpu"
+
+    def __init__(self, upscale: float = 1.5, min_confidence: float = 0.3) -> None:
+        self._upscale = upscale
+        self._min_confidence = min_confidence
+        self._hog = cv2.HOGDescriptor()
+        self._hog.setSVMDetector(
+            np.asarray(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32)
+        )
+
+    def detect(self, image: Image) -> Detections:
+        """Find people; confidence is the logistic of the SVM's distance from its boundary."""
+        large = cv2.resize(image, None, fx=self._upscale, fy=self._upscale)
+        rects, margins = self._hog.detectMultiScale(
+            large, hitThreshold=0.0, winStride=(8, 8), padding=(8, 8), scale=1.1, groupThreshold=0
+        )
+        if len(rects) == 0:
+            return Detections.empty()
+        boxes = np.asarray(rects, dtype=np.float64) / self._upscale
+        confidence = _confidence(np.asarray(margins, dtype=np.float64).ravel())
+        keep = cv2.dnn.NMSBoxes(
+            boxes.tolist(), confidence.tolist(), self._min_confidence, NMS_OVERLAP
+        )
+        found = Detections.people(_shrink(boxes), confidence)
+        return drop_containers(found.select(np.asarray(keep, dtype=int).ravel()))
+
+
+def _confidence(margins: FloatArray) -> FloatArray:
+    return np.asarray(1 / (1 + np.exp(-3 * (margins - 0.4))), dtype=np.float64)
+
+
+def _shrink(xywh: FloatArray) -> FloatArray:
+    inset = xywh[:, 2:] * MARGIN
+    return np.hstack([xywh[:, :2] + inset, xywh[:, :2] + xywh[:, 2:] - inset])
+
+
+def drop_containers(found: Detections) -> Detections:
+    """Drop large boxes that merely hold a surer, much smaller one: overlap alone misses them."""
+    low, high = found.boxes[:, :2], found.boxes[:, 2:]
+    area = (high - low).prod(axis=1)
+    shared = np.clip(np.minimum(high[:, None], high) - np.maximum(low[:, None], low), 0, None)
+    holds = shared.prod(axis=2) >= 0.8 * area[None, :]
+    surer = found.confidence[None, :] >= 0.8 * found.confidence[:, None]
+    bigger = area[:, None] >= 2 * area[None, :]
+    return found.select(~(holds & surer & bigger).any(axis=1))
+
+
+def build(settings: InferenceSettings) -> HogDetector:
+    """The detector as configured."""
+    return HogDetector(settings.hog_upscale, settings.min_confidence)

@@ -1,0 +1,52 @@
+"""One picture with its place and time, and what every source of pictures promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from conf.errors import StorelakeError
+from inference_service.detections import Image
+
+
+class SourceError(StorelakeError):
+    """A source cannot be opened; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture.
+
+    Attributes:
+        image: BGR, shape (height, width, 3), uint8.
+        index: position in the source, from 0; grows, with gaps where pictures were left out.
+        captured_at: when it was taken, aware, in UTC.
+    """
+
+    image: Image
+    index: int
+    captured_at: datetime
+
+
+class Source(Protocol):
+    """A stream of pictures, read once by one thread.
+
+    Attributes:
+        name: how to speak of it in logs: never with a password.
+        live: it cannot be paused, so a reader that falls behind must leave pictures out.
+        fps: pictures a second that come out, as far as it is known.
+    """
+
+    name: str
+    live: bool
+    fps: float
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Pictures in order, until the end or `close`."""
+        ...
+
+    def close(self) -> None:
+        """End the iteration soon; from any thread, any number of times."""
+        ...

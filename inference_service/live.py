@@ -1,0 +1,155 @@
+"""Cameras: RTSP, HTTP, webcams and GStreamer pipelines. A lost one is opened again, for ever."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from inference_service.frames import Frame, SourceError
+
+log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_MS = 5_000
+READ_TIMEOUT_MS = 5_000
+
+
+class Capture(Protocol):
+    """The part of `cv2.VideoCapture` that is used."""
+
+    def grab(self) -> bool:
+        """Fetch the next frame, undecoded; False when there is none."""
+        ...
+
+    def retrieve(self) -> tuple[bool, Any]:
+        """Decode the frame that was fetched."""
+        ...
+
+    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's own name
+        """A property, such as `cv2.CAP_PROP_FPS`; 0 when unknown."""
+        ...
+
+    def release(self) -> None:
+        """Close the device."""
+        ...
+
+
+class LiveSource:
+    """Frames as they come, stamped with the clock when they are grabbed.
+
+    When the first opening fails it raises `SourceError` at once (most likely a wrong address);
+    when a stream that worked ends or breaks, it is opened again after `base_seconds`, then after
+    twice as long each time up to `max_seconds`, until `close`.
+
+    Attributes:
+        reconnects: how often it was opened again with success.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        name: str,
+        opener: Callable[[], Capture | None],
+        *,
+        base_seconds: float,
+        max_seconds: float,
+        max_fps: float | None = None,
+        default_fps: float = 25.0,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.name = name
+        self.reconnects = 0
+        self._opener = opener
+        self._base_seconds, self._max_seconds = base_seconds, max_seconds
+        self._interval = 1 / max_fps if max_fps else 0.0
+        self._closed = threading.Event()
+        self._wait = wait or self._closed.wait
+        first = opener()
+        if first is None:
+            raise SourceError(f"The camera {name} cannot be opened.")
+        self._capture: Capture | None = first
+        native = first.get(cv2.CAP_PROP_FPS)
+        self.fps = min(native if 0 < native <= 1000 else default_fps, max_fps or float("inf"))
+
+    def close(self) -> None:
+        """End the iteration soon; a pending read ends with its time-out."""
+        self._closed.set()
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        due = time.monotonic()
+        try:
+            while (capture := self._connected()) is not None:
+                if not _grab(capture):
+                    log.warning("camera %s was lost after %d frames", self.name, index)
+                    self._drop()
+                    continue
+                captured_at, now = datetime.now(timezone.utc), time.monotonic()
+                if now >= due:
+                    read, pixels = capture.retrieve()
+                    if read:
+                        yield Frame(np.asarray(pixels, np.uint8), index, captured_at)
+                        due = max(due + self._interval, now - self._interval)
+                index += 1
+        finally:
+            self._drop()
+
+    def _connected(self) -> Capture | None:
+        """The open capture, after as many tries as it takes; None once closed."""
+        pause = self._base_seconds
+        while not self._closed.is_set():
+            if self._capture is not None:
+                return self._capture
+            log.info("camera %s: next try in %.1f s", self.name, pause)
+            if self._wait(pause):
+                break
+            self._capture = self._opener()
+            self.reconnects += self._capture is not None
+            pause = min(pause * 2, self._max_seconds)
+        return None
+
+    def _drop(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+
+def _grab(capture: Capture) -> bool:
+    try:
+        return capture.grab()
+    except cv2.error:
+        return False
+
+
+def capture_opener(spec: str) -> Callable[[], Capture | None]:
+    """Opens a webcam's index, an address or a GStreamer pipeline; None where that fails."""
+
+    def opener() -> Capture | None:
+        if spec.isdecimal():
+            capture = cv2.VideoCapture(int(spec))
+        elif " ! " in spec:
+            capture = cv2.VideoCapture(spec, cv2.CAP_GSTREAMER)
+        else:
+            # Without these FFmpeg waits half a minute for a camera that is gone.
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS]
+            limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+            capture = cv2.VideoCapture(spec, cv2.CAP_FFMPEG, limits)
+        if capture.isOpened():
+            return capture
+        capture.release()
+        return None
+
+    return opener
+
+
+def redact(spec: str) -> str:
+    """An address without its user and password, fit for logs."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", spec)

@@ -1,0 +1,68 @@
+"""A debug video for the operator at this machine: the only pixels that are written, on demand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+
+from conf.stores import Camera, Point
+from inference_service.detections import Detections, Image
+from inference_service.frames import Frame, SourceError
+
+GREEN, RED, BLUE = (0, 200, 0), (0, 0, 255), (255, 128, 0)
+
+
+class Preview:
+    """Writes frames with boxes, ids, lines and zones to an MP4 (mp4v), as an observer."""
+
+    def __init__(self, path: Path, camera: Camera, fps: float) -> None:
+        self._path, self._camera, self._fps = path, camera, fps
+        self._writer: cv2.VideoWriter | None = None
+
+    def __call__(self, frame: Frame, tracked: Detections) -> None:
+        """Draw one frame and append it."""
+        height, width = frame.image.shape[:2]
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, (width, height))
+            if not self._writer.isOpened():
+                raise SourceError(f"The preview {self._path} cannot be written.")
+        self._writer.write(draw(frame.image, tracked, self._camera))
+
+    def __enter__(self) -> Preview:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def draw(image: Image, tracked: Detections, camera: Camera) -> Image:
+    """A copy of the picture with boxes, ids, anchors, and the camera's lines and zones."""
+    canvas = image.copy()
+    height, width = canvas.shape[:2]
+
+    def pixel(point: Point) -> tuple[int, int]:
+        return int(point[0] * width), int(point[1] * height)
+
+    for zone in camera.zones:
+        corners = [pixel(p) for p in zone.polygon]
+        for a, b in zip(corners, [*corners[1:], corners[0]], strict=True):
+            cv2.line(canvas, a, b, BLUE, 1)
+        cv2.putText(canvas, zone.zone_id, corners[0], cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLUE, 1)
+    for line in camera.lines:
+        cv2.arrowedLine(canvas, pixel(line.a), pixel(line.b), RED, 2, tipLength=0.03)
+    for box, track_id in zip(tracked.boxes, tracked.track_ids or (), strict=True):
+        x1, y1, x2, y2 = (int(v) for v in box)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), GREEN, 2)
+        cv2.circle(canvas, ((x1 + x2) // 2, y2), 3, RED, -1)
+        cv2.putText(canvas, track_id, (x1, y1 - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.5, GREEN, 2)
+    return canvas

@@ -1,0 +1,89 @@
+"""Events fit the contract, and say no more than it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+import conf
+from inference_service.detections import Detections
+from inference_service.events import EventBuilder, Run, Runtime, encode
+from inference_service.frames import Frame
+
+NOON = datetime(2026, 1, 5, 12, 0, 0, 250_000, tzinfo=timezone.utc)
+CONTRACT = json.loads(
+    (Path(conf.__file__).parent / "contracts" / "detection_event.v1.json").read_text()
+)
+VALIDATOR = jsonschema.Draft202012Validator(
+    CONTRACT, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+)
+BUILDER = EventBuilder("B01", "B01-entrance", Runtime("fake", "script", "bytetrack", "cpu"))
+
+
+def event(*boxes: list[float], at: datetime = NOON) -> dict[str, Any]:
+    """The event of a 200 x 100 picture, as it comes out of the wire format."""
+    n = len(boxes)
+    ids = tuple(str(i + 1) for i in range(n))
+    seen = Detections(np.reshape(boxes, (n, 4)), np.full(n, 0.9), ("person",) * n, ids)
+    frame = Frame(np.zeros((100, 200, 3), np.uint8), 7, at)
+    built = json.loads(encode(BUILDER.build(frame, "run", seen, 1.23456)))
+    VALIDATOR.validate(built)
+    return built
+
+
+def test_an_event_fits_the_contract() -> None:
+    one = event([20, 10, 60, 90])
+    assert one["captured_at"] == "2026-01-05T12:00:00.250000Z"
+    assert one["image"] == {"width": 200, "height": 100}
+    assert one["detections"] == [
+        {"track_id": "1", "class": "person", "confidence": 0.9, "bbox": [0.1, 0.1, 0.3, 0.9]}
+    ]
+    assert one["runtime"]["inference_ms"] == 1.235
+    assert BUILDER.key == b"B01/B01-entrance"
+
+
+def test_an_empty_picture_makes_an_event_too() -> None:
+    assert event()["detections"] == []
+
+
+def test_boxes_are_clipped_to_the_picture() -> None:
+    assert event([-20, -5, 260, 120])["detections"][0]["bbox"] == [0, 0, 1, 1]
+
+
+def test_boxes_without_area_inside_the_picture_are_dropped() -> None:
+    outside, flat, thin = [210, 0, 230, 50], [0, 50, 40, 50], [10, 10, 10.0001, 50]
+    assert [d["track_id"] for d in event(outside, flat, thin, [0, 0, 10, 10])["detections"]] == [
+        "4"
+    ]
+
+
+def test_times_are_written_in_utc() -> None:
+    east = timezone(timedelta(hours=2))
+    assert event(at=NOON.astimezone(east))["captured_at"] == "2026-01-05T12:00:00.250000Z"
+
+
+def test_every_event_has_its_own_id() -> None:
+    assert event()["event_id"] != event()["event_id"]
+
+
+def test_detections_without_track_ids_are_refused() -> None:
+    frame = Frame(np.zeros((10, 10, 3), np.uint8), 0, NOON)
+    with pytest.raises(ValueError, match="tracker"):
+        BUILDER.build(frame, "run", Detections.people([[0, 0, 5, 5]], [0.9]), 1)
+
+
+def test_a_run_ends_at_midnight_in_utc_and_its_id_is_random() -> None:
+    run, other = Run(), Run()
+    first = run.run_id
+    assert first != other.run_id
+    assert not run.roll(NOON)
+    assert not run.roll(NOON + timedelta(hours=11))
+    assert run.run_id == first
+    assert run.roll(NOON + timedelta(hours=12))
+    assert run.run_id != first
