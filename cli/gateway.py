@@ -1,26 +1,27 @@
 """`storelake gateway`: serve the HTTP door."""
 
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
 
-from conf.settings import load_settings
+from cli.context import read_settings
 
 
 def gateway(
-    host: Annotated[str | None, typer.Option(help="Address; loopback by default.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; from the settings by default.")] = None,
+    *,
+    host: Annotated[str | None, typer.Option(help="Address; else the setting (loopback).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; else the setting.")] = None,
 ) -> None:
-    """Serve the order gateway with one worker until SIGTERM, then flush and end."""
-    # Imported here: FastAPI costs half a second, which `storelake --help` need not pay.
-    import uvicorn  # noqa: PLC0415
+    """Serve the order gateway with one worker until SIGTERM or Ctrl-C, then flush and end."""
+    import uvicorn
 
-    from gateway.app import create_app  # noqa: PLC0415
-    from gateway.observe import configure_logging  # noqa: PLC0415
+    from gateway.app import create_app
+    from gateway.observe import configure_logging
 
-    settings = load_settings()
+    settings = read_settings()
     configure_logging(settings.log_level)
     uvicorn.run(
         create_app(settings),

@@ -8,6 +8,7 @@ a caller repeats it with the same `event_id`, which the keys downstream make har
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ class KafkaPublisher:
     def __init__(self, kafka: KafkaSettings, ack_timeout: float) -> None:
         self._config = _producer_config(kafka, ack_timeout)
         self._ack_timeout = ack_timeout
-        self._producer = Producer(self._config)
+        self._producer = self._connect()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
         self._thread.start()
@@ -161,6 +162,10 @@ class KafkaPublisher:
         await asyncio.to_thread(self._thread.join)
         log.info("publisher_closed", unacknowledged=left)
 
+    def _connect(self) -> Producer:
+        # librdkafka would write plain lines to stderr; through logging they become JSON like ours.
+        return Producer(self._config, logger=logging.getLogger("gateway.librdkafka"))
+
     def _poll(self) -> None:
         while not self._closed.is_set():
             self._producer.poll(0.1)
@@ -169,7 +174,7 @@ class KafkaPublisher:
         """What a refusal of `produce` means; a producer that died for good is replaced."""
         if error.fatal():
             log.error("producer_replaced", reason=error.str())
-            self._producer = Producer(self._config)
+            self._producer = self._connect()
         return _exception(error)
 
 
@@ -186,6 +191,8 @@ def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]
         "partitioner": "murmur2_random",
         # Bounded memory while the broker is away; then `publish` refuses at once.
         "queue.buffering.max.kbytes": 64 * 1024,
+        # Back within a second once the broker is, without a log line every 100 ms until then.
+        "reconnect.backoff.ms": 500,
         "reconnect.backoff.max.ms": 1000,
         **kafka.client_options,
     }

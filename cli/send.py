@@ -1,0 +1,110 @@
+"""`storelake send`: make the shop talk."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cli.context import console, error_console, read_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simulator.ledger import SendReport
+
+
+def send(
+    *,
+    rate: Annotated[float | None, typer.Option(min=1, help="Messages a minute.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long.")] = None,
+    poison: Annotated[float, typer.Option(min=0, max=1, help="Share that is broken.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed sells the same.")] = 1,
+    ledger: Annotated[Path | None, typer.Option(help="NDJSON file, a line per message.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Part of all ids; else random.")] = None,
+    via: Annotated[
+        Literal["gateway", "kafka"], typer.Option(help="The way of good events; poison skips it.")
+    ] = "gateway",
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 16,
+) -> None:
+    """Replay real grocery baskets as order events, until --count, --seconds or Ctrl-C."""
+    from simulator.send import send as run_send
+
+    settings = read_settings()
+    total = count or (int(rate * seconds / 60) if rate and seconds else None)
+    with _stop_on_ctrl_c() as stop, _bar(total) as show:
+        report = run_send(
+            settings,
+            rate=rate,
+            count=count,
+            seconds=seconds,
+            poison=poison,
+            seed=seed,
+            run_id=run_id,
+            via=via,
+            concurrency=concurrency,
+            ledger=ledger,
+            on_progress=show,
+            stop=stop,
+        )
+    console().print(_summary(report))
+    if report.failed or report.rejected:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _stop_on_ctrl_c() -> Iterator[Event]:
+    """Ctrl-C ends the sending, not the accounting for what is under way."""
+    stop = Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Callable[[SendReport], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("sending"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=error_console()) as progress:
+        bar = progress.add_task("send", total=total, state="")
+
+        def show(report: SendReport) -> None:
+            state = f"{report.failed} failed, {report.retries} repeats"
+            progress.update(bar, completed=report.sent, state=state)
+
+        yield show
+
+
+def _summary(report: SendReport) -> Table:
+    from rich.table import Table
+
+    speed = report.sent / report.seconds if report.seconds else 0.0
+    title = f"run {report.run_id}: {report.sent} in {report.seconds:.1f} s, {speed:.0f}/s"
+    table = Table("what", title=title)
+    table.add_column("messages", justify="right")
+    for name in ("accepted", "rejected", "poisoned", "failed", "retries"):
+        table.add_row(name, str(getattr(report, name)))
+    for counter, what in (
+        (report.by_type, "accepted"),
+        (report.by_poison, "poisoned"),
+        (report.failures, "refused or failed"),
+    ):
+        for name, messages in sorted(counter.items()):
+            table.add_row(f"  {what}: {name}", str(messages))
+    return table

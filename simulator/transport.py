@@ -1,0 +1,144 @@
+"""Two ways out: through the gateway, as tills send, and straight to Kafka, as foreigners do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import httpx
+from confluent_kafka import KafkaException, Producer
+
+from conf.settings import KafkaSettings, Settings
+from simulator.ledger import Delivery
+from simulator.orders import OrderEvent
+
+ROUTES = {
+    "order.created": "order-created",
+    "order.updated": "order-updated",
+    "order.cancelled": "order-cancelled",
+    "order.status_changed": "order-status-changed",
+}
+BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
+
+
+def topic_of(event_type: str, kafka: KafkaSettings) -> str:
+    """The topic of a type of event."""
+    return dict(zip(ROUTES, kafka.order_topics, strict=True))[event_type]
+
+
+class GatewayTransport:
+    """Keep-alive HTTP. Guarantee: at least once; a repeat has the same bytes and event id.
+
+    A refusal for good (4xx) is final; an unavailable broker or gateway is tried again, with growing
+    pauses, for at most `patience` seconds or until `stop`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        url: str | None,
+        connections: int,
+        patience: float,
+        stop: Event,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._topics = {t: topic_of(t, settings.kafka) for t in ROUTES}
+        self._patience = patience
+        self._stop = stop
+        self._client = httpx.AsyncClient(
+            base_url=url or f"http://{settings.gateway.host}:{settings.gateway.port}",
+            headers={"content-type": "application/json"},
+            timeout=settings.gateway.ack_timeout_seconds + 5,
+            limits=httpx.Limits(max_connections=connections),
+            transport=transport,
+            trust_env=False,  # a proxy of the environment has no business between till and gateway
+        )
+
+    async def deliver(self, event: OrderEvent) -> Delivery:
+        """Send one event, and repeat it as long as that makes sense."""
+        topic, body = self._topics[event.event_type], event.value
+        path = f"/api/kafka/events/{ROUTES[event.event_type]}"
+        deadline = asyncio.get_running_loop().time() + self._patience
+        retries = 0
+        while True:
+            try:
+                response = await self._client.post(path, content=body)
+            except httpx.TransportError as error:
+                detail, pause = type(error).__name__, 0.0
+            else:
+                if response.status_code == 202:
+                    at = response.json()
+                    return Delivery("accepted", topic, at["partition"], at["offset"], retries)
+                detail = f"HTTP {response.status_code}"
+                if response.status_code < 500 and response.status_code != 429:
+                    return Delivery("rejected", topic, retries=retries, detail=detail)
+                pause = float(response.headers.get("retry-after", 0))
+            pause = max(min(BACKOFF_BASE * 2**retries, BACKOFF_MAX), pause)
+            if self._stop.is_set() or asyncio.get_running_loop().time() + pause > deadline:
+                return Delivery("failed", topic, retries=retries, detail=detail)
+            await asyncio.sleep(pause)
+            retries += 1
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+class KafkaTransport:
+    """Bytes straight to a topic. Delivery reports come back while `poll` or `drain` run."""
+
+    def __init__(self, kafka: KafkaSettings, patience: float) -> None:
+        config: dict[str, Any] = {
+            "bootstrap.servers": kafka.bootstrap,
+            "client.id": "storelake-simulator",
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "message.timeout.ms": int(patience * 1000),
+            "partitioner": "murmur2_random",  # the gateway's, so that an order keeps its partition
+            "reconnect.backoff.ms": 500,
+            "reconnect.backoff.max.ms": 1000,
+            **kafka.client_options,
+        }
+        self._patience = patience
+        self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, done: Callable[[Delivery], None]
+    ) -> None:
+        """Queue one message; `done` hears what became of it."""
+
+        def report(error: Any, message: Any) -> None:
+            if error is None:
+                done(Delivery("accepted", topic, message.partition(), message.offset()))
+            else:
+                done(Delivery("failed", topic, detail=error.name()))
+
+        try:
+            while not self._offer(topic, key, value, report):
+                self._producer.poll(0)  # full: hear reports, which make room
+                await asyncio.sleep(0.01)
+        except KafkaException as error:
+            done(Delivery("failed", topic, detail=error.args[0].name()))
+
+    def _offer(
+        self, topic: str, key: bytes | None, value: bytes | None, report: Callable[..., None]
+    ) -> bool:
+        try:
+            self._producer.produce(topic, value=value, key=key, on_delivery=report)
+        except BufferError:
+            return False
+        return True
+
+    def poll(self) -> None:
+        """Hear the reports that have come in."""
+        self._producer.poll(0)
+
+    async def drain(self) -> None:
+        """Wait for all reports; each comes within the patience, as a failure if need be."""
+        while self._producer.flush(0.01) > 0:
+            await asyncio.sleep(0.01)

@@ -1,0 +1,178 @@
+"""`send` against the real gateway application in this process, with a broker in memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+import pytest
+
+import simulator.send as sending
+from conf.settings import Settings, load_settings
+from gateway.app import create_app
+from gateway.producer import MemoryPublisher, Message, Receipt, UnavailableError
+from simulator.ledger import SendReport
+from simulator.transport import GatewayTransport
+
+
+@pytest.fixture(scope="module")
+def tree() -> Settings:
+    return load_settings()
+
+
+class Door:
+    """The gateway in this process, which counts its answers."""
+
+    def __init__(self, settings: Settings, broker: MemoryPublisher) -> None:
+        self.broker = broker
+        self.statuses: Counter[int] = Counter()
+        self.open(settings)
+
+    def open(self, settings: Settings) -> None:
+        self._inner = httpx.ASGITransport(create_app(settings, self.broker))
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        await response.aread()
+        self.statuses[response.status_code] += 1
+        return response
+
+
+@pytest.fixture
+def door(tree: Settings, monkeypatch: pytest.MonkeyPatch) -> Door:
+    opened = Door(tree, MemoryPublisher())
+
+    class Inside(GatewayTransport):
+        def __init__(self, settings: Settings, **options: Any) -> None:
+            super().__init__(settings, transport=httpx.MockTransport(opened), **options)
+
+    monkeypatch.setattr(sending, "GatewayTransport", Inside)
+    monkeypatch.setattr("simulator.transport.BACKOFF_BASE", 0.001)
+    return opened
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_event_is_accepted_and_in_the_ledger(
+    tree: Settings, door: Door, tmp_path: Path
+) -> None:
+    report = sending.send(tree, count=120, seed=3, ledger=tmp_path / "new" / "sent.ndjson")
+
+    assert (report.sent, report.accepted, report.failed, report.rejected) == (120, 120, 0, 0)
+    assert report.by_type.total() == 120
+    told = lines(tmp_path / "new" / "sent.ndjson")
+    kept = {
+        (topic, offset): json.loads(message.value)
+        for topic, messages in door.broker.messages.items()
+        for offset, message in enumerate(messages)
+    }
+    assert len(told) == len(kept) == 120
+    for line in told:
+        event = kept[line["topic"], line["offset"]]
+        assert line["event_id"] == event["event_id"]
+        assert line["event_time"] == event["event_time"]
+        if line["total_price"] is not None:
+            assert float(line["total_price"]) == event["order"]["total_price"]
+    assert {line["outcome"] for line in told} == {"accepted"}
+
+
+def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, door: Door) -> None:
+    arrived: dict[str, list[str]] = defaultdict(list)
+    publish = door.broker.publish
+
+    async def watch(message: Message) -> Receipt:
+        arrived[message.key.decode()].append(json.loads(message.value)["event_time"])
+        return await publish(message)
+
+    door.broker.publish = watch  # type: ignore[method-assign]
+    sending.send(tree, count=300, concurrency=8)
+
+    assert max(map(len, arrived.values())) >= 3
+    assert all(times == sorted(times) for times in arrived.values())
+
+
+def test_an_unavailable_broker_is_tried_again_with_the_same_event(
+    tree: Settings, door: Door, tmp_path: Path
+) -> None:
+    impatient = tree.model_copy(
+        update={"gateway": tree.gateway.model_copy(update={"retry_after_seconds": 0})}
+    )
+    door.open(impatient)
+    publish, refused = door.broker.publish, Counter[bytes]()
+
+    async def flaky(message: Message) -> Receipt:
+        if refused[message.value] < 2:
+            refused[message.value] += 1
+            raise UnavailableError("not yet")
+        return await publish(message)
+
+    door.broker.publish = flaky  # type: ignore[method-assign]
+    report = sending.send(tree, count=20, ledger=tmp_path / "sent.ndjson")
+
+    assert (report.accepted, report.failed, report.retries) == (20, 0, 40)
+    assert door.statuses == {503: 40, 202: 20}
+    assert len({line["event_id"] for line in lines(tmp_path / "sent.ndjson")}) == 20
+
+
+def test_what_nobody_takes_counts_as_failed_and_is_in_the_ledger(
+    tree: Settings, door: Door, tmp_path: Path
+) -> None:
+    door.broker.down = True
+    report = sending.send(tree, count=10, patience=0.01, ledger=tmp_path / "sent.ndjson")
+
+    assert (report.sent, report.failed, report.failures) == (10, 10, {"HTTP 503": 10})
+    assert [line["outcome"] for line in lines(tmp_path / "sent.ndjson")] == ["failed"] * 10
+
+
+def test_what_the_gateway_refuses_for_good_counts_as_rejected(tree: Settings, door: Door) -> None:
+    tiny = tree.model_copy(
+        update={"gateway": tree.gateway.model_copy(update={"max_body_bytes": 600})}
+    )
+    door.open(tiny)
+    report = sending.send(tree, count=100)
+
+    assert report.rejected > 0
+    assert report.failures == {"HTTP 413": report.rejected}
+    assert report.accepted + report.rejected == report.sent == 100
+
+
+def test_stop_ends_an_endless_run(tree: Settings, door: Door) -> None:
+    stop = Event()
+
+    def watch(report: SendReport) -> None:
+        if report.sent >= 5:
+            stop.set()
+
+    report = sending.send(tree, rate=6000, on_progress=watch, stop=stop)
+    assert report.sent == report.accepted >= 5
+
+
+def test_a_rate_is_kept(tree: Settings, door: Door) -> None:
+    began = time.monotonic()
+    report = sending.send(tree, rate=1200, seconds=1)
+    assert report.sent <= 20
+    assert time.monotonic() - began > 0.9
+
+
+def test_progress_ends_with_the_final_report(tree: Settings, door: Door) -> None:
+    told: list[int] = []
+    report = sending.send(tree, count=30, on_progress=lambda r: told.append(r.sent))
+    assert told[-1] == report.sent == 30
+
+
+def test_a_fault_of_the_sender_ends_the_run_instead_of_hanging(
+    tree: Settings, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: object, event: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(GatewayTransport, "deliver", broken)
+    with pytest.raises(RuntimeError, match="boom"):
+        sending.send(tree, count=10)
