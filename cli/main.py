@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from cli import logs, migrate, reset, status, up
+from cli import gateway, logs, migrate, reset, run, status, up
 from cli.context import error_console
 from conf.errors import StorelakeError
 
@@ -22,6 +22,9 @@ COMMANDS = (
     logs.logs,
     reset.reset,
     migrate.migrate,
+    run.run,
+    run.spark_conf,
+    gateway.gateway,
 )
 
 app = typer.Typer(

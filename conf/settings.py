@@ -148,6 +148,9 @@ class SparkSettings(Frozen):
 class StreamSettings(Frozen):
     """What every stream shares (`streaming/runner.py`)."""
 
+    source: Literal["kafka", "memory"] = Field(
+        default="kafka", description="memory: the log in <var>/memory, for tests and trials."
+    )
     trigger_seconds: float = Field(default=0.2, ge=0)
     max_rows_per_batch: int = Field(default=20_000, ge=1)
     prefetch_rows: int = Field(

@@ -1,0 +1,1 @@
+"""Spark Structured Streaming: jobs, their transforms, and the connectors at the rim."""

@@ -1,0 +1,1 @@
+"""DataFrame -> DataFrame, one module a job: no session, clock, settings or I/O inside."""

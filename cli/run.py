@@ -1,0 +1,35 @@
+"""`storelake run` and what `spark-submit` needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="Streams to run; all without one.")] = None,
+) -> None:
+    """Run streams side by side in one Spark application, until Ctrl-C or SIGTERM."""
+    import logging
+
+    from conf.settings import load_settings
+
+    settings = load_settings()
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    from streaming.jobs import find_streams
+    from streaming.runner import run_streams
+
+    run_streams(settings, find_streams(tuple(names or ())))
+
+
+def spark_conf() -> None:
+    """Print the properties that `spark-submit --properties-file` takes, without secrets."""
+    from conf.settings import load_settings
+    from streaming.session import launch_conf
+
+    for key, value in launch_conf(load_settings()).items():
+        typer.echo(f"{key} {value}")

@@ -1,0 +1,345 @@
+"""What every partitioned log (Kafka, the memory log, later Pulsar) has in common as a Spark source.
+
+A broker module implements `Log` (bounds, poll, fetch, commit); this module turns it into a Python
+Data Source with Spark's promises.
+
+Delivery guarantee: offsets live in Spark's checkpoint, and a batch is a half-open range of offsets
+per partition. A batch that is run again reads the same range, so the source is replayable and, with
+an idempotent sink, the stream is exactly-once in effect. Nothing is skipped: an offset that the
+broker has already deleted is an error (`onDataLoss=fail`) or a logged jump (`continue`).
+
+Bounded: no batch holds more than `maxRowsPerBatch` offsets, also the first one after a restart,
+because Spark tells the reader where it stopped before it asks for the latest offset.
+
+Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the driver,
+through a consumer that stays open, and handed to Spark with the plan. Such a batch starts no Python
+worker. Anything larger is split evenly into at most `readTasks` tasks, whatever the number of broker
+partitions. The hand-over is what PySpark 4.1 does for its own `SimpleDataSourceStreamReader`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pyspark.sql.datasource import DataSourceReader, InputPartition
+from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
+
+log = logging.getLogger(__name__)
+
+Partition = tuple[str, int]
+Offsets = dict[Partition, int]
+Wire = dict[str, dict[str, int]]
+
+SOURCE_DDL = (
+    "key binary, value binary, topic string, partition int, position string, "
+    "timestamp timestamp, headers array<struct<key: string, value: binary>>"
+)
+"""A source row, whatever the broker. `position` is the offset as 20 digits: text order is log order."""
+
+ARROW_SCHEMA = pa.schema(
+    [
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("position", pa.string()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+    ]
+)
+
+ROWS_PER_ARROW_BATCH = 10_000
+ROWS_WORTH_A_TASK = 2_500
+
+
+class DataLossError(Exception):
+    """Offsets that the stream still needs are gone from the broker (expired, or a new topic)."""
+
+
+@dataclass(frozen=True)
+class Range(InputPartition):  # type: ignore[misc]
+    """Offsets [start, end) of one partition."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Task(InputPartition):  # type: ignore[misc]
+    """What one Spark task reads."""
+
+    ranges: tuple[Range, ...]
+
+
+class Log(Protocol):
+    """One broker, as the planner and the tasks see it."""
+
+    def bounds(self) -> dict[Partition, tuple[int, int]]:
+        """Every partition of the subscribed topics with its first and its next offset."""
+        ...
+
+    def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
+        """Rows that are there now, from `position` on, at most `limit`; and where they end.
+
+        Never waits for data. Raises `DataLossError` where `position` is not in the log.
+        """
+        ...
+
+    def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
+        """All rows of the ranges, in order within a partition. Raises `DataLossError`."""
+        ...
+
+    def commit(self, offsets: Offsets) -> None:
+        """Publish progress for the broker's own tools; never needed for correctness."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """The options of a log source, parsed from Spark's (case-insensitive) option map."""
+
+    topics: tuple[str, ...]
+    starting: str = "earliest"
+    max_rows: int = 20_000
+    prefetch_rows: int = 2_000
+    tasks: int = 2
+    on_data_loss: str = "fail"
+
+    @classmethod
+    def parse(cls, options: Mapping[str, str]) -> ReadOptions:
+        """Check the options; `ValueError` names the one that does not fit."""
+        given = {k.lower(): v for k, v in options.items()}
+        topics = tuple(t.strip() for t in given.get("subscribe", "").split(",") if t.strip())
+        if not topics:
+            raise ValueError("option 'subscribe' must name at least one topic")
+        starting = given.get("startingoffsets", "earliest")
+        if starting not in ("earliest", "latest") and not starting.lstrip().startswith("{"):
+            raise ValueError("option 'startingOffsets' is earliest, latest, or JSON by topic")
+        loss = given.get("ondataloss", "fail")
+        if loss not in ("fail", "continue"):
+            raise ValueError("option 'onDataLoss' is fail or continue")
+        numbers = {
+            "max_rows": int(given.get("maxrowsperbatch", "20000")),
+            "prefetch_rows": int(given.get("prefetchrows", "2000")),
+            "tasks": int(given.get("readtasks", "2")),
+        }
+        if numbers["max_rows"] < 1 or numbers["tasks"] < 1 or numbers["prefetch_rows"] < 0:
+            raise ValueError("maxRowsPerBatch and readTasks are at least 1, prefetchRows 0 or more")
+        return cls(topics, starting, on_data_loss=loss, **numbers)
+
+
+def to_wire(offsets: Offsets) -> Wire:
+    """{(topic, 0): 5} -> {"topic": {"0": 5}}, sorted: Spark compares offsets as text."""
+    wire: Wire = {}
+    for (topic, partition), offset in sorted(offsets.items()):
+        wire.setdefault(topic, {})[str(partition)] = offset
+    return wire
+
+
+def from_wire(wire: Wire) -> Offsets:
+    """The inverse of `to_wire`."""
+    return {(t, int(p)): o for t, parts in wire.items() for p, o in parts.items()}
+
+
+def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:
+    """The end of the next batch: at most `limit` offsets, shared in proportion to what waits.
+
+    Every partition with something waiting moves by at least one, unless `limit` is smaller than
+    their number.
+    """
+    waiting = {p: max(0, high[p] - start.get(p, 0)) for p in high}
+    total = sum(waiting.values())
+    if total <= limit:
+        return {p: max(high[p], start.get(p, 0)) for p in high}
+    end, left = {p: start.get(p, 0) for p in high}, limit
+    for partition, count in sorted(waiting.items(), key=lambda item: item[1]):
+        step = min(count, left, max(1, limit * count // total)) if count else 0
+        end[partition] += step
+        left -= step
+    return end
+
+
+def split(ranges: Sequence[Range], tasks: int) -> list[Task]:
+    """Cut ranges into at most `tasks` even shares; a small batch stays one task."""
+    total = sum(r.end - r.start for r in ranges)
+    if not total:
+        return []
+    shares = max(1, min(tasks, total // ROWS_WORTH_A_TASK))
+    size = -(-total // shares)
+    buckets: list[list[Range]] = [[]]
+    room = size
+    for piece in ranges:
+        start = piece.start
+        while start < piece.end:
+            if room == 0:
+                buckets.append([])
+                room = size
+            step = min(room, piece.end - start)
+            buckets[-1].append(Range(piece.topic, piece.partition, start, start + step))
+            start += step
+            room -= step
+    return [Task(tuple(b)) for b in buckets]
+
+
+def _ranges(start: Offsets, end: Offsets) -> list[Range]:
+    """The non-empty ranges between two offsets; a partition new in `end` starts at 0."""
+    spans = ((p, start.get(p, 0), e) for p, e in sorted(end.items()))
+    return [Range(t, n, s, e) for (t, n), s, e in spans if e > s]
+
+
+class LogBatchReader(DataSourceReader):  # type: ignore[misc]
+    """`spark.read.format(...)`: everything from startingOffsets to what is there now."""
+
+    def __init__(self, broker: Log, options: ReadOptions) -> None:
+        self._broker, self._options = broker, options
+
+    def partitions(self) -> Sequence[InputPartition]:
+        """Plan once, on the driver."""
+        bounds = self._broker.bounds()
+        start = starting_offsets(bounds, self._options.starting)
+        return split(_ranges(start, {p: high for p, (_, high) in bounds.items()}), 1_000) or [
+            Task(())
+        ]
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """Read one task's ranges as Arrow batches."""
+        return self._broker.fetch(partition.ranges)
+
+
+def starting_offsets(bounds: Mapping[Partition, tuple[int, int]], starting: str) -> Offsets:
+    """Where a new stream starts: earliest, latest, or JSON ({"topic": {"0": 5}}; -2 earliest, -1 latest).
+
+    A partition that the JSON does not name starts at its earliest offset.
+    """
+    if starting == "latest":
+        return {p: high for p, (_, high) in bounds.items()}
+    offsets = {p: low for p, (low, _) in bounds.items()}
+    if starting != "earliest":
+        import json
+
+        for partition, offset in from_wire(json.loads(starting)).items():
+            if partition not in bounds:
+                raise ValueError(f"startingOffsets names {partition}, which does not exist")
+            low, high = bounds[partition]
+            offsets[partition] = {-2: low, -1: high}.get(offset, offset)
+    return offsets
+
+
+class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
+    """`spark.readStream.format(...)`: see the module's docstring for what it guarantees.
+
+    It inherits from PySpark's prefetching wrapper only to be recognised as one; every method that
+    Spark calls is its own.
+    """
+
+    def __init__(self, broker: Log, options: ReadOptions) -> None:
+        self._broker, self._options = broker, options
+        self._position: Offsets | None = None
+        self._behind = True
+        self._prefetched: list[tuple[Wire, Wire, pa.RecordBatch]] = []
+
+    def initialOffset(self) -> Wire:  # noqa: N802  (Spark's name)
+        """Where a stream without a checkpoint starts."""
+        return to_wire(starting_offsets(self._broker.bounds(), self._options.starting))
+
+    def latestOffset(self) -> Wire:  # noqa: N802
+        """The end of the next batch; equal to the last one when nothing waits."""
+        if self._position is None:
+            self._position = from_wire(self.initialOffset())
+        try:
+            self._position = self._advance(self._position)
+        except DataLossError as loss:
+            if self._options.on_data_loss == "fail":
+                self._check_loss(self._position, self._broker.bounds())
+                raise
+            log.warning("data loss, continuing by option: %s", loss)
+            self._position = self._into_bounds(self._position)
+        return to_wire(self._position)
+
+    def _advance(self, position: Offsets) -> Offsets:
+        limit = min(self._options.prefetch_rows, self._options.max_rows)
+        if not self._behind and limit:
+            rows, end = self._broker.poll(position, limit)
+            if rows is None or rows.num_rows < limit:
+                if rows is not None:
+                    self._prefetched.append((to_wire(position), to_wire(end), rows))
+                return end
+        bounds = self._broker.bounds()
+        self._check_loss(position, bounds)
+        high = {p: bounds[p][1] for p in bounds}
+        # Behind by more than a prefetch: plan tasks, and ask the broker first next time, too.
+        self._behind = sum(high[p] - position.get(p, 0) for p in high) > limit
+        return share_out(position, high, self._options.max_rows) if self._behind else position
+
+    def _check_loss(self, position: Offsets, bounds: Mapping[Partition, tuple[int, int]]) -> None:
+        for partition, offset in position.items():
+            low, high = bounds.get(partition, (0, 0))
+            if not low <= offset <= high:
+                topic, number = partition
+                raise DataLossError(
+                    f"{topic}[{number}]: the stream stands at offset {offset}, the broker holds "
+                    f"[{low}, {high}). Events were deleted before they were read. Set "
+                    f"onDataLoss=continue to go on with what is there."
+                )
+
+    def _into_bounds(self, position: Offsets) -> Offsets:
+        return {
+            p: (low if not low <= position.get(p, low) <= high else position.get(p, low))
+            for p, (low, high) in self._broker.bounds().items()
+        }
+
+    def partitions(self, start: Wire, end: Wire) -> Sequence[InputPartition]:
+        """Plan [start, end). Called with start == end after a restart, to say where the stream is."""
+        if self._position is None:
+            self._position = from_wire(end)
+        if self.getCache(start, end) is not None:
+            return [Task(())]
+        return split(_ranges(from_wire(start), from_wire(end)), self._options.tasks)
+
+    def getCache(self, start: Wire, end: Wire) -> Iterator[pa.RecordBatch] | None:  # noqa: N802
+        """The prefetched rows of exactly [start, end), or None: then tasks read them."""
+        found: list[pa.RecordBatch] = []
+        at = start
+        for from_, to, rows in self._prefetched:
+            if from_ == at and at != end:
+                found.append(rows)
+                at = to
+        return iter(found) if found and at == end else None
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """Read one task's ranges as Arrow batches, in a Python worker."""
+        return self._broker.fetch(partition.ranges)
+
+    def commit(self, end: Wire) -> None:
+        """Forget prefetched rows up to `end`, and tell the broker's tools how far we are."""
+        done = from_wire(end)
+        self._prefetched = [
+            (s, e, rows)
+            for s, e, rows in self._prefetched
+            if any(o > done.get(p, 0) for p, o in from_wire(e).items())
+        ]
+        self._broker.commit(done)
+
+    def stop(self) -> None:
+        """Close the planner's consumer."""
+        self._broker.close()
+
+
+def to_arrow(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Rows in the order of `ARROW_SCHEMA` -> one Arrow batch."""
+    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in ARROW_SCHEMA]
+    arrays = [
+        pa.array(column, type=field.type)
+        for column, field in zip(columns, ARROW_SCHEMA, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=ARROW_SCHEMA)

@@ -1,0 +1,276 @@
+"""The only place that starts a query: triggers, checkpoints, retries, a clean stop.
+
+A stream is data (`Stream`): a name, how to build its DataFrame, and what to do with a micro-batch.
+Data errors never come here, since transforms send them to quarantine. What fails here is
+infrastructure: the query is started again from its checkpoint with exponential back-off; after
+`streams.retries` failures without a finished batch between them everything stops with
+`StreamFailedError` and a non-zero exit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from conf.errors import StorelakeError
+from conf.settings import Settings, load_settings
+from conf.stores import Stores, load_stores
+from streaming.connectors.iceberg import Lake
+from streaming.connectors.postgres import Database
+from streaming.session import build_session
+
+log = logging.getLogger("storelake.streams")
+
+
+class StreamFailedError(StorelakeError):
+    """A stream could not go on; the message names it and the last error."""
+
+
+class _StoppingError(Exception):
+    """Raised inside a sink that begins while the program stops; Spark replays the batch later."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a job may use to build its DataFrame."""
+
+    spark: SparkSession
+    settings: Settings
+    stores: Stores
+
+    def read_topics(self, query_id: str, *topics: str) -> DataFrame:
+        """A streaming DataFrame of source rows, from the broker that the settings name."""
+        streams, kafka = self.settings.streams, self.settings.kafka
+        options = {
+            "subscribe": ",".join(topics),
+            "maxRowsPerBatch": str(streams.max_rows_per_batch),
+            "prefetchRows": str(streams.prefetch_rows),
+            "readTasks": str(streams.read_tasks),
+            "onDataLoss": streams.on_data_loss,
+            "groupId": f"storelake-{query_id}",
+        }
+        if streams.source == "memory":
+            options["path"] = str(self.settings.var_dir / "memory")
+        else:
+            options |= {f"kafka.{k}": v for k, v in kafka.client_options.items()}
+            options["kafka.bootstrap.servers"] = kafka.bootstrap
+        source = self.spark.readStream.format(f"storelake_{streams.source}")
+        return source.options(**options).load()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch in the hands of a job's sink."""
+
+    df: DataFrame
+    id: int
+    query_id: str
+    lake: Lake
+    db: Database
+    context: Context
+    memory: dict[str, Any]
+    """What the query keeps between batches; empty after a restart, so it is a cache, never truth."""
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session of the query (a clone of the application's)."""
+        return self.df.sparkSession
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream.
+
+    Attributes:
+        name: the query id: names the checkpoint, the ledger rows and the consumer group.
+        build: context -> streaming DataFrame.
+        sink: writes one micro-batch; must be idempotent by (name, batch id).
+        output_mode: of the query; `update` for stateful ones.
+    """
+
+    name: str
+    build: Callable[[Context], DataFrame]
+    sink: Callable[[Batch], None]
+    output_mode: str = "append"
+
+
+@dataclass
+class _Running:
+    """A started stream and its failures in a row."""
+
+    stream: Stream
+    query: StreamingQuery | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    finished_batches: int = 0
+    busy: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Runner:
+    """Runs streams side by side in one Spark application until it is told to stop."""
+
+    def __init__(self, settings: Settings, streams: Sequence[Stream]) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._spark = build_session(settings, "storelake:" + ",".join(s.name for s in streams))
+        self._context = Context(self._spark, settings, load_stores(settings.stores_file))
+        self._db = Database(settings.postgres.dsn, max(settings.postgres.pool_size, len(streams)))
+        self._running = [_Running(s) for s in streams]
+
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.
+
+        Raises:
+            StreamFailedError: one stream failed too often; all are stopped.
+        """
+        Lake(self._spark, self._settings).create_tables()
+        try:
+            for entry in self._running:
+                self._start(entry)
+            while not self._stop.wait(0.2):
+                for entry in self._running:
+                    self._watch(entry)
+                self._report()
+                if until and until():
+                    break
+        finally:
+            self._shut_down()
+
+    def stop(self) -> None:
+        """Ask for a clean stop: every stream ends after the batch it is in."""
+        self._stop.set()
+
+    def drained(self) -> bool:
+        """True when every query is started and has nothing to do right now."""
+        queries = [e.query for e in self._running]
+        return all(
+            q is not None
+            and q.isActive
+            and q.lastProgress is not None
+            and not q.status["isDataAvailable"]
+            and not q.status["isTriggerActive"]
+            for q in queries
+        )
+
+    def _start(self, entry: _Running) -> None:
+        stream, settings = entry.stream, self._settings
+        lake = Lake(self._spark, settings)
+        memory: dict[str, Any] = {}
+
+        def sink(df: DataFrame, batch_id: int) -> None:
+            with entry.busy:
+                if self._stop.is_set():
+                    raise _StoppingError(stream.name)
+                stream.sink(
+                    Batch(df, batch_id, stream.name, lake, self._db, self._context, memory)
+                )
+                entry.failures = 0
+                entry.finished_batches += 1
+
+        entry.query = (
+            stream.build(self._context)
+            .writeStream.queryName(stream.name)
+            .outputMode(stream.output_mode)
+            .option("checkpointLocation", (settings.checkpoints / stream.name).as_uri())
+            .trigger(processingTime=f"{int(settings.streams.trigger_seconds * 1000)} milliseconds")
+            .foreachBatch(sink)
+            .start()
+        )
+
+    def _watch(self, entry: _Running) -> None:
+        if entry.query is not None and entry.query.isActive:
+            return
+        limits = self._settings.streams
+        if entry.query is not None:
+            cause = _cause(entry.query)
+            entry.query = None
+            entry.failures += 1
+            if entry.failures > limits.retries:
+                raise StreamFailedError(
+                    f"stream {entry.stream.name} failed {entry.failures} times in a row: {cause}"
+                )
+            wait = min(
+                limits.retry_base_seconds * 2 ** (entry.failures - 1), limits.retry_max_seconds
+            )
+            entry.retry_at = time.monotonic() + wait
+            log.warning("%s failed, retry in %.1f s: %s", entry.stream.name, wait, cause)
+        elif time.monotonic() >= entry.retry_at:
+            self._start(entry)
+
+    def _report(self) -> None:
+        """Write `var/run/streams.json`: what other processes may know about the streams."""
+        folder = self._settings.var_dir / "run"
+        folder.mkdir(parents=True, exist_ok=True)
+        streams = {e.stream.name: _progress(e) for e in self._running}
+        text = json.dumps({"pid": os.getpid(), "at": time.time(), "streams": streams})
+        fresh = folder / f"streams.{os.getpid()}.tmp"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(folder / "streams.json")
+
+    def _shut_down(self) -> None:
+        self._stop.set()
+        for entry in self._running:
+            # The lock is free between batches; a batch that starts now is refused by its sink.
+            with entry.busy:
+                query = entry.query
+            if query is not None:
+                query.stop()
+        self._db.close()
+        (self._settings.var_dir / "run" / "streams.json").unlink(missing_ok=True)
+        self._spark.stop()
+
+
+def _progress(entry: _Running) -> dict[str, Any]:
+    last = entry.query.lastProgress if entry.query is not None else None
+    return {
+        "active": entry.query is not None and entry.query.isActive,
+        "finished_batches": entry.finished_batches,
+        "failures": entry.failures,
+        "batch_id": last["batchId"] if last else None,
+        "rows": last["numInputRows"] if last else None,
+        "duration_ms": dict(last["durationMs"]) if last else None,
+    }
+
+
+def _cause(query: StreamingQuery) -> str:
+    """The most telling line of a query's error."""
+    error = query.exception()
+    if error is None:
+        return "it ended without an error"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line or "Exception" in line]
+    return (telling or lines)[-1][:500]
+
+
+def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
+    """Run streams until a signal; what `storelake run` and `spark-submit` call."""
+    runner = Runner(settings, streams)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: runner.stop())
+    runner.run()
+
+
+def submit(stream: Stream) -> None:
+    """The main of a job file: `spark-submit streaming/jobs/NAME.py`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        run_streams(load_settings(), [stream])
+    except StorelakeError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
+
+
+def checkpoint_of(settings: Settings, name: str) -> Path:
+    """The folder where a stream's offsets, commits and state are."""
+    return settings.checkpoints / name

@@ -1,0 +1,75 @@
+"""The one place that builds a Spark session."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from conf.settings import Settings
+from streaming.connectors.kafka import KafkaSource
+from streaming.connectors.memory import MemorySource
+
+ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+
+
+def launch_conf(settings: Settings) -> dict[str, str]:
+    """What must be known before the JVM starts: `spark-submit --properties-file` takes it, too."""
+    return {
+        "spark.master": settings.spark.master,
+        "spark.driver.memory": settings.spark.driver_memory,
+        "spark.jars.ivy": str(settings.cache_dir / "ivy"),
+        "spark.jars.packages": ",".join(settings.spark.packages),
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -Dlog4j2.level=warn",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.scheduler.mode": "FAIR",
+        "spark.locality.wait": "0",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.python.worker.reuse": "true",
+    }
+
+
+def session_conf(settings: Settings) -> dict[str, str]:
+    """SQL settings: time zone, the Iceberg catalog, and low fixed costs a micro-batch."""
+    catalog = f"spark.sql.catalog.{settings.catalog.name}"
+    return {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        catalog: "org.apache.iceberg.spark.SparkCatalog",
+        f"{catalog}.type": "jdbc",
+        f"{catalog}.uri": settings.postgres.jdbc_url,
+        f"{catalog}.jdbc.user": settings.postgres.user,
+        f"{catalog}.jdbc.password": settings.postgres.secret,
+        f"{catalog}.jdbc.schema-version": "V1",
+        f"{catalog}.clients": "1",
+        f"{catalog}.warehouse": settings.warehouse,
+        # A stream must see what another one has just committed.
+        f"{catalog}.cache-enabled": "false",
+        "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
+        # Re-planning between the stages of a micro-batch costs more than it saves.
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.cache.maxEntries": "1000",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
+        "spark.sql.streaming.minBatchesToRetain": "20",
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        **settings.spark.extra,
+    }
+
+
+def build_session(settings: Settings, app_name: str) -> SparkSession:
+    """Start (or join) Spark with the catalog and our sources registered.
+
+    Raises:
+        SettingsError: the database password is missing.
+    """
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in (launch_conf(settings) | session_conf(settings)).items():
+        builder = builder.config(key, value)
+    spark: SparkSession = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    spark.dataSource.register(KafkaSource)
+    spark.dataSource.register(MemorySource)
+    return spark

@@ -1,0 +1,219 @@
+"""Every table of the lake: grain, key, writer, write strategy, columns. `docs/TABLES.md` is made from it.
+
+Postgres tables are defined by `infra/postgres/migrations`; those that mirror a table here carry the
+same name and key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from streaming.connectors.log_source import SOURCE_DDL
+
+Strategy = Literal["append", "upsert"]
+
+COMMON_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.distribution-mode": "none",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    "commit.retry.num-retries": "20",
+    "commit.retry.min-wait-ms": "50",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Iceberg table.
+
+    Attributes:
+        name: `namespace.table` in the catalog.
+        grain: what one row is.
+        key: columns that name a row; unique for an upsert, and for an append given its guard.
+        writer: the one job that writes it.
+        strategy: `append` (guarded by the batch id in the snapshot) or `upsert` (by key).
+        columns: DDL, with comments where a name does not say it.
+        partition: Iceberg partition transforms.
+    """
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    writer: str
+    strategy: Strategy
+    columns: str
+    partition: tuple[str, ...] = ()
+
+    def create_sql(self, catalog: str) -> str:
+        """`CREATE TABLE IF NOT EXISTS` for Spark SQL."""
+        properties = ", ".join(f"'{k}'='{v}'" for k, v in COMMON_PROPERTIES.items())
+        partition = f" PARTITIONED BY ({', '.join(self.partition)})" if self.partition else ""
+        return (
+            f"CREATE TABLE IF NOT EXISTS {catalog}.{self.name} ({self.columns}) USING iceberg"
+            f"{partition} COMMENT '{self.grain}' TBLPROPERTIES ({properties})"
+        )
+
+
+_POSITION = ("topic", "partition", "position")
+_QUARANTINED = f"{SOURCE_DDL}, rules array<string> COMMENT 'ids of the rules that failed'"
+
+BRONZE_ORDER_EVENTS = Table(
+    name="bronze.order_events",
+    grain="one message of an order topic, as received",
+    key=_POSITION,
+    writer="bronze_order_events",
+    strategy="append",
+    columns=SOURCE_DDL,
+    partition=("days(timestamp)",),
+)
+
+SILVER_ORDERS = Table(
+    name="silver.orders",
+    grain="one accepted order event, that is one version of an order; the newest version wins",
+    key=_POSITION,
+    writer="order_event_processor",
+    strategy="append",
+    columns="""
+        event_id string, event_type string, event_time timestamp, order_id string,
+        customer_id string, branch_id string, region string, status string,
+        payment_method string, currency string, total_price decimal(12,2),
+        created_at timestamp, local_date date COMMENT 'of created_at, in the time zone of the branch',
+        local_hour int, item_count int,
+        items array<struct<product_id: string, name: string, category: string, quantity: int,
+            unit_price: decimal(12,2)>>,
+        source string, version string COMMENT 'sorts as (event_time, topic, partition, position)',
+        topic string, partition int, position string, timestamp timestamp""",
+    partition=("days(event_time)",),
+)
+
+QUARANTINE_ORDER_EVENTS = Table(
+    name="quarantine.order_events",
+    grain="one rejected message of an order topic, whole, with the rules it failed",
+    key=_POSITION,
+    writer="order_event_processor",
+    strategy="append",
+    columns=_QUARANTINED,
+)
+
+QUARANTINE_LATE_EVENTS = Table(
+    name="quarantine.late_events",
+    grain="one accepted order event that came too late for its hour; restate applies it",
+    key=_POSITION,
+    writer="real_time_metrics",
+    strategy="append",
+    columns=_QUARANTINED,
+)
+
+GOLD_ORDER_HOURLY = Table(
+    name="gold.order_hourly",
+    grain="orders created in one branch and UTC hour",
+    key=("branch_id", "hour"),
+    writer="real_time_metrics",
+    strategy="upsert",
+    columns="""
+        branch_id string, hour timestamp COMMENT 'start, UTC', order_count bigint,
+        total_revenue decimal(18,2) COMMENT 'all orders',
+        net_revenue decimal(18,2) COMMENT 'without cancelled orders',
+        average_order_value decimal(18,2),
+        pending_count bigint, processing_count bigint, completed_count bigint,
+        cancelled_count bigint, cash_count bigint, online_count bigint,
+        is_final boolean, revision bigint, updated_at timestamp,
+        change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
+    partition=("months(hour)",),
+)
+
+BRONZE_DETECTIONS = Table(
+    name="bronze.detections",
+    grain="one message of the detections topic (one frame), as received",
+    key=_POSITION,
+    writer="bronze_detections",
+    strategy="append",
+    columns=SOURCE_DDL,
+    partition=("days(timestamp)",),
+)
+
+SILVER_DETECTIONS = Table(
+    name="silver.detections",
+    grain="one object in one frame",
+    key=("camera_id", "run_id", "frame_index", "track_id"),
+    writer="silver_detections",
+    strategy="append",
+    columns="""
+        event_id string, branch_id string, camera_id string, run_id string, frame_index bigint,
+        captured_at timestamp, track_id string, class string, confidence double,
+        x1 double COMMENT 'box as shares of the picture', y1 double, x2 double, y2 double,
+        anchor_x double COMMENT 'bottom centre of the box', anchor_y double,
+        image_width int, image_height int, detector string, model string, tracker string,
+        topic string, partition int, position string""",
+    partition=("days(captured_at)", "branch_id"),
+)
+
+QUARANTINE_DETECTIONS = Table(
+    name="quarantine.detections",
+    grain="one rejected message of the detections topic, whole, with the rules it failed",
+    key=_POSITION,
+    writer="silver_detections",
+    strategy="append",
+    columns=_QUARANTINED,
+)
+
+SILVER_LINE_CROSSINGS = Table(
+    name="silver.line_crossings",
+    grain="one crossing of one line by one track",
+    key=("camera_id", "run_id", "track_id", "line_id", "crossed_at"),
+    writer="footfall",
+    strategy="append",
+    columns="""
+        branch_id string, camera_id string, run_id string, track_id string, line_id string,
+        direction string COMMENT 'entry or exit', crossed_at timestamp, layout_version int""",
+    partition=("days(crossed_at)",),
+)
+
+GOLD_FOOTFALL_MINUTE = Table(
+    name="gold.footfall_minute",
+    grain="one camera in one UTC minute; a row exists when at least one frame was seen",
+    key=("branch_id", "camera_id", "minute"),
+    writer="footfall",
+    strategy="upsert",
+    columns="""
+        branch_id string, camera_id string, minute timestamp COMMENT 'start, UTC',
+        entries bigint, exits bigint, frames bigint, revision bigint, updated_at timestamp,
+        change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
+    partition=("days(minute)",),
+)
+
+GOLD_STORE_HOURLY = Table(
+    name="gold.store_hourly",
+    grain="one branch in one UTC hour: where cameras and tills meet",
+    key=("branch_id", "hour"),
+    writer="store_hourly",
+    strategy="upsert",
+    columns="""
+        branch_id string, hour timestamp COMMENT 'start, UTC',
+        local_hour timestamp_ntz COMMENT 'the same instant on the wall clock of the branch',
+        visitors bigint COMMENT 'entries; null without a camera minute',
+        orders bigint, conversion_rate double COMMENT 'orders / visitors; null without visitors',
+        revenue decimal(18,2), net_revenue decimal(18,2),
+        revenue_per_visitor decimal(18,2),
+        camera_coverage double COMMENT 'camera minutes seen / expected in the whole hour, 0..1',
+        is_final boolean COMMENT 'the order side will not change any more',
+        orders_change_id bigint COMMENT 'newest change of gold.order_hourly in this row',
+        footfall_change_id bigint COMMENT 'newest change of gold.footfall_minute in this row'""",
+    partition=("months(hour)",),
+)
+
+TABLES = (
+    BRONZE_ORDER_EVENTS,
+    BRONZE_DETECTIONS,
+    SILVER_ORDERS,
+    SILVER_DETECTIONS,
+    SILVER_LINE_CROSSINGS,
+    GOLD_ORDER_HOURLY,
+    GOLD_FOOTFALL_MINUTE,
+    GOLD_STORE_HOURLY,
+    QUARANTINE_ORDER_EVENTS,
+    QUARANTINE_DETECTIONS,
+    QUARANTINE_LATE_EVENTS,
+)

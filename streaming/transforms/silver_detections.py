@@ -1,0 +1,138 @@
+"""Detection events: parse, judge, one row per object. Source rows in; nothing is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from conf.stores import Stores
+from streaming.rules import UUID, envelope_rules, failed, instant, is_instant, is_text
+
+Transform = Callable[[DataFrame], DataFrame]
+
+EVENT_DDL = """
+    event_id string, schema_version int, branch_id string, camera_id string, run_id string,
+    frame_index bigint, captured_at string, image struct<width: int, height: int>,
+    detections array<struct<track_id: string, class: string, confidence: double,
+        bbox: array<double>>>,
+    runtime struct<detector: string, model: string, tracker: string, device: string,
+        inference_ms: double>,
+    _corrupt string"""
+
+_QUOTED_NUMBER = r'"(schema_version|frame_index|width|height|confidence)"\s*:\s*"'
+_UNQUOTED_TEXT = (
+    r'"(event_id|branch_id|camera_id|run_id|captured_at|track_id|class)"\s*:\s*[^"\s]'
+)
+
+
+def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:
+    """Source rows -> the same rows with `event` (parsed) and `rules` (array of failed rule ids)."""
+
+    def apply(rows: DataFrame) -> DataFrame:
+        text = F.col("value").cast("string")
+        options = {"columnNameOfCorruptRecord": "_corrupt", "allowNonNumericNumbers": "false"}
+        parsed = rows.withColumn("event", F.from_json(text, EVENT_DDL, options))
+        readable = F.coalesce(
+            F.col("event._corrupt").isNull() | F.col("event.camera_id").isNotNull(), F.lit(False)
+        )
+        envelope = failed(envelope_rules(F.col("value"), text))
+        return parsed.withColumn(
+            "rules",
+            F.when(F.size(envelope) > 0, envelope)
+            .when(~readable, F.array(F.lit("json_object")))
+            .otherwise(failed(_content_rules(text, stores, max_future_skew))),
+        )
+
+    return apply
+
+
+def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, Column]:
+    event = F.col("event")
+    newest = F.col("timestamp") + F.expr(f"INTERVAL {int(skew.total_seconds())} SECONDS")
+    cameras = [f"{b.branch_id}/{c.camera_id}" for b in stores.branches for c in b.cameras]
+    return {
+        "types_match": event._corrupt.isNull()
+        & ~text.rlike(_QUOTED_NUMBER)
+        & ~text.rlike(_UNQUOTED_TEXT),
+        "schema_version_known": event.schema_version == 1,
+        "event_id_uuid": event.event_id.rlike(UUID),
+        "camera_known": F.concat_ws("/", event.branch_id, event.camera_id).isin(*cameras),
+        "run_id_present": is_text(event.run_id),
+        "frame_index_present": event.frame_index >= 0,
+        "captured_at_utc": is_instant(event.captured_at),
+        "captured_at_not_in_future": instant(event.captured_at) <= newest,
+        "image_size_positive": (event.image.width > 0) & (event.image.height > 0),
+        "detections_present": F.size(event.detections) <= 1_000,
+        "objects_complete": F.forall(
+            event.detections,
+            lambda d: is_text(d["track_id"])
+            & is_text(d["class"])
+            & d["confidence"].between(0.0, 1.0),
+        ),
+        "boxes_inside_picture": F.forall(event.detections, lambda d: _is_box(d["bbox"])),
+        "runtime_present": event.runtime.detector.isNotNull() & event.runtime.model.isNotNull(),
+    }
+
+
+def _is_box(box: Column) -> Column:
+    return (
+        (F.size(box) == 4)
+        & F.forall(box, lambda v: v.between(0.0, 1.0))
+        & (F.get(box, F.lit(0)) < F.get(box, F.lit(2)))
+        & (F.get(box, F.lit(1)) < F.get(box, F.lit(3)))
+    )
+
+
+def to_silver_detections(rows: DataFrame) -> DataFrame:
+    """Good judged rows -> `silver.detections`: one row per object; a frame without any has none."""
+    event, seen = F.col("event"), F.col("object")
+    x1, y1, x2, y2 = (F.get(seen.bbox, F.lit(i)) for i in range(4))
+    return (
+        rows.where(F.size("rules") == 0)
+        .withColumn("object", F.explode("event.detections"))
+        .select(
+            *(event[n].alias(n) for n in ("event_id", "branch_id", "camera_id", "run_id")),
+            event.frame_index.alias("frame_index"),
+            instant(event.captured_at).alias("captured_at"),
+            seen.track_id.alias("track_id"),
+            seen["class"].alias("class"),
+            seen.confidence.alias("confidence"),
+            x1.alias("x1"),
+            y1.alias("y1"),
+            x2.alias("x2"),
+            y2.alias("y2"),
+            ((x1 + x2) / 2).alias("anchor_x"),
+            y2.alias("anchor_y"),
+            event.image.width.alias("image_width"),
+            event.image.height.alias("image_height"),
+            *(event.runtime[n].alias(n) for n in ("detector", "model", "tracker")),
+            "topic",
+            "partition",
+            "position",
+        )
+    )
+
+
+def to_frames(rows: DataFrame) -> DataFrame:
+    """Good judged rows -> one row per frame with the anchor points of its people.
+
+    Columns: branch_id, camera_id, run_id, frame_index, captured_at, people
+    (array of track_id, x, y: the bottom centre of the box).
+    """
+    event = F.col("event")
+    people = F.transform(
+        F.filter(event.detections, lambda d: d["class"] == "person"),
+        lambda d: F.struct(
+            d["track_id"].alias("track_id"),
+            ((F.get(d["bbox"], F.lit(0)) + F.get(d["bbox"], F.lit(2))) / 2).alias("x"),
+            F.get(d["bbox"], F.lit(3)).alias("y"),
+        ),
+    )
+    return rows.where(F.size("rules") == 0).select(
+        *(event[n].alias(n) for n in ("branch_id", "camera_id", "run_id", "frame_index")),
+        instant(event.captured_at).alias("captured_at"),
+        people.alias("people"),
+    )

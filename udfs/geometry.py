@@ -1,0 +1,30 @@
+"""Lines on a picture. Coordinates are shares of width and height: x to the right, y downwards."""
+
+from __future__ import annotations
+
+import math
+
+Point = tuple[float, float]
+
+
+def signed_distance(a: Point, b: Point, p: Point) -> float:
+    """Distance of p from the straight through a and b; positive on the right, seen from a to b.
+
+    The sign is that of the cross product (b - a) x (p - a); with y downwards, right is positive.
+    """
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    return (dx * (p[1] - a[1]) - dy * (p[0] - a[0])) / math.hypot(dx, dy)
+
+
+def passes_between(a: Point, b: Point, p: Point, q: Point) -> bool:
+    """Whether the way from p to q meets the straight through a and b between its ends.
+
+    Solves p + t (q - p) = a + s (b - a) and looks at s; a way parallel to the line never meets it.
+    """
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    wx, wy = q[0] - p[0], q[1] - p[1]
+    denominator = wx * dy - wy * dx
+    if denominator == 0:
+        return False
+    s = ((p[1] - a[1]) * wx - (p[0] - a[0]) * wy) / denominator
+    return 0.0 <= s <= 1.0
