@@ -26,7 +26,7 @@ def require_loopback(host: str, setting: str) -> None:
         ServiceError: the host is not a loopback address.
     """
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        loopback = host == "localhost" or ipaddress.IPv4Address(host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:
@@ -58,8 +58,7 @@ def require_free_port(host: str, port: int, who: str, setting: str) -> None:
             if error.errno == errno.EADDRINUSE:
                 reason = f"is taken by {_owner_of(port)}: stop that"
             else:
-                reason = f"cannot be used ({error.strerror})"
-                reason += ": choose another"
+                reason = f"cannot be used ({error.strerror}): choose another"
             raise ServiceError(
                 f"Port {port} for {who} {reason}, or set {setting} to a free port."
             ) from error

@@ -13,6 +13,15 @@ from conf.settings import Settings
 VARIABLE = "STORELAKE_POSTGRES__PASSWORD"
 
 
+def with_known_password(settings: Settings) -> Settings:
+    """The settings with the password that an earlier `up` kept, if there is one."""
+    file = settings.secrets_file
+    if settings.postgres.password is not None or not settings.postgres.local or not file.is_file():
+        return settings
+    kept = dotenv_values(file).get(VARIABLE)
+    return _with(settings, kept) if kept else settings
+
+
 def with_password(settings: Settings) -> Settings:
     """The settings with a database password, made and kept if there is none yet.
 
@@ -23,13 +32,15 @@ def with_password(settings: Settings) -> Settings:
     Returns:
         The same settings, or a copy with the password of `settings.secrets_file`.
     """
-    if settings.postgres.password is not None or not settings.postgres.local:
-        return settings
-    file = settings.secrets_file
-    kept = dotenv_values(file).get(VARIABLE) if file.is_file() else None
-    password = kept or secrets.token_urlsafe(24)
-    if not kept:
-        _keep(settings, password)
+    known = with_known_password(settings)
+    if known.postgres.password is not None or not settings.postgres.local:
+        return known
+    password = secrets.token_urlsafe(24)
+    _keep(settings, password)
+    return _with(settings, password)
+
+
+def _with(settings: Settings, password: str) -> Settings:
     postgres = settings.postgres.model_copy(update={"password": SecretStr(password)})
     return settings.model_copy(update={"postgres": postgres})
 

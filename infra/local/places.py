@@ -21,6 +21,8 @@ from pathlib import Path
 from infra.errors import ServiceError
 from infra.local.process import Account
 
+PREFIX = "storelake-postgres-"
+
 
 def server_account() -> Account:
     """The user that runs Postgres: the present one, or `nobody` for root.
@@ -97,7 +99,7 @@ class Places:
         return self._outside()
 
     def _outside(self) -> Path:
-        outside = Path(tempfile.mkdtemp(prefix="storelake-postgres-"))
+        outside = Path(tempfile.mkdtemp(prefix=PREFIX))
         outside.chmod(0o711)
         if not can_enter(outside):
             outside.rmdir()
@@ -129,13 +131,11 @@ class Places:
         if self.account.uid is not None and self.account.gid is not None:
             os.chown(folder, self.account.uid, self.account.gid)
 
-    def delete(self) -> None:
-        """Remove the data, wherever it is."""
+    def delete_outside(self) -> None:
+        """Remove the data that is not below `home`; a folder not made here is left alone."""
         root = self.existing_root()
-        if root is not None and root != self.home:
-            shutil.rmtree(root, ignore_errors=True)
-        if self.home.exists():
-            shutil.rmtree(self.home)
+        if root is not None and root.is_dir() and root.name.startswith(PREFIX):
+            shutil.rmtree(root)
 
 
 def installed() -> Path:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+import psutil
 import psycopg
 from psycopg import sql
 
-from conf.settings import PostgresSettings, Settings
+from conf.settings import PostgresSettings, Settings, SettingsError
 from infra.errors import ServiceError
 from infra.local.checks import require_free_port, require_loopback
 from infra.local.places import Places, server_account
@@ -22,7 +23,7 @@ from infra.local.tool import run_tool
 
 # Only our role may come in, over TCP and with its password; the superuser has no way in at all.
 ACCESS_RULES = """\
-host all {user} 127.0.0.1/32 scram-sha-256
+host all {user} 127.0.0.0/8 scram-sha-256
 host all {user} ::1/128 scram-sha-256
 """
 
@@ -73,6 +74,7 @@ class PostgresService:
         if not data.is_dir():
             self.report("postgres: making its data folder")
             self._make_data_folder(programs, data)
+        drop_stale_lock(data)
         self._single_user(programs, data, self._password_sql())
         self.report("postgres: starting")
         self.daemon.spawn(self.command(programs, data), cwd=data, account=places.account)
@@ -158,8 +160,8 @@ class PostgresService:
         try:
             with psycopg.connect(self.conf.dsn, connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
-        except psycopg.Error as error:
-            return str(error).strip().splitlines()[-1]
+        except (psycopg.Error, SettingsError) as error:
+            return " ".join(str(error).split())
         return ""
 
     def stop(self) -> bool:
@@ -188,3 +190,18 @@ class PostgresService:
     def last_lines(self, count: int = 8) -> list[str]:
         """The end of the server's log."""
         return tail(self.daemon.log_file, count)
+
+
+def drop_stale_lock(data: Path) -> None:
+    """Remove the lock file of a killed server whose pid has gone to an unrelated process.
+
+    Postgres would take that process for itself and refuse to start, as happens after the restart
+    of a machine or a container.
+    """
+    lock = data / "postmaster.pid"
+    try:
+        name = psutil.Process(int(lock.read_text().split()[0])).name()
+    except (FileNotFoundError, ValueError, IndexError, psutil.Error):
+        return
+    if "postgres" not in name:
+        lock.unlink()

@@ -47,6 +47,13 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
+def is_dying(process: psutil.Process) -> bool:
+    """Whether the first thread of a killed process has ended, but others still hold its ports."""
+    with contextlib.suppress(psutil.Error):
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() > 1
+    return False
+
+
 def tail(path: Path, count: int) -> list[str]:
     """The last lines of a text file, without reading all of it; empty if there is none."""
     try:
@@ -117,16 +124,22 @@ class Daemon:
 
     def find(self) -> psutil.Process | None:
         """Our process, or None if it is gone or the pid now belongs to another one."""
+        process, command = self._recorded()
+        with contextlib.suppress(psutil.Error):
+            # For an instant of its start a process has no command line yet.
+            if process and is_alive(process) and process.cmdline() in ([], command):
+                return process
+        return None
+
+    def _recorded(self) -> tuple[psutil.Process | None, list[str]]:
+        """The process of the pid file by pid and creation time, dying ones too; its command."""
         try:
             record = json.loads(self.pid_file.read_text())
             process = psutil.Process(record["pid"])
-            same = (
-                abs(process.create_time() - record["create_time"]) < CLOCK_TOLERANCE_SECONDS
-                and process.cmdline()[: len(record["command"])] == record["command"]
-            )
+            age = process.create_time() - record["create_time"]
+            return (process if abs(age) < CLOCK_TOLERANCE_SECONDS else None), record["command"]
         except (FileNotFoundError, ValueError, KeyError, psutil.Error):
-            return None
-        return process if same and is_alive(process) else None
+            return None, []
 
     def owns_port(self, port: int) -> bool:
         """Whether our process, or a child of it, listens on that TCP port."""
@@ -158,6 +171,10 @@ class Daemon:
         ending: Ending = "graceful"
         process = self.find()
         if process is None:
+            dying, _ = self._recorded()
+            if dying is not None:
+                wait_until(lambda: not is_dying(dying), 5.0)
+                collect(dying)
             self.pid_file.unlink(missing_ok=True)
             return "absent"
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -168,7 +185,7 @@ class Daemon:
                 for one in family:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         one.kill()
-                wait_until(lambda: not any(is_alive(one) for one in family), 5.0)
+                wait_until(lambda: not any(is_alive(one) or is_dying(one) for one in family), 5.0)
         collect(process)
         self.pid_file.unlink(missing_ok=True)
         return ending

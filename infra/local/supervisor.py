@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event
@@ -15,7 +15,7 @@ from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.kafka import KafkaService
 from infra.local.locks import exclusive
-from infra.local.passwords import with_password
+from infra.local.passwords import with_known_password, with_password
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
 from infra.local.process import POLL_SECONDS
@@ -26,7 +26,7 @@ from infra.postgres.migrate import migrate
 START_SECONDS = 60.0
 GRACE_SECONDS = 10.0
 LOCK_SECONDS = 120.0
-DATA_FOLDERS = ("kafka", "warehouse", "checkpoints", "quarantine", "scratch")
+DATA_FOLDERS = ("kafka", "postgres", "warehouse", "checkpoints", "quarantine", "scratch")
 
 
 def silent(_: str) -> None:
@@ -81,20 +81,24 @@ def reset(settings: Settings) -> list[Path]:
 
     Returns:
         The folders that were deleted.
+
+    Raises:
+        ServiceError: a folder cannot be deleted.
     """
+    folders = [settings.var_dir / name for name in DATA_FOLDERS]
     with _lock(settings):
         _stop(services(settings))
-        deleted = []
-        home = settings.var_dir / "postgres"
-        if home.exists():
-            Places(home, server_account()).delete()
-            deleted.append(home)
-        for name in DATA_FOLDERS:
-            folder = settings.var_dir / name
-            if folder.exists():
+        present = [folder for folder in folders if folder.exists()]
+        try:
+            Places(settings.var_dir / "postgres", server_account()).delete_outside()
+            for folder in present:
                 shutil.rmtree(folder)
-                deleted.append(folder)
-        return deleted
+        except OSError as error:
+            raise ServiceError(
+                f"{error.filename} cannot be deleted ({error.strerror}): run `storelake reset` as "
+                "the user that ran `storelake up`."
+            ) from error
+    return present
 
 
 @contextmanager
@@ -117,11 +121,6 @@ def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
     finally:
         with _lock(settings):
             _stop(started)
-
-
-def with_known_password(settings: Settings) -> Settings:
-    """The settings with the password that an earlier `up` kept; never makes one."""
-    return with_password(settings) if settings.secrets_file.is_file() else settings
 
 
 def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
@@ -151,10 +150,11 @@ def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event)
             pool.submit(_bring_up, service, started, cancel) for service in wanted
         ]
         try:
-            for future in futures:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
                 future.result()
         except BaseException:
-            cancel.set()
+            cancel.set()  # Leaving the block waits for the threads, which look at this.
             raise
 
 
@@ -168,9 +168,9 @@ def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
             if service.ready():
                 return
             time.sleep(POLL_SECONDS)
-        service.stop()
     if cancel.is_set():
         return
+    service.stop()  # Also waits for the rest of a process that was killed a moment ago.
     service.start()
     started.append(service)
     _wait_ready(service, cancel)
@@ -179,9 +179,9 @@ def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
 def _wait_ready(service: Service, cancel: Event) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not cancel.is_set():
-        if service.ready():
-            return
         state = service.status()
+        if state.state == "running":
+            return
         if state.state == "stopped":
             lines = "\n  ".join(service.last_lines()) or "(its log is empty)"
             raise ServiceError(

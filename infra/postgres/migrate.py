@@ -48,7 +48,7 @@ def migrate(settings: Settings) -> list[str]:
             "`storelake migrate` again."
         ) from error
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = " ".join(str(error).split())
         raise ServiceError(
             f"Postgres at {conf.host}:{conf.port} does not answer ({reason}): run `storelake up`, "
             "or check STORELAKE_POSTGRES__HOST and __PORT."

@@ -1,0 +1,70 @@
+"""Fixtures of every suite: settings of their own, and real services where a test asks for them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from conf.settings import Settings, load_settings
+from infra import local
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all open at once while choosing so that they differ."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The environment of a storelake beside the developer's own: for programs that a test starts.
+
+    The folder for downloads stays the shared one, so that jars are fetched once.
+    """
+    kafka, controller, postgres, gateway = (str(port) for port in free_ports(4))
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("STORELAKE_") or key == "STORELAKE_CACHE_DIR"
+    }
+    return {
+        **kept,
+        "STORELAKE_PROFILE": "test",
+        "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
+        "STORELAKE_KAFKA__PORT": kafka,
+        "STORELAKE_KAFKA__CONTROLLER_PORT": controller,
+        "STORELAKE_POSTGRES__PORT": postgres,
+        "STORELAKE_GATEWAY__PORT": gateway,
+    }
+
+
+@pytest.fixture(scope="session")
+def settings(environment: Mapping[str, str]) -> Settings:
+    """Settings with the profile `test`, free ports and an empty folder for state."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key in os.environ.keys() - environment.keys():
+            patch.delenv(key)
+        for key, value in environment.items():
+            patch.setenv(key, value)
+        return load_settings()
+
+
+@pytest.fixture(scope="session")
+def services(settings: Settings) -> Iterator[Settings]:
+    """Real Kafka and Postgres with topics and tables, for the whole run.
+
+    Yields:
+        The settings with the password of the database.
+    """
+    try:
+        with local.running(settings) as ready:
+            yield ready
+    finally:
+        # As root, the data of Postgres may lie outside of the folder that pytest cleans up.
+        local.reset(settings)

@@ -1,0 +1,298 @@
+"""What the supervisor says and refuses, without starting a service."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conf.settings import Settings
+from infra.errors import ServiceError
+from infra.local import checks, locks, passwords, places
+from infra.local.checks import Java
+from infra.local.kafka import KafkaService
+from infra.local.postgres import PostgresService, drop_stale_lock
+from infra.local.process import Account, Daemon, wait_until
+from infra.local.supervisor import reset, status, up
+from infra.local.tool import run_tool
+from tests.conftest import free_ports
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+DEAF = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "print('deaf', flush=True); time.sleep(60)"
+)
+STUBBORN = [sys.executable, "-c", DEAF]
+
+
+@pytest.fixture
+def own(settings: Settings, tmp_path: Path) -> Settings:
+    """The settings of the suite with a folder that only this test uses."""
+    return settings.model_copy(
+        update={"var_dir": tmp_path / "var", "cache_dir": tmp_path / "cache"}
+    )
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    return Daemon("sleeper", run_dir=tmp_path / "run", log_dir=tmp_path / "logs")
+
+
+def fake_java(folder: Path, says: str) -> Path:
+    """A Java home whose program only tells its version."""
+    program = folder / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
+    program.chmod(0o755)
+    return folder
+
+
+def test_a_taken_port_is_named_with_its_owner_and_the_setting_that_moves_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServiceError, match=rf"Port {port} for Kafka .*{os.getpid()}.*X__PORT"):
+            checks.require_free_port("127.0.0.1", port, "Kafka", "X__PORT")
+
+
+def test_a_free_port_passes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    checks.require_free_port("127.0.0.1", port, "Kafka", "X__PORT")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "shop.example"])  # noqa: S104
+def test_a_local_server_never_listens_to_other_machines(host: str) -> None:
+    with pytest.raises(ServiceError, match="not a loopback address"):
+        checks.require_loopback(host, "STORELAKE_KAFKA__HOST")
+
+
+def test_a_missing_java_is_one_sentence_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServiceError, match="No Java was found: install Java 17"):
+        checks.find_java(tmp_path)
+
+
+def test_a_java_that_is_too_old_is_refused_with_its_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    home = fake_java(tmp_path / "old", 'openjdk version "1.8.0_402"')
+    with pytest.raises(ServiceError, match=r"Java 17 or newer is needed.*1\.8\.0_402"):
+        checks.find_java(home)
+
+
+def test_the_java_of_java_home_comes_before_the_one_on_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 'version "17.0.1"') / "bin"))
+    home = fake_java(tmp_path / "home", "OpenJDK Runtime Environment (build 21.0.4+7)")
+    assert checks.find_java(home) == Java(str(home / "bin" / "java"), "21.0.4+7")
+    assert checks.find_java(None).release == 17
+
+
+def test_an_old_java_home_does_not_hide_a_good_java_on_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 'version "25"') / "bin"))
+    assert checks.find_java(fake_java(tmp_path / "home", 'version "11.0.2"')).release == 25
+
+
+def test_too_little_disk_stops_the_start_before_anything_is_written(
+    own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(9, 9, 1024**3))
+    with pytest.raises(ServiceError, match=r"Only 1\.0 GiB are free .*STORELAKE_VAR_DIR"):
+        up(own)
+    assert not own.secrets_file.exists()
+
+
+def test_a_process_is_found_again_by_its_pid_file_and_ended(daemon: Daemon, tmp_path: Path) -> None:
+    pid = daemon.spawn(SLEEPER, cwd=tmp_path)
+    found = daemon.find()
+    assert found is not None
+    assert found.pid == pid
+    assert daemon.stop() == "graceful"
+    assert daemon.find() is None
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_recycled_pid_is_neither_taken_for_ours_nor_ended(daemon: Daemon, tmp_path: Path) -> None:
+    stranger = subprocess.Popen(SLEEPER)
+    try:
+        created = psutil.Process(stranger.pid).create_time()
+        daemon.run_dir.mkdir()
+        for record in (
+            {"pid": stranger.pid, "create_time": created - 3600, "command": SLEEPER},
+            {"pid": stranger.pid, "create_time": created, "command": ["java", "kafka.Kafka"]},
+        ):
+            daemon.pid_file.write_text(json.dumps(record))
+            assert daemon.find() is None
+            assert daemon.stop() == "absent"
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_process_that_ignores_the_polite_request_is_killed(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    pid = daemon.spawn(STUBBORN, cwd=tmp_path)
+    assert wait_until(lambda: "deaf" in daemon.log_file.read_text(), 10)
+    assert daemon.stop(signal.SIGTERM, patience_seconds=0.3) == "killed"
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_half_written_pid_file_counts_as_no_process(daemon: Daemon) -> None:
+    daemon.run_dir.mkdir()
+    daemon.pid_file.write_text('{"pid": 1')
+    assert daemon.find() is None
+    assert daemon.stop() == "absent"
+
+
+def test_a_port_belongs_to_the_process_that_listens_on_it(daemon: Daemon, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        daemon.spawn(SLEEPER, cwd=tmp_path)
+        assert not daemon.owns_port(mine.getsockname()[1])
+        daemon.stop()
+
+
+def test_kafka_is_started_small_on_loopback_with_its_own_files(own: Settings) -> None:
+    service = KafkaService(own)
+    service._write_configuration()
+    command = service.command(Java("java", "17.0.1"), own.cache_dir)
+    assert {f"-Xmx{own.kafka.heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"} <= set(
+        command
+    )
+    assert command[-2:] == ["kafka.Kafka", str(own.var_dir / "kafka" / "server.properties")]
+    lines = (service.folder / "server.properties").read_text().splitlines()
+    assert f"listeners=PLAINTEXT://127.0.0.1:{own.kafka.port}," in "\n".join(lines)
+    assert "auto.create.topics.enable=false" in lines
+
+
+def test_kafka_notes_its_classes_once_and_uses_them_afterwards(own: Settings) -> None:
+    service, java, jars = KafkaService(own), Java("java", "17.0.1"), own.cache_dir
+    assert any(part.startswith("-XX:ArchiveClassesAtExit=") for part in service.command(java, jars))
+    jars.mkdir()
+    (jars / "classes-17.0.1.jsa").touch()
+    assert f"-XX:SharedArchiveFile={jars}/classes-17.0.1.jsa" in service.command(java, jars)
+
+
+def test_postgres_is_started_without_a_socket_and_with_honest_commits(own: Settings) -> None:
+    command = PostgresService(own).command(Path("bin"), Path("data"))
+    assert "unix_socket_directories=" in command
+    assert "listen_addresses=127.0.0.1" in command
+    assert not [part for part in command if "fsync" in part or "synchronous_commit" in part]
+
+
+def test_the_password_is_made_once_and_only_its_owner_can_read_it(own: Settings) -> None:
+    first = passwords.with_password(own)
+    assert stat.S_IMODE(own.secrets_file.stat().st_mode) == 0o600
+    assert len(first.postgres.secret) >= 32
+    assert passwords.with_password(own).postgres.secret == first.postgres.secret
+    assert first.postgres.secret not in repr(first)
+
+
+def test_a_password_that_is_set_stays_and_other_secrets_are_kept(own: Settings) -> None:
+    own.var_dir.mkdir()
+    own.secrets_file.write_text("STORELAKE_OTHER=kept")
+    made = passwords.with_password(own)
+    assert own.secrets_file.read_text().splitlines()[0] == "STORELAKE_OTHER=kept"
+    before = own.secrets_file.read_text()
+    assert passwords.with_password(made) is made
+    assert own.secrets_file.read_text() == before
+
+
+def test_nothing_runs_before_the_first_start(own: Settings) -> None:
+    assert [one.state for one in status(own)] == ["stopped", "stopped"]
+    assert not own.secrets_file.exists()
+
+
+def test_servers_of_somebody_else_are_called_external(own: Settings) -> None:
+    [port] = free_ports(1)
+    kafka = own.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{port}"})
+    postgres = own.postgres.model_copy(update={"local": False})
+    theirs = own.model_copy(update={"kafka": kafka, "postgres": postgres})
+    found = status(theirs)
+    assert [one.state for one in found] == ["external", "external"]
+    assert found[0].detail == "does not answer"
+    assert "STORELAKE_POSTGRES__PASSWORD" in found[1].detail
+
+
+def test_a_reset_deletes_data_and_keeps_secrets_and_logs(own: Settings) -> None:
+    for name in ("kafka", "warehouse", "checkpoints", "logs"):
+        (own.var_dir / name).mkdir(parents=True)
+    passwords.with_password(own)
+    assert {folder.name for folder in reset(own)} == {"kafka", "warehouse", "checkpoints"}
+    assert own.secrets_file.exists()
+    assert (own.var_dir / "logs").exists()
+
+
+def test_a_lock_file_of_a_dead_postgres_whose_pid_was_recycled_is_removed(tmp_path: Path) -> None:
+    lock = tmp_path / "postmaster.pid"
+    lock.write_text(f"{os.getpid()}\n{tmp_path}\n")
+    drop_stale_lock(tmp_path)
+    assert not lock.exists()
+
+
+def test_data_that_the_server_cannot_reach_goes_to_a_folder_that_is_remembered(
+    own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reachable = tmp_path / "reachable"
+    reachable.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(reachable))
+    monkeypatch.setattr(places, "can_enter", lambda folder: reachable in folder.parents)
+    place = places.Places(own.var_dir / "postgres", Account(os.getuid(), os.getgid()))
+    root = place.root()
+    assert reachable in root.parents
+    assert place.root() == root
+    place.delete_outside()
+    assert not root.exists()
+    with pytest.raises(ServiceError, match=r"has gone .*storelake reset"):
+        place.root()
+
+
+def test_a_folder_of_somebody_else_is_not_deleted_whatever_the_location_says(
+    own: Settings, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    home = own.var_dir / "postgres"
+    home.mkdir(parents=True)
+    (home / "location").write_text(str(precious))
+    reset(own)
+    assert precious.is_dir()
+
+
+def test_two_commands_do_not_start_services_at_once(tmp_path: Path) -> None:
+    with (
+        locks.exclusive(tmp_path / "lock", "the services", 1),
+        pytest.raises(ServiceError, match="Another storelake command is busy"),
+        locks.exclusive(tmp_path / "lock", "the services", 0.2),
+    ):
+        pass
+
+
+def test_a_preparation_that_fails_shows_its_last_words() -> None:
+    with pytest.raises(ServiceError, match=r"Mending failed with exit code 3: .*no glue"):
+        run_tool(["sh", "-c", "echo no glue; exit 3"], "Mending", threading.Event())
+
+
+def test_a_preparation_ends_when_the_user_gives_up() -> None:
+    cancel = threading.Event()
+    threading.Timer(0.2, cancel.set).start()
+    with pytest.raises(ServiceError, match="was interrupted"):
+        run_tool(SLEEPER, "Sleeping", cancel)
