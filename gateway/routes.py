@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
 from conf.settings import KafkaSettings
 from gateway.events import check
@@ -57,7 +58,7 @@ def _add(router: APIRouter, route: EventRoute, publisher: Publisher, max_bytes: 
         code: {"model": Refused} for code in (400, 413, 422, 503)
     }
 
-    async def accept(request: Request) -> Accepted:
+    async def accept(request: Request) -> JSONResponse:
         body = await read_body(request, max_bytes)
         event = check(body, route.event_type)
         headers = [("content-type", b"application/json")]
@@ -67,12 +68,14 @@ def _add(router: APIRouter, route: EventRoute, publisher: Publisher, max_bytes: 
         message = Message(route.topic, event.order_id.encode(), body, tuple(headers))
         receipt = await publisher.publish(message)
         log.debug("event_acknowledged", event_id=event.event_id, topic=receipt.topic)
-        return Accepted(
+        accepted = Accepted(
             event_id=event.event_id,
             topic=receipt.topic,
             partition=receipt.partition,
             offset=receipt.offset,
         )
+        # A finished response: FastAPI would validate and serialise the model once more.
+        return JSONResponse(accepted.model_dump(), 202)
 
     router.add_api_route(
         route.path,
