@@ -3,7 +3,9 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +46,9 @@ def infer(
             "only. It shows people; it is never published."
         ),
     ] = None,
+    summary_file: Annotated[
+        Path | None, typer.Option("--summary", help="Write the totals of the run as JSON.")
+    ] = None,
 ) -> None:
     """Detect and track people of one camera and publish an event per frame, until it ends."""
     from inference_service.sources import SourceOptions
@@ -71,6 +76,8 @@ def infer(
         f"{summary.seconds} s",
         highlight=False,
     )
+    if summary_file is not None:
+        summary_file.write_text(json.dumps(asdict(summary)) + "\n", encoding="utf-8")
 
 
 def _run(

@@ -10,8 +10,9 @@ import sys
 
 import typer
 
-from cli import gateway, logs, migrate, reset, run, status, up
+from cli import gateway, infer, logs, migrate, reset, run, send, status, up
 from cli.context import error_console
+from cli.demo import command as demo
 from conf.errors import StorelakeError
 
 COMMANDS = (
@@ -25,6 +26,9 @@ COMMANDS = (
     run.run,
     run.spark_conf,
     gateway.gateway,
+    infer.infer,
+    send.send,
+    demo.demo,
 )
 
 app = typer.Typer(

@@ -18,7 +18,8 @@ MAX_VALUE_BYTES = 1024 * 1024
 # numbers beyond `numeric`. https://www.postgresql.org/docs/18/datatype-json.html
 _UNSTORABLE = (
     r"\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]|\d[eE][+-]?\d{4}"
+    r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+    r"|[:,\[]\s*-?\d[\d.]*[eE][+-]?\d{4}"
 )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -136,8 +137,6 @@ class Runner:
         """
         Lake(self._spark, self._settings).create_tables()
         try:
-            for entry in self._running:
-                self._start(entry)
             while not self._stop.wait(0.2):
                 for entry in self._running:
                     self._watch(entry)
@@ -191,22 +190,33 @@ class Runner:
     def _watch(self, entry: _Running) -> None:
         if entry.query is not None and entry.query.isActive:
             return
-        limits = self._settings.streams
         if entry.query is not None:
-            cause = _cause(entry.query)
+            cause = _telling(str(entry.query.exception() or "it ended without an error"))
             entry.query = None
-            entry.failures += 1
-            if entry.failures > limits.retries:
-                raise StreamFailedError(
-                    f"stream {entry.stream.name} failed {entry.failures} times in a row: {cause}"
-                )
-            wait = min(
-                limits.retry_base_seconds * 2 ** (entry.failures - 1), limits.retry_max_seconds
-            )
-            entry.retry_at = time.monotonic() + wait
-            log.warning("%s failed, retry in %.1f s: %s", entry.stream.name, wait, cause)
-        elif time.monotonic() >= entry.retry_at:
-            self._start(entry)
+            self._failed(entry, cause)
+        elif time.monotonic() >= entry.retry_at and not self._initializing():
+            try:
+                self._start(entry)
+            except Exception as error:  # whatever keeps a query from starting is retried, then told
+                self._failed(entry, _telling(str(error)))
+
+    def _initializing(self) -> bool:
+        """Whether a query is still starting its planner: one at a time, they starve each other."""
+        return any(
+            e.query is not None
+            and e.query.isActive
+            and str(e.query.status["message"]).startswith("Initializing")
+            for e in self._running
+        )
+
+    def _failed(self, entry: _Running, cause: str) -> None:
+        limits, name = self._settings.streams, entry.stream.name
+        entry.failures += 1
+        if entry.failures > limits.retries:
+            raise StreamFailedError(f"stream {name} failed {entry.failures} times in a row: {cause}")
+        wait = min(limits.retry_base_seconds * 2 ** (entry.failures - 1), limits.retry_max_seconds)
+        entry.retry_at = time.monotonic() + wait
+        log.warning("%s failed, retry in %.1f s: %s", name, wait, cause)
 
     def _report(self) -> None:
         """Write `var/run/streams.json`: what other processes may know about the streams."""
@@ -243,14 +253,11 @@ def _progress(entry: _Running) -> dict[str, Any]:
     }
 
 
-def _cause(query: StreamingQuery) -> str:
-    """The most telling line of a query's error."""
-    error = query.exception()
-    if error is None:
-        return "it ended without an error"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "Exception" in line]
-    return (telling or lines)[-1][:500]
+def _telling(error: str) -> str:
+    """The most telling line of an error that crossed two languages."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
+    return (telling or lines or ["no message"])[-1][:500]
 
 
 def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:

@@ -56,6 +56,7 @@ class Lake:
     spark: SparkSession
     settings: Settings
     _committed: dict[tuple[str, str], int] = field(default_factory=dict)
+    _names: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def catalog(self) -> SqlCatalog:
@@ -79,7 +80,7 @@ class Lake:
         return batch_id <= seen
 
     def append(self, table: Table, rows: DataFrame, query_id: str, batch_id: int) -> bool:
-        """Append the rows of one micro-batch, once.
+        """Append the rows of one micro-batch, once; columns that the table lacks are left out.
 
         Returns:
             False when the table already has this batch: then nothing is written.
@@ -90,7 +91,8 @@ class Lake:
         # Until the commit is known to have worked, the next attempt must ask the table again.
         del self._committed[table.name, query_id]
         (
-            rows.writeTo(self.path(table))
+            rows.select(*self._columns(table))
+            .writeTo(self.path(table))
             .option(f"snapshot-property.{QUERY_PROPERTY}", query_id)
             .option(f"snapshot-property.{BATCH_PROPERTY}", str(batch_id))
             .append()
@@ -104,6 +106,11 @@ class Lake:
         summaries = [s.summary.additional_properties for s in snapshots if s.summary]
         batches = (int(s[BATCH_PROPERTY]) for s in summaries if s.get(QUERY_PROPERTY) == query_id)
         return max(batches, default=-1)
+
+    def _columns(self, table: Table) -> list[str]:
+        if table.name not in self._names:
+            self._names[table.name] = [f.name for f in self.load(table).schema().fields]
+        return self._names[table.name]
 
     def load(self, table: Table) -> IcebergTable:
         """The table as PyIceberg sees it now."""
@@ -126,7 +133,8 @@ class Lake:
         if not rows.num_rows:
             return
         iceberg = self.load(table)
-        rows = rows.select(iceberg.schema().column_names).cast(iceberg.schema().as_arrow())
+        schema = iceberg.schema().as_arrow()
+        rows = rows.select(schema.names).cast(schema)
         old = iceberg.scan(row_filter=_span(rows, time_key)).to_arrow()
         kept = old.join(rows.select(table.key), list(table.key), join_type="left anti")
         fresh = pa.concat_tables([kept.select(rows.column_names).cast(rows.schema), rows])

@@ -69,10 +69,11 @@ _PROCESSED_SQL = _processed_sql()
 
 
 def serving_rows(orders: DataFrame) -> DataFrame:
-    """`silver.orders` rows with `payload` -> flat rows in the order of `STAGE_DDL`."""
+    """`silver.orders` rows with their message -> flat rows in the order of `STAGE_DDL`."""
     names = [part.split()[0] for part in STAGE_DDL.replace("(12, 2)", "").split(",")]
     return (
         orders.withColumn("items", F.to_json("items"))
+        .withColumn("payload", F.col("value").cast("string"))
         .withColumnRenamed("timestamp", "received_at")
         .select(*names)
     )

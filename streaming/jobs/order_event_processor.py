@@ -37,7 +37,7 @@ def write(batch: Batch) -> None:
                 send_dead_letters(batch.context.settings.kafka, rejected)
             batch.lake.append(QUARANTINE_ORDER_EVENTS, rejected, NAME, batch.id)
         if rows.num_rows:
-            batch.lake.append(SILVER_ORDERS, orders.drop("payload"), NAME, batch.id)
+            batch.lake.append(SILVER_ORDERS, orders, NAME, batch.id)
     finally:
         judged.unpersist()
 

@@ -80,7 +80,7 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
         frames = {r.frame_index: r for r in rows if r.frame_index > after}
         if not frames:
             return
-        minutes: dict[datetime, tuple[int, list[Row]]] = {}
+        minutes: dict[datetime, tuple[int, list[dict[str, Any]]]] = {}
         for index in sorted(frames):
             frame = frames[index]
             minute = frame.captured_at.replace(second=0, microsecond=0)
@@ -89,20 +89,32 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
             minutes[minute] = (count + 1, crossings)
         self._newest.update((max(frames),))
         for minute, (count, crossings) in minutes.items():
-            yield Row(branch_id, camera_id, run_id, minute, count, crossings)
+            yield Row(
+                branch_id=branch_id,
+                camera_id=camera_id,
+                run_id=run_id,
+                minute=minute,
+                frames=count,
+                crossings=crossings,
+            )
 
-    def _crossings(self, lines: Iterable[Line], frame: Row) -> list[Row]:
-        found: list[Row] = []
+    def _crossings(self, lines: Iterable[Line], frame: Row) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         for line in lines:
             for person in frame.people:
-                at = (person.track_id, line.line_id)
+                at = (person["track_id"], line.line_id)
                 seen = self._sights.getValue(at) if self._sights.containsKey(at) else None
                 before = tuple(seen) if seen is not None else None
-                sight, direction = follow(line, before, person.x, person.y)
+                sight, direction = follow(line, before, person["x"], person["y"])
                 self._sights.updateValue(at, sight)
                 if direction:
                     found.append(
-                        Row(person.track_id, line.line_id, direction, frame.captured_at)
+                        {
+                            "track_id": person["track_id"],
+                            "line_id": line.line_id,
+                            "direction": direction,
+                            "crossed_at": frame.captured_at,
+                        }
                     )
         return found
 

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
+from streaming.transforms.quarantine import SOURCE_COLUMNS
 from streaming.rules import UUID, envelope_rules, failed, instant, is_instant, is_money, is_text
 
 Transform = Callable[[DataFrame], DataFrame]
@@ -141,6 +142,7 @@ def order_version(event_time: Column) -> Column:
 def to_silver_orders(stores: Stores) -> Transform:
     """Good judged rows -> `silver.orders`: typed, with the branch's region and local time.
 
+    The original message (key, value, headers) stays beside it, for sinks that keep it.
     A status change carries no order: its order columns are null, and `status` is its new status.
     """
 
@@ -177,10 +179,7 @@ def to_silver_orders(stores: Stores) -> Transform:
             items.alias("items"),
             event.source.alias("source"),
             order_version(event_time).alias("version"),
-            "topic",
-            "partition",
-            "position",
-            "timestamp",
+            *SOURCE_COLUMNS,
         )
 
     return apply

@@ -1,0 +1,146 @@
+"""Measures latency as a reader outside the streams sees it: event time to visible, in seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import psutil
+import psycopg
+import pyarrow.parquet as pq
+
+from conf.settings import Settings
+from streaming.connectors.iceberg import open_catalog
+from streaming.tables import SILVER_ORDERS
+
+
+@dataclass
+class Latencies:
+    """Pairs of (event time, seconds until visible), both sides on this machine's clock."""
+
+    pairs: list[tuple[datetime, float]] = field(default_factory=list)
+
+    def seen(self, event_times: list[datetime]) -> None:
+        """Record events that became visible just now."""
+        now = datetime.now(timezone.utc)
+        self.pairs += [(t, (now - t).total_seconds()) for t in event_times]
+
+    def summary(self, since: datetime) -> dict[str, Any]:
+        """p50, p95, maximum and count of the events from `since` on."""
+        values = [seconds for event_time, seconds in self.pairs if event_time >= since]
+        if not values:
+            return {"p50": None, "p95": None, "max": None, "events": 0}
+        p50, p95 = np.percentile(values, [50, 95])
+        return {
+            "p50": round(float(p50), 3),
+            "p95": round(float(p95), 3),
+            "max": round(max(values), 3),
+            "events": len(values),
+        }
+
+
+class Watcher(threading.Thread):
+    """Calls `look` again and again until it is stopped; an error is kept and raised at the end."""
+
+    def __init__(self, name: str, look: Callable[[], None], every: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self._look, self._every = look, every
+        self._stopping = threading.Event()
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Look until stopped."""
+        try:
+            while not self._stopping.wait(self._every):
+                self._look()
+        except Exception as error:  # told by finish(), in the thread that asks
+            self._error = error
+
+    def finish(self) -> None:
+        """Stop looking; raises what went wrong in the thread."""
+        self._stopping.set()
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
+def watch_postgres(settings: Settings, found: Latencies) -> Watcher:
+    """A second client of Postgres, ten times a second: new rows of orders_raw."""
+    connection = psycopg.connect(settings.postgres.dsn, autocommit=True)
+    newest = connection.execute("SELECT coalesce(max(seq), 0) FROM orders_raw").fetchone()
+    last = newest[0] if newest else 0
+
+    def look() -> None:
+        nonlocal last
+        rows = connection.execute(
+            "SELECT seq, event_time FROM orders_raw WHERE seq > %s ORDER BY seq", (last,)
+        ).fetchall()
+        if rows:
+            found.seen([row[1] for row in rows])
+            last = rows[-1][0]
+
+    return Watcher("postgres", look, 0.1)
+
+
+def watch_iceberg(settings: Settings, found: Latencies) -> Watcher:
+    """A second Iceberg reader without Spark, four times a second: files new in silver.orders."""
+    catalog = open_catalog(settings)
+    table = catalog.load_table(SILVER_ORDERS.name)
+    known = {s.snapshot_id for s in table.metadata.snapshots}
+
+    def look() -> None:
+        now = catalog.load_table(SILVER_ORDERS.name)
+        for snapshot in now.metadata.snapshots:
+            if snapshot.snapshot_id in known:
+                continue
+            known.add(snapshot.snapshot_id)
+            for manifest in snapshot.manifests(now.io):
+                if manifest.added_snapshot_id != snapshot.snapshot_id:
+                    continue
+                for entry in manifest.fetch_manifest_entry(now.io):
+                    with now.io.new_input(entry.data_file.file_path).open() as file:
+                        times = pq.read_table(file, columns=["event_time"])["event_time"]
+                    found.seen(times.to_pylist())
+
+    return Watcher("iceberg", look, 0.25)
+
+
+@dataclass
+class Memory:
+    """The largest resident memory seen of a process and its children, in bytes."""
+
+    peak: int = 0
+
+
+def watch_memory(pid: int, found: Memory) -> Watcher:
+    """Sample the tree of a process once a second."""
+
+    def look() -> None:
+        total = 0
+        try:
+            root = psutil.Process(pid)
+            for process in (root, *root.children(recursive=True)):
+                try:
+                    total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+        except psutil.NoSuchProcess:
+            return
+        found.peak = max(found.peak, total)
+
+    return Watcher("memory", look, 1.0)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.2) -> bool:
+    """Ask until the condition holds; False when the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(every)
+    return condition()
