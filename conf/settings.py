@@ -130,6 +130,9 @@ class CatalogSettings(Frozen):
     warehouse: str | None = Field(
         default=None, description="A path or URI; by default <var>/warehouse."
     )
+    snapshot_retention: timedelta = Field(
+        default=timedelta(minutes=30), description="How far back tables can be read as they were."
+    )
 
 
 class SparkSettings(Frozen):

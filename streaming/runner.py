@@ -18,18 +18,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from conf.stores import Stores, load_stores
-from streaming.connectors.iceberg import Lake
+from streaming.connectors.iceberg import Lake, create_tables
 from streaming.connectors.postgres import Database
 from streaming.session import build_session
+from streaming.tables import Table
 
 log = logging.getLogger("storelake.streams")
 
@@ -70,7 +73,7 @@ class Context:
         return source.options(**options).load()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """One micro-batch in the hands of a job's sink."""
 
@@ -83,10 +86,14 @@ class Batch:
     memory: dict[str, Any]
     """What the query keeps between batches; empty after a restart, so it is a cache, never truth."""
 
-    @property
-    def spark(self) -> SparkSession:
-        """The session of the query (a clone of the application's)."""
-        return self.df.sparkSession
+    @cached_property
+    def rows(self) -> pa.Table:
+        """All rows, collected once; `streams.max_rows_per_batch` bounds them."""
+        return self.df.toArrow()
+
+    def append(self, table: Table, rows: pa.Table) -> bool:
+        """Append to a lake table, guarded by this batch's id."""
+        return self.lake.append(table, rows, self.query_id, self.id)
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class Runner:
         Raises:
             StreamFailedError: one stream failed too often; all are stopped.
         """
-        Lake(self._spark, self._settings).create_tables()
+        create_tables(self._spark, self._settings)
         try:
             while not self._stop.wait(0.2):
                 for entry in self._running:
@@ -164,7 +171,7 @@ class Runner:
 
     def _start(self, entry: _Running) -> None:
         stream, settings = entry.stream, self._settings
-        lake = Lake(self._spark, settings)
+        lake = Lake(settings)
         memory: dict[str, Any] = {}
 
         def sink(df: DataFrame, batch_id: int) -> None:

@@ -19,8 +19,9 @@ COMMON_PROPERTIES = {
     "write.distribution-mode": "none",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
+    # Merge small manifests into larger ones, so that planning does not grow with every commit.
+    "commit.manifest-merge.enabled": "true",
     "commit.retry.num-retries": "20",
-    "commit.retry.min-wait-ms": "50",
 }
 
 
@@ -200,7 +201,8 @@ GOLD_STORE_HOURLY = Table(
         camera_coverage double COMMENT 'camera minutes seen / expected in the whole hour, 0..1',
         is_final boolean COMMENT 'the order side will not change any more',
         orders_change_id bigint COMMENT 'newest change of gold.order_hourly in this row',
-        footfall_change_id bigint COMMENT 'newest change of gold.footfall_minute in this row'""",
+        footfall_change_id bigint COMMENT 'newest change of gold.footfall_minute in this row',
+        updated_at timestamp, change_id bigint COMMENT 'rises with every change'""",
     partition=("months(hour)",),
 )
 

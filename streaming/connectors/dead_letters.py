@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from pyspark.sql import DataFrame, Row
+import pyarrow as pa
 
 from conf.settings import KafkaSettings
 from streaming.connectors.kafka import DeadLetterProducer
@@ -13,21 +13,19 @@ from streaming.connectors.kafka import DeadLetterProducer
 DeadLetter = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
-def to_messages(rows: Iterator[Row]) -> Iterator[DeadLetter]:
+def to_messages(rejected: pa.Table) -> Iterator[DeadLetter]:
     """Quarantine rows -> (key, value, headers): the original ones, and the position and rules."""
-    for row in rows:
-        headers = [(h.key, bytes(h.value or b"")) for h in row.headers or []]
-        origin = f"{row.topic}/{row.partition}/{row.position}"
+    for row in rejected.to_pylist():
+        headers = [(h["key"], h["value"] or b"") for h in row["headers"] or []]
+        origin = f"{row['topic']}/{row['partition']}/{row['position']}"
         headers += [
             ("storelake-origin", origin.encode()),
-            ("storelake-rules", json.dumps(list(row.rules)).encode()),
+            ("storelake-rules", json.dumps(row["rules"]).encode()),
         ]
-        key, value = row.key, row.value
-        yield (None if key is None else bytes(key), None if value is None else bytes(value), headers)
+        yield row["key"], row["value"], headers
 
 
-def send_dead_letters(kafka: KafkaSettings, rejected: DataFrame) -> int:
+def send_dead_letters(kafka: KafkaSettings, rejected: pa.Table) -> int:
     """Send quarantine rows to the dead letter topic; returns when all are acknowledged."""
     client = {"bootstrap.servers": kafka.bootstrap, **kafka.client_options}
-    producer = DeadLetterProducer(client, kafka.order_dlq)
-    return producer.send(to_messages(rejected.toLocalIterator()))
+    return DeadLetterProducer(client, kafka.order_dlq).send(to_messages(rejected))

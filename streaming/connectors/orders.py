@@ -10,21 +10,39 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812
 
-STAGE_DDL = """
-    event_id text, event_type text, event_time timestamptz, order_id text, customer_id text,
-    branch_id text, region text, status text, payment_method text, currency text,
-    total_price numeric(12, 2), created_at timestamptz, local_date date, local_hour smallint,
-    item_count integer, items jsonb, version text, topic text, partition integer, position text,
-    received_at timestamptz, payload jsonb"""
+from streaming.connectors.postgres import stage
+
+STAGE = {
+    "event_id": "text",
+    "event_type": "text",
+    "event_time": "timestamptz",
+    "order_id": "text",
+    "customer_id": "text",
+    "branch_id": "text",
+    "region": "text",
+    "status": "text",
+    "payment_method": "text",
+    "currency": "text",
+    "total_price": "numeric(12, 2)",
+    "created_at": "timestamptz",
+    "local_date": "date",
+    "local_hour": "smallint",
+    "item_count": "integer",
+    "items_json": "jsonb",
+    "version": "text",
+    "topic": "text",
+    "partition": "integer",
+    "position": "text",
+    "timestamp": "timestamptz",
+    "payload": "jsonb",
+}
 
 _RAW_SQL = """
     INSERT INTO orders_raw (event_id, order_id, event_type, event_time, branch_id, payload, topic,
         partition, position, received_at)
     SELECT event_id, order_id, event_type, event_time, branch_id, payload, topic, partition,
-        position, received_at
+        position, "timestamp"
     FROM pg_temp.order_events ORDER BY event_time, topic, partition, position
     ON CONFLICT DO NOTHING"""
 
@@ -37,8 +55,10 @@ _BODY = (
 def _processed_sql() -> str:
     body = ", ".join(_BODY)
     newest_body = ", ".join(
-        f"{c} = CASE WHEN n.newer THEN EXCLUDED.{c} ELSE t.{c} END" for c in _BODY
-    ).replace("n.newer", "EXCLUDED.body_version > coalesce(t.body_version, '')")
+        f"{c} = CASE WHEN EXCLUDED.body_version > coalesce(t.body_version, '') "
+        f"THEN EXCLUDED.{c} ELSE t.{c} END"
+        for c in _BODY
+    )
     # S608: built from the constants above only.
     return f"""
     INSERT INTO orders_processed AS t (order_id, branch_id, status, first_event_at, last_event_at,
@@ -49,7 +69,7 @@ def _processed_sql() -> str:
           FROM pg_temp.order_events ORDER BY order_id, version COLLATE "C" DESC) s
     JOIN (SELECT order_id, min(event_time) AS first_event_at, max(event_time) AS last_event_at
           FROM pg_temp.order_events GROUP BY order_id) e USING (order_id)
-    LEFT JOIN (SELECT DISTINCT ON (order_id) order_id, version, {body}
+    LEFT JOIN (SELECT DISTINCT ON (order_id) *, items_json AS items
           FROM pg_temp.order_events WHERE created_at IS NOT NULL
           ORDER BY order_id, version COLLATE "C" DESC) b USING (order_id)
     ON CONFLICT (order_id) DO UPDATE SET
@@ -68,23 +88,11 @@ def _processed_sql() -> str:
 _PROCESSED_SQL = _processed_sql()
 
 
-def serving_rows(orders: DataFrame) -> DataFrame:
-    """`silver.orders` rows with their message -> flat rows in the order of `STAGE_DDL`."""
-    names = [part.split()[0] for part in STAGE_DDL.replace("(12, 2)", "").split(",")]
-    return (
-        orders.withColumn("items", F.to_json("items"))
-        .withColumn("payload", F.col("value").cast("string"))
-        .withColumnRenamed("timestamp", "received_at")
-        .select(*names)
-    )
-
-
 def write_orders(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    """Stage the rows, then insert the new events and upsert their orders."""
-    from streaming.connectors.postgres import stage
-
+    """Stage good rows of `to_silver_orders`, insert the new events, upsert their orders."""
     if not rows.num_rows:
         return
-    stage(connection, "order_events", STAGE_DDL, rows)
+    payload = rows["value"].cast(pa.string())
+    stage(connection, "order_events", STAGE, rows.append_column("payload", payload))
     connection.execute(_RAW_SQL)
     connection.execute(_PROCESSED_SQL)

@@ -7,7 +7,7 @@ batch commit together; a batch whose ledger row exists is skipped, whatever is i
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
@@ -88,24 +88,23 @@ class Database:
             return cursor.execute(query.encode(), parameters).fetchall()
 
 
-def stage(connection: psycopg.Connection[Any], name: str, ddl: str, rows: pa.Table) -> None:
+def stage(
+    connection: psycopg.Connection[Any], name: str, columns: Mapping[str, str], rows: pa.Table
+) -> None:
     """COPY an Arrow table into the temporary table `name`, empty at every transaction.
 
     Args:
         connection: in a transaction.
         name: of the temporary table.
-        ddl: its columns; those of `rows`, in the same order.
-        rows: flat columns only; JSON travels as text. A null is a null, an empty text stays one.
+        columns: their names and Postgres types; `rows` has them, flat (JSON travels as text).
+        rows: a null stays a null, an empty text stays one.
     """
     table = sql.Identifier(name)
-    connection.execute(
-        sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(
-            table,
-            sql.SQL(ddl),  # type: ignore[arg-type]
-        )
-    )
+    ddl = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
+    create = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS")
+    connection.execute(create.format(table, sql.SQL(ddl)))  # type: ignore[arg-type]
     buffer = io.BytesIO()
-    pa_csv.write_csv(rows, buffer, pa_csv.WriteOptions(include_header=False))
+    pa_csv.write_csv(rows.select(list(columns)), buffer, pa_csv.WriteOptions(include_header=False))
     with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(table)) as copy,

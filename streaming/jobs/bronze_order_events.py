@@ -18,7 +18,7 @@ def build(context: Context) -> DataFrame:
 
 def write(batch: Batch) -> None:
     """Append as received."""
-    batch.lake.append(BRONZE_ORDER_EVENTS, batch.df, NAME, batch.id)
+    batch.append(BRONZE_ORDER_EVENTS, batch.rows)
 
 
 STREAM = Stream(NAME, build, write)

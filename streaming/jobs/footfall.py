@@ -11,18 +11,23 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812
 
 from streaming.connectors.postgres import stage
 from streaming.mirror import mirror
 from streaming.runner import Batch, Context, Stream, submit
 from streaming.tables import GOLD_FOOTFALL_MINUTE, SILVER_LINE_CROSSINGS
-from streaming.transforms.footfall import count_crossings, to_crossings, to_increments
+from streaming.transforms.footfall import count_crossings, to_crossings
 from streaming.transforms.silver_detections import judge_detections, to_frames
 
 NAME = "footfall"
-STAGE_DDL = """branch_id text, camera_id text, minute timestamptz, frames bigint, entries bigint,
-    exits bigint"""
+STAGE = {
+    "branch_id": "text",
+    "camera_id": "text",
+    "minute": "timestamptz",
+    "frames": "bigint",
+    "entries": "bigint",
+    "exits": "bigint",
+}
 
 
 def build(context: Context) -> DataFrame:
@@ -38,27 +43,22 @@ def build(context: Context) -> DataFrame:
 
 def write(batch: Batch) -> None:
     """One transaction, then crossings and changed minutes to the lake."""
-    # Collected once: a second action would run the state of the batch again.
-    minutes = batch.df.toArrow()
-    if not minutes.num_rows:
+    if not batch.rows.num_rows:
         return
-    counted = batch.spark.createDataFrame(minutes).coalesce(1)
-    increments = counted.transform(to_increments).toArrow()
+    increments = batch.rows.select(list(STAGE))
     batch.db.commit_batch(
         NAME,
         batch.id,
         lambda connection: _upsert(connection, increments),
-        rows_in=pc.sum(minutes["frames"]).as_py(),
+        rows_in=pc.sum(increments["frames"]).as_py(),
     )
-    if pc.any(pc.greater(pc.list_value_length(minutes["crossings"]), 0)).as_py():
-        version = F.lit(batch.context.stores.version)
-        crossings = counted.transform(to_crossings, version)
-        batch.lake.append(SILVER_LINE_CROSSINGS, crossings, NAME, batch.id)
+    version = batch.context.stores.version
+    batch.append(SILVER_LINE_CROSSINGS, to_crossings(batch.rows, version))
     mirror(batch, GOLD_FOOTFALL_MINUTE, "footfall_minute", time_key="minute")
 
 
 def _upsert(connection: psycopg.Connection[Any], increments: pa.Table) -> None:
-    stage(connection, "footfall_increments", STAGE_DDL, increments)
+    stage(connection, "footfall_increments", STAGE, increments)
     connection.execute("SELECT upsert_footfall_minute()")
 
 

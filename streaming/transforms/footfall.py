@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Row
-from pyspark.sql import functions as F  # noqa: N812
+import pyarrow as pa
+from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from conf.stores import Line, Stores
@@ -23,9 +23,17 @@ MARGIN = 0.01
 
 OUTPUT_DDL = """
     branch_id string, camera_id string, run_id string, minute timestamp,
-    frames bigint COMMENT 'new frames of this minute in this micro-batch',
-    crossings array<struct<track_id: string, line_id: string, direction: string,
+    frames bigint COMMENT 'new frames of this minute in this micro-batch', entries bigint,
+    exits bigint, crossings array<struct<track_id: string, line_id: string, direction: string,
         crossed_at: timestamp>>"""
+
+CROSSINGS = pa.schema(
+    [
+        *((n, pa.string()) for n in ("branch_id", "camera_id", "run_id")),
+        *((n, pa.string()) for n in ("track_id", "line_id", "direction")),
+        ("crossed_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
 
 Sight = tuple[int, float, float]
 """Confirmed side (-1 left, 0 undecided, 1 right), and the anchor where it was last seen."""
@@ -95,6 +103,8 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
                 run_id=run_id,
                 minute=minute,
                 frames=count,
+                entries=sum(c["direction"] == "entry" for c in crossings),
+                exits=sum(c["direction"] == "exit" for c in crossings),
                 crossings=crossings,
             )
 
@@ -122,36 +132,16 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
         """Nothing is held outside the state."""
 
 
-def to_increments(minutes: DataFrame) -> DataFrame:
-    """Rows of `OUTPUT_DDL` -> branch_id, camera_id, minute, frames, entries, exits."""
-
-    def going(direction: str) -> Column:
-        return F.size(F.filter("crossings", lambda c: c.direction == direction)).cast("bigint")
-
-    return minutes.select(
-        "branch_id",
-        "camera_id",
-        "minute",
-        "frames",
-        going("entry").alias("entries"),
-        going("exit").alias("exits"),
-    )
-
-
-def to_crossings(minutes: DataFrame, layout_version: Column) -> DataFrame:
+def to_crossings(minutes: pa.Table, layout_version: int) -> pa.Table:
     """Rows of `OUTPUT_DDL` -> `silver.line_crossings`, one row per crossing."""
-    return minutes.select(
-        "branch_id", "camera_id", "run_id", F.explode("crossings").alias("c")
-    ).select(
-        "branch_id",
-        "camera_id",
-        "run_id",
-        "c.track_id",
-        "c.line_id",
-        "c.direction",
-        "c.crossed_at",
-        layout_version.cast("int").alias("layout_version"),
-    )
+    found = [
+        {k: minute[k] for k in ("branch_id", "camera_id", "run_id")} | crossing
+        for minute in minutes.select(["branch_id", "camera_id", "run_id", "crossings"]).to_pylist()
+        for crossing in minute["crossings"]
+    ]
+    rows = pa.Table.from_pylist(found, schema=CROSSINGS)
+    version = pa.array([layout_version] * len(found), pa.int32())
+    return rows.append_column("layout_version", version)
 
 
 def count_crossings(stores: Stores, ttl: timedelta) -> Callable[[DataFrame], DataFrame]:

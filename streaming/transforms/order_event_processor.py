@@ -9,8 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
-from streaming.transforms.quarantine import SOURCE_COLUMNS
 from streaming.rules import UUID, envelope_rules, failed, instant, is_instant, is_money, is_text
+from streaming.transforms.quarantine import SOURCE_COLUMNS
 
 Transform = Callable[[DataFrame], DataFrame]
 
@@ -123,11 +123,6 @@ def _items_total(order: Column) -> Column:
     )
 
 
-def is_good() -> Column:
-    """True for a row that failed no rule."""
-    return F.size("rules") == 0
-
-
 def order_version(event_time: Column) -> Column:
     """Text that sorts as (event_time, topic, partition, position): the newest version wins."""
     return F.concat_ws(
@@ -140,9 +135,10 @@ def order_version(event_time: Column) -> Column:
 
 
 def to_silver_orders(stores: Stores) -> Transform:
-    """Good judged rows -> `silver.orders`: typed, with the branch's region and local time.
+    """Judged rows -> rows of `silver.orders`: typed, with the branch's region and local time.
 
-    The original message (key, value, headers) stays beside it, for sinks that keep it.
+    The original message (key, value, headers), `rules`, and `items_json` stay beside it, for the
+    sinks. Of a rejected row only these mean anything.
     A status change carries no order: its order columns are null, and `status` is its new status.
     """
 
@@ -160,7 +156,7 @@ def to_silver_orders(stores: Stores) -> Transform:
                 i["unit_price"].cast("decimal(12,2)").alias("unit_price"),
             ),
         )
-        return rows.where(is_good()).select(
+        return rows.select(
             event.event_id.alias("event_id"),
             event.event_type.alias("event_type"),
             event_time.alias("event_time"),
@@ -177,9 +173,11 @@ def to_silver_orders(stores: Stores) -> Transform:
             F.hour(local).alias("local_hour"),
             F.when(order["items"].isNotNull(), F.size(order["items"])).alias("item_count"),
             items.alias("items"),
+            F.to_json(items).alias("items_json"),
             event.source.alias("source"),
             order_version(event_time).alias("version"),
             *SOURCE_COLUMNS,
+            "rules",
         )
 
     return apply

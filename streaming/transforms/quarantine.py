@@ -1,13 +1,18 @@
-"""Rejected messages, whole: what every quarantine table holds."""
+"""Judged rows apart: the good ones, and rejected messages whole."""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+import pyarrow as pa
+import pyarrow.compute as pc
 
 SOURCE_COLUMNS = ("key", "value", "topic", "partition", "position", "timestamp", "headers")
 
 
-def to_quarantine(judged: DataFrame) -> DataFrame:
-    """Judged rows that failed a rule -> source columns and the ids of the failed rules."""
-    return judged.where(F.size("rules") > 0).select(*SOURCE_COLUMNS, "rules")
+def split_judged(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rows with `rules` (ids of failed rules) -> (good rows, rejected messages).
+
+    The rejected ones keep the source columns and `rules`: what every quarantine table holds.
+    """
+    good = pc.equal(pc.list_value_length(rows["rules"]), 0)
+    rejected = rows.filter(pc.invert(good)).select([*SOURCE_COLUMNS, "rules"])
+    return rows.filter(good), rejected

@@ -1,33 +1,25 @@
-"""Order versions for the hourly metrics, and which of them are too late."""
+"""Which order events are too late for their hour."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+import pyarrow as pa
+import pyarrow.compute as pc
 
-METRIC_COLUMNS = (
-    "order_id",
-    "branch_id",
-    "created_at",
-    "total_price",
-    "payment_method",
-    "status",
-    "version",
-    "event_time",
-)
+HOUR = timedelta(hours=1)
 
 
-def is_late(event_time: Column, watermark: datetime | None, lateness: timedelta) -> Column:
-    """True for an event whose hour ended more than `lateness` before the watermark (UTC)."""
+def is_late(event_time: pa.ChunkedArray, watermark: datetime | None, lateness: timedelta) -> pa.Array:
+    """True for an event whose hour ended more than `lateness` before the watermark.
+
+    Args:
+        event_time: timestamps in UTC.
+        watermark: UTC; None before the first batch, when nothing is late.
+        lateness: how long after the end of its hour an event is still applied.
+    """
+    hour = pc.floor_temporal(event_time, unit="hour")
     if watermark is None:
-        return F.lit(False)
-    hour_end = F.date_trunc("hour", event_time) + F.expr("INTERVAL 1 HOUR")
-    seconds = int(lateness.total_seconds())
-    return hour_end + F.expr(f"INTERVAL {seconds} SECONDS") <= F.lit(watermark)
-
-
-def to_versions(orders: DataFrame, late: Column) -> DataFrame:
-    """`silver.orders` rows -> the columns that metrics need, and `late` (boolean)."""
-    return orders.select(*METRIC_COLUMNS, late.alias("late"))
+        return pc.equal(hour, None).fill_null(False)
+    # hour + 1 h + lateness <= watermark, with the constants on one side.
+    return pc.less_equal(hour, pa.scalar(watermark - HOUR - lateness, event_time.type))

@@ -87,12 +87,17 @@ def _is_box(box: Column) -> Column:
 
 
 def to_silver_detections(rows: DataFrame) -> DataFrame:
-    """Good judged rows -> `silver.detections`: one row per object; a frame without any has none."""
-    event, seen = F.col("event"), F.col("object")
+    """Judged rows -> rows of `silver.detections`, one per object; a frame without any has none.
+
+    A rejected message stays one row, with `rules` and the message in the source columns; a good
+    one does not carry its message along.
+    """
+    event, seen, good = F.col("event"), F.col("object"), F.size("rules") == 0
     x1, y1, x2, y2 = (F.get(seen.bbox, F.lit(i)) for i in range(4))
+    message = (F.when(~good, F.col(c)).alias(c) for c in ("key", "value", "timestamp", "headers"))
     return (
-        rows.where(F.size("rules") == 0)
-        .withColumn("object", F.explode("event.detections"))
+        rows.withColumn("object", F.explode_outer(F.when(good, event.detections)))
+        .where(~good | seen.isNotNull())
         .select(
             *(event[n].alias(n) for n in ("event_id", "branch_id", "camera_id", "run_id")),
             event.frame_index.alias("frame_index"),
@@ -112,6 +117,8 @@ def to_silver_detections(rows: DataFrame) -> DataFrame:
             "topic",
             "partition",
             "position",
+            *message,
+            "rules",
         )
     )
 
