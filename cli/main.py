@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from cli import gateway, infer, logs, migrate, reset, run, send, status, up
+from cli import docs, gateway, infer, logs, migrate, reset, run, send, status, up
 from cli.context import error_console
 from cli.demo import command as demo
 from conf.errors import StorelakeError
@@ -29,6 +29,7 @@ COMMANDS = (
     infer.infer,
     send.send,
     demo.demo,
+    docs.docs,
 )
 
 app = typer.Typer(

@@ -1,0 +1,89 @@
+# Targets call the tools of .venv, which `install` keeps up to date. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down status test test-unit test-spark test-stream test-integration \
+	test-e2e check format docs clean
+
+help:  ## Show this list
+	@awk 'BEGIN { FS = ":.*##" } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*##/ { printf "  %-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Set up
+
+install: $(STAMP)  ## Make .venv with the pinned versions (PYTHON=python3.11 chooses the interpreter)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+		2>/dev/null || { echo "storelake needs Python 3.10, 3.11 or 3.12, and $(PYTHON) is" \
+		"$$($(PYTHON) --version 2>/dev/null || echo 'not there'): name another one with" \
+		"PYTHON=python3.11." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the module venv:" \
+		"install it (on Debian the package python3-venv)." >&2; exit 1; }
+	@echo "Installing into $(VENV); the first time takes a few minutes."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+##@ Run
+
+demo: install  ## Run the whole house for a minute (VIDEO=, SECONDS_=, RATE=, POISON=, SEED=)
+	@$(BIN)/storelake demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(SECONDS_),--seconds $(SECONDS_)) \
+		$(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
+
+up: install  ## Start Kafka and Postgres on this machine
+	@$(BIN)/storelake up
+
+down: install  ## Stop them; their data stays
+	@$(BIN)/storelake down
+
+status: install  ## Show how they are
+	@$(BIN)/storelake status
+
+##@ Test
+
+test: install  ## Run every layer, cheapest first, with the coverage floor
+	@$(PYTEST) tests/unit tests/spark tests/stream tests/integration tests/e2e --cov
+
+test-unit: install  ## No JVM, no service
+	@$(PYTEST) tests/unit
+
+test-spark: install  ## Transforms on a local Spark
+	@$(PYTEST) tests/spark
+
+test-stream: install  ## Streams over the memory log
+	@$(PYTEST) tests/stream
+
+test-integration: install  ## Real Kafka and Postgres
+	@$(PYTEST) tests/integration
+
+test-e2e: install  ## The whole house
+	@$(PYTEST) tests/e2e
+
+##@ Keep in order
+
+check: install  ## Lint, format, types, import rules, spelling, generated pages
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+	@$(BIN)/storelake docs --check
+
+format: install  ## Format the code and fix what can be fixed by itself
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: install  ## Write docs/TABLES.md and docs/CONFIGURATION.md again
+	@$(BIN)/storelake docs
+
+clean:  ## Delete .venv and all caches; var/ stays
+	@rm -rf $(VENV) build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache .coverage .coverage.* spark-warehouse metastore_db derby.log
+	@find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +

@@ -1,0 +1,84 @@
+"""The generated pages: what they say, and that a stale one is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import SecretStr
+
+from cli.docs import (
+    ROOT,
+    Column,
+    DocsError,
+    configuration_page,
+    parse_columns,
+    split_top_level,
+    tables_page,
+    type_words,
+    write_pages,
+)
+from streaming.tables import TABLES
+
+
+def test_columns_are_split_at_commas_outside_of_brackets_and_quotes() -> None:
+    ddl = "a int, b array<struct<x: int, y: decimal(12,2)>> COMMENT 'one, two',\n  c date"
+    assert split_top_level(ddl) == [
+        "a int",
+        "b array<struct<x: int, y: decimal(12,2)>> COMMENT 'one, two'",
+        "c date",
+    ]
+
+
+def test_a_column_has_a_name_a_type_and_perhaps_a_comment() -> None:
+    assert parse_columns("price decimal(12,2) COMMENT 'in the till''s currency', n int") == [
+        Column("price", "decimal(12,2)", "in the till's currency"),
+        Column("n", "int", ""),
+    ]
+
+
+def test_every_table_has_a_section_with_every_column() -> None:
+    page = tables_page()
+    for table in TABLES:
+        section = page.split(f"\n## {table.name}\n")[1].split("\n## ")[0]
+        assert table.grain in section
+        columns = parse_columns(table.columns)
+        assert set(table.key) <= {c.name for c in columns}
+        assert all(f"| `{c.name}` | `{c.type}` |" in section for c in columns)
+
+
+def test_every_setting_is_shown_with_its_variable_type_and_default() -> None:
+    page = configuration_page()
+    assert "| `STORELAKE_KAFKA__PORT` | whole number | `19092` |" in page
+    assert "| `STORELAKE_STREAMS__WATERMARK` | duration | `PT5M` |" in page
+    assert "| `STORELAKE_JAVA_HOME` or `JAVA_HOME` | path | not set |" in page
+    assert "whole number, at least 1" in page
+
+
+def test_a_secret_is_a_secret_and_no_path_of_this_machine_is_shown() -> None:
+    page = configuration_page()
+    assert "| `STORELAKE_POSTGRES__PASSWORD` | secret | not set |" in page
+    assert str(ROOT) not in page
+    assert str(Path.home()) not in page
+
+
+def test_types_are_said_in_words() -> None:
+    assert type_words(SecretStr | None) == "secret"
+    assert type_words(Literal["a", "b"]) == "`a` or `b`"
+    assert type_words(tuple[str, ...]) == "list of text"
+    assert type_words(dict[str, int]) == "object of whole number"
+
+
+def test_a_page_is_written_once_and_a_stale_one_fails_the_check(tmp_path: Path) -> None:
+    assert write_pages(tmp_path, check=False) == ["TABLES.md", "CONFIGURATION.md"]
+    assert write_pages(tmp_path, check=True) == []
+    (tmp_path / "TABLES.md").write_text("old", encoding="utf-8")
+    with pytest.raises(DocsError, match=r"docs/TABLES.md does not match the code: run `make docs`"):
+        write_pages(tmp_path, check=True)
+    assert (tmp_path / "TABLES.md").read_text(encoding="utf-8") == "old"
+
+
+def test_outside_of_a_checkout_the_command_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DocsError, match="run `storelake docs` in a checkout"):
+        write_pages(tmp_path / "docs", check=False)
