@@ -18,8 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +30,6 @@ from conf.stores import Stores, load_stores
 from streaming.connectors.iceberg import Lake, create_tables
 from streaming.connectors.postgres import Database
 from streaming.session import build_session
-from streaming.tables import Table
 
 log = logging.getLogger("storelake.streams")
 
@@ -75,25 +72,32 @@ class Context:
 
 @dataclass
 class Batch:
-    """One micro-batch in the hands of a job's sink."""
+    """One micro-batch in the hands of one stream's sink."""
 
-    df: DataFrame
+    rows: pa.Table
+    """All rows of the feed, collected once; `streams.max_rows_per_batch` bounds them."""
     id: int
-    query_id: str
+    stream: str
     lake: Lake
     db: Database
     context: Context
     memory: dict[str, Any]
-    """What the query keeps between batches; empty after a restart, so it is a cache, never truth."""
+    """What the stream keeps between batches; empty after a restart: a cache, never truth."""
 
-    @cached_property
-    def rows(self) -> pa.Table:
-        """All rows, collected once; `streams.max_rows_per_batch` bounds them."""
-        return self.df.toArrow()
 
-    def append(self, table: Table, rows: pa.Table) -> bool:
-        """Append to a lake table, guarded by this batch's id."""
-        return self.lake.append(table, rows, self.query_id, self.id)
+@dataclass(frozen=True)
+class Feed:
+    """What one query reads and computes, for one or more streams.
+
+    Attributes:
+        name: of the feed.
+        build: (context, consumer group) -> streaming DataFrame.
+        output_mode: of the query; `update` for stateful ones.
+    """
+
+    name: str
+    build: Callable[[Context, str], DataFrame]
+    output_mode: str = "append"
 
 
 @dataclass(frozen=True)
@@ -101,28 +105,41 @@ class Stream:
     """One stream.
 
     Attributes:
-        name: the query id: names the checkpoint, the ledger rows and the consumer group.
-        build: context -> streaming DataFrame.
-        sink: writes one micro-batch; must be idempotent by (name, batch id).
-        output_mode: of the query; `update` for stateful ones.
+        name: names its progress and its ledger rows.
+        feed: where its rows come from.
+        sink: writes one micro-batch; rows that it has already written must change nothing.
     """
 
     name: str
-    build: Callable[[Context], DataFrame]
+    feed: Feed
     sink: Callable[[Batch], None]
-    output_mode: str = "append"
 
 
 @dataclass
 class _Running:
-    """A started stream and its failures in a row."""
+    """A query, the streams that it serves, and its failures in a row.
 
-    stream: Stream
+    Attributes:
+        name: the streams' names; names the checkpoint, so that a set of streams that was not run
+            together before starts a checkpoint of its own, and its sinks skip what they have.
+    """
+
+    feed: Feed
+    streams: list[Stream]
     query: StreamingQuery | None = None
     failures: int = 0
     retry_at: float = 0.0
     finished_batches: int = 0
     busy: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def name(self) -> str:
+        return "+".join(sorted(s.name for s in self.streams))
+
+
+def _by_feed(streams: Sequence[Stream]) -> list[_Running]:
+    feeds = list(dict.fromkeys(s.feed for s in streams))
+    return [_Running(f, [s for s in streams if s.feed == f]) for f in feeds]
 
 
 class Runner:
@@ -134,7 +151,7 @@ class Runner:
         self._spark = build_session(settings, "storelake:" + ",".join(s.name for s in streams))
         self._context = Context(self._spark, settings, load_stores(settings.stores_file))
         self._db = Database(settings.postgres.dsn, max(settings.postgres.pool_size, len(streams)))
-        self._running = [_Running(s) for s in streams]
+        self._running = _by_feed(streams)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
         """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.
@@ -170,29 +187,36 @@ class Runner:
         )
 
     def _start(self, entry: _Running) -> None:
-        stream, settings = entry.stream, self._settings
-        lake = Lake(settings)
-        memory: dict[str, Any] = {}
+        trigger = f"{int(self._settings.streams.trigger_seconds * 1000)} milliseconds"
+        checkpoint = self._settings.checkpoints / entry.name
+        entry.query = (
+            entry.feed.build(self._context, entry.name)
+            .writeStream.queryName(entry.name)
+            .outputMode(entry.feed.output_mode)
+            .option("checkpointLocation", checkpoint.as_uri())
+            .trigger(processingTime=trigger)
+            .foreachBatch(self._sink(entry))
+            .start()
+        )
+
+    def _sink(self, entry: _Running) -> Callable[[DataFrame, int], None]:
+        """Collect the batch once, then hand it to each stream in turn."""
+        kept = {s.name: (Lake(self._settings), dict[str, Any]()) for s in entry.streams}
 
         def sink(df: DataFrame, batch_id: int) -> None:
             with entry.busy:
                 if self._stop.is_set():
-                    raise _StoppingError(stream.name)
-                stream.sink(
-                    Batch(df, batch_id, stream.name, lake, self._db, self._context, memory)
-                )
+                    raise _StoppingError(entry.name)
+                rows = df.toArrow()
+                for stream in entry.streams:
+                    lake, memory = kept[stream.name]
+                    stream.sink(
+                        Batch(rows, batch_id, stream.name, lake, self._db, self._context, memory)
+                    )
                 entry.failures = 0
                 entry.finished_batches += 1
 
-        entry.query = (
-            stream.build(self._context)
-            .writeStream.queryName(stream.name)
-            .outputMode(stream.output_mode)
-            .option("checkpointLocation", (settings.checkpoints / stream.name).as_uri())
-            .trigger(processingTime=f"{int(settings.streams.trigger_seconds * 1000)} milliseconds")
-            .foreachBatch(sink)
-            .start()
-        )
+        return sink
 
     def _watch(self, entry: _Running) -> None:
         if entry.query is not None and entry.query.isActive:
@@ -209,15 +233,11 @@ class Runner:
 
     def _initializing(self) -> bool:
         """Whether a query is still starting its planner: one at a time, they starve each other."""
-        return any(
-            e.query is not None
-            and e.query.isActive
-            and str(e.query.status["message"]).startswith("Initializing")
-            for e in self._running
-        )
+        queries = [e.query for e in self._running]
+        return any(q is not None and q.isActive and _initializing(q) for q in queries)
 
     def _failed(self, entry: _Running, cause: str) -> None:
-        limits, name = self._settings.streams, entry.stream.name
+        limits, name = self._settings.streams, entry.name
         entry.failures += 1
         if entry.failures > limits.retries:
             raise StreamFailedError(f"stream {name} failed {entry.failures} times in a row: {cause}")
@@ -229,7 +249,7 @@ class Runner:
         """Write `var/run/streams.json`: what other processes may know about the streams."""
         folder = self._settings.var_dir / "run"
         folder.mkdir(parents=True, exist_ok=True)
-        streams = {e.stream.name: _progress(e) for e in self._running}
+        streams = {s.name: _progress(e) for e in self._running for s in e.streams}
         text = json.dumps({"pid": os.getpid(), "at": time.time(), "streams": streams})
         fresh = folder / f"streams.{os.getpid()}.tmp"
         fresh.write_text(text, encoding="utf-8")
@@ -248,10 +268,14 @@ class Runner:
         self._spark.stop()
 
 
+def _initializing(query: StreamingQuery) -> bool:
+    return str(query.status["message"]).startswith("Initializing")
+
+
 def _progress(entry: _Running) -> dict[str, Any]:
     last = entry.query.lastProgress if entry.query is not None else None
     return {
-        "active": entry.query is not None and entry.query.isActive,
+        "ready": entry.query is not None and entry.query.isActive and not _initializing(entry.query),
         "finished_batches": entry.finished_batches,
         "failures": entry.failures,
         "batch_id": last["batchId"] if last else None,
@@ -284,7 +308,3 @@ def submit(stream: Stream) -> None:
         log.error("%s", error)
         raise SystemExit(1) from error
 
-
-def checkpoint_of(settings: Settings, name: str) -> Path:
-    """The folder where a stream's offsets, commits and state are."""
-    return settings.checkpoints / name

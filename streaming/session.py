@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings
@@ -18,7 +22,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
         "spark.jars.packages": ",".join(settings.spark.packages),
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -Dlog4j2.level=warn",
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.scheduler.mode": "FAIR",
@@ -26,6 +30,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",
+        "spark.python.daemon.module": "streaming.worker_daemon",
     }
 
 
@@ -72,6 +77,27 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
         builder = builder.config(key, value)
     spark: SparkSession = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    if settings.spark.master.startswith("local"):
+        spark.sparkContext.pythonExec = str(_worker_python(settings))
     spark.dataSource.register(KafkaSource)
     spark.dataSource.register(MemorySource)
     return spark
+
+
+def _worker_python(settings: Settings) -> Path:
+    """A launcher for Python workers that skips Spark's zipped copies of pyspark and py4j.
+
+    Spark puts them first on PYTHONPATH; Python keeps no byte code for a zip, so every worker would
+    compile pyspark anew (4 s of CPU). The installed packages are the same code.
+    """
+    path = settings.var_dir / "run" / "python-worker"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    script = f"""#!/bin/sh
+PYTHONPATH=$(printf %s "$PYTHONPATH" | tr ':' '\\n' | grep -v 'python/lib/[^/]*[.]zip$' | paste -sd: -)
+export PYTHONPATH
+exec {shlex.quote(sys.executable)} "$@"
+"""
+    if not path.exists() or path.read_text(encoding="utf-8") != script:
+        path.write_text(script, encoding="utf-8")
+        path.chmod(0o755)
+    return path

@@ -168,7 +168,8 @@ SILVER_LINE_CROSSINGS = Table(
     strategy="append",
     columns="""
         branch_id string, camera_id string, run_id string, track_id string, line_id string,
-        direction string COMMENT 'entry or exit', crossed_at timestamp, layout_version int""",
+        direction string COMMENT 'entry or exit', crossed_at timestamp, layout_version int,
+        topic string, partition int, position string""",
     partition=("days(crossed_at)",),
 )
 

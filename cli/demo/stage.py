@@ -81,7 +81,7 @@ def start_streams(
     def active() -> bool:
         require_alive(child, "streams", settings)
         states = stream_states(settings)
-        up = sum(1 for s in states.values() if s["active"])
+        up = sum(1 for s in states.values() if s["ready"])
         tell(f"{up} of {len(states) or 7} streams")
         return bool(states) and up == len(states)
 

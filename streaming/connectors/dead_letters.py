@@ -27,5 +27,7 @@ def to_messages(rejected: pa.Table) -> Iterator[DeadLetter]:
 
 def send_dead_letters(kafka: KafkaSettings, rejected: pa.Table) -> int:
     """Send quarantine rows to the dead letter topic; returns when all are acknowledged."""
+    if not rejected.num_rows:
+        return 0
     client = {"bootstrap.servers": kafka.bootstrap, **kafka.client_options}
     return DeadLetterProducer(client, kafka.order_dlq).send(to_messages(rejected))

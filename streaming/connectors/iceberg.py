@@ -1,8 +1,9 @@
 """The lake: guarded appends and keyed upserts into Iceberg tables.
 
-Delivery guarantee: exactly-once in effect. The snapshot of an append carries the query and batch id
-that made it; before the first append of a run, and before every retry, the table's history is asked
-whether that batch is there. An upsert writes absolute values by key, so it may run twice.
+Delivery guarantee: exactly-once in effect. The snapshot of an append carries the newest source
+positions that the table holds; before the first append of a run, and after every failure, they are
+read back, and rows up to there are dropped. An upsert writes absolute values by key, so it may run
+twice.
 
 Rows come as Arrow and PyIceberg writes them: for the batches of a stream, a few rows to a few ten
 thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a table.
@@ -25,11 +26,12 @@ from pyspark.sql import SparkSession
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from conf.settings import Settings
+from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
 
 log = logging.getLogger(__name__)
 
-QUERY_PROPERTY = "storelake.query-id"
+PROGRESS_PROPERTY = "storelake.positions"
 BATCH_PROPERTY = "storelake.batch-id"
 EXPIRE_EVERY = 100
 """Commits between two expiries of old snapshots, which keep a table's metadata small."""
@@ -62,7 +64,7 @@ class Lake:
     """Reads and writes of one query; not shared between queries: it remembers what it committed."""
 
     settings: Settings
-    _committed: dict[tuple[str, str], int] = field(default_factory=dict)
+    _done: dict[str, Progress] = field(default_factory=dict)
     _commits: int = 0
 
     @cached_property
@@ -74,40 +76,44 @@ class Lake:
         """The table as it is now."""
         return self.catalog.load_table(table.name)
 
-    def has_batch(self, table: Table, query_id: str, batch_id: int) -> bool:
-        """Whether the table already holds this batch of this query."""
-        seen = self._committed.get((table.name, query_id))
-        if seen is None:
-            seen = self._last_batch(table, query_id)
-            self._committed[table.name, query_id] = seen
-        return batch_id <= seen
+    def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
+        """The rows that the table does not hold yet, by their source positions."""
+        if table.name not in self._done:
+            self._done[table.name] = self._stored_progress(table)
+        return fresh(rows, self._done[table.name])
 
-    def append(self, table: Table, rows: pa.Table, query_id: str, batch_id: int) -> bool:
-        """Append the rows of one micro-batch, once; columns that the table lacks are left out.
+    def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
+        """Append the rows that the table does not hold yet; columns that it lacks are left out.
 
         Returns:
-            False when the table already has this batch, or there is no row: nothing is written.
+            The number of rows written.
         """
-        if not rows.num_rows or self.has_batch(table, query_id, batch_id):
-            return False
+        if not rows.num_rows:
+            return 0
+        new = self.fresh(table, rows)
+        if not new.num_rows:
+            return 0
         # Until the commit is known to have worked, the next attempt must ask the table again.
-        del self._committed[table.name, query_id]
-        self._append(table, rows, {QUERY_PROPERTY: query_id, BATCH_PROPERTY: str(batch_id)})
-        self._committed[table.name, query_id] = batch_id
+        after = advance(self._done.pop(table.name), new)
+        properties = {PROGRESS_PROPERTY: to_text(after), BATCH_PROPERTY: str(batch_id)}
+        self._append(table, new, properties)
+        self._done[table.name] = after
         self._expire(table)
-        return True
+        return int(new.num_rows)
 
     @_retry_conflicts
     def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
         iceberg = self.load(table)
         iceberg.append(_shape(rows, iceberg), snapshot_properties=properties)
 
-    def _last_batch(self, table: Table, query_id: str) -> int:
-        """The newest batch of the query in the table's history, or -1."""
-        snapshots = self.load(table).metadata.snapshots
-        summaries = [s.summary.additional_properties for s in snapshots if s.summary]
-        batches = (int(s[BATCH_PROPERTY]) for s in summaries if s.get(QUERY_PROPERTY) == query_id)
-        return max(batches, default=-1)
+    def _stored_progress(self, table: Table) -> Progress:
+        """The positions in the newest snapshot that has some: maintenance writes others."""
+        snapshots = sorted(self.load(table).metadata.snapshots, key=lambda s: -s.timestamp_ms)
+        for snapshot in snapshots:
+            text = snapshot.summary and snapshot.summary.additional_properties.get(PROGRESS_PROPERTY)
+            if text:
+                return from_text(text)
+        return {}
 
     @_retry_conflicts
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
@@ -129,7 +135,7 @@ class Lake:
         self._expire(table)
 
     def _expire(self, table: Table) -> None:
-        """Now and then forget old snapshots; the newest, which guards the last batch, stays."""
+        """Now and then forget old snapshots; the newest, which knows the positions, stays."""
         self._commits += 1
         if self._commits % EXPIRE_EVERY:
             return

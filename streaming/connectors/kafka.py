@@ -119,7 +119,7 @@ class KafkaLog:
             "enable.auto.offset.store": "false",
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": "50",
+            "fetch.wait.max.ms": "500",
             "queued.max.messages.kbytes": "16384",
             "message.max.bytes": "16777216",
             **client,

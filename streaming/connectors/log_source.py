@@ -19,9 +19,10 @@ partitions. The hand-over is what PySpark 4.1 does for its own `SimpleDataSource
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -123,19 +124,33 @@ class ReadOptions:
         if not topics:
             raise ValueError("option 'subscribe' must name at least one topic")
         starting = given.get("startingoffsets", "earliest")
-        if starting not in ("earliest", "latest") and not starting.lstrip().startswith("{"):
+        if starting not in ("earliest", "latest") and not _is_json_object(starting):
             raise ValueError("option 'startingOffsets' is earliest, latest, or JSON by topic")
         loss = given.get("ondataloss", "fail")
         if loss not in ("fail", "continue"):
             raise ValueError("option 'onDataLoss' is fail or continue")
-        numbers = {
-            "max_rows": int(given.get("maxrowsperbatch", "20000")),
-            "prefetch_rows": int(given.get("prefetchrows", "2000")),
-            "tasks": int(given.get("readtasks", "2")),
-        }
-        if numbers["max_rows"] < 1 or numbers["tasks"] < 1 or numbers["prefetch_rows"] < 0:
-            raise ValueError("maxRowsPerBatch and readTasks are at least 1, prefetchRows 0 or more")
-        return cls(topics, starting, on_data_loss=loss, **numbers)
+        return cls(
+            topics,
+            starting,
+            max_rows=_whole_number(given, "maxRowsPerBatch", cls.max_rows, at_least=1),
+            prefetch_rows=_whole_number(given, "prefetchRows", cls.prefetch_rows, at_least=0),
+            tasks=_whole_number(given, "readTasks", cls.tasks, at_least=1),
+            on_data_loss=loss,
+        )
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _whole_number(given: Mapping[str, str], option: str, default: int, at_least: int) -> int:
+    text = given.get(option.lower(), str(default))
+    if not text.isascii() or not text.isdigit() or int(text) < at_least:
+        raise ValueError(f"option {option!r} is a whole number of at least {at_least}")
+    return int(text)
 
 
 def to_wire(offsets: Offsets) -> Wire:
@@ -162,8 +177,11 @@ def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:
     if total <= limit:
         return {p: max(high[p], start.get(p, 0)) for p in high}
     end, left = {p: start.get(p, 0) for p in high}, limit
-    for partition, count in sorted(waiting.items(), key=lambda item: item[1]):
-        step = min(count, left, max(1, limit * count // total)) if count else 0
+    queue = sorted(((n, p) for p, n in waiting.items() if n), key=lambda item: item[0])
+    for behind, (count, partition) in zip(reversed(range(len(queue))), queue, strict=True):
+        # One offset stays for each of those behind in the queue, which wait for more.
+        room = max(min(left, 1), left - behind)
+        step = min(count, room, max(1, limit * count // total))
         end[partition] += step
         left -= step
     return end
@@ -197,6 +215,15 @@ def _ranges(start: Offsets, end: Offsets) -> list[Range]:
     return [Range(t, n, s, e) for (t, n), s, e in spans if e > s]
 
 
+def _present(
+    ranges: Sequence[Range], bounds: Mapping[Partition, tuple[int, int]]
+) -> list[Range]:
+    """What of the ranges the broker still holds."""
+    held = ((r, *bounds.get((r.topic, r.partition), (0, 0))) for r in ranges)
+    cut = (replace(r, start=max(r.start, low), end=min(r.end, high)) for r, low, high in held)
+    return [r for r in cut if r.end > r.start]
+
+
 class LogBatchReader(DataSourceReader):  # type: ignore[misc]
     """`spark.read.format(...)`: everything from startingOffsets to what is there now."""
 
@@ -225,8 +252,6 @@ def starting_offsets(bounds: Mapping[Partition, tuple[int, int]], starting: str)
         return {p: high for p, (_, high) in bounds.items()}
     offsets = {p: low for p, (low, _) in bounds.items()}
     if starting != "earliest":
-        import json
-
         for partition, offset in from_wire(json.loads(starting)).items():
             if partition not in bounds:
                 raise ValueError(f"startingOffsets names {partition}, which does not exist")
@@ -277,8 +302,8 @@ class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
         bounds = self._broker.bounds()
         self._check_loss(position, bounds)
         high = {p: bounds[p][1] for p in bounds}
-        # Behind by more than a prefetch: plan tasks, and ask the broker first next time, too.
-        self._behind = sum(high[p] - position.get(p, 0) for p in high) > limit
+        # Behind by a whole prefetch: plan tasks, and ask the broker first next time, too.
+        self._behind = sum(high[p] - position.get(p, 0) for p in high) >= max(limit, 1)
         return share_out(position, high, self._options.max_rows) if self._behind else position
 
     def _check_loss(self, position: Offsets, bounds: Mapping[Partition, tuple[int, int]]) -> None:
@@ -304,7 +329,10 @@ class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
             self._position = from_wire(end)
         if self.getCache(start, end) is not None:
             return [Task(())]
-        return split(_ranges(from_wire(start), from_wire(end)), self._options.tasks)
+        ranges = _ranges(from_wire(start), from_wire(end))
+        if self._options.on_data_loss == "continue":
+            ranges = _present(ranges, self._broker.bounds())
+        return split(ranges, self._options.tasks)
 
     def getCache(self, start: Wire, end: Wire) -> Iterator[pa.RecordBatch] | None:  # noqa: N802
         """The prefetched rows of exactly [start, end), or None: then tasks read them."""

@@ -1,7 +1,8 @@
-"""The serving database: one transaction a micro-batch, with its row in the ledger.
+"""The serving database: one transaction a micro-batch, with its progress and its ledger row.
 
-Delivery guarantee: exactly-once in effect. `stream_batches(query_id, batch_id)` and every row of the
-batch commit together; a batch whose ledger row exists is skipped, whatever is in it.
+Delivery guarantee: exactly-once in effect. The rows of a batch, the newest source positions they
+came from (`stream_offsets`) and the ledger row (`stream_batches`) commit together; rows up to the
+positions that are already there are dropped first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -19,7 +20,29 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
-T = TypeVar("T")
+from streaming.progress import Progress, advance, fresh
+
+_OFFSETS_SQL = """
+    INSERT INTO stream_offsets (stream, topic, partition, position) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (stream, topic, partition) DO UPDATE SET position = EXCLUDED.position"""
+
+_LEDGER_SQL = """
+    INSERT INTO stream_batches AS b (query_id, batch_id, rows_in, rows_new, watermark)
+    VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (query_id, batch_id) DO UPDATE SET
+        rows_in = EXCLUDED.rows_in, rows_new = EXCLUDED.rows_new, runs = b.runs + 1,
+        watermark = greatest(b.watermark, EXCLUDED.watermark), committed_at = now()"""
+
+
+def _progress(connection: psycopg.Connection[Any], stream: str) -> tuple[Progress, datetime | None]:
+    offsets = connection.execute(
+        "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s", (stream,)
+    ).fetchall()
+    newest = connection.execute(
+        "SELECT max(watermark) FROM stream_batches WHERE query_id = %s", (stream,)
+    ).fetchone()
+    done = {(topic, partition): position for topic, partition, position in offsets}
+    return done, newest[0] if newest else None
 
 
 class Database:
@@ -51,36 +74,47 @@ class Database:
         with self._pool.connection() as connection, connection.transaction():
             yield connection
 
+    def progress(self, stream: str) -> tuple[Progress, datetime | None]:
+        """The newest positions that a stream has written, and its watermark (UTC)."""
+        with self.transaction() as connection:
+            return _progress(connection, stream)
+
     def commit_batch(
         self,
-        query_id: str,
+        stream: str,
         batch_id: int,
-        work: Callable[[psycopg.Connection[Any]], T],
+        rows: pa.Table,
+        write: Callable[[psycopg.Connection[Any], pa.Table], None],
         *,
-        rows_in: int = 0,
         watermark: datetime | None = None,
-    ) -> T | None:
-        """Run `work` and write the ledger row in one transaction.
+    ) -> int:
+        """Write the rows that are new, the progress and the ledger row in one transaction.
+
+        Args:
+            stream: whose progress; a stream has one writer at a time.
+            batch_id: of the query that runs the stream.
+            rows: with topic, partition, position.
+            write: called with the connection and the new rows, when there are any.
+            watermark: the stream's, once this batch is in.
 
         Returns:
-            What `work` returned, or None when the ledger already has the batch: then nothing runs.
+            The number of new rows.
         """
+        if not rows.num_rows:
+            return 0
         with self.transaction() as connection:
-            fresh = connection.execute(
-                "INSERT INTO stream_batches (query_id, batch_id, rows_in, watermark) "
-                "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                (query_id, batch_id, rows_in, watermark),
-            ).rowcount
-            return work(connection) if fresh else None
-
-    def watermark_before(self, query_id: str, batch_id: int) -> datetime | None:
-        """The highest watermark of the batches before this one (UTC), or None at the start."""
-        with self.transaction() as connection:
-            row = connection.execute(
-                "SELECT max(watermark) FROM stream_batches WHERE query_id = %s AND batch_id < %s",
-                (query_id, batch_id),
-            ).fetchone()
-        return row[0] if row else None
+            done, _ = _progress(connection, stream)
+            new = fresh(rows, done)
+            if new.num_rows:
+                write(connection, new)
+                with connection.cursor() as cursor:
+                    cursor.executemany(
+                        _OFFSETS_SQL, [(stream, *at, p) for at, p in advance({}, new).items()]
+                    )
+            connection.execute(
+                _LEDGER_SQL, (stream, batch_id, rows.num_rows, new.num_rows, watermark)
+            )
+            return int(new.num_rows)
 
     def fetch(self, query: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of a query, as dicts."""

@@ -3,25 +3,17 @@
 Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
-from pyspark.sql import DataFrame
-
-from streaming.runner import Batch, Context, Stream, submit
+from streaming.feeds import DETECTIONS
+from streaming.runner import Batch, Stream, submit
 from streaming.tables import BRONZE_DETECTIONS
-
-NAME = "bronze_detections"
-
-
-def build(context: Context) -> DataFrame:
-    """Source rows of the detections topic."""
-    return context.read_topics(NAME, context.settings.kafka.detections)
 
 
 def write(batch: Batch) -> None:
     """Append as received."""
-    batch.append(BRONZE_DETECTIONS, batch.rows)
+    batch.lake.append(BRONZE_DETECTIONS, batch.rows, batch.id)
 
 
-STREAM = Stream(NAME, build, write)
+STREAM = Stream("bronze_detections", DETECTIONS, write)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -3,25 +3,17 @@
 Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
-from pyspark.sql import DataFrame
-
-from streaming.runner import Batch, Context, Stream, submit
+from streaming.feeds import ORDER_EVENTS
+from streaming.runner import Batch, Stream, submit
 from streaming.tables import BRONZE_ORDER_EVENTS
-
-NAME = "bronze_order_events"
-
-
-def build(context: Context) -> DataFrame:
-    """Source rows of all order topics."""
-    return context.read_topics(NAME, *context.settings.kafka.order_topics)
 
 
 def write(batch: Batch) -> None:
     """Append as received."""
-    batch.append(BRONZE_ORDER_EVENTS, batch.rows)
+    batch.lake.append(BRONZE_ORDER_EVENTS, batch.rows, batch.id)
 
 
-STREAM = Stream(NAME, build, write)
+STREAM = Stream("bronze_order_events", ORDER_EVENTS, write)
 
 if __name__ == "__main__":
     submit(STREAM)

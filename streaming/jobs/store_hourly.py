@@ -7,18 +7,10 @@ either side corrects its hour; running twice changes nothing.
 
 import json
 
-from pyspark.sql import DataFrame
-
+from streaming.feeds import TICKS
 from streaming.mirror import mirror
-from streaming.runner import Batch, Context, Stream, submit
+from streaming.runner import Batch, Stream, submit
 from streaming.tables import GOLD_STORE_HOURLY
-
-NAME = "store_hourly"
-
-
-def build(context: Context) -> DataFrame:
-    """A tick a second; what is new is asked from the tables."""
-    return context.spark.readStream.format("rate").option("rowsPerSecond", 1).load()
 
 
 def write(batch: Batch) -> None:
@@ -27,13 +19,12 @@ def write(batch: Batch) -> None:
         {"branch_id": b.branch_id, "timezone": b.timezone, "cameras": len(b.cameras)}
         for b in batch.context.stores.branches
     ]
-
     with batch.db.transaction() as connection:
         connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))
     mirror(batch, GOLD_STORE_HOURLY, "store_hourly", time_key="hour")
 
 
-STREAM = Stream(NAME, build, write)
+STREAM = Stream("store_hourly", TICKS, write)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -8,10 +8,11 @@ trembles on the line is therefore not counted twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
@@ -22,18 +23,10 @@ MARGIN = 0.01
 """Share of the picture on either side of a line where a side is not yet decided."""
 
 OUTPUT_DDL = """
-    branch_id string, camera_id string, run_id string, minute timestamp,
-    frames bigint COMMENT 'new frames of this minute in this micro-batch', entries bigint,
-    exits bigint, crossings array<struct<track_id: string, line_id: string, direction: string,
-        crossed_at: timestamp>>"""
-
-CROSSINGS = pa.schema(
-    [
-        *((n, pa.string()) for n in ("branch_id", "camera_id", "run_id")),
-        *((n, pa.string()) for n in ("track_id", "line_id", "direction")),
-        ("crossed_at", pa.timestamp("us", tz="UTC")),
-    ]
-)
+    branch_id string, camera_id string, run_id string, captured_at timestamp, entries bigint,
+    exits bigint, crossings array<struct<track_id: string, line_id: string, direction: string>>,
+    topic string, partition int, position string"""
+"""One row per new frame; topic, partition and position are those of its message."""
 
 Sight = tuple[int, float, float]
 """Confirmed side (-1 left, 0 undecided, 1 right), and the anchor where it was last seen."""
@@ -57,7 +50,7 @@ def follow(line: Line, before: Sight | None, x: float, y: float) -> tuple[Sight,
 
 
 class LineCrossings(StatefulProcessor):  # type: ignore[misc]
-    """Keyed by (branch_id, camera_id, run_id); frames in, one row per minute of the batch out.
+    """Keyed by (branch_id, camera_id, run_id); frames in, one row per new frame out.
 
     State: per (track, line) the last `Sight`, forgotten `ttl` after its last frame; the index of the
     newest frame, so that a frame that comes again counts once. Frames of one run arrive in order,
@@ -86,27 +79,23 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
         newest = self._newest.get() if self._newest.exists() else None
         after = newest[0] if newest else -1
         frames = {r.frame_index: r for r in rows if r.frame_index > after}
-        if not frames:
-            return
-        minutes: dict[datetime, tuple[int, list[dict[str, Any]]]] = {}
         for index in sorted(frames):
             frame = frames[index]
-            minute = frame.captured_at.replace(second=0, microsecond=0)
-            count, crossings = minutes.get(minute, (0, []))
-            crossings += self._crossings(self._lines.get(camera_id, ()), frame)
-            minutes[minute] = (count + 1, crossings)
-        self._newest.update((max(frames),))
-        for minute, (count, crossings) in minutes.items():
+            crossings = self._crossings(self._lines.get(camera_id, ()), frame)
             yield Row(
                 branch_id=branch_id,
                 camera_id=camera_id,
                 run_id=run_id,
-                minute=minute,
-                frames=count,
+                captured_at=frame.captured_at,
                 entries=sum(c["direction"] == "entry" for c in crossings),
                 exits=sum(c["direction"] == "exit" for c in crossings),
                 crossings=crossings,
+                topic=frame.topic,
+                partition=frame.partition,
+                position=frame.position,
             )
+        if frames:
+            self._newest.update((max(frames),))
 
     def _crossings(self, lines: Iterable[Line], frame: Row) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -123,7 +112,6 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
                             "track_id": person["track_id"],
                             "line_id": line.line_id,
                             "direction": direction,
-                            "crossed_at": frame.captured_at,
                         }
                     )
         return found
@@ -132,20 +120,21 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
         """Nothing is held outside the state."""
 
 
-def to_crossings(minutes: pa.Table, layout_version: int) -> pa.Table:
+def to_crossings(frames: pa.Table, layout_version: int) -> pa.Table:
     """Rows of `OUTPUT_DDL` -> `silver.line_crossings`, one row per crossing."""
-    found = [
-        {k: minute[k] for k in ("branch_id", "camera_id", "run_id")} | crossing
-        for minute in minutes.select(["branch_id", "camera_id", "run_id", "crossings"]).to_pylist()
-        for crossing in minute["crossings"]
-    ]
-    rows = pa.Table.from_pylist(found, schema=CROSSINGS)
-    version = pa.array([layout_version] * len(found), pa.int32())
-    return rows.append_column("layout_version", version)
+    crossings = frames["crossings"].combine_chunks()
+    found = frames.take(pc.list_parent_indices(crossings)).rename_columns(
+        {"captured_at": "crossed_at"}
+    )
+    for name, column in zip(
+        crossings.type.value_type.names, pc.list_flatten(crossings).flatten(), strict=True
+    ):
+        found = found.append_column(name, column)
+    return found.append_column("layout_version", pa.array([layout_version] * len(found), pa.int32()))
 
 
 def count_crossings(stores: Stores, ttl: timedelta) -> Callable[[DataFrame], DataFrame]:
-    """Frames (`to_frames`) -> rows of `OUTPUT_DDL`: increments per camera run and minute."""
+    """Frames (`to_frames`) -> rows of `OUTPUT_DDL`."""
 
     def apply(frames: DataFrame) -> DataFrame:
         return frames.groupBy("branch_id", "camera_id", "run_id").transformWithState(

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from streaming.transforms.quarantine import SOURCE_COLUMNS
+
 HOUR = timedelta(hours=1)
 
 
@@ -23,3 +25,9 @@ def is_late(event_time: pa.ChunkedArray, watermark: datetime | None, lateness: t
         return pc.equal(hour, None).fill_null(False)
     # hour + 1 h + lateness <= watermark, with the constants on one side.
     return pc.less_equal(hour, pa.scalar(watermark - HOUR - lateness, event_time.type))
+
+
+def marked_late(rows: pa.Table) -> pa.Table:
+    """The original messages of late events, with the rule id `late`: `quarantine.late_events`."""
+    rules = pa.array([["late"]] * rows.num_rows, pa.list_(pa.string()))
+    return rows.select(list(SOURCE_COLUMNS)).append_column("rules", rules)

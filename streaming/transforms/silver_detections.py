@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
 from streaming.rules import UUID, envelope_rules, failed, instant, is_instant, is_text
+from streaming.transforms.quarantine import SOURCE_COLUMNS
 
 Transform = Callable[[DataFrame], DataFrame]
 
@@ -86,48 +89,57 @@ def _is_box(box: Column) -> Column:
     )
 
 
-def to_silver_detections(rows: DataFrame) -> DataFrame:
-    """Judged rows -> rows of `silver.detections`, one per object; a frame without any has none.
+def with_objects(rows: DataFrame) -> DataFrame:
+    """Judged rows -> the message, `rules`, the frame's columns and `objects`, one row per message.
 
-    A rejected message stays one row, with `rules` and the message in the source columns; a good
-    one does not carry its message along.
+    `objects` is an array of what `silver.detections` says of each object; null for a rejected
+    message.
     """
-    event, seen, good = F.col("event"), F.col("object"), F.size("rules") == 0
-    x1, y1, x2, y2 = (F.get(seen.bbox, F.lit(i)) for i in range(4))
-    message = (F.when(~good, F.col(c)).alias(c) for c in ("key", "value", "timestamp", "headers"))
-    return (
-        rows.withColumn("object", F.explode_outer(F.when(good, event.detections)))
-        .where(~good | seen.isNotNull())
-        .select(
-            *(event[n].alias(n) for n in ("event_id", "branch_id", "camera_id", "run_id")),
-            event.frame_index.alias("frame_index"),
-            instant(event.captured_at).alias("captured_at"),
-            seen.track_id.alias("track_id"),
+    event = F.col("event")
+
+    def one(seen: Column) -> Column:
+        x1, y1, x2, y2 = (F.get(seen["bbox"], F.lit(i)) for i in range(4))
+        return F.struct(
+            seen["track_id"].alias("track_id"),
             seen["class"].alias("class"),
-            seen.confidence.alias("confidence"),
+            seen["confidence"].alias("confidence"),
             x1.alias("x1"),
             y1.alias("y1"),
             x2.alias("x2"),
             y2.alias("y2"),
             ((x1 + x2) / 2).alias("anchor_x"),
             y2.alias("anchor_y"),
-            event.image.width.alias("image_width"),
-            event.image.height.alias("image_height"),
-            *(event.runtime[n].alias(n) for n in ("detector", "model", "tracker")),
-            "topic",
-            "partition",
-            "position",
-            *message,
-            "rules",
         )
+
+    return rows.select(
+        *SOURCE_COLUMNS,
+        "rules",
+        *(event[n].alias(n) for n in ("event_id", "branch_id", "camera_id", "run_id")),
+        event.frame_index.alias("frame_index"),
+        instant(event.captured_at).alias("captured_at"),
+        event.image.width.alias("image_width"),
+        event.image.height.alias("image_height"),
+        *(event.runtime[n].alias(n) for n in ("detector", "model", "tracker")),
+        F.transform(event.detections, one).alias("objects"),
     )
 
 
+def to_silver_detections(frames: pa.Table) -> pa.Table:
+    """Good rows of `with_objects` -> rows of `silver.detections`; an empty frame has none."""
+    objects = frames["objects"].combine_chunks()
+    of_frame = frames.drop_columns(["objects"]).take(pc.list_parent_indices(objects))
+    for name, column in zip(
+        objects.type.value_type.names, pc.list_flatten(objects).flatten(), strict=True
+    ):
+        of_frame = of_frame.append_column(name, column)
+    return of_frame
+
+
 def to_frames(rows: DataFrame) -> DataFrame:
-    """Good judged rows -> one row per frame with the anchor points of its people.
+    """Judged rows -> one row per good frame with the anchor points of its people.
 
     Columns: branch_id, camera_id, run_id, frame_index, captured_at, people
-    (array of track_id, x, y: the bottom centre of the box).
+    (array of track_id, x, y: the bottom centre of the box), topic, partition, position.
     """
     event = F.col("event")
     people = F.transform(
@@ -142,4 +154,7 @@ def to_frames(rows: DataFrame) -> DataFrame:
         *(event[n].alias(n) for n in ("branch_id", "camera_id", "run_id", "frame_index")),
         instant(event.captured_at).alias("captured_at"),
         people.alias("people"),
+        "topic",
+        "partition",
+        "position",
     )

@@ -1,10 +1,24 @@
--- Which micro-batches of which stream are in the database. A row commits together with the data of
--- its batch, so a batch that Spark repeats after a crash is recognised and skipped.
+-- What each stream has committed. A sink writes rows, progress and ledger row in one transaction.
+
+CREATE TABLE stream_offsets (
+    stream    text NOT NULL,
+    topic     text NOT NULL,
+    partition integer NOT NULL,
+    position  text COLLATE "C" NOT NULL,
+    PRIMARY KEY (stream, topic, partition)
+);
+COMMENT ON TABLE stream_offsets IS
+    'The newest source position whose rows a stream has written; older rows are skipped.';
+
 CREATE TABLE stream_batches (
-    query_id     text        NOT NULL,
-    batch_id     bigint      NOT NULL,
-    committed_at timestamptz NOT NULL DEFAULT now(),
-    rows_in      bigint      NOT NULL DEFAULT 0,
+    query_id     text NOT NULL,
+    batch_id     bigint NOT NULL,
+    rows_in      bigint NOT NULL,
+    rows_new     bigint NOT NULL,
+    runs         integer NOT NULL DEFAULT 1,
     watermark    timestamptz,
+    committed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (query_id, batch_id)
 );
+COMMENT ON TABLE stream_batches IS
+    'One micro-batch of one stream; runs > 1: it came again, and rows_new says how much was new.';

@@ -16,13 +16,14 @@ CREATE TABLE footfall_minute (
 CREATE UNIQUE INDEX footfall_minute_change ON footfall_minute (change_id);
 CREATE INDEX footfall_minute_branch ON footfall_minute (branch_id, minute DESC);
 
--- Adds the increments in pg_temp.footfall_increments to footfall_minute.
+-- Adds the frames in pg_temp.frame_counts to their minutes.
 CREATE FUNCTION upsert_footfall_minute() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO footfall_minute AS f
         (branch_id, camera_id, minute, entries, exits, frames, updated_at)
-    SELECT i.branch_id, i.camera_id, i.minute, sum(i.entries), sum(i.exits), sum(i.frames), now()
-    FROM pg_temp.footfall_increments i GROUP BY i.branch_id, i.camera_id, i.minute
+    SELECT c.branch_id, c.camera_id, date_trunc('minute', c.captured_at), sum(c.entries),
+        sum(c.exits), count(*), now()
+    FROM pg_temp.frame_counts c GROUP BY 1, 2, 3
     ON CONFLICT (branch_id, camera_id, minute) DO UPDATE SET
         entries = f.entries + EXCLUDED.entries,
         exits = f.exits + EXCLUDED.exits,

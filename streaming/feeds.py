@@ -1,0 +1,54 @@
+"""What streams read. Streams of one feed that run together share one query: read once, parsed once.
+
+A feed's rows keep `topic`, `partition`, `position`, by which every sink knows what it has already
+(`progress`). Rejected messages stay in, with the ids of the failed rules in `rules`.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+
+from streaming.runner import Context, Feed
+from streaming.transforms.footfall import count_crossings
+from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
+from streaming.transforms.silver_detections import judge_detections, to_frames, with_objects
+
+
+def _order_events(context: Context, group: str) -> DataFrame:
+    judge = judge_order_events(context.stores, context.settings.streams.max_future_skew)
+    return (
+        context.read_topics(group, *context.settings.kafka.order_topics)
+        .transform(judge)
+        .transform(to_silver_orders(context.stores))
+    )
+
+
+def _judged_detections(context: Context, group: str) -> DataFrame:
+    judge = judge_detections(context.stores, context.settings.streams.max_future_skew)
+    return context.read_topics(group, context.settings.kafka.detections).transform(judge)
+
+
+def _detections(context: Context, group: str) -> DataFrame:
+    return _judged_detections(context, group).transform(with_objects)
+
+
+def _crossings(context: Context, group: str) -> DataFrame:
+    count = count_crossings(context.stores, context.settings.streams.track_ttl)
+    return _judged_detections(context, group).transform(to_frames).transform(count)
+
+
+def _ticks(context: Context, group: str) -> DataFrame:  # noqa: ARG001 (a feed's signature)
+    return context.spark.readStream.format("rate").option("rowsPerSecond", 1).load()
+
+
+ORDER_EVENTS = Feed("order_events", _order_events)
+"""One row per message of the order topics: `to_silver_orders`."""
+
+DETECTIONS = Feed("detections", _detections)
+"""One row per message of the detections topic (a frame): `with_objects`."""
+
+CROSSINGS = Feed("crossings", _crossings, output_mode="update")
+"""One row per new good frame: `footfall.OUTPUT_DDL`. Stateful."""
+
+TICKS = Feed("ticks", _ticks)
+"""A row a second, for streams that read tables."""
