@@ -215,9 +215,7 @@ def _ranges(start: Offsets, end: Offsets) -> list[Range]:
     return [Range(t, n, s, e) for (t, n), s, e in spans if e > s]
 
 
-def _present(
-    ranges: Sequence[Range], bounds: Mapping[Partition, tuple[int, int]]
-) -> list[Range]:
+def _present(ranges: Sequence[Range], bounds: Mapping[Partition, tuple[int, int]]) -> list[Range]:
     """What of the ranges the broker still holds."""
     held = ((r, *bounds.get((r.topic, r.partition), (0, 0))) for r in ranges)
     cut = (replace(r, start=max(r.start, low), end=min(r.end, high)) for r, low, high in held)
