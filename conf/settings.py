@@ -11,6 +11,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -83,7 +84,9 @@ class PostgresSettings(Frozen):
     user: str = "storelake"
     password: SecretStr | None = None
     pool_size: int = Field(default=4, ge=1)
-    local: bool = Field(default=True, description="False: a server that `storelake up` leaves alone.")
+    local: bool = Field(
+        default=True, description="False: a server that `storelake up` leaves alone."
+    )
 
     @field_validator("password")
     @classmethod
@@ -105,9 +108,11 @@ class PostgresSettings(Frozen):
     @property
     def dsn(self) -> str:
         """A libpq connection string (psycopg), without the password in any repr of settings."""
+        # libpq's quoting: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING
+        password = self.secret.replace("\\", "\\\\").replace("'", "\\'")
         return (
             f"host={self.host} port={self.port} dbname={self.database} user={self.user} "
-            f"password={self.secret} connect_timeout=5"
+            f"password='{password}' connect_timeout=5"
         )
 
     @property
@@ -118,8 +123,9 @@ class PostgresSettings(Frozen):
     @property
     def sqlalchemy_url(self) -> str:
         """The SQLAlchemy address that PyIceberg's SqlCatalog takes."""
+        password = quote(self.secret, safe="")
         return (
-            f"postgresql+psycopg://{self.user}:{self.secret}@{self.host}:{self.port}/{self.database}"
+            f"postgresql+psycopg://{self.user}:{password}@{self.host}:{self.port}/{self.database}"
         )
 
 

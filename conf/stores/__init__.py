@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from conf.settings import SettingsError
 
@@ -39,6 +47,13 @@ class Line(_Frozen):
     kind: Literal["entrance", "count"] = "entrance"
     a: Point
     b: Point
+
+    @field_validator("b")
+    @classmethod
+    def _not_a_point(cls, value: Point, info: ValidationInfo) -> Point:
+        if value == info.data.get("a"):
+            raise ValueError("a and b are the same point; a line has two ends")
+        return value
 
 
 class Zone(_Frozen):

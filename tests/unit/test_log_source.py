@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.connectors.log_source import (
@@ -35,6 +35,7 @@ from streaming.connectors.log_source import (
 A, B = ("orders", 0), ("orders", 1)
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
+quick = settings(max_examples=50, deadline=None)
 partitions = st.tuples(st.sampled_from(["orders", "returns"]), st.integers(0, 9))
 offsets = st.dictionaries(partitions, st.integers(0, 5_000), min_size=1, max_size=12)
 
@@ -124,6 +125,7 @@ def drain(reader: LogStreamReader, start: Wire, calls: int = 10) -> list[list[tu
 # Shares of a batch
 
 
+@quick
 @given(start=offsets, waiting=offsets, limit=st.integers(1, 20_000))
 def test_a_batch_is_never_larger_than_its_limit(
     start: Offsets, waiting: Offsets, limit: int
@@ -133,6 +135,7 @@ def test_a_batch_is_never_larger_than_its_limit(
     assert sum(end[p] - start.get(p, 0) for p in high) <= limit
 
 
+@quick
 @given(start=offsets, high=offsets, limit=st.integers(1, 20_000))
 def test_a_batch_never_ends_behind_what_is_there_or_before_its_start(
     start: Offsets, high: Offsets, limit: int
@@ -141,6 +144,7 @@ def test_a_batch_never_ends_behind_what_is_there_or_before_its_start(
     assert all(start.get(p, 0) <= e <= max(high[p], start.get(p, 0)) for p, e in end.items())
 
 
+@quick
 @given(waiting=offsets, limit=st.integers(12, 20_000))
 def test_every_partition_with_something_waiting_moves(waiting: Offsets, limit: int) -> None:
     end = share_out({}, waiting, limit)
@@ -164,7 +168,11 @@ def test_what_fits_is_taken_whole() -> None:
     assert share_out({A: 5}, {A: 9, B: 6}, 10) == {A: 9, B: 6}
 
 
-@given(waiting=offsets, limit=st.integers(1, 50))
+@quick
+@given(
+    waiting=st.dictionaries(partitions, st.integers(0, 40), min_size=1, max_size=6),
+    limit=st.integers(1, 50),
+)
 def test_repeated_batches_reach_the_end_of_every_partition(waiting: Offsets, limit: int) -> None:
     position: Offsets = {}
     for _ in range(sum(waiting.values()) + 1):
@@ -197,6 +205,7 @@ def test_one_full_partition_is_cut_into_even_tasks() -> None:
     ]
 
 
+@quick
 @given(sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=8), tasks=st.integers(1, 6))
 def test_tasks_hold_every_offset_once_and_differ_little(sizes: list[int], tasks: int) -> None:
     ranges = [Range("orders", n, 7, 7 + size) for n, size in enumerate(sizes)]
@@ -215,6 +224,7 @@ def test_tasks_hold_every_offset_once_and_differ_little(sizes: list[int], tasks:
 # Offsets on the wire
 
 
+@quick
 @given(offsets)
 def test_offsets_come_back_from_the_checkpoint(known: Offsets) -> None:
     assert from_wire(json.loads(json.dumps(to_wire(known)))) == known

@@ -1,0 +1,86 @@
+"""Rejected messages on their way back to a topic."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from streaming.connectors.dead_letters import DeadLetter, to_messages
+from streaming.connectors.log_source import ARROW_SCHEMA
+from streaming.transforms.quarantine import split_judged
+
+JUDGED = ARROW_SCHEMA.append(pa.field("rules", pa.list_(pa.string())))
+
+
+def judged(*rows: dict[str, Any]) -> pa.Table:
+    """Judged messages with full defaults: rejected for its branch."""
+    defaults = {
+        "key": b"O-1",
+        "value": b"{}",
+        "topic": "order-created",
+        "partition": 3,
+        "position": "00000000000000000042",
+        "timestamp": datetime(2024, 5, 1, tzinfo=timezone.utc),
+        "headers": None,
+        "rules": ["branch_known"],
+    }
+    return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=JUDGED)
+
+
+def message(**row: Any) -> DeadLetter:
+    (found,) = to_messages(judged(row))
+    return found
+
+
+def test_key_and_value_are_kept_byte_for_byte() -> None:
+    key, value, _ = message(key=b"\x00\xff", value=b'{ "a":\t\xed\xa0\x80')
+    assert (key, value) == (b"\x00\xff", b'{ "a":\t\xed\xa0\x80')
+
+
+def test_a_tombstone_stays_one() -> None:
+    key, value, _ = message(key=None, value=None)
+    assert (key, value) == (None, None)
+
+
+def test_headers_say_where_the_message_stood_and_what_was_wrong() -> None:
+    _, _, headers = message(rules=["branch_known", "items_present"])
+    assert dict(headers) == {
+        "storelake-origin": b"order-created/3/00000000000000000042",
+        "storelake-rules": b'["branch_known", "items_present"]',
+    }
+
+
+def test_headers_of_the_sender_come_first_in_their_order_even_twice() -> None:
+    sent = [{"key": "trace", "value": b"1"}, {"key": "trace", "value": b"2"}]
+    _, _, headers = message(headers=sent)
+    assert headers[:2] == [("trace", b"1"), ("trace", b"2")]
+
+
+def test_a_header_without_a_value_is_sent_as_an_empty_one() -> None:
+    _, _, headers = message(headers=[{"key": "flag", "value": None}])
+    assert headers[0] == ("flag", b"")
+
+
+def test_every_rejected_message_is_sent_once_in_its_order() -> None:
+    rows = judged(*({"position": f"{n:020d}", "value": str(n).encode()} for n in range(50)))
+    assert [int(value or b"") for _, value, _ in to_messages(rows)] == list(range(50))
+
+
+def test_only_rejected_messages_are_split_off_and_none_is_lost() -> None:
+    rows = judged({"rules": []}, {"rules": ["a"]}, {"rules": []}, {"rules": ["b", "c"]})
+    good, rejected = split_judged(rows)
+    assert good["rules"].to_pylist() == [[], []]
+    assert rejected["rules"].to_pylist() == [["a"], ["b", "c"]]
+
+
+def test_a_rejected_message_has_the_columns_of_quarantine() -> None:
+    _, rejected = split_judged(judged({}).append_column("event_id", pa.array(["E-1"])))
+    assert rejected.schema.names == JUDGED.names
+
+
+def test_rules_in_the_header_are_json() -> None:
+    _, _, headers = message(rules=['with "quotes"'])
+    assert json.loads(dict(headers)["storelake-rules"]) == ['with "quotes"']

@@ -1,0 +1,99 @@
+"""Who crosses a line: one track, step by step."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conf.stores import Line
+from streaming.transforms.footfall import MARGIN, Sight, follow
+
+DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
+"""Entering means walking from left to right."""
+
+
+def walk(*way: tuple[float, float], line: Line = DOOR) -> list[str]:
+    """The crossings of one track, in order."""
+    sight: Sight | None = None
+    found = []
+    for x, y in way:
+        sight, direction = follow(line, sight, x, y)
+        found += [direction] if direction else []
+    return found
+
+
+def at(*xs: float, y: float = 0.5) -> list[tuple[float, float]]:
+    return [(x, y) for x in xs]
+
+
+def test_walking_in_is_an_entry() -> None:
+    assert walk(*at(0.3, 0.4, 0.6, 0.7)) == ["entry"]
+
+
+def test_walking_out_is_an_exit() -> None:
+    assert walk(*at(0.7, 0.6, 0.4)) == ["exit"]
+
+
+def test_a_line_drawn_the_other_way_turns_entries_into_exits() -> None:
+    turned = Line(line_id="door", a=DOOR.b, b=DOOR.a)
+    assert walk(*at(0.3, 0.7), line=turned) == ["exit"]
+
+
+def test_coming_back_counts_both_ways() -> None:
+    assert walk(*at(0.3, 0.7, 0.3)) == ["entry", "exit"]
+
+
+def test_trembling_on_the_line_counts_once() -> None:
+    inside = MARGIN / 2
+    way = at(0.4, 0.5 + inside, 0.5 - inside, 0.5, 0.5 + inside, 0.5 - inside, 0.6)
+    assert walk(*way) == ["entry"]
+
+
+def test_who_turns_round_on_the_line_has_not_crossed_it() -> None:
+    assert walk(*at(0.4, 0.5, 0.5 + MARGIN / 2, 0.4)) == []
+
+
+def test_passing_beside_the_end_of_the_line_is_no_crossing() -> None:
+    assert walk(*at(0.3, 0.7, y=0.95)) == []
+
+
+def test_who_walks_round_the_end_and_back_through_the_door_has_left() -> None:
+    assert walk((0.3, 0.95), (0.7, 0.95), (0.7, 0.5), (0.3, 0.5)) == ["exit"]
+
+
+def test_who_pauses_on_the_line_crosses_where_the_way_led_from_the_last_clear_point() -> None:
+    assert walk((0.4, 0.5), (0.5, 0.5), (0.6, 0.5)) == ["entry"]
+    assert walk((0.4, 0.97), (0.5, 0.97), (0.6, 0.97)) == []
+
+
+def test_who_appears_on_the_line_has_not_crossed_it() -> None:
+    assert walk(*at(0.5, 0.7)) == []
+
+
+def test_who_appears_on_the_line_and_goes_on_through_the_shop_is_followed_from_there() -> None:
+    assert walk(*at(0.5, 0.7, 0.3)) == ["exit"]
+
+
+def test_who_appears_inside_has_not_entered() -> None:
+    assert walk(*at(0.7, 0.8, 0.6)) == []
+
+
+def test_one_long_step_is_a_crossing_too() -> None:
+    assert walk((0.01, 0.2), (0.99, 0.8)) == ["entry"]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_through_one_door_entries_and_exits_take_turns(xs: list[float]) -> None:
+    found = walk(*at(*xs))
+    assert all(one != next_one for one, next_one in pairwise(found))
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
+def test_entries_less_exits_say_on_which_side_a_track_is(xs: list[float]) -> None:
+    clear = [x for x in xs if abs(x - 0.5) > 2 * MARGIN]
+    found = walk(*at(*clear)) if clear else []
+    inside = found.count("entry") - found.count("exit")
+    expected = (clear[-1] > 0.5) - (clear[0] > 0.5) if clear else 0
+    assert inside == expected

@@ -1,0 +1,73 @@
+"""Which order events are too late for their hour, to the microsecond."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.transforms.real_time_metrics import is_late
+
+HOUR = timedelta(hours=1)
+TICK = timedelta(microseconds=1)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(f"2024-05-01T{text}+00:00")
+
+
+def late(event_time: datetime, watermark: datetime | None, lateness: timedelta = HOUR) -> bool:
+    times = pa.chunked_array([pa.array([event_time], pa.timestamp("us", tz="UTC"))])
+    (answer,) = is_late(times, watermark, lateness).to_pylist()
+    return bool(answer)
+
+
+def test_before_the_first_watermark_nothing_is_late() -> None:
+    assert not late(datetime(1970, 1, 1, tzinfo=timezone.utc), None)
+
+
+@pytest.mark.parametrize("event_time", ["10:00:00", "10:59:59.999999"])
+def test_an_event_is_late_once_its_whole_hour_is_over_for_the_allowed_time(event_time: str) -> None:
+    assert not late(moment(event_time), watermark=moment("12:00:00") - TICK)
+    assert late(moment(event_time), watermark=moment("12:00:00"))
+
+
+def test_the_next_hour_is_judged_by_its_own_end() -> None:
+    assert not late(moment("11:00:00"), watermark=moment("12:59:59.999999"))
+    assert late(moment("11:00:00"), watermark=moment("13:00:00"))
+
+
+def test_without_allowed_lateness_an_event_is_late_at_the_end_of_its_hour() -> None:
+    assert not late(moment("10:30:00"), moment("11:00:00") - TICK, lateness=timedelta(0))
+    assert late(moment("10:30:00"), moment("11:00:00"), lateness=timedelta(0))
+
+
+def test_an_event_ahead_of_the_watermark_is_on_time() -> None:
+    assert not late(moment("23:59:59"), watermark=moment("10:00:00"))
+
+
+def test_every_event_of_a_batch_is_judged_for_itself() -> None:
+    times = [moment("09:59:59.999999"), moment("10:00:00"), moment("11:00:00")]
+    batch = pa.chunked_array([pa.array([t], pa.timestamp("us", tz="UTC")) for t in times])
+    assert is_late(batch, moment("11:30:00"), HOUR).to_pylist() == [True, False, False]
+
+
+@pytest.mark.parametrize("watermark", [None, moment("10:00:00")])
+def test_an_empty_batch_has_no_late_events(watermark: datetime | None) -> None:
+    none = pa.chunked_array([], pa.timestamp("us", tz="UTC"))
+    assert len(is_late(none, watermark, HOUR)) == 0
+
+
+minutes = st.integers(0, 10_000).map(lambda n: moment("00:00:00") + timedelta(minutes=n))
+
+
+@given(minutes, minutes, st.integers(0, 600))
+def test_late_means_the_end_of_the_hour_plus_the_allowed_time_is_not_after_the_watermark(
+    event_time: datetime, watermark: datetime, lateness: int
+) -> None:
+    allowed = timedelta(minutes=lateness)
+    over = event_time.replace(minute=0) + HOUR + allowed
+    assert late(event_time, watermark, allowed) == (over <= watermark)

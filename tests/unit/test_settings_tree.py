@@ -1,0 +1,130 @@
+"""The settings tree: which source wins, and what stops the program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import ValidationError
+from sqlalchemy.engine import make_url
+
+from conf.settings import PLACEHOLDERS, PostgresSettings, SettingsError, load_settings
+
+PASSWORD = "STORELAKE_POSTGRES__PASSWORD"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of the product, and no .env nearby."""
+    for name in [n for n in os.environ if n.startswith("STORELAKE_") or n == "JAVA_HOME"]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def set_(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    return monkeypatch
+
+
+def test_without_any_source_the_defaults_are_those_of_one_machine() -> None:
+    settings = load_settings()
+    assert settings.profile == "local"
+    assert settings.kafka.bootstrap == "127.0.0.1:19092"
+
+
+def test_a_profile_is_over_the_defaults(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_PROFILE", "test")
+    assert load_settings().kafka.port == 29092
+
+
+def test_the_environment_is_over_the_profile(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_PROFILE", "test")
+    set_.setenv("STORELAKE_KAFKA__PORT", "39092")
+    kafka = load_settings().kafka
+    assert (kafka.port, kafka.controller_port) == (39092, 29093)
+
+
+def test_the_dot_env_file_is_over_generated_secrets(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
+    assert load_settings().postgres.secret == "generated-one"
+    (tmp_path / ".env").write_text(f"{PASSWORD}=written-one\n")
+    assert load_settings().postgres.secret == "written-one"
+
+
+def test_generated_secrets_are_looked_for_where_the_state_is(
+    set_: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
+    set_.setenv("STORELAKE_VAR_DIR", str(tmp_path / "elsewhere"))
+    assert load_settings().postgres.secret == "generated-one"
+
+
+def test_an_unknown_profile_is_answered_with_the_known_ones(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_PROFILE", "prod")
+    with pytest.raises(SettingsError, match=r"'prod' is unknown; known: .*local.*test"):
+        load_settings()
+
+
+@pytest.mark.parametrize("word", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
+def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, word: str) -> None:
+    set_.setenv(PASSWORD, word)
+    with pytest.raises(SettingsError, match=PASSWORD):
+        load_settings()
+
+
+def test_a_missing_password_names_its_variable() -> None:
+    with pytest.raises(SettingsError, match=PASSWORD):
+        _ = load_settings().postgres.dsn
+
+
+def test_the_password_is_in_no_repr(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv(PASSWORD, "hunter-2-hunter-2")
+    settings = load_settings()
+    assert "hunter-2" in settings.postgres.dsn
+    assert "hunter-2" not in repr(settings)
+    assert "hunter-2" not in settings.postgres.jdbc_url
+
+
+@pytest.mark.parametrize("password", ["two words", "it's", "back\\slash", "50%@home:/"])
+def test_any_password_reaches_the_server_as_it_is(password: str) -> None:
+    postgres = PostgresSettings(password=password)  # type: ignore[arg-type]
+    assert conninfo_to_dict(postgres.dsn)["password"] == password
+    assert make_url(postgres.sqlalchemy_url).password == password
+
+
+def test_a_value_that_does_not_fit_is_named_with_its_path(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_STREAMS__MAX_ROWS_PER_BATCH", "0")
+    with pytest.raises(SettingsError, match=r"streams\.max_rows_per_batch"):
+        load_settings()
+
+
+def test_a_misspelt_variable_of_a_branch_is_refused(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_KAFKA__PROT", "1")
+    with pytest.raises(SettingsError, match=r"kafka\.prot"):
+        load_settings()
+
+
+def test_an_existing_cluster_replaces_the_local_broker(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_KAFKA__BOOTSTRAP_SERVERS", "a:1,b:2")
+    assert load_settings().kafka.bootstrap == "a:1,b:2"
+
+
+def test_what_a_caller_names_wins_over_everything(set_: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_.setenv("STORELAKE_VAR_DIR", "elsewhere")
+    assert load_settings(var_dir=tmp_path).var_dir == tmp_path
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.kafka.port = 1  # type: ignore[misc]
+
+
+def test_dead_letters_are_no_input_of_order_streams() -> None:
+    kafka = load_settings().kafka
+    assert kafka.order_dlq not in kafka.order_topics
+    assert set(kafka.order_topics) < set(kafka.all_topics)

@@ -1,0 +1,114 @@
+"""Stores as data: what a store file may not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from conf.settings import CONF_DIR, SettingsError
+from conf.stores import Line, Stores, load_stores
+
+DEMO = CONF_DIR / "stores" / "demo.toml"
+
+
+def branch(branch_id: str = "B01", camera_id: str = "C-1", **overrides: Any) -> dict[str, Any]:
+    """A branch with one camera."""
+    return {
+        "branch_id": branch_id,
+        "name": "Harbour Street",
+        "region": "north",
+        "timezone": "Europe/Berlin",
+        "currency": "USD",
+        "cameras": [{"camera_id": camera_id, "name": "Main entrance", "fps": 5}],
+        **overrides,
+    }
+
+
+def stores(*branches: dict[str, Any], **overrides: Any) -> Stores:
+    """Version 1 of these branches."""
+    tree = {"version": 1, "valid_from": "2024-01-01T00:00:00Z", "branches": branches}
+    return Stores.model_validate({**tree, **overrides})
+
+
+def store_file(folder: Path, text: str) -> Path:
+    path = folder / "stores.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_demo_has_a_line_at_every_entrance() -> None:
+    cameras = [c for b in load_stores(DEMO).branches for c in b.cameras]
+    assert {"B01-entrance", "B02-entrance", "B03-entrance"} == {c.camera_id for c in cameras}
+    assert all(any(line.kind == "entrance" for line in c.lines) for c in cameras)
+
+
+def test_a_camera_is_found_with_its_branch() -> None:
+    found, camera = load_stores(DEMO).camera("B02-entrance")
+    assert (found.branch_id, camera.camera_id) == ("B02", "B02-entrance")
+
+
+def test_an_unknown_camera_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"'B09-entrance' is unknown.*B01-entrance"):
+        load_stores(DEMO).camera("B09-entrance")
+
+
+def test_a_camera_id_stands_once_in_the_whole_chain() -> None:
+    with pytest.raises(ValidationError, match="camera_id is not unique: C-1"):
+        stores(branch("B01", "C-1"), branch("B02", "C-1"))
+
+
+def test_a_branch_id_stands_once() -> None:
+    with pytest.raises(ValidationError, match="branch_id is not unique: B01"):
+        stores(branch("B01", "C-1"), branch("B01", "C-2"))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berln", "", "../etc/passwd", "CEST+2"])
+def test_a_time_zone_must_be_known(zone: str) -> None:
+    with pytest.raises(ValidationError, match="unknown time zone"):
+        stores(branch(timezone=zone))
+
+
+def test_a_chain_has_a_branch() -> None:
+    with pytest.raises(ValidationError, match="branches"):
+        stores()
+
+
+def test_a_layout_says_with_a_time_zone_from_when_it_holds() -> None:
+    with pytest.raises(ValidationError, match="valid_from"):
+        stores(branch(), valid_from="2024-01-01T00:00:00")
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    with pytest.raises(ValidationError, match="time_zone"):
+        stores(branch(time_zone="Europe/Berlin"))
+
+
+@pytest.mark.parametrize("point", [(1.1, 0.5), (0.5, -0.1)])
+def test_a_line_lies_in_the_picture(point: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError):
+        Line(line_id="door", a=point, b=(0.5, 0.5))
+
+
+def test_a_line_has_two_different_ends() -> None:
+    # Of a point, nothing can be on the left or the right.
+    with pytest.raises(ValidationError, match="a and b"):
+        Line(line_id="door", a=(0.5, 0.5), b=(0.5, 0.5))
+
+
+def test_a_missing_store_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml does not exist"):
+        load_stores(tmp_path / "nowhere.toml")
+
+
+def test_a_store_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"stores\.toml is not TOML"):
+        load_stores(store_file(tmp_path, "version = = 1"))
+
+
+def test_a_store_file_that_does_not_fit_is_answered_with_the_place(tmp_path: Path) -> None:
+    text = DEMO.read_text(encoding="utf-8").replace("fps = 5.0", "fps = 0", 1)
+    with pytest.raises(SettingsError, match=r"branches\.0\.cameras\.0\.fps"):
+        load_stores(store_file(tmp_path, text))

@@ -1,0 +1,69 @@
+"""The tables of the lake as data: what every one must say about itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from cli.docs import parse_columns
+from streaming.jobs import NAMES
+from streaming.tables import TABLES, Table
+
+every_table = pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+
+
+def names(table: Table) -> list[str]:
+    return [column.name for column in parse_columns(table.columns)]
+
+
+@every_table
+def test_the_key_is_made_of_its_own_columns(table: Table) -> None:
+    assert table.key
+    assert set(table.key) <= set(names(table))
+
+
+@every_table
+def test_no_column_is_named_twice(table: Table) -> None:
+    assert [n for n, count in Counter(names(table)).items() if count > 1] == []
+
+
+@every_table
+def test_the_writer_is_a_stream_of_the_product(table: Table) -> None:
+    assert table.writer in NAMES
+
+
+@every_table
+def test_partitions_are_made_from_its_own_columns(table: Table) -> None:
+    sources = {transform.rpartition("(")[2].rstrip(")") for transform in table.partition}
+    assert sources <= set(names(table))
+
+
+@every_table
+def test_the_grain_can_stand_in_the_comment_of_its_ddl(table: Table) -> None:
+    assert "'" not in table.grain
+    assert f"COMMENT '{table.grain}'" in table.create_sql("lake")
+
+
+@every_table
+def test_a_name_has_a_layer_and_the_writer_makes_it_there(table: Table) -> None:
+    layer, _, _ = table.name.partition(".")
+    assert layer in {"bronze", "silver", "gold", "quarantine"}
+    assert table.create_sql("lake").startswith(f"CREATE TABLE IF NOT EXISTS lake.{table.name} (")
+
+
+@every_table
+def test_an_upsert_can_be_mirrored_by_its_changes(table: Table) -> None:
+    if table.strategy == "upsert":
+        assert "change_id" in names(table)
+
+
+def test_a_table_has_one_entry_and_so_one_writer() -> None:
+    assert [n for n, count in Counter(t.name for t in TABLES).items() if count > 1] == []
+
+
+@pytest.mark.parametrize(
+    "table", [t for t in TABLES if "quarantine" in t.name], ids=lambda t: t.name
+)
+def test_quarantine_keeps_the_message_whole_with_the_rules_it_failed(table: Table) -> None:
+    assert {"key", "value", "headers", "rules"} <= set(names(table))
