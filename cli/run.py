@@ -1,5 +1,6 @@
 """`storelake run` and what `spark-submit` needs."""
 
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 from typing import Annotated
@@ -8,7 +9,9 @@ import typer
 
 
 def run(
-    names: Annotated[list[str] | None, typer.Argument(help="Streams to run; all without one.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Streams to run; all without one.")
+    ] = None,
 ) -> None:
     """Run streams side by side in one Spark application, until Ctrl-C or SIGTERM."""
     import logging

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -256,7 +264,7 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (its signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over .env over generated secrets over the profile."""
         profile = os.environ.get("STORELAKE_PROFILE", "local")
@@ -283,10 +291,8 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: an unknown profile, or a value that does not fit, named with its path.
     """
-    from pydantic import ValidationError
-
     try:
-        return Settings(_env_file=".env", **overrides)  # type: ignore[call-arg]
+        return Settings(_env_file=".env", **overrides)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()

@@ -28,7 +28,9 @@ def mirror(batch: Batch, table: Table, source: str, time_key: str) -> int:
     """
     cursor = batch.memory.get("mirrored")
     if cursor is None:
-        cursor = newest_change(batch.lake.load(table).scan(selected_fields=("change_id",)).to_arrow())
+        cursor = newest_change(
+            batch.lake.load(table).scan(selected_fields=("change_id",)).to_arrow()
+        )
     schema = batch.lake.load(table).schema().as_arrow()
     # S608: names come from this repository, not from input.
     query = f"SELECT {', '.join(schema.names)} FROM {source} WHERE change_id > %s"  # noqa: S608
@@ -43,4 +45,4 @@ def mirror(batch: Batch, table: Table, source: str, time_key: str) -> int:
 def newest_change(rows: pa.Table, column: str = "change_id") -> int:
     """The highest change id in the rows; 0 without any."""
     newest = pc.max(rows[column]).as_py()
-    return newest if newest is not None else 0
+    return int(newest or 0)

@@ -49,8 +49,10 @@ def is_text(column: Column, longest: int = 64) -> Column:
 
 def is_money(column: Column) -> Column:
     """A positive amount of at most two places, below ten millions."""
-    return (column > 0) & (column <= F.lit("9999999.99").cast("decimal(12,2)")) & (
-        column == F.round(column, 2)
+    return (
+        (column > 0)
+        & (column <= F.lit("9999999.99").cast("decimal(12,2)"))
+        & (column == F.round(column, 2))
     )
 
 

@@ -17,6 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ from streaming.connectors.postgres import Database
 from streaming.session import build_session
 
 log = logging.getLogger("storelake.streams")
+
+WATCH_SECONDS = 0.5
 
 
 class StreamFailedError(StorelakeError):
@@ -161,7 +164,7 @@ class Runner:
         """
         create_tables(self._spark, self._settings)
         try:
-            while not self._stop.wait(0.2):
+            while not self._stop.wait(WATCH_SECONDS):
                 for entry in self._running:
                     self._watch(entry)
                 self._report()
@@ -208,11 +211,17 @@ class Runner:
                 if self._stop.is_set():
                     raise _StoppingError(entry.name)
                 rows = df.toArrow()
-                for stream in entry.streams:
+
+                def write(stream: Stream) -> None:
                     lake, memory = kept[stream.name]
-                    stream.sink(
-                        Batch(rows, batch_id, stream.name, lake, self._db, self._context, memory)
+                    batch = Batch(
+                        rows, batch_id, stream.name, lake, self._db, self._context, memory
                     )
+                    stream.sink(batch)
+
+                # Sinks wait for disks and the database most of the time, so they wait together.
+                with ThreadPoolExecutor(len(entry.streams)) as pool:
+                    list(pool.map(write, entry.streams))
                 entry.failures = 0
                 entry.finished_batches += 1
 
@@ -240,7 +249,9 @@ class Runner:
         limits, name = self._settings.streams, entry.name
         entry.failures += 1
         if entry.failures > limits.retries:
-            raise StreamFailedError(f"stream {name} failed {entry.failures} times in a row: {cause}")
+            raise StreamFailedError(
+                f"stream {name} failed {entry.failures} times in a row: {cause}"
+            )
         wait = min(limits.retry_base_seconds * 2 ** (entry.failures - 1), limits.retry_max_seconds)
         entry.retry_at = time.monotonic() + wait
         log.warning("%s failed, retry in %.1f s: %s", name, wait, cause)
@@ -275,7 +286,9 @@ def _initializing(query: StreamingQuery) -> bool:
 def _progress(entry: _Running) -> dict[str, Any]:
     last = entry.query.lastProgress if entry.query is not None else None
     return {
-        "ready": entry.query is not None and entry.query.isActive and not _initializing(entry.query),
+        "ready": entry.query is not None
+        and entry.query.isActive
+        and not _initializing(entry.query),
         "finished_batches": entry.finished_batches,
         "failures": entry.failures,
         "batch_id": last["batchId"] if last else None,
@@ -307,4 +320,3 @@ def submit(stream: Stream) -> None:
     except StorelakeError as error:
         log.error("%s", error)
         raise SystemExit(1) from error
-

@@ -93,7 +93,8 @@ def _worker_python(settings: Settings) -> Path:
     path = settings.var_dir / "run" / "python-worker"
     path.parent.mkdir(parents=True, exist_ok=True)
     script = f"""#!/bin/sh
-PYTHONPATH=$(printf %s "$PYTHONPATH" | tr ':' '\\n' | grep -v 'python/lib/[^/]*[.]zip$' | paste -sd: -)
+without_zips=$(printf %s "$PYTHONPATH" | tr : '\\n' | grep -v 'python/lib/[^/]*[.]zip$')
+PYTHONPATH=$(printf %s "$without_zips" | tr '\\n' :)
 export PYTHONPATH
 exec {shlex.quote(sys.executable)} "$@"
 """

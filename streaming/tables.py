@@ -1,4 +1,4 @@
-"""Every table of the lake: grain, key, writer, write strategy, columns. `docs/TABLES.md` is made from it.
+"""Every table of the lake: grain, key, writer, write strategy, columns; source of docs/TABLES.md.
 
 Postgres tables are defined by `infra/postgres/migrations`; those that mirror a table here carry the
 same name and key.
@@ -80,7 +80,7 @@ SILVER_ORDERS = Table(
         event_id string, event_type string, event_time timestamp, order_id string,
         customer_id string, branch_id string, region string, status string,
         payment_method string, currency string, total_price decimal(12,2),
-        created_at timestamp, local_date date COMMENT 'of created_at, in the time zone of the branch',
+        created_at timestamp, local_date date COMMENT 'of created_at, where the branch is',
         local_hour int, item_count int,
         items array<struct<product_id: string, name: string, category: string, quantity: int,
             unit_price: decimal(12,2)>>,

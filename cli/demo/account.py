@@ -120,8 +120,7 @@ class Auditor:
         frames = self.sent_positions(kafka.detections)
         return (
             len(self._positions(BRONZE_ORDER_EVENTS)) >= len(orders)
-            and len(self._positions(SILVER_ORDERS))
-            + len(self._positions(QUARANTINE_ORDER_EVENTS))
+            and len(self._positions(SILVER_ORDERS)) + len(self._positions(QUARANTINE_ORDER_EVENTS))
             >= len(orders)
             and len(self._positions(BRONZE_DETECTIONS)) >= len(frames)
             and _totals(self._db)["frames"]
@@ -146,7 +145,9 @@ class Auditor:
     def orders(self, ledger: Path) -> tuple[dict[str, int], list[str]]:
         """Order numbers and faults."""
         lines = [json.loads(x) for x in ledger.read_text(encoding="utf-8").splitlines()]
-        by = {o: [x for x in lines if x["outcome"] == o] for o in ("accepted", "rejected", "poisoned")}
+        by = {
+            o: [x for x in lines if x["outcome"] == o] for o in ("accepted", "rejected", "poisoned")
+        }
         sent = self.sent_positions(*self._settings.kafka.order_topics)
         bronze = [p[:3] for p in self._positions(BRONZE_ORDER_EVENTS)]
         good = self._positions(SILVER_ORDERS, "order_id")

@@ -19,10 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend comes first)
+from matplotlib import pyplot as plt
 
 INK, ACCENT, SECOND = "#1d2b36", "#0b7285", "#e8590c"
-PACKAGES = ("pyspark", "pyarrow", "pyiceberg", "confluent-kafka", "psycopg", "opencv-python-headless")
+PACKAGES = (
+    "pyspark",
+    "pyarrow",
+    "pyiceberg",
+    "confluent-kafka",
+    "psycopg",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,9 @@ def _latency_plot(samples: Samples) -> str:
     ):
         x = [(t - samples.start).total_seconds() for t, _ in pairs]
         axes.scatter(x, [s for _, s in pairs], s=5, alpha=0.45, color=color, label=label)
-    axes.set(xlabel="event time, seconds into the run", ylabel="seconds until visible", ylim=(0, None))
+    axes.set(
+        xlabel="event time, seconds into the run", ylabel="seconds until visible", ylim=(0, None)
+    )
     axes.legend(frameon=False, loc="upper right", markerscale=3)
     return _svg(figure)
 
@@ -110,8 +119,12 @@ def _footfall_plot(samples: Samples) -> str:
     rows = sorted(samples.footfall, key=lambda r: r["minute"])
     figure, axes = _axes(height=2.6)
     places = range(len(rows))
-    axes.bar([p - 0.2 for p in places], [r["entries"] for r in rows], 0.4, color=ACCENT, label="entries")
-    axes.bar([p + 0.2 for p in places], [r["exits"] for r in rows], 0.4, color=SECOND, label="exits")
+    axes.bar(
+        [p - 0.2 for p in places], [r["entries"] for r in rows], 0.4, color=ACCENT, label="entries"
+    )
+    axes.bar(
+        [p + 0.2 for p in places], [r["exits"] for r in rows], 0.4, color=SECOND, label="exits"
+    )
     axes.set_xticks(list(places), [f"{r['minute']:%H:%M}\n{r['camera_id']}" for r in rows])
     axes.set(ylabel="people", xlabel="minute (UTC) and camera")
     axes.yaxis.get_major_locator().set_params(integer=True)

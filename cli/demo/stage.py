@@ -27,7 +27,9 @@ class DemoError(StorelakeError):
 
 
 @contextmanager
-def process(name: str, arguments: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    name: str, arguments: list[str], settings: Settings
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run `storelake <arguments>` beside us, its output in <var>/logs; SIGTERM at the end."""
     log = settings.var_dir / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -155,4 +157,5 @@ class Stopwatch:
         self._start = time.monotonic()
 
     def __call__(self) -> float:
+        """Seconds until now."""
         return round(time.monotonic() - self._start, 1)

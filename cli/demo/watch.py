@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -117,21 +118,23 @@ class Memory:
     peak: int = 0
 
 
+def _resident(process: psutil.Process) -> int:
+    """Its resident memory, shared pages by their share (PSS) where the system tells."""
+    with suppress(psutil.Error):
+        return int(process.memory_full_info().pss)
+    with suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
+
+
 def watch_memory(pid: int, found: Memory) -> Watcher:
     """Sample the tree of a process once a second."""
 
     def look() -> None:
-        total = 0
-        try:
+        with suppress(psutil.NoSuchProcess):
             root = psutil.Process(pid)
-            for process in (root, *root.children(recursive=True)):
-                try:
-                    total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-        except psutil.NoSuchProcess:
-            return
-        found.peak = max(found.peak, total)
+            tree = (root, *root.children(recursive=True))
+            found.peak = max(found.peak, sum(map(_resident, tree)))
 
     return Watcher("memory", look, 1.0)
 

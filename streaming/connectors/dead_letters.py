@@ -10,13 +10,15 @@ import pyarrow as pa
 from conf.settings import KafkaSettings
 from streaming.connectors.kafka import DeadLetterProducer
 
-DeadLetter = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+DeadLetter = tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
 
 
 def to_messages(rejected: pa.Table) -> Iterator[DeadLetter]:
     """Quarantine rows -> (key, value, headers): the original ones, and the position and rules."""
     for row in rejected.to_pylist():
-        headers = [(h["key"], h["value"] or b"") for h in row["headers"] or []]
+        headers: list[tuple[str, str | bytes | None]] = [
+            (h["key"], h["value"]) for h in row["headers"] or []
+        ]
         origin = f"{row['topic']}/{row['partition']}/{row['position']}"
         headers += [
             ("storelake-origin", origin.encode()),

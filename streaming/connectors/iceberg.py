@@ -110,7 +110,9 @@ class Lake:
         """The positions in the newest snapshot that has some: maintenance writes others."""
         snapshots = sorted(self.load(table).metadata.snapshots, key=lambda s: -s.timestamp_ms)
         for snapshot in snapshots:
-            text = snapshot.summary and snapshot.summary.additional_properties.get(PROGRESS_PROPERTY)
+            text = snapshot.summary and snapshot.summary.additional_properties.get(
+                PROGRESS_PROPERTY
+            )
             if text:
                 return from_text(text)
         return {}
@@ -147,7 +149,7 @@ class Lake:
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:
-    """Make the namespaces and tables that are missing, and the catalog's own tables at first use."""
+    """Make the namespaces and tables that are missing, and at first the catalog's own tables."""
     name = settings.catalog.name
     spark.sql(f"SHOW NAMESPACES IN {name}").collect()
     catalog = open_catalog(settings)
@@ -168,4 +170,6 @@ def _shape(rows: pa.Table, iceberg: IcebergTable) -> pa.Table:
 def _span(rows: pa.Table, time_key: str) -> BooleanExpression:
     bounds = pc.min_max(rows[time_key]).as_py()
     low, high = (t.isoformat() for t in (bounds["min"], bounds["max"]))
-    return And(GreaterThanOrEqual(time_key, low), LessThanOrEqual(time_key, high))
+    return And(
+        GreaterThanOrEqual(term=time_key, value=low), LessThanOrEqual(term=time_key, value=high)
+    )

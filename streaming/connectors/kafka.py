@@ -20,7 +20,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from confluent_kafka import (
@@ -78,7 +78,7 @@ def _row(message: Message) -> tuple[Any, ...]:
         if kind == TIMESTAMP_NOT_AVAILABLE
         else datetime.fromtimestamp(millis / 1000, tz=timezone.utc)
     )
-    headers = message.headers()
+    headers = cast("list[tuple[str, bytes]] | None", message.headers())
     return (
         message.key(),
         message.value(),
@@ -147,7 +147,9 @@ class KafkaLog:
         for topic in self._topics:
             entry = metadata.topics.get(topic)
             if entry is None or entry.error is not None:
-                raise KafkaUnavailableError(f"topic {topic} does not exist; `storelake up` makes the topics")
+                raise KafkaUnavailableError(
+                    f"topic {topic} does not exist; `storelake up` makes the topics"
+                )
             found += [(topic, number) for number in entry.partitions]
         self._known, self._known_at = sorted(found), time.monotonic()
         return self._known
@@ -181,7 +183,7 @@ class KafkaLog:
                 _raise(error, f"{message.topic()}[{message.partition()}]")
                 continue
             rows.append(_row(message))
-            end[message.topic(), message.partition()] = message.offset() + 1
+            end[rows[-1][2], rows[-1][3]] = cast(int, message.offset()) + 1
         self._assigned = end
         if len(rows) == limit:
             # The caller plans tasks instead; the next poll starts where those end.
@@ -219,17 +221,18 @@ class KafkaLog:
                 give_up = time.monotonic() + self._fetch_timeout
                 error = message.error()
                 if error is not None:
-                    # Compaction and transaction markers leave gaps: the end of the log also ends us.
+                    # Compaction and transaction markers leave gaps: the log's end ends us, too.
                     if error.code() == KafkaError._PARTITION_EOF:
-                        if message.offset() >= piece.end:
+                        if cast(int, message.offset()) >= piece.end:
                             return
                         continue
                     _raise(error, where)
                     continue
-                if message.offset() >= piece.end:
+                offset = cast(int, message.offset())
+                if offset >= piece.end:
                     return
                 yield message
-                if message.offset() == piece.end - 1:
+                if offset == piece.end - 1:
                     return
             if time.monotonic() > give_up:
                 raise KafkaUnavailableError(
@@ -254,7 +257,7 @@ class KafkaLog:
             self._consumer = None
 
 
-class KafkaSource(DataSource):  # type: ignore[misc]
+class KafkaSource(DataSource):
     """`format("storelake_kafka")`, batch and streaming; rows as `log_source.SOURCE_DDL`."""
 
     @classmethod
@@ -278,11 +281,11 @@ class KafkaSource(DataSource):  # type: ignore[misc]
             float(options.get("fetchtimeoutseconds", "60")),
         )
 
-    def reader(self, schema: StructType) -> LogBatchReader:
+    def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
         """For `spark.read`."""
         return LogBatchReader(self._log(), ReadOptions.parse(self.options))
 
-    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802
+    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
         """For `spark.readStream`."""
         return LogStreamReader(self._log(), ReadOptions.parse(self.options))
 
@@ -308,7 +311,8 @@ class DeadLetterProducer:
         )
 
     def send(
-        self, messages: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]
+        self,
+        messages: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]],
     ) -> int:
         """Send (key, value, headers) and wait until all are acknowledged.
 
@@ -329,5 +333,7 @@ class DeadLetterProducer:
         left = self._producer.flush(35)
         if failed or left:
             why = failed[0] if failed else "no answer in time"
-            raise KafkaUnavailableError(f"{self._topic}: {len(failed) + left} of {count} not stored: {why}")
+            raise KafkaUnavailableError(
+                f"{self._topic}: {len(failed) + left} of {count} not stored: {why}"
+            )
         return count

@@ -11,10 +11,11 @@ broker has already deleted is an error (`onDataLoss=fail`) or a logged jump (`co
 Bounded: no batch holds more than `maxRowsPerBatch` offsets, also the first one after a restart,
 because Spark tells the reader where it stopped before it asks for the latest offset.
 
-Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the driver,
-through a consumer that stays open, and handed to Spark with the plan. Such a batch starts no Python
-worker. Anything larger is split evenly into at most `readTasks` tasks, whatever the number of broker
-partitions. The hand-over is what PySpark 4.1 does for its own `SimpleDataSourceStreamReader`.
+Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the
+driver, through a consumer that stays open, and handed to Spark with the plan. Such a batch starts
+no Python worker. Anything larger is split evenly into at most `readTasks` tasks, whatever the
+number of broker partitions. The hand-over is what PySpark 4.1 does for its own
+`SimpleDataSourceStreamReader`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 from pyspark.sql.datasource import DataSourceReader, InputPartition
@@ -39,7 +40,7 @@ SOURCE_DDL = (
     "key binary, value binary, topic string, partition int, position string, "
     "timestamp timestamp, headers array<struct<key: string, value: binary>>"
 )
-"""A source row, whatever the broker. `position` is the offset as 20 digits: text order is log order."""
+"""A source row, whatever the broker. `position` is the offset as 20 digits: it sorts as text."""
 
 ARROW_SCHEMA = pa.schema(
     [
@@ -62,7 +63,7 @@ class DataLossError(Exception):
 
 
 @dataclass(frozen=True)
-class Range(InputPartition):  # type: ignore[misc]
+class Range(InputPartition):
     """Offsets [start, end) of one partition."""
 
     topic: str
@@ -72,7 +73,7 @@ class Range(InputPartition):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Task(InputPartition):  # type: ignore[misc]
+class Task(InputPartition):
     """What one Spark task reads."""
 
     ranges: tuple[Range, ...]
@@ -222,7 +223,7 @@ def _present(ranges: Sequence[Range], bounds: Mapping[Partition, tuple[int, int]
     return [r for r in cut if r.end > r.start]
 
 
-class LogBatchReader(DataSourceReader):  # type: ignore[misc]
+class LogBatchReader(DataSourceReader):
     """`spark.read.format(...)`: everything from startingOffsets to what is there now."""
 
     def __init__(self, broker: Log, options: ReadOptions) -> None:
@@ -238,13 +239,14 @@ class LogBatchReader(DataSourceReader):  # type: ignore[misc]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Read one task's ranges as Arrow batches."""
-        return self._broker.fetch(partition.ranges)
+        return self._broker.fetch(cast(Task, partition).ranges)
 
 
 def starting_offsets(bounds: Mapping[Partition, tuple[int, int]], starting: str) -> Offsets:
-    """Where a new stream starts: earliest, latest, or JSON ({"topic": {"0": 5}}; -2 earliest, -1 latest).
+    """Where a new stream starts: earliest, latest, or JSON such as {"topic": {"0": 5}}.
 
-    A partition that the JSON does not name starts at its earliest offset.
+    In JSON -2 is the earliest and -1 the latest offset, as in Spark's own Kafka source. A
+    partition that the JSON does not name starts at its earliest offset.
     """
     if starting == "latest":
         return {p: high for p, (_, high) in bounds.items()}
@@ -258,7 +260,7 @@ def starting_offsets(bounds: Mapping[Partition, tuple[int, int]], starting: str)
     return offsets
 
 
-class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
+class LogStreamReader(_SimpleStreamReaderWrapper):
     """`spark.readStream.format(...)`: see the module's docstring for what it guarantees.
 
     It inherits from PySpark's prefetching wrapper only to be recognised as one; every method that
@@ -322,7 +324,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
         }
 
     def partitions(self, start: Wire, end: Wire) -> Sequence[InputPartition]:
-        """Plan [start, end). Called with start == end after a restart, to say where the stream is."""
+        """Plan [start, end); start == end after a restart, which says where the stream stands."""
         if self._position is None:
             self._position = from_wire(end)
         if self.getCache(start, end) is not None:
@@ -332,7 +334,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
             ranges = _present(ranges, self._broker.bounds())
         return split(ranges, self._options.tasks)
 
-    def getCache(self, start: Wire, end: Wire) -> Iterator[pa.RecordBatch] | None:  # noqa: N802
+    def getCache(self, start: Wire, end: Wire) -> Iterator[Any] | None:  # type: ignore[override]  # noqa: N802
         """The prefetched rows of exactly [start, end), or None: then tasks read them."""
         found: list[pa.RecordBatch] = []
         at = start
@@ -344,7 +346,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Read one task's ranges as Arrow batches, in a Python worker."""
-        return self._broker.fetch(partition.ranges)
+        return self._broker.fetch(cast(Task, partition).ranges)
 
     def commit(self, end: Wire) -> None:
         """Forget prefetched rows up to `end`, and tell the broker's tools how far we are."""
@@ -363,7 +365,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):  # type: ignore[misc]
 
 def to_arrow(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
     """Rows in the order of `ARROW_SCHEMA` -> one Arrow batch."""
-    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in ARROW_SCHEMA]
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(ARROW_SCHEMA)
     arrays = [
         pa.array(column, type=field.type)
         for column, field in zip(columns, ARROW_SCHEMA, strict=True)

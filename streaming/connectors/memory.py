@@ -1,4 +1,4 @@
-"""A log in a folder: the broker that ships for tests and trials, with the contract of the real ones.
+"""A log in a folder: the broker that ships for tests and trials, true to the real contract.
 
 `MemoryBroker` appends; `format("storelake_memory")` with option `path` reads, batch and streaming.
 It is a folder of JSON lines, since Spark plans in one process, reads in others, and the test writes
@@ -146,7 +146,7 @@ class MemoryLog:
         """Nothing is held open."""
 
 
-class MemorySource(DataSource):  # type: ignore[misc]
+class MemorySource(DataSource):
     """`format("storelake_memory")`; options `path`, and those of `log_source.ReadOptions`."""
 
     @classmethod
@@ -161,10 +161,10 @@ class MemorySource(DataSource):  # type: ignore[misc]
     def _log(self) -> MemoryLog:
         return MemoryLog(Path(self.options["path"]), ReadOptions.parse(self.options).topics)
 
-    def reader(self, schema: StructType) -> LogBatchReader:
+    def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
         """For `spark.read`."""
         return LogBatchReader(self._log(), ReadOptions.parse(self.options))
 
-    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802
+    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
         """For `spark.readStream`."""
         return LogStreamReader(self._log(), ReadOptions.parse(self.options))

@@ -47,9 +47,17 @@ _RAW_SQL = """
     ON CONFLICT DO NOTHING"""
 
 _BODY = (
-    "customer_id, region, payment_method, currency, total_price, created_at, local_date, "
-    "local_hour, item_count, items"
-).split(", ")
+    "customer_id",
+    "region",
+    "payment_method",
+    "currency",
+    "total_price",
+    "created_at",
+    "local_date",
+    "local_hour",
+    "item_count",
+    "items",
+)
 
 
 def _processed_sql() -> str:

@@ -136,7 +136,7 @@ def stage(
     table = sql.Identifier(name)
     ddl = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
     create = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS")
-    connection.execute(create.format(table, sql.SQL(ddl)))  # type: ignore[arg-type]
+    connection.execute(create.format(table, sql.SQL(ddl)))
     buffer = io.BytesIO()
     pa_csv.write_csv(rows.select(list(columns)), buffer, pa_csv.WriteOptions(include_header=False))
     with (

@@ -1,8 +1,8 @@
 """Detections topic -> silver.line_crossings, footfall_minute (Postgres) and gold.footfall_minute.
 
-State per track (`transforms/footfall.py`). Keys: (camera_id, run_id, track_id, line_id, crossed_at);
-(branch_id, camera_id, minute). Increments and ledger row commit together, the append is guarded:
-exactly-once in effect. A minute without a frame has no row, which is what coverage counts.
+State per track (`transforms/footfall.py`). Keys: (camera_id, run_id, track_id, line_id,
+crossed_at); (branch_id, camera_id, minute). Increments and ledger row commit together, the append
+is guarded: exactly-once in effect. A minute without a frame has no row: coverage counts that.
 """
 
 from typing import Any

@@ -49,12 +49,12 @@ def follow(line: Line, before: Sight | None, x: float, y: float) -> tuple[Sight,
     return (side, x, y), None
 
 
-class LineCrossings(StatefulProcessor):  # type: ignore[misc]
+class LineCrossings(StatefulProcessor):
     """Keyed by (branch_id, camera_id, run_id); frames in, one row per new frame out.
 
-    State: per (track, line) the last `Sight`, forgotten `ttl` after its last frame; the index of the
-    newest frame, so that a frame that comes again counts once. Frames of one run arrive in order,
-    since a camera is one key of the topic.
+    State: per (track, line) the last `Sight`, forgotten `ttl` after its last frame; the index of
+    the newest frame, so that a frame that comes again counts once. Frames of one run arrive in
+    order, since a camera is one key of the topic.
     """
 
     def __init__(self, stores: Stores, ttl: timedelta) -> None:
@@ -72,7 +72,10 @@ class LineCrossings(StatefulProcessor):  # type: ignore[misc]
         self._newest = handle.getValueState("newest", "frame_index bigint", self._ttl_ms)
 
     def handleInputRows(  # noqa: N802
-        self, key: tuple[str, str, str], rows: Iterator[Row], timerValues: Any  # noqa: ARG002, N803
+        self,
+        key: tuple[str, str, str],
+        rows: Iterator[Any],
+        timerValues: Any,  # noqa: ARG002, N803
     ) -> Iterator[Row]:
         """Follow every track through the new frames of one camera run."""
         branch_id, camera_id, run_id = key
@@ -130,7 +133,9 @@ def to_crossings(frames: pa.Table, layout_version: int) -> pa.Table:
         crossings.type.value_type.names, pc.list_flatten(crossings).flatten(), strict=True
     ):
         found = found.append_column(name, column)
-    return found.append_column("layout_version", pa.array([layout_version] * len(found), pa.int32()))
+    return found.append_column(
+        "layout_version", pa.array([layout_version] * len(found), pa.int32())
+    )
 
 
 def count_crossings(stores: Stores, ttl: timedelta) -> Callable[[DataFrame], DataFrame]:

@@ -108,7 +108,8 @@ def _full_order_rules(event: Column, order: Column) -> dict[str, Column]:
             order["items"], lambda i: i["quantity"].between(1, 100_000)
         ),
         "item_price_money": F.forall(order["items"], lambda i: is_money(i["unit_price"])),
-        "total_equals_items": F.abs(order.total_price - _items_total(order)) <= F.lit("0.01").cast("decimal(4,2)"),
+        "total_equals_items": F.abs(order.total_price - _items_total(order))
+        <= F.lit("0.01").cast("decimal(4,2)"),
     }
 
 

@@ -12,7 +12,9 @@ from streaming.transforms.quarantine import SOURCE_COLUMNS
 HOUR = timedelta(hours=1)
 
 
-def is_late(event_time: pa.ChunkedArray, watermark: datetime | None, lateness: timedelta) -> pa.Array:
+def is_late(
+    event_time: pa.ChunkedArray, watermark: datetime | None, lateness: timedelta
+) -> pa.Array:
     """True for an event whose hour ended more than `lateness` before the watermark.
 
     Args:

@@ -26,9 +26,7 @@ EVENT_DDL = """
     _corrupt string"""
 
 _QUOTED_NUMBER = r'"(schema_version|frame_index|width|height|confidence)"\s*:\s*"'
-_UNQUOTED_TEXT = (
-    r'"(event_id|branch_id|camera_id|run_id|captured_at|track_id|class)"\s*:\s*[^"\s]'
-)
+_UNQUOTED_TEXT = r'"(event_id|branch_id|camera_id|run_id|captured_at|track_id|class)"\s*:\s*[^"\s]'
 
 
 def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:
@@ -71,9 +69,9 @@ def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, C
         "detections_present": F.size(event.detections) <= 1_000,
         "objects_complete": F.forall(
             event.detections,
-            lambda d: is_text(d["track_id"])
-            & is_text(d["class"])
-            & d["confidence"].between(0.0, 1.0),
+            lambda d: (
+                is_text(d["track_id"]) & is_text(d["class"]) & d["confidence"].between(0.0, 1.0)
+            ),
         ),
         "boxes_inside_picture": F.forall(event.detections, lambda d: _is_box(d["bbox"])),
         "runtime_present": event.runtime.detector.isNotNull() & event.runtime.model.isNotNull(),

@@ -137,7 +137,10 @@ def test_servers_listen_on_loopback_only(services: Settings) -> None:
 
 def test_the_ledger_takes_a_batch_once(services: Settings) -> None:
     with psycopg.connect(services.postgres.dsn) as connection:
-        insert = "INSERT INTO stream_batches (query_id, batch_id, rows_in, rows_new) VALUES ('q', 1, 0, 0)"
+        insert = (
+            "INSERT INTO stream_batches (query_id, batch_id, rows_in, rows_new) "
+            "VALUES ('q', 1, 0, 0)"
+        )
         connection.execute(insert)
         with pytest.raises(psycopg.errors.UniqueViolation):
             connection.execute(insert)
@@ -190,7 +193,12 @@ def test_a_killed_kafka_comes_back_with_its_events(shop: Settings) -> None:
 def test_a_killed_postgres_comes_back_with_its_rows(shop: Settings) -> None:
     with local.running(shop) as ready:
         with psycopg.connect(ready.postgres.dsn) as connection:
-            connection.execute("INSERT INTO stream_batches (query_id, batch_id, rows_in, rows_new) VALUES ('k', 7, 0, 0)")
+            connection.execute(
+
+                    "INSERT INTO stream_batches (query_id, batch_id, rows_in, rows_new) "
+                    "VALUES ('k', 7, 0, 0)"
+
+            )
         pid = pids(ready)[1]
         assert pid is not None
         psutil.Process(pid).kill()
