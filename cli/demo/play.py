@@ -90,7 +90,8 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         tell("counting")
         result = auditor.account(ledger, published)
         footfall = db.fetch(
-            "SELECT * FROM footfall_minute WHERE minute >= %s", (start.replace(second=0),)
+            "SELECT * FROM footfall_minute WHERE minute >= %s",
+            (start.replace(second=0, microsecond=0),),
         )
         hours = auditor.store_hourly()
     faults = result.faults + ([] if settled else [f"streams caught up in {SETTLE_SECONDS} s"])
