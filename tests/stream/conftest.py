@@ -1,0 +1,39 @@
+"""Streams over the memory log, with a real database and a real lake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from conf.settings import Settings
+from tests.stream.house import House, empty_tables
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], House]:
+    """Makes a shop with a folder, a catalog and empty tables of its own."""
+
+    def make() -> House:
+        empty_tables(services)
+        number = next(_numbers)
+        return House(
+            services.model_copy(
+                update={
+                    "var_dir": tmp_path_factory.mktemp(f"house{number}"),
+                    "catalog": services.catalog.model_copy(update={"name": f"house{number}"}),
+                    "streams": services.streams.model_copy(update={"source": "memory"}),
+                }
+            )
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def house(new_house: Callable[[], House]) -> House:
+    """The shop of a test file."""
+    return new_house()

@@ -1,0 +1,218 @@
+"""A shop of one test: a folder, a catalog and empty tables of its own; the memory log as broker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from conf.settings import Settings
+from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.memory import MemoryBroker, MemoryLog
+from streaming.jobs import find_streams
+from streaming.runner import Runner, Stream
+from streaming.tables import TABLES
+from tests.builders import as_json
+
+DEADLINE_SECONDS = 90.0
+NOW = datetime(2024, 5, 1, 12, 0, tzinfo=timezone.utc)
+"""When the broker says that it got every message: after all that the tests tell of."""
+
+STATE_TABLES = (
+    "orders_raw",
+    "orders_processed",
+    "order_contributions",
+    "order_metrics",
+    "footfall_minute",
+    "store_hourly",
+)
+LEDGER_TABLES = ("stream_offsets", "stream_batches")
+
+Step = Callable[[], object]
+Rows = list[dict[str, Any]]
+
+
+def later(text: str, seconds: float) -> str:
+    """The ISO instant so many seconds later."""
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00")) + timedelta(seconds=seconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass
+class House:
+    """What a test may do: send messages, run streams, read every table.
+
+    Attributes:
+        settings: with the memory log as the source.
+        broker: whose topics the streams read.
+    """
+
+    settings: Settings
+    broker: MemoryBroker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.broker = MemoryBroker(self.settings.var_dir / "memory")
+        for topic in self.settings.kafka.all_topics:
+            self.broker.create_topic(topic, 2)
+
+    def send_order(self, *events: Mapping[str, Any], topic: str = "order-created") -> None:
+        """Order events to partition 0 of a topic, with the order as the key."""
+        for event in events:
+            key = str(event["order"]["order_id"]).encode()
+            self.broker.produce(topic, as_json(event), key, timestamp=NOW)
+
+    def send_raw(self, topic: str, value: bytes, key: bytes | None = None) -> None:
+        """Any bytes."""
+        self.broker.produce(topic, value, key, timestamp=NOW)
+
+    def send_frame(self, *events: Mapping[str, Any]) -> None:
+        """Detection events, with the camera as the key."""
+        for event in events:
+            key = str(event["camera_id"]).encode()
+            self.broker.produce("detections", as_json(event), key, timestamp=NOW)
+
+    def run(
+        self,
+        *names: str,
+        steps: Sequence[Step] = (),
+        meanwhile: Step = lambda: None,
+    ) -> None:
+        """Run streams until they have written all that was sent, then stop them cleanly.
+
+        Args:
+            names: of the streams.
+            steps: done one after the other, each once all that was sent before is written.
+            meanwhile: done again and again until then.
+        """
+        self.run_streams(find_streams(names), steps, meanwhile)
+
+    def run_streams(
+        self,
+        streams: Sequence[Stream],
+        steps: Sequence[Step] = (),
+        meanwhile: Step = lambda: None,
+    ) -> None:
+        """The same with streams that are not among the product's."""
+        left = list(steps)
+        end = time.monotonic() + DEADLINE_SECONDS
+        queries = self._queries(streams)
+        clocks = [name for name, topics in queries.items() if not topics]
+        wanted: dict[str, int] = {}
+
+        def done() -> bool:
+            if time.monotonic() > end:
+                pytest.fail(f"{', '.join(queries)} did not write everything in time")
+            meanwhile()
+            if not all(self._caught_up(n, topics) for n, topics in queries.items() if topics):
+                return False
+            if not wanted:
+                # Two more ticks: the first may have begun before the last message was written.
+                wanted.update({name: self._newest_commit(name) + 2 for name in clocks})
+            if any(self._newest_commit(name) < tick for name, tick in wanted.items()):
+                return False
+            if not left:
+                return True
+            left.pop(0)()
+            wanted.clear()
+            return False
+
+        Runner(self.settings, streams).run(until=done)
+
+    def _queries(self, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
+        """The name of each query's checkpoint, and the topics that it reads."""
+        kafka = self.settings.kafka
+        topics = {
+            "order_events": kafka.order_topics,
+            "detections": (kafka.detections,),
+            "crossings": (kafka.detections,),
+        }
+        by_feed: dict[str, list[str]] = {}
+        for stream in streams:
+            by_feed.setdefault(stream.feed.name, []).append(stream.name)
+        return {"+".join(sorted(names)): topics.get(feed, ()) for feed, names in by_feed.items()}
+
+    def checkpoint(self, *names: str) -> Path:
+        """The checkpoint of the query that runs these streams together."""
+        wanted = "+".join(sorted(names))
+        # Spark may keep the name as it stands in a URI.
+        there = [f for f in self.settings.checkpoints.glob("*") if unquote(f.name) == wanted]
+        return there[0] if there else self.settings.checkpoints / wanted
+
+    def newest_batch(self, *names: str) -> int:
+        """The newest committed batch of a query; -1 before the first."""
+        return self._newest(self.checkpoint(*names) / "commits")
+
+    def forget_newest_commit(self, *names: str) -> int:
+        """What a crash right after the sinks and before Spark's own commit leaves behind."""
+        newest = self.newest_batch(*names)
+        commits = self.checkpoint(*names) / "commits"
+        (commits / str(newest)).unlink()
+        (commits / f".{newest}.crc").unlink(missing_ok=True)
+        return newest
+
+    def forget_checkpoint(self, *names: str) -> None:
+        """Everything that Spark knew of a query."""
+        shutil.rmtree(self.checkpoint(*names))
+
+    @staticmethod
+    def _newest(folder: Path) -> int:
+        numbers = [int(f.name) for f in folder.glob("[0-9]*") if f.name.isdigit()]
+        return max(numbers, default=-1)
+
+    def _newest_commit(self, name: str) -> int:
+        return self.newest_batch(*name.split("+"))
+
+    def _caught_up(self, name: str, topics: Sequence[str]) -> bool:
+        """True when the newest batch is committed and ends where the topics end."""
+        checkpoint = self.checkpoint(*name.split("+"))
+        planned = self._newest(checkpoint / "offsets")
+        if planned < 0 or planned != self._newest(checkpoint / "commits"):
+            return False
+        text = (checkpoint / "offsets" / str(planned)).read_text(encoding="utf-8")
+        at = json.loads(text.splitlines()[-1])
+        bounds = MemoryLog(self.broker.path, topics).bounds()
+        return all(at.get(t, {}).get(str(p), 0) == high for (t, p), (_, high) in bounds.items())
+
+    def query(self, statement: str, *parameters: Any) -> Rows:
+        """Rows of the serving database, as somebody else's client sees them."""
+        with psycopg.connect(self.settings.postgres.dsn, row_factory=dict_row) as connection:
+            connection.execute("SET timezone = 'UTC'")
+            return connection.execute(statement.encode(), parameters or None).fetchall()
+
+    def lake(self, table: str) -> Rows:
+        """Rows of a lake table, as a reader without Spark sees them, in a fixed order."""
+        rows: Rows = open_catalog(self.settings).load_table(table).scan().to_arrow().to_pylist()
+        return sorted(rows, key=repr)
+
+    def ledger(self, stream: str) -> Rows:
+        """What a stream has committed, batch by batch."""
+        return self.query(
+            "SELECT batch_id, rows_in, rows_new, runs FROM stream_batches WHERE query_id = %s "
+            "ORDER BY batch_id",
+            stream,
+        )
+
+    def look(self) -> dict[str, Rows]:
+        """Every row of every table, whole: what must not change when something runs again."""
+        seen = {
+            name: sorted(self.query(f"SELECT * FROM {name}"), key=repr)  # noqa: S608
+            for name in (*STATE_TABLES, "stream_offsets")
+        }
+        return seen | {table.name: self.lake(table.name) for table in TABLES}
+
+
+def empty_tables(settings: Settings) -> None:
+    """Forget all rows and progress in the serving database."""
+    with psycopg.connect(settings.postgres.dsn) as connection:
+        tables = ", ".join((*STATE_TABLES, *LEDGER_TABLES))
+        connection.execute(f"TRUNCATE {tables}".encode())

@@ -1,0 +1,201 @@
+"""Orders: from the topics to bronze, silver, quarantine, the serving tables and the hourly metrics.
+
+One story, told once: messages, more messages, then everything that may go wrong between two runs.
+Each test looks at what one chapter left behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.builders import event_id, order_event, order_item, status_event
+from tests.stream.house import House, Rows, later
+
+TOGETHER = ("order_event_processor", "real_time_metrics", "bronze_order_events")
+T10 = "2024-05-01T10:00:00Z"
+T11 = "2024-05-01T11:05:00Z"
+
+
+def first_messages(house: House) -> None:
+    """Hour 10: two orders, a changed one, a repeated event, a broken text and a negative price."""
+    first = order_event(order_id="O-1", event_id=event_id("O-1"))
+    house.send_order(first, order_event(order_id="O-2", payment_method="online"))
+    house.send_order(first)  # the till sent it twice
+    house.send_order(
+        order_event(
+            order_id="O-1",
+            event_type="order.updated",
+            event_time=later(T10, 60),
+            items=[order_item(quantity=4)],
+        ),
+        topic="order-updated",
+    )
+    house.send_raw("order-created", b"{not json", b"O-3")
+    house.send_order(order_event(order_id="O-4", total_price=-1))
+
+
+def more_messages(house: House) -> None:
+    """Hour 11: a new order, the cancellation of O-2, and O-1 is completed."""
+    house.send_order(order_event(order_id="O-5", event_time=T11, created_at=T11))
+    house.send_order(
+        order_event(
+            order_id="O-2",
+            event_type="order.cancelled",
+            status="cancelled",
+            payment_method="online",
+            event_time=T11,
+        ),
+        topic="order-cancelled",
+    )
+    house.send_order(
+        status_event(order_id="O-1", old_status="pending", new_status="completed", event_time=T11),
+        topic="order-events",
+    )
+
+
+@dataclass
+class Story:
+    """What was in every table after each chapter, and what the ledger said."""
+
+    house: House
+    tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    ledger: dict[str, Rows] = field(default_factory=dict)
+    repeated_batch: int = -1
+
+    def remember(self, chapter: str) -> None:
+        self.tables[chapter] = self.house.look()
+        self.ledger[chapter] = self.house.ledger("order_event_processor")
+
+
+@pytest.fixture(scope="module")
+def story(house: House) -> Story:
+    told = Story(house)
+    first_messages(house)
+    house.run(*TOGETHER)
+    told.remember("first")
+
+    more_messages(house)
+    house.run(*TOGETHER)
+    told.remember("more")
+
+    told.repeated_batch = house.forget_newest_commit(*TOGETHER)
+    house.run(*TOGETHER)
+    told.remember("commit lost")
+
+    house.forget_checkpoint(*TOGETHER)
+    house.run(*TOGETHER)
+    told.remember("checkpoint lost")
+
+    house.run("order_event_processor")
+    house.run("real_time_metrics")
+    told.remember("alone")
+    return told
+
+
+def by(rows: Rows, *keys: str) -> dict[Any, dict[str, Any]]:
+    return {tuple(r[k] for k in keys) if len(keys) > 1 else r[keys[0]]: r for r in rows}
+
+
+def hours(rows: Rows) -> dict[int, tuple[Any, ...]]:
+    """hour -> orders, revenue, net, pending, completed, cancelled, cash, online."""
+    names = ("order_count", "total_revenue", "net_revenue", "pending_count", "completed_count")
+    names += ("cancelled_count", "cash_count", "online_count")
+    return {r["hour"].hour: tuple(r[n] for n in names) for r in rows}
+
+
+def test_bronze_keeps_every_message_once_with_its_bytes(story: Story) -> None:
+    bronze = story.tables["first"]["bronze.order_events"]
+
+    assert len(bronze) == 6
+    assert len({(r["topic"], r["partition"], r["position"]) for r in bronze}) == 6
+    assert b"{not json" in {r["value"] for r in bronze}
+
+
+def test_every_message_is_good_or_quarantined_with_the_rule_that_it_broke(story: Story) -> None:
+    silver = story.tables["first"]["silver.orders"]
+    bad = story.tables["first"]["quarantine.order_events"]
+
+    assert sorted(r["order_id"] for r in silver) == ["O-1", "O-1", "O-1", "O-2"]
+    assert {(r["key"], rule) for r in bad for rule in r["rules"]} >= {
+        (b"O-3", "json_object"),
+        (b"O-4", "total_price_money"),
+    }
+    assert len(silver) + len(bad) == len(story.tables["first"]["bronze.order_events"])
+
+
+def test_a_repeated_event_is_kept_once_in_orders_raw(story: Story) -> None:
+    raw = story.tables["first"]["orders_raw"]
+
+    assert sorted(r["order_id"] for r in raw) == ["O-1", "O-1", "O-2"]
+    assert len({r["event_id"] for r in raw}) == 3
+
+
+def test_an_order_shows_its_newest_version(story: Story) -> None:
+    orders = by(story.tables["first"]["orders_processed"], "order_id")
+
+    assert orders.keys() == {"O-1", "O-2"}
+    assert (orders["O-1"]["total_price"], orders["O-1"]["item_count"]) == (Decimal("5.00"), 1)
+    assert (orders["O-1"]["region"], orders["O-1"]["local_hour"]) == ("north", 12)
+
+
+def test_an_order_counts_once_in_the_hour_in_which_it_was_created(story: Story) -> None:
+    money = Decimal("7.50")
+    assert hours(story.tables["first"]["order_metrics"]) == {10: (2, money, money, 2, 0, 0, 1, 1)}
+
+
+def test_the_ledger_counts_the_good_rows_of_every_batch(story: Story) -> None:
+    ledger = story.ledger["first"]
+
+    assert sum(b["rows_in"] for b in ledger) == sum(b["rows_new"] for b in ledger) == 4
+    assert {b["runs"] for b in ledger} == {1}
+
+
+def test_a_second_run_goes_on_where_the_first_one_ended(story: Story) -> None:
+    before, after = story.tables["first"], story.tables["more"]
+
+    assert len(after["bronze.order_events"]) == len(before["bronze.order_events"]) + 3
+    assert len(after["silver.orders"]) == len(before["silver.orders"]) + 3
+    assert after["quarantine.order_events"] == before["quarantine.order_events"]
+    assert len({r["event_id"] for r in after["orders_raw"]}) == len(after["orders_raw"]) == 6
+    assert {k: r["status"] for k, r in by(after["orders_processed"], "order_id").items()} == {
+        "O-1": "completed",
+        "O-2": "cancelled",
+        "O-5": "pending",
+    }
+
+
+def test_a_change_of_status_corrects_the_hour_of_the_order_and_revenue_stays(story: Story) -> None:
+    assert hours(story.tables["more"]["order_metrics"]) == {
+        10: (2, Decimal("7.50"), Decimal("5.00"), 0, 1, 1, 1, 1),
+        11: (1, Decimal("2.50"), Decimal("2.50"), 1, 0, 0, 1, 0),
+    }
+
+
+@pytest.mark.parametrize("chapter", ["first", "more", "alone"])
+def test_the_lake_says_of_every_hour_what_the_database_says(story: Story, chapter: str) -> None:
+    lake = by(story.tables[chapter]["gold.order_hourly"], "branch_id", "hour")
+    served = by(story.tables[chapter]["order_metrics"], "branch_id", "hour")
+
+    assert lake
+    assert lake == {k: {n: r[n] for n in lake[k]} for k, r in served.items()}
+
+
+@pytest.mark.parametrize(
+    ("chapter", "before"),
+    [("commit lost", "more"), ("checkpoint lost", "commit lost"), ("alone", "checkpoint lost")],
+    ids=["a commit is lost", "the checkpoint is lost", "streams move to queries of their own"],
+)
+def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: str) -> None:
+    assert story.tables[chapter] == story.tables[before]
+
+
+def test_the_ledger_tells_of_a_batch_that_came_again(story: Story) -> None:
+    batches = by(story.ledger["commit lost"], "batch_id")
+    again = batches[story.repeated_batch]
+
+    assert (again["runs"], again["rows_new"]) == (2, 0)
+    assert {b["runs"] for n, b in batches.items() if n != story.repeated_batch} <= {1}
