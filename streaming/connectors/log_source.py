@@ -304,7 +304,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
         high = {p: bounds[p][1] for p in bounds}
         # Behind by a whole prefetch: plan tasks, and ask the broker first next time, too.
         self._behind = sum(high[p] - position.get(p, 0) for p in high) >= max(limit, 1)
-        return share_out(position, high, self._options.max_rows) if self._behind else position
+        return share_out(position, high, self._options.max_rows)
 
     def _check_loss(self, position: Offsets, bounds: Mapping[Partition, tuple[int, int]]) -> None:
         for partition, offset in position.items():

@@ -9,7 +9,17 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
-from streaming.rules import UUID, envelope_rules, failed, instant, is_instant, is_money, is_text
+from streaming.rules import (
+    JSON_OPTIONS,
+    UUID,
+    envelope_rules,
+    failed,
+    instant,
+    is_instant,
+    is_money,
+    is_one_value,
+    is_text,
+)
 from streaming.transforms.quarantine import SOURCE_COLUMNS
 
 Transform = Callable[[DataFrame], DataFrame]
@@ -47,10 +57,10 @@ def judge_order_events(stores: Stores, max_future_skew: timedelta) -> Transform:
 
     def apply(rows: DataFrame) -> DataFrame:
         text = F.col("value").cast("string")
-        options = {"columnNameOfCorruptRecord": "_corrupt", "allowNonNumericNumbers": "false"}
-        parsed = rows.withColumn("event", F.from_json(text, EVENT_DDL, options))
-        readable = F.col("event").isNotNull() & F.coalesce(
-            F.col("event._corrupt").isNull() | F.col("event.order").isNotNull(), F.lit(False)
+        parsed = rows.withColumn("event", F.from_json(text, EVENT_DDL, JSON_OPTIONS))
+        has_fields = F.col("event._corrupt").isNull() | F.col("event.order").isNotNull()
+        readable = F.coalesce(
+            F.col("event").isNotNull() & has_fields & is_one_value(text), F.lit(False)
         )
         envelope = failed(envelope_rules(F.col("value"), text))
         # One cause at a time: bytes, then JSON, then the content.
@@ -95,7 +105,7 @@ def _full_order_rules(event: Column, order: Column) -> dict[str, Column]:
         "customer_id_present": is_text(order.customer_id),
         "status_known": order.status.isin(*STATUSES),
         "payment_method_known": order.payment_method.isin("cash", "online"),
-        "currency_code": order.currency.rlike("^[A-Z]{3}$"),
+        "currency_code": order.currency.rlike(r"^[A-Z]{3}\z"),
         "total_price_money": is_money(order.total_price),
         "created_at_utc": is_instant(order.created_at),
         "created_at_not_after_event": instant(order.created_at) <= instant(event.event_time),
@@ -140,11 +150,14 @@ def to_silver_orders(stores: Stores) -> Transform:
 
     The original message (key, value, headers), `rules`, and `items_json` stay beside it, for the
     sinks. Of a rejected row only these mean anything.
-    A status change carries no order: its order columns are null, and `status` is its new status.
+    A status change carries no order: its order columns are null, whatever it brought along, since
+    no rule has judged them; `status` is its new status.
     """
 
     def apply(rows: DataFrame) -> DataFrame:
-        event, order = F.col("event"), F.col("event.order")
+        event, change = F.col("event"), F.col("event.order")
+        is_change = event.event_type == STATUS_CHANGED
+        order = F.when(~is_change, change)
         event_time, created_at = instant(event.event_time), instant(order.created_at)
         local = F.from_utc_timestamp(created_at, _of_branch(stores, "timezone"))
         items = F.transform(
@@ -161,11 +174,11 @@ def to_silver_orders(stores: Stores) -> Transform:
             event.event_id.alias("event_id"),
             event.event_type.alias("event_type"),
             event_time.alias("event_time"),
-            order.order_id.alias("order_id"),
+            change.order_id.alias("order_id"),
             order.customer_id.alias("customer_id"),
-            order.branch_id.alias("branch_id"),
+            change.branch_id.alias("branch_id"),
             _of_branch(stores, "region").alias("region"),
-            F.coalesce(order.new_status, order.status).alias("status"),
+            F.when(is_change, change.new_status).otherwise(change.status).alias("status"),
             order.payment_method.alias("payment_method"),
             order.currency.alias("currency"),
             order.total_price.cast("decimal(12,2)").alias("total_price"),

@@ -11,7 +11,16 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
-from streaming.rules import UUID, envelope_rules, failed, instant, is_instant, is_text
+from streaming.rules import (
+    JSON_OPTIONS,
+    UUID,
+    envelope_rules,
+    failed,
+    instant,
+    is_instant,
+    is_one_value,
+    is_text,
+)
 from streaming.transforms.quarantine import SOURCE_COLUMNS
 
 Transform = Callable[[DataFrame], DataFrame]
@@ -34,10 +43,10 @@ def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:
 
     def apply(rows: DataFrame) -> DataFrame:
         text = F.col("value").cast("string")
-        options = {"columnNameOfCorruptRecord": "_corrupt", "allowNonNumericNumbers": "false"}
-        parsed = rows.withColumn("event", F.from_json(text, EVENT_DDL, options))
+        parsed = rows.withColumn("event", F.from_json(text, EVENT_DDL, JSON_OPTIONS))
+        has_fields = F.col("event._corrupt").isNull() | F.col("event.camera_id").isNotNull()
         readable = F.coalesce(
-            F.col("event._corrupt").isNull() | F.col("event.camera_id").isNotNull(), F.lit(False)
+            F.col("event").isNotNull() & has_fields & is_one_value(text), F.lit(False)
         )
         envelope = failed(envelope_rules(F.col("value"), text))
         return parsed.withColumn(

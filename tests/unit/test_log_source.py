@@ -327,29 +327,38 @@ def test_backlog_and_trickle_read_the_same_rows(prefetch: str) -> None:
     assert sorted(seen) == [(p, n) for p in (0, 1) for n in range(18)]
 
 
-def test_a_few_waiting_rows_are_handed_over_with_the_plan() -> None:
-    broker = FakeLog(p0=2, p1=1)
+def test_what_waits_at_the_start_is_in_the_first_batch() -> None:
+    reader = LogStreamReader(FakeLog(p0=2), options())
+    assert reader.latestOffset() == wire(2)
+    assert consume(reader, wire(0), wire(2)) == [(0, 0), (0, 1)]
+
+
+def awake(**ends: int) -> tuple[FakeLog, LogStreamReader]:
+    """A stream that has caught up with an empty log, which then gets rows up to these ends."""
+    broker = FakeLog(**dict.fromkeys(ends, 0))
     reader = LogStreamReader(broker, options())
-    start = reader.initialOffset()
     reader.latestOffset()
+    broker.high = FakeLog(**ends).high
+    return broker, reader
+
+
+def test_a_few_rows_that_arrive_are_handed_over_with_the_plan() -> None:
+    _, reader = awake(p0=2, p1=1)
     end = reader.latestOffset()
 
     assert end == wire(2, 1)
-    assert reader.partitions(start, end) == [Task(())]
-    assert places(reader.getCache(start, end)) == [(0, 0), (0, 1), (1, 0)]
+    assert reader.partitions(wire(0, 0), end) == [Task(())]
+    assert places(reader.getCache(wire(0, 0), end)) == [(0, 0), (0, 1), (1, 0)]
 
 
 def test_a_hand_over_may_be_asked_for_twice() -> None:
-    reader = LogStreamReader(FakeLog(p0=2), options())
-    reader.latestOffset()
+    _, reader = awake(p0=2)
     end = reader.latestOffset()
     assert places(reader.getCache(wire(0), end)) == places(reader.getCache(wire(0), end))
 
 
 def test_two_polls_for_one_batch_are_handed_over_together() -> None:
-    broker = FakeLog(p0=2)
-    reader = LogStreamReader(broker, options())
-    reader.latestOffset()
+    broker, reader = awake(p0=2)
     reader.latestOffset()
     broker.high[A] = 5
     end = reader.latestOffset()
@@ -360,8 +369,7 @@ def test_two_polls_for_one_batch_are_handed_over_together() -> None:
     ("start", "end"), [(wire(0), wire(1)), (wire(1), wire(2)), (wire(0), wire(3)), (wire(2),) * 2]
 )
 def test_other_ranges_than_the_polled_one_are_not_handed_over(start: Wire, end: Wire) -> None:
-    reader = LogStreamReader(FakeLog(p0=2), options())
-    reader.latestOffset()
+    _, reader = awake(p0=2)
     assert reader.latestOffset() == wire(2)
     assert reader.getCache(start, end) is None
 
@@ -384,9 +392,7 @@ def test_a_backlog_is_not_polled_for() -> None:
 
 
 def test_a_committed_batch_is_forgotten_and_published() -> None:
-    broker = FakeLog(p0=2)
-    reader = LogStreamReader(broker, options())
-    reader.latestOffset()
+    broker, reader = awake(p0=2)
     first = reader.latestOffset()
     broker.high[A] = 3
     second = reader.latestOffset()

@@ -1,0 +1,95 @@
+"""Kafka as a Spark source: the contract of every log, on the real broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from pyspark.sql import SparkSession
+
+from conf.settings import Settings
+from infra.local.process import wait_until
+from tests.source_suite import NOON, Reader, Shop, SourceSuite
+from tests.spark_local import end_spark, start_spark
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    yield start_spark()
+    end_spark()
+
+
+@pytest.fixture(scope="module")
+def admin(services: Settings) -> AdminClient:
+    return AdminClient({"bootstrap.servers": services.kafka.bootstrap})
+
+
+class TestKafkaSource(SourceSuite):
+    """The same suite as the memory source's."""
+
+    @pytest.fixture
+    def shop(self, services: Settings, admin: AdminClient) -> Shop:
+        producer = Producer({"bootstrap.servers": services.kafka.bootstrap, "linger.ms": 0})
+
+        def create_topic(topic: str, partitions: int) -> None:
+            new = NewTopic(topic, partitions, 1)
+            admin.create_topics([new], operation_timeout=20)[topic].result(30)
+
+        def write(
+            topic: str,
+            value: bytes | None,
+            key: bytes | None = None,
+            *,
+            partition: int = 0,
+            timestamp: datetime = NOON,
+            headers: Sequence[tuple[str, bytes]] | None = None,
+        ) -> None:
+            producer.produce(
+                topic,
+                value,
+                key,
+                partition,
+                timestamp=int(timestamp.timestamp() * 1000),
+                headers=list(headers) if headers else None,
+            )
+            assert producer.flush(20) == 0
+
+        def trim(topic: str, partition: int, low: int) -> None:
+            upto = TopicPartition(topic, partition, low)
+            (done,) = admin.delete_records([upto]).values()
+            done.result(30)
+
+        return Shop(
+            source="storelake_kafka",
+            options={
+                "kafka.bootstrap.servers": services.kafka.bootstrap,
+                "groupId": f"source-suite-{time.monotonic_ns()}",
+                "fetchTimeoutSeconds": "20",
+            },
+            create_topic=create_topic,
+            write=write,
+            trim=trim,
+        )
+
+    def test_the_group_shows_how_far_the_stream_is(
+        self, shop: Shop, topic: str, admin: AdminClient, reader: Callable[..., Reader]
+    ) -> None:
+        shop.fill(topic, 4, partition=0)
+        shop.fill(topic, 2, start=4, partition=1)
+        reader().run()
+        # Spark commits a batch when it plans the next one.
+        shop.fill(topic, 1, start=6, partition=1)
+        reader().run()
+
+        def committed() -> list[int]:
+            asked = ConsumerGroupTopicPartitions(
+                shop.options["groupId"], [TopicPartition(topic, n) for n in (0, 1)]
+            )
+            (answer,) = admin.list_consumer_group_offsets([asked]).values()
+            return [p.offset for p in answer.result(20).topic_partitions]
+
+        assert wait_until(lambda: committed() == [4, 3], 20), committed()

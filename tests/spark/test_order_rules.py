@@ -1,0 +1,191 @@
+"""Order events, judged: a message is a good row or has the rules it failed; none is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from conf.stores import Stores
+from streaming.tables import SILVER_ORDERS
+from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
+from streaming.transforms.quarantine import split_judged
+from tests.builders import as_json, order_event, order_item, status_event
+from tests.messages import Sent, cases, read_case, to_frame
+
+JOB = "order_event_processor"
+SKEW = timedelta(minutes=10)
+
+
+def process(spark: SparkSession, stores: Stores, messages: list[Sent]) -> pa.Table:
+    """What the job gets for a batch, in the order of the messages."""
+    rows = to_frame(spark, "order-created", messages)
+    judged = rows.transform(judge_order_events(stores, SKEW)).transform(to_silver_orders(stores))
+    return judged.toArrow().sort_by("position")
+
+
+def rules_of(spark: SparkSession, stores: Stores, *messages: Sent) -> list[list[str]]:
+    found: list[list[str]] = process(spark, stores, list(messages))["rules"].to_pylist()
+    return found
+
+
+def outcome(rows: pa.Table, expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows in the words of `then.json`: of a good row, the columns that are asked for."""
+    found = []
+    for number, then in enumerate(expected):
+        rules = rows["rules"][number].as_py()
+        asked = then.get("silver", {})
+        silver = {name: _plain(rows[name][number].as_py()) for name in asked}
+        found.append({"rules": rules} if rules else {"silver": silver})
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, (Decimal, date)) else value
+
+
+@pytest.mark.parametrize("case", cases(JOB), ids=lambda p: p.name)
+def test_messages_become_what_the_scenario_says(
+    spark: SparkSession, stores: Stores, case: Path
+) -> None:
+    about, messages, then = read_case(case)
+    rows = process(spark, stores, messages)
+    found = outcome(rows, then)
+    assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
+
+
+def test_a_good_row_has_the_columns_of_its_table(spark: SparkSession, stores: Stores) -> None:
+    good, _ = split_judged(process(spark, stores, [Sent(as_json(order_event()))]))
+    expected = spark.createDataFrame([], SILVER_ORDERS.columns).schema
+    names = [field.name for field in expected.fields]
+    assert [n for n in names if n not in good.schema.names] == []
+    (row,) = good.select(names).to_pylist()
+    assert [n for n in names if row[n] is None] == []
+
+
+def test_a_line_of_an_order_is_kept_to_the_cent(spark: SparkSession, stores: Stores) -> None:
+    rows = process(spark, stores, [Sent(as_json(order_event()))])
+    line = {
+        "product_id": "P-1",
+        "name": "WHOLE MILK",
+        "category": "GROCERY",
+        "quantity": 2,
+        "unit_price": Decimal("1.25"),
+    }
+    assert rows["items"].to_pylist() == [[line]]
+    assert json.loads(rows["items_json"][0].as_py()) == [{**line, "unit_price": 1.25}]
+
+
+def test_a_later_version_sorts_behind_an_earlier_one(spark: SparkSession, stores: Stores) -> None:
+    events = [
+        order_event(event_time="2024-05-01T10:00:00Z"),
+        order_event(event_time="2024-05-01T10:00:00Z"),
+        order_event(event_time="2024-05-01T10:00:00.000001Z"),
+        order_event(event_time="2024-05-01T10:00:00.1Z"),
+        order_event(event_time="2024-05-01T10:00:01Z"),
+    ]
+    versions = process(spark, stores, [Sent(as_json(e)) for e in events])["version"].to_pylist()
+    assert versions == sorted(versions)
+    assert len(set(versions)) == len(events)
+
+
+def test_the_message_itself_stays_byte_for_byte_good_or_bad(
+    spark: SparkSession, stores: Stores
+) -> None:
+    values = [b"\x00\xff", b"", None, as_json(order_event()) + b"\n", as_json(order_event())]
+    rows = process(spark, stores, [Sent(value) for value in values])
+    assert rows["value"].to_pylist() == values
+
+
+def test_ten_thousand_lines_are_an_order_and_one_more_is_not(
+    spark: SparkSession, stores: Stores
+) -> None:
+    line = order_item(product_id="P", name="N", category="C", quantity=1, unit_price=0.01)
+    most, more = (Sent(as_json(order_event(items=[line] * n))) for n in (10_000, 10_001))
+    assert rules_of(spark, stores, most, more) == [[], ["items_present"]]
+
+
+def test_a_mebibyte_is_a_message_and_one_byte_more_is_not(
+    spark: SparkSession, stores: Stores
+) -> None:
+    base = as_json(order_event())
+    most = base + b" " * (1024 * 1024 - len(base))
+    messages = [Sent(most), Sent(most + b" "), Sent(base + b" " * 5_000_000)]
+    assert rules_of(spark, stores, *messages) == [[], *[["value_not_too_large"]] * 2]
+
+
+def test_deep_brackets_are_refused_and_stop_nothing(spark: SparkSession, stores: Stores) -> None:
+    deep = b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    hidden = as_json(order_event())[:-1] + b',"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    messages = [Sent(deep), Sent(hidden), Sent(as_json(order_event()))]
+    assert rules_of(spark, stores, *messages) == [["json_object"], ["json_object"], []]
+
+
+# Whatever comes
+
+GOOD = [order_event(), order_event(event_type="order.updated"), status_event()]
+LITERALS = ["NaN", "1e999999999", "-0", "null", "[]", "{}", '"\\ud800"', "1" * 50, "01", "'x'", ""]
+texts = st.text(max_size=20)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def broken(chance: random.Random, values: list[Any]) -> bytes:
+    """A good event with a few things broken: a field, a byte, a literal, the end."""
+    event = json.loads(as_json(chance.choice(GOOD)))
+    if chance.random() < 0.5:
+        home = chance.choice([event, event["order"]])
+        home[chance.choice(sorted(home))] = chance.choice(values)
+    value = json.dumps(event).encode()
+    at = chance.randrange(len(value))
+    return chance.choice(
+        [
+            value,
+            value[:at],
+            value[:at] + chance.randbytes(1) + value[at + 1 :],
+            value[:at] + chance.choice(LITERALS).encode() + value[at:],
+            value + value,
+            json.dumps(chance.choice(values)).encode(),
+            chance.randbytes(at),
+        ]
+    )
+
+
+# Each example is a whole batch: making it smaller costs more than it tells.
+@settings(
+    max_examples=3,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(chance=st.randoms(use_true_random=False), values=st.lists(json_values, min_size=10))
+def test_whatever_comes_is_good_or_rejected_and_nothing_raises(
+    spark: SparkSession, stores: Stores, chance: random.Random, values: list[Any]
+) -> None:
+    chance = random.Random(chance.random())  # one draw, so that a batch may be long
+    keys = [b"O-1", b"O-1", None, b"\xff"]
+    messages = [Sent(broken(chance, values), chance.choice(keys)) for _ in range(300)]
+    messages += [Sent(as_json(event)) for event in GOOD]
+
+    rows = process(spark, stores, messages)
+    good, rejected = split_judged(rows)
+
+    assert good.num_rows + rejected.num_rows == len(messages)
+    assert good.num_rows >= len(GOOD)
+    assert rejected.num_rows > 0
+    for column in ("event_id", "event_time", "order_id", "branch_id", "region", "status"):
+        assert good[column].null_count == 0, column
+    for value in good["value"].to_pylist():
+        assert isinstance(json.loads(value), dict)
