@@ -20,12 +20,13 @@ def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> C
     def make() -> House:
         empty_tables(services)
         number = next(_numbers)
+        streams = {"source": "memory", "trigger_seconds": 0.1}
         return House(
             services.model_copy(
                 update={
                     "var_dir": tmp_path_factory.mktemp(f"house{number}"),
                     "catalog": services.catalog.model_copy(update={"name": f"house{number}"}),
-                    "streams": services.streams.model_copy(update={"source": "memory"}),
+                    "streams": services.streams.model_copy(update=streams),
                 }
             )
         )

@@ -24,7 +24,7 @@ from streaming.runner import Runner, Stream
 from streaming.tables import TABLES
 from tests.builders import as_json
 
-DEADLINE_SECONDS = 90.0
+DEADLINE_SECONDS = 240.0
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=timezone.utc)
 """When the broker says that it got every message: after all that the tests tell of."""
 
@@ -182,6 +182,11 @@ class House:
         at = json.loads(text.splitlines()[-1])
         bounds = MemoryLog(self.broker.path, topics).bounds()
         return all(at.get(t, {}).get(str(p), 0) == high for (t, p), (_, high) in bounds.items())
+
+    def finished(self, *names: str) -> bool:
+        """Whether these streams, run together in some process, have written all that was sent."""
+        queries = self._queries(find_streams(names))
+        return all(self._caught_up(name, topics) for name, topics in queries.items())
 
     def query(self, statement: str, *parameters: Any) -> Rows:
         """Rows of the serving database, as somebody else's client sees them."""

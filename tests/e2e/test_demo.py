@@ -1,0 +1,227 @@
+"""`storelake demo` as somebody runs it who has just cloned the house."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from pyiceberg.table import StaticTable
+
+from conf.settings import Settings
+from infra import local
+from tests.conftest import free_ports
+
+pytestmark = pytest.mark.timeout(900)
+
+KEYS = {"orders", "detections", "latency_seconds", "store_hourly", "balanced", "versions"}
+KEYS |= {"duration_seconds"}
+ORDER_KEYS = {"sent", "accepted", "rejected", "orders_raw", "orders_processed", "quarantined"}
+ORDER_KEYS |= {"late"}
+CAMERA_KEYS = {"frames_sent", "bronze_frames", "silver_rows", "entries", "exits"}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One run: how it ended, and what it left behind."""
+
+    result: subprocess.CompletedProcess[str]
+    var: Path
+    settings: Settings
+    left_over: list[str]
+    open_ports: list[int]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return dict(json.loads((self.var / "demo" / "report.json").read_text(encoding="utf-8")))
+
+
+def run_demo(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", "demo", *arguments],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def processes_of(var: Path) -> list[str]:
+    """Everything that still runs with this folder for its state."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("STORELAKE_VAR_DIR") == str(var):
+                found.append(" ".join(process.cmdline())[:200])
+    return found
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def own(
+    environment: Mapping[str, str], settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, str], Settings]]:
+    """Ports and a folder of the demo alone: its environment, and the same as settings."""
+    kafka, controller, postgres, gateway = free_ports(4)
+    var = tmp_path_factory.mktemp("demo")
+    env = {
+        **environment,
+        "STORELAKE_VAR_DIR": str(var),
+        "STORELAKE_KAFKA__PORT": str(kafka),
+        "STORELAKE_KAFKA__CONTROLLER_PORT": str(controller),
+        "STORELAKE_POSTGRES__PORT": str(postgres),
+        "STORELAKE_GATEWAY__PORT": str(gateway),
+    }
+    ports = {"port": kafka, "controller_port": controller}
+    same = settings.model_copy(
+        update={
+            "var_dir": var,
+            "kafka": settings.kafka.model_copy(update=ports),
+            "postgres": settings.postgres.model_copy(update={"port": postgres, "password": None}),
+            "gateway": settings.gateway.model_copy(update={"port": gateway}),
+        }
+    )
+    yield env, same
+    local.reset(same)
+
+
+@pytest.fixture(scope="module")
+def demo(own: tuple[dict[str, str], Settings]) -> Demo:
+    env, settings = own
+    result = run_demo(env, "--seconds", "15", "--rate", "600", "--poison", "0.05")
+    ports = [settings.kafka.port, settings.postgres.port, settings.gateway.port]
+    return Demo(
+        result,
+        settings.var_dir,
+        settings,
+        processes_of(settings.var_dir),
+        [port for port in ports if listens(port)],
+    )
+
+
+def test_the_demo_ends_well_and_says_that_the_account_balances(demo: Demo) -> None:
+    assert demo.result.returncode == 0, demo.result.stdout + demo.result.stderr
+    assert demo.report["balanced"] is True
+    assert "balances" in demo.result.stdout
+
+
+def test_the_report_has_every_number(demo: Demo) -> None:
+    report = demo.report
+
+    assert report.keys() >= KEYS
+    assert report["orders"].keys() >= ORDER_KEYS
+    assert report["detections"].keys() >= CAMERA_KEYS
+    for reader in ("postgres", "iceberg"):
+        latency = report["latency_seconds"][reader]
+        assert 0 < latency["p50"] <= latency["p95"]
+    assert report["store_hourly"]
+    assert report["versions"].keys() >= {"storelake", "python", "pyspark"}
+    assert report["duration_seconds"] > 15
+
+
+def test_every_order_event_that_was_sent_is_somewhere(demo: Demo) -> None:
+    orders = demo.report["orders"]
+
+    assert orders["sent"] >= 100
+    assert orders["quarantined"] > 0
+    assert orders["sent"] == orders["accepted"] + orders["rejected"] + orders["quarantined"]
+    assert orders["accepted"] == orders["orders_raw"]
+    assert 0 < orders["orders_processed"] <= orders["orders_raw"]
+
+
+def test_every_frame_that_was_sent_is_somewhere(demo: Demo) -> None:
+    detections = demo.report["detections"]
+
+    assert detections["frames_sent"] > 0
+    assert detections["frames_sent"] == detections["bronze_frames"]
+    assert detections["silver_rows"] > 0
+
+
+def topic_ends(settings: Settings, topics: tuple[str, ...]) -> int:
+    """Messages in the topics, as a client of Kafka counts them."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap, "group.id": "counts"})
+    try:
+        return sum(
+            consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+            for topic in topics
+            for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        )
+    finally:
+        consumer.close()
+
+
+def test_the_tables_say_what_the_report_says_to_a_reader_of_its_own(demo: Demo) -> None:
+    orders, detections = demo.report["orders"], demo.report["detections"]
+    with (
+        local.running(demo.settings) as ready,
+        psycopg.connect(ready.postgres.dsn, autocommit=True) as connection,
+    ):
+
+        def number(statement: str) -> Any:
+            row = connection.execute(statement.encode()).fetchone()
+            assert row is not None
+            return row[0]
+
+        files = connection.execute(
+            "SELECT table_namespace || '.' || table_name, metadata_location FROM iceberg_tables"
+        ).fetchall()
+        lake = {name: StaticTable.from_metadata(at).scan().to_arrow() for name, at in files}
+        kafka = ready.kafka
+
+        assert number("SELECT count(*) FROM orders_raw") == orders["orders_raw"]
+        assert number("SELECT count(*) FROM orders_processed") == orders["orders_processed"]
+        assert number("SELECT sum(order_count) FROM order_metrics") == orders["orders_processed"]
+        assert number("SELECT sum(entries) FROM footfall_minute") == detections["entries"]
+        assert number("SELECT sum(exits) FROM footfall_minute") == detections["exits"]
+        assert number("SELECT sum(frames) FROM footfall_minute") == detections["frames_sent"]
+        assert lake["silver.orders"].num_rows == orders["orders_raw"]
+        assert lake["quarantine.order_events"].num_rows == orders["quarantined"]
+        assert lake["quarantine.late_events"].num_rows == orders["late"]
+        assert lake["silver.detections"].num_rows == detections["silver_rows"]
+        assert lake["bronze.detections"].num_rows == topic_ends(ready, (kafka.detections,))
+        assert lake["bronze.order_events"].num_rows == topic_ends(ready, kafka.order_topics)
+        assert lake["gold.store_hourly"].num_rows == len(demo.report["store_hourly"])
+
+
+def test_the_page_of_the_report_loads_nothing_from_elsewhere(demo: Demo) -> None:
+    page = (demo.var / "demo" / "report.html").read_text(encoding="utf-8")
+
+    loads = re.findall(r"""(?:src|href|action)\s*=\s*["']?\s*(?:https?:)?//[^"'\s>]+""", page)
+    loads += re.findall(r"""(?:url\(|@import)\s*["']?\s*(?:https?:)?//""", page)
+    assert loads == []
+    assert "<svg" in page
+
+
+def test_nothing_of_the_demo_goes_on_after_it(demo: Demo) -> None:
+    assert demo.left_over == []
+    assert demo.open_ports == []
+
+
+def test_a_video_that_does_not_exist_ends_the_demo_with_one_sentence(
+    own: tuple[dict[str, str], Settings], tmp_path: Path
+) -> None:
+    env, settings = own
+    missing = tmp_path / "no such film.mp4"
+
+    result = run_demo(env, "--seconds", "5", "--video", str(missing))
+
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert f"{missing} does not exist" in result.stderr
+    assert processes_of(settings.var_dir) == []

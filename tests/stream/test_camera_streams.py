@@ -1,0 +1,158 @@
+"""Cameras: from frames to bronze, silver, quarantine, line crossings and footfall per minute.
+
+The line of B01-entrance stands at x = 0.65; who walks over it from left to right has entered. One
+story, told once: a walk that a restart interrupts, then everything that may go wrong between runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.builders import detection, detection_event
+from tests.stream.house import House, Rows, later
+
+pytestmark = pytest.mark.timeout(900)
+
+TOGETHER = ("bronze_detections", "footfall", "silver_detections")
+TEN = "2024-05-01T10:00:00Z"
+
+
+def person(track: str, x: float) -> dict[str, Any]:
+    """Somebody whose feet are at (x, 0.6)."""
+    return detection(track_id=track, bbox=[x - 0.03, 0.3, x + 0.03, 0.6])
+
+
+def frame(index: int, *people: dict[str, Any], **overrides: Any) -> dict[str, Any]:
+    """Frame `index` of B01-entrance: five a second from 10:00."""
+    fields = {"frame_index": index, "captured_at": later(TEN, index / 5)} | overrides
+    return detection_event(detections=list(people), **fields)
+
+
+def to_the_door(house: House) -> None:
+    """Anna walks in, Ben walks out, Carl stands on the left; one frame has no people at all."""
+    for index, (anna, ben) in enumerate([(0.50, 0.80), (0.58, 0.72), (0.62, 0.60)]):
+        carl = person("carl", 0.2)
+        house.send_frame(frame(index, person("anna", anna), person("ben", ben), carl))
+    house.send_frame(frame(3))
+    house.send_raw("detections", b"\x00\xff", b"B01-entrance")
+    house.send_frame(frame(4, camera_id="B99-entrance"))
+
+
+def through_the_door(house: House) -> None:
+    """Anna steps over the line; every frame comes twice, and an old one comes once more."""
+    for index, anna in [(4, 0.64), (5, 0.68), (6, 0.75)]:
+        step = frame(index, person("anna", anna))
+        house.send_frame(step, step)
+    house.send_frame(frame(0, person("anna", 0.50)))
+
+
+@dataclass
+class Story:
+    """What was in every table after each chapter."""
+
+    house: House
+    tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    ledger: dict[str, Rows] = field(default_factory=dict)
+    repeated_batch: int = -1
+
+    def remember(self, chapter: str) -> None:
+        self.tables[chapter] = self.house.look()
+        self.ledger[chapter] = self.house.ledger("footfall")
+
+
+@pytest.fixture(scope="module")
+def story(house: House) -> Story:
+    told = Story(house)
+    to_the_door(house)
+    house.run(*TOGETHER)
+    told.remember("first")
+
+    through_the_door(house)
+    house.run(*TOGETHER)
+    told.remember("more")
+
+    told.repeated_batch = house.forget_newest_commit("footfall")
+    house.forget_newest_commit("bronze_detections", "silver_detections")
+    house.run(*TOGETHER)
+    told.remember("commit lost")
+
+    house.forget_checkpoint("footfall")
+    house.forget_checkpoint("bronze_detections", "silver_detections")
+    house.run(*TOGETHER)
+    told.remember("checkpoint lost")
+
+    house.run("silver_detections")
+    told.remember("alone")
+    return told
+
+
+def counts(rows: Rows) -> tuple[int, int, int]:
+    """Entries, exits, frames."""
+    return tuple(sum(r[name] for r in rows) for name in ("entries", "exits", "frames"))
+
+
+def test_bronze_keeps_every_frame_as_it_came(story: Story) -> None:
+    assert len(story.tables["first"]["bronze.detections"]) == 6
+    assert len(story.tables["more"]["bronze.detections"]) == 13
+
+
+def test_silver_has_one_row_per_object_and_none_for_an_empty_frame(story: Story) -> None:
+    silver = story.tables["first"]["silver.detections"]
+
+    assert len(silver) == 9
+    assert {r["frame_index"] for r in silver} == {0, 1, 2}
+    assert {(r["track_id"], round(r["anchor_x"], 6), r["anchor_y"]) for r in silver} >= {
+        ("anna", 0.5, 0.6),
+        ("ben", 0.6, 0.6),
+    }
+
+
+def test_what_cannot_be_read_or_comes_from_an_unknown_camera_is_quarantined(story: Story) -> None:
+    bad = story.tables["first"]["quarantine.detections"]
+
+    rules = sorted(r["rules"] for r in bad)
+    assert len(rules) == 2
+    assert ["camera_known"] in rules
+
+
+def test_the_first_run_sees_one_person_leave_and_nobody_enter(story: Story) -> None:
+    assert counts(story.tables["first"]["footfall_minute"]) == (0, 1, 4)
+
+
+def test_a_walk_over_the_line_that_a_restart_interrupts_is_one_entry(story: Story) -> None:
+    crossings = story.tables["more"]["silver.line_crossings"]
+
+    found = sorted((r["track_id"], r["line_id"], r["direction"]) for r in crossings)
+    assert found == [("anna", "door", "entry"), ("ben", "door", "exit")]
+    assert counts(story.tables["more"]["footfall_minute"])[:2] == (1, 1)
+
+
+def test_a_repeated_frame_is_not_counted_twice(story: Story) -> None:
+    assert counts(story.tables["more"]["footfall_minute"])[2] == 7
+
+
+def test_the_lake_says_of_every_minute_what_the_database_says(story: Story) -> None:
+    lake = story.tables["more"]["gold.footfall_minute"]
+    served = story.tables["more"]["footfall_minute"]
+
+    assert lake
+    assert lake == [{name: row[name] for name in lake[0]} for row in served]
+
+
+@pytest.mark.parametrize(
+    ("chapter", "before"),
+    [("commit lost", "more"), ("checkpoint lost", "commit lost"), ("alone", "checkpoint lost")],
+    ids=["a commit is lost", "the checkpoint is lost", "a stream moves to a query of its own"],
+)
+def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: str) -> None:
+    assert story.tables[chapter] == story.tables[before]
+
+
+def test_the_ledger_tells_of_a_batch_that_came_again(story: Story) -> None:
+    batches = {b["batch_id"]: b for b in story.ledger["commit lost"]}
+    again = batches[story.repeated_batch]
+
+    assert (again["runs"], again["rows_new"]) == (2, 0)
