@@ -1,0 +1,453 @@
+"""The serving database: the same rows whatever the order, the batches, the repetitions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conf.settings import Settings
+from streaming.connectors.orders import write_orders
+from streaming.connectors.postgres import Database, stage
+from streaming.jobs import footfall, real_time_metrics
+
+Row = dict[str, Any]
+
+TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
+MINUTE = timedelta(minutes=1)
+TABLES = (
+    "orders_raw, orders_processed, order_contributions, order_metrics, footfall_minute, "
+    "store_hourly, stream_batches, stream_offsets"
+)
+ARROW = pa.schema(
+    [
+        *((n, pa.string()) for n in ("event_id", "event_type", "order_id", "customer_id")),
+        *((n, pa.string()) for n in ("branch_id", "region", "status", "payment_method")),
+        *((n, pa.string()) for n in ("currency", "items_json", "version", "topic", "position")),
+        ("event_time", pa.timestamp("us", tz="UTC")),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("total_price", pa.decimal128(12, 2)),
+        ("local_date", pa.date32()),
+        ("local_hour", pa.int32()),
+        ("item_count", pa.int32()),
+        ("partition", pa.int32()),
+        ("value", pa.binary()),
+    ]
+)
+BODY = ("customer_id", "payment_method", "total_price", "created_at", "item_count")
+
+
+@pytest.fixture(scope="module")
+def db(services: Settings) -> Iterator[Database]:
+    database = Database(services.postgres.dsn, 2)
+    yield database
+    database.close()
+
+
+@pytest.fixture(autouse=True)
+def empty(db: Database) -> None:
+    clear(db)
+
+
+def clear(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute(f"TRUNCATE {TABLES}")
+
+
+def order(number: int, minute: int = 0, **overrides: Any) -> Row:
+    """A version of order O-1 as `silver.orders` has it: `number` is its position in the log."""
+    at = TEN + minute * MINUTE
+    row = {
+        "event_id": f"E-{number}",
+        "event_type": "order.created",
+        "event_time": at,
+        "order_id": "O-1",
+        "customer_id": "C-1",
+        "branch_id": "B01",
+        "region": "north",
+        "status": "pending",
+        "payment_method": "cash",
+        "currency": "USD",
+        "total_price": Decimal("2.50"),
+        "created_at": TEN,
+        "local_date": TEN.date(),
+        "local_hour": 12,
+        "item_count": 1,
+        "items_json": "[]",
+        "topic": "order-events",
+        "partition": 0,
+        "position": f"{number:020d}",
+        "timestamp": at,
+        "value": b"{}",
+    }
+    row.update(overrides)
+    stamp = row["event_time"].strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return {**row, "version": f"{stamp}|{row['topic']}|00000|{row['position']}"}
+
+
+def change(number: int, minute: int, status: str, **overrides: Any) -> Row:
+    """A status change: it carries no body."""
+    absent = ("customer_id", "payment_method", "currency", "total_price", "created_at")
+    absent += ("local_date", "local_hour", "item_count", "items_json")
+    nothing = dict.fromkeys(absent)
+    kind = {"event_type": "order.status_changed", "status": status}
+    return order(number, minute, **{**nothing, **kind, **overrides})
+
+
+def table(rows: Sequence[Row]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=ARROW)
+
+
+def processed(db: Database) -> dict[str, Row]:
+    """orders_processed by order, without the time of writing."""
+    rows = db.fetch("SELECT * FROM orders_processed ORDER BY order_id")
+    return {r["order_id"]: r for r in rows}
+
+
+def metrics(db: Database) -> dict[tuple[str, datetime], Row]:
+    """Hours with orders, without what counts the writing."""
+    ignored = {"revision", "updated_at", "change_id", "is_final", "metric_date"}
+    rows = db.fetch("SELECT * FROM order_metrics WHERE order_count > 0")
+    return {
+        (r["branch_id"], r["hour"]): {k: v for k, v in r.items() if k not in ignored} for r in rows
+    }
+
+
+def apply_metrics(
+    db: Database, rows: Sequence[Row], watermark: datetime = TEN, after: timedelta = 60 * MINUTE
+) -> None:
+    with db.transaction() as connection:
+        stage(connection, "order_versions", real_time_metrics.STAGE, table(rows))
+        connection.execute("SELECT upsert_order_metrics(%s, %s)", (watermark, after))
+
+
+def apply_orders(db: Database, rows: Sequence[Row]) -> None:
+    with db.transaction() as connection:
+        write_orders(connection, table(rows))
+
+
+VERSIONS = [
+    order(1),
+    order(2, 5, event_type="order.updated", total_price=Decimal("7.25"), payment_method="online"),
+    change(3, 6, "processing"),
+    change(4, 6, "completed"),
+    change(0, 2, "processing"),
+    order(5, order_id="O-2", branch_id="B02", created_at=TEN - 61 * MINUTE),
+    order(6, 9, order_id="O-2", branch_id="B02", event_type="order.cancelled", status="cancelled",
+          created_at=TEN - 61 * MINUTE),
+    order(7, 3, order_id="O-2", branch_id="B01", event_type="order.updated", created_at=TEN),
+    order(8, order_id="O-3", total_price=Decimal("0.10")),
+    order(9, 1, order_id="O-3", event_type="order.updated", total_price=Decimal("0.20")),
+    change(10, 4, "completed", order_id="O-4"),
+]  # fmt: skip
+"""Four orders: overtaken by a change, moved to another hour, corrected, never created."""
+
+
+def newest(rows: Sequence[Row]) -> dict[str, tuple[Row, Row | None]]:
+    """Of each order the newest version, and the newest one with a body."""
+    found: dict[str, tuple[Row, Row | None]] = {}
+    for row in sorted(rows, key=lambda r: str(r["version"])):
+        _, body = found.get(row["order_id"], (row, None))
+        found[row["order_id"]] = (row, row if row["created_at"] else body)
+    return found
+
+
+def expected_orders(rows: Sequence[Row]) -> dict[str, Row]:
+    found = {}
+    for order_id, (status, body) in newest(rows).items():
+        times = [r["event_time"] for r in rows if r["order_id"] == order_id]
+        found[order_id] = {
+            "status": status["status"],
+            "branch_id": status["branch_id"],
+            "status_version": status["version"],
+            "body_version": body["version"] if body else None,
+            "first_event_at": min(times),
+            "last_event_at": max(times),
+            **{name: body[name] if body else None for name in BODY},
+        }
+    return found
+
+
+def expected_metrics(rows: Sequence[Row]) -> dict[tuple[str, datetime], Row]:
+    hours: dict[tuple[str, datetime], list[Row]] = {}
+    for status, body in newest(rows).values():
+        if body:
+            key = (body["branch_id"], body["created_at"].replace(minute=0))
+            hours.setdefault(key, []).append({**body, "status": status["status"]})
+    return {key: _hour(*key, orders) for key, orders in hours.items()}
+
+
+def _hour(branch_id: str, hour: datetime, orders: list[Row]) -> Row:
+    total = sum((o["total_price"] for o in orders), Decimal(0))
+    net = sum((o["total_price"] for o in orders if o["status"] != "cancelled"), Decimal(0))
+    statuses = ("pending", "processing", "completed", "cancelled")
+    return {
+        "branch_id": branch_id,
+        "hour": hour,
+        "order_count": len(orders),
+        "total_revenue": total,
+        "net_revenue": net,
+        "average_order_value": (total / len(orders)).quantize(Decimal("0.01"), ROUND_HALF_UP),
+        **{f"{s}_count": sum(o["status"] == s for o in orders) for s in statuses},
+        **{f"{p}_count": sum(o["payment_method"] == p for o in orders) for p in ("cash", "online")},
+    }
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[list[Row]]:
+    """Every version at least once, some twice, in any order, cut into batches anywhere."""
+    again = draw(st.lists(st.sampled_from(VERSIONS), max_size=6))
+    queue = draw(st.permutations([*VERSIONS, *again]))
+    cuts = sorted(draw(st.sets(st.integers(1, len(queue) - 1), max_size=5)))
+    return [queue[a:b] for a, b in zip([0, *cuts], [*cuts, len(queue)], strict=True)]
+
+
+any_delivery = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@any_delivery
+@given(batches=deliveries())
+def test_orders_do_not_depend_on_how_their_versions_arrive(
+    db: Database, batches: list[list[Row]]
+) -> None:
+    clear(db)
+    for batch in batches:
+        apply_orders(db, batch)
+    expected = expected_orders(VERSIONS)
+    found = processed(db)
+    assert {key: {name: found[key][name] for name in row} for key, row in expected.items()} == (
+        expected
+    )
+    assert found.keys() == expected.keys()
+    raw = [r["event_id"] for r in db.fetch("SELECT event_id FROM orders_raw")]
+    assert sorted(raw) == sorted(v["event_id"] for v in VERSIONS)
+
+
+@any_delivery
+@given(batches=deliveries())
+def test_metrics_do_not_depend_on_how_the_versions_arrive(
+    db: Database, batches: list[list[Row]]
+) -> None:
+    clear(db)
+    for batch in batches:
+        apply_metrics(db, batch)
+    assert metrics(db) == expected_metrics(VERSIONS)
+
+
+def test_an_hour_is_final_once_the_watermark_has_passed_its_end_and_the_lateness(
+    db: Database,
+) -> None:
+    def is_final() -> bool:
+        (row,) = db.fetch("SELECT is_final FROM order_metrics")
+        return bool(row["is_final"])
+
+    apply_metrics(db, [order(1)], TEN + 120 * MINUTE - timedelta(microseconds=1))
+    assert not is_final()
+    apply_metrics(db, [], TEN + 120 * MINUTE)
+    assert is_final()
+
+
+def test_text_of_any_kind_is_stored_as_it_is(db: Database) -> None:
+    # Line breaks, quotes, and what ends a COPY when it stands alone on a line.
+    hostile = ["a\n\\.\nb", '","', "\\N", "", "'; DROP TABLE orders_raw; --", "🛒", "\t\r\n", "a\\"]
+    rows = [order(n, order_id=f"O-{n}", customer_id=text) for n, text in enumerate(hostile)]
+    apply_orders(db, rows)
+    assert [row["customer_id"] for row in processed(db).values()] == hostile
+
+
+def test_the_event_is_kept_as_json(db: Database) -> None:
+    event = {"order": {"items": [{"name": 'a "b" \\ \n'}]}, "n": 1e3}
+    apply_orders(db, [order(1, value=json.dumps(event).encode())])
+    assert [r["payload"] for r in db.fetch("SELECT payload FROM orders_raw")] == [event]
+
+
+# The ledger
+
+
+def test_a_batch_that_comes_again_writes_nothing(db: Database) -> None:
+    rows = table([order(1), order(2, order_id="O-2")])
+    assert db.commit_batch("orders", 7, rows, write_orders) == 2
+    before = processed(db)
+    assert db.commit_batch("orders", 7, rows, write_orders) == 0
+    assert processed(db) == before
+    (ledger,) = db.fetch("SELECT rows_in, rows_new, runs FROM stream_batches")
+    assert (ledger["rows_in"], ledger["runs"]) == (2, 2)
+
+
+def test_of_a_batch_that_comes_again_longer_only_the_new_rows_are_written(db: Database) -> None:
+    written: list[list[str]] = []
+
+    def write(_: psycopg.Connection[Any], rows: pa.Table) -> None:
+        written.append(rows["event_id"].to_pylist())
+
+    db.commit_batch("orders", 7, table([order(1)]), write)
+    db.commit_batch("orders", 7, table([order(1), order(2), order(3, partition=1)]), write)
+    assert written == [["E-1"], ["E-2", "E-3"]]
+
+
+def test_streams_do_not_know_each_others_progress(db: Database) -> None:
+    rows = table([order(1)])
+    assert db.commit_batch("orders", 1, rows, write_orders) == 1
+    assert db.commit_batch("metrics", 1, rows, lambda *_: None) == 1
+
+
+def test_a_batch_that_fails_leaves_no_trace(db: Database) -> None:
+    def write(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+        write_orders(connection, rows)
+        raise RuntimeError("the machine is gone")
+
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        db.commit_batch("orders", 1, table([order(1)]), write)
+    assert processed(db) == {}
+    assert db.progress("orders") == ({}, None)
+    assert db.commit_batch("orders", 1, table([order(1)]), write_orders) == 1
+
+
+def test_the_watermark_of_a_stream_never_falls(db: Database) -> None:
+    def commit(batch_id: int, watermark: datetime) -> None:
+        rows = table([order(batch_id)])
+        db.commit_batch("metrics", batch_id, rows, lambda *_: None, watermark=watermark)
+
+    commit(1, TEN)
+    commit(2, TEN - MINUTE)
+    commit(1, TEN - 2 * MINUTE)
+    done, watermark = db.progress("metrics")
+    assert watermark == TEN
+    assert done == {("order-events", 0): f"{2:020d}"}
+
+
+# Cameras, and where they meet the tills
+
+BRANCHES = json.dumps([{"branch_id": "B01", "timezone": "America/New_York", "cameras": 2}])
+
+
+def frames(
+    *counts: tuple[int, int], at: datetime = TEN, camera_id: str = "B01-entrance"
+) -> pa.Table:
+    """Frames a second apart, each with (entries, exits)."""
+    return pa.table(
+        {
+            "branch_id": ["B01"] * len(counts),
+            "camera_id": [camera_id] * len(counts),
+            "captured_at": pa.array(
+                [at + timedelta(seconds=n) for n in range(len(counts))],
+                pa.timestamp("us", tz="UTC"),
+            ),
+            "entries": [entries for entries, _ in counts],
+            "exits": [exits for _, exits in counts],
+        }
+    )
+
+
+def apply_footfall(db: Database, *batches: pa.Table) -> None:
+    for batch in batches:
+        with db.transaction() as connection:
+            stage(connection, "frame_counts", footfall.STAGE, batch)
+            connection.execute("SELECT upsert_footfall_minute()")
+
+
+def apply_hours(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute("SELECT upsert_store_hourly(%s)", (BRANCHES,))
+
+
+@pytest.fixture
+def hour(db: Database) -> Callable[[], Row]:
+    """The one hour of store_hourly, computed now."""
+
+    def read() -> Row:
+        apply_hours(db)
+        (row,) = db.fetch("SELECT * FROM store_hourly")
+        return row
+
+    return read
+
+
+def test_a_minute_sums_its_frames_over_batches(db: Database) -> None:
+    apply_footfall(db, frames((1, 0), (0, 0), (0, 2)), frames((3, 0), at=TEN + MINUTE / 2))
+    (row,) = db.fetch("SELECT minute, entries, exits, frames, revision FROM footfall_minute")
+    assert row == {"minute": TEN, "entries": 4, "exits": 2, "frames": 4, "revision": 2}
+
+
+def test_a_frame_belongs_to_the_minute_it_was_taken_in(db: Database) -> None:
+    apply_footfall(db, frames((1, 0), (2, 0), at=TEN + MINUTE - timedelta(seconds=1)))
+    rows = db.fetch("SELECT minute, entries FROM footfall_minute ORDER BY minute")
+    assert [(r["minute"], r["entries"]) for r in rows] == [(TEN, 1), (TEN + MINUTE, 2)]
+
+
+def test_an_hour_joins_tills_and_cameras(db: Database, hour: Callable[[], Row]) -> None:
+    apply_metrics(db, [order(1), order(2, order_id="O-2", status="cancelled")])
+    apply_footfall(db, frames((3, 0)), frames((1, 0), camera_id="B01-back", at=TEN + MINUTE))
+    row = hour()
+    assert (row["visitors"], row["orders"], row["conversion_rate"]) == (4, 2, 0.5)
+    assert (row["revenue"], row["net_revenue"]) == (Decimal("5.00"), Decimal("2.50"))
+    assert row["revenue_per_visitor"] == Decimal("1.25")
+    assert row["camera_coverage"] == pytest.approx(2 / 120)
+    assert row["local_hour"] == datetime(2024, 5, 1, 6)  # noqa: DTZ001 - a wall clock
+
+
+def test_without_a_camera_visitors_and_conversion_are_unknown(
+    db: Database, hour: Callable[[], Row]
+) -> None:
+    apply_metrics(db, [order(1)])
+    row = hour()
+    assert (row["visitors"], row["conversion_rate"], row["revenue_per_visitor"]) == (None,) * 3
+    assert (row["orders"], row["camera_coverage"]) == (1, 0)
+
+
+def test_without_visitors_conversion_is_unknown_and_not_infinite(
+    db: Database, hour: Callable[[], Row]
+) -> None:
+    apply_metrics(db, [order(1)])
+    apply_footfall(db, frames((0, 3)))
+    row = hour()
+    assert (row["visitors"], row["conversion_rate"], row["revenue_per_visitor"]) == (0, None, None)
+
+
+def test_an_hour_without_orders_converts_nobody(db: Database, hour: Callable[[], Row]) -> None:
+    apply_footfall(db, frames((5, 0)))
+    row = hour()
+    assert (row["orders"], row["conversion_rate"], row["revenue"]) == (0, 0, 0)
+
+
+def test_a_late_change_of_either_side_corrects_the_hour(
+    db: Database, hour: Callable[[], Row]
+) -> None:
+    apply_metrics(db, [order(1)])
+    apply_footfall(db, frames((4, 0)))
+    assert hour()["conversion_rate"] == 0.25
+    apply_metrics(db, [order(2, order_id="O-2")])
+    assert hour()["conversion_rate"] == 0.5
+    apply_footfall(db, frames((4, 0), at=TEN + 59 * MINUTE))
+    assert hour()["conversion_rate"] == 0.25
+
+
+def test_computing_twice_changes_nothing(db: Database, hour: Callable[[], Row]) -> None:
+    apply_metrics(db, [order(1)])
+    apply_footfall(db, frames((4, 0)))
+    assert hour() == hour()
+
+
+def test_an_hour_becomes_final_with_its_orders(db: Database, hour: Callable[[], Row]) -> None:
+    apply_metrics(db, [order(1)])
+    assert not hour()["is_final"]
+    apply_metrics(db, [], TEN + 120 * MINUTE)
+    assert hour()["is_final"]
+
+
+def test_an_hour_of_an_unknown_branch_waits_and_holds_up_nobody(
+    db: Database, hour: Callable[[], Row]
+) -> None:
+    apply_metrics(db, [order(1, branch_id="B09", order_id="O-9"), order(2)])
+    assert hour()["branch_id"] == "B01"
