@@ -69,13 +69,13 @@ def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, C
         & ~text.rlike(_UNQUOTED_TEXT),
         "schema_version_known": event.schema_version == 1,
         "event_id_uuid": event.event_id.rlike(UUID),
-        "camera_known": F.concat_ws("/", event.branch_id, event.camera_id).isin(*cameras),
+        "camera_known": F.concat(event.branch_id, F.lit("/"), event.camera_id).isin(*cameras),
         "run_id_present": is_text(event.run_id),
         "frame_index_present": event.frame_index >= 0,
         "captured_at_utc": is_instant(event.captured_at),
         "captured_at_not_in_future": instant(event.captured_at) <= newest,
         "image_size_positive": (event.image.width > 0) & (event.image.height > 0),
-        "detections_present": F.size(event.detections) <= 1_000,
+        "detections_present": F.size(event.detections).between(0, 1_000),
         "objects_complete": F.forall(
             event.detections,
             lambda d: (

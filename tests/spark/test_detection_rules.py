@@ -1,0 +1,123 @@
+"""Detection events, judged: a frame is good, empty or not, or has the rules it failed."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from conf.stores import Stores
+from streaming.tables import SILVER_DETECTIONS
+from streaming.transforms.quarantine import split_judged
+from streaming.transforms.silver_detections import (
+    judge_detections,
+    to_frames,
+    to_silver_detections,
+    with_objects,
+)
+from tests.builders import as_json, detection, detection_event
+from tests.messages import Sent, cases, read_case, to_frame
+
+JOB = "silver_detections"
+SKEW = timedelta(minutes=10)
+
+
+def process(spark: SparkSession, stores: Stores, messages: list[Sent]) -> pa.Table:
+    """One row per message, in their order."""
+    rows = to_frame(spark, "detections", messages).transform(judge_detections(stores, SKEW))
+    return with_objects(rows).toArrow().sort_by("position")
+
+
+def outcome(rows: pa.Table) -> list[dict[str, Any]]:
+    """The rows in the words of `then.json`: of a good frame, its objects in silver."""
+    found: list[dict[str, Any]] = []
+    for number in range(rows.num_rows):
+        row = rows.slice(number, 1)
+        (rules,) = row["rules"].to_pylist()
+        if rules:
+            found.append({"rules": rules})
+        else:
+            columns = ["frame_index", "track_id", "class", "anchor_x", "anchor_y"]
+            found.append({"silver": to_silver_detections(row).select(columns).to_pylist()})
+    return found
+
+
+@pytest.mark.parametrize("case", cases(JOB), ids=lambda p: p.name)
+def test_frames_become_what_the_scenario_says(
+    spark: SparkSession, stores: Stores, case: Path
+) -> None:
+    about, messages, then = read_case(case)
+    found = outcome(process(spark, stores, messages))
+    assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
+
+
+def test_silver_has_the_columns_of_its_table(spark: SparkSession, stores: Stores) -> None:
+    good, _ = split_judged(process(spark, stores, [Sent(as_json(detection_event()))]))
+    names = spark.createDataFrame([], SILVER_DETECTIONS.columns).schema.names
+    (row,) = to_silver_detections(good).select(names).to_pylist()
+    assert [name for name in names if row[name] is None] == []
+
+
+def test_a_thousand_objects_are_a_frame_and_one_more_is_not(
+    spark: SparkSession, stores: Stores
+) -> None:
+    crowd = [detection(track_id=str(n)) for n in range(1_001)]
+    events = [detection_event(detections=crowd[:1_000]), detection_event(detections=crowd)]
+    rows = process(spark, stores, [Sent(as_json(e)) for e in events])
+    assert rows["rules"].to_pylist() == [[], ["detections_present"]]
+
+
+def test_a_frame_has_the_feet_of_its_people_and_of_nothing_else(
+    spark: SparkSession, stores: Stores
+) -> None:
+    seen = [
+        detection(track_id="1", bbox=[0.25, 0.25, 0.75, 0.5]),
+        detection(track_id="2", **{"class": "cart"}),
+    ]
+    messages = [Sent(as_json(detection_event(detections=d))) for d in (seen, [], seen[1:])]
+    messages.append(Sent(b"broken"))
+    rows = to_frame(spark, "detections", messages).transform(judge_detections(stores, SKEW))
+    frames = to_frames(rows).toArrow().sort_by("position")
+    people = [[tuple(p.values()) for p in frame] for frame in frames["people"].to_pylist()]
+    assert people == [[("1", 0.5, 0.5)], [], []]
+
+
+# Each example is a whole batch: making it smaller costs more than it tells.
+@settings(
+    max_examples=2,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_comes_is_good_or_rejected_and_nothing_raises(
+    spark: SparkSession, stores: Stores, seed: int
+) -> None:
+    chance = random.Random(seed)
+    whole = as_json(detection_event())
+    literals = [b"NaN", b"null", b"1e999999999", b"-1", b"[", b'"', b"{}", b"\xff", b"\\u0000"]
+
+    def broken() -> bytes:
+        at, end = sorted(chance.choices(range(len(whole)), k=2))
+        middle = chance.choice([b"", chance.choice(literals), chance.randbytes(1)])
+        return whole[:at] + middle + whole[chance.choice([at, at + 1, end]) :]
+
+    messages = [Sent(broken()) for _ in range(300)] + [Sent(whole)]
+    good, rejected = split_judged(process(spark, stores, messages))
+
+    assert good.num_rows + rejected.num_rows == len(messages)
+    assert good.num_rows >= 1
+    assert rejected.num_rows > 0
+    objects = to_silver_detections(good)
+    assert pc.all(pc.less(objects["x1"], objects["x2"])).as_py() is True
+    for value in good["value"].to_pylist():
+        assert isinstance(json.loads(value), dict)
