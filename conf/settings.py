@@ -245,7 +245,7 @@ class Settings(BaseSettings):
     @property
     def warehouse(self) -> str:
         """Where Iceberg writes its files: a URI."""
-        return self.catalog.warehouse or (self.var_dir / "warehouse").as_uri()
+        return self.catalog.warehouse or f"file://{self.var_dir}/warehouse"
 
     @property
     def checkpoints(self) -> Path:

@@ -162,8 +162,8 @@ class Runner:
         Raises:
             StreamFailedError: one stream failed too often; all are stopped.
         """
-        create_tables(self._spark, self._settings)
         try:
+            create_tables(self._spark, self._settings)
             while not self._stop.wait(WATCH_SECONDS):
                 for entry in self._running:
                     self._watch(entry)
@@ -196,7 +196,7 @@ class Runner:
             entry.feed.build(self._context, entry.name)
             .writeStream.queryName(entry.name)
             .outputMode(entry.feed.output_mode)
-            .option("checkpointLocation", checkpoint.as_uri())
+            .option("checkpointLocation", f"file://{checkpoint}")
             .trigger(processingTime=trigger)
             .foreachBatch(self._sink(entry))
             .start()

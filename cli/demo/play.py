@@ -103,8 +103,8 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         "orders": result.orders,
         "detections": result.detections,
         "latency_seconds": {
-            "postgres": watched.postgres.summary(warm_at),
-            "iceberg": watched.iceberg.summary(warm_at),
+            "postgres": watched.postgres.summary(warm_at, start),
+            "iceberg": watched.iceberg.summary(warm_at, start),
             "warm_up": round((warm_at - start).total_seconds(), 1),
         },
         "store_hourly": hours,

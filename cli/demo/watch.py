@@ -31,9 +31,9 @@ class Latencies:
         now = datetime.now(timezone.utc)
         self.pairs += [(t, (now - t).total_seconds()) for t in event_times]
 
-    def summary(self, since: datetime) -> dict[str, Any]:
-        """p50, p95, maximum and count of the events from `since` on."""
-        values = [seconds for event_time, seconds in self.pairs if event_time >= since]
+    def summary(self, warm: datetime, start: datetime) -> dict[str, Any]:
+        """p50, p95, maximum and count of the events from `warm` on; of all where that was late."""
+        values = self._since(warm) or self._since(start)
         if not values:
             return {"p50": None, "p95": None, "max": None, "events": 0}
         p50, p95 = np.percentile(values, [50, 95])
@@ -43,6 +43,9 @@ class Latencies:
             "max": round(max(values), 3),
             "events": len(values),
         }
+
+    def _since(self, moment: datetime) -> list[float]:
+        return [seconds for event_time, seconds in self.pairs if event_time >= moment]
 
 
 class Watcher(threading.Thread):

@@ -36,21 +36,22 @@ STAGE = {
 def write(batch: Batch) -> None:
     """Late events aside, then one transaction, then the changed hours to the lake."""
     limits = batch.context.settings.streams
+    good, _ = split_judged(batch.rows)  # the rejected ones are the order_event_processor's to keep
     done, watermark = batch.db.progress(batch.stream)
-    good = fresh(split_judged(batch.rows)[0], done)  # rejected: order_event_processor keeps them
-    if good.num_rows:
-        late = is_late(good["event_time"], watermark, limits.allowed_lateness)
-        batch.lake.append(QUARANTINE_LATE_EVENTS, marked_late(good.filter(late)), batch.id)
-        newest: datetime = pc.max(good["event_time"]).as_py() - limits.watermark
+    new = fresh(good, done)
+    after = watermark
+    if new.num_rows:
+        newest: datetime = pc.max(new["event_time"]).as_py() - limits.watermark
         after = max(watermark, newest) if watermark else newest
+        late = is_late(new["event_time"], watermark, limits.allowed_lateness)
+        batch.lake.append(QUARANTINE_LATE_EVENTS, marked_late(new.filter(late)), batch.id)
 
-        def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-            stage(connection, "order_versions", STAGE, rows.filter(pc.invert(late)))
-            connection.execute(
-                "SELECT upsert_order_metrics(%s, %s)", (after, limits.allowed_lateness)
-            )
+    def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+        late = is_late(rows["event_time"], watermark, limits.allowed_lateness)
+        stage(connection, "order_versions", STAGE, rows.filter(pc.invert(late)))
+        connection.execute("SELECT upsert_order_metrics(%s, %s)", (after, limits.allowed_lateness))
 
-        batch.db.commit_batch(batch.stream, batch.id, good, upsert, watermark=after)
+    batch.db.commit_batch(batch.stream, batch.id, good, upsert, watermark=after)
     mirror(batch, GOLD_ORDER_HOURLY, "order_metrics", time_key="hour")
 
 

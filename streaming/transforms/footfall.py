@@ -81,7 +81,11 @@ class LineCrossings(StatefulProcessor):
         branch_id, camera_id, run_id = key
         newest = self._newest.get() if self._newest.exists() else None
         after = newest[0] if newest else -1
-        frames = {r.frame_index: r for r in rows if r.frame_index > after}
+        frames: dict[int, Any] = {}
+        # A frame that was sent again counts where it came first: its position is its identity.
+        for row in sorted(rows, key=lambda r: str(r.position)):
+            if row.frame_index > after:
+                frames.setdefault(row.frame_index, row)
         for index in sorted(frames):
             frame = frames[index]
             crossings = self._crossings(self._lines.get(camera_id, ()), frame)

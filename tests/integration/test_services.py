@@ -194,10 +194,8 @@ def test_a_killed_postgres_comes_back_with_its_rows(shop: Settings) -> None:
     with local.running(shop) as ready:
         with psycopg.connect(ready.postgres.dsn) as connection:
             connection.execute(
-
-                    "INSERT INTO stream_batches (query_id, batch_id, rows_in, rows_new) "
-                    "VALUES ('k', 7, 0, 0)"
-
+                "INSERT INTO stream_batches (query_id, batch_id, rows_in, rows_new) "
+                "VALUES ('k', 7, 0, 0)"
             )
         pid = pids(ready)[1]
         assert pid is not None
