@@ -38,7 +38,7 @@ The Iceberg tables, as `streaming/tables.py` defines them. Those of Postgres are
 `infra/postgres/migrations`.
 
 - **append**: rows are added; a batch that Spark repeats is recognised by its id in the snapshot and
-  skipped ([ADR 0002](adr/0002-ledger-and-guarded-appends.md)).
+  skipped ([ADR 0002](adr/0002-sinks-remember-source-positions.md)).
 - **upsert**: a row replaces the one with the same key.
 """
 CONFIGURATION_HEAD = """\

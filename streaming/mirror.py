@@ -39,7 +39,7 @@ def mirror(batch: Batch, table: Table, source: str, time_key: str) -> int:
         batch.lake.upsert(table, rows, time_key)
         cursor = newest_change(rows)
     batch.memory["mirrored"] = cursor
-    return rows.num_rows
+    return int(rows.num_rows)
 
 
 def newest_change(rows: pa.Table, column: str = "change_id") -> int:
