@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
@@ -60,8 +61,17 @@ class Reader:
 
     def run(self) -> list[list[dict[str, Any]]]:
         """The batches of this run that held rows."""
+        query = self.start()
+        try:
+            query.processAllAvailable()
+        finally:
+            query.stop()
+        return self.batches
+
+    def start(self) -> StreamingQuery:
+        """The stream, running; the caller stops it."""
         self.batches = []
-        query = (
+        return (
             self.spark.readStream.format(self.shop.source)
             .options(**self.shop.options, subscribe=self.topics, **self.options)
             .load()
@@ -69,11 +79,6 @@ class Reader:
             .option("checkpointLocation", str(self.checkpoint))
             .start()
         )
-        try:
-            query.processAllAvailable()
-        finally:
-            query.stop()
-        return self.batches
 
     def values(self) -> list[int]:
         """The values of one run, as numbers, sorted."""
