@@ -36,7 +36,8 @@ class TestKafkaSource(SourceSuite):
         producer = Producer({"bootstrap.servers": services.kafka.bootstrap, "linger.ms": 0})
 
         def create_topic(topic: str, partitions: int) -> None:
-            new = NewTopic(topic, partitions, 1)
+            # The messages are of 2024: retention would delete them under the test.
+            new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
             admin.create_topics([new], operation_timeout=20)[topic].result(30)
 
         def write(
