@@ -30,7 +30,8 @@ _LEDGER_SQL = """
     INSERT INTO stream_batches AS b (query_id, batch_id, rows_in, rows_new, watermark)
     VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (query_id, batch_id) DO UPDATE SET
-        rows_in = EXCLUDED.rows_in, rows_new = EXCLUDED.rows_new, runs = b.runs + 1,
+        rows_in = b.rows_in + EXCLUDED.rows_in, rows_new = b.rows_new + EXCLUDED.rows_new,
+        runs = b.runs + 1,
         watermark = greatest(b.watermark, EXCLUDED.watermark), committed_at = now()"""
 
 

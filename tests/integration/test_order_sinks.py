@@ -282,7 +282,7 @@ def test_a_batch_that_comes_again_writes_nothing(db: Database) -> None:
     assert db.commit_batch("orders", 7, rows, write_orders) == 0
     assert processed(db) == before
     (ledger,) = db.fetch("SELECT rows_in, rows_new, runs FROM stream_batches")
-    assert (ledger["rows_in"], ledger["runs"]) == (2, 2)
+    assert (ledger["rows_in"], ledger["rows_new"], ledger["runs"]) == (4, 2, 2)
 
 
 def test_of_a_batch_that_comes_again_longer_only_the_new_rows_are_written(db: Database) -> None:

@@ -21,4 +21,4 @@ CREATE TABLE stream_batches (
     PRIMARY KEY (query_id, batch_id)
 );
 COMMENT ON TABLE stream_batches IS
-    'One micro-batch of one stream; runs > 1: it came again, and rows_new says how much was new.';
+    'One micro-batch of one stream; over all its runs: rows_in - rows_new is what came again and was skipped.';
