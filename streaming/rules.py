@@ -5,9 +5,9 @@ A rule is true for a good row. Null counts as broken: a rule that cannot be judg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z\z"
@@ -83,3 +83,30 @@ def is_instant(column: Column) -> Column:
 def instant(column: Column) -> Column:
     """The text as a timestamp, or null."""
     return F.try_to_timestamp(column)
+
+
+def judge(
+    rows: DataFrame, ddl: str, evidence: str, content: Callable[[Column], dict[str, Column]]
+) -> DataFrame:
+    """Source rows -> the same rows with `event` (parsed) and `rules` (array of failed rule ids).
+
+    Args:
+        rows: source rows.
+        ddl: what to parse `value` into, with a `_corrupt` column.
+        evidence: a field of `event` that is there when a partly unreadable message was JSON at all.
+        content: the text of the message -> the rules on `event`.
+    """
+    text = F.col("value").cast("string")
+    parsed = rows.withColumn("event", F.from_json(text, ddl, JSON_OPTIONS))
+    has_fields = F.col("event._corrupt").isNull() | F.col(f"event.{evidence}").isNotNull()
+    readable = F.coalesce(
+        F.col("event").isNotNull() & has_fields & is_one_value(text), F.lit(False)
+    )
+    envelope = failed(envelope_rules(F.col("value"), text))
+    # One cause at a time: bytes, then JSON, then the content.
+    return parsed.withColumn(
+        "rules",
+        F.when(F.size(envelope) > 0, envelope)
+        .when(~readable, F.array(F.lit("json_object")))
+        .otherwise(failed(content(text))),
+    )

@@ -177,18 +177,6 @@ class Runner:
         """Ask for a clean stop: every stream ends after the batch it is in."""
         self._stop.set()
 
-    def drained(self) -> bool:
-        """True when every query is started and has nothing to do right now."""
-        queries = [e.query for e in self._running]
-        return all(
-            q is not None
-            and q.isActive
-            and q.lastProgress is not None
-            and not q.status["isDataAvailable"]
-            and not q.status["isTriggerActive"]
-            for q in queries
-        )
-
     def _start(self, entry: _Running) -> None:
         trigger = f"{int(self._settings.streams.trigger_seconds * 1000)} milliseconds"
         checkpoint = self._settings.checkpoints / entry.name

@@ -12,14 +12,11 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
 from streaming.rules import (
-    JSON_OPTIONS,
     UUID,
-    envelope_rules,
-    failed,
     instant,
     is_instant,
-    is_one_value,
     is_text,
+    judge,
 )
 from streaming.transforms.quarantine import SOURCE_COLUMNS
 
@@ -42,18 +39,8 @@ def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:
     """Source rows -> the same rows with `event` (parsed) and `rules` (array of failed rule ids)."""
 
     def apply(rows: DataFrame) -> DataFrame:
-        text = F.col("value").cast("string")
-        parsed = rows.withColumn("event", F.from_json(text, EVENT_DDL, JSON_OPTIONS))
-        has_fields = F.col("event._corrupt").isNull() | F.col("event.camera_id").isNotNull()
-        readable = F.coalesce(
-            F.col("event").isNotNull() & has_fields & is_one_value(text), F.lit(False)
-        )
-        envelope = failed(envelope_rules(F.col("value"), text))
-        return parsed.withColumn(
-            "rules",
-            F.when(F.size(envelope) > 0, envelope)
-            .when(~readable, F.array(F.lit("json_object")))
-            .otherwise(failed(_content_rules(text, stores, max_future_skew))),
+        return judge(
+            rows, EVENT_DDL, "camera_id", lambda text: _content_rules(text, stores, max_future_skew)
         )
 
     return apply
