@@ -145,7 +145,7 @@ class CatalogSettings(Frozen):
         default=None, description="A path or URI; by default <var>/warehouse."
     )
     snapshot_retention: timedelta = Field(
-        default=timedelta(minutes=30), description="How far back tables can be read as they were."
+        default=timedelta(minutes=3), description="How far back tables can be read as they were."
     )
 
 
@@ -154,6 +154,10 @@ class SparkSettings(Frozen):
 
     master: str = "local[2]"
     driver_memory: str = "1g"
+    driver_java_options: str = Field(
+        default="-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        description="The second one: planning small batches is over before C2 has compiled it.",
+    )
     shuffle_partitions: int = Field(default=2, ge=1)
     packages: tuple[str, ...] = (
         "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
@@ -168,7 +172,16 @@ class StreamSettings(Frozen):
     source: Literal["kafka", "memory"] = Field(
         default="kafka", description="memory: the log in <var>/memory, for tests and trials."
     )
-    trigger_seconds: float = Field(default=0.2, ge=0)
+    trigger_seconds: float = Field(
+        default=0.25,
+        ge=0,
+        description="Between two micro-batches of orders at least; other feeds take multiples.",
+    )
+    settle_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="How often gold tables are copied and the conversion rate is computed.",
+    )
     max_rows_per_batch: int = Field(default=20_000, ge=1)
     prefetch_rows: int = Field(
         default=2_000,

@@ -37,18 +37,11 @@ def _crossings(context: Context, group: str) -> DataFrame:
     return _judged_detections(context, group).transform(to_frames).transform(count)
 
 
-def _ticks(context: Context, group: str) -> DataFrame:  # noqa: ARG001 (a feed's signature)
-    return context.spark.readStream.format("rate").option("rowsPerSecond", 1).load()
-
-
 ORDER_EVENTS = Feed("order_events", _order_events)
 """One row per message of the order topics: `to_silver_orders`."""
 
-DETECTIONS = Feed("detections", _detections)
+DETECTIONS = Feed("detections", _detections, pace=20)
 """One row per message of the detections topic (a frame): `with_objects`."""
 
-CROSSINGS = Feed("crossings", _crossings, output_mode="update")
+CROSSINGS = Feed("crossings", _crossings, output_mode="update", pace=8)
 """One row per new good frame: `footfall.OUTPUT_DDL`. Stateful."""
-
-TICKS = Feed("ticks", _ticks)
-"""A row a second, for streams that read tables."""

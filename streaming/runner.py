@@ -73,19 +73,36 @@ class Context:
         return source.options(**options).load()
 
 
-@dataclass
-class Batch:
-    """One micro-batch in the hands of one stream's sink."""
+@dataclass(frozen=True)
+class Hands:
+    """What a stream works with.
 
-    rows: pa.Table
-    """All rows of the feed, collected once; `streams.max_rows_per_batch` bounds them."""
-    id: int
+    Attributes:
+        stream: its name.
+        lake: Iceberg.
+        db: Postgres.
+        context: settings and stores.
+        memory: what it keeps from call to call; empty after a restart: a cache, never truth.
+    """
+
     stream: str
     lake: Lake
     db: Database
     context: Context
     memory: dict[str, Any]
-    """What the stream keeps between batches; empty after a restart: a cache, never truth."""
+
+
+@dataclass(frozen=True)
+class Batch(Hands):
+    """One micro-batch in the hands of one stream's sink.
+
+    Attributes:
+        rows: of the feed, collected once; `streams.max_rows_per_batch` bounds them.
+        id: of the micro-batch.
+    """
+
+    rows: pa.Table
+    id: int
 
 
 @dataclass(frozen=True)
@@ -96,11 +113,14 @@ class Feed:
         name: of the feed.
         build: (context, consumer group) -> streaming DataFrame.
         output_mode: of the query; `update` for stateful ones.
+        pace: how many of `streams.trigger_seconds` lie between two micro-batches at least. Nobody
+            waits for every feed alike, and each micro-batch takes CPU from the others.
     """
 
     name: str
     build: Callable[[Context, str], DataFrame]
     output_mode: str = "append"
+    pace: int = 1
 
 
 @dataclass(frozen=True)
@@ -109,40 +129,90 @@ class Stream:
 
     Attributes:
         name: names its progress and its ledger rows.
-        feed: where its rows come from.
+        feed: where its rows come from; None for a stream that reads tables and only settles.
         sink: writes one micro-batch; rows that it has already written must change nothing.
+        settle: what need not happen with each micro-batch; called every `streams.settle_seconds`
+            and once more at a clean stop, and finds by itself what is to do.
     """
 
     name: str
-    feed: Feed
-    sink: Callable[[Batch], None]
+    feed: Feed | None = None
+    sink: Callable[[Batch], None] | None = None
+    settle: Callable[[Hands], None] | None = None
+
+
+class _Clock(threading.Thread):
+    """Calls a function every so often, and ends with its first error; asked like a query."""
+
+    def __init__(self, call: Callable[[], None], seconds: float) -> None:
+        super().__init__(name="settle", daemon=True)
+        self._call, self._seconds = call, seconds
+        self._over = threading.Event()
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            while not self._over.wait(self._seconds):
+                self._call()
+        except Exception as error:  # the runner asks for it, and decides
+            self._error = error
+
+    @property
+    def isActive(self) -> bool:  # noqa: N802  (Spark's name)
+        return self.is_alive()
+
+    @property
+    def status(self) -> dict[str, str]:
+        return {"message": "Running"}
+
+    def exception(self) -> Exception | None:
+        return self._error
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
 
 
 @dataclass
 class _Running:
-    """A query, the streams that it serves, and its failures in a row.
+    """A query or a clock, the streams that it serves, and its failures in a row.
 
     Attributes:
-        name: the streams' names; names the checkpoint, so that a set of streams that was not run
-            together before starts a checkpoint of its own, and its sinks skip what they have.
+        feed: what the query reads; None for the clock, which serves all streams that settle.
     """
 
-    feed: Feed
+    feed: Feed | None
     streams: list[Stream]
-    query: StreamingQuery | None = None
+    query: StreamingQuery | _Clock | None = None
+    ready: bool = False
     failures: int = 0
     retry_at: float = 0.0
     finished_batches: int = 0
+    finished_rows: int = 0
     busy: threading.Lock = field(default_factory=threading.Lock)
+
+    def finished(self, rows: int) -> None:
+        """Note a finished batch, or a finished round of the clock."""
+        self.failures = 0
+        self.finished_batches += 1
+        self.finished_rows += rows
 
     @property
     def name(self) -> str:
+        """The streams' names; of the checkpoint, too.
+
+        So streams that did not run together before start a checkpoint of their own, and their
+        sinks skip what they have.
+        """
         return "+".join(sorted(s.name for s in self.streams))
 
 
 def _by_feed(streams: Sequence[Stream]) -> list[_Running]:
-    feeds = list(dict.fromkeys(s.feed for s in streams))
-    return [_Running(f, [s for s in streams if s.feed == f]) for f in feeds]
+    feeds = list(dict.fromkeys(s.feed for s in streams if s.feed))
+    running = [_Running(f, [s for s in streams if s.feed == f]) for f in feeds]
+    settling = [s for s in streams if s.settle]
+    return running + ([_Running(None, settling)] if settling else [])
 
 
 class Runner:
@@ -153,7 +223,9 @@ class Runner:
         self._stop = threading.Event()
         self._spark = build_session(settings, "storelake:" + ",".join(s.name for s in streams))
         self._context = Context(self._spark, settings, load_stores(settings.stores_file))
-        self._db = Database(settings.postgres.dsn, max(settings.postgres.pool_size, len(streams)))
+        self._db = Database(
+            settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 1)
+        )
         self._running = _by_feed(streams)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
@@ -178,60 +250,73 @@ class Runner:
         self._stop.set()
 
     def _start(self, entry: _Running) -> None:
-        trigger = f"{int(self._settings.streams.trigger_seconds * 1000)} milliseconds"
+        limits = self._settings.streams
+        if entry.feed is None:
+            entry.query = _Clock(self._settler(entry), limits.settle_seconds)
+            return
+        pause = int(limits.trigger_seconds * entry.feed.pace * 1000)
         checkpoint = self._settings.checkpoints / entry.name
         entry.query = (
             entry.feed.build(self._context, entry.name)
             .writeStream.queryName(entry.name)
             .outputMode(entry.feed.output_mode)
             .option("checkpointLocation", f"file://{checkpoint}")
-            .trigger(processingTime=trigger)
+            .trigger(processingTime=f"{pause} milliseconds")
             .foreachBatch(self._sink(entry))
             .start()
         )
 
+    def _hands(self, stream: Stream) -> Hands:
+        return Hands(stream.name, Lake(self._settings), self._db, self._context, {})
+
     def _sink(self, entry: _Running) -> Callable[[DataFrame, int], None]:
-        """Collect the batch once, then hand it to each stream in turn."""
-        kept = {s.name: (Lake(self._settings), dict[str, Any]()) for s in entry.streams}
+        """Collect the batch once, then hand it to each stream."""
+        sinks = [(s.sink, self._hands(s)) for s in entry.streams if s.sink]
 
         def sink(df: DataFrame, batch_id: int) -> None:
             with entry.busy:
                 if self._stop.is_set():
                     raise _StoppingError(entry.name)
                 rows = df.toArrow()
-
-                def write(stream: Stream) -> None:
-                    lake, memory = kept[stream.name]
-                    batch = Batch(
-                        rows, batch_id, stream.name, lake, self._db, self._context, memory
-                    )
-                    stream.sink(batch)
-
                 # Sinks wait for disks and the database most of the time, so they wait together.
-                with ThreadPoolExecutor(len(entry.streams)) as pool:
-                    list(pool.map(write, entry.streams))
-                entry.failures = 0
-                entry.finished_batches += 1
+                with ThreadPoolExecutor(len(sinks)) as pool:
+                    written = [
+                        pool.submit(write, Batch(**vars(hands), rows=rows, id=batch_id))
+                        for write, hands in sinks
+                    ]
+                for one in written:
+                    one.result()
+                entry.finished(rows.num_rows)
 
         return sink
 
+    def _settler(self, entry: _Running) -> Callable[[], None]:
+        chores = [(s.settle, self._hands(s)) for s in entry.streams if s.settle]
+
+        def settle() -> None:
+            for do, hands in chores:
+                do(hands)
+            entry.finished(0)
+
+        return settle
+
     def _watch(self, entry: _Running) -> None:
         if entry.query is not None and entry.query.isActive:
+            entry.ready = entry.ready or not _initializing(entry.query)
             return
         if entry.query is not None:
             cause = _telling(str(entry.query.exception() or "it ended without an error"))
-            entry.query = None
+            entry.query, entry.ready = None, False
             self._failed(entry, cause)
-        elif time.monotonic() >= entry.retry_at and not self._initializing():
+        elif time.monotonic() >= entry.retry_at and not self._starting():
             try:
                 self._start(entry)
             except Exception as error:  # whatever keeps a query from starting is retried, then told
                 self._failed(entry, _telling(str(error)))
 
-    def _initializing(self) -> bool:
+    def _starting(self) -> bool:
         """Whether a query is still starting its planner: one at a time, they starve each other."""
-        queries = [e.query for e in self._running]
-        return any(q is not None and q.isActive and _initializing(q) for q in queries)
+        return any(e.query is not None and not e.ready for e in self._running)
 
     def _failed(self, entry: _Running, cause: str) -> None:
         limits, name = self._settings.streams, entry.name
@@ -248,11 +333,21 @@ class Runner:
         """Write `var/run/streams.json`: what other processes may know about the streams."""
         folder = self._settings.var_dir / "run"
         folder.mkdir(parents=True, exist_ok=True)
-        streams = {s.name: _progress(e) for e in self._running for s in e.streams}
+        streams = {s.name: self._progress(s) for e in self._running for s in e.streams}
         text = json.dumps({"pid": os.getpid(), "at": time.time(), "streams": streams})
         fresh = folder / f"streams.{os.getpid()}.tmp"
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(folder / "streams.json")
+
+    def _progress(self, stream: Stream) -> dict[str, Any]:
+        entries = [e for e in self._running if stream in e.streams]
+        return {
+            "ready": all(e.ready for e in entries),
+            "finished_batches": entries[0].finished_batches,
+            "finished_rows": entries[0].finished_rows,
+            "settled": entries[-1].finished_batches if stream.settle else None,
+            "failures": max(e.failures for e in entries),
+        }
 
     def _shut_down(self) -> None:
         self._stop.set()
@@ -262,27 +357,23 @@ class Runner:
                 query = entry.query
             if query is not None:
                 query.stop()
+        self._settle_for_good()
         self._db.close()
         (self._settings.var_dir / "run" / "streams.json").unlink(missing_ok=True)
         self._spark.stop()
 
+    def _settle_for_good(self) -> None:
+        """What the last batches left to do; if it cannot be done now, the next start does it."""
+        for entry in self._running:
+            if entry.feed is None and entry.query is not None and not entry.failures:
+                try:
+                    self._settler(entry)()
+                except Exception as error:  # a clean stop stays one
+                    log.warning("not settled before the stop: %s", _telling(str(error)))
 
-def _initializing(query: StreamingQuery) -> bool:
+
+def _initializing(query: StreamingQuery | _Clock) -> bool:
     return str(query.status["message"]).startswith("Initializing")
-
-
-def _progress(entry: _Running) -> dict[str, Any]:
-    last = entry.query.lastProgress if entry.query is not None else None
-    return {
-        "ready": entry.query is not None
-        and entry.query.isActive
-        and not _initializing(entry.query),
-        "finished_batches": entry.finished_batches,
-        "failures": entry.failures,
-        "batch_id": last["batchId"] if last else None,
-        "rows": last["numInputRows"] if last else None,
-        "duration_ms": dict(last["durationMs"]) if last else None,
-    }
 
 
 def _telling(error: str) -> str:

@@ -22,7 +22,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
         "spark.jars.packages": ",".join(settings.spark.packages),
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.scheduler.mode": "FAIR",
@@ -55,6 +55,10 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         # Re-planning between the stages of a micro-batch costs more than it saves.
         "spark.sql.adaptive.enabled": "false",
+        # foreachBatch asks for the constraints of the whole plan, a third of the planning time; and
+        # each execution for its plan as text, which nobody reads while there is no UI.
+        "spark.sql.constraintPropagation.enabled": "false",
+        "spark.sql.ui.explainMode": "simple",
         "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.streaming.stateStore.providerClass": ROCKSDB,

@@ -107,6 +107,8 @@ def watch_iceberg(settings: Settings, found: Latencies) -> Watcher:
                 if manifest.added_snapshot_id != snapshot.snapshot_id:
                     continue
                 for entry in manifest.fetch_manifest_entry(now.io):
+                    if entry.snapshot_id != snapshot.snapshot_id:  # merged from older manifests
+                        continue
                     with now.io.new_input(entry.data_file.file_path).open() as file:
                         times = pq.read_table(file, columns=["event_time"])["event_time"]
                     found.seen(times.to_pylist())

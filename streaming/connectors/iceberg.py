@@ -11,10 +11,12 @@ thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a ta
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +24,10 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table import Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import update_table_metadata
+from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pyspark.sql import SparkSession
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -29,12 +35,11 @@ from conf.settings import Settings
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
 
-log = logging.getLogger(__name__)
-
 PROGRESS_PROPERTY = "storelake.positions"
 BATCH_PROPERTY = "storelake.batch-id"
-EXPIRE_EVERY = 100
-"""Commits between two expiries of old snapshots, which keep a table's metadata small."""
+EXPIRE_AT = 20
+"""So many snapshots older than `catalog.snapshot_retention` go with the next commit: every commit
+reads and writes the metadata of all of them."""
 
 _retry_conflicts = retry(
     retry=retry_if_exception_type(CommitFailedException),
@@ -59,13 +64,36 @@ def open_catalog(settings: Settings) -> SqlCatalog:
     )
 
 
+class _Transaction(Transaction):
+    """PyIceberg's, without its copies of the metadata.
+
+    It copies all of it, with every snapshot, at each of some thirty looks that one commit takes.
+    Nothing changes what it looks at: updates make new objects. So one look per staged change.
+    """
+
+    _looked_at: tuple[Any, Any, TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with what is staged so far."""
+        base, staged = self._table.metadata, self._updates
+        if not staged:
+            return base
+        if (
+            not self._looked_at
+            or self._looked_at[0] is not base
+            or self._looked_at[1] is not staged
+        ):
+            self._looked_at = (base, staged, update_table_metadata(base, staged))
+        return self._looked_at[2]
+
+
 @dataclass
 class Lake:
     """Reads and writes of one query; not shared between queries: it remembers what it committed."""
 
     settings: Settings
     _done: dict[str, Progress] = field(default_factory=dict)
-    _commits: int = 0
 
     @cached_property
     def catalog(self) -> SqlCatalog:
@@ -98,13 +126,13 @@ class Lake:
         properties = {PROGRESS_PROPERTY: to_text(after), BATCH_PROPERTY: str(batch_id)}
         self._append(table, new, properties)
         self._done[table.name] = after
-        self._expire(table)
         return int(new.num_rows)
 
     @_retry_conflicts
     def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
         iceberg = self.load(table)
-        iceberg.append(_shape(rows, iceberg), snapshot_properties=properties)
+        with self._transaction(iceberg) as transaction:
+            transaction.append(_shape(rows, iceberg), snapshot_properties=properties)
 
     def _stored_progress(self, table: Table) -> Progress:
         """The positions in the newest snapshot that has some: maintenance writes others."""
@@ -133,19 +161,21 @@ class Lake:
         span = _span(rows, time_key)
         old = iceberg.scan(row_filter=span).to_arrow()
         kept = old.join(rows.select(table.key), list(table.key), join_type="left anti")
-        iceberg.overwrite(pa.concat_tables([_shape(kept, iceberg), rows]), overwrite_filter=span)
-        self._expire(table)
+        with self._transaction(iceberg) as transaction:
+            if old.num_rows:
+                transaction.overwrite(pa.concat_tables([_shape(kept, iceberg), rows]), span)
+            else:
+                transaction.append(rows)
 
-    def _expire(self, table: Table) -> None:
-        """Now and then forget old snapshots; the newest, which knows the positions, stays."""
-        self._commits += 1
-        if self._commits % EXPIRE_EVERY:
-            return
+    @contextmanager
+    def _transaction(self, iceberg: IcebergTable) -> Iterator[Transaction]:
+        """A commit; it also forgets old snapshots, not the newest, which knows the positions."""
         before = datetime.now(timezone.utc) - self.settings.catalog.snapshot_retention
-        try:
-            self.load(table).maintenance.expire_snapshots().older_than(before).commit()
-        except CommitFailedException as conflict:
-            log.info("snapshots of %s not expired this time: %s", table.name, conflict)
+        old = sum(s.timestamp_ms < before.timestamp() * 1000 for s in iceberg.metadata.snapshots)
+        with _Transaction(iceberg) as transaction:
+            if old >= EXPIRE_AT:
+                ExpireSnapshots(transaction).older_than(before).commit()
+            yield transaction
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from streaming.connectors.postgres import stage
 from streaming.feeds import CROSSINGS
 from streaming.mirror import mirror
-from streaming.runner import Batch, Stream, submit
+from streaming.runner import Batch, Hands, Stream, submit
 from streaming.tables import GOLD_FOOTFALL_MINUTE, SILVER_LINE_CROSSINGS
 from streaming.transforms.footfall import to_crossings
 
@@ -27,11 +27,15 @@ STAGE = {
 
 
 def write(batch: Batch) -> None:
-    """One transaction, then crossings and changed minutes to the lake."""
+    """One transaction, then the crossings to the lake."""
     batch.db.commit_batch(batch.stream, batch.id, batch.rows, _upsert)
     version = batch.context.stores.version
     batch.lake.append(SILVER_LINE_CROSSINGS, to_crossings(batch.rows, version), batch.id)
-    mirror(batch, GOLD_FOOTFALL_MINUTE, "footfall_minute", time_key="minute")
+
+
+def settle(hands: Hands) -> None:
+    """Changed minutes to the lake."""
+    mirror(hands, GOLD_FOOTFALL_MINUTE, "footfall_minute", time_key="minute")
 
 
 def _upsert(connection: psycopg.Connection[Any], frames: pa.Table) -> None:
@@ -39,7 +43,7 @@ def _upsert(connection: psycopg.Connection[Any], frames: pa.Table) -> None:
     connection.execute("SELECT upsert_footfall_minute()")
 
 
-STREAM = Stream("footfall", CROSSINGS, write)
+STREAM = Stream("footfall", CROSSINGS, write, settle)
 
 if __name__ == "__main__":
     submit(STREAM)

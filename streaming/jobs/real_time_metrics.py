@@ -17,7 +17,7 @@ from streaming.connectors.postgres import stage
 from streaming.feeds import ORDER_EVENTS
 from streaming.mirror import mirror
 from streaming.progress import fresh
-from streaming.runner import Batch, Stream, submit
+from streaming.runner import Batch, Hands, Stream, submit
 from streaming.tables import GOLD_ORDER_HOURLY, QUARANTINE_LATE_EVENTS
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.real_time_metrics import is_late, marked_late
@@ -34,7 +34,7 @@ STAGE = {
 
 
 def write(batch: Batch) -> None:
-    """Late events aside, then one transaction, then the changed hours to the lake."""
+    """Late events aside, then one transaction."""
     limits = batch.context.settings.streams
     good, _ = split_judged(batch.rows)  # the rejected ones are the order_event_processor's to keep
     done, watermark = batch.db.progress(batch.stream)
@@ -52,10 +52,14 @@ def write(batch: Batch) -> None:
         connection.execute("SELECT upsert_order_metrics(%s, %s)", (after, limits.allowed_lateness))
 
     batch.db.commit_batch(batch.stream, batch.id, good, upsert, watermark=after)
-    mirror(batch, GOLD_ORDER_HOURLY, "order_metrics", time_key="hour")
 
 
-STREAM = Stream("real_time_metrics", ORDER_EVENTS, write)
+def settle(hands: Hands) -> None:
+    """Changed hours to the lake."""
+    mirror(hands, GOLD_ORDER_HOURLY, "order_metrics", time_key="hour")
+
+
+STREAM = Stream("real_time_metrics", ORDER_EVENTS, write, settle)
 
 if __name__ == "__main__":
     submit(STREAM)

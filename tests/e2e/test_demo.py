@@ -129,11 +129,8 @@ def test_the_report_has_every_number(demo: Demo) -> None:
     assert report["detections"].keys() >= CAMERA_KEYS
     for reader in ("postgres", "iceberg"):
         latency = report["latency_seconds"][reader]
-        # Measured once the streams are warm, which a busy machine may not reach in 15 seconds.
-        if latency["events"]:
-            assert 0 < latency["p50"] <= latency["p95"]
-        else:
-            assert latency["p50"] is latency["p95"] is None
+        assert latency["events"] > 0
+        assert 0 < latency["p50"] <= latency["p95"] <= latency["max"]
     assert report["store_hourly"]
     assert report["versions"].keys() >= {"storelake", "python", "pyspark"}
     assert report["duration_seconds"] > 15

@@ -106,20 +106,19 @@ class House:
         left = list(steps)
         end = time.monotonic() + DEADLINE_SECONDS
         queries = self._queries(streams)
-        clocks = [name for name, topics in queries.items() if not topics]
-        wanted: dict[str, int] = {}
+        wanted: list[int] = []
 
         def done() -> bool:
             if time.monotonic() > end:
                 pytest.fail(f"{', '.join(queries)} did not write everything in time")
             meanwhile()
-            if not all(self._caught_up(n, topics) for n, topics in queries.items() if topics):
+            if not all(self._caught_up(name, topics) for name, topics in queries.items()):
                 return False
-            if not wanted:
-                # Two more ticks: the first may have begun before the last message was written.
-                wanted.update({name: self._newest_commit(name) + 2 for name in clocks})
-            if any(self._newest_commit(name) < tick for name, tick in wanted.items()):
-                return False
+            if any(s.settle for s in streams):
+                # Two more rounds: the first may have begun before the last batch was written.
+                wanted.append(self._rounds_settled() + 2)
+                if self._rounds_settled() < wanted[0]:
+                    return False
             if not left:
                 return True
             left.pop(0)()
@@ -127,6 +126,10 @@ class House:
             return False
 
         Runner(self.settings, streams).run(until=done)
+
+    def _rounds_settled(self) -> int:
+        text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        return max(s["settled"] or 0 for s in json.loads(text)["streams"].values())
 
     def _queries(self, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
         """The name of each query's checkpoint, and the topics that it reads."""
@@ -138,8 +141,9 @@ class House:
         }
         by_feed: dict[str, list[str]] = {}
         for stream in streams:
-            by_feed.setdefault(stream.feed.name, []).append(stream.name)
-        return {"+".join(sorted(names)): topics.get(feed, ()) for feed, names in by_feed.items()}
+            if stream.feed:
+                by_feed.setdefault(stream.feed.name, []).append(stream.name)
+        return {"+".join(sorted(names)): topics[feed] for feed, names in by_feed.items()}
 
     def checkpoint(self, *names: str) -> Path:
         """The checkpoint of the query that runs these streams together."""
@@ -168,9 +172,6 @@ class House:
     def _newest(folder: Path) -> int:
         numbers = [int(f.name) for f in folder.glob("[0-9]*") if f.name.isdigit()]
         return max(numbers, default=-1)
-
-    def _newest_commit(self, name: str) -> int:
-        return self.newest_batch(*name.split("+"))
 
     def _caught_up(self, name: str, topics: Sequence[str]) -> bool:
         """True when the newest batch is committed and ends where the topics end."""

@@ -1,0 +1,1 @@
+"""Repeatable measurements; each prints one JSON document and says on what machine it ran."""
