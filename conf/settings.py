@@ -194,6 +194,22 @@ class StreamSettings(Frozen):
     allowed_lateness: timedelta = timedelta(hours=1)
     max_future_skew: timedelta = timedelta(minutes=10)
     track_ttl: timedelta = timedelta(minutes=10)
+    status_stuck_after: timedelta = Field(
+        default=timedelta(hours=24),
+        description="An order that has not ended and has not changed for so long is stuck.",
+    )
+    status_session_gap: timedelta = Field(
+        default=timedelta(minutes=30),
+        description="Changes of an order with less than this between them are one session.",
+    )
+    status_keep_terminal: timedelta = Field(
+        default=timedelta(hours=24),
+        description="How long the tracker remembers an order that has ended.",
+    )
+    status_keep_stuck: timedelta = Field(
+        default=timedelta(days=7),
+        description="How long the tracker remembers an order after the alarm that it is stuck.",
+    )
     retries: int = Field(default=5, ge=0)
     retry_base_seconds: float = Field(default=0.5, gt=0)
     retry_max_seconds: float = Field(default=15.0, gt=0)

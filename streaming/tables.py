@@ -89,6 +89,23 @@ SILVER_ORDERS = Table(
     partition=("days(event_time)",),
 )
 
+SILVER_ORDER_STATUS = Table(
+    name="silver.order_status",
+    grain="one change of the status of one order, or one alarm that an order is stuck",
+    key=("event_id",),
+    writer="order_status_tracker",
+    strategy="upsert",
+    columns="""
+        event_id string, order_id string, branch_id string, old_status string, new_status string,
+        changed_at timestamp, previous_status string COMMENT 'by the changes in event time',
+        previous_changed_at timestamp,
+        processing_time_seconds decimal(16,3) COMMENT 'spent in previous_status',
+        anomaly string COMMENT 'null for an ordinary change',
+        session_id string, overtaken boolean COMMENT 'a later change had arrived before',
+        version string, change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
+    partition=("days(changed_at)",),
+)
+
 QUARANTINE_ORDER_EVENTS = Table(
     name="quarantine.order_events",
     grain="one rejected message of an order topic, whole, with the rules it failed",
@@ -211,6 +228,7 @@ TABLES = (
     BRONZE_ORDER_EVENTS,
     BRONZE_DETECTIONS,
     SILVER_ORDERS,
+    SILVER_ORDER_STATUS,
     SILVER_DETECTIONS,
     SILVER_LINE_CROSSINGS,
     GOLD_ORDER_HOURLY,

@@ -84,7 +84,7 @@ def start_streams(
         require_alive(child, "streams", settings)
         states = stream_states(settings)
         up = sum(1 for s in states.values() if s["ready"])
-        tell(f"{up} of {len(states) or 7} streams")
+        tell(f"{up} of {len(states) or '?'} streams")
         return bool(states) and up == len(states)
 
     if not wait_until(active, 180):

@@ -10,6 +10,7 @@ from streaming.runner import Stream
 NAMES = (
     "order_event_processor",
     "real_time_metrics",
+    "order_status_tracker",
     "footfall",
     "store_hourly",
     "silver_detections",

@@ -6,7 +6,6 @@ quarantine.late_events. Watermark: the highest event time seen, less `streams.wa
 judged by the watermark of the batches before it, which the ledger keeps. Exactly-once in effect.
 """
 
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -20,7 +19,7 @@ from streaming.progress import fresh
 from streaming.runner import Batch, Hands, Stream, submit
 from streaming.tables import GOLD_ORDER_HOURLY, QUARANTINE_LATE_EVENTS
 from streaming.transforms.quarantine import split_judged
-from streaming.transforms.real_time_metrics import is_late, marked_late
+from streaming.transforms.real_time_metrics import advance_watermark, is_late, marked_late
 
 STAGE = {
     "order_id": "text",
@@ -39,10 +38,8 @@ def write(batch: Batch) -> None:
     good, _ = split_judged(batch.rows)  # the rejected ones are the order_event_processor's to keep
     done, watermark = batch.db.progress(batch.stream)
     new = fresh(good, done)
-    after = watermark
+    after = advance_watermark(watermark, new["event_time"], limits.watermark)
     if new.num_rows:
-        newest: datetime = pc.max(new["event_time"]).as_py() - limits.watermark
-        after = max(watermark, newest) if watermark else newest
         late = is_late(new["event_time"], watermark, limits.allowed_lateness)
         batch.lake.append(QUARANTINE_LATE_EVENTS, marked_late(new.filter(late)), batch.id)
 

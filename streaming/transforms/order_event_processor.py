@@ -165,6 +165,7 @@ def to_silver_orders(stores: Stores) -> Transform:
             change.branch_id.alias("branch_id"),
             _of_branch(stores, "region").alias("region"),
             F.when(is_change, change.new_status).otherwise(change.status).alias("status"),
+            F.when(is_change, change.old_status).alias("old_status"),
             order.payment_method.alias("payment_method"),
             order.currency.alias("currency"),
             order.total_price.cast("decimal(12,2)").alias("total_price"),

@@ -29,6 +29,16 @@ def is_late(
     return pc.less_equal(hour, pa.scalar(watermark - HOUR - lateness, event_time.type))
 
 
+def advance_watermark(
+    watermark: datetime | None, event_time: pa.ChunkedArray, delay: timedelta
+) -> datetime | None:
+    """The highest event time seen, less `delay`; UTC, and never earlier than before."""
+    newest: datetime | None = pc.max(event_time).as_py()
+    if newest is None:
+        return watermark
+    return max(watermark or newest - delay, newest - delay)
+
+
 def marked_late(rows: pa.Table) -> pa.Table:
     """The original messages of late events, with the rule id `late`: `quarantine.late_events`."""
     rules = pa.array([["late"]] * rows.num_rows, pa.list_(pa.string()))

@@ -33,6 +33,8 @@ STATE_TABLES = (
     "orders_processed",
     "order_contributions",
     "order_metrics",
+    "order_status_history",
+    "order_status_state",
     "footfall_minute",
     "store_hourly",
 )

@@ -1,0 +1,70 @@
+"""Order topics -> order_status_history (Postgres, `upsert_order_status()`) and silver.order_status.
+
+Key event_id: one row per `order.status_changed`, with the status before it, the seconds spent
+there, a session and an anomaly; and one per alarm, when an order has not changed for
+`streams.status_stuck_after`. `order.created` says when the first status began, `order.cancelled`
+ends an order; neither makes a row. State per order in Postgres (docs/adr/0009); its timers follow
+the stream's watermark. Rows, state and progress commit together: exactly-once in effect.
+"""
+
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+
+from streaming.connectors.postgres import stage
+from streaming.feeds import ORDER_EVENTS
+from streaming.mirror import mirror
+from streaming.runner import Batch, Hands, Stream, submit
+from streaming.tables import SILVER_ORDER_STATUS
+from streaming.transforms.quarantine import split_judged
+from streaming.transforms.real_time_metrics import advance_watermark
+
+STAGE = {
+    "event_id": "text",
+    "event_type": "text",
+    "event_time": "timestamptz",
+    "order_id": "text",
+    "branch_id": "text",
+    "old_status": "text",
+    "status": "text",
+    "created_at": "timestamptz",
+    "version": 'text COLLATE "C"',
+    "topic": "text",
+    "partition": "integer",
+    "position": "text",
+}
+
+
+def write(batch: Batch) -> None:
+    """One transaction: changes, state, and the timers that are due."""
+    limits = batch.context.settings.streams
+    good, _ = split_judged(batch.rows)  # the rejected ones are the order_event_processor's to keep
+    _, watermark = batch.db.progress(batch.stream)
+    clock = advance_watermark(watermark, good["event_time"], limits.watermark)
+
+    def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+        stage(connection, "status_events", STAGE, rows)
+        connection.execute(
+            "SELECT upsert_order_status(%s, %s, %s, %s, %s)",
+            (
+                clock,
+                limits.status_stuck_after,
+                limits.status_session_gap,
+                limits.status_keep_terminal,
+                limits.status_keep_stuck,
+            ),
+        )
+
+    batch.db.commit_batch(batch.stream, batch.id, good, upsert, watermark=clock)
+
+
+def settle(hands: Hands) -> None:
+    """New and changed rows to the lake."""
+    mirror(hands, SILVER_ORDER_STATUS, "order_status_history", time_key="changed_at")
+
+
+STREAM = Stream("order_status_tracker", ORDER_EVENTS, write, settle)
+
+if __name__ == "__main__":
+    submit(STREAM)
