@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from cli import docs, gateway, infer, logs, migrate, reset, run, send, status, up
+from cli import docs, gateway, infer, logs, migrate, reset, restate, run, send, status, up
 from cli.context import error_console
 from cli.demo import command as demo
 from conf.errors import StorelakeError
@@ -28,6 +28,7 @@ COMMANDS = (
     gateway.gateway,
     infer.infer,
     send.send,
+    restate.restate,
     demo.demo,
     docs.docs,
 )

@@ -75,6 +75,13 @@ class Database:
         with self._pool.connection() as connection, connection.transaction():
             yield connection
 
+    @contextmanager
+    def writing(self, stream: str) -> Iterator[psycopg.Connection[Any]]:
+        """A transaction of the only writer of a stream's tables; another one waits."""
+        with self.transaction() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (stream,))
+            yield connection
+
     def progress(self, stream: str) -> tuple[Progress, datetime | None]:
         """The newest positions that a stream has written, and its watermark (UTC)."""
         with self.transaction() as connection:
@@ -103,7 +110,7 @@ class Database:
         """
         if not rows.num_rows:
             return 0
-        with self.transaction() as connection:
+        with self.writing(stream) as connection:
             done, _ = _progress(connection, stream)
             new = fresh(rows, done)
             if new.num_rows:

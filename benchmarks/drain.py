@@ -1,0 +1,203 @@
+"""Waiting orders into the sinks: `python -m benchmarks.drain --events 200000`.
+
+Events wait in Kafka before the streams start. Time runs from the moment when every query is active
+until each stream has written all of them. The floor is one plain consumer: confluent-kafka,
+`json.loads`, COPY, and two upserts (event and order by key), without rules, versions, ledger, lake.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import random
+import sys
+import time
+from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import psutil
+import psycopg
+import typer
+from confluent_kafka import Consumer, Producer
+
+from cli.demo import report, stage, watch
+from conf.settings import Settings, load_settings
+from infra import local
+
+ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "bronze_order_events")
+GIVE_UP_SECONDS = 900
+
+
+def event(number: int, at: datetime, rng: random.Random) -> tuple[bytes, bytes]:
+    """(key, value) of one valid `order.created` with one to three items."""
+    order_id, stamp = f"D-{at.timestamp():.0f}-{number}", at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    quantities = [rng.randrange(1, 4) for _ in range(rng.randrange(1, 4))]
+    items = [
+        {
+            "product_id": f"P-{rng.randrange(5000)}",
+            "name": "Whole milk 1 l",
+            "category": "DAIRY",
+            "quantity": quantity,
+            "unit_price": 1.25,
+        }
+        for quantity in quantities
+    ]
+    order = {
+        "order_id": order_id,
+        "customer_id": f"C-{rng.randrange(20000)}",
+        "branch_id": rng.choice(("B01", "B02", "B03")),
+        "status": "pending",
+        "payment_method": "cash",
+        "currency": "USD",
+        "total_price": 5 * sum(quantities) / 4,
+        "created_at": stamp,
+        "items": items,
+    }
+    body = {
+        "event_id": str(UUID(int=rng.getrandbits(128))),
+        "event_type": "order.created",
+        "event_time": stamp,
+        "schema_version": 1,
+        "source": "drain",
+        "order": order,
+    }
+    return order_id.encode(), json.dumps(body).encode()
+
+
+def fill(settings: Settings, count: int, seed: int) -> None:
+    """Put events into the topic for created orders; one in two hundred is broken."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap, "linger.ms": 20})
+    topic, rng = settings.kafka.order_topics[0], random.Random(seed)  # noqa: S311
+    start = datetime.now(timezone.utc) - timedelta(minutes=10)
+    for number in range(count):
+        key, value = event(number, start + timedelta(milliseconds=number), rng)
+        if number % 200 == 0:
+            value = value[:-1]
+        while True:
+            try:
+                producer.produce(topic, value, key)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    if producer.flush(60):
+        raise typer.BadParameter("Kafka did not take every event")
+
+
+def floor(settings: Settings, count: int) -> float:
+    """Seconds of the plain consumer."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap,
+            "group.id": f"floor-{time.time()}",
+            "auto.offset.reset": "earliest",
+        }
+    )
+    with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TEMP TABLE floor_raw (event_id text PRIMARY KEY, payload jsonb);"
+            "CREATE TEMP TABLE floor_processed (order_id text PRIMARY KEY, total numeric);"
+            "CREATE TEMP TABLE floor_in "
+            "(event_id text, order_id text, total numeric, payload jsonb)"
+        )
+        started, seen = time.monotonic(), 0
+        consumer.subscribe([settings.kafka.order_topics[0]])
+        while seen < count:
+            messages = consumer.consume(20_000, 0.5)
+            seen += len(messages)
+            _write_floor(connection, messages)
+    consumer.close()
+    return time.monotonic() - started
+
+
+def _write_floor(connection: psycopg.Connection[Any], messages: list[Any]) -> None:
+    rows = io.StringIO()
+    for message in messages:
+        text = message.value().decode()
+        try:
+            body = json.loads(text)
+        except ValueError:
+            continue
+        order = body["order"]
+        fields = (body["event_id"], order["order_id"], str(order["total_price"]), text)
+        rows.write(",".join('"' + f.replace('"', '""') + '"' for f in fields) + "\n")
+    with connection.transaction(), connection.cursor() as cursor:
+        with cursor.copy("COPY floor_in FROM STDIN (FORMAT csv)") as copy:
+            copy.write(rows.getvalue())
+        cursor.execute(
+            "INSERT INTO floor_raw SELECT event_id, payload FROM floor_in ON CONFLICT DO NOTHING"
+        )
+        cursor.execute(
+            "INSERT INTO floor_processed SELECT order_id, total FROM floor_in "
+            "ON CONFLICT (order_id) DO UPDATE SET total = EXCLUDED.total"
+        )
+        cursor.execute("TRUNCATE floor_in")
+
+
+def drain(settings: Settings, names: tuple[str, ...], count: int) -> dict[str, float]:
+    """Seconds from `every query is active` until each stream has written everything."""
+    query = "SELECT coalesce(sum(rows_in), 0) FROM stream_batches WHERE query_id = %s"
+    with ExitStack() as stack:
+        db = stack.enter_context(psycopg.connect(settings.postgres.dsn, autocommit=True))
+        child = stack.enter_context(stage.process("drain", ["run", *names], settings))
+
+        def active() -> bool:
+            stage.require_alive(child, "drain", settings)
+            states = stage.stream_states(settings)
+            return bool(states) and all(s["ready"] for s in states.values())
+
+        if not watch.wait_until(active, 180):
+            raise stage.DemoError("the streams are not up")
+        started, done = time.monotonic(), dict[str, float]()
+
+        def finished() -> bool:
+            stage.require_alive(child, "drain", settings)
+            for name, state in stage.stream_states(settings).items():
+                if name not in done and state["finished_rows"] >= count:
+                    done[name] = round(time.monotonic() - started, 1)
+            return len(done) == len(names)
+
+        if not watch.wait_until(finished, GIVE_UP_SECONDS, every=0.1):
+            raise stage.DemoError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
+        written = {n: db.execute(query, (n,)).fetchone() for n in names}
+        sys.stderr.write(f"ledger: {written}\n")
+        return done
+
+
+def main(
+    events: Annotated[int, typer.Option(min=1000)] = 200_000,
+    seed: int = 1,
+    streams: Annotated[str, typer.Option(help="Names, with commas between.")] = ",".join(
+        ORDER_STREAMS
+    ),
+    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+) -> None:
+    """Measure once, on a state folder that has no orders yet, and print the JSON."""
+    with local.running(load_settings(), lambda _: None) as settings:
+        fill(settings, events, seed)
+        plain = floor(settings, events)
+        done = drain(settings, tuple(streams.split(",")), events)
+    slowest = max(done.values())
+    result = {
+        "events": events,
+        "floor_seconds": round(plain, 1),
+        "seconds": done,
+        "events_a_second": round(events / slowest),
+        "ratio_to_floor": round(slowest / plain, 2),
+        "java_options": settings.spark.driver_java_options,
+        "load": psutil.getloadavg(),
+        "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
+        "versions": report.versions(),
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    sys.stdout.write(text)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,139 @@
+"""restate: hours from bronze equal what the streams make of the same events when none is late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from streaming.restate import Restated, RestateError, restate_orders
+from tests.builders import event_id, order_event, order_item, status_event
+from tests.stream.house import House, Rows
+
+pytestmark = pytest.mark.timeout(900)
+
+TOGETHER = ("real_time_metrics", "bronze_order_events", "store_hourly")
+FROM, TO = (datetime(2024, 5, 1, hour, tzinfo=timezone.utc) for hour in (6, 9))
+
+
+def at(clock: str) -> dict[str, Any]:
+    moment = f"2024-05-01T{clock}:00Z"
+    return {"event_time": moment, "created_at": moment}
+
+
+def in_time(house: House) -> None:
+    """O-1 at 6; at 11:30 O-2, which closes the hours up to 9 for good."""
+    house.send_order(order_event(order_id="O-1", event_id=event_id("O-1"), **at("06:10")))
+    house.send_order(order_event(order_id="O-2", event_id=event_id("O-2"), **at("11:30")))
+
+
+def too_late(house: House) -> None:
+    """A second order of 6, and the completion of O-1 at 6:40."""
+    items = [order_item(quantity=3)]
+    house.send_order(
+        order_event(order_id="O-3", event_id=event_id("O-3"), items=items, **at("06:20"))
+    )
+    house.send_order(
+        status_event(
+            order_id="O-1",
+            event_id=event_id("O-1 done"),
+            new_status="completed",
+            event_time="2024-05-01T06:40:00Z",
+        ),
+        topic="order-events",
+    )
+
+
+def hours(house: House) -> Rows:
+    """order_metrics without what counts the writing."""
+    ignored = {"revision", "updated_at", "change_id", "is_final"}
+    rows = house.query("SELECT * FROM order_metrics ORDER BY hour, branch_id")
+    return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
+
+
+@dataclass
+class Story:
+    """order_metrics after each chapter, and what restate said."""
+
+    metrics: dict[str, Rows] = field(default_factory=dict)
+    said: dict[str, list[Restated]] = field(default_factory=dict)
+    late: Rows = field(default_factory=list)
+    rates: Rows = field(default_factory=list)
+    lake: Rows = field(default_factory=list)
+
+    def restate(self, house: House, chapter: str) -> None:
+        self.said[chapter] = restate_orders(house.settings, FROM, TO, lambda _: None)
+        self.metrics[chapter] = hours(house)
+
+
+@pytest.fixture(scope="module")
+def story(new_house: Callable[[], House]) -> Story:
+    told = Story()
+    punctual = new_house()
+    too_late(punctual)
+    in_time(punctual)
+    punctual.run(*TOGETHER)
+    told.metrics["nothing was late"] = hours(punctual)
+
+    house = new_house()
+    in_time(house)
+    house.run(*TOGETHER)
+    too_late(house)
+    house.run(*TOGETHER)
+    told.metrics["streams"] = hours(house)
+    told.late = house.lake("quarantine.late_events")
+
+    told.restate(house, "restated")
+    told.restate(house, "twice")
+    house.query(
+        "WITH broken AS (UPDATE order_contributions SET total_price = 99 RETURNING 1) "
+        "UPDATE order_metrics SET total_revenue = 1234, net_revenue = 1 RETURNING 1"
+    )
+    told.restate(house, "mended")
+    house.run(*TOGETHER)
+    told.rates = house.query("SELECT hour, orders, revenue FROM store_hourly ORDER BY hour")
+    told.lake = house.lake("gold.order_hourly")
+    return told
+
+
+def test_the_streams_set_aside_what_came_too_late(story: Story) -> None:
+    assert len(story.late) == 2
+    assert story.metrics["streams"] != story.metrics["nothing was late"]
+
+
+@pytest.mark.parametrize("chapter", ["restated", "twice"])
+def test_the_hours_are_what_they_were_had_nothing_been_late(story: Story, chapter: str) -> None:
+    assert story.metrics[chapter] == story.metrics["nothing was late"]
+
+
+def test_it_says_what_it_applied_hour_by_hour(story: Story) -> None:
+    six, seven, eight = story.said["restated"]
+
+    assert (six.hour, six.orders, six.events, six.late) == (FROM, 2, 3, 2)
+    assert (seven.events, eight.events) == (0, 0)
+
+
+def test_it_mends_hours_that_somebody_broke_and_leaves_the_others_alone(story: Story) -> None:
+    revenue = {r["hour"].hour: r["total_revenue"] for r in story.metrics["mended"]}
+
+    assert revenue == {6: Decimal("10.00"), 11: Decimal(1234)}
+
+
+def test_the_conversion_rate_and_the_lake_follow(story: Story) -> None:
+    six = story.rates[0]
+
+    assert (six["orders"], six["revenue"]) == (2, Decimal("10.00"))
+    assert {r["hour"].hour: r["order_count"] for r in story.lake}[6] == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(TO, FROM), (FROM, FROM), (FROM.replace(minute=30), TO), (FROM.replace(tzinfo=None), TO)],
+)
+def test_a_window_that_is_none_is_refused(house: House, start: datetime, end: datetime) -> None:
+    with pytest.raises(RestateError):
+        restate_orders(house.settings, start, end, lambda _: None)
