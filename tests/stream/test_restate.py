@@ -120,13 +120,13 @@ def test_it_says_what_it_applied_hour_by_hour(story: Story) -> None:
 def test_it_mends_hours_that_somebody_broke_and_leaves_the_others_alone(story: Story) -> None:
     revenue = {r["hour"].hour: r["total_revenue"] for r in story.metrics["mended"]}
 
-    assert revenue == {6: Decimal("10.00"), 11: Decimal(1234)}
+    assert revenue == {6: Decimal("6.25"), 11: Decimal(1234)}
 
 
 def test_the_conversion_rate_and_the_lake_follow(story: Story) -> None:
     six = story.rates[0]
 
-    assert (six["orders"], six["revenue"]) == (2, Decimal("10.00"))
+    assert (six["orders"], six["revenue"]) == (2, Decimal("6.25"))
     assert {r["hour"].hour: r["order_count"] for r in story.lake}[6] == 2
 
 
