@@ -12,6 +12,7 @@ NAMES = (
     "real_time_metrics",
     "footfall",
     "store_hourly",
+    "product_analytics",
     "silver_detections",
     "bronze_order_events",
     "bronze_detections",

@@ -33,6 +33,9 @@ STATE_TABLES = (
     "orders_processed",
     "order_contributions",
     "order_metrics",
+    "product_orders",
+    "order_items",
+    "order_items_analytics",
     "footfall_minute",
     "store_hourly",
 )
