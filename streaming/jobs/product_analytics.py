@@ -1,8 +1,8 @@
 """Order topics -> order_items_analytics (Postgres, `upsert_order_items()`) and gold.product_daily.
 
-Key (branch_id, day, product_id). An order counts once, with the lines of its newest body, on the UTC
-day of its created_at; once its newest status is cancelled, its lines leave the net columns. Every
-good event counts, however late: a day is never final, so there is no watermark here, and
+Key (branch_id, day, product_id). An order counts once, with the lines of its newest body, on the
+UTC day of its created_at; once its newest status is cancelled, its lines leave the net columns.
+Every good event counts, however late: no day is ever final, so there is no watermark here, and
 quarantine.late_events stays the business of real_time_metrics. Exactly-once in effect.
 
 Pairs of products bought together are not kept: an order of n lines has n (n - 1) / 2 of them, which
