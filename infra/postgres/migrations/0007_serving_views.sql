@@ -3,7 +3,8 @@
 -- depends: 0006_order_items
 
 -- The value of an order's lines; null without lines.
-CREATE FUNCTION items_total(p_items jsonb) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION items_total(p_items jsonb) RETURNS numeric
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT sum((i ->> 'quantity')::numeric * (i ->> 'unit_price')::numeric)
     FROM jsonb_array_elements(p_items) i
 $$;
