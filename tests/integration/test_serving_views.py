@@ -12,7 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cli.serving import Relation, read_relations
 from conf.settings import Settings
+from infra.postgres.migrate import MIGRATIONS
 from streaming.connectors.postgres import Database
 from tests.builders import order_item
 
@@ -324,3 +326,32 @@ def test_the_subtotal_follows_the_items(db: Database, today: datetime) -> None:
 def test_an_order_that_cannot_be_is_refused(db: Database, today: datetime, overrides: Row) -> None:
     with pytest.raises(psycopg.errors.CheckViolation):
         order(db, "O-1", today, **overrides)
+
+
+# The page that describes them
+
+
+def test_the_page_names_the_tables_views_and_keys_that_the_database_has(db: Database) -> None:
+    # The tables of yoyo and of the Iceberg catalog are not ours.
+    found = db.fetch(
+        "SELECT c.relname, c.relkind = 'v' AS is_view, array(SELECT a.attname::text "
+        "    FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, at) "
+        "    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum ORDER BY at) AS key "
+        "FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary "
+        "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v') "
+        "AND c.relname !~ '^_?yoyo|^iceberg_'"
+    )
+    relations = read_relations(MIGRATIONS)
+    assert {(r["relname"], r["is_view"]) for r in found} == {
+        (r.name, r.kind == "view") for r in relations
+    }
+    keys = {r["relname"]: tuple(r["key"]) for r in found if not r["is_view"]}
+    assert keys == {r.name: r.key for r in relations if r.kind == "table"}
+
+
+@pytest.mark.parametrize("view", [r for r in read_relations(MIGRATIONS) if r.kind == "view"],
+                         ids=lambda r: r.name)  # fmt: skip
+def test_the_key_of_a_view_is_made_of_its_own_columns(db: Database, view: Relation) -> None:
+    with db.transaction() as connection:
+        description = connection.execute(f"SELECT * FROM {view.name}").description or []  # noqa: S608
+    assert set(view.key) <= {column.name for column in description}
