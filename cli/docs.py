@@ -34,12 +34,17 @@ PLAIN_TYPES = {
 TABLES_HEAD = """\
 # Tables
 
-The Iceberg tables, as `streaming/tables.py` defines them. Those of Postgres are defined by
-`infra/postgres/migrations`.
+The Iceberg tables, as `streaming/tables.py` defines them; behind them [those of
+Postgres](#postgres).
 
 - **append**: rows are added; a batch that Spark repeats is recognised by its id in the snapshot and
   skipped ([ADR 0002](adr/0002-sinks-remember-source-positions.md)).
 - **upsert**: a row replaces the one with the same key.
+"""
+SERVING_HEAD = """
+## Postgres
+
+The serving database, as `infra/postgres/migrations` defines it.
 """
 CONFIGURATION_HEAD = """\
 # Configuration
@@ -109,7 +114,9 @@ def _read(page: Path) -> str | None:
 
 
 def tables_page() -> str:
-    """The page of the lake's tables."""
+    """The page of the lake's tables, and of those in the serving database."""
+    from cli.serving import read_relations
+    from infra.postgres.migrate import MIGRATIONS
     from streaming.tables import TABLES
 
     lines = [
@@ -122,6 +129,11 @@ def tables_page() -> str:
     ]
     for table in TABLES:
         lines += _table_section(table)
+    relations = [
+        (f"`{r.name}`", r.kind, r.grain, ", ".join(f"`{k}`" for k in r.key))
+        for r in read_relations(MIGRATIONS)
+    ]
+    lines += [SERVING_HEAD, *_grid(("name", "kind", "one row is", "key"), relations)]
     return "\n".join(lines) + "\n"
 
 

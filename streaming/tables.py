@@ -142,6 +142,25 @@ GOLD_ORDER_HOURLY = Table(
     partition=("months(hour)",),
 )
 
+GOLD_PRODUCT_DAILY = Table(
+    name="gold.product_daily",
+    grain="one product in the orders created in one branch on one UTC day",
+    key=("branch_id", "day", "product_id"),
+    writer="product_analytics",
+    strategy="upsert",
+    columns="""
+        branch_id string, day date COMMENT 'UTC, of created_at', product_id string,
+        name string COMMENT 'the newest of that branch and day', category string,
+        order_count bigint COMMENT 'orders that hold the product, cancelled ones included',
+        quantity bigint COMMENT 'all orders', revenue decimal(18,2) COMMENT 'all orders',
+        cancelled_orders bigint, cancelled_quantity bigint, cancelled_revenue decimal(18,2),
+        net_quantity bigint COMMENT 'without cancelled orders',
+        net_revenue decimal(18,2) COMMENT 'without cancelled orders',
+        revision bigint, updated_at timestamp,
+        change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
+    partition=("days(day)",),
+)
+
 BRONZE_DETECTIONS = Table(
     name="bronze.detections",
     grain="one message of the detections topic (one frame), as received",
@@ -232,6 +251,7 @@ TABLES = (
     SILVER_DETECTIONS,
     SILVER_LINE_CROSSINGS,
     GOLD_ORDER_HOURLY,
+    GOLD_PRODUCT_DAILY,
     GOLD_FOOTFALL_MINUTE,
     GOLD_STORE_HOURLY,
     QUARANTINE_ORDER_EVENTS,

@@ -13,6 +13,7 @@ NAMES = (
     "order_status_tracker",
     "footfall",
     "store_hourly",
+    "product_analytics",
     "silver_detections",
     "bronze_order_events",
     "bronze_detections",

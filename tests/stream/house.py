@@ -35,6 +35,9 @@ STATE_TABLES = (
     "order_metrics",
     "order_status_history",
     "order_status_state",
+    "product_orders",
+    "order_items",
+    "order_items_analytics",
     "footfall_minute",
     "store_hourly",
 )

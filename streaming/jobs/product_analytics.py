@@ -1,0 +1,53 @@
+"""Order topics -> order_items_analytics (Postgres, `upsert_order_items()`) and gold.product_daily.
+
+Key (branch_id, day, product_id). An order counts once, with the lines of its newest body, on the
+UTC day of its created_at; once its newest status is cancelled, its lines leave the net columns.
+Every good event counts, however late: no day is ever final, so there is no watermark here, and
+quarantine.late_events stays the business of real_time_metrics. Exactly-once in effect.
+
+Pairs of products bought together are not kept: an order of n lines has n (n - 1) / 2 of them, which
+would make this the heaviest table of all. `order_items` answers that question when it is asked.
+"""
+
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+
+from streaming.connectors.postgres import stage
+from streaming.feeds import ORDER_EVENTS
+from streaming.mirror import mirror
+from streaming.runner import Batch, Hands, Stream, submit
+from streaming.tables import GOLD_PRODUCT_DAILY
+from streaming.transforms.quarantine import split_judged
+
+STAGE = {
+    "order_id": "text",
+    "branch_id": "text",
+    "created_at": "timestamptz",
+    "items_json": "jsonb",
+    "status": "text",
+    "version": "text",
+}
+
+
+def write(batch: Batch) -> None:
+    """One transaction; the rejected rows are the order_event_processor's to keep."""
+    good, _ = split_judged(batch.rows)
+    batch.db.commit_batch(batch.stream, batch.id, good, _upsert)
+
+
+def settle(hands: Hands) -> None:
+    """Changed products to the lake."""
+    mirror(hands, GOLD_PRODUCT_DAILY, "order_items_analytics", time_key="day")
+
+
+def _upsert(connection: psycopg.Connection[Any], versions: pa.Table) -> None:
+    stage(connection, "product_versions", STAGE, versions)
+    connection.execute("SELECT upsert_order_items()")
+
+
+STREAM = Stream("product_analytics", ORDER_EVENTS, write, settle)
+
+if __name__ == "__main__":
+    submit(STREAM)

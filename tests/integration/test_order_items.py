@@ -1,0 +1,307 @@
+"""What was sold, product by product: the same rows whatever the order, the batches, repetitions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conf.settings import Settings
+from streaming.connectors.postgres import Database, stage
+from streaming.jobs import product_analytics
+from tests.builders import order_item
+
+Row = dict[str, Any]
+
+TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
+MINUTE = timedelta(minutes=1)
+KEY = ["branch_id", "day", "product_id"]
+SUMS = ["order_count", "quantity", "revenue", "cancelled_orders", "cancelled_quantity"]
+SUMS += ["cancelled_revenue", "net_quantity", "net_revenue"]
+ARROW = pa.schema(
+    [
+        *((n, pa.string()) for n in ("order_id", "branch_id", "items_json", "status", "version")),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def db(services: Settings) -> Iterator[Database]:
+    database = Database(services.postgres.dsn, 2)
+    yield database
+    database.close()
+
+
+@pytest.fixture(autouse=True)
+def empty(db: Database) -> None:
+    clear(db)
+
+
+def clear(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute("TRUNCATE product_orders, order_items, order_items_analytics")
+
+
+def order(number: int, *items: Row, **overrides: Any) -> Row:
+    """A version of order O-1 with these lines: a higher `number` is a newer version."""
+    row = {
+        "order_id": "O-1",
+        "branch_id": "B01",
+        "created_at": TEN,
+        "items": items or (order_item(),),
+        "status": "pending",
+        "version": f"{number:03d}",
+    }
+    return {**row, **overrides}
+
+
+def change(number: int, status: str, **overrides: Any) -> Row:
+    """A status change: it carries no body."""
+    return order(number, **{"created_at": None, "items": None, "status": status, **overrides})
+
+
+def apply(db: Database, rows: Sequence[Row]) -> None:
+    staged = [{**r, "items_json": r["items"] and json.dumps(r["items"])} for r in rows]
+    with db.transaction() as connection:
+        versions = pa.Table.from_pylist(staged, schema=ARROW)
+        stage(connection, "product_versions", product_analytics.STAGE, versions)
+        connection.execute("SELECT upsert_order_items()")
+
+
+def analytics(db: Database) -> list[Row]:
+    """Every row, without what counts the writing."""
+    rows = db.fetch("SELECT * FROM order_items_analytics ORDER BY branch_id, day, product_id")
+    return [{n: r[n] for n in (*KEY, "name", "category", *SUMS)} for r in rows]
+
+
+def expected(versions: Sequence[Row]) -> list[Row]:
+    """The same by plain recomputation from all versions at once."""
+    seen = pd.DataFrame(versions).sort_values("version")
+    bodies = seen[seen["items"].notna()]
+    if bodies.empty:
+        return []
+    lines = bodies.explode("items").reset_index(drop=True)
+    items = pd.DataFrame(lines["items"].tolist())
+    lines = pd.concat([lines[["order_id", "branch_id", "version"]], items], axis=1)
+    lines["day"] = [t.date() for t in bodies.explode("items")["created_at"]]
+    lines["revenue"] = [
+        q * Decimal(str(p)) for q, p in zip(lines["quantity"], lines["unit_price"], strict=True)
+    ]
+    names = lines.groupby(KEY)[["name", "category"]].last()
+    status = seen.groupby("order_id")["status"].last()
+    newest = bodies.groupby("order_id")["version"].last()
+    counted = lines[lines["version"] == lines["order_id"].map(newest)].copy()
+    counted["cancelled"] = counted["order_id"].map(status) == "cancelled"
+    found = []
+    for key, name in names.iterrows():
+        here = counted[(counted[KEY] == list(key)).all(axis=1)]
+        gone, kept = here[here["cancelled"]], here[~here["cancelled"]]
+        sums = [*_sums(here), *_sums(gone), *_sums(kept)[1:]]
+        values = [*key, *name, *sums]
+        found.append(dict(zip([*KEY, "name", "category", *SUMS], values, strict=True)))
+    return found
+
+
+def _sums(lines: pd.DataFrame) -> tuple[int, int, Decimal]:
+    revenue = sum(lines["revenue"], Decimal(0))
+    return lines["order_id"].nunique(), int(lines["quantity"].sum()), revenue
+
+
+items = st.builds(
+    order_item,
+    product_id=st.sampled_from(["P-1", "P-2"]),
+    name=st.sampled_from(["MILK", "BREAD"]),
+    category=st.sampled_from(["DAIRY", "BAKERY"]),
+    quantity=st.integers(1, 9),
+    unit_price=st.decimals("0.01", "99.99", places=2).map(float),
+)
+version = st.fixed_dictionaries(
+    {
+        "order_id": st.sampled_from(["O-1", "O-2", "O-3"]),
+        "branch_id": st.sampled_from(["B01", "B02"]),
+        "created_at": st.sampled_from([TEN, TEN + timedelta(hours=13, minutes=59, seconds=59),
+                                       TEN + timedelta(hours=14)]),
+        "items": st.none() | st.lists(items, min_size=1, max_size=3),
+        "status": st.sampled_from(["pending", "completed", "cancelled"]),
+    }
+)  # fmt: skip
+"""Any version of three orders: with a body, or a status change without one."""
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[list[Row], list[list[Row]]]:
+    """Versions, and how they come: each at least once, in any order, cut into batches anywhere."""
+    drawn = draw(st.lists(version, min_size=1, max_size=10))
+    versions = [
+        {**v, "version": f"{n:03d}", "created_at": v["items"] and v["created_at"]}
+        for n, v in enumerate(drawn)
+    ]
+    again = draw(st.lists(st.sampled_from(versions), max_size=4))
+    queue = draw(st.permutations([*versions, *again]))
+    cuts = sorted(draw(st.sets(st.integers(1, len(queue)), max_size=4)))
+    return versions, [queue[a:b] for a, b in zip([0, *cuts], [*cuts, len(queue)], strict=True)]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(delivery=deliveries())
+def test_products_do_not_depend_on_how_the_versions_of_orders_arrive(
+    db: Database, delivery: tuple[list[Row], list[list[Row]]]
+) -> None:
+    clear(db)
+    versions, batches = delivery
+    for batch in batches:
+        apply(db, batch)
+    assert analytics(db) == expected(versions)
+
+
+def test_an_order_counts_once_per_product_whatever_the_number_of_its_lines(db: Database) -> None:
+    apply(db, [order(1, order_item(quantity=2), order_item(quantity=3, unit_price=0.1))])
+    (row,) = analytics(db)
+    assert (row["order_count"], row["quantity"], row["revenue"]) == (1, 5, Decimal("2.80"))
+
+
+def test_a_newer_body_replaces_the_lines_of_the_older_one(db: Database) -> None:
+    apply(db, [order(1, order_item(product_id="P-1"), order_item(product_id="P-2"))])
+    apply(db, [order(2, order_item(product_id="P-2", quantity=7))])
+    assert [(r["product_id"], r["quantity"]) for r in analytics(db)] == [("P-1", 0), ("P-2", 7)]
+    lines = db.fetch("SELECT order_id, line_no, product_id, quantity, line_total FROM order_items")
+    assert [tuple(r.values()) for r in lines] == [("O-1", 1, "P-2", 7, Decimal("8.75"))]
+
+
+def test_a_body_that_comes_after_a_newer_one_changes_no_line(db: Database) -> None:
+    apply(db, [order(2, order_item(quantity=7))])
+    apply(db, [order(1, order_item(quantity=1))])
+    assert [r["quantity"] for r in analytics(db)] == [7]
+
+
+def test_a_cancelled_order_stays_in_gross_and_leaves_net_until_it_is_not(db: Database) -> None:
+    def sums() -> tuple[Any, ...]:
+        (row,) = analytics(db)
+        return tuple(row[n] for n in SUMS)
+
+    apply(db, [order(1), order(2, order_id="O-2")])
+    apply(db, [change(3, "cancelled")])
+    half, whole = Decimal("2.50"), Decimal("5.00")
+    assert sums() == (2, 4, whole, 1, 2, half, 2, half)
+    apply(db, [change(4, "processing")])
+    assert sums() == (2, 4, whole, 0, 0, 0, 4, whole)
+
+
+def test_a_cancellation_that_overtakes_its_order_counts_once_the_order_is_there(
+    db: Database,
+) -> None:
+    apply(db, [change(2, "cancelled")])
+    assert analytics(db) == []
+    apply(db, [order(1)])
+    assert [(r["quantity"], r["net_quantity"]) for r in analytics(db)] == [(2, 0)]
+
+
+def test_an_order_that_moves_to_another_branch_and_day_takes_its_lines_along(db: Database) -> None:
+    apply(db, [order(1)])
+    apply(db, [order(2, branch_id="B02", created_at=TEN - timedelta(days=1))])
+    counted = {(r["branch_id"], r["day"].day): r["quantity"] for r in analytics(db)}
+    assert counted == {("B01", 1): 0, ("B02", 30): 2}
+
+
+def test_the_day_is_the_one_in_utc_wherever_the_connection_is(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute("SET LOCAL timezone = 'Asia/Tokyo'")
+        last = TEN.replace(hour=23, minute=59)
+        rows = [{**order(1, created_at=last), "items_json": json.dumps([order_item()])}]
+        versions = pa.Table.from_pylist(rows, schema=ARROW)
+        stage(connection, "product_versions", product_analytics.STAGE, versions)
+        connection.execute("SELECT upsert_order_items()")
+    assert [r["day"] for r in analytics(db)] == [last.date()]
+
+
+def test_a_name_that_comes_after_a_newer_one_does_not_replace_it(db: Database) -> None:
+    for number, name in [(1, "MILK"), (3, "WHOLE MILK"), (2, "BUTTER")]:
+        apply(db, [order(number, order_item(name=name, category=name))])
+    assert [(r["name"], r["category"]) for r in analytics(db)] == [("WHOLE MILK", "WHOLE MILK")]
+
+
+def test_a_status_that_changes_no_number_leaves_the_row_as_it_is(db: Database) -> None:
+    apply(db, [order(1)])
+    before = db.fetch("SELECT * FROM order_items_analytics")
+    apply(db, [change(2, "completed")])
+    assert db.fetch("SELECT * FROM order_items_analytics") == before
+
+
+def test_every_change_of_a_row_has_a_change_id_of_its_own(db: Database) -> None:
+    def seen() -> tuple[int, int]:
+        (row,) = db.fetch("SELECT revision, change_id FROM order_items_analytics")
+        return row["revision"], row["change_id"]
+
+    apply(db, [order(1)])
+    first, first_change = seen()
+    apply(db, [order(2, order_id="O-2")])
+    second, second_change = seen()
+    assert (first, second) == (1, 2)
+    assert second_change > first_change
+
+
+def test_an_empty_batch_changes_nothing(db: Database) -> None:
+    apply(db, [order(1)])
+    before = db.fetch("SELECT * FROM order_items_analytics")
+    apply(db, [])
+    assert db.fetch("SELECT * FROM order_items_analytics") == before
+
+
+def test_text_of_any_kind_is_kept_as_it_is(db: Database) -> None:
+    name = "a \"b\"\n\\.\n\\N, 'c'; 🛒"
+    apply(db, [order(1, order_item(product_id=name, name=name, category=name))])
+    (row,) = analytics(db)
+    assert (row["product_id"], row["name"], row["category"]) == (name, name, name)
+
+
+# What the tables themselves refuse
+
+LINE = "INSERT INTO order_items VALUES ('O-1', %s, 'P-9', 'MILK', 'DAIRY', %s, %s)"
+
+
+@pytest.mark.parametrize(
+    ("line_no", "quantity", "price"),
+    [(2, 0, 1), (2, -1, 1), (2, 1, 0), (2, 1, Decimal("-0.01")), (0, 1, 1)],
+    ids=["no quantity", "negative quantity", "no price", "negative price", "no line number"],
+)
+def test_a_line_is_refused_that_has(
+    db: Database, line_no: int, quantity: int, price: Decimal
+) -> None:
+    apply(db, [order(1)])
+    with pytest.raises(psycopg.errors.CheckViolation), db.transaction() as connection:
+        connection.execute(LINE, (line_no, quantity, price))
+
+
+def test_a_line_without_its_order_is_refused(db: Database) -> None:
+    with pytest.raises(psycopg.errors.ForeignKeyViolation), db.transaction() as connection:
+        connection.execute(LINE, (1, 1, 1))
+
+
+def test_the_lines_of_an_order_go_with_it(db: Database) -> None:
+    apply(db, [order(1), order(2, order_id="O-2")])
+    with db.transaction() as connection:
+        connection.execute("DELETE FROM product_orders WHERE order_id = 'O-1'")
+    assert db.fetch("SELECT order_id FROM order_items") == [{"order_id": "O-2"}]
+
+
+@pytest.mark.parametrize(
+    "change_of_row",
+    ["order_count = -1", "quantity = -1", "revenue = -1", "cancelled_quantity = quantity + 1",
+     "cancelled_orders = order_count + 1", "cancelled_revenue = -1", "order_count = quantity + 1"],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(db: Database, change_of_row: str) -> None:
+    apply(db, [order(1)])
+    with pytest.raises(psycopg.errors.CheckViolation), db.transaction() as connection:
+        connection.execute(f"UPDATE order_items_analytics SET {change_of_row}")  # noqa: S608

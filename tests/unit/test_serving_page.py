@@ -1,0 +1,45 @@
+"""What the generated page says of the serving database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.docs import tables_page
+from cli.serving import Relation, read_relations
+from infra.postgres.migrate import MIGRATIONS
+
+
+def test_a_table_and_a_view_are_read_from_the_migrations(tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text(
+        "CREATE TABLE visits (\n"
+        "    branch text NOT NULL, -- PRIMARY KEY (nothing);\n"
+        "    day date CHECK (day > '2000-01-01'),\n"
+        "    PRIMARY KEY (branch, day)\n"
+        ");\n"
+        "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$\n"
+        "CREATE TABLE hidden (\n"
+        ");\n"
+        "$$;\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "0002_b.sql").write_text(
+        "CREATE TABLE shops (\n    shop text PRIMARY KEY,\n    town text\n);\n"
+        "COMMENT ON TABLE visits IS\n    'A branch''s day.';\n"
+        "CREATE VIEW v_visits AS SELECT 1;\n"
+        "COMMENT ON VIEW v_visits IS 'One branch. Key: branch, day.';\n",
+        encoding="utf-8",
+    )
+    assert read_relations(tmp_path) == [
+        Relation("visits", "table", "A branch's day.", ("branch", "day")),
+        Relation("shops", "table", "", ("shop",)),
+        Relation("v_visits", "view", "One branch.", ("branch", "day")),
+    ]
+
+
+@pytest.mark.parametrize("relation", read_relations(MIGRATIONS), ids=lambda r: r.name)
+def test_every_table_and_view_says_what_one_row_is_and_what_names_it(relation: Relation) -> None:
+    assert relation.grain
+    assert relation.key
+    assert f"| `{relation.name}` | {relation.kind} | {relation.grain}" in tables_page()
