@@ -30,9 +30,13 @@ def to_messages(rejected: pa.Table, stream: str, at: datetime) -> Iterator[DeadL
             (ORIGIN_HEADER, origin.encode()),
             ("storelake-rules", json.dumps(row["rules"]).encode()),
             ("storelake-stream", stream.encode()),
-            ("storelake-rejected-at", at.isoformat(timespec="milliseconds").encode()),
+            ("storelake-rejected-at", _instant(at).encode()),
         ]
         yield row["key"], row["value"], headers
+
+
+def _instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def send_dead_letters(kafka: KafkaSettings, stream: str, rejected: pa.Table) -> int:

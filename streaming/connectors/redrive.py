@@ -71,13 +71,14 @@ class Redriver:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        config = {
+        config: dict[str, str | int | bool] = {
             "bootstrap.servers": kafka.bootstrap,
             "client.id": "storelake-redrive",
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": 5,
-            "message.max.bytes": 16777216,
+            # Beyond all that a consumer has read: the topic decides what is too large.
+            "message.max.bytes": 100_000_000,
             "message.timeout.ms": 30000,
             # Where the gateway puts the same key, so that one order keeps to one partition.
             "partitioner": "murmur2_random",
@@ -134,16 +135,13 @@ class Redriver:
                 lost.append(error.str())
 
         for message in messages:
-            try:
-                self._producer.produce(
-                    message.topic,
-                    message.value,
-                    message.key,
-                    headers=list(message.headers),
-                    on_delivery=partial(done, message.letter),
-                )
-            except KafkaException as error:  # over the producer's own limit
-                report.refused[message.letter] = error.args[0].str()
+            self._producer.produce(
+                message.topic,
+                message.value,
+                message.key,
+                headers=list(message.headers),
+                on_delivery=partial(done, message.letter),
+            )
         left = self._producer.flush(35)
         return lost[0] if lost else "no answer in time" if left else None
 

@@ -35,6 +35,7 @@ STATE_TABLES = (
     "order_metrics",
     "footfall_minute",
     "store_hourly",
+    "dead_letters",
 )
 LEDGER_TABLES = ("stream_offsets", "stream_batches")
 
