@@ -328,7 +328,11 @@ class DeadLetterProducer:
             KafkaUnavailableError: the broker did not acknowledge every message within 30 s.
         """
         count, too_large = self._send(messages)
-        self._send(_without_value(message) for message in too_large)
+        # A request is refused as a whole, so small messages beside a large one are, too: each
+        # gets a request of its own.
+        for message in too_large:
+            _, alone = self._send([message])
+            self._send(map(_without_value, alone))
         return count
 
     def _send(self, messages: Iterable[DeadLetterMessage]) -> tuple[int, list[DeadLetterMessage]]:

@@ -8,7 +8,7 @@ which the keys downstream make harmless.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -117,16 +117,20 @@ class Redriver:
                 raise self._away(f"{lost}; {len(report.sent)} letters were sent before")
         return report
 
-    def _send(self, messages: Iterable[Return], report: Report) -> str | None:
+    def _send(self, messages: Sequence[Return], report: Report) -> str | None:
         """Fill in the report; returns why Kafka did not answer, if it did not."""
         lost: list[str] = []
+        too_large: list[Return] = []
 
-        def done(letter: str, error: KafkaError | None, sent: Message) -> None:
+        def done(message: Return, error: KafkaError | None, sent: Message) -> None:
+            letter = message.letter
             if error is None:
                 position = f"{sent.offset():020d}"
                 report.sent[letter] = letter_id(
                     str(sent.topic()), int(sent.partition() or 0), position
                 )
+            elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(messages) > 1:
+                too_large.append(message)
             elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 report.refused[letter] = "it is larger than the topic takes"
             elif error.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART):
@@ -140,9 +144,13 @@ class Redriver:
                 message.value,
                 message.key,
                 headers=list(message.headers),
-                on_delivery=partial(done, message.letter),
+                on_delivery=partial(done, message),
             )
         left = self._producer.flush(35)
+        # A request is refused as a whole, so small messages beside a large one are, too.
+        for message in too_large:
+            if not lost:
+                lost += filter(None, [self._send([message], report)])
         return lost[0] if lost else "no answer in time" if left else None
 
     def _away(self, reason: str) -> DeadLetterError:
