@@ -37,10 +37,14 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
 def letters_table(heads: Sequence[LetterHead]) -> Table:
     """One row a dead letter."""
     rows = [
-        (h.id, h.status, instant(h.received_at)[:19], h.order_id or "", ", ".join(h.rules))
+        (h.id, h.status, _minute(h.received_at), h.order_id or "", ", ".join(h.rules))
         for h in heads
     ]
     return _table(("id", "status", "received (UTC)", "order", "rules"), rows)
@@ -48,10 +52,7 @@ def letters_table(heads: Sequence[LetterHead]) -> Table:
 
 def counts_table(counts: Sequence[Count]) -> Table:
     """One row a rule and topic."""
-    rows = [
-        (c.rule, c.topic, str(c.letters), instant(c.oldest)[:19], instant(c.newest)[:19])
-        for c in counts
-    ]
+    rows = [(c.rule, c.topic, str(c.letters), _minute(c.oldest), _minute(c.newest)) for c in counts]
     return _table(("rule", "topic", "letters", "oldest (UTC)", "newest (UTC)"), rows)
 
 
