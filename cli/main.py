@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from cli import docs, gateway, infer, logs, migrate, reset, restate, run, send, status, up
+from cli import dlq, docs, gateway, infer, logs, migrate, reset, restate, run, send, status, up
 from cli.context import error_console
 from cli.demo import command as demo
 from conf.errors import StorelakeError
@@ -43,6 +43,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(dlq.app)
 
 
 def main() -> None:

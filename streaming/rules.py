@@ -22,6 +22,16 @@ _UNSTORABLE = (
     r"|[:,\[]\s*-?(?:\d[\d.]*[eE][+-]?\d{4}|[\d.]{1001})"
 )
 
+ENVELOPE_MEANINGS = {
+    "value_present": "The message is empty.",
+    "value_not_too_large": "The message is larger than 1 MiB.",
+    "valid_utf8": "The bytes are no UTF-8 text.",
+    "storable_text": "The text holds something that the database cannot store: a NUL character, "
+    "half of a surrogate pair, or a number beyond all bounds.",
+    "json_object": "The text is not one whole JSON object.",
+}
+"""What a failed rule on the bytes says about a message."""
+
 
 def failed(rules: Mapping[str, Column]) -> Column:
     """array<string>: the ids of the rules that a row fails; empty for a good row."""

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 import pyarrow as pa
 
 from conf.settings import KafkaSettings
-from streaming.connectors.kafka import DeadLetterProducer
+from streaming.connectors.kafka import DeadLetterMessage, DeadLetterProducer
+from streaming.letters import ORIGIN_HEADER
 
-DeadLetter = tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
 
+def to_messages(rejected: pa.Table, stream: str, at: datetime) -> Iterator[DeadLetterMessage]:
+    """Quarantine rows -> (key, value, headers): the original ones, and what became of the message.
 
-def to_messages(rejected: pa.Table) -> Iterator[DeadLetter]:
-    """Quarantine rows -> (key, value, headers): the original ones, and the position and rules."""
+    Args:
+        rejected: quarantine rows.
+        stream: who rejected them.
+        at: when (UTC).
+    """
     for row in rejected.to_pylist():
         headers: list[tuple[str, str | bytes | None]] = [
             (h["key"], h["value"]) for h in row["headers"] or []
         ]
         origin = f"{row['topic']}/{row['partition']}/{row['position']}"
         headers += [
-            ("storelake-origin", origin.encode()),
+            (ORIGIN_HEADER, origin.encode()),
             ("storelake-rules", json.dumps(row["rules"]).encode()),
+            ("storelake-stream", stream.encode()),
+            ("storelake-rejected-at", _instant(at).encode()),
         ]
         yield row["key"], row["value"], headers
 
 
-def send_dead_letters(kafka: KafkaSettings, rejected: pa.Table) -> int:
+def _instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def send_dead_letters(kafka: KafkaSettings, stream: str, rejected: pa.Table) -> int:
     """Send quarantine rows to the dead letter topic; returns when all are acknowledged."""
     if not rejected.num_rows:
         return 0
     client = {"bootstrap.servers": kafka.bootstrap, **kafka.client_options}
-    return DeadLetterProducer(client, kafka.order_dlq).send(to_messages(rejected))
+    return DeadLetterProducer(client, kafka.order_dlq).send(
+        to_messages(rejected, stream, datetime.now(timezone.utc))
+    )

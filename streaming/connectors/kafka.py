@@ -20,6 +20,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, cast
 
 import pyarrow as pa
@@ -290,6 +291,13 @@ class KafkaSource(DataSource):
         return LogStreamReader(self._log(), ReadOptions.parse(self.options))
 
 
+DeadLetterMessage = tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
+"""Key, value, headers."""
+
+VALUE_BYTES_HEADER = "storelake-value-bytes"
+"""Of a dead letter without its value: how large that was."""
+
+
 class DeadLetterProducer:
     """Sends rejected messages on, whole; at least once, acknowledged by all replicas.
 
@@ -310,24 +318,45 @@ class DeadLetterProducer:
             }
         )
 
-    def send(
-        self,
-        messages: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]],
-    ) -> int:
+    def send(self, messages: Iterable[DeadLetterMessage]) -> int:
         """Send (key, value, headers) and wait until all are acknowledged.
+
+        A message that the topic does not take for its size goes without its value, whose size a
+        header tells: one large message must not stop the stream, and quarantine has it whole.
 
         Raises:
             KafkaUnavailableError: the broker did not acknowledge every message within 30 s.
         """
+        count, too_large = self._send(messages)
+        # A request is refused as a whole, so small messages beside a large one are, too: each
+        # gets a request of its own.
+        for message in too_large:
+            _, alone = self._send([message])
+            self._send(map(_without_value, alone))
+        return count
+
+    def _send(self, messages: Iterable[DeadLetterMessage]) -> tuple[int, list[DeadLetterMessage]]:
         failed: list[str] = []
+        too_large: list[DeadLetterMessage] = []
         count = 0
 
-        def done(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
+        def done(message: DeadLetterMessage, error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                return
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and message[1] is not None:
+                too_large.append(message)
+            else:
                 failed.append(error.str())
 
-        for key, value, headers in messages:
-            self._producer.produce(self._topic, value, key, headers=headers, on_delivery=done)
+        for message in messages:
+            key, value, headers = message
+            self._producer.produce(
+                self._topic,
+                value,
+                key,
+                headers=headers,
+                on_delivery=partial(done, message),
+            )
             self._producer.poll(0)
             count += 1
         left = self._producer.flush(35)
@@ -336,4 +365,9 @@ class DeadLetterProducer:
             raise KafkaUnavailableError(
                 f"{self._topic}: {len(failed) + left} of {count} not stored: {why}"
             )
-        return count
+        return count, too_large
+
+
+def _without_value(message: DeadLetterMessage) -> DeadLetterMessage:
+    key, value, headers = message
+    return key, None, [*headers, (VALUE_BYTES_HEADER, str(len(value or b"")).encode())]

@@ -1,11 +1,11 @@
-"""Order topics -> orders_raw, orders_processed (Postgres), silver.orders; bad ones to quarantine.
+"""Order topics -> orders_raw, orders_processed, dead_letters (Postgres), silver.orders, quarantine.
 
 Keys: event_id, order_id, (topic, partition, position). One Postgres transaction a batch with its
-ledger row, guarded appends to the lake, dead letters at least once: exactly-once in effect.
+ledger row, guarded appends to the lake, order-dlq at least once: exactly-once in effect.
 """
 
+from streaming.connectors.dead_letter_table import write_judged
 from streaming.connectors.dead_letters import send_dead_letters
-from streaming.connectors.orders import write_orders
 from streaming.feeds import ORDER_EVENTS
 from streaming.runner import Batch, Stream, submit
 from streaming.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
@@ -13,12 +13,14 @@ from streaming.transforms.quarantine import split_judged
 
 
 def write(batch: Batch) -> None:
-    """Postgres first, since people wait for it; then dead letters and the lake."""
+    """Postgres first, since people wait for it; then the dead letter topic and the lake."""
+    batch.db.commit_batch(batch.stream, batch.id, batch.rows, write_judged)
     good, rejected = split_judged(batch.rows)
-    batch.db.commit_batch(batch.stream, batch.id, good, write_orders)
     # Before the append, which says that they were sent: a crash in between sends them again.
     send_dead_letters(
-        batch.context.settings.kafka, batch.lake.fresh(QUARANTINE_ORDER_EVENTS, rejected)
+        batch.context.settings.kafka,
+        batch.stream,
+        batch.lake.fresh(QUARANTINE_ORDER_EVENTS, rejected),
     )
     batch.lake.append(QUARANTINE_ORDER_EVENTS, rejected, batch.id)
     batch.lake.append(SILVER_ORDERS, good, batch.id)

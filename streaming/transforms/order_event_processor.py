@@ -10,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
 from streaming.rules import (
+    ENVELOPE_MEANINGS,
     UUID,
     instant,
     is_instant,
@@ -42,6 +43,36 @@ _UNQUOTED_TEXT = (
     r'"(event_id|event_type|event_time|source|order_id|customer_id|branch_id|status|old_status'
     r'|new_status|payment_method|currency|created_at|product_id|name|category)"\s*:\s*[^"\s]'
 )
+
+MEANINGS = ENVELOPE_MEANINGS | {
+    "types_match": "A field has the wrong JSON type, such as a number in quotes.",
+    "schema_version_known": "schema_version is not 1, the only one known.",
+    "event_id_uuid": "event_id is no UUID.",
+    "event_type_known": f"event_type is none of {', '.join((*FULL_EVENTS, STATUS_CHANGED))}.",
+    "event_time_utc": "event_time is no existing time in UTC, like 2024-05-01T10:00:00Z.",
+    "event_time_not_in_future": "event_time lies too far after the time of arrival.",
+    "source_present": "source is missing, empty or longer than 64 characters.",
+    "order_id_present": "order.order_id is missing, empty or longer than 64 characters.",
+    "key_is_order_id": "The key of the message is not order.order_id.",
+    "branch_known": "order.branch_id is no branch of the chain.",
+    "old_status_known": f"order.old_status is none of {', '.join(STATUSES)}.",
+    "new_status_known": f"order.new_status is none of {', '.join(STATUSES)}.",
+    "customer_id_present": "order.customer_id is missing, empty or longer than 64 characters.",
+    "status_known": f"order.status is none of {', '.join(STATUSES)}.",
+    "payment_method_known": "order.payment_method is neither cash nor online.",
+    "currency_code": "order.currency is no code of three capital letters.",
+    "total_price_money": "order.total_price is no positive amount with at most two decimals.",
+    "created_at_utc": "order.created_at is no existing time in UTC, like 2024-05-01T10:00:00Z.",
+    "created_at_not_after_event": "order.created_at lies after event_time.",
+    "items_present": "order.items is missing, empty or longer than 10,000 lines.",
+    "item_named": "A line of order.items lacks its product_id, name or category, or has a longer "
+    "one than the contract allows.",
+    "item_quantity_positive": "A line of order.items has a quantity outside of 1 to 100,000.",
+    "item_price_money": "A line of order.items has a unit_price that is no positive amount with at "
+    "most two decimals.",
+    "total_equals_items": "order.total_price is not the sum of the lines, to the cent.",
+}
+"""What each failed rule says about a message, for people."""
 
 
 def judge_order_events(stores: Stores, max_future_skew: timedelta) -> Transform:

@@ -14,10 +14,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
+from streaming.rules import envelope_rules
 from streaming.tables import SILVER_ORDERS
-from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
+from streaming.transforms.order_event_processor import (
+    MEANINGS,
+    _content_rules,
+    judge_order_events,
+    to_silver_orders,
+)
 from streaming.transforms.quarantine import split_judged
 from tests.builders import as_json, order_event, order_item, status_event
 from tests.messages import Sent, cases, read_case, to_frame
@@ -61,6 +68,15 @@ def test_messages_become_what_the_scenario_says(
     rows = process(spark, stores, messages)
     found = outcome(rows, then)
     assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
+
+
+def test_every_rule_has_a_sentence_that_says_what_it_means(
+    spark: SparkSession, stores: Stores
+) -> None:
+    text = F.lit("")
+    content = _content_rules(text, stores, SKEW)
+    assert {*envelope_rules(F.lit(b""), text), "json_object", *content} == MEANINGS.keys()
+    assert [s for s in MEANINGS.values() if not s.endswith(".")] == []
 
 
 def test_a_good_row_has_the_columns_of_its_table(spark: SparkSession, stores: Stores) -> None:

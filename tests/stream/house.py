@@ -40,6 +40,7 @@ STATE_TABLES = (
     "order_items_analytics",
     "footfall_minute",
     "store_hourly",
+    "dead_letters",
 )
 LEDGER_TABLES = ("stream_offsets", "stream_batches")
 

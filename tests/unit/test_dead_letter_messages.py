@@ -8,10 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.connectors.dead_letters import DeadLetter, to_messages
+from streaming.connectors.dead_letters import to_messages
+from streaming.connectors.kafka import DeadLetterMessage
 from streaming.connectors.log_source import ARROW_SCHEMA
 from streaming.transforms.quarantine import split_judged
 
+STREAM = "order_event_processor"
+NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 JUDGED = ARROW_SCHEMA.append(pa.field("rules", pa.list_(pa.string())))
 
 
@@ -30,8 +33,8 @@ def judged(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=JUDGED)
 
 
-def message(**row: Any) -> DeadLetter:
-    (found,) = to_messages(judged(row))
+def message(**row: Any) -> DeadLetterMessage:
+    (found,) = to_messages(judged(row), STREAM, NOON)
     return found
 
 
@@ -45,11 +48,13 @@ def test_a_tombstone_stays_one() -> None:
     assert (key, value) == (None, None)
 
 
-def test_headers_say_where_the_message_stood_and_what_was_wrong() -> None:
+def test_headers_say_where_the_message_stood_what_was_wrong_who_said_so_and_when() -> None:
     _, _, headers = message(rules=["branch_known", "items_present"])
     assert dict(headers) == {
         "storelake-origin": b"order-created/3/00000000000000000042",
         "storelake-rules": b'["branch_known", "items_present"]',
+        "storelake-stream": b"order_event_processor",
+        "storelake-rejected-at": b"2024-05-01T12:00:00.000Z",
     }
 
 
@@ -66,7 +71,7 @@ def test_a_header_without_a_value_is_sent_without_one() -> None:
 
 def test_every_rejected_message_is_sent_once_in_its_order() -> None:
     rows = judged(*({"position": f"{n:020d}", "value": str(n).encode()} for n in range(50)))
-    assert [int(value or b"") for _, value, _ in to_messages(rows)] == list(range(50))
+    assert [int(value or b"") for _, value, _ in to_messages(rows, STREAM, NOON)] == list(range(50))
 
 
 def test_only_rejected_messages_are_split_off_and_none_is_lost() -> None:

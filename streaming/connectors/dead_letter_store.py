@@ -1,0 +1,231 @@
+"""The table `dead_letters` as people work on it: find, look at, fix, mark as sent back.
+
+The stream writes the rows and their verdicts (`dead_letter_table`); here only the fix and the
+sending back are written, so both may work at once.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from conf.settings import Settings
+from streaming.letters import DeadLetterError, Headers
+
+Status = Literal["open", "redriven", "resolved", "superseded"]
+
+# Any number will do, as long as every storelake takes the same one.
+_LOCK_KEY = 7_305_112_002
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which dead letters; what is not given does not choose.
+
+    Attributes:
+        ids: of them.
+        rule: the id of a rule that they failed.
+        topic: where they came from.
+        since: received then or later.
+        status: of them.
+    """
+
+    ids: Sequence[str] | None = None
+    rule: str | None = None
+    topic: str | None = None
+    since: datetime | None = None
+    status: Status | None = None
+
+
+@dataclass(frozen=True)
+class LetterHead:
+    """A dead letter without its bytes. Times are in UTC."""
+
+    id: str
+    topic: str
+    status: Status
+    rules: list[str]
+    event_id: str | None
+    order_id: str | None
+    value_bytes: int | None
+    received_at: datetime
+    rejected_at: datetime
+    origin: str | None
+    fixed_at: datetime | None
+    redriven_at: datetime | None
+    redriven_as: str | None
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Letter(LetterHead):
+    """A dead letter, whole.
+
+    Attributes:
+        headers: as they came, in their order.
+        fixed_value: what to send back instead of the value.
+        superseded_by: the dead letter that came of sending this one back.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    fixed_value: bytes | None
+    superseded_by: str | None
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many dead letters of one topic failed one rule."""
+
+    rule: str
+    topic: str
+    letters: int
+    oldest: datetime
+    newest: datetime
+
+
+_HEAD = """id, topic, status, rules, event_id, order_id, octet_length(value) AS value_bytes,
+    received_at, rejected_at, origin, fixed_at, redriven_at, redriven_as, resolved_at"""
+
+# Postgres plans with the values, so what is null falls away and the rest finds its index.
+_CHOSEN = """
+    (%(ids)s::text[] IS NULL OR id = ANY(%(ids)s))
+    AND (%(rule)s::text IS NULL OR rules @> ARRAY[%(rule)s::text])
+    AND (%(topic)s::text IS NULL OR topic = %(topic)s)
+    AND (%(since)s::timestamptz IS NULL OR received_at >= %(since)s)
+    AND (%(status)s::text IS NULL OR status = %(status)s)"""
+
+
+class LetterStore:
+    """Dead letters over one connection, which commits each statement."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def heads(self, selection: Selection, limit: int) -> list[LetterHead]:
+        """The newest ones that are chosen."""
+        # S608: built from the constants above only, here and below.
+        query = f"""SELECT {_HEAD} FROM dead_letters WHERE {_CHOSEN}
+            ORDER BY received_at DESC, topic, partition, position DESC LIMIT %(limit)s"""  # noqa: S608
+        with self._connection.cursor(row_factory=class_row(LetterHead)) as cursor:
+            values = {**asdict(selection), "limit": limit}
+            return cursor.execute(query.encode(), values).fetchall()
+
+    def ids(self, selection: Selection) -> list[str]:
+        """All that are chosen, in the order in which their topics hold them."""
+        query = f"""SELECT id FROM dead_letters WHERE {_CHOSEN}
+            ORDER BY topic, partition, position"""  # noqa: S608
+        rows = self._connection.execute(query.encode(), asdict(selection))
+        return [row[0] for row in rows]
+
+    def counts(self, selection: Selection) -> list[Count]:
+        """By rule and topic, the most frequent first; a dead letter counts in each of its rules."""
+        query = f"""SELECT rule, topic, count(*) AS letters, min(received_at) AS oldest,
+                max(received_at) AS newest
+            FROM dead_letters, unnest(rules) AS rule WHERE {_CHOSEN}
+            GROUP BY rule, topic ORDER BY letters DESC, rule, topic"""  # noqa: S608
+        with self._connection.cursor(row_factory=class_row(Count)) as cursor:
+            return cursor.execute(query.encode(), asdict(selection)).fetchall()
+
+    def get(self, ids: Sequence[str]) -> list[Letter]:
+        """These, whole and in this order.
+
+        Raises:
+            DeadLetterError: one of them is not there.
+        """
+        query = f"""SELECT {_HEAD}, key, value, headers, fixed_value,
+                (SELECT min(n.id) FROM dead_letters n WHERE n.origin = d.id) AS superseded_by
+            FROM dead_letters d WHERE id = ANY(%s)"""  # noqa: S608
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            found = {
+                row["id"]: Letter(**{**row, "headers": _headers(row["headers"])})
+                for row in cursor.execute(query.encode(), (list(ids),))
+            }
+        missing = [one for one in ids if one not in found]
+        if missing:
+            raise DeadLetterError(
+                f"There is no dead letter {', '.join(missing)}: `storelake dlq list` shows those "
+                "that there are."
+            )
+        return [found[one] for one in ids]
+
+    def store_fix(self, letter: Letter, value: bytes) -> None:
+        """Keep what to send back; the value itself stays.
+
+        Raises:
+            DeadLetterError: it is no longer open.
+        """
+        changed = self._connection.execute(
+            "UPDATE dead_letters SET fixed_value = %s, fixed_at = now() "
+            "WHERE id = %s AND status = 'open'",
+            (value, letter.id),
+        )
+        if not changed.rowcount:
+            raise DeadLetterError(f"{letter.id} is no longer open: look at it again.")
+
+    def mark_redriven(self, letter: str, back_as: str) -> None:
+        """Note what was sent back; a stream that has judged it by now has the last word."""
+        self._connection.execute(
+            """UPDATE dead_letters SET redriven_at = now(),
+                redriven_as = CASE WHEN status = 'open' THEN %s ELSE coalesce(redriven_as, %s) END,
+                status = CASE WHEN status = 'open' THEN 'redriven' ELSE status END
+            WHERE id = %s""",
+            (back_as, back_as, letter),
+        )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else sends dead letters back meanwhile; the lock goes with the connection.
+
+        Raises:
+            DeadLetterError: somebody else does.
+        """
+        (mine,) = self._connection.execute(
+            "SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,)
+        ).fetchone() or (False,)
+        if not mine:
+            raise DeadLetterError("Somebody else is sending dead letters back: wait, then repeat.")
+        try:
+            yield
+        finally:
+            self._connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+
+
+def _headers(stored: Sequence[Sequence[str | None]] | None) -> Headers:
+    return [
+        (str(name), None if value is None else base64.b64decode(value))
+        for name, value in stored or []
+    ]
+
+
+@contextmanager
+def open_letters(settings: Settings) -> Iterator[LetterStore]:
+    """The dead letters in the database of the settings.
+
+    Raises:
+        DeadLetterError: the database does not answer, or has no such table yet.
+        SettingsError: there is no password.
+    """
+    conf = settings.postgres
+    options = "-c timezone=UTC -c application_name=storelake-dlq"
+    try:
+        with psycopg.connect(conf.dsn, autocommit=True, options=options) as connection:
+            yield LetterStore(connection)
+    except psycopg.errors.UndefinedTable as error:
+        raise DeadLetterError(
+            "The database has no table dead_letters yet: run `storelake migrate`."
+        ) from error
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        raise DeadLetterError(
+            f"Postgres at {conf.host}:{conf.port} does not answer ({reason}): run `storelake up`, "
+            "or check STORELAKE_POSTGRES__HOST and __PORT."
+        ) from error

@@ -1,0 +1,60 @@
+"""What the contract of order events has to say about an event, field by field.
+
+The streams judge with rules of their own, which include all of the contract; this is for people
+who mend an event, and need to see which field is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import simplejson
+from jsonschema import Draft202012Validator
+
+from conf.settings import CONF_DIR
+from streaming.transforms.repair import to_path
+
+_LONGEST_MESSAGE = 200
+_DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One wrong spot of an event.
+
+    Attributes:
+        path: as `set_path` takes it; empty for the whole event.
+        message: what is wrong.
+    """
+
+    path: str
+    message: str
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    file = CONF_DIR / "contracts" / "order_event.v1.json"
+    # Decimals on both sides: 0.01 as a float would find cents that are not there.
+    contract = simplejson.loads(file.read_text(encoding="utf-8"), use_decimal=True)
+    return Draft202012Validator(contract, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def find_faults(event: Any) -> list[Fault]:
+    """Where an event, read by `repair.read_event`, does not fit the contract, in its order."""
+    try:
+        errors = sorted(_validator().iter_errors(event), key=lambda e: [str(p) for p in e.path])
+    except ArithmeticError:  # such as 1e999999 % 0.01
+        return [Fault("", "a number is beyond all bounds")]
+    return [Fault(to_path(e.absolute_path), _short(e.message)) for e in errors]
+
+
+def _short(message: str) -> str:
+    """Without Python's way of writing numbers, and without a megabyte of the event in it."""
+    text = _DECIMAL.sub(r"\1", message)
+    if len(text) <= _LONGEST_MESSAGE:
+        return text
+    half = _LONGEST_MESSAGE // 2
+    return f"{text[:half]} ... {text[-half:]}"

@@ -1,0 +1,52 @@
+"""Dead letters by name: the id that people type, the header that says what came back for which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from conf.errors import StorelakeError
+
+ORIGIN_HEADER = "storelake-origin"
+OWN_HEADERS = "storelake-"
+"""What headers of ours start with; a message that goes back carries only its origin."""
+
+_ID = re.compile(r"([A-Za-z0-9._-]{1,249})/(\d{1,10})/([0-9A-Za-z:_-]{1,64})", re.ASCII)
+
+Headers = list[tuple[str, bytes | None]]
+
+
+class DeadLetterError(StorelakeError):
+    """A dead letter cannot be found, read, fixed or sent; the message says what to do."""
+
+
+def letter_id(topic: str, partition: int, position: str) -> str:
+    """The id of the dead letter from a source position, as `dead_letters.id` has it."""
+    return f"{topic}/{partition}/{position.lstrip('0') or '0'}"
+
+
+def read_id(text: str) -> str:
+    """The id that somebody typed, or copied from a header with its leading zeros.
+
+    Raises:
+        DeadLetterError: it is none.
+    """
+    found = _ID.fullmatch(text.strip())
+    if found is None:
+        raise DeadLetterError(
+            f"{text!r} is no id of a dead letter: it looks like order-created/0/42; "
+            "`storelake dlq list` shows them."
+        )
+    return letter_id(found[1], int(found[2]), found[3])
+
+
+def origin_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """The id of the dead letter that a message was sent back for; the last header counts."""
+    origin = None
+    for name, value in headers:
+        if name == ORIGIN_HEADER:
+            origin = value
+    try:
+        return read_id(origin.decode("ascii")) if origin else None
+    except (DeadLetterError, UnicodeDecodeError):
+        return None  # of somebody else's making
