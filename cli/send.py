@@ -26,6 +26,17 @@ def send(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long.")] = None,
     poison: Annotated[float, typer.Option(min=0, max=1, help="Share that is broken.")] = 0.0,
+    late: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share that is too late to count; not in the first tenth."),
+    ] = 0.0,
+    duplicates: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share that repeats an event, half past the gateway."),
+    ] = 0.0,
+    source: Annotated[
+        Literal["baskets", "synthetic"], typer.Option(help="Real baskets, or drawn ones.")
+    ] = "baskets",
     seed: Annotated[int, typer.Option(min=0, help="The same seed sells the same.")] = 1,
     ledger: Annotated[Path | None, typer.Option(help="NDJSON file, a line per message.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Part of all ids; else random.")] = None,
@@ -34,19 +45,22 @@ def send(
     ] = "gateway",
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 16,
 ) -> None:
-    """Replay real grocery baskets as order events, until --count, --seconds or Ctrl-C."""
+    """Replay grocery baskets as order events, until --count, --seconds or Ctrl-C."""
     from simulator.send import send as run_send
 
     settings = read_settings()
     total = count or (int(rate * seconds / 60) if rate and seconds else None)
-    with _stop_on_ctrl_c() as stop, _bar(total) as show:
+    with stop_on_ctrl_c() as stop, sending_bar(total) as show:
         report = run_send(
             settings,
             rate=rate,
             count=count,
             seconds=seconds,
             poison=poison,
+            late=late,
+            duplicates=duplicates,
             seed=seed,
+            source=source,
             run_id=run_id,
             via=via,
             concurrency=concurrency,
@@ -60,7 +74,7 @@ def send(
 
 
 @contextmanager
-def _stop_on_ctrl_c() -> Iterator[Event]:
+def stop_on_ctrl_c() -> Iterator[Event]:
     """Ctrl-C ends the sending, not the accounting for what is under way."""
     stop = Event()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -71,7 +85,8 @@ def _stop_on_ctrl_c() -> Iterator[Event]:
 
 
 @contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[SendReport], None]]:
+def sending_bar(total: int | None) -> Iterator[Callable[[SendReport], None]]:
+    """A bar on standard error that takes the totals of `send`."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -98,7 +113,9 @@ def _summary(report: SendReport) -> Table:
     title = f"run {report.run_id}: {report.sent} in {report.seconds:.1f} s, {speed:.0f}/s"
     table = Table("what", title=title)
     table.add_column("messages", justify="right")
-    for name in ("accepted", "rejected", "poisoned", "failed", "retries"):
+    for name in (
+        "accepted", "rejected", "poisoned", "failed", "late", "duplicates", "retries",
+    ):  # fmt: skip
         table.add_row(name, str(getattr(report, name)))
     for counter, what in (
         (report.by_type, "accepted"),
