@@ -23,8 +23,8 @@ import numpy as np
 import psutil
 import typer
 
-from cli import processes
-from cli.demo import report, stage, watch
+from cli import processes, watch
+from cli.demo import report, stage
 from conf.settings import Settings, load_settings
 from infra import local
 from simulator.send import send

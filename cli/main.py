@@ -10,7 +10,8 @@ import sys
 
 import typer
 
-from cli import docs, gateway, infer, logs, migrate, reset, run, send, status, up
+from cli import background, docs, gateway, infer, logs, migrate, reset, run, send, status, up
+from cli.check import command as check
 from cli.context import error_console
 from cli.demo import command as demo
 from conf.errors import StorelakeError
@@ -26,8 +27,12 @@ COMMANDS = (
     run.run,
     run.spark_conf,
     gateway.gateway,
+    background.start,
+    background.stop,
     infer.infer,
     send.send,
+    check.check,
+    check.verify_orders,
     demo.demo,
     docs.docs,
 )

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,6 +16,7 @@ import typer
 from cli.context import console, error_console, read_settings
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
     from rich.table import Table
 
     from simulator.ledger import SendReport
@@ -50,7 +52,7 @@ def send(
 
     settings = read_settings()
     total = count or (int(rate * seconds / 60) if rate and seconds else None)
-    with stop_on_ctrl_c() as stop, sending_bar(total) as show:
+    with stop_on_ctrl_c() as stop, sending_bar(total) as bar:
         report = run_send(
             settings,
             rate=rate,
@@ -65,7 +67,7 @@ def send(
             via=via,
             concurrency=concurrency,
             ledger=ledger,
-            on_progress=show,
+            on_progress=bar.show,
             stop=stop,
         )
     console().print(_summary(report))
@@ -84,9 +86,26 @@ def stop_on_ctrl_c() -> Iterator[Event]:
         signal.signal(signal.SIGINT, before)
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A progress bar on standard error; `show` takes the totals of `send`, `tell` what follows."""
+
+    progress: Progress
+    task: TaskID
+
+    def show(self, report: SendReport) -> None:
+        """How many, and how well."""
+        state = f"{report.failed} failed, {report.retries} repeats"
+        self.progress.update(self.task, completed=report.sent, state=state)
+
+    def tell(self, state: str) -> None:
+        """What goes on now."""
+        self.progress.update(self.task, state=state)
+
+
 @contextmanager
-def sending_bar(total: int | None) -> Iterator[Callable[[SendReport], None]]:
-    """A bar on standard error that takes the totals of `send`."""
+def sending_bar(total: int | None) -> Iterator[Bar]:
+    """A bar that moves for the length of a block."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -97,13 +116,7 @@ def sending_bar(total: int | None) -> Iterator[Callable[[SendReport], None]]:
         TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=error_console()) as progress:
-        bar = progress.add_task("send", total=total, state="")
-
-        def show(report: SendReport) -> None:
-            state = f"{report.failed} failed, {report.retries} repeats"
-            progress.update(bar, completed=report.sent, state=state)
-
-        yield show
+        yield Bar(progress, progress.add_task("send", total=total, state=""))
 
 
 def _summary(report: SendReport) -> Table:

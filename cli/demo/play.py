@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cli import processes
-from cli.demo import account, report, stage, watch
+from cli import processes, watch
+from cli.demo import account, report, stage
 from conf.settings import Settings
 from simulator.send import send
 from streaming.connectors.postgres import Database
@@ -85,11 +85,12 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
             stack, settings, plan, footage=footage, watched=watched, tell=tell
         )
         tell("waiting until every stream has caught up")
-        settled = watch.wait_until(auditor.settled, SETTLE_SECONDS, every=0.5)
+        trail = auditor.trail(ledger)
+        settled = watch.wait_until(lambda: auditor.settled(trail), SETTLE_SECONDS, every=0.5)
         watched.finish()
         processes.require_alive(streams, "streams", settings)
         tell("counting")
-        result = auditor.account(ledger, published)
+        result = auditor.account(trail, published)
         footfall = db.fetch(
             "SELECT * FROM footfall_minute WHERE minute >= %s",
             (start.replace(second=0, microsecond=0),),
