@@ -20,15 +20,15 @@ NAMES = ("gateway", "run")
 READY_SECONDS = 180.0
 STOP_SECONDS = 60.0
 What = Annotated[
-    list[Literal["gateway", "run"]] | None,
-    typer.Argument(help="The gateway, or the streams (run); both without one."),
+    Literal["gateway", "run"] | None,
+    typer.Argument(help="The gateway, or the streams (run); both without it."),
 ]
 
 
 def start(what: What = None) -> None:
     """Start the gateway and the streams in the background, and wait until they are ready."""
     settings = read_settings()
-    names = tuple(what or NAMES)
+    names = (what,) if what else NAMES
     with progress("starting") as tell:
         for name in names:
             _spawn(settings, name)
@@ -42,7 +42,7 @@ def stop(what: What = None) -> None:
     """Stop what `start` started, after the batch and the requests that are under way."""
     settings = read_settings()
     with progress("stopping"):
-        stopped = stop_background(settings, tuple(what or NAMES))
+        stopped = stop_background(settings, (what,) if what else NAMES)
     console().print(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing was running.")
 
 
