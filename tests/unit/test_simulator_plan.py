@@ -9,7 +9,7 @@ from itertools import islice
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.settings import StreamSettings
@@ -50,6 +50,7 @@ def test_shares_of_more_than_one_whole_are_refused() -> None:
     assert Plan(count=10, poison=0.7, late=0.2, duplicates=0.1).ordinary == 0
 
 
+@settings(deadline=None)
 @given(
     minute=st.integers(0, 3000),
     behind=st.integers(0, 3599),
