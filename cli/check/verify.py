@@ -186,7 +186,7 @@ def _half_way(
             processes.require_alive(checking, "check", settings)
         return rows >= wanted
 
-    if not wait_until(half, HALF_SECONDS + _sending_seconds(plan)):
+    if not wait_until(half, HALF_SECONDS + _sending_seconds(plan), every=1.0):
         raise processes.ProcessError(
             f"only {rows} events are in Postgres, not {wanted}; see {settings.var_dir}/logs"
         )
@@ -229,7 +229,7 @@ def _finish(
     while checking.poll() is None:
         processes.require_alive(second, "streams", settings)
         tell(f"{seen.count()} events in Postgres, the check goes on")
-        wait_until(lambda: checking.poll() is not None, 1.0)
+        wait_until(lambda: checking.poll() is not None, 2.0)
     return int(checking.returncode)
 
 
