@@ -15,7 +15,7 @@ import psutil
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from infra.local.process import tail, wait_until
+from infra.local.process import is_alive, tail, wait_until
 
 STOP_SECONDS = 60.0
 STREAMS_SECONDS = 180.0
@@ -86,7 +86,8 @@ def kill(child: Child) -> int:
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.kill()
-    psutil.wait_procs(family, timeout=STOP_SECONDS)
+    # Orphans may stay as zombies where nobody collects them; those hold nothing any more.
+    wait_until(lambda: not any(is_alive(member) for member in family), STOP_SECONDS)
     return int(child.wait())
 
 
