@@ -74,14 +74,17 @@ def verify(base: Settings, plan: Plan, tell: Tell) -> tuple[dict[str, Any], dict
         settings, environment = _own_house(base, folder)
         local.reset(settings)
         shutil.rmtree(folder, ignore_errors=True)
-        failed = False
+        keep = False
         try:
             with ExitStack() as stack:
                 ready = stack.enter_context(local.running(settings, tell))
                 result, report = _prove(stack, ready, environment, plan, tell)
-            failed = not result["ok"]
+            keep = not result["ok"]
+        except StorelakeError:
+            keep = True
+            raise
         finally:
-            if not failed:
+            if not keep:
                 local.reset(settings)
     return result, report
 
