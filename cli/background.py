@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAMES = ("gateway", "run")
 READY_SECONDS = 180.0
 STOP_SECONDS = 60.0
+LAST_LINES = 8
 What = Annotated[
     Literal["gateway", "run"] | None,
     typer.Argument(help="The gateway, or the streams (run); both without it."),
@@ -70,9 +71,10 @@ def _wait(settings: Settings, name: str) -> None:
     wait_until(lambda: _ready(settings, name) or daemon.find() is None, READY_SECONDS)
     if not _ready(settings, name):
         daemon.stop()
+        lines = "\n  ".join(tail(daemon.log_file, LAST_LINES)) or "(its log is empty)"
         raise StorelakeError(
-            f"`storelake {name}` did not come up; more in `storelake logs {name}`. Its last lines: "
-            + " | ".join(tail(daemon.log_file, 3))
+            f"`storelake {name}` did not come up; mend what its log says, then start it again. The "
+            f"last lines (more with `storelake logs {name}`):\n  {lines}"
         )
 
 
