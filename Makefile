@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test test-unit test-spark test-stream test-integration \
+.PHONY: help install demo verify-orders up down status test test-unit test-spark test-stream test-integration \
 	test-e2e check format docs clean
 
 help:  ## Show this list
@@ -36,6 +36,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## Run the whole house for a minute (VIDEO=, SECONDS_=, RATE=, POISON=, SEED=)
 	@$(BIN)/storelake demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(SECONDS_),--seconds $(SECONDS_)) \
 		$(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
+
+verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
+	@$(BIN)/storelake verify-orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(SEED),--seed $(SEED))
 
 up: install  ## Start Kafka and Postgres on this machine
 	@$(BIN)/storelake up
@@ -73,11 +77,12 @@ test-e2e: install  ## The whole house
 
 ##@ Keep in order
 
-check: install  ## Lint, format, types, import rules, spelling, generated pages
+check: install  ## Lint, format, types, import rules, shell scripts, spelling, generated pages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/shellcheck -x scripts/*.sh .ci/run
 	@$(BIN)/codespell
 	@$(BIN)/storelake docs --check
 

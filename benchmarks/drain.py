@@ -24,11 +24,12 @@ import psycopg
 import typer
 from confluent_kafka import Consumer, Producer
 
-from cli.demo import report, stage, watch
+from cli import processes, watch
+from cli.demo import report
 from conf.settings import Settings, load_settings
 from infra import local
 
-ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "bronze_order_events")
+ORDER_STREAMS = ("order_event_processor", "bronze_order_events")
 GIVE_UP_SECONDS = 900
 
 
@@ -143,26 +144,18 @@ def drain(settings: Settings, names: tuple[str, ...], count: int) -> dict[str, f
     query = "SELECT coalesce(sum(rows_in), 0) FROM stream_batches WHERE query_id = %s"
     with ExitStack() as stack:
         db = stack.enter_context(psycopg.connect(settings.postgres.dsn, autocommit=True))
-        child = stack.enter_context(stage.process("drain", ["run", *names], settings))
-
-        def active() -> bool:
-            stage.require_alive(child, "drain", settings)
-            states = stage.stream_states(settings)
-            return bool(states) and all(s["ready"] for s in states.values())
-
-        if not watch.wait_until(active, 180):
-            raise stage.DemoError("the streams are not up")
+        child = processes.start_streams(stack, settings, lambda _: None, names)
         started, done = time.monotonic(), dict[str, float]()
 
         def finished() -> bool:
-            stage.require_alive(child, "drain", settings)
-            for name, state in stage.stream_states(settings).items():
+            processes.require_alive(child, "streams", settings)
+            for name, state in processes.stream_states(settings).items():
                 if name not in done and state["finished_rows"] >= count:
                     done[name] = round(time.monotonic() - started, 1)
             return len(done) == len(names)
 
         if not watch.wait_until(finished, GIVE_UP_SECONDS, every=0.1):
-            raise stage.DemoError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
+            raise processes.ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
         written = {n: db.execute(query, (n,)).fetchone() for n in names}
         sys.stderr.write(f"ledger: {written}\n")
         return done

@@ -23,7 +23,8 @@ import numpy as np
 import psutil
 import typer
 
-from cli.demo import report, stage, watch
+from cli import processes, watch
+from cli.demo import report, stage
 from conf.settings import Settings, load_settings
 from infra import local
 from simulator.send import send
@@ -103,9 +104,9 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
     postgres, iceberg, memory = watch.Latencies(), watch.Latencies(), watch.Memory()
     with ExitStack() as stack:
         begun = time.monotonic()
-        streams = stage.start_streams(stack, settings, _say)
+        streams = processes.start_streams(stack, settings, _say)
         start_seconds = time.monotonic() - begun
-        stage.start_gateway(stack, settings)
+        processes.start_gateway(stack, settings)
         watchers = [
             watch.watch_postgres(settings, postgres),
             watch.watch_iceberg(settings, iceberg),
@@ -117,9 +118,9 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
         camera, summary = stage.start_camera(stack, settings, "B01-entrance", footage, seconds)
         send(settings, rate=rate, seconds=warm_up)
         cpu = CpuTimes(streams.pid)
-        before = stage.stream_states(settings)
+        before = processes.stream_states(settings)
         send(settings, rate=rate, seconds=seconds - warm_up)
-        cores, after = cpu.cores(), stage.stream_states(settings)
+        cores, after = cpu.cores(), processes.stream_states(settings)
         stage.camera_summary(camera, summary, settings)
         watch.wait_until(lambda: len(iceberg.pairs) >= len(postgres.pairs), 30)
         for watcher in watchers:

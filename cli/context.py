@@ -46,7 +46,7 @@ def read_settings() -> Settings:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """One moving line with the latest step; plain lines where nobody watches a terminal.
+    """One moving line with the latest step; a plain line for each where nobody watches a terminal.
 
     Args:
         what: the first step.
@@ -56,7 +56,14 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
     """
     out = error_console()
     if not out.is_terminal:
-        yield lambda step: out.print(step, style="dim", highlight=False)
+        said = [""]
+
+        def say(step: str) -> None:
+            if step != said[0]:
+                said[0] = step
+                out.print(step, style="dim", highlight=False)
+
+        yield say
         return
     with out.status(what) as line:
         yield line.update

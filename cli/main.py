@@ -10,7 +10,22 @@ import sys
 
 import typer
 
-from cli import dlq, docs, gateway, infer, logs, migrate, reset, restate, run, send, status, up
+from cli import (
+    background,
+    dlq,
+    docs,
+    gateway,
+    infer,
+    logs,
+    migrate,
+    reset,
+    restate,
+    run,
+    send,
+    status,
+    up,
+)
+from cli.check import command as check
 from cli.context import error_console
 from cli.demo import command as demo
 from conf.errors import StorelakeError
@@ -26,9 +41,13 @@ COMMANDS = (
     run.run,
     run.spark_conf,
     gateway.gateway,
+    background.start,
+    background.stop,
     infer.infer,
     send.send,
     restate.restate,
+    check.check,
+    check.verify_orders,
     demo.demo,
     docs.docs,
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.background import stop_background
 from cli.context import console, progress, read_settings
 
 
@@ -20,6 +21,7 @@ def reset(
     if not yes:
         typer.confirm(f"Delete all data of storelake in {settings.var_dir}?", abort=True)
     with progress("deleting"):
+        stop_background(settings)  # else the streams would write into what is being deleted
         deleted = local.reset(settings)
     names = ", ".join(folder.name for folder in deleted)
     console().print(f"Deleted {names}." if names else "There was nothing to delete.")

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,6 +16,7 @@ import typer
 from cli.context import console, error_console, read_settings
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
     from rich.table import Table
 
     from simulator.ledger import SendReport
@@ -26,6 +28,17 @@ def send(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long.")] = None,
     poison: Annotated[float, typer.Option(min=0, max=1, help="Share that is broken.")] = 0.0,
+    late: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share that is too late to count; not in the first tenth."),
+    ] = 0.0,
+    duplicates: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share that repeats an event, half past the gateway."),
+    ] = 0.0,
+    source: Annotated[
+        Literal["baskets", "synthetic"], typer.Option(help="Real baskets, or drawn ones.")
+    ] = "baskets",
     seed: Annotated[int, typer.Option(min=0, help="The same seed sells the same.")] = 1,
     ledger: Annotated[Path | None, typer.Option(help="NDJSON file, a line per message.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Part of all ids; else random.")] = None,
@@ -34,24 +47,27 @@ def send(
     ] = "gateway",
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 16,
 ) -> None:
-    """Replay real grocery baskets as order events, until --count, --seconds or Ctrl-C."""
+    """Replay grocery baskets as order events, until --count, --seconds or Ctrl-C."""
     from simulator.send import send as run_send
 
     settings = read_settings()
     total = count or (int(rate * seconds / 60) if rate and seconds else None)
-    with _stop_on_ctrl_c() as stop, _bar(total) as show:
+    with stop_on_ctrl_c() as stop, sending_bar(total) as bar:
         report = run_send(
             settings,
             rate=rate,
             count=count,
             seconds=seconds,
             poison=poison,
+            late=late,
+            duplicates=duplicates,
             seed=seed,
+            source=source,
             run_id=run_id,
             via=via,
             concurrency=concurrency,
             ledger=ledger,
-            on_progress=show,
+            on_progress=bar.show,
             stop=stop,
         )
     console().print(_summary(report))
@@ -60,7 +76,7 @@ def send(
 
 
 @contextmanager
-def _stop_on_ctrl_c() -> Iterator[Event]:
+def stop_on_ctrl_c() -> Iterator[Event]:
     """Ctrl-C ends the sending, not the accounting for what is under way."""
     stop = Event()
     before = signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -70,8 +86,26 @@ def _stop_on_ctrl_c() -> Iterator[Event]:
         signal.signal(signal.SIGINT, before)
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A progress bar on standard error; `show` takes the totals of `send`, `tell` what follows."""
+
+    progress: Progress
+    task: TaskID
+
+    def show(self, report: SendReport) -> None:
+        """How many, and how well."""
+        state = f"{report.failed} failed, {report.retries} repeats"
+        self.progress.update(self.task, completed=report.sent, state=state)
+
+    def tell(self, state: str) -> None:
+        """What goes on now."""
+        self.progress.update(self.task, state=state)
+
+
 @contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[SendReport], None]]:
+def sending_bar(total: int | None) -> Iterator[Bar]:
+    """A bar that moves for the length of a block."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -82,13 +116,7 @@ def _bar(total: int | None) -> Iterator[Callable[[SendReport], None]]:
         TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=error_console()) as progress:
-        bar = progress.add_task("send", total=total, state="")
-
-        def show(report: SendReport) -> None:
-            state = f"{report.failed} failed, {report.retries} repeats"
-            progress.update(bar, completed=report.sent, state=state)
-
-        yield show
+        yield Bar(progress, progress.add_task("send", total=total, state=""))
 
 
 def _summary(report: SendReport) -> Table:
@@ -98,7 +126,9 @@ def _summary(report: SendReport) -> Table:
     title = f"run {report.run_id}: {report.sent} in {report.seconds:.1f} s, {speed:.0f}/s"
     table = Table("what", title=title)
     table.add_column("messages", justify="right")
-    for name in ("accepted", "rejected", "poisoned", "failed", "retries"):
+    for name in (
+        "accepted", "rejected", "poisoned", "failed", "late", "duplicates", "retries",
+    ):  # fmt: skip
         table.add_row(name, str(getattr(report, name)))
     for counter, what in (
         (report.by_type, "accepted"),

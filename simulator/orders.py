@@ -27,13 +27,17 @@ SHARE_UPDATED, SHARE_CANCELLED, SHARE_ONLINE = 0.15, 0.08, 0.35
 
 @dataclass(frozen=True)
 class OrderEvent:
-    """One event as the till says it, with what a ledger wants to know of it."""
+    """One event as the till says it, with what a ledger wants to know of it.
+
+    `made_at` is when the till made it; `event_time` is what it says, which differs for a late one.
+    """
 
     event_id: str
     event_type: str
     order_id: str
     branch_id: str
     event_time: datetime
+    made_at: datetime
     status: str
     total_price: Decimal | None
     document: dict[str, Any]
@@ -157,13 +161,17 @@ class Shop:
             return self._emit(seconds, number, at, life, created_at)
         return self._emit(seconds, self._opened, 0, self._open(), None)
 
-    def stray_event(self) -> OrderEvent:
-        """The first or last full event of an order that will never be heard of again."""
+    def stray_event(self, age: timedelta = timedelta(0)) -> OrderEvent:
+        """The first or last full event of an order that will never be heard of again.
+
+        Args:
+            age: how long ago it says that it happened, and that its order was created.
+        """
         life = self._open()
         at = self._rng.choice([0, len(life.steps) - 1])
         at = 0 if life.steps[at].event_type == "order.status_changed" else at
         now = self._now()
-        return self._event(life, at, now, now)
+        return self._event(life, at, now, now - age, now - age)
 
     def _emit(
         self, seconds: float, number: int, at: int, life: Life, created_at: datetime | None
@@ -175,7 +183,7 @@ class Shop:
         if at + 1 < len(life.steps):
             due = seconds + life.steps[at + 1].after
             heapq.heappush(self._due, (due, number, at + 1, life, created_at))
-        return self._event(life, at, now, created_at)
+        return self._event(life, at, now, now, created_at)
 
     def _open(self) -> Life:
         basket = next(self._baskets)
@@ -198,7 +206,9 @@ class Shop:
         self._last_time = now
         return now
 
-    def _event(self, life: Life, at: int, now: datetime, created_at: datetime) -> OrderEvent:
+    def _event(
+        self, life: Life, at: int, made_at: datetime, event_time: datetime, created_at: datetime
+    ) -> OrderEvent:
         step = life.steps[at]
         event_id = str(uuid5(NAMESPACE, f"{self._salt}/{life.order_id}/{at}"))
         change = step.event_type == "order.status_changed"
@@ -207,15 +217,22 @@ class Shop:
         document = {
             "event_id": event_id,
             "event_type": step.event_type,
-            "event_time": instant(now),
+            "event_time": instant(event_time),
             "schema_version": 1,
             "source": f"pos-{life.branch_id}",
             "order": order,
         }
         return OrderEvent(
-            event_id, step.event_type, life.order_id, life.branch_id, now, step.status, total,
-            document,
-        )  # fmt: skip
+            event_id=event_id,
+            event_type=step.event_type,
+            order_id=life.order_id,
+            branch_id=life.branch_id,
+            event_time=event_time,
+            made_at=made_at,
+            status=step.status,
+            total_price=total,
+            document=document,
+        )
 
 
 def _status_change(life: Life, at: int) -> dict[str, Any]:

@@ -1,12 +1,16 @@
-"""`send`: replay the shop as events at a given rate, poison included, and account for every one."""
+"""`send`: replay the shop as events at a given rate, and account for every message.
+
+Some of it may be out of the ordinary: broken messages, events that come too late to count, and
+events that are sent again, byte for byte (`plan.Plan`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,45 +21,44 @@ from uuid import uuid4
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from simulator.baskets import read_baskets
 from simulator.ledger import Delivery, Ledger, SendReport
-from simulator.orders import LIFE_SECONDS, OrderEvent, Shop
-from simulator.poison import Poisoned, draw_way, poison
+from simulator.orders import OrderEvent, Shop
+from simulator.plan import Plan, Source, draw_age
+from simulator.poison import draw_way
+from simulator.poison import poison as break_event
 from simulator.transport import GatewayTransport, KafkaTransport, topic_of
 
-_Queue: TypeAlias = "asyncio.Queue[OrderEvent]"
 Via = Literal["gateway", "kafka"]
 PROGRESS_SECONDS = 0.1
-UNPACED_SLOT = 0.001  # shop seconds between two events when nobody asks for a rate
+REPEATABLE = 1000
+"""A duplicate repeats one of so many last events, so that it may come batches later."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much, how fast, how much of it broken."""
+@dataclass
+class _Parcel:
+    """An event on its way.
 
-    rate: float | None
-    count: int | None
-    seconds: float | None
-    poison: float
-    seed: int
+    Attributes:
+        event: what goes out.
+        late: it says that it happened too long ago to count.
+        first: the parcel whose event this one repeats.
+        straight: a repeat that goes to Kafka past the gateway, as a foreign producer sends.
+        taken: the broker has it.
+    """
 
-    @property
-    def total(self) -> int | None:
-        """How many messages, where that is known before."""
-        if self.count is None and self.rate and self.seconds:
-            return max(1, int(self.rate * self.seconds / 60))
-        return self.count
-
-    @property
-    def slot(self) -> float:
-        """Shop seconds per message: real ones when there is a rate."""
-        return 60 / self.rate if self.rate else UNPACED_SLOT
+    event: OrderEvent
+    late: bool = False
+    first: _Parcel | None = None
+    straight: bool = False
+    taken: bool = False
 
     @property
-    def life_seconds(self) -> float:
-        """The span of an order's life, short enough that most of them end within the run."""
-        span = self.total * self.slot if self.total else self.seconds or math.inf
-        return min(LIFE_SECONDS, 0.4 * span)
+    def duplicate(self) -> bool:
+        """Whether it repeats an event that was taken; else it is a first try after all."""
+        return self.first is not None and self.first.taken
+
+
+_Queue: TypeAlias = "asyncio.Queue[_Parcel]"
 
 
 def send(
@@ -65,7 +68,10 @@ def send(
     count: int | None = None,
     seconds: float | None = None,
     poison: float = 0.0,
+    late: float = 0.0,
+    duplicates: float = 0.0,
     seed: int = 1,
+    source: Source = "baskets",
     run_id: str | None = None,
     via: Via = "gateway",
     url: str | None = None,
@@ -73,17 +79,22 @@ def send(
     patience: float = 60.0,
     ledger: Path | None = None,
     on_progress: Callable[[SendReport], None] | None = None,
+    late_from: Callable[[], bool] | None = None,
     stop: Event | None = None,
 ) -> SendReport:
     """Send order events, and return when each of them is accounted for.
 
     Args:
-        settings: the frozen tree (`kafka`, `gateway`, `stores_file`).
+        settings: the frozen tree (`kafka`, `gateway`, `streams`, `stores_file`).
         rate: messages a minute; as fast as it goes without one.
-        count: stop after so many messages, poison included.
+        count: stop after so many messages, of whatever kind.
         seconds: stop after so long. With neither, `stop` ends the run.
         poison: share of the messages that are broken, 0..1. They go straight to Kafka.
-        seed: which baskets, lives and poison; the same seed repeats the same run.
+        late: share that says that it happened too long ago to count; see `Plan`.
+        duplicates: share that repeats an event, byte for byte; every other one goes past the
+            gateway, as a foreign producer sends.
+        seed: which baskets, lives and kinds; the same seed repeats the same run.
+        source: where the baskets come from.
         run_id: keeps identifiers of two runs apart; a random one by default.
         via: how good events go out.
         url: of the gateway; from the settings by default.
@@ -91,14 +102,17 @@ def send(
         patience: how many seconds one message is tried before it counts as failed.
         ledger: NDJSON file that gets one line per message.
         on_progress: hears the totals about ten times a second.
+        late_from: whether late events would be late by now; sending pauses before the first one
+            until it says so. Called in another thread.
         stop: set it from another thread to end the run early.
     """
-    plan = Plan(rate, count, seconds, poison, seed)
+    plan = Plan(rate, count, seconds, poison, late, duplicates, seed, source)
     run_id, stop = run_id or uuid4().hex[:8], stop or Event()
     shop = _open_shop(settings, plan, run_id)
     with Ledger(ledger, run_id) as book:
         sender = _Sender(settings, plan, shop=shop, book=book, stop=stop)
         sender.on_progress = on_progress or sender.on_progress
+        sender.late_from = late_from
         started = time.monotonic()
         gateway = None
         if via == "gateway":
@@ -114,7 +128,7 @@ def send(
 def _open_shop(settings: Settings, plan: Plan, run_id: str) -> Shop:
     branches = load_stores(settings.stores_file).branches
     return Shop(
-        read_baskets(start=plan.seed),
+        plan.baskets(),
         [(branch.branch_id, branch.currency) for branch in branches],
         seed=plan.seed,
         run_id=run_id,
@@ -134,24 +148,25 @@ class _Sender:
         self._shop = shop
         self._book = book
         self._stop = stop
-        # Apart from the shop's own: the good events do not depend on which slots are poisoned.
+        # Apart from the shop's own: lives do not depend on which slots are out of the ordinary.
         self._rng = random.Random(f"poison-{plan.seed}")  # noqa: S311 - replayable, not secret
+        self._repeatable: deque[_Parcel] = deque(maxlen=REPEATABLE)
+        self._direct: KafkaTransport | None = None
+        self._queues: list[_Queue] = []
         self._told = 0.0
         self.on_progress: Callable[[SendReport], None] = lambda _: None
+        self.late_from: Callable[[], bool] | None = None
 
     async def run(
         self, gateway: GatewayTransport | None, concurrency: int, patience: float
     ) -> None:
         """Send until the plan is fulfilled, then wait for what is under way."""
-        direct = None
-        if gateway is None or self._plan.poison > 0:
-            direct = KafkaTransport(self._settings.kafka, patience)
+        if gateway is None or self._plan.poison > 0 or self._plan.duplicates > 0:
+            self._direct = KafkaTransport(self._settings.kafka, patience)
         # Short queues: an event carries the time when it was made, so it should leave at once.
-        queues: list[_Queue] = [
-            asyncio.Queue[OrderEvent](4) for _ in range(concurrency if gateway else 0)
-        ]
-        tasks = [asyncio.create_task(self._work(queue, gateway)) for queue in queues if gateway]
-        tasks.append(asyncio.create_task(self._send_all(queues, direct)))
+        self._queues = [asyncio.Queue[_Parcel](4) for _ in range(concurrency if gateway else 0)]
+        tasks = [asyncio.create_task(self._work(q, gateway)) for q in self._queues if gateway]
+        tasks.append(asyncio.create_task(self._send_all()))
         try:
             # Workers never end by themselves: what is done first is the plan, or an error.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -163,61 +178,92 @@ class _Sender:
             if gateway is not None:
                 await gateway.close()
 
-    async def _send_all(self, queues: list[_Queue], direct: KafkaTransport | None) -> None:
-        await self._pace(queues, direct)
-        await asyncio.gather(*(queue.join() for queue in queues))
-        if direct is not None:
-            await direct.drain()
+    async def _send_all(self) -> None:
+        await self._pace()
+        await asyncio.gather(*(queue.join() for queue in self._queues))
+        if self._direct is not None:
+            await self._direct.drain()
 
-    async def _pace(self, queues: list[_Queue], direct: KafkaTransport | None) -> None:
+    async def _pace(self) -> None:
         plan, started, number = self._plan, time.monotonic(), 0
         while not self._stop.is_set() and (plan.total is None or number < plan.total):
             ahead = started + number * plan.slot - time.monotonic() if plan.rate else 0.0
             await asyncio.sleep(max(0.0, min(ahead, PROGRESS_SECONDS)))
             if plan.seconds is not None and time.monotonic() - started > plan.seconds:
                 return
-            self._tell()
-            if direct is not None:
-                direct.poll()
+            self._hear()
             if ahead <= PROGRESS_SECONDS:  # else: a long pause, taken in naps to notice `stop`
-                await self._send_one(number, queues, direct)
+                await self._send_one(number)
                 number += 1
 
-    async def _send_one(
-        self,
-        number: int,
-        queues: list[_Queue],
-        direct: KafkaTransport | None,
-    ) -> None:
-        if direct is not None and self._rng.random() < self._plan.poison:
-            event = self._shop.stray_event()
-            bad = poison(event, draw_way(self._rng), self._rng)
-            await self._send_direct(direct, event, bad)
-            return
-        left = None
-        if self._plan.total is not None:
-            left = math.ceil((self._plan.total - number) * (1 - self._plan.poison))
-        event = self._shop.next_event(number * self._plan.slot, left)
-        if queues:  # one worker per order: its events follow one another
-            await queues[zlib.crc32(event.key) % len(queues)].put(event)
-        elif direct is not None:
-            await self._send_direct(direct, event, None)
+    async def _send_one(self, number: int) -> None:
+        kind = self._plan.kind(number, self._rng)
+        if kind == "poison":
+            await self._send_poison()
+        elif kind == "late":
+            await self._until_late_counts()
+            age = draw_age(self._settings.streams, self._rng)
+            await self._hand_over(_Parcel(self._shop.stray_event(age), late=True))
+        elif kind == "duplicate" and self._repeatable:
+            first, straight = self._rng.choice(self._repeatable), self._rng.random() < 0.5
+            await self._hand_over(
+                _Parcel(first.event, late=first.late, first=first, straight=straight)
+            )
+        else:
+            left = self._plan.ordinary_left(number)
+            await self._hand_over(_Parcel(self._shop.next_event(number * self._plan.slot, left)))
 
-    async def _send_direct(
-        self, direct: KafkaTransport, event: OrderEvent, bad: Poisoned | None
-    ) -> None:
-        def done(delivery: Delivery) -> None:
-            self._book.note(event, delivery, bad)
+    async def _until_late_counts(self) -> None:
+        while self.late_from is not None and not self._stop.is_set():
+            if await asyncio.to_thread(self.late_from):
+                self.late_from = None
+            else:
+                await asyncio.sleep(PROGRESS_SECONDS)
+                self._hear()
 
-        key, value = (bad.key, bad.value) if bad else (event.key, event.value)
-        await direct.send(topic_of(event.event_type, self._settings.kafka), key, value, done)
+    async def _hand_over(self, parcel: _Parcel) -> None:
+        if parcel.first is None:
+            self._repeatable.append(parcel)
+        if self._queues:  # one worker per order: its events follow one another
+            worker = zlib.crc32(parcel.event.key) % len(self._queues)
+            await self._queues[worker].put(parcel)
+        else:
+            await self._send_direct(parcel)
+
+    async def _send_poison(self) -> None:
+        event = self._shop.stray_event()
+        bad = break_event(event, draw_way(self._rng), self._rng)
+        topic = topic_of(event.event_type, self._settings.kafka)
+        if self._direct is not None:
+            await self._direct.send(
+                topic, bad.key, bad.value, lambda d: self._book.note(event, d, bad)
+            )
+
+    async def _send_direct(self, parcel: _Parcel) -> None:
+        event = parcel.event
+        topic = topic_of(event.event_type, self._settings.kafka)
+        if self._direct is not None:
+            await self._direct.send(topic, event.key, event.value, lambda d: self._note(parcel, d))
 
     async def _work(self, queue: _Queue, gateway: GatewayTransport) -> None:
         while True:
-            event = await queue.get()
-            self._book.note(event, await gateway.deliver(event))
+            parcel = await queue.get()
+            if parcel.straight and parcel.duplicate:
+                await self._send_direct(parcel)
+            else:
+                self._note(parcel, await gateway.deliver(parcel.event))
             queue.task_done()
             self._tell()
+
+    def _note(self, parcel: _Parcel, delivery: Delivery) -> None:
+        parcel.taken = delivery.outcome == "accepted"
+        self._book.note(parcel.event, delivery, late=parcel.late, duplicate=parcel.duplicate)
+
+    def _hear(self) -> None:
+        """Delivery reports in, progress out."""
+        self._tell()
+        if self._direct is not None:
+            self._direct.poll()
 
     def _tell(self) -> None:
         now = time.monotonic()

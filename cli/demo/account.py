@@ -1,4 +1,4 @@
-"""The account: sent = good + quarantined + late, to the event, by ids and by source positions.
+"""The account of the demo: orders as `storelake check` accounts for them, cameras, and the rate.
 
 Everything is scoped to one run by the offsets that the topics had before it, so a run balances
 beside whatever earlier ones left.
@@ -6,50 +6,44 @@ beside whatever earlier ones left.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-from confluent_kafka import Consumer, TopicPartition
 
+from cli.check.account import Position, settle
+from cli.check.evidence import Offsets, Start, Trail, end_offsets
 from conf.settings import Settings
+from simulator.ledger import read_ledger
 from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.postgres import Database
 from streaming.tables import (
     BRONZE_DETECTIONS,
-    BRONZE_ORDER_EVENTS,
     QUARANTINE_DETECTIONS,
-    QUARANTINE_LATE_EVENTS,
-    QUARANTINE_ORDER_EVENTS,
     SILVER_DETECTIONS,
-    SILVER_ORDERS,
     Table,
 )
 
-Position = tuple[str, int, int]
-Offsets = dict[tuple[str, int], int]
-
-
-def end_offsets(settings: Settings) -> Offsets:
-    """The next offset of every partition of the input topics."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap, "group.id": "account"})
-    try:
-        offsets: Offsets = {}
-        for topic in (*settings.kafka.order_topics, settings.kafka.detections):
-            for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
-                _, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-                offsets[topic, number] = high
-        return offsets
-    finally:
-        consumer.close()
+ORDER_NUMBERS = (
+    "sent",
+    "accepted",
+    "rejected",
+    "poisoned",
+    "in_kafka",
+    "orders_raw",
+    "orders_processed",
+    "quarantined",
+    "late",
+)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What was there before a run."""
+    """What was there before a run, and when that was (UTC)."""
 
+    at: datetime
     offsets: Offsets
     metric_orders: int
     frames: int
@@ -59,7 +53,9 @@ class Baseline:
 
 def baseline(settings: Settings, db: Database) -> Baseline:
     """Take the baseline; call it before anything is sent."""
-    return Baseline(end_offsets(settings), **_totals(db))
+    topics = (*settings.kafka.order_topics, settings.kafka.detections)
+    at = datetime.now(timezone.utc)
+    return Baseline(at, end_offsets(settings, topics), **_totals(db))
 
 
 def _totals(db: Database) -> dict[str, int]:
@@ -91,9 +87,9 @@ class Auditor:
         self._settings, self._db, self._before = settings, db, before
         self._catalog = open_catalog(settings)
 
-    def _positions(self, table: Table, extra: str | None = None) -> list[tuple[Any, ...]]:
-        """(topic, partition, offset[, extra]) of the table's rows that belong to the run."""
-        columns = ("topic", "partition", "position", *([extra] if extra else []))
+    def _positions(self, table: Table) -> list[Position]:
+        """Of the table's rows that belong to the run."""
+        columns = ("topic", "partition", "position")
         lowest = f"{min(self._before.offsets.values()):020d}"
         rows = self._catalog.load_table(table.name).scan(selected_fields=columns).to_arrow()
         rows = rows.filter(pc.greater_equal(rows["position"], lowest)).select(columns)
@@ -101,27 +97,28 @@ class Auditor:
         for row in zip(*(c.to_pylist() for c in rows.columns), strict=True):
             topic, partition, offset = row[0], row[1], int(row[2])
             if offset >= self._before.offsets.get((topic, partition), 0):
-                found.append((topic, partition, offset, *row[3:]))
+                found.append((topic, partition, offset))
         return found
 
-    def sent_positions(self, *topics: str) -> set[Position]:
-        """Every position that the topics gained since the baseline."""
+    def _frames_sent(self) -> set[Position]:
+        """Every position that the topic of the detections gained since the baseline."""
+        topic = self._settings.kafka.detections
         return {
-            (t, p, o)
-            for (t, p), end in end_offsets(self._settings).items()
-            if t in topics
-            for o in range(self._before.offsets.get((t, p), 0), end)
+            (topic, p, o)
+            for (_, p), end in end_offsets(self._settings, (topic,)).items()
+            for o in range(self._before.offsets.get((topic, p), 0), end)
         }
 
-    def settled(self) -> bool:
+    def trail(self, ledger: Path) -> Trail:
+        """Of the orders that the ledger tells of."""
+        start = Start(self._before.offsets, self._before.at)
+        return Trail(self._settings, self._db, start, read_ledger(ledger))
+
+    def settled(self, trail: Trail) -> bool:
         """Cheap test that every stream has caught up; `account` proves it."""
-        kafka = self._settings.kafka
-        orders = self.sent_positions(*kafka.order_topics)
-        frames = self.sent_positions(kafka.detections)
+        frames = self._frames_sent()
         return (
-            len(self._positions(BRONZE_ORDER_EVENTS)) >= len(orders)
-            and len(self._positions(SILVER_ORDERS)) + len(self._positions(QUARANTINE_ORDER_EVENTS))
-            >= len(orders)
+            not trail.behind()
             and len(self._positions(BRONZE_DETECTIONS)) >= len(frames)
             and _totals(self._db)["frames"]
             - self._before.frames
@@ -142,62 +139,21 @@ class Auditor:
             "WHERE s.visitors IS DISTINCT FROM f.entries"
         )
 
-    def orders(self, ledger: Path) -> tuple[dict[str, int], list[str]]:
+    def orders(self, trail: Trail) -> tuple[dict[str, int], list[str]]:
         """Order numbers and faults."""
-        lines = [json.loads(x) for x in ledger.read_text(encoding="utf-8").splitlines()]
-        by = {
-            o: [x for x in lines if x["outcome"] == o] for o in ("accepted", "rejected", "poisoned")
-        }
-        sent = self.sent_positions(*self._settings.kafka.order_topics)
-        bronze = [p[:3] for p in self._positions(BRONZE_ORDER_EVENTS)]
-        good = self._positions(SILVER_ORDERS, "order_id")
-        bad = self._positions(QUARANTINE_ORDER_EVENTS)
-        late = self._positions(QUARANTINE_LATE_EVENTS)
-        ids = {x["event_id"] for x in by["accepted"]}
-        raw = {
-            r["event_id"]
-            for r in self._db.fetch(
-                "SELECT event_id FROM orders_raw WHERE event_id = ANY(%s)", (sorted(ids),)
-            )
-        }
-        order_ids = {p[3] for p in good}
-        processed = self._db.fetch(
-            "SELECT count(*) AS n FROM orders_processed WHERE order_id = ANY(%s)",
-            (sorted(order_ids),),
-        )[0]["n"]
+        account = settle(trail.entries, trail.gather())
         counted = _totals(self._db)["metric_orders"] - self._before.metric_orders
-        numbers = {
-            "sent": len(lines),
-            "accepted": len(by["accepted"]),
-            "rejected": len(by["rejected"]),
-            "poisoned": len(by["poisoned"]),
-            "in_kafka": len(sent),
-            "orders_raw": len(raw),
-            "orders_processed": processed,
-            "quarantined": len(bad),
-            "late": len(late),
-            "orders_counted": counted,
-        }
+        numbers = {name: account.numbers[name] for name in ORDER_NUMBERS}
         checks = {
-            "every accepted or poisoned message is in Kafka": len(sent)
-            >= len(by["accepted"]) + len(by["poisoned"]),
-            "bronze holds every message once": sorted(bronze) == sorted(sent),
-            "every message is good or quarantined, once": sorted(
-                [p[:3] for p in good] + [p[:3] for p in bad]
-            )
-            == sorted(sent),
-            "every accepted event is in orders_raw": raw == ids,
-            "every order is in orders_processed": processed == len(order_ids),
-            "order_metrics counts every order once": bool(late) or counted == len(order_ids),
-            "sent = good + quarantined + rejected": len(lines)
-            == len(raw) + len(bad) + len(by["rejected"]),
+            "order_metrics counts every order once": counted == numbers["orders_processed"],
             "store_hourly says what both sides say": not self._hours_behind(),
         }
-        return numbers, [name for name, holds in checks.items() if not holds]
+        faults = [name for name, holds in checks.items() if not holds]
+        return {**numbers, "orders_counted": counted}, [*account.faults, *faults]
 
     def detections(self, published: int) -> tuple[dict[str, int], list[str]]:
         """Camera numbers and faults; `published` frames were acknowledged by the broker."""
-        sent = self.sent_positions(self._settings.kafka.detections)
+        sent = self._frames_sent()
         bronze = self._positions(BRONZE_DETECTIONS)
         silver = self._positions(SILVER_DETECTIONS)
         bad = self._positions(QUARANTINE_DETECTIONS)
@@ -219,9 +175,9 @@ class Auditor:
         }
         return numbers, [name for name, holds in checks.items() if not holds]
 
-    def account(self, ledger: Path, published: int) -> Account:
+    def account(self, trail: Trail, published: int) -> Account:
         """The whole account of the run."""
-        orders, order_faults = self.orders(ledger)
+        orders, order_faults = self.orders(trail)
         detections, camera_faults = self.detections(published)
         return Account(orders, detections, order_faults + camera_faults)
 

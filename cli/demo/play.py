@@ -12,7 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.demo import account, report, stage, watch
+from cli import processes, watch
+from cli.demo import account, report, stage
 from conf.settings import Settings
 from simulator.send import send
 from streaming.connectors.postgres import Database
@@ -65,14 +66,14 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         The content of report.json, which is written beside report.html in <var>/demo.
 
     Raises:
-        DemoError: something did not come up, or died.
+        StorelakeError: something did not come up, or died.
     """
     clock, started_at = stage.Stopwatch(), datetime.now(timezone.utc)
     footage, footage_note = stage.choose_footage(settings, plan.video)
     console.print(f"footage: {footage_note}; orders: {BASKETS}")
     with ExitStack() as stack:
-        streams = stage.start_streams(stack, settings, tell)
-        stage.start_gateway(stack, settings)
+        streams = processes.start_streams(stack, settings, tell)
+        processes.start_gateway(stack, settings)
         db = Database(settings.postgres.dsn, 2)
         stack.callback(db.close)
         auditor = account.Auditor(settings, db, account.baseline(settings, db))
@@ -84,11 +85,12 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
             stack, settings, plan, footage=footage, watched=watched, tell=tell
         )
         tell("waiting until every stream has caught up")
-        settled = watch.wait_until(auditor.settled, SETTLE_SECONDS, every=0.5)
+        trail = auditor.trail(ledger)
+        settled = watch.wait_until(lambda: auditor.settled(trail), SETTLE_SECONDS, every=0.5)
         watched.finish()
-        stage.require_alive(streams, "streams", settings)
+        processes.require_alive(streams, "streams", settings)
         tell("counting")
-        result = auditor.account(ledger, published)
+        result = auditor.account(trail, published)
         footfall = db.fetch(
             "SELECT * FROM footfall_minute WHERE minute >= %s",
             (start.replace(second=0, microsecond=0),),

@@ -107,7 +107,7 @@ class Lake:
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
         """The rows that the table does not hold yet, by their source positions."""
         if table.name not in self._done:
-            self._done[table.name] = self._stored_progress(table)
+            self._done[table.name] = self.progress(table)
         return fresh(rows, self._done[table.name])
 
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
@@ -134,7 +134,7 @@ class Lake:
         with self._transaction(iceberg) as transaction:
             transaction.append(_shape(rows, iceberg), snapshot_properties=properties)
 
-    def _stored_progress(self, table: Table) -> Progress:
+    def progress(self, table: Table) -> Progress:
         """The positions in the newest snapshot that has some: maintenance writes others."""
         snapshots = sorted(self.load(table).metadata.snapshots, key=lambda s: -s.timestamp_ms)
         for snapshot in snapshots:

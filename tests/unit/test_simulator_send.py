@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,7 +18,7 @@ import simulator.send as sending
 from conf.settings import Settings, load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Message, Receipt, UnavailableError
-from simulator.ledger import SendReport
+from simulator.ledger import Delivery, SendReport, digest, read_ledger
 from simulator.transport import GatewayTransport
 
 
@@ -176,3 +178,131 @@ def test_a_fault_of_the_sender_ends_the_run_instead_of_hanging(
     monkeypatch.setattr(GatewayTransport, "deliver", broken)
     with pytest.raises(RuntimeError, match="boom"):
         sending.send(tree, count=10)
+
+
+# -- late, repeated, invented ----------------------------------------------------------------------
+
+
+class Beside:
+    """Kafka past the gateway: the same broker in memory, without HTTP."""
+
+    broker = MemoryPublisher()
+
+    def __init__(self, kafka: object, patience: float) -> None:
+        self.sent = 0
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, done: Callable[[Delivery], None]
+    ) -> None:
+        receipt = await self.broker.publish(Message(topic, key or b"", value or b""))
+        done(Delivery("accepted", topic, receipt.partition, receipt.offset))
+
+    def poll(self) -> None:
+        pass
+
+    async def drain(self) -> None:
+        pass
+
+
+@pytest.fixture
+def both_ways(door: Door, monkeypatch: pytest.MonkeyPatch) -> Door:
+    monkeypatch.setattr(Beside, "broker", door.broker)
+    monkeypatch.setattr(sending, "KafkaTransport", Beside)
+    return door
+
+
+def test_late_events_say_another_time_than_the_one_they_were_made_at(
+    tree: Settings, door: Door, tmp_path: Path
+) -> None:
+    report = sending.send(tree, count=300, late=0.2, ledger=tmp_path / "sent.ndjson")
+
+    entries = read_ledger(tmp_path / "sent.ndjson")
+    late = [entry for entry in entries if entry.late]
+    assert report.late == len(late) > 20
+    least = timedelta(hours=2) + tree.streams.allowed_lateness + tree.streams.watermark
+    assert all(entry.made_at - entry.event_time >= least for entry in late)
+    assert all(entry.made_at == entry.event_time for entry in entries if not entry.late)
+    told = {(line["topic"], line["offset"]): line for line in lines(tmp_path / "sent.ndjson")}
+    for (topic, offset), line in told.items():
+        event = json.loads(door.broker.messages[topic][offset].value)
+        assert event["event_time"] == line["event_time"]
+        if line["late"]:
+            assert event["order"]["created_at"] == event["event_time"]
+
+
+def test_late_events_wait_until_they_would_be_late(tree: Settings, door: Door) -> None:
+    asked: list[int] = []
+
+    def late_from() -> bool:
+        asked.append(len(door.statuses))
+        return len(asked) >= 3
+
+    report = sending.send(tree, count=50, late=0.5, late_from=late_from)
+
+    assert report.sent == report.accepted == 50
+    assert len(asked) == 3
+
+
+def test_repeats_have_the_same_bytes_and_come_after_the_first(
+    tree: Settings, both_ways: Door, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "sent.ndjson"
+    report = sending.send(tree, count=400, duplicates=0.3, ledger=ledger)
+
+    entries = read_ledger(ledger)
+    repeats = [entry for entry in entries if entry.duplicate_of]
+    firsts = {entry.event_id: entry for entry in entries if not entry.duplicate_of}
+    assert report.sent == report.accepted == 400
+    assert report.duplicates == len(repeats) > 60
+    assert len(firsts) + len(repeats) == 400
+    for entry in repeats:
+        first = firsts[entry.event_id]
+        assert (entry.digest, entry.order_id) == (first.digest, first.order_id)
+        assert entry.position is not None
+        assert first.position is not None
+        assert entry.position >= first.position  # the same one, where the gateway knows it
+
+
+def test_about_half_of_the_repeats_go_past_the_gateway(tree: Settings, both_ways: Door) -> None:
+    report = sending.send(tree, count=400, duplicates=0.3)
+
+    through = both_ways.statuses[200] + both_ways.statuses[202]
+    past = report.sent - through
+    assert 0.3 * report.duplicates < past < 0.7 * report.duplicates
+
+
+def test_a_repeat_of_what_nobody_took_is_a_first_try(
+    tree: Settings, both_ways: Door, tmp_path: Path
+) -> None:
+    both_ways.broker.down = True
+    ledger = tmp_path / "sent.ndjson"
+    report = sending.send(tree, count=60, duplicates=0.5, patience=0.01, ledger=ledger)
+
+    assert (report.sent, report.failed, report.duplicates) == (60, 60, 0)
+    assert all(entry.duplicate_of is None for entry in read_ledger(ledger))
+
+
+def test_the_ledger_has_the_fingerprint_of_every_message(
+    tree: Settings, both_ways: Door, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "sent.ndjson"
+    report = sending.send(tree, count=200, poison=0.3, source="synthetic", ledger=ledger)
+
+    assert report.poisoned > 30
+    for entry in read_ledger(ledger):
+        assert entry.position is not None
+        topic, _, offset = entry.position
+        value = both_ways.broker.messages[topic][offset].value
+        assert entry.digest in (digest(value), None if value == b"" else digest(value))
+
+
+def test_a_shop_without_real_baskets_sells_drawn_ones(
+    tree: Settings, door: Door, tmp_path: Path
+) -> None:
+    report = sending.send(tree, count=100, source="synthetic", ledger=tmp_path / "sent.ndjson")
+
+    assert report.accepted == 100
+    kept = [json.loads(m.value) for sent in door.broker.messages.values() for m in sent]
+    products = {item["product_id"] for event in kept for item in event["order"].get("items", ())}
+    assert products
+    assert all(product.startswith("S") for product in products)

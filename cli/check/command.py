@@ -1,0 +1,117 @@
+"""`storelake check` and `storelake verify-orders`."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cli.context import console, progress, read_settings
+
+Count = Annotated[int, typer.Option(min=1, help="Messages, of whatever kind.")]
+Rate = Annotated[float | None, typer.Option(min=1, help="Messages a minute; else all it can.")]
+Poison = Annotated[float, typer.Option(min=0, max=1, help="Share that is broken.")]
+Late = Annotated[float, typer.Option(min=0, max=1, help="Share that is too late to count.")]
+Duplicates = Annotated[float, typer.Option(min=0, max=1, help="Share that repeats an event.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed sells the same.")]
+Source = Annotated[
+    Literal["baskets", "synthetic"], typer.Option(help="Real baskets, or drawn ones.")
+]
+Patience = Annotated[
+    float, typer.Option(min=1, help="Seconds to wait after the last message was sent.")
+]
+
+
+def check(
+    *,
+    count: Count = 1000,
+    rate: Rate = None,
+    poison: Poison = 0.0,
+    late: Late = 0.0,
+    duplicates: Duplicates = 0.0,
+    seed: Seed = 1,
+    source: Source = "baskets",
+    patience: Patience = 300,
+) -> None:
+    """Send events through the running house, follow each to where it belongs, and report."""
+    from cli.check.run import Listener, require_house
+    from cli.check.run import check as run_check
+    from cli.send import sending_bar, stop_on_ctrl_c
+    from simulator.plan import Plan
+
+    settings = read_settings()
+    plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
+    require_house(settings)
+    with stop_on_ctrl_c() as stop, sending_bar(count) as bar, _clear_outages():
+        report = run_check(settings, plan, Listener(bar.show, bar.tell, stop), patience=patience)
+    _show(report)
+    console().print(f"Report: {settings.var_dir / 'check' / 'report.json'}", soft_wrap=True)
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+def verify_orders(
+    *,
+    count: Count = 10_000,
+    rate: Rate = 3000,
+    poison: Poison = 0.02,
+    late: Late = 0.01,
+    duplicates: Duplicates = 0.02,
+    seed: Seed = 1,
+    source: Source = "baskets",
+) -> None:
+    """Prove on a fresh house in <var>/verify that a killed stream loses and repeats nothing.
+
+    Starts services, the order streams and the gateway, runs a check, kills the Spark application in
+    the middle and starts it again. The last line is JSON.
+    """
+    import json
+
+    from cli.check.verify import verify
+    from simulator.plan import Plan
+
+    settings = read_settings()
+    plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
+    with progress("a fresh house") as tell, _clear_outages():
+        result, report = verify(settings, plan, tell)
+    _show(report)
+    typer.echo(json.dumps(result))
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+def _show(report: dict[str, Any]) -> None:
+    from cli.check.report import summary
+
+    console().print(summary(report))
+    for fault in report["faults"]:
+        console().print(f"does not hold: {fault}", style="red", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _clear_outages() -> Iterator[None]:
+    """A service that goes away meanwhile is one sentence, not a traceback."""
+    import psycopg
+    from confluent_kafka import KafkaException
+    from psycopg_pool import PoolTimeout
+
+    from conf.errors import StorelakeError
+    from streaming.connectors.kafka import KafkaUnavailableError
+
+    try:
+        yield
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        raise StorelakeError(
+            f"Postgres went away ({_first_line(error)}): see `storelake status`."
+        ) from error
+    except (KafkaException, KafkaUnavailableError) as error:
+        raise StorelakeError(
+            f"Kafka went away ({_first_line(error)}): see `storelake status`."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,169 @@
+"""Other storelake commands run beside this one: started, waited for, and stopped in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import httpx
+import psutil
+
+from conf.errors import StorelakeError
+from conf.settings import Settings
+from infra.local.process import is_alive, tail, wait_until
+
+STOP_SECONDS = 60.0
+STREAMS_SECONDS = 180.0
+GATEWAY_SECONDS = 60.0
+
+Child = psutil.Popen
+
+
+class ProcessError(StorelakeError):
+    """A command beside us did not come up, or died; the message says where to look."""
+
+
+def command(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """`storelake <arguments>` as a program, with these variables on top of our own."""
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    return ["env", *variables, sys.executable, "-m", "cli.main", *arguments]
+
+
+@contextmanager
+def process(
+    name: str,
+    arguments: Sequence[str],
+    settings: Settings,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Child]:
+    """Run `storelake <arguments>` beside us; SIGTERM at the end.
+
+    Args:
+        name: of its log in <var>/logs, which is added to.
+        arguments: of the command line.
+        settings: whose logs.
+        environment: variables on top of our own.
+    """
+    log = settings.var_dir / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        # Its own session: Ctrl-C reaches us, and we stop it in order.
+        child = psutil.Popen(
+            command(arguments, environment or {}),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield child
+        finally:
+            stop(child)
+
+
+def stop(child: Child) -> int:
+    """End a child cleanly, and by force after a minute; returns its exit code."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+    try:
+        return int(child.wait(STOP_SECONDS))
+    except psutil.TimeoutExpired:
+        return kill(child)
+
+
+def kill(child: Child) -> int:
+    """SIGKILL for a child and all below it at once, so that none of them can tidy up.
+
+    The process group is not enough: PySpark's workers have one of their own.
+    """
+    family: list[psutil.Process] = [child]
+    with suppress(psutil.NoSuchProcess):
+        family += child.children(recursive=True)
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    # Orphans may stay as zombies where nobody collects them; those hold nothing any more.
+    wait_until(lambda: not any(is_alive(member) for member in family), STOP_SECONDS)
+    return int(child.wait())
+
+
+def require_alive(child: Child, name: str, settings: Settings) -> None:
+    """Raise `ProcessError` with the end of its log when the child has died."""
+    if child.poll() is not None:
+        last = " | ".join(tail(settings.var_dir / "logs" / f"{name}.log", 3))
+        raise ProcessError(f"{name} ended with exit code {child.returncode}: {last}")
+
+
+def stream_states(settings: Settings) -> dict[str, Any]:
+    """What the Spark application says of its streams; empty while none runs."""
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        text = (settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        said = json.loads(text)
+        if psutil.pid_exists(said["pid"]):  # who was killed has left the file behind
+            return dict(said["streams"])
+    return {}
+
+
+def streams_ready(settings: Settings, tell: Callable[[str], None] = lambda _: None) -> bool:
+    """Whether an application runs and all its queries are active."""
+    states = stream_states(settings)
+    up = sum(1 for state in states.values() if state["ready"])
+    tell(f"{up} of {len(states)} streams" if states else "starting Spark")
+    return bool(states) and up == len(states)
+
+
+def gateway_ready(settings: Settings) -> bool:
+    """Whether the gateway answers, and says that its broker does."""
+    with suppress(httpx.TransportError):
+        return httpx.get(gateway_url(settings) + "/ready", timeout=2).status_code == 200
+    return False
+
+
+def gateway_url(settings: Settings) -> str:
+    """Where the gateway listens."""
+    return f"http://{settings.gateway.host}:{settings.gateway.port}"
+
+
+def start_streams(
+    stack: ExitStack,
+    settings: Settings,
+    tell: Callable[[str], None],
+    names: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Child:
+    """Start streams (all without a name) in one Spark application.
+
+    Returns when all queries are active.
+    """
+    child: Child = stack.enter_context(process("streams", ["run", *names], settings, environment))
+
+    def ready() -> bool:
+        require_alive(child, "streams", settings)
+        return streams_ready(settings, tell)
+
+    if not wait_until(ready, STREAMS_SECONDS):
+        raise ProcessError(
+            f"the streams are not up after {STREAMS_SECONDS:.0f} s; see {settings.var_dir}/logs"
+        )
+    return child
+
+
+def start_gateway(
+    stack: ExitStack, settings: Settings, environment: Mapping[str, str] | None = None
+) -> Child:
+    """Start the HTTP gateway; returns when it says that it is ready."""
+    child: Child = stack.enter_context(process("gateway", ["gateway"], settings, environment))
+
+    def ready() -> bool:
+        require_alive(child, "gateway", settings)
+        return gateway_ready(settings)
+
+    if not wait_until(ready, GATEWAY_SECONDS):
+        raise ProcessError(
+            f"the gateway is not ready after {GATEWAY_SECONDS:.0f} s; see {settings.var_dir}/logs"
+        )
+    return child

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Usage: scripts/start-all.sh
+# Start Kafka, Postgres, the gateway and all streams in the background, and wait until they are
+# ready. What runs already is left alone. Logs: storelake logs -f.
+set -euo pipefail
+script=$(realpath "${BASH_SOURCE[0]}")
+# shellcheck source=scripts/common.sh
+source "$(dirname "$script")/common.sh"
+explain "$script" "$@"
+no_options "$@"
+storelake up
+storelake start

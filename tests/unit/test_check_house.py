@@ -1,0 +1,84 @@
+"""A check of a house that does not run ends with one sentence that names the missing command."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cli.check.run import CheckError, require_house
+from cli.processes import stream_states, streams_ready
+from conf.settings import Settings, load_settings
+from tests.conftest import free_ports
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    kafka, controller, postgres, gateway = free_ports(4)
+    return load_settings(
+        var_dir=tmp_path,
+        kafka={"port": kafka, "controller_port": controller},
+        postgres={"port": postgres, "password": "not a placeholder"},
+        gateway={"port": gateway},
+    )
+
+
+@pytest.fixture
+def elsewhere(settings: Settings) -> Settings:
+    """Services that somebody else runs, so that only streams and gateway are ours."""
+    update = {
+        "kafka": settings.kafka.model_copy(update={"bootstrap_servers": "kafka.example:9092"}),
+        "postgres": settings.postgres.model_copy(update={"local": False}),
+    }
+    return settings.model_copy(update=update)
+
+
+def say(settings: Settings, pid: int, *names: str, ready: bool = True) -> None:
+    """Write what an application says of its streams."""
+    file = settings.var_dir / "run" / "streams.json"
+    file.parent.mkdir(exist_ok=True)
+    streams = {name: {"ready": ready} for name in names}
+    file.write_text(json.dumps({"pid": pid, "at": 0, "streams": streams}), encoding="utf-8")
+
+
+def test_without_services_it_names_up(settings: Settings) -> None:
+    with pytest.raises(CheckError, match="kafka does not run: start it with `storelake up`"):
+        require_house(settings)
+
+
+def test_without_streams_it_names_them_and_run(elsewhere: Settings) -> None:
+    say(elsewhere, os.getpid(), "footfall", "order_event_processor")
+
+    with pytest.raises(CheckError, match=r"bronze_order_events, real_time_metrics.*storelake run"):
+        require_house(elsewhere)
+
+
+def test_without_a_gateway_it_names_gateway(elsewhere: Settings) -> None:
+    say(
+        elsewhere,
+        os.getpid(),
+        "bronze_order_events",
+        "order_event_processor",
+        "real_time_metrics",
+    )
+
+    with pytest.raises(CheckError, match=r"gateway is not ready at http.*storelake gateway"):
+        require_house(elsewhere)
+
+
+def test_what_a_killed_application_said_does_not_count(elsewhere: Settings) -> None:
+    say(elsewhere, os.getpid(), "footfall")
+    assert streams_ready(elsewhere)
+
+    nobody = 2**22 + 1  # above the largest pid that Linux gives
+    say(elsewhere, nobody, "footfall")
+    assert stream_states(elsewhere) == {}
+    assert not streams_ready(elsewhere)
+
+
+def test_streams_are_ready_when_all_of_them_are(elsewhere: Settings) -> None:
+    assert not streams_ready(elsewhere)
+    say(elsewhere, os.getpid(), "footfall", ready=False)
+    assert not streams_ready(elsewhere)
