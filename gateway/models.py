@@ -10,17 +10,36 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 INSTANT_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
 _INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z", re.ASCII)
+# Days that every month of every year has. Nearly all events end here, at a tenth of the cost.
+_ORDINARY_INSTANT = re.compile(
+    r"[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z",
+    re.ASCII,
+)
+_LARGEST_MONEY = Decimal("9999999.99")
 
 
-def _instant(value: object) -> datetime:
+def _instant(value: object) -> str:
+    """The text of an existing instant; nothing here computes with it."""
+    if isinstance(value, str) and _ORDINARY_INSTANT.fullmatch(value):
+        return value
     match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
     try:
         if match is None:
@@ -28,7 +47,8 @@ def _instant(value: object) -> datetime:
         *whole, fraction = match.groups()
         micros = int((fraction or "0").ljust(6, "0"))
         year, month, day, hour, minute, second = map(int, whole)
-        return datetime(year, month, day, hour, minute, second, micros, tzinfo=timezone.utc)
+        datetime(year, month, day, hour, minute, second, micros, tzinfo=timezone.utc)
+        return match.string
     except ValueError:
         raise PydanticCustomError(
             "instant", "Input should be an existing time in UTC, like 2024-05-01T10:00:00.123Z"
@@ -42,6 +62,15 @@ def _money(value: object) -> Decimal:
     raise PydanticCustomError("money_type", "Input should be a number with at most two decimals")
 
 
+def _money_at_once(value: object, judge: ValidatorFunctionWrapHandler) -> object:
+    """Pass the prices that tills write; all others go the long way, where refusals get words."""
+    if isinstance(value, Decimal) and 0 < value <= _LARGEST_MONEY:
+        exponent = value.as_tuple().exponent
+        if isinstance(exponent, int) and exponent >= -2:
+            return value
+    return judge(value)
+
+
 def _version(value: object) -> int:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value == 1:
         return 1
@@ -51,19 +80,20 @@ def _version(value: object) -> int:
 Identifier = Annotated[str, Field(min_length=1, max_length=64)]
 EventId = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
 Instant = Annotated[
-    datetime,
-    BeforeValidator(_instant),
+    str,
+    PlainValidator(_instant),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": INSTANT_PATTERN}),
 ]
 Money = Annotated[
     Decimal,
     BeforeValidator(_money),
-    Field(gt=0, le=Decimal("9999999.99"), decimal_places=2),
+    Field(gt=0, le=_LARGEST_MONEY, decimal_places=2),
+    WrapValidator(_money_at_once),
     WithJsonSchema(
         {"type": "number", "exclusiveMinimum": 0, "maximum": 9999999.99, "multipleOf": 0.01}
     ),
 ]
-SchemaVersion = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})]
+SchemaVersion = Annotated[int, PlainValidator(_version), WithJsonSchema({"const": 1})]
 Status = Literal["pending", "processing", "completed", "cancelled"]
 FullOrderType = Literal["order.created", "order.updated", "order.cancelled"]
 
@@ -130,12 +160,13 @@ class StatusChangedEvent(Envelope):
     order: StatusChange
 
 
+AnyEvent: TypeAlias = OrderEvent | StatusChangedEvent
 STATUS_CHANGED = "order.status_changed"
 EVENT_TYPES = frozenset({"order.created", "order.updated", "order.cancelled", STATUS_CHANGED})
 
 
-def model_for(event: dict[str, Any], default: str = "order.created") -> type[Envelope]:
-    """The model of the event's own type; that of `default` when the type is unknown."""
-    declared = event.get("event_type")
+def model_for(declared: object, accepted: frozenset[str]) -> type[AnyEvent]:
+    """The model of a declared event type; for an unknown one, that of the types `accepted`."""
     known = isinstance(declared, str) and declared in EVENT_TYPES
-    return StatusChangedEvent if (declared if known else default) == STATUS_CHANGED else OrderEvent
+    changed = declared == STATUS_CHANGED if known else accepted == {STATUS_CHANGED}
+    return StatusChangedEvent if changed else OrderEvent

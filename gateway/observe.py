@@ -1,4 +1,4 @@
-"""What the gateway tells about itself: one JSON line per request, never a payload."""
+"""What the gateway tells about itself: a JSON line and meters per request, never a payload."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.metrics import NO_ROUTE, Metrics
 from gateway.responses import refuse
 
 log = structlog.get_logger("gateway.access")
+CLIENT_GONE = 499  # as nginx writes it: no answer was sent
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -50,14 +53,16 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     )
 
 
-class RequestLog:
-    """Gives every request an id (its own `X-Request-ID` when sane), and logs how it ended.
+class Observer:
+    """Gives every request an id (its own `X-Request-ID` when sane), logs and meters how it ended.
 
     A pure ASGI middleware: it wraps no streams, so a body is still counted while it is read.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: frozenset[str]) -> None:
         self._app = app
+        self._metrics = metrics
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -78,18 +83,26 @@ class RequestLog:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("request_failed", method=scope["method"], path=scope["path"])
-            if status:  # the answer is under way: only the server can break it off now
-                raise
-            answer = refuse(500, "internal_error", "an unexpected error; see the log")
-            await answer(scope, receive, send_with_id)
+        with self._metrics.in_flight.track_inprogress():
+            try:
+                await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:  # before its body was whole: nobody is left to answer
+                status = CLIENT_GONE
+            except Exception:
+                log.exception("request_failed", method=scope["method"], path=scope["path"])
+                if status:  # the answer is under way: only the server can break it off now
+                    raise
+                answer = refuse(500, "internal_error", "an unexpected error; see the log")
+                await answer(scope, receive, send_with_id)
+        self._ended(scope, status, time.perf_counter() - started)
+
+    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+        path = scope["path"]
+        self._metrics.answered(path if path in self._routes else NO_ROUTE, status, seconds)
         log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=path,
             status=status,
-            ms=round((time.perf_counter() - started) * 1000, 2),
+            ms=round(seconds * 1000, 2),
         )

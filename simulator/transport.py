@@ -70,7 +70,7 @@ class GatewayTransport:
             except httpx.TransportError as error:
                 detail, pause = type(error).__name__, 0.0
             else:
-                if response.status_code == 202:
+                if response.status_code in {200, 202}:  # 200: an earlier try had arrived
                     at = response.json()
                     return Delivery("accepted", topic, at["partition"], at["offset"], retries)
                 detail = f"HTTP {response.status_code}"

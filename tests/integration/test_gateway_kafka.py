@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from conf.settings import KafkaSettings, Settings
 from gateway.app import create_app
-from gateway.producer import KafkaPublisher
+from gateway.kafka import KafkaPublisher
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from infra.local.topics import ensure_topics
