@@ -92,8 +92,8 @@ def start_streams(
     return child
 
 
-def start_gateway(stack: ExitStack, settings: Settings) -> None:
-    """Start the HTTP gateway; returns when it says that it is ready."""
+def start_gateway(stack: ExitStack, settings: Settings) -> subprocess.Popen[bytes]:
+    """Start the HTTP gateway; returns it when it says that it is ready."""
     child = stack.enter_context(process("gateway", ["gateway"], settings))
     url = f"http://{settings.gateway.host}:{settings.gateway.port}/ready"
 
@@ -105,6 +105,7 @@ def start_gateway(stack: ExitStack, settings: Settings) -> None:
 
     if not wait_until(ready, 60):
         raise DemoError(f"the gateway is not ready after 60 s; see {settings.var_dir}/logs")
+    return child
 
 
 def warmed_up(settings: Settings) -> bool:
