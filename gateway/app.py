@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from conf.settings import Settings
 from gateway.intake import Intake
 from gateway.kafka import KafkaPublisher
+from gateway.lane import FastLane
 from gateway.limits import Identify, RateLimit, client_address
 from gateway.metrics import Metrics
 from gateway.models import OrderEvent, StatusChangedEvent
@@ -22,9 +23,9 @@ from gateway.operations import operations_router
 from gateway.producer import Publisher
 from gateway.recent import RecentIds
 from gateway.responses import install_refusals
-from gateway.routes import Door, event_routes, events_router
+from gateway.routes import Door, event_handlers, event_routes, events_router
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
 def create_app(
@@ -56,11 +57,15 @@ def create_app(
         identify=identify,
         metrics=metrics,
     )
-    app.include_router(events_router(event_routes(kafka), door))
+    routes = event_routes(kafka)
+    handlers = event_handlers(routes, door)
+    app.include_router(events_router(routes, handlers, tuning.max_batch_events))
     app.include_router(
         operations_router(publisher, metrics, kafka.order_topics, tuning.retry_after_seconds)
     )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(FastLane, handlers=handlers, retry_after=tuning.retry_after_seconds)
+    # The last one is the outermost: it sees every request.
     app.add_middleware(Observer, metrics=metrics, routes=frozenset(app.openapi()["paths"]))
     return app
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,6 +16,10 @@ from gateway.recent import RecentIds
 from gateway.refusals import ConflictError, RefusalError, UnavailableError
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+# An event, its receipt or the future of it, and whether it was sent before this request.
+_Sent: TypeAlias = tuple[CheckedEvent, asyncio.Future[Outcome] | Receipt, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Intake:
         Refusals among `events` come back as they are.
         """
         started = time.perf_counter()
-        sent: list[tuple[CheckedEvent, asyncio.Future[Outcome], bool] | RefusalError] = []
+        sent: list[_Sent | RefusalError] = []
         halted: set[str] = set()
         for event in events:
             if isinstance(event, RefusalError):
@@ -55,14 +59,15 @@ class Intake:
             else:
                 sent.append(self._send(event, topic, headers, halted))
         results = [
-            entry if isinstance(entry, RefusalError) else await _result(*entry) for entry in sent
+            entry if isinstance(entry, RefusalError) else await self._result(*entry)
+            for entry in sent
         ]
         self._count(events, results, topic, time.perf_counter() - started)
         return results
 
     def _send(
         self, event: CheckedEvent, topic: str, headers: Headers, halted: set[str]
-    ) -> tuple[CheckedEvent, asyncio.Future[Outcome], bool] | RefusalError:
+    ) -> _Sent | RefusalError:
         try:
             known = self._recent.find(event.event_id, event.body)
         except ConflictError as conflict:
@@ -76,6 +81,19 @@ class Intake:
         self._recent.remember(event.event_id, event.body, outcome)
         return event, outcome, False
 
+    async def _result(
+        self, event: CheckedEvent, sent: asyncio.Future[Outcome] | Receipt, repeated: bool
+    ) -> Taken | RefusalError:
+        if isinstance(sent, Receipt):
+            return Taken(event.event_id, sent, repeated)
+        # Shielded: a caller that gives up shall not take the answer from one who repeats.
+        outcome = sent.result() if sent.done() else await asyncio.shield(sent)
+        if not isinstance(outcome, Receipt):
+            return _told(event, outcome)
+        if not repeated:
+            self._recent.land(event.event_id, sent, outcome)
+        return Taken(event.event_id, outcome, repeated)
+
     def _count(
         self,
         events: Sequence[CheckedEvent | RefusalError],
@@ -83,7 +101,8 @@ class Intake:
         topic: str,
         seconds: float,
     ) -> None:
-        outcomes, size = Counter[str](), 0
+        outcomes: defaultdict[str, int] = defaultdict(int)
+        size = 0
         for event, result in zip(events, results, strict=True):
             if isinstance(result, RefusalError):
                 outcomes[result.error] += 1
@@ -94,19 +113,9 @@ class Intake:
                 size += len(event.body)
         for outcome, count in outcomes.items():
             self._metrics.events(topic, outcome, count)
-        if outcomes["accepted"]:
+        if "accepted" in outcomes:
             self._metrics.bytes_accepted(topic, size)
             self._metrics.ack_seconds.observe(seconds)
-
-
-async def _result(
-    event: CheckedEvent, sent: asyncio.Future[Outcome], repeated: bool
-) -> Taken | RefusalError:
-    # Shielded: a caller that gives up shall not take the answer from one who repeats.
-    outcome = sent.result() if sent.done() else await asyncio.shield(sent)
-    if isinstance(outcome, Receipt):
-        return Taken(event.event_id, outcome, repeated)
-    return _told(event, outcome)
 
 
 def _told(event: CheckedEvent, refusal: RefusalError) -> RefusalError:

@@ -22,7 +22,7 @@ from conf.settings import KafkaSettings
 from gateway.producer import BrokerView, Message, Outcome, Receipt
 from gateway.refusals import TooLargeError, UnavailableError
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 2.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -64,18 +65,24 @@ class Metrics:
             self._events.labels(topic, "accepted")
             self._bytes.labels(topic)
 
+        # Looking up a child costs more than counting, and there are few of them.
+        self._request = cache(self._requests.labels)
+        self._duration = cache(self._seconds.labels)
+        self._event = cache(self._events.labels)
+        self._byte = cache(self._bytes.labels)
+
     def answered(self, route: str, status: int, seconds: float) -> None:
         """One request is over."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._request(route, str(status)).inc()
+        self._duration(route).observe(seconds)
 
     def events(self, topic: str, outcome: str, count: int = 1) -> None:
         """So many events of one route came to this."""
-        self._events.labels(topic, outcome).inc(count)
+        self._event(topic, outcome).inc(count)
 
     def bytes_accepted(self, topic: str, count: int) -> None:
         """So many bytes are on a topic now."""
-        self._bytes.labels(topic).inc(count)
+        self._byte(topic).inc(count)
 
     def text(self) -> bytes:
         """All series, in the text format of Prometheus."""

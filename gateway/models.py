@@ -14,15 +14,12 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
-    ValidatorFunctionWrapHandler,
     WithJsonSchema,
-    WrapValidator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 INSTANT_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
@@ -33,7 +30,7 @@ _ORDINARY_INSTANT = re.compile(
     r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z",
     re.ASCII,
 )
-_LARGEST_MONEY = Decimal("9999999.99")
+_LARGEST_MONEY, _CENT = Decimal("9999999.99"), Decimal("0.01")
 
 
 def _instant(value: object) -> str:
@@ -55,20 +52,22 @@ def _instant(value: object) -> str:
         ) from None
 
 
-def _money(value: object) -> Decimal:
-    """A JSON number; text is refused, because the streams would read it as NULL."""
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        return Decimal(value)
-    raise PydanticCustomError("money_type", "Input should be a number with at most two decimals")
+def _money(value: object) -> int | Decimal:
+    """A JSON number; text is refused, because the streams would read it as NULL.
 
-
-def _money_at_once(value: object, judge: ValidatorFunctionWrapHandler) -> object:
-    """Pass the prices that tills write; all others go the long way, where refusals get words."""
-    if isinstance(value, Decimal) and 0 < value <= _LARGEST_MONEY:
-        exponent = value.as_tuple().exponent
-        if isinstance(exponent, int) and exponent >= -2:
-            return value
-    return judge(value)
+    The words are pydantic's own; asking it for each price would take as long as all the rest.
+    """
+    if not isinstance(value, (int, Decimal)) or isinstance(value, bool):
+        raise PydanticCustomError(
+            "money_type", "Input should be a number with at most two decimals"
+        )
+    if value <= 0:
+        raise PydanticKnownError("greater_than", {"gt": 0})
+    if value > _LARGEST_MONEY:
+        raise PydanticKnownError("less_than_equal", {"le": str(_LARGEST_MONEY)})
+    if isinstance(value, Decimal) and value.quantize(_CENT) != value:
+        raise PydanticKnownError("decimal_max_places", {"decimal_places": 2})
+    return value
 
 
 def _version(value: object) -> int:
@@ -86,9 +85,7 @@ Instant = Annotated[
 ]
 Money = Annotated[
     Decimal,
-    BeforeValidator(_money),
-    Field(gt=0, le=_LARGEST_MONEY, decimal_places=2),
-    WrapValidator(_money_at_once),
+    PlainValidator(_money),
     WithJsonSchema(
         {"type": "number", "exclusiveMinimum": 0, "maximum": 9999999.99, "multipleOf": 0.01}
     ),

@@ -91,13 +91,18 @@ def refuse(
     return JSONResponse(body.model_dump(), status, headers)
 
 
+def answer_refusal(error: RefusalError, retry_after: int) -> JSONResponse:
+    """The answer to a request that is refused as a whole."""
+    headers = _headers(error, retry_after)
+    return refuse(error.status, error.error, _message(error), error.faults, headers)
+
+
 def install_refusals(app: FastAPI, retry_after: int) -> None:
     """Answer each refusal of the gateway, and those of the framework, in that shape."""
 
     @app.exception_handler(RefusalError)
     async def _refusal(_: Request, error: RefusalError) -> JSONResponse:
-        headers = _headers(error, retry_after)
-        return refuse(error.status, error.error, _message(error), error.faults, headers)
+        return answer_refusal(error, retry_after)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:

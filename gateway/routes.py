@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 
 from conf.settings import GatewaySettings, KafkaSettings
 from gateway.events import check, check_batch
 from gateway.intake import Headers, Intake
+from gateway.lane import Handler
 from gateway.limits import Identify, RateLimit
 from gateway.metrics import Metrics
 from gateway.models import EVENT_TYPES, AnyEvent, OrderEvent, StatusChangedEvent
 from gateway.refusals import BodyTooLargeError, RefusalError
 from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
-PREFIX = "/api/kafka/events"
+PREFIX, BATCH = "/api/kafka/events", "/batch"
 # W3C Trace Context, version 00; anything else is not worth carrying on.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON = ("content-type", b"application/json")
@@ -74,17 +75,29 @@ class Door:
             raise
 
 
-def events_router(routes: tuple[EventRoute, ...], door: Door) -> APIRouter:
-    """Each route in its two forms."""
-    router = APIRouter(prefix=PREFIX, tags=["events"])
+def event_handlers(routes: tuple[EventRoute, ...], door: Door) -> dict[str, Handler]:
+    """The handler of each path: every route for one event, and for a batch."""
+    handlers: dict[str, Handler] = {}
     for route in routes:
-        _add_single(router, route, door)
-        _add_batch(router, route, door)
+        handlers[PREFIX + route.path] = _single(route, door)
+        handlers[PREFIX + route.path + BATCH] = _batch(route, door)
+    return handlers
+
+
+def events_router(
+    routes: tuple[EventRoute, ...], handlers: dict[str, Handler], max_batch_events: int
+) -> APIRouter:
+    """The handlers with what the OpenAPI document says of them."""
+    router = APIRouter(tags=["events"])
+    for route in routes:
+        path = PREFIX + route.path
+        _add_single(router, path, handlers[path], route)
+        _add_batch(router, path + BATCH, handlers[path + BATCH], route, max_batch_events)
     return router
 
 
-def _add_single(router: APIRouter, route: EventRoute, door: Door) -> None:
-    async def accept(request: Request) -> JSONResponse:
+def _single(route: EventRoute, door: Door) -> Handler:
+    async def accept(request: Request) -> Response:
         body = await read_body(request, door.settings.max_body_bytes)
         door.admit(request, route.topic, 1)
         try:
@@ -97,9 +110,28 @@ def _add_single(router: APIRouter, route: EventRoute, door: Door) -> None:
             raise result
         return taken(result)
 
+    return accept
+
+
+def _batch(route: EventRoute, door: Door) -> Handler:
+    settings = door.settings
+
+    async def accept_batch(request: Request) -> Response:
+        body = await read_body(request, settings.max_batch_bytes)
+        events = check_batch(
+            body, route.event_types, settings.max_batch_events, settings.max_body_bytes
+        )
+        door.admit(request, route.topic, len(events))
+        results = await door.intake.take(events, route.topic, _headers(request))
+        return batch_taken(results, settings.retry_after_seconds)
+
+    return accept_batch
+
+
+def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRoute) -> None:
     router.add_api_route(
-        route.path,
-        accept,
+        path,
+        handler,
         methods=["POST"],
         status_code=202,
         response_model=Accepted,
@@ -120,27 +152,13 @@ def _add_single(router: APIRouter, route: EventRoute, door: Door) -> None:
     )
 
 
-def _add_batch(router: APIRouter, route: EventRoute, door: Door) -> None:
-    settings = door.settings
-
-    async def accept_batch(request: Request) -> JSONResponse:
-        body = await read_body(request, settings.max_batch_bytes)
-        events = check_batch(
-            body, route.event_types, settings.max_batch_events, settings.max_body_bytes
-        )
-        door.admit(request, route.topic, len(events))
-        results = await door.intake.take(events, route.topic, _headers(request))
-        return batch_taken(results, settings.retry_after_seconds)
-
-    events = {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": settings.max_batch_events,
-        "items": _schema(route),
-    }
+def _add_batch(
+    router: APIRouter, path: str, handler: Handler, route: EventRoute, max_events: int
+) -> None:
+    events = {"type": "array", "minItems": 1, "maxItems": max_events, "items": _schema(route)}
     router.add_api_route(
-        f"{route.path}/batch",
-        accept_batch,
+        path,
+        handler,
         methods=["POST"],
         status_code=202,
         response_model=BatchAnswer,
