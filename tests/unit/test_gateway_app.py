@@ -64,6 +64,8 @@ def call(app: FastAPI) -> Call:
         ("order-updated", order_event(event_type="order.updated"), "order-updated"),
         ("order-cancelled", order_event(event_type="order.cancelled"), "order-cancelled"),
         ("order-status-changed", status_event(), "order-events"),
+        ("generic", order_event(event_type="order.updated"), "order-events"),
+        ("generic", status_event(), "order-events"),
     ],
 )
 def test_an_event_is_accepted_on_its_topic(
