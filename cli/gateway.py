@@ -3,7 +3,10 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from typing import Annotated
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,6 +26,8 @@ def gateway(
 
     settings = read_settings()
     configure_logging(settings.log_level)
+    # uvicorn ends in order first, and then raises the signal again for whoever had it before.
+    signal.signal(signal.SIGTERM, _end)
     uvicorn.run(
         create_app(settings),
         host=host or settings.gateway.host,
@@ -32,3 +37,8 @@ def gateway(
         server_header=False,
         timeout_graceful_shutdown=int(settings.gateway.ack_timeout_seconds) + 1,
     )
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """End with 0: being told to stop is no error."""
+    sys.exit(0)

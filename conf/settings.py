@@ -21,6 +21,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -220,9 +221,33 @@ class GatewaySettings(Frozen):
 
     host: str = "127.0.0.1"
     port: int = 18080
-    max_body_bytes: int = 256 * 1024
+    max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Of one event.")
+    max_batch_events: int = Field(default=500, ge=1, description="In one request.")
+    max_batch_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1, description="Of the body of one batch."
+    )
+    remembered_ids: int = Field(
+        default=100_000,
+        ge=0,
+        description="So many of the last event ids are answered without producing again; "
+        "each takes about 0.6 kB.",
+    )
+    events_per_second: float = Field(
+        default=20_000,
+        gt=0,
+        description="Of one client, over time; beyond it and the burst the answer is 429.",
+    )
+    burst_events: int = Field(
+        default=40_000, ge=1, description="So many may come at once, after a pause."
+    )
     ack_timeout_seconds: float = 5.0
     retry_after_seconds: int = 2
+
+    @model_validator(mode="after")
+    def _batches_fit_the_burst(self) -> GatewaySettings:
+        if self.burst_events < self.max_batch_events:
+            raise ValueError("burst_events is below max_batch_events: no full batch would pass")
+        return self
 
 
 class InferenceSettings(Frozen):

@@ -1,4 +1,4 @@
-"""The application: routes, health, refusals and life cycle put together."""
+"""The application: routes, limits, refusals and life cycle put together."""
 
 from __future__ import annotations
 
@@ -9,59 +9,65 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 
 from conf.settings import Settings
+from gateway.intake import Intake
+from gateway.kafka import KafkaPublisher
+from gateway.lane import FastLane
+from gateway.limits import Identify, RateLimit, client_address
+from gateway.metrics import Metrics
 from gateway.models import OrderEvent, StatusChangedEvent
-from gateway.observe import RequestLog
-from gateway.producer import KafkaPublisher, Publisher, UnavailableError
-from gateway.responses import install_refusals, refuse
-from gateway.routes import event_routes, events_router
+from gateway.observe import Observer
+from gateway.operations import operations_router
+from gateway.producer import Publisher
+from gateway.recent import RecentIds
+from gateway.responses import install_refusals
+from gateway.routes import Door, event_handlers, event_routes, events_router
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
-def create_app(settings: Settings, producer: Publisher | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, producer: Publisher | None = None, identify: Identify = client_address
+) -> FastAPI:
     """Build the gateway.
 
     Args:
         settings: the frozen tree; only `kafka` and `gateway` are read.
         producer: where events go; by default Kafka, which need not be up yet.
+        identify: who sends a request, and so whose rate is limited.
     """
-    publisher = producer or KafkaPublisher(settings.kafka, settings.gateway.ack_timeout_seconds)
+    kafka, tuning = settings.kafka, settings.gateway
+    publisher = producer or KafkaPublisher(kafka, tuning.ack_timeout_seconds)
+    metrics = Metrics(kafka.order_topics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        log.info("gateway_started", kafka=settings.kafka.bootstrap)
+        log.info("gateway_started", kafka=kafka.bootstrap)
         yield
         await publisher.close()  # the server let running requests end before: flush the rest
 
     app = FastAPI(title="storelake gateway", version="1", lifespan=lifespan)
-    app.add_middleware(RequestLog)
-    install_refusals(app, settings.gateway.retry_after_seconds)
-    routes = event_routes(settings.kafka)
-    app.include_router(events_router(routes, publisher, settings.gateway.max_body_bytes))
-    _add_health(app, publisher, settings.kafka.order_topics, settings.gateway.retry_after_seconds)
+    install_refusals(app, tuning.retry_after_seconds)
+    door = Door(
+        intake=Intake(publisher, RecentIds(tuning.remembered_ids), metrics),
+        settings=tuning,
+        limit=RateLimit(tuning.events_per_second, tuning.burst_events),
+        identify=identify,
+        metrics=metrics,
+    )
+    routes = event_routes(kafka)
+    handlers = event_handlers(routes, door)
+    app.include_router(events_router(routes, handlers, tuning.max_batch_events))
+    app.include_router(
+        operations_router(publisher, metrics, kafka.order_topics, tuning.retry_after_seconds)
+    )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(FastLane, handlers=handlers, retry_after=tuning.retry_after_seconds)
+    # The last one is the outermost: it sees every request.
+    app.add_middleware(Observer, metrics=metrics, routes=frozenset(app.openapi()["paths"]))
     return app
-
-
-def _add_health(
-    app: FastAPI, publisher: Publisher, topics: tuple[str, ...], retry_after_seconds: int
-) -> None:
-    @app.get("/health", tags=["operations"], summary="The process is alive")
-    async def health() -> dict[str, str]:
-        return {"status": "alive"}
-
-    @app.get("/ready", tags=["operations"], summary="The broker answers and has the topics")
-    async def ready() -> JSONResponse:
-        try:
-            await publisher.ready(topics)
-        except UnavailableError as error:
-            headers = {"Retry-After": str(retry_after_seconds)}
-            return refuse(503, "not_ready", str(error), headers=headers)
-        return JSONResponse({"status": "ready"})
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

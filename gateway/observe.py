@@ -1,4 +1,4 @@
-"""What the gateway tells about itself: one JSON line per request, never a payload."""
+"""What the gateway tells about itself: a JSON line and meters per request, never a payload."""
 
 from __future__ import annotations
 
@@ -11,27 +11,34 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.metrics import NO_ROUTE, Metrics
 from gateway.responses import refuse
 
-log = structlog.get_logger("gateway.access")
+log = structlog.get_logger()
+CLIENT_GONE = 499  # as nginx writes it: no answer was sent
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
-    """Send our log lines, and those of libraries, as JSON to `stream` (stderr by default)."""
+    """Send our log lines, and those of libraries, as JSON to `stream` (stderr by default).
+
+    Ours go straight to the stream: there is one for every request, and the standard library would
+    take as long to write it as the gateway takes to check an event.
+    """
+    out = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
@@ -40,24 +47,22 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(out),
     )
 
 
-class RequestLog:
-    """Gives every request an id (its own `X-Request-ID` when sane), and logs how it ended.
+class Observer:
+    """Gives every request an id (its own `X-Request-ID` when sane), logs and meters how it ended.
 
     A pure ASGI middleware: it wraps no streams, so a body is still counted while it is read.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: frozenset[str]) -> None:
         self._app = app
+        self._metrics = metrics
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -78,18 +83,26 @@ class RequestLog:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("request_failed", method=scope["method"], path=scope["path"])
-            if status:  # the answer is under way: only the server can break it off now
-                raise
-            answer = refuse(500, "internal_error", "an unexpected error; see the log")
-            await answer(scope, receive, send_with_id)
+        with self._metrics.in_flight.track_inprogress():
+            try:
+                await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:  # before its body was whole: nobody is left to answer
+                status = CLIENT_GONE
+            except Exception:
+                log.exception("request_failed", method=scope["method"], path=scope["path"])
+                if status:  # the answer is under way: only the server can break it off now
+                    raise
+                answer = refuse(500, "internal_error", "an unexpected error; see the log")
+                await answer(scope, receive, send_with_id)
+        self._ended(scope, status, time.perf_counter() - started)
+
+    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+        path = scope["path"]
+        self._metrics.answered(path if path in self._routes else NO_ROUTE, status, seconds)
         log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=path,
             status=status,
-            ms=round((time.perf_counter() - started) * 1000, 2),
+            ms=round(seconds * 1000, 2),
         )

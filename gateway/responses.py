@@ -1,14 +1,24 @@
-"""Every answer of the gateway is JSON, the refusals too, in one shape."""
+"""Everything that leaves the gateway is JSON, the refusals too, in one shape."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from gateway.events import FieldFault, NotAnEventError, NotJsonError
-from gateway.producer import TooLargeError, UnavailableError
+from gateway.intake import Taken
+from gateway.refusals import (
+    BodyTooLargeError,
+    FieldFault,
+    RefusalError,
+    TooManyError,
+    UnavailableError,
+)
 
 
 class Accepted(BaseModel):
@@ -28,48 +38,117 @@ class Refused(BaseModel):
     fields: list[FieldFault] = []
 
 
-class BodyTooLargeError(Exception):
-    """The body is over `gateway.max_body_bytes`."""
+class BatchResult(BaseModel):
+    """What became of one event of a batch: where it is, or why it was refused."""
+
+    index: int
+    status: int
+    event_id: str | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    error: str | None = None
+    message: str | None = None
+    fields: list[FieldFault] | None = None
+
+
+class BatchAnswer(BaseModel):
+    """What became of a batch, event by event, in its order."""
+
+    accepted: int
+    refused: int
+    results: list[BatchResult]
+
+
+def taken(event: Taken) -> JSONResponse:
+    """202 for an event that is new on its topic, 200 for one that was there before."""
+    # A finished response: FastAPI would validate and serialise a model once more.
+    return JSONResponse(_place(event), _status(event))
+
+
+def batch_taken(results: Sequence[Taken | RefusalError], retry_after: int) -> JSONResponse:
+    """202 when the broker has all events, else 207: then each result tells its own."""
+    refusals = [result for result in results if isinstance(result, RefusalError)]
+    waiting = any(isinstance(refusal, UnavailableError) for refusal in refusals)
+    answer = {
+        "accepted": len(results) - len(refusals),
+        "refused": len(refusals),
+        "results": [_result(index, result) for index, result in enumerate(results)],
+    }
+    headers = {"Retry-After": str(retry_after)} if waiting else None
+    return JSONResponse(answer, 207 if refusals else 202, headers)
 
 
 def refuse(
     status: int,
     error: str,
     message: str,
-    fields: list[FieldFault] | None = None,
+    fields: Sequence[FieldFault] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """A refusal in the one shape."""
-    body = Refused(error=error, message=message, fields=fields or [])
+    body = Refused(error=error, message=message, fields=list(fields))
     return JSONResponse(body.model_dump(), status, headers)
 
 
-def install_refusals(app: FastAPI, retry_after_seconds: int) -> None:
-    """Map each exception of the gateway, and those of the framework, to its status."""
+def answer_refusal(error: RefusalError, retry_after: int) -> JSONResponse:
+    """The answer to a request that is refused as a whole."""
+    headers = _headers(error, retry_after)
+    return refuse(error.status, error.error, _message(error), error.faults, headers)
 
-    @app.exception_handler(NotJsonError)
-    async def _not_json(_: Request, error: NotJsonError) -> JSONResponse:
-        return refuse(400, "invalid_json", str(error))
 
-    @app.exception_handler(NotAnEventError)
-    async def _not_an_event(_: Request, error: NotAnEventError) -> JSONResponse:
-        message = "the event does not fit its contract"
-        return refuse(422, "invalid_event", message, error.faults)
+def install_refusals(app: FastAPI, retry_after: int) -> None:
+    """Answer each refusal of the gateway, and those of the framework, in that shape."""
 
-    @app.exception_handler(BodyTooLargeError)
-    @app.exception_handler(TooLargeError)
-    async def _too_large(_: Request, error: Exception) -> JSONResponse:
-        # The rest of the body was not read, so this connection cannot carry another request.
-        return refuse(413, "too_large", str(error), headers={"Connection": "close"})
-
-    @app.exception_handler(UnavailableError)
-    async def _unavailable(_: Request, error: UnavailableError) -> JSONResponse:
-        message = f"{error}; repeat with the same event_id, the event may have arrived already"
-        return refuse(
-            503, "broker_unavailable", message, headers={"Retry-After": str(retry_after_seconds)}
-        )
+    @app.exception_handler(RefusalError)
+    async def _refusal(_: Request, error: RefusalError) -> JSONResponse:
+        return answer_refusal(error, retry_after)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers) if error.headers else None
         return refuse(error.status_code, "http_error", str(error.detail), headers=headers)
+
+
+def _headers(error: RefusalError, retry_after: int) -> dict[str, str]:
+    if isinstance(error, UnavailableError):
+        return {"Retry-After": str(retry_after)}
+    if isinstance(error, TooManyError):
+        return {"Retry-After": str(max(1, math.ceil(error.wait)))}
+    if isinstance(error, BodyTooLargeError):
+        # The rest of the body was not read, so this connection cannot carry another request.
+        return {"Connection": "close"}
+    return {}
+
+
+def _message(error: RefusalError) -> str:
+    if isinstance(error, UnavailableError):
+        return f"{error}; repeat with the same event_id, the event may have arrived already"
+    return str(error)
+
+
+def _status(event: Taken) -> int:
+    return 200 if event.repeated else 202
+
+
+def _place(event: Taken) -> dict[str, Any]:
+    at = event.receipt
+    return {
+        "event_id": event.event_id,
+        "topic": at.topic,
+        "partition": at.partition,
+        "offset": at.offset,
+    }
+
+
+def _result(index: int, result: Taken | RefusalError) -> dict[str, Any]:
+    if isinstance(result, Taken):
+        return {"index": index, "status": _status(result), **_place(result)}
+    return {
+        "index": index,
+        "status": result.status,
+        "event_id": result.event_id,
+        "error": result.error,
+        "message": _message(result),
+        "fields": [fault.model_dump() for fault in result.faults],
+    }

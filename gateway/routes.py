@@ -1,4 +1,4 @@
-"""`POST /api/kafka/events/...`: one order event per request, answered after the broker has it."""
+"""`POST /api/kafka/events/...`: order events, one or many a request, answered after the ack."""
 
 from __future__ import annotations
 
@@ -6,92 +6,174 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 
-from conf.settings import KafkaSettings
-from gateway.events import check
-from gateway.models import Envelope, OrderEvent, StatusChangedEvent
-from gateway.producer import Message, Publisher
-from gateway.responses import Accepted, BodyTooLargeError, Refused
+from conf.settings import GatewaySettings, KafkaSettings
+from gateway.events import check, check_batch
+from gateway.intake import Headers, Intake
+from gateway.lane import Handler
+from gateway.limits import Identify, RateLimit
+from gateway.metrics import Metrics
+from gateway.models import EVENT_TYPES, AnyEvent, OrderEvent, StatusChangedEvent
+from gateway.refusals import BodyTooLargeError, RefusalError
+from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
-log = structlog.get_logger(__name__)
-PREFIX = "/api/kafka/events"
+PREFIX, BATCH = "/api/kafka/events", "/batch"
 # W3C Trace Context, version 00; anything else is not worth carrying on.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_JSON = ("content-type", b"application/json")
 
 
 @dataclass(frozen=True)
 class EventRoute:
-    """One route: the only event type that it takes, and the topic where it goes."""
+    """One route: the event types that it takes, and the topic where they go."""
 
     path: str
-    event_type: str
+    event_types: frozenset[str]
     topic: str
-    model: type[Envelope]
+    models: tuple[type[AnyEvent], ...]
+
+    @property
+    def takes(self) -> str:
+        """The types in words."""
+        return "any event" if len(self.event_types) > 1 else next(iter(self.event_types))
 
 
 def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
     """The routes of O1 and the topics of O2."""
     created, updated, cancelled, events = kafka.order_topics
+
+    def one(path: str, event_type: str, topic: str, model: type[AnyEvent]) -> EventRoute:
+        return EventRoute(path, frozenset({event_type}), topic, (model,))
+
     return (
-        EventRoute("/order-created", "order.created", created, OrderEvent),
-        EventRoute("/order-updated", "order.updated", updated, OrderEvent),
-        EventRoute("/order-cancelled", "order.cancelled", cancelled, OrderEvent),
-        EventRoute("/order-status-changed", "order.status_changed", events, StatusChangedEvent),
+        one("/order-created", "order.created", created, OrderEvent),
+        one("/order-updated", "order.updated", updated, OrderEvent),
+        one("/order-cancelled", "order.cancelled", cancelled, OrderEvent),
+        one("/order-status-changed", "order.status_changed", events, StatusChangedEvent),
+        EventRoute("/generic", EVENT_TYPES, events, (OrderEvent, StatusChangedEvent)),
     )
 
 
-def events_router(
-    routes: tuple[EventRoute, ...], publisher: Publisher, max_body_bytes: int
-) -> APIRouter:
-    """A router with one POST per route; further forms of sending join here."""
-    router = APIRouter(prefix=PREFIX, tags=["events"])
+@dataclass(frozen=True)
+class Door:
+    """What every event route needs."""
+
+    intake: Intake
+    settings: GatewaySettings
+    limit: RateLimit
+    identify: Identify
+    metrics: Metrics
+
+    def admit(self, request: Request, topic: str, events: int) -> None:
+        """Charge the client for its events; raise `TooManyError` when it has none left."""
+        try:
+            self.limit.take(self.identify(request), events)
+        except RefusalError as refusal:
+            self.metrics.events(topic, refusal.error, events)
+            raise
+
+
+def event_handlers(routes: tuple[EventRoute, ...], door: Door) -> dict[str, Handler]:
+    """The handler of each path: every route for one event, and for a batch."""
+    handlers: dict[str, Handler] = {}
     for route in routes:
-        _add(router, route, publisher, max_body_bytes)
+        handlers[PREFIX + route.path] = _single(route, door)
+        handlers[PREFIX + route.path + BATCH] = _batch(route, door)
+    return handlers
+
+
+def events_router(
+    routes: tuple[EventRoute, ...], handlers: dict[str, Handler], max_batch_events: int
+) -> APIRouter:
+    """The handlers with what the OpenAPI document says of them."""
+    router = APIRouter(tags=["events"])
+    for route in routes:
+        path = PREFIX + route.path
+        _add_single(router, path, handlers[path], route)
+        _add_batch(router, path + BATCH, handlers[path + BATCH], route, max_batch_events)
     return router
 
 
-def _add(router: APIRouter, route: EventRoute, publisher: Publisher, max_bytes: int) -> None:
-    refusals: dict[int | str, dict[str, Any]] = {
-        code: {"model": Refused} for code in (400, 413, 422, 503)
-    }
+def _single(route: EventRoute, door: Door) -> Handler:
+    async def accept(request: Request) -> Response:
+        body = await read_body(request, door.settings.max_body_bytes)
+        door.admit(request, route.topic, 1)
+        try:
+            event = check(body, route.event_types)
+        except RefusalError as refusal:
+            door.metrics.events(route.topic, refusal.error)
+            raise
+        (result,) = await door.intake.take([event], route.topic, _headers(request))
+        if isinstance(result, RefusalError):
+            raise result
+        return taken(result)
 
-    async def accept(request: Request) -> JSONResponse:
-        body = await read_body(request, max_bytes)
-        event = check(body, route.event_type)
-        headers = [("content-type", b"application/json")]
-        traceparent = request.headers.get("traceparent", "")
-        if _TRACEPARENT.fullmatch(traceparent):
-            headers.append(("traceparent", traceparent.encode()))
-        message = Message(route.topic, event.order_id.encode(), body, tuple(headers))
-        receipt = await publisher.publish(message)
-        log.debug("event_acknowledged", event_id=event.event_id, topic=receipt.topic)
-        accepted = Accepted(
-            event_id=event.event_id,
-            topic=receipt.topic,
-            partition=receipt.partition,
-            offset=receipt.offset,
+    return accept
+
+
+def _batch(route: EventRoute, door: Door) -> Handler:
+    settings = door.settings
+
+    async def accept_batch(request: Request) -> Response:
+        body = await read_body(request, settings.max_batch_bytes)
+        events = check_batch(
+            body, route.event_types, settings.max_batch_events, settings.max_body_bytes
         )
-        # A finished response: FastAPI would validate and serialise the model once more.
-        return JSONResponse(accepted.model_dump(), 202)
+        door.admit(request, route.topic, len(events))
+        results = await door.intake.take(events, route.topic, _headers(request))
+        return batch_taken(results, settings.retry_after_seconds)
 
+    return accept_batch
+
+
+def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRoute) -> None:
     router.add_api_route(
-        route.path,
-        accept,
+        path,
+        handler,
         methods=["POST"],
         status_code=202,
         response_model=Accepted,
-        responses=refusals,
-        name=route.event_type,
-        summary=f"Send {route.event_type}",
+        responses={
+            200: {"model": Accepted, "description": "The broker had this event before"},
+            **_refusals(400, 409, 413, 422, 429, 503),
+        },
+        name=route.path.removeprefix("/"),
+        summary=f"Send {route.takes}",
         description=(
             f"Forwards the body, byte for byte, to `{route.topic}`, keyed by order_id. 202 means "
-            "that the broker has it. After 503 repeat with the same `event_id`: should the first "
-            "try have arrived as well, the keys downstream make the second one harmless."
+            "that the broker has it; 200 that it had it already, under the same `event_id` (letter "
+            "case does not matter) and with the same bytes. After 503 repeat with the same "
+            "`event_id`: should the first try have arrived as well, the keys downstream make the "
+            "second one harmless."
         ),
-        openapi_extra={"requestBody": _request_body(route.model)},
+        openapi_extra={"requestBody": _request_body(_schema(route))},
+    )
+
+
+def _add_batch(
+    router: APIRouter, path: str, handler: Handler, route: EventRoute, max_events: int
+) -> None:
+    events = {"type": "array", "minItems": 1, "maxItems": max_events, "items": _schema(route)}
+    router.add_api_route(
+        path,
+        handler,
+        methods=["POST"],
+        status_code=202,
+        response_model=BatchAnswer,
+        responses={
+            207: {"model": BatchAnswer, "description": "Some events were refused; see each result"},
+            **_refusals(400, 413, 422, 429),
+        },
+        name=f"{route.path.removeprefix('/')}-batch",
+        summary=f"Send many: {route.takes}",
+        description=(
+            f"Forwards each element, byte for byte, to `{route.topic}`. Events of one order keep "
+            "their order. Each result has the status that the event alone would have had. 202 "
+            "means that the broker has them all; after 207 repeat those with status 503."
+        ),
+        openapi_extra={"requestBody": _request_body(events)},
     )
 
 
@@ -102,17 +184,33 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         BodyTooLargeError: as soon as the limit is passed; the rest is never read.
     """
     declared = request.headers.get("content-length", "")
-    too_large = BodyTooLargeError(f"the body is over {max_bytes} bytes")
+    too_large = f"the body is over {max_bytes} bytes"
     if declared.isdecimal() and int(declared) > max_bytes:
-        raise too_large
+        raise BodyTooLargeError(too_large)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
-            raise too_large
+            raise BodyTooLargeError(too_large)
     return bytes(body)
 
 
-def _request_body(model: type[Envelope]) -> dict[str, object]:
-    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"required": True, "content": {"application/json": {"schema": reference}}}
+def _headers(request: Request) -> Headers:
+    """The headers of a message: the trace goes on, where it is one."""
+    traceparent = request.headers.get("traceparent", "")
+    if _TRACEPARENT.fullmatch(traceparent):
+        return (_JSON, ("traceparent", traceparent.encode()))
+    return (_JSON,)
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refused} for status in statuses}
+
+
+def _schema(route: EventRoute) -> dict[str, Any]:
+    references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in route.models]
+    return references[0] if len(references) == 1 else {"oneOf": references}
+
+
+def _request_body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}

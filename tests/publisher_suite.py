@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.producer import Message, Publisher, TooLargeError, UnavailableError
+from gateway.producer import Message, Publisher, publish
+from gateway.refusals import TooLargeError, UnavailableError
 
 Seen = tuple[bytes, bytes, dict[str, bytes]]
 
@@ -35,7 +36,7 @@ class PublisherSuite:
 
         async def scenario() -> list[Seen]:
             for one in sent:
-                await stage.publisher.publish(one)
+                await publish(stage.publisher, one)
             return await stage.read(stage.topic)
 
         assert asyncio.run(scenario()) == [
@@ -44,7 +45,7 @@ class PublisherSuite:
 
     def test_receipts_of_one_key_rise(self, stage: Stage) -> None:
         async def scenario() -> list[tuple[str, int, int]]:
-            got = [await stage.publisher.publish(message(stage.topic)) for _ in range(5)]
+            got = [await publish(stage.publisher, message(stage.topic)) for _ in range(5)]
             return [(r.topic, r.partition, r.offset) for r in got]
 
         receipts = asyncio.run(scenario())
@@ -53,31 +54,34 @@ class PublisherSuite:
 
     def test_many_at_once_are_all_acknowledged(self, stage: Stage) -> None:
         async def scenario() -> int:
-            many = (stage.publisher.publish(message(stage.topic, f"O-{n}")) for n in range(200))
+            many = (publish(stage.publisher, message(stage.topic, f"O-{n}")) for n in range(200))
             receipts = await asyncio.gather(*many)
             return len({(r.partition, r.offset) for r in receipts})
 
         assert asyncio.run(scenario()) == 200
 
-    def test_a_reachable_broker_is_ready(self, stage: Stage) -> None:
-        asyncio.run(stage.publisher.ready((stage.topic,)))
+    def test_a_reachable_broker_shows_itself_and_its_topics(self, stage: Stage) -> None:
+        view = asyncio.run(stage.publisher.look())
+
+        assert view.partitions[stage.topic] == 1
+        assert len(view.brokers) == 1
 
     def test_what_is_too_large_for_ever_is_told_apart(self, stage: Stage) -> None:
         with pytest.raises(TooLargeError):
-            asyncio.run(stage.publisher.publish(message(stage.topic, value=b"x" * 2_000_000)))
+            asyncio.run(publish(stage.publisher, message(stage.topic, value=b"x" * 2_000_000)))
 
     def test_without_a_broker_nothing_is_acknowledged(self, stage: Stage) -> None:
         stage.cut()
         with pytest.raises(UnavailableError):
-            asyncio.run(stage.publisher.publish(message(stage.topic)))
+            asyncio.run(publish(stage.publisher, message(stage.topic)))
         with pytest.raises(UnavailableError):
-            asyncio.run(stage.publisher.ready((stage.topic,)))
+            asyncio.run(stage.publisher.look())
 
     def test_a_closed_publisher_takes_nothing_and_closes_twice(self, stage: Stage) -> None:
         async def scenario() -> None:
             await stage.publisher.close()
             await stage.publisher.close()
-            await stage.publisher.publish(message(stage.topic))
+            await publish(stage.publisher, message(stage.topic))
 
         with pytest.raises(UnavailableError):
             asyncio.run(scenario())

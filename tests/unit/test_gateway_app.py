@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from conf.settings import GatewaySettings, Settings, load_settings
 from gateway.app import create_app
 from gateway.observe import configure_logging
-from gateway.producer import MemoryPublisher
+from gateway.producer import MemoryPublisher, Message, Outcome
 from tests.builders import MISSING, as_json, event_id, order_event, order_item, status_event
 
 EVENTS = "/api/kafka/events"
@@ -64,6 +64,8 @@ def call(app: FastAPI) -> Call:
         ("order-updated", order_event(event_type="order.updated"), "order-updated"),
         ("order-cancelled", order_event(event_type="order.cancelled"), "order-cancelled"),
         ("order-status-changed", status_event(), "order-events"),
+        ("generic", order_event(event_type="order.updated"), "order-events"),
+        ("generic", status_event(), "order-events"),
     ],
 )
 def test_an_event_is_accepted_on_its_topic(
@@ -207,13 +209,16 @@ def test_without_an_acknowledgement_the_till_is_told_to_come_back(
 def test_the_answer_waits_for_the_broker(app: FastAPI, broker: MemoryPublisher) -> None:
     async def scenario() -> tuple[bool, int]:
         acknowledge = asyncio.Event()
-        publish = broker.publish
+        send = broker.send
 
-        async def slow(message: Any) -> Any:
+        async def slow(message: Message) -> Outcome:
             await acknowledge.wait()
-            return await publish(message)
+            return await send(message)
 
-        broker.publish = slow  # type: ignore[method-assign]
+        def send_slowly(message: Message) -> asyncio.Future[Outcome]:
+            return asyncio.ensure_future(slow(message))
+
+        broker.send = send_slowly  # type: ignore[method-assign]
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             answer = asyncio.create_task(client.post(CREATED, content=as_json(order_event())))
@@ -293,10 +298,10 @@ def test_logs_are_json_with_the_request_id_and_without_the_payload(
 def test_an_unexpected_error_is_a_json_500_with_a_request_id(
     call: Call, broker: MemoryPublisher
 ) -> None:
-    async def broken(message: Any) -> Any:
+    def broken(message: Message) -> asyncio.Future[Outcome]:
         raise RuntimeError("boom")
 
-    broker.publish = broken  # type: ignore[method-assign]
+    broker.send = broken  # type: ignore[method-assign]
     response = call("POST", CREATED, content=as_json(order_event()))
 
     assert response.status_code == 500

@@ -10,7 +10,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from conf.settings import KafkaSettings
-from gateway.producer import KafkaPublisher, MemoryPublisher, UnavailableError
+from gateway.kafka import KafkaPublisher
+from gateway.producer import MemoryPublisher, publish
+from gateway.refusals import UnavailableError
 from tests.publisher_suite import PublisherSuite, Stage, message
 
 
@@ -49,12 +51,12 @@ class Doomed:
 
 
 def test_a_producer_that_died_for_good_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.producer.Producer", Doomed)
+    monkeypatch.setattr("gateway.kafka.Producer", Doomed)
     publisher = KafkaPublisher(KafkaSettings(), ack_timeout=0.1)
 
     async def scenario() -> None:
         with pytest.raises(UnavailableError, match="fenced"):
-            await publisher.publish(message("order-created"))
+            await publish(publisher, message("order-created"))
         await publisher.close()
 
     asyncio.run(scenario())

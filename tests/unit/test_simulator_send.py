@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter, defaultdict
@@ -17,7 +18,8 @@ import pytest
 import simulator.send as sending
 from conf.settings import Settings, load_settings
 from gateway.app import create_app
-from gateway.producer import MemoryPublisher, Message, Receipt, UnavailableError
+from gateway.producer import MemoryPublisher, Message, Outcome
+from gateway.refusals import UnavailableError
 from simulator.ledger import Delivery, SendReport, digest, read_ledger
 from simulator.transport import GatewayTransport
 
@@ -87,13 +89,13 @@ def test_every_event_is_accepted_and_in_the_ledger(
 
 def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, door: Door) -> None:
     arrived: dict[str, list[str]] = defaultdict(list)
-    publish = door.broker.publish
+    pass_on = door.broker.send
 
-    async def watch(message: Message) -> Receipt:
+    def watch(message: Message) -> asyncio.Future[Outcome]:
         arrived[message.key.decode()].append(json.loads(message.value)["event_time"])
-        return await publish(message)
+        return pass_on(message)
 
-    door.broker.publish = watch  # type: ignore[method-assign]
+    door.broker.send = watch  # type: ignore[method-assign]
     sending.send(tree, count=300, concurrency=8)
 
     assert max(map(len, arrived.values())) >= 3
@@ -107,15 +109,17 @@ def test_an_unavailable_broker_is_tried_again_with_the_same_event(
         update={"gateway": tree.gateway.model_copy(update={"retry_after_seconds": 0})}
     )
     door.open(impatient)
-    publish, refused = door.broker.publish, Counter[bytes]()
+    pass_on, refused = door.broker.send, Counter[bytes]()
 
-    async def flaky(message: Message) -> Receipt:
-        if refused[message.value] < 2:
-            refused[message.value] += 1
-            raise UnavailableError("not yet")
-        return await publish(message)
+    def flaky(message: Message) -> asyncio.Future[Outcome]:
+        if refused[message.value] == 2:
+            return pass_on(message)
+        refused[message.value] += 1
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        outcome.set_result(UnavailableError("not yet"))
+        return outcome
 
-    door.broker.publish = flaky  # type: ignore[method-assign]
+    door.broker.send = flaky  # type: ignore[method-assign]
     report = sending.send(tree, count=20, ledger=tmp_path / "sent.ndjson")
 
     assert (report.accepted, report.failed, report.retries) == (20, 0, 40)

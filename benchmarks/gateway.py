@@ -1,0 +1,259 @@
+"""Events a second through the door: `python -m benchmarks.gateway --seconds 15`.
+
+Real baskets through `storelake gateway` as a process of its own, into a real Kafka with acks=all:
+first one event a request over `--connections` kept-alive connections, then batches of `--batch`
+events over `--batch-connections`. Latency is that of a request, as its client sees it. Requests are
+made before the clock starts, and a client speaks HTTP over bare sockets, so that it takes little of
+the machine; `cores` says how much each process kept busy. At the end the topic must have grown by
+exactly the events that were accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import numpy as np
+import psutil
+import typer
+from confluent_kafka import Consumer, TopicPartition
+
+from cli.demo import stage
+from conf.settings import KafkaSettings, Settings, load_settings
+from conf.stores import load_stores
+from infra import local
+from infra.local.kafka import KafkaService
+from simulator.baskets import read_baskets
+from simulator.orders import Shop
+
+ROUTE = "/api/kafka/events/generic"
+WARM_UP_SHARE = 0.2  # of the time; it is not counted
+
+
+@dataclass
+class Round:
+    """What the clients of one measurement saw after the warm-up."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    accepted: int = 0  # events, the warm-up included: the topic must know them all
+
+
+class Client(asyncio.Protocol):
+    """One kept-alive connection, one request at a time, as long as there are any until the end."""
+
+    def __init__(self, requests: Iterator[tuple[bytes, int]], begin: float, end: float) -> None:
+        self._requests = requests
+        self._begin, self._end = begin, end
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._sent = 0.0
+        self._events = 0
+        self.round = Round()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what TCP gives
+        self._transport = transport
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect an answer; take the time and go on when it is whole."""
+        self._buffer += data
+        head_end = self._buffer.find(b"\r\n\r\n")
+        if head_end < 0:
+            return
+        head = bytes(self._buffer[:head_end]).lower()
+        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        if len(self._buffer) < head_end + 4 + length:
+            return
+        self._buffer.clear()
+        status, now = int(head[9:12]), time.monotonic()
+        self.round.accepted += self._events if status == 202 else 0
+        if now >= self._begin:
+            self.round.statuses[status] += 1
+            self.round.seconds.append(now - self._sent)
+        self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so: a gateway that closes connections is not what we measure."""
+        if not self.done.done():
+            self.done.set_exception(exc or ConnectionError("the gateway closed the connection"))
+
+    def _next(self) -> None:
+        request = next(self._requests, None) if time.monotonic() < self._end else None
+        assert self._transport is not None  # noqa: S101 - set before the first call
+        if request is None:
+            self.done.set_result(None)
+            self._transport.close()
+            return
+        body, self._events = request
+        self._sent = time.monotonic()
+        self._transport.write(body)
+
+
+def make_events(settings: Settings, count: int) -> list[bytes]:
+    """The first events of a shop, as its tills would send them."""
+    branches = load_stores(settings.stores_file).branches
+    shop = Shop(
+        read_baskets(start=1),
+        [(branch.branch_id, branch.currency) for branch in branches],
+        seed=1,
+        run_id=uuid4().hex[:8],
+        clock=lambda: datetime.now(timezone.utc),
+        life_seconds=count / 1000 / 4,  # most orders live their whole life among these events
+    )
+    return [shop.next_event(number / 1000, None).value for number in range(count)]
+
+
+def make_request(path: str, body: bytes) -> bytes:
+    """A whole request, head and body."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def play(
+    settings: Settings, requests: list[tuple[bytes, int]], connections: int, seconds: float
+) -> tuple[Round, float]:
+    """Send until the time is over or nothing is left; returns what was seen, and for how long."""
+    loop = asyncio.get_running_loop()
+    queue, started = iter(requests), time.monotonic()
+    begin, end = started + WARM_UP_SHARE * seconds, started + seconds
+    clients = []
+    for _ in range(connections):
+        _, client = await loop.create_connection(
+            lambda: Client(queue, begin, end), settings.gateway.host, settings.gateway.port
+        )
+        clients.append(client)
+    await asyncio.gather(*(client.done for client in clients))
+    took, total = time.monotonic() - begin, Round()
+    for client in clients:
+        total.statuses += client.round.statuses
+        total.seconds += client.round.seconds
+        total.accepted += client.round.accepted
+    return total, took
+
+
+def topic_end(kafka: KafkaSettings, topic: str) -> int:
+    """How many messages the topic ever got."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "benchmark"})
+    try:
+        found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ends = (consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in found)
+        return sum(high for _, high in ends)
+    finally:
+        consumer.close()
+
+
+def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
+    """CPU time of each process so far."""
+    times = {name: process.cpu_times() for name, process in processes.items()}
+    return {name: time.user + time.system for name, time in times.items()}
+
+
+def measure_round(
+    settings: Settings,
+    processes: dict[str, psutil.Process],
+    requests: list[tuple[bytes, int]],
+    connections: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """One measurement on a running gateway."""
+    events_each = requests[0][1]
+    before, busy = topic_end(settings.kafka, settings.kafka.order_events), cpu_seconds(processes)
+    begun = time.monotonic()
+    seen, took = asyncio.run(play(settings, requests, connections, seconds))
+    elapsed, after = time.monotonic() - begun, cpu_seconds(processes)
+    p50, p95, p99 = np.percentile(seen.seconds, [50, 95, 99])
+    return {
+        "connections": connections,
+        "events_a_request": events_each,
+        "events_a_second": round(seen.statuses[202] * events_each / took),
+        "seconds": round(took, 1),
+        "statuses": {str(status): count for status, count in seen.statuses.items()},
+        "request_ms": {
+            "p50": round(p50 * 1000, 1),
+            "p95": round(p95 * 1000, 1),
+            "p99": round(p99 * 1000, 1),
+        },
+        "cores": {name: round((after[name] - busy[name]) / elapsed, 2) for name in busy},
+        "accepted": seen.accepted,
+        "in_kafka": topic_end(settings.kafka, settings.kafka.order_events) - before,
+    }
+
+
+def measure(
+    settings: Settings, seconds: float, connections: int, batch: int, batch_connections: int
+) -> dict[str, Any]:
+    """Both measurements on running services."""
+    _say("making events")
+    events = make_events(settings, int(seconds * 25_000))
+    singles_count = min(int(seconds * 3_000), len(events) // 4)
+    singles = [(make_request(ROUTE, event), 1) for event in events[:singles_count]]
+    rest = events[singles_count:]
+    batches = [
+        (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + batch]) + b"]"), batch)
+        for n in range(0, len(rest) - batch + 1, batch)
+    ]
+    with ExitStack() as stack:
+        door = stage.start_gateway(stack, settings)
+        broker = KafkaService(settings).daemon.find()
+        if broker is None:
+            raise stage.DemoError("the broker is not one of this machine")
+        processes = {
+            "gateway": psutil.Process(door.pid),
+            "broker": broker,
+            "client": psutil.Process(),
+        }
+        _say("one event a request")
+        one = measure_round(settings, processes, singles, connections, seconds)
+        _say("batches")
+        many = measure_round(settings, processes, batches, batch_connections, seconds)
+        memory = processes["gateway"].memory_info().rss
+    return {
+        "bytes_an_event": round(sum(map(len, events)) / len(events)),
+        "single": one,
+        "batched": many,
+        "gateway_mib": memory // 2**20,
+        "load": psutil.getloadavg(),
+        "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
+    }
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"\r{text}\033[K")
+
+
+def main(
+    seconds: Annotated[float, typer.Option(min=2)] = 15,
+    connections: Annotated[int, typer.Option(min=1)] = 32,
+    batch: Annotated[int, typer.Option(min=1)] = 500,
+    batch_connections: Annotated[int, typer.Option(min=1)] = 4,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+) -> None:
+    """Measure once and print the JSON."""
+    with local.running(load_settings(), _say) as settings:
+        found = measure(settings, seconds, connections, batch, batch_connections)
+    text = json.dumps(found, indent=2) + "\n"
+    sys.stdout.write(text)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,171 @@
+"""The publisher on Kafka: librdkafka behind asyncio.
+
+One thread polls: it turns delivery reports, and deadlines that pass without one, into results of
+futures, many at a time. Why not `confluent_kafka.aio`: it batches for up to a second by default,
+and its batches carry no headers. `produce` only appends to a queue, so it may run on the event
+loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import defaultdict, deque
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from conf.settings import KafkaSettings
+from gateway.producer import BrokerView, Message, Outcome, Receipt
+from gateway.refusals import TooLargeError, UnavailableError
+
+log = structlog.get_logger()
+_POLL_SECONDS = 0.1
+_LOOK_SECONDS = 2.0
+
+_Waiting = asyncio.Future[Outcome]
+
+
+class KafkaPublisher:
+    """Delivery guarantee: as `Publisher`; acks=all and an idempotent producer."""
+
+    def __init__(self, kafka: KafkaSettings, ack_timeout: float) -> None:
+        self._config = _producer_config(kafka, ack_timeout)
+        self._ack_timeout = ack_timeout
+        self._producer = self._connect()
+        self._reports: deque[tuple[_Waiting, Outcome]] = deque()
+        self._deadlines: deque[tuple[float, _Waiting]] = deque()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
+        self._thread.start()
+
+    def send(self, message: Message) -> asyncio.Future[Outcome]:
+        """Append to librdkafka's queue; a full one refuses at once."""
+        acknowledged: _Waiting = asyncio.get_running_loop().create_future()
+        if self._closed.is_set():
+            acknowledged.set_result(UnavailableError("the publisher is closed"))
+            return acknowledged
+        reports = self._reports
+
+        def report(error: KafkaError | None, sent: Any) -> None:
+            outcome: Outcome = (
+                Receipt(sent.topic(), sent.partition(), sent.offset())
+                if error is None
+                else _refusal(error)
+            )
+            reports.append((acknowledged, outcome))
+
+        try:
+            self._producer.produce(
+                message.topic,
+                value=message.value,
+                key=message.key,
+                headers=list(message.headers),
+                on_delivery=report,
+            )
+        except BufferError:
+            acknowledged.set_result(UnavailableError("too many messages wait for the broker"))
+        except KafkaException as error:
+            acknowledged.set_result(self._refused(error.args[0]))
+        else:
+            self._deadlines.append((time.monotonic() + self._ack_timeout, acknowledged))
+        return acknowledged
+
+    async def look(self) -> BrokerView:
+        """Ask for the metadata of the cluster, off the event loop."""
+        timeout = min(self._ack_timeout, _LOOK_SECONDS)
+        try:
+            found = await asyncio.to_thread(self._producer.list_topics, timeout=timeout)
+        except KafkaException as error:
+            raise UnavailableError(error.args[0].str()) from None
+        return BrokerView(
+            brokers=tuple((b.id, b.host, b.port) for b in found.brokers.values()),
+            partitions={name: len(topic.partitions) for name, topic in found.topics.items()},
+        )
+
+    async def close(self) -> None:
+        """Flush for at most the acknowledgement time-out, then stop the poll thread."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        left = await asyncio.to_thread(self._producer.flush, self._ack_timeout)
+        await asyncio.to_thread(self._thread.join)
+        self._expire(float("inf"), "the publisher is closed")
+        self._hand_over()
+        log.info("publisher_closed", unacknowledged=left)
+
+    def _connect(self) -> Producer:
+        # librdkafka would write plain lines to stderr; through logging they become JSON like ours.
+        return Producer(self._config, logger=logging.getLogger("gateway.librdkafka"))
+
+    def _poll(self) -> None:
+        while not self._closed.is_set():
+            self._producer.poll(_POLL_SECONDS)
+            self._expire(time.monotonic(), "no acknowledgement in time")
+            self._hand_over()
+
+    def _expire(self, now: float, reason: str) -> None:
+        """Give up what has waited too long. Answers come nearly in order, so this is cheap."""
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= now):
+            _, waiting = deadlines.popleft()
+            if not waiting.done():
+                self._reports.append((waiting, UnavailableError(reason)))
+
+    def _hand_over(self) -> None:
+        """Wake each event loop once for all of its answers: a wake-up costs more than an answer."""
+        answers: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Outcome]]]
+        answers = defaultdict(list)
+        while self._reports:
+            waiting, outcome = self._reports.popleft()
+            answers[waiting.get_loop()].append((waiting, outcome))
+        for loop, settled in answers.items():
+            _wake(loop, settled)
+
+    def _refused(self, error: KafkaError) -> Outcome:
+        """What a refusal of `produce` means; a producer that died for good is replaced."""
+        if error.fatal():
+            log.error("producer_replaced", reason=error.str())
+            self._producer = self._connect()
+        return _refusal(error)
+
+
+def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": kafka.bootstrap,
+        "client.id": "storelake-gateway",
+        "acks": "all",
+        "enable.idempotence": True,
+        "linger.ms": 5,
+        # A message is given up when its caller is: it shall not arrive minutes after the 503.
+        "message.timeout.ms": max(int(ack_timeout * 1000), 10),
+        # Where JVM producers put the same key, so that one order keeps to one partition.
+        "partitioner": "murmur2_random",
+        # Bounded memory while the broker is away; then `send` refuses at once.
+        "queue.buffering.max.kbytes": 64 * 1024,
+        # Back within a second once the broker is, without a log line every 100 ms until then.
+        "reconnect.backoff.ms": 500,
+        "reconnect.backoff.max.ms": 1000,
+        **kafka.client_options,
+    }
+
+
+def _wake(loop: asyncio.AbstractEventLoop, answers: list[tuple[_Waiting, Outcome]]) -> None:
+    try:
+        loop.call_soon_threadsafe(_settle, answers)
+    except RuntimeError:  # the loop ended before its answer came: nobody waits any more
+        log.warning("ack_without_listener", messages=len(answers))
+
+
+def _settle(answers: list[tuple[_Waiting, Outcome]]) -> None:
+    for waiting, outcome in answers:
+        if not waiting.done():  # its deadline may have been first
+            waiting.set_result(outcome)
+
+
+def _refusal(error: KafkaError) -> TooLargeError | UnavailableError:
+    permanent = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+    return (TooLargeError if permanent else UnavailableError)(error.str())

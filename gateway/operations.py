@@ -1,0 +1,118 @@
+"""What operators ask: is the process alive, is the broker there, how does it go."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from gateway.metrics import Metrics
+from gateway.producer import BrokerView, Publisher
+from gateway.refusals import UnavailableError
+from gateway.responses import Refused, refuse
+
+
+class Broker(BaseModel):
+    """One broker of the cluster."""
+
+    id: int
+    host: str
+    port: int
+
+
+class Topic(BaseModel):
+    """One topic of the product; without partitions it does not exist."""
+
+    name: str
+    exists: bool
+    partitions: int
+
+
+class Connection(BaseModel):
+    """What the broker answered."""
+
+    status: str = "connected"
+    brokers: list[Broker]
+    topics: list[Topic]
+    round_trip_ms: float
+
+
+def operations_router(
+    publisher: Publisher, metrics: Metrics, topics: tuple[str, ...], retry_after: int
+) -> APIRouter:
+    """`/health`, `/ready`, `/metrics` and the test of the connection.
+
+    Args:
+        publisher: whose broker is asked.
+        metrics: what `/metrics` shows.
+        topics: those that the gateway writes to.
+        retry_after: seconds, for whoever is told that the broker is away.
+    """
+    router = APIRouter(tags=["operations"])
+
+    def away(error: str, reason: object) -> JSONResponse:
+        return refuse(503, error, str(reason), headers={"Retry-After": str(retry_after)})
+
+    @router.get("/health", summary="The process is alive")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get(
+        "/ready",
+        summary="The broker answers and has the topics",
+        response_model=dict[str, str],
+        responses={503: {"model": Refused}},
+    )
+    async def ready() -> JSONResponse:
+        try:
+            view = await publisher.look()
+        except UnavailableError as error:
+            return away("not_ready", error)
+        missing = sorted(set(topics) - set(view.partitions))
+        if missing:
+            return away("not_ready", f"missing topics: {', '.join(missing)}")
+        return JSONResponse({"status": "ready"})
+
+    @router.get(
+        "/metrics",
+        summary="Meters for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def meters() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def test_connection() -> JSONResponse:
+        started = time.perf_counter()
+        try:
+            view = await publisher.look()
+        except UnavailableError as error:
+            return away("broker_unavailable", error)
+        milliseconds = (time.perf_counter() - started) * 1000
+        connection = Connection(
+            brokers=[Broker(id=i, host=host, port=port) for i, host, port in view.brokers],
+            topics=[_topic(name, view) for name in topics],
+            round_trip_ms=round(milliseconds, 2),
+        )
+        return JSONResponse(connection.model_dump())
+
+    for method in ("GET", "POST"):
+        router.add_api_route(
+            "/api/kafka/test-connection",
+            test_connection,
+            methods=[method],
+            name=f"test-connection-{method.lower()}",
+            response_model=Connection,
+            responses={503: {"model": Refused}},
+            summary="Ask the broker for its topics, and take the time",
+            description="One round trip for metadata, each time; nothing is written to any topic.",
+        )
+    return router
+
+
+def _topic(name: str, view: BrokerView) -> Topic:
+    partitions = view.partitions.get(name, 0)
+    return Topic(name=name, exists=name in view.partitions, partitions=partitions)

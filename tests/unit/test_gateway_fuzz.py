@@ -1,0 +1,56 @@
+"""Requests made from the OpenAPI document, good and bad: never a 5xx, never a wrong event taken."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from conf.settings import CONF_DIR, GatewaySettings, load_settings
+from gateway.app import create_app
+from gateway.events import parse
+from gateway.producer import MemoryPublisher
+from gateway.refusals import NotJsonError
+
+# Small limits, so that the generator passes them now and then.
+GATEWAY = GatewaySettings(max_body_bytes=16_384, max_batch_bytes=32_768, max_batch_events=20)
+BROKER = MemoryPublisher()
+schema = schemathesis.openapi.from_asgi(
+    "/openapi.json", create_app(load_settings(gateway=GATEWAY), BROKER)
+)
+CONTRACT = Draft202012Validator(
+    json.loads((CONF_DIR / "contracts" / "order_event.v1.json").read_text(), parse_float=Decimal),
+    format_checker=Draft202012Validator.FORMAT_CHECKER,
+)
+
+
+def fits_the_contract(body: bytes) -> bool:
+    try:
+        return bool(CONTRACT.is_valid(parse(body)))
+    except (NotJsonError, InvalidOperation):
+        return False
+
+
+@schema.parametrize()
+@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_request_breaks_the_gateway_or_slips_a_wrong_event_in(case: Any) -> None:
+    BROKER.down = False  # the end of an application closes it
+    BROKER.messages.clear()
+
+    response = case.call()
+    case.validate_response(
+        response, checks=[not_a_server_error, status_code_conformance, response_schema_conformance]
+    )
+
+    taken = [message for messages in BROKER.messages.values() for message in messages]
+    assert all(fits_the_contract(message.value) for message in taken)
+    assert response.status_code in {200, 202, 207} or not taken

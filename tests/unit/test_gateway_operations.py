@@ -1,0 +1,135 @@
+"""What operators see of the gateway: the test of the connection, and the meters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from conf.settings import load_settings
+from gateway.app import create_app
+from gateway.producer import MemoryPublisher
+from tests.builders import as_json, order_event, status_event
+
+CREATED = "/api/kafka/events/order-created"
+TEST = "/api/kafka/test-connection"
+Call = Callable[..., httpx.Response]
+
+
+@pytest.fixture
+def broker() -> MemoryPublisher:
+    return MemoryPublisher(ack_timeout=0.05)
+
+
+@pytest.fixture
+def call(broker: MemoryPublisher) -> Call:
+    app = create_app(load_settings(), broker)
+
+    def request(method: str, path: str, **kwargs: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                return await client.request(method, path, **kwargs)
+
+        return asyncio.run(once())
+
+    return request
+
+
+def meters(call: Call) -> dict[tuple[str, ...], float]:
+    """Every sample, by its name and the values of its labels, these in the order of their names."""
+    text = call("GET", "/metrics").text
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_connection_test_shows_brokers_topics_and_time(
+    call: Call, broker: MemoryPublisher, method: str
+) -> None:
+    broker.topics = ("order-created", "foreign")
+    response = call(method, TEST)
+
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["status"] == "connected"
+    assert answer["brokers"] == [{"id": 1, "host": "memory", "port": 0}]
+    assert {
+        topic["name"]: (topic["exists"], topic["partitions"]) for topic in answer["topics"]
+    } == {
+        "order-created": (True, 1),
+        "order-updated": (False, 0),
+        "order-cancelled": (False, 0),
+        "order-events": (False, 0),
+    }
+    assert answer["round_trip_ms"] >= 0
+    assert not broker.messages
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_connection_test_says_when_the_broker_is_away(
+    call: Call, broker: MemoryPublisher, method: str
+) -> None:
+    broker.down = True
+    response = call(method, TEST)
+
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert response.json()["error"] == "broker_unavailable"
+
+
+def test_a_missing_topic_means_not_ready(call: Call, broker: MemoryPublisher) -> None:
+    broker.topics = ("order-created", "order-updated", "order-events")
+    response = call("GET", "/ready")
+
+    assert response.status_code == 503
+    assert response.json()["message"] == "missing topics: order-cancelled"
+
+
+def test_events_are_counted_by_topic_and_outcome(call: Call, broker: MemoryPublisher) -> None:
+    event = order_event()
+    for body in (as_json(event), as_json(event), as_json(event | {"source": "x"}), b"{}", b"{"):
+        call("POST", CREATED, content=body)
+    batch = b"[" + as_json(order_event()) + b"," + as_json(status_event()) + b"]"
+    call("POST", f"{CREATED}/batch", content=batch)
+    broker.down = True
+    call("POST", CREATED, content=as_json(order_event()))
+
+    found = meters(call)
+    events = {
+        labels[0]: value
+        for (name, *labels), value in found.items()
+        if name == "storelake_gateway_events_total" and labels[1] == "order-created"
+    }
+    assert events == {
+        "accepted": 2,
+        "repeated": 1,
+        "event_id_conflict": 1,
+        "invalid_event": 2,
+        "invalid_json": 1,
+        "broker_unavailable": 1,
+    }
+    size = sum(len(message.value) for message in broker.messages["order-created"])
+    assert found["storelake_gateway_event_bytes_total", "order-created"] == size
+    assert found["storelake_gateway_ack_seconds_count",] == 2
+
+
+def test_requests_are_counted_by_route_and_status_whatever_clients_ask_for(call: Call) -> None:
+    call("POST", CREATED, content=as_json(order_event()))
+    for path in ("/secret-1", "/secret-2"):
+        call("GET", path)
+    call("GET", CREATED)
+
+    found = meters(call)
+    assert found["storelake_gateway_requests_total", CREATED, "202"] == 1
+    assert found["storelake_gateway_requests_total", CREATED, "405"] == 1
+    assert found["storelake_gateway_requests_total", "none", "404"] == 2
+    assert found["storelake_gateway_request_seconds_count", CREATED] == 2
+    assert found["storelake_gateway_requests_in_flight",] == 1  # the one that asks
+    assert "secret" not in call("GET", "/metrics").text

@@ -1,0 +1,209 @@
+"""Repeated event ids and too many events: what the gateway remembers of its clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from conf.settings import GatewaySettings, load_settings
+from gateway.app import create_app
+from gateway.limits import RateLimit
+from gateway.producer import MemoryPublisher, Message, Outcome, Receipt
+from gateway.recent import RecentIds
+from gateway.refusals import ConflictError, TooManyError, UnavailableError
+from tests.builders import as_json, event_id, order_event
+
+EVENTS = "/api/kafka/events"
+CREATED = f"{EVENTS}/order-created"
+Post = Callable[[str, bytes], Awaitable[httpx.Response]]
+
+
+@dataclass
+class HandClock:
+    """A clock that tests move by hand."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class SlowBroker(MemoryPublisher):
+    """Acknowledges, or refuses, when it is told to."""
+
+    outcomes: list[asyncio.Future[Outcome]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def send(self, message: Message) -> asyncio.Future[Outcome]:
+        self.outcomes.append(asyncio.get_running_loop().create_future())
+        return self.outcomes[-1]
+
+
+def run(
+    scenario: Callable[[Post], Awaitable[None]],
+    broker: MemoryPublisher,
+    gateway: GatewaySettings | None = None,
+    identify: Callable[[Request], str] = lambda _: "till",
+) -> None:
+    app = create_app(load_settings(gateway=gateway or GatewaySettings()), broker, identify)
+
+    async def play() -> None:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            await scenario(lambda path, content: client.post(path, content=content))
+
+    asyncio.run(play())
+
+
+def test_a_repeated_event_gets_the_first_answer_and_is_not_produced_again() -> None:
+    broker = MemoryPublisher()
+    body = as_json(order_event())
+
+    async def scenario(post: Post) -> None:
+        await post(CREATED, as_json(order_event()))
+        first, second = await post(CREATED, body), await post(CREATED, b" " + body + b"\n")
+        assert (first.status_code, second.status_code) == (202, 200)
+        assert first.json() == second.json()
+
+    run(scenario, broker)
+    assert len(broker.messages["order-created"]) == 2
+
+
+def test_an_id_is_one_event_on_every_route_and_in_every_letter_case() -> None:
+    broker = MemoryPublisher()
+    event = order_event()
+    shouted = event | {"event_id": event["event_id"].upper()}
+
+    async def scenario(post: Post) -> None:
+        await post(CREATED, as_json(event))
+        elsewhere = await post(f"{EVENTS}/generic", as_json(event))
+        assert (elsewhere.status_code, elsewhere.json()["topic"]) == (200, "order-created")
+        assert (await post(CREATED, as_json(shouted))).status_code == 409
+
+    run(scenario, broker)
+    assert list(broker.messages) == ["order-created"]
+
+
+def test_other_content_under_a_known_id_is_a_conflict() -> None:
+    broker = MemoryPublisher()
+
+    async def scenario(post: Post) -> None:
+        await post(CREATED, as_json(order_event(event_id=event_id("x"))))
+        response = await post(CREATED, as_json(order_event(event_id=event_id("x"), order_id="O-2")))
+        assert (response.status_code, response.json()["error"]) == (409, "event_id_conflict")
+
+    run(scenario, broker)
+    assert len(broker.messages["order-created"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answers"),
+    [
+        (Receipt("order-created", 3, 7), {200, 202}),
+        (UnavailableError("no acknowledgement in time"), {503}),
+    ],
+)
+def test_a_repeat_waits_for_the_first_one_that_is_under_way(
+    outcome: Outcome, answers: set[int]
+) -> None:
+    broker = SlowBroker()
+    body = as_json(order_event())
+
+    async def scenario(post: Post) -> None:
+        both = [asyncio.ensure_future(post(CREATED, body)) for _ in range(2)]
+        while not broker.outcomes:
+            await asyncio.sleep(0)
+        await post("/health", b"")  # another request comes and goes meanwhile
+        assert not any(answer.done() for answer in both)
+        broker.outcomes[0].set_result(outcome)
+        assert {(await answer).status_code for answer in both} == answers
+
+    run(scenario, broker)
+    assert len(broker.outcomes) == 1
+
+
+def test_what_the_broker_did_not_take_is_not_remembered() -> None:
+    broker = MemoryPublisher(ack_timeout=0.01)
+    body = as_json(order_event())
+
+    async def scenario(post: Post) -> None:
+        for fault in ("down", "stalled"):
+            setattr(broker, fault, True)
+            assert (await post(CREATED, body)).status_code == 503
+            setattr(broker, fault, False)
+        assert [(await post(CREATED, body)).status_code for _ in range(2)] == [202, 200]
+
+    run(scenario, broker)
+
+
+def test_the_memory_is_bounded_and_forgets_the_oldest_first() -> None:
+    async def scenario() -> None:
+        recent = RecentIds(2)
+        for number, name in enumerate("abc"):
+            outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            outcome.set_result(Receipt("t", 0, number))
+            recent.remember(name, b"{}", outcome)
+            recent.land(name, outcome, Receipt("t", 0, number))
+        assert len(recent) == 2
+        assert recent.find("a", b"{}") is None
+        assert recent.find("C", b" {}\n") == Receipt("t", 0, 2)
+        with pytest.raises(ConflictError):
+            recent.find("b", b"[]")
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_sends_too_much_is_told_when_to_come_back() -> None:
+    broker = MemoryPublisher()
+    slow = GatewaySettings(events_per_second=0.5, burst_events=3, max_batch_events=2)
+    two = b"[" + as_json(order_event()) + b"," + as_json(order_event()) + b"]"
+
+    async def scenario(post: Post) -> None:
+        assert (await post(f"{CREATED}/batch", two)).status_code == 202
+        refused = await post(f"{CREATED}/batch", two)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+        assert (await post(CREATED, as_json(order_event()))).status_code == 202
+        assert (await post(CREATED, as_json(order_event()))).status_code == 429
+
+    run(scenario, broker, slow)
+    assert len(broker.messages["order-created"]) == 3
+
+
+def test_each_client_has_a_rate_of_its_own() -> None:
+    slow = GatewaySettings(events_per_second=0.1, burst_events=1, max_batch_events=1)
+    names = iter(("till-1", "till-2", "till-1"))
+
+    async def scenario(post: Post) -> None:
+        answers = [await post(CREATED, as_json(order_event())) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+
+    run(scenario, MemoryPublisher(), slow, lambda _: next(names))
+
+
+def test_the_bucket_fills_again_up_to_the_burst() -> None:
+    clock = HandClock()
+    limit = RateLimit(per_second=10, burst=20, clock=clock)
+    limit.take("till", 20)
+    clock.now = 0.5
+    with pytest.raises(TooManyError) as refused:
+        limit.take("till", 10)
+    assert refused.value.wait == pytest.approx(0.5)
+    limit.take("till", 5)
+    clock.now = 100
+    limit.take("till", 20)
+    with pytest.raises(TooManyError):
+        limit.take("till", 1)
+
+
+def test_a_burst_below_one_batch_is_a_wrong_setting() -> None:
+    with pytest.raises(ValidationError, match="burst_events is below max_batch_events"):
+        GatewaySettings(burst_events=10, max_batch_events=11)
