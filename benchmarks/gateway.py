@@ -29,7 +29,7 @@ import psutil
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.demo import stage
+from cli import processes
 from conf.settings import KafkaSettings, Settings, load_settings
 from conf.stores import load_stores
 from infra import local
@@ -160,25 +160,25 @@ def topic_end(kafka: KafkaSettings, topic: str) -> int:
         consumer.close()
 
 
-def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
+def cpu_seconds(watched: dict[str, psutil.Process]) -> dict[str, float]:
     """CPU time of each process so far."""
-    times = {name: process.cpu_times() for name, process in processes.items()}
+    times = {name: process.cpu_times() for name, process in watched.items()}
     return {name: time.user + time.system for name, time in times.items()}
 
 
 def measure_round(
     settings: Settings,
-    processes: dict[str, psutil.Process],
+    watched: dict[str, psutil.Process],
     requests: list[tuple[bytes, int]],
     connections: int,
     seconds: float,
 ) -> dict[str, Any]:
     """One measurement on a running gateway."""
     events_each = requests[0][1]
-    before, busy = topic_end(settings.kafka, settings.kafka.order_events), cpu_seconds(processes)
+    before, busy = topic_end(settings.kafka, settings.kafka.order_events), cpu_seconds(watched)
     begun = time.monotonic()
     seen, took = asyncio.run(play(settings, requests, connections, seconds))
-    elapsed, after = time.monotonic() - begun, cpu_seconds(processes)
+    elapsed, after = time.monotonic() - begun, cpu_seconds(watched)
     p50, p95, p99 = np.percentile(seen.seconds, [50, 95, 99])
     return {
         "connections": connections,
@@ -211,20 +211,20 @@ def measure(
         for n in range(0, len(rest) - batch + 1, batch)
     ]
     with ExitStack() as stack:
-        door = stage.start_gateway(stack, settings)
+        door = processes.start_gateway(stack, settings)
         broker = KafkaService(settings).daemon.find()
         if broker is None:
-            raise stage.DemoError("the broker is not one of this machine")
-        processes = {
+            raise processes.ProcessError("the broker is not one of this machine")
+        watched = {
             "gateway": psutil.Process(door.pid),
             "broker": broker,
             "client": psutil.Process(),
         }
         _say("one event a request")
-        one = measure_round(settings, processes, singles, connections, seconds)
+        one = measure_round(settings, watched, singles, connections, seconds)
         _say("batches")
-        many = measure_round(settings, processes, batches, batch_connections, seconds)
-        memory = processes["gateway"].memory_info().rss
+        many = measure_round(settings, watched, batches, batch_connections, seconds)
+        memory = watched["gateway"].memory_info().rss
     return {
         "bytes_an_event": round(sum(map(len, events)) / len(events)),
         "single": one,

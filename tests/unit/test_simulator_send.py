@@ -18,7 +18,7 @@ import pytest
 import simulator.send as sending
 from conf.settings import Settings, load_settings
 from gateway.app import create_app
-from gateway.producer import MemoryPublisher, Message, Outcome
+from gateway.producer import MemoryPublisher, Message, Outcome, publish
 from gateway.refusals import UnavailableError
 from simulator.ledger import Delivery, SendReport, digest, read_ledger
 from simulator.transport import GatewayTransport
@@ -198,7 +198,7 @@ class Beside:
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, done: Callable[[Delivery], None]
     ) -> None:
-        receipt = await self.broker.publish(Message(topic, key or b"", value or b""))
+        receipt = await publish(self.broker, Message(topic, key or b"", value or b""))
         done(Delivery("accepted", topic, receipt.partition, receipt.offset))
 
     def poll(self) -> None:
