@@ -230,7 +230,7 @@ class GatewaySettings(Frozen):
         default=100_000,
         ge=0,
         description="So many of the last event ids are answered without producing again; "
-        "each takes about 0.6 kB.",
+        "each takes about 350 bytes.",
     )
     events_per_second: float = Field(
         default=20_000,
