@@ -46,7 +46,12 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> Offsets:
 
 def _log(settings: Settings, topics: Sequence[str]) -> KafkaLog:
     kafka = settings.kafka
-    client = {"bootstrap.servers": kafka.bootstrap, **kafka.client_options}
+    client = {
+        "bootstrap.servers": kafka.bootstrap,
+        # The reader's consumer is kept open; it shall not complain when a demo stops its broker.
+        "log_level": "0",
+        **kafka.client_options,
+    }
     return KafkaLog(topics, client, "storelake-check")
 
 
