@@ -73,9 +73,10 @@ def test_messages_become_what_the_scenario_says(
 def test_every_rule_has_a_sentence_that_says_what_it_means(
     spark: SparkSession, stores: Stores
 ) -> None:
-    text = F.lit("")
+    value = F.col("value")
+    text = value.cast("string")
     content = _content_rules(text, stores, SKEW)
-    assert {*envelope_rules(F.lit(b""), text), "json_object", *content} == MEANINGS.keys()
+    assert {*envelope_rules(value, text), "json_object", *content} == MEANINGS.keys()
     assert [s for s in MEANINGS.values() if not s.endswith(".")] == []
 
 
