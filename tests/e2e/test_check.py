@@ -27,7 +27,11 @@ from streaming.connectors.postgres import Database
 from streaming.tables import SILVER_ORDERS
 from tests.stream.house import empty_tables
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.requirement("O8"),
+    pytest.mark.requirement("O9"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from infra.local.process import tail, wait_until
 from tests.builders import order_event
 from tests.stream.house import House, empty_tables
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O3")]
 
 NAMES = ("bronze_order_events", "order_event_processor", "real_time_metrics")
 ORDERS = {f"O-{number}" for number in range(500)}

@@ -28,6 +28,8 @@ from streaming.connectors.redrive import CHUNK
 from tests.builders import as_json, event_id, order_event
 from tests.conftest import free_ports
 
+pytestmark = pytest.mark.requirement("Q2")
+
 Row = dict[str, Any]
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -28,6 +28,8 @@ from tests.builders import as_json, order_event
 from tests.conftest import free_ports
 from tests.publisher_suite import PublisherSuite, Seen, Stage
 
+pytestmark = pytest.mark.requirement("O1")
+
 CREATED = "/api/kafka/events/order-created"
 
 

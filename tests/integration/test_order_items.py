@@ -20,6 +20,8 @@ from streaming.connectors.postgres import Database, stage
 from streaming.jobs import product_analytics
 from tests.builders import order_item
 
+pytestmark = pytest.mark.requirement("O6")
+
 Row = dict[str, Any]
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)

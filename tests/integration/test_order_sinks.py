@@ -19,6 +19,8 @@ from streaming.connectors.orders import write_orders
 from streaming.connectors.postgres import Database, stage
 from streaming.jobs import footfall, real_time_metrics
 
+pytestmark = pytest.mark.requirement("O5")
+
 Row = dict[str, Any]
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)

@@ -16,6 +16,8 @@ from conf.settings import Settings
 from streaming.connectors.postgres import Database, stage
 from streaming.jobs import order_status_tracker
 
+pytestmark = pytest.mark.requirement("O4")
+
 Row = dict[str, Any]
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)

@@ -12,6 +12,8 @@ import pytest
 from conf.settings import Settings
 from infra.postgres.migrate import MIGRATIONS
 
+pytestmark = pytest.mark.requirement("O7")
+
 Connection = psycopg.Connection[Any]
 
 ORDERS = 1_000_000

@@ -26,6 +26,8 @@ from infra.postgres import migrate as migrations
 from infra.postgres.migrate import migrate
 from tests.conftest import free_ports
 
+pytestmark = pytest.mark.requirement("O2")
+
 
 @pytest.fixture(scope="module")
 def shop(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:

@@ -18,6 +18,8 @@ from infra.postgres.migrate import MIGRATIONS
 from streaming.connectors.postgres import Database
 from tests.builders import order_item
 
+pytestmark = pytest.mark.requirement("O7")
+
 Row = dict[str, Any]
 
 TABLES = "orders_processed, order_metrics, store_hourly, product_orders, order_items"

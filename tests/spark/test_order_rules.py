@@ -29,6 +29,8 @@ from streaming.transforms.quarantine import split_judged
 from tests.builders import as_json, order_event, order_item, status_event
 from tests.messages import Sent, cases, read_case, to_frame
 
+pytestmark = pytest.mark.requirement("O3")
+
 JOB = "order_event_processor"
 SKEW = timedelta(minutes=10)
 

@@ -19,7 +19,7 @@ from streaming.transforms.repair import read_event, set_path, to_bytes
 from tests.builders import as_json, event_id, order_event
 from tests.stream.house import NOW, House, Rows
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("Q2")]
 
 STREAM = "order_event_processor"
 PRICE, CURRENCY, TEXT = (f"order-created/0/{n}" for n in (1, 2, 3))

@@ -12,7 +12,7 @@ import pytest
 from tests.builders import event_id, order_event, order_item, status_event
 from tests.stream.house import House, Rows, later
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O5")]
 
 HOUR_10, HOUR_11 = "2024-05-01T10:00:00Z", "2024-05-01T11:00:00Z"
 

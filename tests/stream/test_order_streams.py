@@ -15,7 +15,7 @@ import pytest
 from tests.builders import event_id, order_event, order_item, status_event
 from tests.stream.house import House, Rows, later
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O3")]
 
 TOGETHER = ("order_event_processor", "real_time_metrics", "bronze_order_events")
 T10 = "2024-05-01T10:00:00Z"

@@ -14,7 +14,7 @@ from streaming.restate import Restated, RestateError, restate_orders
 from tests.builders import event_id, order_event, order_item, status_event
 from tests.stream.house import House, Rows
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L4")]
 
 TOGETHER = ("real_time_metrics", "bronze_order_events", "store_hourly")
 FROM, TO = (datetime(2024, 5, 1, hour, tzinfo=timezone.utc) for hour in (6, 9))

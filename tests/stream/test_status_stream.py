@@ -10,7 +10,7 @@ import pytest
 from tests.builders import order_event, status_event
 from tests.stream.house import House, Rows, later
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O4")]
 
 TRACKER = "order_status_tracker"
 TEN = "2024-04-30T10:00:00Z"

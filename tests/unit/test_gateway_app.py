@@ -20,6 +20,8 @@ from gateway.observe import configure_logging
 from gateway.producer import MemoryPublisher, Message, Outcome
 from tests.builders import MISSING, as_json, event_id, order_event, order_item, status_event
 
+pytestmark = pytest.mark.requirement("O1")
+
 EVENTS = "/api/kafka/events"
 CREATED = f"{EVENTS}/order-created"
 

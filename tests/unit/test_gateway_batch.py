@@ -15,6 +15,8 @@ from gateway.producer import MemoryPublisher, Message, Outcome
 from gateway.refusals import UnavailableError
 from tests.builders import as_json, event_id, order_event, status_event
 
+pytestmark = pytest.mark.requirement("O1")
+
 BATCH = "/api/kafka/events/order-created/batch"
 GENERIC = "/api/kafka/events/generic/batch"
 Post = Callable[..., httpx.Response]

@@ -1,0 +1,19 @@
+"""Every order requirement is shown by a test that names it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+ORDERS = {f"O{number}" for number in range(1, 10)}
+
+
+def test_every_order_requirement_is_named_by_a_test() -> None:
+    named = {
+        name
+        for file in TESTS.rglob("test_*.py")
+        for name in re.findall(r'mark\.requirement\("(\w+)"\)', file.read_text(encoding="utf-8"))
+    }
+
+    assert named >= ORDERS
