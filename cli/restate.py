@@ -19,7 +19,7 @@ class What(str, Enum):
 
 
 def restate(
-    what: Annotated[What, typer.Argument(help="orders: order_metrics, and store_hourly with it.")],
+    what: Annotated[What, typer.Argument(help="orders: metrics, products, conversion rate.")],
     start: Annotated[
         datetime, typer.Option("--from", formats=INSTANTS, help="First hour: 2024-05-01T10:00Z.")
     ],

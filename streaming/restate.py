@@ -1,16 +1,16 @@
 """Compute the hours of orders anew from bronze, with the transforms of the stream (L4).
 
-Hour by hour, while the streams run: in one transaction that no batch of the stream overlaps, each
+Hour by hour, while the streams run: in a transaction that no batch of the stream overlaps, each
 order made in the hour is forgotten and told again by all its accepted events, the late ones too;
-then the hour is added up from its orders. Rows carry versions, so what the stream has learned since
-bronze was read stays, and what it learns afterwards finds its place. An hour that is done twice is
-the same. `store_hourly` and the lake follow by the `settle` of the streams, now or when they run
-next.
+then the hour (and for products the day) is added up from its orders. Rows carry versions, so what
+the stream has learned since bronze was read stays, and what it learns afterwards finds its place.
+An hour that is done twice is the same. `store_hourly` and the lake follow by the `settle` of the
+streams, now or when they run next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -25,19 +25,52 @@ from conf.settings import Settings
 from conf.stores import load_stores
 from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.postgres import Database, stage
-from streaming.jobs import real_time_metrics
+from streaming.jobs import product_analytics, real_time_metrics
 from streaming.session import build_session
 from streaming.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
 from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
 
 HOUR = timedelta(hours=1)
-STREAM = real_time_metrics.STREAM.name
+POSITION = ("topic", "partition", "position")
 
 _NOTE_SQL = "INSERT INTO restated_hours (hour, orders, events, late_events) VALUES (%s, %s, %s, %s)"
 
 
 class RestateError(StorelakeError):
     """A window that cannot be restated; the message says why."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one stream keeps of the orders of an hour.
+
+    Attributes:
+        stream: whose batches wait meanwhile.
+        staged: the temporary table that `statement` reads.
+        columns: of that table.
+        statement: computes anew; knows `%(hour)s`.
+    """
+
+    stream: str
+    staged: str
+    columns: Mapping[str, str]
+    statement: str
+
+
+PARTS = (
+    Part(
+        real_time_metrics.STREAM.name,
+        "order_versions",
+        real_time_metrics.STAGE,
+        "SELECT restate_order_metrics(%(hour)s)",
+    ),
+    Part(
+        product_analytics.STREAM.name,
+        "product_versions",
+        product_analytics.STAGE,
+        "SELECT restate_order_items()",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +93,7 @@ class Restated:
 def restate_orders(
     settings: Settings, start: datetime, end: datetime, tell: Callable[[str], None]
 ) -> list[Restated]:
-    """Compute order_metrics anew for the UTC hours in [start, end).
+    """Compute order_metrics and order_items_analytics anew for the orders of [start, end).
 
     Args:
         settings: of the house, whose streams may be running.
@@ -115,7 +148,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
         bronze.transform(judge_order_events(stores, skew))
         .transform(to_silver_orders(stores))
         .where(F.size("rules") == 0)
-        .select(*real_time_metrics.STAGE, "topic", "partition", "position")
+        .select(*dict.fromkeys(c for part in PARTS for c in part.columns), *POSITION)
     )
     body_version = F.when(F.col("created_at").isNotNull(), F.col("version"))
     made = (
@@ -127,23 +160,23 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
 
 
 def _late_positions(settings: Settings) -> set[tuple[str, int, str]]:
-    columns = ("topic", "partition", "position")
     late = open_catalog(settings).load_table(QUARANTINE_LATE_EVENTS.name)
-    rows = late.scan(selected_fields=columns).to_arrow().select(columns)
+    rows = late.scan(selected_fields=POSITION).to_arrow().select(POSITION)
     return set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 
 def _apply(
     db: Database, hour: datetime, rows: pa.Table, late: set[tuple[str, int, str]]
 ) -> Restated:
-    """One hour, in one transaction that no batch of the stream overlaps."""
-    columns = ("topic", "partition", "position")
-    positions = set(zip(*(rows[column].to_pylist() for column in columns), strict=True))
+    """One hour, in transactions that no batch of the streams overlaps."""
+    positions = set(zip(*(rows[column].to_pylist() for column in POSITION), strict=True))
     said = Restated(
         hour, pc.count_distinct(rows["order_id"]).as_py(), rows.num_rows, len(positions & late)
     )
-    with db.writing(STREAM) as connection:
-        stage(connection, "order_versions", real_time_metrics.STAGE, rows)
-        connection.execute("SELECT restate_order_metrics(%s)", (hour,))
+    for part in PARTS:
+        with db.writing(part.stream) as connection:
+            stage(connection, part.staged, part.columns, rows)
+            connection.execute(part.statement.encode(), {"hour": hour})
+    with db.transaction() as connection:
         connection.execute(_NOTE_SQL, (hour, said.orders, said.events, said.late))
     return said

@@ -16,7 +16,7 @@ from tests.stream.house import House, Rows
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L4")]
 
-TOGETHER = ("real_time_metrics", "bronze_order_events", "store_hourly")
+TOGETHER = ("real_time_metrics", "product_analytics", "bronze_order_events", "store_hourly")
 FROM, TO = (datetime(2024, 5, 1, hour, tzinfo=timezone.utc) for hour in (6, 9))
 
 
@@ -55,12 +55,20 @@ def hours(house: House) -> Rows:
     return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
 
 
+def sold(house: House) -> Rows:
+    """order_items_analytics without what counts the writing."""
+    ignored = {"revision", "updated_at", "change_id"}
+    rows = house.query("SELECT * FROM order_items_analytics ORDER BY branch_id, day, product_id")
+    return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
+
+
 @dataclass
 class Story:
     """order_metrics after each chapter, and what restate said."""
 
     metrics: dict[str, Rows] = field(default_factory=dict)
     said: dict[str, list[Restated]] = field(default_factory=dict)
+    sold: dict[str, Rows] = field(default_factory=dict)
     late: Rows = field(default_factory=list)
     rates: Rows = field(default_factory=list)
     lake: Rows = field(default_factory=list)
@@ -93,7 +101,10 @@ def story(new_house: Callable[[], House]) -> Story:
         "WITH broken AS (UPDATE order_contributions SET total_price = 99 RETURNING 1) "
         "UPDATE order_metrics SET total_revenue = 1234, net_revenue = 1 RETURNING 1"
     )
+    told.sold["streams"] = sold(house)
+    house.query("UPDATE order_items_analytics SET quantity = 99, revenue = 99 RETURNING 1")
     told.restate(house, "mended")
+    told.sold["mended"] = sold(house)
     house.run(*TOGETHER)
     told.rates = house.query("SELECT hour, orders, revenue FROM store_hourly ORDER BY hour")
     told.lake = house.lake("gold.order_hourly")
@@ -121,6 +132,11 @@ def test_it_mends_hours_that_somebody_broke_and_leaves_the_others_alone(story: S
     revenue = {r["hour"].hour: r["total_revenue"] for r in story.metrics["mended"]}
 
     assert revenue == {6: Decimal("6.25"), 11: Decimal(1234)}
+
+
+def test_it_mends_what_was_sold(story: Story) -> None:
+    assert story.sold["streams"][0]["quantity"] == 7
+    assert story.sold["mended"] == story.sold["streams"]
 
 
 def test_the_conversion_rate_and_the_lake_follow(story: Story) -> None:
