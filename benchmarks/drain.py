@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 import random
 import sys
 import time
@@ -19,13 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-import psutil
 import psycopg
 import typer
 from confluent_kafka import Consumer, Producer
 
+from benchmarks import print_result, tell
 from cli import processes, watch
-from cli.demo import report
 from conf.settings import Settings, load_settings
 from infra import local
 
@@ -144,7 +142,7 @@ def drain(settings: Settings, names: tuple[str, ...], count: int) -> dict[str, f
     query = "SELECT coalesce(sum(rows_in), 0) FROM stream_batches WHERE query_id = %s"
     with ExitStack() as stack:
         db = stack.enter_context(psycopg.connect(settings.postgres.dsn, autocommit=True))
-        child = processes.start_streams(stack, settings, lambda _: None, names)
+        child = processes.start_streams(stack, settings, tell, names)
         started, done = time.monotonic(), dict[str, float]()
 
         def finished() -> bool:
@@ -170,7 +168,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once, on a state folder that has no orders yet, and print the JSON."""
-    with local.running(load_settings(), lambda _: None) as settings:
+    with local.running(load_settings(), tell) as settings:
         fill(settings, events, seed)
         plain = floor(settings, events)
         done = drain(settings, tuple(streams.split(",")), events)
@@ -182,14 +180,8 @@ def main(
         "events_a_second": round(events / slowest),
         "ratio_to_floor": round(slowest / plain, 2),
         "java_options": settings.spark.driver_java_options,
-        "load": psutil.getloadavg(),
-        "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
-        "versions": report.versions(),
     }
-    text = json.dumps(result, indent=2) + "\n"
-    sys.stdout.write(text)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
+    print_result(result, out)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,6 @@ exactly the events that were accepted.
 from __future__ import annotations
 
 import asyncio
-import json
-import platform
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +26,7 @@ import psutil
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks import print_result, tell
 from cli import processes
 from conf.settings import KafkaSettings, Settings, load_settings
 from conf.stores import load_stores
@@ -201,7 +199,7 @@ def measure(
     settings: Settings, seconds: float, connections: int, batch: int, batch_connections: int
 ) -> dict[str, Any]:
     """Both measurements on running services."""
-    _say("making events")
+    tell("making events")
     events = make_events(settings, int(seconds * 25_000))
     singles_count = min(int(seconds * 3_000), len(events) // 4)
     singles = [(make_request(ROUTE, event), 1) for event in events[:singles_count]]
@@ -220,9 +218,9 @@ def measure(
             "broker": broker,
             "client": psutil.Process(),
         }
-        _say("one event a request")
+        tell("one event a request")
         one = measure_round(settings, watched, singles, connections, seconds)
-        _say("batches")
+        tell("batches")
         many = measure_round(settings, watched, batches, batch_connections, seconds)
         memory = watched["gateway"].memory_info().rss
     return {
@@ -230,13 +228,7 @@ def measure(
         "single": one,
         "batched": many,
         "gateway_mib": memory // 2**20,
-        "load": psutil.getloadavg(),
-        "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
     }
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"\r{text}\033[K")
 
 
 def main(
@@ -247,12 +239,9 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once and print the JSON."""
-    with local.running(load_settings(), _say) as settings:
+    with local.running(load_settings(), tell) as settings:
         found = measure(settings, seconds, connections, batch, batch_connections)
-    text = json.dumps(found, indent=2) + "\n"
-    sys.stdout.write(text)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
+    print_result(found, out)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,6 @@ that the warm-up can be seen. CPU is in cores, by process of the Spark applicati
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,8 +20,9 @@ import numpy as np
 import psutil
 import typer
 
+from benchmarks import print_result, tell
 from cli import processes, watch
-from cli.demo import report, stage
+from cli.demo import stage
 from conf.settings import Settings, load_settings
 from infra import local
 from simulator.send import send
@@ -104,7 +102,7 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
     postgres, iceberg, memory = watch.Latencies(), watch.Latencies(), watch.Memory()
     with ExitStack() as stack:
         begun = time.monotonic()
-        streams = processes.start_streams(stack, settings, _say)
+        streams = processes.start_streams(stack, settings, tell)
         start_seconds = time.monotonic() - begun
         processes.start_gateway(stack, settings)
         watchers = [
@@ -142,14 +140,7 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
             for name, state in after.items()
         },
         "peak_mib": memory.peak // 2**20,
-        "load": psutil.getloadavg(),
-        "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
-        "versions": report.versions(),
     }
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"\r{text}\033[K")
 
 
 def main(
@@ -159,11 +150,9 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once and print the JSON."""
-    with local.running(load_settings(), _say) as settings:
-        text = json.dumps(measure(settings, rate, seconds, warm_up), indent=2) + "\n"
-    sys.stdout.write(text)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
+    with local.running(load_settings(), tell) as settings:
+        found = measure(settings, rate, seconds, warm_up)
+    print_result(found, out)
 
 
 if __name__ == "__main__":

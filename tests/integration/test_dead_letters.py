@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,6 @@ JUDGED = pa.schema(
     ]
 )
 runner = CliRunner()
-
-
-@pytest.fixture(scope="module")
-def db(services: Settings) -> Iterator[Database]:
-    database = Database(services.postgres.dsn, 2)
-    yield database
-    database.close()
 
 
 @pytest.fixture(autouse=True)

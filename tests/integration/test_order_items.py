@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conf.settings import Settings
 from streaming.connectors.postgres import Database, stage
 from streaming.jobs import product_analytics
 from tests.builders import order_item
@@ -35,13 +34,6 @@ ARROW = pa.schema(
         ("created_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-
-
-@pytest.fixture(scope="module")
-def db(services: Settings) -> Iterator[Database]:
-    database = Database(services.postgres.dsn, 2)
-    yield database
-    database.close()
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conf.settings import Settings
 from streaming.connectors.orders import write_orders
 from streaming.connectors.postgres import Database, stage
 from streaming.jobs import footfall, real_time_metrics
@@ -46,13 +45,6 @@ ARROW = pa.schema(
     ]
 )
 BODY = ("customer_id", "payment_method", "total_price", "created_at", "item_count")
-
-
-@pytest.fixture(scope="module")
-def db(services: Settings) -> Iterator[Database]:
-    database = Database(services.postgres.dsn, 2)
-    yield database
-    database.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conf.settings import Settings
 from streaming.connectors.postgres import Database, stage
 from streaming.jobs import order_status_tracker
 
@@ -32,13 +31,6 @@ ARROW = pa.schema(
         ("partition", pa.int32()),
     ]
 )
-
-
-@pytest.fixture(scope="module")
-def db(services: Settings) -> Iterator[Database]:
-    database = Database(services.postgres.dsn, 2)
-    yield database
-    database.close()
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from psycopg import sql
 
 from cli.serving import Relation, read_relations
-from conf.settings import Settings
 from infra.postgres.migrate import MIGRATIONS
 from streaming.connectors.postgres import Database
 from tests.builders import order_item
@@ -25,13 +23,6 @@ Row = dict[str, Any]
 TABLES = "orders_processed, order_metrics, store_hourly, product_orders, order_items"
 TABLES += ", order_items_analytics"
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def db(services: Settings) -> Iterator[Database]:
-    database = Database(services.postgres.dsn, 2)
-    yield database
-    database.close()
 
 
 @pytest.fixture(autouse=True)
