@@ -160,8 +160,9 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
 
 
 def _late_positions(settings: Settings) -> set[tuple[str, int, str]]:
-    late = open_catalog(settings).load_table(QUARANTINE_LATE_EVENTS.name)
-    rows = late.scan(selected_fields=POSITION).to_arrow().select(POSITION)
+    with open_catalog(settings) as catalog:
+        late = catalog.load_table(QUARANTINE_LATE_EVENTS.name)
+        rows = late.scan(selected_fields=POSITION).to_arrow().select(POSITION)
     return set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 

@@ -17,7 +17,7 @@ from pyiceberg.expressions import GreaterThanOrEqual
 from cli.check.account import Evidence, Message, OrderRow, Position
 from conf.settings import Settings
 from simulator.ledger import Entry, digest
-from streaming.connectors.iceberg import Lake
+from streaming.connectors.iceberg import Lake, open_catalog
 from streaming.connectors.kafka import KafkaLog
 from streaming.connectors.log_source import Range
 from streaming.connectors.postgres import Database
@@ -101,7 +101,7 @@ class Trail:
 
     @cached_property
     def _lake(self) -> Lake:
-        return Lake(self.settings)
+        return Lake(self.settings, open_catalog(self.settings))
 
     @cached_property
     def _ends(self) -> Offsets:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -50,7 +49,9 @@ _retry_conflicts = retry(
 
 
 def open_catalog(settings: Settings) -> SqlCatalog:
-    """The catalog without Spark: for small upserts on the driver, and for readers.
+    """The catalog without Spark, for writers on the driver and for readers.
+
+    It keeps connections to Postgres: use it in a `with` block, or close it.
 
     Raises:
         SettingsError: the database password is missing.
@@ -93,12 +94,9 @@ class Lake:
     """Reads and writes of one query; not shared between queries: it remembers what it committed."""
 
     settings: Settings
+    catalog: SqlCatalog
+    """Shared by all lakes of a process: it holds connections."""
     _done: dict[str, Progress] = field(default_factory=dict)
-
-    @cached_property
-    def catalog(self) -> SqlCatalog:
-        """PyIceberg's view of the catalog."""
-        return open_catalog(self.settings)
 
     def load(self, table: Table) -> IcebergTable:
         """The table as it is now."""
@@ -182,9 +180,9 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     """Make the namespaces and tables that are missing, and at first the catalog's own tables."""
     name = settings.catalog.name
     spark.sql(f"SHOW NAMESPACES IN {name}").collect()
-    catalog = open_catalog(settings)
-    spaces = catalog.list_namespaces()
-    have = {".".join(t) for space in spaces for t in catalog.list_tables(space)}
+    with open_catalog(settings) as catalog:
+        spaces = catalog.list_namespaces()
+        have = {".".join(t) for space in spaces for t in catalog.list_tables(space)}
     missing = [t for t in TABLES if t.name not in have]
     for namespace in sorted({t.name.split(".")[0] for t in missing}):
         spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{namespace}")

@@ -203,7 +203,8 @@ class House:
 
     def lake(self, table: str) -> Rows:
         """Rows of a lake table, as a reader without Spark sees them, in a fixed order."""
-        rows: Rows = open_catalog(self.settings).load_table(table).scan().to_arrow().to_pylist()
+        with open_catalog(self.settings) as catalog:
+            rows: Rows = catalog.load_table(table).scan().to_arrow().to_pylist()
         return sorted(rows, key=repr)
 
     def ledger(self, stream: str) -> Rows:
