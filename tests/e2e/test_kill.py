@@ -116,4 +116,4 @@ def test_an_application_killed_in_the_middle_loses_nothing_and_writes_nothing_tw
     assert len(bronze) == len({r["position"] for r in bronze}) == len(ORDERS) + 10
     assert [r["order_count"] for r in house.query("SELECT order_count FROM order_metrics")] == [500]
     assert [r["order_count"] for r in house.lake("gold.order_hourly")] == [500]
-    assert sum(b["rows_new"] for b in house.ledger("order_event_processor")) == len(ORDERS)
+    assert sum(b["rows_new"] for b in house.ledger("order_event_processor")) == len(ORDERS) + 10
