@@ -23,9 +23,10 @@ import typer
 from confluent_kafka import Consumer, Producer
 
 from benchmarks import print_result, tell
-from cli import processes, watch
+from cli import processes
 from conf.settings import Settings, load_settings
 from infra import local
+from infra.local.process import wait_until
 
 ORDER_STREAMS = ("order_event_processor", "bronze_order_events")
 GIVE_UP_SECONDS = 900
@@ -152,7 +153,7 @@ def drain(settings: Settings, names: tuple[str, ...], count: int) -> dict[str, f
                     done[name] = round(time.monotonic() - started, 1)
             return len(done) == len(names)
 
-        if not watch.wait_until(finished, GIVE_UP_SECONDS, every=0.1):
+        if not wait_until(finished, GIVE_UP_SECONDS, every=0.1):
             raise processes.ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
         written = {n: db.execute(query, (n,)).fetchone() for n in names}
         sys.stderr.write(f"ledger: {written}\n")

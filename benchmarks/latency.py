@@ -25,6 +25,7 @@ from cli import processes, watch
 from cli.demo import stage
 from conf.settings import Settings, load_settings
 from infra import local
+from infra.local.process import wait_until
 from simulator.send import send
 
 WINDOW = timedelta(seconds=10)
@@ -120,7 +121,7 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
         send(settings, rate=rate, seconds=seconds - warm_up)
         cores, after = cpu.cores(), processes.stream_states(settings)
         stage.camera_summary(camera, summary, settings)
-        watch.wait_until(lambda: len(iceberg.pairs) >= len(postgres.pairs), 30)
+        wait_until(lambda: len(iceberg.pairs) >= len(postgres.pairs), 30, every=0.2)
         for watcher in watchers:
             watcher.finish()
     warm = start + timedelta(seconds=warm_up)

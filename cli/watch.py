@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -142,13 +141,3 @@ def watch_memory(pid: int, found: Memory) -> Watcher:
             found.peak = max(found.peak, sum(map(_resident, tree)))
 
     return Watcher("memory", look, 1.0)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.2) -> bool:
-    """Ask until the condition holds; False when the time is over."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(every)
-    return condition()

@@ -20,11 +20,11 @@ import psycopg
 
 from cli import processes
 from cli.check.run import STREAMS
-from cli.watch import wait_until
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.locks import exclusive
+from infra.local.process import wait_until
 from simulator.plan import Plan
 
 HALF_SECONDS = 300.0

@@ -15,6 +15,7 @@ from rich.console import Console
 from cli import processes, watch
 from cli.demo import account, report, stage
 from conf.settings import Settings
+from infra.local.process import wait_until
 from simulator.send import send
 from streaming.connectors.postgres import Database
 
@@ -86,7 +87,7 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         )
         tell("waiting until every stream has caught up")
         trail = auditor.trail(ledger)
-        settled = watch.wait_until(lambda: auditor.settled(trail), SETTLE_SECONDS, every=0.5)
+        settled = wait_until(lambda: auditor.settled(trail), SETTLE_SECONDS, every=0.5)
         watched.finish()
         processes.require_alive(streams, "streams", settings)
         tell("counting")

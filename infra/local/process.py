@@ -197,11 +197,11 @@ def collect(process: psutil.Process) -> None:
         process.wait(timeout=0)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Poll a condition; False when it did not hold in time."""
+def wait_until(condition: Callable[[], bool], seconds: float, every: float = POLL_SECONDS) -> bool:
+    """Poll a condition `every` so many seconds; False when it did not hold in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
     return True
