@@ -12,6 +12,7 @@ from conf.stores import Stores
 from streaming.rules import (
     ENVELOPE_MEANINGS,
     UUID,
+    has_json_types,
     instant,
     is_instant,
     is_money,
@@ -37,11 +38,11 @@ EVENT_DDL = """
         old_status: string, new_status: string>,
     _corrupt string"""
 
-# Spark reads "12.50" as a number and 7 as a text; the contract does not.
-_QUOTED_NUMBER = r'"(total_price|unit_price|quantity|schema_version)"\s*:\s*"'
-_UNQUOTED_TEXT = (
-    r'"(event_id|event_type|event_time|source|order_id|customer_id|branch_id|status|old_status'
-    r'|new_status|payment_method|currency|created_at|product_id|name|category)"\s*:\s*[^"\s]'
+_NUMBERS = ("total_price", "unit_price", "quantity", "schema_version")
+_TEXTS = (
+    *("event_id", "event_type", "event_time", "source", "order_id", "customer_id", "branch_id"),
+    *("status", "old_status", "new_status", "payment_method", "currency", "created_at"),
+    *("product_id", "name", "category"),
 )
 
 MEANINGS = ENVELOPE_MEANINGS | {
@@ -95,9 +96,7 @@ def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, C
     event, order = F.col("event"), F.col("event.order")
     newest = F.col("timestamp") + F.expr(f"INTERVAL {int(skew.total_seconds())} SECONDS")
     common = {
-        "types_match": event._corrupt.isNull()
-        & ~text.rlike(_QUOTED_NUMBER)
-        & ~text.rlike(_UNQUOTED_TEXT),
+        "types_match": event._corrupt.isNull() & has_json_types(text, _NUMBERS, _TEXTS),
         "schema_version_known": event.schema_version == 1,
         "event_id_uuid": event.event_id.rlike(UUID),
         "event_type_known": event.event_type.isin(*FULL_EVENTS, STATUS_CHANGED),

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from conf.stores import Stores
 from streaming.rules import (
     UUID,
+    has_json_types,
     instant,
     is_instant,
     is_text,
@@ -31,8 +32,8 @@ EVENT_DDL = """
         inference_ms: double>,
     _corrupt string"""
 
-_QUOTED_NUMBER = r'"(schema_version|frame_index|width|height|confidence)"\s*:\s*"'
-_UNQUOTED_TEXT = r'"(event_id|branch_id|camera_id|run_id|captured_at|track_id|class)"\s*:\s*[^"\s]'
+_NUMBERS = ("schema_version", "frame_index", "width", "height", "confidence")
+_TEXTS = ("event_id", "branch_id", "camera_id", "run_id", "captured_at", "track_id", "class")
 
 
 def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:
@@ -51,9 +52,7 @@ def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, C
     newest = F.col("timestamp") + F.expr(f"INTERVAL {int(skew.total_seconds())} SECONDS")
     cameras = [f"{b.branch_id}/{c.camera_id}" for b in stores.branches for c in b.cameras]
     return {
-        "types_match": event._corrupt.isNull()
-        & ~text.rlike(_QUOTED_NUMBER)
-        & ~text.rlike(_UNQUOTED_TEXT),
+        "types_match": event._corrupt.isNull() & has_json_types(text, _NUMBERS, _TEXTS),
         "schema_version_known": event.schema_version == 1,
         "event_id_uuid": event.event_id.rlike(UUID),
         "camera_known": F.concat(event.branch_id, F.lit("/"), event.camera_id).isin(*cameras),
