@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from conf.settings import Settings, SettingsError
 from inference_service.detections import Detections, FloatArray, Image
-from inference_service.detectors.weights import person_class, weights_file
+from inference_service.detectors.weights import WARM_UP, person_class, weights_file
 
 STRIDE = 32  # pixels; the sides of an input are multiples of it
 PADDING = 114  # the grey that YOLO models are trained with around a picture
@@ -77,6 +77,7 @@ class OnnxDetector:
         self._path = path
         self.model = path.name
         self.device = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
+        self.detect(WARM_UP)
 
     def detect(self, images: Mapping[str, Image]) -> dict[str, Detections]:
         """All pictures at once where the model's batch is open, else in batches of its size."""

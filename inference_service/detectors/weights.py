@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from conf.settings import InferenceSettings, SettingsError
 
+# Shown to a model when it is loaded: what is wrong with it comes out before the cameras start, and
+# the first real picture does not wait for what is loaded late.
+WARM_UP = {"": np.full((320, 320, 3), 128, np.uint8)}
 SHIPPED = Path(__file__).parents[1] / "models" / "shop_person.onnx"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from conf.settings import Settings, SettingsError
 from conf.vendor import keep_ultralytics_at_home
 from inference_service.detections import Detections, Image
-from inference_service.detectors.weights import person_class, weights_file
+from inference_service.detectors.weights import WARM_UP, person_class, weights_file
 
 SUFFIXES = (".pt", ".onnx", ".engine")
 NMS_OVERLAP = 0.6
@@ -39,14 +39,7 @@ class YoloDetector:
         ultralytics, torch = _load()
         self.device = _choose(device, torch)
         self.model = path.name
-        self._path = path
-        try:
-            self._yolo = ultralytics.YOLO(str(path), task="detect")
-            names = dict(self._yolo.names)
-        except Exception as error:  # torch, pickle, onnxruntime and TensorRT each have their own
-            raise SettingsError(f"the model {path} cannot be read: {_first_line(error)}") from error
         self._options: dict[str, Any] = {
-            "classes": [person_class(names, person, path)],
             "conf": min_confidence,
             "iou": NMS_OVERLAP,
             "imgsz": image_size,
@@ -54,6 +47,14 @@ class YoloDetector:
             "quantize": None if self.device == "cpu" else 16,  # half precision, on a GPU only
             "verbose": False,
         }
+        try:
+            self._yolo = ultralytics.YOLO(str(path), task="detect")
+            self._options["classes"] = [person_class(dict(self._yolo.names), person, path)]
+            self.detect(WARM_UP)
+        except SettingsError:
+            raise
+        except Exception as error:  # torch, pickle, onnxruntime and TensorRT each have their own
+            raise SettingsError(f"the model {path} cannot be read: {_first_line(error)}") from error
 
     def detect(self, images: Mapping[str, Image]) -> dict[str, Detections]:
         """One call for all pictures; a model with a fixed batch is fed in parts by ultralytics."""
