@@ -17,7 +17,10 @@ from inference_service.detectors import build_detector, onnx
 from inference_service.detectors.onnx import Fit, OnnxDetector, letterbox
 from inference_service.detectors.weights import SHIPPED
 from inference_service.footage import draw_clip
+from inference_service.publishers.memory import MemoryPublisher
+from inference_service.service import InferenceService, Stream
 from inference_service.sources import SourceOptions, open_source
+from inference_service.trackers.bytetrack import ByteTracker
 
 GREY = np.full((60, 120, 3), 200, np.uint8)
 
@@ -265,6 +268,23 @@ def test_the_shipped_model_sees_drawn_people_alone_and_in_a_batch(pictures: list
         height = found.boxes[:, 3] - found.boxes[:, 1]
         assert ((height > 60) & (height < 160)).all()
     assert (shipped.name, shipped.model, shipped.device) == ("onnx", "shop_person.onnx", "cpu")
+
+
+@pytest.mark.requirement("V9")
+def test_four_cameras_under_load_account_for_every_frame(tmp_path: Path) -> None:
+    clip = draw_clip(tmp_path / "clip.avi", seconds=1, fps=10)
+    streams = [
+        Stream("B01", camera, open_source(str(clip), SourceOptions(latest=True)), ByteTracker())
+        for camera in ("a", "b", "c", "d")
+    ]
+    publisher = MemoryPublisher()
+    shipped = build_detector(settings(), "onnx")
+    summary = InferenceService(streams, detector=shipped, publisher=publisher).run()
+    assert {counts.read for counts in summary.cameras.values()} == {10}
+    for camera, counts in summary.cameras.items():
+        own = [event for key, event in publisher.messages if key.endswith(camera.encode())]
+        assert counts.processed + counts.dropped == counts.read
+        assert 0 < counts.processed == len(own)
 
 
 @pytest.mark.requirement("V2")
