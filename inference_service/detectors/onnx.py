@@ -95,8 +95,8 @@ class OnnxDetector:
         batch = np.full((self._batch or len(images), height, width, 3), PADDING, np.uint8)
         fits = [letterbox(image, canvas) for image, canvas in zip(images, batch, strict=False)]
         # BGR to RGB, rows of pixels to planes, 0..255 to 0..1.
-        tensor = batch[..., ::-1].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-        tensor = tensor.astype(self._type, copy=False)
+        planes = cv2.dnn.blobFromImages(list(batch), 1 / 255, swapRB=True)
+        tensor = np.asarray(planes, self._type)
         (output,) = self._session.run(None, {self._input.name: tensor})
         return [
             self._decode(np.asarray(one, np.float32), fit)

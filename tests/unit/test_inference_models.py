@@ -133,7 +133,7 @@ def test_colours_reach_the_model_as_red_green_blue_in_0_to_1(
     blue = np.zeros((64, 128, 3), np.uint8)
     blue[..., 0] = 255
     detector(monkeypatch, session).detect({"door": blue})
-    assert session.fed[1][0, :, 32, 64].tolist() == [0.0, 0.0, 1.0]
+    assert session.fed[1][0, :, 32, 64] == pytest.approx([0.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize("shape", [(60, 120), (120, 60), (333, 77), (1, 400), (1080, 1920)])
