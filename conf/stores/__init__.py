@@ -6,6 +6,7 @@ change its resolution without a new drawing.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -70,8 +71,16 @@ class Camera(_Frozen):
     camera_id: Identifier
     name: str
     fps: float = Field(gt=0, description="Frames a second that the camera is expected to deliver.")
+    source: str | None = Field(default=None, description="Address, file, folder or webcam index.")
     lines: tuple[Line, ...] = ()
     zones: tuple[Zone, ...] = ()
+
+    @field_validator("source")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None and re.search(r"://[^/\s]*@", value):
+            raise ValueError("an address with a password belongs into STORELAKE_INFERENCE__SOURCES")
+        return value
 
 
 class Branch(_Frozen):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cli.infer import infer
 from conf.errors import StorelakeError
@@ -15,9 +15,16 @@ from inference_service.footage import draw_clip
 from inference_service.frames import SourceError
 from inference_service.sources import open_source
 
+pytestmark = pytest.mark.usefixtures("without_metrics")
 app = typer.Typer()
 app.command()(infer)
 runner = CliRunner()
+
+
+@pytest.fixture
+def without_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No port that a service of the developer may hold."""
+    monkeypatch.setenv("STORELAKE_INFERENCE__METRICS_PORT", "0")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,83 @@ def test_a_clip_becomes_a_file_of_events_and_a_preview(clip: Path, tmp_path: Pat
     assert {line["branch_id"] for line in lines} == {"B01"}
     assert len(list(open_source(str(preview)))) == 20
     assert "20 events published, 0 frames dropped" in " ".join(done.output.split())
+
+
+@pytest.mark.requirement("V1")
+@pytest.mark.requirement("V2")
+def test_two_cameras_run_in_one_process_with_the_shipped_model(clip: Path, tmp_path: Path) -> None:
+    out, totals = tmp_path / "events.ndjson", tmp_path / "totals.json"
+    arguments = ["--camera", "B01-entrance", "--camera", "B02-entrance", "--source", str(clip)]
+    arguments += ["--source", str(clip), "--detector", "onnx", "--tracker", "deepsort"]
+    arguments += ["--publisher", "ndjson", "--out", str(out), "--every", "2", "--fps", "5"]
+    done = runner.invoke(app, [*arguments, "--summary", str(totals)])
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    seen = {
+        camera: n["processed"] for camera, n in json.loads(totals.read_text())["cameras"].items()
+    }
+    assert seen == {"B01-entrance": 10, "B02-entrance": 10}
+    assert {(e["branch_id"], e["camera_id"]) for e in lines} == {
+        ("B01", "B01-entrance"),
+        ("B02", "B02-entrance"),
+    }
+    runtime = lines[0]["runtime"]
+    assert (runtime["detector"], runtime["tracker"]) == ("onnx", "deepsort")
+    assert runtime["model"] == "shop_person.onnx"
+    assert all(any(e["detections"] for e in lines if e["camera_id"] == c) for c in seen)
+
+
+def play(*arguments: str) -> Result:
+    return runner.invoke(app, ["--publisher", "ndjson", "--detector", "motion", *arguments])
+
+
+def test_sources_come_from_the_settings(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORELAKE_INFERENCE__SOURCES", json.dumps({"B02-entrance": str(clip)}))
+    out = tmp_path / "events.ndjson"
+    done = play("--out", str(out), "--max-frames", "5")
+    assert done.exit_code == 0, done.output
+    assert {json.loads(line)["camera_id"] for line in out.read_text().splitlines()} == {
+        "B02-entrance"
+    }
+
+
+def test_a_source_alone_is_played_as_the_first_camera(clip: Path, tmp_path: Path) -> None:
+    done = play("--source", str(clip), "--out", str(tmp_path / "e.ndjson"), "--max-frames", "5")
+    assert done.exit_code == 0, done.output
+    assert "played as B01-entrance" in done.output
+
+
+def test_a_camera_without_a_source_is_one_sentence() -> None:
+    done = play("--camera", "B01-entrance")
+    assert isinstance(done.exception, StorelakeError)
+    assert "camera B01-entrance has no source: give --source" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--source", "a.mp4", "--source", "b.mp4"], "each --source needs a --camera"),
+        (["--camera", "B01-entrance", "--camera", "B01-entrance"], "given twice"),
+        (
+            ["--camera=B01-entrance", "--camera=B02-entrance", "--source=a", "--source=b"],
+            "--preview shows one camera",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    arguments: list[str], sentence: str
+) -> None:
+    done = play(*arguments, "--preview", "p.mp4")
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
+
+
+def test_an_option_that_does_not_fit_is_named_as_its_setting(clip: Path) -> None:
+    done = play("--source", str(clip), "--device", "tpu")
+    assert isinstance(done.exception, StorelakeError)
+    assert "inference.device" in str(done.exception)
 
 
 @pytest.mark.parametrize(

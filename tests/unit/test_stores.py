@@ -112,3 +112,13 @@ def test_a_store_file_that_does_not_fit_is_answered_with_the_place(tmp_path: Pat
     text = DEMO.read_text(encoding="utf-8").replace("fps = 5.0", "fps = 0", 1)
     with pytest.raises(SettingsError, match=r"branches\.0\.cameras\.0\.fps"):
         load_stores(store_file(tmp_path, text))
+
+
+def test_a_password_does_not_belong_into_a_store_file() -> None:
+    def camera(source: str) -> list[dict[str, Any]]:
+        return [{"camera_id": "C-1", "name": "Door", "fps": 5, "source": source}]
+
+    ok = stores(branch(cameras=camera("rtsp://10.0.0.7:554/main")))
+    assert ok.branches[0].cameras[0].source == "rtsp://10.0.0.7:554/main"
+    with pytest.raises(ValidationError, match="STORELAKE_INFERENCE__SOURCES"):
+        stores(branch(cameras=camera("rtsp://user:p4ss@10.0.0.7:554/main")))

@@ -1,0 +1,153 @@
+"""What the inference service costs over its model, and whether four cameras keep up.
+
+    python -m benchmarks.inference [--detector onnx] [--video FILE] [--runs 5] [--seconds 30]
+
+The floor is a loop that decodes a frame and shows it to the same detector, with nothing around it.
+The service does the same work, and tracks and publishes (to a file) as well; both take the same
+clip as fast as they can, in turn. Then cameras play the clip at 5 frames a second each, and what
+the service is too slow for is dropped and counted, as with a real camera.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+
+from benchmarks import print_result, tell
+from conf.settings import Settings, load_settings
+from inference_service.detectors import Detector, build_detector
+from inference_service.footage import draw_clip
+from inference_service.publishers.ndjson import NdjsonPublisher
+from inference_service.service import InferenceService, Limits, Stream, Summary
+from inference_service.sources import SourceOptions, open_source
+from inference_service.trackers import build_tracker
+
+CAMERA_FPS = 5.0
+
+
+def bare(clip: Path, detector: Detector) -> float:
+    """Frames a second of decoding and detecting, one after the other."""
+    capture = cv2.VideoCapture(str(clip))
+    frames = 0
+    started = time.perf_counter()
+    while (read := capture.read())[0]:
+        detector.detect({"bare": np.asarray(read[1], np.uint8)})
+        frames += 1
+    seconds = time.perf_counter() - started
+    capture.release()
+    return frames / seconds
+
+
+def serve(
+    settings: Settings,
+    clip: Path,
+    detector: Detector,
+    options: SourceOptions,
+    *,
+    cameras: int = 1,
+    limits: Limits | None = None,
+) -> Summary:
+    """One run of the service, its events into a file that is thrown away."""
+    streams = []
+    for number in range(cameras):
+        source = open_source(str(clip), options)
+        tracker = build_tracker(settings.inference, source.fps)
+        streams.append(Stream("B01", f"camera-{number}", source, tracker))
+    with tempfile.TemporaryDirectory() as folder:
+        return InferenceService(
+            streams,
+            detector=detector,
+            publisher=NdjsonPublisher(Path(folder) / "events.ndjson"),
+            queue_frames=settings.inference.queue_frames,
+            limits=limits,
+        ).run()
+
+
+def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, Any]:
+    """Service and bare loop in turn, so that a busy machine slows both."""
+    detector = build_detector(settings)
+    floor, service, share, stages = [], [], [], []
+    cpu: dict[str, list[float]] = {"bare": [], "service": []}
+    for run in range(runs):
+        tell(f"run {run + 1} of {runs}")
+        clock = time.process_time()
+        floor.append(bare(clip, detector))
+        cpu["bare"].append(time.process_time() - clock)
+        clock = time.process_time()
+        done = serve(settings, clip, detector, SourceOptions())
+        cpu["service"].append(time.process_time() - clock)
+        service.append(done.processed / done.seconds)
+        around = (done.track_ms + done.publish_ms) * done.processed / 1000
+        share.append(around / done.seconds)
+        stages.append(
+            {"detect": done.inference_ms, "track": done.track_ms, "publish": done.publish_ms}
+        )
+    return {
+        "fps_bare_model": [round(v, 1) for v in floor],
+        "fps": [round(v, 1) for v in service],
+        "ratio": round(median(service) / median(floor), 3),
+        "track_and_publish_share": round(median(share), 3),
+        # Of both loops together on all cores: what a busy machine does not stretch.
+        "cpu_ms_a_frame": {
+            key: round(1000 * median(spent) / done.processed, 1) for key, spent in cpu.items()
+        },
+        "stage_ms": {key: round(median(s[key] for s in stages), 3) for key in stages[0]},
+    }
+
+
+def keep_up(settings: Settings, clip: Path, cameras: int, seconds: float) -> dict[str, Any]:
+    """Several cameras at 5 frames a second, late frames dropped."""
+    tell(f"{cameras} cameras for {seconds:g} s")
+    detector = build_detector(settings)
+    process = psutil.Process()
+    before = sum(process.cpu_times()[:2])
+    options = SourceOptions(loop=True, latest=True, fps=CAMERA_FPS)
+    done = serve(settings, clip, detector, options, cameras=cameras, limits=Limits(seconds=seconds))
+    return {
+        "cameras": cameras,
+        "fps_each": CAMERA_FPS,
+        "seconds": done.seconds,
+        "read": done.read,
+        "processed": done.processed,
+        "dropped": done.dropped,
+        "detect_ms": done.inference_ms,
+        "cores_used": round((sum(process.cpu_times()[:2]) - before) / done.seconds, 2),
+    }
+
+
+def main() -> None:
+    """Measure both."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--detector", default="onnx")
+    parser.add_argument("--video", type=Path, help="instead of drawn figures of 640 x 480 pixels")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    base = load_settings()
+    chosen = {**base.inference.model_dump(), "detector": options.detector}
+    settings = load_settings(inference=chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        clip = options.video or draw_clip(Path(folder) / "clip.mp4", seconds=30, fps=10)
+        result = {
+            "video": clip.name,
+            "detector": settings.inference.detector,
+            "tracker": settings.inference.tracker,
+            "image_size": settings.inference.image_size,
+            "against_the_floor": against_the_floor(settings, clip, options.runs),
+            "cameras": keep_up(settings, clip, options.cameras, options.seconds),
+        }
+    print_result(result, options.out)
+
+
+if __name__ == "__main__":
+    main()
