@@ -73,10 +73,10 @@ def train(
         workers=0,
         cache="ram",
         amp=False,
-        pretrained=False,
+        pretrained=weights is not None,
         optimizer="AdamW",
         lr0=0.001 if weights else 0.002,
-        warmup_epochs=0.2 if weights else 1.0,
+        warmup_epochs=0.0 if weights else 1.0,
         # Every picture is drawn anew with other light, size and places: mosaics add nothing.
         mosaic=0.0,
         erasing=0.0,

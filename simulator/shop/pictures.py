@@ -29,9 +29,12 @@ VALIDATION_SHARE = 0.1
 def label_pictures(count: int, seed: int) -> Iterator[tuple[Image, list[Box]]]:
     """Draw `count` cuts of `SIDE` pixels with the boxes of everybody who can be seen."""
     rng = random.Random(seed)  # noqa: S311 - replayable pictures, not secrets
-    scenes = [Scene(_other_view(rng, n) if n % 3 == 2 else _view(n), n) for n in range(SCENES)]
+    scenes: dict[int, Scene] = {}
     for number in range(count):
-        scene = rng.choice(scenes)
+        room = rng.randrange(SCENES)
+        if room not in scenes:
+            scenes[room] = Scene(_other_view(rng, room) if room % 3 == 2 else _view(room), room)
+        scene = scenes[room]
         people = _crowd(rng, scene.view)
         light = Light(rng.uniform(0.65, 1.15), rng.uniform(-15, 15), rng.uniform(1, 9))
         image, boxes = scene.picture(people, light, number)
@@ -86,6 +89,8 @@ def _crowd(rng: random.Random, view: View) -> list[tuple[Look, Pose]]:
             _somebody(rng, view, far + rng.uniform(-0.2, 0.2), start + place * step)
             for place in range(rng.randint(2, 6))
         ]
+    if rng.random() < 0.4:  # small ones, before the goods
+        people += [_somebody(rng, view, rng.uniform(8.6, 9.9), None) for _ in range(4)]
     if rng.random() < 0.3:  # a group, one before the other
         far, x = rng.uniform(4, 8), rng.uniform(-2.5, 2.5)
         people += [

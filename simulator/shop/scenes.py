@@ -12,7 +12,7 @@ import numpy as np
 from simulator.shop.figures import Colour, Look, Pose, draw_person
 from simulator.shop.views import ENTRANCE, HEIGHT, TILL, WIDTH, Image, View
 
-NOISE_PICTURES = 16
+NOISE_PICTURES = 8
 WALL_FAR = {ENTRANCE.camera_id: 8.5, TILL.camera_id: 10.6}
 Box = tuple[float, float, float, float]
 
@@ -45,7 +45,7 @@ class Scene:
         self.view = view
         rng = np.random.default_rng([seed, sum(view.camera_id.encode())])
         self.empty = _room(view, rng)
-        grain = rng.normal(0.0, 1.0, (NOISE_PICTURES, HEIGHT, WIDTH, 3)).astype(np.float32)
+        grain = rng.standard_normal((NOISE_PICTURES, HEIGHT, WIDTH, 3), np.float32)
         # 128 is no noise: one saturating sum then adds light and grain at once.
         self._noise = np.clip(grain * 12 + 128, 0, 255).astype(np.uint8)
 
