@@ -1,11 +1,12 @@
-"""`storelake infer`: watch one camera and publish what it sees."""
+"""`storelake infer`: watch cameras and publish what they see."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,29 +16,56 @@ from cli.context import console, read_settings
 
 if TYPE_CHECKING:
     from conf.settings import Settings
-    from inference_service.service import Summary
+    from conf.stores import Branch, Camera, Stores
+    from inference_service.service import Limits, Summary
     from inference_service.sources import SourceOptions
 
 
 def infer(
     *,
-    camera: Annotated[str, typer.Option(help="Camera id, as in the store file.")],
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="Camera id, as in the store file; may be repeated. Without: all there."),
+    ] = None,
     source: Annotated[
-        str, typer.Option(help="Video file, folder of images, address (rtsp://...), webcam index.")
-    ],
-    detector: Annotated[str | None, typer.Option(help="hog or motion; else the setting.")] = None,
+        list[str] | None,
+        typer.Option(
+            help="Video file, folder of images, address (rtsp://...), webcam index; in the order "
+            "of --camera. Without: as the store file or the settings say."
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="yolo, onnx, hog or motion; else the setting.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Model of yolo or onnx; else the setting.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")] = None,
+    tracker: Annotated[
+        str | None, typer.Option(help="bytetrack, botsort or deepsort; else the setting.")
+    ] = None,
     publisher: Annotated[
         str | None, typer.Option(help="kafka or ndjson; else the setting.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file of --publisher ndjson.")] = None,
     realtime: Annotated[bool, typer.Option(help="Play a file at its own speed.")] = False,
+    as_camera: Annotated[
+        bool,
+        typer.Option(
+            help="As --realtime, and what the detector is too slow for is dropped, as of a camera."
+        ),
+    ] = False,
     loop: Annotated[bool, typer.Option(help="Start a file again at its end.")] = False,
     fps: Annotated[
-        float | None, typer.Option(min=0.01, help="Process at most so many frames a second.")
+        float | None,
+        typer.Option(min=0.01, help="Process at most so many frames a second of each camera."),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Process only every Nth frame; else the setting.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop after so long.")] = None,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many processed frames.")
+        int | None, typer.Option(min=1, help="Stop after so many processed frames in all.")
     ] = None,
     preview: Annotated[
         Path | None,
@@ -50,24 +78,31 @@ def infer(
         Path | None, typer.Option("--summary", help="Write the totals of the run as JSON.")
     ] = None,
 ) -> None:
-    """Detect and track people of one camera and publish an event per frame, until it ends."""
+    """Detect and track people of one or more cameras, and publish an event per frame."""
+    from inference_service.service import Limits
     from inference_service.sources import SourceOptions
 
-    if loop and not realtime and seconds is None and max_frames is None:
+    if loop and not (realtime or as_camera) and seconds is None and max_frames is None:
         # It would stamp events ever farther in the future.
         raise typer.BadParameter("--loop needs --realtime, --seconds or --max-frames")
-    settings = read_settings()
-    options = SourceOptions(realtime=realtime, loop=loop, fps=fps)
+    settings = _adjusted(read_settings(), detector, weights, device, tracker)
+    options = SourceOptions(
+        realtime=realtime,
+        loop=loop,
+        latest=as_camera,
+        fps=fps,
+        every=every or settings.inference.every_nth,
+    )
+    wanted = _choose(settings, camera or [], source or [])
+    if preview is not None and len(wanted) > 1:
+        raise typer.BadParameter("--preview shows one camera: name it with --camera")
     summary = _run(
         settings,
-        camera_id=camera,
-        spec=source,
+        wanted,
         options=options,
-        detector=detector,
         publisher=publisher,
         out=out,
-        seconds=seconds,
-        max_frames=max_frames,
+        limits=Limits(seconds, max_frames),
         preview=preview,
     )
     console().print(
@@ -80,50 +115,125 @@ def infer(
         summary_file.write_text(json.dumps(asdict(summary)) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A camera and what it is read from."""
+
+    branch: Branch
+    camera: Camera
+    source: str
+
+
+def _adjusted(
+    settings: Settings,
+    detector: str | None,
+    weights: Path | None,
+    device: str | None,
+    tracker: str | None,
+) -> Settings:
+    """The settings with what the command line says over them, checked in the same way."""
+    from conf.settings import load_settings
+
+    said = {"detector": detector, "weights": weights, "device": device, "tracker": tracker}
+    said = {key: value for key, value in said.items() if value is not None}
+    if not said:
+        return settings
+    return load_settings(inference={**settings.inference.model_dump(), **said})
+
+
+def _choose(settings: Settings, cameras: list[str], sources: list[str]) -> list[_Wanted]:
+    """The cameras that were named, else all of the store file that have a source."""
+    from conf.settings import SettingsError
+    from conf.stores import load_stores
+
+    stores = load_stores(settings.stores_file)
+    if sources and not cameras:
+        cameras = [_first(stores)]
+        console().print(f"--camera was not given: played as {cameras[0]}", highlight=False)
+    if len(sources) > len(cameras):
+        raise typer.BadParameter("each --source needs a --camera of its own")
+    if len(set(cameras)) < len(cameras):
+        raise typer.BadParameter("a --camera was given twice")
+    if not cameras:
+        known = [c.camera_id for b in stores.branches for c in b.cameras]
+        cameras = [c for c in known if _configured(settings, stores, c)]
+        if not cameras:
+            raise SettingsError(
+                f"no camera of {settings.stores_file} has a source: give --camera and --source, or "
+                "STORELAKE_INFERENCE__SOURCES"
+            )
+    wanted = []
+    for camera_id, named in zip_longest(cameras, sources):
+        branch, camera = stores.camera(camera_id)
+        source = named or _configured(settings, stores, camera_id)
+        if source is None:
+            raise SettingsError(
+                f"camera {camera_id} has no source: give --source, a `source` in "
+                f"{settings.stores_file}, or STORELAKE_INFERENCE__SOURCES"
+            )
+        wanted.append(_Wanted(branch, camera, source))
+    return wanted
+
+
+def _configured(settings: Settings, stores: Stores, camera_id: str) -> str | None:
+    secret = settings.inference.sources.get(camera_id)
+    return secret.get_secret_value() if secret else stores.camera(camera_id)[1].source
+
+
+def _first(stores: Stores) -> str:
+    return next(c.camera_id for b in stores.branches for c in b.cameras)
+
+
 def _run(
     settings: Settings,
+    wanted: list[_Wanted],
     *,
-    camera_id: str,
-    spec: str,
     options: SourceOptions,
-    detector: str | None,
     publisher: str | None,
     out: Path | None,
-    seconds: float | None,
-    max_frames: int | None,
+    limits: Limits,
     preview: Path | None,
 ) -> Summary:
     import logging
     import threading
     from dataclasses import replace
 
-    from conf.stores import load_stores
     from inference_service.detectors import build_detector
+    from inference_service.metrics import Metrics
     from inference_service.preview import Preview
     from inference_service.publishers import open_publisher
-    from inference_service.service import InferenceService, Limits, stop_on_signals
+    from inference_service.service import InferenceService, Stream, stop_on_signals
     from inference_service.sources import open_source
-    from inference_service.tracker import ByteTracker
+    from inference_service.trackers import build_tracker
 
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
-    branch, camera = load_stores(settings.stores_file).camera(camera_id)
-    stopping = threading.Event()
-    opened = open_source(spec, replace(options, default_fps=camera.fps), settings.inference)
+    stopping, metrics = threading.Event(), Metrics()
     with ExitStack() as stack:
-        observer = None
-        if preview is not None:
-            observer = stack.enter_context(Preview(preview, camera, opened.fps))
+        streams = []
+        for one in wanted:
+            opened = open_source(
+                one.source,
+                replace(options, default_fps=one.camera.fps, live_fps=one.camera.fps),
+                settings.inference,
+                # One camera that is away must not keep the others from starting.
+                patient=len(wanted) > 1,
+            )
+            observer = None
+            if preview is not None:
+                observer = stack.enter_context(Preview(preview, one.camera, opened.fps))
+            tracking = build_tracker(settings.inference, opened.fps)
+            streams.append(
+                Stream(one.branch.branch_id, one.camera.camera_id, opened, tracking, observer)
+            )
         service = InferenceService(
-            branch_id=branch.branch_id,
-            camera_id=camera.camera_id,
-            source=opened,
-            detector=build_detector(settings.inference, detector),
-            tracker=ByteTracker(),
+            streams,
+            detector=build_detector(settings),
             publisher=open_publisher(settings, publisher, out, stopping),
             queue_frames=settings.inference.queue_frames,
-            limits=Limits(seconds, max_frames),
-            observer=observer,
+            limits=limits,
+            metrics=metrics,
             stopping=stopping,
         )
+        stack.enter_context(metrics.served(settings.inference.metrics_port))
         stack.enter_context(stop_on_signals(service))
         return service.run()

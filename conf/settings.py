@@ -266,13 +266,53 @@ class GatewaySettings(Frozen):
 class InferenceSettings(Frozen):
     """The camera side: what reads, detects, tracks and publishes."""
 
-    detector: Literal["hog", "motion"] = "motion"
+    sources: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Camera id -> address, file or webcam, over the store file; an address may "
+        "carry a password here, and only here.",
+    )
+    detector: Literal["yolo", "onnx", "hog", "motion"] = "motion"
+    weights: Path | None = Field(
+        default=None,
+        description="Model of `yolo` (.pt, .onnx, .engine) and `onnx`; by default the small one "
+        "that ships, which knows drawn shops only.",
+    )
+    person_class: str = Field(
+        default="person",
+        description="What the model calls a person: a name, or the number of the class.",
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda:\d+)$", description="auto, cpu or cuda:N."
+    )
+    image_size: int = Field(
+        default=320,
+        ge=32,
+        multiple_of=32,
+        description="Longer side in pixels that a model sees, unless it has a size of its own.",
+    )
+    threads: int = Field(default=0, ge=0, description="Of `onnx`; 0: one for each core.")
+    tracker: Literal["bytetrack", "botsort", "deepsort"] = "bytetrack"
+    track_confidence: float = Field(
+        default=0.5, ge=0, le=1, description="A box at least this sure begins a track."
+    )
+    lost_seconds: float = Field(
+        default=2.0, gt=0, description="So long a track waits for its person to come back."
+    )
     publisher: Literal["kafka", "ndjson"] = "kafka"
     hog_upscale: float = Field(default=1.5, gt=0)
     min_confidence: float = Field(default=0.3, ge=0, le=1)
+    every_nth: int = Field(default=1, ge=1, description="Only every Nth frame is processed.")
     reconnect_base_seconds: float = Field(default=0.5, gt=0)
     reconnect_max_seconds: float = Field(default=30.0, gt=0)
-    queue_frames: int = Field(default=64, ge=1)
+    read_timeout_seconds: float = Field(
+        default=5.0, gt=0, description="A camera that sends nothing for so long is opened anew."
+    )
+    queue_frames: int = Field(
+        default=16, ge=1, description="Decoded frames of a file that wait; of a camera: one."
+    )
+    metrics_port: int = Field(
+        default=18081, ge=0, description="Prometheus, on loopback only; 0: none."
+    )
 
 
 class Settings(BaseSettings):

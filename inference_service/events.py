@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -36,19 +36,23 @@ class Run:
     """The id under which track ids count.
 
     It is random, new at each start and after each midnight in UTC: without it nobody can join the
-    track ids of two days (V8).
+    track ids of two days (V8). It is also new when the clock was set back or the picture changed
+    its size: times and places of before cannot be compared with those of after.
     """
 
     run_id: str = field(default_factory=lambda: uuid4().hex)
-    _day: date | None = None
+    _last: tuple[datetime, tuple[int, ...]] | None = None
 
-    def roll(self, captured_at: datetime) -> bool:
-        """Take a new id when the day has changed; True when the tracker has to start afresh."""
-        day = captured_at.astimezone(timezone.utc).date()
-        changed = self._day is not None and day != self._day
+    def roll(self, frame: Frame) -> bool:
+        """Take a new id when the frame asks for it; True when the tracker has to start afresh."""
+        at, size = frame.captured_at.astimezone(timezone.utc), frame.image.shape[:2]
+        changed = False
+        if self._last is not None:
+            before, size_before = self._last
+            changed = at.date() != before.date() or at < before or size != size_before
         if changed:
             self.run_id = uuid4().hex
-        self._day = day
+        self._last = (at, size)
         return changed
 
 

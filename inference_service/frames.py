@@ -37,11 +37,13 @@ class Source(Protocol):
         name: how to speak of it in logs: never with a password.
         live: it cannot be paused, so a reader that falls behind must leave pictures out.
         fps: pictures a second that come out, as far as it is known.
+        reconnects: how often it was lost and opened again.
     """
 
     name: str
     live: bool
     fps: float
+    reconnects: int
 
     def __iter__(self) -> Iterator[Frame]:
         """Pictures in order, until the end or `close`."""

@@ -17,9 +17,6 @@ from inference_service.frames import Frame, SourceError
 
 log = logging.getLogger(__name__)
 
-OPEN_TIMEOUT_MS = 5_000
-READ_TIMEOUT_MS = 5_000
-
 
 class Capture(Protocol):
     """The part of `cv2.VideoCapture` that is used."""
@@ -44,9 +41,10 @@ class Capture(Protocol):
 class LiveSource:
     """Frames as they come, stamped with the clock when they are grabbed.
 
-    When the first opening fails it raises `SourceError` at once (most likely a wrong address);
-    when a stream that worked ends or breaks, it is opened again after `base_seconds`, then after
-    twice as long each time up to `max_seconds`, until `close`.
+    A stream that ends, breaks or stalls is opened again after `base_seconds`, then after twice as
+    long each time up to `max_seconds`, until `close`. When the first opening fails it raises
+    `SourceError` at once (most likely a wrong address); a `patient` source opens only when it is
+    read, and goes on trying.
 
     Attributes:
         reconnects: how often it was opened again with success.
@@ -62,7 +60,9 @@ class LiveSource:
         base_seconds: float,
         max_seconds: float,
         max_fps: float | None = None,
+        every: int = 1,
         default_fps: float = 25.0,
+        patient: bool = False,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.name = name
@@ -70,45 +70,51 @@ class LiveSource:
         self._opener = opener
         self._base_seconds, self._max_seconds = base_seconds, max_seconds
         self._interval = 1 / max_fps if max_fps else 0.0
+        self._every = every
         self._closed = threading.Event()
         self._wait = wait or self._closed.wait
-        first = opener()
-        if first is None:
+        self._capture = None if patient else opener()
+        if self._capture is None and not patient:
             raise SourceError(f"The camera {name} cannot be opened.")
-        self._capture: Capture | None = first
-        native = first.get(cv2.CAP_PROP_FPS)
-        self.fps = min(native if 0 < native <= 1000 else default_fps, max_fps or float("inf"))
+        native = self._capture.get(cv2.CAP_PROP_FPS) if self._capture else 0.0
+        native = native if 0 < native <= 1000 else default_fps
+        self.fps = min(native / every, max_fps or float("inf"))
 
     def close(self) -> None:
         """End the iteration soon; a pending read ends with its time-out."""
         self._closed.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        index = 0
+        index = picked = 0
         due = time.monotonic()
         try:
-            while (capture := self._connected()) is not None:
+            while (capture := self._connected(first=index == 0)) is not None:
                 if not _grab(capture):
                     log.warning("camera %s was lost after %d frames", self.name, index)
                     self._drop()
                     continue
                 captured_at, now = datetime.now(timezone.utc), time.monotonic()
                 if now >= due:
-                    read, pixels = capture.retrieve()
+                    due = max(due + self._interval, now - self._interval)
+                    read, pixels = (
+                        _retrieve(capture) if picked % self._every == 0 else (False, None)
+                    )
                     if read:
                         yield Frame(np.asarray(pixels, np.uint8), index, captured_at)
-                        due = max(due + self._interval, now - self._interval)
+                    picked += 1
                 index += 1
         finally:
             self._drop()
 
-    def _connected(self) -> Capture | None:
+    def _connected(self, *, first: bool) -> Capture | None:
         """The open capture, after as many tries as it takes; None once closed."""
+        if self._capture is None and first:
+            self._capture = self._opener()
         pause = self._base_seconds
         while not self._closed.is_set():
             if self._capture is not None:
                 return self._capture
-            log.info("camera %s: next try in %.1f s", self.name, pause)
+            log.warning("camera %s is not there; next try in %.1f s", self.name, pause)
             if self._wait(pause):
                 break
             self._capture = self._opener()
@@ -129,8 +135,20 @@ def _grab(capture: Capture) -> bool:
         return False
 
 
-def capture_opener(spec: str) -> Callable[[], Capture | None]:
-    """Opens a webcam's index, an address or a GStreamer pipeline; None where that fails."""
+def _retrieve(capture: Capture) -> tuple[bool, Any]:
+    try:
+        return capture.retrieve()
+    except cv2.error:
+        return False, None
+
+
+def capture_opener(spec: str, timeout_seconds: float) -> Callable[[], Capture | None]:
+    """Opens a webcam's index, an address or a GStreamer pipeline; None where that fails.
+
+    Args:
+        spec: what to open.
+        timeout_seconds: so long an address may send nothing, while opening or reading.
+    """
 
     def opener() -> Capture | None:
         if spec.isdecimal():
@@ -139,8 +157,8 @@ def capture_opener(spec: str) -> Callable[[], Capture | None]:
             capture = cv2.VideoCapture(spec, cv2.CAP_GSTREAMER)
         else:
             # Without these FFmpeg waits half a minute for a camera that is gone.
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS]
-            limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+            limit = round(timeout_seconds * 1000)
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
             capture = cv2.VideoCapture(spec, cv2.CAP_FFMPEG, limits)
         if capture.isOpened():
             return capture

@@ -20,17 +20,23 @@ class Preview:
     def __init__(self, path: Path, camera: Camera, fps: float) -> None:
         self._path, self._camera, self._fps = path, camera, fps
         self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
 
     def __call__(self, frame: Frame, tracked: Detections) -> None:
         """Draw one frame and append it."""
         height, width = frame.image.shape[:2]
         if self._writer is None:
+            self._size = (width, height)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, (width, height))
             if not self._writer.isOpened():
                 raise SourceError(f"The preview {self._path} cannot be written.")
-        self._writer.write(draw(frame.image, tracked, self._camera))
+        drawn = draw(frame.image, tracked, self._camera)
+        # A video has one size: a camera that changes its own must not make frames vanish.
+        self._writer.write(
+            drawn if self._size == (width, height) else cv2.resize(drawn, self._size)
+        )
 
     def __enter__(self) -> Preview:
         return self

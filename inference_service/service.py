@@ -1,4 +1,4 @@
-"""The loop: source -> detector -> tracker -> event -> publisher. No pixel leaves it (V8)."""
+"""The loop: sources -> detector -> trackers -> events -> publisher. No pixel leaves it (V8)."""
 
 from __future__ import annotations
 
@@ -6,23 +6,53 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import FrameType
 
-from inference_service.buffer import FrameBuffer
+from inference_service.buffer import Intake
 from inference_service.detections import Detections
 from inference_service.detectors import Detector
 from inference_service.events import EventBuilder, Run, Runtime, encode
 from inference_service.frames import Frame, Source
-from inference_service.publishers import Publisher
-from inference_service.tracker import Tracker
+from inference_service.metrics import Metrics
+from inference_service.publishers import Publisher, PublishError
+from inference_service.trackers import Tracker
 
 log = logging.getLogger(__name__)
 
 Observer = Callable[[Frame, Detections], None]
-JOIN_SECONDS = 6.0  # a camera's read gives up after 5
+JOIN_SECONDS = 6.0  # a camera's read gives up after 5, unless the setting says otherwise
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One camera under way: what is its own.
+
+    Attributes:
+        branch_id: its shop.
+        camera_id: its key; unique within a service.
+        source: where its pictures come from.
+        tracker: never shared, since ids count within one camera.
+        observer: is shown each processed frame, in the thread of the loop.
+    """
+
+    branch_id: str
+    camera_id: str
+    source: Source
+    tracker: Tracker
+    observer: Observer | None = None
+
+
+@dataclass(frozen=True)
+class CameraSummary:
+    """What a run did for one camera; `read` = `processed` + `dropped`."""
+
+    read: int
+    processed: int
+    dropped: int
+    reconnects: int
 
 
 @dataclass(frozen=True)
@@ -30,12 +60,15 @@ class Summary:
     """What a run did.
 
     Attributes:
-        read: frames that the source handed out.
+        read: frames that the sources handed out.
         processed: frames that were detected and tracked.
         published: events that were acknowledged.
         dropped: frames that were read but not processed.
-        inference_ms: mean time of one detection.
+        inference_ms: mean time of detection a frame, its share of a batch.
+        track_ms: mean time of tracking a frame.
+        publish_ms: mean time of building and handing over an event.
         seconds: length of the run.
+        cameras: by camera id.
     """
 
     read: int
@@ -43,98 +76,167 @@ class Summary:
     published: int
     dropped: int
     inference_ms: float
+    track_ms: float
+    publish_ms: float
     seconds: float
+    cameras: dict[str, CameraSummary]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop by itself: after so many seconds of the clock, or processed frames."""
+    """When to stop by itself: after so many seconds of the clock, or processed frames (of all)."""
 
     seconds: float | None = None
     frames: int | None = None
 
 
-class InferenceService:
-    """One camera's loop; several may run in one process, each in its thread.
+@dataclass
+class _Follower:
+    """A camera's way from boxes to events."""
 
-    It owns what it was given: `run` closes the source and the publisher at its end.
+    stream: Stream
+    events: EventBuilder
+    run: Run = field(default_factory=Run)
+
+    def track(self, frame: Frame, found: Detections) -> Detections:
+        if self.run.roll(frame):
+            self.stream.tracker.reset()
+        return self.stream.tracker.update(found, frame)
+
+
+class InferenceService:
+    """The loop of one process: any number of cameras, one detector, one publisher.
+
+    Each tick takes at most one frame of every camera that has one, and shows them to the detector
+    as one batch. A camera that fails does not stop the others. It owns what it was given: `run`
+    closes the sources and the publisher at its end.
     """
 
     def __init__(
         self,
+        streams: Sequence[Stream],
         *,
-        branch_id: str,
-        camera_id: str,
-        source: Source,
         detector: Detector,
-        tracker: Tracker,
         publisher: Publisher,
-        queue_frames: int = 64,
+        queue_frames: int = 16,
         limits: Limits | None = None,
-        observer: Observer | None = None,
+        metrics: Metrics | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        self._detector, self._tracker, self._publisher = detector, tracker, publisher
-        runtime = Runtime(detector.name, detector.model, tracker.name, detector.device)
-        self._events = EventBuilder(branch_id, camera_id, runtime)
-        self._buffer = FrameBuffer(source, queue_frames)
+        self._detector, self._publisher = detector, publisher
+        self._followers = {
+            s.camera_id: _Follower(
+                s,
+                EventBuilder(
+                    s.branch_id,
+                    s.camera_id,
+                    Runtime(detector.name, detector.model, s.tracker.name, detector.device),
+                ),
+            )
+            for s in streams
+        }
+        self._intake = Intake({s.camera_id: s.source for s in streams}, queue_frames)
         self._limits = limits or Limits()
-        self._observer = observer
+        self._metrics = metrics or Metrics()
+        self._metrics.watch(self._intake, publisher)
         self._stopping = stopping or threading.Event()
-        self._run = Run()
-        self._processed = 0
-        self._inference_ms = 0.0
 
     def request_stop(self) -> None:
-        """End after the frame at hand; from any thread or signal handler, any number of times."""
+        """End after the frames at hand; from any thread or signal handler, any number of times."""
         self._stopping.set()
         # Closing takes a lock that the interrupted thread may hold: never do it inside a handler.
-        threading.Thread(target=self._buffer.close, daemon=True).start()
+        threading.Thread(target=self._intake.close, daemon=True).start()
 
     def run(self) -> Summary:
-        """Work until the source ends, a limit is reached or a stop is requested.
+        """Work until all sources end, a limit is reached or a stop is requested.
 
         Raises:
             PublishError: events were not acknowledged.
-            Exception: what the source or the detector raised, after events so far were flushed.
+            Exception: what the detector or a source raised, after events so far were flushed; of
+                several cameras the others went on to their end.
         """
         started = time.monotonic()
         timer = self._start_timer()
+        failed: set[str] = set()
+        self._intake.start()
         try:
-            for frame in self._buffer:
-                self._process(frame)
-                if self._stopping.is_set() or self._processed == self._limits.frames:
-                    break
+            while not self._stopping.is_set() and (taken := self._intake.take()):
+                self._tick(taken)
+                self._say_failures(failed)
         finally:
             timer.cancel()
-            self._buffer.close()
+            self._intake.close()
             self._publisher.close()
-            if not self._buffer.join(JOIN_SECONDS):
-                log.warning("the source hangs in a read and is left behind")
-        summary = Summary(
-            read=self._buffer.read,
-            processed=self._processed,
-            published=self._publisher.delivered,
-            dropped=self._buffer.dropped,
-            inference_ms=round(self._inference_ms / max(1, self._processed), 3),
-            seconds=round(time.monotonic() - started, 3),
-        )
+            for camera in self._intake.join(JOIN_SECONDS):
+                log.warning("camera %s hangs in a read and is left behind", camera)
+        self._say_failures(failed)
+        summary = self._summary(time.monotonic() - started)
         log.info("run ended: %s", asdict(summary))
+        for queue in self._intake.queues.values():
+            if queue.error is not None:
+                raise queue.error
         return summary
 
-    def _process(self, frame: Frame) -> None:
-        if self._run.roll(frame.captured_at):
-            self._tracker.reset()
+    def _tick(self, taken: dict[str, tuple[Frame, float]]) -> None:
+        """One batch from pictures to events."""
+        left = (self._limits.frames or float("inf")) - self._metrics.processed
+        frames = {camera: frame for n, (camera, (frame, _)) in enumerate(taken.items()) if n < left}
+        for camera, (_, waited) in taken.items():
+            if camera in frames:
+                self._metrics.took("wait", waited)
+            else:
+                self._intake.queues[camera].late += 1
         started = time.perf_counter()
-        found = self._detector.detect(frame.image)
-        inference_ms = (time.perf_counter() - started) * 1000
-        tracked = self._tracker.update(found, frame.captured_at)
-        event = self._events.build(frame, self._run.run_id, tracked, inference_ms)
-        self._publisher.publish(self._events.key, encode(event))
-        self._processed += 1
-        self._inference_ms += inference_ms
-        if self._observer is not None:
-            self._observer(frame, tracked)
+        found = self._detector.detect({camera: frame.image for camera, frame in frames.items()})
+        seconds = (time.perf_counter() - started) / len(frames)
+        for camera, frame in frames.items():
+            self._metrics.took("detect", seconds)
+            self._follow(camera, frame, found[camera], seconds * 1000)
+        if self._metrics.processed == self._limits.frames:
+            self._stopping.set()
+
+    def _follow(self, camera: str, frame: Frame, found: Detections, inference_ms: float) -> None:
+        follower = self._followers[camera]
+        with self._metrics.stage("track"):
+            tracked = follower.track(frame, found)
+        with self._metrics.stage("publish"):
+            event = follower.events.build(frame, follower.run.run_id, tracked, inference_ms)
+            try:
+                self._publisher.publish(follower.events.key, encode(event))
+            except PublishError:
+                self._metrics.publish_failed()
+                raise
+        self._metrics.frame_done(camera)
+        if follower.stream.observer is not None:
+            follower.stream.observer(frame, tracked)
+
+    def _say_failures(self, said: set[str]) -> None:
+        for camera, queue in self._intake.queues.items():
+            if queue.error is not None and camera not in said:
+                said.add(camera)
+                log.error("camera %s ended: %s", camera, queue.error)
+
+    def _summary(self, seconds: float) -> Summary:
+        cameras = {
+            camera: CameraSummary(
+                queue.read,
+                self._metrics.processed_of(camera),
+                queue.dropped,
+                queue.source.reconnects,
+            )
+            for camera, queue in self._intake.queues.items()
+        }
+        return Summary(
+            read=sum(c.read for c in cameras.values()),
+            processed=self._metrics.processed,
+            published=self._publisher.delivered,
+            dropped=sum(c.dropped for c in cameras.values()),
+            inference_ms=self._metrics.mean_ms("detect"),
+            track_ms=self._metrics.mean_ms("track"),
+            publish_ms=self._metrics.mean_ms("publish"),
+            seconds=round(seconds, 3),
+            cameras=cameras,
+        )
 
     def _start_timer(self) -> threading.Timer:
         # A timer and not a look at the clock after each frame: a source may deliver none for long.

@@ -30,14 +30,21 @@ class SourceOptions:
     Attributes:
         realtime: a file or folder comes at its own speed instead of as fast as possible.
         loop: a file or folder starts again at its end; time goes on.
+        latest: a file or folder behaves like a camera: at its own speed, and when the consumer is
+            too slow only the newest frame waits for it.
         fps: at most so many frames a second (of the video's time) are handed out; None: all.
+        every: only every Nth frame is handed out; `fps` counts before it.
+        live_fps: the same for a live source only, where `fps` says nothing.
         default_fps: the speed of a source that does not say its own, such as a folder of images.
         started_at: when the first frame of a file counts as taken; None: now.
     """
 
     realtime: bool = False
     loop: bool = False
+    latest: bool = False
     fps: float | None = None
+    every: int = 1
+    live_fps: float | None = None
     default_fps: float = 25.0
     started_at: datetime | None = None
 
@@ -45,8 +52,8 @@ class SourceOptions:
 class Picker:
     """Chooses the frames that bring one rate down to another, evenly and starting at the first."""
 
-    def __init__(self, native: float, wanted: float | None) -> None:
-        self._share = 1.0 if wanted is None else min(1.0, wanted / native)
+    def __init__(self, native: float, wanted: float | None, every: int = 1) -> None:
+        self._share = (1.0 if wanted is None else min(1.0, wanted / native)) / every
 
     def wants(self, index: int) -> bool:
         """Whether frame `index` of the native stream is handed out."""
@@ -58,14 +65,16 @@ class Picker:
 class _Recorded:
     """What files and folders share: their clock, pace, loop and end."""
 
-    live = False
+    reconnects = 0
 
     def __init__(self, name: str, native_fps: float, options: SourceOptions) -> None:
         self.name = name
-        self.fps = min(native_fps, options.fps or native_fps)
+        self.live = options.latest
+        self.fps = min(native_fps, options.fps or native_fps) / options.every
         self._native_fps = native_fps
         self._options = options
-        self._picker = Picker(native_fps, options.fps)
+        self._paced = options.realtime or options.latest
+        self._picker = Picker(native_fps, options.fps, options.every)
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -84,7 +93,7 @@ class _Recorded:
             for image in self._pass(lambda i, first=first: self._picker.wants(first + i)):  # type: ignore[misc]
                 seconds = index / self._native_fps
                 if image is not None:
-                    if self._options.realtime:
+                    if self._paced:
                         # Waiting on the event, so that `close` ends the pause at once.
                         self._closed.wait(max(0.0, started + seconds - time.monotonic()))
                     if self._closed.is_set():
@@ -117,13 +126,14 @@ class FileSource(_Recorded):
 
     def _pass(self, picked: Callable[[int], bool]) -> Iterator[Image | None]:
         capture = self._open()
-        position = 0
+        position = good = broken = 0
         try:
             while not self._closed.is_set() and capture.grab():
                 image = None
                 if picked(position):
                     read, pixels = capture.retrieve()
                     image = np.asarray(pixels, np.uint8) if read else None
+                    good, broken = good + read, broken + (not read)
                 yield image
                 position += 1
         except cv2.error as error:
@@ -131,9 +141,13 @@ class FileSource(_Recorded):
         finally:
             capture.release()
         if not self._closed.is_set():
-            self._say_end(position)
+            self._say_end(position, good, broken)
 
-    def _say_end(self, position: int) -> None:
+    def _say_end(self, position: int, good: int, broken: int) -> None:
+        if position == 0 or (broken and not good):
+            raise SourceError(f"The video {self._path} holds no frame that can be decoded.")
+        if broken:
+            log.warning("video %s: %d frames could not be decoded", self.name, broken)
         if position < self._promised:
             log.warning(
                 "video %s ended at frame %d of %d: the file is broken or cut short",
@@ -161,7 +175,11 @@ class FolderSource(_Recorded):
 
 
 def open_source(
-    spec: str, options: SourceOptions | None = None, settings: InferenceSettings | None = None
+    spec: str,
+    options: SourceOptions | None = None,
+    settings: InferenceSettings | None = None,
+    *,
+    patient: bool = False,
 ) -> Source:
     """The source that `spec` names.
 
@@ -169,7 +187,8 @@ def open_source(
         spec: a webcam's index, an address such as ``rtsp://...``, a GStreamer pipeline (with
             `` ! ``), a folder of images, or a video file.
         options: how to read it.
-        settings: the back-off of a live source.
+        settings: time-out and back-off of a live source.
+        patient: a live source that does not open is tried again instead of being an error.
 
     Raises:
         SourceError: there is no such thing, or it does not open.
@@ -179,11 +198,13 @@ def open_source(
         settings = settings or InferenceSettings()
         return LiveSource(
             redact(spec),
-            capture_opener(spec),
+            capture_opener(spec, settings.read_timeout_seconds),
             base_seconds=settings.reconnect_base_seconds,
             max_seconds=settings.reconnect_max_seconds,
-            max_fps=options.fps,
+            max_fps=options.fps or options.live_fps,
+            every=options.every,
             default_fps=options.default_fps,
+            patient=patient,
         )
     path = Path(spec).expanduser()
     return FolderSource(path, options) if path.is_dir() else FileSource(path, options)

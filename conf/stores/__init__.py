@@ -6,6 +6,7 @@ change its resolution without a new drawing.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -127,7 +128,15 @@ class Camera(_Drawn):
     camera_id: Identifier
     name: str
     fps: float = Field(gt=0, description="Frames a second that the camera is expected to deliver.")
+    source: str | None = Field(default=None, description="Address, file, folder or webcam index.")
     redrawn: tuple[Drawing, ...] = ()
+
+    @field_validator("source")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None and re.search(r"://[^/\s]*@", value):
+            raise ValueError("an address with a password belongs into STORELAKE_INFERENCE__SOURCES")
+        return value
 
 
 class Branch(_Frozen):

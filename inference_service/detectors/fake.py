@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from inference_service.detections import Detections, Image
 
 
 class FakeDetector:
-    """Returns the scripted detections one after the other, then nothing.
+    """Returns the scripted detections one after the other, whatever the camera, then nothing.
 
     Attributes:
-        seen: how many pictures it was shown.
+        batches: the cameras of each batch that it was shown.
     """
 
     name = "fake"
@@ -20,9 +20,9 @@ class FakeDetector:
 
     def __init__(self, script: Iterable[Detections] = ()) -> None:
         self._script = iter(script)
-        self.seen = 0
+        self.batches: list[list[str]] = []
 
-    def detect(self, image: Image) -> Detections:  # noqa: ARG002 - the script decides
-        """The next entry of the script."""
-        self.seen += 1
-        return next(self._script, Detections.empty())
+    def detect(self, images: Mapping[str, Image]) -> dict[str, Detections]:
+        """The next entries of the script."""
+        self.batches.append(list(images))
+        return {camera: next(self._script, Detections.empty()) for camera in images}

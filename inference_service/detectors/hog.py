@@ -6,10 +6,12 @@ picture has been enlarged (`hog_upscale`): slow, but it also sees people who sta
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 
-from conf.settings import InferenceSettings
+from conf.settings import Settings
 from inference_service.detections import Detections, FloatArray, Image
 
 NMS_OVERLAP = 0.4
@@ -33,8 +35,11 @@ class HogDetector:
             np.asarray(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32)
         )
 
-    def detect(self, image: Image) -> Detections:
+    def detect(self, images: Mapping[str, Image]) -> dict[str, Detections]:
         """Find people; confidence is the logistic of the SVM's distance from its boundary."""
+        return {camera: self._find(image) for camera, image in images.items()}
+
+    def _find(self, image: Image) -> Detections:
         large = cv2.resize(image, None, fx=self._upscale, fy=self._upscale)
         rects, margins = self._hog.detectMultiScale(
             large, hitThreshold=0.0, winStride=(8, 8), padding=(8, 8), scale=1.1, groupThreshold=0
@@ -70,6 +75,6 @@ def drop_containers(found: Detections) -> Detections:
     return found.select(~(holds & surer & bigger).any(axis=1))
 
 
-def build(settings: InferenceSettings) -> HogDetector:
+def build(settings: Settings) -> HogDetector:
     """The detector as configured."""
-    return HogDetector(settings.hog_upscale, settings.min_confidence)
+    return HogDetector(settings.inference.hog_upscale, settings.inference.min_confidence)

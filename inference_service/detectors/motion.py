@@ -6,12 +6,13 @@ the background after `HISTORY` pictures, and close groups may come out as fewer 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
-from conf.settings import InferenceSettings
+from conf.settings import Settings
 from inference_service.detections import Detections, FloatArray, Image
 
 WORK_WIDTH = 384  # pixels; the mask needs no more detail, and its cost grows with the area
@@ -24,8 +25,27 @@ GROUP_SLIMNESS = 0.66  # from here on it is more than one
 FLOOD = 0.4  # share of moving pixels above which the light changed, not the people
 
 
+class _Background:
+    """What stands still before one camera, as long as its picture keeps its size."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        self.size = size
+        self.seen = 0
+        self._subtractor = cv2.createBackgroundSubtractorMOG2(HISTORY, 25, detectShadows=True)
+
+    def mask(self, small: Image) -> Image:
+        """Moving pixels of the next picture: 255, else 0."""
+        self.seen += 1
+        raw = self._subtractor.apply(cv2.GaussianBlur(small, (3, 3), 0))
+        # MOG2 marks shadows 127; a shadow is not a person and would pull the anchor to the side.
+        mask = cv2.threshold(raw, 200, 255, cv2.THRESH_BINARY)[1]
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((7, 3), np.uint8))
+        return np.asarray(mask, np.uint8)
+
+
 class MotionDetector:
-    """MOG2 mask -> blobs -> person-sized boxes."""
+    """MOG2 mask -> blobs -> person-sized boxes; each camera has a background of its own."""
 
     name = "motion"
     model = "opencv-mog2"
@@ -33,18 +53,22 @@ class MotionDetector:
 
     def __init__(self, min_confidence: float = 0.3) -> None:
         self._min_confidence = min_confidence
-        self._background = cv2.createBackgroundSubtractorMOG2(HISTORY, 25, detectShadows=True)
-        self._seen = 0
+        self._backgrounds: dict[str, _Background] = {}
 
-    def detect(self, image: Image) -> Detections:
+    def detect(self, images: Mapping[str, Image]) -> dict[str, Detections]:
         """Find moving, person-shaped blobs; confidence grows with fill and upright shape."""
+        return {camera: self._find(camera, image) for camera, image in images.items()}
+
+    def _find(self, camera: str, image: Image) -> Detections:
         scale = min(1.0, WORK_WIDTH / image.shape[1])
         small = np.asarray(
             cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
         )
-        mask = self._mask(small)
-        self._seen += 1
-        if self._seen <= WARM_UP or np.count_nonzero(mask) > FLOOD * mask.size:
+        background = self._backgrounds.get(camera)
+        if background is None or background.size != small.shape:
+            background = self._backgrounds[camera] = _Background(small.shape)
+        mask = background.mask(small)
+        if background.seen <= WARM_UP or np.count_nonzero(mask) > FLOOD * mask.size:
             return Detections.empty()
         boxes = split_groups(merge_parts(_blobs(mask)), mask)
         height = boxes[:, 3] - boxes[:, 1]
@@ -53,14 +77,6 @@ class MotionDetector:
         confidence = _confidence(boxes, mask)
         found = Detections.people(boxes / scale, confidence)
         return found.select(confidence >= self._min_confidence)
-
-    def _mask(self, small: Image) -> Image:
-        raw = self._background.apply(cv2.GaussianBlur(small, (3, 3), 0))
-        # MOG2 marks shadows 127; a shadow is not a person and would pull the anchor to the side.
-        mask = cv2.threshold(raw, 200, 255, cv2.THRESH_BINARY)[1]
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((7, 3), np.uint8))
-        return np.asarray(mask, np.uint8)
 
 
 def _blobs(mask: Image) -> FloatArray:
@@ -134,6 +150,6 @@ def _confidence(boxes: FloatArray, mask: Image) -> FloatArray:
     return np.array(scores, np.float64)
 
 
-def build(settings: InferenceSettings) -> MotionDetector:
+def build(settings: Settings) -> MotionDetector:
     """The detector as configured."""
-    return MotionDetector(settings.min_confidence)
+    return MotionDetector(settings.inference.min_confidence)

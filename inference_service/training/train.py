@@ -11,7 +11,6 @@ have in a whole picture of 640x360 at 320 or so, at a third of the work. Needs t
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
+from conf.vendor import keep_ultralytics_at_home
 from inference_service.training.slim import store_half
 
 SIDE = 192  # pixels
@@ -29,17 +29,6 @@ METADATA = {
     "description": "YOLO11n taught with drawn pictures of the simulated shop",  # names no folder
     "args": "{}",
 }
-
-
-def prepare(work: Path) -> None:
-    """Keep ultralytics from fetching, installing and writing elsewhere."""
-    work.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "YOLO_OFFLINE": "true",
-        "YOLO_AUTOINSTALL": "false",
-        "YOLO_CONFIG_DIR": str(work.absolute()),
-    }
-    os.environ.update(settings)  # noqa: TID251 - the only way to tell it
 
 
 def train(
@@ -147,7 +136,7 @@ def main(
     """Train, export, measure, and write the card."""
     if epochs == 0 and weights is None:
         raise typer.BadParameter("--epochs 0 needs --weights")
-    prepare(out / "settings")
+    keep_ultralytics_at_home(out.absolute())
     best = weights
     if epochs:
         best = train(pictures, out, epochs=epochs, seed=seed, threads=threads, weights=weights)

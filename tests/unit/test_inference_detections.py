@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conf.settings import InferenceSettings, SettingsError
+from conf.settings import InferenceSettings, Settings, SettingsError
 from inference_service.detections import Detections
 from inference_service.detectors import build_detector
 from inference_service.detectors.hog import drop_containers
@@ -56,27 +56,51 @@ def test_rows_are_selected_by_mask_or_position() -> None:
 
 
 def test_an_unknown_detector_is_named_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="'yolo9' is unknown; known: hog, motion"):
-        build_detector(InferenceSettings(), "yolo9")
+    with pytest.raises(SettingsError, match="'yolo9' is unknown; known: hog, motion, onnx, yolo"):
+        build_detector(Settings(), "yolo9")
 
 
 @pytest.mark.parametrize("name", ["hog", "motion"])
 def test_a_detector_sees_nobody_in_an_empty_picture(name: str) -> None:
-    detector = build_detector(InferenceSettings(hog_upscale=1.0), name)
+    detector = build_detector(Settings(inference=InferenceSettings(hog_upscale=1.0)), name)
     image = np.full((240, 320, 3), 128, np.uint8)
-    assert [len(detector.detect(image)) for _ in range(4)] == [0, 0, 0, 0]
+    for _ in range(4):
+        seen = detector.detect({"a": image, "b": image[:120]})
+        assert {camera: len(found) for camera, found in seen.items()} == {"a": 0, "b": 0}
     assert detector.name == name
 
 
 def test_motion_finds_the_drawn_figures_as_upright_boxes(tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "clip.mp4", seconds=6, fps=10)
     detector = MotionDetector()
-    seen = [detector.detect(f.image) for f in open_source(str(clip), SourceOptions(fps=5))]
+    frames = open_source(str(clip), SourceOptions(fps=5))
+    seen = [detector.detect({"door": f.image})["door"] for f in frames]
     boxes = np.vstack([s.boxes for s in seen[5:]])
     size = boxes[:, 2:] - boxes[:, :2]
     assert len(boxes) > 25
     assert np.median(size[:, 1] / size[:, 0]) > 1.5
     assert 80 < np.median(size[:, 1]) < 140
+
+
+def test_each_camera_has_its_own_background() -> None:
+    rng = np.random.default_rng(1)
+    rooms = {name: rng.integers(0, 255, (240, 320, 3), np.uint8) for name in ("a", "b")}
+    person = {name: room.copy() for name, room in rooms.items()}
+    person["a"][100:180, 100:130] = 250
+    detector = MotionDetector()
+    for _ in range(10):
+        detector.detect(rooms)
+    seen = detector.detect(person)
+    assert (len(seen["a"]), len(seen["b"])) == (1, 0)
+
+
+def test_a_camera_that_changes_its_resolution_learns_its_background_anew() -> None:
+    room = np.random.default_rng(1).integers(0, 255, (240, 320, 3), np.uint8)
+    detector = MotionDetector()
+    for _ in range(10):
+        detector.detect({"a": room})
+    smaller = np.ascontiguousarray(room[:120, :160])
+    assert [len(detector.detect({"a": smaller})["a"]) for _ in range(5)] == [0] * 5
 
 
 def test_head_and_legs_of_one_person_become_one_box() -> None:

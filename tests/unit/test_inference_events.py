@@ -78,12 +78,33 @@ def test_detections_without_track_ids_are_refused() -> None:
         BUILDER.build(frame, "run", Detections.people([[0, 0, 5, 5]], [0.9]), 1)
 
 
+def taken(at: datetime, size: tuple[int, int] = (10, 10)) -> Frame:
+    return Frame(np.zeros((*size, 3), np.uint8), 0, at)
+
+
 def test_a_run_ends_at_midnight_in_utc_and_its_id_is_random() -> None:
     run, other = Run(), Run()
     first = run.run_id
     assert first != other.run_id
-    assert not run.roll(NOON)
-    assert not run.roll(NOON + timedelta(hours=11))
+    assert not run.roll(taken(NOON))
+    assert not run.roll(taken(NOON + timedelta(hours=11)))
     assert run.run_id == first
-    assert run.roll(NOON + timedelta(hours=12))
+    assert run.roll(taken(NOON + timedelta(hours=12)))
+    assert run.run_id != first
+
+
+def test_a_clock_that_jumps_back_begins_a_new_run() -> None:
+    run = Run()
+    first = run.run_id
+    run.roll(taken(NOON))
+    assert not run.roll(taken(NOON))
+    assert run.roll(taken(NOON - timedelta(seconds=1)))
+    assert run.run_id != first
+
+
+def test_a_picture_of_another_size_begins_a_new_run() -> None:
+    run = Run()
+    first = run.run_id
+    run.roll(taken(NOON))
+    assert run.roll(taken(NOON + timedelta(seconds=1), size=(20, 10)))
     assert run.run_id != first

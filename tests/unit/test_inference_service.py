@@ -11,19 +11,22 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
-from inference_service.buffer import FrameBuffer
+from inference_service.buffer import Intake
 from inference_service.detections import Detections
 from inference_service.detectors.fake import FakeDetector
 from inference_service.footage import draw_clip
-from inference_service.frames import Frame, SourceError
+from inference_service.frames import Frame, Source, SourceError
+from inference_service.metrics import Metrics
 from inference_service.publishers import PublishError
 from inference_service.publishers.memory import MemoryPublisher
-from inference_service.service import InferenceService, Limits, stop_on_signals
-from inference_service.sources import open_source
-from inference_service.tracker import ByteTracker
+from inference_service.service import InferenceService, Limits, Stream, stop_on_signals
+from inference_service.sources import SourceOptions, open_source
+from inference_service.trackers.bytetrack import ByteTracker
+from tests.conftest import free_ports
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
 PERSON = Detections.people([[10, 10, 30, 60]], [0.9])
@@ -34,6 +37,7 @@ class ScriptedSource:
 
     name = "script"
     fps = 5.0
+    reconnects = 0
 
     def __init__(
         self,
@@ -58,22 +62,24 @@ class ScriptedSource:
         self.closed.set()
 
 
-def service(source: Any, publisher: Any, **changes: Any) -> InferenceService:
-    parts: dict[str, Any] = {
-        "branch_id": "B01",
-        "camera_id": "B01-entrance",
-        "source": source,
-        "detector": FakeDetector([PERSON] * 1000),
-        "tracker": ByteTracker(),
-        "publisher": publisher,
-    }
-    return InferenceService(**{**parts, **changes})
+def stream(source: Source, camera: str = "B01-entrance", observer: Any = None) -> Stream:
+    return Stream("B01", camera, source, ByteTracker(), observer)
+
+
+def service(source: Source, publisher: Any, observer: Any = None, **changes: Any) -> Any:
+    return several([stream(source, observer=observer)], publisher, **changes)
+
+
+def several(streams: list[Stream], publisher: Any, **changes: Any) -> InferenceService:
+    detector = FakeDetector([PERSON] * 1000)
+    return InferenceService(streams, **{"detector": detector, "publisher": publisher, **changes})
 
 
 def events(publisher: MemoryPublisher) -> list[dict[str, Any]]:
     return [json.loads(value) for _, value in publisher.messages]
 
 
+@pytest.mark.requirement("V1")
 def test_every_frame_of_a_file_becomes_an_event_in_order() -> None:
     publisher = MemoryPublisher()
     summary = service(ScriptedSource(200), publisher, queue_frames=3).run()
@@ -155,15 +161,17 @@ def test_a_slow_reader_of_a_camera_gets_the_newest_frame_and_counts_the_rest() -
             all_there.set()
 
     source = ScriptedSource(10, live=True, before=before)
-    buffer = FrameBuffer(source, capacity=64)
-    frames = iter(buffer)
-    seen = [next(frames).index]
+    intake = Intake({"door": source}, capacity=64)
+    intake.start()
+    seen = [intake.take()["door"][0].index]
     taken.set()
     all_there.wait()
-    assert buffer.join(10)
-    seen += [f.index for f in frames]
+    assert intake.join(10) == []
+    while frames := intake.take():
+        seen.append(frames["door"][0].index)
     assert seen == [0, 9]
-    assert (buffer.read, buffer.dropped) == (10, 8)
+    queue = intake.queues["door"]
+    assert (queue.read, queue.late, queue.dropped) == (10, 8, 8)
 
 
 def test_a_source_that_fails_fails_the_run_after_flushing() -> None:
@@ -185,6 +193,141 @@ def test_events_that_were_not_acknowledged_fail_the_run() -> None:
 
     with pytest.raises(PublishError, match="not acknowledged"):
         service(ScriptedSource(2), Refusing()).run()
+
+
+@pytest.mark.requirement("V1")
+def test_several_cameras_are_one_batch_and_keep_their_own_order_runs_and_ids() -> None:
+    publisher, detector = MemoryPublisher(), FakeDetector([PERSON] * 1000)
+    cameras = {"a": 30, "b": 30, "c": 12}
+    streams = [stream(ScriptedSource(n), camera) for camera, n in cameras.items()]
+    summary = several(streams, publisher, detector=detector).run()
+    assert {c: s.processed for c, s in summary.cameras.items()} == cameras
+    assert summary.processed == summary.published == 72
+    assert ["a", "b", "c"] in detector.batches
+    by_camera = {c: [e for e in events(publisher) if e["camera_id"] == c] for c in cameras}
+    for camera, n in cameras.items():
+        assert [e["frame_index"] for e in by_camera[camera]] == list(range(n))
+        assert {d["track_id"] for e in by_camera[camera] for d in e["detections"]} == {"1"}
+    assert len({e["run_id"] for e in events(publisher)}) == 3
+
+
+def test_a_camera_that_fails_does_not_stop_the_others_but_fails_the_run() -> None:
+    def before(index: int) -> None:
+        if index == 2:
+            raise SourceError("The camera burns.")
+
+    publisher = MemoryPublisher()
+    streams = [stream(ScriptedSource(before=before), "a"), stream(ScriptedSource(50), "b")]
+    with pytest.raises(SourceError, match="burns"):
+        several(streams, publisher).run()
+    assert [e["camera_id"] for e in events(publisher)].count("b") == 50
+
+
+def test_a_frame_without_a_picture_is_left_out_and_counted() -> None:
+    class Flawed(ScriptedSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                shape = {1: (0, 80, 3), 2: (80, 80), 3: (80, 80, 1)}.get(frame.index)
+                image = frame.image if shape is None else np.zeros(shape, np.uint8)
+                yield Frame(image, frame.index, frame.captured_at)
+
+    publisher = MemoryPublisher()
+    summary = service(Flawed(6), publisher).run()
+    assert (summary.read, summary.processed, summary.dropped) == (6, 3, 3)
+    assert [e["frame_index"] for e in events(publisher)] == [0, 4, 5]
+
+
+def test_a_camera_that_changes_its_resolution_goes_on_in_a_new_run() -> None:
+    class Switching(ScriptedSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                side = 80 if frame.index < 4 else 120
+                image = np.zeros((side, side, 3), np.uint8)
+                yield Frame(image, frame.index, frame.captured_at)
+
+    publisher = MemoryPublisher()
+    service(Switching(8), publisher).run()
+    seen = [(e["run_id"], e["image"]["width"], len(e["detections"])) for e in events(publisher)]
+    assert [width for _, width, _ in seen] == [80] * 4 + [120] * 4
+    assert [n for *_, n in seen] == [0, 1, 1, 1, 0, 1, 1, 1]  # confirmed anew
+    assert len({run for run, *_ in seen}) == 2
+
+
+def test_a_limit_of_frames_holds_for_all_cameras_together() -> None:
+    publisher = MemoryPublisher()
+    streams = [stream(ScriptedSource(), camera) for camera in "abc"]
+    summary = several(streams, publisher, limits=Limits(frames=10)).run()
+    assert summary.processed == summary.published == 10
+    assert summary.read == summary.processed + summary.dropped
+
+
+def test_a_file_played_as_a_camera_drops_what_is_late(tmp_path: Path) -> None:
+    clip = draw_clip(tmp_path / "clip.mp4", seconds=1, fps=20)
+    source = open_source(str(clip), SourceOptions(latest=True))
+    seen = threading.Event()
+    publisher = MemoryPublisher()
+    # The first frame is held until the source has ended: of the others only the last waits.
+    summary = service(source, publisher, observer=lambda *_: source_ended(seen)).run()
+    assert summary.read == 20
+    assert summary.processed + summary.dropped == 20
+    assert summary.dropped > 0
+
+
+def source_ended(seen: threading.Event) -> None:
+    """Hold the loop once, until the thread that reads has ended."""
+    if not seen.is_set():
+        seen.set()
+        reader = next(t for t in threading.enumerate() if t.name.startswith("read-"))
+        reader.join(10)
+
+
+def scrape(metrics: Metrics) -> dict[str, float]:
+    lines = [line for line in metrics.render().decode().splitlines() if line[0] != "#"]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+@pytest.mark.requirement("V1")
+def test_metrics_tell_frames_stages_and_events() -> None:
+    metrics = Metrics()
+    streams = [stream(ScriptedSource(5), "a"), stream(ScriptedSource(3), "b")]
+    several(streams, MemoryPublisher(), metrics=metrics).run()
+    seen = scrape(metrics)
+    prefix = "storelake_inference"
+    assert seen[f'{prefix}_frames_read_total{{camera="a"}}'] == 5
+    assert seen[f'{prefix}_frames_processed_total{{camera="b"}}'] == 3
+    assert seen[f'{prefix}_frames_dropped_total{{camera="a",reason="late"}}'] == 0
+    assert seen[f'{prefix}_reconnects_total{{camera="a"}}'] == 0
+    assert seen[f'{prefix}_queue_frames{{camera="a"}}'] == 0
+    assert seen[f'{prefix}_camera_up{{camera="a"}}'] == 0
+    assert seen[f'{prefix}_fps{{camera="a"}}'] == 0.5
+    assert seen[f"{prefix}_events_acknowledged_total"] == 8
+    assert seen[f"{prefix}_publish_errors_total"] == 0
+    for stage in ("wait", "detect", "track", "publish"):
+        assert seen[f'{prefix}_stage_seconds_count{{stage="{stage}"}}'] == 8
+
+
+def test_an_event_that_is_not_taken_counts_as_an_error() -> None:
+    class Full(MemoryPublisher):
+        def publish(self, key: bytes, value: bytes) -> None:
+            raise PublishError("No room.")
+
+    metrics = Metrics()
+    with pytest.raises(PublishError, match="No room"):
+        service(ScriptedSource(3), Full(), metrics=metrics).run()
+    assert scrape(metrics)["storelake_inference_publish_errors_total"] == 1
+
+
+def test_metrics_are_served_on_loopback_and_a_taken_port_costs_only_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (port,) = free_ports(1)
+    with Metrics().served(port):
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert "storelake_inference_stage_seconds" in page
+        with Metrics().served(port):
+            assert f"port {port} cannot be opened" in caplog.text
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/metrics")
 
 
 def test_a_drawn_clip_is_the_same_for_the_same_seed(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from conf.settings import InferenceSettings
 from inference_service.footage import draw_clip
 from inference_service.frames import SourceError
 from inference_service.live import LiveSource, redact
@@ -39,6 +42,12 @@ def test_a_file_is_thinned_to_the_wanted_rate(clip: Path) -> None:
     assert [f.index for f in frames] == list(range(0, 20, 2))
     assert frames[1].captured_at == START + timedelta(seconds=0.2)
     assert source.fps == 5
+
+
+def test_every_nth_frame_of_a_file_is_picked(clip: Path) -> None:
+    source = open_source(str(clip), SourceOptions(fps=5, every=3))
+    assert [f.index for f in source] == [0, 6, 12, 18]
+    assert source.fps == pytest.approx(5 / 3)
 
 
 @pytest.mark.parametrize(("native", "wanted", "n"), [(30, 10, 10), (25, 10, 10), (10, 30, 10)])
@@ -95,6 +104,44 @@ def test_a_video_cut_in_the_middle_ends_cleanly_and_says_so(
         frames = list(open_source(str(cut)))
     assert 0 < len(frames) < 20
     assert f"ended at frame {len(frames)} of 20" in caplog.text
+
+
+def test_a_video_broken_in_the_middle_goes_on_or_ends_but_never_raises(
+    clip: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.avi"
+    content = bytearray(clip.read_bytes())
+    third = len(content) // 3
+    content[third : 2 * third] = bytes(third)
+    broken.write_bytes(content)
+    frames = list(open_source(str(broken)))
+    assert 0 < len(frames) < 20
+    assert [f.index for f in frames] == sorted({f.index for f in frames})
+
+
+class FakeVideo:
+    """A capture whose every frame can be grabbed, and none decoded."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+
+    def grab(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def retrieve(self) -> tuple[bool, Any]:
+        return False, None
+
+    def release(self) -> None: ...
+
+
+def test_a_video_of_which_no_frame_can_be_decoded_is_said_in_one_sentence(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(str(clip))
+    monkeypatch.setattr(source, "_open", lambda: FakeVideo(3))
+    with pytest.raises(SourceError, match="holds no frame that can be decoded"):
+        list(source)
 
 
 def test_a_folder_of_images_comes_in_the_order_of_names(
@@ -158,6 +205,93 @@ def test_a_lost_camera_is_opened_again_with_growing_pauses() -> None:
 def test_a_camera_that_never_opened_is_an_error_at_once() -> None:
     with pytest.raises(SourceError, match=r"^The camera door cannot be opened\.$"):
         LiveSource("door", lambda: None, base_seconds=1, max_seconds=4)
+
+
+def test_a_patient_camera_starts_when_it_comes() -> None:
+    openings = iter([None, None, FakeCapture(2), None])
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) == 3
+
+    source = LiveSource(
+        "door",
+        lambda: next(openings),
+        base_seconds=1,
+        max_seconds=4,
+        default_fps=5,
+        patient=True,
+        wait=wait,
+    )
+    assert source.fps == 5
+    assert [f.index for f in source] == [0, 1]
+    assert pauses == [1, 2, 1]
+
+
+def test_every_nth_frame_of_a_camera_is_decoded() -> None:
+    captures = iter([FakeCapture(7), None])
+    source = LiveSource(
+        "door", lambda: next(captures), base_seconds=1, max_seconds=1, every=3, wait=lambda _: True
+    )
+    assert [f.index for f in source] == [0, 3, 6]
+
+
+class MjpegCamera(ThreadingHTTPServer):
+    """A network camera: each connection is sent pictures of one size, then stalls or is cut."""
+
+    def __init__(self, scripts: list[tuple[int, int, bool]]) -> None:
+        self.scripts = scripts  # of one connection each: pictures, width, whether it stalls
+        self.released = threading.Event()
+        super().__init__(("127.0.0.1", 0), MjpegHandler)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/video.mjpg"
+
+
+class MjpegHandler(BaseHTTPRequestHandler):
+    server: MjpegCamera
+
+    def do_GET(self) -> None:
+        if not self.server.scripts:
+            self.send_error(503)
+            return
+        pictures, width, stalls = self.server.scripts.pop(0)
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(pictures):
+            image = np.full((width // 2, width, 3), 10 * number, np.uint8)
+            content = cv2.imencode(".jpg", image)[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+            self.wfile.write(head.encode() + content + b"\r\n")
+        if stalls:
+            self.server.released.wait(20)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.requirement("V1")
+def test_a_network_camera_that_stalls_and_comes_back_with_another_size_is_read_on() -> None:
+    server = MjpegCamera([(6, 64, True), (6, 128, False)])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = InferenceSettings(
+        read_timeout_seconds=0.5, reconnect_base_seconds=0.05, reconnect_max_seconds=0.1
+    )
+    try:
+        source = open_source(server.address, SourceOptions(), settings)
+        widths = []
+        for frame in source:
+            widths.append(frame.image.shape[1])
+            if widths.count(128) == 3:
+                source.close()
+    finally:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+    assert widths[0] == 64
+    assert source.reconnects == 1
 
 
 def test_passwords_are_kept_out_of_logs() -> None:

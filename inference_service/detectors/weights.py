@@ -1,0 +1,54 @@
+"""What the back ends with a model share: which file, and which of its classes is a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from conf.settings import InferenceSettings, SettingsError
+
+SHIPPED = Path(__file__).parents[1] / "models" / "shop_person.onnx"
+
+
+def weights_file(settings: InferenceSettings, suffixes: tuple[str, ...]) -> Path:
+    """The model file that the settings name, else the one that ships.
+
+    Raises:
+        SettingsError: it is not there, or of a kind that the back end does not read.
+    """
+    path = settings.weights or SHIPPED
+    if path.suffix.lower() not in suffixes:
+        raise SettingsError(f"the model {path} is none of {', '.join(suffixes)}")
+    if not path.is_file():
+        raise SettingsError(
+            f"the model {path} does not exist; name yours with STORELAKE_INFERENCE__WEIGHTS"
+        )
+    return path
+
+
+def person_class(names: Mapping[int, str], wanted: str, path: Path) -> int:
+    """The number of the class that counts as a person.
+
+    Args:
+        names: what the model file says of its classes; empty when it says nothing.
+        wanted: a name, or a number.
+        path: of the model, for the message.
+
+    Raises:
+        SettingsError: the model has no such class; the message names those that it has.
+    """
+    for number, name in names.items():
+        if name.lower() == wanted.lower():
+            return number
+    if wanted.isdecimal() and (not names or int(wanted) in names):
+        return int(wanted)
+    has = f"it knows {_listed(names)}" if names else "its file does not name its classes"
+    raise SettingsError(
+        f"the model {path} has no class {wanted!r}: {has}; set STORELAKE_INFERENCE__PERSON_CLASS "
+        "to the name or number of the one that is a person"
+    )
+
+
+def _listed(names: Mapping[int, str], most: int = 8) -> str:
+    shown = [f"{name} ({number})" for number, name in sorted(names.items())[:most]]
+    return ", ".join([*shown, "..."] if len(names) > most else shown)

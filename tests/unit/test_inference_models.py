@@ -1,0 +1,316 @@
+"""The detectors that need a model: exports in every layout, the shipped weights, bad files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+
+from conf.settings import Settings, SettingsError, load_settings
+from inference_service.detections import Detections, Image
+from inference_service.detectors import build_detector, onnx
+from inference_service.detectors.onnx import Fit, OnnxDetector, letterbox
+from inference_service.detectors.weights import SHIPPED
+from inference_service.footage import draw_clip
+from inference_service.sources import SourceOptions, open_source
+
+GREY = np.full((60, 120, 3), 200, np.uint8)
+
+
+class FakeSession:
+    """An onnxruntime session of a model that gives the same rows for each picture."""
+
+    def __init__(
+        self,
+        output: np.ndarray,
+        shape: tuple[Any, ...] = ("batch", 3, "height", "width"),
+        names: str = "{0: 'car', 1: 'Person'}",
+        kind: str = "tensor(float)",
+    ) -> None:
+        self.output = output
+        self.fed: list[np.ndarray] = []
+        self._input = type("In", (), {"name": "images", "shape": list(shape), "type": kind})()
+        self._meta = type("Meta", (), {"custom_metadata_map": {"names": names}})()
+
+    def get_inputs(self) -> list[Any]:
+        return [self._input]
+
+    def get_outputs(self) -> list[Any]:
+        return [self._input]
+
+    def get_modelmeta(self) -> Any:
+        return self._meta
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+    def run(self, _: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.fed.append(feed["images"])
+        return [np.repeat(self.output[None], len(feed["images"]), axis=0)]
+
+
+def detector(monkeypatch: pytest.MonkeyPatch, session: FakeSession, **options: Any) -> OnnxDetector:
+    monkeypatch.setattr(onnx, "_open", lambda *_: session)
+    return OnnxDetector(Path("model.onnx"), image_size=128, **options)
+
+
+# Two classes. In the 128 x 64 pixels of the model: one person twice, a car, and doubtful people.
+RAW = np.array(
+    [
+        # centre x, centre y, width, height, car, person
+        [64, 32, 20, 40, 0.1, 0.9],
+        [65, 32, 20, 40, 0.1, 0.8],
+        [20, 32, 20, 20, 0.9, 0.2],
+        [100, 32, 10, 40, 0.0, 0.6],
+        [100, 32, 10, 40, 0.0, 0.1],
+        [30, 40, 10, 20, 0.0, 0.2],
+        [40, 40, 10, 20, 0.7, 0.6],
+    ],
+    np.float32,
+).T
+END_TO_END = np.array(
+    [
+        [54, 12, 74, 52, 0.9, 1],
+        [95, 12, 105, 52, 0.6, 1],
+        [10, 22, 30, 42, 0.9, 0],
+        [10, 22, 30, 42, 0.1, 1],
+    ],
+    np.float32,
+)
+
+
+@pytest.mark.requirement("V2")
+@pytest.mark.parametrize("output", [RAW, END_TO_END], ids=["raw", "end-to-end"])
+def test_both_layouts_of_an_export_give_the_people_in_the_pixels_of_the_picture(
+    monkeypatch: pytest.MonkeyPatch, output: np.ndarray
+) -> None:
+    seen = detector(monkeypatch, FakeSession(output)).detect({"door": GREY})["door"]
+    # 120 x 60 pixels are drawn as 128 x 64: a scale of 16 / 15.
+    scale = 15 / 16
+    assert seen.boxes == pytest.approx(
+        np.array([[54, 12, 74, 52], [95, 12, 105, 52]]) * scale, abs=0.01
+    )
+    assert seen.confidence == pytest.approx([0.9, 0.6])
+    assert set(seen.classes) == {"person"}
+
+
+def test_an_open_batch_takes_all_cameras_at_once_at_their_own_sizes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = FakeSession(END_TO_END)
+    wide, tall = GREY, np.full((240, 120, 3), 9, np.uint8)
+    seen = detector(monkeypatch, session).detect({"wide": wide, "tall": tall})
+    assert [batch.shape for batch in session.fed] == [(2, 3, 128, 128)]
+    assert list(seen) == ["wide", "tall"]
+    assert seen["wide"].boxes[0, 0] != seen["tall"].boxes[0, 0]
+
+
+def test_a_fixed_batch_and_size_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FakeSession(END_TO_END, shape=(1, 3, 96, 160))
+    seen = detector(monkeypatch, session).detect(dict.fromkeys("abc", GREY))
+    assert [batch.shape for batch in session.fed] == [(1, 3, 96, 160)] * 3
+    assert {len(found) for found in seen.values()} == {2}
+
+
+def test_a_model_in_half_precision_is_fed_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = FakeSession(END_TO_END, kind="tensor(float16)")
+    detector(monkeypatch, session).detect({"door": GREY})
+    assert session.fed[0].dtype == np.float16
+
+
+def test_colours_reach_the_model_as_red_green_blue_in_0_to_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = FakeSession(END_TO_END)
+    blue = np.zeros((64, 128, 3), np.uint8)
+    blue[..., 0] = 255
+    detector(monkeypatch, session).detect({"door": blue})
+    assert session.fed[0][0, :, 32, 64].tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("shape", [(60, 120), (120, 60), (333, 77), (1, 400), (1080, 1920)])
+def test_a_letterbox_can_be_undone(shape: tuple[int, int]) -> None:
+    canvas = np.zeros((192, 320, 3), np.uint8)
+    fit = letterbox(np.full((*shape, 3), 255, np.uint8), canvas)
+    rows, columns = np.flatnonzero(canvas.any(axis=(1, 2))), np.flatnonzero(canvas.any(axis=(0, 2)))
+    drawn = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float64)
+    assert fit.undo(drawn) == pytest.approx(
+        np.array([[0, 0, shape[1], shape[0]]]), abs=1 / fit.scale
+    )
+    assert isinstance(fit, Fit)
+
+
+@pytest.mark.parametrize(
+    ("names", "person", "number"),
+    [
+        ("{0: 'car', 1: 'Person'}", "person", 1),
+        ("{0: 'car', 1: 'Person'}", "1", 1),
+        ("{0: 'pedestrian', 1: 'x'}", "pedestrian", 0),
+        ("", "1", 1),
+    ],
+)
+def test_the_person_is_found_by_name_or_number(
+    monkeypatch: pytest.MonkeyPatch, names: str, person: str, number: int
+) -> None:
+    rows = END_TO_END.copy()
+    rows[:, 5] = number
+    session = FakeSession(rows, names=names)
+    seen = detector(monkeypatch, session, person=person).detect({"door": GREY})["door"]
+    assert len(seen) == 3
+    assert set(seen.classes) == {"person"}  # whatever the model calls it
+
+
+@pytest.mark.parametrize(
+    ("names", "person", "sentence"),
+    [
+        ("{0: 'cat', 1: 'dog'}", "person", r"no class 'person': it knows cat \(0\), dog \(1\)"),
+        ("", "person", "its file does not name its classes"),
+        ("{0: 'cat'}", "7", "no class '7'"),
+        ("{broken", "person", "its file does not name its classes"),
+    ],
+)
+def test_weights_that_know_no_person_are_refused_with_what_they_know(
+    monkeypatch: pytest.MonkeyPatch, names: str, person: str, sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        detector(monkeypatch, FakeSession(RAW, names=names), person=person)
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        FakeSession(RAW, shape=("batch", 10)),
+        FakeSession(np.zeros((3, 7), np.float32)),
+        FakeSession(np.zeros(9, np.float32)),
+    ],
+)
+def test_a_model_that_is_no_yolo_export_is_said(
+    monkeypatch: pytest.MonkeyPatch, session: FakeSession
+) -> None:
+    with pytest.raises(SettingsError, match="is no YOLO export"):
+        detector(monkeypatch, session).detect({"door": GREY})
+
+
+def settings(**inference: Any) -> Settings:
+    return load_settings(inference=inference)
+
+
+@pytest.mark.parametrize("name", ["onnx", "yolo"])
+def test_a_file_that_is_no_model_is_one_sentence(name: str, tmp_path: Path) -> None:
+    if name == "yolo":
+        require_ultralytics()
+    fake = tmp_path / "model.onnx"
+    fake.write_text("no model")
+    with pytest.raises(SettingsError, match=r"^the model .*model\.onnx cannot be read: [^\n]+$"):
+        build_detector(settings(weights=fake), name)
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [("gone.onnx", "does not exist; name yours with"), ("weights.zip", "is none of .onnx")],
+)
+def test_weights_that_are_not_there_are_one_sentence(
+    file: str, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        build_detector(settings(weights=tmp_path / file), "onnx")
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(SettingsError, match="device 'cuda:0' is not there"):
+        build_detector(settings(device="cuda:0"), "onnx")
+
+
+def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ultralytics", None)
+    with pytest.raises(SettingsError, match=r"pip install 'storelake\[yolo\]'"):
+        build_detector(settings(weights=SHIPPED), "yolo")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
+    """Four pictures of drawn people."""
+    clip = draw_clip(tmp_path_factory.mktemp("clip") / "clip.avi", seconds=4, fps=5)
+    frames = open_source(str(clip), SourceOptions())
+    return [frame.image for frame in frames if frame.index in (10, 12, 14, 16)]
+
+
+def require_ultralytics() -> None:
+    """Continuous integration installs the extra `yolo`: there its absence is a fault."""
+    if os.environ.get("CI") == "true":
+        __import__("ultralytics")
+    pytest.importorskip("ultralytics")
+
+
+def assert_same(left: Detections, right: Detections) -> None:
+    assert len(left) == len(right) > 0
+    rows, others = (np.argsort(found.boxes[:, 0]) for found in (left, right))
+    assert left.boxes[rows] == pytest.approx(right.boxes[others], abs=1.5)
+    assert left.confidence[rows] == pytest.approx(right.confidence[others], abs=0.02)
+
+
+@pytest.mark.requirement("V2")
+def test_the_shipped_model_sees_drawn_people_alone_and_in_a_batch(pictures: list[Image]) -> None:
+    shipped = build_detector(settings(), "onnx")
+    batch = shipped.detect({str(n): picture for n, picture in enumerate(pictures)})
+    alone = [shipped.detect({"door": picture})["door"] for picture in pictures]
+    for n, found in enumerate(alone):
+        assert_same(batch[str(n)], found)
+        height = found.boxes[:, 3] - found.boxes[:, 1]
+        assert ((height > 60) & (height < 160)).all()
+    assert (shipped.name, shipped.model, shipped.device) == ("onnx", "shop_person.onnx", "cpu")
+
+
+@pytest.mark.requirement("V2")
+def test_ultralytics_on_the_shipped_weights_agrees_with_onnxruntime(
+    pictures: list[Image],
+) -> None:
+    require_ultralytics()
+    images = {str(n): picture for n, picture in enumerate(pictures)}
+    images["small"] = np.asarray(cv2.resize(pictures[0], (320, 240)), np.uint8)
+    ultralytics = build_detector(settings(weights=SHIPPED, device="cpu"), "yolo")
+    seen = ultralytics.detect(images)
+    expected = build_detector(settings(), "onnx").detect(
+        {camera: image for camera, image in images.items() if camera != "small"}
+    )
+    for camera, found in expected.items():
+        # A mixed batch is padded to squares, so that pixels fall a little differently.
+        assert_same(ultralytics.detect({camera: images[camera]})[camera], found)
+    assert len(seen["small"]) == len(seen["0"])
+    assert (ultralytics.name, ultralytics.model) == ("yolo", "shop_person.onnx")
+
+
+@pytest.fixture
+def untaught(tmp_path: Path) -> Path:
+    """A YOLO11n as .pt whose weights are random, of the classes that ultralytics gives it."""
+    require_ultralytics()
+    from conf.vendor import keep_ultralytics_at_home  # noqa: PLC0415
+
+    keep_ultralytics_at_home(tmp_path)
+    import ultralytics  # noqa: PLC0415
+
+    path = tmp_path / "untaught.pt"
+    ultralytics.YOLO("yolo11n.yaml", task="detect").save(str(path))
+    return path
+
+
+@pytest.mark.requirement("V2")
+def test_a_pt_file_takes_one_batch_of_several_sizes(untaught: Path, pictures: list[Image]) -> None:
+    options = {"weights": untaught, "device": "cpu", "min_confidence": 0.0, "person_class": "0"}
+    seen = build_detector(settings(**options), "yolo").detect(
+        {"door": pictures[0], "till": np.full((120, 200, 3), 90, np.uint8)}
+    )
+    assert list(seen) == ["door", "till"]
+    assert all(set(found.classes) <= {"person"} for found in seen.values())
+
+
+def test_a_gpu_that_torch_does_not_see_is_one_sentence() -> None:
+    require_ultralytics()
+    with pytest.raises(SettingsError, match="device 'cuda:7' is not there: torch sees"):
+        build_detector(settings(weights=SHIPPED, device="cuda:7"), "yolo")
