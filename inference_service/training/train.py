@@ -1,7 +1,7 @@
 """Train YOLO11n from scratch on drawn pictures, export it to ONNX and write its card.
 
-    storelake shop pictures --out pictures --count 2400
-    python -m inference_service.training.train --pictures pictures --out trained --epochs 8
+    storelake shop pictures --out pictures --count 1600
+    python -m inference_service.training.train --pictures pictures --out trained --epochs 5
 
 The pictures are cuts of 360 pixels that are trained at 192: people then have the size that they
 have in a whole picture of 640x360 at 320 or so, at a third of the work. Needs the extra `yolo`.
@@ -128,7 +128,7 @@ def main(
     *,
     pictures: Annotated[Path, typer.Option(help="Folder that storelake shop pictures wrote.")],
     out: Annotated[Path, typer.Option(help="Folder of the run, the model and its card.")],
-    epochs: Annotated[int, typer.Option(min=0, help="0: only export and measure --weights.")] = 8,
+    epochs: Annotated[int, typer.Option(min=0, help="0: only export and measure --weights.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 2,
     weights: Annotated[Path | None, typer.Option(help="Go on from these (.pt).")] = None,
@@ -151,7 +151,8 @@ def main(
     about = {
         "drawn": drawn,
         "held": held,
-        "total": drawn + held,
+        "epochs": epochs,
+        "begun": "the weights of an earlier round" if weights else "random weights",
         "people": people,
         "megabytes": round(model.stat().st_size / 1e6, 1),
         "made": datetime.now(timezone.utc).date().isoformat(),
