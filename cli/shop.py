@@ -118,7 +118,7 @@ def render_day(
 @app.command()
 def render(
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the videos and ledgers.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the videos and ledgers.")],
     shoppers: Annotated[int, typer.Option(min=1, help="How many come.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same day.")] = 1,
     seconds: Annotated[
@@ -142,7 +142,9 @@ def render(
 @app.command()
 def pictures(
     *,
-    out: Annotated[Path, typer.Option(help="Folder of the pictures, in YOLO's layout.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of the pictures, in YOLO's layout.")
+    ],
     count: Annotated[int, typer.Option(min=10, help="How many; a tenth is for validation.")] = 1600,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 1,
 ) -> None:

@@ -126,16 +126,25 @@ def write_card(target: Path, figures: dict[str, float], about: dict[str, Any]) -
 
 def main(
     *,
-    pictures: Annotated[Path, typer.Option(help="Folder that storelake shop pictures wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run, the model and its card.")],
+    pictures: Annotated[
+        Path,
+        typer.Option(exists=True, file_okay=False, help="As storelake shop pictures wrote them."),
+    ],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of the run, the model and its card.")
+    ],
     epochs: Annotated[int, typer.Option(min=0, help="0: only export and measure --weights.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 2,
-    weights: Annotated[Path | None, typer.Option(help="Go on from these (.pt).")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Go on from these (.pt).")
+    ] = None,
 ) -> None:
     """Train, export, measure, and write the card."""
     if epochs == 0 and weights is None:
         raise typer.BadParameter("--epochs 0 needs --weights")
+    if not (pictures / "data.yaml").is_file():
+        raise typer.BadParameter(f"{pictures} holds no data.yaml")
     keep_ultralytics_at_home(out.absolute())
     best = weights
     if epochs:

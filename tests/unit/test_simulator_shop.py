@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
 
+from cli.main import app
 from cli.shop import open_day, render_day
 from conf.settings import CONF_DIR, SettingsError, load_settings
 from conf.stores import Branch, load_stores
@@ -317,6 +319,34 @@ def test_a_store_file_without_the_shop_is_answered_with_its_name(tmp_path: Path)
     settings = load_settings(var_dir=tmp_path, stores_file=tmp_path / "stores.toml")
     with pytest.raises(SettingsError, match=r"stores\.toml has no branch B01"):
         open_day(settings, shoppers=1, seed=1)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "day").write_text("mine")
+    result = CliRunner().invoke(app, ["shop", "render", "--out", str(tmp_path / "day")])
+    assert result.exit_code == 2
+    assert "is a file" in result.output
+    assert (tmp_path / "day").read_text() == "mine"
+
+
+def test_the_command_renders_and_says_what_really_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORELAKE_VAR_DIR", str(tmp_path))
+    command = [
+        "shop",
+        "render",
+        "--out",
+        str(tmp_path / "day"),
+        "--shoppers",
+        "1",
+        "--seconds",
+        "1",
+    ]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["entries"] == 1
+    assert (tmp_path / "day" / "truth.ndjson").is_file()
 
 
 def test_a_label_lies_in_its_picture() -> None:
