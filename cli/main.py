@@ -22,6 +22,7 @@ from cli import (
     restate,
     run,
     send,
+    shop,
     status,
     up,
 )
@@ -63,6 +64,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(dlq.app)
+app.add_typer(shop.app)
 
 
 def main() -> None:

@@ -195,6 +195,19 @@ class StreamSettings(Frozen):
     allowed_lateness: timedelta = timedelta(hours=1)
     max_future_skew: timedelta = timedelta(minutes=10)
     track_ttl: timedelta = timedelta(minutes=10)
+    track_confirm_frames: int = Field(
+        default=2, ge=1, description="In a row on a side of a line or in a zone, until it counts."
+    )
+    track_handover: timedelta = Field(
+        default=timedelta(seconds=1),
+        description="A track that starts where another has just vanished takes its place.",
+    )
+    zone_grace: timedelta = Field(
+        default=timedelta(seconds=2), description="Unseen in a zone for longer, a visit is over."
+    )
+    frame_delay: timedelta = Field(
+        default=timedelta(seconds=1), description="How long a frame waits for missing ones."
+    )
     status_stuck_after: timedelta = Field(
         default=timedelta(hours=24),
         description="An order that has not ended and has not changed for so long is stuck.",

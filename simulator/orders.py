@@ -209,30 +209,45 @@ class Shop:
     def _event(
         self, life: Life, at: int, made_at: datetime, event_time: datetime, created_at: datetime
     ) -> OrderEvent:
-        step = life.steps[at]
-        event_id = str(uuid5(NAMESPACE, f"{self._salt}/{life.order_id}/{at}"))
-        change = step.event_type == "order.status_changed"
-        total = None if change else sum((line.value for line in step.lines), Decimal("0.00"))
-        order = _status_change(life, at) if change else _full_order(life, step, created_at)
-        document = {
-            "event_id": event_id,
-            "event_type": step.event_type,
-            "event_time": instant(event_time),
-            "schema_version": 1,
-            "source": f"pos-{life.branch_id}",
-            "order": order,
-        }
-        return OrderEvent(
-            event_id=event_id,
-            event_type=step.event_type,
-            order_id=life.order_id,
-            branch_id=life.branch_id,
-            event_time=event_time,
-            made_at=made_at,
-            status=step.status,
-            total_price=total,
-            document=document,
+        return tell_step(
+            life, at, self._salt, made_at=made_at, event_time=event_time, created_at=created_at
         )
+
+
+def tell_step(
+    life: Life,
+    at: int,
+    salt: str,
+    *,
+    made_at: datetime,
+    event_time: datetime,
+    created_at: datetime,
+) -> OrderEvent:
+    """The event of step `at` of a life; `salt`, the order and the step make its id."""
+    step = life.steps[at]
+    event_id = str(uuid5(NAMESPACE, f"{salt}/{life.order_id}/{at}"))
+    change = step.event_type == "order.status_changed"
+    total = None if change else sum((line.value for line in step.lines), Decimal("0.00"))
+    order = _status_change(life, at) if change else _full_order(life, step, created_at)
+    document = {
+        "event_id": event_id,
+        "event_type": step.event_type,
+        "event_time": instant(event_time),
+        "schema_version": 1,
+        "source": f"pos-{life.branch_id}",
+        "order": order,
+    }
+    return OrderEvent(
+        event_id=event_id,
+        event_type=step.event_type,
+        order_id=life.order_id,
+        branch_id=life.branch_id,
+        event_time=event_time,
+        made_at=made_at,
+        status=step.status,
+        total_price=total,
+        document=document,
+    )
 
 
 def _status_change(life: Life, at: int) -> dict[str, Any]:

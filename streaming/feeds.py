@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame
 
+from conf.settings import StreamSettings
 from streaming.runner import Context, Feed
-from streaming.transforms.footfall import count_crossings
+from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
 from streaming.transforms.silver_detections import judge_detections, to_frames, with_objects
+from streaming.transforms.tracks import Rules
+
+
+def track_rules(limits: StreamSettings) -> Rules:
+    """What the settings say about tracks."""
+    return Rules(
+        confirm=limits.track_confirm_frames,
+        grace=limits.zone_grace,
+        handover=limits.track_handover,
+        delay=limits.frame_delay,
+        forget=limits.track_ttl,
+    )
 
 
 def _order_events(context: Context, group: str) -> DataFrame:
@@ -33,8 +46,9 @@ def _detections(context: Context, group: str) -> DataFrame:
 
 
 def _crossings(context: Context, group: str) -> DataFrame:
-    count = count_crossings(context.stores, context.settings.streams.track_ttl)
-    return _judged_detections(context, group).transform(to_frames).transform(count)
+    limits = context.settings.streams
+    follow = follow_tracks(context.stores, track_rules(limits), limits.track_ttl)
+    return _judged_detections(context, group).transform(to_frames).transform(follow)
 
 
 ORDER_EVENTS = Feed("order_events", _order_events)
@@ -44,4 +58,4 @@ DETECTIONS = Feed("detections", _detections, pace=20)
 """One row per message of the detections topic (a frame): `with_objects`."""
 
 CROSSINGS = Feed("crossings", _crossings, output_mode="update", pace=8)
-"""One row per new good frame: `footfall.OUTPUT_DDL`. Stateful."""
+"""One row per message of a good frame: `footfall.OUTPUT_DDL`. Stateful."""

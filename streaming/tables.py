@@ -196,17 +196,38 @@ QUARANTINE_DETECTIONS = Table(
     columns=_QUARANTINED,
 )
 
+_CHANGE = "change_id bigint COMMENT 'rises with every change: a cursor for readers'"
+_WITHDRAWN = "withdrawn boolean COMMENT 'a restatement took it back: it does not count'"
+
 SILVER_LINE_CROSSINGS = Table(
     name="silver.line_crossings",
     grain="one crossing of one line by one track",
     key=("camera_id", "run_id", "track_id", "line_id", "crossed_at"),
     writer="footfall",
-    strategy="append",
-    columns="""
+    strategy="upsert",
+    columns=f"""
         branch_id string, camera_id string, run_id string, track_id string, line_id string,
-        direction string COMMENT 'entry or exit', crossed_at timestamp, layout_version int,
-        topic string, partition int, position string""",
+        kind string COMMENT 'of the line: entrance or count',
+        direction string COMMENT 'entry or exit',
+        crossed_at timestamp COMMENT 'the first frame on the new side',
+        is_staff boolean COMMENT 'not a visitor', layout_version int, {_WITHDRAWN}, {_CHANGE}""",
     partition=("days(crossed_at)",),
+)
+
+SILVER_ZONE_VISITS = Table(
+    name="silver.zone_visits",
+    grain="one stay of one track in one zone",
+    key=("camera_id", "run_id", "track_id", "zone_id", "entered_at"),
+    writer="footfall",
+    strategy="upsert",
+    columns=f"""
+        branch_id string, camera_id string, run_id string, track_id string, zone_id string,
+        kind string COMMENT 'of the zone: browse, queue or staff',
+        entered_at timestamp COMMENT 'the first frame inside',
+        exited_at timestamp COMMENT 'the last frame inside, so far where is_open',
+        dwell_seconds decimal(12,3), is_open boolean, is_staff boolean COMMENT 'not a visitor',
+        layout_version int, {_WITHDRAWN}, updated_at timestamp, {_CHANGE}""",
+    partition=("days(entered_at)",),
 )
 
 GOLD_FOOTFALL_MINUTE = Table(
@@ -215,10 +236,48 @@ GOLD_FOOTFALL_MINUTE = Table(
     key=("branch_id", "camera_id", "minute"),
     writer="footfall",
     strategy="upsert",
-    columns="""
+    columns=f"""
         branch_id string, camera_id string, minute timestamp COMMENT 'start, UTC',
-        entries bigint, exits bigint, frames bigint, revision bigint, updated_at timestamp,
-        change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
+        entries bigint COMMENT 'over lines of the kind entrance, staff left out', exits bigint,
+        frames bigint,
+        late_frames bigint COMMENT 'came when their place in the run was passed: not followed',
+        people_peak bigint COMMENT 'the most people in one frame',
+        revision bigint, updated_at timestamp, {_CHANGE}""",
+    partition=("days(minute)",),
+)
+
+GOLD_ZONE_DWELL_HOURLY = Table(
+    name="gold.zone_dwell_hourly",
+    grain="finished visits of one zone that began in one UTC hour, staff left out",
+    key=("branch_id", "camera_id", "zone_id", "hour"),
+    writer="footfall",
+    strategy="upsert",
+    columns=f"""
+        branch_id string, camera_id string, zone_id string,
+        hour timestamp COMMENT 'start, UTC', visits bigint,
+        dwell_mean double COMMENT 'seconds; null without visits', dwell_p50 double,
+        dwell_p95 double,
+        visits_change_id bigint COMMENT 'newest change of silver.zone_visits in this row',
+        updated_at timestamp, {_CHANGE}""",
+    partition=("months(hour)",),
+)
+
+GOLD_QUEUE_MINUTE = Table(
+    name="gold.queue_minute",
+    grain="one zone of the kind queue in one UTC minute, staff left out",
+    key=("branch_id", "camera_id", "zone_id", "minute"),
+    writer="footfall",
+    strategy="upsert",
+    columns=f"""
+        branch_id string, camera_id string, zone_id string,
+        minute timestamp COMMENT 'start, UTC', frames bigint,
+        people bigint COMMENT 'in the zone, summed over the frames',
+        length_mean double COMMENT 'people in the zone per frame; null without a frame',
+        length_max bigint,
+        waits bigint COMMENT 'visits that ended in this minute',
+        wait_p50 double COMMENT 'seconds; null without waits', wait_p95 double,
+        visits_change_id bigint COMMENT 'newest change of silver.zone_visits in this row',
+        updated_at timestamp, {_CHANGE}""",
     partition=("days(minute)",),
 )
 
@@ -250,9 +309,12 @@ TABLES = (
     SILVER_ORDER_STATUS,
     SILVER_DETECTIONS,
     SILVER_LINE_CROSSINGS,
+    SILVER_ZONE_VISITS,
     GOLD_ORDER_HOURLY,
     GOLD_PRODUCT_DAILY,
     GOLD_FOOTFALL_MINUTE,
+    GOLD_ZONE_DWELL_HOURLY,
+    GOLD_QUEUE_MINUTE,
     GOLD_STORE_HOURLY,
     QUARANTINE_ORDER_EVENTS,
     QUARANTINE_DETECTIONS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 Point = tuple[float, float]
 
@@ -28,3 +29,19 @@ def passes_between(a: Point, b: Point, p: Point, q: Point) -> bool:
         return False
     s = ((p[1] - a[1]) * wx - (p[0] - a[0]) * wy) / denominator
     return 0.0 <= s <= 1.0
+
+
+def contains(polygon: Sequence[Point], p: Point) -> bool:
+    """Whether p lies inside the polygon; a point on an edge may count as either.
+
+    Counts the edges that a ray from p to the right meets: an odd number means inside
+    (https://en.wikipedia.org/wiki/Point_in_polygon#Ray_casting_algorithm).
+    """
+    x, y = p
+    found = False
+    x1, y1 = polygon[-1]
+    for x2, y2 in polygon:
+        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
+            found = not found
+        x1, y1 = x2, y2
+    return found

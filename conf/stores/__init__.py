@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -20,9 +23,11 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from conf.settings import SettingsError
+from conf.stores.polygons import polygon_fault
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -58,22 +63,73 @@ class Line(_Frozen):
 
 
 class Zone(_Frozen):
-    """A closed polygon of at least three corners."""
+    """A closed polygon of at least three corners whose edges do not cross.
+
+    Attributes:
+        staff_after: seconds in a zone of the kind `staff` after which a track counts as staff, and
+            no longer as a visitor; None: nobody does.
+    """
 
     zone_id: Identifier
     kind: Literal["browse", "queue", "staff"] = "browse"
     polygon: tuple[Point, ...] = Field(min_length=3)
+    staff_after: float | None = Field(default=None, gt=0)
+
+    @field_validator("polygon")
+    @classmethod
+    def _simple(cls, value: tuple[Point, ...]) -> tuple[Point, ...]:
+        if fault := polygon_fault(value):
+            raise ValueError(fault)
+        return value
+
+    @field_validator("staff_after")
+    @classmethod
+    def _staff_only(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("kind") != "staff":
+            raise ValueError("staff_after belongs to a zone of the kind staff")
+        return value
 
 
-class Camera(_Frozen):
-    """One camera and what is drawn on its picture. Key: camera_id, unique over all branches."""
+class _Drawn(_Frozen):
+    """Lines and zones on one picture."""
+
+    lines: tuple[Line, ...] = ()
+    zones: tuple[Zone, ...] = ()
+
+    @field_validator("lines", "zones")
+    @classmethod
+    def _ids_once(cls, value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        name = "line_id" if info.field_name == "lines" else "zone_id"
+        twice = _twice([getattr(drawn, name) for drawn in value])
+        if twice:
+            raise ValueError(f"{name} is not unique: {', '.join(twice)}")
+        return value
+
+
+class Drawing(_Drawn):
+    """What is drawn on a camera's picture from `valid_from` until the next drawing.
+
+    Key: (camera_id, version).
+    """
+
+    version: int = Field(ge=1)
+    valid_from: AwareDatetime
+
+
+class Camera(_Drawn):
+    """One camera and what is drawn on its picture. Key: camera_id, unique over all branches.
+
+    Attributes:
+        lines: of the first drawing, which has the file's `version` and `valid_from`.
+        zones: the same.
+        redrawn: every later drawing, whole, oldest first.
+    """
 
     camera_id: Identifier
     name: str
     fps: float = Field(gt=0, description="Frames a second that the camera is expected to deliver.")
     source: str | None = Field(default=None, description="Address, file, folder or webcam index.")
-    lines: tuple[Line, ...] = ()
-    zones: tuple[Zone, ...] = ()
+    redrawn: tuple[Drawing, ...] = ()
 
     @field_validator("source")
     @classmethod
@@ -104,7 +160,7 @@ class Branch(_Frozen):
 
 
 class Stores(_Frozen):
-    """All branches as they are from `valid_from` on."""
+    """All branches as they are from `valid_from` on, and each camera's drawings over time."""
 
     version: int = Field(ge=1)
     valid_from: AwareDatetime
@@ -117,10 +173,36 @@ class Stores(_Frozen):
             ("branch_id", [b.branch_id for b in value]),
             ("camera_id", [c.camera_id for b in value for c in b.cameras]),
         ):
-            twice = sorted({i for i in ids if ids.count(i) > 1})
-            if twice:
+            if twice := _twice(ids):
                 raise ValueError(f"{what} is not unique: {', '.join(twice)}")
         return value
+
+    @model_validator(mode="after")
+    def _drawings_follow_each_other(self) -> Stores:
+        for camera in (c for b in self.branches for c in b.cameras):
+            drawings = self.drawings(camera)
+            for old, new in pairwise(drawings):
+                if new.version <= old.version or new.valid_from <= old.valid_from:
+                    raise ValueError(
+                        f"camera {camera.camera_id}: drawing {new.version} must have a higher "
+                        f"version and a later valid_from than drawing {old.version}"
+                    )
+        return self
+
+    def drawings(self, camera: Camera) -> tuple[Drawing, ...]:
+        """All drawings of one of its cameras, oldest first."""
+        first = Drawing(
+            version=self.version,
+            valid_from=self.valid_from,
+            lines=camera.lines,
+            zones=camera.zones,
+        )
+        return (first, *camera.redrawn)
+
+    def drawing_at(self, camera: Camera, moment: datetime) -> Drawing | None:
+        """The drawing that holds for a frame captured then; None before the first."""
+        valid = [d for d in self.drawings(camera) if d.valid_from <= moment]
+        return valid[-1] if valid else None
 
     def camera(self, camera_id: str) -> tuple[Branch, Camera]:
         """The camera and its branch; `SettingsError` names the known ones otherwise."""
@@ -130,6 +212,10 @@ class Stores(_Frozen):
                     return branch, camera
         known = ", ".join(c.camera_id for b in self.branches for c in b.cameras)
         raise SettingsError(f"camera {camera_id!r} is unknown; known cameras: {known}")
+
+
+def _twice(ids: Sequence[str]) -> list[str]:
+    return sorted({i for i in ids if ids.count(i) > 1})
 
 
 def load_stores(path: Path) -> Stores:

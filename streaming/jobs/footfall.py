@@ -1,8 +1,11 @@
-"""Detections topic -> silver.line_crossings, footfall_minute (Postgres) and gold.footfall_minute.
+"""Detections topic -> line crossings, zone visits, footfall, dwell and queues (Postgres, lake).
 
-State per track (`transforms/footfall.py`). Keys: (camera_id, run_id, track_id, line_id,
-crossed_at); (branch_id, camera_id, minute). Increments and ledger row commit together, the append
-is guarded: exactly-once in effect. A minute without a frame has no row: coverage counts that.
+State per track (`transforms/tracks.py`), in one value per camera run. Keys: (camera_id, run_id,
+track_id, line_id, crossed_at); (camera_id, run_id, track_id, zone_id, entered_at); per branch and
+camera the minute, and with the zone the minute and the hour. Rows, increments and ledger row of a
+batch commit together; what is about hours and waits follows by change ids when the stream settles,
+and so do the copies in the lake: exactly-once in effect. A minute without a frame has no row:
+coverage counts that.
 """
 
 from typing import Any
@@ -14,8 +17,14 @@ from streaming.connectors.postgres import stage
 from streaming.feeds import CROSSINGS
 from streaming.mirror import mirror
 from streaming.runner import Batch, Hands, Stream, submit
-from streaming.tables import GOLD_FOOTFALL_MINUTE, SILVER_LINE_CROSSINGS
-from streaming.transforms.footfall import to_crossings
+from streaming.tables import (
+    GOLD_FOOTFALL_MINUTE,
+    GOLD_QUEUE_MINUTE,
+    GOLD_ZONE_DWELL_HOURLY,
+    SILVER_LINE_CROSSINGS,
+    SILVER_ZONE_VISITS,
+)
+from streaming.transforms.footfall import Told, to_told
 
 STAGE = {
     "branch_id": "text",
@@ -23,24 +32,70 @@ STAGE = {
     "captured_at": "timestamptz",
     "entries": "bigint",
     "exits": "bigint",
+    "frames": "bigint",
+    "late_frames": "bigint",
+    "people": "bigint",
+}
+_RUN = {"branch_id": "text", "camera_id": "text", "run_id": "text", "track_id": "text"}
+_DRAWN = {"kind": "text", "is_staff": "boolean", "layout_version": "integer"}
+CROSSINGS_STAGE = {
+    **_RUN,
+    "line_id": "text",
+    "direction": "text",
+    "crossed_at": "timestamptz",
+    **_DRAWN,
+}
+VISITS_STAGE = {
+    **_RUN,
+    "zone_id": "text",
+    "entered_at": "timestamptz",
+    "exited_at": "timestamptz",
+    "is_open": "boolean",
+    **_DRAWN,
+}
+QUEUES_STAGE = {
+    "branch_id": "text",
+    "camera_id": "text",
+    "zone_id": "text",
+    "captured_at": "timestamptz",
+    "people": "bigint",
 }
 
 
 def write(batch: Batch) -> None:
-    """One transaction, then the crossings to the lake."""
+    """One transaction."""
     batch.db.commit_batch(batch.stream, batch.id, batch.rows, _upsert)
-    version = batch.context.stores.version
-    batch.lake.append(SILVER_LINE_CROSSINGS, to_crossings(batch.rows, version), batch.id)
 
 
 def settle(hands: Hands) -> None:
-    """Changed minutes to the lake."""
+    """Visits that nobody hears of any more, dwell and waits; then what changed to the lake."""
+    with hands.db.writing(hands.stream) as connection:
+        connection.execute(
+            "SELECT close_silent_visits(%s)", (hands.context.settings.streams.track_ttl,)
+        )
+        connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
+    mirror(hands, SILVER_LINE_CROSSINGS, "line_crossings", time_key="crossed_at")
+    mirror(hands, SILVER_ZONE_VISITS, "zone_visits", time_key="entered_at")
     mirror(hands, GOLD_FOOTFALL_MINUTE, "footfall_minute", time_key="minute")
+    mirror(hands, GOLD_ZONE_DWELL_HOURLY, "zone_dwell_hourly", time_key="hour")
+    mirror(hands, GOLD_QUEUE_MINUTE, "queue_minute", time_key="minute")
 
 
-def _upsert(connection: psycopg.Connection[Any], frames: pa.Table) -> None:
-    stage(connection, "frame_counts", STAGE, frames)
+def stage_told(connection: psycopg.Connection[Any], told: Told) -> None:
+    """What frames told, to the temporary tables that the functions of the database read."""
+    stage(connection, "frame_counts", STAGE, told.counts)
+    stage(connection, "seen_crossings", CROSSINGS_STAGE, told.crossings)
+    stage(connection, "seen_visits", VISITS_STAGE, told.visits)
+    stage(connection, "queue_lengths", QUEUES_STAGE, told.queues)
+    stage(connection, "seen_staff", _RUN, told.staff)
+
+
+def _upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+    stage_told(connection, to_told(rows))
     connection.execute("SELECT upsert_footfall_minute()")
+    connection.execute("SELECT upsert_crossings_and_visits()")
+    connection.execute("SELECT upsert_queue_lengths()")
+    connection.execute("SELECT exclude_staff()")
 
 
 STREAM = Stream("footfall", CROSSINGS, write, settle)

@@ -1,75 +1,121 @@
-"""Line crossings: state per track, counts per camera and minute.
-
-A track's side of a line is confirmed once its anchor is farther than `MARGIN` from it; a change of
-the confirmed side, with a way that meets the line between its ends, is one crossing. A track that
-trembles on the line is therefore not counted twice.
-"""
+"""Spark around `tracks`: frames in, one row per message out; and these rows as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
-from conf.stores import Line, Stores
-from udfs.geometry import passes_between, signed_distance
+from conf.stores import Drawing, Stores
+from streaming.transforms.tracks import CameraRun, Effects, Rules, drawings_by_camera
 
-MARGIN = 0.01
-"""Share of the picture on either side of a line where a side is not yet decided."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUN = ("branch_id", "camera_id", "run_id")
 
 OUTPUT_DDL = """
-    branch_id string, camera_id string, run_id string, captured_at timestamp, entries bigint,
-    exits bigint, crossings array<struct<track_id: string, line_id: string, direction: string>>,
-    topic string, partition int, position string"""
-"""One row per new frame; topic, partition and position are those of its message."""
+    branch_id string, camera_id string, run_id string, captured_at bigint, frames bigint,
+    late_frames bigint, people bigint,
+    crossings array<struct<track_id: string, line_id: string, kind: string, direction: string,
+        crossed_at: bigint, is_staff: boolean, layout_version: int>>,
+    visits array<struct<track_id: string, zone_id: string, kind: string, entered_at: bigint,
+        exited_at: bigint, is_open: boolean, is_staff: boolean, layout_version: int>>,
+    queues array<struct<zone_id: string, captured_at: bigint, people: bigint>>,
+    staff array<string>, topic string, partition int, position string"""
+"""One row per message of a good frame; times are microseconds since 1970 in UTC.
 
-Sight = tuple[int, float, float]
-"""Confirmed side (-1 left, 0 undecided, 1 right), and the anchor where it was last seen."""
+crossings, visits, queues and staff are what the message brought to light, which may be about an
+earlier frame; `visits` of the last message of a batch also has those that are still open.
+"""
 
-
-def follow(line: Line, before: Sight | None, x: float, y: float) -> tuple[Sight, str | None]:
-    """One step of one track at one line: its new sight, and 'entry', 'exit' or None."""
-    distance = signed_distance(line.a, line.b, (x, y))
-    side = 0 if abs(distance) < MARGIN else (1 if distance > 0 else -1)
-    if before is None:
-        return (side, x, y), None
-    old_side, old_x, old_y = before
-    if side == 0:
-        # Undecided: keep the side and the point where it was still clear.
-        return before if old_side else (0, x, y), None
-    if old_side in (0, side):
-        return (side, x, y), None
-    if passes_between(line.a, line.b, (old_x, old_y), (x, y)):
-        return (side, x, y), "entry" if side > 0 else "exit"
-    return (side, x, y), None
+_TIMES = ("captured_at", "crossed_at", "entered_at", "exited_at")
 
 
-class LineCrossings(StatefulProcessor):
-    """Keyed by (branch_id, camera_id, run_id); frames in, one row per new frame out.
+class Told(NamedTuple):
+    """Rows of `OUTPUT_DDL` as tables; times are timestamps in UTC.
 
-    State: per (track, line) the last `Sight`, forgotten `ttl` after its last frame; the index of
-    the newest frame, so that a frame that comes again counts once. Frames of one run arrive in
-    order, since a camera is one key of the topic.
+    Attributes:
+        counts: branch_id, camera_id, captured_at, entries, exits, frames, late_frames, people.
+        crossings: with branch_id, camera_id, run_id.
+        visits: the same, one row a visit, the newest that is known of it.
+        queues: branch_id, camera_id, zone_id, captured_at, people.
+        staff: branch_id, camera_id, run_id, track_id.
     """
 
-    def __init__(self, stores: Stores, ttl: timedelta) -> None:
-        self._lines = {c.camera_id: c.lines for b in stores.branches for c in b.cameras}
+    counts: pa.Table
+    crossings: pa.Table
+    visits: pa.Table
+    queues: pa.Table
+    staff: pa.Table
+
+
+def tell(
+    key: tuple[str, ...], frames: Iterable[Any], run: CameraRun, *, is_last_word: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Frames of one run (`to_frames`), in order -> rows of `OUTPUT_DDL`.
+
+    Args:
+        key: branch_id, camera_id, run_id.
+        frames: one or more.
+        run: its state, which goes on.
+        is_last_word: whether the last row has the visits that are still open, too.
+    """
+    row: dict[str, Any] = {}
+    for frame in frames:
+        if row:
+            yield row
+        seen = json.loads(frame.frame)
+        people = list(zip(seen["ids"], seen["xs"], seen["ys"], strict=True))
+        effects = run.receive(seen["index"], seen["at"], people)
+        row = dict(zip(RUN, key, strict=True)) | _row(seen["at"], len(people), effects, frame)
+    if row and is_last_word:
+        over = {(v[0], v[1], v[3]) for v in row["visits"] if not v[5]}
+        still = [tuple(v) for v in run.open_visits() if (v[0], v[1], v[3]) not in over]
+        row["visits"] = row["visits"] + still
+    if row:
+        yield row
+
+
+def _row(at: int, people: int, effects: Effects, frame: Any) -> dict[str, Any]:
+    return {
+        "captured_at": at,
+        "frames": int(effects.is_new),
+        "late_frames": int(effects.is_late),
+        "people": people,
+        "crossings": [tuple(c) for c in effects.crossings],
+        "visits": [tuple(v) for v in effects.visits],
+        "queues": [tuple(q) for q in effects.queues],
+        "staff": effects.staff,
+        "topic": frame.topic,
+        "partition": frame.partition,
+        "position": frame.position,
+    }
+
+
+class FollowTracks(StatefulProcessor):
+    """Keyed by (branch_id, camera_id, run_id); messages in, one row per message out.
+
+    State: the text of a `CameraRun`, one value: one read and one write a batch and run, however
+    many people there are. Forgotten `ttl` after the last message, by Spark's clock. Messages of a
+    run keep the order of the topic, since a camera is one key of it.
+    """
+
+    def __init__(
+        self, drawings: Mapping[str, tuple[Drawing, ...]], rules: Rules, ttl: timedelta
+    ) -> None:
+        self._drawings, self._rules = drawings, rules
         self._ttl_ms = int(ttl.total_seconds() * 1000)
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Open the state; Spark calls this once per partition."""
-        self._sights = handle.getMapState(
-            "sights",
-            "track_id string, line_id string",
-            "side int, x double, y double",
-            self._ttl_ms,
-        )
-        self._newest = handle.getValueState("newest", "frame_index bigint", self._ttl_ms)
+        self._state = handle.getValueState("run", "text string", self._ttl_ms)
 
     def handleInputRows(  # noqa: N802
         self,
@@ -78,79 +124,108 @@ class LineCrossings(StatefulProcessor):
         timerValues: Any,  # noqa: ARG002, N803
     ) -> Iterator[Row]:
         """Follow every track through the new frames of one camera run."""
-        branch_id, camera_id, run_id = key
-        newest = self._newest.get() if self._newest.exists() else None
-        after = newest[0] if newest else -1
-        frames: dict[int, Any] = {}
-        # A frame that was sent again counts where it came first: its position is its identity.
-        for row in sorted(rows, key=lambda r: str(r.position)):
-            if row.frame_index > after:
-                frames.setdefault(row.frame_index, row)
-        for index in sorted(frames):
-            frame = frames[index]
-            crossings = self._crossings(self._lines.get(camera_id, ()), frame)
-            yield Row(
-                branch_id=branch_id,
-                camera_id=camera_id,
-                run_id=run_id,
-                captured_at=frame.captured_at,
-                entries=sum(c["direction"] == "entry" for c in crossings),
-                exits=sum(c["direction"] == "exit" for c in crossings),
-                crossings=crossings,
-                topic=frame.topic,
-                partition=frame.partition,
-                position=frame.position,
-            )
-        if frames:
-            self._newest.update((max(frames),))
-
-    def _crossings(self, lines: Iterable[Line], frame: Row) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for line in lines:
-            for person in frame.people:
-                at = (person["track_id"], line.line_id)
-                seen = self._sights.getValue(at) if self._sights.containsKey(at) else None
-                before = tuple(seen) if seen is not None else None
-                sight, direction = follow(line, before, person["x"], person["y"])
-                self._sights.updateValue(at, sight)
-                if direction:
-                    found.append(
-                        {
-                            "track_id": person["track_id"],
-                            "line_id": line.line_id,
-                            "direction": direction,
-                        }
-                    )
-        return found
+        before = self._state.get() if self._state.exists() else None
+        text = before[0] if before else None
+        run = CameraRun(self._drawings.get(key[1], ()), self._rules, text)
+        in_order = sorted(rows, key=lambda r: (r.partition, r.position))
+        for row in tell(key, in_order, run):
+            yield Row(**row)
+        self._state.update((run.to_text(),))
 
     def close(self) -> None:
         """Nothing is held outside the state."""
 
 
-def to_crossings(frames: pa.Table, layout_version: int) -> pa.Table:
-    """Rows of `OUTPUT_DDL` -> `silver.line_crossings`, one row per crossing."""
-    crossings = frames["crossings"].combine_chunks()
-    found = frames.take(pc.list_parent_indices(crossings)).rename_columns(
-        {"captured_at": "crossed_at"}
-    )
-    for name, column in zip(
-        crossings.type.value_type.names, pc.list_flatten(crossings).flatten(), strict=True
-    ):
-        found = found.append_column(name, column)
-    return found.append_column(
-        "layout_version", pa.array([layout_version] * len(found), pa.int32())
-    )
-
-
-def count_crossings(stores: Stores, ttl: timedelta) -> Callable[[DataFrame], DataFrame]:
-    """Frames (`to_frames`) -> rows of `OUTPUT_DDL`."""
+def follow_tracks(stores: Stores, rules: Rules, ttl: timedelta) -> Callable[[DataFrame], DataFrame]:
+    """Frames (`to_frames`) of a stream -> rows of `OUTPUT_DDL`."""
 
     def apply(frames: DataFrame) -> DataFrame:
-        return frames.groupBy("branch_id", "camera_id", "run_id").transformWithState(
-            statefulProcessor=LineCrossings(stores, ttl),
+        return frames.groupBy(*RUN).transformWithState(
+            statefulProcessor=FollowTracks(drawings_by_camera(stores), rules, ttl),
             outputStructType=OUTPUT_DDL,
             outputMode="update",
             timeMode="ProcessingTime",
         )
 
     return apply
+
+
+def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
+    """Frames (`to_frames`) of whole runs -> the same rows as the stream, had no frame been late."""
+    drawings = drawings_by_camera(stores)
+
+    def follow(key: tuple[str, ...], frames: pd.DataFrame) -> pd.DataFrame:
+        import pandas as pd  # noqa: PLC0415 - on the executors
+
+        run = CameraRun(drawings.get(key[1], ()), rules)
+        index = frames["frame"].map(lambda text: json.loads(text)["index"])
+        in_order = frames.assign(index=index).sort_values(["index", "partition", "position"])
+        return pd.DataFrame(tell(key, in_order.itertuples(index=False), run))
+
+    def apply(frames: DataFrame) -> DataFrame:
+        return frames.groupBy(*RUN).applyInPandas(follow, OUTPUT_DDL)
+
+    return apply
+
+
+def to_told(rows: pa.Table) -> Told:
+    """Rows of `OUTPUT_DDL`, in order -> what they tell, as tables."""
+    crossings = _unnest(rows, "crossings", RUN)
+    counts = rows.select(
+        ["branch_id", "camera_id", "captured_at", "frames", "late_frames", "people"]
+    )
+    zeros = pa.array([0] * len(rows), pa.int64())
+    counts = counts.append_column("entries", zeros).append_column("exits", zeros)
+    told = pa.concat_tables([_timed(counts), _counted(crossings)], promote_options="default")
+    visits = _unnest(rows, "visits", RUN)
+    return Told(
+        told,
+        crossings,
+        _newest(visits),
+        _unnest(rows, "queues", ("branch_id", "camera_id")),
+        _unnest(rows, "staff", RUN),
+    )
+
+
+def _counted(crossings: pa.Table) -> pa.Table:
+    """Crossings of visitors at entrances -> the columns of `Told.counts`."""
+    visitors = pc.and_(pc.equal(crossings["kind"], "entrance"), pc.invert(crossings["is_staff"]))
+    found = crossings.filter(visitors)
+    nothing = pa.array([0] * len(found), pa.int64())
+    columns = {
+        "branch_id": found["branch_id"],
+        "camera_id": found["camera_id"],
+        "captured_at": found["crossed_at"],
+        **dict.fromkeys(("frames", "late_frames", "people"), nothing),
+        "entries": pc.cast(pc.equal(found["direction"], "entry"), pa.int64()),
+        "exits": pc.cast(pc.equal(found["direction"], "exit"), pa.int64()),
+    }
+    return pa.table(columns)
+
+
+def _newest(visits: pa.Table) -> pa.Table:
+    """The last row of each visit."""
+    key = ["camera_id", "run_id", "track_id", "zone_id", "entered_at"]
+    numbered = visits.append_column("number", pa.array(range(len(visits)), pa.int64()))
+    last = numbered.group_by(key).aggregate([("number", "max")])["number_max"]
+    return visits.take(last.combine_chunks()) if len(visits) else visits
+
+
+def _unnest(rows: pa.Table, name: str, keep: tuple[str, ...]) -> pa.Table:
+    """One row per element of a list column, with the columns `keep` of its row."""
+    lists = rows[name].combine_chunks()
+    found = rows.select(keep).take(pc.list_parent_indices(lists))
+    elements = pc.list_flatten(lists)
+    if not pa.types.is_struct(elements.type):
+        return found.append_column("track_id", elements)
+    for field, column in zip(elements.type.names, elements.flatten(), strict=True):
+        found = found.append_column(field, column)
+    return _timed(found)
+
+
+def _timed(rows: pa.Table) -> pa.Table:
+    for name in _TIMES:
+        if name in rows.column_names:
+            at = rows.column_names.index(name)
+            rows = rows.set_column(at, name, rows[name].cast(pa.timestamp("us", "UTC")))
+    return rows

@@ -131,22 +131,25 @@ def to_silver_detections(frames: pa.Table) -> pa.Table:
 def to_frames(rows: DataFrame) -> DataFrame:
     """Judged rows -> one row per good frame with the anchor points of its people.
 
-    Columns: branch_id, camera_id, run_id, frame_index, captured_at, people
-    (array of track_id, x, y: the bottom centre of the box), topic, partition, position.
+    Columns: branch_id, camera_id, run_id, frame, topic, partition, position. `frame` is JSON:
+    index, at (microseconds since 1970 in UTC), and ids, xs, ys of the people, whose anchor is the
+    bottom centre of the box. A text crosses to Python in one piece, where nested columns would
+    cross value by value.
     """
     event = F.col("event")
-    people = F.transform(
-        F.filter(event.detections, lambda d: d["class"] == "person"),
-        lambda d: F.struct(
-            d["track_id"].alias("track_id"),
-            ((F.get(d["bbox"], F.lit(0)) + F.get(d["bbox"], F.lit(2))) / 2).alias("x"),
-            F.get(d["bbox"], F.lit(3)).alias("y"),
-        ),
+    people = F.filter(event.detections, lambda d: d["class"] == "person")
+    frame = F.struct(
+        event.frame_index.alias("index"),
+        F.unix_micros(instant(event.captured_at)).alias("at"),
+        F.transform(people, lambda d: d["track_id"]).alias("ids"),
+        F.transform(
+            people, lambda d: (F.get(d["bbox"], F.lit(0)) + F.get(d["bbox"], F.lit(2))) / 2
+        ).alias("xs"),
+        F.transform(people, lambda d: F.get(d["bbox"], F.lit(3))).alias("ys"),
     )
     return rows.where(F.size("rules") == 0).select(
-        *(event[n].alias(n) for n in ("branch_id", "camera_id", "run_id", "frame_index")),
-        instant(event.captured_at).alias("captured_at"),
-        people.alias("people"),
+        *(event[n].alias(n) for n in ("branch_id", "camera_id", "run_id")),
+        F.to_json(frame).alias("frame"),
         "topic",
         "partition",
         "position",

@@ -38,7 +38,11 @@ STATE_TABLES = (
     "product_orders",
     "order_items",
     "order_items_analytics",
+    "line_crossings",
+    "zone_visits",
     "footfall_minute",
+    "zone_dwell_hourly",
+    "queue_minute",
     "store_hourly",
     "dead_letters",
 )

@@ -7,6 +7,7 @@ story, told once: a walk that a restart interrupts, then everything that may go 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -33,17 +34,18 @@ def frame(index: int, *people: dict[str, Any], **overrides: Any) -> dict[str, An
 
 def to_the_door(house: House) -> None:
     """Anna walks in, Ben walks out, Carl stands on the left; one frame has no people at all."""
-    for index, (anna, ben) in enumerate([(0.50, 0.80), (0.58, 0.72), (0.62, 0.60)]):
+    way = [(0.50, 0.80), (0.58, 0.72), (0.60, 0.60), (0.62, 0.55)]
+    for index, (anna, ben) in enumerate(way):
         carl = person("carl", 0.2)
         house.send_frame(frame(index, person("anna", anna), person("ben", ben), carl))
-    house.send_frame(frame(3))
+    house.send_frame(frame(4))
     house.send_raw("detections", b"\x00\xff", b"B01-entrance")
-    house.send_frame(frame(4, camera_id="B99-entrance"))
+    house.send_frame(frame(5, camera_id="B99-entrance"))
 
 
 def through_the_door(house: House) -> None:
     """Anna steps over the line; every frame comes twice, and an old one comes once more."""
-    for index, anna in [(4, 0.64), (5, 0.68), (6, 0.75)]:
+    for index, anna in [(5, 0.64), (6, 0.68), (7, 0.75)]:
         step = frame(index, person("anna", anna))
         house.send_frame(step, step)
     house.send_frame(frame(0, person("anna", 0.50)))
@@ -95,15 +97,15 @@ def counts(rows: Rows) -> tuple[int, int, int]:
 
 
 def test_bronze_keeps_every_frame_as_it_came(story: Story) -> None:
-    assert len(story.tables["first"]["bronze.detections"]) == 6
-    assert len(story.tables["more"]["bronze.detections"]) == 13
+    assert len(story.tables["first"]["bronze.detections"]) == 7
+    assert len(story.tables["more"]["bronze.detections"]) == 14
 
 
 def test_silver_has_one_row_per_object_and_none_for_an_empty_frame(story: Story) -> None:
     silver = story.tables["first"]["silver.detections"]
 
-    assert len(silver) == 9
-    assert {r["frame_index"] for r in silver} == {0, 1, 2}
+    assert len(silver) == 12
+    assert {r["frame_index"] for r in silver} == {0, 1, 2, 3}
     assert {(r["track_id"], round(r["anchor_x"], 6), r["anchor_y"]) for r in silver} >= {
         ("anna", 0.5, 0.6),
         ("ben", 0.6, 0.6),
@@ -119,7 +121,7 @@ def test_what_cannot_be_read_or_comes_from_an_unknown_camera_is_quarantined(stor
 
 
 def test_the_first_run_sees_one_person_leave_and_nobody_enter(story: Story) -> None:
-    assert counts(story.tables["first"]["footfall_minute"]) == (0, 1, 4)
+    assert counts(story.tables["first"]["footfall_minute"]) == (0, 1, 5)
 
 
 def test_a_walk_over_the_line_that_a_restart_interrupts_is_one_entry(story: Story) -> None:
@@ -130,8 +132,17 @@ def test_a_walk_over_the_line_that_a_restart_interrupts_is_one_entry(story: Stor
     assert counts(story.tables["more"]["footfall_minute"])[:2] == (1, 1)
 
 
+def test_every_stay_in_a_zone_is_a_visit_in_the_database_and_in_the_lake(story: Story) -> None:
+    lake, served = (story.tables["more"][n] for n in ("silver.zone_visits", "zone_visits"))
+
+    found = sorted((r["track_id"], r["zone_id"], r["kind"], r["dwell_seconds"]) for r in lake)
+    fifth = Decimal("0.200")
+    assert found == [("anna", "lobby", "browse", fifth), ("ben", "lobby", "browse", fifth)]
+    assert lake == [{name: row[name] for name in lake[0]} for row in served]
+
+
 def test_a_repeated_frame_is_not_counted_twice(story: Story) -> None:
-    assert counts(story.tables["more"]["footfall_minute"])[2] == 7
+    assert counts(story.tables["more"]["footfall_minute"])[2] == 8
 
 
 def test_the_lake_says_of_every_minute_what_the_database_says(story: Story) -> None:

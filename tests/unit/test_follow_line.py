@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.stores import Line
-from streaming.transforms.footfall import MARGIN, Sight, follow
+from streaming.transforms.tracks import MARGIN, Sight, Spot, follow
 
 DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
 """Entering means walking from left to right."""
 
 
-def walk(*way: tuple[float, float], line: Line = DOOR) -> list[str]:
+def walk(*way: tuple[float, float], line: Line = DOOR, confirm: int = 1) -> list[str]:
     """The crossings of one track, in order."""
     sight: Sight | None = None
     found = []
-    for x, y in way:
-        sight, direction = follow(line, sight, x, y)
-        found += [direction] if direction else []
+    for number, (x, y) in enumerate(way):
+        sight, crossed = follow(line, sight, Spot(x, y, number), confirm)
+        found += [crossed[0]] if crossed else []
     return found
 
 
@@ -82,6 +82,20 @@ def test_who_appears_inside_has_not_entered() -> None:
 
 def test_one_long_step_is_a_crossing_too() -> None:
     assert walk((0.01, 0.2), (0.99, 0.8)) == ["entry"]
+
+
+def test_a_side_counts_after_some_frames_in_a_row() -> None:
+    assert walk(*at(0.3, 0.3, 0.7, 0.7), confirm=2) == ["entry"]
+    assert walk(*at(0.3, 0.3, 0.7, 0.3, 0.7, 0.3), confirm=2) == []
+    assert walk(*at(0.3, 0.3, 0.7, 0.5, 0.7, 0.3), confirm=2) == []
+    assert walk(*at(0.3, 0.7, 0.7), confirm=2) == []
+
+
+def test_a_crossing_is_where_the_new_side_began_not_where_it_was_confirmed() -> None:
+    sight: Sight | None = None
+    for number, x in enumerate((0.3, 0.3, 0.7, 0.7)):
+        sight, crossed = follow(DOOR, sight, Spot(x, 0.5, number), 2)
+    assert crossed == ("entry", 2)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from udfs.geometry import Point, passes_between, signed_distance
+from udfs.geometry import Point, contains, passes_between, signed_distance
 
 # A door seen from above: the line goes up the picture, since y grows downwards.
 A, B = (0.5, 0.9), (0.5, 0.1)
@@ -75,3 +75,29 @@ def test_standing_still_meets_nothing() -> None:
 @given(points, points)
 def test_a_way_there_and_back_meets_the_same_line(p: Point, q: Point) -> None:
     assert passes_between(A, B, p, q) == passes_between(A, B, q, p)
+
+
+SQUARE = ((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8))
+HORSESHOE = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.6, 0.9), (0.6, 0.4), (0.4, 0.4), (0.4, 0.9))
+
+
+@pytest.mark.parametrize("corners", [SQUARE, tuple(reversed(SQUARE))])
+def test_a_polygon_contains_what_is_inside_whichever_way_it_is_drawn(
+    corners: tuple[Point, ...],
+) -> None:
+    assert contains(corners, (0.5, 0.5))
+    assert not contains(corners, (0.5, 0.9))
+    assert not contains(corners, (0.1, 0.5))
+
+
+def test_the_hollow_of_a_polygon_is_outside() -> None:
+    assert not contains(HORSESHOE, (0.5, 0.7))
+    assert contains(HORSESHOE, (0.8, 0.7))
+
+
+@given(points)
+def test_two_halves_hold_a_point_once(p: Point) -> None:
+    assume(p[0] != 0.5)
+    left = ((0, 0), (0.5, 0), (0.5, 2), (0, 2))
+    right = ((0.5, 0), (2, 0), (2, 2), (0.5, 2))
+    assert contains(left, p) != contains(right, p) or p[0] == 0

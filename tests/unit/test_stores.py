@@ -40,9 +40,16 @@ def store_file(folder: Path, text: str) -> Path:
 
 
 def test_the_demo_has_a_line_at_every_entrance() -> None:
-    cameras = [c for b in load_stores(DEMO).branches for c in b.cameras]
-    assert {"B01-entrance", "B02-entrance", "B03-entrance"} == {c.camera_id for c in cameras}
-    assert all(any(line.kind == "entrance" for line in c.lines) for c in cameras)
+    cameras = {c.camera_id: c for b in load_stores(DEMO).branches for c in b.cameras}
+    assert {"B01-entrance", "B01-till", "B02-entrance", "B03-entrance"} == set(cameras)
+    for camera_id, camera in cameras.items():
+        entrance = any(line.kind == "entrance" for line in camera.lines)
+        assert entrance == camera_id.endswith("-entrance")
+
+
+def test_the_tills_of_the_demo_have_a_queue() -> None:
+    _, tills = load_stores(DEMO).camera("B01-till")
+    assert {zone.kind for zone in tills.zones} == {"queue", "browse"}
 
 
 def test_a_camera_is_found_with_its_branch() -> None:

@@ -1,0 +1,168 @@
+"""What really happened, in the words of the product: crossings and visits of everybody's feet.
+
+Lines and zones are those of the store file, so the truth follows a new drawing. It is taken from
+the ways themselves, 10 times a second, and not from any picture. Times are seconds of the day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from conf.stores import Camera
+from simulator.orders import instant
+from simulator.shop.paths import SAMPLE_SECONDS, Path
+from simulator.shop.shoppers import Shopper
+from udfs.geometry import contains, passes_between, signed_distance
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Somebody's feet over a line; direction: entry or exit."""
+
+    shopper_id: str
+    camera_id: str
+    line_id: str
+    direction: str
+    second: float
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Somebody's feet in a zone, from the first to the last moment."""
+
+    shopper_id: str
+    camera_id: str
+    zone_id: str
+    kind: str
+    enters: float
+    leaves: float
+
+    @property
+    def seconds(self) -> float:
+        """How long."""
+        return self.leaves - self.enters
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Of one shopper. Key: shopper_id; `order_id` is None for those who bought nothing."""
+
+    shopper_id: str
+    crossings: tuple[Crossing, ...]
+    visits: tuple[Visit, ...]
+    paid: float | None
+    order_id: str | None
+    gave_up: bool
+
+    def line(self, start: datetime) -> dict[str, Any]:
+        """One line of the ledger: times in UTC, spans in seconds."""
+
+        def at(second: float) -> str:
+            return instant(start + timedelta(seconds=second))
+
+        return {
+            "shopper_id": self.shopper_id,
+            "crossings": [
+                {
+                    "camera_id": c.camera_id,
+                    "line_id": c.line_id,
+                    "direction": c.direction,
+                    "at": at(c.second),
+                }
+                for c in self.crossings
+            ],
+            "visits": [
+                {
+                    "camera_id": v.camera_id,
+                    "zone_id": v.zone_id,
+                    "kind": v.kind,
+                    "entered_at": at(v.enters),
+                    "exited_at": at(v.leaves),
+                    "seconds": round(v.seconds, 2),
+                }
+                for v in self.visits
+            ],
+            "paid_at": None if self.paid is None else at(self.paid),
+            "order_id": self.order_id,
+            "gave_up": self.gave_up,
+        }
+
+
+def tell_truth(shopper: Shopper, cameras: Mapping[str, Camera], order_id: str | None) -> Truth:
+    """What the cameras should find out about one shopper."""
+    pairs = [(path, cameras[path.view.camera_id]) for path in shopper.paths]
+    return Truth(
+        shopper.shopper_id,
+        tuple(crossing for path, camera in pairs for crossing in _crossings(path, camera)),
+        tuple(visit for path, camera in pairs for visit in _visits(path, camera)),
+        shopper.paid,
+        order_id,
+        shopper.gave_up,
+    )
+
+
+def sum_up(truths: Iterable[Truth]) -> dict[str, Any]:
+    """Totals of the day: entries, exits, buyers, conversion, and per zone visits and mean dwell."""
+    everybody = list(truths)
+    directions = [c.direction for t in everybody for c in t.crossings]
+    entries, buyers = directions.count("entry"), sum(t.paid is not None for t in everybody)
+    visits = [visit for t in everybody for visit in t.visits]
+    zones = sorted({(v.camera_id, v.zone_id) for v in visits})
+    return {
+        "shoppers": len(everybody),
+        "entries": entries,
+        "exits": directions.count("exit"),
+        "buyers": buyers,
+        "gave_up": sum(t.gave_up for t in everybody),
+        "conversion": round(buyers / entries, 4) if entries else None,
+        "zones": {
+            f"{camera_id}/{zone_id}": _dwell(
+                [v.seconds for v in visits if (v.camera_id, v.zone_id) == (camera_id, zone_id)]
+            )
+            for camera_id, zone_id in zones
+        },
+    }
+
+
+def _dwell(seconds: list[float]) -> dict[str, float]:
+    return {"visits": len(seconds), "mean_seconds": round(fmean(seconds), 3)}
+
+
+def _crossings(path: Path, camera: Camera) -> Iterator[Crossing]:
+    seconds, feet = path.samples()
+    for line in camera.lines:
+        # The function takes whole columns as well as single numbers.
+        side = np.asarray(signed_distance(line.a, line.b, (feet[:, 0], feet[:, 1]))) > 0  # type: ignore[arg-type]
+        for at in np.flatnonzero(side[1:] != side[:-1]) + 1:
+            if passes_between(line.a, line.b, tuple(feet[at - 1]), tuple(feet[at])):
+                direction = "entry" if side[at] else "exit"
+                yield Crossing(
+                    path.shopper_id, camera.camera_id, line.line_id, direction, float(seconds[at])
+                )
+
+
+def _visits(path: Path, camera: Camera) -> Iterator[Visit]:
+    seconds, feet = path.samples()
+    for zone in camera.zones:
+        corners = np.array(zone.polygon)
+        near = ((feet >= corners.min(axis=0)) & (feet <= corners.max(axis=0))).all(axis=1)
+        inside = [
+            bool(close) and contains(zone.polygon, (x, y))
+            for close, (x, y) in zip(near, feet, strict=True)
+        ]
+        edges = np.flatnonzero(np.diff([False, *inside, False]))
+        for first, end in zip(edges[::2], edges[1::2], strict=True):
+            yield Visit(
+                path.shopper_id,
+                camera.camera_id,
+                zone.zone_id,
+                zone.kind,
+                float(seconds[first]),
+                float(seconds[end - 1]) + SAMPLE_SECONDS,
+            )

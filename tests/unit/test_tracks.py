@@ -1,0 +1,317 @@
+"""From frames to crossings and visits: one camera run, frame by frame, five frames a second."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conf.stores import Drawing, Line, Zone
+from streaming.transforms.tracks import CameraRun, Crossing, Effects, Person, Rules, Visit
+
+pytestmark = pytest.mark.requirement("V6")
+
+TEN = int(datetime(2024, 5, 1, 10, tzinfo=timezone.utc).timestamp() * 1e6)
+SECOND = 1_000_000
+STEP = SECOND // 5
+
+DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
+TILL = Zone(zone_id="till", kind="queue", polygon=((0.6, 0.4), (0.9, 0.4), (0.9, 0.8), (0.6, 0.8)))
+OFFICE = Zone(
+    zone_id="office",
+    kind="staff",
+    polygon=((0.1, 0.1), (0.3, 0.1), (0.3, 0.3), (0.1, 0.3)),
+    staff_after=4,
+)
+IN_QUEUE, IN_OFFICE, OUTSIDE = (0.7, 0.6), (0.2, 0.2), (0.2, 0.6)
+FRAMES_OF_GRACE = 10
+
+
+def drawing(version: int = 1, hour: int = 0, **drawn: object) -> Drawing:
+    fields = {"lines": (DOOR,), "zones": (TILL, OFFICE)} | drawn
+    valid_from = datetime(2024, 5, 1, hour, tzinfo=timezone.utc)
+    return Drawing.model_validate({"version": version, "valid_from": valid_from, **fields})
+
+
+RULES = Rules()
+
+
+@dataclass
+class Watched:
+    """A run, and what was heard of it."""
+
+    drawings: Sequence[Drawing] = (drawing(),)
+    rules: Rules = RULES
+    text: str | None = None
+    crossings: list[Crossing] = field(default_factory=list)
+    visits: dict[tuple[str, str, int], Visit] = field(default_factory=dict)
+    queue: list[int] = field(default_factory=list)
+    staff: list[str] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+
+    def receive(self, index: int, people: Iterable[Person] = (), at: int | None = None) -> Effects:
+        """One frame; the state makes its way through text each time."""
+        run = CameraRun(self.drawings, self.rules, self.text)
+        effects = run.receive(index, TEN + index * STEP if at is None else at, list(people))
+        self.crossings += effects.crossings
+        for visit in (*effects.visits, *run.open_visits()):
+            self.visits[visit.track_id, visit.zone_id, visit.entered_at] = visit
+        for visit in effects.visits:
+            self.visits[visit.track_id, visit.zone_id, visit.entered_at] = visit
+        self.queue += [q.people for q in effects.queues]
+        self.staff += effects.staff
+        self.late += [index] if effects.is_late else []
+        self.repeated += [] if effects.is_new else [index]
+        self.text = run.to_text()
+        return effects
+
+    def play(self, *frames: Iterable[Person], start: int = 0) -> int:
+        """Frames one after the other; the index of the next one."""
+        for index, people in enumerate(frames, start):
+            self.receive(index, people)
+        return start + len(frames)
+
+    def directions(self) -> list[tuple[str, str]]:
+        return [(c.track_id, c.direction) for c in self.crossings]
+
+
+def one(track: str, spot: tuple[float, float]) -> list[Person]:
+    return [(track, *spot)]
+
+
+def stay(track: str, spot: tuple[float, float], frames: int) -> list[list[Person]]:
+    return [one(track, spot)] * frames
+
+
+def nobody(frames: int) -> list[list[Person]]:
+    return [[]] * frames
+
+
+def walk(track: str, *xs: float, y: float = 0.2) -> list[list[Person]]:
+    return [one(track, (x, y)) for x in xs]
+
+
+def test_a_visit_begins_with_the_first_frame_inside_and_ends_with_the_last() -> None:
+    seen = Watched()
+    seen.play(*stay("anna", OUTSIDE, 3), *stay("anna", IN_QUEUE, 21), *stay("anna", OUTSIDE, 12))
+    (visit,) = seen.visits.values()
+
+    assert (visit.track_id, visit.zone_id, visit.is_open) == ("anna", "till", False)
+    assert (visit.entered_at, visit.exited_at) == (TEN + 3 * STEP, TEN + 23 * STEP)
+
+
+def test_a_visit_is_open_until_the_grace_is_over() -> None:
+    seen = Watched()
+    last = seen.play(*stay("anna", IN_QUEUE, 5), *nobody(FRAMES_OF_GRACE))
+    assert next(iter(seen.visits.values())).is_open
+
+    seen.play([], start=last)
+    assert not next(iter(seen.visits.values())).is_open
+
+
+def test_one_frame_inside_is_no_visit() -> None:
+    seen = Watched()
+    seen.play(*(stay("anna", OUTSIDE, 2) + stay("anna", IN_QUEUE, 1)) * 5, *nobody(20))
+    assert not seen.visits
+
+
+def test_who_is_lost_for_less_than_the_grace_has_stayed() -> None:
+    seen = Watched()
+    seen.play(
+        *stay("anna", IN_QUEUE, 5),
+        *nobody(FRAMES_OF_GRACE - 1),
+        *stay("anna", IN_QUEUE, 5),
+        *nobody(20),
+    )
+    (visit,) = seen.visits.values()
+    assert visit.exited_at - visit.entered_at == (5 + FRAMES_OF_GRACE - 1 + 5 - 1) * STEP
+
+
+def test_who_comes_back_after_the_grace_visits_again() -> None:
+    seen = Watched()
+    seen.play(*stay("anna", IN_QUEUE, 5), *nobody(20), *stay("anna", IN_QUEUE, 5), *nobody(20))
+    assert len(seen.visits) == 2
+
+
+def test_a_new_id_where_one_has_just_vanished_is_the_same_person() -> None:
+    seen = Watched()
+    seen.play(*stay("1", IN_QUEUE, 5), *nobody(2), *stay("2", (0.72, 0.62), 5), *nobody(20))
+    assert [v.track_id for v in seen.visits.values()] == ["1"]
+
+
+def test_a_line_crossed_while_the_id_changes_is_crossed_once() -> None:
+    seen = Watched()
+    seen.play(*walk("1", 0.40, 0.44, 0.48), *walk("2", 0.52, 0.56, 0.60), *walk("3", 0.62, 0.66))
+    assert seen.directions() == [("1", "entry")]
+
+
+@pytest.mark.parametrize(
+    ("pause", "spot"), [(6, (0.72, 0.62)), (1, (0.85, 0.5))], ids=["too late", "too far away"]
+)
+def test_a_new_id_elsewhere_or_much_later_is_somebody_else(
+    pause: int, spot: tuple[float, float]
+) -> None:
+    seen = Watched()
+    seen.play(*stay("1", IN_QUEUE, 5), *nobody(pause), *stay("2", spot, 5), *nobody(20))
+    assert sorted(v.track_id for v in seen.visits.values()) == ["1", "2"]
+
+
+def test_two_people_side_by_side_are_two() -> None:
+    seen = Watched()
+    pair = [("1", *IN_QUEUE), ("2", 0.72, 0.62)]
+    seen.play(*[pair] * 5, *nobody(20))
+    assert len(seen.visits) == 2
+
+
+def test_a_track_that_flickers_on_the_line_crosses_it_once() -> None:
+    seen = Watched()
+    seen.play(
+        *walk("anna", 0.4, 0.45),
+        [],
+        *walk("anna", 0.55),
+        [],
+        *walk("anna", 0.56, 0.57),
+        *nobody(3),
+        *walk("anna", 0.6, 0.6),
+    )
+    assert seen.directions() == [("anna", "entry")]
+
+
+def test_the_queue_is_as_long_as_each_frame_shows() -> None:
+    seen = Watched()
+    two = [("1", *IN_QUEUE), ("2", 0.65, 0.5), ("3", *OUTSIDE)]
+    seen.play(*[two] * 3, *stay("1", IN_QUEUE, 2), [])
+    assert seen.queue == [0, 2, 2, 1, 1, 0]
+
+
+def test_who_stays_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
+    seen = Watched()
+    seen.play(*stay("eve", IN_OFFICE, 22), *stay("eve", IN_QUEUE, 5), *nobody(20))
+
+    assert seen.staff == ["eve"]
+    assert {v.zone_id: v.is_staff for v in seen.visits.values()} == {"office": True, "till": True}
+    assert set(seen.queue) == {0}
+
+
+def test_a_short_time_in_the_staff_zone_makes_nobody_staff() -> None:
+    seen = Watched()
+    seen.play(*stay("anna", IN_OFFICE, 15), *nobody(20))
+    assert not seen.staff
+
+
+def test_without_a_limit_the_staff_zone_is_a_zone_like_others() -> None:
+    free = OFFICE.model_copy(update={"staff_after": None})
+    seen = Watched([drawing(zones=(free,))])
+    seen.play(*stay("eve", IN_OFFICE, 100))
+    assert not seen.staff
+
+
+def test_a_frame_that_comes_again_changes_nothing() -> None:
+    seen = Watched()
+    seen.play(*walk("anna", 0.4, 0.45, 0.55))
+    before = seen.text
+    seen.receive(1, one("anna", (0.1, 0.1)))
+
+    assert seen.repeated == [1]
+    assert seen.text == before
+
+
+def test_a_frame_that_comes_too_late_is_counted_and_not_followed() -> None:
+    seen = Watched()
+    seen.receive(0)
+    seen.receive(2)
+    for index in range(3, 10):
+        seen.receive(index)
+    seen.receive(1, one("anna", IN_QUEUE))
+
+    assert (seen.late, seen.repeated) == ([1], [])
+    seen.receive(1)
+    assert seen.repeated == [1]
+
+
+def test_a_gap_holds_frames_back_no_longer_than_the_delay() -> None:
+    seen = Watched()
+    seen.play(*stay("anna", IN_QUEUE, 2))
+    for index in (3, 4, 5):
+        seen.receive(index, one("anna", IN_QUEUE))
+    assert next(iter(seen.visits.values())).exited_at == TEN + STEP
+
+    seen.receive(8, one("anna", IN_QUEUE))
+    assert next(iter(seen.visits.values())).exited_at == TEN + 5 * STEP  # not 8, which waits
+
+
+@pytest.mark.parametrize(("seconds", "visits"), [(-0.5, 1), (-3600, 2)])
+def test_a_clock_that_jumps_back_far_ends_what_it_began(seconds: float, visits: int) -> None:
+    seen = Watched()
+    last = seen.play(*stay("anna", IN_QUEUE, 10))
+    for index in range(last, last + 10):
+        at = TEN + index * STEP + int(seconds * SECOND)
+        seen.receive(index, one("anna", IN_QUEUE), at=at)
+
+    assert len(seen.visits) == visits
+    assert all(v.exited_at >= v.entered_at for v in seen.visits.values())
+    assert sum(v.is_open for v in seen.visits.values()) == 1
+
+
+def test_a_new_drawing_holds_from_its_instant_on() -> None:
+    before, after = drawing(), drawing(2, hour=10, zones=(), lines=(DOOR,))
+    seen = Watched([before, after])
+    nine = TEN - 5 * STEP
+    for index in range(10):
+        seen.receive(index, one("anna", IN_QUEUE), at=nine + index * STEP)
+    (visit,) = seen.visits.values()
+
+    assert (visit.is_open, visit.layout_version) == (False, 1)
+    assert visit.exited_at == TEN - STEP
+
+
+def test_before_the_first_drawing_nothing_counts() -> None:
+    seen = Watched([drawing(hour=11)])
+    seen.play(*walk("anna", 0.4, 0.45, 0.55, 0.6))
+    assert not seen.crossings
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 2**32))
+def test_any_order_within_the_delay_gives_the_same_visits(rng: random.Random, seed: int) -> None:
+    frames = _a_busy_minute(seed)
+    in_order, shuffled = Watched(), Watched()
+    for index, people in frames:
+        in_order.receive(index, people)
+    # A frame comes less than the delay (5 frames) after its turn.
+    for index, people in sorted(frames, key=lambda f: f[0] + rng.uniform(0, 4.9)):
+        shuffled.receive(index, people)
+
+    assert not shuffled.late
+    assert sorted(shuffled.crossings) == sorted(in_order.crossings)
+    assert shuffled.visits == in_order.visits
+    assert shuffled.queue == in_order.queue
+
+
+def _a_busy_minute(seed: int) -> list[tuple[int, list[Person]]]:
+    """Frames with gaps, of people who wander, vanish and come back."""
+    rng = random.Random(seed)
+    spots = {f"p{n}": [rng.random(), rng.random()] for n in range(4)}
+    frames: list[tuple[int, list[Person]]] = []
+    for index in range(60):
+        people: list[Person] = []
+        for track, spot in spots.items():
+            spot[:] = [min(max(v + rng.uniform(-0.15, 0.15), 0.0), 1.0) for v in spot]
+            if rng.random() < 0.8:
+                people.append((track, spot[0], spot[1]))
+        if rng.random() < 0.8 or index > 50:
+            frames.append((index, people))
+    # Empty frames at the end, so that all of it has its turn.
+    return frames + [(index, []) for index in range(60, 80)]
+
+
+def test_the_state_of_many_visitors_stays_small() -> None:
+    run = CameraRun([drawing()], Rules(forget=timedelta(seconds=60)))
+    for index in range(5_000):
+        run.receive(index, TEN + index * STEP, one(f"t{index // 5}", ((index * 0.37) % 1, 0.5)))
+    assert len(run.to_text()) < 60_000
