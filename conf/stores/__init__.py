@@ -195,6 +195,11 @@ class Stores(_Frozen):
         valid = [d for d in self.drawings(camera) if d.valid_from <= moment]
         return valid[-1] if valid else None
 
+    def has_entrance(self, camera: Camera) -> bool:
+        """Whether people are counted in at one of its cameras, by any of its drawings."""
+        lines = (line for d in self.drawings(camera) for line in d.lines)
+        return any(line.kind == "entrance" for line in lines)
+
     def camera(self, camera_id: str) -> tuple[Branch, Camera]:
         """The camera and its branch; `SettingsError` names the known ones otherwise."""
         for branch in self.branches:
