@@ -24,6 +24,7 @@ from cli import (
     send,
     status,
     up,
+    zones,
 )
 from cli.check import command as check
 from cli.context import error_console
@@ -63,6 +64,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(dlq.app)
+app.add_typer(zones.app)
 
 
 def main() -> None:
