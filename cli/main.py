@@ -20,6 +20,7 @@ from cli import (
     migrate,
     reset,
     restate,
+    retention,
     run,
     send,
     status,
@@ -65,6 +66,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(dlq.app)
 app.add_typer(zones.app)
+app.add_typer(retention.app)
 
 
 def main() -> None:

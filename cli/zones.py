@@ -110,7 +110,7 @@ def draw(picture: Image, drawing: Drawing, title: str) -> Image:
     canvas = picture.copy()
     for zone in drawing.zones:
         cv2.fillPoly(canvas, [np.array([pixel(p) for p in zone.polygon])], COLOURS[zone.kind])
-    canvas = cv2.addWeighted(canvas, 0.35, picture, 0.65, 0)
+    canvas = np.asarray(cv2.addWeighted(canvas, 0.35, picture, 0.65, 0), np.uint8)
     for zone in drawing.zones:
         corners = np.array([pixel(p) for p in zone.polygon])
         cv2.polylines(canvas, [corners], True, COLOURS[zone.kind], 2, cv2.LINE_AA)
