@@ -15,7 +15,7 @@ import pytest
 from tests.builders import detection, detection_event
 from tests.stream.house import House, Rows, later
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("V6")]
 
 TOGETHER = ("bronze_detections", "footfall", "silver_detections")
 TEN = "2024-05-01T10:00:00Z"
