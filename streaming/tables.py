@@ -224,7 +224,7 @@ SILVER_ZONE_VISITS = Table(
         branch_id string, camera_id string, run_id string, track_id string, zone_id string,
         kind string COMMENT 'of the zone: browse, queue or staff',
         entered_at timestamp COMMENT 'the first frame inside',
-        exited_at timestamp COMMENT 'the last frame inside, so far where is_open',
+        exited_at timestamp COMMENT 'the last frame inside; where is_open, an earlier one',
         dwell_seconds decimal(12,3), is_open boolean, is_staff boolean COMMENT 'not a visitor',
         layout_version int, {_WITHDRAWN}, updated_at timestamp, {_CHANGE}""",
     partition=("days(entered_at)",),
