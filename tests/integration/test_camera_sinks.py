@@ -229,6 +229,19 @@ def test_the_hour_of_a_branch_has_queue_wait_and_the_peak_of_its_occupancy(db: D
 
 
 @pytest.mark.requirement("J1")
+def test_the_wait_of_an_hour_stays_when_its_visits_are_forgotten(db: Database) -> None:
+    write(db, frame(visits=[visit(30)]))
+    settle(db)
+    with db.transaction() as connection:
+        connection.execute("DELETE FROM zone_visits")
+    write(db, frame(crossings=[crossing("entry")]))
+    settle(db)
+    (row,) = db.fetch("SELECT visitors, queue_waits, queue_wait_p50 FROM store_hourly")
+
+    assert (row["visitors"], row["queue_waits"], row["queue_wait_p50"]) == (1, 1, 30)
+
+
+@pytest.mark.requirement("J1")
 def test_who_comes_late_to_light_was_inside_in_the_later_hours_too(db: Database) -> None:
     for minute in (0, 60):
         write(db, frame(TEN + timedelta(minutes=minute), crossings=[]))

@@ -105,14 +105,18 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb) RETURNS void LA
         net_revenue = EXCLUDED.net_revenue,
         revenue_per_visitor = EXCLUDED.revenue_per_visitor,
         camera_coverage = EXCLUDED.camera_coverage,
-        queue_waits = EXCLUDED.queue_waits,
-        queue_wait_p50 = EXCLUDED.queue_wait_p50,
-        queue_wait_p95 = EXCLUDED.queue_wait_p95,
+        -- Old visits are deleted, what was counted of them stays.
+        queue_waits = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_waits
+            ELSE s.queue_waits END,
+        queue_wait_p50 = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_wait_p50
+            ELSE s.queue_wait_p50 END,
+        queue_wait_p95 = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_wait_p95
+            ELSE s.queue_wait_p95 END,
         occupancy_peak = EXCLUDED.occupancy_peak,
         is_final = EXCLUDED.is_final,
         orders_change_id = EXCLUDED.orders_change_id,
         footfall_change_id = EXCLUDED.footfall_change_id,
-        visits_change_id = EXCLUDED.visits_change_id,
+        visits_change_id = greatest(s.visits_change_id, EXCLUDED.visits_change_id),
         updated_at = EXCLUDED.updated_at,
         change_id = nextval('changes')
     WHERE (s.orders_change_id, s.footfall_change_id, s.visits_change_id, s.occupancy_peak)
