@@ -157,7 +157,7 @@ def story(new_house: Callable[[], House], tmp_path_factory: pytest.TempPathFacto
     draw(house, folder, STORES + REDRAWN)
     told.restate(house, "redrawn")
     told.restate(house, "twice")
-    house.run("footfall")
+    house.settle("footfall")
     for name in ("zone_visits", "line_crossings"):
         told.lake[name] = house.lake(f"silver.{name}")
         told.served[name] = house.query(f"SELECT * FROM {name}")  # noqa: S608
