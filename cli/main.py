@@ -20,11 +20,13 @@ from cli import (
     migrate,
     reset,
     restate,
+    retention,
     run,
     send,
     shop,
     status,
     up,
+    zones,
 )
 from cli.check import command as check
 from cli.context import error_console
@@ -65,6 +67,8 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(dlq.app)
 app.add_typer(shop.app)
+app.add_typer(zones.app)
+app.add_typer(retention.app)
 
 
 def main() -> None:

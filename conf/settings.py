@@ -229,6 +229,14 @@ class StreamSettings(Frozen):
     retry_max_seconds: float = Field(default=15.0, gt=0)
 
 
+class RetentionSettings(Frozen):
+    """How long rows about single people stay (`storelake retention apply`)."""
+
+    detections: timedelta = Field(
+        default=timedelta(days=30), description="Detections, crossings and visits."
+    )
+
+
 class GatewaySettings(Frozen):
     """The HTTP door of the tills and the web shop."""
 
@@ -341,6 +349,7 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     spark: SparkSettings = SparkSettings()
     streams: StreamSettings = StreamSettings()
+    retention: RetentionSettings = RetentionSettings()
     gateway: GatewaySettings = GatewaySettings()
     inference: InferenceSettings = InferenceSettings()
 

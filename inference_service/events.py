@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Any
 from uuid import uuid4
 
@@ -58,11 +60,17 @@ class Run:
 
 @dataclass(frozen=True)
 class EventBuilder:
-    """Builds the events of one camera."""
+    """Builds the events of one camera.
+
+    The tracker's ids are replaced by a keyed hash over run, camera and id. The key is made at each
+    start, stays in this process and enters no event, and the run is another one each day: an id
+    says nothing outside of its day and camera (V8).
+    """
 
     branch_id: str
     camera_id: str
     runtime: Runtime
+    _salt: bytes = field(default_factory=lambda: token_bytes(16), repr=False)
 
     @property
     def key(self) -> bytes:
@@ -91,9 +99,16 @@ class EventBuilder:
             "frame_index": frame.index,
             "captured_at": captured_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "image": {"width": width, "height": height},
-            "detections": _objects(detections, width, height)[:MAX_DETECTIONS],
+            "detections": [
+                {**seen, "track_id": self._hide(run_id, seen["track_id"])}
+                for seen in _objects(detections, width, height)[:MAX_DETECTIONS]
+            ],
             "runtime": {**vars(self.runtime), "inference_ms": round(inference_ms, 3)},
         }
+
+    def _hide(self, run_id: str, track_id: str) -> str:
+        text = f"{run_id}/{self.camera_id}/{track_id}".encode()
+        return blake2b(text, key=self._salt, digest_size=8).hexdigest()
 
 
 def encode(event: dict[str, Any]) -> bytes:

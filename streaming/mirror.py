@@ -26,19 +26,17 @@ def mirror(hands: Hands, table: Table, source: str, time_key: str) -> int:
     Returns:
         The number of rows copied.
     """
-    if "mirrored" not in hands.memory:
+    if table.name not in hands.memory:
         copy = hands.lake.load(table)
-        hands.memory["columns"] = copy.schema().as_arrow()
-        hands.memory["mirrored"] = newest_change(
-            copy.scan(selected_fields=("change_id",)).to_arrow()
-        )
-    cursor, schema = hands.memory["mirrored"], hands.memory["columns"]
+        copied = newest_change(copy.scan(selected_fields=("change_id",)).to_arrow())
+        hands.memory[table.name] = (copied, copy.schema().as_arrow())
+    cursor, schema = hands.memory[table.name]
     # S608: names come from this repository, not from input.
     query = f"SELECT {', '.join(schema.names)} FROM {source} WHERE change_id > %s"  # noqa: S608
     rows = pa.Table.from_pylist(hands.db.fetch(query, (cursor,)), schema=schema)
     if rows.num_rows:
         hands.lake.upsert(table, rows, time_key)
-        hands.memory["mirrored"] = newest_change(rows)
+        hands.memory[table.name] = (newest_change(rows), schema)
     return int(rows.num_rows)
 
 

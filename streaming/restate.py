@@ -107,7 +107,7 @@ def restate_orders(
     Raises:
         RestateError: the window is empty or does not begin and end on the hour.
     """
-    _check(start, end)
+    check_hours(start, end)
     start, end = start.astimezone(timezone.utc), end.astimezone(timezone.utc)
     spark, db = build_session(settings, "storelake:restate"), Database(settings.postgres.dsn, 2)
     try:
@@ -126,7 +126,12 @@ def restate_orders(
         spark.stop()
 
 
-def _check(start: datetime, end: datetime) -> None:
+def check_hours(start: datetime, end: datetime) -> None:
+    """That a window begins and ends on the hour, with a time zone.
+
+    Raises:
+        RestateError: it does not, or is empty.
+    """
     for moment in (start, end):
         if moment.tzinfo is None or moment.timestamp() % HOUR.total_seconds():
             raise RestateError(

@@ -204,6 +204,11 @@ class Stores(_Frozen):
         valid = [d for d in self.drawings(camera) if d.valid_from <= moment]
         return valid[-1] if valid else None
 
+    def has_entrance(self, camera: Camera) -> bool:
+        """Whether people are counted in at one of its cameras, by any of its drawings."""
+        lines = (line for d in self.drawings(camera) for line in d.lines)
+        return any(line.kind == "entrance" for line in lines)
+
     def camera(self, camera_id: str) -> tuple[Branch, Camera]:
         """The camera and its branch; `SettingsError` names the known ones otherwise."""
         for branch in self.branches:
@@ -218,18 +223,29 @@ def _twice(ids: Sequence[str]) -> list[str]:
     return sorted({i for i in ids if ids.count(i) > 1})
 
 
+def read_tree(path: Path) -> dict[str, Any]:
+    """A store file as it stands, not checked.
+
+    Raises:
+        SettingsError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"store file {path} does not exist") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"store file {path} is not TOML: {error}") from error
+
+
 def load_stores(path: Path) -> Stores:
     """Read and check a store file.
 
     Raises:
         SettingsError: the file is missing, is not TOML, or does not fit; the message says where.
     """
+    tree = read_tree(path)
     try:
-        return Stores.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise SettingsError(f"store file {path} does not exist") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"store file {path} is not TOML: {error}") from error
+        return Stores.model_validate(tree)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"store file {path} does not fit: {faults}") from error

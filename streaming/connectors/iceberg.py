@@ -40,7 +40,7 @@ EXPIRE_AT = 20
 """So many snapshots older than `catalog.snapshot_retention` go with the next commit: every commit
 reads and writes the metadata of all of them."""
 
-_retry_conflicts = retry(
+retry_conflicts = retry(
     retry=retry_if_exception_type(CommitFailedException),
     wait=wait_random_exponential(multiplier=0.05, max=2),
     stop=stop_after_attempt(10),
@@ -126,7 +126,7 @@ class Lake:
         self._done[table.name] = after
         return int(new.num_rows)
 
-    @_retry_conflicts
+    @retry_conflicts
     def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
         iceberg = self.load(table)
         with self._transaction(iceberg) as transaction:
@@ -143,7 +143,7 @@ class Lake:
                 return from_text(text)
         return {}
 
-    @_retry_conflicts
+    @retry_conflicts
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
         """Replace the rows with the same keys, in one commit.
 

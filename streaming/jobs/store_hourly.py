@@ -1,8 +1,8 @@
-"""order_metrics + footfall_minute -> store_hourly (Postgres) and gold.store_hourly: J1.
+"""order_metrics + footfall_minute + zone_visits -> store_hourly (Postgres), gold.store_hourly: J1.
 
 Key (branch_id, hour). Every `streams.settle_seconds` `upsert_store_hourly()` finds the hours that
-changed on either side since the newest changes that store_hourly itself names, and computes them
-anew. Late data on either side corrects its hour; running twice changes nothing.
+changed on any side since the newest changes that store_hourly itself names, and computes them
+anew. Late data on any side corrects its hour; running twice changes nothing.
 """
 
 import json
@@ -14,9 +14,15 @@ from streaming.tables import GOLD_STORE_HOURLY
 
 def settle(hands: Hands) -> None:
     """Compute the changed hours anew, then copy them to the lake."""
+    stores = hands.context.stores
     branches = [
-        {"branch_id": b.branch_id, "timezone": b.timezone, "cameras": len(b.cameras)}
-        for b in hands.context.stores.branches
+        {
+            "branch_id": b.branch_id,
+            "timezone": b.timezone,
+            "cameras": len(b.cameras),
+            "entrances": [c.camera_id for c in b.cameras if stores.has_entrance(c)],
+        }
+        for b in stores.branches
     ]
     with hands.db.transaction() as connection:
         connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))

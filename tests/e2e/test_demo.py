@@ -22,6 +22,7 @@ from pyiceberg.table import StaticTable
 from conf.settings import Settings
 from infra import local
 from tests.conftest import free_ports
+from tests.pictures import bytes_of, find_pictures
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -207,6 +208,17 @@ def test_the_page_of_the_report_loads_nothing_from_elsewhere(demo: Demo) -> None
     loads += re.findall(r"""(?:url\(|@import)\s*["']?\s*(?:https?:)?//""", page)
     assert loads == []
     assert "<svg" in page
+
+
+@pytest.mark.requirement("V8")
+def test_no_table_log_or_temporary_file_holds_a_picture(demo: Demo) -> None:
+    # What the cameras look at is a film, and lies there as one.
+    films = {".mp4", ".avi"}
+    files = [f for f in demo.var.rglob("*") if f.is_file() and f.suffix not in films]
+    assert any(f.suffix == ".parquet" for f in files)
+
+    found = {str(f): find_pictures(bytes_of(f)) for f in files}
+    assert {name: what for name, what in found.items() if what} == {}
 
 
 def test_nothing_of_the_demo_goes_on_after_it(demo: Demo) -> None:

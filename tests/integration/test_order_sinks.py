@@ -26,7 +26,7 @@ TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
 TABLES = (
     "orders_raw, orders_processed, order_contributions, order_metrics, footfall_minute, "
-    "store_hourly, stream_batches, stream_offsets"
+    "zone_visits, store_hourly, stream_batches, stream_offsets"
 )
 ARROW = pa.schema(
     [
@@ -323,7 +323,16 @@ def test_the_watermark_of_a_stream_never_falls(db: Database) -> None:
 
 # Cameras, and where they meet the tills
 
-BRANCHES = json.dumps([{"branch_id": "B01", "timezone": "America/New_York", "cameras": 2}])
+BRANCHES = json.dumps(
+    [
+        {
+            "branch_id": "B01",
+            "timezone": "America/New_York",
+            "cameras": 2,
+            "entrances": ["B01-entrance", "B01-back"],
+        }
+    ]
+)
 
 
 def frames(
@@ -340,6 +349,9 @@ def frames(
             ),
             "entries": [entries for entries, _ in counts],
             "exits": [exits for _, exits in counts],
+            "frames": [1] * len(counts),
+            "late_frames": [0] * len(counts),
+            "people": [entries + exits for entries, exits in counts],
         }
     )
 

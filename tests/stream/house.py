@@ -6,10 +6,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import psycopg
@@ -17,10 +18,12 @@ import pytest
 from psycopg.rows import dict_row
 
 from conf.settings import Settings
-from streaming.connectors.iceberg import open_catalog
+from conf.stores import load_stores
+from streaming.connectors.iceberg import Lake, open_catalog
 from streaming.connectors.memory import MemoryBroker, MemoryLog
+from streaming.connectors.postgres import Database
 from streaming.jobs import find_streams
-from streaming.runner import Runner, Stream
+from streaming.runner import Context, Hands, Runner, Stream
 from streaming.tables import TABLES
 from tests.builders import as_json
 
@@ -136,6 +139,17 @@ class House:
             return False
 
         Runner(self.settings, streams).run(until=done)
+
+    def settle(self, name: str) -> None:
+        """What a stream does by its clock, once, without Spark."""
+        (stream,) = find_streams((name,))
+        assert stream.settle is not None
+        context = Context(cast("Any", None), self.settings, load_stores(self.settings.stores_file))
+        with (
+            closing(open_catalog(self.settings)) as catalog,
+            closing(Database(self.settings.postgres.dsn, 2)) as db,
+        ):
+            stream.settle(Hands(name, Lake(self.settings, catalog), db, context, {}))
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")

@@ -7,18 +7,24 @@ story, told once: a walk that a restart interrupts, then everything that may go 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from streaming.connectors.purge import Purged
+from streaming.retention import AGED, apply_retention
 from tests.builders import detection, detection_event
 from tests.stream.house import House, Rows, later
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("V6")]
 
 TOGETHER = ("bronze_detections", "footfall", "silver_detections")
 TEN = "2024-05-01T10:00:00Z"
+HALF_WAY = datetime(2024, 5, 1, 10, 0, 0, 700_000, tzinfo=timezone.utc)
+"""After the fourth frame."""
 
 
 def person(track: str, x: float) -> dict[str, Any]:
@@ -51,6 +57,22 @@ def through_the_door(house: House) -> None:
     house.send_frame(frame(0, person("anna", 0.50)))
 
 
+def forget_before(house: House, moment: datetime) -> dict[str, Purged]:
+    age = datetime.now(timezone.utc) - moment
+    return {p.table: p for p in apply_retention(house.settings, age, lambda _: None)}
+
+
+def times_in_files(house: House) -> dict[str, list[datetime]]:
+    """Every time that a data file below a table about people holds, as it lies there."""
+    found = {}
+    for table, column in AGED:
+        folder = house.settings.var_dir / "warehouse" / table.name.replace(".", "/")
+        paths = folder.rglob("*.parquet")
+        files = [pq.read_table(f, columns=[column], partitioning=None) for f in paths]
+        found[table.name] = [t for rows in files for t in rows[column].to_pylist()]
+    return found
+
+
 @dataclass
 class Story:
     """What was in every table after each chapter."""
@@ -59,6 +81,8 @@ class Story:
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
     ledger: dict[str, Rows] = field(default_factory=dict)
     repeated_batch: int = -1
+    purged: dict[str, dict[str, Purged]] = field(default_factory=dict)
+    files: dict[str, list[datetime]] = field(default_factory=dict)
 
     def remember(self, chapter: str) -> None:
         self.tables[chapter] = self.house.look()
@@ -88,6 +112,15 @@ def story(house: House) -> Story:
 
     house.run("silver_detections")
     told.remember("alone")
+
+    told.purged["half"] = forget_before(house, HALF_WAY)
+    told.remember("half forgotten")
+    house.forget_checkpoint("bronze_detections", "silver_detections")
+    house.run(*TOGETHER)
+    told.remember("and read again")
+    told.purged["all"] = forget_before(house, HALF_WAY + timedelta(days=1))
+    told.remember("all forgotten")
+    told.files = times_in_files(house)
     return told
 
 
@@ -168,3 +201,37 @@ def test_the_ledger_tells_of_a_batch_that_came_again(story: Story) -> None:
 
     assert again["runs"] == 2
     assert again["rows_in"] == 2 * again["rows_new"]
+
+
+@pytest.mark.requirement("V8")
+def test_what_is_old_is_forgotten_and_the_rest_stays(story: Story) -> None:
+    before, after = story.tables["alone"], story.tables["half forgotten"]
+
+    for name, column in (("silver.detections", "captured_at"), ("zone_visits", "entered_at")):
+        assert after[name] == [r for r in before[name] if r[column] >= HALF_WAY]
+        assert 0 < len(after[name]) < len(before[name])
+    assert after["gold.footfall_minute"] == before["gold.footfall_minute"]
+    assert after["bronze.detections"] == before["bronze.detections"]
+
+
+@pytest.mark.requirement("V8")
+def test_forgetting_says_what_the_files_say(story: Story) -> None:
+    silver = story.purged["half"]["silver.detections"]
+
+    assert silver.rows_deleted == 12
+    assert silver.files_deleted > 0
+    assert (silver.rows_left, silver.left_in) == (0, ())
+    assert silver.oldest is not None
+    assert silver.oldest >= HALF_WAY
+
+
+@pytest.mark.requirement("V8")
+def test_what_is_forgotten_does_not_come_back_from_the_topic(story: Story) -> None:
+    assert story.tables["and read again"] == story.tables["half forgotten"]
+
+
+@pytest.mark.requirement("V8")
+def test_in_the_end_no_file_holds_anybody(story: Story) -> None:
+    assert story.files == {table.name: [] for table, _ in AGED}
+    assert {p.rows_left for p in story.purged["all"].values()} == {0}
+    assert story.tables["all forgotten"]["gold.footfall_minute"]

@@ -11,7 +11,7 @@ import pytest
 from tests.builders import detection, detection_event, order_event
 from tests.stream.house import House, Rows, later
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("J1")]
 
 TOGETHER = ("footfall", "real_time_metrics", "store_hourly")
 TEN, ELEVEN = "2024-05-01T10:00:00Z", "2024-05-01T11:00:00Z"
@@ -19,7 +19,7 @@ TEN, ELEVEN = "2024-05-01T10:00:00Z", "2024-05-01T11:00:00Z"
 
 def a_morning(house: House) -> None:
     """B01 at 10: two visitors, one order. B02 at 10: nobody came. B01 at 11: the camera was off."""
-    for index, x in enumerate((0.55, 0.62, 0.70)):
+    for index, x in enumerate((0.55, 0.60, 0.70, 0.75)):
         two = [
             detection(track_id=t, bbox=[x - 0.02, y - 0.2, x + 0.02, y])
             for t, y in (("anna", 0.5), ("ben", 0.8))

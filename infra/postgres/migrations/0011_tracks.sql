@@ -143,7 +143,10 @@ BEGIN
     ON CONFLICT (camera_id, run_id, track_id, zone_id, entered_at) DO UPDATE SET
         kind = EXCLUDED.kind, exited_at = EXCLUDED.exited_at, is_open = EXCLUDED.is_open,
         is_staff = EXCLUDED.is_staff, layout_version = EXCLUDED.layout_version,
-        withdrawn = false, updated_at = EXCLUDED.updated_at, change_id = nextval('changes')
+        withdrawn = false, updated_at = EXCLUDED.updated_at,
+        -- That a visit goes on is no news for those who copy: they hear of its beginning and its end.
+        change_id = CASE WHEN v.is_open AND EXCLUDED.is_open AND NOT v.withdrawn
+            AND v.is_staff = EXCLUDED.is_staff THEN v.change_id ELSE nextval('changes') END
     WHERE (v.kind, v.exited_at, v.is_open, v.is_staff, v.layout_version, v.withdrawn)
         IS DISTINCT FROM (EXCLUDED.kind, EXCLUDED.exited_at, EXCLUDED.is_open,
             EXCLUDED.is_staff, EXCLUDED.layout_version, false);

@@ -1,0 +1,172 @@
+"""Waiting frames into the tables of cameras: `python -m benchmarks.detections --rows 400000`.
+
+Frames wait in Kafka before the streams start. Time runs from the moment when every query is active
+until each stream has written all of them. A row is one object in one frame. CPU is that of the
+streams' process with its children, since the clock of a shared machine says little.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import psutil
+import psycopg
+import typer
+from confluent_kafka import Producer
+
+from benchmarks import print_result, tell
+from cli import processes
+from conf.settings import Settings, load_settings
+from conf.stores import load_stores
+from infra import local
+from infra.local.process import wait_until
+
+STREAMS = ("silver_detections", "bronze_detections", "footfall")
+FPS = 5
+GIVE_UP_SECONDS = 900
+VISIT_FRAMES = 100
+"""So many frames an object stays in the picture, until another one takes its place."""
+
+
+def objects(frame: int, count: int) -> list[dict[str, Any]]:
+    """People who walk through the picture from left to right, each on a way of their own."""
+    found = []
+    for number in range(count):
+        age = frame + number * VISIT_FRAMES // count
+        track, step = divmod(age, VISIT_FRAMES)
+        x, y = 0.05 + 0.9 * step / VISIT_FRAMES, 0.3 + 0.6 * number / count
+        box = [round(v, 5) for v in (x - 0.03, y - 0.25, x + 0.03, y)]
+        found.append(
+            {
+                "track_id": f"{track}-{number}",
+                "class": "person",
+                "confidence": 0.9,
+                "bbox": [max(0.0, box[0]), max(0.0, box[1]), box[2], box[3]],
+            }
+        )
+    return found
+
+
+def fill(settings: Settings, frames: int, per_frame: int, seed: int) -> None:
+    """Put frames into the topic, the cameras of the store file by turns."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap, "linger.ms": 20})
+    stores, rng = load_stores(settings.stores_file), random.Random(seed)  # noqa: S311
+    cameras = [(b.branch_id, c.camera_id, uuid4().hex) for b in stores.branches for c in b.cameras]
+    start = datetime.now(timezone.utc) - timedelta(seconds=frames / len(cameras) / FPS + 60)
+    for number in range(frames):
+        index, camera = divmod(number, len(cameras))
+        branch_id, camera_id, run_id = cameras[camera]
+        captured_at = start + timedelta(seconds=index / FPS)
+        event = {
+            "event_id": str(UUID(int=rng.getrandbits(128))),
+            "schema_version": 1,
+            "branch_id": branch_id,
+            "camera_id": camera_id,
+            "run_id": run_id,
+            "frame_index": index,
+            "captured_at": captured_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "image": {"width": 1280, "height": 720},
+            "detections": objects(index, per_frame),
+            "runtime": {
+                "detector": "bench",
+                "model": "none",
+                "tracker": "none",
+                "device": "cpu",
+                "inference_ms": 1.0,
+            },
+        }
+        value = json.dumps(event, separators=(",", ":")).encode()
+        while True:
+            try:
+                producer.produce(settings.kafka.detections, value, f"{branch_id}/{camera_id}")
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    if producer.flush(60):
+        raise typer.BadParameter("Kafka did not take every frame")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its living descendants, and of those that ended."""
+    parent = psutil.Process(pid)
+    total = 0.0
+    for one in (parent, *parent.children(recursive=True)):
+        try:
+            spent = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += spent.user + spent.system + spent.children_user + spent.children_system
+    return total
+
+
+def drain(
+    settings: Settings, names: tuple[str, ...], frames: int
+) -> tuple[dict[str, float], float]:
+    """Seconds until each stream has written everything, and the CPU seconds of all meanwhile."""
+    with ExitStack() as stack:
+        child = processes.start_streams(stack, settings, tell, names)
+        pid = int(json.loads((settings.var_dir / "run" / "streams.json").read_text())["pid"])
+        started, before, done = time.monotonic(), cpu_seconds(pid), dict[str, float]()
+
+        def finished() -> bool:
+            processes.require_alive(child, "streams", settings)
+            for name, state in processes.stream_states(settings).items():
+                if name not in done and state["finished_rows"] >= frames:
+                    done[name] = round(time.monotonic() - started, 1)
+            return len(done) == len(names)
+
+        if not wait_until(finished, GIVE_UP_SECONDS, every=0.2):
+            raise processes.ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
+        return done, cpu_seconds(pid) - before
+
+
+def counted(settings: Settings) -> dict[str, int]:
+    """What came of the frames, so that nobody measures a stream that counts nothing."""
+    query = (
+        "SELECT (SELECT sum(frames) FROM footfall_minute), (SELECT count(*) FROM line_crossings), "
+        "(SELECT count(*) FROM zone_visits)"
+    )
+    with psycopg.connect(settings.postgres.dsn) as connection:
+        row = connection.execute(query).fetchone() or (0, 0, 0)
+    return dict(zip(("frames", "crossings", "visits"), (int(n or 0) for n in row), strict=True))
+
+
+def main(
+    rows: Annotated[int, typer.Option(min=1000)] = 400_000,
+    per_frame: Annotated[int, typer.Option(min=1, help="Objects in each frame.")] = 8,
+    seed: int = 1,
+    streams: Annotated[str, typer.Option(help="Names, with commas between.")] = ",".join(STREAMS),
+    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+) -> None:
+    """Measure once, on a state folder without frames, and print the JSON."""
+    frames = rows // per_frame
+    with local.running(load_settings(), tell) as settings:
+        fill(settings, frames, per_frame, seed)
+        done, cpu = drain(settings, tuple(streams.split(",")), frames)
+        found = counted(settings)
+    slowest = max(done.values())
+    result = {
+        "rows": frames * per_frame,
+        "frames": frames,
+        "seconds": done,
+        "rows_a_second": {name: round(frames * per_frame / s) for name, s in done.items()},
+        "rows_a_second_all": round(frames * per_frame / slowest),
+        "cpu_seconds": round(cpu, 1),
+        "rows_a_cpu_second": round(frames * per_frame / cpu),
+        "counted": found,
+        "cores": psutil.cpu_count(),
+        "load_average": [round(v, 1) for v in psutil.getloadavg()],
+    }
+    print_result(result, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

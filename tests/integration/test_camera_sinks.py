@@ -1,0 +1,292 @@
+"""Crossings, visits, dwell, queues and the hour of a branch, as the serving database keeps them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from streaming.connectors.postgres import Database
+from streaming.jobs import footfall
+from streaming.transforms.footfall import to_told
+
+pytestmark = pytest.mark.requirement("V6")
+
+TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
+HOUR = timedelta(hours=1)
+TABLES = (
+    "line_crossings, zone_visits, footfall_minute, queue_minute, zone_dwell_hourly, store_hourly"
+)
+BERLIN = {
+    "branch_id": "B01",
+    "timezone": "Europe/Berlin",
+    "cameras": 2,
+    "entrances": ["B01-entrance"],
+}
+TEXT, COUNT, FLAG = pa.string(), pa.int64(), pa.bool_()
+CROSSING = {"track_id": TEXT, "line_id": TEXT, "kind": TEXT, "direction": TEXT}
+CROSSING |= {"crossed_at": COUNT, "is_staff": FLAG, "layout_version": pa.int32()}
+VISIT = {"track_id": TEXT, "zone_id": TEXT, "kind": TEXT, "entered_at": COUNT}
+VISIT |= {"exited_at": COUNT, "is_open": FLAG, "is_staff": FLAG, "layout_version": pa.int32()}
+ROWS = pa.schema(
+    {
+        **dict.fromkeys(("branch_id", "camera_id", "run_id"), TEXT),
+        **dict.fromkeys(("captured_at", "frames", "late_frames", "people"), COUNT),
+        "crossings": pa.list_(pa.struct(CROSSING)),
+        "visits": pa.list_(pa.struct(VISIT)),
+        "queues": pa.list_(pa.struct({"zone_id": TEXT, "captured_at": COUNT, "people": COUNT})),
+        "staff": pa.list_(TEXT),
+    }
+)
+
+
+def us(at: datetime) -> int:
+    return int(at.timestamp() * 1e6)
+
+
+def crossing(direction: str, at: datetime = TEN, **overrides: Any) -> dict[str, Any]:
+    """Anna over the line at the door."""
+    fields = {
+        "track_id": "anna",
+        "line_id": "door",
+        "kind": "entrance",
+        "direction": direction,
+        "crossed_at": us(at),
+        "is_staff": False,
+        "layout_version": 1,
+    }
+    return fields | overrides
+
+
+def visit(seconds: float, start: datetime = TEN, **overrides: Any) -> dict[str, Any]:
+    """A finished stay in the queue."""
+    fields = {
+        "track_id": "anna",
+        "zone_id": "till",
+        "kind": "queue",
+        "entered_at": us(start),
+        "exited_at": us(start + timedelta(seconds=seconds)),
+        "is_open": False,
+        "is_staff": False,
+        "layout_version": 1,
+    }
+    return fields | overrides
+
+
+def frame(at: datetime = TEN, **overrides: Any) -> dict[str, Any]:
+    """What the message of one frame told."""
+    fields = {
+        "branch_id": "B01",
+        "camera_id": "B01-entrance",
+        "run_id": "run-1",
+        "captured_at": us(at),
+        "frames": 1,
+        "late_frames": 0,
+        "people": 0,
+        "crossings": [],
+        "visits": [],
+        "queues": [],
+        "staff": [],
+    }
+    return fields | overrides
+
+
+@pytest.fixture(autouse=True)
+def empty(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute(f"TRUNCATE {TABLES}".encode())
+
+
+def write(db: Database, *frames: dict[str, Any]) -> None:
+    """One batch."""
+    with db.transaction() as connection:
+        footfall._upsert(connection, pa.Table.from_pylist(list(frames), schema=ROWS))
+
+
+def settle(db: Database, *branches: dict[str, Any]) -> None:
+    with db.transaction() as connection:
+        connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
+        connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches or [BERLIN]),))
+
+
+def test_entries_count_in_the_minute_of_the_crossing_not_of_the_message(db: Database) -> None:
+    late = frame(TEN + timedelta(seconds=61), crossings=[crossing("entry", TEN)])
+    write(db, frame(), late)
+    rows = db.fetch("SELECT entries, frames FROM footfall_minute ORDER BY minute")
+
+    assert [(r["entries"], r["frames"]) for r in rows] == [(1, 1), (0, 1)]
+
+
+def test_a_counting_line_makes_no_visitors(db: Database) -> None:
+    write(db, frame(crossings=[crossing("entry", kind="count")]))
+    (row,) = db.fetch("SELECT entries FROM footfall_minute")
+
+    assert row["entries"] == 0
+    assert len(db.fetch("SELECT 1 FROM line_crossings")) == 1
+
+
+def test_who_turns_out_to_be_staff_leaves_what_was_counted_before(db: Database) -> None:
+    write(
+        db,
+        frame(crossings=[crossing("entry"), crossing("entry", track_id="ben")]),
+        frame(visits=[visit(30)]),
+    )
+    write(db, frame(TEN + timedelta(minutes=5), staff=["anna"]))
+    settle(db)
+    (minute,) = db.fetch("SELECT entries FROM footfall_minute WHERE minute = %s", (TEN,))
+    (dwell,) = db.fetch("SELECT visits, dwell_mean FROM zone_dwell_hourly")
+
+    assert minute["entries"] == 1
+    assert (dwell["visits"], dwell["dwell_mean"]) == (0, None)
+    write(db, frame(TEN + timedelta(minutes=6), staff=["anna"]))
+    (minute,) = db.fetch("SELECT entries FROM footfall_minute WHERE minute = %s", (TEN,))
+    assert minute["entries"] == 1
+
+
+def test_dwell_is_counted_in_the_hour_in_which_a_visit_began(db: Database) -> None:
+    seconds = (10, 20, 30, 40, 100)
+    visits = [visit(s, track_id=f"t{s}") for s in seconds]
+    write(db, frame(visits=[*visits, visit(50, TEN + HOUR)]))
+    settle(db)
+    first, second = db.fetch("SELECT * FROM zone_dwell_hourly ORDER BY hour")
+
+    assert (first["visits"], first["dwell_mean"], first["dwell_p50"]) == (5, 40, 30)
+    assert first["dwell_p95"] == pytest.approx(88)
+    assert (second["visits"], second["dwell_p50"]) == (1, 50)
+
+
+def test_an_open_visit_has_no_dwell_until_it_is_over(db: Database) -> None:
+    write(db, frame(visits=[visit(10, is_open=True)]))
+    settle(db)
+    assert not db.fetch("SELECT 1 FROM zone_dwell_hourly")
+
+    write(db, frame(visits=[visit(25)]))
+    settle(db)
+    (row,) = db.fetch("SELECT visits, dwell_p50 FROM zone_dwell_hourly")
+    assert (row["visits"], row["dwell_p50"]) == (1, 25)
+
+
+def test_a_visit_that_nobody_hears_of_is_closed_where_it_was_last_seen(db: Database) -> None:
+    write(db, frame(visits=[visit(10, is_open=True), visit(3, track_id="ben", is_open=True)]))
+    with db.transaction() as connection:
+        connection.execute(
+            "UPDATE zone_visits SET updated_at = now() - interval '1 hour' WHERE track_id = 'anna'"
+        )
+        connection.execute("SELECT close_silent_visits('10 minutes')")
+    rows = db.fetch("SELECT track_id, is_open, dwell_seconds FROM zone_visits ORDER BY track_id")
+
+    assert [(r["track_id"], r["is_open"], float(r["dwell_seconds"])) for r in rows] == [
+        ("anna", False, 10),
+        ("ben", True, 3),
+    ]
+
+
+def test_a_minute_of_the_queue_has_its_length_and_the_waits_that_ended_then(db: Database) -> None:
+    lengths = [
+        {"zone_id": "till", "captured_at": us(TEN + timedelta(seconds=s)), "people": n}
+        for s, n in enumerate((1, 2, 3, 2))
+    ]
+    before = TEN - timedelta(minutes=2)
+    write(db, frame(queues=lengths[:2]), frame(queues=lengths[2:]))
+    write(db, frame(visits=[visit(125, before), visit(121, before, track_id="ben")]))
+    write(db, frame(visits=[visit(10, zone_id="lobby", kind="browse")]))
+    settle(db)
+    (row,) = db.fetch("SELECT * FROM queue_minute")
+
+    assert (row["frames"], row["length_mean"], row["length_max"]) == (4, 2, 3)
+    assert (row["waits"], row["wait_p50"]) == (2, 123)
+    assert row["wait_p95"] == pytest.approx(124.8)
+
+
+def test_settling_twice_changes_nothing(db: Database) -> None:
+    write(db, frame(visits=[visit(10)], crossings=[crossing("entry")]))
+    tables = ("zone_dwell_hourly", "queue_minute", "store_hourly")
+    settle(db)
+    before = [db.fetch(f"TABLE {t}") for t in tables]
+    settle(db)
+
+    assert [db.fetch(f"TABLE {t}") for t in tables] == before
+    assert all(before)
+
+
+@pytest.mark.requirement("J1")
+def test_the_hour_of_a_branch_has_queue_wait_and_the_peak_of_its_occupancy(db: Database) -> None:
+    minutes = ((-60, "entry"), (0, "entry"), (1, "entry"), (2, "exit"), (61, "exit"))
+    crossings = [crossing(way, TEN + timedelta(minutes=m), track_id=f"t{m}") for m, way in minutes]
+    write(db, *(frame(TEN + timedelta(minutes=m)) for m, _ in minutes))
+    write(db, frame(crossings=crossings, visits=[visit(30), visit(50, track_id="ben")]))
+    settle(db)
+    nine, ten, eleven = db.fetch("SELECT * FROM store_hourly ORDER BY hour")
+
+    assert [r["occupancy_peak"] for r in (nine, ten, eleven)] == [1, 3, 1]
+    assert [r["visitors"] for r in (nine, ten, eleven)] == [1, 2, 0]
+    assert (ten["queue_waits"], ten["queue_wait_p50"]) == (2, 40)
+    assert ten["camera_coverage"] == pytest.approx(3 / 120)
+    assert ten["local_hour"] == datetime(2024, 5, 1, 12)  # noqa: DTZ001 - a wall clock
+
+
+@pytest.mark.requirement("J1")
+def test_the_wait_of_an_hour_stays_when_its_visits_are_forgotten(db: Database) -> None:
+    write(db, frame(visits=[visit(30)]))
+    settle(db)
+    with db.transaction() as connection:
+        connection.execute("DELETE FROM zone_visits")
+    write(db, frame(crossings=[crossing("entry")]))
+    settle(db)
+    (row,) = db.fetch("SELECT visitors, queue_waits, queue_wait_p50 FROM store_hourly")
+
+    assert (row["visitors"], row["queue_waits"], row["queue_wait_p50"]) == (1, 1, 30)
+
+
+@pytest.mark.requirement("J1")
+def test_who_comes_late_to_light_was_inside_in_the_later_hours_too(db: Database) -> None:
+    for minute in (0, 60):
+        write(db, frame(TEN + timedelta(minutes=minute), crossings=[]))
+    settle(db)
+    write(db, frame(crossings=[crossing("entry")]))
+    settle(db)
+    ten, eleven = db.fetch("SELECT visitors, occupancy_peak FROM store_hourly ORDER BY hour")
+
+    assert (ten["visitors"], ten["occupancy_peak"]) == (1, 1)
+    assert (eleven["visitors"], eleven["occupancy_peak"]) == (0, 1)
+
+
+@pytest.mark.requirement("J1")
+def test_occupancy_begins_at_midnight_where_the_branch_is(db: Database) -> None:
+    midnight = datetime(2024, 4, 30, 22, tzinfo=timezone.utc)  # in Berlin
+    evening = midnight - timedelta(minutes=1)
+    write(db, frame(evening, crossings=[crossing("entry", evening)]), frame(midnight))
+    settle(db)
+    before, after = db.fetch("SELECT occupancy_peak FROM store_hourly ORDER BY hour")
+
+    assert (before["occupancy_peak"], after["occupancy_peak"]) == (1, 0)
+
+
+@pytest.mark.requirement("J1")
+def test_who_leaves_without_having_been_seen_coming_makes_nobody_less(db: Database) -> None:
+    out, came = crossing("exit"), crossing("entry", TEN + timedelta(minutes=1))
+    write(db, frame(crossings=[out]), frame(TEN + timedelta(minutes=1), crossings=[came]))
+    settle(db)
+    (row,) = db.fetch("SELECT occupancy_peak FROM store_hourly")
+
+    assert row["occupancy_peak"] == 1
+
+
+@pytest.mark.requirement("J1")
+def test_a_camera_without_an_entrance_leaves_the_visitors_unknown(db: Database) -> None:
+    write(db, frame(camera_id="B01-till"))
+    settle(db)
+    (row,) = db.fetch("SELECT visitors, conversion_rate, camera_coverage FROM store_hourly")
+
+    assert (row["visitors"], row["conversion_rate"]) == (None, None)
+    assert row["camera_coverage"] == pytest.approx(1 / 120)
+
+
+def test_a_repeated_frame_counts_nothing(db: Database) -> None:
+    told = to_told(pa.Table.from_pylist([frame(frames=0, people=5)], schema=ROWS))
+    assert told.counts.num_rows == 1
+    write(db, frame(frames=0, people=5))
+    assert not db.fetch("SELECT 1 FROM footfall_minute")

@@ -1,0 +1,228 @@
+"""restate cameras: hours from bronze equal what the stream makes with the same drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streaming.restate import RestateError
+from streaming.restate_cameras import RestatedCameras, restate_cameras
+from tests.builders import detection, detection_event
+from tests.stream.house import House, Rows, later
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("V7")]
+
+TOGETHER = ("bronze_detections", "footfall")
+START = "2024-05-01T09:59:50Z"
+NINE, ELEVEN = (datetime(2024, 5, 1, hour, tzinfo=timezone.utc) for hour in (9, 11))
+
+STORES = """
+version = 1
+valid_from = 2024-01-01T00:00:00Z
+
+[[branches]]
+branch_id = "B01"
+name = "Harbour Street"
+region = "north"
+timezone = "Europe/Berlin"
+currency = "USD"
+
+[[branches.cameras]]
+camera_id = "B01-entrance"
+name = "Main entrance"
+fps = 5.0
+lines = [{ line_id = "door", a = [0.3, 1.0], b = [0.3, 0.0] }]
+[[branches.cameras.zones]]
+zone_id = "till"
+kind = "queue"
+polygon = [[0.5, 0.2], [0.9, 0.2], [0.9, 0.9], [0.5, 0.9]]
+"""
+
+REDRAWN = """
+[[branches.cameras.redrawn]]
+version = 2
+valid_from = 2024-05-01T10:00:00Z
+lines = [{ line_id = "door", a = [0.45, 1.0], b = [0.45, 0.0] }]
+
+[[branches.cameras.redrawn.zones]]
+zone_id = "till"
+kind = "queue"
+polygon = [[0.6, 0.2], [0.8, 0.2], [0.8, 0.9], [0.6, 0.9]]
+
+[[branches.cameras.redrawn.zones]]
+zone_id = "office"
+kind = "staff"
+staff_after = 3
+polygon = [[0.91, 0.2], [1.0, 0.2], [1.0, 0.9], [0.91, 0.9]]
+"""
+
+COMPARED = {
+    "line_crossings": {"change_id"},
+    "zone_visits": {"change_id", "updated_at"},
+    "footfall_minute": {"change_id", "updated_at", "revision"},
+    "queue_minute": {"change_id", "updated_at", "visits_change_id"},
+    "zone_dwell_hourly": {"change_id", "updated_at", "visits_change_id"},
+}
+
+
+def walker(track: str, index: int, starts: int) -> dict[str, Any] | None:
+    """In at the left, to the till, wait six seconds, out at the right in 22 seconds."""
+    step = index - starts
+    if not 0 <= step < 110:
+        return None
+    x = 0.1 + min(step, 40) * 0.015 + max(step - 70, 0) * 0.005
+    return detection(track_id=track, bbox=[x - 0.02, 0.3, x + 0.02, 0.6])
+
+
+def clerk(index: int) -> dict[str, Any] | None:
+    """In at the left with frame 60, straight to the office, and there to the end."""
+    x = min(0.1 + (index - 60) * 0.03, 0.95)
+    return detection(track_id="clerk", bbox=[x - 0.02, 0.4, x + 0.02, 0.7]) if index >= 60 else None
+
+
+def a_morning(house: House) -> None:
+    """Two runs of 40 seconds around ten o'clock; one frame comes twice, another late."""
+    for run in ("run-1", "run-2"):
+        frames = []
+        for index in range(200):
+            people = [walker("anna", index, 5), walker("ben", index, 80), clerk(index)]
+            frames.append(
+                detection_event(
+                    run_id=run,
+                    frame_index=index,
+                    captured_at=later(START, index / 5 + (60 if run == "run-2" else 0)),
+                    detections=[p for p in people if p],
+                )
+            )
+        house.send_frame(*frames[:100], frames[50], *frames[102:104], frames[101], *frames[104:])
+        house.send_frame(frames[100])
+
+
+def seen(house: House) -> dict[str, Rows]:
+    """What counts: without what was withdrawn, and without what counts the writing."""
+    tables = {}
+    for name, ignored in COMPARED.items():
+        rows = house.query(f"SELECT * FROM {name}")  # noqa: S608
+        tables[name] = sorted(
+            (
+                {k: v for k, v in row.items() if k not in ignored | {"withdrawn"}}
+                for row in rows
+                if not row.get("withdrawn")
+            ),
+            key=repr,
+        )
+    return tables
+
+
+def draw(house: House, folder: Path, text: str) -> None:
+    file = folder / "stores.toml"
+    file.write_text(text, encoding="utf-8")
+    house.settings = house.settings.model_copy(update={"stores_file": file})
+
+
+@dataclass
+class Story:
+    """The tables after each chapter, and what restate said."""
+
+    tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    said: list[RestatedCameras] = field(default_factory=list)
+    lake: dict[str, Rows] = field(default_factory=dict)
+    served: dict[str, Rows] = field(default_factory=dict)
+
+    def restate(self, house: House, chapter: str) -> None:
+        self.said = restate_cameras(house.settings, NINE, ELEVEN, lambda _: None)
+        self.tables[chapter] = seen(house)
+
+
+@pytest.fixture(scope="module")
+def story(new_house: Callable[[], House], tmp_path_factory: pytest.TempPathFactory) -> Story:
+    told, folder = Story(), tmp_path_factory.mktemp("stores")
+    house = new_house()
+    draw(house, folder, STORES + REDRAWN)
+    a_morning(house)
+    house.run(*TOGETHER)
+    told.tables["drawn so from the start"] = seen(house)
+
+    house = new_house()
+    draw(house, folder, STORES)
+    a_morning(house)
+    house.run(*TOGETHER)
+    told.tables["drawn otherwise"] = seen(house)
+    told.restate(house, "the same drawing")
+    draw(house, folder, STORES + REDRAWN)
+    told.restate(house, "redrawn")
+    told.restate(house, "twice")
+    house.settle("footfall")
+    for name in ("zone_visits", "line_crossings"):
+        told.lake[name] = house.lake(f"silver.{name}")
+        told.served[name] = house.query(f"SELECT * FROM {name}")  # noqa: S608
+    return told
+
+
+def test_the_drawing_makes_a_difference(story: Story) -> None:
+    before, after = (story.tables[c] for c in ("drawn otherwise", "drawn so from the start"))
+
+    assert all(before[name] and before[name] != after[name] for name in COMPARED)
+
+
+def test_without_a_new_drawing_nothing_changes_but_the_late_frame(story: Story) -> None:
+    streamed, restated = (story.tables[c] for c in ("drawn otherwise", "the same drawing"))
+
+    assert sum(r["late_frames"] for r in streamed["footfall_minute"]) == 2
+    assert [{**r, "late_frames": 0} for r in streamed["footfall_minute"]] == (
+        restated["footfall_minute"]
+    )
+    assert streamed["zone_visits"] == restated["zone_visits"]
+    assert streamed["line_crossings"] == restated["line_crossings"]
+
+
+@pytest.mark.parametrize("chapter", ["redrawn", "twice"])
+@pytest.mark.parametrize("name", ["line_crossings", "zone_visits", "zone_dwell_hourly"])
+def test_the_hours_are_what_they_were_had_it_been_drawn_so_from_the_start(
+    story: Story, name: str, chapter: str
+) -> None:
+    assert story.tables[chapter][name] == story.tables["drawn so from the start"][name]
+
+
+def test_a_clerk_is_staff_by_the_new_drawing_and_leaves_the_footfall(story: Story) -> None:
+    after = story.tables["redrawn"]
+
+    assert {r["track_id"] for r in after["line_crossings"] if r["is_staff"]} == {"clerk"}
+    entries = sum(r["entries"] for r in after["footfall_minute"])
+    assert entries == sum(
+        r["direction"] == "entry" and not r["is_staff"] for r in after["line_crossings"]
+    )
+
+
+def test_two_runs_of_one_camera_do_not_mix(story: Story) -> None:
+    visits = [r for r in story.tables["drawn otherwise"]["zone_visits"] if r["track_id"] == "anna"]
+
+    assert {r["run_id"]: r["dwell_seconds"] for r in visits} == {
+        "run-1": visits[0]["dwell_seconds"],
+        "run-2": visits[0]["dwell_seconds"],
+    }
+
+
+def test_the_lake_follows_with_what_was_withdrawn(story: Story) -> None:
+    for name, rows in story.lake.items():
+        assert any(r["withdrawn"] for r in rows)
+        columns = rows[0].keys()
+        served = [{c: r[c] for c in columns} for r in story.served[name]]
+        assert sorted(rows, key=repr) == sorted(served, key=repr)
+
+
+def test_it_says_what_the_hours_hold(story: Story) -> None:
+    nine, ten = story.said
+
+    assert nine.frames + ten.frames == 400
+    assert nine.visits + ten.visits == len(story.tables["twice"]["zone_visits"])
+
+
+def test_a_window_that_is_none_is_refused(house: House) -> None:
+    with pytest.raises(RestateError):
+        restate_cameras(house.settings, ELEVEN, NINE, lambda _: None)

@@ -1,0 +1,234 @@
+"""Lines and zones as data: versions, what a drawing may not be, and how it looks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from cli import zones
+from conf.settings import CONF_DIR
+from conf.stores import Stores, load_stores
+from conf.stores.check import find_faults, find_oddities
+
+pytestmark = pytest.mark.requirement("V7")
+
+DEMO = CONF_DIR / "stores" / "demo.toml"
+SQUARE = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5], [0.1, 0.5]]
+BOW_TIE = [[0.1, 0.1], [0.5, 0.5], [0.5, 0.1], [0.1, 0.5]]
+CLI = CliRunner()
+
+CHAIN = """
+version = 1
+valid_from = 2024-01-01T00:00:00Z
+
+[[branches]]
+branch_id = "B01"
+name = "Harbour Street"
+region = "north"
+timezone = "Europe/Berlin"
+currency = "USD"
+
+[[branches.cameras]]
+camera_id = "B01-entrance"
+name = "Main entrance"
+fps = 5.0
+lines = [{ line_id = "door", a = [0.65, 0.9], b = [0.65, 0.1] }]
+
+[[branches.cameras.zones]]
+zone_id = "lobby"
+polygon = [[0.65, 0.1], [1.0, 0.1], [1.0, 0.9], [0.65, 0.9]]
+
+[[branches.cameras.zones]]
+zone_id = "queue"
+kind = "queue"
+polygon = [[0.35, 0.25], [0.6, 0.25], [0.6, 0.5], [0.35, 0.5]]
+"""
+
+
+def zone(polygon: list[list[float]] | None = None, **fields: Any) -> dict[str, Any]:
+    return {"zone_id": "till", "kind": "queue", "polygon": polygon or SQUARE, **fields}
+
+
+def stores(**camera: Any) -> Stores:
+    """One branch with one camera, drawn on from 2024 on."""
+    fields = {"camera_id": "C-1", "name": "Door", "fps": 5, **camera}
+    branch = {"branch_id": "B01", "name": "B", "region": "n", "timezone": "UTC"}
+    tree = {"version": 1, "valid_from": "2024-01-01T00:00:00Z"}
+    branches = [{**branch, "currency": "USD", "cameras": [fields]}]
+    return Stores.model_validate({**tree, "branches": branches})
+
+
+def redrawn(version: int, day: str, **drawn: Any) -> dict[str, Any]:
+    return {"version": version, "valid_from": f"2024-{day}T00:00:00Z", **drawn}
+
+
+def store_file(folder: Path, old: str, new: str) -> Path:
+    """The chain with something else in it."""
+    assert old in CHAIN
+    path = folder / "stores.toml"
+    path.write_text(CHAIN.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("day", "version"), [(1, 1), (29, 1), (30, 2), (31, 3)], ids=str)
+def test_a_frame_is_seen_by_the_drawing_of_its_day(day: int, version: int) -> None:
+    chain = stores(zones=[zone()], redrawn=[redrawn(2, "01-30"), redrawn(3, "01-31")])
+    _, camera = chain.camera("C-1")
+    found = chain.drawing_at(camera, datetime(2024, 1, day, 12, tzinfo=timezone.utc))
+
+    assert found is not None
+    assert found.version == version
+    assert len(found.zones) == (version == 1)
+
+
+def test_before_the_first_drawing_there_is_none() -> None:
+    chain = stores()
+    _, camera = chain.camera("C-1")
+    assert chain.drawing_at(camera, datetime(2023, 12, 31, tzinfo=timezone.utc)) is None
+
+
+@pytest.mark.parametrize(
+    "later", [redrawn(1, "01-30"), redrawn(2, "01-01")], ids=["same version", "same instant"]
+)
+def test_drawings_follow_each_other(later: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="camera C-1: drawing"):
+        stores(redrawn=[later])
+
+
+@pytest.mark.parametrize(
+    ("polygon", "fault"),
+    [
+        (BOW_TIE, "its edges cross: the edge after corner 1 and the one after 3"),
+        ([[0.1, 0.1], [0.5, 0.1], [0.3, 0.1]], "it has no area"),
+        ([[0.1, 0.1], [0.1, 0.1], [0.5, 0.5]], "corners 1 and 2 are the same point"),
+        ([[0.1, 0.1], [0.5, 0.5]], "at least 3 items"),
+    ],
+    ids=["bow tie", "flat", "twice the same corner", "two corners"],
+)
+def test_a_zone_is_a_polygon(polygon: list[list[float]], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        stores(zones=[zone(polygon)])
+
+
+def test_a_hollow_polygon_may_be() -> None:
+    horseshoe = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.6, 0.9], [0.6, 0.4], [0.4, 0.4]]
+    assert stores(zones=[zone([*horseshoe, [0.4, 0.9]])])
+
+
+def test_a_zone_id_stands_once_on_a_picture() -> None:
+    with pytest.raises(ValidationError, match="zone_id is not unique: till"):
+        stores(zones=[zone(), zone()])
+
+
+def test_only_a_staff_zone_tells_staff() -> None:
+    with pytest.raises(ValidationError, match="staff_after belongs to a zone of the kind staff"):
+        stores(zones=[zone(staff_after=60)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "[[0.35, 0.25], [0.6, 0.25], [0.6, 0.5], [0.35, 0.5]]",
+            "[[0.35, 0.25], [0.6, 0.5], [0.6, 0.25], [0.35, 0.5]]",
+            "camera B01-entrance, zone queue: its edges cross: the edge after corner 1 and the one",
+        ),
+        (
+            "[1.0, 0.9]",
+            "[1.2, 0.9]",
+            "camera B01-entrance, zone lobby, corner 3: 1.2 is outside the picture (0..1).",
+        ),
+        (
+            'zone_id = "queue"',
+            'zone_id = "lobby"',
+            "camera B01-entrance: zone_id is not unique: lobby.",
+        ),
+    ],
+    ids=["crossing edges", "outside", "an id twice"],
+)
+def test_a_fault_is_told_in_the_words_of_the_file(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    (fault,) = find_faults(store_file(tmp_path, old, new))
+    assert fault.startswith("branch B01, ")
+    assert sentence in fault
+
+
+def test_the_files_of_the_product_have_no_fault() -> None:
+    for file in (CONF_DIR / "stores").glob("*.toml"):
+        assert find_faults(file) == []
+
+
+def test_a_camera_without_zones_is_mentioned(tmp_path: Path) -> None:
+    path = tmp_path / "stores.toml"
+    path.write_text(CHAIN[: CHAIN.index("lines = ")], encoding="utf-8")
+
+    said = find_oddities(path)
+    assert "camera B01-entrance has no zones and no lines: only its frames are counted." in said
+
+
+def test_check_ends_with_an_error_that_names_every_fault(tmp_path: Path) -> None:
+    path = store_file(tmp_path, "[1.0, 0.9]", "[1.2, 0.9]")
+    result = CLI.invoke(zones.app, ["check", "--file", str(path)])
+
+    assert isinstance(result.exception, zones.ZonesError)
+    assert "zone lobby, corner 3" in str(result.exception)
+
+
+def test_show_draws_zones_by_kind_and_an_entry_to_the_right_of_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORELAKE_STORES_FILE", str(store_file(tmp_path, "", "")))
+    out = tmp_path / "zones.png"
+    result = CLI.invoke(zones.app, ["show", "--camera", "B01-entrance", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    picture = cv2.imread(str(out))
+    assert picture is not None
+    height, width = picture.shape[:2]
+
+    def colour(x: float, y: float) -> list[int]:
+        return [int(v) for v in picture[int(y * height), int(x * width)]]
+
+    blank = colour(0.1, 0.9)
+    assert colour(0.45, 0.45) != blank  # the queue
+    assert colour(0.9, 0.8) not in (blank, colour(0.45, 0.45))  # the lobby
+    assert colour(0.65, 0.3) == list(zones.RED)  # the line
+    assert colour(0.69, 0.5) == list(zones.RED)  # the arrow, to its right
+    assert colour(0.61, 0.5) != list(zones.RED)
+
+
+def test_show_draws_on_a_frame(tmp_path: Path) -> None:
+    frame, out = tmp_path / "frame.png", tmp_path / "zones.png"
+    cv2.imwrite(str(frame), np.full((120, 200, 3), 200, np.uint8))
+    arguments = ["show", "--camera", "B01-entrance", "--out", str(out), "--frame", str(frame)]
+    assert CLI.invoke(zones.app, arguments).exit_code == 0
+
+    picture = cv2.imread(str(out))
+    assert picture is not None
+    assert picture.shape == (120, 200, 3)
+    assert picture[110, 20].tolist() == [200, 200, 200]
+
+
+@pytest.mark.parametrize("name", ["nowhere.png", "text.png"])
+def test_a_frame_that_is_none_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    arguments = ["show", "--camera", "B01-entrance", "--out", str(tmp_path / "zones.png")]
+    result = CLI.invoke(zones.app, [*arguments, "--frame", str(tmp_path / name)])
+
+    assert isinstance(result.exception, zones.ZonesError)
+    assert name in str(result.exception)
+
+
+def test_the_demo_can_be_drawn_camera_by_camera() -> None:
+    chain = load_stores(DEMO)
+    blank = np.zeros((90, 160, 3), np.uint8)
+    for camera in (c for b in chain.branches for c in b.cameras):
+        for drawing in chain.drawings(camera):
+            assert zones.draw(blank, drawing, camera.name).any()
