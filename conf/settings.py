@@ -341,7 +341,7 @@ class Settings(BaseSettings):
     java_home: Path | None = Field(
         default=None,
         validation_alias=AliasChoices("STORELAKE_JAVA_HOME", "JAVA_HOME", "java_home"),
-        description="The Java (17 or newer) that runs Kafka and Pulsar; without it, the one on the PATH.",
+        description="The Java (17 or newer) of Kafka and Pulsar; without it, the one on the PATH.",
     )
     kafka: KafkaSettings = KafkaSettings()
     pulsar: PulsarSettings = PulsarSettings()

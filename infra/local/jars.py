@@ -132,16 +132,13 @@ def fetch_jars(bundle: Bundle, cache_dir: Path, java: str, cancel: Event, report
         if not target.is_dir():
             prefix = f"{bundle.stem}-partial-"
             with tempfile.TemporaryDirectory(dir=cache_dir, prefix=prefix) as scratch:
-                ivy_home = cache_dir / f"ivy-{bundle.stem}"
-                _fetch(bundle, Path(scratch), ivy_home, java, cancel, report)
+                _fetch(bundle, Path(scratch), java, cancel, report)
                 (Path(scratch) / "jars").rename(target)
-            shutil.rmtree(ivy_home, ignore_errors=True)  # a second copy of what has come
     return target
 
 
-def _fetch(
-    bundle: Bundle, scratch: Path, ivy_home: Path, java: str, cancel: Event, report: Report
-) -> None:
+def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Report) -> None:
+    ivy_home = scratch.parent / f"ivy-{bundle.stem}"
     module = scratch / "ivy.xml"
     module.write_text(bundle.module)
     jars = scratch / "jars"
@@ -159,6 +156,7 @@ def _fetch(
             # A cache that noted a failure repeats it, so the next try starts from nothing.
             shutil.rmtree(ivy_home, ignore_errors=True)
         raise ServiceError(f"{error} Check the network, then run `storelake up` again.") from error
+    shutil.rmtree(ivy_home, ignore_errors=True)  # a second copy of what has come
     if not (jars / bundle.proof).is_file():
         raise ServiceError(
             f"{bundle.name}'s jars came without the broker: run `storelake up` again."

@@ -112,9 +112,7 @@ class KafkaService:
             "STORELAKE_KAFKA__CONTROLLER_PORT",
         )
         java = find_java(self.settings.java_home)
-        jars = fetch_jars(
-            KAFKA, self.settings.cache_dir, java.path, self.cancel, self.report
-        )
+        jars = fetch_jars(KAFKA, self.settings.cache_dir, java.path, self.cancel, self.report)
         self._write_configuration()
         if not (self.folder / "data" / "meta.properties").is_file():
             self.report("kafka: formatting its data folder")
