@@ -3,7 +3,11 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,9 +24,7 @@ SHOWN_FAULTS = 5
 def replay(
     file: Annotated[Path, typer.Argument(help="NDJSON, as infer --publisher ndjson writes it.")],
     *,
-    speed: Annotated[
-        float, typer.Option(min=0.01, help="Times as fast as it was recorded.")
-    ] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.01, help="Times as fast as it was recorded.")] = 1.0,
     as_fast_as_possible: Annotated[
         bool, typer.Option("--as-fast-as-possible", help="Wait for nothing; in place of --speed.")
     ] = False,
@@ -40,10 +42,8 @@ def replay(
 ) -> None:
     """Publish a recording of detection events at any speed."""
     import logging
-    import threading
     from datetime import datetime, timezone
 
-    from cli.processes import stop_on_signals
     from inference_service.publishers import open_publisher
     from inference_service.replay import AS_FAST_AS_POSSIBLE, Shift, open_recording, play
 
@@ -52,14 +52,15 @@ def replay(
     recording = open_recording(file)
     _complain(recording)
     pace = AS_FAST_AS_POSSIBLE if as_fast_as_possible else speed
-    stopping = threading.Event()
-    with progress(f"replaying {recording.events} events") as say, stop_on_signals(stopping):
+    stopping = Event()
+    with progress(f"replaying {recording.events} events") as say, _ended_by_signals(stopping):
 
         def report(count: int) -> None:
             if count % REPORT_EVERY == 0 or count == recording.events:
                 say(f"{count} of {recording.events} events")
 
-        publisher = open_publisher(settings, broker, stopping=stopping, spool="replay")
+        name = broker or settings.inference.publisher
+        publisher = open_publisher(settings, name, stopping=stopping, spool="replay")
         try:
             now = datetime.now(tz=timezone.utc)
             shift = Shift.to_now(recording, pace, now) if shift_to_now else None
@@ -74,6 +75,18 @@ def replay(
         f"{span:.1f} s of recording, {recording.skipped} lines skipped",
         highlight=False,
     )
+
+
+@contextmanager
+def _ended_by_signals(stopping: Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the replay after the event at hand; what was sent is acknowledged."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _complain(recording: Recording) -> None:
