@@ -1,7 +1,7 @@
 """Plays recorded events again, at any speed and without a model (V5).
 
 A recording is NDJSON, as `--publisher ndjson` writes it: one event a line. It is read twice: first
-to check every line and to find its first and last moment, then to publish, in the order of the file.
+to check every line and to find its first and last moment, then to publish, in order of the file.
 """
 
 from __future__ import annotations

@@ -9,22 +9,21 @@ from typing import Any
 import httpx
 import pulsar
 import pytest
+from confluent_kafka import Producer
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import PulsarSettings, Settings
+from conf.stores import load_stores
 from infra.local.process import wait_until
-from infra.local.pulsar import PulsarService, ensure_pulsar_topic
+from infra.local.pulsar import PulsarService
+from streaming.runner import Context
+from tests.pulsar_local import start_pulsar
 from tests.source_suite import NOON, Reader, Shop, SourceSuite
 from tests.spark_local import end_spark, start_spark
 
 pytestmark = pytest.mark.requirement("V6")
 
-# Ledgers of two entries: every promise is kept across their ends, and old ones can be deleted.
-LEDGERS = {
-    "managedLedgerMaxEntriesPerLedger": "2",
-    "managedLedgerMinLedgerRolloverTimeMinutes": "0",
-}
 PREFIX = "persistent://retail/metadata/"
 RETENTION = "/namespaces/retail/metadata/retention"
 FOR_EVER = {"retentionTimeInMinutes": -1, "retentionSizeInMB": -1}
@@ -38,26 +37,8 @@ def spark() -> Iterator[SparkSession]:
 
 
 @pytest.fixture(scope="module")
-def service(
-    settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PulsarService]:
-    own = settings.pulsar.model_copy(update={"broker_options": LEDGERS})
-    var_dir = tmp_path_factory.mktemp("pulsar")
-    one = PulsarService(settings.model_copy(update={"var_dir": var_dir, "pulsar": own}))
-    start(one)
-    ensure_pulsar_topic(own)
-    yield one
-    one.stop()
-
-
-def start(service: PulsarService) -> None:
-    service.start()
-    assert wait_until(service.ready, 120), service.last_lines()
-
-
-@pytest.fixture(scope="module")
-def conf(service: PulsarService) -> PulsarSettings:
-    return service.conf
+def conf(pulsar_service: PulsarService) -> PulsarSettings:
+    return pulsar_service.conf
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +226,7 @@ class TestPulsarSource(SourceSuite):
         shop: Shop,
         topic: str,
         admin: httpx.Client,
-        service: PulsarService,
+        pulsar_service: PulsarService,
         reader: Callable[..., Reader],
     ) -> None:
         def seen() -> list[int]:
@@ -259,8 +240,8 @@ class TestPulsarSource(SourceSuite):
             admin.put(f"{path(topic)}/unload").raise_for_status()
             shop.fill(topic, 3, start=3)
             assert wait_until(lambda: seen() == list(range(6)), 30), query.exception()
-            service.stop()
-            start(service)
+            pulsar_service.stop()
+            start_pulsar(pulsar_service)
             shop.fill(topic, 3, start=6)
             assert wait_until(lambda: seen() == list(range(9)), 60), query.exception()
             assert query.isActive
@@ -293,3 +274,27 @@ class TestPulsarSource(SourceSuite):
         shop.write(again, b"9")
         with pytest.raises(StreamingQueryException, match=r"stands at message .*onDataLoss"):
             reader().run()
+
+
+def test_detections_come_from_both_brokers_when_both_are_named(
+    spark: SparkSession, services: Settings, conf: PulsarSettings, producers: Producers
+) -> None:
+    both = services.streams.model_copy(update={"detections_from": ("kafka", "pulsar")})
+    settings = services.model_copy(update={"pulsar": conf, "streams": both})
+    kafka = Producer({"bootstrap.servers": settings.kafka.bootstrap})
+    kafka.produce(settings.kafka.detections, b"of kafka")
+    kafka.flush(20)
+    producers(conf.detections).send(b"of pulsar")
+    seen: dict[str, str] = {}
+
+    def keep(rows: DataFrame, _: int) -> None:
+        seen.update({row["value"].decode(): row["topic"] for row in rows.collect()})
+
+    context = Context(spark, settings, load_stores(settings.stores_file))
+    query = context.read_detections("both").writeStream.foreachBatch(keep).start()
+    try:
+        query.processAllAvailable()
+    finally:
+        query.stop()
+    assert seen["of kafka"] == "detections"
+    assert seen["of pulsar"] == "persistent://retail/metadata/events"
