@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 LINGER_MILLIS = 10
+MOST_INT = 2**31 - 1
 NEVER = (
     pulsar.AuthenticationError,
     pulsar.AuthorizationError,
@@ -75,7 +76,8 @@ class PulsarOutlet:
             send_timeout_millis=0,  # 0: never give up by itself
             block_if_queue_full=True,
             max_pending_messages=self._buffer_events + 1,
-            max_pending_messages_across_partitions=self._buffer_events + 1,
+            # Of all partitions; an even share of it would bound each one further.
+            max_pending_messages_across_partitions=MOST_INT,
             batching_enabled=True,
             batching_max_publish_delay_ms=LINGER_MILLIS,
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import pulsar
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
@@ -20,6 +19,8 @@ from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
 from infra.local.topics import ensure_topics
+from streaming.connectors.log_source import Subscription
+from streaming.connectors.pulsar import Connection, PulsarLog
 from tests.conftest import free_ports
 from tests.event_publisher_suite import CAMERAS, EventPublisherSuite, Stage
 from tests.pulsar_local import start_pulsar
@@ -58,12 +59,22 @@ def from_kafka(kafka: KafkaSettings) -> Callable[[int], Arrived]:
 
 def from_pulsar(conf: PulsarSettings) -> Callable[[int], Arrived]:
     """The same of Pulsar."""
-    client = pulsar.Client(conf.url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
-    reader = client.subscribe(conf.detections, f"test-{uuid4()}")
+    topic = Subscription((conf.detections,))
+    log = PulsarLog(topic, Connection(conf.url, conf.admin), f"test-{uuid4()}")
+    at = {partition: high for partition, (_, high) in log.bounds().items()}
 
     def arrived(count: int) -> Arrived:
-        messages = [reader.receive(20_000) for _ in range(count)]
-        return [(m.partition_key().encode(), m.data()) for m in messages]
+        found: Arrived = []
+
+        def all_there() -> bool:
+            nonlocal at
+            rows, at = log.poll(at, 10_000)
+            found.extend((r["key"], r["value"]) for r in (rows.to_pylist() if rows else ()))
+            return len(found) >= count
+
+        assert wait_until(all_there, 30), f"only {len(found)} of {count} messages came"
+        log.close()
+        return found
 
     return arrived
 
