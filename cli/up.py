@@ -3,15 +3,24 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from cli.context import console, progress, read_settings
 from cli.tables import services_table
 
+Pulsar = Annotated[bool, typer.Option("--pulsar", help="Pulsar, too, as the profile full does.")]
 
-def up() -> None:
+
+def up(*, pulsar: Pulsar = False) -> None:
     """Start Kafka and Postgres on this machine; what runs already is left alone."""
     from infra import local
 
     settings = read_settings()
+    if pulsar:
+        enabled = settings.pulsar.model_copy(update={"enabled": True})
+        settings = settings.model_copy(update={"pulsar": enabled})
     with progress("starting") as report:
         statuses = local.up(settings, report)
     console().print(services_table(statuses))
@@ -27,7 +36,7 @@ def down() -> None:
     console().print(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing was running.")
 
 
-def restart() -> None:
+def restart(*, pulsar: Pulsar = False) -> None:
     """Stop the services, then start them again."""
     down()
-    up()
+    up(pulsar=pulsar)

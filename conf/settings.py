@@ -84,6 +84,53 @@ class KafkaSettings(Frozen):
         return (*self.order_topics, self.order_dlq, self.detections)
 
 
+class PulsarSettings(Frozen):
+    """Where Pulsar is, and the topic of the detections (V4, V6)."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Start Pulsar with the other local services, also when nothing names it.",
+    )
+    host: str = "127.0.0.1"
+    port: int = 16650
+    admin_port: int = 16680
+    service_url: str | None = Field(
+        default=None, description="An existing cluster; by default the local broker at host:port."
+    )
+    admin_url: str | None = Field(
+        default=None, description="Of that cluster; by default the local one at host:admin_port."
+    )
+    partitions: int = Field(default=4, ge=1, description="Partitions of a topic made at start.")
+    heap_mb: int = Field(default=256, ge=128, description="Heap of the local broker.")
+    detections: str = Field(
+        default="persistent://retail/metadata/events",
+        pattern=r"^persistent://[\w.=:-]+/[\w.=:-]+/[\w.=:-]+$",
+    )
+    token: SecretStr | None = Field(default=None, description="Of a cluster that asks for one.")
+    tls_ca_file: Path | None = Field(
+        default=None, description="Certificates to trust, with pulsar+ssl:// and https://."
+    )
+    broker_options: dict[str, str] = Field(
+        default_factory=dict, description="More lines of the local broker's configuration."
+    )
+
+    @property
+    def url(self) -> str:
+        """The address that clients use."""
+        return self.service_url or f"pulsar://{self.host}:{self.port}"
+
+    @property
+    def admin(self) -> str:
+        """The address of the administration over HTTP, which the Spark source needs, too."""
+        return self.admin_url or f"http://{self.host}:{self.admin_port}"
+
+    @model_validator(mode="after")
+    def _both_addresses(self) -> PulsarSettings:
+        if (self.service_url is None) != (self.admin_url is None):
+            raise ValueError("service_url and admin_url of one cluster belong together: set both")
+        return self
+
+
 class PostgresSettings(Frozen):
     """The serving database, which also holds the Iceberg catalog."""
 
@@ -190,6 +237,11 @@ class StreamSettings(Frozen):
         description="Up to so many waiting rows are read by the driver, without a task.",
     )
     read_tasks: int = Field(default=2, ge=1)
+    detections_from: tuple[Literal["kafka", "pulsar"], ...] = Field(
+        default=("kafka",),
+        min_length=1,
+        description="The brokers that cameras publish to; both are read when both are named.",
+    )
     on_data_loss: Literal["fail", "continue"] = "fail"
     watermark: timedelta = timedelta(minutes=5)
     allowed_lateness: timedelta = timedelta(hours=1)
@@ -306,7 +358,15 @@ class InferenceSettings(Frozen):
     lost_seconds: float = Field(
         default=2.0, gt=0, description="So long a track waits for its person to come back."
     )
-    publisher: Literal["kafka", "ndjson"] = "kafka"
+    publisher: Literal["kafka", "pulsar", "ndjson"] = "kafka"
+    buffer_events: int = Field(
+        default=2_000, ge=1, description="Events in memory that no broker has acknowledged."
+    )
+    spool_events: int = Field(
+        default=200_000,
+        ge=0,
+        description="Events on disk, of one publisher, while the broker is away; then it waits.",
+    )
     hog_upscale: float = Field(default=1.5, gt=0)
     min_confidence: float = Field(default=0.3, ge=0, le=1)
     every_nth: int = Field(default=1, ge=1, description="Only every Nth frame is processed.")
@@ -342,9 +402,10 @@ class Settings(BaseSettings):
     java_home: Path | None = Field(
         default=None,
         validation_alias=AliasChoices("STORELAKE_JAVA_HOME", "JAVA_HOME", "java_home"),
-        description="The Java (17 or newer) that runs Kafka; without it, the one on the PATH.",
+        description="The Java (17 or newer) of Kafka and Pulsar; without it, the one on the PATH.",
     )
     kafka: KafkaSettings = KafkaSettings()
+    pulsar: PulsarSettings = PulsarSettings()
     postgres: PostgresSettings = PostgresSettings()
     catalog: CatalogSettings = CatalogSettings()
     spark: SparkSettings = SparkSettings()
@@ -367,6 +428,20 @@ class Settings(BaseSettings):
     def checkpoints(self) -> Path:
         """Where Spark keeps offsets, commits and state, one folder a stream."""
         return self.var_dir / "checkpoints"
+
+    @property
+    def wants_pulsar(self) -> bool:
+        """Whether Pulsar belongs to this house: asked for, read from, or published to."""
+        return (
+            self.pulsar.enabled
+            or "pulsar" in self.streams.detections_from
+            or self.inference.publisher == "pulsar"
+        )
+
+    @property
+    def spool(self) -> Path:
+        """Where publishers keep events while a broker is away, one folder each."""
+        return self.var_dir / "spool"
 
     @property
     def secrets_file(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame
 
-from conf.settings import StreamSettings
+from conf.settings import Settings, StreamSettings
 from streaming.runner import Context, Feed
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
@@ -38,7 +38,7 @@ def _order_events(context: Context, group: str) -> DataFrame:
 
 def _judged_detections(context: Context, group: str) -> DataFrame:
     judge = judge_detections(context.stores, context.settings.streams.max_future_skew)
-    return context.read_topics(group, context.settings.kafka.detections).transform(judge)
+    return context.read_detections(group).transform(judge)
 
 
 def _detections(context: Context, group: str) -> DataFrame:
@@ -51,11 +51,15 @@ def _crossings(context: Context, group: str) -> DataFrame:
     return _judged_detections(context, group).transform(to_frames).transform(follow)
 
 
+def _cameras(settings: Settings) -> tuple[str, ...]:
+    return settings.streams.detections_from
+
+
 ORDER_EVENTS = Feed("order_events", _order_events)
 """One row per message of the order topics: `to_silver_orders`."""
 
-DETECTIONS = Feed("detections", _detections, pace=20)
-"""One row per message of the detections topic (a frame): `with_objects`."""
+DETECTIONS = Feed("detections", _detections, pace=20, brokers=_cameras)
+"""One row per message of the detections topics (a frame): `with_objects`."""
 
-CROSSINGS = Feed("crossings", _crossings, output_mode="update", pace=8)
+CROSSINGS = Feed("crossings", _crossings, output_mode="update", pace=8, brokers=_cameras)
 """One row per message of a good frame: `footfall.OUTPUT_DDL`. Stateful."""

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -55,22 +56,51 @@ class Context:
 
     def read_topics(self, query_id: str, *topics: str) -> DataFrame:
         """A streaming DataFrame of source rows, from the broker that the settings name."""
-        streams, kafka = self.settings.streams, self.settings.kafka
+        return self._read(self.settings.streams.source, query_id, topics)
+
+    def read_detections(self, query_id: str) -> DataFrame:
+        """The same of the detections, from every broker that cameras publish to."""
+        streams = self.settings.streams
+        if streams.source == "memory":  # it stands for every broker
+            return self.read_topics(query_id, self.settings.kafka.detections)
+        topics = {
+            "kafka": self.settings.kafka.detections,
+            "pulsar": self.settings.pulsar.detections,
+        }
+        brokers = streams.detections_from
+        frames = [self._read(b, query_id, (topics[b],), len(brokers)) for b in brokers]
+        return reduce(DataFrame.unionAll, frames)
+
+    def _read(
+        self, broker: str, query_id: str, topics: Sequence[str], sharers: int = 1
+    ) -> DataFrame:
+        streams = self.settings.streams
         options = {
             "subscribe": ",".join(topics),
-            "maxRowsPerBatch": str(streams.max_rows_per_batch),
+            "maxRowsPerBatch": str(max(1, streams.max_rows_per_batch // sharers)),
             "prefetchRows": str(streams.prefetch_rows),
             "readTasks": str(streams.read_tasks),
             "onDataLoss": streams.on_data_loss,
             "groupId": f"storelake-{query_id}",
         }
-        if streams.source == "memory":
-            options["path"] = str(self.settings.var_dir / "memory")
-        else:
-            options |= {f"kafka.{k}": v for k, v in kafka.client_options.items()}
-            options["kafka.bootstrap.servers"] = kafka.bootstrap
-        source = self.spark.readStream.format(f"storelake_{streams.source}")
-        return source.options(**options).load()
+        source = self.spark.readStream.format(f"storelake_{broker}")
+        return source.options(**options, **self._address(broker)).load()
+
+    def _address(self, broker: str) -> dict[str, str]:
+        """The options that say where a broker is."""
+        kafka, pulsar = self.settings.kafka, self.settings.pulsar
+        if broker == "memory":
+            return {"path": str(self.settings.var_dir / "memory")}
+        if broker == "kafka":
+            client = {f"kafka.{k}": v for k, v in kafka.client_options.items()}
+            return {**client, "kafka.bootstrap.servers": kafka.bootstrap}
+        given = {
+            "pulsar.service.url": pulsar.url,
+            "pulsar.admin.url": pulsar.admin,
+            "pulsar.token": pulsar.token and pulsar.token.get_secret_value(),
+            "pulsar.tls.ca.file": pulsar.tls_ca_file and str(pulsar.tls_ca_file),
+        }
+        return {key: value for key, value in given.items() if value}
 
 
 @dataclass(frozen=True)
@@ -121,6 +151,7 @@ class Feed:
     build: Callable[[Context, str], DataFrame]
     output_mode: str = "append"
     pace: int = 1
+    brokers: Callable[[Settings], tuple[str, ...]] = lambda _: ("kafka",)
 
 
 @dataclass(frozen=True)
@@ -256,7 +287,9 @@ class Runner:
             entry.query = _Clock(self._settler(entry), limits.settle_seconds)
             return
         pause = int(limits.trigger_seconds * entry.feed.pace * 1000)
-        checkpoint = self._settings.checkpoints / entry.name
+        brokers = entry.feed.brokers(self._settings)
+        place = entry.name if brokers == ("kafka",) else f"{entry.name}@{'+'.join(brokers)}"
+        checkpoint = self._settings.checkpoints / place
         entry.query = (
             entry.feed.build(self._context, entry.name)
             .writeStream.queryName(entry.name)

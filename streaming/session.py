@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from conf.settings import Settings
+from conf.settings import Settings, SettingsError
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.memory import MemorySource
 
@@ -74,7 +74,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
     """Start (or join) Spark with the catalog and our sources registered.
 
     Raises:
-        SettingsError: the database password is missing.
+        SettingsError: the database password is missing, or Pulsar's client.
     """
     builder = SparkSession.builder.appName(app_name)
     for key, value in (launch_conf(settings) | session_conf(settings)).items():
@@ -85,7 +85,20 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
         spark.sparkContext.pythonExec = str(_worker_python(settings))
     spark.dataSource.register(KafkaSource)
     spark.dataSource.register(MemorySource)
+    if "pulsar" in settings.streams.detections_from:
+        _register_pulsar(spark)
     return spark
+
+
+def _register_pulsar(spark: SparkSession) -> None:
+    """Its client is an extra, so nobody else needs it."""
+    try:
+        from streaming.connectors.pulsar import PulsarSource  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "streams.detections_from names pulsar: install storelake[pulsar], or take it out"
+        ) from error
+    spark.dataSource.register(PulsarSource)
 
 
 def _worker_python(settings: Settings) -> Path:

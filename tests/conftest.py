@@ -27,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
     The folder for downloads stays the shared one, so that jars are fetched once.
     """
-    kafka, controller, postgres, gateway = (str(port) for port in free_ports(4))
+    kafka, controller, pulsar, admin, postgres, gateway = (str(port) for port in free_ports(6))
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -39,6 +39,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
         "STORELAKE_KAFKA__PORT": kafka,
         "STORELAKE_KAFKA__CONTROLLER_PORT": controller,
+        "STORELAKE_PULSAR__PORT": pulsar,
+        "STORELAKE_PULSAR__ADMIN_PORT": admin,
         "STORELAKE_POSTGRES__PORT": postgres,
         "STORELAKE_GATEWAY__PORT": gateway,
     }

@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.memory import MemorySource
+from streaming.connectors.pulsar import PulsarSource
 
 LAUNCH = {
     "spark.master": "local[2]",
@@ -40,6 +41,7 @@ def start_spark() -> SparkSession:
     spark.sparkContext.pythonExec = sys.executable
     spark.dataSource.register(KafkaSource)
     spark.dataSource.register(MemorySource)
+    spark.dataSource.register(PulsarSource)
     return spark
 
 

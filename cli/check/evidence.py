@@ -19,7 +19,7 @@ from conf.settings import Settings
 from simulator.ledger import Entry, digest
 from streaming.connectors.iceberg import Lake, open_catalog
 from streaming.connectors.kafka import KafkaLog
-from streaming.connectors.log_source import Range
+from streaming.connectors.log_source import Range, Subscription
 from streaming.connectors.postgres import Database
 from streaming.progress import Progress
 from streaming.tables import (
@@ -52,7 +52,7 @@ def _log(settings: Settings, topics: Sequence[str]) -> KafkaLog:
         "log_level": "0",
         **kafka.client_options,
     }
-    return KafkaLog(topics, client, "storelake-check")
+    return KafkaLog(Subscription(tuple(topics)), client, "storelake-check")
 
 
 def last_positions(entries: Iterable[Entry]) -> Offsets:

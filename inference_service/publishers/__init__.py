@@ -1,18 +1,23 @@
 """Publishers: where events go. One per file, one behaviour for all.
 
-Delivery: at least once, in the order of one key. `publish` may buffer, in bounded memory, and waits
-when that is full (back-pressure); what was not acknowledged is never silently lost: `flush` or
-`close` raise `PublishError`. The contract suite in the tests runs on every publisher.
+Delivery: at least once, in the order of one key. `publish` may buffer, in bounded memory and on
+disk (`buffered`), and waits when both are full (back-pressure); what was not acknowledged is never
+silently lost: `flush` or `close` raise `PublishError`, and the disk keeps it for the next start.
+The contract suite in the tests runs on every publisher.
 """
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from inference_service.publishers.buffered import Outlet
 
 
 class PublishError(StorelakeError):
@@ -52,30 +57,64 @@ class Publisher(Protocol):
         ...
 
 
+@dataclass
+class Counts:
+    """What a publisher to a broker did: for metrics.
+
+    Attributes:
+        accepted: events taken over, those that an earlier process left on disk included.
+        delivered: events acknowledged.
+        spooled: events that went to disk, ever.
+        on_disk: events that are there now.
+        waits: how often `publish` had to wait for room.
+        errors: attempts that failed: no connection, or an event refused.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    spooled: int = 0
+    on_disk: int = 0
+    waits: int = 0
+    errors: int = 0
+
+
 def open_publisher(
     settings: Settings,
     name: str | None = None,
     out: Path | None = None,
     stopping: threading.Event | None = None,
+    spool: str = "events",
 ) -> Publisher:
     """The publisher that the settings (or `name`) choose.
 
     Args:
         settings: the whole tree.
-        name: ``kafka`` or ``ndjson``, over the settings.
+        name: ``kafka``, ``pulsar`` or ``ndjson``, over the settings.
         out: the file of ``ndjson``.
         stopping: once set, a `publish` that waits for room gives up.
+        spool: of a broker's publisher, the name of its file on disk. Where several processes
+            publish on one machine each should have its own, such as the camera: then what one
+            left behind is sent before what it sees next.
 
     Raises:
-        SettingsError: an unknown name, or no file for ``ndjson``.
-        PublishError: the file cannot be written.
+        SettingsError: an unknown name, a client that is not installed, or no file for ``ndjson``.
+        PublishError: the file or the spool cannot be written.
     """
     # Only the chosen client is loaded, and they import this module themselves.
     match name or settings.inference.publisher:
         case "kafka":
-            from inference_service.publishers.kafka import KafkaPublisher  # noqa: PLC0415
+            from inference_service.publishers.kafka import KafkaOutlet  # noqa: PLC0415
 
-            return KafkaPublisher(settings.kafka, stopping=stopping)
+            return _buffered(KafkaOutlet(settings.kafka), settings, f"kafka-{spool}", stopping)
+        case "pulsar":
+            try:
+                from inference_service.publishers.pulsar import PulsarOutlet  # noqa: PLC0415
+            except ModuleNotFoundError as error:
+                raise SettingsError(
+                    "the pulsar publisher needs pulsar-client: install storelake[pulsar]"
+                ) from error
+            outlet = PulsarOutlet(settings.pulsar, settings.inference.buffer_events)
+            return _buffered(outlet, settings, f"pulsar-{spool}", stopping)
         case "ndjson":
             from inference_service.publishers.ndjson import NdjsonPublisher  # noqa: PLC0415
 
@@ -83,4 +122,15 @@ def open_publisher(
                 raise SettingsError("the ndjson publisher needs a file: pass --out FILE")
             return NdjsonPublisher(out)
         case other:
-            raise SettingsError(f"publisher {other!r} is unknown; known: kafka, ndjson")
+            raise SettingsError(f"publisher {other!r} is unknown; known: kafka, pulsar, ndjson")
+
+
+def _buffered(
+    outlet: Outlet, settings: Settings, name: str, stopping: threading.Event | None
+) -> Publisher:
+    from inference_service.publishers.buffered import BufferedPublisher  # noqa: PLC0415
+    from inference_service.publishers.spool import Spool  # noqa: PLC0415
+
+    limits = settings.inference
+    spool = Spool(settings.spool, name, limits.spool_events)
+    return BufferedPublisher(outlet, spool, buffer_events=limits.buffer_events, stopping=stopping)

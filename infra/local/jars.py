@@ -1,10 +1,13 @@
-"""Kafka's jars, fetched once by the Ivy that pyspark ships; Maven is not needed."""
+"""The jars of our Java servers, fetched once by the Ivy that pyspark ships; Maven is not needed."""
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
+import tarfile
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -15,35 +18,103 @@ from infra.local.service import Report
 from infra.local.tool import run_tool
 
 KAFKA_VERSION = "4.3.1"
-# `default` is run time plus the module's own jar, which `runtime` alone leaves out. Kafka's POM
-# has no logging back end, and without one a broker that fails at start says nothing.
-IVY_MODULE = f"""\
-<ivy-module version="2.0">
-  <info organisation="storelake" module="kafka-broker"/>
-  <configurations><conf name="default"/></configurations>
-  <dependencies>
-    <dependency org="org.apache.kafka" name="kafka_2.13" rev="{KAFKA_VERSION}"
-                conf="default->default"/>
-    <dependency org="org.apache.logging.log4j" name="log4j-slf4j-impl" rev="2.25.4"
-                conf="default->default"/>
-  </dependencies>
-</ivy-module>
-"""
+PULSAR_VERSION = "4.0.8"
 PATTERN = "[artifact]-[revision](-[classifier]).[ext]"
 
 
-def jars_folder(cache_dir: Path) -> Path:
+@dataclass(frozen=True)
+class Bundle:
+    """What one server is made of.
+
+    Attributes:
+        name: of the server.
+        version: of it, and of the folder in the cache.
+        megabytes: to download.
+        dependencies: Ivy's `dependency` elements.
+        proof: a file that is there when everything came.
+        unpack: what to do with the folder of the fetched files, when they are not jars yet.
+    """
+
+    name: str
+    version: str
+    megabytes: int
+    dependencies: str
+    proof: str
+    unpack: Callable[[Path], None] = lambda _: None
+
+    @property
+    def stem(self) -> str:
+        """Of folders and locks."""
+        return self.name.lower()
+
+    @property
+    def module(self) -> str:
+        """An Ivy file that asks for the dependencies."""
+        return f"""\
+<ivy-module version="2.0" xmlns:m="http://ant.apache.org/ivy/maven">
+  <info organisation="storelake" module="{self.stem}-broker"/>
+  <configurations><conf name="default"/></configurations>
+  <dependencies>{self.dependencies}</dependencies>
+</ivy-module>
+"""
+
+
+def _unpack_pulsar(folder: Path) -> None:
+    """Keep the jars of the server alone: no tools, connectors, or programs of other systems."""
+    archive = folder / f"pulsar-server-distribution-{PULSAR_VERSION}-bin.tar.gz"
+    if not archive.is_file():
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = Path(member.name)
+            content = tar.extractfile(member)
+            if content and path.parts[1:2] == ("lib",) and path.suffix == ".jar":
+                with (folder / path.name).open("wb") as jar:
+                    shutil.copyfileobj(content, jar)
+    archive.unlink()
+
+
+# `default` is run time plus the module's own jar, which `runtime` alone leaves out. Kafka's POM
+# has no logging back end, and without one a broker that fails at start says nothing.
+KAFKA = Bundle(
+    "Kafka",
+    KAFKA_VERSION,
+    44,
+    f"""
+    <dependency org="org.apache.kafka" name="kafka_2.13" rev="{KAFKA_VERSION}"
+                conf="default->default"/>
+    <dependency org="org.apache.logging.log4j" name="log4j-slf4j-impl" rev="2.25.4"
+                conf="default->default"/>""",
+    f"kafka_2.13-{KAFKA_VERSION}.jar",
+)
+# The distribution has all jars in one archive; its POM, which names hundreds, is not followed.
+PULSAR = Bundle(
+    "Pulsar",
+    PULSAR_VERSION,
+    245,
+    f"""
+    <dependency org="org.apache.pulsar" name="pulsar-server-distribution" rev="{PULSAR_VERSION}"
+                transitive="false" conf="default->master">
+      <artifact name="pulsar-server-distribution" type="tar.gz" ext="tar.gz" m:classifier="bin"/>
+    </dependency>""",
+    f"org.apache.pulsar-pulsar-broker-{PULSAR_VERSION}.jar",
+    _unpack_pulsar,
+)
+
+
+def jars_folder(bundle: Bundle, cache_dir: Path) -> Path:
     """Where the jars are, once they are all there."""
-    return cache_dir / f"kafka-{KAFKA_VERSION}"
+    return cache_dir / f"{bundle.stem}-{bundle.version}"
 
 
-def kafka_jars(cache_dir: Path, java: str, cancel: Event, report: Report) -> Path:
-    """The folder with Kafka's jars, downloading them (44 MB) the first time.
+def fetch_jars(bundle: Bundle, cache_dir: Path, java: str, cancel: Event, report: Report) -> Path:
+    """The folder with a server's jars, downloading them the first time.
 
     A folder under the final name is always complete: the jars are collected elsewhere and moved
     there in one step.
 
     Args:
+        bundle: which server.
         cache_dir: `settings.cache_dir`.
         java: the Java that runs Ivy.
         cancel: stops the download when set.
@@ -52,44 +123,51 @@ def kafka_jars(cache_dir: Path, java: str, cancel: Event, report: Report) -> Pat
     Raises:
         ServiceError: the download failed, or there is no room for it.
     """
-    target = jars_folder(cache_dir)
+    target = jars_folder(bundle, cache_dir)
     if target.is_dir():
         return target
     require_disk(cache_dir)
-    with exclusive(cache_dir / "kafka.lock", "fetching Kafka", seconds=900, cancel=cancel):
+    what = f"fetching {bundle.name}"
+    with exclusive(cache_dir / f"{bundle.stem}.lock", what, seconds=900, cancel=cancel):
         if not target.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache_dir, prefix="kafka-partial-") as scratch:
-                _fetch(Path(scratch), cache_dir / "ivy", java, cancel, report)
+            prefix = f"{bundle.stem}-partial-"
+            with tempfile.TemporaryDirectory(dir=cache_dir, prefix=prefix) as scratch:
+                _fetch(bundle, Path(scratch), java, cancel, report)
                 (Path(scratch) / "jars").rename(target)
     return target
 
 
-def _fetch(scratch: Path, ivy_home: Path, java: str, cancel: Event, report: Report) -> None:
+def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Report) -> None:
+    ivy_home = scratch.parent / f"ivy-{bundle.stem}"
     module = scratch / "ivy.xml"
-    module.write_text(IVY_MODULE)
+    module.write_text(bundle.module)
     jars = scratch / "jars"
-    progress = _Progress(report)
+    progress = _Progress(bundle.stem, report)
     # A cache of its own: what other tools left half done in the user's one stays out.
     command = [java, f"-Divy.default.ivy.user.dir={ivy_home}", "-jar", str(_ivy_jar())]
     command += ["-ivy", str(module), "-cache", str(ivy_home / "cache"), "-confs", "default"]
     command += ["-retrieve", f"{jars}/{PATTERN}"]
-    report("kafka: fetching its jars (44 MB, once)")
+    report(f"{bundle.stem}: fetching its jars ({bundle.megabytes} MB, once)")
     try:
-        run_tool(command, "Fetching Kafka's jars", cancel, on_line=progress)
-    except ServiceError as error:
+        run_tool(command, f"Fetching {bundle.name}'s jars", cancel, on_line=progress)
+        bundle.unpack(jars)
+    except (ServiceError, tarfile.TarError) as error:
         if not cancel.is_set():
             # A cache that noted a failure repeats it, so the next try starts from nothing.
-            shutil.rmtree(ivy_home / "cache", ignore_errors=True)
+            shutil.rmtree(ivy_home, ignore_errors=True)
         raise ServiceError(f"{error} Check the network, then run `storelake up` again.") from error
-    if not (jars / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file():
-        raise ServiceError("Kafka's jars came without the broker: run `storelake up` again.")
+    shutil.rmtree(ivy_home, ignore_errors=True)  # a second copy of what has come
+    if not (jars / bundle.proof).is_file():
+        raise ServiceError(
+            f"{bundle.name}'s jars came without the broker: run `storelake up` again."
+        )
 
 
 class _Progress:
     """Counts what Ivy says it found and fetched."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, stem: str, report: Report) -> None:
+        self._stem, self._report = stem, report
         self._found = 0
         self._fetched = 0
 
@@ -98,11 +176,11 @@ class _Progress:
         if text.startswith("found "):
             self._found += 1
             if self._found % 10 == 0:
-                self._report(f"kafka: {self._found} modules resolved")
+                self._report(f"{self._stem}: {self._found} modules resolved")
         elif text.startswith("[SUCCESSFUL"):
             self._fetched += 1
             if self._fetched % 10 == 0:
-                self._report(f"kafka: {self._fetched} of {self._found} jars fetched")
+                self._report(f"{self._stem}: {self._fetched} of {self._found} jars fetched")
 
 
 def _ivy_jar() -> Path:
@@ -112,6 +190,7 @@ def _ivy_jar() -> Path:
     jars = sorted((Path(places[0]) / "jars").glob("ivy-*.jar")) if places else []
     if not jars:
         raise ServiceError(
-            "pyspark, whose Ivy fetches Kafka, is not installed whole: install the project again."
+            "pyspark, whose Ivy fetches the servers, is not installed whole: install the project "
+            "again."
         )
     return jars[-1]

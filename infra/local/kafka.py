@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 import uuid
 from base64 import urlsafe_b64encode
@@ -16,7 +15,8 @@ from confluent_kafka.admin import AdminClient
 
 from conf.settings import KafkaSettings, Settings
 from infra.local.checks import Java, find_java, require_free_port, require_loopback
-from infra.local.jars import jars_folder, kafka_jars
+from infra.local.jars import KAFKA, fetch_jars, jars_folder
+from infra.local.jvm import LOGGING, jvm, keep_archives, server_options
 from infra.local.process import Daemon, tail
 from infra.local.service import Report, ServiceStatus
 from infra.local.tool import run_tool
@@ -63,13 +63,8 @@ num.io.threads=4
 background.threads=2
 """
 
-LOGGING = """\
-rootLogger.level = WARN
-rootLogger.appenderRef.console.ref = CONSOLE
-appender.console.type = Console
-appender.console.name = CONSOLE
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %p %m (%c{1})%n
+# Its version, which a log should begin with.
+VERSION_LOGGING = """\
 logger.server.name = org.apache.kafka.common.utils.AppInfoParser
 logger.server.level = INFO
 """
@@ -117,7 +112,7 @@ class KafkaService:
             "STORELAKE_KAFKA__CONTROLLER_PORT",
         )
         java = find_java(self.settings.java_home)
-        jars = kafka_jars(self.settings.cache_dir, java.path, self.cancel, self.report)
+        jars = fetch_jars(KAFKA, self.settings.cache_dir, java.path, self.cancel, self.report)
         self._write_configuration()
         if not (self.folder / "data" / "meta.properties").is_file():
             self.report("kafka: formatting its data folder")
@@ -137,35 +132,13 @@ class KafkaService:
             session_ms=SESSION_MS,
         )
         (self.folder / "server.properties").write_text(text)
-        (self.folder / "log4j2.properties").write_text(LOGGING)
-
-    def _jvm(self, java: Java, jars: Path) -> list[str]:
-        """Java with flags that make it small and quick to start, rather than fast at its peak."""
-        archive = jars / archive_name(java)
-        return [
-            java.path,
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-Xlog:cds=off",
-            "-Xlog:cds+dynamic=off",
-            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
-            "-cp",
-            f"{jars}/*",
-            *([f"-XX:SharedArchiveFile={archive}"] if archive.is_file() else []),
-        ]
+        (self.folder / "log4j2.properties").write_text(LOGGING + VERSION_LOGGING)
 
     def command(self, java: Java, jars: Path) -> list[str]:
-        """The command line of the broker.
-
-        The first run notes the classes it loaded when it ends, in an archive that halves the time
-        of every later start (2.2 s instead of 3.9 s on 2 cores).
-        """
-        options = [f"-Xmx{self.conf.heap_mb}m", "-XX:+ExitOnOutOfMemoryError"]
-        if not (jars / archive_name(java)).is_file():
-            options.append(f"-XX:ArchiveClassesAtExit={self.folder / archive_name(java)}")
+        """The command line of the broker."""
         return [
-            *self._jvm(java, jars),
-            *options,
+            *jvm(java, jars, self.folder),
+            *server_options(java, jars, self.folder, self.conf.heap_mb),
             "kafka.Kafka",
             str(self.folder / "server.properties"),
         ]
@@ -175,7 +148,7 @@ class KafkaService:
         # The first byte keeps the id from beginning with a dash, which would read as an option.
         cluster = urlsafe_b64encode(b"S" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
-        return [*self._jvm(java, jars), *tool, "-c", str(self.folder / "server.properties")]
+        return [*jvm(java, jars, self.folder), *tool, "-c", str(self.folder / "server.properties")]
 
     def ready(self) -> bool:
         """Alive, listening on its port, and listing topics."""
@@ -184,18 +157,9 @@ class KafkaService:
     def stop(self) -> bool:
         """Ask for a clean shutdown, which spares the next start a log recovery."""
         ending = self.daemon.stop(signal.SIGTERM, patience_seconds=STOP_SECONDS)
-        self._keep_archives(whole=ending == "graceful")
+        jars = jars_folder(KAFKA, self.settings.cache_dir)
+        keep_archives(self.folder, jars, whole=ending == "graceful")
         return ending != "absent"
-
-    def _keep_archives(self, whole: bool) -> None:
-        """Put the class archive of a first run beside the jars, which it must match."""
-        jars = jars_folder(self.settings.cache_dir)
-        for archive in self.folder.glob("classes-*.jsa"):
-            if whole and jars.is_dir():
-                scratch = jars / f"{archive.name}.partial-{uuid.uuid4().hex}"
-                shutil.copyfile(archive, scratch)
-                scratch.replace(jars / archive.name)
-            archive.unlink()
 
     def status(self) -> ServiceStatus:
         """What can be said now."""
@@ -218,11 +182,6 @@ class KafkaService:
     def last_lines(self, count: int = 8) -> list[str]:
         """The end of the broker's log."""
         return tail(self.daemon.log_file, count)
-
-
-def archive_name(java: Java) -> str:
-    """The class archive of one Java; another one could not read it."""
-    return f"classes-{java.version}.jsa"
 
 
 def answers(conf: KafkaSettings, seconds: float = 2.0) -> bool:

@@ -19,14 +19,24 @@ from infra.local.passwords import with_known_password, with_password
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
 from infra.local.process import POLL_SECONDS
+from infra.local.pulsar import PulsarService, ensure_pulsar_topic
 from infra.local.service import Report, Service, ServiceStatus
 from infra.local.topics import ensure_topics
 from infra.postgres.migrate import migrate
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0  # Pulsar, on a machine that is busy
 GRACE_SECONDS = 10.0
 LOCK_SECONDS = 120.0
-DATA_FOLDERS = ("kafka", "postgres", "warehouse", "checkpoints", "quarantine", "scratch")
+DATA_FOLDERS = (
+    "kafka",
+    "pulsar",
+    "postgres",
+    "warehouse",
+    "checkpoints",
+    "quarantine",
+    "scratch",
+    "spool",
+)
 
 
 def silent(_: str) -> None:
@@ -36,9 +46,19 @@ def silent(_: str) -> None:
 def services(
     settings: Settings, cancel: Event | None = None, report: Report = silent
 ) -> list[Service]:
-    """Every service of the product, in the order of their tables."""
+    """The services of this house, in the order of their table.
+
+    Pulsar is one where the settings want it, and as long as an earlier command left it running.
+    """
     event = cancel or Event()
-    return [KafkaService(settings, event, report), PostgresService(settings, event, report)]
+    found: list[Service] = [
+        KafkaService(settings, event, report),
+        PostgresService(settings, event, report),
+    ]
+    pulsar = PulsarService(settings, event, report)
+    if settings.wants_pulsar or pulsar.daemon.find() is not None:
+        found.append(pulsar)
+    return found
 
 
 def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
@@ -133,6 +153,8 @@ def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
         _start_all(services(ready, cancel, report), started, cancel)
         report("topics and tables")
         ensure_topics(ready.kafka)
+        if ready.wants_pulsar:
+            ensure_pulsar_topic(ready.pulsar)
         migrate(ready)
     except BaseException:
         # Also on Ctrl-C: the threads end first, or one could start a service behind our back.

@@ -40,12 +40,14 @@ from streaming.connectors.log_source import (
     ROWS_PER_ARROW_BATCH,
     SOURCE_DDL,
     DataLossError,
+    DenseLog,
     LogBatchReader,
     LogStreamReader,
     Offsets,
     Partition,
     Range,
     ReadOptions,
+    Subscription,
     to_arrow,
 )
 
@@ -103,17 +105,17 @@ def _raise(error: KafkaError, where: str) -> None:
         raise KafkaUnavailableError(f"{where}: {error.str()}")
 
 
-class KafkaLog:
+class KafkaLog(DenseLog):
     """`log_source.Log` over one Kafka cluster. Connections are made at first use."""
 
     def __init__(
         self,
-        topics: Sequence[str],
+        topics: Subscription,
         client: Mapping[str, str],
         group_id: str,
         fetch_timeout: float = 60.0,
     ) -> None:
-        self._topics = tuple(topics)
+        self._topics = topics
         self._client = {
             "group.id": group_id,
             "enable.auto.commit": "false",
@@ -143,15 +145,12 @@ class KafkaLog:
         """Partitions of the topics; asked again every 30 s, so new partitions are found."""
         if self._known and time.monotonic() - self._known_at < METADATA_REFRESH_SECONDS:
             return self._known
-        metadata = self._planner().list_topics(timeout=CALL_TIMEOUT_SECONDS)
-        found: list[Partition] = []
-        for topic in self._topics:
-            entry = metadata.topics.get(topic)
-            if entry is None or entry.error is not None:
-                raise KafkaUnavailableError(
-                    f"topic {topic} does not exist; `storelake up` makes the topics"
-                )
-            found += [(topic, number) for number in entry.partitions]
+        topics = self._planner().list_topics(timeout=CALL_TIMEOUT_SECONDS).topics
+        try:
+            names = self._topics.among(name for name, one in topics.items() if one.error is None)
+        except LookupError as error:
+            raise KafkaUnavailableError(str(error)) from None
+        found = [(name, number) for name in names for number in topics[name].partitions]
         self._known, self._known_at = sorted(found), time.monotonic()
         return self._known
 
@@ -163,6 +162,18 @@ class KafkaLog:
                 TopicPartition(t, n), timeout=CALL_TIMEOUT_SECONDS
             )
             for t, n in self._partitions()
+        }
+
+    def at_time(self, moment: datetime) -> Offsets:
+        """By the timestamps of the messages, as the broker indexes them."""
+        millis = int(moment.timestamp() * 1000)
+        asked = [TopicPartition(t, n, millis) for t, n in self._partitions()]
+        high = {p: bound[1] for p, bound in self.bounds().items()}
+        answer = self._planner().offsets_for_times(asked, timeout=CALL_TIMEOUT_SECONDS)
+        # Kafka answers -1 where nothing is as young.
+        return {
+            (a.topic, a.partition): a.offset if a.offset >= 0 else high[a.topic, a.partition]
+            for a in answer
         }
 
     def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:

@@ -1,20 +1,20 @@
-"""What every partitioned log (Kafka, the memory log, later Pulsar) has in common as a Spark source.
+"""What every partitioned log (Kafka, Pulsar, the memory log) has in common as a Spark source.
 
-A broker module implements `Log` (bounds, poll, fetch, commit); this module turns it into a Python
-Data Source with Spark's promises.
+A broker module implements `Log`; this module turns it into a Python Data Source with Spark's
+promises. Where offsets are counted without gaps, `DenseLog` has a part of `Log` already.
 
 Delivery guarantee: offsets live in Spark's checkpoint, and a batch is a half-open range of offsets
 per partition. A batch that is run again reads the same range, so the source is replayable and, with
 an idempotent sink, the stream is exactly-once in effect. Nothing is skipped: an offset that the
 broker has already deleted is an error (`onDataLoss=fail`) or a logged jump (`continue`).
 
-Bounded: no batch holds more than `maxRowsPerBatch` offsets, also the first one after a restart,
+Bounded: no batch holds more than `maxRowsPerBatch` rows, also the first one after a restart,
 because Spark tells the reader where it stopped before it asks for the latest offset.
 
 Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the
 driver, through a consumer that stays open, and handed to Spark with the plan. Such a batch starts
-no Python worker. Anything larger is split evenly into at most `readTasks` tasks, whatever the
-number of broker partitions. The hand-over is what PySpark 4.1 does for its own
+no Python worker. Anything larger is split into at most `readTasks` tasks, evenly and whatever the
+number of broker partitions in a dense log. The hand-over is what PySpark 4.1 does for its own
 `SimpleDataSourceStreamReader`.
 """
 
@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
@@ -34,13 +36,14 @@ log = logging.getLogger(__name__)
 
 Partition = tuple[str, int]
 Offsets = dict[Partition, int]
+"""Where a stream stands: a whole number that rises along a partition. 0 is before everything."""
 Wire = dict[str, dict[str, int]]
 
 SOURCE_DDL = (
     "key binary, value binary, topic string, partition int, position string, "
     "timestamp timestamp, headers array<struct<key: string, value: binary>>"
 )
-"""A source row, whatever the broker. `position` is the offset as 20 digits: it sorts as text."""
+"""A source row, whatever the broker. `position` is the offset in a form that sorts as text."""
 
 ARROW_SCHEMA = pa.schema(
     [
@@ -79,11 +82,49 @@ class Task(InputPartition):
     ranges: tuple[Range, ...]
 
 
+@dataclass(frozen=True)
+class Subscription:
+    """Which topics: some by name, or all that fit a pattern, those made later included.
+
+    Attributes:
+        names: of the topics.
+        pattern: a regular expression for the whole name; then there are no names.
+    """
+
+    names: tuple[str, ...] = ()
+    pattern: str | None = None
+
+    def among(self, present: Iterable[str]) -> list[str]:
+        """The topics to read, sorted.
+
+        Raises:
+            LookupError: a named topic is not present, or none fits the pattern.
+        """
+        there = set(present)
+        for name in self.names:
+            if name not in there:
+                raise LookupError(f"topic {name} does not exist; `storelake up` makes the topics")
+        if self.pattern is None:
+            return sorted(self.names)
+        found = sorted(name for name in there if re.fullmatch(self.pattern, name))
+        if not found:
+            raise LookupError(f"no topic fits the pattern {self.pattern}")
+        return found
+
+
 class Log(Protocol):
     """One broker, as the planner and the tasks see it."""
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """Every partition of the subscribed topics with its first and its next offset."""
+        ...
+
+    def at_time(self, moment: datetime) -> Offsets:
+        """Of every partition the first offset at or after a time, or its next one."""
+        ...
+
+    def check(self, position: Offsets) -> None:
+        """Raise `DataLossError` where `position` is not in the log (any more)."""
         ...
 
     def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
@@ -93,12 +134,23 @@ class Log(Protocol):
         """
         ...
 
+    def advance(self, position: Offsets, limit: int) -> tuple[Offsets, int]:
+        """Where at most `limit` rows from `position` on end; and how many wait, or `limit`.
+
+        Raises `DataLossError` where `position` is not in the log.
+        """
+        ...
+
+    def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
+        """Cut ranges into at most `tasks` fair shares; a small batch stays one task."""
+        ...
+
     def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
         """All rows of the ranges, in order within a partition. Raises `DataLossError`."""
         ...
 
     def commit(self, offsets: Offsets) -> None:
-        """Publish progress for the broker's own tools; never needed for correctness."""
+        """Tell the broker what is done: for its own tools, and so that it may forget that."""
         ...
 
     def close(self) -> None:
@@ -106,12 +158,52 @@ class Log(Protocol):
         ...
 
 
+class DenseLog:
+    """The part of `Log` that follows where the difference of two offsets is a number of rows."""
+
+    def bounds(self) -> dict[Partition, tuple[int, int]]:
+        """See `Log.bounds`."""
+        raise NotImplementedError
+
+    def check(self, position: Offsets) -> None:
+        """Compare with the bounds."""
+        self._compare(position, self.bounds())
+
+    def _compare(self, position: Offsets, bounds: Mapping[Partition, tuple[int, int]]) -> None:
+        for partition, offset in position.items():
+            low, high = bounds.get(partition, (0, 0))
+            if not low <= offset <= high:
+                raise lost(partition, f"offset {offset}", f"[{low}, {high})")
+
+    def advance(self, position: Offsets, limit: int) -> tuple[Offsets, int]:
+        """Count, without reading."""
+        bounds = self.bounds()
+        self._compare(position, bounds)
+        high = {p: bounds[p][1] for p in bounds}
+        waiting = sum(high[p] - position.get(p, 0) for p in high)
+        return share_out(position, high, limit), waiting
+
+    def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
+        """Evenly, to the row."""
+        return split(ranges, tasks)
+
+
+def lost(partition: Partition, stands: str, held: str) -> DataLossError:
+    """The error of a stream that stands where the log does not reach (any more)."""
+    topic, number = partition
+    return DataLossError(
+        f"{topic}[{number}]: the stream stands at {stands}, the broker holds {held}. Events were "
+        "deleted before they were read. Set onDataLoss=continue to go on with what is there."
+    )
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """The options of a log source, parsed from Spark's (case-insensitive) option map."""
 
-    topics: tuple[str, ...]
+    topics: Subscription
     starting: str = "earliest"
+    starting_time: datetime | None = None
     max_rows: int = 20_000
     prefetch_rows: int = 2_000
     tasks: int = 2
@@ -121,9 +213,10 @@ class ReadOptions:
     def parse(cls, options: Mapping[str, str]) -> ReadOptions:
         """Check the options; `ValueError` names the one that does not fit."""
         given = {k.lower(): v for k, v in options.items()}
-        topics = tuple(t.strip() for t in given.get("subscribe", "").split(",") if t.strip())
-        if not topics:
-            raise ValueError("option 'subscribe' must name at least one topic")
+        names = tuple(t.strip() for t in given.get("subscribe", "").split(",") if t.strip())
+        topics = Subscription(names, given.get("subscribepattern"))
+        if bool(topics.names) == bool(topics.pattern):
+            raise ValueError("option 'subscribe' or 'subscribePattern' must name topics, not both")
         starting = given.get("startingoffsets", "earliest")
         if starting not in ("earliest", "latest") and not _is_json_object(starting):
             raise ValueError("option 'startingOffsets' is earliest, latest, or JSON by topic")
@@ -133,6 +226,7 @@ class ReadOptions:
         return cls(
             topics,
             starting,
+            _moment(given.get("startingtimestamp")),
             max_rows=_whole_number(given, "maxRowsPerBatch", cls.max_rows, at_least=1),
             prefetch_rows=_whole_number(given, "prefetchRows", cls.prefetch_rows, at_least=0),
             tasks=_whole_number(given, "readTasks", cls.tasks, at_least=1),
@@ -145,6 +239,15 @@ def _is_json_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except ValueError:
         return False
+
+
+def _moment(millis: str | None) -> datetime | None:
+    """Option `startingTimestamp`: milliseconds since 1970 in UTC, as in Spark's Kafka source."""
+    if millis is None:
+        return None
+    if not (millis.isascii() and millis.isdigit()):
+        raise ValueError("option 'startingTimestamp' is a number of milliseconds since 1970")
+    return datetime.fromtimestamp(int(millis) / 1000, tz=timezone.utc)
 
 
 def _whole_number(given: Mapping[str, str], option: str, default: int, at_least: int) -> int:
@@ -232,14 +335,19 @@ class LogBatchReader(DataSourceReader):
     def partitions(self) -> Sequence[InputPartition]:
         """Plan once, on the driver."""
         bounds = self._broker.bounds()
-        start = starting_offsets(bounds, self._options.starting)
-        return split(_ranges(start, {p: high for p, (_, high) in bounds.items()}), 1_000) or [
-            Task(())
-        ]
+        ranges = _ranges(_start(self._broker, self._options), {p: bounds[p][1] for p in bounds})
+        return self._broker.split(ranges, 1_000) or [Task(())]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Read one task's ranges as Arrow batches."""
         return self._broker.fetch(cast(Task, partition).ranges)
+
+
+def _start(broker: Log, options: ReadOptions) -> Offsets:
+    """Where a read without a checkpoint starts; a time comes before `startingOffsets`."""
+    if options.starting_time is not None:
+        return broker.at_time(options.starting_time)
+    return starting_offsets(broker.bounds(), options.starting)
 
 
 def starting_offsets(bounds: Mapping[Partition, tuple[int, int]], starting: str) -> Offsets:
@@ -275,7 +383,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
 
     def initialOffset(self) -> Wire:  # noqa: N802  (Spark's name)
         """Where a stream without a checkpoint starts."""
-        return to_wire(starting_offsets(self._broker.bounds(), self._options.starting))
+        return to_wire(_start(self._broker, self._options))
 
     def latestOffset(self) -> Wire:  # noqa: N802
         """The end of the next batch; equal to the last one when nothing waits."""
@@ -285,7 +393,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
             self._position = self._advance(self._position)
         except DataLossError as loss:
             if self._options.on_data_loss == "fail":
-                self._check_loss(self._position, self._broker.bounds())
+                self._broker.check(self._position)
                 raise
             log.warning("data loss, continuing by option: %s", loss)
             self._position = self._into_bounds(self._position)
@@ -299,23 +407,10 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
                 if rows is not None:
                     self._prefetched.append((to_wire(position), to_wire(end), rows))
                 return end
-        bounds = self._broker.bounds()
-        self._check_loss(position, bounds)
-        high = {p: bounds[p][1] for p in bounds}
+        end, waiting = self._broker.advance(position, self._options.max_rows)
         # Behind by a whole prefetch: plan tasks, and ask the broker first next time, too.
-        self._behind = sum(high[p] - position.get(p, 0) for p in high) >= max(limit, 1)
-        return share_out(position, high, self._options.max_rows)
-
-    def _check_loss(self, position: Offsets, bounds: Mapping[Partition, tuple[int, int]]) -> None:
-        for partition, offset in position.items():
-            low, high = bounds.get(partition, (0, 0))
-            if not low <= offset <= high:
-                topic, number = partition
-                raise DataLossError(
-                    f"{topic}[{number}]: the stream stands at offset {offset}, the broker holds "
-                    f"[{low}, {high}). Events were deleted before they were read. Set "
-                    f"onDataLoss=continue to go on with what is there."
-                )
+        self._behind = waiting >= max(limit, 1)
+        return end
 
     def _into_bounds(self, position: Offsets) -> Offsets:
         return {
@@ -332,7 +427,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
         ranges = _ranges(from_wire(start), from_wire(end))
         if self._options.on_data_loss == "continue":
             ranges = _present(ranges, self._broker.bounds())
-        return split(ranges, self._options.tasks)
+        return self._broker.split(ranges, self._options.tasks)
 
     def getCache(self, start: Wire, end: Wire) -> Iterator[Any] | None:  # type: ignore[override]  # noqa: N802
         """The prefetched rows of exactly [start, end), or None: then tasks read them."""

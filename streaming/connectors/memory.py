@@ -19,16 +19,21 @@ from pyspark.sql.datasource import DataSource
 from pyspark.sql.types import StructType
 
 from streaming.connectors.log_source import (
+    ARROW_SCHEMA,
     SOURCE_DDL,
     DataLossError,
+    DenseLog,
     LogBatchReader,
     LogStreamReader,
     Offsets,
     Partition,
     Range,
     ReadOptions,
+    Subscription,
     to_arrow,
 )
+
+TIMESTAMP = ARROW_SCHEMA.get_field_index("timestamp")
 
 
 def _encode(value: bytes | None) -> str | None:
@@ -79,24 +84,35 @@ class MemoryBroker:
         return self.path / topic / f"{partition}.ndjson"
 
 
-class MemoryLog:
+class MemoryLog(DenseLog):
     """`log_source.Log` over such a folder."""
 
-    def __init__(self, path: Path, topics: Sequence[str]) -> None:
-        self._path, self._topics = path, tuple(topics)
+    def __init__(self, path: Path, topics: Subscription) -> None:
+        self._path, self._topics = path, topics
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First and next offset of each partition; a topic without a folder is an error."""
         found: dict[Partition, tuple[int, int]] = {}
-        for topic in self._topics:
-            files = sorted((self._path / topic).glob("*.ndjson"))
-            if not files:
-                raise FileNotFoundError(f"topic {topic} does not exist")
-            for file in files:
+        for topic in self._topics.among(folder.name for folder in self._path.glob("*")):
+            for file in sorted((self._path / topic).glob("*.ndjson")):
                 low = file.with_suffix(".low")
                 first = int(low.read_text(encoding="ascii")) if low.exists() else 0
                 found[topic, int(file.stem)] = (first, file.read_bytes().count(b"\n"))
         return found
+
+    def at_time(self, moment: datetime) -> Offsets:
+        """By the messages' own timestamps."""
+        return {
+            (topic, number): next(
+                (
+                    offset
+                    for offset, row in enumerate(self._rows(Range(topic, number, low, high)), low)
+                    if row[TIMESTAMP] >= moment
+                ),
+                high,
+            )
+            for (topic, number), (low, high) in self.bounds().items()
+        }
 
     def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
         """What is in the files after `position`."""

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from conf.settings import Settings
 from conf.stores import load_stores
 from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.log_source import Subscription
 from streaming.connectors.memory import MemoryBroker, MemoryLog
 from streaming.connectors.postgres import Database
 from streaming.jobs import find_streams
@@ -205,7 +206,7 @@ class House:
             return False
         text = (checkpoint / "offsets" / str(planned)).read_text(encoding="utf-8")
         at = json.loads(text.splitlines()[-1])
-        bounds = MemoryLog(self.broker.path, topics).bounds()
+        bounds = MemoryLog(self.broker.path, Subscription(tuple(topics))).bounds()
         return all(at.get(t, {}).get(str(p), 0) == high for (t, p), (_, high) in bounds.items())
 
     def finished(self, *names: str) -> bool:

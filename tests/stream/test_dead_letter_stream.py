@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from streaming.connectors.dead_letter_store import Selection, open_letters
+from streaming.connectors.log_source import Subscription
 from streaming.connectors.memory import MemoryLog
 from streaming.connectors.redrive import to_return
 from streaming.letters import letter_id
@@ -47,7 +48,9 @@ def send_back(house: House, letter: str, fixes: dict[str, Any]) -> str:
             store.store_fix(found, to_bytes(event))
         (found,) = store.get([letter])
         back = to_return(found)
-        _, position = MemoryLog(house.broker.path, [back.topic]).bounds()[back.topic, 0]
+        _, position = MemoryLog(house.broker.path, Subscription((back.topic,))).bounds()[
+            back.topic, 0
+        ]
         headers = [(name, value or b"") for name, value in back.headers]
         house.broker.produce(back.topic, back.value, back.key, timestamp=NOW, headers=headers)
         back_as = letter_id(back.topic, 0, str(position))

@@ -1,64 +1,272 @@
-"""The contract of all publishers, on those that need no broker."""
+"""The contract of all publishers on those without a broker, and what stands between it and them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from conf.settings import KafkaSettings, Settings, SettingsError
-from inference_service.publishers import Publisher, PublishError, open_publisher
-from inference_service.publishers.kafka import KafkaPublisher
+from conf.settings import Settings, SettingsError
+from inference_service.publishers import PublishError, open_publisher
+from inference_service.publishers.buffered import AwayError, BufferedPublisher, RefusedError
 from inference_service.publishers.memory import MemoryPublisher
 from inference_service.publishers.ndjson import NdjsonPublisher
+from inference_service.publishers.spool import Spool
+from infra.local.process import wait_until
+from tests.event_publisher_suite import EventPublisherSuite, Stage
+
+pytestmark = pytest.mark.requirement("V4")
 
 
-@dataclass
-class Case:
-    """A publisher and a way to see what arrived."""
+class FakeOutlet:
+    """A broker in a list, which a test may take away, make hold back its answers, or refuse."""
 
-    publisher: Publisher
-    values: Callable[[], list[bytes]]
+    where = "the fake"
+
+    def __init__(self) -> None:
+        self.stored: list[tuple[bytes, bytes]] = []
+        self.away = self.holding = self.closed = False
+        self.refuses: bytes | None = None
+        self.held: list[Callable[[str | None], None]] = []
+
+    def send(self, key: bytes, value: bytes, done: Callable[[str | None], None]) -> None:
+        if self.away:
+            raise AwayError("no route")
+        if value == self.refuses:
+            raise RefusedError("not allowed")
+        self.stored.append((key, value))
+        if self.holding:
+            self.held.append(done)
+        else:
+            done(None)
+
+    def answer(self) -> None:
+        """Give the answers that were held back."""
+        self.holding = False
+        while self.held:
+            self.held.pop(0)(None)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def values(self) -> list[bytes]:
+        return [value for _, value in self.stored]
 
 
-@pytest.fixture(params=["memory", "ndjson"])
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    if request.param == "memory":
+class TestMemoryPublisher(EventPublisherSuite):
+    @pytest.fixture
+    def stage(self) -> Stage:
         memory = MemoryPublisher()
-        return Case(memory, lambda: [value for _, value in memory.messages])
-    path = tmp_path / "deep" / "events.ndjson"
-    return Case(NdjsonPublisher(path), lambda: path.read_bytes().splitlines())
+        return Stage(memory, lambda _: [*memory.messages])
 
 
-def test_events_arrive_unchanged_and_in_order(case: Case) -> None:
-    values = [f'{{"n":{n},"text":"Straße"}}'.encode() for n in range(100)]
-    for value in values:
-        case.publisher.publish(b"B01/c", value)
-    case.publisher.flush()
-    assert case.values() == values
-    assert case.publisher.delivered == 100
+class TestNdjsonPublisher(EventPublisherSuite):
+    @pytest.fixture
+    def stage(self, tmp_path: Path) -> Stage:
+        path = tmp_path / "deep" / "events.ndjson"
+        lines = path.read_bytes
+        return Stage(NdjsonPublisher(path), lambda _: [(None, v) for v in lines().splitlines()])
 
 
-def test_closing_flushes_and_may_be_repeated(case: Case) -> None:
-    case.publisher.publish(b"k", b"{}")
-    case.publisher.close()
-    case.publisher.close()
-    assert case.values() == [b"{}"]
-    assert case.publisher.delivered == 1
+class TestBufferedPublisher(EventPublisherSuite):
+    @pytest.fixture
+    def stage(self, tmp_path: Path) -> Stage:
+        outlet = FakeOutlet()
+        publisher = BufferedPublisher(outlet, Spool(tmp_path, "s", 10), buffer_events=5)
+        return Stage(publisher, lambda _: [*outlet.stored])
 
 
-def test_a_closed_publisher_takes_no_event(case: Case) -> None:
-    case.publisher.close()
-    with pytest.raises(PublishError, match="closed"):
-        case.publisher.publish(b"k", b"{}")
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference_service.publishers.buffered.RETRY_SECONDS", 0.01)
 
 
-def test_flushing_nothing_is_fine(case: Case) -> None:
-    case.publisher.flush()
-    assert case.publisher.delivered == 0
+@pytest.fixture
+def outlet() -> FakeOutlet:
+    return FakeOutlet()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, outlet: FakeOutlet) -> Iterator[Callable[..., BufferedPublisher]]:
+    """Publishers to the outlet, one after the other, on one spool of 20 and with a memory of 5."""
+    made: list[BufferedPublisher] = []
+
+    def make(to: FakeOutlet = outlet, spool: int = 20, **options: object) -> BufferedPublisher:
+        publisher = BufferedPublisher(
+            to,
+            Spool(tmp_path / "spool", "s", spool),
+            buffer_events=5,
+            close_seconds=0.05,
+            **options,
+        )
+        made.append(publisher)
+        return publisher
+
+    yield make
+    for one in made:
+        if not one._closed:
+            outlet.away = True
+            try:
+                one.close()
+            except PublishError:
+                continue
+
+
+def publish(publisher: BufferedPublisher, *numbers: int) -> None:
+    for number in numbers:
+        publisher.publish(b"k", b"%d" % number)
+
+
+def numbers(outlet: FakeOutlet) -> list[int]:
+    return [int(value) for value in outlet.values]
+
+
+def test_while_the_broker_is_away_memory_fills_then_the_disk(
+    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+) -> None:
+    outlet.away = True
+    publisher = opened()
+    publish(publisher, *range(12))
+    counts = publisher.counts
+    assert (counts.accepted, counts.spooled, counts.on_disk, counts.delivered) == (12, 7, 7, 0)
+    assert wait_until(lambda: publisher.counts.errors > 1, 5)
+
+
+def test_when_the_broker_is_back_everything_leaves_in_order(
+    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet, tmp_path: Path
+) -> None:
+    outlet.away = True
+    publisher = opened()
+    publish(publisher, *range(12))
+    outlet.away = False
+    publish(publisher, *range(12, 15))
+    publisher.flush()
+    assert numbers(outlet) == list(range(15))
+    publish(publisher, 15)
+    publisher.close()
+    assert numbers(outlet) == list(range(16))
+    assert publisher.counts.on_disk == 0
+    assert not list((tmp_path / "spool").glob("*.db"))
+
+
+def test_what_was_not_acknowledged_is_told_kept_and_sent_first_by_the_next_process(
+    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+) -> None:
+    outlet.away = True
+    first = opened()
+    publish(first, *range(8))
+    with pytest.raises(PublishError, match=r"^8 of 8 events were not ack.* 8 wait in .*next start"):
+        first.close()
+    again = FakeOutlet()
+    again.away = True
+    second = opened(again)
+    publish(second, 8, 9)
+    again.away = False
+    second.close()
+    assert numbers(again) == list(range(10))
+    assert second.delivered == 10
+
+
+def test_what_the_broker_took_but_did_not_acknowledge_is_sent_again(
+    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+) -> None:
+    outlet.holding = True
+    first = opened()
+    publish(first, *range(7))
+    assert wait_until(lambda: len(outlet.held) == 5, 5)
+    outlet.held.pop(0)(None)
+    with pytest.raises(PublishError, match="of 7 events"):
+        first.close()
+    again = FakeOutlet()
+    opened(again).close()
+    assert numbers(again) == list(range(1, 7))
+
+
+def test_a_killed_process_leaves_what_was_on_disk(
+    opened: Callable[..., BufferedPublisher], tmp_path: Path, outlet: FakeOutlet
+) -> None:
+    spool = Spool(tmp_path / "spool", "s", 20)
+    for number in range(3):
+        spool.append(b"k", b"%d" % number)
+    spool._lock.close()  # what the system does for a dead process
+    opened().close()
+    assert numbers(outlet) == [0, 1, 2]
+
+
+def test_publishing_waits_while_memory_and_disk_are_full(
+    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+) -> None:
+    outlet.away = True
+    publisher = opened(spool=3)
+    publish(publisher, *range(8))
+    late = threading.Thread(target=publish, args=(publisher, 8))
+    late.start()
+    assert wait_until(lambda: publisher.counts.waits == 1, 5)
+    assert publisher.counts.accepted == 8
+    outlet.away = False
+    late.join(5)
+    publisher.close()
+    assert numbers(outlet) == list(range(9))
+
+
+def test_a_publisher_that_waits_for_room_can_be_stopped(
+    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+) -> None:
+    outlet.away = True
+    stopping = threading.Event()
+    publisher = opened(spool=0, stopping=stopping)
+    publish(publisher, *range(5))
+    stopping.set()
+    with pytest.raises(PublishError, match=r"spool for the fake was full: one event is lost"):
+        publish(publisher, 5)
+
+
+def test_an_event_that_is_refused_stops_the_publisher_loudly(
+    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+) -> None:
+    outlet.refuses = b"1"
+    publisher = opened()
+    publish(publisher, 0, 1)
+    with pytest.raises(PublishError, match=r"refused events: not allowed \(1 of 2 ack"):
+        publisher.flush()
+    with pytest.raises(PublishError, match="refused events"):
+        publish(publisher, 2)
+    with pytest.raises(PublishError, match="1 wait in"):
+        publisher.close()
+
+
+def test_an_event_that_no_broker_would_take_is_refused_at_once(
+    opened: Callable[..., BufferedPublisher],
+) -> None:
+    publisher = opened()
+    with pytest.raises(PublishError, match="took no event: 2000000 bytes"):
+        publisher.publish(b"k", b"x" * 2_000_000)
+    publisher.close()
+    assert publisher.counts.accepted == 0
+
+
+def test_two_processes_do_not_share_a_spool_and_the_next_one_takes_over_both(
+    tmp_path: Path,
+) -> None:
+    first, second = Spool(tmp_path, "s", 10), Spool(tmp_path, "s", 10)
+    assert first.path != second.path
+    first.append(b"k", b"1")
+    second.append(b"k", b"2")
+    first.close()
+    second.close()
+    third = Spool(tmp_path, "s", 10)
+    assert sorted(row.value for row in third.after(None, 10)) == [b"1", b"2"]
+    third.close()
+    assert len(Spool(tmp_path, "s", 10)) == 2
+
+
+def test_a_spool_that_is_not_one_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "s.db").write_bytes(b"this is no database, but it is long enough to be read as one")
+    with pytest.raises(PublishError, match=r"spool .*s cannot be used: file is not a database"):
+        Spool(tmp_path, "s", 10)
 
 
 def test_a_line_cut_by_a_crash_is_not_glued_to_the_next(tmp_path: Path) -> None:
@@ -80,26 +288,28 @@ def test_ndjson_without_a_file_is_refused() -> None:
         open_publisher(Settings(), "ndjson")
 
 
-NOBODY = KafkaSettings(bootstrap_servers="127.0.0.1:1")
+def test_an_unknown_publisher_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="known: kafka, pulsar, ndjson"):
+        open_publisher(Settings(), "telegraph")
 
 
-def test_kafka_says_how_many_events_were_not_acknowledged() -> None:
-    publisher = KafkaPublisher(NOBODY, close_seconds=0.2)
-    for _ in range(3):
-        publisher.publish(b"k", b"{}")
-    with pytest.raises(PublishError, match=r"^3 of 3 events were not acknowledged by Kafka at "):
-        publisher.close()
-    publisher.close()
-    assert publisher.delivered == 0
-
-
-def test_kafka_waits_while_its_bounded_queue_is_full_until_it_has_to_stop() -> None:
-    stopping = threading.Event()
-    publisher = KafkaPublisher(NOBODY, stopping=stopping, close_seconds=0.2, queue_messages=2)
+@pytest.mark.parametrize("broker", ["kafka", "pulsar"])
+def test_a_broker_that_is_not_there_is_named_and_events_are_kept(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_service.publishers.pulsar.CONNECT_SECONDS", 1)
+    settings = Settings(
+        var_dir=tmp_path,
+        kafka={"bootstrap_servers": "127.0.0.1:1"},
+        pulsar={"service_url": "pulsar://127.0.0.1:1", "admin_url": "http://127.0.0.1:1"},
+    )
+    publisher = open_publisher(settings, broker)
+    assert isinstance(publisher, BufferedPublisher)
+    publisher._close_seconds = 0.2
     publisher.publish(b"k", b"{}")
-    publisher.publish(b"k", b"{}")
-    stopping.set()
-    with pytest.raises(PublishError, match=r"queue to .* was full"):
-        publisher.publish(b"k", b"{}")
-    with pytest.raises(PublishError, match="2 of 2"):
+    match = (
+        rf"^1 of 1 events were not acknowledged by {broker.title()} at .*127\.0\.0\.1:1.* 1 wait"
+    )
+    with pytest.raises(PublishError, match=match):
         publisher.close()
+    assert len(Spool(settings.spool, f"{broker}-events", 10)) == 1

@@ -16,6 +16,7 @@ from streaming.connectors.log_source import (
     ARROW_SCHEMA,
     ROWS_WORTH_A_TASK,
     DataLossError,
+    DenseLog,
     LogBatchReader,
     LogStreamReader,
     Offsets,
@@ -40,7 +41,7 @@ partitions = st.tuples(st.sampled_from(["orders", "returns"]), st.integers(0, 9)
 offsets = st.dictionaries(partitions, st.integers(0, 5_000), min_size=1, max_size=12)
 
 
-class FakeLog:
+class FakeLog(DenseLog):
     """A `Log` over the ends of partitions: the value of a row is its offset."""
 
     def __init__(self, **ends: int) -> None:
@@ -52,6 +53,9 @@ class FakeLog:
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         return {p: (self.low[p], self.high[p]) for p in self.high}
+
+    def at_time(self, moment: datetime) -> Offsets:
+        return dict(self.high)
 
     def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
         self.polled.append(limit)
@@ -242,14 +246,16 @@ def test_equal_offsets_are_equal_text_whatever_the_order_they_were_met_in() -> N
 
 def test_options_are_found_in_any_case() -> None:
     parsed = ReadOptions.parse({"SUBSCRIBE": "a, b,", "MaxRowsPerBatch": "7", "ONDATALOSS": "fail"})
-    assert (parsed.topics, parsed.max_rows) == (("a", "b"), 7)
+    assert (parsed.topics.names, parsed.max_rows) == (("a", "b"), 7)
 
 
 @pytest.mark.parametrize(
     ("given", "named"),
     [
         ({"subscribe": " , "}, "subscribe"),
+        ({"subscribePattern": "orders.*"}, "not both"),
         ({"startingOffsets": "yesterday"}, "startingOffsets"),
+        ({"startingTimestamp": "yesterday"}, "startingTimestamp"),
         ({"startingOffsets": "{broken"}, "startingOffsets"),
         ({"onDataLoss": "ignore"}, "onDataLoss"),
         ({"maxRowsPerBatch": "many"}, "maxRowsPerBatch"),

@@ -1,0 +1,104 @@
+"""`storelake replay`: publish recorded events again, without a camera and without a model."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.context import console, error_console, progress, read_settings
+
+if TYPE_CHECKING:
+    from inference_service.replay import Recording
+
+REPORT_EVERY = 500
+SHOWN_FAULTS = 5
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="NDJSON, as infer --publisher ndjson writes it.")],
+    *,
+    speed: Annotated[float, typer.Option(min=0.01, help="Times as fast as it was recorded.")] = 1.0,
+    as_fast_as_possible: Annotated[
+        bool, typer.Option("--as-fast-as-possible", help="Wait for nothing; in place of --speed.")
+    ] = False,
+    shift_to_now: Annotated[
+        bool,
+        typer.Option(
+            "--shift-to-now",
+            help="As a new run that ends when its last event is sent, with ids of its own; else "
+            "every event is published as it was recorded.",
+        ),
+    ] = False,
+    broker: Annotated[
+        str | None, typer.Option(help="kafka or pulsar; else the setting of the publisher.")
+    ] = None,
+) -> None:
+    """Publish a recording of detection events at any speed."""
+    import logging
+    from datetime import datetime, timezone
+
+    from inference_service.publishers import open_publisher
+    from inference_service.replay import AS_FAST_AS_POSSIBLE, Shift, open_recording, play
+
+    settings = read_settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
+    recording = open_recording(file)
+    _complain(recording)
+    pace = AS_FAST_AS_POSSIBLE if as_fast_as_possible else speed
+    stopping = Event()
+    with progress(f"replaying {recording.events} events") as say, _ended_by_signals(stopping):
+
+        def report(count: int) -> None:
+            if count % REPORT_EVERY == 0 or count == recording.events:
+                say(f"{count} of {recording.events} events")
+
+        name = broker or settings.inference.publisher
+        publisher = open_publisher(settings, name, stopping=stopping, spool="replay")
+        try:
+            now = datetime.now(tz=timezone.utc)
+            shift = Shift.to_now(recording, pace, now) if shift_to_now else None
+            count = play(
+                recording, publisher, speed=pace, shift=shift, stopping=stopping, report=report
+            )
+        finally:
+            publisher.close()
+    span = (recording.last - recording.first).total_seconds()
+    console().print(
+        f"{count} of {recording.events} events published, {publisher.delivered} acknowledged; "
+        f"{span:.1f} s of recording, {recording.skipped} lines skipped",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _ended_by_signals(stopping: Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the replay after the event at hand; what was sent is acknowledged."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _complain(recording: Recording) -> None:
+    """Say of broken lines which and why."""
+    for fault in recording.faults[:SHOWN_FAULTS]:
+        error_console().print(
+            f"{recording.path}, line {fault.line} is skipped: {fault.reason}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    more = recording.skipped - SHOWN_FAULTS
+    if more > 0:
+        error_console().print(f"... and {more} more lines", style="yellow", highlight=False)

@@ -1,0 +1,241 @@
+"""Apache Pulsar on this machine: broker, bookie and metadata in one process, on loopback."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import httpx
+
+from conf.settings import PulsarSettings, Settings
+from infra.errors import ServiceError
+from infra.local.checks import Java, find_java, require_free_port, require_loopback
+from infra.local.jars import PULSAR, fetch_jars, jars_folder
+from infra.local.jvm import LOGGING, jvm, keep_archives, server_options
+from infra.local.process import Daemon, tail
+from infra.local.service import Report, ServiceStatus
+
+STOP_SECONDS = 20.0
+RETENTION_MINUTES = 7 * 24 * 60
+RETENTION_MB = 1024
+
+# Without `listeningInterface` the bookie listens everywhere; its port is free and told to nobody.
+# A topic is made on purpose: a reader of a misspelt one would wait for ever. A record is on disk
+# when the system writes its page cache back, which outlives a killed broker, as with our Kafka.
+CONFIGURATION = """\
+clusterName=standalone
+brokerServicePort={port}
+webServicePort={admin_port}
+bindAddress={host}
+advertisedAddress={host}
+listeningInterface=lo
+allowLoopback=true
+allowAutoTopicCreation=false
+brokerDeleteInactiveTopicsEnabled=false
+defaultNumberOfNamespaceBundles=1
+loadBalancerEnabled=false
+webSocketServiceEnabled=false
+journalSyncData=false
+managedLedgerDefaultEnsembleSize=1
+managedLedgerDefaultWriteQuorum=1
+managedLedgerDefaultAckQuorum=1
+managedLedgerCacheSizeMB=32
+ledgerStorageClass=org.apache.bookkeeper.bookie.storage.ldb.DbLedgerStorage
+dbStorage_writeCacheMaxSizeMb=16
+dbStorage_readAheadCacheMaxSizeMb=16
+dbStorage_rocksDB_blockCacheSize=8388608
+numIOThreads=2
+numHttpServerThreads=8
+numExecutorThreadPoolSize=2
+numCacheExecutorThreadPoolSize=2
+numOrderedExecutorThreads=2
+topicOrderedExecutorThreadNum=2
+managedLedgerNumSchedulerThreads=2
+bookkeeperClientNumWorkerThreads=2
+bookkeeperClientNumIoThreads=2
+"""
+
+# What its own start script opens to Netty and BookKeeper.
+OPENED = (
+    "java.base/java.io",
+    "java.base/java.nio",
+    "java.base/java.util.zip",
+    "java.base/jdk.internal.misc",
+    "java.base/jdk.internal.platform",
+    "java.management/sun.management",
+    "jdk.management/com.sun.management.internal",
+)
+
+
+@dataclass(frozen=True)
+class PulsarService:
+    """The standalone broker; state below `<var>/pulsar`."""
+
+    settings: Settings
+    cancel: Event = field(default_factory=Event)
+    report: Report = lambda _: None
+    name: str = "pulsar"
+
+    @property
+    def conf(self) -> PulsarSettings:
+        """The branch of the settings."""
+        return self.settings.pulsar
+
+    @property
+    def external(self) -> bool:
+        """A cluster named in the settings is somebody else's."""
+        return self.conf.service_url is not None
+
+    @property
+    def folder(self) -> Path:
+        """Configuration and data."""
+        return self.settings.var_dir / "pulsar"
+
+    @property
+    def daemon(self) -> Daemon:
+        """Its process."""
+        var = self.settings.var_dir
+        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
+
+    def start(self) -> None:
+        """Write the configuration and start the process."""
+        conf = self.conf
+        require_loopback(conf.host, "STORELAKE_PULSAR__HOST")
+        require_free_port(conf.host, conf.port, "Pulsar", "STORELAKE_PULSAR__PORT")
+        require_free_port(
+            conf.host, conf.admin_port, "Pulsar's administration", "STORELAKE_PULSAR__ADMIN_PORT"
+        )
+        java = find_java(self.settings.java_home)
+        cache = self.settings.cache_dir
+        jars = fetch_jars(PULSAR, cache, java.path, self.cancel, self.report)
+        self._write_configuration()
+        self.report("pulsar: starting")
+        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
+
+    def _write_configuration(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        conf = self.conf
+        text = CONFIGURATION.format(host=conf.host, port=conf.port, admin_port=conf.admin_port)
+        more = "".join(f"{key}={value}\n" for key, value in conf.broker_options.items())
+        (self.folder / "standalone.conf").write_text(text + more)
+        (self.folder / "log4j2.properties").write_text(LOGGING)
+
+    def command(self, java: Java, jars: Path) -> list[str]:
+        """The command line of the broker."""
+        unsafe = ["--sun-misc-unsafe-memory-access=allow"] if java.release >= 23 else []
+        return [
+            *jvm(java, jars, self.folder),
+            *server_options(java, jars, self.folder, self.conf.heap_mb),
+            f"-XX:MaxDirectMemorySize={self.conf.heap_mb}m",
+            "-Djava.net.preferIPv4Stack=true",
+            "-Dio.netty.tryReflectionSetAccessible=true",
+            *(part for name in OPENED for part in ("--add-opens", f"{name}=ALL-UNNAMED")),
+            *unsafe,
+            "org.apache.pulsar.PulsarStandaloneStarter",
+            *("--config", str(self.folder / "standalone.conf")),
+            *("--bookkeeper-dir", str(self.folder / "data" / "bookkeeper")),
+            *("--metadata-dir", str(self.folder / "data" / "metadata")),
+            *("-a", self.conf.host),
+            "-nfw",  # no functions
+            "-nss",  # no stream storage
+        ]
+
+    def ready(self) -> bool:
+        """Alive, listening on its port, and healthy by its own check, which writes and reads."""
+        return self.daemon.owns_port(self.conf.port) and answers(self.conf)
+
+    def stop(self) -> bool:
+        """Ask for a clean shutdown, which spares the next start a recovery."""
+        ending = self.daemon.stop(signal.SIGTERM, patience_seconds=STOP_SECONDS)
+        jars = jars_folder(PULSAR, self.settings.cache_dir)
+        keep_archives(self.folder, jars, whole=ending == "graceful")
+        return ending != "absent"
+
+    def status(self) -> ServiceStatus:
+        """What can be said now."""
+        if self.external:
+            detail = "answers" if answers(self.conf) else "does not answer"
+            return ServiceStatus(self.name, "external", self.conf.url, detail=detail)
+        process = self.daemon.find()
+        if process is None:
+            return ServiceStatus(self.name, "stopped", self.conf.url)
+        ready = self.ready()
+        return ServiceStatus(
+            self.name,
+            "running" if ready else "starting",
+            self.conf.url,
+            pid=process.pid,
+            detail="" if ready else "alive, but does not answer",
+            memory_mb=self.daemon.memory_mb(),
+        )
+
+    def last_lines(self, count: int = 8) -> list[str]:
+        """The end of the broker's log."""
+        return tail(self.daemon.log_file, count)
+
+
+def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
+    token = conf.token
+    return httpx.Client(
+        base_url=f"{conf.admin}/admin/v2",
+        headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
+        verify=str(conf.tls_ca_file) if conf.tls_ca_file else True,
+        timeout=seconds,
+    )
+
+
+def answers(conf: PulsarSettings, seconds: float = 2.0) -> bool:
+    """Whether a broker at the address of the settings is healthy."""
+    try:
+        with _administration(conf, seconds) as admin:
+            return admin.get("/brokers/health").text == "ok"
+    except httpx.HTTPError:
+        return False
+
+
+def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
+    """Create the topic of the detections with its tenant and namespace, where they are missing.
+
+    A namespace that this makes keeps messages for a week, also those that everybody has read, so
+    that streams can be built anew; without that, Pulsar deletes what no subscription waits for.
+
+    Args:
+        conf: which topic, with how many partitions, on which cluster.
+
+    Returns:
+        Whether the topic was created.
+
+    Raises:
+        ServiceError: the cluster does not answer, or refuses.
+    """
+    tenant, namespace, topic = conf.detections.removeprefix("persistent://").split("/")
+    with _administration(conf, 30.0) as admin:
+        try:
+            if admin.get(f"/tenants/{tenant}").status_code == httpx.codes.NOT_FOUND:
+                clusters = admin.get("/clusters").json()
+                _create(admin, f"/tenants/{tenant}", {"allowedClusters": clusters})
+            if _create(admin, f"/namespaces/{tenant}/{namespace}", {}):
+                admin.post(
+                    f"/namespaces/{tenant}/{namespace}/retention",
+                    json={
+                        "retentionTimeInMinutes": RETENTION_MINUTES,
+                        "retentionSizeInMB": RETENTION_MB,
+                    },
+                ).raise_for_status()
+            place = f"/persistent/{tenant}/{namespace}/{topic}/partitions"
+            return _create(admin, place, conf.partitions)
+        except (httpx.HTTPError, ValueError) as error:
+            raise ServiceError(
+                f"Pulsar at {conf.admin} did not give the topic {conf.detections} ({error}): check "
+                "that it runs and that its access rules allow creating topics."
+            ) from error
+
+
+def _create(admin: httpx.Client, path: str, body: object) -> bool:
+    answer = admin.put(path, json=body)
+    if answer.status_code == httpx.codes.CONFLICT:  # it is there, perhaps since a moment ago
+        return False
+    answer.raise_for_status()
+    return True

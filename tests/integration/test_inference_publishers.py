@@ -1,0 +1,189 @@
+"""Publishers of detection events on real brokers: their contract, and an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from conf.settings import KafkaSettings, PulsarSettings, Settings
+from inference_service.publishers import PublishError
+from inference_service.publishers.buffered import BufferedPublisher, Outlet
+from inference_service.publishers.kafka import KafkaOutlet
+from inference_service.publishers.pulsar import PulsarOutlet
+from inference_service.publishers.spool import Spool
+from infra.local.kafka import KafkaService
+from infra.local.process import wait_until
+from infra.local.pulsar import PulsarService
+from infra.local.topics import ensure_topics
+from streaming.connectors.log_source import Subscription
+from streaming.connectors.pulsar import Connection, PulsarLog
+from tests.conftest import free_ports
+from tests.event_publisher_suite import CAMERAS, EventPublisherSuite, Stage
+from tests.pulsar_local import start_pulsar
+
+pytestmark = pytest.mark.requirement("V4")
+
+Arrived = list[tuple[bytes | None, bytes]]
+
+
+def from_kafka(kafka: KafkaSettings) -> Callable[[int], Arrived]:
+    """Reads what is new on the detections topic, from now on."""
+    reader = Consumer(
+        {
+            **kafka.client_options,
+            "bootstrap.servers": kafka.bootstrap,
+            "group.id": f"test-{uuid4()}",
+            "enable.auto.commit": False,
+        }
+    )
+    topic = kafka.detections
+    partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
+    ends = {p: reader.get_watermark_offsets(TopicPartition(topic, p))[1] for p in partitions}
+    reader.assign([TopicPartition(topic, p, end) for p, end in ends.items()])
+
+    def arrived(count: int) -> Arrived:
+        found: Arrived = []
+        while len(found) < count:
+            message = reader.poll(20)
+            assert message is not None, f"only {len(found)} of {count} messages came"
+            assert message.error() is None, message.error()
+            found.append((message.key(), message.value() or b""))
+        return found
+
+    return arrived
+
+
+def from_pulsar(conf: PulsarSettings) -> Callable[[int], Arrived]:
+    """The same of Pulsar."""
+    topic = Subscription((conf.detections,))
+    log = PulsarLog(topic, Connection(conf.url, conf.admin), f"test-{uuid4()}")
+    at = {partition: high for partition, (_, high) in log.bounds().items()}
+
+    def arrived(count: int) -> Arrived:
+        found: Arrived = []
+
+        def all_there() -> bool:
+            nonlocal at
+            rows, at = log.poll(at, 10_000)
+            found.extend((r["key"], r["value"]) for r in (rows.to_pylist() if rows else ()))
+            return len(found) >= count
+
+        assert wait_until(all_there, 30), f"only {len(found)} of {count} messages came"
+        log.close()
+        return found
+
+    return arrived
+
+
+class TestKafka(EventPublisherSuite):
+    @pytest.fixture
+    def stage(self, services: Settings, tmp_path: Path) -> Iterator[Stage]:
+        arrived = from_kafka(services.kafka)
+        publisher = BufferedPublisher(KafkaOutlet(services.kafka), Spool(tmp_path, "s", 100_000))
+        yield Stage(publisher, arrived)
+        publisher.close()
+
+
+class TestPulsar(EventPublisherSuite):
+    @pytest.fixture
+    def stage(self, pulsar_service: PulsarService, tmp_path: Path) -> Iterator[Stage]:
+        conf = pulsar_service.conf
+        arrived = from_pulsar(conf)
+        publisher = BufferedPublisher(PulsarOutlet(conf, 2_000), Spool(tmp_path, "s", 100_000))
+        yield Stage(publisher, arrived)
+        publisher.close()
+
+    def test_a_topic_that_is_not_there_is_told_at_once(
+        self, pulsar_service: PulsarService, tmp_path: Path
+    ) -> None:
+        conf = pulsar_service.conf
+        wrong = conf.model_copy(update={"detections": f"{conf.detections}-misspelt"})
+        publisher = BufferedPublisher(PulsarOutlet(wrong, 10), Spool(tmp_path, "s", 10))
+        publisher.publish(b"k", b"{}")
+        with pytest.raises(PublishError, match=r"refused events.*TopicNotFound.*1 wait in"):
+            publisher.close()
+
+
+def through_an_outage(
+    open_outlet: Callable[[], Outlet],
+    spool: Path,
+    stop: Callable[[], object],
+    start: Callable[[], object],
+) -> list[tuple[bytes, bytes]]:
+    """Publish before, during and after an outage that a restart of the process falls into.
+
+    Returns:
+        What was published, in order.
+    """
+    sent = [(CAMERAS[n % 3], b"%d" % n) for n in range(1_500)]
+
+    def opened(close_seconds: float) -> BufferedPublisher:
+        disk = Spool(spool, "s", 100_000)
+        return BufferedPublisher(open_outlet(), disk, buffer_events=50, close_seconds=close_seconds)
+
+    first = opened(0.5)
+    for key, value in sent[:300]:
+        first.publish(key, value)
+    first.flush()
+    stop()
+    for key, value in sent[300:900]:
+        first.publish(key, value)
+    assert first.counts.on_disk == 550
+    with pytest.raises(PublishError, match=r"600 wait in .* sent at the next start"):
+        first.close()
+    second = opened(60)
+    for key, value in sent[900:1_200]:
+        second.publish(key, value)
+    start()
+    for key, value in sent[1_200:]:
+        second.publish(key, value)
+    second.close()
+    assert second.delivered == 1_200
+    assert second.counts.on_disk == 0
+    return sent
+
+
+def in_order_without_loss(sent: list[tuple[bytes, bytes]], came: Arrived) -> None:
+    """Every event is there, those of a camera in order; some may have come twice in a row."""
+    for camera in CAMERAS:
+        values = list(dict.fromkeys(v for k, v in came if k == camera))
+        assert values == [v for k, v in sent if k == camera]
+
+
+def test_a_kafka_outage_delays_events_and_loses_none(settings: Settings, tmp_path: Path) -> None:
+    port, controller = free_ports(2)
+    kafka = settings.kafka.model_copy(update={"port": port, "controller_port": controller})
+    service = KafkaService(settings.model_copy(update={"var_dir": tmp_path, "kafka": kafka}))
+
+    def start() -> None:
+        service.start()
+        assert wait_until(service.ready, 120), service.last_lines()
+
+    start()
+    try:
+        ensure_topics(kafka)
+        arrived = from_kafka(kafka)
+        sent = through_an_outage(
+            lambda: KafkaOutlet(kafka), tmp_path / "spool", service.stop, start
+        )
+        in_order_without_loss(sent, arrived(len(sent)))
+    finally:
+        service.stop()
+
+
+def test_a_pulsar_outage_delays_events_and_loses_none(
+    pulsar_service: PulsarService, tmp_path: Path
+) -> None:
+    conf = pulsar_service.conf
+    arrived = from_pulsar(conf)
+    sent = through_an_outage(
+        lambda: PulsarOutlet(conf, 50),
+        tmp_path / "spool",
+        pulsar_service.stop,
+        lambda: start_pulsar(pulsar_service),
+    )
+    in_order_without_loss(sent, arrived(len(sent)))
