@@ -11,7 +11,7 @@ import random
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -72,6 +72,7 @@ def send(
     duplicates: float = 0.0,
     seed: int = 1,
     source: Source = "baskets",
+    branches: Sequence[str] = (),
     run_id: str | None = None,
     via: Via = "gateway",
     url: str | None = None,
@@ -95,6 +96,7 @@ def send(
             gateway, as a foreign producer sends.
         seed: which baskets, lives and kinds; the same seed repeats the same run.
         source: where the baskets come from.
+        branches: who sells; all of the store file without any.
         run_id: keeps identifiers of two runs apart; a random one by default.
         via: how good events go out.
         url: of the gateway; from the settings by default.
@@ -108,7 +110,7 @@ def send(
     """
     plan = Plan(rate, count, seconds, poison, late, duplicates, seed, source)
     run_id, stop = run_id or uuid4().hex[:8], stop or Event()
-    shop = _open_shop(settings, plan, run_id)
+    shop = _open_shop(settings, plan, run_id, branches)
     with Ledger(ledger, run_id) as book:
         sender = _Sender(settings, plan, shop=shop, book=book, stop=stop)
         sender.on_progress = on_progress or sender.on_progress
@@ -125,11 +127,11 @@ def send(
     return book.report
 
 
-def _open_shop(settings: Settings, plan: Plan, run_id: str) -> Shop:
+def _open_shop(settings: Settings, plan: Plan, run_id: str, wanted: Sequence[str]) -> Shop:
     branches = load_stores(settings.stores_file).branches
     return Shop(
         plan.baskets(),
-        [(branch.branch_id, branch.currency) for branch in branches],
+        [(b.branch_id, b.currency) for b in branches if not wanted or b.branch_id in wanted],
         seed=plan.seed,
         run_id=run_id,
         clock=lambda: datetime.now(timezone.utc),

@@ -85,8 +85,16 @@ class ShopDay:
         """Pictures of each camera."""
         return int(self.seconds * FPS) + 1
 
-    def shots(self, camera_id: str) -> Iterator[Shot]:
-        """Draw what a camera films, `FPS` pictures a second, from opening to the end."""
+    def shots(
+        self, camera_id: str, begin: float = 0.0, end: float | None = None
+    ) -> Iterator[Shot]:
+        """Draw what a camera films, `FPS` pictures a second.
+
+        Args:
+            camera_id: one of `camera_ids`.
+            begin: second of the day of the first picture.
+            end: second of the day before which the last one is taken; None: the end of the day.
+        """
         view = VIEWS[camera_id]
         scene = Scene(view)
         coming = sorted(
@@ -95,7 +103,8 @@ class ShopDay:
             reverse=True,
         )
         here = []
-        for index in range(self.frames):
+        last = self.frames if end is None else min(self.frames, int(end * FPS))
+        for index in range(int(begin * FPS), last):
             second = index / FPS
             while coming and coming[-1].begins <= second:
                 here.append(coming.pop())

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -18,11 +19,12 @@ import pytest
 
 from conf.settings import Settings
 from infra.errors import ServiceError
-from infra.local import checks, locks, passwords, places
+from infra.local import checks, jars, locks, passwords, places
 from infra.local.checks import Java
 from infra.local.kafka import KafkaService
 from infra.local.postgres import PostgresService, drop_stale_lock
 from infra.local.process import Account, Daemon, wait_until
+from infra.local.pulsar import PulsarService
 from infra.local.supervisor import reset, status, up
 from infra.local.tool import run_tool
 from tests.conftest import free_ports
@@ -184,11 +186,58 @@ def test_kafka_is_started_small_on_loopback_with_its_own_files(own: Settings) ->
 
 
 def test_kafka_notes_its_classes_once_and_uses_them_afterwards(own: Settings) -> None:
-    service, java, jars = KafkaService(own), Java("java", "17.0.1"), own.cache_dir
-    assert any(part.startswith("-XX:ArchiveClassesAtExit=") for part in service.command(java, jars))
-    jars.mkdir()
-    (jars / "classes-17.0.1.jsa").touch()
-    assert f"-XX:SharedArchiveFile={jars}/classes-17.0.1.jsa" in service.command(java, jars)
+    service, java, cache = KafkaService(own), Java("java", "17.0.1"), own.cache_dir
+    assert any(
+        part.startswith("-XX:ArchiveClassesAtExit=") for part in service.command(java, cache)
+    )
+    cache.mkdir()
+    (cache / "classes-17.0.1.jsa").touch()
+    assert f"-XX:SharedArchiveFile={cache}/classes-17.0.1.jsa" in service.command(java, cache)
+
+
+def test_pulsar_is_started_small_on_loopback_with_its_own_files(own: Settings) -> None:
+    more = own.pulsar.model_copy(update={"broker_options": {"numIOThreads": "1"}})
+    service = PulsarService(own.model_copy(update={"pulsar": more}))
+    service._write_configuration()
+    command = service.command(Java("java", "25.0.1"), own.cache_dir)
+    assert {f"-Xmx{own.pulsar.heap_mb}m", "--sun-misc-unsafe-memory-access=allow"} <= {*command}
+    assert "--sun-misc-unsafe-memory-access=allow" not in service.command(
+        Java("java", "17.0.1"), own.cache_dir
+    )
+    lines = (service.folder / "standalone.conf").read_text().splitlines()
+    assert {"bindAddress=127.0.0.1", "listeningInterface=lo", "numIOThreads=1"} <= {*lines}
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"pulsar": {"enabled": True}},
+        {"streams": {"detections_from": ("pulsar",)}},
+        {"inference": {"publisher": "pulsar"}},
+    ],
+)
+def test_pulsar_is_a_service_of_the_house_where_a_setting_asks_for_it(
+    own: Settings, wish: dict[str, dict[str, object]]
+) -> None:
+    changed = {name: getattr(own, name).model_copy(update=update) for name, update in wish.items()}
+    with_pulsar = own.model_copy(update=changed)
+    assert [one.name for one in status(own)] == ["kafka", "postgres"]
+    assert [one.name for one in status(with_pulsar)] == ["kafka", "postgres", "pulsar"]
+
+
+def test_the_jars_of_pulsar_are_taken_out_of_its_distribution(tmp_path: Path) -> None:
+    top = tmp_path / "apache-pulsar"
+    for name in ("lib/broker.jar", "lib/LICENSE", "instances/deps/other.jar"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(name)
+    folder = tmp_path / "jars"
+    folder.mkdir()
+    archive = folder / f"pulsar-server-distribution-{jars.PULSAR_VERSION}-bin.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(top, arcname="apache-pulsar")
+    jars.PULSAR.unpack(folder)
+    assert [file.name for file in folder.iterdir()] == ["broker.jar"]
+    assert (folder / "broker.jar").read_text() == "lib/broker.jar"
 
 
 def test_postgres_is_started_without_a_socket_and_with_honest_commits(own: Settings) -> None:
