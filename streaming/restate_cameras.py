@@ -154,6 +154,7 @@ def _follow(
         .transform(to_frames)
         .withColumn("at", at)
         .persist(StorageLevel.DISK_ONLY)
+        .where(F.col("branch_id").isNotNull())
     )
     low, high = (int(window[name].timestamp() * 1e6) for name in ("start", "end"))
     inside = (F.col("at") >= low) & (F.col("at") < high)

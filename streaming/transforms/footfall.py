@@ -124,6 +124,8 @@ class FollowTracks(StatefulProcessor):
         timerValues: Any,  # noqa: ARG002, N803
     ) -> Iterator[Row]:
         """Follow every track through the new frames of one camera run."""
+        if key[0] is None:  # rejected messages: silver_detections keeps them
+            return
         before = self._state.get() if self._state.exists() else None
         text = before[0] if before else None
         run = CameraRun(self._drawings.get(key[1], ()), self._rules, text)

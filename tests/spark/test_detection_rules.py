@@ -87,8 +87,10 @@ def test_a_frame_has_the_feet_of_its_people_and_of_nothing_else(
     messages.append(Sent(b"broken"))
     rows = to_frame(spark, "detections", messages).transform(judge_detections(stores, SKEW))
     frames = to_frames(rows).toArrow().sort_by("position")
-    people = [[tuple(p.values()) for p in frame] for frame in frames["people"].to_pylist()]
-    assert people == [[("1", 0.5, 0.5)], [], []]
+    seen_frames = [json.loads(text) for text in frames["frame"].to_pylist() if text]
+    people = [(f["ids"], f["xs"], f["ys"]) for f in seen_frames]
+    assert people == [(["1"], [0.5], [0.5]), ([], [], []), ([], [], [])]
+    assert frames["branch_id"].to_pylist() == ["B01", "B01", "B01", None]
 
 
 # Each example is a whole batch: making it smaller costs more than it tells.
