@@ -1,4 +1,4 @@
-"""`send_on_time`: events that have times of their own, sent through the gateway when they happen."""
+"""`send_on_time`: events with times of their own, sent through the gateway when they happen."""
 
 from __future__ import annotations
 

@@ -85,9 +85,7 @@ class ShopDay:
         """Pictures of each camera."""
         return int(self.seconds * FPS) + 1
 
-    def shots(
-        self, camera_id: str, begin: float = 0.0, end: float | None = None
-    ) -> Iterator[Shot]:
+    def shots(self, camera_id: str, begin: float = 0.0, end: float | None = None) -> Iterator[Shot]:
         """Draw what a camera films, `FPS` pictures a second.
 
         Args:
