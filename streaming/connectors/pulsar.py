@@ -60,6 +60,7 @@ ENTRIES = 10**12  # of a ledger, at most: Pulsar begins a new one after 50,000
 BATCH = 10**6  # messages of an entry, at most: Pulsar's limit is the size, 5 MB
 METADATA_REFRESH_SECONDS = 30.0
 CALL_TIMEOUT_SECONDS = 10
+ADMIN_TIMEOUT_SECONDS = 30  # the web server of a busy broker comes last
 QUEUE_MESSAGES = 1_000
 RETRY_SECONDS = 0.2
 PROMISED_MILLIS = 2_000  # a message that the broker says is there comes within
@@ -169,7 +170,7 @@ class Administration:
             base_url=f"{connection.admin_url}/admin/v2",
             headers={"Authorization": f"Bearer {connection.token}"} if connection.token else {},
             verify=connection.ca_file or True,
-            timeout=CALL_TIMEOUT_SECONDS,
+            timeout=ADMIN_TIMEOUT_SECONDS,
         )
 
     def _get(self, path: str) -> Any:
