@@ -137,7 +137,7 @@ def through_an_outage(
     first = opened(0.5)
     for key, value in sent[:300]:
         first.publish(key, value)
-    first.flush()
+    assert wait_until(lambda: first.delivered == 300, 30)
     stop()
     for key, value in sent[300:900]:
         first.publish(key, value)
