@@ -59,7 +59,8 @@ log = logging.getLogger(__name__)
 ENTRIES = 10**12  # of a ledger, at most: Pulsar begins a new one after 50,000
 BATCH = 10**6  # messages of an entry, at most: Pulsar's limit is the size, 5 MB
 METADATA_REFRESH_SECONDS = 30.0
-CALL_TIMEOUT_SECONDS = 5
+CALL_TIMEOUT_SECONDS = 10
+ADMIN_TIMEOUT_SECONDS = 30  # the web server of a busy broker comes last
 QUEUE_MESSAGES = 1_000
 RETRY_SECONDS = 0.2
 PROMISED_MILLIS = 2_000  # a message that the broker says is there comes within
@@ -169,16 +170,18 @@ class Administration:
             base_url=f"{connection.admin_url}/admin/v2",
             headers={"Authorization": f"Bearer {connection.token}"} if connection.token else {},
             verify=connection.ca_file or True,
-            timeout=CALL_TIMEOUT_SECONDS,
+            timeout=ADMIN_TIMEOUT_SECONDS,
         )
 
     def _get(self, path: str) -> Any:
         try:
             answer = self._client.get(path)
+            # Of a broker that is starting or ending, the web server says 404, too: without JSON.
+            found = answer.json()
             if answer.status_code == httpx.codes.NOT_FOUND:
                 return None
             answer.raise_for_status()
-            return answer.json()
+            return found
         except (httpx.HTTPError, ValueError) as error:
             raise UnreachableError(f"Pulsar at {self._url} does not answer: {error}") from error
 

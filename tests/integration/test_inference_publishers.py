@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from conf.settings import KafkaSettings, PulsarSettings, Settings
 from inference_service.publishers import PublishError
@@ -41,8 +41,17 @@ def from_kafka(kafka: KafkaSettings) -> Callable[[int], Arrived]:
         }
     )
     topic = kafka.detections
-    partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
-    ends = {p: reader.get_watermark_offsets(TopicPartition(topic, p))[1] for p in partitions}
+    ends: dict[int, int] = {}
+
+    def known() -> bool:
+        try:  # a topic of a moment ago may have no leader yet
+            for number in reader.list_topics(topic, timeout=10).topics[topic].partitions:
+                ends[number] = reader.get_watermark_offsets(TopicPartition(topic, number))[1]
+        except KafkaException:
+            return False
+        return bool(ends)
+
+    assert wait_until(known, 30)
     reader.assign([TopicPartition(topic, p, end) for p, end in ends.items()])
 
     def arrived(count: int) -> Arrived:
@@ -128,7 +137,7 @@ def through_an_outage(
     first = opened(0.5)
     for key, value in sent[:300]:
         first.publish(key, value)
-    first.flush()
+    assert wait_until(lambda: first.delivered == 300, 30)
     stop()
     for key, value in sent[300:900]:
         first.publish(key, value)
