@@ -45,7 +45,7 @@ def infer(
         str | None, typer.Option(help="bytetrack, botsort or deepsort; else the setting.")
     ] = None,
     publisher: Annotated[
-        str | None, typer.Option(help="kafka or ndjson; else the setting.")
+        str | None, typer.Option(help="kafka, pulsar or ndjson; else the setting.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file of --publisher ndjson.")] = None,
     realtime: Annotated[bool, typer.Option(help="Play a file at its own speed.")] = False,
@@ -180,6 +180,11 @@ def _configured(settings: Settings, stores: Stores, camera_id: str) -> str | Non
     return secret.get_secret_value() if secret else stores.camera(camera_id)[1].source
 
 
+def _spool(wanted: list[_Wanted]) -> str:
+    """The name of the file on disk: processes with other cameras have another one."""
+    return "+".join(sorted(one.camera.camera_id for one in wanted))
+
+
 def _first(stores: Stores) -> str:
     return next(c.camera_id for b in stores.branches for c in b.cameras)
 
@@ -228,7 +233,7 @@ def _run(
         service = InferenceService(
             streams,
             detector=build_detector(settings),
-            publisher=open_publisher(settings, publisher, out, stopping),
+            publisher=open_publisher(settings, publisher, out, stopping, _spool(wanted)),
             queue_frames=settings.inference.queue_frames,
             limits=limits,
             metrics=metrics,

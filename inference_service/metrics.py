@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from inference_service.buffer import Intake
+from inference_service.publishers import Counts
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -134,8 +135,19 @@ class Metrics(Collector):
             "Events that the broker has.",
             self._publisher.delivered,
         )
+        counts = getattr(self._publisher, "counts", Counts())  # only those of brokers have some
         yield CounterMetricFamily(
-            "storelake_inference_publish_errors", "Events not taken over.", self._publish_errors
+            "storelake_inference_publish_errors",
+            "Events not taken over, and failed attempts to hand one to the broker.",
+            self._publish_errors + counts.errors,
+        )
+        yield CounterMetricFamily(
+            "storelake_inference_publish_waits", "Waits for room to buffer.", counts.waits
+        )
+        yield GaugeMetricFamily(
+            "storelake_inference_events_on_disk",
+            "Events on disk until the broker is back.",
+            counts.on_disk,
         )
 
     def render(self) -> bytes:

@@ -59,7 +59,7 @@ class Publisher(Protocol):
 
 @dataclass
 class Counts:
-    """What a publisher to a broker did: for metrics.
+    """What a publisher to a broker did: its attribute `counts`, for metrics.
 
     Attributes:
         accepted: events taken over, those that an earlier process left on disk included.
