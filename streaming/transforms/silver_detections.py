@@ -132,7 +132,7 @@ def to_frames(rows: DataFrame) -> DataFrame:
     """Judged rows -> one row per message with the anchor points of its people.
 
     No filter here: Spark would push it below the parsing, with all rules in it, and each of them
-    would parse the message again (90 times the CPU).
+    would parse the message again.
 
     Columns: branch_id, camera_id, run_id, frame (all null for a rejected message), topic,
     partition, position. `frame` is JSON: index, at (microseconds since 1970 in UTC), and ids, xs,

@@ -79,7 +79,7 @@ def own(
     environment: Mapping[str, str], settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, str], Settings]]:
     """Ports and a folder of the demo alone: its environment, and the same as settings."""
-    kafka, controller, postgres, gateway = free_ports(4)
+    kafka, controller, postgres, gateway, pulsar, admin = free_ports(6)
     var = tmp_path_factory.mktemp("demo")
     env = {
         **environment,
@@ -88,6 +88,8 @@ def own(
         "STORELAKE_KAFKA__CONTROLLER_PORT": str(controller),
         "STORELAKE_POSTGRES__PORT": str(postgres),
         "STORELAKE_GATEWAY__PORT": str(gateway),
+        "STORELAKE_PULSAR__PORT": str(pulsar),
+        "STORELAKE_PULSAR__ADMIN_PORT": str(admin),
     }
     ports = {"port": kafka, "controller_port": controller}
     same = settings.model_copy(
@@ -96,6 +98,7 @@ def own(
             "kafka": settings.kafka.model_copy(update=ports),
             "postgres": settings.postgres.model_copy(update={"port": postgres, "password": None}),
             "gateway": settings.gateway.model_copy(update={"port": gateway}),
+            "pulsar": settings.pulsar.model_copy(update={"port": pulsar, "admin_port": admin}),
         }
     )
     yield env, same
@@ -135,6 +138,15 @@ def test_the_report_has_every_number(demo: Demo) -> None:
     assert report["store_hourly"]
     assert report["versions"].keys() >= {"storelake", "python", "pyspark"}
     assert report["duration_seconds"] > 15
+
+
+def test_what_the_cameras_measured_stands_beside_what_happened(demo: Demo) -> None:
+    rows = {row["what"]: (row["measured"], row["true"]) for row in demo.report["shop"]}
+
+    orders, sold = rows["orders"]
+    assert orders == sold > 0  # tills miss nothing, cameras may
+    assert all(abs(measured - true) <= 3 for measured, true in (rows["entries"], rows["exits"]))
+    assert rows["conversion rate"][1] > 0
 
 
 def test_every_order_event_that_was_sent_is_somewhere(demo: Demo) -> None:
@@ -224,6 +236,20 @@ def test_no_table_log_or_temporary_file_holds_a_picture(demo: Demo) -> None:
 def test_nothing_of_the_demo_goes_on_after_it(demo: Demo) -> None:
     assert demo.left_over == []
     assert demo.open_ports == []
+
+
+@pytest.mark.requirement("V6")
+def test_footage_and_pulsar_go_the_same_way(own: tuple[dict[str, str], Settings]) -> None:
+    env, settings = own
+
+    result = run_demo(env, "--seconds", "10", "--video", "clip", "--broker", "pulsar")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads((settings.var_dir / "demo" / "report.json").read_text(encoding="utf-8"))
+    assert report["balanced"] is True
+    assert report["shop"] is None
+    assert report["detections"]["frames_sent"] == report["detections"]["bronze_frames"] > 0
+    assert processes_of(settings.var_dir) == []
 
 
 def test_a_video_that_does_not_exist_ends_the_demo_with_one_sentence(
