@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy import Seen, compare, compare_zone, follow, pair
+from benchmarks.accuracy import Seen, follow, measured
+from cli.check.truth import compare, compare_zone, pair
 from conf.settings import load_settings
 from conf.stores import load_stores
 from simulator.shop import ShopDay
@@ -92,7 +93,7 @@ def test_a_count_may_be_wrong_by_three_in_a_hundred(
         "B01-entrance": Seen(1, {}, crossings(40, exits), visits["B01-entrance"]),  # type: ignore[arg-type]
         "B01-till": Seen(1, {}, [], visits["B01-till"]),  # type: ignore[arg-type]
     }
-    result = compare(day, truths, seen)
+    result = compare(truths, measured(day, seen))
     assert result["within"]["exits"] is within
     assert result["within"]["entries"]
     assert result["within"]["conversion"]
