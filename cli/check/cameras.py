@@ -23,6 +23,7 @@ from cli.check.truth import compare
 from cli.shop import open_day, render_day
 from conf.settings import Settings
 from infra.local.process import wait_until
+from simulator.ledger import SendReport
 from simulator.on_time import send_on_time
 from simulator.shop import FPS, ShopDay
 from streaming.connectors.iceberg import open_catalog
@@ -162,12 +163,17 @@ def _play_shop(
             playing.play(stack, house, camera_id, video, _broker(camera_id), *options)
             for camera_id, video in videos.items()
         ]
+
+        def sold(report: SendReport) -> None:
+            if report.sent % 100 == 0:
+                tell(f"{report.sent} order events sent")
+
         sent = send_on_time(
             house.settings,
             day.orders(),
             ledger=ledger,
             run_id="shop",
-            on_progress=lambda report: tell(f"{report.accepted} order events taken"),
+            on_progress=sold,
         )
 
         def over() -> bool:
