@@ -17,7 +17,7 @@ from typing import Any
 
 from cli import processes
 from cli.check import floor, footage, playing
-from cli.check.frames import Trail
+from cli.check.frames import Trail, find_faults
 from cli.check.house import House, Tell, fresh_house
 from cli.check.truth import compare
 from cli.shop import open_day, render_day
@@ -95,7 +95,7 @@ def _prove(house: House, plan: Plan, tell: Tell) -> dict[str, Any]:
         processes.require_alive(streams, "streams", house.settings)
         tell("counting")
         frames = {**published, footage.CAMERA: clip["frames"]}
-        faults = trail.faults(frames, _topics(house.settings, frames))
+        faults = find_faults(trail.gather(), frames, _topics(house.settings, frames))
     faults += [f"{what} is out of its bound" for what, ok in counts["within"].items() if not ok]
     sold = sum(event.event_type == "order.created" for event in day.orders())
     if orders != sold:

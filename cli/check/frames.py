@@ -27,6 +27,8 @@ from streaming.tables import (
     Table,
 )
 
+KEYED = (SILVER_DETECTIONS, GOLD_FOOTFALL_MINUTE, GOLD_STORE_HOURLY)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -37,6 +39,63 @@ class Frame:
     frame_index: int
     captured_at: datetime
     people: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found of a run, repeated rows repeated.
+
+    Attributes:
+        bronze: camera -> frames.
+        silver: camera -> rows of silver.detections, one a box.
+        counted: camera -> frames that footfall_minute counts, late ones included.
+        late: frames that came when their place in their run was passed.
+        quarantined: messages in quarantine.detections.
+        twice: table -> keys that it holds more than once.
+    """
+
+    bronze: Mapping[str, Sequence[Frame]]
+    silver: Mapping[str, int]
+    counted: Mapping[str, int]
+    late: int
+    quarantined: int
+    twice: Mapping[str, int]
+
+
+def find_faults(
+    found: Evidence, published: Mapping[str, int], topics: Mapping[str, str]
+) -> list[str]:
+    """What was lost, is there twice, or went another way; one sentence each.
+
+    Args:
+        found: of the run.
+        published: camera -> events that its broker acknowledged.
+        topics: camera -> where they went.
+    """
+    faults = []
+    for camera_id, sent in published.items():
+        frames = found.bronze.get(camera_id, ())
+        for what, number in (
+            ("rows in bronze", len(frames)),
+            ("different frames in bronze", len({(f.run_id, f.frame_index) for f in frames})),
+            ("frames counted", found.counted.get(camera_id, 0)),
+        ):
+            if number != sent:
+                faults.append(f"{camera_id}: {sent} frames published, {number} {what}")
+        boxes, rows = sum(f.people for f in frames), found.silver.get(camera_id, 0)
+        if boxes != rows:
+            faults.append(f"{camera_id}: {boxes} boxes in bronze, {rows} in silver")
+        # Pulsar names a partition by a topic of its own.
+        if ways := {f.topic.split("-partition-")[0] for f in frames} - {topics[camera_id]}:
+            faults.append(f"{camera_id}: came over {', '.join(sorted(ways))}")
+    if strangers := found.bronze.keys() - published.keys():
+        faults.append(f"cameras that nobody played: {', '.join(sorted(strangers))}")
+    if found.late:
+        faults.append(f"{found.late} frames came too late to be followed")
+    if found.quarantined:
+        faults.append(f"{found.quarantined} frames in quarantine")
+    faults += [f"{n} keys more than once in {table}" for table, n in found.twice.items() if n]
+    return faults
 
 
 @dataclass(frozen=True)
@@ -118,47 +177,23 @@ class Trail:
         seen = Counter(zip(*(c.to_pylist() for c in rows.columns), strict=True))
         return sum(frames >= least_frames for frames in seen.values())
 
-    def faults(self, published: Mapping[str, int], brokers: Mapping[str, str]) -> list[str]:
-        """What was lost, is there twice, or went another way; one sentence each.
-
-        Args:
-            published: camera -> events that its broker acknowledged.
-            brokers: camera -> the topic that they went to.
-        """
-        found, faults = self.bronze(), []
-        for camera_id, sent in published.items():
-            frames = found.get(camera_id, [])
-            once = {(f.run_id, f.frame_index) for f in frames}
-            ways = {f.topic.split("-partition-")[0] for f in frames}
-            for what, number in (
-                ("rows in bronze", len(frames)),
-                ("different frames in bronze", len(once)),
-                ("frames counted", self.counted([camera_id])),
-            ):
-                if number != sent:
-                    faults.append(f"{camera_id}: {sent} frames published, {number} {what}")
-            people, objects = sum(f.people for f in frames), self._objects(camera_id)
-            if people != objects:
-                faults.append(f"{camera_id}: {people} boxes in bronze, {objects} in silver")
-            if ways != {brokers[camera_id]}:
-                faults.append(f"{camera_id}: came over {sorted(ways)}, not {brokers[camera_id]}")
-        if extra := found.keys() - published.keys():
-            faults.append(f"cameras that nobody played: {sorted(extra)}")
-        if refused := self.catalog.load_table(QUARANTINE_DETECTIONS.name).scan().count():
-            faults.append(f"{refused} frames in quarantine")
+    def gather(self) -> Evidence:
+        """All that a run has to answer for."""
+        frames = self.bronze()
         late = "SELECT coalesce(sum(late_frames), 0)::bigint AS n FROM footfall_minute"
-        if number := _number(self.db, late):
-            faults.append(f"{number} frames came too late to be followed")
-        return faults + self._twice()
+        return Evidence(
+            bronze=frames,
+            silver={camera_id: self._objects(camera_id) for camera_id in frames},
+            counted={camera_id: self.counted([camera_id]) for camera_id in frames},
+            late=_number(self.db, late),
+            quarantined=self.catalog.load_table(QUARANTINE_DETECTIONS.name).scan().count(),
+            twice={table.name: self._twice(table) for table in KEYED},
+        )
 
-    def _twice(self) -> list[str]:
-        faults = []
-        for table in (SILVER_DETECTIONS, GOLD_FOOTFALL_MINUTE, GOLD_STORE_HOURLY):
-            rows = self._read(table, *table.key)
-            keys = Counter(zip(*(c.to_pylist() for c in rows.columns), strict=True))
-            if more := sum(times > 1 for times in keys.values()):
-                faults.append(f"{more} keys more than once in {table.name}")
-        return faults
+    def _twice(self, table: Table) -> int:
+        rows = self._read(table, *table.key)
+        keys = Counter(zip(*(c.to_pylist() for c in rows.columns), strict=True))
+        return sum(times > 1 for times in keys.values())
 
     def _footfall(self, branch_id: str) -> tuple[int, int]:
         rows = self._read(GOLD_FOOTFALL_MINUTE, "entries", "exits", branch_id=branch_id)
