@@ -27,7 +27,7 @@ from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.postgres import Database
 
 MAX_LATENCY = 5.0  # seconds, at p95
-FLOOR_FRAMES, FLOOR_RUNS = 300, 3
+FLOOR_FRAMES, FLOOR_RUNS = 150, 3
 
 
 @dataclass(frozen=True)
