@@ -73,6 +73,7 @@ def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, An
     tell("waiting until its last frame is counted")
     wait_until(lambda: trail.counted([CAMERA]) >= published, COUNT_SECONDS, every=0.5)
     watcher.finish()
+    arrivals.look(trail)  # it may have ended between its last look and ours
     wait_until(lambda: not trail.lake_is_behind(CAMERA, published), COUNT_SECONDS, every=1.0)
     pairs = arrivals.latencies([f.captured_at for f in trail.bronze().get(CAMERA, [])])
     first = min((captured_at for captured_at, _ in pairs), default=datetime.now(timezone.utc))
