@@ -8,8 +8,8 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders up down status test test-unit test-spark test-stream test-integration \
-	test-e2e check format docs clean
+.PHONY: help install install-yolo demo verify-orders verify-cameras up down status test test-unit test-spark test-stream \
+	test-integration test-e2e check format docs clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*##" } \
@@ -48,6 +48,9 @@ demo: install  ## Run the whole house for a minute (VIDEO=, BROKER=, SECONDS_=, 
 verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
 	@$(BIN)/storelake verify-orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \
 		$(if $(SEED),--seed $(SEED))
+
+verify-cameras: install  ## Prove that what cameras count is what happened (SHOPPERS=, SEED=)
+	@$(BIN)/storelake verify-cameras $(if $(SHOPPERS),--shoppers $(SHOPPERS)) $(if $(SEED),--seed $(SEED))
 
 up: install  ## Start Kafka and Postgres on this machine
 	@$(BIN)/storelake up

@@ -2,10 +2,8 @@
 
 The simulated shop is drawn into one video a camera; each goes through `storelake infer` as any file
 does, to NDJSON; crossings and visits come from those events by the code that the streams run
-(`streaming.transforms.tracks`), and orders from the tills. The truth is that of the simulator.
-
-A dwell error is the mean of |measured - true| seconds over true visits that were found: each is
-paired with at most one measured visit of its zone, so that together they overlap most.
+(`streaming.transforms.tracks`), and orders from the tills. The truth is that of the simulator, and
+`cli.check.truth` holds one against the other.
 """
 
 from __future__ import annotations
@@ -20,20 +18,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import cv2
-import numpy as np
 import typer
-from scipy.optimize import linear_sum_assignment
 
 from benchmarks import print_result, tell
 from cli import processes
+from cli.check.truth import Measured, Span, compare
 from cli.shop import open_day, render_day
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
-from simulator.shop import FPS, ShopDay, Truth, sum_up
+from simulator.shop import FPS, ShopDay
 from streaming.transforms.tracks import (
     CameraRun,
     Crossing,
@@ -43,11 +39,7 @@ from streaming.transforms.tracks import (
     drawings_by_camera,
 )
 
-MAX_COUNT_ERROR = 0.03  # of the true number
-MAX_DWELL_ERROR = 1.5  # seconds
-MAX_CONVERSION_ERROR = 0.02  # points of a share
 SPEED_FRAMES = 1000
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -119,68 +111,12 @@ def follow(settings: Settings, camera_id: str, events: Path) -> Seen:
     return Seen(frames, tracks, crossings, spans)
 
 
-def pair(true: Sequence[Span], measured: Sequence[Span]) -> list[tuple[Span, Span]]:
-    """Visits that belong together: those pairs of which the overlap is the greatest in sum."""
-    if not true or not measured:
-        return []
-    a, b = np.array(true), np.array(measured)
-    shared = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
-    rows, columns = linear_sum_assignment(-np.clip(shared, 0, None))
-    return [(true[i], measured[j]) for i, j in zip(rows, columns, strict=True) if shared[i, j] > 0]
-
-
-def compare_zone(true: Sequence[Span], measured: Sequence[Span]) -> dict[str, Any]:
-    """Visits and dwell of one zone."""
-
-    def mean(spans: Sequence[Span]) -> float | None:
-        return round(fmean(end - start for start, end in spans), 2) if spans else None
-
-    pairs = pair(true, measured)
-    errors = [abs((m[1] - m[0]) - (t[1] - t[0])) for t, m in pairs]
-    return {
-        "visits": len(measured),
-        "true_visits": len(true),
-        "found": len(pairs),
-        "mean_s": mean(measured),
-        "true_mean_s": mean(true),
-        "dwell_error_s": round(fmean(errors), 3) if errors else None,
-    }
-
-
-def compare(day: ShopDay, truths: list[Truth], seen: dict[str, Seen]) -> dict[str, Any]:
-    """Measured beside true, and whether each stays within its bound."""
-    total = sum_up(truths)
+def measured(day: ShopDay, seen: Mapping[str, Seen]) -> Measured:
+    """What all cameras together say, with the orders of the tills."""
     entries, exits = (sum(s.count(d) for s in seen.values()) for d in ("entry", "exit"))
     orders = sum(event.event_type == "order.created" for event in day.orders())
-    zones = {}
-    for key in total["zones"]:
-        camera_id, zone_id = key.split("/")
-        true = [
-            (v.enters, v.leaves)
-            for t in truths
-            for v in t.visits
-            if (v.camera_id, v.zone_id) == (camera_id, zone_id)
-        ]
-        zones[key] = compare_zone(true, seen[camera_id].visits.get(zone_id, []))
-    found = sum(zone["found"] for zone in zones.values())
-    dwell = sum((z["dwell_error_s"] or 0) * z["found"] for z in zones.values()) / max(1, found)
-    conversion = orders / entries if entries else 0.0
-    return {
-        "entries": entries,
-        "true_entries": total["entries"],
-        "exits": exits,
-        "true_exits": total["exits"],
-        "dwell_error_s": round(dwell, 3),
-        "conversion": round(conversion, 4),
-        "true_conversion": total["conversion"],
-        "zones": zones,
-        "within": {
-            "entries": abs(entries - total["entries"]) <= MAX_COUNT_ERROR * total["entries"],
-            "exits": abs(exits - total["exits"]) <= MAX_COUNT_ERROR * total["exits"],
-            "dwell": dwell < MAX_DWELL_ERROR,
-            "conversion": abs(conversion - total["conversion"]) <= MAX_CONVERSION_ERROR,
-        },
-    }
+    visits = {f"{c}/{z}": spans for c, s in seen.items() for z, spans in s.visits.items()}
+    return Measured(entries, exits, orders / entries if entries else None, visits)
 
 
 def drawing_speed(day: ShopDay) -> dict[str, float]:
@@ -217,7 +153,7 @@ def measure(
         services[camera_id] = infer(camera_id, video, events, options)
         seen[camera_id] = follow(settings, camera_id, events)
     return {
-        **compare(day, day.truth(), seen),
+        **compare(day.truth(), measured(day, seen)),
         "frames": {camera_id: s.frames for camera_id, s in seen.items()},
         "tracks": {camera_id: len(s.tracks) for camera_id, s in seen.items()},
         "video_seconds": round(day.seconds, 1),

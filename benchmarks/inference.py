@@ -17,58 +17,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import cv2
-import numpy as np
 import psutil
 
 from benchmarks import print_result, tell
+from cli.check.floor import bare, serve
 from conf.settings import Settings, load_settings
-from inference_service.detectors import Detector, build_detector
+from inference_service.detectors import build_detector
 from inference_service.footage import draw_clip
-from inference_service.publishers.ndjson import NdjsonPublisher
-from inference_service.service import InferenceService, Limits, Stream, Summary
-from inference_service.sources import SourceOptions, open_source
-from inference_service.trackers import build_tracker
+from inference_service.service import Limits
+from inference_service.sources import SourceOptions
 
 CAMERA_FPS = 5.0
-
-
-def bare(clip: Path, detector: Detector) -> float:
-    """Frames a second of decoding and detecting, one after the other."""
-    capture = cv2.VideoCapture(str(clip))
-    frames = 0
-    started = time.perf_counter()
-    while (read := capture.read())[0]:
-        detector.detect({"bare": np.asarray(read[1], np.uint8)})
-        frames += 1
-    seconds = time.perf_counter() - started
-    capture.release()
-    return frames / seconds
-
-
-def serve(
-    settings: Settings,
-    clip: Path,
-    detector: Detector,
-    options: SourceOptions,
-    *,
-    cameras: int = 1,
-    limits: Limits | None = None,
-) -> Summary:
-    """One run of the service, its events into a file that is thrown away."""
-    streams = []
-    for number in range(cameras):
-        source = open_source(str(clip), options)
-        tracker = build_tracker(settings.inference, source.fps)
-        streams.append(Stream("B01", f"camera-{number}", source, tracker))
-    with tempfile.TemporaryDirectory() as folder:
-        return InferenceService(
-            streams,
-            detector=detector,
-            publisher=NdjsonPublisher(Path(folder) / "events.ndjson"),
-            queue_frames=settings.inference.queue_frames,
-            limits=limits,
-        ).run()
 
 
 def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, Any]:

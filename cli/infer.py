@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,10 @@ def infer(
         ),
     ] = False,
     loop: Annotated[bool, typer.Option(help="Start a file again at its end.")] = False,
+    start: Annotated[
+        datetime | None,
+        typer.Option(help="When the first frame of a file was taken, in UTC; else now."),
+    ] = None,
     fps: Annotated[
         float | None,
         typer.Option(min=0.01, help="Process at most so many frames a second of each camera."),
@@ -92,6 +97,7 @@ def infer(
         latest=as_camera,
         fps=fps,
         every=every or settings.inference.every_nth,
+        started_at=start.replace(tzinfo=timezone.utc) if start else None,
     )
     wanted = _choose(settings, camera or [], source or [])
     if preview is not None and len(wanted) > 1:

@@ -53,6 +53,7 @@ COMMANDS = (
     restate.restate,
     check.check,
     check.verify_orders,
+    check.verify_cameras,
     demo.demo,
     docs.docs,
 )

@@ -41,3 +41,18 @@ def summary(report: Mapping[str, Any]) -> Table:
         seconds = "-" if latency[name] is None else f"{latency[name]:.2f} s"
         table.add_row(f"latency {name}", seconds, "from the till to a reader of orders_raw")
     return table
+
+
+def beside_truth(result: Mapping[str, Any]) -> Table:
+    """What cameras count beside what happened, and the verdict in the title."""
+    verdict = Text("ok", "bold green") if result["ok"] else Text("not ok", "bold red")
+    table = Table("", "measured", "true", title=Text.assemble("cameras: ", verdict))
+    for name in ("entries", "exits", "conversion"):
+        table.add_row(name, str(result[name]), str(result[f"true_{name}"]))
+    for key, zone in result["zones"].items():
+        table.add_row(f"visits of {key}", str(zone["visits"]), str(zone["true_visits"]))
+        table.add_row("  mean dwell, s", str(zone["mean_s"]), str(zone["true_mean_s"]))
+    table.add_row("dwell error, s", str(result["dwell_error_s"]), "")
+    table.add_row("latency p95, s", str(result["latency_p95_s"]), "")
+    table.add_row("frames a second", str(result["fps"]), f"{result['fps_bare_model']} without")
+    return table

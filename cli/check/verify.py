@@ -6,32 +6,23 @@ Everything is fresh: a folder in <var>/verify and free ports, so that nothing el
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from cli import processes
+from cli.check.house import Tell, fresh_house
 from cli.check.run import STREAMS
-from conf.errors import StorelakeError
-from conf.settings import Settings, load_settings
-from infra import local
-from infra.local.locks import exclusive
+from conf.settings import Settings
 from infra.local.process import wait_until
 from simulator.plan import Plan
 
 HALF_SECONDS = 300.0
 RECOVERY_SECONDS = 180.0
 ARRIVAL_SECONDS = 300.0
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -69,55 +60,10 @@ def verify(base: Settings, plan: Plan, tell: Tell) -> tuple[dict[str, Any], dict
     Raises:
         StorelakeError: something did not come up or died by itself.
     """
-    folder = base.var_dir / "verify"
-    with exclusive(base.var_dir / "run" / "verify.lock", "verify-orders", 0.0), _one_interrupt():
-        settings, environment = _own_house(base, folder)
-        local.reset(settings)
-        shutil.rmtree(folder, ignore_errors=True)
-        keep = False
-        try:
-            with ExitStack() as stack:
-                ready = stack.enter_context(local.running(settings, tell))
-                result, report = _prove(stack, ready, environment, plan, tell)
-            keep = not result["ok"]
-        except StorelakeError:
-            keep = True
-            raise
-        finally:
-            if not keep:
-                local.reset(settings)
+    with fresh_house(base, "verify-orders", tell) as house, ExitStack() as stack:
+        result, report = _prove(stack, house.settings, house.environment, plan, tell)
+        house.keep = not result["ok"]
     return result, report
-
-
-def _own_house(base: Settings, folder: Path) -> tuple[Settings, dict[str, str]]:
-    """Settings of a house beside the operator's, and the variables that mean the same."""
-    if base.kafka.bootstrap_servers or not base.postgres.local or base.catalog.warehouse:
-        raise StorelakeError(
-            "verify-orders works on local services and files of its own: unset "
-            "STORELAKE_KAFKA__BOOTSTRAP_SERVERS, STORELAKE_POSTGRES__LOCAL and "
-            "STORELAKE_CATALOG__WAREHOUSE for it."
-        )
-    kafka, controller, postgres, gateway = _free_ports(4)
-    settings = load_settings(
-        var_dir=folder,
-        kafka={"port": kafka, "controller_port": controller},
-        postgres={"port": postgres},
-        gateway={"port": gateway},
-    )
-    return settings, {
-        "STORELAKE_VAR_DIR": str(folder),
-        "STORELAKE_KAFKA__PORT": str(kafka),
-        "STORELAKE_KAFKA__CONTROLLER_PORT": str(controller),
-        "STORELAKE_POSTGRES__PORT": str(postgres),
-        "STORELAKE_GATEWAY__PORT": str(gateway),
-    }
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all open at once while choosing so that they differ."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _prove(
@@ -241,21 +187,3 @@ def _report(settings: Settings, checking: processes.Child) -> dict[str, Any]:
     if not path.is_file():
         processes.require_alive(checking, "check", settings)
     return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-@contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run in order; further ones do not disturb that."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt(*_: object) -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

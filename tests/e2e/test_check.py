@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from simulator.ledger import read_ledger
 from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.postgres import Database
 from streaming.tables import SILVER_ORDERS
+from tests.processes import processes_of
 from tests.stream.house import empty_tables
 
 pytestmark = [
@@ -148,16 +149,6 @@ def start_proof(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-
-def processes_of(var: Path) -> list[str]:
-    """Everything that still runs with a state folder below this one."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("STORELAKE_VAR_DIR", "").startswith(str(var)):
-                found.append(" ".join(process.cmdline())[:200])
-    return found
 
 
 def test_streams_that_are_killed_lose_and_repeat_nothing(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy import Seen, compare, compare_zone, follow, pair
+from benchmarks.accuracy import Seen, follow, measured
+from cli.check.footage import Arrivals
+from cli.check.truth import Measured, compare, compare_zone, pair
 from conf.settings import load_settings
 from conf.stores import load_stores
 from simulator.shop import ShopDay
@@ -92,10 +94,23 @@ def test_a_count_may_be_wrong_by_three_in_a_hundred(
         "B01-entrance": Seen(1, {}, crossings(40, exits), visits["B01-entrance"]),  # type: ignore[arg-type]
         "B01-till": Seen(1, {}, [], visits["B01-till"]),  # type: ignore[arg-type]
     }
-    result = compare(day, truths, seen)
+    result = compare(truths, measured(day, seen))
     assert result["within"]["exits"] is within
     assert result["within"]["entries"]
     assert result["within"]["conversion"]
     assert (result["dwell_error_s"], result["within"]["dwell"]) == (0, True)
     assert result["conversion"] == result["true_conversion"]
     json.dumps(result)  # no numpy types
+
+
+def test_a_day_that_no_camera_saw_is_out_of_every_bound(tmp_path: Path) -> None:
+    branch = load_stores(load_settings(var_dir=tmp_path).stores_file).branches[0]
+    truths = ShopDay(branch, shoppers=40, seed=1, start=NOON).truth()
+    within = compare(truths, Measured(0, 0, None, {}))["within"]
+    assert set(within.values()) == {False}
+
+
+def test_a_frame_is_as_late_as_the_first_look_that_counts_it() -> None:
+    taken = [NOON + timedelta(seconds=second) for second in range(4)]
+    arrivals = Arrivals([(NOON + timedelta(seconds=2), 2), (NOON + timedelta(seconds=5), 3)])
+    assert [seconds for _, seconds in arrivals.latencies(taken)] == [2, 1, 3]

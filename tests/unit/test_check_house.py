@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.check.house import fresh_house
 from cli.check.run import CheckError, require_house
 from cli.processes import stream_states, streams_ready
+from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from tests.conftest import free_ports
 
@@ -82,3 +84,13 @@ def test_streams_are_ready_when_all_of_them_are(elsewhere: Settings) -> None:
     assert not streams_ready(elsewhere)
     say(elsewhere, os.getpid(), "footfall", ready=False)
     assert not streams_ready(elsewhere)
+
+
+def test_a_proof_on_the_services_of_somebody_else_is_refused(settings: Settings) -> None:
+    pulsar = settings.pulsar.model_copy(update={"service_url": "pulsar://pulsar.example:6650"})
+    elsewhere = settings.model_copy(update={"pulsar": pulsar})
+    with (
+        pytest.raises(StorelakeError, match=r"verify-cameras .* unset STORELAKE_PULSAR__SERVICE"),
+        fresh_house(elsewhere, "verify-cameras", lambda _: None, pulsar=True),
+    ):
+        raise AssertionError("the house came up")

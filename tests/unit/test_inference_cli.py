@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_a_clip_becomes_a_file_of_events_and_a_preview(clip: Path, tmp_path: Pat
     assert {line["branch_id"] for line in lines} == {"B01"}
     assert len(list(open_source(str(preview)))) == 20
     assert "20 events published, 0 frames dropped" in " ".join(done.output.split())
+
+
+def test_a_file_can_say_when_it_was_filmed(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "events.ndjson"
+    arguments = ["--camera", "B01-entrance", "--source", str(clip), "--detector", "motion"]
+    arguments += ["--publisher", "ndjson", "--out", str(out), "--max-frames", "3", "--fps", "5"]
+    done = runner.invoke(app, [*arguments, "--start", "2024-05-01T12:00:00"])
+    assert done.exit_code == 0, done.output
+    taken = [json.loads(line)["captured_at"] for line in out.read_text().splitlines()]
+    assert [datetime.fromisoformat(at.replace("Z", "+00:00")) for at in taken] == [
+        datetime(2024, 5, 1, 12, 0, 0, milliseconds * 1000, tzinfo=timezone.utc)
+        for milliseconds in (0, 200, 400)
+    ]
 
 
 @pytest.mark.requirement("V1")

@@ -1,0 +1,18 @@
+"""What still runs of a storelake that a test started."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+
+def processes_of(var: Path) -> list[str]:
+    """Everything that still runs with a state folder below this one."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("STORELAKE_VAR_DIR", "").startswith(str(var)):
+                found.append(" ".join(process.cmdline())[:200])
+    return found
