@@ -90,7 +90,8 @@ def test_revenue_coverage_and_the_wall_clock_of_the_branch_stand_beside_it(story
     row = story.served["morning"][0]
 
     assert (row["revenue"], row["revenue_per_visitor"]) == (Decimal("2.50"), Decimal("1.25"))
-    assert row["camera_coverage"] == pytest.approx(1 / 60)
+    # One minute of an hour, of one of the branch's two cameras.
+    assert row["camera_coverage"] == pytest.approx(1 / 120)
     assert row["local_hour"] == datetime(2024, 5, 1, 12)  # noqa: DTZ001 (a clock on a wall)
 
 
