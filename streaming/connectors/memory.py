@@ -15,16 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql.datasource import DataSource
-from pyspark.sql.types import StructType
 
 from streaming.connectors.log_source import (
     ARROW_SCHEMA,
-    SOURCE_DDL,
     DataLossError,
     DenseLog,
-    LogBatchReader,
-    LogStreamReader,
+    LogSource,
     Offsets,
     Partition,
     Range,
@@ -162,7 +158,7 @@ class MemoryLog(DenseLog):
         """Nothing is held open."""
 
 
-class MemorySource(DataSource):
+class MemorySource(LogSource):
     """`format("storelake_memory")`; options `path`, and those of `log_source.ReadOptions`."""
 
     @classmethod
@@ -170,17 +166,5 @@ class MemorySource(DataSource):
         """The name to use in `format(...)`."""
         return "storelake_memory"
 
-    def schema(self) -> str:
-        """A source row, whatever the broker."""
-        return SOURCE_DDL
-
     def _log(self) -> MemoryLog:
         return MemoryLog(Path(self.options["path"]), ReadOptions.parse(self.options).topics)
-
-    def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
-        """For `spark.read`."""
-        return LogBatchReader(self._log(), ReadOptions.parse(self.options))
-
-    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
-        """For `spark.readStream`."""
-        return LogStreamReader(self._log(), ReadOptions.parse(self.options))

@@ -34,16 +34,12 @@ from urllib.parse import quote
 import httpx
 import pulsar
 import pyarrow as pa
-from pyspark.sql.datasource import DataSource
-from pyspark.sql.types import StructType
 
 from streaming.connectors.log_source import (
     ROWS_PER_ARROW_BATCH,
     ROWS_WORTH_A_TASK,
-    SOURCE_DDL,
     DataLossError,
-    LogBatchReader,
-    LogStreamReader,
+    LogSource,
     Offsets,
     Partition,
     Range,
@@ -535,17 +531,13 @@ class PulsarLog:
         self._forget()
 
 
-class PulsarSource(DataSource):
+class PulsarSource(LogSource):
     """`format("storelake_pulsar")`, batch and streaming; rows as `log_source.SOURCE_DDL`."""
 
     @classmethod
     def name(cls) -> str:
         """The name to use in `format(...)`."""
         return "storelake_pulsar"
-
-    def schema(self) -> str:
-        """A source row, whatever the broker."""
-        return SOURCE_DDL
 
     def _log(self) -> PulsarLog:
         options = {k.lower(): v for k, v in self.options.items()}
@@ -567,11 +559,3 @@ class PulsarSource(DataSource):
             options.get("groupid", "storelake"),
             float(options.get("fetchtimeoutseconds", "60")),
         )
-
-    def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
-        """For `spark.read`."""
-        return LogBatchReader(self._log(), ReadOptions.parse(self.options))
-
-    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
-        """For `spark.readStream`."""
-        return LogStreamReader(self._log(), ReadOptions.parse(self.options))
