@@ -51,9 +51,11 @@ def fresh_house(
     """
     folder = base.var_dir / "verify"
     with exclusive(base.var_dir / "run" / "verify.lock", command, 0.0), _one_interrupt():
-        settings, environment = _own_house(base, folder, command, pulsar=pulsar)
-        local.reset(settings)
+        _refuse_foreign(base, command, pulsar=pulsar)
+        local.reset(load_settings(var_dir=folder))
         shutil.rmtree(folder, ignore_errors=True)
+        # Only now: the password that a kept house has left there would count as set by somebody.
+        settings, environment = _own_house(folder, pulsar=pulsar)
         house = House(settings, environment)
         try:
             with local.running(settings, tell) as house.settings:
@@ -66,10 +68,7 @@ def fresh_house(
                 local.reset(settings)
 
 
-def _own_house(
-    base: Settings, folder: Path, command: str, *, pulsar: bool
-) -> tuple[Settings, dict[str, str]]:
-    """Settings of a house beside the operator's, and the variables that mean the same."""
+def _refuse_foreign(base: Settings, command: str, *, pulsar: bool) -> None:
     foreign = {
         "KAFKA__BOOTSTRAP_SERVERS": base.kafka.bootstrap_servers,
         "POSTGRES__LOCAL": not base.postgres.local,
@@ -81,6 +80,10 @@ def _own_house(
             f"{command} works on local services and files of its own: unset {', '.join(named)} "
             "for it."
         )
+
+
+def _own_house(folder: Path, *, pulsar: bool) -> tuple[Settings, dict[str, str]]:
+    """Settings of a house beside the operator's, and the variables that mean the same."""
     kafka, controller, postgres, gateway, broker, admin = _free_ports(6)
     tree: dict[str, dict[str, Any]] = {
         "kafka": {"port": kafka, "controller_port": controller},

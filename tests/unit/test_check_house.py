@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from cli.check.run import CheckError, require_house
 from cli.processes import stream_states, streams_ready
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
+from infra import local
+from infra.local.passwords import with_password
 from tests.conftest import free_ports
 
 
@@ -94,3 +98,20 @@ def test_a_proof_on_the_services_of_somebody_else_is_refused(settings: Settings)
         fresh_house(elsewhere, "verify-cameras", lambda _: None, pulsar=True),
     ):
         raise AssertionError("the house came up")
+
+
+def test_a_house_that_was_kept_leaves_no_password_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands beside us find theirs in the file, so it must be there, and be the right one."""
+
+    @contextmanager
+    def running(settings: Settings, *_: object) -> Iterator[Settings]:
+        yield with_password(settings)
+
+    monkeypatch.setattr(local, "running", running)
+    for _ in range(2):
+        with fresh_house(load_settings(var_dir=tmp_path), "verify-orders", print) as house:
+            beside = load_settings(var_dir=house.settings.var_dir)
+            assert beside.postgres.password == house.settings.postgres.password is not None
+            house.keep = True
