@@ -20,3 +20,9 @@ def keep_ultralytics_at_home(cache_dir: Path) -> None:
         ("YOLO_CONFIG_DIR", str(folder)),
     ):
         os.environ.setdefault(name, value)
+
+
+def keep_great_expectations_quiet() -> None:
+    """Call before `import great_expectations`: it tells its makers nothing, and draws no bars."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
