@@ -109,13 +109,10 @@ def late_burst(events: Sequence[OrderEvent], at: datetime) -> Iterator[OrderEven
     created = [event for event in events if event.event_type == "order.created"]
     for number, event in enumerate(created[:LATE_EVENTS]):
         when = instant(at + timedelta(seconds=number))
-        order = event.document["order"] | {"order_id": f"late-{number}", "created_at": when}
-        document = event.document | {
-            "event_id": event.event_id[:-12] + f"{number:012x}",
-            "event_time": when,
-            "order": order,
-        }
-        yield replace(event, order_id=f"late-{number}", document=document)
+        name = {"event_id": f"{event.event_id[:-12]}{number:012x}", "order_id": f"late-{number}"}
+        order = event.document["order"] | {"order_id": name["order_id"], "created_at": when}
+        document = event.document | {"event_id": name["event_id"], "event_time": when}
+        yield replace(event, **name, document=document | {"order": order})
 
 
 def frames_with_a_stale_camera(
