@@ -109,10 +109,10 @@ def late_burst(events: Sequence[OrderEvent], at: datetime) -> Iterator[OrderEven
     created = [event for event in events if event.event_type == "order.created"]
     for number, event in enumerate(created[:LATE_EVENTS]):
         when = instant(at + timedelta(seconds=number))
-        name = {"event_id": f"{event.event_id[:-12]}{number:012x}", "order_id": f"late-{number}"}
-        order = event.document["order"] | {"order_id": name["order_id"], "created_at": when}
-        document = event.document | {"event_id": name["event_id"], "event_time": when}
-        yield replace(event, **name, document=document | {"order": order})
+        event_id, order_id = f"{event.event_id[:-12]}{number:012x}", f"late-{number}"
+        order = event.document["order"] | {"order_id": order_id, "created_at": when}
+        document = event.document | {"event_id": event_id, "event_time": when, "order": order}
+        yield replace(event, event_id=event_id, order_id=order_id, document=document)
 
 
 def frames_with_a_stale_camera(
