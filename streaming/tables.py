@@ -6,10 +6,12 @@ same name and key.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from streaming.connectors.log_source import SOURCE_DDL
+from streaming.ddl import Column, parse_columns, split_top_level
 
 Strategy = Literal["append", "upsert"]
 
@@ -47,6 +49,16 @@ class Table:
     columns: str
     partition: tuple[str, ...] = ()
 
+    @property
+    def fields(self) -> list[Column]:
+        """The columns, one by one."""
+        return parse_columns(self.columns)
+
+    def add_sql(self, catalog: str, names: Collection[str]) -> str:
+        """`ALTER TABLE` for Spark SQL that adds those of its columns."""
+        added = [ddl for ddl in split_top_level(self.columns) if ddl.split()[0] in names]
+        return f"ALTER TABLE {catalog}.{self.name} ADD COLUMNS ({', '.join(added)})"
+
     def create_sql(self, catalog: str) -> str:
         """`CREATE TABLE IF NOT EXISTS` for Spark SQL."""
         properties = ", ".join(f"'{k}'='{v}'" for k, v in COMMON_PROPERTIES.items())
@@ -80,7 +92,9 @@ SILVER_ORDERS = Table(
         event_id string, event_type string, event_time timestamp, order_id string,
         customer_id string, branch_id string, region string, status string,
         payment_method string, currency string, total_price decimal(12,2),
-        created_at timestamp, local_date date COMMENT 'of created_at, where the branch is',
+        created_at timestamp,
+        channel string COMMENT 'store, web or app; null where the till did not say (version 1)',
+        local_date date COMMENT 'of created_at, where the branch is',
         local_hour int, item_count int,
         items array<struct<product_id: string, name: string, category: string, quantity: int,
             unit_price: decimal(12,2)>>,
