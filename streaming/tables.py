@@ -338,3 +338,20 @@ TABLES = (
     QUARANTINE_DETECTIONS,
     QUARANTINE_LATE_EVENTS,
 )
+
+SERVING_WRITERS = {
+    "orders_raw": "order_event_processor",
+    "orders_processed": "order_event_processor",
+    "order_metrics": "real_time_metrics",
+    "order_items": "product_analytics",
+    "order_items_analytics": "product_analytics",
+    "order_status_history": "order_status_tracker",
+    "line_crossings": "footfall",
+    "zone_visits": "footfall",
+    "footfall_minute": "footfall",
+    "zone_dwell_hourly": "footfall",
+    "queue_minute": "footfall",
+    "store_hourly": "store_hourly",
+}
+"""The tables of the serving database that others may rely on, and the stream that writes each; the
+rest is state and ledgers."""

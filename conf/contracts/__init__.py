@@ -17,16 +17,12 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from conf.errors import StorelakeError
+from conf.errors import ContractError
 
 FOLDER = Path(__file__).parent
 _EVENT_FILE = re.compile(r"(?P<event>\w+)\.v(?P<version>\d+)\.json")
 
 Schema = Mapping[str, Any]
-
-
-class ContractError(StorelakeError):
-    """A file that is no contract, or contracts that break a promise; the message says which."""
 
 
 def event_version(file: str) -> tuple[str, int] | None:
