@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -361,7 +362,7 @@ def test_silver_detections_are_parsed_from_the_fields_of_the_contract() -> None:
     ],
 )
 def test_our_contracts_are_what_the_standard_says(file: str) -> None:
-    standard = json.loads(OpenDataContractStandard.json_schema())
+    standard = json.loads((files("open_data_contract_standard") / "schema.json").read_text("utf-8"))
     tree = read_odcs((FOLDER / file).read_text("utf-8"), file).model_dump(
         by_alias=True, exclude_none=True
     )
