@@ -49,7 +49,7 @@ def release_before() -> list[Stream]:
 
 @dataclass
 class Story:
-    """Every table after each chapter; what was sent, in its order."""
+    """The tables that an order event reaches, after each chapter; what was sent, in its order."""
 
     house: House
     sent: list[bytes] = field(default_factory=list)
@@ -59,6 +59,10 @@ class Story:
         event = order_event(order_id=order_id, **fields)
         self.sent.append(as_json(event))
         self.house.send_order(event)
+
+    def remember(self, chapter: str) -> None:
+        lake = ("bronze.order_events", "silver.orders", "quarantine.order_events")
+        self.tables[chapter] = {name: self.house.lake(name) for name in lake}
 
     def channels(self, chapter: str) -> dict[str, str | None]:
         rows = self.tables[chapter]["silver.orders"]
@@ -70,7 +74,7 @@ def story(house: House) -> Story:
     told = Story(house)
 
     def new_release_adds_its_columns() -> None:
-        told.tables["before"] = house.look()
+        told.remember("before")
         release.setattr(iceberg, "TABLES", TABLES)
         create_tables(SparkSession.active(), house.settings)
         told.send("O-3", schema_version=2, channel="web")
@@ -85,23 +89,17 @@ def story(house: House) -> Story:
         told.send("O-2", schema_version=2, channel="web")
         house.run_streams(
             release_before(),
-            steps=[
-                lambda: release.setattr(iceberg, "TABLES", TABLES),
-                new_release_adds_its_columns,
-            ],
+            steps=[new_release_adds_its_columns],
         )
-    told.tables["evolved"] = house.look()
+    told.remember("evolved")
 
     told.send("O-5")
     told.send("O-6", schema_version=2, channel="app")
     told.send("O-7", schema_version=2)
     told.send("O-8", schema_version=3, channel="web")
+    house.forget_newest_commit(*NAMES)  # so the new release meets a batch of the older one again
     house.run(*NAMES)
-    told.tables["restarted"] = house.look()
-
-    house.forget_newest_commit(*NAMES)
-    house.run(*NAMES)
-    told.tables["again"] = house.look()
+    told.remember("restarted")
     return told
 
 
@@ -131,13 +129,18 @@ def test_nothing_is_quarantined_but_a_version_that_nobody_knows(story: Story) ->
 def test_bronze_and_the_serving_table_keep_what_was_sent_whole(story: Story) -> None:
     seen = story.tables["restarted"]
     assert sorted(r["value"] for r in seen["bronze.order_events"]) == sorted(story.sent)
-    served = {r["order_id"]: r["payload"]["order"].get("channel") for r in seen["orders_raw"]}
-    assert served["O-2"] == served["O-3"] == "web"
-    assert served["O-1"] is None
+    raw = story.house.query("SELECT order_id, payload->'order'->>'channel' AS said FROM orders_raw")
+    assert {r["order_id"]: r["said"] for r in raw if r["said"]} == {
+        "O-2": "web",
+        "O-3": "web",
+        "O-6": "app",
+    }
 
 
-def test_no_row_changes_when_a_batch_comes_again(story: Story) -> None:
-    assert story.tables["again"] == story.tables["restarted"]
+def test_no_row_is_written_twice_when_the_new_release_repeats_a_batch(story: Story) -> None:
+    for rows in story.tables["restarted"].values():
+        assert len({r["position"] for r in rows}) == len(rows)
+    assert len(story.tables["restarted"]["silver.orders"]) == 7
 
 
 def test_a_column_never_changes_its_type_by_itself(
@@ -148,4 +151,3 @@ def test_a_column_never_changes_its_type_by_itself(
 
     with pytest.raises(LakeError, match=r"total_price is decimal\(12,2\) in the lake"):
         story.house.run(*NAMES)
-    assert story.house.look() == story.tables["again"]
