@@ -33,6 +33,20 @@ are taken, any other is quarantined. The version of a contract is counted on by 
 third place for words, a second for additions, the first for what breaks.
 """
 
+BOUNDS = {
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} elements",
+    "maxItems": "at most {} elements",
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+    "multipleOf": "a multiple of {}",
+    "format": "a {}",
+    "pattern": "like `{}`",
+}
+
 
 def contracts_page(contracts: Mapping[str, OpenDataContractStandard]) -> str:
     """The page.
@@ -95,6 +109,6 @@ def _type(field: SchemaProperty) -> str:
 def _meaning(field: SchemaProperty) -> str:
     values = ", ".join(f"`{v.value}`" for v in field.enum or [])
     options = field.logicalTypeOptions or {}
-    bounds = ", ".join(f"{name} {value}" for name, value in options.items() if name != "pattern")
-    pattern = f"`{options['pattern']}`" if "pattern" in options else ""
-    return "; ".join(part for part in (field.description, values, bounds, pattern) if part)
+    bounds = [words.format(options[name]) for name, words in BOUNDS.items() if name in options]
+    parts = [(field.description or "").removesuffix("."), values, *bounds]
+    return "; ".join(part for part in parts if part)
