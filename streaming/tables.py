@@ -116,7 +116,9 @@ SILVER_ORDERS = Table(
         event_id string, event_type string, event_time timestamp, order_id string,
         customer_id string, branch_id string, region string, status string,
         payment_method string, currency string, total_price decimal(12,2),
-        created_at timestamp, local_date date COMMENT 'of created_at, where the branch is',
+        created_at timestamp,
+        channel string COMMENT 'store, web or app; null where the till did not say (version 1)',
+        local_date date COMMENT 'of created_at, where the branch is',
         local_hour int, item_count int,
         items array<struct<product_id: string, name: string, category: string, quantity: int,
             unit_price: decimal(12,2)>>,
@@ -470,3 +472,20 @@ TABLES = (
     QUALITY_VALIDATION_RESULTS,
     QUALITY_VALIDATED_SNAPSHOTS,
 )
+
+SERVING_WRITERS = {
+    "orders_raw": "order_event_processor",
+    "orders_processed": "order_event_processor",
+    "order_metrics": "real_time_metrics",
+    "order_items": "product_analytics",
+    "order_items_analytics": "product_analytics",
+    "order_status_history": "order_status_tracker",
+    "line_crossings": "footfall",
+    "zone_visits": "footfall",
+    "footfall_minute": "footfall",
+    "zone_dwell_hourly": "footfall",
+    "queue_minute": "footfall",
+    "store_hourly": "store_hourly",
+}
+"""The tables of the serving database that others may rely on, and the stream that writes each; the
+rest is state and ledgers."""
