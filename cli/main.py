@@ -18,6 +18,7 @@ from cli import (
     infer,
     logs,
     migrate,
+    quality,
     replay,
     reset,
     restate,
@@ -72,6 +73,7 @@ app.add_typer(dlq.app)
 app.add_typer(shop.app)
 app.add_typer(zones.app)
 app.add_typer(retention.app)
+app.add_typer(quality.app)
 
 
 def main() -> None:

@@ -289,6 +289,20 @@ class RetentionSettings(Frozen):
     )
 
 
+class QualitySettings(Frozen):
+    """How the layers are validated (`storelake quality`)."""
+
+    spark_above_rows: int = Field(
+        default=500_000, ge=1, description="New rows of one table, from which on Spark judges them."
+    )
+    results_keep: timedelta = Field(
+        default=timedelta(days=1), description="How long Postgres has results; the lake has all."
+    )
+    metrics_port: int = Field(
+        default=18082, ge=0, description="Prometheus, with `--every`, on loopback only; 0: none."
+    )
+
+
 class GatewaySettings(Frozen):
     """The HTTP door of the tills and the web shop."""
 
@@ -411,6 +425,7 @@ class Settings(BaseSettings):
     spark: SparkSettings = SparkSettings()
     streams: StreamSettings = StreamSettings()
     retention: RetentionSettings = RetentionSettings()
+    quality: QualitySettings = QualitySettings()
     gateway: GatewaySettings = GatewaySettings()
     inference: InferenceSettings = InferenceSettings()
 

@@ -27,10 +27,17 @@ def as_is(rows: pa.Table) -> pa.Table:
 class House(Protocol):
     """What a suite may look at beside the rows of its table; all of it is only read."""
 
-    settings: Settings
-    stores: Stores
-    now: datetime
-    """The time that data is judged at, in UTC."""
+    @property
+    def settings(self) -> Settings:
+        """Of the product."""
+
+    @property
+    def stores(self) -> Stores:
+        """Branches and cameras."""
+
+    @property
+    def now(self) -> datetime:
+        """The time that data is judged at, in UTC."""
 
     def scan(
         self,

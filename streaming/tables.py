@@ -416,6 +416,44 @@ GOLD_STORE_HOURLY = Table(
     copy_of="store_hourly",
 )
 
+QUALITY_VALIDATION_RESULTS = Table(
+    name="quality.validation_results",
+    grain="one expectation, judged in one run of `storelake quality run`",
+    key=("run_id", "table_name", "suite", "expectation"),
+    writer="quality",
+    strategy="append",
+    columns="""
+        run_id string, ran_at timestamp, layer string, table_name string, suite string,
+        expectation string COMMENT 'stable; of a row rule, the id that quarantine shows, too',
+        kind string COMMENT 'as Great Expectations calls it',
+        severity string COMMENT 'critical or warning',
+        state string COMMENT 'passed, failed, or unreadable, which counts as failed',
+        snapshot_id bigint COMMENT 'newest of the table then; null for a table of Postgres',
+        row_count bigint COMMENT 'rows that were judged', unexpected_count bigint,
+        unexpected_share double COMMENT '0..1', observed string COMMENT 'a figure or reason',
+        samples string COMMENT 'JSON: keys of a few unexpected rows, nothing personal',
+        says string COMMENT 'what a failure means'""",
+    partition=("days(ran_at)",),
+    nullable=("snapshot_id", "unexpected_count", "unexpected_share", "observed", "samples"),
+    time_column="ran_at",
+)
+
+QUALITY_VALIDATED_SNAPSHOTS = Table(
+    name="quality.validated_snapshots",
+    grain="how far one table of the lake has been judged",
+    key=("table_name",),
+    writer="quality",
+    strategy="upsert",
+    columns="""
+        table_name string, table_uuid string COMMENT 'changes when a table is made anew',
+        snapshot_id bigint COMMENT 'the newest one that was judged', sequence_number bigint,
+        passed_snapshot_id bigint COMMENT 'the tag `validated`: nothing critical failed up to it',
+        passed_sequence_number bigint COMMENT 'rows newer than this are judged next time',
+        run_id string, validated_at timestamp""",
+    nullable=("passed_snapshot_id",),
+    time_column="validated_at",
+)
+
 TABLES = (
     BRONZE_ORDER_EVENTS,
     BRONZE_DETECTIONS,
@@ -433,4 +471,6 @@ TABLES = (
     QUARANTINE_ORDER_EVENTS,
     QUARANTINE_DETECTIONS,
     QUARANTINE_LATE_EVENTS,
+    QUALITY_VALIDATION_RESULTS,
+    QUALITY_VALIDATED_SNAPSHOTS,
 )

@@ -9,6 +9,6 @@ from quality.suites.tables import table_suites
 
 
 def all_suites(settings: Settings, stores: Stores) -> tuple[Suite, ...]:
-    """Every suite of the product, those of one table side by side."""
+    """Every suite, those of one table together."""
     suites = table_suites(settings, stores)
     return tuple(sorted(suites, key=lambda suite: suite.table))

@@ -1,0 +1,156 @@
+"""`storelake quality`: every layer by its suites, once or again and again."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.context import console, progress, read_settings
+from cli.retention import parse_age
+
+if TYPE_CHECKING:
+    from quality.run import Plan, Run
+
+app = typer.Typer(
+    name="quality",
+    help="Validate what was committed, by Great Expectations.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Layer(str, Enum):
+    """Where tables are."""
+
+    bronze = "bronze"
+    silver = "silver"
+    gold = "gold"
+    quarantine = "quarantine"
+    postgres = "postgres"
+
+
+class Engine(str, Enum):
+    """What judges rows."""
+
+    auto = "auto"
+    pandas = "pandas"
+    spark = "spark"
+
+
+class FailOn(str, Enum):
+    """From which severity on the exit code is 1."""
+
+    critical = "critical"
+    warning = "warning"
+    never = "never"
+
+
+def parse_since(text: str) -> int | datetime:
+    """A snapshot id, or a time in ISO 8601, in UTC unless it says otherwise."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no snapshot id and no time like 2024-05-01T10:00:00Z"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+@app.callback()
+def group() -> None:
+    """Keeps `run` a command of its own."""
+
+
+@app.command()
+def run(
+    *,
+    layer: Annotated[Layer | None, typer.Option(help="Only this one.")] = None,
+    table: Annotated[str | None, typer.Option(help="Only this one, such as silver.orders.")] = None,
+    since: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_since,
+            metavar="SNAPSHOT|TIME",
+            help="Judge what came later; else what came after all that has passed.",
+        ),
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="auto: by the number of new rows.")] = Engine.auto,
+    every: Annotated[
+        timedelta | None,
+        typer.Option(parser=parse_age, metavar="AGE", help="Again and again: 60s, 5m, ..."),
+    ] = None,
+    fail_on: Annotated[
+        FailOn, typer.Option(help="The least severity that makes the exit code 1.")
+    ] = FailOn.critical,
+) -> None:
+    """Judge what was committed since the last run, keep the results, move the tag `validated`."""
+    from quality.engines import Engines
+    from quality.run import Plan, run_quality
+
+    if isinstance(since, int) and table is None:
+        raise typer.BadParameter("a snapshot id is one table's: name it with --table")
+    settings = read_settings()
+    plan = Plan(layer.value if layer else None, table, since, engine.value)
+    with closing(Engines(settings)) as engines:
+        if every is not None:
+            _serve(plan, every, engines)
+            return
+        with progress("quality") as tell:
+            done = run_quality(settings, plan, tell, engines=engines)
+    _report(done)
+    bad = {result.severity for result in done.failures}
+    if (fail_on is FailOn.critical and "critical" in bad) or (fail_on is FailOn.warning and bad):
+        raise typer.Exit(1)
+
+
+def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
+    """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
+    import signal
+
+    from conf.errors import StorelakeError
+    from quality.metrics import Metrics
+    from quality.run import run_quality
+
+    settings, metrics, stop = read_settings(), Metrics(), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with metrics.served(settings.quality.metrics_port):
+        while not stop.is_set():
+            try:
+                done = run_quality(settings, plan, lambda _: None, engines=engines)
+            except StorelakeError as error:
+                console().print(str(error), markup=False, soft_wrap=True)
+            else:
+                metrics.update(done)
+                _report(done)
+            stop.wait(every.total_seconds())
+
+
+def _report(run: Run) -> None:
+    from rich.table import Table
+
+    if run.failures:
+        report = Table(title="not as expected", title_justify="left")
+        for name in ("severity", "expectation", "rows", "unexpected", "what it means"):
+            report.add_column(name, justify="right" if name in {"rows", "unexpected"} else "left")
+        for one in run.failures:
+            count = "" if one.unexpected is None else str(one.unexpected)
+            says = one.says if one.state == "failed" else f"{one.says} {one.observed}"
+            report.add_row(one.severity, one.id, str(one.rows), count, says)
+        console().print(report)
+    failed = len(run.failures)
+    critical = sum(one.severity == "critical" for one in run.failures)
+    tables = len({one.table for one in run.results})
+    console().print(
+        f"{len(run.results)} expectations on {tables} tables, {failed} not met "
+        f"({critical} critical), {run.seconds:.1f} s",
+        highlight=False,
+    )

@@ -1,0 +1,105 @@
+"""Great Expectations on Arrow tables (by pandas) and on files of the lake (by Spark)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import great_expectations as gx
+import pandas as pd
+import pyarrow as pa
+from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from quality.increment import Increment
+from quality.results import SAMPLES
+from quality.suite import RowSuite, Suite
+from streaming.session import build_session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from conf.settings import Settings
+
+# Whole numbers with gaps stay whole numbers, and a truth with gaps no text.
+_PANDAS_TYPES = {
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
+
+
+def to_pandas(rows: pa.Table) -> pd.DataFrame:
+    """A frame that keeps types: no float for a missing integer, decimals as they are."""
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=_PANDAS_TYPES.get)
+    return frame
+
+
+class Engines:
+    """Where suites are judged; Spark starts when it is first needed. Close it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._spark: SparkSession | None = None
+        logging.getLogger("great_expectations").setLevel(logging.ERROR)
+        self._context = gx.get_context(mode="ephemeral")
+        bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+        self._context.variables.progress_bars = bars
+        self._pandas = self._context.data_sources.add_pandas("pandas")
+
+    def close(self) -> None:
+        """Stop Spark, if it was needed."""
+        if self._spark is not None:
+            self._spark.stop()
+            self._spark = None
+
+    def judge_rows(self, suite: Suite, rows: pa.Table) -> ExpectationSuiteValidationResult:
+        """By pandas: rows that fit into memory."""
+        name = f"{suite.table}.{suite.name}"
+        asset = self._pandas.add_dataframe_asset(name)
+        try:
+            return _validate(suite, asset, to_pandas(rows))
+        finally:
+            self._pandas.delete_asset(name)
+
+    def judge_files(
+        self, suite: RowSuite, increment: Increment
+    ) -> ExpectationSuiteValidationResult:
+        """By Spark: rows of any number, shaped batch by batch."""
+        if self._spark is None:
+            self._spark = build_session(self._settings, "storelake:quality")
+            self._files = self._context.data_sources.add_spark("spark", persist=True)
+        name = f"{suite.table}.{suite.name}"
+        rows = self._spark.read.schema(
+            from_arrow_schema(increment.iceberg.schema().as_arrow())
+        ).parquet(*increment.paths)
+        empty = increment.iceberg.schema().as_arrow().empty_table()
+        shape, shaped = suite.shape, from_arrow_schema(suite.shape(empty).schema)
+
+        def apply(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                yield from shape(pa.Table.from_batches([batch])).to_batches()
+
+        asset = self._files.add_dataframe_asset(name)
+        try:
+            return _validate(suite, asset, rows.mapInArrow(apply, shaped))
+        finally:
+            self._files.delete_asset(name)
+
+
+def _validate(suite: Suite, asset: Any, frame: Any) -> ExpectationSuiteValidationResult:
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    # Copies: an expectation belongs to the one suite that took it over.
+    expectations = [copy(expectation) for expectation in suite.expectations]
+    judged: ExpectationSuiteValidationResult = batch.validate(
+        ExpectationSuite(name=f"{suite.table}.{suite.name}", expectations=expectations),
+        result_format={
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": SAMPLES,
+            "unexpected_index_column_names": list(suite.sample),
+        },
+    )
+    return judged

@@ -1,0 +1,73 @@
+"""What suites may look at: the lake through PyIceberg, Postgres through the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.table import Table as IcebergTable
+
+from conf.settings import Settings
+from conf.stores import Stores
+from quality.increment import added_since
+from streaming.connectors.postgres import Database
+from streaming.tables import TABLES
+
+_TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
+
+
+@dataclass(frozen=True)
+class LiveHouse:
+    """The real one; the tables are read as they are at that moment.
+
+    Attributes:
+        start: a table and its name -> the sequence number after which rows are judged.
+    """
+
+    settings: Settings
+    stores: Stores
+    now: datetime
+    catalog: SqlCatalog
+    db: Database
+    start: Callable[[IcebergTable, str], int] = lambda _table, _name: 0
+
+    def table(self, name: str) -> IcebergTable | None:
+        """A table of the lake, or None when there is no such table."""
+        try:
+            return self.catalog.load_table(name)
+        except NoSuchTableError:
+            return None
+
+    def scan(
+        self,
+        table: str,
+        columns: Sequence[str],
+        where: BooleanExpression = AlwaysTrue(),  # noqa: B008 (it has no state)
+    ) -> pa.Table:
+        """Rows of a table of the lake; no rows and no columns when there is no such table."""
+        iceberg = self.table(table)
+        if iceberg is None:
+            return pa.table({})
+        return iceberg.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow()
+
+    def schema(self, table: str) -> pa.Schema | None:
+        """The columns of a table of the lake, as it is now; None when there is no such table."""
+        iceberg = self.table(table)
+        return None if iceberg is None else iceberg.schema().as_arrow()
+
+    def touched(self, table: str) -> tuple[datetime, datetime] | None:
+        """From when to when the rows are that are judged now, by the statistics of their files."""
+        iceberg = self.table(table)
+        if iceberg is None:
+            return None
+        return added_since(iceberg, self.start(iceberg, table)).span(_TIME_COLUMNS[table])
+
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Rows of the serving database."""
+        return self.db.fetch(sql, parameters)

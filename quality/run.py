@@ -1,0 +1,245 @@
+"""`storelake quality run`: every table by its suites, one after the other, off the hot path.
+
+A table of the lake is judged by what was committed since the newest snapshot that passed, so what
+failed is judged, and named, until it is mended. Nothing that happens to one table keeps the run
+from the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Literal
+
+import pyarrow as pa
+from great_expectations.core import ExpectationSuiteValidationResult
+from pyiceberg.table import Table as IcebergTable
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
+from conf.settings import Settings
+from conf.stores import load_stores
+from quality import store
+from quality.engines import Engines
+from quality.house import LiveHouse
+from quality.increment import Increment, added_since
+from quality.results import Result, broken, to_result
+from quality.store import QualityError, Reached
+from quality.suite import FactSuite, Suite
+from quality.suites import all_suites
+from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.postgres import Database
+
+Engine = Literal["auto", "pandas", "spark"]
+LAYERS = ("bronze", "silver", "gold", "quarantine", "postgres")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the operator asked for.
+
+    Attributes:
+        layer, table: only these; all without.
+        since: a snapshot id, or a time in UTC, in place of what was judged before.
+        engine: `auto` takes Spark for increments above `quality.spark_above_rows`.
+    """
+
+    layer: str | None = None
+    table: str | None = None
+    since: int | datetime | None = None
+    engine: Engine = "auto"
+
+    def wants(self, suite: Suite) -> bool:
+        """Whether a suite is asked for."""
+        return self.table in (None, suite.table) and self.layer in (
+            None,
+            suite.table.split(".")[0],
+        )
+
+
+@dataclass
+class Run:
+    """One run.
+
+    Attributes:
+        id: unique.
+        at: the time that data was judged at, UTC.
+        results: of every expectation that there was something to judge for.
+        documents: of every suite what Great Expectations says, for Data Docs.
+        seconds: how long it took.
+    """
+
+    id: str
+    at: datetime
+    results: list[Result] = field(default_factory=list)
+    documents: dict[str, ExpectationSuiteValidationResult] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[Result]:
+        """What is not as expected, the critical ones first."""
+        return sorted((r for r in self.results if not r.success), key=lambda r: (r.severity, r.id))
+
+
+def run_quality(
+    settings: Settings,
+    plan: Plan,
+    tell: Callable[[str], None],
+    *,
+    engines: Engines,
+    suites: Sequence[Suite] | None = None,
+    now: datetime | None = None,
+) -> Run:
+    """Judge what is new, keep the results, move the tags.
+
+    Args:
+        settings: of the house, whose streams may be running.
+        plan: which tables.
+        tell: hears what is going on.
+        engines: kept between runs by who runs again and again.
+        suites: what tables must be like; by default all that the product has.
+        now: the time to judge at; by default the clock's.
+
+    Raises:
+        QualityError: the plan names nothing, or the lake has no place for results.
+    """
+    started = time.monotonic()
+    stores = load_stores(settings.stores_file)
+    known = all_suites(settings, stores) if suites is None else suites
+    wanted = [suite for suite in known if plan.wants(suite)]
+    if not wanted:
+        raise QualityError(
+            f"There is no suite for {plan.table or plan.layer}; these tables have some: "
+            + ", ".join(sorted({suite.table for suite in known}))
+        )
+    run = Run(store.new_run_id(), now or datetime.now(timezone.utc))
+    with (
+        closing(open_catalog(settings)) as catalog,
+        closing(Database(settings.postgres.dsn, 2)) as db,
+    ):
+        before: dict[str, Reached] = {}
+
+        def start(iceberg: IcebergTable, name: str) -> int:
+            reached = Reached.of(iceberg, name, before.get(name))
+            if isinstance(plan.since, int) and not iceberg.metadata.snapshot_by_id(plan.since):
+                return reached.passed_sequence_number  # the snapshot of another table
+            return _start(plan, reached, iceberg)
+
+        house = LiveHouse(settings, stores, run.at, catalog, db, start)
+        round_ = _Round(house, engines, plan, run)
+        before |= store.read_reached(house)
+        reached = []
+        for table in dict.fromkeys(suite.table for suite in wanted):
+            tell(table)
+            of_table = [suite for suite in wanted if suite.table == table]
+            after = round_.judge_table(of_table, before.get(table))
+            reached += [after] if after else []
+        # Whoever looks at other rows than those that are due says nothing of how far all passed.
+        store.write(house, run.id, run.results, reached if plan.since is None else [])
+    run.seconds = time.monotonic() - started
+    return run
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One run under way."""
+
+    house: LiveHouse
+    engines: Engines
+    plan: Plan
+    run: Run
+
+    @retry(
+        retry=retry_if_exception_type(FileNotFoundError),  # replaced and removed meanwhile
+        stop=stop_after_attempt(3),
+        reraise=True,
+    )
+    def judge_table(self, suites: Sequence[Suite], before: Reached | None) -> Reached | None:
+        """All suites of one table; returns how far it has been judged, for a table of the lake."""
+        name = suites[0].table
+        in_lake = not name.startswith("postgres.")
+        iceberg = self.house.table(name) if in_lake else None
+        if in_lake and iceberg is None:
+            self.run.results.append(broken(suites[0], "exists", "There is no such table."))
+            return None
+        increment = None
+        if iceberg is not None:
+            reached = Reached.of(iceberg, name, before)
+            increment = added_since(iceberg, _start(self.plan, reached, iceberg))
+        results = [one for suite in suites for one in self._judge(suite, increment)]
+        self.run.results += results
+        if increment is None or increment.snapshot is None:
+            return None
+        failed = any(not r.success and r.severity == "critical" for r in results)
+        return reached.after(increment.snapshot, self.run.id, self.run.at, passed=not failed)
+
+    def _judge(self, suite: Suite, increment: Increment | None) -> list[Result]:
+        """One suite; what cannot be judged is a result, too."""
+        snapshot = increment.snapshot if increment else None
+        snapshot_id = snapshot.snapshot_id if snapshot else None
+        try:
+            judged, rows = self._validate(suite, increment)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            # Whatever it is: the other suites are judged, and this one is named.
+            log.warning("%s.%s could not be judged", suite.table, suite.name, exc_info=True)
+            return [broken(suite, "readable", _one_line(error), snapshot_id)]
+        if judged is None:
+            return []
+        self.run.documents[f"{suite.table}.{suite.name}"] = judged
+        return [to_result(suite, snapshot_id, one, rows) for one in judged.results]
+
+    def _validate(
+        self, suite: Suite, increment: Increment | None
+    ) -> tuple[ExpectationSuiteValidationResult | None, int]:
+        """What Great Expectations says, and of how many rows; None with nothing to judge."""
+        if isinstance(suite, FactSuite):
+            return self._by_pandas(suite, suite.load(self.house))
+        if increment is None or not increment.rows:
+            return None, 0
+        if self.plan.engine == "spark" or (
+            self.plan.engine == "auto"
+            and increment.rows > self.house.settings.quality.spark_above_rows
+        ):
+            return self.engines.judge_files(suite, increment), increment.rows
+        return self._by_pandas(suite, suite.shape(increment.to_arrow()))
+
+    def _by_pandas(
+        self, suite: Suite, rows: pa.Table
+    ) -> tuple[ExpectationSuiteValidationResult | None, int]:
+        if not rows.num_rows:
+            return None, 0
+        return self.engines.judge_rows(suite, rows), rows.num_rows
+
+
+def _start(plan: Plan, reached: Reached, iceberg: IcebergTable) -> int:
+    """The sequence number after which rows are judged.
+
+    Raises:
+        QualityError: the table does not know the snapshot.
+    """
+    since = plan.since
+    if since is None:
+        return reached.passed_sequence_number
+    if isinstance(since, int):
+        snapshot = iceberg.metadata.snapshot_by_id(since)
+        if snapshot is None:
+            raise QualityError(
+                f"{reached.table_name} has no snapshot {since}; it may have expired: name a "
+                "newer one, or a time."
+            )
+        return snapshot.sequence_number or 0
+    limit = since.timestamp() * 1000
+    older = (s for s in iceberg.metadata.snapshots if s.timestamp_ms <= limit)
+    return max((s.sequence_number or 0 for s in older), default=0)
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
