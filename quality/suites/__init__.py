@@ -5,10 +5,12 @@ from __future__ import annotations
 from conf.settings import Settings
 from conf.stores import Stores
 from quality.suite import Suite
+from quality.suites.sums import sum_suites
 from quality.suites.tables import table_suites
+from quality.suites.twins import twin_suites
 
 
 def all_suites(settings: Settings, stores: Stores) -> tuple[Suite, ...]:
     """Every suite, those of one table together."""
-    suites = table_suites(settings, stores)
+    suites = [*table_suites(settings, stores), *twin_suites(), *sum_suites()]
     return tuple(sorted(suites, key=lambda suite: suite.table))
