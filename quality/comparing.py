@@ -10,7 +10,7 @@ import pyarrow as pa
 from great_expectations.expectations.core import ExpectColumnValuesToBeNull
 from great_expectations.expectations.expectation import Expectation
 
-from quality.facts import HOUR, UTC_TIME, floor
+from quality.facts import DAY, HOUR, UTC_TIME, floor
 from quality.suite import House, Severity, expect
 from streaming.tables import Table
 
@@ -20,9 +20,14 @@ HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
 
 def look_from(house: House, table: Table) -> datetime:
     """From which UTC hour on: where a table has new rows, and at least the last while."""
-    start = house.now - house.settings.quality.lookback
+    start = house.now - (house.settings.quality.lookback if _is_fine(table) else DAY)
     new = house.touched(table.name)
     return floor(min(start, new[0]) if new else start, HOUR)
+
+
+def _is_fine(table: Table) -> bool:
+    """Whether an hour has many rows; hours and days themselves are few, and a day of them is."""
+    return table.time_column not in ("hour", "day")
 
 
 def differing(

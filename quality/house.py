@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -16,10 +16,12 @@ from pyiceberg.table import Table as IcebergTable
 from conf.settings import Settings
 from conf.stores import Stores
 from quality.increment import added_since
+from streaming.connectors.iceberg import Lake
 from streaming.connectors.postgres import Database
+from streaming.progress import Progress
 from streaming.tables import TABLES
 
-_TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
+_TABLES = {table.name: table for table in TABLES}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,21 @@ class LiveHouse:
         iceberg = self.table(table)
         if iceberg is None:
             return None
-        return added_since(iceberg, self.start(iceberg, table)).span(_TIME_COLUMNS[table])
+        return added_since(iceberg, self.start(iceberg, table)).span(_TABLES[table].time_column)
+
+    def progress(self, table: str) -> Progress:
+        """The newest source positions that a stream has written into a table of the lake."""
+        if self.table(table) is None:
+            return {}
+        return Lake(self.settings, self.catalog).progress(_TABLES[table])
+
+    def committed_at(self, table: str) -> datetime | None:
+        """When somebody last wrote into a table of the lake, in UTC; None if nobody has."""
+        iceberg = self.table(table)
+        snapshot = iceberg.current_snapshot() if iceberg else None
+        if snapshot is None:
+            return None
+        return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, tz=timezone.utc)
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of the serving database."""
