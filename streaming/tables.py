@@ -436,6 +436,8 @@ QUALITY_VALIDATION_RESULTS = Table(
         samples string COMMENT 'JSON: keys of a few unexpected rows, nothing personal',
         says string COMMENT 'what a failure means'""",
     partition=("days(ran_at)",),
+    nullable=("snapshot_id", "unexpected_count", "unexpected_share", "observed", "samples"),
+    time_column="ran_at",
 )
 
 QUALITY_VALIDATED_SNAPSHOTS = Table(
@@ -450,6 +452,8 @@ QUALITY_VALIDATED_SNAPSHOTS = Table(
         passed_snapshot_id bigint COMMENT 'the tag `validated`: nothing critical failed up to it',
         passed_sequence_number bigint COMMENT 'rows newer than this are judged next time',
         run_id string, validated_at timestamp""",
+    nullable=("passed_snapshot_id",),
+    time_column="validated_at",
 )
 
 TABLES = (
