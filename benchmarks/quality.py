@@ -1,8 +1,8 @@
 """What validation costs beside the streams: `python -m benchmarks.quality --seconds 300`.
 
 Orders at `--rate` a minute through the gateway with every stream running, and `storelake quality
-run --every` as a service of its own. CPU is that of the service, in cores, from the end of its first
-run on: the import of Great Expectations and the look at all that is old are paid once.
+run --every` as a service of its own. CPU is that of the service, in cores, from the end of its
+first run on: the import of Great Expectations and the look at all that is old are paid once.
 """
 
 from __future__ import annotations

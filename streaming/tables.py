@@ -14,7 +14,7 @@ from conf.stores import Line, Zone
 from streaming.connectors.log_source import SOURCE_DDL
 from streaming.ddl import Column, parse_columns, split_top_level
 from streaming.domains import Domain, Range, Values
-from streaming.transforms.order_event_processor import STATUSES
+from streaming.transforms.order_rules import STATUSES
 from streaming.transforms.tracks import ENTRY, EXIT
 
 Strategy = Literal["append", "upsert"]
@@ -127,7 +127,7 @@ SILVER_ORDERS = Table(
     partition=("days(event_time)",),
     nullable=(
         *("customer_id", "payment_method", "currency", "total_price", "created_at"),
-        *("local_date", "local_hour", "item_count", "items"),  # a status change has no body
+        *("channel", "local_date", "local_hour", "item_count", "items"),  # a change has no body
         "timestamp",
     ),
 )

@@ -29,7 +29,7 @@ from gateway.models import VERSIONS as GATEWAY_VERSIONS
 from infra.postgres.migrate import MIGRATIONS
 from streaming.ddl import parse_columns, split_top_level
 from streaming.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
-from streaming.transforms import order_event_processor, silver_detections
+from streaming.transforms import order_event_processor, order_rules, silver_detections
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -323,14 +323,14 @@ def test_the_streams_parse_every_field_that_some_version_of_the_order_event_has(
 
 def test_gateway_and_streams_take_the_versions_that_have_a_contract() -> None:
     versions = event_schemas("order_event")
-    assert tuple(versions) == GATEWAY_VERSIONS == order_event_processor.VERSIONS
+    assert tuple(versions) == GATEWAY_VERSIONS == order_rules.VERSIONS
     for number, schema in versions.items():
         assert schema["properties"]["schema_version"] == {"const": number}
 
 
 def test_the_streams_know_the_channels_of_the_contract() -> None:
     order = event_schemas("order_event")[2]["$defs"]["order"]["properties"]
-    assert order["channel"]["enum"] == [*order_event_processor.CHANNELS, None]
+    assert order["channel"]["enum"] == [*order_rules.CHANNELS, None]
 
 
 def test_silver_orders_has_every_field_of_an_order() -> None:
