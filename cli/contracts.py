@@ -31,8 +31,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def contracts() -> None:
-    """Keeps `check` a command of its own while it is the only one."""
+def group() -> None:
+    """Keeps `check` a command of its own while there is no second one."""
 
 
 @app.command()

@@ -8,7 +8,7 @@ its migrations. The version of a contract is counted on when one of these change
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,9 @@ from open_data_contract_standard.model import (
     SchemaProperty,
 )
 
+from cli.event_fields import event_fields
 from cli.serving import Relation
-from conf.contracts import Schema, event_schemas
-from conf.contracts.compare import condition, expand
+from conf.contracts import event_schemas
 from conf.contracts.odcs import MESSAGE_KEY, SUFFIX, compare_odcs, read_odcs
 from conf.errors import ContractError
 from streaming.ddl import split_top_level
@@ -43,13 +43,6 @@ LOGICAL_TYPES = {
     **dict.fromkeys(("timestamp", "timestamp_ntz", "timestamptz"), "timestamp"),
     **dict.fromkeys(("json", "jsonb", "object"), "object"),
     **{name: name for name in ("date", "boolean", "array")},
-}
-_TEXT_OPTIONS = ("minLength", "maxLength", "pattern", "format")
-_OPTIONS = {
-    "string": _TEXT_OPTIONS,
-    "number": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
-    "integer": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
-    "array": ("minItems", "maxItems"),
 }
 
 
@@ -107,7 +100,7 @@ def topic_contract(topic: Topic) -> OpenDataContractStandard:
     """The newest version of its event, as far as the topic carries it, and all by their files."""
     versions = event_schemas(topic.event)
     newest = versions[max(versions)]
-    fields = _properties(_of_types(expand(newest), topic.event_types))
+    fields = event_fields(newest, topic.event_types)
     for field in fields:
         if field.name == "schema_version":
             field.enum = [EnumValue(value=v) for v in versions]
@@ -194,72 +187,6 @@ def _field(name: str | None, type_: str, comment: str, required: bool) -> Schema
         field.logicalType = "object"
         field.properties = [_field(n.strip(), t.strip(), "", required=False) for n, _, t in inner]
     return field
-
-
-def _of_types(schema: Schema, event_types: Collection[str]) -> dict[str, Any]:
-    """An expanded schema without `if`: of its two branches those that these event types take.
-
-    A field that only one of both has is optional, and says when it is there.
-    """
-    if "if" not in schema:
-        return dict(schema)
-    rule = schema["if"]["properties"]["event_type"]["const"]
-    branches = {}
-    if rule in event_types:
-        branches[condition(schema)] = schema["then"]["properties"]
-    if set(event_types) - {rule}:
-        branches[condition(schema, negated=True)] = schema["else"]["properties"]
-    fields = {
-        n: _joined({w: b[n] for w, b in branches.items() if n in b}) for n in _names(branches)
-    }
-    fields["event_type"] = {"enum": sorted(event_types)}
-    return {**schema, "properties": {**schema["properties"], **fields}}
-
-
-def _names(branches: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for branch in branches.values() for name in branch))
-
-
-def _joined(variants: Mapping[str, Schema]) -> dict[str, Any]:
-    properties: dict[str, Any] = {}
-    for name in _names({w: v["properties"] for w, v in variants.items()}):
-        having = {w: v["properties"][name] for w, v in variants.items() if name in v["properties"]}
-        ((words, field), *_) = having.items()
-        said = [] if len(having) == len(variants) else [f"Only where {words}."]
-        said = [text for text in (field.get("description"), *said) if text]
-        properties[name] = {**field, "description": " ".join(said)}
-    required = set.intersection(*(set(v.get("required", ())) for v in variants.values()))
-    return {"type": "object", "properties": properties, "required": sorted(required)}
-
-
-def _properties(schema: Schema) -> list[SchemaProperty]:
-    required = schema.get("required", ())
-    return [_property(n, s, n in required) for n, s in schema.get("properties", {}).items()]
-
-
-def _property(name: str | None, schema: Schema, required: bool) -> SchemaProperty:
-    values = [schema["const"]] if "const" in schema else schema.get("enum", [])
-    type_ = schema.get("type") or ("integer" if isinstance(values[0], int) else "string")
-    is_time = schema.get("format") == "date-time"
-    options = {o: _plain(schema[o]) for o in _OPTIONS.get(type_, ()) if o in schema}
-    return SchemaProperty(
-        name=name,
-        physicalType=type_,
-        logicalType="timestamp" if is_time else LOGICAL_TYPES[type_],
-        logicalTypeOptions=None if is_time else options or None,
-        description=schema.get("description") or None,
-        required=required or None,
-        enum=[EnumValue(value=v) for v in values if v is not None] or None,
-        properties=_properties(schema) or None,
-        items=_property(None, schema["items"], required=False) if "items" in schema else None,
-    )
-
-
-def _plain(value: Any) -> Any:
-    """A decimal as YAML has it."""
-    from decimal import Decimal
-
-    return float(value) if isinstance(value, Decimal) else value
 
 
 def versioned(new: OpenDataContractStandard, file: Path) -> OpenDataContractStandard:
