@@ -95,6 +95,7 @@ ORDER_VALUES: dict[str, list[Any]] = {
     "branch_id": [None, "", "B02", "b01", "B01 ", "B99"],
     "status": [None, "", "pending", "cancelled", "Pending", "lost"],
     "payment_method": [None, "", "online", "card"],
+    "channel": [None, "", "web", "Web", "telephone"],
     "currency": [None, "", "EUR", "eur", "EURO", "EUR\n", "\u00c9UR"],
     "total_price": [*MONEY, Decimal("2.49"), Decimal("2.51"), Decimal("2.48"), Decimal("2.52")],
     "items": [
@@ -137,6 +138,7 @@ def silver_order(position: int, **changes: Any) -> Row:
         "branch_id": "B01",
         "status": "completed",
         "payment_method": "cash",
+        "channel": "store",
         "currency": "USD",
         "total_price": Decimal("2.50"),
         "created_at": NOON,
@@ -150,7 +152,7 @@ def silver_order(position: int, **changes: Any) -> Row:
     }
     if row["event_type"] == STATUS_CHANGED:
         gone = ("customer_id", "payment_method", "currency", "total_price", "created_at", "items")
-        row |= dict.fromkeys(gone)
+        row |= dict.fromkeys((*gone, "channel"))
     return row | {"item_count": None if row["items"] is None else len(row["items"])}
 
 
@@ -217,14 +219,14 @@ def order_event(row: Row) -> Row:
     change = row["event_type"] == STATUS_CHANGED
     names = ("order_id", "customer_id", "branch_id", "payment_method", "currency", "total_price")
     order = {
-        **{name: row[name] for name in (*names, "items")},
+        **{name: row[name] for name in (*names, "channel", "items")},
         "status": None if change else row["status"],
         "new_status": row["status"] if change else None,
         "old_status": "pending",
         "created_at": wire_time(row["created_at"]),
     }
     event = {name: row[name] for name in ("event_id", "event_type", "source")}
-    event |= {"event_time": wire_time(row["event_time"]), "schema_version": 1, "order": order}
+    event |= {"event_time": wire_time(row["event_time"]), "schema_version": 2, "order": order}
     return event
 
 
