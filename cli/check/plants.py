@@ -68,15 +68,34 @@ def _matches(patterns: Iterable[str], text: str) -> bool:
 
 PLANTS = (
     Plant("nulls", (r"silver\.detections\..*",), ("track_id",)),
-    Plant("duplicates", (r"silver\.order_status\.keys\.unique",)),
-    Plant("drift", (r"gold\.order_hourly\..*mean.*",), (DRIFT_BRANCH,)),
-    Plant("missing hour", (r".*missing_hour.*",), (MISSING_BRANCH,)),
-    Plant("wrong sums", (r"postgres\.order_metrics\..*",), ("B01",)),
-    Plant("stale camera", (r".*stale.*",), (STALE_CAMERA,)),
-    Plant("unknown branch", (r"silver\.orders\..*branch_known",), ("unknown-branch",)),
-    Plant("negative price", (r"silver\.orders\..*total_price_money",), ("negative-price",)),
+    Plant(
+        "duplicates",
+        (r"silver\.order_status\.keys\.unique",),
+        follows=(r"postgres\.order_status_history\.twin\.equals_lake",),
+    ),
+    Plant("drift", (r"postgres\.order_metrics\.anomaly_order_value\.usual",), (DRIFT_BRANCH,)),
+    Plant("missing hour", (r"postgres\.order_metrics\.gaps\.no_gap",), (MISSING_BRANCH,)),
+    Plant(
+        "wrong sums",
+        (r"postgres\.order_metrics\.sums\.equals_orders",),
+        ("B01",),
+        # What is made of the hours, or beside them, differs from them then.
+        (
+            r"postgres\.order_metrics\.twin\.equals_lake",
+            r"postgres\.order_items_analytics\.sums\.equals_orders",
+            r"postgres\.store_hourly\.sums\.equals_sides",
+        ),
+    ),
+    Plant("stale camera", (r"postgres\.footfall_minute\.cameras\.camera_silent",), (STALE_CAMERA,)),
+    Plant("unknown branch", (r"silver\.orders\.rows\.branch_known",), ("unknown-branch",)),
+    Plant(
+        "negative price",
+        (r"silver\.orders\.rows\.total_price_money",),
+        ("negative-price",),
+        (r"silver\.orders\.rows\.total_equals_items",),  # its lines cost what they did
+    ),
     Plant("schema change", (r"gold\.product_daily\.schema\.as_declared",), ("margin",)),
-    Plant("late burst", (r"quarantine\.late_events\..*",)),
+    Plant("late burst", (r"bronze\.order_events\.account\.late_share",)),
 )
 
 
@@ -104,15 +123,19 @@ def _dearer(event: OrderEvent) -> OrderEvent:
     return replace(event, document=event.document | {"order": order})
 
 
-def late_burst(events: Sequence[OrderEvent], at: datetime) -> Iterator[OrderEvent]:
-    """Orders that say that they happened at `at`, long before the watermark."""
+def late_burst(
+    events: Sequence[OrderEvent], at: datetime, sent_at: datetime
+) -> Iterator[OrderEvent]:
+    """Orders sent at `sent_at` that say that they happened at `at`, long before the watermark."""
     created = [event for event in events if event.event_type == "order.created"]
     for number, event in enumerate(created[:LATE_EVENTS]):
         when = instant(at + timedelta(seconds=number))
         event_id, order_id = f"{event.event_id[:-12]}{number:012x}", f"late-{number}"
         order = event.document["order"] | {"order_id": order_id, "created_at": when}
         document = event.document | {"event_id": event_id, "event_time": when, "order": order}
-        yield replace(event, event_id=event_id, order_id=order_id, document=document)
+        yield replace(
+            event, event_id=event_id, order_id=order_id, made_at=sent_at, document=document
+        )
 
 
 def frames_with_a_stale_camera(

@@ -49,8 +49,8 @@ MIRRORED = {
 # A past of two weeks is one batch: in pieces, its partitions would be late to each other.
 ENVIRONMENT = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
 
-Message = tuple[str, bytes, bytes]
-"""Topic, key, value."""
+Message = tuple[str, bytes, bytes, datetime]
+"""Topic, key, value, and when it was sent."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ class _Scene:
             self._send(e for e in damaged if within.start <= e.event_time < within.end)
             self._film(within, self.now + HOUR / 2)
             wait()
-        self._send(plants.late_burst(events, self.now - 6 * HOUR))
+        self._send(plants.late_burst(events, self.now - 6 * HOUR, span.end))
         wait()
 
     def _orders(self, span: Span, name: str) -> Iterable[OrderEvent]:
@@ -105,7 +105,8 @@ class _Scene:
             for frame in frames:
                 sent += 1
                 key = f"{frame['branch_id']}/{frame['camera_id']}".encode()
-                yield topic, key, as_json(frame)
+                at = datetime.fromisoformat(frame["captured_at"].replace("Z", "+00:00"))
+                yield topic, key, as_json(frame), at
 
         _deliver(self.house.settings, messages())
         self.frames += sent
@@ -114,7 +115,7 @@ class _Scene:
         kafka = self.house.settings.kafka
         _deliver(
             self.house.settings,
-            ((topic_of(e.event_type, kafka), e.key, e.value) for e in events),
+            ((topic_of(e.event_type, kafka), e.key, e.value, e.made_at) for e in events),
         )
 
     @property
@@ -197,8 +198,8 @@ def _deliver(settings: Settings, messages: Iterable[Message]) -> None:
 
     async def send() -> None:
         transport = KafkaTransport(settings.kafka, 60)
-        for topic, key, value in messages:
-            await transport.send(topic, key, value, done)
+        for topic, key, value, at in messages:
+            await transport.send(topic, key, value, done, at=at)
             transport.poll()
         await transport.drain()
 

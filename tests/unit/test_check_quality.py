@@ -100,7 +100,7 @@ def test_a_bad_span_has_a_silent_branch_and_dear_orders_that_still_add_up(
 
 
 def test_a_late_burst_is_of_valid_orders_with_ids_of_their_own(events: list[OrderEvent]) -> None:
-    late = list(late_burst(events, START - timedelta(hours=6)))
+    late = list(late_burst(events, START - timedelta(hours=6), BAD.end))
     known = {e.event_id for e in events}
     assert len({e.event_id for e in late} - known) == len(late) > 50
     assert {e.document["event_time"][:13] for e in late} == {"2024-05-01T04"}
