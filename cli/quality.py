@@ -7,11 +7,12 @@ import threading
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.context import console, progress, read_settings
+from cli.context import console, error_console, progress, read_settings
 from cli.retention import parse_age
 
 if TYPE_CHECKING:
@@ -64,11 +65,6 @@ def parse_since(text: str) -> int | datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-@app.callback()
-def group() -> None:
-    """Keeps `run` a command of its own."""
-
-
 @app.command()
 def run(
     *,
@@ -109,6 +105,25 @@ def run(
     bad = {result.severity for result in done.failures}
     if (fail_on is FailOn.critical and "critical" in bad) or (fail_on is FailOn.warning and bad):
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder; else quality/report in the house's own.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="In the browser, too.")] = False,
+) -> None:
+    """Write pages of what runs found: every layer at a glance, and Data Docs of every suite."""
+    import webbrowser
+
+    from quality.report import build_report
+
+    page = build_report(read_settings(), out)
+    console().print(str(page), markup=False, highlight=False, soft_wrap=True)
+    if show and not webbrowser.open(page.as_uri()):
+        error_console().print("There is no browser to open it in.")
 
 
 def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
