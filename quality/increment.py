@@ -52,7 +52,7 @@ class Increment:
         schema = self.iceberg.schema()
         wanted = schema if "*" in columns else schema.select(*columns)
         scan = ArrowScan(self.iceberg.metadata, self.iceberg.io, wanted, AlwaysTrue())
-        return scan.to_table(FileScanTask(file) for file in self.files)
+        return scan.to_table([FileScanTask(file) for file in self.files])
 
 
 def added_since(iceberg: IcebergTable, sequence: int) -> Increment:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from great_expectations.core import ExpectationValidationResult
 
 from quality.suite import Severity, Suite, name_of
@@ -129,7 +130,12 @@ def _samples(said: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict[str
     """Unexpected rows by their key columns; values of other columns may be personal."""
     found = said.get("partial_unexpected_index_list") or []
     return [
-        {column: row[column] for column in columns if column in row}
+        {column: _plain(row[column]) for column in columns if column in row}
         for row in found[:SAMPLES]
         if isinstance(row, Mapping)
     ]
+
+
+def _plain(value: Any) -> Any:
+    """Pandas counts in types of NumPy, which JSON does not know."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -155,8 +155,13 @@ def _replace(house: LiveHouse, reached: list[Reached]) -> None:
         row["table_name"]: row for row in iceberg.scan().to_arrow().to_pylist()
     }
     if new:
-        rows = list({**kept, **new}.values())
-        iceberg.overwrite(pa.Table.from_pylist(rows, schema=iceberg.schema().as_arrow()))
+        rows = pa.Table.from_pylist(
+            list({**kept, **new}.values()), schema=iceberg.schema().as_arrow()
+        )
+        if kept:
+            iceberg.overwrite(rows)
+        else:
+            iceberg.append(rows)
 
 
 @retry_conflicts

@@ -1,0 +1,261 @@
+"""Validation beside the streams: what is judged, what is held back, what a fault leaves alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import great_expectations.expectations as gxe
+import pyarrow as pa
+import pytest
+from pyiceberg.table import Table as IcebergTable
+
+from quality.engines import Engines
+from quality.run import Plan, Run, run_quality
+from quality.store import QualityError
+from quality.suite import FactSuite, House, RowSuite, Suite, expect
+from streaming.connectors.iceberg import open_catalog
+from streaming.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
+from tests.builders import order_event
+from tests.stream.house import House as Shop
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
+
+PRICES = RowSuite(
+    table="silver.orders",
+    sample=("topic", "partition", "position"),
+    expectations=(
+        expect(
+            "total_price_money",
+            "A price is not positive.",
+            gxe.ExpectColumnValuesToBeBetween,
+            column="total_price",
+            min_value=0,
+            strict_min=True,
+        ),
+    ),
+)
+
+
+def _counts(house: House) -> pa.Table:
+    (row,) = house.query("SELECT count(*) AS served FROM orders_processed")
+    return pa.table({"kept": [house.scan("silver.orders", ("order_id",)).num_rows], **_one(row)})
+
+
+def _one(row: dict[str, Any]) -> dict[str, list[Any]]:
+    return {name: [value] for name, value in row.items()}
+
+
+SERVED = FactSuite(
+    table="postgres.orders_processed",
+    name="counts",
+    sample=(),
+    load=_counts,
+    expectations=(
+        expect(
+            "served_as_kept",
+            "The database and the lake hold different numbers of orders.",
+            gxe.ExpectColumnPairValuesToBeEqual,
+            column_A="kept",
+            column_B="served",
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def shop(house: Shop) -> Shop:
+    """Three orders sold."""
+    house.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
+    house.run("order_event_processor")
+    return house
+
+
+@pytest.fixture(scope="module")
+def engines(house: Shop) -> Iterator[Engines]:
+    with closing(Engines(house.settings)) as made:
+        yield made
+
+
+@pytest.fixture
+def judge(shop: Shop, engines: Engines) -> Any:
+    def run(*suites: Suite, plan: Plan = Plan()) -> Run:  # noqa: B008 (frozen)
+        return run_quality(
+            shop.settings, plan, lambda _: None, engines=engines, suites=suites or (PRICES, SERVED)
+        )
+
+    return run
+
+
+@pytest.fixture
+def silver(shop: Shop) -> Iterator[IcebergTable]:
+    with closing(open_catalog(shop.settings)) as catalog:
+        yield catalog.load_table("silver.orders")
+
+
+def by_the_side_door(table: IcebergTable, **changes: Any) -> None:
+    """A row that no stream has judged."""
+    table.refresh()
+    row = table.scan("order_id == 'O-1'").to_arrow().to_pylist()[0] | {"order_id": "X"} | changes
+    table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
+
+
+def tagged(table: IcebergTable) -> int | None:
+    table.refresh()
+    tag = table.metadata.refs.get("validated")
+    return tag.snapshot_id if tag else None
+
+
+def newest(table: IcebergTable) -> int:
+    table.refresh()
+    return table.metadata.snapshots[-1].snapshot_id
+
+
+def states(run: Run) -> dict[str, str]:
+    return {result.id: result.state for result in run.results}
+
+
+PRICE = "silver.orders.rows.total_price_money"
+COUNT = "postgres.orders_processed.counts.served_as_kept"
+
+
+def test_what_the_streams_have_written_passes_and_is_tagged(
+    shop: Shop, judge: Any, silver: IcebergTable
+) -> None:
+    run = judge()
+    assert states(run) == {PRICE: "passed", COUNT: "passed"}
+    assert tagged(silver) == newest(silver)
+    (reached,) = (r for r in shop.lake(QUALITY_VALIDATED_SNAPSHOTS.name))
+    assert reached["table_name"] == "silver.orders"
+    assert reached["passed_snapshot_id"] == reached["snapshot_id"] == newest(silver)
+
+
+def test_what_was_judged_is_not_judged_again(judge: Any) -> None:
+    assert states(judge()) == {COUNT: "passed"}
+
+
+def test_results_are_in_the_lake_and_the_same_in_postgres(shop: Shop, judge: Any) -> None:
+    run = judge(plan=Plan(since=datetime(2000, 1, 1, tzinfo=timezone.utc)))
+    of_run = [r for r in shop.lake(QUALITY_VALIDATION_RESULTS.name) if r["run_id"] == run.id]
+    served = shop.query("SELECT * FROM quality_results WHERE run_id = %s", run.id)
+    assert {r["expectation"] for r in of_run} == {"total_price_money", "served_as_kept"}
+    for row in of_run:
+        row["samples"] = json.loads(row["samples"])
+    assert sorted(of_run, key=lambda r: r["suite"]) == sorted(served, key=lambda r: r["suite"])
+
+
+def test_a_bad_row_from_the_side_door_is_named_until_it_is_gone(
+    judge: Any, silver: IcebergTable
+) -> None:
+    good = newest(silver)
+    by_the_side_door(silver, total_price=Decimal("-1.00"), position="side-door")
+    first = judge(PRICES)
+    assert states(first) == {PRICE: "failed"}
+    assert json.loads(first.results[0].samples) == [
+        {"topic": "order-created", "partition": 0, "position": "side-door"}
+    ]
+    assert tagged(silver) == good, "readers of validated data do not see it"
+
+    by_the_side_door(silver, position="another")
+    again = judge(PRICES)
+    assert states(again) == {PRICE: "failed"}, "the next commit does not hide it"
+    assert again.results[0].rows == 2
+    assert tagged(silver) == good
+
+    silver.refresh()
+    silver.delete("position == 'side-door'")
+    assert states(judge(PRICES)) == {PRICE: "passed"}
+    assert tagged(silver) == newest(silver)
+
+
+def test_a_warning_is_told_and_holds_nothing_back(judge: Any, silver: IcebergTable) -> None:
+    dear = expect(
+        "dear",
+        "Orders are cheap.",
+        gxe.ExpectColumnValuesToBeBetween,
+        "warning",
+        column="total_price",
+        min_value=10**6,
+    )
+    by_the_side_door(silver, position="cheap")
+    run = judge(replace(PRICES, expectations=(dear,)))
+    assert [(r.severity, r.state) for r in run.results] == [("warning", "failed")]
+    assert tagged(silver) == newest(silver)
+
+
+def test_spark_finds_what_pandas_finds(judge: Any) -> None:
+    def lines(rows: pa.Table) -> pa.Table:
+        return rows.select(("topic", "partition", "position", "total_price"))
+
+    picky = replace(
+        PRICES,
+        shape=lines,
+        expectations=(
+            expect(
+                "dear",
+                "Orders are cheap.",
+                gxe.ExpectColumnValuesToBeBetween,
+                "warning",
+                column="total_price",
+                min_value=10**6,
+            ),
+        ),
+    )
+    since = datetime(2000, 1, 1, tzinfo=timezone.utc)
+    (pandas,), (spark,) = (
+        judge(picky, plan=Plan(since=since, engine=engine)).results
+        for engine in ("pandas", "spark")
+    )
+    in_order = [
+        replace(one, samples=str(sorted(json.loads(one.samples), key=str)))
+        for one in (pandas, spark)
+    ]
+    assert in_order[0] == in_order[1]
+
+
+def test_a_table_that_vanished_is_named_and_the_run_goes_on(judge: Any) -> None:
+    run = judge(replace(PRICES, table="silver.nowhere"), SERVED)
+    assert states(run) == {"silver.nowhere.rows.exists": "unreadable"} | {COUNT: states(run)[COUNT]}
+
+
+def test_facts_that_cannot_be_had_are_named_and_the_run_goes_on(judge: Any) -> None:
+    def load(house: House) -> pa.Table:
+        house.query("SELECT * FROM nowhere")
+        return pa.table({})
+
+    run = judge(replace(SERVED, load=load), PRICES)
+    (broken,) = run.failures
+    assert broken.id == "postgres.orders_processed.counts.readable"
+    assert "nowhere" in str(broken.observed)
+
+
+def test_a_snapshot_that_is_not_there_and_a_table_without_suites_are_one_sentence(
+    judge: Any,
+) -> None:
+    with pytest.raises(
+        QualityError, match=r"silver\.orders has no snapshot 1; it may have expired"
+    ):
+        judge(PRICES, plan=Plan(table="silver.orders", since=1))
+    with pytest.raises(QualityError, match=r"no suite for gold\.nothing"):
+        judge(PRICES, plan=Plan(table="gold.nothing"))
+
+
+def test_the_tag_outlives_the_snapshots_around_it(
+    shop: Shop, judge: Any, silver: IcebergTable
+) -> None:
+    judge(PRICES)
+    held = tagged(silver)
+    by_the_side_door(silver, total_price=Decimal("-2.00"), position="held")
+    later = datetime.now(timezone.utc) + timedelta(minutes=1)
+    silver.maintenance.expire_snapshots().older_than(later).commit()
+    judge(PRICES)
+    assert tagged(silver) == held
+    before = silver.scan(snapshot_id=held).to_arrow()
+    assert "held" not in before["position"].to_pylist()
+    silver.refresh()
+    silver.delete("position == 'held'")

@@ -1,0 +1,96 @@
+"""What is judged next: the rows that were committed since, wherever snapshots have gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table as IcebergTable
+
+from quality.increment import Increment, added_since
+
+pytestmark = pytest.mark.requirement("Q1")
+
+ORDERS = pa.schema([("order_id", pa.string()), ("total", pa.decimal128(12, 2))])
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Iterator[IcebergTable]:
+    catalog = SqlCatalog(
+        "test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}"
+    )
+    catalog.create_namespace("silver")
+    yield catalog.create_table("silver.orders", ORDERS)
+    catalog.close()
+
+
+def add(table: IcebergTable, *order_ids: str) -> int:
+    """A commit; returns its sequence number."""
+    rows = [{"order_id": order_id, "total": None} for order_id in order_ids]
+    table.append(pa.Table.from_pylist(rows, schema=ORDERS))
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    assert snapshot.sequence_number is not None
+    return snapshot.sequence_number
+
+
+def ids(increment: Increment) -> list[str]:
+    found = sorted(increment.to_arrow()["order_id"].to_pylist())
+    assert increment.rows == len(found)
+    return found
+
+
+def test_a_table_that_nobody_has_written_to_has_nothing_to_judge(orders: IcebergTable) -> None:
+    increment = added_since(orders, 0)
+    assert increment.snapshot is None
+    assert ids(increment) == []
+
+
+def test_only_what_was_committed_since_is_judged(orders: IcebergTable) -> None:
+    first = add(orders, "a", "b")
+    second = add(orders, "c")
+    assert ids(added_since(orders, 0)) == ["a", "b", "c"]
+    assert ids(added_since(orders, first)) == ["c"]
+    assert ids(added_since(orders, second)) == []
+
+
+def test_rows_of_a_snapshot_that_expired_unjudged_are_judged(orders: IcebergTable) -> None:
+    add(orders, "a")
+    add(orders, "b")
+    add(orders, "c")
+    later = datetime.now(timezone.utc) + timedelta(minutes=1)
+    orders.maintenance.expire_snapshots().older_than(later).commit()
+    assert len(orders.metadata.snapshots) == 1
+    assert ids(added_since(orders, 0)) == ["a", "b", "c"]
+
+
+def test_a_row_that_was_rewritten_is_judged_again_and_a_deleted_one_is_not(
+    orders: IcebergTable,
+) -> None:
+    judged = add(orders, "a", "b", "c")
+    orders.delete("order_id == 'c'")
+    assert ids(added_since(orders, judged)) == ["a", "b"]
+    assert ids(added_since(orders, 0)) == ["a", "b"]
+
+
+def test_what_merged_manifests_carry_along_is_not_new(orders: IcebergTable) -> None:
+    with orders.transaction() as change:
+        change.set_properties(
+            {"commit.manifest-merge.enabled": "true", "commit.manifest.min-count-to-merge": "2"}
+        )
+    for name in "abcd":
+        judged = add(orders, name)
+    add(orders, "e")
+    snapshot = orders.current_snapshot()
+    assert snapshot is not None
+    assert len(snapshot.manifests(orders.io)) < 5
+    assert ids(added_since(orders, judged)) == ["e"]
+
+
+def test_only_the_columns_asked_for_are_read(orders: IcebergTable) -> None:
+    add(orders, "a")
+    assert added_since(orders, 0).to_arrow(("total",)).column_names == ["total"]
