@@ -134,7 +134,7 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
     from quality.metrics import Metrics
     from quality.run import run_quality
 
-    settings, metrics, stop = read_settings(), Metrics(), threading.Event()
+    settings, metrics, stop = read_settings(), Metrics(every), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with metrics.served(settings.quality.metrics_port):

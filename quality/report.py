@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -70,12 +70,19 @@ class Quarantined:
     says: str
 
 
-def build_report(settings: Settings, out: Path | None = None, now: datetime | None = None) -> Path:
+def build_report(
+    settings: Settings,
+    out: Path | None = None,
+    *,
+    suites: Sequence[Suite] | None = None,
+    now: datetime | None = None,
+) -> Path:
     """Write the pages and return the first one, `index.html`.
 
     Args:
         settings: of the house; Kafka and the streams need not run.
         out: the folder; by default `quality/report` in the folder of the house.
+        suites: in place of those of the product.
         now: by default the clock's.
 
     Raises:
@@ -83,7 +90,7 @@ def build_report(settings: Settings, out: Path | None = None, now: datetime | No
     """
     now = now or datetime.now(timezone.utc)
     stores = load_stores(settings.stores_file)
-    suites = all_suites(settings, stores)
+    suites = all_suites(settings, stores) if suites is None else suites
     names: dict[str, list[str]] = defaultdict(list)
     for suite in suites:
         names[suite.table].append(suite.name)
@@ -110,7 +117,7 @@ def build_report(settings: Settings, out: Path | None = None, now: datetime | No
         if suite in wanted
     }
     return _write(
-        out or settings.var_dir / "quality" / "report",
+        (out or settings.var_dir / "quality" / "report").expanduser().absolute(),
         docs,
         summary_page(summary, quarantined, docs, now),
     )
@@ -143,7 +150,7 @@ def summary_page(
     )
 
 
-def count_quarantined(house: LiveHouse, suites: tuple[Suite, ...]) -> list[Quarantined]:
+def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarantined]:
     """By table and rule, the most frequent first."""
     says = {name_of(one): str(one.notes or "") for suite in suites for one in suite.expectations}
     found: list[Quarantined] = []
