@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -61,14 +61,6 @@ BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 class DocsError(StorelakeError):
     """The pages cannot be written here, or are not what the code says."""
-
-
-class Column(NamedTuple):
-    """One column of a table."""
-
-    name: str
-    type: str
-    comment: str
 
 
 def docs(
@@ -150,34 +142,9 @@ def _table_section(table: Table) -> list[str]:
         "",
         *_grid(
             ("column", "type", "meaning"),
-            [(f"`{c.name}`", f"`{c.type}`", c.comment) for c in parse_columns(table.columns)],
+            [(f"`{c.name}`", f"`{c.type}`", c.comment) for c in table.fields],
         ),
     ]
-
-
-def parse_columns(ddl: str) -> list[Column]:
-    """The columns of a DDL list such as `a int COMMENT 'x', b map<string, int>`."""
-    columns = []
-    for part in split_top_level(ddl):
-        declaration, _, comment = part.partition(" COMMENT ")
-        name, _, type_ = declaration.partition(" ")
-        columns.append(Column(name, type_, comment.strip()[1:-1].replace("''", "'")))
-    return columns
-
-
-def split_top_level(ddl: str) -> list[str]:
-    """Split at the commas outside of quotes and brackets; white space becomes one space."""
-    parts, depth, quoted = [""], 0, False
-    for letter in " ".join(ddl.split()):
-        if letter == "'":
-            quoted = not quoted
-        elif not quoted:
-            depth += (letter in "(<") - (letter in ")>")
-        if letter == "," and not quoted and not depth:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts if part.strip()]
 
 
 def configuration_page() -> str:

@@ -55,6 +55,7 @@ COMMANDS = (
     check.check,
     check.verify_orders,
     check.verify_cameras,
+    check.verify_quality,
     demo.demo,
     docs.docs,
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timezone
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
@@ -15,7 +16,18 @@ from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import Settings
 from conf.stores import Stores
+from quality.increment import Increment
 from streaming.connectors.postgres import Database
+from streaming.tables import TABLES
+
+_TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
+
+
+def _moment(value: datetime | date) -> datetime:
+    """A day counts as its midnight in UTC."""
+    if isinstance(value, datetime):
+        return value
+    return datetime.combine(value, time(), timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class LiveHouse:
     now: datetime
     catalog: SqlCatalog
     db: Database
+    increments: dict[str, Increment] = field(default_factory=dict)
+    """By table, the rows that are being judged."""
 
     def table(self, name: str) -> IcebergTable | None:
         """A table of the lake, or None when there is no such table."""
@@ -46,6 +60,20 @@ class LiveHouse:
         if iceberg is None:
             return pa.table({})
         return iceberg.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow()
+
+    def schema(self, table: str) -> pa.Schema | None:
+        """The columns of a table of the lake; None when there is no such table."""
+        iceberg = self.table(table)
+        return iceberg.schema().as_arrow() if iceberg is not None else None
+
+    def touched(self, table: str) -> tuple[datetime, datetime] | None:
+        """From when to when the rows are that are being judged, by the table's `time_column`."""
+        increment, column = self.increments.get(table), _TIME_COLUMNS[table]
+        if increment is None or not increment.rows:
+            return None
+        bounds = pc.min_max(increment.to_arrow((column,))[column])
+        low, high = (bounds[name].as_py() for name in ("min", "max"))
+        return (_moment(low), _moment(high)) if low is not None else None
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of the serving database."""

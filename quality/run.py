@@ -164,6 +164,7 @@ class _Round:
         if iceberg is not None:
             reached = Reached.of(iceberg, name, before)
             increment = added_since(iceberg, self._start(reached, iceberg))
+            self.house.increments[name] = increment
         results = [one for suite in suites for one in self._judge(suite, increment)]
         self.run.results += results
         if increment is None or increment.snapshot is None:

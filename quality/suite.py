@@ -47,6 +47,15 @@ class House(Protocol):
     ) -> pa.Table:
         """Rows of a table of the lake, as it is now; no rows when there is no such table."""
 
+    def schema(self, table: str) -> pa.Schema | None:
+        """The columns of a table of the lake, as it is now; None when there is no such table."""
+
+    def touched(self, table: str) -> tuple[datetime, datetime] | None:
+        """From when to when, in UTC and both included, the rows are that have not been judged yet.
+
+        By the table's `time_column`; a day counts as its midnight. None when nothing is new.
+        """
+
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of the serving database."""
 

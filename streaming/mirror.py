@@ -14,14 +14,13 @@ from streaming.runner import Hands
 from streaming.tables import Table
 
 
-def mirror(hands: Hands, table: Table, source: str, time_key: str) -> int:
-    """Copy the rows of the Postgres table `source` that changed since the last copy.
+def mirror(hands: Hands, table: Table) -> int:
+    """Copy the rows that changed since the last copy.
 
     Args:
         hands: of the stream that is the only writer of both tables.
-        table: the lake table; its column names are a subset of the source's.
-        source: the Postgres table, with `change_id`.
-        time_key: the key column that bounds the upsert.
+        table: the lake table, with `copy_of`; its column names are a subset of that one's, and its
+            `time_column` is in the key and bounds the upsert.
 
     Returns:
         The number of rows copied.
@@ -32,10 +31,10 @@ def mirror(hands: Hands, table: Table, source: str, time_key: str) -> int:
         hands.memory[table.name] = (copied, copy.schema().as_arrow())
     cursor, schema = hands.memory[table.name]
     # S608: names come from this repository, not from input.
-    query = f"SELECT {', '.join(schema.names)} FROM {source} WHERE change_id > %s"  # noqa: S608
+    query = f"SELECT {', '.join(schema.names)} FROM {table.copy_of} WHERE change_id > %s"  # noqa: S608
     rows = pa.Table.from_pylist(hands.db.fetch(query, (cursor,)), schema=schema)
     if rows.num_rows:
-        hands.lake.upsert(table, rows, time_key)
+        hands.lake.upsert(table, rows, table.time_column)
         hands.memory[table.name] = (newest_change(rows), schema)
     return int(rows.num_rows)
 

@@ -6,10 +6,16 @@ same name and key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+from conf.stores import Line, Zone
 from streaming.connectors.log_source import SOURCE_DDL
+from streaming.ddl import Column, parse_columns, split_top_level
+from streaming.domains import Domain, Range, Values
+from streaming.transforms.order_event_processor import STATUSES
+from streaming.transforms.tracks import ENTRY, EXIT
 
 Strategy = Literal["append", "upsert"]
 
@@ -37,6 +43,10 @@ class Table:
         strategy: `append` (guarded by the batch id in the snapshot) or `upsert` (by key).
         columns: DDL, with comments where a name does not say it.
         partition: Iceberg partition transforms.
+        nullable: columns that may be null; no other one is, whatever the DDL allows.
+        domains: what the values of a column may be, where its type allows more.
+        time_column: a time or a day that tells about when a row is; it bounds what is looked at.
+        copy_of: the Postgres table that this one is a copy of, row by row.
     """
 
     name: str
@@ -46,6 +56,20 @@ class Table:
     strategy: Strategy
     columns: str
     partition: tuple[str, ...] = ()
+    nullable: tuple[str, ...] = ()
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    time_column: str = "timestamp"
+    copy_of: str | None = None
+
+    @property
+    def fields(self) -> list[Column]:
+        """The columns, one by one."""
+        return parse_columns(self.columns)
+
+    def add_sql(self, catalog: str, names: Collection[str]) -> str:
+        """`ALTER TABLE` for Spark SQL that adds those of its columns."""
+        added = [ddl for ddl in split_top_level(self.columns) if ddl.split()[0] in names]
+        return f"ALTER TABLE {catalog}.{self.name} ADD COLUMNS ({', '.join(added)})"
 
     def create_sql(self, catalog: str) -> str:
         """`CREATE TABLE IF NOT EXISTS` for Spark SQL."""
@@ -58,6 +82,17 @@ class Table:
 
 
 _POSITION = ("topic", "partition", "position")
+_MESSAGE = ("key", "value", "timestamp", "headers")
+"""What a message may do without."""
+_AMOUNT = Range(0)
+_LINE_KINDS = Values(get_args(Line.model_fields["kind"].annotation))
+_ZONE_KINDS = Values(get_args(Zone.model_fields["kind"].annotation))
+
+
+def _all_in(domain: Domain, *columns: str) -> dict[str, Domain]:
+    return dict.fromkeys(columns, domain)
+
+
 _QUARANTINED = f"{SOURCE_DDL}, rules array<string> COMMENT 'ids of the rules that failed'"
 
 BRONZE_ORDER_EVENTS = Table(
@@ -68,6 +103,7 @@ BRONZE_ORDER_EVENTS = Table(
     strategy="append",
     columns=SOURCE_DDL,
     partition=("days(timestamp)",),
+    nullable=_MESSAGE,
 )
 
 SILVER_ORDERS = Table(
@@ -87,7 +123,15 @@ SILVER_ORDERS = Table(
         source string, version string COMMENT 'sorts as (event_time, topic, partition, position)',
         topic string, partition int, position string, timestamp timestamp""",
     partition=("days(event_time)",),
+    nullable=(
+        *("customer_id", "payment_method", "currency", "total_price", "created_at"),
+        *("local_date", "local_hour", "item_count", "items"),  # a status change has no body
+        "timestamp",
+    ),
 )
+
+ANOMALIES = ("duplicate", "out_of_order", "illegal_transition", "stuck", "stuck_withdrawn")
+"""As the migration of order_status_history has them, which finds them."""
 
 SILVER_ORDER_STATUS = Table(
     name="silver.order_status",
@@ -104,6 +148,17 @@ SILVER_ORDER_STATUS = Table(
         session_id string, overtaken boolean COMMENT 'a later change had arrived before',
         version string, change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
     partition=("days(changed_at)",),
+    nullable=(
+        *("previous_status", "previous_changed_at", "processing_time_seconds"),
+        *("anomaly", "session_id"),
+    ),
+    domains={
+        **_all_in(Values(STATUSES), "old_status", "new_status", "previous_status"),
+        "anomaly": Values(ANOMALIES),
+        "processing_time_seconds": _AMOUNT,
+    },
+    time_column="changed_at",
+    copy_of="order_status_history",
 )
 
 QUARANTINE_ORDER_EVENTS = Table(
@@ -113,6 +168,7 @@ QUARANTINE_ORDER_EVENTS = Table(
     writer="order_event_processor",
     strategy="append",
     columns=_QUARANTINED,
+    nullable=_MESSAGE,
 )
 
 QUARANTINE_LATE_EVENTS = Table(
@@ -122,6 +178,7 @@ QUARANTINE_LATE_EVENTS = Table(
     writer="real_time_metrics",
     strategy="append",
     columns=_QUARANTINED,
+    nullable=_MESSAGE,
 )
 
 GOLD_ORDER_HOURLY = Table(
@@ -140,6 +197,15 @@ GOLD_ORDER_HOURLY = Table(
         is_final boolean, revision bigint, updated_at timestamp,
         change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
     partition=("months(hour)",),
+    nullable=("average_order_value",),
+    domains=_all_in(
+        _AMOUNT,
+        *("order_count", "total_revenue", "net_revenue", "average_order_value"),
+        *("pending_count", "processing_count", "completed_count", "cancelled_count"),
+        *("cash_count", "online_count"),
+    ),
+    time_column="hour",
+    copy_of="order_metrics",
 )
 
 GOLD_PRODUCT_DAILY = Table(
@@ -159,6 +225,14 @@ GOLD_PRODUCT_DAILY = Table(
         revision bigint, updated_at timestamp,
         change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
     partition=("days(day)",),
+    domains=_all_in(
+        _AMOUNT,
+        *("order_count", "quantity", "revenue"),
+        *("cancelled_orders", "cancelled_quantity", "cancelled_revenue"),
+        *("net_quantity", "net_revenue"),
+    ),
+    time_column="day",
+    copy_of="order_items_analytics",
 )
 
 BRONZE_DETECTIONS = Table(
@@ -169,6 +243,7 @@ BRONZE_DETECTIONS = Table(
     strategy="append",
     columns=SOURCE_DDL,
     partition=("days(timestamp)",),
+    nullable=_MESSAGE,
 )
 
 SILVER_DETECTIONS = Table(
@@ -185,6 +260,8 @@ SILVER_DETECTIONS = Table(
         image_width int, image_height int, detector string, model string, tracker string,
         topic string, partition int, position string""",
     partition=("days(captured_at)", "branch_id"),
+    nullable=("tracker",),
+    time_column="captured_at",
 )
 
 QUARANTINE_DETECTIONS = Table(
@@ -194,6 +271,7 @@ QUARANTINE_DETECTIONS = Table(
     writer="silver_detections",
     strategy="append",
     columns=_QUARANTINED,
+    nullable=_MESSAGE,
 )
 
 _CHANGE = "change_id bigint COMMENT 'rises with every change: a cursor for readers'"
@@ -212,6 +290,9 @@ SILVER_LINE_CROSSINGS = Table(
         crossed_at timestamp COMMENT 'the first frame on the new side',
         is_staff boolean COMMENT 'not a visitor', layout_version int, {_WITHDRAWN}, {_CHANGE}""",
     partition=("days(crossed_at)",),
+    domains={"kind": _LINE_KINDS, "direction": Values((ENTRY, EXIT))},
+    time_column="crossed_at",
+    copy_of="line_crossings",
 )
 
 SILVER_ZONE_VISITS = Table(
@@ -228,6 +309,9 @@ SILVER_ZONE_VISITS = Table(
         dwell_seconds decimal(12,3), is_open boolean, is_staff boolean COMMENT 'not a visitor',
         layout_version int, {_WITHDRAWN}, updated_at timestamp, {_CHANGE}""",
     partition=("days(entered_at)",),
+    domains={"kind": _ZONE_KINDS, "dwell_seconds": _AMOUNT},
+    time_column="entered_at",
+    copy_of="zone_visits",
 )
 
 GOLD_FOOTFALL_MINUTE = Table(
@@ -244,6 +328,9 @@ GOLD_FOOTFALL_MINUTE = Table(
         people_peak bigint COMMENT 'the most people in one frame',
         revision bigint, updated_at timestamp, {_CHANGE}""",
     partition=("days(minute)",),
+    domains=_all_in(_AMOUNT, "entries", "exits", "frames", "late_frames", "people_peak"),
+    time_column="minute",
+    copy_of="footfall_minute",
 )
 
 GOLD_ZONE_DWELL_HOURLY = Table(
@@ -260,6 +347,10 @@ GOLD_ZONE_DWELL_HOURLY = Table(
         visits_change_id bigint COMMENT 'newest change of silver.zone_visits in this row',
         updated_at timestamp, {_CHANGE}""",
     partition=("months(hour)",),
+    nullable=("dwell_mean", "dwell_p50", "dwell_p95"),
+    domains=_all_in(_AMOUNT, "visits", "dwell_mean", "dwell_p50", "dwell_p95"),
+    time_column="hour",
+    copy_of="zone_dwell_hourly",
 )
 
 GOLD_QUEUE_MINUTE = Table(
@@ -279,6 +370,13 @@ GOLD_QUEUE_MINUTE = Table(
         visits_change_id bigint COMMENT 'newest change of silver.zone_visits in this row',
         updated_at timestamp, {_CHANGE}""",
     partition=("days(minute)",),
+    nullable=("length_mean", "wait_p50", "wait_p95"),
+    domains=_all_in(
+        _AMOUNT,
+        *("frames", "people", "length_mean", "length_max", "waits", "wait_p50", "wait_p95"),
+    ),
+    time_column="minute",
+    copy_of="queue_minute",
 )
 
 GOLD_STORE_HOURLY = Table(
@@ -304,6 +402,18 @@ GOLD_STORE_HOURLY = Table(
         visits_change_id bigint COMMENT 'newest change of silver.zone_visits in this row',
         updated_at timestamp, change_id bigint COMMENT 'rises with every change'""",
     partition=("months(hour)",),
+    nullable=(
+        *("visitors", "conversion_rate", "revenue_per_visitor", "camera_coverage"),
+        *("queue_wait_p50", "queue_wait_p95", "occupancy_peak"),
+    ),
+    domains={
+        **_all_in(_AMOUNT, "visitors", "orders", "conversion_rate", "revenue", "net_revenue"),
+        **_all_in(_AMOUNT, "revenue_per_visitor", "queue_waits", "queue_wait_p50"),
+        **_all_in(_AMOUNT, "queue_wait_p95", "occupancy_peak"),
+        "camera_coverage": Range(0, 1),
+    },
+    time_column="hour",
+    copy_of="store_hourly",
 )
 
 QUALITY_VALIDATION_RESULTS = Table(

@@ -74,11 +74,11 @@ def settle(hands: Hands) -> None:
             "SELECT close_silent_visits(%s)", (hands.context.settings.streams.track_ttl,)
         )
         connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
-    mirror(hands, SILVER_LINE_CROSSINGS, "line_crossings", time_key="crossed_at")
-    mirror(hands, SILVER_ZONE_VISITS, "zone_visits", time_key="entered_at")
-    mirror(hands, GOLD_FOOTFALL_MINUTE, "footfall_minute", time_key="minute")
-    mirror(hands, GOLD_ZONE_DWELL_HOURLY, "zone_dwell_hourly", time_key="hour")
-    mirror(hands, GOLD_QUEUE_MINUTE, "queue_minute", time_key="minute")
+    mirror(hands, SILVER_LINE_CROSSINGS)
+    mirror(hands, SILVER_ZONE_VISITS)
+    mirror(hands, GOLD_FOOTFALL_MINUTE)
+    mirror(hands, GOLD_ZONE_DWELL_HOURLY)
+    mirror(hands, GOLD_QUEUE_MINUTE)
 
 
 def stage_told(connection: psycopg.Connection[Any], told: Told) -> None:

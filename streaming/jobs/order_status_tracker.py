@@ -61,7 +61,7 @@ def write(batch: Batch) -> None:
 
 def settle(hands: Hands) -> None:
     """New and changed rows to the lake."""
-    mirror(hands, SILVER_ORDER_STATUS, "order_status_history", time_key="changed_at")
+    mirror(hands, SILVER_ORDER_STATUS)
 
 
 STREAM = Stream("order_status_tracker", ORDER_EVENTS, write, settle)

@@ -39,7 +39,7 @@ def write(batch: Batch) -> None:
 
 def settle(hands: Hands) -> None:
     """Changed products to the lake."""
-    mirror(hands, GOLD_PRODUCT_DAILY, "order_items_analytics", time_key="day")
+    mirror(hands, GOLD_PRODUCT_DAILY)
 
 
 def _upsert(connection: psycopg.Connection[Any], versions: pa.Table) -> None:

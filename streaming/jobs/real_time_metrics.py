@@ -53,7 +53,7 @@ def write(batch: Batch) -> None:
 
 def settle(hands: Hands) -> None:
     """Changed hours to the lake."""
-    mirror(hands, GOLD_ORDER_HOURLY, "order_metrics", time_key="hour")
+    mirror(hands, GOLD_ORDER_HOURLY)
 
 
 STREAM = Stream("real_time_metrics", ORDER_EVENTS, write, settle)

@@ -11,10 +11,10 @@ from streaming.transforms.silver_detections import to_silver_detections
 
 
 def write(batch: Batch) -> None:
-    """Objects to silver, rejected messages to quarantine."""
+    """Rejected messages first: whoever reads how far silver is knows that they are there, too."""
     good, rejected = split_judged(batch.rows)
-    batch.lake.append(SILVER_DETECTIONS, to_silver_detections(good), batch.id)
     batch.lake.append(QUARANTINE_DETECTIONS, rejected, batch.id)
+    batch.lake.append(SILVER_DETECTIONS, to_silver_detections(good), batch.id)
 
 
 STREAM = Stream("silver_detections", DETECTIONS, write)

@@ -26,7 +26,7 @@ def settle(hands: Hands) -> None:
     ]
     with hands.db.transaction() as connection:
         connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))
-    mirror(hands, GOLD_STORE_HOURLY, "store_hourly", time_key="hour")
+    mirror(hands, GOLD_STORE_HOURLY)
 
 
 STREAM = Stream("store_hourly", settle=settle)

@@ -13,7 +13,14 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from conf.stores import Drawing, Stores
-from streaming.transforms.tracks import CameraRun, Effects, Rules, drawings_by_camera
+from streaming.transforms.tracks import (
+    ENTRY,
+    EXIT,
+    CameraRun,
+    Effects,
+    Rules,
+    drawings_by_camera,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,8 +206,8 @@ def _counted(crossings: pa.Table) -> pa.Table:
         "camera_id": found["camera_id"],
         "captured_at": found["crossed_at"],
         **dict.fromkeys(("frames", "late_frames", "people"), nothing),
-        "entries": pc.cast(pc.equal(found["direction"], "entry"), pa.int64()),
-        "exits": pc.cast(pc.equal(found["direction"], "exit"), pa.int64()),
+        "entries": pc.cast(pc.equal(found["direction"], ENTRY), pa.int64()),
+        "exits": pc.cast(pc.equal(found["direction"], EXIT), pa.int64()),
     }
     return pa.table(columns)
 

@@ -11,6 +11,9 @@ from streaming.transforms.quarantine import SOURCE_COLUMNS
 
 HOUR = timedelta(hours=1)
 
+LATE = "late"
+"""The id of the rule that a late event failed."""
+
 
 def is_late(
     event_time: pa.ChunkedArray, watermark: datetime | None, lateness: timedelta
@@ -40,6 +43,6 @@ def advance_watermark(
 
 
 def marked_late(rows: pa.Table) -> pa.Table:
-    """The original messages of late events, with the rule id `late`: `quarantine.late_events`."""
-    rules = pa.array([["late"]] * rows.num_rows, pa.list_(pa.string()))
+    """The original messages of late events, with the rule id `LATE`: `quarantine.late_events`."""
+    rules = pa.array([[LATE]] * rows.num_rows, pa.list_(pa.string()))
     return rows.select(list(SOURCE_COLUMNS)).append_column("rules", rules)

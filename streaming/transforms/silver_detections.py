@@ -12,6 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
 from streaming.rules import (
+    ENVELOPE_MEANINGS,
     UUID,
     has_json_types,
     instant,
@@ -34,6 +35,25 @@ EVENT_DDL = """
 
 _NUMBERS = ("schema_version", "frame_index", "width", "height", "confidence")
 _TEXTS = ("event_id", "branch_id", "camera_id", "run_id", "captured_at", "track_id", "class")
+
+DETECTION_MEANINGS = ENVELOPE_MEANINGS | {
+    "types_match": "A field has the wrong JSON type, such as a number in quotes.",
+    "schema_version_known": "schema_version is not 1, the only one known.",
+    "event_id_uuid": "event_id is no UUID.",
+    "camera_known": "branch_id and camera_id name no camera of the chain.",
+    "run_id_present": "run_id is missing, empty or longer than 64 characters.",
+    "frame_index_present": "frame_index is missing or negative.",
+    "captured_at_utc": "captured_at is no existing time in UTC, like 2024-05-01T10:00:00Z.",
+    "captured_at_not_in_future": "captured_at lies too far after the time of arrival.",
+    "image_size_positive": "image has no positive width and height.",
+    "detections_present": "detections is missing or has more than 1,000 objects.",
+    "objects_complete": "An object lacks its track_id or class, has a longer one than 64 "
+    "characters, or has a confidence outside of 0 to 1.",
+    "boxes_inside_picture": "The box of an object is not four shares of the picture, left and top "
+    "first.",
+    "runtime_present": "runtime lacks its detector or model.",
+}
+"""What each failed rule says about a message, for people."""
 
 
 def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:

@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 from conf.stores import Drawing, Line, Stores, Zone
 from udfs.geometry import contains, passes_between, signed_distance
 
+ENTRY, EXIT = "entry", "exit"
+
 MARGIN = 0.01
 """Share of the picture on either side of a line where a side is not yet decided."""
 
@@ -166,7 +168,7 @@ def follow(
         return sight, None
     start, step = (sight.x, sight.y), (sight.new_x, sight.new_y)
     crossed = sight.side != 0 and passes_between(line.a, line.b, start, step)
-    direction = ("entry" if side > 0 else "exit", sight.new_at)
+    direction = (ENTRY if side > 0 else EXIT, sight.new_at)
     return Sight(side, x, y), direction if crossed else None
 
 

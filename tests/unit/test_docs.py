@@ -10,15 +10,13 @@ from pydantic import SecretStr
 
 from cli.docs import (
     ROOT,
-    Column,
     DocsError,
     configuration_page,
-    parse_columns,
-    split_top_level,
     tables_page,
     type_words,
     write_pages,
 )
+from streaming.ddl import Column, parse_columns, split_top_level
 from streaming.tables import TABLES
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 
 import pytest
 
-from cli.docs import parse_columns
 from streaming.jobs import NAMES
 from streaming.tables import TABLES, Table
 
@@ -14,7 +13,7 @@ every_table = pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
 
 
 def names(table: Table) -> list[str]:
-    return [column.name for column in parse_columns(table.columns)]
+    return [column.name for column in table.fields]
 
 
 @every_table

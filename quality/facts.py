@@ -1,0 +1,126 @@
+"""How suites read the lake: declared columns, a span of time, and nothing that is not as declared.
+
+A column that is missing or has another type is the finding of the suite `schema`, once: whatever
+else would need it has no rows, and so nothing to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import (
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    GreaterThanOrEqual,
+    LessThanOrEqual,
+)
+from pyspark.errors import PySparkException
+from pyspark.sql.pandas.types import from_arrow_type
+
+from quality.suite import House
+from streaming.tables import Table
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+_ARROW = {
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "timestamp_ntz": pa.timestamp("us"),
+    "array<string>": pa.list_(pa.string()),
+}
+UTC_TIME = _ARROW["timestamp"]
+
+
+def type_name(kind: pa.DataType) -> str:
+    """An Arrow type as Spark's DDL has it, without spaces."""
+    try:
+        return from_arrow_type(kind, prefer_timestamp_ntz=True).simpleString()
+    except PySparkException:  # a type that Spark has not
+        return str(kind)
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The Arrow type of a column of plain values, of its type in DDL."""
+    if decimal := re.fullmatch(r"decimal\((\d+), ?(\d+)\)", name):
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    return _ARROW[name]
+
+
+def declared_types(table: Table) -> dict[str, str]:
+    """Column -> its type in DDL, without spaces."""
+    return {column.name: column.type.replace(" ", "") for column in table.fields}
+
+
+def rows_of(
+    house: House,
+    table: Table,
+    columns: Sequence[str],
+    where: BooleanExpression = AlwaysTrue(),  # noqa: B008 (it has no state)
+) -> pa.Table:
+    """Columns of a table with their declared types; no rows where it is not as declared."""
+    types = declared_types(table)
+    wanted = pa.schema([(name, arrow_type(types[name])) for name in columns])
+    found = house.schema(table.name)
+    if found is None or any(
+        name not in found.names or type_name(found.field(name).type) != types[name]
+        for name in (*columns, table.time_column)
+    ):
+        return wanted.empty_table()
+    return house.scan(table.name, columns, where).select(list(columns)).cast(wanted)
+
+
+def within(table: Table, start: datetime, end: datetime | None = None) -> BooleanExpression:
+    """Rows of the table from `start` on, and up to `end`, by its time column."""
+    column = table.time_column
+    lower = GreaterThanOrEqual(term=column, value=_literal(table, start))
+    if end is None:
+        return lower
+    return And(lower, LessThanOrEqual(term=column, value=_literal(table, end)))
+
+
+def _literal(table: Table, moment: datetime) -> str:
+    if declared_types(table)[table.time_column] == "date":
+        return moment.date().isoformat()
+    return moment.isoformat()
+
+
+def floor(moment: datetime, span: timedelta) -> datetime:
+    """The beginning of the UTC hour or day that a moment is in."""
+    start = moment.replace(minute=0, second=0, microsecond=0)
+    return start.replace(hour=0) if span == DAY else start
+
+
+def hours_of(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The UTC hour that each time or day is in."""
+    return pc.floor_temporal(times.cast(UTC_TIME), unit="hour")
+
+
+def facts(schema: Mapping[str, pa.DataType], rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table of these columns, also without any."""
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(schema.items())))
+
+
+def named(tests: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Array:
+    """Per row the names of the tests that are true, with commas between; null where none is.
+
+    Args:
+        tests: name -> booleans, where a null is not true; at least one.
+    """
+    found: list[list[str]] = []
+    for name, mask in tests.items():
+        found = found or [[] for _ in range(len(mask))]
+        for row in np.flatnonzero(np.asarray(pc.fill_null(mask, False))):
+            found[row].append(name)
+    return pa.array([", ".join(names) or None for names in found], pa.string())

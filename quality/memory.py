@@ -1,0 +1,80 @@
+"""A house in memory: what suites look at, as Arrow tables and prepared answers. It ships for tests.
+
+It keeps the promises of `House`; the real one is tested beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions.visitors import bind
+from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids, expression_to_pyarrow
+from pyiceberg.schema import assign_fresh_schema_ids
+
+from conf.settings import Settings
+from conf.stores import Stores
+from streaming.tables import TABLES
+
+_TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
+
+
+@dataclass
+class MemoryHouse:
+    """A house without files and servers.
+
+    Attributes:
+        tables: of the lake, by name.
+        answers: of the serving database: the text of a query -> its rows; others have none.
+        news: table -> what `touched` says of it; the span of all its rows, if it is not here.
+    """
+
+    settings: Settings
+    stores: Stores
+    now: datetime
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    answers: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    news: dict[str, tuple[datetime, datetime] | None] = field(default_factory=dict)
+
+    def scan(
+        self,
+        table: str,
+        columns: Sequence[str],
+        where: BooleanExpression = AlwaysTrue(),  # noqa: B008 (it has no state)
+    ) -> pa.Table:
+        """See `House`."""
+        rows = self.tables.get(table)
+        if rows is None:
+            return pa.table({})
+        if not isinstance(where, AlwaysTrue):
+            schema = assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(rows.schema))
+            rows = rows.filter(expression_to_pyarrow(bind(schema, where, case_sensitive=True)))
+        return rows.select(list(columns))
+
+    def schema(self, table: str) -> pa.Schema | None:
+        """See `House`."""
+        rows = self.tables.get(table)
+        return None if rows is None else rows.schema
+
+    def touched(self, table: str) -> tuple[datetime, datetime] | None:
+        """See `House`."""
+        if table in self.news:
+            return self.news[table]
+        rows = self.tables.get(table)
+        column = _TIME_COLUMNS[table]
+        if rows is None or not rows.num_rows or column not in rows.column_names:
+            return None
+        bounds = pc.min_max(rows[column].cast(pa.timestamp("us"))).as_py()
+        if bounds["min"] is None:
+            return None
+        low, high = (bounds[end].replace(tzinfo=timezone.utc) for end in ("min", "max"))
+        return low, high
+
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:  # noqa: ARG002
+        """See `House`."""
+        return [dict(row) for row in self.answers.get(sql, ())]

@@ -1,0 +1,289 @@
+"""What `streaming/tables.py` says of every table of the lake, as expectations.
+
+Three suites a table: `schema` (columns and types), `columns` (nulls and values of the new rows) and
+`keys` (unique, among the new rows and the older ones of their time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from great_expectations.expectations.core import (
+    ExpectColumnPairValuesToBeEqual,
+    ExpectColumnValuesToBeNull,
+)
+
+from conf.settings import Settings
+from conf.stores import Stores
+from quality.facts import (
+    UTC_TIME,
+    declared_types,
+    facts,
+    hours_of,
+    named,
+    rows_of,
+    type_name,
+    within,
+)
+from quality.suite import FactSuite, House, RowSuite, Shape, Suite, expect
+from streaming.domains import Domain, Values
+from streaming.tables import (
+    BRONZE_DETECTIONS,
+    QUARANTINE_DETECTIONS,
+    QUARANTINE_LATE_EVENTS,
+    SILVER_DETECTIONS,
+    SILVER_ORDERS,
+    TABLES,
+    Table,
+)
+from streaming.transforms.order_event_processor import MEANINGS
+from streaming.transforms.real_time_metrics import LATE
+from streaming.transforms.silver_detections import DETECTION_MEANINGS
+
+ABSENT = "-"
+PERSONAL = frozenset({"customer_id", "track_id"})
+"""Columns that reports do not show."""
+
+Mask: TypeAlias = Any
+"""An Arrow array of booleans, chunked or not."""
+
+
+def table_suites(settings: Settings, stores: Stores) -> list[Suite]:
+    """All suites of this module."""
+    suites: list[Suite] = []
+    for table in TABLES:
+        suites += [schema_suite(table), column_suite(table, settings, stores), key_suite(table)]
+    return suites
+
+
+def schema_suite(table: Table) -> FactSuite:
+    """One row per column, declared or found."""
+
+    def load(house: House) -> pa.Table:
+        found_schema = house.schema(table.name)
+        if found_schema is None:
+            return facts(schema, ())
+        declared = declared_types(table)
+        found = {field.name: type_name(field.type) for field in found_schema}
+        rows = (
+            {"column": c, "declared": declared.get(c, ABSENT), "found": found.get(c, ABSENT)}
+            for c in declared | found
+        )
+        return facts(schema, rows)
+
+    schema = dict.fromkeys(("column", "declared", "found"), pa.string())
+    return FactSuite(
+        table.name,
+        (
+            expect(
+                "as_declared",
+                "A column is missing, is not declared in streaming/tables.py, or has another type.",
+                ExpectColumnPairValuesToBeEqual,
+                column_A="declared",
+                column_B="found",
+            ),
+        ),
+        sample=("column", "declared", "found"),
+        name="schema",
+        load=load,
+    )
+
+
+def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
+    """Nulls, values, and of quarantine the ids of rules; one row is one row of the table."""
+    sample = tuple(c for c in table.key if c not in PERSONAL)
+    judged_by_rules = table in (SILVER_ORDERS, SILVER_DETECTIONS)
+    domains = {} if judged_by_rules else _domains(table, stores)
+    expectations = [
+        expect(
+            "not_null",
+            "A column is null that never is.",
+            ExpectColumnValuesToBeNull,
+            column="null_in",
+        )
+    ]
+    tests: dict[str, Callable[[pa.Table], dict[str, Mask]]] = {
+        "null_in": lambda rows: _nulls(table, rows)
+    }
+    topics = _topics(table, settings)
+    if domains or topics:
+        expectations.append(
+            expect(
+                "in_domain",
+                "A column has a value that it must not have: a negative count, an unknown status, "
+                "branch, camera or topic.",
+                ExpectColumnValuesToBeNull,
+                column="strange_in",
+            )
+        )
+        tests["strange_in"] = lambda rows: _strange(domains, topics, rows)
+    if "rules" in declared_types(table):
+        expectations.append(
+            expect(
+                "rules_known",
+                "A quarantined message names no rule, or one that nobody knows.",
+                ExpectColumnValuesToBeNull,
+                column="unknown_rules",
+            )
+        )
+        known = pa.array(sorted(_rules(table)))
+        tests["unknown_rules"] = lambda rows: _unknown_rules(known, rows)
+    return RowSuite(
+        table.name,
+        tuple(expectations),
+        sample=(*sample, *tests),
+        name="columns",
+        shape=_judged(sample, tests),
+    )
+
+
+def _judged(
+    sample: Sequence[str], tests: Mapping[str, Callable[[pa.Table], Mapping[str, Mask]]]
+) -> Shape:
+    """Rows -> what names them, and for each test the names of the columns that fail it."""
+
+    def shape(rows: pa.Table) -> pa.Table:
+        kept = {c: rows[c] if c in rows.column_names else _nothing(rows) for c in sample}
+        judged = {
+            name: named(masks) if (masks := test(rows)) else _nothing(rows)
+            for name, test in tests.items()
+        }
+        return pa.table({**kept, **judged})
+
+    return shape
+
+
+def _nothing(rows: pa.Table) -> pa.Array:
+    return pa.nulls(rows.num_rows, pa.string())
+
+
+def _nulls(table: Table, rows: pa.Table) -> dict[str, Mask]:
+    names = [c for c in declared_types(table) if c not in table.nullable]
+    return {c: pc.is_null(rows[c]) for c in names if c in rows.column_names}
+
+
+def _strange(
+    domains: Mapping[tuple[str, ...], Domain], topics: Sequence[str], rows: pa.Table
+) -> dict[str, Mask]:
+    masks: dict[str, Mask] = {}
+    for columns, domain in domains.items():
+        if set(columns) <= set(rows.column_names):
+            masks["/".join(columns)] = _outside(domain, [rows[c] for c in columns])
+    if topics and "topic" in rows.column_names:
+        masks["topic"] = _outside(Values(tuple(topics)), [rows["topic"]])
+    return masks
+
+
+def _outside(domain: Domain, columns: Sequence[pa.ChunkedArray]) -> Mask:
+    """True for a value that is not in the domain; null is in every one."""
+    if isinstance(domain, Values):
+        texts = [c.cast(pa.string()) for c in columns]
+        value = pc.binary_join_element_wise(*texts, "/") if len(texts) > 1 else texts[0]
+        known = pc.is_in(value, pa.array(domain.known, pa.string()))
+        return pc.and_(pc.is_valid(value), pc.invert(known))
+    value = columns[0].cast(pa.float64())
+    inside = pc.greater_equal(value, domain.low)
+    if domain.high is not None:
+        inside = pc.and_(inside, pc.less_equal(value, domain.high))
+    return pc.invert(inside)  # NaN is inside of nothing
+
+
+def _unknown_rules(known: pa.Array, rows: pa.Table) -> dict[str, Mask]:
+    if "rules" not in rows.column_names:
+        return {}
+    if not rows.num_rows:
+        return {"unknown": pa.array([], pa.bool_())}
+    given = rows["rules"].combine_chunks()
+    strange = pc.list_parent_indices(given).filter(
+        pc.invert(pc.is_in(pc.list_flatten(given).cast(pa.string()), known))
+    )
+    row = pa.array(range(len(given)), pa.int64())
+    return {
+        "none": pc.equal(pc.list_value_length(given), 0),
+        "unknown": pc.is_in(row, strange.cast(pa.int64())),
+    }
+
+
+def _domains(table: Table, stores: Stores) -> dict[tuple[str, ...], Domain]:
+    """Columns -> the values that they, joined by a slash, may have: declared, and of the stores."""
+    columns = declared_types(table)
+    domains: dict[tuple[str, ...], Domain] = {(c,): d for c, d in table.domains.items()}
+    if {"branch_id", "camera_id"} <= columns.keys():
+        cameras = (f"{b.branch_id}/{c.camera_id}" for b in stores.branches for c in b.cameras)
+        domains["branch_id", "camera_id"] = Values(tuple(cameras))
+    elif "branch_id" in columns:
+        domains["branch_id",] = Values(tuple(b.branch_id for b in stores.branches))
+    return domains
+
+
+def _topics(table: Table, settings: Settings) -> tuple[str, ...]:
+    """The topics that the table has messages of; of the other tables none."""
+    if "topic" not in declared_types(table):
+        return ()
+    if table in (BRONZE_DETECTIONS, SILVER_DETECTIONS, QUARANTINE_DETECTIONS):
+        return (settings.kafka.detections, settings.pulsar.detections)
+    return settings.kafka.order_topics
+
+
+def _rules(table: Table) -> frozenset[str]:
+    if table is QUARANTINE_LATE_EVENTS:
+        return frozenset({LATE})
+    return frozenset(DETECTION_MEANINGS if table is QUARANTINE_DETECTIONS else MEANINGS)
+
+
+def key_suite(table: Table) -> FactSuite:
+    """One row per UTC hour that has new rows: how many rows, how many keys, and one key twice."""
+
+    def load(house: House) -> pa.Table:
+        span = house.touched(table.name)
+        if span is None:
+            return facts(schema, ())
+        columns = list(dict.fromkeys((*table.key, table.time_column)))
+        rows = rows_of(house, table, columns, within(table, *span))
+        time = table.time_column
+        by_key = rows.group_by(list(table.key)).aggregate([([], "count_all"), (time, "min")])
+        at = pa.table({"at": hours_of(by_key[f"{time}_min"]), "copies": by_key["count_all"]})
+        hours = at.group_by("at").aggregate([("copies", "sum"), ([], "count_all")])
+        twice = pc.greater(at["copies"], 1)
+        examples = {
+            hour.as_py(): _example(table, key)
+            for hour, key in zip(
+                at.filter(twice)["at"], by_key.filter(twice).to_pylist(), strict=True
+            )
+        }
+        return facts(
+            schema,
+            (
+                {
+                    "hour": row["at"],
+                    "rows": row["copies_sum"],
+                    "keys": row["count_all"],
+                    "example": examples.get(row["at"]),
+                }
+                for row in hours.sort_by("at").to_pylist()
+            ),
+        )
+
+    schema = {"hour": UTC_TIME, "rows": pa.int64(), "keys": pa.int64(), "example": pa.string()}
+    return FactSuite(
+        table.name,
+        (
+            expect(
+                "unique",
+                f"Rows have the same key ({', '.join(table.key)}).",
+                ExpectColumnPairValuesToBeEqual,
+                column_A="rows",
+                column_B="keys",
+            ),
+        ),
+        sample=("hour", "rows", "keys", "example"),
+        name="keys",
+        load=load,
+    )
+
+
+def _example(table: Table, row: Mapping[str, object]) -> str:
+    return "/".join(str(row[c]) for c in table.key if c not in PERSONAL)

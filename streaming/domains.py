@@ -1,0 +1,24 @@
+"""What the values of a column may be, as data: `tables.py` declares it, `quality` judges by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Values:
+    """One of some texts."""
+
+    known: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number from `low` to `high`, both included; without `high` there is no upper bound."""
+
+    low: float = 0.0
+    high: float | None = None
+
+
+Domain = Values | Range
+"""A null has no value, so it is in every domain; what may be null is another question."""

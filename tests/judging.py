@@ -1,0 +1,82 @@
+"""Suites judged by Great Expectations itself, on pandas, over a house in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from quality.memory import MemoryHouse
+from quality.suite import FactSuite, Suite, name_of
+
+
+@cache
+def _batches() -> Any:
+    import great_expectations as gx  # noqa: PLC0415 - seconds, for those who judge
+
+    context = gx.get_context(mode="ephemeral")
+    source = context.data_sources.add_pandas("memory")
+    return source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An expectation that does not hold: its id, severity, and the sample of the rows."""
+
+    id: str
+    severity: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def rows_for(suite: Suite, house: MemoryHouse) -> pa.Table:
+    """What a suite judges: its facts, or all rows of its table."""
+    if isinstance(suite, FactSuite):
+        return suite.load(house)
+    rows = house.tables.get(suite.table)
+    return pa.table({}) if rows is None else suite.shape(rows)
+
+
+def judge(suites: Iterable[Suite], house: MemoryHouse) -> list[Finding]:
+    """Every expectation that does not hold."""
+    return [finding for suite in suites for finding in _judge(suite, rows_for(suite, house))]
+
+
+def _judge(suite: Suite, rows: pa.Table) -> list[Finding]:
+    import great_expectations as gx  # noqa: PLC0415
+
+    if not rows.num_rows:
+        return []
+    frame: pd.DataFrame = rows.to_pandas()
+    expectations = gx.ExpectationSuite(
+        name="suite", expectations=[copy(e) for e in suite.expectations]
+    )
+    found = (
+        _batches()
+        .get_batch({"dataframe": frame})
+        .validate(
+            expectations,
+            result_format={
+                "result_format": "COMPLETE",
+                "unexpected_index_column_names": list(suite.sample),
+            },
+        )
+    )
+    findings = []
+    for result in found.results:
+        assert not _exception(result), result.exception_info
+        if not result.success:
+            config = result.expectation_config
+            name = f"{suite.table}.{suite.name}.{name_of(config)}"
+            sample = result.result.get("unexpected_index_list") or []
+            findings.append(Finding(name, config.severity.value, [dict(row) for row in sample]))
+    return findings
+
+
+def _exception(result: Any) -> bool:
+    info = result.exception_info or {}
+    return bool(info.get("raised_exception", bool(info) and "raised_exception" not in info))
