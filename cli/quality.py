@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
@@ -99,7 +100,7 @@ def run(
         if every is not None:
             _serve(plan, every, engines)
             return
-        with progress("quality") as tell:
+        with progress("quality") as tell, _clear_outages():
             done = run_quality(settings, plan, tell, engines=engines)
     _report(done)
     bad = {result.severity for result in done.failures}
@@ -120,7 +121,8 @@ def report(
 
     from quality.report import build_report
 
-    page = build_report(read_settings(), out)
+    with _clear_outages():
+        page = build_report(read_settings(), out)
     console().print(str(page), markup=False, highlight=False, soft_wrap=True)
     if show and not webbrowser.open(page.as_uri()):
         error_console().print("There is no browser to open it in.")
@@ -140,13 +142,32 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
     with metrics.served(settings.quality.metrics_port):
         while not stop.is_set():
             try:
-                done = run_quality(settings, plan, lambda _: None, engines=engines)
+                with _clear_outages():
+                    done = run_quality(settings, plan, lambda _: None, engines=engines)
             except StorelakeError as error:
                 console().print(str(error), markup=False, soft_wrap=True)
             else:
                 metrics.update(done)
                 _report(done)
             stop.wait(every.total_seconds())
+
+
+@contextmanager
+def _clear_outages() -> Iterator[None]:
+    """A database that is not there is one sentence, not a traceback."""
+    from psycopg import OperationalError
+    from psycopg_pool import PoolTimeout
+    from sqlalchemy import exc  # PyIceberg's way to the catalog
+
+    from conf.errors import StorelakeError
+
+    try:
+        yield
+    except (OperationalError, exc.OperationalError, PoolTimeout) as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise StorelakeError(
+            f"Postgres cannot be reached ({reason}): see `storelake status`."
+        ) from error
 
 
 def _report(run: Run) -> None:
