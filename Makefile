@@ -104,7 +104,7 @@ format: install  ## Format the code and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: install  ## Write docs/TABLES.md and docs/CONFIGURATION.md again
+docs: install  ## Write the pages and contracts again that are made from code
 	@$(BIN)/storelake docs
 
 clean:  ## Delete .venv and all caches; var/ stays

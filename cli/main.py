@@ -12,6 +12,7 @@ import typer
 
 from cli import (
     background,
+    contracts,
     dlq,
     docs,
     gateway,
@@ -71,6 +72,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(dlq.app)
+app.add_typer(contracts.app)
 app.add_typer(shop.app)
 app.add_typer(zones.app)
 app.add_typer(retention.app)

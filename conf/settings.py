@@ -301,6 +301,29 @@ class QualitySettings(Frozen):
     metrics_port: int = Field(
         default=18082, ge=0, description="Prometheus, with `--every`, on loopback only; 0: none."
     )
+    lookback: timedelta = Field(
+        default=timedelta(hours=1), description="Sums are compared at least so far back."
+    )
+    reach: timedelta = Field(
+        default=timedelta(days=1), description="Messages are accounted for at most so far back."
+    )
+    history: timedelta = Field(
+        default=timedelta(days=28), description="What an hour is compared with, to be an anomaly."
+    )
+    camera_silent: timedelta = Field(
+        default=timedelta(minutes=10),
+        description="A camera without a frame for so long, while its branch is open, is stale.",
+    )
+    stream_behind: timedelta = Field(
+        default=timedelta(minutes=10),
+        description="A stream that has left messages waiting for so long is behind.",
+    )
+    quarantined_share: float = Field(
+        default=0.1, gt=0, le=1, description="Of an hour's messages; more is a warning."
+    )
+    late_share: float = Field(
+        default=0.1, gt=0, le=1, description="Of an hour's accepted events; more is a warning."
+    )
 
 
 class GatewaySettings(Frozen):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, time, timezone
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
@@ -16,31 +15,29 @@ from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import Settings
 from conf.stores import Stores
-from quality.increment import Increment
+from quality.increment import added_since
+from streaming.connectors.iceberg import Lake
 from streaming.connectors.postgres import Database
+from streaming.progress import Progress
 from streaming.tables import TABLES
 
-_TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
-
-
-def _moment(value: datetime | date) -> datetime:
-    """A day counts as its midnight in UTC."""
-    if isinstance(value, datetime):
-        return value
-    return datetime.combine(value, time(), timezone.utc)
+_TABLES = {table.name: table for table in TABLES}
 
 
 @dataclass(frozen=True)
 class LiveHouse:
-    """The real one; the tables are read as they are at that moment."""
+    """The real one; the tables are read as they are at that moment.
+
+    Attributes:
+        start: a table and its name -> the sequence number after which rows are judged.
+    """
 
     settings: Settings
     stores: Stores
     now: datetime
     catalog: SqlCatalog
     db: Database
-    increments: dict[str, Increment] = field(default_factory=dict)
-    """By table, the rows that are being judged."""
+    start: Callable[[IcebergTable, str], int] = lambda _table, _name: 0
 
     def table(self, name: str) -> IcebergTable | None:
         """A table of the lake, or None when there is no such table."""
@@ -62,18 +59,30 @@ class LiveHouse:
         return iceberg.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow()
 
     def schema(self, table: str) -> pa.Schema | None:
-        """The columns of a table of the lake; None when there is no such table."""
+        """The columns of a table of the lake, as it is now; None when there is no such table."""
         iceberg = self.table(table)
-        return iceberg.schema().as_arrow() if iceberg is not None else None
+        return None if iceberg is None else iceberg.schema().as_arrow()
 
     def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """From when to when the rows are that are being judged, by the table's `time_column`."""
-        increment, column = self.increments.get(table), _TIME_COLUMNS[table]
-        if increment is None or not increment.rows:
+        """From when to when the rows are that are judged now, by the statistics of their files."""
+        iceberg = self.table(table)
+        if iceberg is None:
             return None
-        bounds = pc.min_max(increment.to_arrow((column,))[column])
-        low, high = (bounds[name].as_py() for name in ("min", "max"))
-        return (_moment(low), _moment(high)) if low is not None else None
+        return added_since(iceberg, self.start(iceberg, table)).span(_TABLES[table].time_column)
+
+    def progress(self, table: str) -> Progress:
+        """The newest source positions that a stream has written into a table of the lake."""
+        if self.table(table) is None:
+            return {}
+        return Lake(self.settings, self.catalog).progress(_TABLES[table])
+
+    def committed_at(self, table: str) -> datetime | None:
+        """When somebody last wrote into a table of the lake, in UTC; None if nobody has."""
+        iceberg = self.table(table)
+        snapshot = iceberg.current_snapshot() if iceberg else None
+        if snapshot is None:
+            return None
+        return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, tz=timezone.utc)
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of the serving database."""

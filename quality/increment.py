@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
+from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus
 from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.types import DateType, TimestampType, TimestamptzType
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,29 @@ class Increment:
     def paths(self) -> list[str]:
         """Where the files are: URIs."""
         return [file.file_path for file in self.files]
+
+    def span(self, column: str) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest value of a time (UTC) or a day; None without any.
+
+        By the statistics of the files, which are exact for times.
+        """
+        names = {field.name: field for field in self.iceberg.schema().fields}
+        if column not in names:
+            return None
+        field = names[column]
+        if not isinstance(field.field_type, (DateType, TimestampType, TimestamptzType)):
+            return None
+        unit = timedelta(days=1) if isinstance(field.field_type, DateType) else timedelta(0, 0, 1)
+        bounds = [
+            EPOCH + unit * int(from_bytes(field.field_type, bound))
+            for file in self.files
+            for bound in (
+                (file.lower_bounds or {}).get(field.field_id),
+                (file.upper_bounds or {}).get(field.field_id),
+            )
+            if bound is not None
+        ]
+        return (min(bounds), max(bounds)) if bounds else None
 
     def to_arrow(self, columns: Sequence[str] = ("*",)) -> pa.Table:
         """The rows.

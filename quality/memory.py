@@ -19,6 +19,7 @@ from pyiceberg.schema import assign_fresh_schema_ids
 
 from conf.settings import Settings
 from conf.stores import Stores
+from streaming.progress import Progress, advance
 from streaming.tables import TABLES
 
 _TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
@@ -74,6 +75,15 @@ class MemoryHouse:
             return None
         low, high = (bounds[end].replace(tzinfo=timezone.utc) for end in ("min", "max"))
         return low, high
+
+    def progress(self, table: str) -> Progress:
+        """See `House`; here it is what the rows say."""
+        rows = self.tables.get(table)
+        return {} if rows is None or not rows.num_rows else advance({}, rows)
+
+    def committed_at(self, table: str) -> datetime | None:
+        """See `House`; here it is now."""
+        return self.now if table in self.tables else None
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:  # noqa: ARG002
         """See `House`."""

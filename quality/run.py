@@ -122,9 +122,17 @@ def run_quality(
         closing(open_catalog(settings)) as catalog,
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
-        house = LiveHouse(settings, stores, run.at, catalog, db)
+        before: dict[str, Reached] = {}
+
+        def start(iceberg: IcebergTable, name: str) -> int:
+            reached = Reached.of(iceberg, name, before.get(name))
+            if isinstance(plan.since, int) and not iceberg.metadata.snapshot_by_id(plan.since):
+                return reached.passed_sequence_number  # the snapshot of another table
+            return _start(plan, reached, iceberg)
+
+        house = LiveHouse(settings, stores, run.at, catalog, db, start)
         round_ = _Round(house, engines, plan, run)
-        before = store.read_reached(house)
+        before |= store.read_reached(house)
         reached = []
         for table in dict.fromkeys(suite.table for suite in wanted):
             tell(table)
@@ -163,35 +171,13 @@ class _Round:
         increment = None
         if iceberg is not None:
             reached = Reached.of(iceberg, name, before)
-            increment = added_since(iceberg, self._start(reached, iceberg))
-            self.house.increments[name] = increment
+            increment = added_since(iceberg, _start(self.plan, reached, iceberg))
         results = [one for suite in suites for one in self._judge(suite, increment)]
         self.run.results += results
         if increment is None or increment.snapshot is None:
             return None
         failed = any(not r.success and r.severity == "critical" for r in results)
         return reached.after(increment.snapshot, self.run.id, self.run.at, passed=not failed)
-
-    def _start(self, reached: Reached, iceberg: IcebergTable) -> int:
-        """The sequence number after which rows are judged.
-
-        Raises:
-            QualityError: the table does not know the snapshot.
-        """
-        since = self.plan.since
-        if since is None:
-            return reached.passed_sequence_number
-        if isinstance(since, int):
-            snapshot = iceberg.metadata.snapshot_by_id(since)
-            if snapshot is None:
-                raise QualityError(
-                    f"{reached.table_name} has no snapshot {since}; it may have expired: name a "
-                    "newer one, or a time."
-                )
-            return snapshot.sequence_number or 0
-        limit = since.timestamp() * 1000
-        older = (s for s in iceberg.metadata.snapshots if s.timestamp_ms <= limit)
-        return max((s.sequence_number or 0 for s in older), default=0)
 
     def _judge(self, suite: Suite, increment: Increment | None) -> list[Result]:
         """One suite; what cannot be judged is a result, too."""
@@ -231,6 +217,28 @@ class _Round:
         if not rows.num_rows:
             return None, 0
         return self.engines.judge_rows(suite, rows), rows.num_rows
+
+
+def _start(plan: Plan, reached: Reached, iceberg: IcebergTable) -> int:
+    """The sequence number after which rows are judged.
+
+    Raises:
+        QualityError: the table does not know the snapshot.
+    """
+    since = plan.since
+    if since is None:
+        return reached.passed_sequence_number
+    if isinstance(since, int):
+        snapshot = iceberg.metadata.snapshot_by_id(since)
+        if snapshot is None:
+            raise QualityError(
+                f"{reached.table_name} has no snapshot {since}; it may have expired: name a "
+                "newer one, or a time."
+            )
+        return snapshot.sequence_number or 0
+    limit = since.timestamp() * 1000
+    older = (s for s in iceberg.metadata.snapshots if s.timestamp_ms <= limit)
+    return max((s.sequence_number or 0 for s in older), default=0)
 
 
 def _one_line(error: Exception) -> str:

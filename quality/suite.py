@@ -14,6 +14,7 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 
 from conf.settings import Settings
 from conf.stores import Stores
+from streaming.progress import Progress
 
 Severity = Literal["critical", "warning"]
 Shape = Callable[[pa.Table], pa.Table]
@@ -55,6 +56,12 @@ class House(Protocol):
 
         By the table's `time_column`; a day counts as its midnight. None when nothing is new.
         """
+
+    def progress(self, table: str) -> Progress:
+        """The newest source positions that a stream has written into a table of the lake."""
+
+    def committed_at(self, table: str) -> datetime | None:
+        """When somebody last wrote into a table of the lake, in UTC; None if nobody has."""
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of the serving database."""

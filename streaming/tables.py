@@ -116,7 +116,9 @@ SILVER_ORDERS = Table(
         event_id string, event_type string, event_time timestamp, order_id string,
         customer_id string, branch_id string, region string, status string,
         payment_method string, currency string, total_price decimal(12,2),
-        created_at timestamp, local_date date COMMENT 'of created_at, where the branch is',
+        created_at timestamp,
+        channel string COMMENT 'store, web or app; null where the till did not say (version 1)',
+        local_date date COMMENT 'of created_at, where the branch is',
         local_hour int, item_count int,
         items array<struct<product_id: string, name: string, category: string, quantity: int,
             unit_price: decimal(12,2)>>,
@@ -434,6 +436,8 @@ QUALITY_VALIDATION_RESULTS = Table(
         samples string COMMENT 'JSON: keys of a few unexpected rows, nothing personal',
         says string COMMENT 'what a failure means'""",
     partition=("days(ran_at)",),
+    nullable=("snapshot_id", "unexpected_count", "unexpected_share", "observed", "samples"),
+    time_column="ran_at",
 )
 
 QUALITY_VALIDATED_SNAPSHOTS = Table(
@@ -448,6 +452,8 @@ QUALITY_VALIDATED_SNAPSHOTS = Table(
         passed_snapshot_id bigint COMMENT 'the tag `validated`: nothing critical failed up to it',
         passed_sequence_number bigint COMMENT 'rows newer than this are judged next time',
         run_id string, validated_at timestamp""",
+    nullable=("passed_snapshot_id",),
+    time_column="validated_at",
 )
 
 TABLES = (
@@ -470,3 +476,20 @@ TABLES = (
     QUALITY_VALIDATION_RESULTS,
     QUALITY_VALIDATED_SNAPSHOTS,
 )
+
+SERVING_WRITERS = {
+    "orders_raw": "order_event_processor",
+    "orders_processed": "order_event_processor",
+    "order_metrics": "real_time_metrics",
+    "order_items": "product_analytics",
+    "order_items_analytics": "product_analytics",
+    "order_status_history": "order_status_tracker",
+    "line_crossings": "footfall",
+    "zone_visits": "footfall",
+    "footfall_minute": "footfall",
+    "zone_dwell_hourly": "footfall",
+    "queue_minute": "footfall",
+    "store_hourly": "store_hourly",
+}
+"""The tables of the serving database that others may rely on, and the stream that writes each; the
+rest is state and ledgers."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, time
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +36,10 @@ else:
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Share, Share]
+DAYS: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = (
+    *("mon", "tue", "wed", "thu"),
+    *("fri", "sat", "sun"),
+)
 Identifier = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -139,8 +143,28 @@ class Camera(_Drawn):
         return value
 
 
+class OpeningHours(_Frozen):
+    """From when to when a branch is open on some days, by its own clock; midnight ends a day."""
+
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = DAYS
+    opens: time
+    closes: time
+
+    @field_validator("closes")
+    @classmethod
+    def _later(cls, value: time, info: ValidationInfo) -> time:
+        opens = info.data.get("opens")
+        if opens is not None and value != time(0) and value <= opens:
+            raise ValueError("closes must be later than opens, or 00:00 for midnight")
+        return value
+
+
 class Branch(_Frozen):
-    """One shop. Key: branch_id."""
+    """One shop. Key: branch_id.
+
+    Attributes:
+        opening_hours: when people may come in; without any it is always open.
+    """
 
     branch_id: Identifier
     name: str
@@ -148,6 +172,17 @@ class Branch(_Frozen):
     timezone: str
     currency: str = Field(pattern="^[A-Z]{3}$")
     cameras: tuple[Camera, ...] = ()
+    opening_hours: tuple[OpeningHours, ...] = ()
+
+    def is_open(self, moment: datetime) -> bool:
+        """Whether people may be in the shop at a time."""
+        local = moment.astimezone(ZoneInfo(self.timezone))
+        return not self.opening_hours or any(
+            DAYS[local.weekday()] in hours.days
+            and hours.opens <= local.time()
+            and (hours.closes == time(0) or local.time() < hours.closes)
+            for hours in self.opening_hours
+        )
 
     @field_validator("timezone")
     @classmethod

@@ -5,10 +5,26 @@ from __future__ import annotations
 from conf.settings import Settings
 from conf.stores import Stores
 from quality.suite import Suite
+from quality.suites.accounts import account_suites
+from quality.suites.anomalies import anomaly_suites
+from quality.suites.business import business_suites
+from quality.suites.counted import counted_suites
+from quality.suites.frames import frame_suites
+from quality.suites.sums import sum_suites
 from quality.suites.tables import table_suites
+from quality.suites.twins import twin_suites
 
 
 def all_suites(settings: Settings, stores: Stores) -> tuple[Suite, ...]:
-    """Every suite of the product, those of one table side by side."""
-    suites = table_suites(settings, stores)
+    """Every suite, those of one table together."""
+    suites = [
+        *table_suites(settings, stores),
+        *twin_suites(),
+        *sum_suites(),
+        *account_suites(settings),
+        *counted_suites(),
+        *frame_suites(),
+        *business_suites(settings),
+        *anomaly_suites(),
+    ]
     return tuple(sorted(suites, key=lambda suite: suite.table))

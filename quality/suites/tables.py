@@ -43,6 +43,8 @@ from streaming.transforms.order_event_processor import MEANINGS
 from streaming.transforms.real_time_metrics import LATE
 from streaming.transforms.silver_detections import DETECTION_MEANINGS
 
+JUDGED = tuple(t for t in TABLES if not t.name.startswith("quality."))
+"""The tables of the lake, less those that say what was found in them."""
 ABSENT = "-"
 PERSONAL = frozenset({"customer_id", "track_id"})
 """Columns that reports do not show."""
@@ -54,7 +56,7 @@ Mask: TypeAlias = Any
 def table_suites(settings: Settings, stores: Stores) -> list[Suite]:
     """All suites of this module."""
     suites: list[Suite] = []
-    for table in TABLES:
+    for table in JUDGED:
         suites += [schema_suite(table), column_suite(table, settings, stores), key_suite(table)]
     return suites
 

@@ -26,6 +26,8 @@ Transform = Callable[[DataFrame], DataFrame]
 STATUSES = ("pending", "processing", "completed", "cancelled")
 FULL_EVENTS = ("order.created", "order.updated", "order.cancelled")
 STATUS_CHANGED = "order.status_changed"
+VERSIONS = (1, 2)
+CHANNELS = ("store", "web", "app")
 
 # Money is read with six places, so that a third one is seen and refused, not rounded away.
 EVENT_DDL = """
@@ -33,6 +35,7 @@ EVENT_DDL = """
     order struct<
         order_id: string, customer_id: string, branch_id: string, status: string,
         payment_method: string, currency: string, total_price: decimal(20,6), created_at: string,
+        channel: string,
         items: array<struct<product_id: string, name: string, category: string, quantity: bigint,
             unit_price: decimal(20,6)>>,
         old_status: string, new_status: string>,
@@ -47,7 +50,7 @@ _TEXTS = (
 
 MEANINGS = ENVELOPE_MEANINGS | {
     "types_match": "A field has the wrong JSON type, such as a number in quotes.",
-    "schema_version_known": "schema_version is not 1, the only one known.",
+    "schema_version_known": "schema_version is neither 1 nor 2.",
     "event_id_uuid": "event_id is no UUID.",
     "event_type_known": f"event_type is none of {', '.join((*FULL_EVENTS, STATUS_CHANGED))}.",
     "event_time_utc": "event_time is no existing time in UTC, like 2024-05-01T10:00:00Z.",
@@ -65,6 +68,7 @@ MEANINGS = ENVELOPE_MEANINGS | {
     "total_price_money": "order.total_price is no positive amount with at most two decimals.",
     "created_at_utc": "order.created_at is no existing time in UTC, like 2024-05-01T10:00:00Z.",
     "created_at_not_after_event": "order.created_at lies after event_time.",
+    "channel_known": f"order.channel, a field of version 2, is none of {', '.join(CHANNELS)}.",
     "items_present": "order.items is missing, empty or longer than 10,000 lines.",
     "item_named": "A line of order.items lacks its product_id, name or category, or has a longer "
     "one than the contract allows.",
@@ -97,7 +101,7 @@ def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, C
     newest = F.col("timestamp") + F.expr(f"INTERVAL {int(skew.total_seconds())} SECONDS")
     common = {
         "types_match": event._corrupt.isNull() & has_json_types(text, _NUMBERS, _TEXTS),
-        "schema_version_known": event.schema_version == 1,
+        "schema_version_known": event.schema_version.isin(*VERSIONS),
         "event_id_uuid": event.event_id.rlike(UUID),
         "event_type_known": event.event_type.isin(*FULL_EVENTS, STATUS_CHANGED),
         "event_time_utc": is_instant(event.event_time),
@@ -125,6 +129,7 @@ def _full_order_rules(event: Column, order: Column) -> dict[str, Column]:
         "total_price_money": is_money(order.total_price),
         "created_at_utc": is_instant(order.created_at),
         "created_at_not_after_event": instant(order.created_at) <= instant(event.event_time),
+        "channel_known": _channel(event).isNull() | order.channel.isin(*CHANNELS),
         "items_present": F.size(order["items"]).between(1, 10_000),
         "item_named": F.forall(
             order["items"],
@@ -137,6 +142,11 @@ def _full_order_rules(event: Column, order: Column) -> dict[str, Column]:
         "total_equals_items": F.abs(order.total_price - _items_total(order))
         <= F.lit("0.01").cast("decimal(4,2)"),
     }
+
+
+def _channel(event: Column) -> Column:
+    """A field of version 2: to version 1 it is an unknown one, whatever it holds."""
+    return F.when(event.schema_version >= 2, event.order.channel)
 
 
 def _items_total(order: Column) -> Column:
@@ -200,6 +210,7 @@ def to_silver_orders(stores: Stores) -> Transform:
             order.currency.alias("currency"),
             order.total_price.cast("decimal(12,2)").alias("total_price"),
             created_at.alias("created_at"),
+            F.when(~is_change, _channel(event)).alias("channel"),
             local.cast("date").alias("local_date"),
             F.hour(local).alias("local_hour"),
             F.when(order["items"].isNotNull(), F.size(order["items"])).alias("item_count"),

@@ -94,3 +94,28 @@ def test_what_merged_manifests_carry_along_is_not_new(orders: IcebergTable) -> N
 def test_only_the_columns_asked_for_are_read(orders: IcebergTable) -> None:
     add(orders, "a")
     assert added_since(orders, 0).to_arrow(("total",)).column_names == ["total"]
+
+
+def test_the_span_of_what_is_new_is_that_of_its_files(tmp_path: Path) -> None:
+    catalog = SqlCatalog(
+        "test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}"
+    )
+    catalog.create_namespace("gold")
+    columns = [("at", pa.timestamp("us", tz="UTC")), ("day", pa.date32()), ("name", pa.string())]
+    table = catalog.create_table("gold.days", pa.schema(columns))
+    noon = datetime(2024, 5, 1, 12, 0, 0, 7, tzinfo=timezone.utc)
+    midnight = noon.replace(hour=0, microsecond=0)
+    first: int | None = None
+    for day in (0, 1, 3):
+        at = noon + timedelta(days=day)
+        table.append(pa.table([[at], [at.date()], ["x"]], schema=pa.schema(columns)))
+        first = first or table.current_snapshot().sequence_number
+
+    new = added_since(table, first or 0)
+
+    assert new.span("at") == (noon + timedelta(days=1), noon + timedelta(days=3))
+    assert new.span("day") == (midnight + timedelta(days=1), midnight + timedelta(days=3))
+    assert new.span("name") is None
+    assert new.span("gone") is None
+    assert added_since(table, first + 2).span("at") is None
+    catalog.close()

@@ -14,7 +14,7 @@ from conf.settings import Settings
 from conf.stores import Stores, load_stores
 from quality.facts import arrow_type, declared_types
 from quality.memory import MemoryHouse
-from quality.suites.tables import table_suites
+from quality.suites.tables import JUDGED, table_suites
 from streaming.connectors.log_source import ARROW_SCHEMA
 from streaming.tables import (
     BRONZE_ORDER_EVENTS,
@@ -99,7 +99,7 @@ def stores(settings: Settings) -> Stores:
 @pytest.fixture
 def house(settings: Settings, stores: Stores) -> MemoryHouse:
     """One good row in every table."""
-    tables = {t.name: rows_in(t, good_row(t)) for t in TABLES}
+    tables = {t.name: rows_in(t, good_row(t)) for t in JUDGED}
     return MemoryHouse(settings, stores, NOON + timedelta(minutes=5), tables)
 
 
@@ -115,7 +115,7 @@ def test_a_good_row_in_every_table_has_no_finding(house: MemoryHouse) -> None:
 def test_an_empty_table_and_one_that_is_not_there_have_nothing_to_expect(
     house: MemoryHouse,
 ) -> None:
-    house.tables = {t.name: schema_of(t).empty_table() for t in TABLES[:-1]}
+    house.tables = {t.name: schema_of(t).empty_table() for t in JUDGED[:-1]}
     assert judge(table_suites(house.settings, house.stores), house) == []
 
 

@@ -1,0 +1,63 @@
+"""Two sides that must say the same: from when on, and in what they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from great_expectations.expectations.core import ExpectColumnValuesToBeNull
+from great_expectations.expectations.expectation import Expectation
+
+from quality.facts import DAY, HOUR, UTC_TIME, floor
+from quality.suite import House, Severity, expect
+from streaming.tables import Table
+
+HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
+"""Facts about one branch and UTC hour; `differs` is null where both sides say the same."""
+
+
+def look_from(house: House, table: Table) -> datetime:
+    """From which UTC hour on: where a table has new rows, and at least the last while."""
+    start = house.now - (house.settings.quality.lookback if _is_fine(table) else DAY)
+    new = house.touched(table.name)
+    return floor(min(start, new[0]) if new else start, HOUR)
+
+
+def _is_fine(table: Table) -> bool:
+    """Whether an hour has many rows; hours and days themselves are few, and a day of them is."""
+    return table.time_column not in ("hour", "day")
+
+
+def differing(
+    left: Mapping[str, Any], right: Mapping[str, Any], columns: Iterable[str]
+) -> str | None:
+    """The columns in which two rows differ, with both values; None where they do not."""
+    pairs = ((name, left.get(name), right.get(name)) for name in columns)
+    return "; ".join(f"{n}: {a} and {b}" for n, a, b in pairs if not _same(a, b)) or None
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return abs(left - right) <= 1e-6 * max(1.0, abs(left), abs(right))  # the order of a sum
+    return bool(left == right)
+
+
+def agree(name: str, says: str, severity: Severity = "critical") -> Expectation:
+    """The expectation that nothing stands in the column `differs`."""
+    return expect(name, says, ExpectColumnValuesToBeNull, severity, column="differs")
+
+
+def sides(row: Mapping[str, Any], columns: Iterable[str]) -> str | None:
+    """`differing` of a row of `said_COLUMN` and `made_COLUMN`."""
+    names = list(columns)
+    said, made = ({n: row[f"{side}_{n}"] for n in names} for side in ("said", "made"))
+    return differing(said, made, names)
+
+
+def both_sides(said: str, made: str, columns: Iterable[str]) -> str:
+    """SQL of the columns that `sides` reads, of two relations; what one has not is zero."""
+    return ", ".join(
+        f"coalesce({said}.{n}, 0) AS said_{n}, coalesce({made}.{n}, 0) AS made_{n}" for n in columns
+    )

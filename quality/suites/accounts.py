@@ -1,0 +1,269 @@
+"""Nothing is dropped silently: what came in is accepted, quarantined or counted as late.
+
+Streams run beside the account, so it ends, partition by partition, at the position that every sink
+has passed: no message after it is looked at (docs/adr/0016). The streams that split messages write
+what they reject before what they accept, so how far silver is says how far both are. How far a sink
+has come is read before its rows are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from great_expectations.expectations.core import (
+    ExpectColumnPairValuesToBeEqual,
+    ExpectColumnValuesToBeBetween,
+)
+from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, Or
+
+from conf.settings import Settings
+from quality.facts import MINUTE, UTC_TIME, facts, hours_of, rows_of, within
+from quality.suite import FactSuite, House, Suite, expect
+from streaming.progress import Progress
+from streaming.tables import (
+    BRONZE_DETECTIONS,
+    BRONZE_ORDER_EVENTS,
+    QUARANTINE_DETECTIONS,
+    QUARANTINE_LATE_EVENTS,
+    QUARANTINE_ORDER_EVENTS,
+    SILVER_DETECTIONS,
+    SILVER_ORDERS,
+    Table,
+)
+
+POSITION = ("topic", "partition", "position")
+OVERLAP = 2 * MINUTE
+"""So far before the first new message an account begins: sinks commit one after the other."""
+FEWEST = 100
+"""Of fewer messages no share is made: one in a hundred of ten is no news."""
+
+ACCOUNT = {
+    "topic": pa.string(),
+    "partition": pa.int32(),
+    "hour": UTC_TIME,
+    "received": pa.int64(),
+    "judged": pa.int64(),
+    "known": pa.int64(),
+    "late": pa.int64(),
+    "late_accepted": pa.int64(),
+    "quarantined_share": pa.float64(),
+    "late_share": pa.float64(),
+    "example": pa.string(),
+}
+"""Of a topic's partition: messages in bronze, those of them that silver or quarantine has, those
+that silver or quarantine has at all, late ones, those of them that silver has. Of an hour of
+arrival: shares."""
+
+
+def account_suites(settings: Settings) -> list[Suite]:
+    """All suites of this module."""
+    quarantined = expect(
+        "quarantined_share",
+        "More messages of an hour are rejected than usual: a producer sends something new.",
+        ExpectColumnValuesToBeBetween,
+        "warning",
+        column="quarantined_share",
+        max_value=settings.quality.quarantined_share,
+    )
+    accounted = expect(
+        "accounted_for",
+        "A message in bronze is neither in silver nor in quarantine.",
+        ExpectColumnPairValuesToBeEqual,
+        column_A="received",
+        column_B="judged",
+    )
+    orders = (
+        accounted,
+        expect(
+            "received",
+            "Silver or quarantine holds a message that bronze has not.",
+            ExpectColumnPairValuesToBeEqual,
+            column_A="known",
+            column_B="judged",
+        ),
+        expect(
+            "late_accepted",
+            "An event was set aside as late that silver.orders has not accepted.",
+            ExpectColumnPairValuesToBeEqual,
+            column_A="late",
+            column_B="late_accepted",
+        ),
+        quarantined,
+        expect(
+            "late_share",
+            "More events of an hour come too late than usual: a till was cut off, or its clock is "
+            "wrong.",
+            ExpectColumnValuesToBeBetween,
+            "warning",
+            column="late_share",
+            max_value=settings.quality.late_share,
+        ),
+    )
+    return [
+        _account(BRONZE_ORDER_EVENTS, orders, load_orders),
+        _account(BRONZE_DETECTIONS, (accounted, quarantined), load_detections),
+    ]
+
+
+def _account(table: Table, expectations: Any, load: Any) -> FactSuite:
+    return FactSuite(table.name, expectations, sample=tuple(ACCOUNT), name="account", load=load)
+
+
+def start_of(house: House, reach: timedelta, *tables: Table) -> datetime | None:
+    """From which time of arrival on messages are accounted for; None without new ones."""
+    spans = [span for table in tables if (span := house.touched(table.name))]
+    if not spans:
+        return None
+    earliest, latest = min(s[0] for s in spans), max(s[1] for s in spans)
+    return max(earliest - OVERLAP, latest - reach)
+
+
+def up_to(rows: pa.Table, bound: Progress) -> pa.Table:
+    """The rows up to a position, of the partitions that have one."""
+    at = pc.binary_join_element_wise(rows["topic"], rows["partition"].cast(pa.string()), "/")
+    names = pa.array([f"{topic}/{number}" for topic, number in bound], pa.string())
+    ends = pa.array(list(bound.values()), pa.string())
+    end = ends.take(pc.index_in(at, names).cast(pa.int64()))
+    return rows.filter(pc.fill_null(pc.less_equal(rows["position"], end), False))
+
+
+def common(*places: Progress) -> dict[tuple[str, int], str]:
+    """How far all of them are; a partition that one has not begun is left out."""
+    shared = reduce(set.intersection, (set(place) for place in places))
+    return {at: min(place[at] for place in places) for at in shared}
+
+
+def distinct(rows: pa.Table, *others: pa.Table) -> pa.Table:
+    """Each source position once, of all tables together."""
+    columns = list(POSITION)
+    return (
+        pa.concat_tables([t.select(columns) for t in (rows, *others)])
+        .group_by(columns)
+        .aggregate([])
+    )
+
+
+def _per_partition(rows: pa.Table) -> dict[tuple[str, int], int]:
+    counts = rows.group_by(["topic", "partition"]).aggregate([([], "count_all")])
+    return {(r["topic"], r["partition"]): r["count_all"] for r in counts.to_pylist()}
+
+
+def _without(rows: pa.Table, others: pa.Table) -> pa.Table:
+    return rows.join(others.select(list(POSITION)), list(POSITION), join_type="left anti")
+
+
+def _examples(*tables: pa.Table) -> dict[tuple[str, int], str]:
+    rows = pa.concat_tables([t.select(list(POSITION)) for t in tables])
+    first = rows.group_by(["topic", "partition"]).aggregate([("position", "min")])
+    return {(r["topic"], r["partition"]): r["position_min"] for r in first.to_pylist()}
+
+
+def load_orders(house: House) -> pa.Table:
+    """The account of the order topics, by partition; and shares, by hour of arrival."""
+    tables = (
+        *(SILVER_ORDERS, BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS),
+        QUARANTINE_LATE_EVENTS,
+    )
+    start = start_of(house, house.settings.quality.reach, *tables)
+    if start is None:
+        return facts(ACCOUNT, ())
+    bound = common(*(house.progress(table.name) for table in tables[:2]))
+    silver, bronze, rejected, late = (
+        up_to(rows_of(house, t, (*POSITION, "timestamp"), within(t, start)), bound) for t in tables
+    )
+    received, judged = distinct(bronze), distinct(silver, rejected)
+    lost, invented = _without(received, judged), _without(judged, received)
+    late_ones = distinct(late)
+    unseen = _without(late_ones, silver)
+    examples = _examples(lost, invented, unseen)
+    counts = {
+        "received": _per_partition(received),
+        "judged": _per_partition(_without(received, lost)),
+        "known": _per_partition(judged),
+        "late": _per_partition(late_ones),
+        "late_accepted": _per_partition(_without(late_ones, unseen)),
+    }
+    shares = _shares(received_at=bronze, rejected=rejected, late=late, accepted=silver)
+    return facts(ACCOUNT, [*_partitions(bound, counts, examples), *shares])
+
+
+def _partitions(
+    bound: Progress, counts: Mapping[str, Mapping[Any, int]], examples: Mapping[Any, str]
+) -> Iterator[dict[str, Any]]:
+    for at in sorted(bound):
+        found = {name: of.get(at, 0) for name, of in counts.items()}
+        yield {"topic": at[0], "partition": at[1], **found, "example": examples.get(at)}
+
+
+def _shares(
+    received_at: pa.Table, rejected: pa.Table, late: pa.Table, accepted: pa.Table | None
+) -> Iterator[dict[str, Any]]:
+    """Per hour of arrival what is rejected of all, and late of what is accepted."""
+    all_, bad, slow = (_per_hour(rows) for rows in (received_at, rejected, late))
+    good = {} if accepted is None else _per_hour(accepted)
+    for hour, count in sorted(all_.items()):
+        yield {
+            "hour": hour,
+            "quarantined_share": bad.get(hour, 0) / count if count >= FEWEST else None,
+            "late_share": slow.get(hour, 0) / good[hour] if good.get(hour, 0) >= FEWEST else None,
+        }
+
+
+def _per_hour(rows: pa.Table) -> dict[datetime, int]:
+    hours = pa.table({"hour": hours_of(rows["timestamp"])}).filter(pc.is_valid(pc.field("hour")))
+    counts = hours.group_by("hour").aggregate([([], "count_all")]).to_pylist()
+    return {row["hour"]: row["count_all"] for row in counts}
+
+
+def load_detections(house: House) -> pa.Table:
+    """The account of the detections topics: a frame without people has no row in silver."""
+    tables = (SILVER_DETECTIONS, BRONZE_DETECTIONS, QUARANTINE_DETECTIONS)
+    start = start_of(house, house.settings.quality.lookback, *tables[1:])
+    if start is None:
+        return facts(ACCOUNT, ())
+    bound = common(*(house.progress(table.name) for table in tables[:2]))
+    columns = (*POSITION, "timestamp")
+    bronze = rows_of(
+        house, BRONZE_DETECTIONS, (*columns, "value"), within(BRONZE_DETECTIONS, start)
+    )
+    bronze = up_to(bronze, bound)
+    if not bronze.num_rows:
+        return facts(ACCOUNT, ())
+    rejected = rows_of(house, QUARANTINE_DETECTIONS, columns, within(QUARANTINE_DETECTIONS, start))
+    rejected = up_to(rejected, bound)
+    silver = rows_of(house, SILVER_DETECTIONS, POSITION, _from(bronze))
+    empty = bronze.filter(pc.match_substring_regex(bronze["value"], rb'"detections"\s*:\s*\[\s*\]'))
+    received = distinct(bronze)
+    lost = _without(received, distinct(silver, rejected, empty))
+    counts = {
+        "received": _per_partition(received),
+        "judged": _per_partition(_without(received, lost)),
+    }
+    shares = _shares(
+        received_at=bronze, rejected=rejected, late=rejected.slice(0, 0), accepted=None
+    )
+    return facts(ACCOUNT, [*_partitions(bound, counts, _examples(lost)), *shares])
+
+
+def _from(rows: pa.Table) -> BooleanExpression:
+    """Where the first of the rows is in each partition, and all after it, as a filter."""
+    firsts = _examples(rows)
+    terms: list[BooleanExpression] = [
+        And(
+            EqualTo(term="topic", value=topic),
+            And(
+                EqualTo(term="partition", value=number),
+                GreaterThanOrEqual(term="position", value=position),
+            ),
+        )
+        for (topic, number), position in firsts.items()
+    ]
+    either: BooleanExpression = terms[0]
+    for term in terms[1:]:
+        either = Or(either, term)
+    return either

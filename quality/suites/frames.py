@@ -1,0 +1,160 @@
+"""Frames that came in, and frames that footfall counted: per camera and minute."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from great_expectations.expectations.core import ExpectColumnValuesToBeNull
+
+from quality.facts import MINUTE, UTC_TIME, facts, rows_of, within
+from quality.suite import FactSuite, House, Suite, expect
+from quality.suites.accounts import POSITION, start_of, up_to
+from streaming.jobs import footfall
+from streaming.progress import Progress
+from streaming.tables import BRONZE_DETECTIONS, QUARANTINE_DETECTIONS, SILVER_DETECTIONS
+
+FRAMES = {
+    "branch_id": pa.string(),
+    "camera_id": pa.string(),
+    "minute": UTC_TIME,
+    "differs": pa.string(),
+}
+
+# One statement, so the minutes are just what the positions say.
+FRAMES_SQL = """
+    SELECT NULL AS topic, NULL::integer AS partition, NULL AS position, branch_id, camera_id,
+        minute, frames, late_frames, updated_at
+    FROM footfall_minute WHERE minute >= %(start)s
+    UNION ALL
+    SELECT topic, partition, position, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM stream_offsets WHERE stream = %(stream)s"""
+
+
+class _Minute(NamedTuple):
+    branch_id: str
+    camera_id: str
+    minute: datetime
+
+
+def frame_suites() -> list[Suite]:
+    """The suite of this module."""
+    counted = expect(
+        "counted",
+        "The frames of a minute in bronze, less the quarantined ones, are not those that footfall "
+        "has counted.",
+        ExpectColumnValuesToBeNull,
+        column="differs",
+    )
+    return [
+        FactSuite(
+            "postgres.footfall_minute",
+            (counted,),
+            sample=tuple(FRAMES),
+            name="frames",
+            load=load_frames,
+        )
+    ]
+
+
+def load_frames(house: House) -> pa.Table:
+    """Per camera and minute that is wholly among the new messages: where the numbers differ.
+
+    A repeated frame counts once. One that comes when its place in the run is long passed is late,
+    and may or may not count, so that the number lies between the frames and these with them.
+    """
+    start = start_of(house, house.settings.quality.lookback, BRONZE_DETECTIONS)
+    if start is None:
+        return facts(FRAMES, ())
+    lake = [house.progress(t.name) for t in (BRONZE_DETECTIONS, SILVER_DETECTIONS)]
+    rejected_up_to = house.progress(QUARANTINE_DETECTIONS.name)
+    rows = house.query(FRAMES_SQL, {"start": start, "stream": footfall.STREAM.name})
+    passed = {(r["topic"], r["partition"]): r["position"] for r in rows if r["topic"]}
+    counted = {
+        _Minute(r["branch_id"], r["camera_id"], r["minute"]): r for r in rows if not r["topic"]
+    }
+    bronze = rows_of(
+        house,
+        BRONZE_DETECTIONS,
+        (*POSITION, "timestamp", "value"),
+        within(BRONZE_DETECTIONS, start),
+    )
+    rejected = rows_of(house, QUARANTINE_DETECTIONS, POSITION, within(QUARANTINE_DETECTIONS, start))
+    judged = {
+        at: max(lake[1].get(at, ""), rejected_up_to.get(at, ""))
+        for at in {*lake[1], *rejected_up_to}
+    }
+    until = _told_until(bronze, passed, (lake[0], judged))
+    good = up_to(bronze, passed).join(rejected, list(POSITION), join_type="left anti")
+    frames, ahead = _frames(good)
+    first = start + MINUTE + max(ahead, timedelta(0))
+    return facts(FRAMES, _compare(frames, counted, first, until))
+
+
+def _told_until(
+    bronze: pa.Table, passed: Progress, places: tuple[Progress, ...]
+) -> datetime | None:
+    """Until when the lake has all that footfall had passed; None when it has all of it.
+
+    Where the lake is behind, what it lacks came in after the newest that it has.
+    """
+    newest = bronze.group_by(["topic", "partition"]).aggregate([("timestamp", "max")]).to_pylist()
+    arrived = {(r["topic"], r["partition"]): r["timestamp_max"] for r in newest}
+    bounds = []
+    for at, position in passed.items():
+        if at not in arrived:
+            continue
+        for place in places:
+            if place.get(at, "") < position:
+                here = up_to(bronze, {at: place.get(at, "")})
+                bounds.append(pc.max(here["timestamp"]).as_py() or bronze["timestamp"][0].as_py())
+    return min(bounds, default=None)
+
+
+def _frames(rows: pa.Table) -> tuple[dict[_Minute, set[tuple[str, int]]], timedelta]:
+    """The distinct frames per camera and minute; and how far cameras' clocks are ahead of ours."""
+    found: dict[_Minute, set[tuple[str, int]]] = defaultdict(set)
+    ahead = timedelta(0)
+    for value, arrived in zip(
+        rows["value"].to_pylist(), rows["timestamp"].to_pylist(), strict=True
+    ):
+        frame = _read(value)
+        if frame is not None:
+            at, minute, name = frame
+            found[minute].add(name)
+            ahead = max(ahead, at - arrived)
+    return found, ahead
+
+
+def _read(value: bytes) -> tuple[datetime, _Minute, tuple[str, int]] | None:
+    """When, where and which frame a message is about; None for one that will be quarantined."""
+    try:
+        frame: Any = json.loads(value)
+        text = frame["captured_at"]
+        form = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
+        at = datetime.strptime(text, form).replace(tzinfo=timezone.utc)
+        start = at.replace(second=0, microsecond=0)
+        minute = _Minute(frame["branch_id"], frame["camera_id"], start)
+        return at, minute, (frame["run_id"], frame["frame_index"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _compare(
+    frames: dict[_Minute, set[tuple[str, int]]],
+    counted: dict[_Minute, dict[str, Any]],
+    first: datetime,
+    until: datetime | None,
+) -> Iterator[dict[str, Any]]:
+    for key in sorted(frames.keys() | counted.keys()):
+        row = counted.get(key, {"frames": 0, "late_frames": 0, "updated_at": key.minute + MINUTE})
+        if key.minute < first or (until is not None and row["updated_at"] >= until):
+            continue
+        came, most = len(frames.get(key, ())), row["frames"] + row["late_frames"]
+        differs = None if row["frames"] <= came <= most else f"{came} came, {row['frames']} counted"
+        yield {**key._asdict(), "differs": differs}

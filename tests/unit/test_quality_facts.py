@@ -1,0 +1,495 @@
+"""Facts of several tables: each planted fault is named with its culprit, a clean house never."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conf.settings import Settings
+from conf.stores import OpeningHours, Stores, load_stores
+from quality.memory import MemoryHouse
+from quality.suite import Suite
+from quality.suites import all_suites, anomalies, business, counted, frames
+from quality.suites.accounts import account_suites
+from quality.suites.twins import twin_suites
+from streaming.tables import (
+    BRONZE_DETECTIONS,
+    BRONZE_ORDER_EVENTS,
+    GOLD_ORDER_HOURLY,
+    GOLD_STORE_HOURLY,
+    QUARANTINE_LATE_EVENTS,
+    QUARANTINE_ORDER_EVENTS,
+    SILVER_DETECTIONS,
+    SILVER_ORDERS,
+    TABLES,
+    Table,
+)
+from tests.builders import as_json, detection, detection_event
+from tests.judging import Finding, judge
+from tests.unit.test_quality_tables import good_row, rows_in, schema_of
+
+pytestmark = pytest.mark.requirement("Q1")
+
+NOON = datetime(2024, 5, 15, 12, tzinfo=timezone.utc)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def stores(settings: Settings) -> Stores:
+    return load_stores(settings.stores_file)
+
+
+@pytest.fixture
+def house(settings: Settings, stores: Stores) -> MemoryHouse:
+    """Every table, without a row."""
+    tables = {t.name: schema_of(t).empty_table() for t in TABLES}
+    return MemoryHouse(settings, stores, NOON, tables)
+
+
+def suites_of(house: MemoryHouse, suites: Iterable[Suite], name: str) -> list[Suite]:
+    return [suite for suite in suites if suite.name == name]
+
+
+def put(house: MemoryHouse, table: Table, *rows: dict[str, Any]) -> None:
+    house.tables[table.name] = rows_in(table, *(good_row(table, **row) for row in rows))
+
+
+def at(number: int, **more: Any) -> dict[str, Any]:
+    """A message of partition 0 by its position; one a second, up to noon."""
+    row = {"topic": "order-created", "partition": 0, "position": f"{number:020d}"}
+    return {**row, "timestamp": NOON - timedelta(seconds=1000 - number), **more}
+
+
+def ids(findings: list[Finding]) -> list[str]:
+    return sorted(finding.id for finding in findings)
+
+
+def test_a_house_without_a_row_has_no_finding(house: MemoryHouse) -> None:
+    assert judge(all_suites(house.settings, house.stores), house) == []
+
+
+def test_a_house_without_a_table_has_no_finding(house: MemoryHouse) -> None:
+    house.tables = {}
+    assert judge(all_suites(house.settings, house.stores), house) == []
+
+
+def test_ids_are_unique_and_every_sample_names_something(house: MemoryHouse) -> None:
+    suites = all_suites(house.settings, house.stores)
+    names = [(s.table, s.name, e.meta["name"]) for s in suites for e in s.expectations]
+    assert len(names) == len(set(names))
+    assert all(suite.sample for suite in suites)
+
+
+# Orders, from the topic to silver.
+
+
+def account(house: MemoryHouse) -> list[Finding]:
+    return judge(account_suites(house.settings), house)
+
+
+def test_what_is_accepted_quarantined_or_not_yet_reached_is_accounted_for(
+    house: MemoryHouse,
+) -> None:
+    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(10)))
+    put(house, SILVER_ORDERS, *(at(n) for n in (0, 1, 2, 4, 5)))
+    put(house, QUARANTINE_ORDER_EVENTS, at(3), at(6), at(7))
+    put(house, QUARANTINE_LATE_EVENTS, at(4))
+    assert account(house) == []
+
+
+def test_a_message_that_went_nowhere_is_named(house: MemoryHouse) -> None:
+    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(6)))
+    put(house, SILVER_ORDERS, *(at(n) for n in (0, 1, 3, 4, 5)))
+    [finding] = account(house)
+    assert finding.id == "bronze.order_events.account.accounted_for"
+    [row] = finding.rows
+    assert (row["topic"], row["partition"], row["example"]) == ("order-created", 0, f"{2:020d}")
+
+
+def test_a_row_of_silver_that_no_message_stands_for_is_named(house: MemoryHouse) -> None:
+    put(house, BRONZE_ORDER_EVENTS, at(0), at(1), at(3))
+    put(house, SILVER_ORDERS, *(at(n) for n in range(4)))
+    assert ids(account(house)) == ["bronze.order_events.account.received"]
+
+
+def test_a_late_event_that_silver_has_not_accepted_is_named(house: MemoryHouse) -> None:
+    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(4)))
+    put(house, SILVER_ORDERS, at(0), at(2), at(3))
+    put(house, QUARANTINE_ORDER_EVENTS, at(1))
+    put(house, QUARANTINE_LATE_EVENTS, at(1), at(2))
+    assert ids(account(house)) == ["bronze.order_events.account.late_accepted"]
+
+
+def test_bursts_of_bad_and_of_late_messages_are_warnings_of_their_hour(house: MemoryHouse) -> None:
+    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(300)))
+    put(house, SILVER_ORDERS, *(at(n) for n in range(60, 300)))
+    put(house, QUARANTINE_ORDER_EVENTS, *(at(n) for n in range(60)))
+    put(house, QUARANTINE_LATE_EVENTS, *(at(n) for n in range(100, 160)))
+    found = account(house)
+    assert ids(found) == [
+        "bronze.order_events.account.late_share",
+        "bronze.order_events.account.quarantined_share",
+    ]
+    assert {f.severity for f in found} == {"warning"}
+    assert [row["hour"].hour for f in found for row in f.rows] == [11, 11]
+
+
+def test_an_accepted_order_is_counted_at_its_amount_once_the_metrics_have_passed_it(
+    house: MemoryHouse,
+) -> None:
+    orders = [
+        at(n, order_id=f"O-{n}", version=f"{n:03d}", event_time=NOON, total_price=Decimal(n))
+        for n in range(1, 6)
+    ]
+    put(house, SILVER_ORDERS, *orders)
+    put(house, QUARANTINE_LATE_EVENTS, at(2))
+    passed = {"topic": "order-created", "partition": 0, "position": f"{4:020d}"}
+    known = {
+        n: {
+            "order_id": f"O-{n}",
+            "status_version": f"{n:03d}",
+            "body_version": f"{n:03d}",
+            "total_price": Decimal(n),
+        }
+        for n in (1, 3, 4)
+    }
+    house.answers = {
+        counted.OFFSETS_SQL: [passed],
+        counted.CONTRIBUTIONS_SQL: list(known.values()),
+    }
+    assert judge(counted.counted_suites(), house) == []
+
+    known[3]["total_price"] = Decimal("3.50")
+    house.answers[counted.CONTRIBUTIONS_SQL] = [known[1], known[3]]
+    found = judge(counted.counted_suites(), house)
+    assert ids(found) == [
+        "silver.orders.metrics.at_its_amount",
+        "silver.orders.metrics.counted",
+    ]
+    assert found[0].rows[0]["example"] == "O-4"
+
+
+# Frames, from the topic to the minute.
+
+
+def frame(number: int, **more: Any) -> dict[str, Any]:
+    """A message of a frame; two a second."""
+    captured = NOON - 10 * MINUTE + timedelta(seconds=number / 2)
+    value = detection_event(
+        frame_index=number, captured_at=captured.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), **more
+    )
+    return at(number, topic="detections", timestamp=captured, value=as_json(value))
+
+
+def film(house: MemoryHouse, *, gone: int = -1, empty: int = 5) -> None:
+    """Six minutes; of 0 to 5 footfall counted all frames, silver has not the frame `gone`."""
+    messages = [frame(n, detections=[] if n == empty else [detection()]) for n in range(600)]
+    put(house, BRONZE_DETECTIONS, *messages)
+    seen = (m for n, m in enumerate(messages) if n not in (gone, empty))
+    put(house, SILVER_DETECTIONS, *({**m, "captured_at": m["timestamp"]} for m in seen))
+    house.answers[frames.FRAMES_SQL] = [
+        {"topic": "detections", "partition": 0, "position": f"{599:020d}"},
+        *(
+            {
+                "topic": None,
+                "branch_id": "B01",
+                "camera_id": "B01-entrance",
+                "minute": NOON - 10 * MINUTE + n * MINUTE,
+                "frames": 120,
+                "late_frames": 0,
+                "updated_at": NOON,
+            }
+            for n in range(5)
+        ),
+    ]
+
+
+def test_every_frame_is_in_silver_and_in_its_minute(house: MemoryHouse) -> None:
+    film(house)
+    assert judge([*account_suites(house.settings), *frames.frame_suites()], house) == []
+
+
+def test_a_frame_with_people_that_silver_lacks_is_named(house: MemoryHouse) -> None:
+    film(house, gone=77)
+    [finding] = account(house)
+    assert finding.id == "bronze.detections.account.accounted_for"
+    assert finding.rows[0]["example"] == f"{77:020d}"
+
+
+def test_a_minute_that_footfall_has_not_counted_wholly_is_named(house: MemoryHouse) -> None:
+    film(house)
+    house.answers[frames.FRAMES_SQL][3]["frames"] = 119  # type: ignore[index]
+    [finding] = judge(frames.frame_suites(), house)
+    assert finding.id == "postgres.footfall_minute.frames.counted"
+    assert (finding.rows[0]["camera_id"], finding.rows[0]["differs"]) == (
+        "B01-entrance",
+        "120 came, 119 counted",
+    )
+
+
+def test_minutes_that_the_lake_has_not_come_to_are_nobodys_fault(house: MemoryHouse) -> None:
+    film(house)
+    house.answers[frames.FRAMES_SQL][0]["position"] = f"{900:020d}"  # type: ignore[index]
+    house.answers[frames.FRAMES_SQL][3]["frames"] = 150  # type: ignore[index]
+    assert judge(frames.frame_suites(), house) == []
+
+
+# Copies.
+
+
+def test_a_copy_is_compared_up_to_its_newest_change(house: MemoryHouse) -> None:
+    table = GOLD_ORDER_HOURLY
+    hours = [{"hour": NOON - n * HOUR, "change_id": 10 - n, "order_count": 5} for n in (1, 2, 3)]
+    put(house, table, *hours)
+    [suite] = [s for s in twin_suites() if s.table == "postgres.order_metrics"]
+    sql = suite.load.__self__.sql  # type: ignore[union-attr]
+    served = [
+        {
+            **dict.fromkeys(suite.load.__self__.summed, 1),  # type: ignore[union-attr]
+            "branch_id": "B01",
+            "hour": h["hour"],
+            "rows": 1,
+            "order_count": 5,
+            "change_id": h["change_id"],
+            "newest": h["change_id"],
+        }
+        for h in hours
+    ]
+    served.append({**served[0], "hour": NOON, "change_id": 11, "newest": 11})
+    house.answers[sql] = served
+    assert judge([suite], house) == []
+
+    served[1]["total_revenue"] = 2
+    [finding] = judge([suite], house)
+    assert finding.id == "postgres.order_metrics.twin.equals_lake"
+    assert finding.rows[0]["differs"] == "total_revenue: 2 and 1.00"
+
+
+# The day of a shop.
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "named"),
+    [
+        (GOLD_ORDER_HOURLY, "pending_count", 3, "statuses"),
+        (GOLD_ORDER_HOURLY, "online_count", 9, "payments"),
+        (GOLD_ORDER_HOURLY, "average_order_value", Decimal(7), "average_order_value"),
+        (GOLD_STORE_HOURLY, "conversion_rate", 0.9, "conversion_rate"),
+        (GOLD_STORE_HOURLY, "revenue_per_visitor", Decimal(7), "revenue_per_visitor"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_named(
+    house: MemoryHouse, table: Table, column: str, value: Any, named: str
+) -> None:
+    good = {
+        "order_count": 4,
+        "total_revenue": Decimal(10),
+        "net_revenue": Decimal(8),
+        "average_order_value": Decimal("2.50"),
+        "cash_count": 3,
+        "online_count": 1,
+        "visitors": 8,
+        "orders": 4,
+        "conversion_rate": 0.5,
+        "revenue": Decimal(10),
+        "revenue_per_visitor": Decimal("1.25"),
+    }
+    suites = suites_of(house, business.business_suites(house.settings), "arithmetic")
+    suites = [suite for suite in suites if suite.table == table.name]
+    put(house, table, good)
+    assert judge(suites, house) == []
+    put(house, table, good, {**good, column: value})
+    [finding] = judge(suites, house)
+    assert (finding.id, finding.rows[0]["differs"]) == (f"{table.name}.arithmetic.adds_up", named)
+
+
+def test_more_orders_than_visitors_is_a_warning_where_cameras_have_seen_the_hour(
+    house: MemoryHouse,
+) -> None:
+    row = {
+        "visitors": 2,
+        "orders": 4,
+        "conversion_rate": 2.0,
+        "revenue": Decimal(10),
+        "revenue_per_visitor": Decimal(5),
+        "camera_coverage": 0.1,
+    }
+    suites = suites_of(house, business.business_suites(house.settings), "arithmetic")
+    put(house, GOLD_STORE_HOURLY, row)
+    assert judge(suites, house) == []
+    put(house, GOLD_STORE_HOURLY, {**row, "camera_coverage": 0.9})
+    [finding] = judge(suites, house)
+    assert finding.id == "gold.store_hourly.arithmetic.conversion_at_most_one"
+    assert finding.severity == "warning"
+
+
+def cameras(house: MemoryHouse, newest: datetime, **seen: datetime) -> list[Finding]:
+    house.answers[business.NEWEST_SQL] = [{"newest": newest}]
+    house.answers[business.CAMERAS_SQL] = [
+        {"camera_id": name.replace("_", "-"), "seen": moment} for name, moment in seen.items()
+    ]
+    return judge(suites_of(house, business.business_suites(house.settings), "cameras"), house)
+
+
+def test_a_camera_is_stale_when_others_send_and_it_does_not(house: MemoryHouse) -> None:
+    [finding] = cameras(house, NOON, B01_entrance=NOON - 11 * MINUTE, B01_till=NOON - MINUTE)
+    assert finding.id == "postgres.footfall_minute.cameras.camera_silent"
+    assert [row["camera_id"] for row in finding.rows] == ["B01-entrance"]
+
+
+def test_a_house_asleep_has_no_stale_camera(house: MemoryHouse) -> None:
+    house.now = NOON + DAY
+    assert cameras(house, NOON, B01_entrance=NOON - 2 * MINUTE) == []
+
+
+def test_a_camera_may_be_silent_while_its_branch_is_closed(house: MemoryHouse) -> None:
+    hours = OpeningHours.model_validate({"opens": "13:55", "closes": "20:00"})  # noon UTC: 14:00
+    first, *others = house.stores.branches
+    branch = first.model_copy(update={"opening_hours": (hours,)})
+    house.stores = house.stores.model_copy(update={"branches": (branch, *others)})
+    assert cameras(house, NOON, B01_entrance=NOON - 8 * HOUR) == []
+    house.now = NOON + HOUR
+    assert len(cameras(house, NOON + HOUR, B01_entrance=NOON - 8 * HOUR)) == 1
+
+
+def streams(house: MemoryHouse, **places: tuple[int, datetime]) -> list[Finding]:
+    house.answers[business.OFFSETS_SQL] = [
+        {
+            "stream": name,
+            "topic": "order-created",
+            "partition": 0,
+            "position": f"{number:020d}",
+            "committed_at": moment,
+        }
+        for name, (number, moment) in places.items()
+    ]
+    return judge(suites_of(house, business.business_suites(house.settings), "streams"), house)
+
+
+def test_a_stream_that_leaves_messages_waiting_is_behind(house: MemoryHouse) -> None:
+    old = NOON - 30 * MINUTE
+    [finding] = streams(
+        house,
+        order_event_processor=(9, NOON),
+        real_time_metrics=(4, old),
+        product_analytics=(8, old),
+    )
+    assert finding.id == "postgres.stream_offsets.streams.keeps_up"
+    assert [row["stream"] for row in finding.rows] == ["real_time_metrics"]
+
+
+def test_a_stream_that_keeps_good_messages_does_not_wait_for_bad_ones(house: MemoryHouse) -> None:
+    old = NOON - 30 * MINUTE
+    assert streams(house, order_event_processor=(9, old), real_time_metrics=(7, old)) == []
+
+
+def gaps(house: MemoryHouse, orders: dict[datetime, int]) -> list[Finding]:
+    house.answers[business.HOURS_SQL] = [
+        {"branch_id": "B01", "hour": hour, "orders": count, "frames": 0}
+        for hour, count in orders.items()
+        if count
+    ]
+    return judge(suites_of(house, business.business_suites(house.settings), "gaps"), house)
+
+
+def test_an_hour_without_anything_between_busy_ones_is_missing(house: MemoryHouse) -> None:
+    hours = {NOON - n * HOUR: 20 for n in range(6)}
+    assert gaps(house, hours) == []
+    [finding] = gaps(house, {**hours, NOON - 3 * HOUR: 0})
+    assert finding.id == "postgres.order_metrics.gaps.no_gap"
+    assert [(row["hour"], row["missing"]) for row in finding.rows] == [(NOON - 3 * HOUR, "orders")]
+
+
+def test_hours_that_are_always_quiet_are_not_missing_and_a_long_gap_is(house: MemoryHouse) -> None:
+    days = {
+        NOON - day * DAY + n * HOUR: 30 for day in range(9) for n in range(-4, 5) if day or n < 1
+    }
+    assert gaps(house, days) == []
+    found = gaps(house, {**days, NOON - HOUR: 0, NOON - 2 * HOUR: 0})
+    assert [row["hour"] for row in found[0].rows] == [NOON - 2 * HOUR, NOON - HOUR]
+
+
+# Anomalies.
+
+
+def history(days: int, seed: int = 7, **kinds: float) -> list[dict[str, Any]]:
+    """Hours with a daily and a weekly shape, drawn by chance; the newest one has just begun."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for n in range(days * 24, -1, -1):
+        hour = NOON - n * HOUR
+        if 6 <= hour.hour <= 20:
+            level = 40 + 30 * np.sin((hour.hour - 6) / 14 * np.pi)
+            level *= 1.8 if hour.weekday() >= 5 else 1.0
+            number = int(rng.poisson(level)) + 1
+            row = {"branch_id": "B01", "hour": hour, "number": float(number)}
+            mean = float(np.exp(rng.normal(3, 0.6, number)).mean())
+            rows.append({**row, "orders": float(number), "order_value": mean})
+    return rows
+
+
+def figures(house: MemoryHouse, rows: list[dict[str, Any]], name: str) -> list[Finding]:
+    number = {"orders": 1.0}
+    house.answers[anomalies.SQL[name]] = [
+        {**row, "value": row[name], "number": number.get(name, row["number"])} for row in rows
+    ]
+    suites = [s for s in anomalies.anomaly_suites() if s.name == f"anomaly_{name}"]
+    return judge(suites, house)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_weeks_of_ordinary_days_have_no_anomaly(house: MemoryHouse, seed: int) -> None:
+    rows = history(14, seed)
+    assert figures(house, rows, "orders") + figures(house, rows, "order_value") == []
+
+
+def test_a_drift_of_the_order_value_and_a_slump_are_named_by_their_hours(
+    house: MemoryHouse,
+) -> None:
+    rows = history(14)
+    for row in rows[-4:-1]:
+        row["order_value"] *= 2
+    rows[-6]["orders"] /= 4
+    [drift] = figures(house, rows, "order_value")
+    assert drift.id == "postgres.order_metrics.anomaly_order_value.usual"
+    assert drift.severity == "warning"
+    assert [r["hour"] for r in drift.rows] == [row["hour"] for row in rows[-4:-1]]
+    [slump] = figures(house, rows, "orders")
+    assert [r["hour"] for r in slump.rows] == [rows[-6]["hour"]]
+
+
+def test_too_little_history_is_not_judged_and_says_so(house: MemoryHouse) -> None:
+    rows = history(5)
+    rows[-2]["orders"] = 9_000.0
+    assert figures(house, rows, "orders") == []
+    measure = anomalies.MEASURES[0]
+    told = anomalies.find_anomalies(house, measure).to_pylist()
+    assert told
+    assert {row["not_judged"] for row in told} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
+
+
+def test_the_hour_that_has_just_begun_is_not_judged(house: MemoryHouse) -> None:
+    rows = history(14)
+    rows[-1]["orders"] = 0.0
+    assert figures(house, rows, "orders") == []
+
+
+def test_a_value_that_is_no_number_is_left_out(house: MemoryHouse) -> None:
+    rows = history(14)
+    rows[-3]["order_value"] = float("nan")
+    assert figures(house, rows, "order_value") == []
+
+
+def test_messages_that_are_no_json_are_left_to_quarantine(house: MemoryHouse) -> None:
+    film(house)
+    values = house.tables[BRONZE_DETECTIONS.name].to_pylist()
+    broken = [json.dumps([1]).encode(), b"{", None]
+    rows = [*values, *({**values[0], "position": f"{n}", "value": v} for n, v in enumerate(broken))]
+    house.tables[BRONZE_DETECTIONS.name] = rows_in(BRONZE_DETECTIONS, *rows)
+    assert judge(frames.frame_suites(), house) == []
