@@ -24,8 +24,8 @@ from great_expectations.render.renderer.content_block.validation_results_table_c
 from great_expectations.render.view.view import DefaultJinjaPageView
 from jinja2 import ChoiceLoader, PackageLoader
 
-from quality.documents import PERSONAL, Document, columns_of
-from quality.suite import name_of
+from quality.documents import Document, columns_of
+from quality.suite import PERSONAL, name_of
 
 _VALUES = ("observed_value", "partial_unexpected_list", "partial_unexpected_counts")
 _CELL = "{% autoescape false %}{{ cell | render_content_block }}{% endautoescape %}"

@@ -18,12 +18,10 @@ from typing import Any
 from great_expectations.core import ExpectationSuiteValidationResult
 
 from conf.settings import Settings
+from quality.suite import PERSONAL
 
 Document = dict[str, Any]
 """What `ExpectationSuiteValidationResult.to_json_dict` makes, cleaned."""
-
-PERSONAL = frozenset({"customer_id", "value", "payload", "headers", "fixed_value"})
-"""Columns whose values are not shown: who bought, and messages as they came."""
 
 _COLUMNS = ("column", "column_A", "column_B", "column_list", "column_set")
 _KEPT_META = ("great_expectations_version", "run_id")
