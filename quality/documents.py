@@ -82,9 +82,10 @@ def cleaned(judged: ExpectationSuiteValidationResult) -> Document:
 def _clean(one: dict[str, Any]) -> None:
     """One expectation, in place."""
     said: dict[str, Any] = one["result"]
-    sample = said.get("unexpected_index_column_names") or []
+    # Not every kind of expectation names the columns; then all that it gives of a row.
+    sample = said.get("unexpected_index_column_names")
     said["partial_unexpected_index_list"] = [
-        {name: row[name] for name in sample if name in row and name not in PERSONAL}
+        {name: row[name] for name in sample or row if name in row and name not in PERSONAL}
         for row in said.get("partial_unexpected_index_list") or []
     ]
     about = one["expectation_config"]["kwargs"]

@@ -145,7 +145,7 @@ def summary_page(
         plots={
             layer.name: (plots.failures_plot(layer.trend), plots.share_plot(layer.trend))
             for layer in summary.layers
-            if len(layer.trend) > 1
+            if len(layer.trend) > 1 and any(p.critical or p.warning for p in layer.trend)
         },
     )
 

@@ -74,6 +74,12 @@ SUITE = RowSuite(
             column_list=["order_id", "customer_id"],
         ),
         expect(
+            "nobody_moved",
+            "An order was moved.",
+            gxe.ExpectColumnValuesToBeNull,
+            column="moved",
+        ),
+        expect(
             "shop_present",
             "A shop is missing.",
             gxe.ExpectColumnValuesToNotBeNull,
@@ -88,6 +94,7 @@ ROWS = pa.table(
         "order_id": ["A", "B", "B", "D"],
         "customer_id": ["C1", "Jane Doe", "Jane Doe", "C1"],
         "status": ["pending", "pending", MARKUP, "completed"],
+        "moved": [None, None, None, "north"],
     }
 )
 
@@ -189,12 +196,15 @@ def test_data_docs_say_what_great_expectations_says_and_what_it_means(
     kept: Path, settings: Settings
 ) -> None:
     text = Read(docs_page(settings)).text
-    assert "silver.orders.rows Not as expected. 6 of 7 expectations are not met." in text
+    assert "silver.orders.rows Not as expected. 7 of 8 expectations are not met." in text
     assert "Judged 2024-05-01 12:00:00 UTC by Great Expectations" in text
     assert "values must belong to this set: pending completed ." in text
     assert "1 unexpected values found. 25% of 4 total rows." in text
     assert "What it means: A status is not one of <ours>." in text
     assert "Rows such as: topic=order-created, position=3" in text
+    moved = text.split("nobody_moved")[1].split("once")[0]
+    assert "topic=order-created" in moved
+    assert "position=4" in moved
     assert 'The column "shop" in BatchData does not exist.' in text
     assert text.index("status_known") < text.index("order_id_present"), "what failed comes first"
 
@@ -339,6 +349,13 @@ def test_the_page_shows_the_trend_and_quarantine_by_rule() -> None:
     )
     assert "http-equiv" in page
     assert not [address for address in Read(page).addresses if "//" in address]
+
+
+def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
+    calm = [point(2, 0) | {"warning": 0}, point(1, 0) | {"warning": 0}]
+    page = summary_page(summarise([result()], calm, STANDINGS, SUITES, NOW), [], {}, NOW)
+    assert "<svg" not in page
+    assert "Nothing has failed in 2 runs." in Read(page).text
 
 
 def test_a_house_that_nobody_has_validated_says_what_to_do() -> None:
