@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.context import console, progress, read_settings
+from cli.context import console, error_console, progress, read_settings
 from cli.retention import parse_age
 
 if TYPE_CHECKING:
@@ -64,11 +66,6 @@ def parse_since(text: str) -> int | datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-@app.callback()
-def group() -> None:
-    """Keeps `run` a command of its own."""
-
-
 @app.command()
 def run(
     *,
@@ -103,12 +100,32 @@ def run(
         if every is not None:
             _serve(plan, every, engines)
             return
-        with progress("quality") as tell:
+        with progress("quality") as tell, _clear_outages():
             done = run_quality(settings, plan, tell, engines=engines)
     _report(done)
     bad = {result.severity for result in done.failures}
     if (fail_on is FailOn.critical and "critical" in bad) or (fail_on is FailOn.warning and bad):
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder; else quality/report in the house's own.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="In the browser, too.")] = False,
+) -> None:
+    """Write pages of what runs found: every layer at a glance, and Data Docs of every suite."""
+    import webbrowser
+
+    from quality.report import build_report
+
+    with _clear_outages():
+        page = build_report(read_settings(), out)
+    console().print(str(page), markup=False, highlight=False, soft_wrap=True)
+    if show and not webbrowser.open(page.as_uri()):
+        error_console().print("There is no browser to open it in.")
 
 
 def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
@@ -119,19 +136,38 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
     from quality.metrics import Metrics
     from quality.run import run_quality
 
-    settings, metrics, stop = read_settings(), Metrics(), threading.Event()
+    settings, metrics, stop = read_settings(), Metrics(every), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with metrics.served(settings.quality.metrics_port):
         while not stop.is_set():
             try:
-                done = run_quality(settings, plan, lambda _: None, engines=engines)
+                with _clear_outages():
+                    done = run_quality(settings, plan, lambda _: None, engines=engines)
             except StorelakeError as error:
                 console().print(str(error), markup=False, soft_wrap=True)
             else:
                 metrics.update(done)
                 _report(done)
             stop.wait(every.total_seconds())
+
+
+@contextmanager
+def _clear_outages() -> Iterator[None]:
+    """A database that is not there is one sentence, not a traceback."""
+    from psycopg import OperationalError
+    from psycopg_pool import PoolTimeout
+    from sqlalchemy import exc  # PyIceberg's way to the catalog
+
+    from conf.errors import StorelakeError
+
+    try:
+        yield
+    except (OperationalError, exc.OperationalError, PoolTimeout) as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise StorelakeError(
+            f"Postgres cannot be reached ({reason}): see `storelake status`."
+        ) from error
 
 
 def _report(run: Run) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
@@ -15,9 +16,13 @@ log = logging.getLogger(__name__)
 
 
 class Metrics:
-    """Meters of the newest run, in a registry of their own."""
+    """Meters of the newest run, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        every: how often a run is due.
+    """
+
+    def __init__(self, every: timedelta) -> None:
         self.registry = CollectorRegistry()
         self._judged = Gauge(
             "storelake_quality_expectations",
@@ -39,6 +44,12 @@ class Metrics:
         self._seconds = Gauge(
             "storelake_quality_run_seconds", "How long it took.", registry=self.registry
         )
+        interval = Gauge(
+            "storelake_quality_interval_seconds",
+            "How often a run is due.",
+            registry=self.registry,
+        )
+        interval.set(every.total_seconds())
 
     def update(self, run: Run) -> None:
         """Take over what a run found."""

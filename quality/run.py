@@ -22,7 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from quality import store
+from quality import documents, store
 from quality.engines import Engines
 from quality.house import LiveHouse
 from quality.increment import Increment, added_since
@@ -141,6 +141,7 @@ def run_quality(
             reached += [after] if after else []
         # Whoever looks at other rows than those that are due says nothing of how far all passed.
         store.write(house, run.id, run.results, reached if plan.since is None else [])
+    documents.keep(settings, run.id, run.at, run.documents)
     run.seconds = time.monotonic() - started
     return run
 

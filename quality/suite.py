@@ -19,6 +19,9 @@ from streaming.progress import Progress
 Severity = Literal["critical", "warning"]
 Shape = Callable[[pa.Table], pa.Table]
 
+PERSONAL = frozenset({"customer_id", "track_id", "value", "payload", "headers", "fixed_value"})
+"""Columns that reports do not show: who buys, who is seen, and messages as they came."""
+
 
 def as_is(rows: pa.Table) -> pa.Table:
     """The rows of the table, unchanged."""

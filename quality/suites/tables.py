@@ -28,7 +28,7 @@ from quality.facts import (
     type_name,
     within,
 )
-from quality.suite import FactSuite, House, RowSuite, Shape, Suite, expect
+from quality.suite import PERSONAL, FactSuite, House, RowSuite, Shape, Suite, expect
 from streaming.domains import Domain, Values
 from streaming.tables import (
     BRONZE_DETECTIONS,
@@ -46,9 +46,6 @@ from streaming.transforms.real_time_metrics import LATE
 JUDGED = tuple(t for t in TABLES if not t.name.startswith("quality."))
 """The tables of the lake, less those that say what was found in them."""
 ABSENT = "-"
-PERSONAL = frozenset({"customer_id", "track_id"})
-"""Columns that reports do not show."""
-
 Mask: TypeAlias = Any
 """An Arrow array of booleans, chunked or not."""
 

@@ -1,0 +1,218 @@
+"""`storelake quality report`: one page for every layer, and Data Docs of every suite, as files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from jinja2 import Environment, PackageLoader
+
+from conf.settings import Settings
+from conf.stores import load_stores
+from quality import documents, plots
+from quality.data_docs import Pages
+from quality.house import LiveHouse
+from quality.store import TAG, QualityError, Reached, read_reached
+from quality.suite import Suite, name_of
+from quality.suites import all_suites
+from quality.summary import Standing, Summary, summarise
+from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.postgres import Database
+from streaming.tables import TABLES
+
+RUNS = 200
+"""So many runs make a trend."""
+
+_NEWEST = """
+    SELECT r.*, CASE WHEN r.state <> 'passed' THEN (
+        SELECT min(b.ran_at) FROM quality_results b
+        WHERE (b.table_name, b.suite, b.expectation) = (r.table_name, r.suite, r.expectation)
+            AND b.ran_at > coalesce((
+                SELECT max(p.ran_at) FROM quality_results p
+                WHERE (p.table_name, p.suite, p.expectation)
+                    = (r.table_name, r.suite, r.expectation) AND p.state = 'passed'
+            ), '-infinity')) END AS since
+    FROM quality_results r JOIN (
+        SELECT DISTINCT ON (table_name, suite) table_name, suite, run_id
+        FROM quality_results ORDER BY table_name, suite, ran_at DESC
+    ) newest USING (table_name, suite, run_id)
+    ORDER BY r.severity, r.table_name, r.suite, r.expectation"""
+"""Of a whole run, not of each expectation: what an older run found of a suite no longer holds."""
+
+_TREND = """
+    SELECT layer, ran_at AS at, max(coalesce(unexpected_share, 0)) AS worst_share,
+        count(*) FILTER (WHERE state <> 'passed' AND severity = 'critical') AS critical,
+        count(*) FILTER (WHERE state <> 'passed' AND severity = 'warning') AS warning
+    FROM quality_results
+    WHERE ran_at IN (SELECT DISTINCT ran_at FROM quality_results ORDER BY ran_at DESC LIMIT %s)
+    GROUP BY layer, ran_at ORDER BY ran_at"""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Rows of one table of quarantine that failed one rule.
+
+    Attributes:
+        newest: when the newest of them was sent, UTC.
+        says: what the rule means.
+    """
+
+    table: str
+    rule: str
+    rows: int
+    newest: datetime
+    says: str
+
+
+def build_report(
+    settings: Settings,
+    out: Path | None = None,
+    *,
+    suites: Sequence[Suite] | None = None,
+    now: datetime | None = None,
+) -> Path:
+    """Write the pages and return the first one, `index.html`.
+
+    Args:
+        settings: of the house; Kafka and the streams need not run.
+        out: the folder; by default `quality/report` in the folder of the house.
+        suites: in place of those of the product.
+        now: by default the clock's.
+
+    Raises:
+        QualityError: the house has no place for results yet, or the folder cannot be written.
+    """
+    now = now or datetime.now(timezone.utc)
+    stores = load_stores(settings.stores_file)
+    suites = all_suites(settings, stores) if suites is None else suites
+    names: dict[str, list[str]] = defaultdict(list)
+    for suite in suites:
+        names[suite.table].append(suite.name)
+    with (
+        closing(open_catalog(settings)) as catalog,
+        closing(Database(settings.postgres.dsn, 2)) as db,
+    ):
+        house = LiveHouse(settings, stores, now, catalog, db)
+        reached = read_reached(house)
+        standings = {
+            table: _standing(house, table, reached.get(table))
+            for table in names
+            if not table.startswith("postgres.")
+        }
+        summary = summarise(
+            house.query(_NEWEST), house.query(_TREND, (RUNS,)), standings, names, now
+        )
+        quarantined = count_quarantined(house, suites)
+    pages = Pages()
+    wanted = {f"{table}.{suite}" for table, of_table in names.items() for suite in of_table}
+    docs = {
+        suite: pages.page(judged)
+        for suite, judged in documents.read(settings).items()
+        if suite in wanted
+    }
+    return _write(
+        (out or settings.var_dir / "quality" / "report").expanduser().absolute(),
+        docs,
+        summary_page(summary, quarantined, docs, now),
+    )
+
+
+def summary_page(
+    summary: Summary, quarantined: list[Quarantined], pages: Mapping[str, str], now: datetime
+) -> str:
+    """HTML of the first page: one file, pictures inside, nothing loaded from elsewhere.
+
+    Args:
+        summary: of every layer.
+        quarantined: rows by rule.
+        pages: Data Docs by suite, to link to.
+        now: when it was made, UTC.
+    """
+    environment = Environment(
+        loader=PackageLoader("quality"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("summary.html.j2").render(
+        summary=summary,
+        quarantined=quarantined,
+        pages=pages,
+        now=now,
+        plots={
+            layer.name: (plots.failures_plot(layer.trend), plots.share_plot(layer.trend))
+            for layer in summary.layers
+            if len(layer.trend) > 1 and any(p.critical or p.warning for p in layer.trend)
+        },
+    )
+
+
+def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarantined]:
+    """By table and rule, the most frequent first."""
+    says = {name_of(one): str(one.notes or "") for suite in suites for one in suite.expectations}
+    found: list[Quarantined] = []
+    for table in TABLES:
+        if not table.name.startswith("quarantine."):
+            continue
+        rows = house.scan(table.name, ("rules", "timestamp"))
+        if not rows.num_rows:
+            continue
+        rules = rows["rules"].combine_chunks()
+        flat = pa.table(
+            {
+                "rule": pc.list_flatten(rules),
+                "timestamp": rows["timestamp"].take(pc.list_parent_indices(rules)),
+            }
+        )
+        counts = flat.group_by("rule").aggregate([("timestamp", "max"), ("timestamp", "count")])
+        found += [
+            Quarantined(
+                table.name,
+                row["rule"],
+                row["timestamp_count"],
+                row["timestamp_max"],
+                says.get(row["rule"], ""),
+            )
+            for row in counts.to_pylist()
+        ]
+    return sorted(found, key=lambda row: (-row.rows, row.table, row.rule))
+
+
+def _standing(house: LiveHouse, table: str, reached: Reached | None) -> Standing:
+    """How far a table of the lake has been judged."""
+    iceberg = house.table(table)
+    if iceberg is None:
+        return Standing()
+    newest = iceberg.current_snapshot()
+    if newest is None:
+        return Standing(empty=True)
+    if reached is None or reached.table_uuid != str(iceberg.metadata.table_uuid):
+        return Standing()
+    tag = iceberg.metadata.refs.get(TAG)
+    tagged = iceberg.metadata.snapshot_by_id(tag.snapshot_id) if tag else None
+    snapshots = iceberg.metadata.snapshots
+    return Standing(
+        validated_at=reached.validated_at,
+        behind=sum((one.sequence_number or 0) > reached.sequence_number for one in snapshots),
+        tag=datetime.fromtimestamp(tagged.timestamp_ms / 1000, timezone.utc) if tagged else None,
+        tag_newest=tagged is not None and tagged.snapshot_id == newest.snapshot_id,
+    )
+
+
+def _write(out: Path, docs: Mapping[str, str], index: str) -> Path:
+    """Data Docs first, then the page that leads to them; pages of suites that are gone go."""
+    folder = out / "data-docs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suite, page in docs.items():
+            documents.write_whole(folder / f"{suite}.html", page)
+        for path in folder.glob("*.html"):
+            if path.stem not in docs:
+                path.unlink()
+        documents.write_whole(out / "index.html", index)
+    except OSError as error:
+        raise QualityError(f"The report cannot be written to {out}: {error.strerror}.") from error
+    return out / "index.html"

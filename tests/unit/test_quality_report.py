@@ -1,0 +1,370 @@
+"""Reports of validation: what the pages say, and what they must not say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import great_expectations.expectations as gxe
+import pyarrow as pa
+import pytest
+
+from conf.settings import Settings, load_settings
+from quality import documents
+from quality.data_docs import Pages
+from quality.engines import Engines
+from quality.report import Quarantined, summary_page
+from quality.suite import RowSuite, expect
+from quality.summary import Standing, Summary, summarise
+
+pytestmark = pytest.mark.requirement("Q1")
+
+NOW = datetime(2024, 5, 1, 12, 0, tzinfo=timezone.utc)
+MARKUP = "<script>document.title = 'taken'</script>"
+
+SUITE = RowSuite(
+    table="silver.orders",
+    sample=("topic", "position"),
+    expectations=(
+        expect(
+            "order_id_present",
+            "An order has no id.",
+            gxe.ExpectColumnValuesToNotBeNull,
+            column="order_id",
+        ),
+        expect(
+            "status_known",
+            "A status is not one of <ours>.",
+            gxe.ExpectColumnValuesToBeInSet,
+            column="status",
+            value_set=["pending", "completed"],
+        ),
+        expect(
+            "customer_known",
+            "Orders come from few customers.",
+            gxe.ExpectColumnValuesToMatchRegex,
+            "warning",
+            column="customer_id",
+            regex=r"^C\d+\Z",
+        ),
+        expect(
+            "customers_few",
+            "Orders come from others.",
+            gxe.ExpectColumnDistinctValuesToBeInSet,
+            "warning",
+            column="customer_id",
+            value_set=["C1"],
+        ),
+        expect(
+            "customer_most_common",
+            "Somebody buys all.",
+            gxe.ExpectColumnMostCommonValueToBeInSet,
+            "warning",
+            column="customer_id",
+            value_set=["C1"],
+        ),
+        expect(
+            "once",
+            "An order is there twice.",
+            gxe.ExpectCompoundColumnsToBeUnique,
+            column_list=["order_id", "customer_id"],
+        ),
+        expect(
+            "nobody_moved",
+            "An order was moved.",
+            gxe.ExpectColumnValuesToBeNull,
+            column="moved",
+        ),
+        expect(
+            "shop_present",
+            "A shop is missing.",
+            gxe.ExpectColumnValuesToNotBeNull,
+            column="shop",
+        ),
+    ),
+)
+ROWS = pa.table(
+    {
+        "topic": ["order-created"] * 4,
+        "position": ["1", "2", "3", "4"],
+        "order_id": ["A", "B", "B", "D"],
+        "customer_id": ["C1", "Jane Doe", "Jane Doe", "C1"],
+        "status": ["pending", "pending", MARKUP, "completed"],
+        "moved": [None, None, None, "north"],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return load_settings(var_dir=tmp_path_factory.mktemp("var"))
+
+
+@pytest.fixture(scope="module")
+def engines(settings: Settings) -> Iterator[Engines]:
+    made = Engines(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def kept(engines: Engines, settings: Settings) -> Path:
+    """The file of one suite that was really judged."""
+    judged = engines.judge_rows(SUITE, ROWS)
+    documents.keep(settings, "run-1", NOW, {"silver.orders.rows": judged})
+    return documents.documents_of(settings) / "silver.orders.rows.json"
+
+
+class Read(HTMLParser):
+    """The words of a page, and what it would make a browser do."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self._words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href"}]
+
+    def handle_data(self, data: str) -> None:
+        self._words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self._words).split())
+
+
+def docs_page(settings: Settings) -> str:
+    return Pages().page(documents.read(settings)["silver.orders.rows"])
+
+
+def test_the_newest_word_on_a_suite_is_kept_without_anything_personal(kept: Path) -> None:
+    text = kept.read_text(encoding="utf-8")
+    assert "Jane" not in text
+    assert "Traceback" not in text
+    document = json.loads(text)
+    said = {one["expectation_config"]["meta"]["name"]: one for one in document["results"]}
+    assert said["customer_known"]["result"]["unexpected_count"] == 2
+    assert said["customer_known"]["result"]["partial_unexpected_index_list"] == [
+        {"topic": "order-created", "position": "2"},
+        {"topic": "order-created", "position": "3"},
+    ]
+    assert said["status_known"]["result"]["partial_unexpected_list"] == [MARKUP]
+    assert document["meta"]["run_id"] == {"run_name": "run-1", "run_time": NOW.isoformat()}
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name], "no half-written file"
+
+
+def test_a_later_run_replaces_the_word_on_what_it_judged_and_on_nothing_else(
+    engines: Engines, tmp_path: Path
+) -> None:
+    house = load_settings(var_dir=tmp_path)
+    judged = engines.judge_rows(SUITE, ROWS)
+    documents.keep(house, "run-1", NOW, {"silver.orders.rows": judged, "silver.x.rows": judged})
+    documents.keep(house, "run-2", NOW, {"silver.orders.rows": judged})
+    runs = {name: d["meta"]["run_id"]["run_name"] for name, d in documents.read(house).items()}
+    assert runs == {"silver.orders.rows": "run-2", "silver.x.rows": "run-1"}
+
+
+def test_a_folder_that_cannot_be_written_costs_the_documents_and_not_the_run(
+    engines: Engines, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "quality").write_text("in the way", encoding="utf-8")
+    judged = engines.judge_rows(SUITE, ROWS)
+    documents.keep(load_settings(var_dir=tmp_path), "run-1", NOW, {"silver.orders.rows": judged})
+    assert "no Data Docs of this run" in caplog.text
+
+
+def test_a_document_that_is_broken_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = load_settings(var_dir=tmp_path)
+    folder = documents.documents_of(house)
+    folder.mkdir(parents=True)
+    (folder / "silver.orders.rows.json").write_text("{", encoding="utf-8")
+    assert documents.read(house) == {}
+    assert "silver.orders.rows.json is left out" in caplog.text
+
+
+def test_data_docs_say_what_great_expectations_says_and_what_it_means(
+    kept: Path, settings: Settings
+) -> None:
+    text = Read(docs_page(settings)).text
+    assert "silver.orders.rows Not as expected. 7 of 8 expectations are not met." in text
+    assert "Judged 2024-05-01 12:00:00 UTC by Great Expectations" in text
+    assert "values must belong to this set: pending completed ." in text
+    assert "1 unexpected values found. 25% of 4 total rows." in text
+    assert "What it means: A status is not one of <ours>." in text
+    assert "Rows such as: topic=order-created, position=3" in text
+    moved = text.split("nobody_moved")[1].split("once")[0]
+    assert "topic=order-created" in moved
+    assert "position=4" in moved
+    assert 'The column "shop" in BatchData does not exist.' in text
+    assert text.index("status_known") < text.index("order_id_present"), "what failed comes first"
+
+
+def test_data_docs_name_no_person_run_no_script_and_load_nothing(
+    kept: Path, settings: Settings
+) -> None:
+    page = docs_page(settings)
+    assert "Jane" not in page
+    read = Read(page)
+    assert MARKUP in read.text, "a value is shown as what it is"
+    assert "script" not in read.tags
+    assert "//" not in page
+    assert set(read.addresses) == {"data:,", "../index.html"}
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    """A row of `quality_results` as the report reads it: passed, in silver.orders."""
+    row: dict[str, Any] = {
+        "run_id": "run-2",
+        "ran_at": NOW,
+        "layer": "silver",
+        "table_name": "silver.orders",
+        "suite": "rows",
+        "expectation": "order_id_present",
+        "severity": "critical",
+        "state": "passed",
+        "row_count": 200,
+        "unexpected_count": 0,
+        "unexpected_share": 0.0,
+        "observed": None,
+        "samples": [],
+        "says": "An order has no id.",
+        "since": None,
+    }
+    return row | changes
+
+
+def failed(**changes: Any) -> dict[str, Any]:
+    return result(
+        state="failed",
+        unexpected_count=3,
+        unexpected_share=0.015,
+        samples=[{"topic": "order-created", "position": "7"}],
+        since=NOW - timedelta(minutes=5),
+        **changes,
+    )
+
+
+SUITES = {
+    "bronze.order_events": ["rows"],
+    "silver.orders": ["rows", "counts"],
+    "silver.detections": ["rows"],
+    "gold.store_hourly": ["rows"],
+    "postgres.orders_processed": ["counts"],
+}
+STANDINGS = {
+    "silver.orders": Standing(NOW, 0, NOW - timedelta(hours=1)),
+    "silver.detections": Standing(NOW - timedelta(days=3), 2, NOW - timedelta(days=3), True),
+    "gold.store_hourly": Standing(empty=True),
+}
+
+
+def point(minutes: int, critical: int) -> dict[str, Any]:
+    return {
+        "layer": "silver",
+        "at": NOW - timedelta(minutes=minutes),
+        "critical": critical,
+        "warning": 1,
+        "worst_share": 0.015,
+    }
+
+
+def summary(*newest: dict[str, Any], now: datetime = NOW) -> Summary:
+    return summarise(newest, [point(2, 0), point(1, 1)], STANDINGS, SUITES, now)
+
+
+def states(of: Summary) -> dict[str, str]:
+    return {table.name: table.state for layer in of.layers for table in layer.tables}
+
+
+def words(of: Summary, *quarantined: Quarantined, now: datetime = NOW) -> str:
+    return Read(summary_page(of, list(quarantined), {"silver.orders.rows": ""}, now)).text
+
+
+def test_a_table_is_as_good_as_the_worst_of_its_suites() -> None:
+    of = summary(
+        failed(severity="warning"),
+        failed(suite="counts", expectation="sums"),
+        result(layer="postgres", table_name="postgres.orders_processed", suite="counts"),
+    )
+    assert states(of) == {
+        "bronze.order_events": "unjudged",
+        "silver.orders": "failed",
+        "silver.detections": "unjudged",
+        "gold.store_hourly": "empty",
+        "postgres.orders_processed": "passed",
+    }
+    assert states(summary(failed(severity="warning"), result(suite="counts")))["silver.orders"] == (
+        "warned"
+    )
+
+
+def test_results_of_a_suite_that_is_gone_are_nobodys_failure() -> None:
+    assert not summary(failed(suite="rows of last year")).failures
+
+
+def test_what_failed_last_comes_first() -> None:
+    long_ago = failed(expectation="old") | {"since": NOW - timedelta(days=1)}
+    of = summary(long_ago, failed(severity="warning", expectation="mild"), failed())
+    assert [one.expectation for one in of.failures] == ["order_id_present", "mild", "old"]
+
+
+def test_the_page_says_of_every_table_how_it_stands() -> None:
+    text = words(summary(failed(), result(suite="counts")))
+    assert "1 critical expectation is not met." in text
+    assert "3 tables were not judged." in text
+    assert "bronze.order_events never judged" in text
+    assert "silver.orders failed 1 of 2 1.5 % 2024-05-01 12:00:00 stays at 2024-05-01 11:00:00" in (
+        text
+    )
+    assert "silver.detections not judged since 2024-04-28 12:00:00" in text
+    assert "2 newer commits newest snapshot" in text
+    assert "gold.store_hourly empty" in text
+
+
+def test_the_page_says_what_a_failure_means_since_when_and_where() -> None:
+    text = words(summary(failed(says="An order has <no> id.")))
+    assert "An order has <no> id. 3 of 200 rows (1.5 %)." in text
+    assert "Rows such as topic=order-created, position=7" in text
+    assert "Since 2024-05-01 11:55:00 UTC · Data Docs" in text
+    page = summary_page(summary(failed()), [], {"silver.orders.rows": ""}, NOW)
+    assert "data-docs/silver.orders.rows.html#order_id_present" in Read(page).addresses
+
+
+def test_the_page_shows_the_trend_and_quarantine_by_rule() -> None:
+    rejected = Quarantined("quarantine.order_events", "order_id_present", 1200, NOW, "No id.")
+    page = summary_page(summary(result()), [rejected], {}, NOW)
+    assert page.count("<svg") == 2, "failures and shares of the one layer that has two runs"
+    assert "quarantine.order_events order_id_present 1,200 2024-05-01 12:00:00 No id." in (
+        Read(page).text
+    )
+    assert "http-equiv" in page
+    assert not [address for address in Read(page).addresses if "//" in address]
+
+
+def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
+    calm = [point(2, 0) | {"warning": 0}, point(1, 0) | {"warning": 0}]
+    page = summary_page(summarise([result()], calm, STANDINGS, SUITES, NOW), [], {}, NOW)
+    assert "<svg" not in page
+    assert "Nothing has failed in 2 runs." in Read(page).text
+
+
+def test_a_house_that_nobody_has_validated_says_what_to_do() -> None:
+    text = words(summarise([], [], {}, SUITES, NOW))
+    assert "Nothing has been validated yet: run storelake quality run ." in text
+    assert "Quarantined rows" in text
+
+
+def test_an_old_newest_run_is_said_to_be_old() -> None:
+    later = NOW + timedelta(hours=3)
+    assert "No run since then: start one" in words(summary(result(), now=later), now=later)
+    assert "No run since then" not in words(summary(result()))
