@@ -8,7 +8,7 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras up down status test test-unit test-spark test-stream \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality up down status test test-unit test-spark test-stream \
 	test-integration test-e2e check format docs clean
 
 help:  ## Show this list
@@ -51,6 +51,9 @@ verify-orders: install  ## Prove that a killed stream loses and repeats nothing 
 
 verify-cameras: install  ## Prove that what cameras count is what happened (SHOPPERS=, SEED=)
 	@$(BIN)/storelake verify-cameras $(if $(SHOPPERS),--shoppers $(SHOPPERS)) $(if $(SEED),--seed $(SEED))
+
+verify-quality: install  ## Prove that validation names ten kinds of damage, and nothing else (SEED=)
+	@$(BIN)/storelake verify-quality $(if $(SEED),--seed $(SEED))
 
 up: install  ## Start Kafka and Postgres on this machine
 	@$(BIN)/storelake up
@@ -101,7 +104,7 @@ format: install  ## Format the code and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: install  ## Write docs/TABLES.md and docs/CONFIGURATION.md again
+docs: install  ## Write the pages and contracts again that are made from code
 	@$(BIN)/storelake docs
 
 clean:  ## Delete .venv and all caches; var/ stays

@@ -203,7 +203,7 @@ def _select(
     from streaming.connectors.dead_letter_store import Selection
 
     if rule is not None:
-        from streaming.transforms.order_event_processor import MEANINGS
+        from streaming.transforms.order_rules import MEANINGS
 
         if rule not in MEANINGS:
             raise StorelakeError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")

@@ -1,10 +1,10 @@
-"""`storelake docs`: the pages of `docs/` that are made from code, so that they cannot go stale."""
+"""`storelake docs`: the pages and contracts made from code, so that they cannot go stale."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 
 from cli.context import console
+from cli.grid import grid
 from conf.errors import StorelakeError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from streaming.tables import Table
 
 ROOT = Path(__file__).resolve().parents[1]
+CONTRACTS = "conf/contracts"
 GENERATED = "<!-- Made by `storelake docs`; do not edit. -->"
 PLAIN_TYPES = {
     str: "text",
@@ -66,39 +68,58 @@ class DocsError(StorelakeError):
 def docs(
     check: Annotated[bool, typer.Option("--check", help="Only fail on a stale page.")] = False,
 ) -> None:
-    """Write docs/TABLES.md and docs/CONFIGURATION.md from the code."""
-    written = write_pages(ROOT / "docs", check=check)
+    """Write the contracts and the generated pages of docs from the code."""
+    written = write_pages(ROOT, check=check)
     if not check:
         console().print(f"Wrote {', '.join(written)}." if written else "Everything is up to date.")
 
 
-def write_pages(folder: Path, *, check: bool) -> list[str]:
-    """Write the pages that differ from what the code says.
+def write_pages(root: Path, *, check: bool) -> list[str]:
+    """Write the pages and contracts that differ from what the code says.
 
     Args:
-        folder: where the pages are.
+        root: of the checkout.
         check: only compare.
 
     Returns:
-        The names of the pages written.
+        The files written, from the root.
 
     Raises:
-        DocsError: a page is stale (with `check`), or the folder is missing.
+        DocsError: a file is stale (with `check`), or a folder is missing.
+        ContractError: a file that is there is no contract.
     """
-    if not folder.is_dir():
-        raise DocsError(f"{folder} does not exist: run `storelake docs` in a checkout.")
-    pages: dict[str, Callable[[], str]] = {
-        "TABLES.md": tables_page,
-        "CONFIGURATION.md": configuration_page,
-    }
-    texts = {name: page() for name, page in pages.items()}
-    stale = [name for name, text in texts.items() if _read(folder / name) != text]
+    from conf.contracts.odcs import SUFFIX
+
+    for folder in (root / "docs", root / CONTRACTS):
+        if not folder.is_dir():
+            raise DocsError(f"{folder} does not exist: run `storelake docs` in a checkout.")
+    texts = generated_files(root)
+    there = {f"{CONTRACTS}/{f.name}" for f in (root / CONTRACTS).glob(f"*{SUFFIX}")}
+    gone = sorted(there - texts.keys())
+    stale = [name for name, text in texts.items() if _read(root / name) != text] + gone
     if check and stale:
-        names, verb = " and ".join(f"docs/{s}" for s in stale), "does" if len(stale) == 1 else "do"
+        names, verb = " and ".join(stale), "does" if len(stale) == 1 else "do"
         raise DocsError(f"{names} {verb} not match the code: run `make docs`.")
     for name in stale:
-        (folder / name).write_text(texts[name], encoding="utf-8")
+        if name in gone:
+            (root / name).unlink()
+        else:
+            (root / name).write_text(texts[name], encoding="utf-8")
     return stale
+
+
+def generated_files(root: Path) -> dict[str, str]:
+    """Every file that is made from code, by its path from the root."""
+    from cli.contracts_page import contracts_page
+    from cli.odcs import build_contracts
+
+    contracts = build_contracts(root / CONTRACTS)
+    return {
+        "docs/TABLES.md": tables_page(),
+        "docs/CONFIGURATION.md": configuration_page(),
+        "docs/CONTRACTS.md": contracts_page(contracts),
+        **{f"{CONTRACTS}/{name}": contract.to_yaml() for name, contract in contracts.items()},
+    }
 
 
 def _read(page: Path) -> str | None:
@@ -114,7 +135,7 @@ def tables_page() -> str:
     lines = [
         GENERATED,
         TABLES_HEAD,
-        *_grid(
+        *grid(
             ("table", "one row is", "writer"),
             [(f"[{t.name}](#{t.name.replace('.', '')})", t.grain, f"`{t.writer}`") for t in TABLES],
         ),
@@ -125,7 +146,7 @@ def tables_page() -> str:
         (f"`{r.name}`", r.kind, r.grain, ", ".join(f"`{k}`" for k in r.key))
         for r in read_relations(MIGRATIONS)
     ]
-    lines += [SERVING_HEAD, *_grid(("name", "kind", "one row is", "key"), relations)]
+    lines += [SERVING_HEAD, *grid(("name", "kind", "one row is", "key"), relations)]
     return "\n".join(lines) + "\n"
 
 
@@ -140,7 +161,7 @@ def _table_section(table: Table) -> list[str]:
         f"- Writer: `{table.writer}`, by {table.strategy}",
         f"- Partition: {partition}",
         "",
-        *_grid(
+        *grid(
             ("column", "type", "meaning"),
             [(f"`{c.name}`", f"`{c.type}`", c.comment) for c in table.fields],
         ),
@@ -225,10 +246,4 @@ def _default_words(default: Any) -> str:
 
 
 def _settings_grid(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    return _grid(("variable", "type", "default", "meaning"), rows)
-
-
-def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    cells = [titles, ["---"] * len(titles), *rows]
-    return [f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in cells]
+    return grid(("variable", "type", "default", "meaning"), rows)

@@ -70,7 +70,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def letter_page(letter: Letter) -> str:
     """Everything about one dead letter."""
-    from streaming.transforms.order_event_processor import MEANINGS
+    from streaming.transforms.order_rules import MEANINGS
 
     lines = [f"{letter.id}: {letter.status}", *_facts(letter), "", "What is wrong"]
     lines += [f"  {rule}: {MEANINGS.get(rule, 'No meaning is known.')}" for rule in letter.rules]

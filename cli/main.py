@@ -12,6 +12,7 @@ import typer
 
 from cli import (
     background,
+    contracts,
     dlq,
     docs,
     gateway,
@@ -55,6 +56,7 @@ COMMANDS = (
     check.check,
     check.verify_orders,
     check.verify_cameras,
+    check.verify_quality,
     demo.demo,
     docs.docs,
 )
@@ -70,6 +72,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(dlq.app)
+app.add_typer(contracts.app)
 app.add_typer(shop.app)
 app.add_typer(zones.app)
 app.add_typer(retention.app)

@@ -1,23 +1,44 @@
-"""The tables and views of the serving database, as its migrations define them: for docs/TABLES.md.
+"""The tables and views of the serving database, as its migrations define them.
 
-Reads the SQL of this repository, which is written in one way: a table starts with `CREATE TABLE
-name (` and ends with a `);` of its own line, and its comment says what one row is. A view has no
-primary key; its comment ends with `Key: a, b.` instead.
+For docs/TABLES.md and the contracts. Reads the SQL of this repository, which is written in one way:
+a table starts with `CREATE TABLE name (` and ends with a `);` of its own line, and its comment says
+what one row is. A view has no primary key; its comment ends with `Key: a, b.` instead.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from streaming.ddl import split_top_level
 
 _TABLE = re.compile(r"^CREATE (?:UNLOGGED )?TABLE (\w+) \((.*?)^\);", re.MULTILINE | re.DOTALL)
 _VIEW = re.compile(r"^CREATE (?:OR REPLACE )?VIEW (\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^COMMENT ON (?:TABLE|VIEW) (\w+) IS\s+'((?:[^']|'')*)';", re.MULTILINE)
 _KEY = re.compile(r"PRIMARY KEY \(([^)]*)\)|^\s*(\w+) [^\n]*\bPRIMARY KEY\b", re.MULTILINE)
 _VIEW_KEY = re.compile(r"\s*Key: ([\w, ]+)\.$")
+_ALTERED = re.compile(r"^ALTER TABLE (\w+)\s(.*?);$", re.MULTILINE | re.DOTALL)
+_COLUMN_COMMENT = re.compile(
+    r"^COMMENT ON COLUMN (\w+)\.(\w+) IS\s+'((?:[^']|'')*)';", re.MULTILINE
+)
+_COLUMN = re.compile(
+    r"(?:ADD COLUMN )?(?!ADD|DROP|ALTER|CHECK|PRIMARY|UNIQUE|FOREIGN|CONSTRAINT)(?P<name>\w+) "
+    r"(?P<type>[a-z]+(?: precision)?(?:\(\d+(?:, \d+)?\))?(?:\[\])?)(?P<rest>.*)"
+)
 # In a remark or a function nothing of the schema is defined.
 _ASIDE = re.compile(r"--[^\n]*|\$\$.*?\$\$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ServedColumn:
+    """One column of a table."""
+
+    name: str
+    type: str
+    required: bool
+    comment: str
 
 
 @dataclass(frozen=True)
@@ -29,12 +50,14 @@ class Relation:
         kind: `table` or `view`.
         grain: what one row is; empty where no comment says it.
         key: columns that name a row.
+        columns: of a table; a view's are not written down as types.
     """
 
     name: str
     kind: str
     grain: str
     key: tuple[str, ...]
+    columns: tuple[ServedColumn, ...] = ()
 
 
 def read_relations(migrations: Path) -> list[Relation]:
@@ -42,8 +65,28 @@ def read_relations(migrations: Path) -> list[Relation]:
     files = sorted(migrations.glob("*.sql"))
     text = "\n".join(_ASIDE.sub("", f.read_text(encoding="utf-8")) for f in files)
     said = {name: words.replace("''", "'") for name, words in _COMMENT.findall(text)}
-    tables = [Relation(n, "table", said.get(n, ""), _key(body)) for n, body in _TABLE.findall(text)]
+    added: dict[str, list[str]] = {}
+    for name, body in _ALTERED.findall(text):
+        added.setdefault(name, []).extend(
+            part for part in split_top_level(body, "(", ")") if part.startswith("ADD COLUMN ")
+        )
+    remarks = {(t, c): words.replace("''", "'") for t, c, words in _COLUMN_COMMENT.findall(text)}
+    tables = []
+    for name, body in _TABLE.findall(text):
+        key = _key(body)
+        parts = [*split_top_level(body, "(", ")"), *added.get(name, [])]
+        columns = tuple(_columns(parts, key, {c: w for (t, c), w in remarks.items() if t == name}))
+        tables.append(Relation(name, "table", said.get(name, ""), key, columns))
     return tables + [_view(name, said.get(name, "")) for name in _VIEW.findall(text)]
+
+
+def _columns(
+    parts: list[str], key: tuple[str, ...], remarks: dict[str, str]
+) -> Iterator[ServedColumn]:
+    for found in filter(None, map(_COLUMN.fullmatch, parts)):
+        said = found["rest"].partition("CHECK")[0]
+        required = found["name"] in key or "NOT NULL" in said or "IDENTITY" in said
+        yield ServedColumn(found["name"], found["type"], required, remarks.get(found["name"], ""))
 
 
 def _key(body: str) -> tuple[str, ...]:

@@ -6,3 +6,7 @@ class StorelakeError(Exception):
 
     The command line prints it without a traceback and ends with exit code 1.
     """
+
+
+class ContractError(StorelakeError):
+    """A file that is no contract, or contracts that break a promise; the message says which."""

@@ -131,7 +131,9 @@ def _judge(document: Any, body: bytes, accepted: frozenset[str]) -> CheckedEvent
     declared = document.get("event_type")
     faults = _route_faults(declared, accepted)
     try:
-        event = model_for(declared, accepted).model_validate(document)
+        event = model_for(declared, document.get("schema_version"), accepted).model_validate(
+            document
+        )
     except ValidationError as error:
         found = [_fault(_path(e["loc"]), e["type"], e["msg"]) for e in error.errors()]
         raise NotAnEventError(faults + found, _event_id(document)) from None

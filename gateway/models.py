@@ -1,4 +1,4 @@
-"""Order event v1 as pydantic models: the same verdict as `order_event.v1.json`, with field paths.
+"""Order events as pydantic models: the verdict of `conf/contracts/order_event.v*.json`, with paths.
 
 The models judge; they never rebuild an event. What the gateway forwards are the bytes it received,
 so unknown fields pass untouched. Models are validated from `json.loads(parse_float=Decimal)`
@@ -30,6 +30,7 @@ _ORDINARY_INSTANT = re.compile(
     r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z",
     re.ASCII,
 )
+VERSIONS = (1, 2)
 _LARGEST_MONEY, _CENT = Decimal("9999999.99"), Decimal("0.01")
 
 
@@ -71,9 +72,9 @@ def _money(value: object) -> int | Decimal:
 
 
 def _version(value: object) -> int:
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value == 1:
-        return 1
-    raise PydanticCustomError("schema_version", "Input should be 1, the only version known here")
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value in VERSIONS:
+        return int(value)
+    raise PydanticCustomError("schema_version", "Input should be 1 or 2, the versions known here")
 
 
 Identifier = Annotated[str, Field(min_length=1, max_length=64)]
@@ -90,7 +91,9 @@ Money = Annotated[
         {"type": "number", "exclusiveMinimum": 0, "maximum": 9999999.99, "multipleOf": 0.01}
     ),
 ]
-SchemaVersion = Annotated[int, PlainValidator(_version), WithJsonSchema({"const": 1})]
+Version1 = Annotated[int, PlainValidator(_version), WithJsonSchema({"const": 1})]
+Version2 = Annotated[int, PlainValidator(_version), WithJsonSchema({"const": 2})]
+SchemaVersion = Annotated[int, PlainValidator(_version), WithJsonSchema({"enum": [*VERSIONS]})]
 Status = Literal["pending", "processing", "completed", "cancelled"]
 FullOrderType = Literal["order.created", "order.updated", "order.cancelled"]
 
@@ -125,6 +128,12 @@ class Order(Wire):
     items: Annotated[list[Item], Field(min_length=1, max_length=10_000)]
 
 
+class OrderV2(Order):
+    """A whole order of version 2."""
+
+    channel: Literal["store", "web", "app"] | None = None
+
+
 class StatusChange(Wire):
     """The only part of an order that a status change carries."""
 
@@ -146,12 +155,20 @@ class Envelope(Wire):
 class OrderEvent(Envelope):
     """An order was created, updated or cancelled."""
 
+    schema_version: Version1
     event_type: FullOrderType
     order: Order
 
 
+class OrderEventV2(OrderEvent):
+    """An order was created, updated or cancelled; version 2 may say where it was placed."""
+
+    schema_version: Version2
+    order: OrderV2
+
+
 class StatusChangedEvent(Envelope):
-    """An order moved from one status to another."""
+    """An order moved from one status to another; the same in both versions."""
 
     event_type: Literal["order.status_changed"]
     order: StatusChange
@@ -162,8 +179,14 @@ STATUS_CHANGED = "order.status_changed"
 EVENT_TYPES = frozenset({"order.created", "order.updated", "order.cancelled", STATUS_CHANGED})
 
 
-def model_for(declared: object, accepted: frozenset[str]) -> type[AnyEvent]:
-    """The model of a declared event type; for an unknown one, that of the types `accepted`."""
+def model_for(declared: object, version: object, accepted: frozenset[str]) -> type[AnyEvent]:
+    """The model of a declared type and version.
+
+    For an unknown type it is that of the types `accepted`, for an unknown version that of the
+    first: whichever it is, it finds the fault.
+    """
     known = isinstance(declared, str) and declared in EVENT_TYPES
     changed = declared == STATUS_CHANGED if known else accepted == {STATUS_CHANGED}
-    return StatusChangedEvent if changed else OrderEvent
+    if changed:
+        return StatusChangedEvent
+    return OrderEventV2 if version == 2 else OrderEvent

@@ -15,7 +15,7 @@ from gateway.intake import Headers, Intake
 from gateway.lane import Handler
 from gateway.limits import Identify, RateLimit
 from gateway.metrics import Metrics
-from gateway.models import EVENT_TYPES, AnyEvent, OrderEvent, StatusChangedEvent
+from gateway.models import EVENT_TYPES, AnyEvent, OrderEvent, OrderEventV2, StatusChangedEvent
 from gateway.refusals import BodyTooLargeError, RefusalError
 from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
@@ -44,15 +44,17 @@ def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
     """The routes of O1 and the topics of O2."""
     created, updated, cancelled, events = kafka.order_topics
 
-    def one(path: str, event_type: str, topic: str, model: type[AnyEvent]) -> EventRoute:
-        return EventRoute(path, frozenset({event_type}), topic, (model,))
+    full = (OrderEvent, OrderEventV2)
+
+    def one(path: str, event_type: str, topic: str, *models: type[AnyEvent]) -> EventRoute:
+        return EventRoute(path, frozenset({event_type}), topic, models)
 
     return (
-        one("/order-created", "order.created", created, OrderEvent),
-        one("/order-updated", "order.updated", updated, OrderEvent),
-        one("/order-cancelled", "order.cancelled", cancelled, OrderEvent),
+        one("/order-created", "order.created", created, *full),
+        one("/order-updated", "order.updated", updated, *full),
+        one("/order-cancelled", "order.cancelled", cancelled, *full),
         one("/order-status-changed", "order.status_changed", events, StatusChangedEvent),
-        EventRoute("/generic", EVENT_TYPES, events, (OrderEvent, StatusChangedEvent)),
+        EventRoute("/generic", EVENT_TYPES, events, (*full, StatusChangedEvent)),
     )
 
 

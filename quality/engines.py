@@ -11,6 +11,7 @@ import great_expectations as gx
 import pandas as pd
 import pyarrow as pa
 from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -48,7 +49,8 @@ class Engines:
         self._context = gx.get_context(mode="ephemeral")
         bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         self._context.variables.progress_bars = bars
-        self._pandas = self._context.data_sources.add_pandas("pandas")
+        # One asset for all suites: each new one costs the context more than an expectation does.
+        self._pandas = _all_of(self._context.data_sources.add_pandas("pandas"))
 
     def close(self) -> None:
         """Stop Spark, if it was needed."""
@@ -58,12 +60,7 @@ class Engines:
 
     def judge_rows(self, suite: Suite, rows: pa.Table) -> ExpectationSuiteValidationResult:
         """By pandas: rows that fit into memory."""
-        name = f"{suite.table}.{suite.name}"
-        asset = self._pandas.add_dataframe_asset(name)
-        try:
-            return _validate(suite, asset, to_pandas(rows))
-        finally:
-            self._pandas.delete_asset(name)
+        return _validate(suite, self._pandas, to_pandas(rows))
 
     def judge_files(
         self, suite: RowSuite, increment: Increment
@@ -71,8 +68,7 @@ class Engines:
         """By Spark: rows of any number, shaped batch by batch."""
         if self._spark is None:
             self._spark = build_session(self._settings, "storelake:quality")
-            self._files = self._context.data_sources.add_spark("spark", persist=True)
-        name = f"{suite.table}.{suite.name}"
+            self._files = _all_of(self._context.data_sources.add_spark("spark", persist=True))
         rows = self._spark.read.schema(
             from_arrow_schema(increment.iceberg.schema().as_arrow())
         ).parquet(*increment.paths)
@@ -83,15 +79,19 @@ class Engines:
             for batch in batches:
                 yield from shape(pa.Table.from_batches([batch])).to_batches()
 
-        asset = self._files.add_dataframe_asset(name)
-        try:
-            return _validate(suite, asset, rows.mapInArrow(apply, shaped))
-        finally:
-            self._files.delete_asset(name)
+        return _validate(suite, self._files, rows.mapInArrow(apply, shaped))
 
 
-def _validate(suite: Suite, asset: Any, frame: Any) -> ExpectationSuiteValidationResult:
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+def _all_of(source: Any) -> BatchDefinition[Any]:
+    asset = source.add_dataframe_asset("rows")
+    whole: BatchDefinition[Any] = asset.add_batch_definition_whole_dataframe("all")
+    return whole
+
+
+def _validate(
+    suite: Suite, whole: BatchDefinition[Any], frame: Any
+) -> ExpectationSuiteValidationResult:
+    batch = whole.get_batch({"dataframe": frame})
     # Copies: an expectation belongs to the one suite that took it over.
     expectations = [copy(expectation) for expectation in suite.expectations]
     judged: ExpectationSuiteValidationResult = batch.validate(

@@ -161,6 +161,11 @@ class Shop:
             return self._emit(seconds, number, at, life, created_at)
         return self._emit(seconds, self._opened, 0, self._open(), None)
 
+    def finish(self) -> Iterator[OrderEvent]:
+        """What open orders still have to say, without a new one."""
+        while self._due:
+            yield self.next_event(self._due[0][0])
+
     def stray_event(self, age: timedelta = timedelta(0)) -> OrderEvent:
         """The first or last full event of an order that will never be heard of again.
 

@@ -109,7 +109,7 @@ WAYS: dict[str, Way] = {
     "missing_field": Way("contract", document=_missing_field),
     "wrong_type": Way("contract", document=_wrong_type),
     "bad_event_id": Way("contract", document=_set(event_id="not-a-uuid")),
-    "unknown_version": Way("contract", document=_set(schema_version=2)),
+    "unknown_version": Way("contract", document=_set(schema_version=99)),
     "unknown_status": Way("contract", document=_set_order(status="teleported")),
     "no_time_zone": Way("contract", document=_no_time_zone),
     "negative_price": Way("contract", document=_set_item(unit_price=-1.99)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from threading import Event
 from typing import Any
 
@@ -108,9 +109,15 @@ class KafkaTransport:
         self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
 
     async def send(
-        self, topic: str, key: bytes | None, value: bytes | None, done: Callable[[Delivery], None]
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        done: Callable[[Delivery], None],
+        *,
+        at: datetime | None = None,
     ) -> None:
-        """Queue one message; `done` hears what became of it."""
+        """Queue one message, sent now or as if at `at`; `done` hears what became of it."""
 
         def report(error: Any, message: Any) -> None:
             if error is None:
@@ -119,17 +126,23 @@ class KafkaTransport:
                 done(Delivery("failed", topic, detail=error.name()))
 
         try:
-            while not self._offer(topic, key, value, report):
+            while not self._offer(topic, key, value, report, at):
                 self._producer.poll(0)  # full: hear reports, which make room
                 await asyncio.sleep(0.01)
         except KafkaException as error:
             done(Delivery("failed", topic, detail=error.args[0].name()))
 
     def _offer(
-        self, topic: str, key: bytes | None, value: bytes | None, report: Callable[..., None]
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        report: Callable[..., None],
+        at: datetime | None,
     ) -> bool:
+        sent = 0 if at is None else int(at.timestamp() * 1000)  # 0: now
         try:
-            self._producer.produce(topic, value=value, key=key, on_delivery=report)
+            self._producer.produce(topic, value=value, key=key, on_delivery=report, timestamp=sent)
         except BufferError:
             return False
         return True

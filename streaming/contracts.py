@@ -1,4 +1,4 @@
-"""What the contract of order events has to say about an event, field by field.
+"""What the contracts of order events have to say about an event, field by field.
 
 The streams judge with rules of their own, which include all of the contract; this is for people
 who mend an event, and need to see which field is wrong.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
-import simplejson
 from jsonschema import Draft202012Validator
 
-from conf.settings import CONF_DIR
+from conf.contracts import event_schemas
 from streaming.transforms.repair import to_path
 
 _LONGEST_MESSAGE = 200
@@ -35,17 +35,25 @@ class Fault:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    file = CONF_DIR / "contracts" / "order_event.v1.json"
-    # Decimals on both sides: 0.01 as a float would find cents that are not there.
-    contract = simplejson.loads(file.read_text(encoding="utf-8"), use_decimal=True)
-    return Draft202012Validator(contract, format_checker=Draft202012Validator.FORMAT_CHECKER)
+def _validators() -> dict[int, Draft202012Validator]:
+    checker = Draft202012Validator.FORMAT_CHECKER
+    return {
+        version: Draft202012Validator(schema, format_checker=checker)
+        for version, schema in event_schemas("order_event").items()
+    }
 
 
 def find_faults(event: Any) -> list[Fault]:
-    """Where an event, read by `repair.read_event`, does not fit the contract, in its order."""
+    """Where an event, read by `repair.read_event`, does not fit the contract of its version.
+
+    An event without a known version is held against the newest.
+    """
+    validators = _validators()
+    version = event.get("schema_version") if isinstance(event, dict) else None
+    number = int(version) if isinstance(version, (int, Decimal)) and version in validators else 0
+    validator = validators.get(number, validators[max(validators)])
     try:
-        errors = sorted(_validator().iter_errors(event), key=lambda e: [str(p) for p in e.path])
+        errors = sorted(validator.iter_errors(event), key=lambda e: [str(p) for p in e.path])
     except ArithmeticError:  # such as 1e999999 % 0.01
         return [Fault("", "a number is beyond all bounds")]
     return [Fault(to_path(e.absolute_path), _short(e.message)) for e in errors]

@@ -23,14 +23,14 @@ def parse_columns(ddl: str) -> list[Column]:
     return columns
 
 
-def split_top_level(ddl: str) -> list[str]:
+def split_top_level(ddl: str, opening: str = "(<", closing: str = ")>") -> list[str]:
     """Split at the commas outside of quotes and brackets; white space becomes one space."""
     parts, depth, quoted = [""], 0, False
     for letter in " ".join(ddl.split()):
         if letter == "'":
             quoted = not quoted
         elif not quoted:
-            depth += (letter in "(<") - (letter in ")>")
+            depth += (letter in opening) - (letter in closing)
         if letter == "," and not quoted and not depth:
             parts.append("")
         else:

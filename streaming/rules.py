@@ -1,6 +1,10 @@
-"""Row rules as Spark Columns: cheap, inline, and named by the id that quarantine shows.
+"""Judging messages inside a stream: cheap, inline, by rules whose ids quarantine shows.
 
 A rule is true for a good row. Null counts as broken: a rule that cannot be judged has failed.
+
+The rules on bytes and JSON are Columns, here: what they judge is gone when a message is a row of
+silver. Bronze still has the message, quarantine has it with the ids. The rules on the content are
+data (`checks`), since the silver tables are judged by them, too.
 """
 
 from __future__ import annotations
@@ -10,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
-INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z\z"
-UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\z"
 MAX_VALUE_BYTES = 1024 * 1024
 
 # What JSON allows in a text and PostgreSQL's text and jsonb do not: NUL, half a surrogate pair,
@@ -86,30 +88,6 @@ JSON_OPTIONS = {
     "allowSingleQuotes": "false",
 }
 """For `from_json`: what is JSON to Spark must be JSON to PostgreSQL, too."""
-
-
-def is_text(column: Column, longest: int = 64) -> Column:
-    """A string of 1 to `longest` characters."""
-    return F.length(column).between(1, longest)
-
-
-def is_money(column: Column) -> Column:
-    """A positive amount of at most two places, below ten millions."""
-    return (
-        (column > 0)
-        & (column <= F.lit("9999999.99").cast("decimal(12,2)"))
-        & (column == F.round(column, 2))
-    )
-
-
-def is_instant(column: Column) -> Column:
-    """Text in ISO 8601, UTC, with a Z, that names a real moment from the year 2000 on."""
-    return column.rlike(INSTANT) & (instant(column) >= F.lit("2000-01-01").cast("timestamp"))
-
-
-def instant(column: Column) -> Column:
-    """The text as a timestamp, or null."""
-    return F.try_to_timestamp(column)
 
 
 def judge(

@@ -14,7 +14,7 @@ from conf.stores import Line, Zone
 from streaming.connectors.log_source import SOURCE_DDL
 from streaming.ddl import Column, parse_columns, split_top_level
 from streaming.domains import Domain, Range, Values
-from streaming.transforms.order_event_processor import STATUSES
+from streaming.transforms.order_rules import STATUSES
 from streaming.transforms.tracks import ENTRY, EXIT
 
 Strategy = Literal["append", "upsert"]
@@ -116,7 +116,9 @@ SILVER_ORDERS = Table(
         event_id string, event_type string, event_time timestamp, order_id string,
         customer_id string, branch_id string, region string, status string,
         payment_method string, currency string, total_price decimal(12,2),
-        created_at timestamp, local_date date COMMENT 'of created_at, where the branch is',
+        created_at timestamp,
+        channel string COMMENT 'store, web or app; null where the till did not say (version 1)',
+        local_date date COMMENT 'of created_at, where the branch is',
         local_hour int, item_count int,
         items array<struct<product_id: string, name: string, category: string, quantity: int,
             unit_price: decimal(12,2)>>,
@@ -125,7 +127,7 @@ SILVER_ORDERS = Table(
     partition=("days(event_time)",),
     nullable=(
         *("customer_id", "payment_method", "currency", "total_price", "created_at"),
-        *("local_date", "local_hour", "item_count", "items"),  # a status change has no body
+        *("channel", "local_date", "local_hour", "item_count", "items"),  # a change has no body
         "timestamp",
     ),
 )
@@ -474,3 +476,20 @@ TABLES = (
     QUALITY_VALIDATION_RESULTS,
     QUALITY_VALIDATED_SNAPSHOTS,
 )
+
+SERVING_WRITERS = {
+    "orders_raw": "order_event_processor",
+    "orders_processed": "order_event_processor",
+    "order_metrics": "real_time_metrics",
+    "order_items": "product_analytics",
+    "order_items_analytics": "product_analytics",
+    "order_status_history": "order_status_tracker",
+    "line_crossings": "footfall",
+    "zone_visits": "footfall",
+    "footfall_minute": "footfall",
+    "zone_dwell_hourly": "footfall",
+    "queue_minute": "footfall",
+    "store_hourly": "store_hourly",
+}
+"""The tables of the serving database that others may rely on, and the stream that writes each; the
+rest is state and ledgers."""

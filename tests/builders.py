@@ -9,6 +9,7 @@ Unknown fields of the outside world go in through `extra={...}`.
     order_event(items=[order_item(quantity=0)])       # the total follows the items
     order_event(event_type="order.cancelled", status="cancelled")
     order_event(customer_id=MISSING, extra={"till": 7})
+    order_event(schema_version=2, channel="web")
     status_event(order_id="O-7", old_status="pending", new_status="completed")
     detection_event(detections=[detection(track_id="7")], frame_index=3)
 """
@@ -61,6 +62,7 @@ def order_event(**overrides: Any) -> dict[str, Any]:
         "currency": "USD",
         "total_price": _total(items),
         "created_at": "2024-05-01T10:00:00Z",
+        "channel": MISSING,  # a field of version 2
         "items": items,
     }
     return _event({"event_type": "order.created", "order": order}, overrides)

@@ -112,6 +112,31 @@ def verify_cameras(
         raise typer.Exit(1)
 
 
+def verify_quality(
+    *,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same history.")] = 5,
+) -> None:
+    """Prove on a fresh house in <var>/verify that validation names damage, and nothing else.
+
+    Two weeks of a chain must be judged clean; then ten kinds of damage are planted. The last line
+    is JSON.
+    """
+    import json
+
+    from cli.check.quality import verify
+
+    settings = read_settings()
+    with progress("a fresh house") as tell, _clear_outages():
+        result = verify(settings, seed, tell)
+    for name in result["missed"]:
+        console().print(f"not named: {name}", style="red", markup=False)
+    for alarm in result["alarms"]:
+        console().print(f"false alarm: {alarm}", style="red", markup=False, soft_wrap=True)
+    typer.echo(json.dumps(result))
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
 def _show(report: dict[str, Any]) -> None:
     from cli.check.report import summary
 

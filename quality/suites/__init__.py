@@ -10,6 +10,7 @@ from quality.suites.anomalies import anomaly_suites
 from quality.suites.business import business_suites
 from quality.suites.counted import counted_suites
 from quality.suites.frames import frame_suites
+from quality.suites.row_rules import detection_suites, order_suites
 from quality.suites.sums import sum_suites
 from quality.suites.tables import table_suites
 from quality.suites.twins import twin_suites
@@ -19,6 +20,8 @@ def all_suites(settings: Settings, stores: Stores) -> tuple[Suite, ...]:
     """Every suite, those of one table together."""
     suites = [
         *table_suites(settings, stores),
+        *order_suites(settings, stores),
+        *detection_suites(settings, stores),
         *twin_suites(),
         *sum_suites(),
         *account_suites(settings),

@@ -66,7 +66,10 @@ SQL = {
         FROM footfall_minute WHERE minute >= %(start)s GROUP BY 1, 2""",
     "unseen": """
         SELECT branch_id, hour, least(1, 1 - camera_coverage) AS value, 60::float8 AS number
-        FROM store_hourly WHERE hour >= %(start)s AND camera_coverage IS NOT NULL""",
+        FROM store_hourly h WHERE hour >= %(start)s AND camera_coverage IS NOT NULL
+            -- before its first camera, a branch had nothing to miss
+            AND hour >= (SELECT min(hour) FROM store_hourly f
+                WHERE f.branch_id = h.branch_id AND f.camera_coverage > 0)""",
     "unknown_before": """
         SELECT branch_id, date_trunc('hour', changed_at, 'UTC') AS hour,
             avg((previous_status IS NULL)::int)::float8 AS value, count(*)::float8 AS number
@@ -83,12 +86,14 @@ class Measure:
         table: that it is about, in Postgres.
         kind: `count`, `share` (0..1) or `mean` of a positive amount.
         says: what is wrong when an hour is off.
+        only_more: less than usual is as good as it gets.
     """
 
     name: str
     table: str
     kind: str
     says: str
+    only_more: bool = False
 
     def whitened(self, value: Floats, number: Floats) -> tuple[Floats, Floats]:
         """Values that chance spreads alike, and what each is to be weighted with."""
@@ -117,12 +122,19 @@ MEASURES = (
     Measure("order_value", "order_metrics", "mean", "Orders of an hour are worth far more or less"),
     Measure("visitors", "store_hourly", "count", "An hour has far more or far fewer visitors"),
     Measure("people", "footfall_minute", "mean", "Cameras see far more or far fewer people"),
-    Measure("unseen", "store_hourly", "share", "Far more camera minutes of an hour are missing"),
+    Measure(
+        "unseen",
+        "store_hourly",
+        "share",
+        "Far more camera minutes of an hour are missing",
+        only_more=True,
+    ),
     Measure(
         "unknown_before",
         "order_status_history",
         "share",
         "Of far more changes of an hour nobody knows the status before",
+        only_more=True,
     ),
 )
 
@@ -216,7 +228,7 @@ def _judge(
             "hour": rows[index]["hour"],
             "found": float(value[index]),
             "usual": measure.back(float(expected[index])),
-            "z": distance / scale,
+            "z": max(0.0, distance / scale) if measure.only_more else distance / scale,
         }
 
 

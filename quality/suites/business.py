@@ -32,7 +32,7 @@ from streaming.tables import (
     GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
 )
-from streaming.transforms.order_event_processor import STATUSES
+from streaming.transforms.order_rules import STATUSES
 
 FEWEST = 10
 """An hour with nothing is missing where at least so many were to be expected: by chance alone, at

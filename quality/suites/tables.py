@@ -39,9 +39,9 @@ from streaming.tables import (
     TABLES,
     Table,
 )
-from streaming.transforms.order_event_processor import MEANINGS
+from streaming.transforms.detection_rules import DETECTION_MEANINGS
+from streaming.transforms.order_rules import MEANINGS
 from streaming.transforms.real_time_metrics import LATE
-from streaming.transforms.silver_detections import DETECTION_MEANINGS
 
 JUDGED = tuple(t for t in TABLES if not t.name.startswith("quality."))
 """The tables of the lake, less those that say what was found in them."""

@@ -11,6 +11,7 @@ thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a ta
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,9 +28,12 @@ from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import update_table_metadata
 from pyiceberg.table.update.snapshot import ExpireSnapshots
+from pyiceberg.types import IcebergType, ListType, MapType, StructType
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from conf.errors import StorelakeError
 from conf.settings import Settings
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
@@ -40,12 +44,20 @@ EXPIRE_AT = 20
 """So many snapshots older than `catalog.snapshot_retention` go with the next commit: every commit
 reads and writes the metadata of all of them."""
 
+SPARK_NAMES = {"long": "bigint", "timestamptz": "timestamp", "timestamp": "timestamp_ntz"}
+
+log = logging.getLogger("storelake.lake")
+
 retry_conflicts = retry(
     retry=retry_if_exception_type(CommitFailedException),
     wait=wait_random_exponential(multiplier=0.05, max=2),
     stop=stop_after_attempt(10),
     reraise=True,
 )
+
+
+class LakeError(StorelakeError):
+    """A table of the lake is not what `tables.py` declares, and must not be made so by itself."""
 
 
 def open_catalog(settings: Settings) -> SqlCatalog:
@@ -109,7 +121,10 @@ class Lake:
         return fresh(rows, self._done[table.name])
 
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
-        """Append the rows that the table does not hold yet; columns that it lacks are left out.
+        """Append the rows that the table does not hold yet.
+
+        Columns that the table lacks are left out; those that a newer release has added to it, and
+        that this one does not know, are null.
 
         Returns:
             The number of rows written.
@@ -130,7 +145,7 @@ class Lake:
     def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
         iceberg = self.load(table)
         with self._transaction(iceberg) as transaction:
-            transaction.append(_shape(rows, iceberg), snapshot_properties=properties)
+            transaction.append(_shape(rows, iceberg, table), snapshot_properties=properties)
 
     def progress(self, table: Table) -> Progress:
         """The positions in the newest snapshot that has some: maintenance writes others."""
@@ -155,13 +170,13 @@ class Lake:
         if not rows.num_rows:
             return
         iceberg = self.load(table)
-        rows = _shape(rows, iceberg)
+        rows = _shape(rows, iceberg, table)
         span = _span(rows, time_key)
         old = iceberg.scan(row_filter=span).to_arrow()
         kept = old.join(rows.select(table.key), list(table.key), join_type="left anti")
         with self._transaction(iceberg) as transaction:
             if old.num_rows:
-                transaction.overwrite(pa.concat_tables([_shape(kept, iceberg), rows]), span)
+                transaction.overwrite(pa.concat_tables([_shape(kept, iceberg, table), rows]), span)
             else:
                 transaction.append(rows)
 
@@ -177,7 +192,14 @@ class Lake:
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:
-    """Make the namespaces and tables that are missing, and at first the catalog's own tables."""
+    """Make the namespaces, tables and columns that are missing, and at first the catalog's tables.
+
+    Columns are only added: streams that still run with an older declaration go on (`Lake.append`).
+    One that is no longer declared stays, with nulls from then on.
+
+    Raises:
+        LakeError: a column has another type than declared.
+    """
     name = settings.catalog.name
     spark.sql(f"SHOW NAMESPACES IN {name}").collect()
     with open_catalog(settings) as catalog:
@@ -188,10 +210,46 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
         spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{namespace}")
     for table in missing:
         spark.sql(table.create_sql(name))
+    for table in TABLES:
+        if table.name in have:
+            _add_columns(spark, settings, table)
 
 
-def _shape(rows: pa.Table, iceberg: IcebergTable) -> pa.Table:
+# Another application that starts now may add them first.
+@retry(retry=retry_if_exception_type(PySparkException), stop=stop_after_attempt(2), reraise=True)
+def _add_columns(spark: SparkSession, settings: Settings, table: Table) -> None:
+    with open_catalog(settings) as catalog:
+        there = {f.name: f.field_type for f in catalog.load_table(table.name).schema().fields}
+    declared = {column.name: column.type for column in table.fields}
+    for name in declared.keys() & there.keys():
+        has, wants = _spark_type(there[name]), declared[name].replace(" ", "")
+        if has != wants:
+            raise LakeError(
+                f"{table.name}.{name} is {has} in the lake and {wants} in streaming/tables.py: a "
+                "table only gets new columns, so declare the new type under a new name."
+            )
+    if missing := declared.keys() - there.keys():
+        spark.sql(table.add_sql(settings.catalog.name, missing))
+        log.info("%s has new columns: %s", table.name, ", ".join(sorted(missing)))
+
+
+def _spark_type(kind: IcebergType) -> str:
+    """An Iceberg type as Spark's DDL has it, without spaces."""
+    if isinstance(kind, StructType):
+        return f"struct<{','.join(f'{f.name}:{_spark_type(f.field_type)}' for f in kind.fields)}>"
+    if isinstance(kind, ListType):
+        return f"array<{_spark_type(kind.element_type)}>"
+    if isinstance(kind, MapType):
+        return f"map<{_spark_type(kind.key_type)},{_spark_type(kind.value_type)}>"
+    name = str(kind).replace(" ", "")
+    return SPARK_NAMES.get(name, name)
+
+
+def _shape(rows: pa.Table, iceberg: IcebergTable, table: Table) -> pa.Table:
+    """The rows with the columns of the table; null in those that only a newer release declares."""
     schema = iceberg.schema().as_arrow()
+    for name in set(schema.names) - {*rows.column_names, *(c.name for c in table.fields)}:
+        rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
     return rows.select(schema.names).cast(schema)
 
 

@@ -9,23 +9,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
-from streaming.rules import (
-    ENVELOPE_MEANINGS,
-    UUID,
-    has_json_types,
-    instant,
-    is_instant,
-    is_money,
-    is_text,
-    judge,
-)
+from streaming.checks import Message, compiled, instant
+from streaming.rules import judge
+from streaming.transforms.order_rules import STATUS_CHANGED, order_rules
 from streaming.transforms.quarantine import SOURCE_COLUMNS
 
 Transform = Callable[[DataFrame], DataFrame]
-
-STATUSES = ("pending", "processing", "completed", "cancelled")
-FULL_EVENTS = ("order.created", "order.updated", "order.cancelled")
-STATUS_CHANGED = "order.status_changed"
 
 # Money is read with six places, so that a third one is seen and refused, not rounded away.
 EVENT_DDL = """
@@ -33,47 +22,12 @@ EVENT_DDL = """
     order struct<
         order_id: string, customer_id: string, branch_id: string, status: string,
         payment_method: string, currency: string, total_price: decimal(20,6), created_at: string,
+        channel: string,
         items: array<struct<product_id: string, name: string, category: string, quantity: bigint,
             unit_price: decimal(20,6)>>,
         old_status: string, new_status: string>,
     _corrupt string"""
-
-_NUMBERS = ("total_price", "unit_price", "quantity", "schema_version")
-_TEXTS = (
-    *("event_id", "event_type", "event_time", "source", "order_id", "customer_id", "branch_id"),
-    *("status", "old_status", "new_status", "payment_method", "currency", "created_at"),
-    *("product_id", "name", "category"),
-)
-
-MEANINGS = ENVELOPE_MEANINGS | {
-    "types_match": "A field has the wrong JSON type, such as a number in quotes.",
-    "schema_version_known": "schema_version is not 1, the only one known.",
-    "event_id_uuid": "event_id is no UUID.",
-    "event_type_known": f"event_type is none of {', '.join((*FULL_EVENTS, STATUS_CHANGED))}.",
-    "event_time_utc": "event_time is no existing time in UTC, like 2024-05-01T10:00:00Z.",
-    "event_time_not_in_future": "event_time lies too far after the time of arrival.",
-    "source_present": "source is missing, empty or longer than 64 characters.",
-    "order_id_present": "order.order_id is missing, empty or longer than 64 characters.",
-    "key_is_order_id": "The key of the message is not order.order_id.",
-    "branch_known": "order.branch_id is no branch of the chain.",
-    "old_status_known": f"order.old_status is none of {', '.join(STATUSES)}.",
-    "new_status_known": f"order.new_status is none of {', '.join(STATUSES)}.",
-    "customer_id_present": "order.customer_id is missing, empty or longer than 64 characters.",
-    "status_known": f"order.status is none of {', '.join(STATUSES)}.",
-    "payment_method_known": "order.payment_method is neither cash nor online.",
-    "currency_code": "order.currency is no code of three capital letters.",
-    "total_price_money": "order.total_price is no positive amount with at most two decimals.",
-    "created_at_utc": "order.created_at is no existing time in UTC, like 2024-05-01T10:00:00Z.",
-    "created_at_not_after_event": "order.created_at lies after event_time.",
-    "items_present": "order.items is missing, empty or longer than 10,000 lines.",
-    "item_named": "A line of order.items lacks its product_id, name or category, or has a longer "
-    "one than the contract allows.",
-    "item_quantity_positive": "A line of order.items has a quantity outside of 1 to 100,000.",
-    "item_price_money": "A line of order.items has a unit_price that is no positive amount with at "
-    "most two decimals.",
-    "total_equals_items": "order.total_price is not the sum of the lines, to the cent.",
-}
-"""What each failed rule says about a message, for people."""
+LINE_FIELDS = ("product_id", "name", "category", "quantity", "unit_price")
 
 
 def judge_order_events(stores: Stores, max_future_skew: timedelta) -> Transform:
@@ -83,71 +37,42 @@ def judge_order_events(stores: Stores, max_future_skew: timedelta) -> Transform:
         stores: the known branches.
         max_future_skew: how far event time may lie after the broker's timestamp.
     """
+    rules = order_rules([b.branch_id for b in stores.branches], max_future_skew)
 
     def apply(rows: DataFrame) -> DataFrame:
-        return judge(
-            rows, EVENT_DDL, "order", lambda text: _content_rules(text, stores, max_future_skew)
-        )
+        return judge(rows, EVENT_DDL, "order", lambda text: compiled(rules, order_message(text)))
 
     return apply
 
 
-def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, Column]:
+def order_message(text: Column) -> Message:
+    """A parsed event beside its text, for `order_rules`: each field by its column in silver."""
     event, order = F.col("event"), F.col("event.order")
-    newest = F.col("timestamp") + F.expr(f"INTERVAL {int(skew.total_seconds())} SECONDS")
-    common = {
-        "types_match": event._corrupt.isNull() & has_json_types(text, _NUMBERS, _TEXTS),
-        "schema_version_known": event.schema_version == 1,
-        "event_id_uuid": event.event_id.rlike(UUID),
-        "event_type_known": event.event_type.isin(*FULL_EVENTS, STATUS_CHANGED),
-        "event_time_utc": is_instant(event.event_time),
-        "event_time_not_in_future": instant(event.event_time) <= newest,
-        "source_present": is_text(event.source),
-        "order_id_present": is_text(order.order_id),
-        "key_is_order_id": F.col("key").cast("string") == order.order_id,
-        "branch_known": order.branch_id.isin(*(b.branch_id for b in stores.branches)),
-    }
-    is_change = F.coalesce(event.event_type == STATUS_CHANGED, F.lit(False))
-    changes = {
-        "old_status_known": ~is_change | order.old_status.isin(*STATUSES),
-        "new_status_known": ~is_change | order.new_status.isin(*STATUSES),
-    }
-    full = {name: is_change | rule for name, rule in _full_order_rules(event, order).items()}
-    return common | changes | full
-
-
-def _full_order_rules(event: Column, order: Column) -> dict[str, Column]:
-    return {
-        "customer_id_present": is_text(order.customer_id),
-        "status_known": order.status.isin(*STATUSES),
-        "payment_method_known": order.payment_method.isin("cash", "online"),
-        "currency_code": order.currency.rlike(r"^[A-Z]{3}\z"),
-        "total_price_money": is_money(order.total_price),
-        "created_at_utc": is_instant(order.created_at),
-        "created_at_not_after_event": instant(order.created_at) <= instant(event.event_time),
-        "items_present": F.size(order["items"]).between(1, 10_000),
-        "item_named": F.forall(
-            order["items"],
-            lambda i: is_text(i["product_id"]) & is_text(i["name"], 256) & is_text(i.category, 128),
-        ),
-        "item_quantity_positive": F.forall(
-            order["items"], lambda i: i["quantity"].between(1, 100_000)
-        ),
-        "item_price_money": F.forall(order["items"], lambda i: is_money(i["unit_price"])),
-        "total_equals_items": F.abs(order.total_price - _items_total(order))
-        <= F.lit("0.01").cast("decimal(4,2)"),
-    }
-
-
-def _items_total(order: Column) -> Column:
-    zero = F.lit(0).cast("decimal(32,6)")
-    return F.aggregate(
-        order["items"],
-        zero,
-        lambda total, i: (total + i["quantity"].cast("decimal(12,0)") * i["unit_price"]).cast(
-            "decimal(32,6)"
-        ),
+    of_order = (
+        *("order_id", "customer_id", "branch_id", "payment_method", "currency", "total_price"),
+        *("created_at", "items", "old_status"),
     )
+    of_event = ("event_id", "event_type", "event_time", "schema_version", "source", "_corrupt")
+    is_change = event.event_type == STATUS_CHANGED
+    return Message(
+        fields={
+            **{name: event[name] for name in of_event},
+            **{name: order[name] for name in of_order},
+            "status": F.when(is_change, order.new_status).otherwise(order.status),
+            "channel": _channel(event),
+            "item_count": F.size(order["items"]),
+            "key": F.col("key"),
+            "timestamp": F.col("timestamp"),
+            "_text": text,
+        },
+        elements=order["items"],
+        of_element=lambda line: {name: line[name] for name in LINE_FIELDS},
+    )
+
+
+def _channel(event: Column) -> Column:
+    """A field of version 2: to version 1 it is an unknown one, whatever it holds."""
+    return F.when(event.schema_version >= 2, event.order.channel)
 
 
 def order_version(event_time: Column) -> Column:
@@ -200,6 +125,7 @@ def to_silver_orders(stores: Stores) -> Transform:
             order.currency.alias("currency"),
             order.total_price.cast("decimal(12,2)").alias("total_price"),
             created_at.alias("created_at"),
+            F.when(~is_change, _channel(event)).alias("channel"),
             local.cast("date").alias("local_date"),
             F.hour(local).alias("local_hour"),
             F.when(order["items"].isNotNull(), F.size(order["items"])).alias("item_count"),

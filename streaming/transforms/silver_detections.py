@@ -11,15 +11,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
-from streaming.rules import (
-    ENVELOPE_MEANINGS,
-    UUID,
-    has_json_types,
-    instant,
-    is_instant,
-    is_text,
-    judge,
-)
+from streaming.checks import Fields, Message, compiled, instant
+from streaming.rules import judge
+from streaming.transforms.detection_rules import detection_rules
 from streaming.transforms.quarantine import SOURCE_COLUMNS
 
 Transform = Callable[[DataFrame], DataFrame]
@@ -32,74 +26,50 @@ EVENT_DDL = """
     runtime struct<detector: string, model: string, tracker: string, device: string,
         inference_ms: double>,
     _corrupt string"""
-
-_NUMBERS = ("schema_version", "frame_index", "width", "height", "confidence")
-_TEXTS = ("event_id", "branch_id", "camera_id", "run_id", "captured_at", "track_id", "class")
-
-DETECTION_MEANINGS = ENVELOPE_MEANINGS | {
-    "types_match": "A field has the wrong JSON type, such as a number in quotes.",
-    "schema_version_known": "schema_version is not 1, the only one known.",
-    "event_id_uuid": "event_id is no UUID.",
-    "camera_known": "branch_id and camera_id name no camera of the chain.",
-    "run_id_present": "run_id is missing, empty or longer than 64 characters.",
-    "frame_index_present": "frame_index is missing or negative.",
-    "captured_at_utc": "captured_at is no existing time in UTC, like 2024-05-01T10:00:00Z.",
-    "captured_at_not_in_future": "captured_at lies too far after the time of arrival.",
-    "image_size_positive": "image has no positive width and height.",
-    "detections_present": "detections is missing or has more than 1,000 objects.",
-    "objects_complete": "An object lacks its track_id or class, has a longer one than 64 "
-    "characters, or has a confidence outside of 0 to 1.",
-    "boxes_inside_picture": "The box of an object is not four shares of the picture, left and top "
-    "first.",
-    "runtime_present": "runtime lacks its detector or model.",
-}
-"""What each failed rule says about a message, for people."""
+SIDES = ("x1", "y1", "x2", "y2")
 
 
 def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:
     """Source rows -> the same rows with `event` (parsed) and `rules` (array of failed rule ids)."""
+    cameras = [(b.branch_id, c.camera_id) for b in stores.branches for c in b.cameras]
+    rules = detection_rules(cameras, max_future_skew)
 
     def apply(rows: DataFrame) -> DataFrame:
         return judge(
-            rows, EVENT_DDL, "camera_id", lambda text: _content_rules(text, stores, max_future_skew)
+            rows, EVENT_DDL, "camera_id", lambda text: compiled(rules, frame_message(text))
         )
 
     return apply
 
 
-def _content_rules(text: Column, stores: Stores, skew: timedelta) -> dict[str, Column]:
+def frame_message(text: Column) -> Message:
+    """A parsed event beside its text, for `detection_rules`: each field by its column in silver."""
     event = F.col("event")
-    newest = F.col("timestamp") + F.expr(f"INTERVAL {int(skew.total_seconds())} SECONDS")
-    cameras = [f"{b.branch_id}/{c.camera_id}" for b in stores.branches for c in b.cameras]
-    return {
-        "types_match": event._corrupt.isNull() & has_json_types(text, _NUMBERS, _TEXTS),
-        "schema_version_known": event.schema_version == 1,
-        "event_id_uuid": event.event_id.rlike(UUID),
-        "camera_known": F.concat(event.branch_id, F.lit("/"), event.camera_id).isin(*cameras),
-        "run_id_present": is_text(event.run_id),
-        "frame_index_present": event.frame_index >= 0,
-        "captured_at_utc": is_instant(event.captured_at),
-        "captured_at_not_in_future": instant(event.captured_at) <= newest,
-        "image_size_positive": (event.image.width > 0) & (event.image.height > 0),
-        "detections_present": F.size(event.detections).between(0, 1_000),
-        "objects_complete": F.forall(
-            event.detections,
-            lambda d: (
-                is_text(d["track_id"]) & is_text(d["class"]) & d["confidence"].between(0.0, 1.0)
-            ),
-        ),
-        "boxes_inside_picture": F.forall(event.detections, lambda d: _is_box(d["bbox"])),
-        "runtime_present": event.runtime.detector.isNotNull() & event.runtime.model.isNotNull(),
-    }
-
-
-def _is_box(box: Column) -> Column:
-    return (
-        (F.size(box) == 4)
-        & F.forall(box, lambda v: v.between(0.0, 1.0))
-        & (F.get(box, F.lit(0)) < F.get(box, F.lit(2)))
-        & (F.get(box, F.lit(1)) < F.get(box, F.lit(3)))
+    names = (
+        *("event_id", "branch_id", "camera_id", "run_id", "frame_index", "captured_at"),
+        *("schema_version", "_corrupt"),
     )
+    return Message(
+        fields={
+            **{name: event[name] for name in names},
+            "image_width": event.image.width,
+            "image_height": event.image.height,
+            "detector": event.runtime.detector,
+            "model": event.runtime.model,
+            "object_count": F.size(event.detections),
+            "timestamp": F.col("timestamp"),
+            "_text": text,
+        },
+        elements=event.detections,
+        of_element=_object_fields,
+    )
+
+
+def _object_fields(seen: Column) -> Fields:
+    box = seen["bbox"]
+    # A box of more or fewer numbers is none: its sides are null, which no rule accepts.
+    sides = {name: F.when(F.size(box) == 4, F.get(box, F.lit(i))) for i, name in enumerate(SIDES)}
+    return {**{name: seen[name] for name in ("track_id", "class", "confidence")}, **sides}
 
 
 def with_objects(rows: DataFrame) -> DataFrame:

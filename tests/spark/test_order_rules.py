@@ -19,12 +19,8 @@ from pyspark.sql import functions as F  # noqa: N812
 from conf.stores import Stores
 from streaming.rules import envelope_rules
 from streaming.tables import SILVER_ORDERS
-from streaming.transforms.order_event_processor import (
-    MEANINGS,
-    _content_rules,
-    judge_order_events,
-    to_silver_orders,
-)
+from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
+from streaming.transforms.order_rules import MEANINGS, order_rules
 from streaming.transforms.quarantine import split_judged
 from tests.builders import as_json, order_event, order_item, status_event
 from tests.messages import Sent, cases, read_case, to_frame
@@ -77,13 +73,14 @@ def test_every_rule_has_a_sentence_that_says_what_it_means(
 ) -> None:
     value = F.col("value")
     text = value.cast("string")
-    content = _content_rules(text, stores, SKEW)
-    assert {*envelope_rules(value, text), "json_object", *content} == MEANINGS.keys()
+    content = [rule.id for rule in order_rules([b.branch_id for b in stores.branches], SKEW)]
+    assert [*envelope_rules(value, text), "json_object", *content] == list(MEANINGS)
     assert [s for s in MEANINGS.values() if not s.endswith(".")] == []
 
 
 def test_a_good_row_has_the_columns_of_its_table(spark: SparkSession, stores: Stores) -> None:
-    good, _ = split_judged(process(spark, stores, [Sent(as_json(order_event()))]))
+    newest = order_event(schema_version=2, channel="store")
+    good, _ = split_judged(process(spark, stores, [Sent(as_json(newest))]))
     expected = spark.createDataFrame([], SILVER_ORDERS.columns).schema
     names = [field.name for field in expected.fields]
     assert [n for n in names if n not in good.schema.names] == []

@@ -68,15 +68,28 @@ def test_types_are_said_in_words() -> None:
     assert type_words(dict[str, int]) == "object of whole number"
 
 
-def test_a_page_is_written_once_and_a_stale_one_fails_the_check(tmp_path: Path) -> None:
-    assert write_pages(tmp_path, check=False) == ["TABLES.md", "CONFIGURATION.md"]
+def test_a_file_is_written_once_and_a_stale_one_fails_the_check(tmp_path: Path) -> None:
+    page, contracts = tmp_path / "docs" / "TABLES.md", tmp_path / "conf" / "contracts"
+    page.parent.mkdir()
+    contracts.mkdir(parents=True)
+    written = write_pages(tmp_path, check=False)
+    assert written[:3] == ["docs/TABLES.md", "docs/CONFIGURATION.md", "docs/CONTRACTS.md"]
+    assert "conf/contracts/silver.orders.odcs.yaml" in written
     assert write_pages(tmp_path, check=True) == []
-    (tmp_path / "TABLES.md").write_text("old", encoding="utf-8")
+
+    page.write_text("old", encoding="utf-8")
     with pytest.raises(DocsError, match=r"docs/TABLES.md does not match the code: run `make docs`"):
         write_pages(tmp_path, check=True)
-    assert (tmp_path / "TABLES.md").read_text(encoding="utf-8") == "old"
+    assert page.read_text(encoding="utf-8") == "old"
+
+    (contracts / "silver.gone.odcs.yaml").write_text("of a table that is no more", "utf-8")
+    assert write_pages(tmp_path, check=False) == [
+        "docs/TABLES.md",
+        "conf/contracts/silver.gone.odcs.yaml",
+    ]
+    assert not (contracts / "silver.gone.odcs.yaml").exists()
 
 
 def test_outside_of_a_checkout_the_command_says_so(tmp_path: Path) -> None:
     with pytest.raises(DocsError, match="run `storelake docs` in a checkout"):
-        write_pages(tmp_path / "docs", check=False)
+        write_pages(tmp_path, check=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.docs import tables_page
-from cli.serving import Relation, read_relations
+from cli.serving import Relation, ServedColumn, read_relations
 from infra.postgres.migrate import MIGRATIONS
 
 
@@ -26,14 +26,26 @@ def test_a_table_and_a_view_are_read_from_the_migrations(tmp_path: Path) -> None
     )
     (tmp_path / "0002_b.sql").write_text(
         "CREATE TABLE shops (\n    shop text PRIMARY KEY,\n    town text\n);\n"
+        "ALTER TABLE shops\n    ADD CHECK (size >= 0),\n"
+        "    ADD COLUMN size numeric(8, 2) NOT NULL;\n"
+        "COMMENT ON COLUMN shops.size IS 'Square metres.';\n"
         "COMMENT ON TABLE visits IS\n    'A branch''s day.';\n"
         "CREATE VIEW v_visits AS SELECT 1;\n"
         "COMMENT ON VIEW v_visits IS 'One branch. Key: branch, day.';\n",
         encoding="utf-8",
     )
+    visits = (
+        ServedColumn("branch", "text", required=True, comment=""),
+        ServedColumn("day", "date", required=True, comment=""),
+    )
+    shops = (
+        ServedColumn("shop", "text", required=True, comment=""),
+        ServedColumn("town", "text", required=False, comment=""),
+        ServedColumn("size", "numeric(8, 2)", required=True, comment="Square metres."),
+    )
     assert read_relations(tmp_path) == [
-        Relation("visits", "table", "A branch's day.", ("branch", "day")),
-        Relation("shops", "table", "", ("shop",)),
+        Relation("visits", "table", "A branch's day.", ("branch", "day"), visits),
+        Relation("shops", "table", "", ("shop",), shops),
         Relation("v_visits", "view", "One branch.", ("branch", "day")),
     ]
 

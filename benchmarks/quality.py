@@ -1,0 +1,86 @@
+"""What validation costs beside the streams: `python -m benchmarks.quality --seconds 300`.
+
+Orders at `--rate` a minute through the gateway with every stream running, and `storelake quality
+run --every` as a service of its own. CPU is that of the service, in cores, from the end of its
+first run on: the import of Great Expectations and the look at all that is old are paid once.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import typer
+
+from benchmarks import print_result, tell
+from benchmarks.latency import CpuTimes
+from cli import processes
+from conf.settings import Settings, load_settings
+from infra import local
+from infra.local.process import wait_until
+from simulator.send import send
+
+FIRST_RUN_SECONDS = 180.0
+
+
+def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict[str, Any]:
+    """One run on running services."""
+    with ExitStack() as stack:
+        processes.start_streams(stack, settings, tell)
+        processes.start_gateway(stack, settings)
+        send(settings, rate=rate, seconds=30)
+        service = stack.enter_context(
+            processes.process("quality", ["quality", "run", "--every", f"{every}s"], settings)
+        )
+        tell("the first validation")
+        if not wait_until(lambda: runs(settings) > 0, FIRST_RUN_SECONDS, every=0.5):
+            raise SystemExit(f"no validation ended; see {settings.var_dir}/logs/quality.log")
+        before, cpu, begun = runs(settings), CpuTimes(service.pid), time.monotonic()
+        tell("sending")
+        send(settings, rate=rate, seconds=seconds)
+        cores = sum(cpu.cores().values())
+        elapsed, done = time.monotonic() - begun, runs(settings) - before
+    return {
+        "rate_a_minute": rate,
+        "every_seconds": every,
+        "seconds": round(elapsed, 1),
+        "runs": done,
+        "cores": round(cores, 3),
+        "cpu_seconds_a_run": round(cores * elapsed / done, 2) if done else None,
+        "expectations": expectations(settings),
+    }
+
+
+def runs(settings: Settings) -> int:
+    """How many runs have ended."""
+    return _number(settings, "SELECT count(DISTINCT run_id) FROM quality_results")
+
+
+def expectations(settings: Settings) -> int:
+    """How many have a result."""
+    return _number(settings, "SELECT count(*) FROM v_quality_status")
+
+
+def _number(settings: Settings, query: str) -> int:
+    with psycopg.connect(settings.postgres.dsn) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    return int(row[0]) if row else 0
+
+
+def main(
+    rate: Annotated[float, typer.Option(help="Order events a minute.")] = 1000,
+    seconds: Annotated[float, typer.Option(help="How long it is measured.")] = 300,
+    every: Annotated[int, typer.Option(help="Seconds between two validations.")] = 60,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+) -> None:
+    """Measure and print."""
+    with local.running(load_settings(), tell) as settings:
+        result = measure(settings, rate, seconds, every)
+    print_result(result, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,254 @@
+"""`storelake verify-quality`: ten kinds of damage, of which the report must name each and no more.
+
+Two weeks of a chain go through a fresh house, and must be judged clean. Then comes a bad span of
+two hours, partly through the streams and partly past them, and everything is judged again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from cli import processes
+from cli.check import plants
+from cli.check.evidence import end_offsets
+from cli.check.house import House, Tell, fresh_house
+from conf.settings import Settings
+from conf.stores import load_stores
+from infra.local.process import wait_until
+from quality.engines import Engines
+from quality.results import Result
+from quality.run import Plan, Run, run_quality
+from simulator.history import HOUR, Span, frame_history, order_history
+from simulator.ledger import Delivery
+from simulator.orders import OrderEvent, as_json
+from simulator.transport import KafkaTransport, topic_of
+from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.postgres import Database
+from streaming.mirror import newest_change
+
+PAST = timedelta(days=14)
+FILMED = 3 * HOUR
+BAD = 2 * HOUR
+ORDERS_AN_HOUR = 30.0
+SETTLE_SECONDS = 240.0
+ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "order_status_tracker")
+MIRRORED = {
+    "order_metrics": "gold.order_hourly",
+    "order_items_analytics": "gold.product_daily",
+    "order_status_history": "silver.order_status",
+    "line_crossings": "silver.line_crossings",
+    "footfall_minute": "gold.footfall_minute",
+    "store_hourly": "gold.store_hourly",
+}
+# A past of two weeks is one batch: in pieces, its partitions would be late to each other.
+ENVIRONMENT = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
+
+Message = tuple[str, bytes, bytes, datetime]
+"""Topic, key, value, and when it was sent."""
+
+
+@dataclass
+class _Scene:
+    """A house with a past.
+
+    Attributes:
+        house: whose streams run.
+        seed: of the history.
+        now: where the past ends and the bad span begins: a full hour.
+        frames: that were sent so far.
+    """
+
+    house: House
+    seed: int
+    now: datetime
+    tell: Tell
+    frames: int = 0
+
+    def send_past(self) -> None:
+        """Two weeks of orders and a few hours of frames."""
+        self._send(self._orders(Span(self.now - PAST, self.now), "past"))
+        self._film(Span(self.now - FILMED, self.now), None)
+
+    def send_bad_span(self, wait: Any) -> None:
+        """Two hours with drift, a silent branch and a stale camera; then a late burst."""
+        span = Span(self.now, self.now + BAD)
+        events = list(self._orders(span, "bad"))
+        damaged = list(plants.through_the_front_door(events, span))
+        for hour in span.hours():
+            within = Span(hour, hour + HOUR)
+            self._send(e for e in damaged if within.start <= e.event_time < within.end)
+            self._film(within, self.now + HOUR / 2)
+            wait()
+        self._send(plants.late_burst(events, self.now - 6 * HOUR, span.end))
+        wait()
+
+    def _orders(self, span: Span, name: str) -> Iterable[OrderEvent]:
+        return order_history(
+            self._stores.branches, span, mean=ORDERS_AN_HOUR, seed=self.seed, run_id=name
+        )
+
+    def _film(self, span: Span, stale_from: datetime | None) -> None:
+        run_id = f"{span.start:%Y%m%dT%H}"
+        frames = frame_history(self._stores, span, run_id=run_id)
+        if stale_from is not None:
+            frames = plants.frames_with_a_stale_camera(frames, stale_from)
+        topic, sent = self.house.settings.kafka.detections, 0
+
+        def messages() -> Iterable[Message]:
+            nonlocal sent
+            for frame in frames:
+                sent += 1
+                key = f"{frame['branch_id']}/{frame['camera_id']}".encode()
+                at = datetime.fromisoformat(frame["captured_at"].replace("Z", "+00:00"))
+                yield topic, key, as_json(frame), at
+
+        _deliver(self.house.settings, messages())
+        self.frames += sent
+
+    def _send(self, events: Iterable[OrderEvent]) -> None:
+        kafka = self.house.settings.kafka
+        _deliver(
+            self.house.settings,
+            ((topic_of(e.event_type, kafka), e.key, e.value, e.made_at) for e in events),
+        )
+
+    @property
+    def _stores(self) -> Any:
+        return load_stores(self.house.settings.stores_file)
+
+
+def verify(base: Settings, seed: int, tell: Tell) -> dict[str, Any]:
+    """Run the whole proof; nothing goes on afterwards, however it ends.
+
+    Returns:
+        `ok`, `planted`, `found`, `false_alarms`, `missed` and `alarms` by name, `seconds`, and how
+        long each validation took.
+
+    Raises:
+        StorelakeError: something did not come up or died by itself.
+    """
+    started = time.monotonic()
+    with fresh_house(base, "verify-quality", tell) as house:
+        clean, damaged = _judge_twice(house, seed, tell)
+        missed, alarms = account(plants.PLANTS, damaged.failures)
+        alarms = [*clean.failures, *alarms]
+        house.keep = bool(missed or alarms)
+    return {
+        "ok": not missed and not alarms,
+        "planted": len(plants.PLANTS),
+        "found": len(plants.PLANTS) - len(missed),
+        "false_alarms": len(alarms),
+        "missed": missed,
+        "alarms": [f"{one.id}: {one.observed or ''} {one.samples}" for one in alarms],
+        "named": [one.id for one in damaged.failures],
+        "expectations": len(damaged.results),
+        "validation_seconds": [round(run.seconds, 1) for run in (clean, damaged)],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def account(
+    planted: Iterable[plants.Plant], failures: Iterable[Result]
+) -> tuple[list[str], list[Result]]:
+    """The damage that no failure names, and the failures that no damage explains."""
+    planted, failures = list(planted), list(failures)
+    missed = [plant.name for plant in planted if not any(map(plant.names, failures))]
+    alarms = [one for one in failures if not any(plant.explains(one) for plant in planted)]
+    return missed, alarms
+
+
+def _judge_twice(house: House, seed: int, tell: Tell) -> tuple[Run, Run]:
+    settings = house.settings
+    now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - BAD
+    scene = _Scene(house, seed, now, tell)
+    with closing(Engines(settings)) as engines:
+        with ExitStack() as stack:
+            tell("two weeks of orders")
+            scene.send_past()
+            streams = processes.start_streams(
+                stack, settings, tell, (), house.environment | ENVIRONMENT
+            )
+
+            def wait() -> None:
+                _settle(settings, scene.frames, streams, tell)
+
+            wait()
+            tell("judging the clean house")
+            clean = run_quality(settings, Plan(), tell, engines=engines, now=now)
+            tell("two bad hours")
+            scene.send_bad_span(wait)
+        tell("side doors")
+        plants.through_side_doors(settings)
+        tell("judging the damaged house")
+        return clean, run_quality(settings, Plan(), tell, engines=engines, now=now + BAD)
+
+
+def _deliver(settings: Settings, messages: Iterable[Message]) -> None:
+    failed: list[Delivery] = []
+
+    def done(delivery: Delivery) -> None:
+        if delivery.outcome != "accepted":
+            failed.append(delivery)
+
+    async def send() -> None:
+        transport = KafkaTransport(settings.kafka, 60)
+        for topic, key, value, at in messages:
+            await transport.send(topic, key, value, done, at=at)
+            transport.poll()
+        await transport.drain()
+
+    asyncio.run(send())
+    if failed:
+        raise processes.ProcessError(f"{len(failed)} messages failed: {failed[0].detail}")
+
+
+def _settle(settings: Settings, frames: int, streams: processes.Child, tell: Tell) -> None:
+    """Wait until every stream has written all that was sent, and the lake has its copies."""
+    ends = end_offsets(settings, settings.kafka.order_topics)
+    wanted = {
+        (stream, topic, partition): end - 1
+        for stream in ORDER_STREAMS
+        for (topic, partition), end in ends.items()
+        if end
+    }
+    with closing(Database(settings.postgres.dsn, 2)) as db, closing(open_catalog(settings)) as lake:
+
+        def settled() -> bool:
+            processes.require_alive(streams, "streams", settings)
+            rows = db.fetch("SELECT stream, topic, partition, position FROM stream_offsets")
+            there = {(r["stream"], r["topic"], r["partition"]): int(r["position"]) for r in rows}
+            behind = sum(max(0, end - there.get(key, -1)) for key, end in wanted.items())
+            (seen,) = db.fetch(
+                "SELECT coalesce(sum(frames + late_frames), 0)::bigint AS n FROM footfall_minute"
+            )
+            tell(f"{behind} events and {frames - seen['n']} frames to go")
+            return not behind and seen["n"] >= frames and _copied(db, lake, ends, frames)
+
+        if not wait_until(settled, SETTLE_SECONDS, every=1.0):
+            raise processes.ProcessError(
+                f"the streams have not written everything in {SETTLE_SECONDS:.0f} s; see "
+                f"{settings.var_dir}/logs"
+            )
+
+
+def _copied(db: Database, lake: Any, ends: Any, frames: int) -> bool:
+    """Whether bronze has every message, and each copy the newest change."""
+    for table, count in (
+        ("bronze.order_events", sum(ends.values())),
+        ("bronze.detections", frames),
+    ):
+        if lake.load_table(table).scan().count() < count:
+            return False
+    for source, copy in MIRRORED.items():
+        # S608: names come from this repository, not from input.
+        (row,) = db.fetch(f"SELECT coalesce(max(change_id), 0) AS n FROM {source}")  # noqa: S608
+        scan = lake.load_table(copy).scan(selected_fields=("change_id",))
+        if newest_change(scan.to_arrow()) < row["n"]:
+            return False
+    return True

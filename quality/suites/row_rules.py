@@ -1,0 +1,93 @@
+"""The rules that split the streams, as expectations on the rows that the streams wrote.
+
+Nothing is said here of what a good row is: `streaming.transforms.order_rules` and `detection_rules`
+say it, once. An expectation has the id of its rule for a name; where a rule has several checks, the
+judged column follows behind a point (`item_named.category`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import great_expectations.expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.row_conditions import Column, ComparisonCondition
+
+from conf.settings import Settings
+from conf.stores import Stores
+from quality.shapes import line_rows, rule_rows
+from quality.suite import RowSuite, expect
+from streaming.checks import AnyRule, Check, Rule, When
+from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS
+from streaming.transforms.detection_rules import detection_rules
+from streaming.transforms.order_rules import order_rules
+
+_VERSION = ("order_id", "topic", "partition", "position")
+_LINE = (*_VERSION, "product_id")
+_OBJECT = ("camera_id", "run_id", "frame_index", "track_id", "topic", "partition", "position")
+
+
+def order_suites(settings: Settings, stores: Stores) -> tuple[RowSuite, ...]:
+    """The suites of `silver.orders`: `rows`, the versions of orders, and `lines`, their lines."""
+    rules = order_rules([b.branch_id for b in stores.branches], settings.streams.max_future_skew)
+    of_rows, of_lines = _in_table(rules, each=False), _in_table(rules, each=True)
+    return (
+        RowSuite(
+            SILVER_ORDERS.name,
+            tuple(e for rule in of_rows for e in expectations(rule)),
+            _VERSION,
+            shape=partial(rule_rows, rules=of_rows, keys=_VERSION),
+        ),
+        RowSuite(
+            SILVER_ORDERS.name,
+            tuple(e for rule in of_lines for e in expectations(rule)),
+            _LINE,
+            name="lines",
+            shape=partial(line_rows, rules=of_lines, keys=_VERSION),
+        ),
+    )
+
+
+def detection_suites(settings: Settings, stores: Stores) -> tuple[RowSuite, ...]:
+    """The suite of `silver.detections`; a row is an object already."""
+    cameras = [(b.branch_id, c.camera_id) for b in stores.branches for c in b.cameras]
+    rules = detection_rules(cameras, settings.streams.max_future_skew)
+    of_rows = (*_in_table(rules, each=False), *_in_table(rules, each=True))
+    return (
+        RowSuite(
+            SILVER_DETECTIONS.name,
+            tuple(e for rule in of_rows for e in expectations(rule)),
+            _OBJECT,
+            shape=partial(rule_rows, rules=of_rows, keys=_OBJECT),
+        ),
+    )
+
+
+def expectations(rule: Rule) -> tuple[Expectation, ...]:
+    """One for each check of the rule."""
+    return tuple(_expectation(rule, check) for check in rule.checks)
+
+
+def rule_of(name: str) -> str:
+    """The id of the rule, from the name of one of its expectations."""
+    return name.partition(".")[0]
+
+
+def _in_table(rules: Sequence[AnyRule], *, each: bool) -> tuple[Rule, ...]:
+    return tuple(r for r in rules if isinstance(r, Rule) and r.each == each)
+
+
+def _expectation(rule: Rule, check: Check) -> Expectation:
+    name = rule.id if len(rule.checks) == 1 else f"{rule.id}.{check.label}"
+    expected = check.expected()
+    kind: type[Expectation] = getattr(gxe, expected.kind)
+    arguments = {**expected.arguments}
+    if rule.when is not None:
+        arguments["row_condition"] = _condition(rule.when)
+    return expect(name, rule.says, kind, **arguments)
+
+
+def _condition(when: When) -> ComparisonCondition:
+    column = Column(when.field)
+    return column == when.value if when.holds else column != when.value

@@ -1,0 +1,400 @@
+"""A rule is one thing judged twice: the stream's Column and the table's expectation must agree.
+
+Rows of the silver tables are made, good ones and ones broken in every column, and put back into the
+form of their message. Every rule of the registry, which is the one that the streams judge by, must
+then reject the same messages as its expectations do, and must reject and accept some.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+
+from conf.settings import CONF_DIR
+from conf.stores import load_stores
+from quality.suite import RowSuite, name_of
+from quality.suites.row_rules import detection_suites, order_suites, rule_of
+from streaming.checks import AnyRule, Message, MessageRule, Rule, compiled
+from streaming.rules import failed
+from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS, Table
+from streaming.transforms import order_event_processor, silver_detections
+from streaming.transforms.detection_rules import detection_rules
+from streaming.transforms.order_rules import STATUS_CHANGED, order_rules
+from tests.builders import event_id
+
+# isort: split
+
+import great_expectations as gx  # after `quality`, which keeps it quiet
+
+pytestmark = pytest.mark.requirement("Q1")
+
+Row = dict[str, Any]
+SKEW = timedelta(minutes=10)
+SETTINGS: Any = SimpleNamespace(streams=SimpleNamespace(max_future_skew=SKEW))
+STORES = load_stores(CONF_DIR / "stores" / "demo.toml")
+CAMERAS = [(b.branch_id, c.camera_id) for b in STORES.branches for c in b.cameras]
+ORDER_RULES = order_rules([b.branch_id for b in STORES.branches], SKEW)
+DETECTION_RULES = detection_rules(CAMERAS, SKEW)
+
+NOON = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=timezone.utc)
+CENT = Decimal("0.01")
+MOST = Decimal("9999999.99")
+TICK = timedelta(microseconds=1)
+TIMES = [
+    *(None, NOON, NOON + TICK, NOON - TICK, NOON + SKEW, NOON + SKEW + TICK),
+    *(datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2000, 1, 1, tzinfo=timezone.utc) - TICK),
+    *(datetime(1582, 10, 14, tzinfo=timezone.utc), datetime(1969, 12, 31, tzinfo=timezone.utc)),
+    datetime(9999, 12, 30, tzinfo=timezone.utc),
+]
+MONEY = [None, Decimal(0), CENT, -CENT, MOST, MOST + CENT, Decimal("9999999999.99")]
+SHARES = [
+    None,
+    math.nan,
+    math.inf,
+    -math.inf,
+    0.0,
+    -0.0,
+    1.0,
+    0.3,
+    0.5,
+    -1e-300,
+    1.0000000000000002,
+]
+
+
+def texts(longest: int) -> list[str | None]:
+    return [None, "", " ", "x", "x" * longest, "x" * (longest + 1), "\U0001f600" * longest, "a\nb"]
+
+
+def line(**changes: Any) -> Row:
+    whole = {"product_id": "P-1", "name": "MILK", "category": "DAIRY", "quantity": 2}
+    return whole | {"unit_price": Decimal("1.25")} | changes
+
+
+ORDER_VALUES: dict[str, list[Any]] = {
+    "event_id": [*texts(64), event_id("a"), event_id("a").upper(), event_id("a") + "\n", "-" * 36],
+    "event_type": [None, "", "order.updated", "order.cancelled", STATUS_CHANGED, "Order.created"],
+    "event_time": TIMES,
+    "created_at": TIMES,
+    "timestamp": [NOON, NOON - timedelta(days=1)],
+    "source": texts(64),
+    "order_id": texts(64),
+    "customer_id": texts(64),
+    "branch_id": [None, "", "B02", "b01", "B01 ", "B99"],
+    "status": [None, "", "pending", "cancelled", "Pending", "lost"],
+    "payment_method": [None, "", "online", "card"],
+    "channel": [None, "", "web", "Web", "telephone"],
+    "currency": [None, "", "EUR", "eur", "EURO", "EUR\n", "\u00c9UR"],
+    "total_price": [*MONEY, Decimal("2.49"), Decimal("2.51"), Decimal("2.48"), Decimal("2.52")],
+    "items": [
+        *(None, [], [line()] * 10_000, [line()] * 10_001, [None], [line(), None]),
+        *([line(), line(product_id=text)] for text in texts(64)),
+        *([line(name=text), line()] for text in texts(256)),
+        *([line(category=text)] for text in texts(128)),
+        *([line(), line(quantity=n)] for n in (None, 0, 1, -1, 100_000, 100_001, 2**31 - 1)),
+        *([line(unit_price=price), line()] for price in MONEY),
+    ],
+}
+FRAME_VALUES: dict[str, list[Any]] = {
+    "event_id": ORDER_VALUES["event_id"],
+    "branch_id": [None, "", "B02", "b01", "B01/"],
+    "camera_id": [None, "", "B02-entrance", "B01-till", "/B01-entrance"],
+    "run_id": texts(64),
+    "frame_index": [None, 0, -1, 2**62],
+    "captured_at": TIMES,
+    "image_width": [None, 0, -1, 1, 2**31 - 1],
+    "image_height": [None, 0, -1, 1],
+    "detector": [None, "", "hog"],
+    "model": [None, "", "none"],
+}
+OBJECT_VALUES: dict[str, list[Any]] = {
+    "track_id": texts(64),
+    "class": texts(64),
+    "confidence": SHARES,
+    **dict.fromkeys(("x1", "y1", "x2", "y2"), SHARES),
+}
+
+
+def silver_order(position: int, **changes: Any) -> Row:
+    """A good version of an order; the count follows the lines, a change carries no order."""
+    row = {
+        "event_id": event_id("a"),
+        "event_type": "order.created",
+        "event_time": NOON,
+        "order_id": "O-1",
+        "customer_id": "C-1",
+        "branch_id": "B01",
+        "status": "completed",
+        "payment_method": "cash",
+        "channel": "store",
+        "currency": "USD",
+        "total_price": Decimal("2.50"),
+        "created_at": NOON,
+        "items": [line()],
+        "source": "pos-B01",
+        "timestamp": NOON,
+        "topic": "order-created",
+        "partition": 0,
+        "position": f"{position:020d}",
+        **changes,
+    }
+    if row["event_type"] == STATUS_CHANGED:
+        gone = ("customer_id", "payment_method", "currency", "total_price", "created_at", "items")
+        row |= dict.fromkeys((*gone, "channel"))
+    return row | {"item_count": None if row["items"] is None else len(row["items"])}
+
+
+def silver_frame(position: int, objects: Sequence[Row], **changes: Any) -> list[Row]:
+    """The objects of a frame, good where nothing else is said."""
+    frame = {
+        "event_id": event_id("a"),
+        "branch_id": "B01",
+        "camera_id": "B01-entrance",
+        "run_id": "run",
+        "frame_index": 7,
+        "captured_at": NOON,
+        "image_width": 768,
+        "image_height": 576,
+        "detector": "motion",
+        "model": "mog2",
+        "tracker": "bytetrack",
+        "topic": "detections",
+        "partition": 0,
+        "position": f"{position:020d}",
+        **changes,
+    }
+    seen = {"track_id": "1", "class": "person", "confidence": 0.9}
+    box = {"x1": 0.4, "y1": 0.4, "x2": 0.6, "y2": 0.8}
+    return [{**frame, **seen, **box, **found} for found in objects]
+
+
+def variations(values: dict[str, list[Any]], chance: random.Random, count: int) -> Iterator[Row]:
+    """Every value of every column alone, then several together."""
+    yield {}
+    yield from ({name: value} for name, pool in values.items() for value in pool)
+    for _ in range(count):
+        names = chance.sample(sorted(values), k=min(chance.randrange(1, 4), len(values)))
+        yield {name: chance.choice(values[name][:10]) for name in names}
+
+
+def orders(seed: int) -> list[Row]:
+    chance = random.Random(seed)
+    found = list(variations(ORDER_VALUES, chance, 150))
+    changes = [{**v, "event_type": STATUS_CHANGED} for v in chance.sample(found, 40)]
+    changes += [{"event_type": STATUS_CHANGED, "status": s} for s in ORDER_VALUES["status"]]
+    return [silver_order(n, **values) for n, values in enumerate([*found, *changes])]
+
+
+def frames(seed: int) -> list[Row]:
+    chance = random.Random(seed)
+    seen = [
+        *(({}, [objects]) for objects in variations(OBJECT_VALUES, chance, 100)),
+        *((frame, [{}]) for frame in variations(FRAME_VALUES, chance, 50)),
+        *(
+            (frame, [{}, *variations({"y1": [0.9, 0.1]}, chance, 1)])
+            for frame in ({}, {"model": None})
+        ),
+    ]
+    return [row for n, (frame, found) in enumerate(seen) for row in silver_frame(n, found, **frame)]
+
+
+def wire_time(moment: datetime | None) -> str | None:
+    return moment and moment.replace(tzinfo=None).isoformat() + "Z"
+
+
+def order_event(row: Row) -> Row:
+    """The event that becomes this row."""
+    change = row["event_type"] == STATUS_CHANGED
+    names = ("order_id", "customer_id", "branch_id", "payment_method", "currency", "total_price")
+    order = {
+        **{name: row[name] for name in (*names, "channel", "items")},
+        "status": None if change else row["status"],
+        "new_status": row["status"] if change else None,
+        "old_status": "pending",
+        "created_at": wire_time(row["created_at"]),
+    }
+    event = {name: row[name] for name in ("event_id", "event_type", "source")}
+    event |= {"event_time": wire_time(row["event_time"]), "schema_version": 2, "order": order}
+    return event
+
+
+def frame_event(rows: Sequence[Row]) -> Row:
+    """The event that becomes these rows."""
+    row = rows[0]
+    names = ("event_id", "branch_id", "camera_id", "run_id", "frame_index")
+    return {
+        **{name: row[name] for name in names},
+        "captured_at": wire_time(row["captured_at"]),
+        "schema_version": 1,
+        "image": {"width": row["image_width"], "height": row["image_height"]},
+        "runtime": {"detector": row["detector"], "model": row["model"]},
+        "detections": [
+            {
+                **{name: seen[name] for name in ("track_id", "class", "confidence")},
+                "bbox": [seen[side] for side in ("x1", "y1", "x2", "y2")],
+            }
+            for seen in rows
+        ],
+    }
+
+
+def judged_by_columns(
+    spark: SparkSession,
+    ddl: str,
+    sent: list[tuple[str, datetime, Row]],
+    rules: tuple[AnyRule, ...],
+    message: Callable[[Column], Message],
+) -> dict[str, set[str]]:
+    """Rule -> positions of the messages (position, arrival, event) that the stream rejects."""
+    schema = f"position string, timestamp timestamp, event struct<{ddl}>, key binary"
+    events = spark.createDataFrame([(*one, None) for one in sent], schema)
+    columns = compiled(rules, message(F.lit("{}")))
+    broken: dict[str, set[str]] = {rule.id: set() for rule in rules}
+    for row in events.select("position", failed(columns).alias("rules")).collect():
+        for rule in row["rules"]:
+            broken[rule].add(row["position"])
+    return broken
+
+
+def validated(suite: RowSuite, rows: Any, **told: Any) -> Iterator[tuple[str, Row]]:
+    """Name of each expectation -> what Great Expectations found, on pandas or on Spark."""
+    context = gx.get_context(mode="ephemeral")
+    engine = "spark" if isinstance(rows, DataFrame) else "pandas"
+    asset = getattr(context.data_sources, f"add_{engine}")("rows").add_dataframe_asset("rows")
+    batch = asset.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": rows})
+    judged = gx.ExpectationSuite("rows", expectations=list(suite.expectations))
+    for one in batch.validate(judged, result_format=told).results:
+        assert "unexpected_count" in one.result, one.exception_info
+        assert one.success == (one.result["unexpected_count"] == 0)
+        yield name_of(one.expectation_config), one.result
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table, judged.
+
+    Attributes:
+        positions: of all its messages.
+        by_column: rule -> positions of the messages that the stream rejects for it.
+        by_pandas: rule -> positions of the rows that its expectations find unexpected.
+        counts_on_pandas: expectation -> number of unexpected rows.
+        counts_on_spark: the same, by the other engine.
+    """
+
+    positions: set[str]
+    by_column: dict[str, set[str]]
+    by_pandas: dict[str, set[str]]
+    counts_on_pandas: dict[str, int]
+    counts_on_spark: dict[str, int]
+
+
+def arrow(spark: SparkSession, table: Table, rows: list[Row]) -> pa.Table:
+    schema = to_arrow_schema(spark.createDataFrame([], table.columns).schema)
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def batched(suite: RowSuite, rows: pa.Table) -> DataFrame:
+    """The rows as Spark would shape them: batch by batch, in Python workers."""
+    shape = suite.shape
+
+    def each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield from shape(pa.Table.from_batches([batch])).to_batches()
+
+    schema = from_arrow_schema(shape(rows.schema.empty_table()).schema)
+    return SparkSession.active().createDataFrame(rows).mapInArrow(each, schema).cache()
+
+
+def judge_case(by_column: dict[str, set[str]], rows: pa.Table, suites: Sequence[RowSuite]) -> Case:
+    by_pandas, on_pandas, on_spark = dict[str, set[str]](), dict[str, int](), dict[str, int]()
+    told = {"result_format": "COMPLETE", "unexpected_index_column_names": ["position"]}
+    for suite in suites:
+        parts = [suite.shape(rows.slice(start, 100)) for start in range(0, len(rows), 100)]
+        for name, result in validated(suite, pa.concat_tables(parts).to_pandas(), **told):
+            found = {i["position"] for i in result.get("unexpected_index_list") or ()}
+            by_pandas.setdefault(rule_of(name), set()).update(found)
+            on_pandas[name] = result["unexpected_count"]
+        for name, result in validated(suite, batched(suite, rows), result_format="BASIC"):
+            on_spark[name] = result["unexpected_count"]
+    positions = set(rows["position"].to_pylist())
+    return Case(positions, by_column, by_pandas, on_pandas, on_spark)
+
+
+@pytest.fixture(scope="module")
+def order_case(spark: SparkSession) -> Case:
+    rows = orders(seed=6)
+    by_column = judged_by_columns(
+        spark,
+        order_event_processor.EVENT_DDL,
+        [(row["position"], row["timestamp"], order_event(row)) for row in rows],
+        ORDER_RULES,
+        order_event_processor.order_message,
+    )
+    suites = order_suites(SETTINGS, STORES)
+    return judge_case(by_column, arrow(spark, SILVER_ORDERS, rows), suites)
+
+
+@pytest.fixture(scope="module")
+def detection_case(spark: SparkSession) -> Case:
+    rows = frames(seed=6)
+    by_frame: dict[str, list[Row]] = {}
+    for row in rows:
+        by_frame.setdefault(row["position"], []).append(row)
+    by_column = judged_by_columns(
+        spark,
+        silver_detections.EVENT_DDL,
+        [(position, NOON, frame_event(seen)) for position, seen in by_frame.items()],
+        DETECTION_RULES,
+        silver_detections.frame_message,
+    )
+    suites = detection_suites(SETTINGS, STORES)
+    return judge_case(by_column, arrow(spark, SILVER_DETECTIONS, rows), suites)
+
+
+def in_table(rules: tuple[AnyRule, ...]) -> list[str]:
+    return [rule.id for rule in rules if isinstance(rule, Rule)]
+
+
+def agree(case: Case, rule: str) -> None:
+    assert case.by_column[rule], "no generated row breaks it: give its columns worse values"
+    assert case.positions - case.by_column[rule], "no generated row is good"
+    assert case.by_pandas[rule] == case.by_column[rule]
+    of_rule = {n: count for n, count in case.counts_on_pandas.items() if rule_of(n) == rule}
+    assert {n: case.counts_on_spark[n] for n in of_rule} == of_rule
+
+
+@pytest.mark.parametrize("rule", in_table(ORDER_RULES))
+def test_an_order_rule_rejects_what_its_expectation_finds(order_case: Case, rule: str) -> None:
+    agree(order_case, rule)
+
+
+@pytest.mark.parametrize("rule", in_table(DETECTION_RULES))
+def test_a_detection_rule_rejects_what_its_expectation_finds(
+    detection_case: Case, rule: str
+) -> None:
+    agree(detection_case, rule)
+
+
+def test_no_expectation_has_another_source_than_a_rule(
+    order_case: Case, detection_case: Case
+) -> None:
+    assert order_case.by_pandas.keys() == set(in_table(ORDER_RULES))
+    assert detection_case.by_pandas.keys() == set(in_table(DETECTION_RULES))
+
+
+@pytest.mark.parametrize("rule", [*ORDER_RULES, *DETECTION_RULES], ids=lambda r: r.id)
+def test_a_rule_without_an_expectation_says_what_is_lost(rule: AnyRule) -> None:
+    assert isinstance(rule, Rule) or (isinstance(rule, MessageRule) and rule.lost.endswith("."))
+    assert rule.says.endswith(".")

@@ -1,0 +1,153 @@
+"""Version 2 of the order event meets a house that runs: no stream stops for it, no row is lost.
+
+The release before knows no `silver.orders.channel`. Its stream writes version 1, then version 2;
+the column is added under its feet; then the new release starts where it ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from streaming.connectors import iceberg
+from streaming.connectors.iceberg import LakeError, create_tables
+from streaming.jobs import bronze_order_events, order_event_processor
+from streaming.runner import Batch, Stream
+from streaming.tables import SILVER_ORDERS, TABLES, Table
+from tests.builders import as_json, order_event
+from tests.stream.house import House, Rows
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
+
+NAMES = ("order_event_processor", "bronze_order_events")
+
+
+def with_columns(columns: str) -> tuple[Table, ...]:
+    """All tables, with another declaration of silver.orders."""
+    return tuple(replace(t, columns=columns) if t is SILVER_ORDERS else t for t in TABLES)
+
+
+def columns_before() -> str:
+    """What silver.orders had before version 2."""
+    declared = SILVER_ORDERS.columns.splitlines()
+    before = [line for line in declared if line.split()[:1] != ["channel"]]
+    assert len(before) == len(declared) - 1
+    return "\n".join(before)
+
+
+def release_before() -> list[Stream]:
+    """The streams as they were: no row has a channel, and no table that they know of has one."""
+
+    def write(batch: Batch) -> None:
+        order_event_processor.write(replace(batch, rows=batch.rows.drop_columns(["channel"])))
+
+    return [replace(order_event_processor.STREAM, sink=write), bronze_order_events.STREAM]
+
+
+@dataclass
+class Story:
+    """The tables that an order event reaches, after each chapter; what was sent, in its order."""
+
+    house: House
+    sent: list[bytes] = field(default_factory=list)
+    tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
+
+    def send(self, order_id: str, **fields: Any) -> None:
+        event = order_event(order_id=order_id, **fields)
+        self.sent.append(as_json(event))
+        self.house.send_order(event)
+
+    def remember(self, chapter: str) -> None:
+        lake = ("bronze.order_events", "silver.orders", "quarantine.order_events")
+        self.tables[chapter] = {name: self.house.lake(name) for name in lake}
+
+    def channels(self, chapter: str) -> dict[str, str | None]:
+        rows = self.tables[chapter]["silver.orders"]
+        return {r["order_id"]: r.get("channel", "no such column") for r in rows}
+
+
+@pytest.fixture(scope="module")
+def story(house: House) -> Story:
+    told = Story(house)
+
+    def new_release_adds_its_columns() -> None:
+        told.remember("before")
+        release.setattr(iceberg, "TABLES", TABLES)
+        create_tables(SparkSession.active(), house.settings)
+        told.send("O-3", schema_version=2, channel="web")
+        told.send("O-4")
+
+    with pytest.MonkeyPatch.context() as release:
+        older = with_columns(columns_before())
+        (silver,) = (t for t in older if t.name == SILVER_ORDERS.name)
+        release.setattr(order_event_processor, "SILVER_ORDERS", silver)
+        release.setattr(iceberg, "TABLES", older)
+        told.send("O-1")
+        told.send("O-2", schema_version=2, channel="web")
+        house.run_streams(
+            release_before(),
+            steps=[new_release_adds_its_columns],
+        )
+    told.remember("evolved")
+
+    told.send("O-5")
+    told.send("O-6", schema_version=2, channel="app")
+    told.send("O-7", schema_version=2)
+    told.send("O-8", schema_version=3, channel="web")
+    house.forget_newest_commit(*NAMES)  # so the new release meets a batch of the older one again
+    house.run(*NAMES)
+    told.remember("restarted")
+    return told
+
+
+def test_version_2_lands_where_version_1_does_before_anybody_declares_its_field(
+    story: Story,
+) -> None:
+    assert story.channels("before") == {"O-1": "no such column", "O-2": "no such column"}
+
+
+def test_a_stream_of_the_release_before_goes_on_when_a_column_appears(story: Story) -> None:
+    assert story.channels("evolved") == dict.fromkeys(("O-1", "O-2", "O-3", "O-4"))
+
+
+def test_after_the_restart_version_2_fills_the_column_and_version_1_leaves_it_null(
+    story: Story,
+) -> None:
+    later = {"O-5": None, "O-6": "app", "O-7": None}
+    assert story.channels("restarted") == story.channels("evolved") | later
+
+
+def test_nothing_is_quarantined_but_a_version_that_nobody_knows(story: Story) -> None:
+    assert story.tables["evolved"]["quarantine.order_events"] == []
+    (bad,) = story.tables["restarted"]["quarantine.order_events"]
+    assert (bad["key"], bad["rules"]) == (b"O-8", ["schema_version_known"])
+
+
+def test_bronze_and_the_serving_table_keep_what_was_sent_whole(story: Story) -> None:
+    seen = story.tables["restarted"]
+    assert sorted(r["value"] for r in seen["bronze.order_events"]) == sorted(story.sent)
+    raw = story.house.query("SELECT order_id, payload->'order'->>'channel' AS said FROM orders_raw")
+    assert {r["order_id"]: r["said"] for r in raw if r["said"]} == {
+        "O-2": "web",
+        "O-3": "web",
+        "O-6": "app",
+    }
+
+
+def test_no_row_is_written_twice_when_the_new_release_repeats_a_batch(story: Story) -> None:
+    for rows in story.tables["restarted"].values():
+        assert len({r["position"] for r in rows}) == len(rows)
+    assert len(story.tables["restarted"]["silver.orders"]) == 7
+
+
+def test_a_column_never_changes_its_type_by_itself(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wider = SILVER_ORDERS.columns.replace("total_price decimal(12,2)", "total_price decimal(14,2)")
+    monkeypatch.setattr(iceberg, "TABLES", with_columns(wider))
+
+    with pytest.raises(LakeError, match=r"total_price is decimal\(12,2\) in the lake"):
+        story.house.run(*NAMES)
