@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from great_expectations.core import ExpectationValidationResult
 
 from quality.suite import Severity, Suite, name_of
@@ -137,5 +138,7 @@ def _samples(said: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict[str
 
 
 def _plain(value: Any) -> Any:
-    """Pandas counts in types of NumPy, which JSON does not know."""
+    """Pandas counts in types of NumPy, and has NaN and NaT for nothing: JSON knows neither."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
     return value.item() if isinstance(value, np.generic) else value

@@ -49,8 +49,8 @@ MIRRORED = {
 # A past of two weeks is one batch: in pieces, its partitions would be late to each other.
 ENVIRONMENT = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
 
-Message = tuple[str, bytes, bytes, datetime]
-"""Topic, key, value, and when it was sent."""
+Message = tuple[str, bytes, bytes, datetime | None]
+"""Topic, key, value, and when it was sent; None is now."""
 
 
 @dataclass
@@ -71,8 +71,9 @@ class _Scene:
     frames: int = 0
 
     def send_past(self) -> None:
-        """Two weeks of orders and a few hours of frames."""
-        self._send(self._orders(Span(self.now - PAST, self.now), "past"))
+        """Two weeks of orders and a few hours of frames, all sent now: brokers forget old ones."""
+        past = self._orders(Span(self.now - PAST, self.now), "past")
+        self._send(past, on_time=False)
         self._film(Span(self.now - FILMED, self.now), None)
 
     def send_bad_span(self, wait: Any) -> None:
@@ -85,7 +86,7 @@ class _Scene:
             self._send(e for e in damaged if within.start <= e.event_time < within.end)
             self._film(within, self.now + HOUR / 2)
             wait()
-        self._send(plants.late_burst(events, self.now - 6 * HOUR, span.end))
+        self._send(plants.late_burst(events, self.now - 6 * HOUR, span.end - HOUR / 2))
         wait()
 
     def _orders(self, span: Span, name: str) -> Iterable[OrderEvent]:
@@ -111,11 +112,14 @@ class _Scene:
         _deliver(self.house.settings, messages())
         self.frames += sent
 
-    def _send(self, events: Iterable[OrderEvent]) -> None:
+    def _send(self, events: Iterable[OrderEvent], *, on_time: bool = True) -> None:
         kafka = self.house.settings.kafka
         _deliver(
             self.house.settings,
-            ((topic_of(e.event_type, kafka), e.key, e.value, e.made_at) for e in events),
+            (
+                (topic_of(e.event_type, kafka), e.key, e.value, e.made_at if on_time else None)
+                for e in events
+            ),
         )
 
     @property

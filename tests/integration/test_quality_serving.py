@@ -1,0 +1,224 @@
+"""The serving database judged by its suites: clean, and with one thing wrong at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from conf.settings import Settings
+from conf.stores import load_stores
+from quality.memory import MemoryHouse
+from quality.suite import Suite
+from quality.suites import all_suites
+from streaming.connectors.postgres import Database, stage
+from streaming.jobs import product_analytics
+from streaming.tables import GOLD_STORE_HOURLY, TABLES
+from tests.builders import order_item
+from tests.integration.test_order_sinks import ARROW, apply_metrics, apply_orders, order
+from tests.judging import judge
+from tests.unit.test_quality_tables import schema_of
+
+pytestmark = pytest.mark.requirement("Q1")
+
+TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+STREAMS = (
+    "order_event_processor",
+    "real_time_metrics",
+    "product_analytics",
+    "order_status_tracker",
+)
+FILLED = (
+    "orders_raw, orders_processed, order_contributions, order_metrics, product_orders, "
+    "order_items, order_items_analytics, footfall_minute, store_hourly, stream_batches, "
+    "stream_offsets, zone_visits, line_crossings, queue_minute, zone_dwell_hourly, "
+    "order_status_history"
+)
+
+
+class ServedHouse(MemoryHouse):
+    """A lake in memory beside the real database."""
+
+    db: Database
+
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Rows of the real one."""
+        return self.db.fetch(sql, parameters)
+
+
+def bought(number: int, hour: int, branch_id: str) -> dict[str, Any]:
+    """An order of two lines, 3.75 in all."""
+    items = [order_item(), order_item(product_id="P-2", quantity=1)]
+    at = TEN + hour * HOUR
+    return order(
+        number,
+        0,
+        order_id=f"O-{number}",
+        branch_id=branch_id,
+        event_time=at,
+        created_at=at,
+        item_count=2,
+        items_json=json.dumps(items),
+        total_price=Decimal("3.75"),
+    )
+
+
+def fill(db: Database) -> None:
+    """Three hours of two branches, as the streams leave them when they have settled."""
+    rows = [
+        bought(10 * hour + n, hour, branch)
+        for hour in range(3)
+        for n, branch in enumerate(("B01", "B01", "B02"))
+    ]
+    apply_orders(db, rows)
+    apply_metrics(db, rows)
+    with db.transaction() as connection:
+        versions = pa.Table.from_pylist(rows, schema=ARROW)
+        stage(connection, "product_versions", product_analytics.STAGE, versions)
+        connection.execute("SELECT upsert_order_items()")
+        connection.execute(
+            "INSERT INTO footfall_minute (branch_id, camera_id, minute, entries, exits, frames, "
+            "updated_at) SELECT 'B01', camera, %s + n * interval '1 minute', 1, 0, 300, now() "
+            "FROM generate_series(0, 179) n, unnest(ARRAY['B01-entrance', 'B01-till']) camera",
+            (TEN,),
+        )
+        branches = [
+            {"branch_id": b, "timezone": "UTC", "cameras": 2, "entrances": [f"{b}-entrance"]}
+            for b in ("B01", "B02")
+        ]
+        connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))
+        for stream in STREAMS:
+            connection.execute(
+                "INSERT INTO stream_offsets VALUES (%s, 'order-events', 0, %s)",
+                (stream, f"{22:020d}"),
+            )
+            connection.execute(
+                "INSERT INTO stream_batches (query_id, batch_id, rows_in, rows_new) "
+                "VALUES (%s, 1, 9, 9), (%s, 2, 5, 0)",
+                (stream, stream),
+            )
+
+
+@pytest.fixture
+def house(db: Database, services: Settings) -> ServedHouse:
+    """A clean house at one o'clock."""
+    with db.transaction() as connection:
+        connection.execute(f"TRUNCATE {FILLED}")
+    fill(db)
+    made = ServedHouse(services, load_stores(services.stores_file), TEN + 3 * HOUR)
+    made.db = db
+    for table in TABLES:
+        rows = schema_of(table).empty_table()
+        if table.copy_of:
+            columns = ", ".join(rows.column_names)
+            found = db.fetch(f"SELECT {columns} FROM {table.copy_of}")  # noqa: S608
+            rows = pa.Table.from_pylist(found, schema=rows.schema)
+        made.tables[table.name] = rows
+    return made
+
+
+def suites(house: ServedHouse) -> Sequence[Suite]:
+    """Those that compare; a warning of a curve is another matter."""
+    known = all_suites(house.settings, house.stores)
+    names = ("twin", "sums", "items", "ledger", "cameras", "streams", "gaps")
+    return [suite for suite in known if suite.name in names]
+
+
+def test_a_clean_house_has_no_finding(house: ServedHouse) -> None:
+    assert judge(all_suites(house.settings, house.stores), house) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (
+            "UPDATE order_contributions SET total_price = 9 WHERE order_id = 'O-1'",
+            {"postgres.order_metrics.sums.equals_orders"},
+        ),
+        (
+            "UPDATE order_metrics SET cash_count = 0, online_count = 1 WHERE branch_id = 'B02'",
+            {
+                "postgres.order_metrics.sums.equals_orders",
+                "postgres.order_metrics.twin.equals_lake",
+            },
+        ),
+        (
+            "UPDATE store_hourly SET visitors = visitors + 1 WHERE branch_id = 'B01'",
+            {"postgres.store_hourly.sums.equals_sides", "postgres.store_hourly.twin.equals_lake"},
+        ),
+        (
+            "UPDATE footfall_minute SET frames = 1",
+            {"postgres.footfall_minute.twin.equals_lake"},
+        ),
+        (
+            "UPDATE order_items_analytics SET revenue = revenue + 1 WHERE product_id = 'P-2'",
+            {
+                "postgres.order_items_analytics.sums.equals_orders",
+                "postgres.order_items_analytics.twin.equals_lake",
+            },
+        ),
+        (
+            "DELETE FROM order_items WHERE order_id = 'O-21' AND line_no = 2",
+            {"postgres.orders_processed.items.has_items"},
+        ),
+        (
+            "DELETE FROM orders_processed WHERE order_id = 'O-21'",
+            {"postgres.orders_processed.items.has_items"},
+        ),
+        (
+            "UPDATE stream_batches SET rows_in = 8 WHERE batch_id = 1",
+            {"postgres.stream_batches.ledger.rows_in_at_least_new"},
+        ),
+        (
+            "DELETE FROM footfall_minute WHERE camera_id ~ 'till' AND minute > '2024-05-01 12:30'",
+            {
+                "postgres.footfall_minute.cameras.camera_silent",
+                "postgres.footfall_minute.twin.equals_lake",
+            },
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_one_thing_that_is_wrong_is_named_and_nothing_else(
+    house: ServedHouse, damage: str, found: set[str]
+) -> None:
+    with house.db.transaction() as connection:
+        connection.execute(damage.encode())
+    assert {finding.id for finding in judge(suites(house), house)} == found
+
+
+def test_what_is_not_there_yet_is_nobodys_fault(house: ServedHouse) -> None:
+    """The metrics go on: the copy, the conversion rate and the items follow a little later."""
+    more = bought(30, 2, "B01")
+    apply_metrics(house.db, [more])
+    with house.db.transaction() as connection:
+        connection.execute(
+            "UPDATE stream_offsets SET position = %s WHERE stream = 'real_time_metrics'",
+            (f"{30:020d}",),
+        )
+    assert judge(suites(house), house) == []
+
+
+def test_a_late_order_is_sold_and_not_counted(house: ServedHouse) -> None:
+    late = bought(30, 0, "B02")
+    apply_orders(house.db, [late])
+    with house.db.transaction() as connection:
+        rows = pa.Table.from_pylist([late], schema=ARROW)
+        stage(connection, "product_versions", product_analytics.STAGE, rows)
+        connection.execute("SELECT upsert_order_items()")
+        connection.execute("UPDATE stream_offsets SET position = %s", (f"{30:020d}",))
+    assert judge(suites(house), house) == []
+
+
+def test_an_hour_that_the_lake_lost_is_named(house: ServedHouse) -> None:
+    rows = house.tables[GOLD_STORE_HOURLY.name]
+    house.tables[GOLD_STORE_HOURLY.name] = rows.filter(pa.compute.field("hour") != TEN + HOUR)
+    [finding] = judge(suites(house), house)
+    assert finding.id == "postgres.store_hourly.twin.equals_lake"
+    assert {row["hour"] for row in finding.rows} == {TEN + HOUR}
