@@ -66,9 +66,9 @@ def frame_message(text: Column) -> Message:
 
 
 def _object_fields(seen: Column) -> Fields:
-    box = seen["bbox"]
-    # A box of more or fewer numbers is none: its sides are null, which no rule accepts.
-    sides = {name: F.when(F.size(box) == 4, F.get(box, F.lit(i))) for i, name in enumerate(SIDES)}
+    sides = {name: F.get(seen["bbox"], F.lit(i)) for i, name in enumerate(SIDES)}
+    # A shorter box has a null for a side. So has a longer one: one side is asked, as it costs.
+    sides["y2"] = F.when(F.size(seen["bbox"]) == len(SIDES), sides["y2"])
     return {**{name: seen[name] for name in ("track_id", "class", "confidence")}, **sides}
 
 
