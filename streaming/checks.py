@@ -173,7 +173,8 @@ class OneOfPairs(Check):
 
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
         """See `Check`."""
-        return pc.binary_join_element_wise(rows[self.field], rows[self.other], "/")
+        one, two = rows[self.field], rows[self.other]
+        return pc.binary_join_element_wise(one, two, pa.scalar("/", one.type))
 
     def _joined(self) -> tuple[str, ...]:
         return tuple(f"{one}/{two}" for one, two in self.pairs)
