@@ -188,7 +188,7 @@ def frame(number: int, **more: Any) -> dict[str, Any]:
 
 
 def film(house: MemoryHouse, *, gone: int = -1, empty: int = 5) -> None:
-    """Six minutes; of 0 to 5 footfall counted all frames, silver has not the frame `gone`."""
+    """Six minutes: footfall counted all frames, silver has not the frame `gone`."""
     messages = [frame(n, detections=[] if n == empty else [detection()]) for n in range(180)]
     put(house, BRONZE_DETECTIONS, *messages)
     seen = (m for n, m in enumerate(messages) if n not in (gone, empty))
@@ -205,7 +205,7 @@ def film(house: MemoryHouse, *, gone: int = -1, empty: int = 5) -> None:
                 "late_frames": 0,
                 "updated_at": NOON,
             }
-            for n in range(5)
+            for n in range(6)
         ),
     ]
 
