@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -17,6 +17,7 @@ from cli.context import console, error_console, progress, read_settings
 from cli.retention import parse_age
 
 if TYPE_CHECKING:
+    from quality.results import Result
     from quality.run import Plan, Run
 
 app = typer.Typer(
@@ -128,6 +129,36 @@ def report(
         error_console().print("There is no browser to open it in.")
 
 
+TableName = Annotated[str, typer.Argument(help="Of the lake, such as silver.orders.")]
+BranchName = Annotated[str, typer.Option("--branch", help="Of the table.")]
+
+
+@app.command()
+def branch(table: TableName, name: BranchName) -> None:
+    """Begin a branch of a table: rows written to it are seen by nobody until they are published."""
+    from quality.publish import begin_branch
+
+    with _clear_outages():
+        begin_branch(read_settings(), table, name)
+    console().print(f"{table}: write to the branch {name}, then `storelake quality publish`.")
+
+
+@app.command()
+def publish(table: TableName, name: BranchName) -> None:
+    """Judge what a branch adds to a table, and publish it when nothing critical fails."""
+    from quality.engines import Engines
+    from quality.publish import publish_branch
+
+    settings = read_settings()
+    with closing(Engines(settings)) as engines, _clear_outages():
+        done = publish_branch(settings, table, name, engines)
+    _show_failures([one for one in done.results if not one.success])
+    if done.rows is None:
+        console().print(f"The branch {name} of {table} is not published: mend it, or drop it.")
+        raise typer.Exit(1)
+    console().print(f"{done.rows} rows of the branch {name} are in {table} now.")
+
+
 def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
     """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
     import signal
@@ -170,18 +201,22 @@ def _clear_outages() -> Iterator[None]:
         ) from error
 
 
-def _report(run: Run) -> None:
+def _show_failures(failures: Sequence[Result]) -> None:
     from rich.table import Table
 
-    if run.failures:
+    if failures:
         report = Table(title="not as expected", title_justify="left")
         for name in ("severity", "expectation", "rows", "unexpected", "what it means"):
             report.add_column(name, justify="right" if name in {"rows", "unexpected"} else "left")
-        for one in run.failures:
+        for one in failures:
             count = "" if one.unexpected is None else str(one.unexpected)
             says = one.says if one.state == "failed" else f"{one.says} {one.observed}"
             report.add_row(one.severity, one.id, str(one.rows), count, says)
         console().print(report)
+
+
+def _report(run: Run) -> None:
+    _show_failures(run.failures)
     failed = len(run.failures)
     critical = sum(one.severity == "critical" for one in run.failures)
     tables = len({one.table for one in run.results})

@@ -16,6 +16,7 @@ import pytest
 from pyiceberg.table import Table as IcebergTable
 
 from quality.engines import Engines
+from quality.publish import PublishError, begin_branch, publish_branch
 from quality.run import Plan, Run, run_quality
 from quality.store import QualityError
 from quality.suite import FactSuite, House, RowSuite, Suite, expect
@@ -259,3 +260,36 @@ def test_the_tag_outlives_the_snapshots_around_it(
     assert "held" not in before["position"].to_pylist()
     silver.refresh()
     silver.delete("position == 'held'")
+
+
+def test_a_branch_is_published_when_its_rows_pass_and_stays_when_they_do_not(
+    shop: Shop, engines: Engines, silver: IcebergTable
+) -> None:
+    def write(price: str, position: str) -> None:
+        row = silver.scan("order_id == 'O-1'").to_arrow().to_pylist()[0]
+        lines = [line | {"quantity": 1, "unit_price": Decimal(price)} for line in row["items"][:1]]
+        row |= {"total_price": Decimal(price), "items": lines, "item_count": 1}
+        row |= {"position": position, "order_id": position}
+        silver.append(
+            pa.Table.from_pylist([row], schema=silver.schema().as_arrow()), branch="repair"
+        )
+
+    def there() -> list[str]:
+        return [row["position"] for row in shop.lake("silver.orders")]
+
+    begin_branch(shop.settings, "silver.orders", "repair")
+    silver.refresh()
+    write("-1.00", "bad")
+    held = publish_branch(shop.settings, "silver.orders", "repair", engines)
+    assert held.rows is None
+    assert {r.name for r in held.results if not r.success} >= {"total_price_money"}
+
+    silver.refresh()
+    silver.delete("position == 'bad'", branch="repair")
+    write("2.00", "mended")
+    done = publish_branch(shop.settings, "silver.orders", "repair", engines)
+    assert done.rows == 1
+    assert "mended" in there()
+    assert "bad" not in there()
+    with pytest.raises(PublishError, match=r"no table silver\.nothing"):
+        begin_branch(shop.settings, "silver.nothing", "repair")

@@ -1,0 +1,207 @@
+"""Write, audit, publish: rows that nobody sees before they were judged (backfills, repairs).
+
+A branch of an Iceberg table takes the rows; the row suites of the table judge them there; main
+takes them over in one commit when nothing critical fails. Streams may go on writing to main
+meanwhile. Exactly-once: the commit that publishes also removes the branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update.snapshot import ManageSnapshots
+
+from conf.errors import StorelakeError
+from conf.settings import Settings
+from conf.stores import load_stores
+from quality import store
+from quality.engines import Engines
+from quality.house import LiveHouse
+from quality.increment import Increment
+from quality.results import Result, to_result
+from quality.suite import RowSuite
+from quality.suites import all_suites
+from streaming.connectors.iceberg import open_catalog, retry_conflicts
+from streaming.connectors.postgres import Database
+
+
+class PublishError(StorelakeError):
+    """A branch that is not there, or that main cannot take over; the message says why."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a branch.
+
+    Attributes:
+        results: of its rows.
+        rows: that main got; None when something critical failed, and the branch stays.
+    """
+
+    results: list[Result]
+    rows: int | None
+
+
+def begin_branch(settings: Settings, table: str, branch: str) -> None:
+    """Begin a branch of a table of the lake.
+
+    Raises:
+        PublishError: there is no such table, or such a branch already.
+    """
+    with closing(open_catalog(settings)) as catalog:
+        open_branch(_load(catalog, table), branch)
+
+
+def publish_branch(settings: Settings, table: str, branch: str, engines: Engines) -> Published:
+    """Judge what a branch adds, keep the results, and publish it when nothing critical failed.
+
+    Raises:
+        PublishError: there is no such table or branch, or main cannot take it over.
+    """
+    stores = load_stores(settings.stores_file)
+    suites = [
+        suite
+        for suite in all_suites(settings, stores)
+        if isinstance(suite, RowSuite) and suite.table == table
+    ]
+    with (
+        closing(open_catalog(settings)) as catalog,
+        closing(Database(settings.postgres.dsn, 2)) as db,
+    ):
+        iceberg = _load(catalog, table)
+        results = audit(iceberg, branch, suites, engines)
+        house = LiveHouse(settings, stores, datetime.now(timezone.utc), catalog, db)
+        store.write(house, store.new_run_id(), results, ())
+        if any(not one.success and one.severity == "critical" for one in results):
+            return Published(results, None)
+        return Published(results, publish(iceberg, branch))
+
+
+def _load(catalog: SqlCatalog, table: str) -> IcebergTable:
+    try:
+        return catalog.load_table(table)
+    except NoSuchTableError as error:
+        raise PublishError(f"There is no table {table} in the lake.") from error
+
+
+def open_branch(iceberg: IcebergTable, branch: str) -> None:
+    """Begin a branch at the newest snapshot; a tag beside it keeps the snapshot it began with.
+
+    Raises:
+        PublishError: there is such a branch, or no snapshot to begin with.
+    """
+    snapshot = iceberg.current_snapshot()
+    if branch in iceberg.metadata.refs or _base(branch) in iceberg.metadata.refs:
+        raise PublishError(f"{_name(iceberg)} has a branch {branch} already.")
+    if snapshot is None:
+        raise PublishError(f"{_name(iceberg)} is empty: write to it without a branch.")
+    with iceberg.transaction() as change:
+        refs = ManageSnapshots(change)
+        refs.create_tag(snapshot.snapshot_id, _base(branch))
+        refs.create_branch(snapshot.snapshot_id, branch).commit()
+    iceberg.refresh()
+
+
+def audit(
+    iceberg: IcebergTable, branch: str, suites: Sequence[RowSuite], engines: Engines
+) -> list[Result]:
+    """Judge the rows that a branch adds; nothing changes.
+
+    Args:
+        iceberg: the table.
+        branch: made by `open_branch`.
+        suites: of the table; only those on rows can look at a branch.
+        engines: where they are judged, by pandas.
+
+    Raises:
+        PublishError: there is no such branch.
+    """
+    head, added, _ = _compare(iceberg, branch)
+    results: list[Result] = []
+    rows = Increment(iceberg, head, tuple(added)).to_arrow()
+    for suite in suites:
+        shaped = suite.shape(rows)
+        if shaped.num_rows:
+            judged = engines.judge_rows(suite, shaped)
+            results += [
+                to_result(suite, head.snapshot_id, one, shaped.num_rows) for one in judged.results
+            ]
+    return results
+
+
+@retry_conflicts
+def publish(iceberg: IcebergTable, branch: str) -> int:
+    """Give main what a branch added, and remove the branch, in one commit.
+
+    Where main has not moved since, it takes over the branch's snapshot, deletes included; else it
+    gets the files that the branch added.
+
+    Returns:
+        The number of rows that main got.
+
+    Raises:
+        PublishError: there is no such branch; or main has moved, and the branch has rewritten or
+            deleted rows that both began with.
+    """
+    iceberg.refresh()
+    head, added, removed = _compare(iceberg, branch)
+    refs = iceberg.metadata.refs
+    moved = refs[MAIN_BRANCH].snapshot_id != refs[_base(branch)].snapshot_id
+    if moved and removed:
+        raise PublishError(
+            f"{_name(iceberg)} has got new snapshots since the branch {branch} began, and the "
+            "branch rewrote or deleted rows: begin a new branch, and write to it again."
+        )
+    with iceberg.transaction() as change:
+        if not moved:
+            ManageSnapshots(change).set_current_snapshot(head.snapshot_id)
+        else:
+            with change.update_snapshot().fast_append() as append:
+                for file in added:
+                    append.append_data_file(file)
+        ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()
+    return sum(file.record_count for file in added)
+
+
+def _compare(iceberg: IcebergTable, branch: str) -> tuple[Snapshot, list[DataFile], list[DataFile]]:
+    """The head of a branch, the files that it added, and those that it removed."""
+    refs = iceberg.metadata.refs
+    if branch == MAIN_BRANCH or branch not in refs or _base(branch) not in refs:
+        known = sorted(name for name in refs if _base(name) in refs)
+        raise PublishError(
+            f"{_name(iceberg)} has no branch {branch} to publish; there are: "
+            f"{', '.join(known) or 'none'}."
+        )
+    head, base = (
+        iceberg.metadata.snapshot_by_id(refs[name].snapshot_id) for name in (branch, _base(branch))
+    )
+    assert head is not None and base is not None  # noqa: S101, PT018 (a ref keeps its snapshot)
+    before, after = _files(iceberg, base), _files(iceberg, head)
+    added = [file for path, file in after.items() if path not in before]
+    return head, added, [file for path, file in before.items() if path not in after]
+
+
+def _files(iceberg: IcebergTable, snapshot: Snapshot) -> dict[str, DataFile]:
+    return {
+        entry.data_file.file_path: entry.data_file
+        for manifest in snapshot.manifests(iceberg.io)
+        if manifest.content == ManifestContent.DATA
+        for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
+    }
+
+
+def _base(branch: str) -> str:
+    return f"{branch}-base"
+
+
+def _name(iceberg: IcebergTable) -> str:
+    return ".".join(iceberg.name()[-2:])

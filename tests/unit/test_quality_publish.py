@@ -1,0 +1,118 @@
+"""Write, audit, publish: nobody sees rows before they were judged, and nobody sees them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import great_expectations.expectations as gxe
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table as IcebergTable
+
+from conf.settings import load_settings
+from quality.engines import Engines
+from quality.publish import PublishError, audit, open_branch, publish
+from quality.suite import RowSuite, expect
+
+pytestmark = pytest.mark.requirement("Q1")
+
+ORDERS = pa.schema([("order_id", pa.string()), ("total", pa.decimal128(12, 2))])
+PRICES = RowSuite(
+    "silver.orders",
+    (
+        expect(
+            "total_positive",
+            "A total is not positive.",
+            gxe.ExpectColumnValuesToBeBetween,
+            column="total",
+            min_value=0,
+            strict_min=True,
+        ),
+    ),
+    sample=("order_id",),
+)
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Iterator[IcebergTable]:
+    """Two orders on main, and an open branch `backfill`."""
+    catalog = SqlCatalog(
+        "test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}"
+    )
+    catalog.create_namespace("silver")
+    table = catalog.create_table("silver.orders", ORDERS)
+    table.append(rows("a", "b"))
+    open_branch(table, "backfill")
+    yield table
+    catalog.close()
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    made = Engines(load_settings(var_dir=tmp_path_factory.mktemp("var")))
+    yield made
+    made.close()
+
+
+def rows(*order_ids: str, total: str = "1.00") -> pa.Table:
+    return pa.Table.from_pylist(
+        [{"order_id": i, "total": Decimal(total)} for i in order_ids], schema=ORDERS
+    )
+
+
+def on_main(table: IcebergTable) -> list[str]:
+    return sorted(table.refresh().scan().to_arrow()["order_id"].to_pylist())
+
+
+def test_rows_of_a_branch_are_judged_before_anybody_sees_them(
+    orders: IcebergTable, engines: Engines
+) -> None:
+    orders.append(rows("c"), branch="backfill")
+    orders.append(rows("d", total="-1.00"), branch="backfill")
+    (found,) = audit(orders, "backfill", [PRICES], engines)
+    assert (found.state, found.rows, found.unexpected) == ("failed", 2, 1)
+    assert found.samples == '[{"order_id": "d"}]'
+    assert on_main(orders) == ["a", "b"]
+
+
+def test_main_takes_over_a_branch_once(orders: IcebergTable) -> None:
+    orders.append(rows("c"), branch="backfill")
+    orders.append(rows("d"), branch="backfill")
+    assert publish(orders, "backfill") == 2
+    assert on_main(orders) == ["a", "b", "c", "d"]
+    assert set(orders.metadata.refs) == {"main"}
+    with pytest.raises(PublishError, match=r"silver\.orders has no branch backfill.*none"):
+        publish(orders, "backfill")
+
+
+def test_what_streams_have_written_meanwhile_stays(orders: IcebergTable) -> None:
+    orders.append(rows("c"), branch="backfill")
+    orders.append(rows("live"))
+    assert publish(orders, "backfill") == 1
+    assert on_main(orders) == ["a", "b", "c", "live"]
+    assert set(orders.metadata.refs) == {"main"}
+
+
+def test_a_branch_that_rewrites_rows_is_taken_over_only_where_main_stood_still(
+    orders: IcebergTable,
+) -> None:
+    orders.delete("order_id == 'a'", branch="backfill")
+    orders.append(rows("a2"), branch="backfill")
+    assert on_main(orders) == ["a", "b"]
+    publish(orders, "backfill")
+    assert on_main(orders) == ["a2", "b"]
+
+    open_branch(orders, "again")
+    orders.delete("order_id == 'b'", branch="again")
+    orders.append(rows("live"))
+    with pytest.raises(PublishError, match="begin a new branch"):
+        publish(orders, "again")
+    assert on_main(orders) == ["a2", "b", "live"]
+
+
+def test_a_second_branch_of_that_name_is_refused(orders: IcebergTable) -> None:
+    with pytest.raises(PublishError, match="has a branch backfill already"):
+        open_branch(orders, "backfill")
