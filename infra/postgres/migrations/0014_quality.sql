@@ -30,4 +30,4 @@ JOIN (
     SELECT table_name, suite, max(ran_at) AS ran_at FROM quality_results GROUP BY table_name, suite
 ) AS newest USING (table_name, suite, ran_at);
 COMMENT ON VIEW v_quality_status IS
-    'What the newest run that judged a suite says of it: an old fault of reading is not in it.';
+    'One expectation, as the newest run that judged its suite left it. Key: table_name, suite, expectation.';
