@@ -87,6 +87,7 @@ def _clean(one: dict[str, Any]) -> None:
     said["partial_unexpected_index_list"] = [
         {name: row[name] for name in sample or row if name in row and name not in PERSONAL}
         for row in said.get("partial_unexpected_index_list") or []
+        if isinstance(row, Mapping)  # a suite that names no column gets numbers of rows
     ]
     about = one["expectation_config"]["kwargs"]
     personal = PERSONAL & columns_of(about)
