@@ -7,11 +7,13 @@ make the same history, but for the identifiers, which follow `run_id`.
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import uuid5
 
@@ -42,7 +44,7 @@ class Span:
 
 
 def orders_of_hour(hour: datetime, mean: float, rng: random.Random) -> int:
-    """How many orders the chain takes: most at four in the afternoon (UTC), none never."""
+    """How many orders a branch takes: most at four in the afternoon (UTC), none never."""
     curve = 1 + 0.5 * math.cos((hour.hour - 16) / 24 * 2 * math.pi)
     return max(1, round(mean * curve * rng.gauss(1, 0.1)))
 
@@ -53,17 +55,27 @@ def order_history(
     """Every event of the orders made in a span, in the order of event time.
 
     Args:
-        branches: that sell.
+        branches: that sell; each of them in each hour.
         span: of their creation; the last event may come a little later.
-        mean: orders an hour of the whole chain.
+        mean: orders an hour of each branch.
         seed: of the baskets, lives and times.
         run_id: keeps the ids of two histories apart.
     """
+    told = (
+        _history_of(branch, span, mean, seed + number, f"{run_id}-{branch.branch_id}")
+        for number, branch in enumerate(branches)
+    )
+    return heapq.merge(*told, key=attrgetter("event_time"))
+
+
+def _history_of(
+    branch: Branch, span: Span, mean: float, seed: int, run_id: str
+) -> Iterator[OrderEvent]:
     rng = random.Random(seed)  # noqa: S311 - replayable traffic, not secrets
     now = span.start
     shop = Shop(
         read_baskets(seed),
-        [(branch.branch_id, branch.currency) for branch in branches],
+        [(branch.branch_id, branch.currency)],
         seed=seed,
         run_id=run_id,
         clock=lambda: now,

@@ -35,7 +35,7 @@ from streaming.mirror import newest_change
 PAST = timedelta(days=14)
 FILMED = 3 * HOUR
 BAD = 2 * HOUR
-ORDERS_AN_HOUR = 30.0
+ORDERS_AN_HOUR = 10.0  # of each branch
 SETTLE_SECONDS = 240.0
 ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "order_status_tracker")
 MIRRORED = {

@@ -74,7 +74,7 @@ def stores() -> Stores:
 
 @pytest.fixture(scope="module")
 def events(stores: Stores) -> list[OrderEvent]:
-    return list(order_history(stores.branches, BAD, mean=60.0, seed=1, run_id="bad"))
+    return list(order_history(stores.branches, BAD, mean=30.0, seed=1, run_id="bad"))
 
 
 def total(document: dict[str, Any]) -> float:

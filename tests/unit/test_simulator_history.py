@@ -50,12 +50,13 @@ def test_the_same_seed_tells_the_same_day_and_another_run_has_other_ids(stores: 
     assert not {e.order_id for e in first} & {e.order_id for e in other}
 
 
-def test_every_hour_has_orders_and_the_afternoon_has_the_most(stores: Stores) -> None:
-    made = Counter(
-        e.event_time.hour for e in orders(stores, mean=40.0) if e.event_type == "order.created"
-    )
-    assert set(made) == set(range(24))
+def test_every_branch_sells_in_every_hour_and_most_in_the_afternoon(stores: Stores) -> None:
+    created = [e for e in orders(stores) if e.event_type == "order.created"]
+    made = Counter(e.event_time.hour for e in created)
     assert made[16] > 2 * made[4]
+    for branch in stores.branches:
+        mine = {e.event_time.hour for e in created if e.branch_id == branch.branch_id}
+        assert mine == set(range(24))
 
 
 def test_in_each_minute_one_person_walks_in_at_each_entrance(stores: Stores) -> None:
