@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
+from streaming.checks import UUID, AnyRule, Matches, MessageRule, Rule
+
 MAX_VALUE_BYTES = 1024 * 1024
 
 # What JSON allows in a text and PostgreSQL's text and jsonb do not: NUL, half a surrogate pair,
@@ -70,6 +72,36 @@ def has_json_types(text: Column, numbers: Sequence[str], texts: Sequence[str]) -
     quoted = rf'(?=\w++"\s*+:\s*+")(?:{"|".join(numbers)})"'
     bare = rf'(?=\w++"\s*+:\s*+[^"\s])(?:{"|".join(texts)})"'
     return ~text.rlike(f'"(?:{quoted}|{bare})')
+
+
+def event_rules(
+    numbers: Sequence[str], texts: Sequence[str], versions: Sequence[int], version_says: str
+) -> tuple[AnyRule, ...]:
+    """What every event of a contract must be like, before its own rules.
+
+    Args:
+        numbers: names of the fields that are no text.
+        texts: names of the fields that are.
+        versions: the known ones.
+        version_says: what is wrong with another version, for people.
+    """
+    return (
+        MessageRule(
+            "types_match",
+            "A field has the wrong JSON type, such as a number in quotes.",
+            "JSON types are gone: columns have one type.",
+            lambda m: (
+                m.fields["_corrupt"].isNull() & has_json_types(m.fields["_text"], numbers, texts)
+            ),
+        ),
+        MessageRule(
+            "schema_version_known",
+            version_says,
+            "A table has one schema, whatever the version of the message.",
+            lambda m: m.fields["schema_version"].isin(*versions),
+        ),
+        Rule("event_id_uuid", "event_id is no UUID.", (Matches("event_id", UUID),)),
+    )
 
 
 def is_one_value(text: Column) -> Column:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from streaming.checks import (
-    UUID,
     AnyRule,
     Below,
     Between,
     Instant,
-    Matches,
     MessageRule,
     NotAfter,
     OneOfPairs,
@@ -19,7 +17,7 @@ from streaming.checks import (
     Rule,
     Text,
 )
-from streaming.rules import ENVELOPE_MEANINGS, has_json_types
+from streaming.rules import ENVELOPE_MEANINGS, event_rules
 
 _NUMBERS = ("schema_version", "frame_index", "width", "height", "confidence")
 _TEXTS = ("event_id", "branch_id", "camera_id", "run_id", "captured_at", "track_id", "class")
@@ -40,21 +38,7 @@ def detection_rules(
 def _frame_rules(cameras: tuple[tuple[str, str], ...], skew: timedelta) -> tuple[AnyRule, ...]:
     latest = NotAfter("captured_at", "timestamp", skew)
     return (
-        MessageRule(
-            "types_match",
-            "A field has the wrong JSON type, such as a number in quotes.",
-            "JSON types are gone: columns have one type.",
-            lambda m: (
-                m.fields["_corrupt"].isNull() & has_json_types(m.fields["_text"], _NUMBERS, _TEXTS)
-            ),
-        ),
-        MessageRule(
-            "schema_version_known",
-            "schema_version is not 1, the only one known.",
-            "A table has one schema, whatever the version of the message.",
-            lambda m: m.fields["schema_version"] == 1,
-        ),
-        Rule("event_id_uuid", "event_id is no UUID.", (Matches("event_id", UUID),)),
+        *event_rules(_NUMBERS, _TEXTS, (1,), "schema_version is not 1, the only one known."),
         Rule(
             "camera_known",
             "branch_id and camera_id name no camera of the chain.",

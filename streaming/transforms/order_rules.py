@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from streaming.checks import (
     END,
-    UUID,
     AnyRule,
     Between,
     Instant,
@@ -22,7 +21,7 @@ from streaming.checks import (
     Text,
     When,
 )
-from streaming.rules import ENVELOPE_MEANINGS, has_json_types
+from streaming.rules import ENVELOPE_MEANINGS, event_rules
 
 STATUSES = ("pending", "processing", "completed", "cancelled")
 FULL_EVENTS = ("order.created", "order.updated", "order.cancelled")
@@ -53,21 +52,7 @@ def order_rules(branches: Sequence[str], max_future_skew: timedelta) -> tuple[An
 def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, ...]:
     kinds = (*FULL_EVENTS, STATUS_CHANGED)
     return (
-        MessageRule(
-            "types_match",
-            "A field has the wrong JSON type, such as a number in quotes.",
-            "JSON types are gone: columns have one type.",
-            lambda m: (
-                m.fields["_corrupt"].isNull() & has_json_types(m.fields["_text"], _NUMBERS, _TEXTS)
-            ),
-        ),
-        MessageRule(
-            "schema_version_known",
-            "schema_version is neither 1 nor 2.",
-            "A table has one schema, whatever the version of the message.",
-            lambda m: m.fields["schema_version"].isin(*VERSIONS),
-        ),
-        Rule("event_id_uuid", "event_id is no UUID.", (Matches("event_id", UUID),)),
+        *event_rules(_NUMBERS, _TEXTS, VERSIONS, "schema_version is neither 1 nor 2."),
         Rule(
             "event_type_known",
             f"event_type is none of {', '.join(kinds)}.",
