@@ -1,39 +1,38 @@
 """Row rules as data: one definition, judged twice.
 
-A rule compiles to a Spark Column over a message, which splits the stream, and to expectations over
-the rows of the silver table, which judge what was committed (`quality.suites.row_rules`). A message
-has times as text and money with six places, a table has timestamps and decimal(12,2): each check
-knows both forms. In both, true is good and null counts as broken: what cannot be judged has failed.
+A rule judges the messages of a micro-batch column by column, which splits the stream, and becomes
+expectations over the rows of the silver table, which judge what was committed
+(`quality.suites.row_rules`). Both see the same types, but money, which a message has with six
+places. In both, true is good and null counts as broken: what cannot be judged has failed.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import reduce
-from operator import and_
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column
-from pyspark.sql import functions as F  # noqa: N812
 
 END = r"(?![\s\S])"
 """The end of a text, to Java and to Python: `\\z` and `\\Z` mean something else to the other."""
 
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}" + END
-INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z" + END
 EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)
 MONEY_LIMIT = 10_000_000
 """No price and no total reaches ten millions."""
-_TOTAL = pa.decimal128(30, 2)
+_WHOLE, _COUNT, _TOTAL = pa.decimal128(19, 0), pa.decimal128(12, 0), pa.decimal128(37, 6)
 
-Fields = Mapping[str, Column]
-"""Columns of the silver table -> what a message has for them."""
+Array: TypeAlias = Any
+"""pa.Array or pa.ChunkedArray, which come without types."""
+Fields = Mapping[str, Array]
+"""Columns of the silver table -> what each message has for them."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class Check(ABC):
     field: str
 
     @abstractmethod
-    def column(self, fields: Fields) -> Column:
-        """True where a message is good."""
+    def good(self, fields: Fields) -> Array:
+        """True where a message is good, false or null where it is not."""
 
     @abstractmethod
     def expected(self) -> Expected:
@@ -85,9 +84,9 @@ class Check(ABC):
 class Present(Check):
     """Anything at all, an empty text included."""
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        return fields[self.field].isNotNull()
+        return pc.is_valid(fields[self.field])
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -100,9 +99,9 @@ class Text(Check):
 
     longest: int = 64
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        return F.length(fields[self.field]).between(1, self.longest)
+        return _within(pc.utf8_length(fields[self.field]), 1, self.longest)
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -116,9 +115,9 @@ class OneOf(Check):
 
     values: tuple[str, ...]
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        return fields[self.field].isin(*self.values)
+        return is_one_of(fields[self.field], self.values)
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -135,9 +134,9 @@ class OneOfIfAny(OneOf):
         """See `Check`: null counts as broken, so it takes the place of a known text here."""
         return f"{self.field}_if_any"
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        return fields[self.field].isNull() | super().column(fields)
+        return pc.or_(pc.is_null(fields[self.field]), super().good(fields))
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -161,10 +160,9 @@ class OneOfPairs(Check):
         """See `Check`: both, with a stroke between."""
         return f"{self.field}_{self.other}"
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        both = F.concat(fields[self.field], F.lit("/"), fields[self.other])
-        return both.isin(*self._joined())
+        return is_one_of(self._join(fields), self._joined())
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -173,7 +171,10 @@ class OneOfPairs(Check):
 
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
         """See `Check`."""
-        one, two = rows[self.field], rows[self.other]
+        return self._join(rows)
+
+    def _join(self, fields: Any) -> Any:
+        one, two = fields[self.field], fields[self.other]
         return pc.binary_join_element_wise(one, two, pa.scalar("/", one.type))
 
     def _joined(self) -> tuple[str, ...]:
@@ -182,13 +183,15 @@ class OneOfPairs(Check):
 
 @dataclass(frozen=True)
 class Matches(Check):
-    """A text of a form that Java and Python read alike; end it with `END`."""
+    """A text of a form that Java, Python and RE2 read alike; end it with `END`."""
 
     pattern: str
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        return fields[self.field].rlike(self.pattern)
+        # RE2, which has no look ahead, calls the end of a text by another name.
+        pattern = self.pattern.removesuffix(END) + r"\z"
+        return pc.match_substring_regex(fields[self.field], pattern)
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -203,10 +206,9 @@ class Between(Check):
     low: float
     high: float | None = None
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        value = fields[self.field]
-        return value >= self.low if self.high is None else value.between(self.low, self.high)
+        return _within(fields[self.field], self.low, self.high)
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -228,9 +230,9 @@ class Below(Check):
         """See `Check`."""
         return (self.field, self.other)
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        return fields[self.field] < fields[self.other]
+        return pc.less(fields[self.field], fields[self.other])
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -242,10 +244,11 @@ class Below(Check):
 class Money(Check):
     """A positive amount of at most two places, below ten millions; a table has no third place."""
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
         value = fields[self.field]
-        return (value > 0) & (value < MONEY_LIMIT) & (value == F.round(value, 2))
+        bounded = pc.and_(pc.greater(value, Decimal(0)), pc.less(value, Decimal(MONEY_LIMIT)))
+        return pc.and_(bounded, pc.equal(value, pc.round(value, 2)))
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -255,12 +258,11 @@ class Money(Check):
 
 @dataclass(frozen=True)
 class Instant(Check):
-    """A moment from the year 2000 on; in a message text in ISO 8601, UTC, with a Z."""
+    """A moment from the year 2000 on; null is what a message had in another form (`instants`)."""
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        value = fields[self.field]
-        return value.rlike(INSTANT) & (instant(value) >= F.lit(EARLIEST))
+        return pc.greater_equal(fields[self.field], EARLIEST)
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -279,12 +281,9 @@ class NotAfter(Check):
         """See `Check`: the microseconds that are left."""
         return f"{self.field}_until_{self.other}"
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        latest = instant(fields[self.other])
-        if self.slack:
-            latest = latest + F.expr(f"INTERVAL {int(self.slack.total_seconds())} SECONDS")
-        return instant(fields[self.field]) <= latest
+        return pc.greater_equal(self._left(fields), 0)
 
     def expected(self) -> Expected:
         """See `Check`."""
@@ -292,8 +291,11 @@ class NotAfter(Check):
 
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
         """See `Check`."""
+        return self._left(rows)
+
+    def _left(self, fields: Any) -> Any:
         earlier, later = (
-            rows[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            fields[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
             for name in (self.field, self.other)
         )
         slack = int(self.slack.total_seconds()) * 1_000_000
@@ -309,26 +311,27 @@ class SumOfLines(Check):
         """See `Check`: the distance between the two."""
         return f"{self.field}_less_items"
 
-    def column(self, fields: Fields) -> Column:
+    def good(self, fields: Fields) -> Array:
         """See `Check`."""
-        total = F.aggregate(
-            fields["items"],
-            F.lit(0).cast("decimal(32,6)"),
-            lambda total, i: (total + i["quantity"].cast("decimal(12,0)") * i["unit_price"]).cast(
-                "decimal(32,6)"
-            ),
-        )
-        return F.abs(fields[self.field] - total) <= F.lit("0.01").cast("decimal(4,2)")
+        return pc.less_equal(self._distance(fields), Decimal("0.01"))
 
     def expected(self) -> Expected:
         """See `Check`."""
         return _between(self.label, min_value=0, max_value=0.01)
 
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
-        """See `Check`; exact until the end, null where a line has a null."""
-        items = rows["items"].combine_chunks()
+        """See `Check`; exact until the end."""
+        return self._distance(rows).cast(pa.float64())
+
+    def _distance(self, fields: Any) -> Any:
+        """How far the amount is from its lines; null where a line has a null."""
+        items, amount = fields["items"], fields[self.field]
+        items = items.combine_chunks() if isinstance(items, pa.ChunkedArray) else items
         lines = pc.list_flatten(items)
-        quantity = pc.struct_field(lines, "quantity").cast(pa.decimal128(10, 0))
+        quantity = pc.struct_field(lines, "quantity")
+        # A message may have more digits than can be added up, a table has not.
+        countable = _within(quantity, -(2**31), 2**31)
+        quantity = pc.if_else(countable, quantity, None).cast(_WHOLE).cast(_COUNT)
         amounts = pc.multiply(quantity, pc.struct_field(lines, "unit_price"))
         totals = (
             pa.table({"row": pc.list_parent_indices(items), "amount": amounts})
@@ -340,16 +343,21 @@ class SumOfLines(Check):
         found = totals["amount_sum"].cast(_TOTAL).take(place)
         no_lines = pc.equal(pc.list_value_length(items), 0)
         total = pc.if_else(no_lines, pa.scalar(Decimal(0), _TOTAL), found)
-        return pc.abs(pc.subtract(rows[self.field], total)).cast(pa.float64())
+        return pc.abs(pc.subtract(amount.cast(_TOTAL), total))
 
 
 def _between(column: str, **bounds: Any) -> Expected:
     return Expected("ExpectColumnValuesToBeBetween", {"column": column, **bounds})
 
 
-def instant(column: Column) -> Column:
-    """The text as a timestamp, or null."""
-    return F.try_to_timestamp(column)
+def is_one_of(column: Array, values: Sequence[str | int]) -> Array:
+    """Whether each value is one of these; a null is not."""
+    return pc.is_in(column, pa.array(values, column.type))
+
+
+def _within(column: Array, low: float, high: float | None) -> Array:
+    good = pc.greater_equal(column, low)
+    return good if high is None else pc.and_(good, pc.less_equal(column, high))
 
 
 @dataclass(frozen=True)
@@ -363,10 +371,10 @@ class When:
     value: str
     holds: bool = True
 
-    def column(self, fields: Fields) -> Column:
+    def applies(self, fields: Fields) -> Array:
         """True where the rule applies, else false."""
-        same = F.coalesce(fields[self.field] == self.value, F.lit(False))
-        return same if self.holds else ~same
+        same = is_one_of(fields[self.field], [self.value])
+        return same if self.holds else pc.invert(same)
 
 
 @dataclass(frozen=True)
@@ -387,16 +395,20 @@ class Rule:
     when: When | None = None
     each: bool = False
 
-    def column(self, message: Message) -> Column:
-        """True where a message is good or not concerned."""
+    def good(self, message: Message) -> Array:
+        """True where a message is good or not concerned; no nulls."""
         if self.each:
-            good = F.forall(message.elements, lambda e: self._hold(message.of_element(e)))
+            lines = message.lines
+            good = lines.all(pc.fill_null(self._hold(lines.fields), False))
+            good = pc.and_(good, pc.is_valid(lines.lists))
         else:
-            good = self._hold(message.fields)
-        return good if self.when is None else ~self.when.column(message.fields) | good
+            good = pc.fill_null(self._hold(message.fields), False)
+        if self.when is None:
+            return good
+        return pc.or_(pc.invert(self.when.applies(message.fields)), good)
 
-    def _hold(self, fields: Fields) -> Column:
-        return reduce(and_, (check.column(fields) for check in self.checks))
+    def _hold(self, fields: Fields) -> Array:
+        return reduce(pc.and_, (check.good(fields) for check in self.checks))
 
 
 @dataclass(frozen=True)
@@ -409,33 +421,82 @@ class MessageRule:
         id: stable; quarantine and reports show it.
         says: a sentence for people, of what is wrong when it does not hold.
         lost: why the silver table cannot be judged by it.
-        column: True where a message is good.
+        holds: whether a message is good; a null is not.
     """
 
     id: str
     says: str
     lost: str
-    column: Callable[[Message], Column]
+    holds: Callable[[Message], Array]
+
+    def good(self, message: Message) -> Array:
+        """True where a message is good; no nulls."""
+        return pc.fill_null(self.holds(message), False)
+
+
+def relist(elements: Array, lists: pa.ListArray) -> pa.ListArray:
+    """Other elements in the lists of each message; null where it has no list."""
+    return pa.ListArray.from_arrays(lists.offsets, elements, mask=pc.is_null(lists))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The elements of the lists of all messages, one behind the other.
+
+    Attributes:
+        fields: of the elements, by the name of the table's column.
+        lists: of each message, the structs of its elements, or null.
+    """
+
+    fields: Fields
+    lists: pa.ListArray
+
+    @classmethod
+    def of(cls, lengths: Sequence[int | None], fields: Mapping[str, Array]) -> Lines:
+        """Elements, and how many of them each message has; None for one without a list."""
+        offsets = np.concatenate(([0], np.cumsum([length or 0 for length in lengths])))
+        structs = pa.StructArray.from_arrays(list(fields.values()), list(fields))
+        missing = pa.array([length is None for length in lengths], pa.bool_())
+        return cls(
+            fields, pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, mask=missing)
+        )
+
+    def all(self, good: Array) -> Array:
+        """Whether every element of a message's list is good; so it is without a list.
+
+        Args:
+            good: of each element; no nulls.
+        """
+        whole = np.ones(len(self.lists), bool)
+        parents = pc.list_parent_indices(self.lists).to_numpy()
+        whole[parents[~good.to_numpy(zero_copy_only=False)]] = False
+        return pa.array(whole)
 
 
 @dataclass(frozen=True)
 class Message:
-    """A parsed message, as rules see it.
+    """The messages of a micro-batch, parsed, as rules see them: column by column.
 
     Attributes:
         fields: by the name of the table's column; those that the table has not, by any name.
-        elements: of its list.
-        of_element: an element of the list -> its fields, by the name of the table's column.
+        lines: the elements of their lists.
     """
 
     fields: Fields
-    elements: Column
-    of_element: Callable[[Column], Fields]
+    lines: Lines
 
 
 AnyRule = Rule | MessageRule
 
 
-def compiled(rules: tuple[AnyRule, ...], message: Message) -> dict[str, Column]:
-    """The rules by their ids, as Columns."""
-    return {rule.id: rule.column(message) for rule in rules}
+def failed(rules: Mapping[str, Array]) -> pa.ListArray:
+    """list<string>: the ids of the rules that each message fails; empty for a good one.
+
+    Args:
+        rules: rule id -> whether each message is good; no nulls.
+    """
+    bad = ~np.column_stack([good.to_numpy(zero_copy_only=False) for good in rules.values()])
+    _, which = np.nonzero(bad)
+    offsets = np.concatenate(([0], np.cumsum(bad.sum(axis=1))))
+    ids = pa.array(list(rules), pa.string()).take(pa.array(which))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), ids)

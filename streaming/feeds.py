@@ -9,10 +9,10 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 
 from conf.settings import Settings, StreamSettings
-from streaming.runner import Context, Feed
+from streaming.runner import Context, Feed, Prepare
 from streaming.transforms.footfall import follow_tracks
-from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
-from streaming.transforms.silver_detections import judge_detections, to_frames, with_objects
+from streaming.transforms.order_event_processor import silver_orders
+from streaming.transforms.silver_detections import judged_detections, to_frames
 from streaming.transforms.tracks import Rules
 
 
@@ -28,38 +28,37 @@ def track_rules(limits: StreamSettings) -> Rules:
 
 
 def _order_events(context: Context, group: str) -> DataFrame:
-    judge = judge_order_events(context.stores, context.settings.streams.max_future_skew)
-    return (
-        context.read_topics(group, *context.settings.kafka.order_topics)
-        .transform(judge)
-        .transform(to_silver_orders(context.stores))
-    )
+    return context.read_topics(group, *context.settings.kafka.order_topics)
 
 
-def _judged_detections(context: Context, group: str) -> DataFrame:
-    judge = judge_detections(context.stores, context.settings.streams.max_future_skew)
-    return context.read_detections(group).transform(judge)
+def _judged_orders(context: Context) -> Prepare:
+    return silver_orders(context.stores, context.settings.streams.max_future_skew)
 
 
 def _detections(context: Context, group: str) -> DataFrame:
-    return _judged_detections(context, group).transform(with_objects)
+    return context.read_detections(group)
+
+
+def _judged_detections(context: Context) -> Prepare:
+    return judged_detections(context.stores, context.settings.streams.max_future_skew)
 
 
 def _crossings(context: Context, group: str) -> DataFrame:
     limits = context.settings.streams
     follow = follow_tracks(context.stores, track_rules(limits), limits.track_ttl)
-    return _judged_detections(context, group).transform(to_frames).transform(follow)
+    frames = to_frames(context.stores, limits.max_future_skew)
+    return context.read_detections(group).transform(frames).transform(follow)
 
 
 def _cameras(settings: Settings) -> tuple[str, ...]:
     return settings.streams.detections_from
 
 
-ORDER_EVENTS = Feed("order_events", _order_events)
-"""One row per message of the order topics: `to_silver_orders`."""
+ORDER_EVENTS = Feed("order_events", _order_events, _judged_orders)
+"""One row per message of the order topics: `order_event_processor.SILVER_SCHEMA`."""
 
-DETECTIONS = Feed("detections", _detections, pace=20, brokers=_cameras)
-"""One row per message of the detections topics (a frame): `with_objects`."""
+DETECTIONS = Feed("detections", _detections, _judged_detections, pace=20, brokers=_cameras)
+"""One row per message of the detections topics (a frame): `silver_detections.JUDGED_SCHEMA`."""
 
 CROSSINGS = Feed("crossings", _crossings, output_mode="update", pace=8, brokers=_cameras)
 """One row per message of a good frame: `footfall.OUTPUT_DDL`. Stateful."""

@@ -28,7 +28,7 @@ from streaming.connectors.postgres import Database, stage
 from streaming.jobs import product_analytics, real_time_metrics
 from streaming.session import build_session
 from streaming.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
-from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
+from streaming.transforms.order_event_processor import to_silver_orders
 
 HOUR = timedelta(hours=1)
 POSITION = ("topic", "partition", "position")
@@ -150,8 +150,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
         F.col("timestamp") >= F.lit(start - skew)
     )
     good = (
-        bronze.transform(judge_order_events(stores, skew))
-        .transform(to_silver_orders(stores))
+        bronze.transform(to_silver_orders(stores, skew))
         .where(F.size("rules") == 0)
         .select(*dict.fromkeys(c for part in PARTS for c in part.columns), *POSITION)
     )

@@ -33,7 +33,7 @@ from streaming.restate import RestateError, check_hours
 from streaming.session import build_session
 from streaming.tables import BRONZE_DETECTIONS
 from streaming.transforms.footfall import RUN, Told, follow_whole_runs, to_told
-from streaming.transforms.silver_detections import judge_detections, to_frames
+from streaming.transforms.silver_detections import to_frames
 
 LONGEST_RUN = timedelta(days=1)
 """A run ends at midnight in UTC at the latest (`inference_service.events.Run`)."""
@@ -150,8 +150,7 @@ def _follow(
     frames = (
         spark.table(f"{settings.catalog.name}.{BRONZE_DETECTIONS.name}")
         .where((F.col("timestamp") >= F.lit(oldest)) & _up_to(done))
-        .transform(judge_detections(stores, limits.max_future_skew))
-        .transform(to_frames)
+        .transform(to_frames(stores, limits.max_future_skew))
         .withColumn("at", at)
         .persist(StorageLevel.DISK_ONLY)
         .where(F.col("branch_id").isNotNull())

@@ -135,6 +135,9 @@ class Batch(Hands):
     id: int
 
 
+Prepare = Callable[[pa.Table], pa.Table]
+
+
 @dataclass(frozen=True)
 class Feed:
     """What one query reads and computes, for one or more streams.
@@ -142,6 +145,8 @@ class Feed:
     Attributes:
         name: of the feed.
         build: (context, consumer group) -> streaming DataFrame.
+        prepare: context -> what is done to the rows of a micro-batch, once for all its streams; it
+            runs on the driver, where they are collected anyway (docs/adr/0023).
         output_mode: of the query; `update` for stateful ones.
         pace: how many of `streams.trigger_seconds` lie between two micro-batches at least. Nobody
             waits for every feed alike, and each micro-batch takes CPU from the others.
@@ -149,6 +154,7 @@ class Feed:
 
     name: str
     build: Callable[[Context, str], DataFrame]
+    prepare: Callable[[Context], Prepare] | None = None
     output_mode: str = "append"
     pace: int = 1
     brokers: Callable[[Settings], tuple[str, ...]] = lambda _: ("kafka",)
@@ -306,12 +312,14 @@ class Runner:
     def _sink(self, entry: _Running) -> Callable[[DataFrame, int], None]:
         """Collect the batch once, then hand it to each stream."""
         sinks = [(s.sink, self._hands(s)) for s in entry.streams if s.sink]
+        prepare = entry.feed and entry.feed.prepare and entry.feed.prepare(self._context)
 
         def sink(df: DataFrame, batch_id: int) -> None:
             with entry.busy:
                 if self._stop.is_set():
                     raise _StoppingError(entry.name)
                 rows = df.toArrow()
+                rows = prepare(rows) if prepare else rows
                 # Sinks wait for disks and the database most of the time, so they wait together.
                 with ThreadPoolExecutor(len(sinks)) as pool:
                     written = [

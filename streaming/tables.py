@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from conf.stores import Line, Zone
-from streaming.connectors.log_source import SOURCE_DDL
 from streaming.ddl import Column, parse_columns, split_top_level
 from streaming.domains import Domain, Range, Values
+from streaming.source import SOURCE_DDL
 from streaming.transforms.order_rules import STATUSES
 from streaming.transforms.tracks import ENTRY, EXIT
 

@@ -1,4 +1,4 @@
-"""Messages of a topic as Spark rows, and scenario folders that hold them as JSON.
+"""Messages of a topic as source rows, and scenario folders that hold them as JSON.
 
 `given.json` is a list of messages, `then.json` what becomes of each, in the same order. A message
 has its value as `event` (an object, sent compact), `value` (text) or `base64` (bytes); without any
@@ -15,36 +15,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import (
-    ArrayType,
-    BinaryType,
-    IntegerType,
-    StringType,
-    StructField,
-    StructType,
-    TimestampType,
-)
+import pyarrow as pa
+
+from streaming.connectors.log_source import to_arrow
+from streaming.source import SOURCE_SCHEMA
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 RECEIVED = datetime(2024, 5, 1, 10, 0, 1, tzinfo=timezone.utc)
-
-SCHEMA = StructType(
-    [
-        StructField("key", BinaryType()),
-        StructField("value", BinaryType()),
-        StructField("topic", StringType()),
-        StructField("partition", IntegerType()),
-        StructField("position", StringType()),
-        StructField("timestamp", TimestampType()),
-        StructField(
-            "headers",
-            ArrayType(
-                StructType([StructField("key", StringType()), StructField("value", BinaryType())])
-            ),
-        ),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -56,12 +33,12 @@ class Sent:
     timestamp: datetime = RECEIVED
 
 
-def to_frame(spark: SparkSession, topic: str, messages: Iterable[Sent]) -> DataFrame:
+def to_rows(topic: str, messages: Iterable[Sent]) -> pa.Table:
     """Source rows; the position is the place in the list."""
     rows = [
         (m.key, m.value, topic, 0, f"{n:020d}", m.timestamp, None) for n, m in enumerate(messages)
     ]
-    return spark.createDataFrame(rows, SCHEMA)
+    return pa.Table.from_batches([to_arrow(rows)], SOURCE_SCHEMA)
 
 
 def cases(job: str) -> list[Path]:

@@ -18,7 +18,8 @@ from psycopg.types.json import Json
 
 from streaming.connectors.orders import write_orders
 from streaming.letters import ORIGIN_HEADER, letter_id, origin_of
-from streaming.transforms.quarantine import SOURCE_COLUMNS, split_judged
+from streaming.source import SOURCE_COLUMNS
+from streaming.transforms.quarantine import split_judged
 
 _COLUMNS = {
     "topic": "text",

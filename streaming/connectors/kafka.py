@@ -266,7 +266,7 @@ class KafkaLog(DenseLog):
 
 
 class KafkaSource(LogSource):
-    """`format("storelake_kafka")`, batch and streaming; rows as `log_source.SOURCE_DDL`."""
+    """`format("storelake_kafka")`, batch and streaming; rows as `source.SOURCE_DDL`."""
 
     @classmethod
     def name(cls) -> str:

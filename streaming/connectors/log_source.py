@@ -33,30 +33,14 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
 from pyspark.sql.types import StructType
 
+from streaming.source import SOURCE_DDL, SOURCE_SCHEMA
+
 log = logging.getLogger(__name__)
 
 Partition = tuple[str, int]
 Offsets = dict[Partition, int]
 """Where a stream stands: a whole number that rises along a partition. 0 is before everything."""
 Wire = dict[str, dict[str, int]]
-
-SOURCE_DDL = (
-    "key binary, value binary, topic string, partition int, position string, "
-    "timestamp timestamp, headers array<struct<key: string, value: binary>>"
-)
-"""A source row, whatever the broker. `position` is the offset in a form that sorts as text."""
-
-ARROW_SCHEMA = pa.schema(
-    [
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("topic", pa.string()),
-        ("partition", pa.int32()),
-        ("position", pa.string()),
-        ("timestamp", pa.timestamp("us", tz="UTC")),
-        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
-    ]
-)
 
 ROWS_PER_ARROW_BATCH = 10_000
 ROWS_WORTH_A_TASK = 2_500
@@ -460,13 +444,13 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
 
 
 def to_arrow(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    """Rows in the order of `ARROW_SCHEMA` -> one Arrow batch."""
-    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(ARROW_SCHEMA)
+    """Rows in the order of `SOURCE_SCHEMA` -> one Arrow batch."""
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(SOURCE_SCHEMA)
     arrays = [
         pa.array(column, type=field.type)
-        for column, field in zip(columns, ARROW_SCHEMA, strict=True)
+        for column, field in zip(columns, SOURCE_SCHEMA, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=ARROW_SCHEMA)
+    return pa.RecordBatch.from_arrays(arrays, schema=SOURCE_SCHEMA)
 
 
 class LogSource(DataSource):

@@ -17,7 +17,6 @@ from typing import Any
 import pyarrow as pa
 
 from streaming.connectors.log_source import (
-    ARROW_SCHEMA,
     DataLossError,
     DenseLog,
     LogSource,
@@ -28,8 +27,9 @@ from streaming.connectors.log_source import (
     Subscription,
     to_arrow,
 )
+from streaming.source import SOURCE_SCHEMA
 
-TIMESTAMP = ARROW_SCHEMA.get_field_index("timestamp")
+TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")
 
 
 def _encode(value: bytes | None) -> str | None:

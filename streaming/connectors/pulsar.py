@@ -532,7 +532,7 @@ class PulsarLog:
 
 
 class PulsarSource(LogSource):
-    """`format("storelake_pulsar")`, batch and streaming; rows as `log_source.SOURCE_DDL`."""
+    """`format("storelake_pulsar")`, batch and streaming; rows as `source.SOURCE_DDL`."""
 
     @classmethod
     def name(cls) -> str:

@@ -66,7 +66,7 @@ class Told(NamedTuple):
 def tell(
     key: tuple[str, ...], frames: Iterable[Any], run: CameraRun, *, is_last_word: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """Frames of one run (`to_frames`), in order -> rows of `OUTPUT_DDL`.
+    """Frames of one run (`silver_detections.FRAMES_SCHEMA`), in order -> rows of `OUTPUT_DDL`.
 
     Args:
         key: branch_id, camera_id, run_id.
@@ -146,7 +146,7 @@ class FollowTracks(StatefulProcessor):
 
 
 def follow_tracks(stores: Stores, rules: Rules, ttl: timedelta) -> Callable[[DataFrame], DataFrame]:
-    """Frames (`to_frames`) of a stream -> rows of `OUTPUT_DDL`."""
+    """Frames (`silver_detections.FRAMES_SCHEMA`) of a stream -> rows of `OUTPUT_DDL`."""
 
     def apply(frames: DataFrame) -> DataFrame:
         return frames.groupBy(*RUN).transformWithState(
@@ -160,7 +160,7 @@ def follow_tracks(stores: Stores, rules: Rules, ttl: timedelta) -> Callable[[Dat
 
 
 def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
-    """Frames (`to_frames`) of whole runs -> the same rows as the stream, had no frame been late."""
+    """The same of whole runs, as if no frame had been late."""
     drawings = drawings_by_camera(stores)
 
     def follow(key: tuple[str, ...], frames: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SOURCE_COLUMNS = ("key", "value", "topic", "partition", "position", "timestamp", "headers")
+from streaming.source import SOURCE_COLUMNS
 
 
 def split_judged(rows: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.transforms.quarantine import SOURCE_COLUMNS
+from streaming.source import SOURCE_COLUMNS
 
 HOUR = timedelta(hours=1)
 

@@ -2,149 +2,224 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
+from itertools import pairwise
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812
 
 from conf.stores import Stores
-from streaming.checks import Fields, Message, compiled, instant
+from streaming.arrow import Transform, in_arrow
+from streaming.checks import AnyRule, Array, Lines, Message, relist
+from streaming.parsing import INSTANT, Int, Long, Parsed, column, instants, texts
 from streaming.rules import judge
+from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.detection_rules import detection_rules
-from streaming.transforms.quarantine import SOURCE_COLUMNS
 
-Transform = Callable[[DataFrame], DataFrame]
 
-EVENT_DDL = """
-    event_id string, schema_version int, branch_id string, camera_id string, run_id string,
-    frame_index bigint, captured_at string, image struct<width: int, height: int>,
-    detections array<struct<track_id: string, class: string, confidence: double,
-        bbox: array<double>>>,
-    runtime struct<detector: string, model: string, tracker: string, device: string,
-        inference_ms: double>,
-    _corrupt string"""
+class Detection(msgspec.Struct, gc=False):
+    """An object in a frame, as a message has it."""
+
+    track_id: str | None = None
+    kind: str | None = msgspec.field(default=None, name="class")
+    confidence: float | None = None
+    bbox: list[float | None] | None = None
+
+
+class Image(msgspec.Struct, gc=False):
+    """The size of a frame in pixels."""
+
+    width: Int | None = None
+    height: Int | None = None
+
+
+class Runtime(msgspec.Struct, gc=False):
+    """What found the objects."""
+
+    detector: str | None = None
+    model: str | None = None
+    tracker: str | None = None
+    device: str | None = None
+    inference_ms: float | None = None
+
+
+class DetectionEvent(msgspec.Struct):
+    """A detection event, as a message has it (conf/contracts)."""
+
+    event_id: str | None = None
+    schema_version: Int | None = None
+    branch_id: str | None = None
+    camera_id: str | None = None
+    run_id: str | None = None
+    frame_index: Long | None = None
+    captured_at: str | None = None
+    image: Image | None = None
+    detections: list[Detection | None] | None = None
+    runtime: Runtime | None = None
+
+
 SIDES = ("x1", "y1", "x2", "y2")
+OBJECT = pa.struct(
+    [
+        *((name, pa.string()) for name in ("track_id", "class")),
+        *((name, pa.float64()) for name in ("confidence", *SIDES, "anchor_x", "anchor_y")),
+    ]
+)
+JUDGED_SCHEMA = pa.schema(
+    [
+        *SOURCE_SCHEMA,
+        ("rules", pa.list_(pa.string())),
+        *((name, pa.string()) for name in ("event_id", "branch_id", "camera_id", "run_id")),
+        ("frame_index", pa.int64()),
+        ("captured_at", INSTANT),
+        *((name, pa.int32()) for name in ("image_width", "image_height")),
+        *((name, pa.string()) for name in ("detector", "model", "tracker")),
+        ("objects", pa.list_(OBJECT)),
+    ]
+)
+"""The message, `rules` (ids of the failed ones), the frame's columns and `objects`.
+
+`objects` is what `silver.detections` says of each object; null without a list of detections. Of a
+rejected message only the source columns and `rules` mean anything.
+"""
+FRAMES_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("branch_id", "camera_id", "run_id", "frame", "topic")),
+        ("partition", pa.int32()),
+        ("position", pa.string()),
+    ]
+)
+"""The anchor points of the people of a frame; all but the position is null of a rejected message.
+
+`frame` is JSON: index, at (microseconds since 1970 in UTC), and ids, xs, ys of the people, whose
+anchor is the bottom centre of the box. A text crosses to Python in one piece, where nested columns
+would cross value by value.
+"""
+
+_NO_IMAGE, _NO_RUNTIME, _NO_OBJECT = Image(), Runtime(), Detection()
+_decoder = msgspec.json.Decoder(DetectionEvent)
+_to_json = msgspec.json.Encoder().encode
 
 
-def judge_detections(stores: Stores, max_future_skew: timedelta) -> Transform:
-    """Source rows -> the same rows with `event` (parsed) and `rules` (array of failed rule ids)."""
+def to_frames(stores: Stores, max_future_skew: timedelta) -> Transform:
+    """Source rows -> rows of `FRAMES_SCHEMA`, one per message, as a step of a plan."""
+    judged = judged_detections(stores, max_future_skew)
+    return in_arrow(lambda rows: frames(judged(rows)), FRAMES_SCHEMA)
+
+
+def judged_detections(stores: Stores, max_future_skew: timedelta) -> Callable[[pa.Table], pa.Table]:
+    """Source rows -> rows of `JUDGED_SCHEMA`, one per message.
+
+    Args:
+        stores: with the known cameras.
+        max_future_skew: how far the capture may lie after the broker's timestamp.
+    """
     cameras = [(b.branch_id, c.camera_id) for b in stores.branches for c in b.cameras]
-    rules = detection_rules(cameras, max_future_skew)
-
-    def apply(rows: DataFrame) -> DataFrame:
-        return judge(
-            rows, EVENT_DDL, "camera_id", lambda text: compiled(rules, frame_message(text))
-        )
-
-    return apply
+    return partial(_judged, rules=detection_rules(cameras, max_future_skew))
 
 
-def frame_message(text: Column) -> Message:
-    """A parsed event beside its text, for `detection_rules`: each field by its column in silver."""
-    event = F.col("event")
-    names = (
-        *("event_id", "branch_id", "camera_id", "run_id", "frame_index", "captured_at"),
-        *("schema_version", "_corrupt"),
+def _judged(rows: pa.Table, rules: Sequence[AnyRule]) -> pa.Table:
+    said, failed = judge(rows, _decoder, rules, frame_message)
+    seen = dict(said.lines.fields)
+    seen |= {"anchor_x": pc.divide(pc.add(seen["x1"], seen["x2"]), 2), "anchor_y": seen["y2"]}
+    objects = [seen[field.name] for field in OBJECT]
+    judged = {
+        **{name: rows[name] for name in SOURCE_SCHEMA.names},
+        **said.fields,
+        "rules": failed,
+        "objects": relist(
+            pa.StructArray.from_arrays(objects, fields=list(OBJECT)), said.lines.lists
+        ),
+    }
+    return pa.table([judged[name] for name in JUDGED_SCHEMA.names], schema=JUDGED_SCHEMA)
+
+
+def frame_message(rows: pa.Table, parsed: Parsed[DetectionEvent]) -> Message:
+    """Source rows and their events, for `detection_rules`: each field by its column in silver."""
+    events = parsed.events
+    images = [event.image or _NO_IMAGE for event in events]
+    runtimes = [event.runtime or _NO_RUNTIME for event in events]
+    lists = column(events, "detections")
+    seen = [one or _NO_OBJECT for found in lists for one in found or ()]
+    # A box of another length has nulls for its sides.
+    boxes = [box if box and len(box) == len(SIDES) else (None,) * 4 for box in column(seen, "bbox")]
+    sides = zip(*boxes, strict=True) if boxes else ((),) * 4
+    lines = Lines.of(
+        [None if found is None else len(found) for found in lists],
+        {
+            "track_id": texts(column(seen, "track_id")),
+            "class": texts(column(seen, "kind")),
+            "confidence": pa.array(column(seen, "confidence"), pa.float64()),
+            **{n: pa.array(side, pa.float64()) for n, side in zip(SIDES, sides, strict=True)},
+        },
     )
     return Message(
         fields={
-            **{name: event[name] for name in names},
-            "image_width": event.image.width,
-            "image_height": event.image.height,
-            "detector": event.runtime.detector,
-            "model": event.runtime.model,
-            "object_count": F.size(event.detections),
-            "timestamp": F.col("timestamp"),
-            "_text": text,
+            "types_match": pa.array(parsed.typed),
+            "schema_version": pa.array(column(events, "schema_version"), pa.int32()),
+            **{
+                n: texts(column(events, n))
+                for n in ("event_id", "branch_id", "camera_id", "run_id")
+            },
+            "frame_index": pa.array(column(events, "frame_index"), pa.int64()),
+            "captured_at": instants(column(events, "captured_at")),
+            "image_width": pa.array(column(images, "width"), pa.int32()),
+            "image_height": pa.array(column(images, "height"), pa.int32()),
+            **{n: texts(column(runtimes, n)) for n in ("detector", "model", "tracker")},
+            "object_count": pc.list_value_length(lines.lists),
+            "timestamp": rows["timestamp"].combine_chunks(),
         },
-        elements=event.detections,
-        of_element=_object_fields,
+        lines=lines,
     )
 
 
-def _object_fields(seen: Column) -> Fields:
-    sides = {name: F.get(seen["bbox"], F.lit(i)) for i, name in enumerate(SIDES)}
-    # A shorter box has a null for a side. So has a longer one: one side is asked, as it costs.
-    sides["y2"] = F.when(F.size(seen["bbox"]) == len(SIDES), sides["y2"])
-    return {**{name: seen[name] for name in ("track_id", "class", "confidence")}, **sides}
-
-
-def with_objects(rows: DataFrame) -> DataFrame:
-    """Judged rows -> the message, `rules`, the frame's columns and `objects`, one row per message.
-
-    `objects` is an array of what `silver.detections` says of each object; null for a rejected
-    message.
-    """
-    event = F.col("event")
-
-    def one(seen: Column) -> Column:
-        x1, y1, x2, y2 = (F.get(seen["bbox"], F.lit(i)) for i in range(4))
-        return F.struct(
-            seen["track_id"].alias("track_id"),
-            seen["class"].alias("class"),
-            seen["confidence"].alias("confidence"),
-            x1.alias("x1"),
-            y1.alias("y1"),
-            x2.alias("x2"),
-            y2.alias("y2"),
-            ((x1 + x2) / 2).alias("anchor_x"),
-            y2.alias("anchor_y"),
-        )
-
-    return rows.select(
-        *SOURCE_COLUMNS,
-        "rules",
-        *(event[n].alias(n) for n in ("event_id", "branch_id", "camera_id", "run_id")),
-        event.frame_index.alias("frame_index"),
-        instant(event.captured_at).alias("captured_at"),
-        event.image.width.alias("image_width"),
-        event.image.height.alias("image_height"),
-        *(event.runtime[n].alias(n) for n in ("detector", "model", "tracker")),
-        F.transform(event.detections, one).alias("objects"),
-    )
-
-
-def to_silver_detections(frames: pa.Table) -> pa.Table:
-    """Good rows of `with_objects` -> rows of `silver.detections`; an empty frame has none."""
-    objects = frames["objects"].combine_chunks()
-    of_frame = frames.drop_columns(["objects"]).take(pc.list_parent_indices(objects))
-    for name, column in zip(
+def to_silver_detections(judged: pa.Table) -> pa.Table:
+    """Good rows of `JUDGED_SCHEMA` -> rows of `silver.detections`; an empty frame has none."""
+    objects = judged["objects"].combine_chunks()
+    of_frame = judged.drop_columns(["objects"]).take(pc.list_parent_indices(objects))
+    for name, values in zip(
         objects.type.value_type.names, pc.list_flatten(objects).flatten(), strict=True
     ):
-        of_frame = of_frame.append_column(name, column)
+        of_frame = of_frame.append_column(name, values)
     return of_frame
 
 
-def to_frames(rows: DataFrame) -> DataFrame:
-    """Judged rows -> one row per message with the anchor points of its people.
-
-    No filter here: Spark would push it below the parsing, with all rules in it, and each of them
-    would parse the message again.
-
-    Columns: branch_id, camera_id, run_id, frame (all null for a rejected message), topic,
-    partition, position. `frame` is JSON: index, at (microseconds since 1970 in UTC), and ids, xs,
-    ys of the people, whose anchor is the bottom centre of the box. A text crosses to Python in one
-    piece, where nested columns would cross value by value.
-    """
-    event = F.col("event")
-    people = F.filter(event.detections, lambda d: d["class"] == "person")
-    frame = F.struct(
-        event.frame_index.alias("index"),
-        F.unix_micros(instant(event.captured_at)).alias("at"),
-        F.transform(people, lambda d: d["track_id"]).alias("ids"),
-        F.transform(
-            people, lambda d: (F.get(d["bbox"], F.lit(0)) + F.get(d["bbox"], F.lit(2))) / 2
-        ).alias("xs"),
-        F.transform(people, lambda d: F.get(d["bbox"], F.lit(3))).alias("ys"),
+def frames(judged: pa.Table) -> pa.Table:
+    """Rows of `JUDGED_SCHEMA` -> rows of `FRAMES_SCHEMA`."""
+    judged = judged.combine_chunks()
+    good = pc.equal(pc.list_value_length(judged["rules"]), 0)
+    objects = judged["objects"].combine_chunks()
+    people = pc.list_flatten(objects)
+    is_person = pc.fill_null(pc.equal(pc.struct_field(people, "class"), "person"), False)
+    # Where the people of each frame begin among all of them.
+    so_far = np.concatenate(([0], np.cumsum(is_person.to_numpy(zero_copy_only=False))))
+    ends = so_far[np.concatenate(([0], np.cumsum(_lengths(objects))))].tolist()
+    ids, xs, ys = (
+        pc.struct_field(people, name).filter(is_person).to_pylist()
+        for name in ("track_id", "anchor_x", "anchor_y")
     )
-    good = F.size("rules") == 0
-    return rows.select(
-        *(F.when(good, event[n]).alias(n) for n in ("branch_id", "camera_id", "run_id")),
-        F.when(good, F.to_json(frame)).alias("frame"),
-        "topic",
-        "partition",
-        "position",
+    said = zip(
+        *(
+            c.to_pylist()
+            for c in (good, judged["frame_index"], judged["captured_at"].cast("int64"))
+        ),
+        pairwise(ends),
+        strict=True,
     )
+    found = [
+        _to_json({"index": index, "at": at, "ids": ids[a:b], "xs": xs[a:b], "ys": ys[a:b]}).decode()
+        if is_good
+        else None
+        for is_good, index, at, (a, b) in said
+    ]
+    run = [pc.if_else(good, judged[n], None) for n in ("branch_id", "camera_id", "run_id")]
+    where = [judged[n] for n in ("topic", "partition", "position")]
+    return pa.table([*run, texts(found), *where], schema=FRAMES_SCHEMA)
+
+
+def _lengths(lists: pa.ListArray) -> Array:
+    return pc.fill_null(pc.list_value_length(lists), 0)

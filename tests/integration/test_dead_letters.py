@@ -22,9 +22,9 @@ from conf.settings import KafkaSettings, Settings
 from streaming.connectors.dead_letter_store import open_letters
 from streaming.connectors.dead_letter_table import write_judged
 from streaming.connectors.kafka import DeadLetterProducer
-from streaming.connectors.log_source import ARROW_SCHEMA
 from streaming.connectors.postgres import Database
 from streaming.connectors.redrive import CHUNK
+from streaming.source import SOURCE_SCHEMA
 from tests.builders import as_json, event_id, order_event
 from tests.conftest import free_ports
 
@@ -36,7 +36,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 JUDGED = pa.schema(
     [
-        *ARROW_SCHEMA,
+        *SOURCE_SCHEMA,
         pa.field("rules", pa.list_(pa.string())),
         pa.field("event_id", pa.string()),
         pa.field("order_id", pa.string()),

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from streaming.connectors.dead_letters import to_messages
 from streaming.connectors.kafka import DeadLetterMessage
-from streaming.connectors.log_source import ARROW_SCHEMA
+from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.quarantine import split_judged
 
 STREAM = "order_event_processor"
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-JUDGED = ARROW_SCHEMA.append(pa.field("rules", pa.list_(pa.string())))
+JUDGED = SOURCE_SCHEMA.append(pa.field("rules", pa.list_(pa.string())))
 
 
 def judged(*rows: dict[str, Any]) -> pa.Table:

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.connectors.log_source import (
-    ARROW_SCHEMA,
     ROWS_WORTH_A_TASK,
     DataLossError,
     DenseLog,
@@ -32,6 +31,7 @@ from streaming.connectors.log_source import (
     to_arrow,
     to_wire,
 )
+from streaming.source import SOURCE_SCHEMA
 
 A, B = ("orders", 0), ("orders", 1)
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
@@ -485,5 +485,5 @@ def test_a_batch_read_of_an_empty_topic_has_no_rows() -> None:
 
 
 def test_no_rows_are_a_batch_with_the_columns_of_the_source() -> None:
-    assert to_arrow([]).schema == ARROW_SCHEMA
+    assert to_arrow([]).schema == SOURCE_SCHEMA
     assert to_arrow([]).num_rows == 0

@@ -15,7 +15,7 @@ from conf.stores import Stores, load_stores
 from quality.facts import arrow_type, declared_types
 from quality.memory import MemoryHouse
 from quality.suites.tables import JUDGED, table_suites
-from streaming.connectors.log_source import ARROW_SCHEMA
+from streaming.source import SOURCE_SCHEMA
 from streaming.tables import (
     BRONZE_ORDER_EVENTS,
     GOLD_FOOTFALL_MINUTE,
@@ -52,7 +52,7 @@ TEXTS: dict[str, Any] = {
     "previous_status": "pending",
     "anomaly": None,
 }
-COMPLEX = {"headers": ARROW_SCHEMA.field("headers").type}
+COMPLEX = {"headers": SOURCE_SCHEMA.field("headers").type}
 ITEM = pa.struct(
     [
         *((n, pa.string()) for n in ("product_id", "name", "category")),

@@ -13,28 +13,25 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import SparkSession
 
 from conf.stores import Stores
 from streaming.tables import SILVER_DETECTIONS
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.silver_detections import (
-    judge_detections,
-    to_frames,
+    frames,
+    judged_detections,
     to_silver_detections,
-    with_objects,
 )
 from tests.builders import as_json, detection, detection_event
-from tests.messages import Sent, cases, read_case, to_frame
+from tests.messages import Sent, cases, read_case, to_rows
 
 JOB = "silver_detections"
 SKEW = timedelta(minutes=10)
 
 
-def process(spark: SparkSession, stores: Stores, messages: list[Sent]) -> pa.Table:
+def process(stores: Stores, messages: list[Sent]) -> pa.Table:
     """One row per message, in their order."""
-    rows = to_frame(spark, "detections", messages).transform(judge_detections(stores, SKEW))
-    return with_objects(rows).toArrow().sort_by("position")
+    return judged_detections(stores, SKEW)(to_rows("detections", messages))
 
 
 def outcome(rows: pa.Table) -> list[dict[str, Any]]:
@@ -52,58 +49,49 @@ def outcome(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", cases(JOB), ids=lambda p: p.name)
-def test_frames_become_what_the_scenario_says(
-    spark: SparkSession, stores: Stores, case: Path
-) -> None:
+def test_frames_become_what_the_scenario_says(stores: Stores, case: Path) -> None:
     about, messages, then = read_case(case)
-    found = outcome(process(spark, stores, messages))
+    found = outcome(process(stores, messages))
     assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
 
 
-def test_silver_has_the_columns_of_its_table(spark: SparkSession, stores: Stores) -> None:
-    good, _ = split_judged(process(spark, stores, [Sent(as_json(detection_event()))]))
-    names = spark.createDataFrame([], SILVER_DETECTIONS.columns).schema.names
+def test_silver_has_the_columns_of_its_table(stores: Stores) -> None:
+    good, _ = split_judged(process(stores, [Sent(as_json(detection_event()))]))
+    names = [column.name for column in SILVER_DETECTIONS.fields]
     (row,) = to_silver_detections(good).select(names).to_pylist()
     assert [name for name in names if row[name] is None] == []
 
 
-def test_a_thousand_objects_are_a_frame_and_one_more_is_not(
-    spark: SparkSession, stores: Stores
-) -> None:
+def test_a_thousand_objects_are_a_frame_and_one_more_is_not(stores: Stores) -> None:
     crowd = [detection(track_id=str(n)) for n in range(1_001)]
     events = [detection_event(detections=crowd[:1_000]), detection_event(detections=crowd)]
-    rows = process(spark, stores, [Sent(as_json(e)) for e in events])
+    rows = process(stores, [Sent(as_json(e)) for e in events])
     assert rows["rules"].to_pylist() == [[], ["detections_present"]]
 
 
-def test_a_frame_has_the_feet_of_its_people_and_of_nothing_else(
-    spark: SparkSession, stores: Stores
-) -> None:
+def test_a_frame_has_the_feet_of_its_people_and_of_nothing_else(stores: Stores) -> None:
     seen = [
         detection(track_id="1", bbox=[0.25, 0.25, 0.75, 0.5]),
         detection(track_id="2", **{"class": "cart"}),
     ]
     messages = [Sent(as_json(detection_event(detections=d))) for d in (seen, [], seen[1:])]
     messages.append(Sent(b"broken"))
-    rows = to_frame(spark, "detections", messages).transform(judge_detections(stores, SKEW))
-    frames = to_frames(rows).toArrow().sort_by("position")
-    seen_frames = [json.loads(text) for text in frames["frame"].to_pylist() if text]
+    found = frames(process(stores, messages))
+    seen_frames = [json.loads(text) for text in found["frame"].to_pylist() if text]
     people = [(f["ids"], f["xs"], f["ys"]) for f in seen_frames]
     assert people == [(["1"], [0.5], [0.5]), ([], [], []), ([], [], [])]
-    assert frames["branch_id"].to_pylist() == ["B01", "B01", "B01", None]
+    assert found["branch_id"].to_pylist() == ["B01", "B01", "B01", None]
 
 
 # Each example is a whole batch: making it smaller costs more than it tells.
 @settings(
-    max_examples=2,
+    max_examples=20,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 @given(seed=st.integers(0, 2**32))
-def test_whatever_comes_is_good_or_rejected_and_nothing_raises(
-    spark: SparkSession, stores: Stores, seed: int
-) -> None:
+def test_whatever_comes_is_good_or_rejected_and_nothing_raises(stores: Stores, seed: int) -> None:
     chance = random.Random(seed)
     whole = as_json(detection_event())
     literals = [b"NaN", b"null", b"1e999999999", b"-1", b"[", b'"', b"{}", b"\xff", b"\\u0000"]
@@ -114,7 +102,7 @@ def test_whatever_comes_is_good_or_rejected_and_nothing_raises(
         return whole[:at] + middle + whole[chance.choice([at, at + 1, end]) :]
 
     messages = [Sent(broken()) for _ in range(300)] + [Sent(whole)]
-    good, rejected = split_judged(process(spark, stores, messages))
+    good, rejected = split_judged(process(stores, messages))
 
     assert good.num_rows + rejected.num_rows == len(messages)
     assert good.num_rows >= 1

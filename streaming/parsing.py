@@ -1,0 +1,173 @@
+"""JSON messages to typed values, and these to Arrow columns: strict about types, and never raising.
+
+A message that fits is read in one pass. One that does not is read again field by field, so that
+rules can say everything that is wrong with it, and not only that a type is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import attrgetter
+from types import UnionType
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Mask = npt.NDArray[np.bool_]
+Int = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Number = msgspec.Raw
+"""A JSON number as it stands in the text, which no binary fraction has touched."""
+NO_NUMBER = msgspec.Raw(b"null")
+
+AMOUNT = pa.decimal128(20, 6)
+"""Money of a message: with six places, so that a third one is seen and refused, not rounded away;
+what lies beyond is the noise of binary fractions."""
+INSTANT = pa.timestamp("us", "UTC")
+_INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z\z"
+
+E = TypeVar("E", bound=msgspec.Struct)
+_anything = msgspec.json.Decoder(float_hook=Decimal)
+
+
+@dataclass(frozen=True)
+class Parsed(Generic[E]):
+    """Messages as typed values.
+
+    Attributes:
+        events: one of each message; an empty one of what could not be read.
+        readable: whether a message is one whole JSON object.
+        typed: whether every known field has its JSON type.
+    """
+
+    events: list[E]
+    readable: Mask
+    typed: Mask
+
+
+def parse(values: Sequence[bytes | None], decoder: msgspec.json.Decoder[E]) -> Parsed[E]:
+    """Read messages.
+
+    Args:
+        values: UTF-8; a null is not read.
+        decoder: of a struct whose fields may all be left out.
+    """
+    events, readable, typed = list[E](), np.ones(len(values), bool), np.ones(len(values), bool)
+    decode, nothing = decoder.decode, decoder.type()
+    for at, value in enumerate(values):
+        if value is None:
+            event, readable[at] = nothing, False
+        else:
+            try:
+                event = decode(value)
+            except (msgspec.DecodeError, RecursionError):
+                event, readable[at], typed[at] = _read_again(value, decoder.type)
+        events.append(event)
+    return Parsed(events, readable, typed)
+
+
+def _read_again(value: bytes, kind: type[E]) -> tuple[E, bool, bool]:
+    try:
+        found = _anything.decode(value)
+    except (msgspec.DecodeError, RecursionError, ArithmeticError):
+        found = None
+    if not isinstance(found, dict):
+        return kind(), False, False
+    event, typed = _fit(found, kind)
+    return event, True, typed
+
+
+def _fit(value: Any, kind: Any) -> tuple[Any, bool]:
+    """What of a JSON value can be read as a type, and whether all of it has that type."""
+    if get_origin(kind) in (Union, UnionType):  # with None
+        kind = get_args(kind)[0]
+    if kind is Number:
+        return _fit_number(value)
+    if kind is Any or value is None:
+        return value, True
+    if get_origin(kind) is list and isinstance(value, list):
+        parts = [_fit(one, get_args(kind)[0]) for one in value]
+        return [part for part, _ in parts], all(fits for _, fits in parts)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+        return _fit_fields(value, kind)
+    return _fit_value(value, kind)
+
+
+def _fit_number(value: Any) -> tuple[msgspec.Raw, bool]:
+    fits = value is None or (isinstance(value, int | Decimal) and not isinstance(value, bool))
+    text = str(value) if value is not None and (fits or isinstance(value, str)) else "null"
+    return msgspec.Raw(text.encode()), fits
+
+
+def _fit_value(value: Any, kind: Any) -> tuple[Any, bool]:
+    """So much of a value of the wrong type that rules on its content need not fail, too."""
+    if kind is float and isinstance(value, Decimal):
+        return float(value), True
+    if kind is str and isinstance(value, int | Decimal):
+        return str(value), False
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(value, kind), True
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(value, kind, strict=False), False
+    return None, False
+
+
+def _fit_fields(value: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[Any, bool]:
+    fields = [f for f in msgspec.structs.fields(kind) if f.encode_name in value]
+    parts = {f.name: _fit(value[f.encode_name], f.type) for f in fields}
+    found = kind(**{name: part for name, (part, _) in parts.items()})
+    return found, all(fits for _, fits in parts.values())
+
+
+def column(structs: Iterable[msgspec.Struct], field: str) -> list[Any]:
+    """One field of each."""
+    get = attrgetter(field)
+    return [get(one) for one in structs]
+
+
+def texts(values: Iterable[str | None]) -> pa.StringArray:
+    """Texts as a column."""
+    return pa.array(values, pa.string())
+
+
+def instants(values: Iterable[str | None]) -> pa.TimestampArray:
+    """Texts like 2024-05-01T10:00:00.5Z as moments in UTC; null for one of another form, or day."""
+    said = texts(values)
+    said = pc.if_else(pc.match_substring_regex(said, _INSTANT), said, None)
+    return _cast(said, INSTANT)
+
+
+def amounts(values: Iterable[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
+    """JSON numbers as `AMOUNT`, and which of them are numbers, or null.
+
+    One that has more digits is null. One in quotes is read: it is only its type that is wrong.
+    """
+    said = pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
+    bare = pc.utf8_trim(said, '"')
+    is_number = pc.match_substring_regex(bare, r"^-?\d[\d.eE+-]*\z")
+    fits = pc.and_(pc.equal(said, bare), pc.or_(is_number, pc.equal(said, "null")))
+    return _cast(pc.if_else(is_number, bare, None), AMOUNT), fits.to_numpy(zero_copy_only=False)
+
+
+def _cast(said: pa.StringArray, kind: pa.DataType) -> pa.Array:
+    """All at once, or one by one where some are no such value: these are null."""
+    try:
+        return said.cast(kind)
+    except pa.ArrowInvalid:
+        return pa.array([_cast_one(text, kind) for text in said.to_pylist()], kind)
+
+
+def _cast_one(text: str | None, kind: pa.DataType) -> Any:
+    try:
+        if pa.types.is_decimal(kind) and text is not None:
+            return pa.scalar(Decimal(text).quantize(Decimal("0.000001")), kind).as_py()
+        return pa.scalar(text, pa.string()).cast(kind).as_py()
+    except (pa.ArrowInvalid, ArithmeticError):
+        return None
