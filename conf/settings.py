@@ -357,7 +357,11 @@ class StreamSettings(Frozen):
         default=timedelta(days=7),
         description="How long the tracker remembers an order after the alarm that it is stuck.",
     )
-    retries: int = Field(default=5, ge=0)
+    retries: int = Field(
+        default=8,
+        ge=0,
+        description="In a row: with these pauses an outage of a minute is outlived.",
+    )
     retry_base_seconds: float = Field(default=0.5, gt=0)
     retry_max_seconds: float = Field(default=15.0, gt=0)
 
