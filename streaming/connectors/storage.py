@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.storage import complaint, file_properties
+
+# It would tell of our access to files at each load of a table.
+logging.getLogger("pyiceberg.io").setLevel(logging.WARNING)
 
 
 @lru_cache(maxsize=16)
