@@ -8,10 +8,11 @@ Sources, strongest first: ``STORELAKE_*`` environment variables (nested with ``_
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -20,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -185,16 +187,91 @@ class PostgresSettings(Frozen):
         )
 
 
+class S3Settings(Frozen):
+    """The object store of a warehouse on S3; by default MinIO on this machine (docs/STORAGE.md)."""
+
+    host: str = "127.0.0.1"
+    port: int = 19000
+    endpoint: str | None = Field(
+        default=None, description="Of an existing S3; by default the local MinIO at host:port."
+    )
+    region: str = Field(
+        default="us-east-1", description="Of the bucket: AWS refuses requests signed for another."
+    )
+    path_style: bool = Field(
+        default=True,
+        description="The bucket in the path of an address, not in its host name; AWS wants false.",
+    )
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    create_bucket: bool = Field(
+        default=True, description="`storelake up` makes the bucket where it is missing."
+    )
+
+    @field_validator("access_key", "secret_key")
+    @classmethod
+    def _no_placeholder(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and value.get_secret_value().lower() in PLACEHOLDERS:
+            name = f"STORELAKE_S3__{str(info.field_name).upper()}"
+            raise ValueError(f"{name} is a placeholder; set a real one")
+        return value
+
+    @property
+    def url(self) -> str:
+        """The address that clients use."""
+        return self.endpoint or f"http://{self.host}:{self.port}"
+
+    @property
+    def access(self) -> str:
+        """The name of the key, or `SettingsError` with the variable to set."""
+        return self._given("ACCESS_KEY", self.access_key)
+
+    @property
+    def secret(self) -> str:
+        """The key itself, or `SettingsError` with the variable to set."""
+        return self._given("SECRET_KEY", self.secret_key)
+
+    @staticmethod
+    def _given(name: str, value: SecretStr | None) -> str:
+        if value is None:
+            raise SettingsError(
+                f"STORELAKE_S3__{name} is not set: run `storelake up`, which makes the keys of the "
+                "local MinIO, or set it for your S3."
+            )
+        return value.get_secret_value()
+
+
 class CatalogSettings(Frozen):
-    """The Iceberg catalog (JDBC in Postgres) and its warehouse."""
+    """The Iceberg catalog (JDBC in Postgres, or a REST service) and its warehouse."""
 
     name: str = "storelake"
+    type: Literal["jdbc", "rest"] = Field(
+        default="jdbc", description="jdbc: in our Postgres; rest: the service at `uri`."
+    )
+    uri: str | None = Field(
+        default=None, pattern="^https?://", description="Of the REST catalog: http:// or https://."
+    )
+    token: SecretStr | None = Field(default=None, description="Of a REST catalog that wants one.")
+    credential: SecretStr | None = Field(
+        default=None, description="ID:SECRET, for which a REST catalog gives a token."
+    )
     warehouse: str | None = Field(
-        default=None, description="A path or URI; by default <var>/warehouse."
+        default=None,
+        description="file:///FOLDER or s3://BUCKET/PREFIX, or what a REST catalog calls it; by "
+        "default <var>/warehouse.",
     )
     snapshot_retention: timedelta = Field(
         default=timedelta(minutes=3), description="How far back tables can be read as they were."
     )
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> CatalogSettings:
+        if (self.type == "rest") != (self.uri is not None):
+            raise ValueError("a catalog of type rest, and no other, needs a uri: set both")
+        known = re.match(r"file:///|s3://[a-z0-9]", self.warehouse or "file:///")
+        if self.type == "jdbc" and not known:
+            raise ValueError(f"{self.warehouse!r} is neither file:///FOLDER nor s3://BUCKET/PREFIX")
+        return self
 
 
 class SparkSettings(Frozen):
@@ -210,6 +287,10 @@ class SparkSettings(Frozen):
     packages: tuple[str, ...] = (
         "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
         "org.postgresql:postgresql:42.7.8",
+    )
+    s3_packages: tuple[str, ...] = Field(
+        default=("org.apache.iceberg:iceberg-aws-bundle:1.12.0",),
+        description="Added where the warehouse is on S3.",
     )
     extra: dict[str, str] = Field(default_factory=dict)
 
@@ -276,7 +357,11 @@ class StreamSettings(Frozen):
         default=timedelta(days=7),
         description="How long the tracker remembers an order after the alarm that it is stuck.",
     )
-    retries: int = Field(default=5, ge=0)
+    retries: int = Field(
+        default=8,
+        ge=0,
+        description="In a row: with these pauses an outage of a minute is outlived.",
+    )
     retry_base_seconds: float = Field(default=0.5, gt=0)
     retry_max_seconds: float = Field(default=15.0, gt=0)
 
@@ -444,6 +529,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     pulsar: PulsarSettings = PulsarSettings()
     postgres: PostgresSettings = PostgresSettings()
+    s3: S3Settings = S3Settings()
     catalog: CatalogSettings = CatalogSettings()
     spark: SparkSettings = SparkSettings()
     streams: StreamSettings = StreamSettings()
@@ -461,6 +547,17 @@ class Settings(BaseSettings):
     def warehouse(self) -> str:
         """Where Iceberg writes its files: a URI."""
         return self.catalog.warehouse or f"file://{self.var_dir}/warehouse"
+
+    @property
+    def bucket(self) -> str | None:
+        """Of a warehouse on S3; None on a disk."""
+        parts = urlsplit(self.warehouse)
+        return parts.netloc if parts.scheme == "s3" else None
+
+    @property
+    def wants_minio(self) -> bool:
+        """Whether MinIO belongs to this house: the warehouse is on S3, and on nobody else's."""
+        return self.bucket is not None and self.s3.endpoint is None
 
     @property
     def checkpoints(self) -> Path:
@@ -509,6 +606,11 @@ class Settings(BaseSettings):
         )
         secrets = DotEnvSettingsSource(settings_cls, env_file=var_dir.expanduser() / "secrets.env")
         return init_settings, env_settings, dotenv_settings, secrets, toml
+
+
+def choose_profile(name: str) -> None:
+    """What STORELAKE_PROFILE says from now on, for this process and for those that it starts."""
+    os.environ["STORELAKE_PROFILE"] = name
 
 
 def load_settings(**overrides: Any) -> Settings:
