@@ -11,9 +11,10 @@ from cli.context import console, progress, read_settings
 from cli.tables import services_table
 
 Pulsar = Annotated[bool, typer.Option("--pulsar", help="Pulsar, too, as the profile full does.")]
+Trino = Annotated[bool, typer.Option("--trino", help="Trino, too, as the profile full does.")]
 
 
-def up(*, pulsar: Pulsar = False) -> None:
+def up(*, pulsar: Pulsar = False, trino: Trino = False) -> None:
     """Start Kafka and Postgres on this machine; what runs already is left alone."""
     from infra import local
 
@@ -21,6 +22,10 @@ def up(*, pulsar: Pulsar = False) -> None:
     if pulsar:
         enabled = settings.pulsar.model_copy(update={"enabled": True})
         settings = settings.model_copy(update={"pulsar": enabled})
+    if trino:
+        settings = settings.model_copy(
+            update={"trino": settings.trino.model_copy(update={"enabled": True})}
+        )
     with progress("starting") as report:
         statuses = local.up(settings, report)
     console().print(services_table(statuses))
@@ -36,7 +41,7 @@ def down() -> None:
     console().print(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing was running.")
 
 
-def restart(*, pulsar: Pulsar = False) -> None:
+def restart(*, pulsar: Pulsar = False, trino: Trino = False) -> None:
     """Stop the services, then start them again."""
     down()
-    up(pulsar=pulsar)
+    up(pulsar=pulsar, trino=trino)

@@ -51,9 +51,7 @@ class DuckDbEngine:
     def close(self) -> None:
         """Nothing is kept from one query to the next."""
 
-    def _prepared(
-        self, connection: duckdb.DuckDBPyConnection, query: exp.Expression, sql: str
-    ) -> str:
+    def _prepared(self, connection: duckdb.DuckDBPyConnection, query: exp.Expr, sql: str) -> str:
         """The text to run, once everything is there that it names."""
         if not references(query):
             return sql
@@ -72,7 +70,7 @@ class _Fetcher:
         self._there: set[str] = set()
         self.renamed = False
 
-    def fetch(self, query: exp.Expression) -> None:
+    def fetch(self, query: exp.Expr) -> None:
         """Everything that a query refers to; a table at a version gets a name of its own."""
         for reference in references(query):
             name = self._name(reference)

@@ -13,9 +13,7 @@ from queries.lake import open_shelf
 NOISE = re.compile(r"\s*SQLSTATE: \w+.*$|^(?:java|org)\.[\w.$]+: ", re.DOTALL)
 
 
-def explain(
-    settings: Settings, engine: str, query: exp.Expression | None, said: str
-) -> QueryError:
+def explain(settings: Settings, engine: str, query: exp.Expr | None, said: str) -> QueryError:
     """The reason as we know it, else in the words of the engine.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import sqlglot
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table as IcebergTable
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -23,10 +23,10 @@ from streaming.views import DIALECT, View, by_name
 class Shelf:
     """Tables and views by name."""
 
-    def __init__(self, catalog: SqlCatalog, views: Mapping[str, View]) -> None:
+    def __init__(self, catalog: Catalog, views: Mapping[str, View]) -> None:
         self._catalog, self._views = catalog, views
 
-    def view(self, name: str) -> exp.Expression | None:
+    def view(self, name: str) -> exp.Expr | None:
         """The parsed query of a view, or None when there is no such view."""
         view = self._views.get(name)
         return None if view is None else sqlglot.parse_one(view.sql, read=DIALECT)
@@ -43,14 +43,16 @@ class Shelf:
             namespace = name.partition(".")[0]
             known = sorted(view for view in self._views if view.startswith(f"{namespace}."))
             known += sorted(".".join(found) for found in self._tables(namespace))
-            there = f"in {namespace} there are {', '.join(known)}" if known else "see docs/TABLES.md"
+            there = "see docs/TABLES.md"
+            if known:
+                there = f"in {namespace} there are {', '.join(known)}"
             raise QueryError(f"The lake has no table {name}: {there}.") from None
 
     def _tables(self, namespace: str) -> list[tuple[str, ...]]:
         spaces = self._catalog.list_namespaces()
         return self._catalog.list_tables(namespace) if (namespace,) in spaces else []
 
-    def check(self, query: exp.Expression) -> None:
+    def check(self, query: exp.Expr) -> None:
         """Make sure that everything is there that a query refers to.
 
         Raises:

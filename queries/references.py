@@ -1,8 +1,8 @@
 """What a query refers to: tables of the lake, and the moment at which it wants each of them.
 
 `namespace.table FOR VERSION AS OF 123`, or a tag or branch in quotes, or `FOR TIMESTAMP AS OF
-TIMESTAMP '2024-05-01 10:00:00 UTC'`. Spark and Trino understand these by themselves; for DuckDB they
-are understood here.
+TIMESTAMP '2024-05-01 10:00:00 UTC'`. Spark and Trino understand these by themselves; for DuckDB
+they are understood here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from queries.engine import QueryError
 
 Version = int | str | datetime
 READING = (exp.Query, exp.Describe, exp.Show, exp.Summarize, exp.Values)
-READING_WORDS = frozenset(
-    {"SELECT", "WITH", "FROM", "VALUES", "TABLE", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "("}
-)
+# What begins so reads, even where sqlglot cannot parse it; WITH and FROM may begin an INSERT.
+READING_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "SHOW", "DESC", "DESCRIBE", "EXPLAIN"})
+CLAUSES = frozenset({"WITH", "FROM", "("})
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Reference:
     node: exp.Table
 
 
-def parse_reading(sql: str, dialect: str) -> exp.Expression | None:
+def parse_reading(sql: str, dialect: str) -> exp.Expr | None:
     """The parsed query; None where only the engine itself may know what it means.
 
     Raises:
@@ -48,23 +48,26 @@ def parse_reading(sql: str, dialect: str) -> exp.Expression | None:
     text = sql.strip().rstrip(";")
     if not text:
         raise QueryError("There is no query: give SQL, or a file with --file.")
+    word = text.replace("(", "( ").split()[0].upper()
     try:
         statements = [s for s in sqlglot.parse(text, read=dialect) if s is not None]
-    except SqlglotError:
+    except SqlglotError as error:
+        if word in CLAUSES:
+            raise QueryError(f"The query cannot be parsed: {str(error).splitlines()[0]}") from error
         statements = []
     if len(statements) > 1:
         raise QueryError(f"These are {len(statements)} statements: ask one at a time.")
-    word = text.replace("(", "( ").split()[0].upper()
-    reads = isinstance(statements[0], READING) if statements else False
-    if not reads and word not in READING_WORDS:
+    if statements and isinstance(statements[0], READING):
+        return statements[0]
+    if word not in READING_WORDS:
         raise QueryError(
             f"{word} is nothing that reads: only the streams and the commands of storelake write "
             "to the lake, and this is for questions."
         )
-    return statements[0] if reads else None
+    return None
 
 
-def references(query: exp.Expression) -> list[Reference]:
+def references(query: exp.Expr) -> list[Reference]:
     """Every table that a query names with its namespace; others are its own."""
     return [
         Reference(f"{node.db}.{node.name}", _version(node), node)

@@ -29,7 +29,8 @@ class SparkEngine:
             rows = self._spark.sql(sql.strip().rstrip(";")).toArrow()
         except (PySparkException, Py4JError) as error:
             raise explain(self._settings, "Spark", query, str(error)) from error
-        return Answer.of(rows.column_names, zip(*(c.to_pylist() for c in rows.columns), strict=True))
+        columns = [column.to_pylist() for column in rows.columns]
+        return Answer.of(rows.column_names, zip(*columns, strict=True))
 
     def close(self) -> None:
         """Stop the session."""

@@ -23,7 +23,7 @@ class TrinoEngine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         address = urlsplit(settings.trino.address)
-        self._connection = trino.dbapi.connect(
+        self._connection = trino.dbapi.connect(  # type: ignore[no-untyped-call]
             host=address.hostname,
             port=address.port,
             http_scheme=address.scheme,

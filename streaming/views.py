@@ -118,14 +118,14 @@ def _clock(column: str, stores: Stores, branch: str = "branch_id") -> str:
     return f"CASE {branch} {zones} END"
 
 
-def in_dialect(query: exp.Expression, dialect: str) -> str:
+def in_dialect(query: exp.Expr, dialect: str) -> str:
     """The text of a parsed query for an engine.
 
     Raises:
         sqlglot.errors.UnsupportedError: the engine has no such thing.
     """
 
-    def keep_clocks(node: exp.Expression) -> exp.Expression:
+    def keep_clocks(node: exp.Expr) -> exp.Expr:
         """To Spark, a TIMESTAMP is an instant, and what a clock shows has another type."""
         if isinstance(node, exp.Cast) and isinstance(node.this, exp.AtTimeZone):
             node.set("to", exp.DataType.build("TIMESTAMPNTZ"))
@@ -185,7 +185,7 @@ def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[View])
 
 def _parsed(
     wanted: Sequence[View],
-) -> Iterator[tuple[View, exp.Expression, exp.Expression]]:
+) -> Iterator[tuple[View, exp.Expr, exp.Expr]]:
     """Each view, its query, and a query with the same columns that needs no tag and no view."""
     bare: dict[str, exp.Query] = {}
     for view in wanted:
@@ -198,7 +198,7 @@ def _parsed(
         yield view, query, plain
 
 
-def _qualified(query: exp.Expression, catalog: str) -> exp.Expression:
+def _qualified(query: exp.Expr, catalog: str) -> exp.Expr:
     """The query with the catalog before each table of the lake: a view stands on its own."""
     named = query.copy()
     for table in named.find_all(exp.Table):

@@ -51,9 +51,7 @@ def live(house: House) -> None:
 def sell(house: House) -> None:
     """Real baskets in all branches; and somebody who comes back twice."""
     stores = load_stores(house.settings.stores_file)
-    told = order_history(
-        stores.branches, SELLING, mean=ORDERS_AN_HOUR, seed=11, run_id="wednesday"
-    )
+    told = order_history(stores.branches, SELLING, mean=ORDERS_AN_HOUR, seed=11, run_id="wednesday")
     for event in told:
         topic = topic_of(event.event_type, house.settings.kafka)
         house.broker.produce(topic, event.value, event.key, timestamp=event.made_at)
