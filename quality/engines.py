@@ -15,7 +15,7 @@ from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from quality.increment import Increment
+from quality.increment import Increment, read_file
 from quality.results import SAMPLES
 from quality.suite import RowSuite, Suite
 from streaming.session import build_session
@@ -69,17 +69,18 @@ class Engines:
         if self._spark is None:
             self._spark = build_session(self._settings, "storelake:quality")
             self._files = _all_of(self._context.data_sources.add_spark("spark", persist=True))
-        rows = self._spark.read.schema(
-            from_arrow_schema(increment.iceberg.schema().as_arrow())
-        ).parquet(*increment.paths)
-        empty = increment.iceberg.schema().as_arrow().empty_table()
-        shape, shaped = suite.shape, from_arrow_schema(suite.shape(empty).schema)
+        paths = self._spark.createDataFrame([(path,) for path in increment.paths], "path string")
+        schema, access, shape = increment.iceberg.schema().as_arrow(), increment.access, suite.shape
+        shaped = from_arrow_schema(shape(schema.empty_table()).schema)
 
-        def apply(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # Spark itself could not read these files on an S3: its own reader knows Hadoop's alone.
+        def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
-                yield from shape(pa.Table.from_batches([batch])).to_batches()
+                for path in batch["path"].to_pylist():
+                    for rows in read_file(path, schema, access):
+                        yield from shape(rows).to_batches()
 
-        return _validate(suite, self._files, rows.mapInArrow(apply, shaped))
+        return _validate(suite, self._files, paths.mapInArrow(read, shaped))
 
 
 def _all_of(source: Any) -> BatchDefinition[Any]:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.table import Table as IcebergTable
@@ -35,7 +35,7 @@ class LiveHouse:
     settings: Settings
     stores: Stores
     now: datetime
-    catalog: SqlCatalog
+    catalog: Catalog
     db: Database
     start: Callable[[IcebergTable, str], int] = lambda _table, _name: 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings, SettingsError
+from conf.storage import file_properties, rest_properties
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.memory import MemorySource
 
@@ -21,7 +22,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.master": settings.spark.master,
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
-        "spark.jars.packages": ",".join(settings.spark.packages),
+        "spark.jars.packages": ",".join(_packages(settings)),
         "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -34,6 +35,28 @@ def launch_conf(settings: Settings) -> dict[str, str]:
     }
 
 
+def _packages(settings: Settings) -> tuple[str, ...]:
+    # Whether its files are on S3 is for a REST catalog to say.
+    may_be_s3 = settings.bucket is not None or settings.catalog.type == "rest"
+    return settings.spark.packages + (settings.spark.s3_packages if may_be_s3 else ())
+
+
+def _catalog_conf(settings: Settings) -> dict[str, str]:
+    """Which catalog, as Iceberg's Spark catalog takes it."""
+    conf, postgres = settings.catalog, settings.postgres
+    if conf.type == "jdbc":
+        return {
+            "type": "jdbc",
+            "uri": postgres.jdbc_url,
+            "jdbc.user": postgres.user,
+            "jdbc.password": postgres.secret,
+            "jdbc.schema-version": "V1",
+            "clients": "1",
+            "warehouse": settings.warehouse,
+        }
+    return {"type": "rest", **rest_properties(settings)}
+
+
 def session_conf(settings: Settings) -> dict[str, str]:
     """SQL settings: time zone, the Iceberg catalog, and low fixed costs a micro-batch."""
     catalog = f"spark.sql.catalog.{settings.catalog.name}"
@@ -41,13 +64,8 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
-        f"{catalog}.type": "jdbc",
-        f"{catalog}.uri": settings.postgres.jdbc_url,
-        f"{catalog}.jdbc.user": settings.postgres.user,
-        f"{catalog}.jdbc.password": settings.postgres.secret,
-        f"{catalog}.jdbc.schema-version": "V1",
-        f"{catalog}.clients": "1",
-        f"{catalog}.warehouse": settings.warehouse,
+        **{f"{catalog}.{key}": value for key, value in _catalog_conf(settings).items()},
+        **{f"{catalog}.{key}": value for key, value in file_properties(settings).items()},
         # A stream must see what another one has just committed.
         f"{catalog}.cache-enabled": "false",
         # A cast of bad data gives null, its rule fails, the row is quarantined (docs/adr/0005).

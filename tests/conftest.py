@@ -12,6 +12,15 @@ from conf.settings import Settings, load_settings
 from infra import local
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--warehouse",
+        choices=("disk", "s3"),
+        default="disk",
+        help="where the lake of the tests is; s3: on a MinIO that they start",
+    )
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, all open at once while choosing so that they differ."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -22,19 +31,23 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+def environment(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, str]:
     """The environment of a storelake beside the developer's own: for programs that a test starts.
 
     The folder for downloads stays the shared one, so that jars are fetched once.
     """
-    kafka, controller, pulsar, admin, postgres, gateway = (str(port) for port in free_ports(6))
+    kafka, controller, pulsar, admin, postgres, gateway, s3 = map(str, free_ports(7))
     kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith("STORELAKE_") or key == "STORELAKE_CACHE_DIR"
     }
+    on_s3 = pytestconfig.getoption("--warehouse") == "s3"
     return {
         **kept,
+        **({"STORELAKE_CATALOG__WAREHOUSE": "s3://tests/lake"} if on_s3 else {}),
         "STORELAKE_PROFILE": "test",
         "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
         "STORELAKE_KAFKA__PORT": kafka,
@@ -43,6 +56,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         "STORELAKE_PULSAR__ADMIN_PORT": admin,
         "STORELAKE_POSTGRES__PORT": postgres,
         "STORELAKE_GATEWAY__PORT": gateway,
+        "STORELAKE_S3__PORT": s3,
     }
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli.context import Profile, read_settings
+
 if TYPE_CHECKING:
     from conf.settings import Settings
 
@@ -26,22 +28,24 @@ def demo(
         ),
     ] = None,
     broker: Annotated[
-        Literal["kafka", "pulsar"], typer.Option(help="What the cameras publish to.")
-    ] = "kafka",
+        Literal["kafka", "pulsar"] | None,
+        typer.Option(help="What the cameras publish to; by default what the settings say."),
+    ] = None,
+    profile: Profile = None,
 ) -> None:
     """Start services, stream a shop's cameras and real baskets, print and check what happened."""
     from rich.console import Console
 
     from cli.demo.play import Plan, play
-    from conf.settings import load_settings
     from infra import local
 
     console = Console()
     plan = Plan(seconds, rate, poison, seed, video)
+    settings = read_settings(profile)
     with console.status("services") as status, ExitStack() as stack:
         settings = stack.enter_context(
             local.running(
-                _publishing_to(broker, load_settings()),
+                _publishing_to(broker, settings) if broker else settings,
                 lambda text: status.update(f"services: {text}"),
             )
         )

@@ -21,11 +21,14 @@ def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> C
         empty_tables(services)
         number = next(_numbers)
         streams = {"source": "memory", "trigger_seconds": 0.1}
+        catalog = {"name": f"house{number}"}
+        if services.bucket:
+            catalog["warehouse"] = f"s3://{services.bucket}/house{number}"
         return House(
             services.model_copy(
                 update={
                     "var_dir": tmp_path_factory.mktemp(f"house{number}"),
-                    "catalog": services.catalog.model_copy(update={"name": f"house{number}"}),
+                    "catalog": services.catalog.model_copy(update=catalog),
                     "streams": services.streams.model_copy(update=streams),
                 }
             )

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from psycopg.rows import dict_row
+from pyarrow import fs
+from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from conf.settings import Settings
 from conf.stores import load_stores
@@ -225,6 +229,19 @@ class House:
         with open_catalog(self.settings) as catalog:
             rows: Rows = catalog.load_table(table).scan().to_arrow().to_pylist()
         return sorted(rows, key=repr)
+
+    def files(self, table: str, *columns: str) -> list[pa.Table]:
+        """Every data file below a table, read as it lies there, whatever the table says of it."""
+        with open_catalog(self.settings) as catalog:
+            iceberg = catalog.load_table(table)
+        place = urlsplit(iceberg.location())
+        disk = cast("PyArrowFileIO", iceberg.io).fs_by_scheme(place.scheme, place.netloc or None)
+        below = fs.FileSelector(place.netloc + place.path, recursive=True)
+        paths = [f.path for f in disk.get_file_info(below) if f.path.endswith(".parquet")]
+        return [
+            pq.read_table(path, columns=list(columns), partitioning=None, filesystem=disk)
+            for path in paths
+        ]
 
     def ledger(self, stream: str) -> Rows:
         """What a stream has committed, batch by batch."""

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from streaming.connectors.purge import Purged
@@ -66,9 +65,7 @@ def times_in_files(house: House) -> dict[str, list[datetime]]:
     """Every time that a data file below a table about people holds, as it lies there."""
     found = {}
     for table, column in AGED:
-        folder = house.settings.var_dir / "warehouse" / table.name.replace(".", "/")
-        paths = folder.rglob("*.parquet")
-        files = [pq.read_table(f, columns=[column], partitioning=None) for f in paths]
+        files = house.files(table.name, column)
         found[table.name] = [t for rows in files for t in rows[column].to_pylist()]
     return found
 

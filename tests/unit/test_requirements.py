@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 ORDERS = {f"O{number}" for number in range(1, 10)}
-QUALITY = {"L1", "Q1"}
+LAKE = {"L1"}
 CAMERAS = {f"V{number}" for number in range(1, 10)} | {"J1"}
 QUALITY = {"Q1", "Q2"}
 LAKE = {"L2"}
