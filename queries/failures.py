@@ -6,6 +6,7 @@ import re
 
 from sqlglot import exp
 
+from conf.errors import StorelakeError
 from conf.settings import Settings
 from queries.engine import QueryError
 from queries.lake import open_shelf
@@ -26,7 +27,7 @@ def explain(settings: Settings, engine: str, query: exp.Expr | None, said: str) 
         with open_shelf(settings) as shelf:
             if query is not None:
                 shelf.check(query)
-    except QueryError as reason:
-        return reason
+    except StorelakeError as reason:
+        return QueryError(str(reason))
     lines = [line.strip() for line in said.strip().splitlines() if line.strip()]
     return QueryError(f"{engine} refuses the query: {NOISE.sub('', ' '.join(lines[:1]))}")

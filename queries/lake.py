@@ -9,7 +9,7 @@ import sqlglot
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table as IcebergTable
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import ProgrammingError
 from sqlglot import exp
 
 from conf.settings import Settings
@@ -74,16 +74,12 @@ def open_shelf(settings: Settings) -> Iterator[Shelf]:
     """The lake of this house.
 
     Raises:
-        QueryError: its catalog does not answer, or nothing was ever written.
+        QueryError: nothing was ever written.
+        StorageError: its catalog or its files cannot be reached.
     """
     try:
         with open_catalog(settings) as catalog:
             yield Shelf(catalog, by_name(load_stores(settings.stores_file)))
-    except OperationalError as error:
-        where = f"{settings.postgres.host}:{settings.postgres.port}"
-        raise QueryError(
-            f"The catalog of the lake, Postgres at {where}, does not answer: run `storelake up`."
-        ) from error
     except ProgrammingError as error:
         raise QueryError(
             "There is no lake yet: start the streams once with `storelake run`, which makes it."

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlglot
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyiceberg.exceptions import NoSuchNamespaceError
 from pyspark.sql import SparkSession
 from sqlglot import exp
@@ -29,6 +30,8 @@ TAG = "validated"
 DIALECT = "trino"  # of every text here and in queries/questions
 SHARED_DIALECTS = ("spark", "trino")  # of the engines that find views in the catalog
 FINGERPRINT = "storelake.views"
+
+log = logging.getLogger("storelake.lake")
 
 _LINE = ("product_id", "name", "category", "quantity", "unit_price")
 
@@ -144,10 +147,17 @@ def create_views(spark: SparkSession, settings: Settings) -> None:
     wanted = views(load_stores(settings.stores_file))
     said = json.dumps([[view.name, view.sql] for view in wanted])
     fingerprint = hashlib.sha256(said.encode()).hexdigest()
-    if _fingerprint(settings) != fingerprint:
+    if _fingerprint(settings) == fingerprint:
+        return
+    try:
         _create_all(spark, settings, wanted)
-        name = f"{settings.catalog.name}.{NAMESPACE}"
-        spark.sql(f"ALTER NAMESPACE {name} SET PROPERTIES ('{FINGERPRINT}' = '{fingerprint}')")
+    except Py4JJavaError as error:
+        if "UnsupportedOperationException" not in str(error.java_exception):
+            raise
+        log.warning("The catalog keeps no views, so %s is for DuckDB alone.", NAMESPACE)
+        return
+    name = f"{settings.catalog.name}.{NAMESPACE}"
+    spark.sql(f"ALTER NAMESPACE {name} SET PROPERTIES ('{FINGERPRINT}' = '{fingerprint}')")
 
 
 def _fingerprint(settings: Settings) -> str | None:

@@ -45,6 +45,8 @@ io.trino.metadata.RemoteNodeState=ERROR
 CATALOG = """\
 connector.name=iceberg
 iceberg.security=read_only
+"""
+JDBC = """\
 iceberg.catalog.type=jdbc
 iceberg.jdbc-catalog.catalog-name={name}
 iceberg.jdbc-catalog.driver-class=org.postgresql.Driver
@@ -52,6 +54,10 @@ iceberg.jdbc-catalog.connection-url={url}
 iceberg.jdbc-catalog.connection-user={user}
 iceberg.jdbc-catalog.connection-password={password}
 iceberg.jdbc-catalog.default-warehouse-dir={warehouse}
+"""
+REST = """\
+iceberg.catalog.type=rest
+iceberg.rest-catalog.uri={uri}
 """
 # Its reader of Hadoop's is a plug-in of its own, 200 MB more; this one takes file:// as well.
 LOCAL_FILES = """\
@@ -131,18 +137,33 @@ class TrinoService:
 
     def catalog(self) -> str:
         """Where the lake is: its catalog, and its files."""
+        return CATALOG + self._where_tables_are() + self._where_files_are()
+
+    def _where_tables_are(self) -> str:
         settings = self.settings
-        text = CATALOG.format(
-            name=settings.catalog.name,
-            url=settings.postgres.jdbc_url,
-            user=settings.postgres.user,
-            password=settings.postgres.secret,
-            warehouse=settings.warehouse,
-        )
-        if not settings.bucket:
-            return text + LOCAL_FILES
-        s3 = settings.s3
-        return text + S3_FILES.format(
+        conf = settings.catalog
+        if conf.type == "jdbc":
+            return JDBC.format(
+                name=conf.name,
+                url=settings.postgres.jdbc_url,
+                user=settings.postgres.user,
+                password=settings.postgres.secret,
+                warehouse=settings.warehouse,
+            )
+        text = REST.format(uri=conf.uri)
+        if conf.warehouse:
+            text += f"iceberg.rest-catalog.warehouse={conf.warehouse}\n"
+        for name, secret in (("token", conf.token), ("credential", conf.credential)):
+            if secret:
+                text += "iceberg.rest-catalog.security=OAUTH2\n"
+                text += f"iceberg.rest-catalog.oauth2.{name}={secret.get_secret_value()}\n"
+        return text
+
+    def _where_files_are(self) -> str:
+        if not self.settings.bucket:
+            return LOCAL_FILES
+        s3 = self.settings.s3
+        return S3_FILES.format(
             url=s3.url,
             region=s3.region,
             path_style=str(s3.path_style).lower(),

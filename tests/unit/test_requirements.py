@@ -7,10 +7,9 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 ORDERS = {f"O{number}" for number in range(1, 10)}
-LAKE = {"L1"}
+LAKE = {"L1", "L2"}
 CAMERAS = {f"V{number}" for number in range(1, 10)} | {"J1"}
 QUALITY = {"Q1", "Q2"}
-LAKE = {"L2"}
 
 
 def test_every_requirement_of_the_list_is_named_by_a_test() -> None:

@@ -86,6 +86,15 @@ def test_the_lake_on_s3_is_read_with_its_region_and_keys(own: Settings) -> None:
     assert "native-local" not in told
 
 
+def test_a_rest_catalog_is_asked_with_its_token(own: Settings) -> None:
+    told = {"type": "rest", "uri": "http://127.0.0.1:9998", "token": SecretStr("s3cret-token")}
+    catalog = own.catalog.model_copy(update=told)
+    text = TrinoService(own.model_copy(update={"catalog": catalog})).catalog()
+    assert "iceberg.rest-catalog.uri=http://127.0.0.1:9998\n" in text
+    assert "iceberg.rest-catalog.oauth2.token=s3cret-token\n" in text
+    assert "jdbc" not in text
+
+
 def test_passwords_are_in_a_file_of_its_owner_and_not_on_the_command_line(
     own: Settings, tmp_path: Path
 ) -> None:
