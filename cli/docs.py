@@ -112,12 +112,14 @@ def generated_files(root: Path) -> dict[str, str]:
     """Every file that is made from code, by its path from the root."""
     from cli.contracts_page import contracts_page
     from cli.odcs import build_contracts
+    from cli.queries_page import queries_page
 
     contracts = build_contracts(root / CONTRACTS)
     return {
         "docs/TABLES.md": tables_page(),
         "docs/CONFIGURATION.md": configuration_page(),
         "docs/CONTRACTS.md": contracts_page(contracts),
+        "docs/QUERIES.md": f"{GENERATED}\n{queries_page()}",
         **{f"{CONTRACTS}/{name}": contract.to_yaml() for name, contract in contracts.items()},
     }
 

@@ -11,9 +11,10 @@ from cli.context import Profile, console, progress, read_settings
 from cli.tables import services_table
 
 Pulsar = Annotated[bool, typer.Option("--pulsar", help="Pulsar, too, as the profile full does.")]
+Trino = Annotated[bool, typer.Option("--trino", help="Trino, too, as the profile full does.")]
 
 
-def up(*, profile: Profile = None, pulsar: Pulsar = False) -> None:
+def up(*, profile: Profile = None, pulsar: Pulsar = False, trino: Trino = False) -> None:
     """Start Kafka and Postgres on this machine, and what else the profile has.
 
     What runs already is left alone.
@@ -24,6 +25,10 @@ def up(*, profile: Profile = None, pulsar: Pulsar = False) -> None:
     if pulsar:
         enabled = settings.pulsar.model_copy(update={"enabled": True})
         settings = settings.model_copy(update={"pulsar": enabled})
+    if trino:
+        settings = settings.model_copy(
+            update={"trino": settings.trino.model_copy(update={"enabled": True})}
+        )
     with progress("starting") as report:
         statuses = local.up(settings, report)
     console().print(services_table(statuses))
@@ -39,7 +44,7 @@ def down() -> None:
     console().print(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing was running.")
 
 
-def restart(*, profile: Profile = None, pulsar: Pulsar = False) -> None:
+def restart(*, profile: Profile = None, pulsar: Pulsar = False, trino: Trino = False) -> None:
     """Stop the services, then start them again."""
     down()
-    up(profile=profile, pulsar=pulsar)
+    up(profile=profile, pulsar=pulsar, trino=trino)

@@ -241,6 +241,29 @@ class S3Settings(Frozen):
         return value.get_secret_value()
 
 
+class TrinoSettings(Frozen):
+    """Trino, which answers SQL on the lake beside the streams; it only reads."""
+
+    enabled: bool = Field(default=False, description="Start Trino with the other local services.")
+    host: str = "127.0.0.1"
+    port: int = 18090
+    url: str | None = Field(
+        default=None, description="An existing server; by default the local one at host:port."
+    )
+    user: str = "storelake"
+    heap_mb: int = Field(default=1536, ge=512, description="Heap of the local server.")
+    java_home: Path | None = Field(
+        default=None,
+        description="Its Java (24 or newer); without it, the first such one of JAVA_HOME, the PATH "
+        "and /usr/lib/jvm.",
+    )
+
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return self.url or f"http://{self.host}:{self.port}"
+
+
 class CatalogSettings(Frozen):
     """The Iceberg catalog (JDBC in Postgres, or a REST service) and its warehouse."""
 
@@ -531,6 +554,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     s3: S3Settings = S3Settings()
     catalog: CatalogSettings = CatalogSettings()
+    trino: TrinoSettings = TrinoSettings()
     spark: SparkSettings = SparkSettings()
     streams: StreamSettings = StreamSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -32,6 +32,7 @@ from conf.stores import Stores, load_stores
 from streaming.connectors.iceberg import Lake, create_tables, open_catalog
 from streaming.connectors.postgres import Database
 from streaming.session import build_session
+from streaming.views import create_views
 
 log = logging.getLogger("storelake.streams")
 
@@ -275,6 +276,7 @@ class Runner:
         """
         try:
             create_tables(self._spark, self._settings)
+            create_views(self._spark, self._settings)
             while not self._stop.wait(WATCH_SECONDS):
                 for entry in self._running:
                     self._watch(entry)

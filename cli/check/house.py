@@ -75,6 +75,7 @@ def _refuse_foreign(base: Settings, command: str, *, pulsar: bool) -> None:
         "CATALOG__WAREHOUSE": base.catalog.warehouse and not base.wants_minio,
         "CATALOG__URI": base.catalog.uri,
         "S3__ENDPOINT": base.s3.endpoint,
+        "TRINO__URL": base.trino.enabled and base.trino.url,
         "PULSAR__SERVICE_URL": pulsar and base.pulsar.service_url,
     }
     if named := [f"STORELAKE_{name}" for name, value in foreign.items() if value]:
@@ -86,12 +87,13 @@ def _refuse_foreign(base: Settings, command: str, *, pulsar: bool) -> None:
 
 def _own_house(folder: Path, *, pulsar: bool) -> tuple[Settings, dict[str, str]]:
     """Settings of a house beside the operator's, and the variables that mean the same."""
-    kafka, controller, postgres, gateway, broker, admin, s3 = _free_ports(7)
+    kafka, controller, postgres, gateway, broker, admin, s3, trino = _free_ports(8)
     tree: dict[str, dict[str, Any]] = {
         "kafka": {"port": kafka, "controller_port": controller},
         "postgres": {"port": postgres},
         "gateway": {"port": gateway},
         "s3": {"port": s3},
+        "trino": {"port": trino},
     }
     environment = {"STORELAKE_VAR_DIR": str(folder)}
     if pulsar:

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from infra.errors import ServiceError
 
 LEAST_FREE_BYTES = 2 * 1024**3
 LEAST_JAVA = 17
+JVM_FOLDER = Path("/usr/lib/jvm")
 
 
 def require_loopback(host: str, setting: str) -> None:
@@ -111,7 +113,7 @@ class Java:
 
 
 def find_java(java_home: Path | None) -> Java:
-    """The first Java that is new enough: the one of `java_home`, then the one on the PATH.
+    """The first Java that Kafka, Pulsar and Spark run on: of `java_home`, then on the PATH.
 
     Args:
         java_home: `settings.java_home`.
@@ -122,20 +124,51 @@ def find_java(java_home: Path | None) -> Java:
     Raises:
         ServiceError: there is none, or only an older one.
     """
-    home = None if java_home is None else shutil.which("java", path=str(java_home / "bin"))
-    found = [path for path in (home, shutil.which("java")) if path]
-    javas = [Java(path, _java_version(path)) for path in found]
-    for java in javas:
-        if java.release >= LEAST_JAVA:
+    return _first_java([*_java_of(java_home), *_java_on_path()], LEAST_JAVA, "", "JAVA_HOME")
+
+
+def find_newer_java(homes: Sequence[Path | None], least: int, who: str, setting: str) -> Java:
+    """The first Java for a server that wants a newer one than the rest of the house.
+
+    Args:
+        homes: folders to look into first; then come the PATH and what the system has installed.
+        least: the oldest feature release that will do.
+        who: name of the service, for the message.
+        setting: environment variable that names a folder.
+
+    Raises:
+        ServiceError: there is none, or only older ones.
+    """
+    named = [path for home in homes for path in _java_of(home)]
+    installed = [path for home in sorted(JVM_FOLDER.glob("*")) for path in _java_of(home)]
+    return _first_java([*named, *_java_on_path(), *installed], least, f" for {who}", setting)
+
+
+def _java_of(home: Path | None) -> list[str]:
+    found = None if home is None else shutil.which("java", path=str(home / "bin"))
+    return [found] if found else []
+
+
+def _java_on_path() -> list[str]:
+    found = shutil.which("java")
+    return [found] if found else []
+
+
+def _first_java(paths: Sequence[str], least: int, what_for: str, setting: str) -> Java:
+    seen = []
+    for path in {str(Path(p).resolve()): p for p in paths}.values():
+        java = Java(path, _java_version(path))
+        if java.release >= least:
             return java
-    if not javas:
+        seen.append(f"{java.path} is Java {java.version or 'unknown'}")
+    if not seen:
         raise ServiceError(
-            f"No Java was found: install Java {LEAST_JAVA} or newer, and put it on the PATH or "
-            "set JAVA_HOME."
+            f"No Java was found{what_for}: install Java {least} or newer, and put it on the PATH "
+            f"or set {setting}."
         )
-    seen = ", ".join(f"{java.path} is Java {java.version or 'unknown'}" for java in javas)
     raise ServiceError(
-        f"Java {LEAST_JAVA} or newer is needed, and {seen}: install a newer one and set JAVA_HOME."
+        f"Java {least} or newer is needed{what_for}, and {', '.join(seen)}: install a newer one "
+        f"and set {setting}."
     )
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from infra.local.tool import run_tool
 
 KAFKA_VERSION = "4.3.1"
 PULSAR_VERSION = "4.0.8"
+TRINO_VERSION = "476"
 PATTERN = "[artifact]-[revision](-[classifier]).[ext]"
 
 
@@ -74,6 +76,26 @@ def _unpack_pulsar(folder: Path) -> None:
     archive.unlink()
 
 
+def _unpack_trino(folder: Path) -> None:
+    """The server's jars, and beside them `plugin/iceberg`; nothing else of either archive."""
+    archive = folder / f"trino-server-core-{TRINO_VERSION}.tar.gz"
+    plugin = folder / f"trino-iceberg-{TRINO_VERSION}.zip"
+    if not archive.is_file() or not plugin.is_file():
+        return
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")  # whole: the same jar twice is a link in it
+    core = folder / archive.name.removesuffix(".tar.gz")
+    for jar in (core / "lib").glob("*.jar"):
+        jar.rename(folder / jar.name)
+    shutil.rmtree(core)
+    with zipfile.ZipFile(plugin) as packed:
+        packed.extractall(folder)  # noqa: S202 (zipfile keeps names below the folder)
+    (folder / "plugin").mkdir()
+    (folder / plugin.stem).rename(folder / "plugin" / "iceberg")
+    archive.unlink()
+    plugin.unlink()
+
+
 # `default` is run time plus the module's own jar, which `runtime` alone leaves out. Kafka's POM
 # has no logging back end, and without one a broker that fails at start says nothing.
 KAFKA = Bundle(
@@ -99,6 +121,24 @@ PULSAR = Bundle(
     </dependency>""",
     f"org.apache.pulsar-pulsar-broker-{PULSAR_VERSION}.jar",
     _unpack_pulsar,
+)
+
+# The core has no connector at all; ours is a plug-in, with class loader and folder of its own.
+TRINO = Bundle(
+    "Trino",
+    TRINO_VERSION,
+    540,
+    f"""
+    <dependency org="io.trino" name="trino-server-core" rev="{TRINO_VERSION}"
+                transitive="false" conf="default->master">
+      <artifact name="trino-server-core" type="tar.gz" ext="tar.gz"/>
+    </dependency>
+    <dependency org="io.trino" name="trino-iceberg" rev="{TRINO_VERSION}"
+                transitive="false" conf="default->master">
+      <artifact name="trino-iceberg" type="zip" ext="zip"/>
+    </dependency>""",
+    f"io.trino_trino-main-{TRINO_VERSION}.jar",
+    _unpack_trino,
 )
 
 
@@ -151,7 +191,7 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
     try:
         run_tool(command, f"Fetching {bundle.name}'s jars", cancel, on_line=progress)
         bundle.unpack(jars)
-    except (ServiceError, tarfile.TarError) as error:
+    except (ServiceError, tarfile.TarError, zipfile.BadZipFile) as error:
         if not cancel.is_set():
             # A cache that noted a failure repeats it, so the next try starts from nothing.
             shutil.rmtree(ivy_home, ignore_errors=True)

@@ -24,6 +24,7 @@ from infra.local.process import POLL_SECONDS
 from infra.local.pulsar import PulsarService, ensure_pulsar_topic
 from infra.local.service import Report, Service, ServiceStatus
 from infra.local.topics import ensure_topics
+from infra.local.trino import TrinoService
 from infra.postgres.migrate import migrate
 
 START_SECONDS = 120.0  # Pulsar, on a machine that is busy
@@ -34,6 +35,7 @@ DATA_FOLDERS = (
     "pulsar",
     "postgres",
     "minio",
+    "trino",
     "warehouse",
     "checkpoints",
     "quarantine",
@@ -51,8 +53,8 @@ def services(
 ) -> list[Service]:
     """The services of this house, in the order of their table.
 
-    Pulsar and MinIO are where the settings want them, and as long as an earlier command left them
-    running.
+    Pulsar, MinIO and Trino are where the settings want them, and as long as an earlier command left
+    them running.
     """
     event = cancel or Event()
     found: list[Service] = [
@@ -65,6 +67,9 @@ def services(
     minio = MinioService(settings, event, report)
     if settings.bucket or minio.daemon.find() is not None:
         found.append(minio)
+    trino = TrinoService(settings, event, report)
+    if settings.trino.enabled or trino.daemon.find() is not None:
+        found.append(trino)
     return found
 
 

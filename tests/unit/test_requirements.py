@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 ORDERS = {f"O{number}" for number in range(1, 10)}
-LAKE = {"L1"}
+LAKE = {"L1", "L2"}
 CAMERAS = {f"V{number}" for number in range(1, 10)} | {"J1"}
 QUALITY = {"Q1", "Q2"}
 

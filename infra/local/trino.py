@@ -1,0 +1,235 @@
+"""Trino on this machine: one server that reads the lake of this house, on loopback.
+
+It shares the catalog in Postgres with Spark and PyIceberg, and only reads: a table has one writer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import httpx
+
+from conf.settings import Settings, TrinoSettings
+from infra.local.checks import Java, find_newer_java, require_free_port, require_loopback
+from infra.local.jars import TRINO, fetch_jars, jars_folder
+from infra.local.jvm import jvm, keep_archives, server_options
+from infra.local.process import Daemon, tail
+from infra.local.service import Report, ServiceStatus
+
+LEAST_JAVA = 24
+STOP_SECONDS = 20.0
+
+CONFIGURATION = """\
+coordinator=true
+node-scheduler.include-coordinator=true
+node.internal-address={host}
+node.bind-ip={host}
+http-server.http.port={port}
+discovery.uri=http://{host}:{port}
+plugin.dir={plugins}
+catalog.config-dir={folder}/catalog
+# Nobody else may stop it, and a stop waits for queries that run.
+shutdown.grace-period=1s
+"""
+# The two below warn of each second in which a busy machine lets the server wait for itself.
+LOGGING = """\
+=WARN
+io.trino.memory.RemoteNodeMemory=ERROR
+io.trino.metadata.RemoteNodeState=ERROR
+"""
+
+CATALOG = """\
+connector.name=iceberg
+iceberg.security=read_only
+"""
+JDBC = """\
+iceberg.catalog.type=jdbc
+iceberg.jdbc-catalog.catalog-name={name}
+iceberg.jdbc-catalog.driver-class=org.postgresql.Driver
+iceberg.jdbc-catalog.connection-url={url}
+iceberg.jdbc-catalog.connection-user={user}
+iceberg.jdbc-catalog.connection-password={password}
+iceberg.jdbc-catalog.default-warehouse-dir={warehouse}
+"""
+REST = """\
+iceberg.catalog.type=rest
+iceberg.rest-catalog.uri={uri}
+"""
+# Its reader of Hadoop's is a plug-in of its own, 200 MB more; this one takes file:// as well.
+LOCAL_FILES = """\
+fs.native-local.enabled=true
+local.location=/
+"""
+S3_FILES = """\
+fs.native-s3.enabled=true
+s3.endpoint={url}
+s3.region={region}
+s3.path-style-access={path_style}
+s3.aws-access-key={access}
+s3.aws-secret-key={secret}
+"""
+
+
+@dataclass(frozen=True)
+class TrinoService:
+    """Coordinator and worker in one process; state below `<var>/trino`."""
+
+    settings: Settings
+    cancel: Event = field(default_factory=Event)
+    report: Report = lambda _: None
+    name: str = "trino"
+
+    @property
+    def conf(self) -> TrinoSettings:
+        """The branch of the settings."""
+        return self.settings.trino
+
+    @property
+    def external(self) -> bool:
+        """A server named in the settings is somebody else's."""
+        return self.conf.url is not None
+
+    @property
+    def folder(self) -> Path:
+        """Configuration and scratch files; it keeps no data."""
+        return self.settings.var_dir / "trino"
+
+    @property
+    def daemon(self) -> Daemon:
+        """Its process."""
+        var = self.settings.var_dir
+        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
+
+    def start(self) -> None:
+        """Write the configuration and start the process."""
+        conf = self.conf
+        require_loopback(conf.host, "STORELAKE_TRINO__HOST")
+        require_free_port(conf.host, conf.port, "Trino", "STORELAKE_TRINO__PORT")
+        homes = (conf.java_home, self.settings.java_home)
+        java = find_newer_java(homes, LEAST_JAVA, "Trino", "STORELAKE_TRINO__JAVA_HOME")
+        cache = self.settings.cache_dir
+        jars = fetch_jars(TRINO, cache, java.path, self.cancel, self.report)
+        self._write_configuration(jars)
+        self.report("trino: starting")
+        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
+
+    def _write_configuration(self, jars: Path) -> None:
+        (self.folder / "catalog").mkdir(parents=True, exist_ok=True)
+        (self.folder / "data").mkdir(exist_ok=True)
+        general = CONFIGURATION.format(
+            host=self.conf.host,
+            port=self.conf.port,
+            plugins=jars / "plugin",
+            folder=self.folder,
+        )
+        (self.folder / "config.properties").write_text(general)
+        (self.folder / "log.properties").write_text(LOGGING)
+        secret = self.folder / "catalog" / f"{self.settings.catalog.name}.properties"
+        secret.unlink(missing_ok=True)
+        # Created with its final mode: it holds passwords.
+        handle = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(self.catalog())
+
+    def catalog(self) -> str:
+        """Where the lake is: its catalog, and its files."""
+        return CATALOG + self._where_tables_are() + self._where_files_are()
+
+    def _where_tables_are(self) -> str:
+        settings = self.settings
+        conf = settings.catalog
+        if conf.type == "jdbc":
+            return JDBC.format(
+                name=conf.name,
+                url=settings.postgres.jdbc_url,
+                user=settings.postgres.user,
+                password=settings.postgres.secret,
+                warehouse=settings.warehouse,
+            )
+        text = REST.format(uri=conf.uri)
+        if conf.warehouse:
+            text += f"iceberg.rest-catalog.warehouse={conf.warehouse}\n"
+        for name, secret in (("token", conf.token), ("credential", conf.credential)):
+            if secret:
+                text += "iceberg.rest-catalog.security=OAUTH2\n"
+                text += f"iceberg.rest-catalog.oauth2.{name}={secret.get_secret_value()}\n"
+        return text
+
+    def _where_files_are(self) -> str:
+        if not self.settings.bucket:
+            return LOCAL_FILES
+        s3 = self.settings.s3
+        return S3_FILES.format(
+            url=s3.url,
+            region=s3.region,
+            path_style=str(s3.path_style).lower(),
+            access=s3.access,
+            secret=s3.secret,
+        )
+
+    def command(self, java: Java, jars: Path) -> list[str]:
+        """The command line of the server."""
+        return [
+            *jvm(java, jars, self.folder),
+            *server_options(java, jars, self.folder, self.conf.heap_mb),
+            "-XX:TieredStopAtLevel=4",  # a query is compiled, and may run for long
+            "-Djdk.attach.allowAttachSelf=true",
+            "--enable-native-access=ALL-UNNAMED",
+            "--sun-misc-unsafe-memory-access=allow",
+            "--add-modules=jdk.incubator.vector",
+            "-Dfile.encoding=UTF-8",
+            "-Duser.timezone=UTC",
+            "-Dnode.environment=storelake",
+            "-Dnode.id=local",
+            f"-Dnode.data-dir={self.folder / 'data'}",
+            f"-Dconfig={self.folder / 'config.properties'}",
+            f"-Dlog.levels-file={self.folder / 'log.properties'}",
+            "io.trino.server.TrinoServer",
+        ]
+
+    def ready(self) -> bool:
+        """Alive, listening on its port, and past its start."""
+        return self.daemon.owns_port(self.conf.port) and answers(self.conf.address)
+
+    def stop(self) -> bool:
+        """End it; a query that runs fails."""
+        ending = self.daemon.stop(signal.SIGTERM, patience_seconds=STOP_SECONDS)
+        jars = jars_folder(TRINO, self.settings.cache_dir)
+        keep_archives(self.folder, jars, whole=ending == "graceful")
+        return ending != "absent"
+
+    def status(self) -> ServiceStatus:
+        """What can be said now."""
+        address = self.conf.address
+        if self.external:
+            detail = "answers" if answers(address) else "does not answer"
+            return ServiceStatus(self.name, "external", address, detail=detail)
+        process = self.daemon.find()
+        if process is None:
+            return ServiceStatus(self.name, "stopped", address)
+        ready = self.ready()
+        return ServiceStatus(
+            self.name,
+            "running" if ready else "starting",
+            address,
+            pid=process.pid,
+            detail="" if ready else "alive, but does not answer",
+            memory_mb=self.daemon.memory_mb(),
+        )
+
+    def last_lines(self, count: int = 8) -> list[str]:
+        """The end of the server's log."""
+        return tail(self.daemon.log_file, count)
+
+
+def answers(address: str, seconds: float = 2.0) -> bool:
+    """Whether a server there takes queries."""
+    try:
+        said = httpx.get(f"{address}/v1/info", timeout=seconds).json()
+        return said.get("starting") is False
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return False

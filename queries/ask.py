@@ -1,0 +1,74 @@
+"""The questions that a shop asks: one file each in `questions`, one SQL text for all engines.
+
+A file begins with comment lines: a title, the question, and how to read the answer; then comes the
+query, in Trino's SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import sqlglot
+
+from queries.engine import Answer, Engine, QueryError
+from streaming.views import DIALECT, in_dialect
+
+FOLDER = Path(__file__).parent / "questions"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        name: of its file.
+        title: a few words.
+        question: one sentence with a question mark.
+        reading: what the answer says, and what it does not.
+        sql: in Trino's SQL.
+    """
+
+    name: str
+    title: str
+    question: str
+    reading: str
+    sql: str
+
+    def for_engine(self, engine: str) -> str:
+        """The same in the SQL of an engine."""
+        return in_dialect(sqlglot.parse_one(self.sql, read=DIALECT), engine)
+
+
+@cache
+def questions() -> dict[str, Question]:
+    """All of them, by name."""
+    return {file.stem: _read(file) for file in sorted(FOLDER.glob("*.sql"))}
+
+
+def _read(file: Path) -> Question:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    count = next(n for n, line in enumerate(lines) if not line.startswith("--"))
+    title, question, *reading = (line.removeprefix("--").strip() for line in lines[:count])
+    return Question(file.stem, title, question, " ".join(reading), "\n".join(lines[count:]))
+
+
+def find_question(name: str) -> Question:
+    """The question with that name.
+
+    Raises:
+        QueryError: there is none.
+    """
+    if name not in questions():
+        raise QueryError(f"There is no question {name}; there are: {', '.join(questions())}.")
+    return questions()[name]
+
+
+def ask_question(engine: Engine, question: Question) -> Answer:
+    """Its answer.
+
+    Raises:
+        QueryError: it cannot be had.
+    """
+    return engine.ask(question.for_engine(engine.name))

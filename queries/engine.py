@@ -1,0 +1,68 @@
+"""What every engine can do: take SQL in its own dialect, give rows of plain Python values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from conf.errors import StorelakeError
+
+
+class QueryError(StorelakeError):
+    """A query that cannot be answered; the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows of one query.
+
+    Attributes:
+        columns: their names, in order.
+        rows: plain values, the same from every engine: money is Decimal, an instant is a datetime
+            in UTC, a clock on a wall one without a zone, a struct is a dict, an array a list.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @classmethod
+    def of(cls, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> Answer:
+        """From whatever a client hands out."""
+        return cls(tuple(columns), tuple(tuple(map(plain, row)) for row in rows))
+
+
+class Engine(Protocol):
+    """Where a query runs. Close it.
+
+    All three read the same tables by the same names, such as `silver.orders` or `analyst.orders`.
+    """
+
+    @property
+    def name(self) -> str:
+        """spark, trino or duckdb; also sqlglot's name of its SQL."""
+        ...
+
+    def ask(self, sql: str) -> Answer:
+        """Run one query that only reads.
+
+        Raises:
+            QueryError: it cannot be answered, or the engine does not run.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go what it holds."""
+        ...
+
+
+def plain(value: Any) -> Any:
+    """A value without the types of a client's library."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc) if value.tzinfo else value
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value

@@ -1,0 +1,86 @@
+"""The lake as a query finds it: which tables and views there are, and their snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import sqlglot
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table as IcebergTable
+from sqlalchemy.exc import ProgrammingError
+from sqlglot import exp
+
+from conf.settings import Settings
+from conf.stores import load_stores
+from queries.engine import QueryError
+from queries.references import Reference, references, snapshot_of
+from streaming.connectors.iceberg import open_catalog
+from streaming.views import DIALECT, View, by_name
+
+
+class Shelf:
+    """Tables and views by name."""
+
+    def __init__(self, catalog: Catalog, views: Mapping[str, View]) -> None:
+        self._catalog, self._views = catalog, views
+
+    def view(self, name: str) -> exp.Expr | None:
+        """The parsed query of a view, or None when there is no such view."""
+        view = self._views.get(name)
+        return None if view is None else sqlglot.parse_one(view.sql, read=DIALECT)
+
+    def table(self, name: str) -> IcebergTable:
+        """A table.
+
+        Raises:
+            QueryError: there is none.
+        """
+        try:
+            return self._catalog.load_table(name)
+        except NoSuchTableError:
+            namespace = name.partition(".")[0]
+            known = sorted(view for view in self._views if view.startswith(f"{namespace}."))
+            known += sorted(".".join(found) for found in self._tables(namespace))
+            there = "see docs/TABLES.md"
+            if known:
+                there = f"in {namespace} there are {', '.join(known)}"
+            raise QueryError(f"The lake has no table {name}: {there}.") from None
+
+    def _tables(self, namespace: str) -> list[tuple[str, ...]]:
+        spaces = self._catalog.list_namespaces()
+        return self._catalog.list_tables(namespace) if (namespace,) in spaces else []
+
+    def check(self, query: exp.Expr) -> None:
+        """Make sure that everything is there that a query refers to.
+
+        Raises:
+            QueryError: a table, a view or a snapshot is not there.
+        """
+        for reference in references(query):
+            self._check(reference)
+
+    def _check(self, reference: Reference) -> None:
+        view = self.view(reference.table)
+        if view is not None:
+            self.check(view)
+        else:
+            snapshot_of(self.table(reference.table), reference.table, reference.version)
+
+
+@contextmanager
+def open_shelf(settings: Settings) -> Iterator[Shelf]:
+    """The lake of this house.
+
+    Raises:
+        QueryError: nothing was ever written.
+        StorageError: its catalog or its files cannot be reached.
+    """
+    try:
+        with open_catalog(settings) as catalog:
+            yield Shelf(catalog, by_name(load_stores(settings.stores_file)))
+    except ProgrammingError as error:
+        raise QueryError(
+            "There is no lake yet: start the streams once with `storelake run`, which makes it."
+        ) from error

@@ -1,0 +1,140 @@
+"""What a query refers to: tables of the lake, and the moment at which it wants each of them.
+
+`namespace.table FOR VERSION AS OF 123`, or a tag or branch in quotes, or `FOR TIMESTAMP AS OF
+TIMESTAMP '2024-05-01 10:00:00 UTC'`. Spark and Trino understand these by themselves; for DuckDB
+they are understood here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import sqlglot
+from pyiceberg.table import Table as IcebergTable
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from queries.engine import QueryError
+
+Version = int | str | datetime
+READING = (exp.Query, exp.Describe, exp.Show, exp.Summarize, exp.Values)
+# What begins so reads, even where sqlglot cannot parse it; WITH and FROM may begin an INSERT.
+READING_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "SHOW", "DESC", "DESCRIBE", "EXPLAIN"})
+CLAUSES = frozenset({"WITH", "FROM", "("})
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A table, or a view, in a query.
+
+    Attributes:
+        table: `namespace.name`.
+        version: a snapshot, a tag or branch, or an instant; None for the newest snapshot.
+        node: where it stands in the parsed query.
+    """
+
+    table: str
+    version: Version | None
+    node: exp.Table
+
+
+def parse_reading(sql: str, dialect: str) -> exp.Expr | None:
+    """The parsed query; None where only the engine itself may know what it means.
+
+    Raises:
+        QueryError: it is empty, or several statements, or it would change something.
+    """
+    text = sql.strip().rstrip(";")
+    if not text:
+        raise QueryError("There is no query: give SQL, or a file with --file.")
+    word = text.replace("(", "( ").split()[0].upper()
+    try:
+        statements = [s for s in sqlglot.parse(text, read=dialect) if s is not None]
+    except SqlglotError as error:
+        if word in CLAUSES:
+            raise QueryError(f"The query cannot be parsed: {str(error).splitlines()[0]}") from error
+        statements = []
+    if len(statements) > 1:
+        raise QueryError(f"These are {len(statements)} statements: ask one at a time.")
+    if statements and isinstance(statements[0], READING):
+        return statements[0]
+    if word not in READING_WORDS:
+        raise QueryError(
+            f"{word} is nothing that reads: only the streams and the commands of storelake write "
+            "to the lake, and this is for questions."
+        )
+    return None
+
+
+def references(query: exp.Expr) -> list[Reference]:
+    """Every table that a query names with its namespace; others are its own."""
+    return [
+        Reference(f"{node.db}.{node.name}", _version(node), node)
+        for node in query.find_all(exp.Table)
+        if node.db
+    ]
+
+
+def _version(node: exp.Table) -> Version | None:
+    told = node.args.get("version") or node.args.get("when")
+    if told is None:
+        return None
+    literal = told.find(exp.Literal)
+    if literal is None:
+        raise QueryError(f"{node.db}.{node.name}: say which version with a number or a text.")
+    kind = str(told.this if isinstance(told, exp.Version) else told.args.get("kind")).upper()
+    if kind.startswith("TIMESTAMP"):
+        return _instant(literal.this)
+    return str(literal.this) if literal.is_string else int(literal.this)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip().replace(" UTC", "Z").replace("Z", "+00:00"))
+    except ValueError:
+        raise QueryError(
+            f"{text!r} is no time like '2024-05-01 10:00:00 UTC': say when in that form."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def snapshot_of(iceberg: IcebergTable, name: str, version: Version | None) -> int | None:
+    """The id of the snapshot that a query wants; None for an empty table.
+
+    Raises:
+        QueryError: there is no such snapshot, or not any more.
+    """
+    if version is None:
+        newest = iceberg.current_snapshot()
+        return newest.snapshot_id if newest else None
+    found = None
+    if isinstance(version, datetime):
+        found = iceberg.snapshot_as_of_timestamp(int(version.timestamp() * 1000))
+    elif isinstance(version, int):
+        found = iceberg.snapshot_by_id(version)
+    elif (ref := iceberg.metadata.refs.get(version)) is not None:
+        found = iceberg.snapshot_by_id(ref.snapshot_id)
+    if found is None:
+        raise QueryError(_no_snapshot(iceberg, name, version))
+    return found.snapshot_id
+
+
+def _no_snapshot(iceberg: IcebergTable, name: str, version: Version) -> str:
+    if version == "validated":
+        return (
+            f"Nothing of {name} has been validated yet, and this asks for validated rows only: run "
+            "`storelake quality run`."
+        )
+    if isinstance(version, str):
+        known = ", ".join(sorted(iceberg.metadata.refs)) or "none"
+        return f"{name} has no tag or branch {version!r}; there are: {known}."
+    times = [snapshot.timestamp_ms for snapshot in iceberg.metadata.snapshots]
+    if not times:
+        return f"{name} is empty: it has no snapshot at all."
+    oldest = datetime.fromtimestamp(min(times) / 1000, tz=timezone.utc)
+    what = f"at {version:%Y-%m-%d %H:%M:%S} UTC" if isinstance(version, datetime) else str(version)
+    return (
+        f"{name} has no snapshot {what}: it may have expired; the oldest of {len(times)} is of "
+        f"{oldest:%Y-%m-%d %H:%M:%S} UTC."
+    )

@@ -1,0 +1,286 @@
+"""The dozen questions over one small day: the same answers from Spark, Trino and DuckDB."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import combinations
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+from pyiceberg.table import Table as IcebergTable
+
+from conf.settings import Settings
+from conf.stores import load_stores
+from infra.errors import ServiceError
+from infra.local.process import wait_until
+from infra.local.trino import TrinoService
+from queries import ENGINES, Answer, Engine, QueryError, open_engine
+from queries.ask import ask_question, find_question, questions
+from streaming.connectors.iceberg import open_catalog
+from streaming.tables import TABLES
+from streaming.views import TAG
+from tests.conftest import free_ports
+from tests.stream.day import AWAY, live
+from tests.stream.house import House
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L2")]
+
+TRINO_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake with a past, and the engines that read it."""
+
+    house: House
+    engines: dict[str, Engine]
+    missing: dict[str, str]
+
+    def engine(self, name: str) -> Engine:
+        if name in self.missing:
+            pytest.skip(self.missing[name])
+        return self.engines[name]
+
+    def orders(self) -> dict[str, dict[str, Any]]:
+        """Each order by its id: its newest body with its newest status, in plain Python."""
+        found: dict[str, dict[str, Any]] = {}
+        for row in sorted(self.house.lake("silver.orders"), key=lambda row: row["version"]):
+            body = row if row["created_at"] else found.get(row["order_id"], {})
+            found[row["order_id"]] = {**body, "status": row["status"]}
+        return {order_id: row for order_id, row in found.items() if row.get("created_at")}
+
+
+@pytest.fixture(scope="module")
+def lake(new_house: Callable[[], House]) -> Iterator[Lake]:
+    house = new_house()
+    (port,) = free_ports(1)
+    house.settings = house.settings.model_copy(
+        update={"trino": house.settings.trino.model_copy(update={"port": port})}
+    )
+    live(house)
+    validate(house.settings)
+    with ExitStack() as stack:
+        missing = {}
+        try:
+            start_trino(stack, house.settings)
+        except ServiceError as error:
+            missing["trino"] = str(error)
+        engines = {
+            name: stack.enter_context(closing(open_engine(house.settings, name)))
+            for name in ENGINES
+        }
+        yield Lake(house, engines, missing)
+
+
+def validate(settings: Settings) -> None:
+    """What `storelake quality run` leaves behind where nothing critical failed."""
+    with closing(open_catalog(settings)) as catalog:
+        for table in TABLES:
+            iceberg = catalog.load_table(table.name)
+            newest = iceberg.current_snapshot()
+            if newest is not None:
+                iceberg.manage_snapshots().create_tag(newest.snapshot_id, TAG).commit()
+
+
+def start_trino(stack: ExitStack, settings: Settings) -> None:
+    service = TrinoService(settings)
+    service.start()
+    stack.callback(service.stop)
+
+    def over() -> bool:
+        return service.ready() or service.status().state == "stopped"
+
+    assert wait_until(over, TRINO_SECONDS)
+    assert service.ready(), service.last_lines()
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(lake: Lake, request: pytest.FixtureRequest) -> Engine:
+    """Each of the three."""
+    return lake.engine(request.param)
+
+
+@pytest.fixture
+def silver_orders(lake: Lake) -> Iterator[IcebergTable]:
+    with closing(open_catalog(lake.house.settings)) as catalog:
+        yield catalog.load_table("silver.orders")
+
+
+def as_dicts(answer: Answer) -> list[dict[str, Any]]:
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+
+def ask(engine: Engine, name: str) -> list[dict[str, Any]]:
+    return as_dicts(ask_question(engine, find_question(name)))
+
+
+def count(engine: Engine, source: str) -> int:
+    ((found,),) = engine.ask(f"SELECT count(*) FROM {source}").rows  # noqa: S608
+    return int(found)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal; a float but for what the order of a sum may change."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    return type(one) is type(other) and bool(one == other)
+
+
+@pytest.mark.parametrize("name", sorted(questions()))
+def test_a_question_has_the_same_answer_on_every_engine(lake: Lake, name: str) -> None:
+    first = ask_question(lake.engine("duckdb"), find_question(name))
+    assert first.rows
+    for other in ("spark", "trino"):
+        answer = ask_question(lake.engine(other), find_question(name))
+        assert answer.columns == first.columns
+        assert len(answer.rows) == len(first.rows)
+        for row, expected in zip(answer.rows, first.rows, strict=True):
+            assert all(map(alike, row, expected)), (other, row, expected)
+
+
+def test_cancellations_are_those_of_the_newest_version_of_each_order(lake: Lake) -> None:
+    orders: Counter[tuple[str, str]] = Counter()
+    cancelled: Counter[tuple[str, str]] = Counter()
+    lost: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for order in lake.orders().values():
+        key = (order["branch_id"], order["payment_method"])
+        orders[key] += 1
+        if order["status"] == "cancelled":
+            cancelled[key] += 1
+            lost[key] += order["total_price"]
+
+    said = ask(lake.engine("duckdb"), "cancellations")
+
+    assert sum(cancelled.values()) > 0
+    assert {(r["branch_id"], r["payment_method"]): r["orders"] for r in said} == orders
+    for row in said:
+        key = (row["branch_id"], row["payment_method"])
+        assert (row["cancelled"], row["cancelled_revenue"]) == (cancelled[key], lost[key])
+
+
+def test_basket_pairs_are_counted_as_by_hand(lake: Lake) -> None:
+    baskets = [
+        {line["product_id"] for line in order["items"]}
+        for order in lake.orders().values()
+        if order["status"] != "cancelled"
+    ]
+    single = Counter(product for basket in baskets for product in basket)
+    pairs = Counter(pair for basket in baskets for pair in combinations(sorted(basket), 2))
+    often = sorted(((p, n) for p, n in pairs.items() if n > 1), key=lambda x: (-x[1], x[0]))
+
+    said = ask(lake.engine("duckdb"), "basket_pairs")
+
+    assert often
+    assert [((r["first_id"], r["second_id"]), r["orders_together"]) for r in said] == often[:20]
+    for row in said:
+        one, other = single[row["first_id"]], single[row["second_id"]]
+        assert row["lift"] == pytest.approx(
+            row["orders_together"] * len(baskets) / (one * other), rel=1e-12
+        )
+
+
+def test_what_the_day_had_in_store_is_found(lake: Lake) -> None:
+    engine = lake.engine("duckdb")
+    camera, gone, how_long = AWAY
+    (hole,) = ask(engine, "coverage_holes")
+    assert (hole["camera_id"], hole["blind_from"]) == (camera, gone)
+    assert (hole["blind_until"], hole["blind_minutes"]) == (gone + how_long, 7)
+
+    (late,) = ask(engine, "late_data")
+    assert (late["events"], late["revenue"]) == (2, Decimal("9.80"))
+    assert late["hour"] == datetime(2024, 5, 1, 6, tzinfo=timezone.utc)
+    assert (late["least_minutes_late"], late["most_minutes_late"]) == (1600, 1644)
+
+    assert "O-forgotten" in {row["order_id"] for row in ask(engine, "stuck_orders")}
+    assert {(r["topic"], r["rule"]): r["messages"] for r in ask(engine, "dead_letters")} == {
+        ("order-created", "total_equals_items"): 3,
+        ("order-created", "total_price_money"): 3,
+        ("order-updated", "branch_known"): 1,
+        ("order-events", "json_object"): 1,
+        ("detections", "valid_utf8"): 1,
+    }
+
+
+def test_a_view_shows_the_clock_of_the_branch(lake: Lake, engine: Engine) -> None:
+    zones = {b.branch_id: b.timezone for b in load_stores(lake.house.settings.stores_file).branches}
+    answer = engine.ask("SELECT branch_id, created_at, created_at_local FROM analyst.orders")
+    assert {row[0] for row in answer.rows} == set(zones)
+    for branch, at, local in answer.rows:
+        assert local == at.astimezone(ZoneInfo(zones[branch])).replace(tzinfo=None)
+
+
+def test_a_view_leaves_out_what_was_not_validated(
+    lake: Lake, engine: Engine, silver_orders: IcebergTable
+) -> None:
+    before = count(engine, "analyst.orders"), count(engine, "silver.orders")
+    row = silver_orders.scan("order_id == 'O-loyal-0'").to_arrow().to_pylist()[0]
+    row |= {"order_id": f"O-by-the-side-door-{engine.name}", "position": engine.name}
+    silver_orders.append(pa.Table.from_pylist([row], schema=silver_orders.schema().as_arrow()))
+
+    after = count(engine, "analyst.orders"), count(engine, "silver.orders")
+
+    assert after == (before[0], before[1] + 1)
+
+
+def test_a_query_reads_a_table_as_it_was(engine: Engine, silver_orders: IcebergTable) -> None:
+    first = silver_orders.metadata.snapshots[0]
+    assert first.summary is not None
+    rows = int(first.summary["total-records"] or 0)
+    moment = datetime.fromtimestamp(first.timestamp_ms / 1000, tz=timezone.utc)
+    when = f"{moment + timedelta(milliseconds=1):%Y-%m-%d %H:%M:%S.%f} UTC"
+
+    then = "silver.orders FOR VERSION AS OF"
+    assert count(engine, f"{then} {first.snapshot_id}") == rows
+    assert count(engine, f"{then} '{TAG}'") > rows
+    assert count(engine, f"silver.orders FOR TIMESTAMP AS OF TIMESTAMP '{when}'") == rows
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("SELECT * FROM silver.nowhere", r"The lake has no table silver\.nowhere: in silver there"),
+        (
+            "SELECT * FROM silver.orders FOR VERSION AS OF 1234567890123456789",
+            r"silver\.orders has no snapshot 1234567890123456789: it may have expired",
+        ),
+        (
+            "SELECT * FROM silver.orders FOR VERSION AS OF 'spring'",
+            r"silver\.orders has no tag or branch 'spring'; there are: main, validated\.",
+        ),
+        (
+            "SELECT * FROM silver.orders FOR TIMESTAMP AS OF TIMESTAMP '2020-01-01 00:00:00 UTC'",
+            r"silver\.orders has no snapshot at 2020-01-01 00:00:00 UTC: it may have expired",
+        ),
+        ("SELECT nothing FROM silver.orders", r"(Spark|Trino|DuckDB) refuses the query: .*nothing"),
+        ("SELECT FROM WHERE", r"(Spark|Trino|DuckDB) refuses the query: "),
+        ("DELETE FROM silver.orders", r"DELETE is nothing that reads"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_gets_one_sentence(
+    engine: Engine, query: str, reason: str
+) -> None:
+    with pytest.raises(QueryError) as refused:
+        engine.ask(query)
+    assert re.match(reason, str(refused.value))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_view_of_what_was_never_validated_says_what_to_do(lake: Lake, engine: Engine) -> None:
+    with closing(open_catalog(lake.house.settings)) as catalog:
+        table = catalog.load_table("gold.product_daily")
+        snapshot = table.metadata.refs[TAG].snapshot_id
+        table.manage_snapshots().remove_tag(TAG).commit()
+        try:
+            with pytest.raises(QueryError, match=r"Nothing of gold\.product_daily has been"):
+                engine.ask("SELECT * FROM analyst.product_daily")
+        finally:
+            table.manage_snapshots().create_tag(snapshot, TAG).commit()

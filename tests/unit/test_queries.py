@@ -1,0 +1,192 @@
+"""Questions, views and what a query refers to, without an engine that needs a server."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+import sqlglot
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.sql import WRITERS, Format, short
+from conf.settings import CONF_DIR, Settings
+from conf.stores import Stores, load_stores
+from queries import ENGINES, Answer, QueryError, open_engine
+from queries.ask import find_question, questions
+from queries.references import Version, parse_reading, references
+from streaming.tables import TABLES
+from streaming.views import DIALECT, in_dialect, views
+
+pytestmark = pytest.mark.requirement("L2")
+
+ASKED = {
+    *("conversion_by_hour", "queue_and_lost_sales", "dwell_and_sales", "lead_times"),
+    *("stuck_orders", "cancellations", "returning_customers", "basket_pairs"),
+    *("busiest_camera_hours", "coverage_holes", "late_data", "dead_letters"),
+}
+MIDNIGHT = datetime(2024, 5, 1, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def stores() -> Stores:
+    return load_stores(CONF_DIR / "stores" / "demo.toml")
+
+
+def refers(sql: str, dialect: str = "duckdb") -> dict[str, Version | None]:
+    query = parse_reading(sql, dialect)
+    assert query is not None
+    return {reference.table: reference.version for reference in references(query)}
+
+
+def test_the_dozen_questions_are_there_each_with_a_title_a_question_and_a_reading() -> None:
+    assert set(questions()) == ASKED
+    for question in questions().values():
+        assert question.question.endswith("?")
+        assert question.reading.endswith(".")
+        assert "ORDER BY" in question.sql, "rows come in the same order from every engine"
+
+
+@pytest.mark.parametrize("name", sorted(ASKED))
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_a_question_can_be_said_in_the_sql_of_every_engine(
+    name: str, engine: str, stores: Stores
+) -> None:
+    text = find_question(name).for_engine(engine)
+    known = {table.name for table in TABLES} | {view.full_name for view in views(stores)}
+    assert refers(text, engine)
+    assert refers(text, engine).keys() <= known
+
+
+def test_every_view_reads_what_was_validated(stores: Stores) -> None:
+    made = {view.full_name: view for view in views(stores)}
+    for view in made.values():
+        for table, version in refers(view.sql, DIALECT).items():
+            assert version == "validated" or table in made
+    silver_and_gold = [t for t in TABLES if t.name.startswith(("silver.", "gold."))]
+    assert len(made) == len(silver_and_gold) + 1, "each table has one, and orders have lines"
+
+
+def test_a_clock_on_a_wall_has_no_time_zone_on_any_engine(stores: Stores) -> None:
+    (visits,) = (view for view in views(stores) if view.name == "zone_visits")
+    query = sqlglot.parse_one(visits.sql, read=DIALECT)
+    spark = in_dialect(query, "spark")
+    assert "CAST(FROM_UTC_TIMESTAMP(entered_at, 'Asia/Kolkata') AS TIMESTAMP_NTZ)" in spark
+    assert "AT TIME ZONE 'Asia/Kolkata' AS TIMESTAMP" in in_dialect(query, "duckdb")
+
+
+def test_rows_that_a_restatement_took_back_are_in_no_view(stores: Stores) -> None:
+    withdrawn = {t.name.partition(".")[2] for t in TABLES if "withdrawn boolean" in t.columns}
+    assert withdrawn
+    for view in views(stores):
+        assert ("NOT withdrawn" in view.sql) == (view.name in withdrawn)
+
+
+@pytest.mark.parametrize(
+    ("version", "meant"),
+    [
+        ("FOR VERSION AS OF 4135427812370461250", 4135427812370461250),
+        ("FOR VERSION AS OF 'validated'", "validated"),
+        ("FOR TIMESTAMP AS OF TIMESTAMP '2024-05-01 00:00:00 UTC'", MIDNIGHT),
+        ("FOR TIMESTAMP AS OF TIMESTAMP '2024-05-01 00:00:00'", MIDNIGHT),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("dialect", sorted(ENGINES))
+def test_a_version_is_understood_in_the_words_of_every_engine(
+    dialect: str, version: str, meant: Version | None
+) -> None:
+    sql = f"WITH x AS (SELECT 1) SELECT * FROM silver.orders {version} AS o CROSS JOIN x"  # noqa: S608
+    assert refers(sql, dialect) == {"silver.orders": meant}
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("", "There is no query"),
+        (" ; ", "There is no query"),
+        ("DROP TABLE silver.orders", "DROP is nothing that reads"),
+        ("CALL system.expire_snapshots('silver.orders')", "CALL is nothing that reads"),
+        ("WITH x AS (SELECT 1) INSERT INTO silver.orders SELECT * FROM x", "nothing that reads"),
+        ("FROM x INSERT INTO silver.orders SELECT *", "cannot be parsed|nothing that reads"),
+        ("WITH x AS (SELECT", "cannot be parsed"),
+        ("SELECT 1; DELETE FROM silver.orders", "2 statements"),
+        ("SELECT * FROM silver.orders FOR TIMESTAMP AS OF 'spring'", "'spring' is no time like"),
+    ],
+)
+def test_what_is_no_question_is_refused_before_an_engine_sees_it(sql: str, reason: str) -> None:
+    with pytest.raises(QueryError, match=reason):
+        refers(sql, "spark")
+
+
+@pytest.mark.parametrize("sql", ["SHOW TABLES", "EXPLAIN SELECT 1", "DESCRIBE silver.orders"])
+@pytest.mark.parametrize("dialect", sorted(ENGINES))
+def test_looking_around_is_reading(sql: str, dialect: str) -> None:
+    parse_reading(sql, dialect)
+
+
+def test_an_engine_that_does_not_run_says_how_to_start_it(settings: Settings) -> None:
+    with pytest.raises(QueryError, match=r"Trino does not answer at .*`storelake up --trino`"):
+        open_engine(settings, "trino").ask("SELECT 1")
+
+
+def test_duckdb_answers_what_needs_no_lake_without_one(settings: Settings) -> None:
+    answer = open_engine(settings, "duckdb").ask("SELECT 1 AS one, [1, 2] AS few, {'a': 1} AS s;")
+    assert answer == Answer(("one", "few", "s"), ((1, [1, 2], {"a": 1}),))
+
+
+def test_an_instant_is_in_utc_and_a_clock_on_a_wall_stays_as_it_is() -> None:
+    there = datetime(2024, 5, 1, 2, tzinfo=timezone(timedelta(hours=2)))
+    wall = datetime(2024, 5, 1, 2)  # noqa: DTZ001
+    assert Answer.of(("a",), [(there,), (wall,)]).rows == ((MIDNIGHT,), (wall,))
+    assert Answer.of(("a",), [(there,)]).rows[0][0].tzinfo is timezone.utc
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, ""),
+        (0.123456, "0.1235"),
+        (3.0, "3"),
+        (Decimal("2.50"), "2.50"),
+        (MIDNIGHT, "2024-05-01 00:00:00Z"),
+        (date(2024, 5, 1), "2024-05-01"),
+        ([{"price": Decimal("1.10")}], '[{"price": "1.10"}]'),
+        (b"{}", "{}"),
+    ],
+)
+def test_a_table_shows_values_for_people(value: object, shown: str) -> None:
+    assert short(value) == shown
+
+
+def test_csv_and_json_keep_money_to_the_cent_and_times_exact(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer = Answer(("price", "at", "note"), ((Decimal("2.50"), MIDNIGHT, None),))
+    WRITERS[Format.csv](answer)
+    assert capsys.readouterr().out == "price,at,note\n2.50,2024-05-01T00:00:00Z,\n"
+    WRITERS[Format.json](answer)
+    assert json.loads(capsys.readouterr().out) == [
+        {"price": "2.50", "at": "2024-05-01T00:00:00Z", "note": None}
+    ]
+
+
+def test_the_command_takes_a_query_a_file_or_standard_input(tmp_path: object) -> None:
+    run = CliRunner()
+    assert run.invoke(app, ["sql", "SELECT 7 AS n", "--format", "csv"]).output == "n\n7\n"
+    assert run.invoke(app, ["sql", "-", "--format", "csv"], input="SELECT 8 AS n").output == (
+        "n\n8\n"
+    )
+    assert run.invoke(app, ["sql"]).exit_code == 2
+    assert run.invoke(app, ["sql", "SELECT 1", "--file", "x.sql"]).exit_code == 2
+
+
+def test_the_questions_are_listed_and_shown_without_a_lake() -> None:
+    run = CliRunner()
+    assert "coverage_holes" in run.invoke(app, ["ask"]).output
+    shown = run.invoke(app, ["ask", "late_data", "--show", "--engine", "spark"]).output
+    assert "DATEDIFF(MINUTE" in shown
+    refused = run.invoke(app, ["ask", "nothing"])
+    assert isinstance(refused.exception, QueryError)
