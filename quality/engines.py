@@ -15,9 +15,9 @@ from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from quality.increment import Increment
 from quality.results import SAMPLES
 from quality.suite import RowSuite, Suite
+from streaming.connectors.lake import Increment
 from streaming.session import build_session
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Engines:
         if self._spark is None:
             self._spark = build_session(self._settings, "storelake:quality")
             self._files = _all_of(self._context.data_sources.add_spark("spark", persist=True))
-        rows = self._spark.read.schema(
-            from_arrow_schema(increment.iceberg.schema().as_arrow())
-        ).parquet(*increment.paths)
-        empty = increment.iceberg.schema().as_arrow().empty_table()
+        rows = self._spark.read.schema(from_arrow_schema(increment.schema)).parquet(
+            *increment.paths
+        )
+        empty = increment.schema.empty_table()
         shape, shaped = suite.shape, from_arrow_schema(suite.shape(empty).schema)
 
         def apply(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

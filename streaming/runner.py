@@ -29,7 +29,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from conf.stores import Stores, load_stores
-from streaming.connectors.iceberg import Lake, create_tables, open_catalog
+from streaming.connectors.formats import create_tables, open_lake
+from streaming.connectors.lake import Lake
 from streaming.connectors.postgres import Database
 from streaming.session import build_session
 
@@ -109,7 +110,7 @@ class Hands:
 
     Attributes:
         stream: its name.
-        lake: Iceberg.
+        lake: Iceberg or Delta.
         db: Postgres.
         context: settings and stores.
         memory: what it keeps from call to call; empty after a restart: a cache, never truth.
@@ -257,7 +258,7 @@ class Runner:
         self._db = Database(
             settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 1)
         )
-        self._catalog = open_catalog(settings)
+        self._lake = open_lake(settings)
         self._running = _by_feed(streams)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
@@ -301,7 +302,7 @@ class Runner:
         )
 
     def _hands(self, stream: Stream) -> Hands:
-        return Hands(stream.name, Lake(self._settings, self._catalog), self._db, self._context, {})
+        return Hands(stream.name, self._lake.another(), self._db, self._context, {})
 
     def _sink(self, entry: _Running) -> Callable[[DataFrame, int], None]:
         """Collect the batch once, then hand it to each stream."""
@@ -393,7 +394,7 @@ class Runner:
                 query.stop()
         self._settle_for_good()
         self._db.close()
-        self._catalog.close()
+        self._lake.close()
         (self._settings.var_dir / "run" / "streams.json").unlink(missing_ok=True)
         self._spark.stop()
 

@@ -21,7 +21,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.master": settings.spark.master,
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
-        "spark.jars.packages": ",".join(settings.spark.packages),
+        **_jars(settings),
         "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -34,11 +34,26 @@ def launch_conf(settings: Settings) -> dict[str, str]:
     }
 
 
-def session_conf(settings: Settings) -> dict[str, str]:
-    """SQL settings: time zone, the Iceberg catalog, and low fixed costs a micro-batch."""
+def _jars(settings: Settings) -> dict[str, str]:
+    """What Spark loads for the table format."""
+    if settings.catalog.format == "iceberg":
+        return {"spark.jars.packages": ",".join(settings.spark.packages)}
+    return {
+        "spark.jars.packages": ",".join(settings.spark.delta_packages),
+        # Spark has them already, in versions of its own.
+        "spark.jars.excludes": "org.apache.hadoop:*,com.fasterxml.jackson.core:*",
+    }
+
+
+def _format_conf(settings: Settings) -> dict[str, str]:
+    """How Spark finds the tables of the lake: by catalog in Iceberg, by folder in Delta."""
+    if settings.catalog.format == "delta":
+        return {
+            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        }
     catalog = f"spark.sql.catalog.{settings.catalog.name}"
     return {
-        "spark.sql.session.timeZone": "UTC",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         f"{catalog}.type": "jdbc",
@@ -50,6 +65,14 @@ def session_conf(settings: Settings) -> dict[str, str]:
         f"{catalog}.warehouse": settings.warehouse,
         # A stream must see what another one has just committed.
         f"{catalog}.cache-enabled": "false",
+    }
+
+
+def session_conf(settings: Settings) -> dict[str, str]:
+    """SQL settings: time zone, the table format, and low fixed costs a micro-batch."""
+    return {
+        "spark.sql.session.timeZone": "UTC",
+        **_format_conf(settings),
         # A cast of bad data gives null, its rule fails, the row is quarantined (docs/adr/0005).
         "spark.sql.ansi.enabled": "false",
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),

@@ -28,6 +28,10 @@ def demo(
     broker: Annotated[
         Literal["kafka", "pulsar"], typer.Option(help="What the cameras publish to.")
     ] = "kafka",
+    table_format: Annotated[
+        Literal["iceberg", "delta"] | None,
+        typer.Option("--format", help="Of the tables; by default that of the settings."),
+    ] = None,
 ) -> None:
     """Start services, stream a shop's cameras and real baskets, print and check what happened."""
     from rich.console import Console
@@ -41,7 +45,7 @@ def demo(
     with console.status("services") as status, ExitStack() as stack:
         settings = stack.enter_context(
             local.running(
-                _publishing_to(broker, load_settings()),
+                _writing_to(table_format, _publishing_to(broker, load_settings())),
                 lambda text: status.update(f"services: {text}"),
             )
         )
@@ -58,3 +62,11 @@ def _publishing_to(broker: Literal["kafka", "pulsar"], settings: Settings) -> Se
     streams = settings.streams.model_copy(update={"detections_from": (broker,)})
     inference = settings.inference.model_copy(update={"publisher": broker})
     return settings.model_copy(update={"streams": streams, "inference": inference})
+
+
+def _writing_to(table_format: Literal["iceberg", "delta"] | None, settings: Settings) -> Settings:
+    """The settings with one table format for all tables."""
+    if table_format is None:
+        return settings
+    catalog = settings.catalog.model_copy(update={"format": table_format})
+    return settings.model_copy(update={"catalog": catalog})

@@ -32,6 +32,7 @@ DATA_FOLDERS = (
     "pulsar",
     "postgres",
     "warehouse",
+    "delta",
     "checkpoints",
     "quarantine",
     "scratch",

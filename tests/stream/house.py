@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.formats import open_lake
 from streaming.connectors.log_source import Subscription
 from streaming.connectors.memory import MemoryBroker, MemoryLog
 from streaming.connectors.postgres import Database
@@ -147,10 +147,10 @@ class House:
         assert stream.settle is not None
         context = Context(cast("Any", None), self.settings, load_stores(self.settings.stores_file))
         with (
-            closing(open_catalog(self.settings)) as catalog,
+            open_lake(self.settings) as lake,
             closing(Database(self.settings.postgres.dsn, 2)) as db,
         ):
-            stream.settle(Hands(name, Lake(self.settings, catalog), db, context, {}))
+            stream.settle(Hands(name, lake, db, context, {}))
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
@@ -222,8 +222,8 @@ class House:
 
     def lake(self, table: str) -> Rows:
         """Rows of a lake table, as a reader without Spark sees them, in a fixed order."""
-        with open_catalog(self.settings) as catalog:
-            rows: Rows = catalog.load_table(table).scan().to_arrow().to_pylist()
+        with open_lake(self.settings) as lake:
+            rows: Rows = lake.read(table).to_pylist()
         return sorted(rows, key=repr)
 
     def ledger(self, stream: str) -> Rows:
