@@ -11,7 +11,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -185,6 +186,60 @@ class PostgresSettings(Frozen):
         )
 
 
+class S3Settings(Frozen):
+    """The object store of a warehouse on S3; by default MinIO on this machine (docs/STORAGE.md)."""
+
+    host: str = "127.0.0.1"
+    port: int = 19000
+    endpoint: str | None = Field(
+        default=None, description="Of an existing S3; by default the local MinIO at host:port."
+    )
+    region: str = Field(
+        default="us-east-1", description="Of the bucket: AWS refuses requests signed for another."
+    )
+    path_style: bool = Field(
+        default=True,
+        description="The bucket in the path of an address, not in its host name; AWS wants false.",
+    )
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    create_bucket: bool = Field(
+        default=True, description="`storelake up` makes the bucket where it is missing."
+    )
+
+    @field_validator("access_key", "secret_key")
+    @classmethod
+    def _no_placeholder(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and value.get_secret_value().lower() in PLACEHOLDERS:
+            name = f"STORELAKE_S3__{str(info.field_name).upper()}"
+            raise ValueError(f"{name} is a placeholder; set a real one")
+        return value
+
+    @property
+    def url(self) -> str:
+        """The address that clients use."""
+        return self.endpoint or f"http://{self.host}:{self.port}"
+
+    @property
+    def access(self) -> str:
+        """The name of the key, or `SettingsError` with the variable to set."""
+        return self._given("ACCESS_KEY", self.access_key)
+
+    @property
+    def secret(self) -> str:
+        """The key itself, or `SettingsError` with the variable to set."""
+        return self._given("SECRET_KEY", self.secret_key)
+
+    @staticmethod
+    def _given(name: str, value: SecretStr | None) -> str:
+        if value is None:
+            raise SettingsError(
+                f"STORELAKE_S3__{name} is not set: run `storelake up`, which makes the keys of the "
+                "local MinIO, or set it for your S3."
+            )
+        return value.get_secret_value()
+
+
 class CatalogSettings(Frozen):
     """The table format, the Iceberg catalog (JDBC in Postgres) and the warehouse."""
 
@@ -194,7 +249,8 @@ class CatalogSettings(Frozen):
     name: str = "storelake"
     warehouse: str | None = Field(
         default=None,
-        description="A path or URI; by default <var>/warehouse, and <var>/delta for Delta.",
+        description="file:///FOLDER or s3://BUCKET/PREFIX; by default <var>/warehouse, and "
+        "<var>/delta for Delta.",
     )
     snapshot_retention: timedelta = Field(
         default=timedelta(minutes=3), description="How far back tables can be read as they were."
@@ -452,6 +508,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     pulsar: PulsarSettings = PulsarSettings()
     postgres: PostgresSettings = PostgresSettings()
+    s3: S3Settings = S3Settings()
     catalog: CatalogSettings = CatalogSettings()
     spark: SparkSettings = SparkSettings()
     streams: StreamSettings = StreamSettings()
@@ -470,6 +527,17 @@ class Settings(BaseSettings):
         """Where the tables of the lake are: a URI. A folder has tables of one format only."""
         folder = "delta" if self.catalog.format == "delta" else "warehouse"
         return self.catalog.warehouse or f"file://{self.var_dir}/{folder}"
+
+    @property
+    def bucket(self) -> str | None:
+        """Of a warehouse on S3; None on a disk."""
+        parts = urlsplit(self.warehouse)
+        return parts.netloc if parts.scheme == "s3" else None
+
+    @property
+    def wants_minio(self) -> bool:
+        """Whether MinIO belongs to this house: the warehouse is on S3, and on nobody else's."""
+        return self.bucket is not None and self.s3.endpoint is None
 
     @property
     def checkpoints(self) -> Path:

@@ -1,51 +1,63 @@
-"""The password of the local database: made once, kept in a file that only its owner can read."""
+"""The secrets of the local servers: made once, kept in a file that only its owner can read."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 
 from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from conf.settings import Settings
 
-VARIABLE = "STORELAKE_POSTGRES__PASSWORD"
+PREFIX = "STORELAKE_"
 
 
-def with_known_password(settings: Settings) -> Settings:
-    """The settings with the password that an earlier `up` kept, if there is one."""
+def with_known_secrets(settings: Settings) -> Settings:
+    """The settings with the secrets that an earlier `up` kept, as far as there are some."""
     file = settings.secrets_file
-    if settings.postgres.password is not None or not settings.postgres.local or not file.is_file():
-        return settings
-    kept = dotenv_values(file).get(VARIABLE)
-    return _with(settings, kept) if kept else settings
+    kept = dotenv_values(file) if file.is_file() else {}
+    found = {name: kept.get(PREFIX + name) for name in _missing(settings)}
+    return _with(settings, {name: value for name, value in found.items() if value})
 
 
-def with_password(settings: Settings) -> Settings:
-    """The settings with a database password, made and kept if there is none yet.
+def with_secrets(settings: Settings) -> Settings:
+    """The settings with the secrets of our own servers, made and kept where there are none yet.
 
     Args:
-        settings: as loaded; a password that is set stays. For a server of somebody else nothing
-            is made.
+        settings: as loaded; a secret that is set stays. For a server of somebody else nothing is
+            made.
 
     Returns:
-        The same settings, or a copy with the password of `settings.secrets_file`.
+        The same settings, or a copy with the secrets of `settings.secrets_file`.
     """
-    known = with_known_password(settings)
-    if known.postgres.password is not None or not settings.postgres.local:
-        return known
-    password = secrets.token_urlsafe(24)
-    _keep(settings, password)
-    return _with(settings, password)
+    known = with_known_secrets(settings)
+    made = {name: secrets.token_urlsafe(24) for name in _missing(known)}
+    if made:
+        _keep(settings, made)
+    return _with(known, made)
 
 
-def _with(settings: Settings, password: str) -> Settings:
-    postgres = settings.postgres.model_copy(update={"password": SecretStr(password)})
-    return settings.model_copy(update={"postgres": postgres})
+def _missing(settings: Settings) -> list[str]:
+    """Names of the secrets that our own servers need and that are not set: `BRANCH__FIELD`."""
+    wanted = {
+        "POSTGRES__PASSWORD": settings.postgres.local and settings.postgres.password is None,
+        "S3__ACCESS_KEY": settings.wants_minio and settings.s3.access_key is None,
+        "S3__SECRET_KEY": settings.wants_minio and settings.s3.secret_key is None,
+    }
+    return [name for name, missing in wanted.items() if missing]
 
 
-def _keep(settings: Settings, password: str) -> None:
+def _with(settings: Settings, values: Mapping[str, str]) -> Settings:
+    for name, value in values.items():
+        branch, field = name.lower().split("__")
+        changed = getattr(settings, branch).model_copy(update={field: SecretStr(value)})
+        settings = settings.model_copy(update={branch: changed})
+    return settings
+
+
+def _keep(settings: Settings, values: Mapping[str, str]) -> None:
     file = settings.secrets_file
     file.parent.mkdir(parents=True, exist_ok=True)
     before = file.read_text() if file.is_file() else ""
@@ -56,7 +68,8 @@ def _keep(settings: Settings, password: str) -> None:
     # Created with its final mode: there is no moment at which others could read it.
     handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as out:
-        out.write(f"{before}{VARIABLE}={password}\n")
+        out.write(before)
+        out.writelines(f"{PREFIX}{name}={value}\n" for name, value in values.items())
         out.flush()
         os.fsync(out.fileno())
     scratch.replace(file)

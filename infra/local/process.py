@@ -11,7 +11,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,8 +90,21 @@ class Daemon:
         """Everything that the process says."""
         return self.log_dir / f"{self.name}.log"
 
-    def spawn(self, command: Sequence[str], cwd: Path, account: Account | None = None) -> int:
-        """Start the command in a session of its own, so that it outlives us; returns its pid."""
+    def spawn(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        account: Account | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
+        """Start the command in a session of its own, so that it outlives us; returns its pid.
+
+        Args:
+            command: program and arguments.
+            cwd: its working folder.
+            account: the user to run as.
+            environment: all its variables, in place of ours.
+        """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.log_dir.mkdir(parents=True, exist_ok=True)
         if self.log_file.exists() and self.log_file.stat().st_size > LARGEST_LOG_BYTES:
@@ -105,6 +118,7 @@ class Daemon:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=environment,
                 **options,
             )
         self._remember(child.pid, command)

@@ -12,10 +12,12 @@ from threading import Event
 
 from conf.settings import Settings
 from infra.errors import ServiceError
+from infra.local.bucket import ensure_bucket
 from infra.local.checks import require_disk
 from infra.local.kafka import KafkaService
 from infra.local.locks import exclusive
-from infra.local.passwords import with_known_password, with_password
+from infra.local.minio import MinioService
+from infra.local.passwords import with_known_secrets, with_secrets
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
 from infra.local.process import POLL_SECONDS
@@ -31,6 +33,7 @@ DATA_FOLDERS = (
     "kafka",
     "pulsar",
     "postgres",
+    "minio",
     "warehouse",
     "delta",
     "checkpoints",
@@ -49,7 +52,8 @@ def services(
 ) -> list[Service]:
     """The services of this house, in the order of their table.
 
-    Pulsar is one where the settings want it, and as long as an earlier command left it running.
+    Pulsar and MinIO are where the settings want them, and as long as an earlier command left them
+    running.
     """
     event = cancel or Event()
     found: list[Service] = [
@@ -59,6 +63,9 @@ def services(
     pulsar = PulsarService(settings, event, report)
     if settings.wants_pulsar or pulsar.daemon.find() is not None:
         found.append(pulsar)
+    minio = MinioService(settings, event, report)
+    if settings.bucket or minio.daemon.find() is not None:
+        found.append(minio)
     return found
 
 
@@ -92,7 +99,7 @@ def down(settings: Settings) -> list[str]:
 
 def status(settings: Settings) -> list[ServiceStatus]:
     """How each service is doing."""
-    return [service.status() for service in services(with_known_password(settings))]
+    return [service.status() for service in services(with_known_secrets(settings))]
 
 
 def reset(settings: Settings) -> list[Path]:
@@ -131,7 +138,7 @@ def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
         report: told about the progress.
 
     Yields:
-        The settings with the password of the database.
+        The settings with the secrets of the services.
 
     Services that ran before go on afterwards; those that this started are stopped.
     """
@@ -145,17 +152,18 @@ def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
 
 
 def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
-    """Bring everything up; returns the settings with the password, and what was started."""
+    """Bring everything up; returns the settings with the secrets, and what was started."""
     require_disk(settings.var_dir)
-    ready = with_password(settings)
+    ready = with_secrets(settings)
     cancel = Event()
     started: list[Service] = []
     try:
         _start_all(services(ready, cancel, report), started, cancel)
-        report("topics and tables")
+        report("topics, tables and bucket")
         ensure_topics(ready.kafka)
         if ready.wants_pulsar:
             ensure_pulsar_topic(ready.pulsar)
+        ensure_bucket(ready)
         migrate(ready)
     except BaseException:
         # Also on Ctrl-C: the threads end first, or one could start a service behind our back.

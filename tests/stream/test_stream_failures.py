@@ -10,7 +10,7 @@ import pytest
 
 from conf.settings import Settings
 from infra.local import ServiceError
-from infra.local.passwords import with_password
+from infra.local.passwords import with_secrets
 from infra.local.postgres import PostgresService
 from infra.local.process import wait_until
 from infra.postgres.migrate import migrate
@@ -51,7 +51,7 @@ def own_postgres(
     """A database server that this test may stop; the one of the whole run goes on."""
     (port,) = free_ports(1)
     streams = {"source": "memory", "trigger_seconds": 0.1, "retries": 100, "retry_max_seconds": 0.5}
-    own = with_password(
+    own = with_secrets(
         settings.model_copy(
             update={
                 "var_dir": tmp_path_factory.mktemp("unsteady"),

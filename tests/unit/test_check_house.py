@@ -16,7 +16,7 @@ from cli.processes import stream_states, streams_ready
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from infra import local
-from infra.local.passwords import with_password
+from infra.local.passwords import with_secrets
 from tests.conftest import free_ports
 
 
@@ -107,7 +107,7 @@ def test_a_house_that_was_kept_leaves_no_password_to_the_next(
 
     @contextmanager
     def running(settings: Settings, *_: object) -> Iterator[Settings]:
-        yield with_password(settings)
+        yield with_secrets(settings)
 
     monkeypatch.setattr(local, "running", running)
     for _ in range(2):

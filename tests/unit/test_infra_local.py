@@ -17,11 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conf.settings import Settings
+from conf.settings import Settings, SettingsError
 from infra.errors import ServiceError
-from infra.local import checks, jars, locks, passwords, places
+from infra.local import checks, go, jars, locks, passwords, places
 from infra.local.checks import Java
 from infra.local.kafka import KafkaService
+from infra.local.minio import MinioService
 from infra.local.postgres import PostgresService, drop_stale_lock
 from infra.local.process import Account, Daemon, wait_until
 from infra.local.pulsar import PulsarService
@@ -225,6 +226,98 @@ def test_pulsar_is_a_service_of_the_house_where_a_setting_asks_for_it(
     assert [one.name for one in status(with_pulsar)] == ["kafka", "postgres", "pulsar"]
 
 
+@pytest.fixture
+def on_s3(own: Settings) -> Settings:
+    """The same with a warehouse on an S3 of our own."""
+    catalog = own.catalog.model_copy(update={"warehouse": "s3://shop/lake"})
+    return own.model_copy(update={"catalog": catalog})
+
+
+def test_minio_is_a_service_of_the_house_where_the_warehouse_is_on_s3(on_s3: Settings) -> None:
+    assert [one.name for one in status(on_s3)] == ["kafka", "postgres", "minio"]
+
+
+def test_minio_is_started_on_loopback_and_no_command_line_shows_its_keys(on_s3: Settings) -> None:
+    service = MinioService(passwords.with_secrets(on_s3))
+    command, environment = service.command(Path("minio")), service.environment()
+    assert command[-2:] == [f"127.0.0.1:{on_s3.s3.port}", str(on_s3.var_dir / "minio" / "data")]
+    assert environment["MINIO_ROOT_PASSWORD"] == service.conf.secret
+    assert not {service.conf.access, service.conf.secret} & {*command}
+    assert "PATH" not in environment
+
+
+def test_the_keys_of_minio_are_made_once_and_beside_the_password(on_s3: Settings) -> None:
+    first = passwords.with_secrets(on_s3)
+    again = passwords.with_secrets(on_s3)
+    assert (again.s3, again.postgres) == (first.s3, first.postgres)
+    assert first.s3.secret not in repr(first)
+    assert len(on_s3.secrets_file.read_text().splitlines()) == 3
+
+
+def test_an_s3_of_somebody_else_gets_no_keys_from_us(on_s3: Settings) -> None:
+    theirs = on_s3.s3.model_copy(update={"endpoint": "https://s3.example"})
+    found = passwords.with_secrets(on_s3.model_copy(update={"s3": theirs}))
+    assert found.s3.access_key is None
+    with pytest.raises(SettingsError, match=r"STORELAKE_S3__SECRET_KEY is not set"):
+        found.s3.secret  # noqa: B018 - asking is the point
+
+
+FAKE_GO = """\
+#!/bin/sh
+if [ "$1" = version ]; then echo go version go{version} linux/amd64; exit; fi
+echo go: downloading github.com/minio/minio
+mkdir -p "$GOPATH" && echo "$*" >> "$GOPATH/asked"
+{then}
+"""
+
+
+def fake_go(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, version: str = "1.26.8", then: str = ""
+) -> None:
+    """A Go on the PATH that tells its version, and does for a build what a test says."""
+    program = folder / "bin" / "go"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(FAKE_GO.format(version=version, then=then))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.defpath}")
+
+
+def build_minio(settings: Settings) -> Path:
+    settings.cache_dir.mkdir(exist_ok=True)
+    return go.build(go.MINIO, settings.cache_dir, threading.Event(), lambda _: None)
+
+
+def test_minio_is_built_once_and_what_the_build_needed_goes(
+    own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_go(monkeypatch, tmp_path, then='echo "$*" > "$GOBIN/minio"')
+    program = build_minio(own)
+    assert f"{go.MINIO.module}@{go.MINIO.version}" in program.read_text()
+    fake_go(monkeypatch, tmp_path, then="exit 1")
+    assert build_minio(own) == program
+    assert {one.name for one in own.cache_dir.iterdir()} == {program.name, "minio.lock"}
+
+
+def test_a_build_that_fails_is_one_sentence_and_goes_on_next_time(
+    own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_go(monkeypatch, tmp_path, then="echo no route; exit 1")
+    with pytest.raises(ServiceError, match=r"Building MinIO failed .*no route.*S3__ENDPOINT"):
+        build_minio(own)
+    assert (own.cache_dir / "go-minio" / "path" / "asked").exists()
+
+
+def test_without_a_go_that_is_new_enough_the_sentence_says_what_to_do(
+    own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_go(monkeypatch, tmp_path, version="1.19.8")
+    with pytest.raises(ServiceError, match=r"MinIO needs Go 1\.21 or newer, .*go1\.19\.8"):
+        build_minio(own)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ServiceError, match=r"no Go was found: install .*STORELAKE_S3__ENDPOINT"):
+        build_minio(own)
+
+
 def test_the_jars_of_pulsar_are_taken_out_of_its_distribution(tmp_path: Path) -> None:
     top = tmp_path / "apache-pulsar"
     for name in ("lib/broker.jar", "lib/LICENSE", "instances/deps/other.jar"):
@@ -248,20 +341,20 @@ def test_postgres_is_started_without_a_socket_and_with_honest_commits(own: Setti
 
 
 def test_the_password_is_made_once_and_only_its_owner_can_read_it(own: Settings) -> None:
-    first = passwords.with_password(own)
+    first = passwords.with_secrets(own)
     assert stat.S_IMODE(own.secrets_file.stat().st_mode) == 0o600
     assert len(first.postgres.secret) >= 32
-    assert passwords.with_password(own).postgres.secret == first.postgres.secret
+    assert passwords.with_secrets(own).postgres.secret == first.postgres.secret
     assert first.postgres.secret not in repr(first)
 
 
 def test_a_password_that_is_set_stays_and_other_secrets_are_kept(own: Settings) -> None:
     own.var_dir.mkdir()
     own.secrets_file.write_text("STORELAKE_OTHER=kept")
-    made = passwords.with_password(own)
+    made = passwords.with_secrets(own)
     assert own.secrets_file.read_text().splitlines()[0] == "STORELAKE_OTHER=kept"
     before = own.secrets_file.read_text()
-    assert passwords.with_password(made) is made
+    assert passwords.with_secrets(made) is made
     assert own.secrets_file.read_text() == before
 
 
@@ -284,7 +377,7 @@ def test_servers_of_somebody_else_are_called_external(own: Settings) -> None:
 def test_a_reset_deletes_data_and_keeps_secrets_and_logs(own: Settings) -> None:
     for name in ("kafka", "warehouse", "checkpoints", "logs"):
         (own.var_dir / name).mkdir(parents=True)
-    passwords.with_password(own)
+    passwords.with_secrets(own)
     assert {folder.name for folder in reset(own)} == {"kafka", "warehouse", "checkpoints"}
     assert own.secrets_file.exists()
     assert (own.var_dir / "logs").exists()

@@ -1,0 +1,44 @@
+"""The bucket of the warehouse."""
+
+# ruff: noqa: PLC0415 - pyarrow is loaded only where a warehouse is on S3
+from __future__ import annotations
+
+from conf.settings import Settings
+from infra.errors import ServiceError
+
+
+def ensure_bucket(settings: Settings) -> bool:
+    """Create the bucket of a warehouse on S3 where it is missing.
+
+    Args:
+        settings: which bucket, on which S3, and whether it may be made.
+
+    Returns:
+        Whether it was created.
+
+    Raises:
+        ServiceError: the S3 does not answer or refuses, or the bucket may not be made.
+    """
+    from pyarrow import fs
+
+    bucket, conf = settings.bucket, settings.s3
+    if bucket is None:
+        return False
+    store = fs.S3FileSystem(
+        endpoint_override=conf.url,
+        region=conf.region,
+        access_key=conf.access,
+        secret_key=conf.secret,
+        force_virtual_addressing=not conf.path_style,
+        allow_bucket_creation=True,
+    )
+    try:
+        if store.get_file_info(bucket).type == fs.FileType.Directory:
+            return False
+        store.create_dir(bucket)
+    except OSError as error:
+        raise ServiceError(
+            f"The S3 at {conf.url} did not give the bucket {bucket} ({error}): check that it runs "
+            "and that its keys allow creating buckets."
+        ) from error
+    return True

@@ -1,0 +1,152 @@
+"""Servers that come as source: built once by Go, through its ordinary proxy."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from infra.errors import ServiceError
+from infra.local.checks import require_disk
+from infra.local.locks import exclusive
+from infra.local.service import Report
+from infra.local.tool import run_tool
+
+LEAST_GO = (1, 21)
+"""From this release on, Go fetches by itself the newer one that a module asks for."""
+BUILD_BYTES = 5 * 1024**3
+
+
+@dataclass(frozen=True)
+class Source:
+    """One program.
+
+    Attributes:
+        name: of the server.
+        module: the package that `go install` takes.
+        version: a tag, or Go's name for a commit.
+        minutes: that a build takes on two cores.
+        instead: what to do on a machine without Go, as the end of a sentence.
+    """
+
+    name: str
+    module: str
+    version: str
+    minutes: int
+    instead: str
+
+    @property
+    def stem(self) -> str:
+        """Of files and locks; also the name of the program."""
+        return self.name.lower()
+
+
+# The newest commit: upstream is archived, and tags its releases by date, which Go cannot name.
+MINIO = Source(
+    "MinIO",
+    "github.com/minio/minio",
+    "v0.0.0-20260212201848-7aac2a2c5b7c",
+    7,
+    "set STORELAKE_S3__ENDPOINT to an S3 that runs already",
+)
+
+
+def build(source: Source, cache_dir: Path, cancel: Event, report: Report) -> Path:
+    """The program, built the first time.
+
+    A file under the final name is always whole: it is built elsewhere and moved there in one step.
+    What Go downloads and compiles on the way stays after a failure, so that the next try goes on
+    from there, and goes with the success: it is 3 GB.
+
+    Args:
+        source: which program.
+        cache_dir: `settings.cache_dir`.
+        cancel: stops the build when set.
+        report: told about the progress.
+
+    Raises:
+        ServiceError: there is no Go, or too old a one; no room; the build failed.
+    """
+    program = cache_dir / f"{source.stem}-{source.version}"
+    if program.is_file():
+        return program
+    go = find_go(source)
+    require_disk(cache_dir, BUILD_BYTES)
+    what = f"building {source.name}"
+    lock = cache_dir / f"{source.stem}.lock"
+    with exclusive(lock, what, seconds=3600, cancel=cancel):
+        if not program.is_file():
+            work = cache_dir / f"go-{source.stem}"
+            with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f"{source.stem}-") as scratch:
+                report(f"{source.stem}: building from source (about {source.minutes} min, once)")
+                command = _command(source, go, work, Path(scratch))
+                _run(source, command, cancel, _Progress(source.stem, report))
+                (Path(scratch) / source.stem).rename(program)
+            shutil.rmtree(work, ignore_errors=True)
+    return program
+
+
+def _command(source: Source, go: str, work: Path, scratch: Path) -> list[str]:
+    # Folders of its own: a user's own Go is neither read nor filled.
+    folders = {"GOPATH": work / "path", "GOCACHE": work / "cache", "GOBIN": scratch}
+    command = ["env", *(f"{name}={folder}" for name, folder in folders.items()), "CGO_ENABLED=0"]
+    # -modcacherw, or nobody could delete the downloads; -s -w leaves out the debugger's tables.
+    command += [go, "install", "-v", "-modcacherw", "-trimpath", "-ldflags=-s -w"]
+    return [*command, f"{source.module}@{source.version}"]
+
+
+def _run(source: Source, command: list[str], cancel: Event, progress: _Progress) -> None:
+    try:
+        run_tool(command, f"Building {source.name}", cancel, on_line=progress)
+    except ServiceError as error:
+        if cancel.is_set():
+            raise
+        raise ServiceError(
+            f"{error} Check the network and run `storelake up` again, or {source.instead}."
+        ) from error
+
+
+def find_go(source: Source) -> str:
+    """A Go that is new enough, on the PATH or where its own installer puts it.
+
+    Raises:
+        ServiceError: there is none, or only an older one.
+    """
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    wanted = ".".join(map(str, LEAST_GO))
+    if go is None:
+        raise ServiceError(
+            f"{source.name} is built from its source, and no Go was found: install Go {wanted} or "
+            f"newer and put it on the PATH, or {source.instead}."
+        )
+    said = subprocess.run([go, "version"], check=False, capture_output=True, text=True).stdout
+    found = re.search(r"go(\d+)\.(\d+)", said)
+    if found is None or tuple(map(int, found.groups())) < LEAST_GO:
+        raise ServiceError(
+            f"{source.name} needs Go {wanted} or newer, and {go} says {said.strip()!r}: install a "
+            f"newer one and put it on the PATH, or {source.instead}."
+        )
+    return go
+
+
+class _Progress:
+    """Counts the packages that Go says it fetched and compiled."""
+
+    def __init__(self, stem: str, report: Report) -> None:
+        self._stem, self._report = stem, report
+        self._fetched = 0
+        self._compiled = 0
+
+    def __call__(self, line: str) -> None:
+        if line.startswith("go: downloading"):
+            self._fetched += 1
+            if self._fetched % 50 == 0:
+                self._report(f"{self._stem}: {self._fetched} modules fetched")
+        else:
+            self._compiled += 1
+            if self._compiled % 50 == 0:
+                self._report(f"{self._stem}: {self._compiled} packages compiled")
