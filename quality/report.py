@@ -18,7 +18,7 @@ from conf.stores import load_stores
 from quality import documents, plots
 from quality.data_docs import Pages
 from quality.house import LiveHouse
-from quality.store import TAG, QualityError, Reached, read_reached
+from quality.store import QualityError, Reached, read_reached
 from quality.suite import Suite, name_of
 from quality.suites import all_suites
 from quality.summary import Standing, Summary, summarise
@@ -191,12 +191,12 @@ def _standing(house: LiveHouse, table: str, reached: Reached | None) -> Standing
         return Standing(empty=True)
     if reached is None or reached.table_uuid != state.identity:
         return Standing()
-    tagged = state.tagged(TAG)
+    passed = next((c for c in state.commits if c.id == reached.passed_snapshot_id), None)
     return Standing(
         validated_at=reached.validated_at,
         behind=sum(one.sequence > reached.sequence_number for one in state.commits),
-        tag=tagged.at if tagged else None,
-        tag_newest=tagged is not None and tagged.id == newest.id,
+        tag=passed.at if passed else None,
+        tag_newest=passed is not None and passed.id == newest.id,
     )
 
 

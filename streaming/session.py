@@ -12,16 +12,28 @@ from conf.settings import Settings, SettingsError
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.memory import MemorySource
 
+OF_SPARK = (
+    *("org.apache.hadoop:hadoop-client-api", "org.apache.hadoop:hadoop-client-runtime"),
+    *("org.apache.hadoop:hadoop-common", "io.unitycatalog:unitycatalog-hadoop"),
+    *("com.fasterxml.jackson.core:*", "com.fasterxml.jackson.datatype:*", "org.apache.parquet:*"),
+    *("org.apache.logging.log4j:*", "org.slf4j:*", "com.github.luben:*", "org.xerial.snappy:*"),
+    *("org.roaringbitmap:*", "commons-pool:*", "io.airlift:*"),
+)
+"""Jars that Delta's ask for: Spark has them, in versions of its own, or nobody here calls them."""
+
 ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 
 
 def launch_conf(settings: Settings) -> dict[str, str]:
     """What must be known before the JVM starts: `spark-submit --properties-file` takes it, too."""
+    spark, in_delta = settings.spark, settings.catalog.format == "delta"
+    packages = spark.delta_packages if in_delta else spark.packages
     return {
         "spark.master": settings.spark.master,
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
-        **_jars(settings),
+        "spark.jars.packages": ",".join(packages),
+        "spark.jars.excludes": ",".join(OF_SPARK),
         "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -31,17 +43,6 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "streaming.worker_daemon",
-    }
-
-
-def _jars(settings: Settings) -> dict[str, str]:
-    """What Spark loads for the table format."""
-    if settings.catalog.format == "iceberg":
-        return {"spark.jars.packages": ",".join(settings.spark.packages)}
-    return {
-        "spark.jars.packages": ",".join(settings.spark.delta_packages),
-        # Spark has them already, in versions of its own.
-        "spark.jars.excludes": "org.apache.hadoop:*,com.fasterxml.jackson.core:*",
     }
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
 
 import pytest
 
-from conf.settings import Settings, load_settings
+from conf.settings import Settings, SparkSettings, load_settings
 from infra import local
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The suites of streams and sinks run on the other table format, too."""
+    parser.addoption("--lake-format", choices=("iceberg", "delta"), default="iceberg")
 
 
 def free_ports(count: int) -> list[int]:
@@ -22,12 +28,15 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+def environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, str]:
     """The environment of a storelake beside the developer's own: for programs that a test starts.
 
     The folder for downloads stays the shared one, so that jars are fetched once.
     """
     kafka, controller, pulsar, admin, postgres, gateway = (str(port) for port in free_ports(6))
+    spark = SparkSettings()
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -35,6 +44,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     }
     return {
         **kept,
+        "STORELAKE_CATALOG__FORMAT": request.config.getoption("--lake-format"),
+        # The JVM of a test run is one for tests of both formats.
+        "STORELAKE_SPARK__PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
+        "STORELAKE_SPARK__DELTA_PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
         "STORELAKE_PROFILE": "test",
         "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
         "STORELAKE_KAFKA__PORT": kafka,

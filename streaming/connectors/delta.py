@@ -29,7 +29,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from conf.settings import Settings
-from streaming.connectors.delta_state import DeltaState, read
+from streaming.connectors.delta_state import DeltaState, read, schema_of
 from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
 from streaming.ddl import parse_columns, split_top_level
 from streaming.progress import Progress, advance, fresh, from_text, to_text
@@ -63,9 +63,28 @@ def location(settings: Settings, table: str) -> str:
     return f"{settings.warehouse.rstrip('/')}/{table.replace('.', '/')}"
 
 
+def storage_options(settings: Settings) -> dict[str, str]:
+    """How files are reached: nothing to say of a disk.
+
+    Raises:
+        SettingsError: the warehouse is on S3, and a key is missing.
+    """
+    s3 = settings.s3
+    if settings.bucket is None:
+        return {}
+    return {
+        "AWS_ENDPOINT_URL": s3.url,
+        "AWS_REGION": s3.region,
+        "AWS_ACCESS_KEY_ID": s3.access,
+        "AWS_SECRET_ACCESS_KEY": s3.secret,
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not s3.path_style).lower(),
+        "AWS_ALLOW_HTTP": str(s3.url.startswith("http://")).lower(),
+    }
+
+
 def file_system(settings: Settings, table: str) -> FileSystem:
     """The folder of a table."""
-    return PyFileSystem(DeltaStorageHandler(location(settings, table)))
+    return PyFileSystem(DeltaStorageHandler(location(settings, table), storage_options(settings)))
 
 
 @dataclass
@@ -107,15 +126,15 @@ class DeltaLake:
         return self._tables[table]
 
     def _load(self, table: str) -> DeltaTable:
-        where = location(self.settings, table)
-        if not DeltaTable.is_deltatable(where):
+        found = _find(self.settings, table)
+        if found is None:
             raise LakeError(f"There is no table {table} in the lake.")
-        return DeltaTable(where)
+        return found
 
     def state(self, table: str) -> DeltaState | None:
         """See `Lake`."""
         try:
-            return DeltaState(self._load(table))
+            return DeltaState(self._load(table), storage_options(self.settings))
         except LakeError:
             return None
 
@@ -127,7 +146,7 @@ class DeltaLake:
 
     def schema(self, table: str) -> pa.Schema:
         """See `Lake`."""
-        return DeltaState(self._load(table)).schema
+        return schema_of(self._load(table))
 
     def progress(self, table: Table) -> Progress:
         """See `Lake`."""
@@ -159,7 +178,7 @@ class DeltaLake:
         ]
         write_deltalake(
             delta,
-            shape(new, pa.schema(delta.schema().to_arrow()), table),
+            shape(new, schema_of(delta), table),
             mode="append",
             writer_properties=_ZSTD,
             commit_properties=CommitProperties({BATCH_METADATA: str(batch_id)}, 0, moved),
@@ -172,7 +191,7 @@ class DeltaLake:
         if not rows.num_rows:
             return
         delta = self.open(table.name)
-        rows = shape(rows, pa.schema(delta.schema().to_arrow()), table)
+        rows = shape(rows, schema_of(delta), table)
         bounds = pc.min_max(rows[time_key]).as_py()
         same_key = [f"old.{name} = new.{name}" for name in table.key]
         # Files of other times need not be read.
@@ -208,8 +227,15 @@ class DeltaLake:
     @retry_conflicts
     def _write(self, table: Table, rows: pa.Table, mode: Any) -> None:
         delta = self.open(table.name)
-        rows = shape(rows, pa.schema(delta.schema().to_arrow()), table)
+        rows = shape(rows, schema_of(delta), table)
         write_deltalake(delta, rows, mode=mode, writer_properties=_ZSTD)
+
+
+def _find(settings: Settings, table: str) -> DeltaTable | None:
+    where, options = location(settings, table), storage_options(settings)
+    if not DeltaTable.is_deltatable(where, options):
+        return None
+    return DeltaTable(where, storage_options=options)
 
 
 def _progress(delta: DeltaTable) -> dict[tuple[str, int], str]:
@@ -240,8 +266,8 @@ def _declare_partitions(delta: DeltaTable, after: Progress) -> None:
         )
 
 
-def create_tables(settings: Settings, tables: Sequence[Table] = TABLES) -> None:
-    """Make the tables and columns that are missing.
+def create_tables(settings: Settings, tables: Sequence[Table] | None = None) -> None:
+    """Make the tables and columns that are missing; of all tables, if it is not said of which.
 
     Columns are only added: streams that still run with an older declaration go on (`Lake.append`).
     One that is no longer declared stays, with nulls from then on.
@@ -249,14 +275,13 @@ def create_tables(settings: Settings, tables: Sequence[Table] = TABLES) -> None:
     Raises:
         LakeError: a column has another type than declared; the folder has an Iceberg table.
     """
-    for table in tables:
-        where = location(settings, table.name)
-        if DeltaTable.is_deltatable(where):
-            _add_columns(DeltaTable(where), table)
+    for table in TABLES if tables is None else tables:
+        if (found := _find(settings, table.name)) is not None:
+            _add_columns(found, table)
             continue
         _refuse_iceberg(settings, table)
         DeltaTable.create(
-            where,
+            location(settings, table.name),
             Schema.from_json(json.dumps(_struct(table.columns))),
             mode="ignore",  # another application that starts now may have made it
             name=table.name,
@@ -265,6 +290,7 @@ def create_tables(settings: Settings, tables: Sequence[Table] = TABLES) -> None:
                 "delta.logRetentionDuration": LOG_KEPT,
                 "delta.dataSkippingStatsColumns": ",".join(_judged_by(table)),
             },
+            storage_options=storage_options(settings),
         )
 
 
@@ -294,7 +320,7 @@ def _add_columns(delta: DeltaTable, table: Table) -> None:
     delta.update_incremental()
     there = {
         one.name: from_arrow_type(one.type, prefer_timestamp_ntz=True).simpleString()
-        for one in pa.schema(delta.schema().to_arrow())
+        for one in schema_of(delta)
     }
     declared = {column.name: column.type.replace(" ", "") for column in table.fields}
     for name in declared.keys() & there.keys():

@@ -7,7 +7,7 @@ the version; where it has forgotten it, all rows count as new, which is more wor
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
@@ -26,6 +26,11 @@ ROUNDED = timedelta(milliseconds=1)
 log = logging.getLogger("storelake.lake")
 
 
+def schema_of(delta: DeltaTable) -> pa.Schema:
+    """The columns of a table."""
+    return pa.schema(delta.schema().to_arrow())
+
+
 def read(delta: DeltaTable, columns: Sequence[str], where: Where) -> pa.Table:
     """Rows of a table; files whose bounds do not fit are not read."""
     dataset = delta.to_pyarrow_dataset()
@@ -36,9 +41,15 @@ def read(delta: DeltaTable, columns: Sequence[str], where: Where) -> pa.Table:
 
 @dataclass(frozen=True)
 class DeltaState:
-    """See `TableState`; a version is both the id and the sequence of a commit."""
+    """See `TableState`; a version is both the id and the sequence of a commit.
+
+    Attributes:
+        delta: the table as it was loaded.
+        options: how its files are reached.
+    """
 
     delta: DeltaTable
+    options: Mapping[str, str]
 
     @property
     def identity(self) -> str:
@@ -48,7 +59,7 @@ class DeltaState:
     @property
     def schema(self) -> pa.Schema:
         """See `TableState`."""
-        return pa.schema(self.delta.schema().to_arrow())
+        return schema_of(self.delta)
 
     @property
     def commits(self) -> list[Commit]:
@@ -80,7 +91,8 @@ class DeltaState:
         if not version:
             return frozenset()
         try:
-            return _paths(DeltaTable(self.delta.table_uri, version=version))
+            at = self.delta.table_uri
+            return _paths(DeltaTable(at, version=version, storage_options=dict(self.options)))
         except TableNotFoundError:
             log.info(
                 "the log of %s has forgotten version %d: all of its rows count as new",
@@ -88,10 +100,6 @@ class DeltaState:
                 version,
             )
             return frozenset()
-
-    def tagged(self, tag: str) -> Commit | None:  # noqa: ARG002
-        """See `TableState`: Delta has no tags."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class DeltaIncrement:
     @property
     def schema(self) -> pa.Schema:
         """See `Increment`."""
-        return DeltaState(self.delta).schema
+        return schema_of(self.delta)
 
     @cached_property
     def _actions(self) -> pa.Table:

@@ -57,12 +57,6 @@ class IcebergState:
         """See `TableState`."""
         return added_since(self.iceberg, sequence)
 
-    def tagged(self, tag: str) -> Commit | None:
-        """See `TableState`."""
-        ref = self.iceberg.metadata.refs.get(tag)
-        snapshot = self.iceberg.metadata.snapshot_by_id(ref.snapshot_id) if ref else None
-        return commit_of(snapshot) if snapshot else None
-
 
 def commit_of(snapshot: Snapshot) -> Commit:
     """A snapshot as every format has it."""

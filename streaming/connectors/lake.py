@@ -111,9 +111,6 @@ class TableState(Protocol):
         A row that was rewritten counts as added.
         """
 
-    def tagged(self, tag: str) -> Commit | None:
-        """The commit that bears a tag; None where the format has none."""
-
 
 class Lake(Protocol):
     """Reads and writes of one query; not shared between queries: it remembers what it committed.

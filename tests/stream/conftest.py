@@ -14,18 +14,25 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], House]:
-    """Makes a shop with a folder, a catalog and empty tables of its own."""
+def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., House]:
+    """Makes a shop with a folder, a catalog and empty tables of its own.
 
-    def make() -> House:
+    Its lake has the format that is asked for, else that of the run (`--lake-format`).
+    """
+
+    def make(table_format: str | None = None) -> House:
         empty_tables(services)
         number = next(_numbers)
+        catalog = {
+            "name": f"house{number}",
+            "format": table_format or services.catalog.format,
+        }
         streams = {"source": "memory", "trigger_seconds": 0.1}
         return House(
             services.model_copy(
                 update={
                     "var_dir": tmp_path_factory.mktemp(f"house{number}"),
-                    "catalog": services.catalog.model_copy(update={"name": f"house{number}"}),
+                    "catalog": services.catalog.model_copy(update=catalog),
                     "streams": services.streams.model_copy(update=streams),
                 }
             )
