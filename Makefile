@@ -41,8 +41,8 @@ $(ALL): $(STAMP)
 
 ##@ Run
 
-demo: install  ## Run the whole house for a minute (VIDEO=, BROKER=, FORMAT=, SECONDS_=, RATE=, POISON=, SEED=)
-	@$(BIN)/storelake demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
+demo: install  ## Run the whole house for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=)
+	@$(BIN)/storelake demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
 		$(if $(FORMAT),--format $(FORMAT)) $(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
 
 verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
@@ -55,8 +55,8 @@ verify-cameras: install  ## Prove that what cameras count is what happened (SHOP
 verify-quality: install  ## Prove that validation names ten kinds of damage, and nothing else (SEED=)
 	@$(BIN)/storelake verify-quality $(if $(SEED),--seed $(SEED))
 
-up: install  ## Start Kafka and Postgres on this machine
-	@$(BIN)/storelake up
+up: install  ## Start Kafka and Postgres on this machine (PROFILE=full: MinIO and Pulsar, too)
+	@$(BIN)/storelake up $(if $(PROFILE),--profile $(PROFILE))
 
 down: install  ## Stop them; their data stays
 	@$(BIN)/storelake down

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.context import console, progress, read_settings
+from cli.context import Profile, console, progress, read_settings
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -26,9 +26,9 @@ What = Annotated[
 ]
 
 
-def start(what: What = None) -> None:
+def start(what: What = None, profile: Profile = None) -> None:
     """Start the gateway and the streams in the background, and wait until they are ready."""
-    settings = read_settings()
+    settings = read_settings(profile)
     names = (what,) if what else NAMES
     with progress("starting") as tell:
         for name in names:

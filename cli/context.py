@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,14 +35,25 @@ def error_console() -> Console:
     return Console(stderr=True)
 
 
-def read_settings() -> Settings:
+Profile = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="local, full, ...; by default what STORELAKE_PROFILE says."),
+]
+
+
+def read_settings(profile: str | None = None) -> Settings:
     """The settings tree.
 
-    Raises:
-        SettingsError: a value that does not fit.
-    """
-    from conf.settings import load_settings
+    Args:
+        profile: what the operator asked for by `--profile`; commands beside us follow it, too.
 
+    Raises:
+        SettingsError: an unknown profile, or a value that does not fit.
+    """
+    from conf.settings import choose_profile, load_settings
+
+    if profile is not None:
+        choose_profile(profile)
     return load_settings()
 
 

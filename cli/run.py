@@ -7,18 +7,19 @@ from typing import Annotated
 
 import typer
 
+from cli.context import Profile, read_settings
+
 
 def run(
     names: Annotated[
         list[str] | None, typer.Argument(help="Streams to run; all without one.")
     ] = None,
+    profile: Profile = None,
 ) -> None:
     """Run streams side by side in one Spark application, until Ctrl-C or SIGTERM."""
     import logging
 
-    from conf.settings import load_settings
-
-    settings = load_settings()
+    settings = read_settings(profile)
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
@@ -31,8 +32,7 @@ def run(
 
 def spark_conf() -> None:
     """Print the properties that `spark-submit --properties-file` takes, without secrets."""
-    from conf.settings import load_settings
     from streaming.session import launch_conf
 
-    for key, value in launch_conf(load_settings()).items():
+    for key, value in launch_conf(read_settings()).items():
         typer.echo(f"{key} {value}")

@@ -7,17 +7,20 @@ from typing import Annotated
 
 import typer
 
-from cli.context import console, progress, read_settings
+from cli.context import Profile, console, progress, read_settings
 from cli.tables import services_table
 
 Pulsar = Annotated[bool, typer.Option("--pulsar", help="Pulsar, too, as the profile full does.")]
 
 
-def up(*, pulsar: Pulsar = False) -> None:
-    """Start Kafka and Postgres on this machine; what runs already is left alone."""
+def up(*, profile: Profile = None, pulsar: Pulsar = False) -> None:
+    """Start Kafka and Postgres on this machine, and what else the profile has.
+
+    What runs already is left alone.
+    """
     from infra import local
 
-    settings = read_settings()
+    settings = read_settings(profile)
     if pulsar:
         enabled = settings.pulsar.model_copy(update={"enabled": True})
         settings = settings.model_copy(update={"pulsar": enabled})
@@ -36,7 +39,7 @@ def down() -> None:
     console().print(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing was running.")
 
 
-def restart(*, pulsar: Pulsar = False) -> None:
+def restart(*, profile: Profile = None, pulsar: Pulsar = False) -> None:
     """Stop the services, then start them again."""
     down()
-    up(pulsar=pulsar)
+    up(profile=profile, pulsar=pulsar)

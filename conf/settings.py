@@ -8,6 +8,7 @@ Sources, strongest first: ``STORELAKE_*`` environment variables (nested with ``_
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -241,20 +242,39 @@ class S3Settings(Frozen):
 
 
 class CatalogSettings(Frozen):
-    """The table format, the Iceberg catalog (JDBC in Postgres) and the warehouse."""
+    """The table format, the Iceberg catalog (in Postgres, or a REST service) and the warehouse."""
 
     format: Literal["iceberg", "delta"] = Field(
         default="iceberg", description="Of all tables of the lake; docs/FORMATS.md compares them."
     )
     name: str = "storelake"
+    type: Literal["jdbc", "rest"] = Field(
+        default="jdbc", description="jdbc: in our Postgres; rest: the service at `uri`."
+    )
+    uri: str | None = Field(
+        default=None, pattern="^https?://", description="Of the REST catalog: http:// or https://."
+    )
+    token: SecretStr | None = Field(default=None, description="Of a REST catalog that wants one.")
+    credential: SecretStr | None = Field(
+        default=None, description="ID:SECRET, for which a REST catalog gives a token."
+    )
     warehouse: str | None = Field(
         default=None,
-        description="file:///FOLDER or s3://BUCKET/PREFIX; by default <var>/warehouse, and "
-        "<var>/delta for Delta.",
+        description="file:///FOLDER or s3://BUCKET/PREFIX, or what a REST catalog calls it; by "
+        "default <var>/warehouse, and <var>/delta for Delta.",
     )
     snapshot_retention: timedelta = Field(
         default=timedelta(minutes=3), description="How far back tables can be read as they were."
     )
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> CatalogSettings:
+        if (self.type == "rest") != (self.uri is not None):
+            raise ValueError("a catalog of type rest, and no other, needs a uri: set both")
+        known = re.match(r"file:///|s3://[a-z0-9]", self.warehouse or "file:///")
+        if self.type == "jdbc" and not known:
+            raise ValueError(f"{self.warehouse!r} is neither file:///FOLDER nor s3://BUCKET/PREFIX")
+        return self
 
 
 class SparkSettings(Frozen):
@@ -274,6 +294,10 @@ class SparkSettings(Frozen):
     delta_packages: tuple[str, ...] = Field(
         default=("io.delta:delta-spark_4.1_2.13:4.3.1",),
         description="In place of `packages` where the lake is in Delta.",
+    )
+    s3_packages: tuple[str, ...] = Field(
+        default=("org.apache.iceberg:iceberg-aws-bundle:1.12.0",),
+        description="Added where the warehouse is on S3.",
     )
     extra: dict[str, str] = Field(default_factory=dict)
 
@@ -340,7 +364,11 @@ class StreamSettings(Frozen):
         default=timedelta(days=7),
         description="How long the tracker remembers an order after the alarm that it is stuck.",
     )
-    retries: int = Field(default=5, ge=0)
+    retries: int = Field(
+        default=8,
+        ge=0,
+        description="In a row: with these pauses an outage of a minute is outlived.",
+    )
     retry_base_seconds: float = Field(default=0.5, gt=0)
     retry_max_seconds: float = Field(default=15.0, gt=0)
 
@@ -591,6 +619,11 @@ class Settings(BaseSettings):
         )
         secrets = DotEnvSettingsSource(settings_cls, env_file=var_dir.expanduser() / "secrets.env")
         return init_settings, env_settings, dotenv_settings, secrets, toml
+
+
+def choose_profile(name: str) -> None:
+    """What STORELAKE_PROFILE says from now on, for this process and for those that it starts."""
+    os.environ["STORELAKE_PROFILE"] = name
 
 
 def load_settings(**overrides: Any) -> Settings:

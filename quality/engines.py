@@ -17,6 +17,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from quality.results import SAMPLES
 from quality.suite import RowSuite, Suite
+from streaming.connectors.iceberg_state import read_file
 from streaming.connectors.lake import Increment
 from streaming.session import build_session
 
@@ -69,17 +70,18 @@ class Engines:
         if self._spark is None:
             self._spark = build_session(self._settings, "storelake:quality")
             self._files = _all_of(self._context.data_sources.add_spark("spark", persist=True))
-        rows = self._spark.read.schema(from_arrow_schema(increment.schema)).parquet(
-            *increment.paths
-        )
-        empty = increment.schema.empty_table()
-        shape, shaped = suite.shape, from_arrow_schema(suite.shape(empty).schema)
+        paths = self._spark.createDataFrame([(path,) for path in increment.paths], "path string")
+        schema, access, shape = increment.schema, increment.access, suite.shape
+        shaped = from_arrow_schema(shape(schema.empty_table()).schema)
 
-        def apply(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # Spark itself could not read these files on an S3: its own reader knows Hadoop's alone.
+        def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
-                yield from shape(pa.Table.from_batches([batch])).to_batches()
+                for path in batch["path"].to_pylist():
+                    for rows in read_file(path, schema, access):
+                        yield from shape(rows).to_batches()
 
-        return _validate(suite, self._files, rows.mapInArrow(apply, shaped))
+        return _validate(suite, self._files, paths.mapInArrow(read, shaped))
 
 
 def _all_of(source: Any) -> BatchDefinition[Any]:

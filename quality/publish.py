@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.table import Table as IcebergTable
@@ -93,7 +93,7 @@ def publish_branch(settings: Settings, table: str, branch: str, engines: Engines
         return Published(results, publish(iceberg, branch))
 
 
-def _load(catalog: SqlCatalog, table: str) -> IcebergTable:
+def _load(catalog: Catalog, table: str) -> IcebergTable:
     try:
         return catalog.load_table(table)
     except NoSuchTableError as error:

@@ -253,12 +253,13 @@ class Runner:
     def __init__(self, settings: Settings, streams: Sequence[Stream]) -> None:
         self._settings = settings
         self._stop = threading.Event()
+        # First: a warehouse or a catalog that does not answer says so before Spark has started.
+        self._lake = open_lake(settings)
         self._spark = build_session(settings, "storelake:" + ",".join(s.name for s in streams))
         self._context = Context(self._spark, settings, load_stores(settings.stores_file))
         self._db = Database(
             settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 1)
         )
-        self._lake = open_lake(settings)
         self._running = _by_feed(streams)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings, SettingsError
+from conf.storage import file_properties, rest_properties
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.memory import MemorySource
 
@@ -26,13 +27,11 @@ ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvi
 
 def launch_conf(settings: Settings) -> dict[str, str]:
     """What must be known before the JVM starts: `spark-submit --properties-file` takes it, too."""
-    spark, in_delta = settings.spark, settings.catalog.format == "delta"
-    packages = spark.delta_packages if in_delta else spark.packages
     return {
         "spark.master": settings.spark.master,
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
-        "spark.jars.packages": ",".join(packages),
+        "spark.jars.packages": ",".join(_packages(settings)),
         "spark.jars.excludes": ",".join(OF_SPARK),
         "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
         "spark.driver.bindAddress": "127.0.0.1",
@@ -46,6 +45,30 @@ def launch_conf(settings: Settings) -> dict[str, str]:
     }
 
 
+def _packages(settings: Settings) -> tuple[str, ...]:
+    if settings.catalog.format == "delta":
+        return settings.spark.delta_packages
+    # Whether its files are on S3 is for a REST catalog to say.
+    may_be_s3 = settings.bucket is not None or settings.catalog.type == "rest"
+    return settings.spark.packages + (settings.spark.s3_packages if may_be_s3 else ())
+
+
+def _catalog_conf(settings: Settings) -> dict[str, str]:
+    """Which catalog, as Iceberg's Spark catalog takes it."""
+    conf, postgres = settings.catalog, settings.postgres
+    if conf.type == "jdbc":
+        return {
+            "type": "jdbc",
+            "uri": postgres.jdbc_url,
+            "jdbc.user": postgres.user,
+            "jdbc.password": postgres.secret,
+            "jdbc.schema-version": "V1",
+            "clients": "1",
+            "warehouse": settings.warehouse,
+        }
+    return {"type": "rest", **rest_properties(settings)}
+
+
 def _format_conf(settings: Settings) -> dict[str, str]:
     """How Spark finds the tables of the lake: by catalog in Iceberg, by folder in Delta."""
     if settings.catalog.format == "delta":
@@ -57,13 +80,8 @@ def _format_conf(settings: Settings) -> dict[str, str]:
     return {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
-        f"{catalog}.type": "jdbc",
-        f"{catalog}.uri": settings.postgres.jdbc_url,
-        f"{catalog}.jdbc.user": settings.postgres.user,
-        f"{catalog}.jdbc.password": settings.postgres.secret,
-        f"{catalog}.jdbc.schema-version": "V1",
-        f"{catalog}.clients": "1",
-        f"{catalog}.warehouse": settings.warehouse,
+        **{f"{catalog}.{key}": value for key, value in _catalog_conf(settings).items()},
+        **{f"{catalog}.{key}": value for key, value in file_properties(settings).items()},
         # A stream must see what another one has just committed.
         f"{catalog}.cache-enabled": "false",
     }

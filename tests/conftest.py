@@ -14,8 +14,18 @@ from infra import local
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The suites of streams and sinks run on the other table format, too."""
-    parser.addoption("--lake-format", choices=("iceberg", "delta"), default="iceberg")
+    parser.addoption(
+        "--warehouse",
+        choices=("disk", "s3"),
+        default="disk",
+        help="where the lake of the tests is; s3: on a MinIO that they start",
+    )
+    parser.addoption(
+        "--lake-format",
+        choices=("iceberg", "delta"),
+        default="iceberg",
+        help="of the tables of the streams that are tested",
+    )
 
 
 def free_ports(count: int) -> list[int]:
@@ -29,22 +39,24 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="session")
 def environment(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, str]:
     """The environment of a storelake beside the developer's own: for programs that a test starts.
 
     The folder for downloads stays the shared one, so that jars are fetched once.
     """
-    kafka, controller, pulsar, admin, postgres, gateway = (str(port) for port in free_ports(6))
+    kafka, controller, pulsar, admin, postgres, gateway, s3 = map(str, free_ports(7))
     spark = SparkSettings()
     kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith("STORELAKE_") or key == "STORELAKE_CACHE_DIR"
     }
+    on_s3 = pytestconfig.getoption("--warehouse") == "s3"
     return {
         **kept,
-        "STORELAKE_CATALOG__FORMAT": request.config.getoption("--lake-format"),
+        **({"STORELAKE_CATALOG__WAREHOUSE": "s3://tests/lake"} if on_s3 else {}),
+        "STORELAKE_CATALOG__FORMAT": pytestconfig.getoption("--lake-format"),
         # The JVM of a test run is one for tests of both formats.
         "STORELAKE_SPARK__PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
         "STORELAKE_SPARK__DELTA_PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
@@ -56,6 +68,7 @@ def environment(
         "STORELAKE_PULSAR__ADMIN_PORT": admin,
         "STORELAKE_POSTGRES__PORT": postgres,
         "STORELAKE_GATEWAY__PORT": gateway,
+        "STORELAKE_S3__PORT": s3,
     }
 
 

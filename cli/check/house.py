@@ -72,7 +72,9 @@ def _refuse_foreign(base: Settings, command: str, *, pulsar: bool) -> None:
     foreign = {
         "KAFKA__BOOTSTRAP_SERVERS": base.kafka.bootstrap_servers,
         "POSTGRES__LOCAL": not base.postgres.local,
-        "CATALOG__WAREHOUSE": base.catalog.warehouse,
+        "CATALOG__WAREHOUSE": base.catalog.warehouse and not base.wants_minio,
+        "CATALOG__URI": base.catalog.uri,
+        "S3__ENDPOINT": base.s3.endpoint,
         "PULSAR__SERVICE_URL": pulsar and base.pulsar.service_url,
     }
     if named := [f"STORELAKE_{name}" for name, value in foreign.items() if value]:
@@ -84,11 +86,12 @@ def _refuse_foreign(base: Settings, command: str, *, pulsar: bool) -> None:
 
 def _own_house(folder: Path, *, pulsar: bool) -> tuple[Settings, dict[str, str]]:
     """Settings of a house beside the operator's, and the variables that mean the same."""
-    kafka, controller, postgres, gateway, broker, admin = _free_ports(6)
+    kafka, controller, postgres, gateway, broker, admin, s3 = _free_ports(7)
     tree: dict[str, dict[str, Any]] = {
         "kafka": {"port": kafka, "controller_port": controller},
         "postgres": {"port": postgres},
         "gateway": {"port": gateway},
+        "s3": {"port": s3},
     }
     environment = {"STORELAKE_VAR_DIR": str(folder)}
     if pulsar:

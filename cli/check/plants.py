@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.types import StringType
 
 from conf.settings import Settings
@@ -148,7 +148,7 @@ def frames_with_a_stale_camera(
             yield frame
 
 
-Door = Callable[[SqlCatalog, psycopg.Connection[Any]], None]
+Door = Callable[[Catalog, psycopg.Connection[Any]], None]
 
 
 def through_side_doors(settings: Settings) -> None:
@@ -161,15 +161,15 @@ def through_side_doors(settings: Settings) -> None:
             open_door(catalog, connection)
 
 
-def _nulls(catalog: SqlCatalog, _: psycopg.Connection[Any]) -> None:
+def _nulls(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
     _slip_in(catalog, "silver.detections", 0, track_id=None)
 
 
-def _duplicates(catalog: SqlCatalog, _: psycopg.Connection[Any]) -> None:
+def _duplicates(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
     _slip_in(catalog, "silver.order_status", 0)
 
 
-def _wrong_sums(_: SqlCatalog, connection: psycopg.Connection[Any]) -> None:
+def _wrong_sums(_: Catalog, connection: psycopg.Connection[Any]) -> None:
     connection.execute(
         "UPDATE order_metrics SET total_revenue = total_revenue + 1000 WHERE (branch_id, hour) = "
         "(SELECT branch_id, hour FROM order_metrics WHERE branch_id = 'B01' ORDER BY hour DESC "
@@ -177,15 +177,15 @@ def _wrong_sums(_: SqlCatalog, connection: psycopg.Connection[Any]) -> None:
     )
 
 
-def _unknown_branch(catalog: SqlCatalog, _: psycopg.Connection[Any]) -> None:
+def _unknown_branch(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
     _slip_in(catalog, "silver.orders", 1, branch_id="B99", position="unknown-branch")
 
 
-def _negative_price(catalog: SqlCatalog, _: psycopg.Connection[Any]) -> None:
+def _negative_price(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
     _slip_in(catalog, "silver.orders", 2, total_price=Decimal("-5.00"), position="negative-price")
 
 
-def _schema_change(catalog: SqlCatalog, _: psycopg.Connection[Any]) -> None:
+def _schema_change(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
     with catalog.load_table("gold.product_daily").update_schema() as change:
         change.add_column("margin", StringType())
 
@@ -200,7 +200,7 @@ SIDE_DOORS: tuple[Door, ...] = (
 )
 
 
-def _slip_in(catalog: SqlCatalog, name: str, number: int, **changes: Any) -> None:
+def _slip_in(catalog: Catalog, name: str, number: int, **changes: Any) -> None:
     """Append a copy of one of the newest rows, changed."""
     table, time = catalog.load_table(name), _TIMES[name]
     rows = table.scan().to_arrow()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from conf.settings import Settings
+from conf.storage import CONNECT_SECONDS, complaint
 from infra.errors import ServiceError
 
 
@@ -30,15 +31,20 @@ def ensure_bucket(settings: Settings) -> bool:
         access_key=conf.access,
         secret_key=conf.secret,
         force_virtual_addressing=not conf.path_style,
-        allow_bucket_creation=True,
+        connect_timeout=CONNECT_SECONDS,
+        allow_bucket_creation=conf.create_bucket,
     )
     try:
+        # An S3 that refuses a listing says why; asked for the bucket alone, it does not.
+        store.get_file_info(fs.FileSelector(bucket, allow_not_found=True))
         if store.get_file_info(bucket).type == fs.FileType.Directory:
             return False
+        if not conf.create_bucket:
+            raise ServiceError(
+                f"The S3 at {conf.url} has no bucket {bucket}, and STORELAKE_S3__CREATE_BUCKET is "
+                "false: make it there, or name another one in STORELAKE_CATALOG__WAREHOUSE."
+            )
         store.create_dir(bucket)
     except OSError as error:
-        raise ServiceError(
-            f"The S3 at {conf.url} did not give the bucket {bucket} ({error}): check that it runs "
-            "and that its keys allow creating buckets."
-        ) from error
+        raise ServiceError(complaint(settings, error)) from error
     return True

@@ -29,6 +29,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from conf.settings import Settings
+from conf.storage import delta_options
 from streaming.connectors.delta_state import DeltaState, read, schema_of
 from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
 from streaming.ddl import parse_columns, split_top_level
@@ -63,28 +64,9 @@ def location(settings: Settings, table: str) -> str:
     return f"{settings.warehouse.rstrip('/')}/{table.replace('.', '/')}"
 
 
-def storage_options(settings: Settings) -> dict[str, str]:
-    """How files are reached: nothing to say of a disk.
-
-    Raises:
-        SettingsError: the warehouse is on S3, and a key is missing.
-    """
-    s3 = settings.s3
-    if settings.bucket is None:
-        return {}
-    return {
-        "AWS_ENDPOINT_URL": s3.url,
-        "AWS_REGION": s3.region,
-        "AWS_ACCESS_KEY_ID": s3.access,
-        "AWS_SECRET_ACCESS_KEY": s3.secret,
-        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not s3.path_style).lower(),
-        "AWS_ALLOW_HTTP": str(s3.url.startswith("http://")).lower(),
-    }
-
-
 def file_system(settings: Settings, table: str) -> FileSystem:
     """The folder of a table."""
-    return PyFileSystem(DeltaStorageHandler(location(settings, table), storage_options(settings)))
+    return PyFileSystem(DeltaStorageHandler(location(settings, table), delta_options(settings)))
 
 
 @dataclass
@@ -134,7 +116,7 @@ class DeltaLake:
     def state(self, table: str) -> DeltaState | None:
         """See `Lake`."""
         try:
-            return DeltaState(self._load(table), storage_options(self.settings))
+            return DeltaState(self._load(table), self.settings)
         except LakeError:
             return None
 
@@ -232,7 +214,7 @@ class DeltaLake:
 
 
 def _find(settings: Settings, table: str) -> DeltaTable | None:
-    where, options = location(settings, table), storage_options(settings)
+    where, options = location(settings, table), delta_options(settings)
     if not DeltaTable.is_deltatable(where, options):
         return None
     return DeltaTable(where, storage_options=options)
@@ -290,7 +272,7 @@ def create_tables(settings: Settings, tables: Sequence[Table] | None = None) -> 
                 "delta.logRetentionDuration": LOG_KEPT,
                 "delta.dataSkippingStatsColumns": ",".join(_judged_by(table)),
             },
-            storage_options=storage_options(settings),
+            storage_options=delta_options(settings),
         )
 
 

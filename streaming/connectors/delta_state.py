@@ -7,7 +7,7 @@ the version; where it has forgotten it, all rows count as new, which is more wor
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
@@ -18,6 +18,8 @@ import pyarrow.dataset as pads
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from conf.settings import Settings
+from conf.storage import delta_options, file_properties
 from streaming.connectors.lake import EVERYTHING, Commit, Where, to_arrow_filter
 
 ROUNDED = timedelta(milliseconds=1)
@@ -45,11 +47,11 @@ class DeltaState:
 
     Attributes:
         delta: the table as it was loaded.
-        options: how its files are reached.
+        settings: of the house; they say how its files are reached.
     """
 
     delta: DeltaTable
-    options: Mapping[str, str]
+    settings: Settings
 
     @property
     def identity(self) -> str:
@@ -83,16 +85,16 @@ class DeltaState:
         """See `TableState`."""
         newest = self.newest
         if newest is None or newest.sequence <= sequence:
-            return DeltaIncrement(self.delta, newest, frozenset())
+            return DeltaIncrement(self.delta, self.settings, newest, frozenset())
         now = _paths(self.delta)
-        return DeltaIncrement(self.delta, newest, now - self._paths_at(sequence))
+        return DeltaIncrement(self.delta, self.settings, newest, now - self._paths_at(sequence))
 
     def _paths_at(self, version: int) -> frozenset[str]:
         if not version:
             return frozenset()
         try:
-            at = self.delta.table_uri
-            return _paths(DeltaTable(at, version=version, storage_options=dict(self.options)))
+            at, options = self.delta.table_uri, delta_options(self.settings)
+            return _paths(DeltaTable(at, version=version, storage_options=options))
         except TableNotFoundError:
             log.info(
                 "the log of %s has forgotten version %d: all of its rows count as new",
@@ -107,12 +109,13 @@ class DeltaIncrement:
     """Data files of one version that an older one did not name: see `Increment`.
 
     Attributes:
-        delta: the table as it was loaded.
+        delta, settings: see `DeltaState`.
         newest: its version.
         files: their paths below the table.
     """
 
     delta: DeltaTable
+    settings: Settings
     newest: Commit | None
     files: frozenset[str]
 
@@ -132,6 +135,11 @@ class DeltaIncrement:
     def rows(self) -> int:
         """See `Increment`."""
         return sum(self._actions["num_records"].to_pylist())
+
+    @property
+    def access(self) -> dict[str, str]:
+        """See `Increment`."""
+        return {k: v for k, v in file_properties(self.settings).items() if k.startswith("s3.")}
 
     @property
     def paths(self) -> list[str]:

@@ -12,6 +12,7 @@ from streaming.connectors import iceberg
 from streaming.connectors import purge as iceberg_purge
 from streaming.connectors.lake import Lake, LakeError
 from streaming.connectors.purge import Purged
+from streaming.connectors.storage import check_storage
 from streaming.tables import Table
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ def open_lake(settings: Settings) -> Lake:
     """The lake without Spark, for writers on the driver and for readers; close it.
 
     Raises:
-        SettingsError: the database password is missing, or the package of the format.
+        SettingsError: the database password is missing, a key of the S3, or the package of the
+            format.
+        StorageError: the warehouse or the catalog does not answer, or refuses.
     """
     if settings.catalog.format == "delta":
+        check_storage(settings)
         lake: Lake = _delta().DeltaLake(settings)
         return lake
     return iceberg.IcebergLake(settings, iceberg.open_catalog(settings))

@@ -12,17 +12,27 @@ thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a ta
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    ForbiddenError,
+    NoSuchTableError,
+    OAuthError,
+    RESTError,
+    UnauthorizedError,
+)
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import Transaction
@@ -32,11 +42,14 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from conf.settings import Settings
+from conf.storage import file_properties, rest_properties
 from streaming.connectors.iceberg_state import IcebergState
 from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
+from streaming.connectors.storage import StorageError, check_storage
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
 
@@ -58,21 +71,58 @@ retry_conflicts = retry(
 )
 
 
-def open_catalog(settings: Settings) -> SqlCatalog:
+def open_catalog(settings: Settings) -> Catalog:
     """The catalog without Spark, for writers on the driver and for readers.
 
-    It keeps connections to Postgres: use it in a `with` block, or close it.
+    It keeps connections: use it in a `with` block, or close it.
 
     Raises:
-        SettingsError: the database password is missing.
+        SettingsError: the database password is missing, or a key of the S3.
+        StorageError: the warehouse or the catalog does not answer, or refuses.
     """
-    return SqlCatalog(
+    check_storage(settings)
+    files = file_properties(settings)
+    if settings.catalog.type == "rest":
+        return _open_rest(settings, files)
+    catalog = SqlCatalog(
         settings.catalog.name,
         uri=settings.postgres.sqlalchemy_url,
         warehouse=settings.warehouse,
         init_catalog_tables="false",
         pool_pre_ping="true",
+        **files,
     )
+    try:
+        catalog.engine.connect().close()  # back to the pool, for the first who asks
+    except OperationalError as error:
+        catalog.close()
+        postgres, reason = settings.postgres, " ".join(str(error.orig).split())
+        raise StorageError(
+            f"The catalog in Postgres at {postgres.host}:{postgres.port} does not answer "
+            f"({reason}): run `storelake up`, or check STORELAKE_POSTGRES__HOST, __PORT and "
+            "__PASSWORD."
+        ) from error
+    return catalog
+
+
+def _open_rest(settings: Settings, files: Mapping[str, str]) -> Catalog:
+    uri = settings.catalog.uri
+    try:
+        return RestCatalog(settings.catalog.name, **rest_properties(settings), **files)
+    except (UnauthorizedError, ForbiddenError, OAuthError) as error:
+        raise StorageError(
+            f"The REST catalog at {uri} refuses us ({_first_line(error)}): set "
+            "STORELAKE_CATALOG__TOKEN or STORELAKE_CATALOG__CREDENTIAL to what it wants."
+        ) from error
+    except (OSError, RESTError) as error:  # what `requests` raises is an OSError
+        raise StorageError(
+            f"The REST catalog at {uri} does not answer ({_first_line(error)}): check that it "
+            "runs, and STORELAKE_CATALOG__URI."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 class _Transaction(Transaction):
@@ -104,7 +154,7 @@ class IcebergLake:
     """See `Lake`."""
 
     settings: Settings
-    catalog: SqlCatalog
+    catalog: Catalog
     """Shared by all lakes of a process: it holds connections."""
     _done: dict[str, Progress] = field(default_factory=dict)
 
@@ -255,28 +305,43 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     One that is no longer declared stays, with nulls from then on.
 
     Raises:
-        LakeError: a column has another type than declared.
+        LakeError: a column has another type than declared, or tables lie in another warehouse.
     """
     name = settings.catalog.name
     spark.sql(f"SHOW NAMESPACES IN {name}").collect()
     with open_catalog(settings) as catalog:
         spaces = catalog.list_namespaces()
         have = {".".join(t) for space in spaces for t in catalog.list_tables(space)}
-    missing = [t for t in TABLES if t.name not in have]
-    for namespace in sorted({t.name.split(".")[0] for t in missing}):
-        spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{namespace}")
-    for table in missing:
-        spark.sql(table.create_sql(name))
-    for table in TABLES:
-        if table.name in have:
-            _add_columns(spark, settings, table)
+        missing = [t for t in TABLES if t.name not in have]
+        for namespace in sorted({t.name.split(".")[0] for t in missing}):
+            spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{namespace}")
+        for table in missing:
+            spark.sql(table.create_sql(name))
+        for table in TABLES:
+            if table.name in have:
+                _add_columns(spark, catalog, table)
+                _must_be_here(settings, catalog.load_table(table.name))
+
+
+def _must_be_here(settings: Settings, iceberg: IcebergTable) -> None:
+    """Refuse to go on with half of the tables on a disk and half on S3; nothing moves by itself."""
+    there, here = urlsplit(iceberg.location()), urlsplit(settings.warehouse)
+    if settings.catalog.type == "jdbc" and (there.scheme, there.netloc) != (
+        here.scheme,
+        here.netloc,
+    ):
+        raise LakeError(
+            f"The tables of the catalog {settings.catalog.name} are in {there.scheme}://"
+            f"{there.netloc}, and the settings name {settings.warehouse}: set "
+            "STORELAKE_PROFILE or STORELAKE_CATALOG__WAREHOUSE back, or begin anew with "
+            "`storelake reset` or another STORELAKE_CATALOG__NAME."
+        )
 
 
 # Another application that starts now may add them first.
 @retry(retry=retry_if_exception_type(PySparkException), stop=stop_after_attempt(2), reraise=True)
-def _add_columns(spark: SparkSession, settings: Settings, table: Table) -> None:
-    with open_catalog(settings) as catalog:
-        there = {f.name: f.field_type for f in catalog.load_table(table.name).schema().fields}
+def _add_columns(spark: SparkSession, catalog: Catalog, table: Table) -> None:
+    there = {f.name: f.field_type for f in catalog.load_table(table.name).schema().fields}
     declared = {column.name: column.type for column in table.fields}
     for name in declared.keys() & there.keys():
         has, wants = _spark_type(there[name]), declared[name].replace(" ", "")
@@ -286,7 +351,7 @@ def _add_columns(spark: SparkSession, settings: Settings, table: Table) -> None:
                 "table only gets new columns, so declare the new type under a new name."
             )
     if missing := declared.keys() - there.keys():
-        spark.sql(table.add_sql(settings.catalog.name, missing))
+        spark.sql(table.add_sql(catalog.name, missing))
         log.info("%s has new columns: %s", table.name, ", ".join(sorted(missing)))
 
 

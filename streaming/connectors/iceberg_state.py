@@ -7,14 +7,15 @@ them, rows are found as long as they are there, and a rewritten row is judged ag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus
 from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
@@ -98,6 +99,11 @@ class IcebergIncrement:
         """Where the files are: URIs."""
         return [file.file_path for file in self.files]
 
+    @property
+    def access(self) -> dict[str, str]:
+        """What another process must know to read the files: an S3 and its keys, if any."""
+        return {k: v for k, v in self.iceberg.io.properties.items() if k.startswith("s3.")}
+
     def span(self, column: str) -> tuple[datetime, datetime] | None:
         """The earliest and the latest value of a time (UTC) or a day; None without any.
 
@@ -131,6 +137,23 @@ class IcebergIncrement:
         wanted = schema if "*" in columns else schema.select(*columns)
         scan = ArrowScan(self.iceberg.metadata, self.iceberg.io, wanted, AlwaysTrue())
         return scan.to_table([FileScanTask(file) for file in self.files])
+
+
+def read_file(path: str, schema: pa.Schema, access: Mapping[str, str]) -> Iterator[pa.Table]:
+    """The rows of one data file, some ten thousand at a time.
+
+    Args:
+        path: a URI.
+        schema: of the table; columns that are younger than the file are null.
+        access: see `Increment`.
+    """
+    with PyArrowFileIO(dict(access)).new_input(path).open() as file:
+        for batch in pq.ParquetFile(file).iter_batches():
+            rows = pa.Table.from_batches([batch])
+            for field in schema:
+                if field.name not in rows.column_names:
+                    rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+            yield rows.select(schema.names).cast(schema)
 
 
 def added_since(iceberg: IcebergTable, sequence: int) -> IcebergIncrement:

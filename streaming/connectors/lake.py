@@ -72,6 +72,10 @@ class Increment(Protocol):
     def paths(self) -> list[str]:
         """The Parquet files that hold them and nothing else: URIs."""
 
+    @property
+    def access(self) -> dict[str, str]:
+        """What another process must know to read the files: an S3 and its keys, if any."""
+
     def span(self, column: str) -> tuple[datetime, datetime] | None:
         """The earliest and the latest value of a time (UTC) or a day; None without any.
 

@@ -133,7 +133,9 @@ def _remove(disk: fs.FileSystem, path: str) -> bool:
         disk.delete_file(path)
     except FileNotFoundError:  # an earlier purge was cut short
         return False
-    # Hadoop's file system, by which Spark writes, keeps a sum beside each file.
+    # Hadoop's file system, by which Spark writes to disks, keeps a sum beside each file.
+    if not isinstance(disk, fs.LocalFileSystem):
+        return True
     folder, _, name = path.rpartition("/")
     crc = f"{folder}/.{name}.crc"
     if disk.get_file_info(crc).is_file:

@@ -28,6 +28,9 @@ def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> C
             "format": table_format or services.catalog.format,
         }
         streams = {"source": "memory", "trigger_seconds": 0.1}
+        catalog = {"name": f"house{number}"}
+        if services.bucket:
+            catalog["warehouse"] = f"s3://{services.bucket}/house{number}"
         return House(
             services.model_copy(
                 update={

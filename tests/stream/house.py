@@ -11,15 +11,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from psycopg.rows import dict_row
+from pyarrow import fs
+from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from conf.settings import Settings
 from conf.stores import load_stores
+from streaming.connectors import delta
 from streaming.connectors.formats import open_lake
+from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.log_source import Subscription
 from streaming.connectors.memory import MemoryBroker, MemoryLog
 from streaming.connectors.postgres import Database
@@ -225,6 +231,26 @@ class House:
         with open_lake(self.settings) as lake:
             rows: Rows = lake.read(table).to_pylist()
         return sorted(rows, key=repr)
+
+    def files(self, table: str, *columns: str) -> list[pa.Table]:
+        """Every data file below a table, read as it lies there, whatever the table says of it."""
+        disk, place = self._place(table)
+        found = disk.get_file_info(fs.FileSelector(place, recursive=True))
+        paths = [f.path for f in found if f.path.endswith(".parquet") and "_log/" not in f.path]
+        return [
+            pq.read_table(path, columns=list(columns), partitioning=None, filesystem=disk)
+            for path in paths
+        ]
+
+    def _place(self, table: str) -> tuple[fs.FileSystem, str]:
+        """Where the files of a table are."""
+        if self.settings.catalog.format == "delta":
+            return delta.file_system(self.settings, table), ""
+        with open_catalog(self.settings) as catalog:
+            iceberg = catalog.load_table(table)
+        place = urlsplit(iceberg.location())
+        disk = cast("PyArrowFileIO", iceberg.io).fs_by_scheme(place.scheme, place.netloc or None)
+        return disk, place.netloc + place.path
 
     def ledger(self, stream: str) -> Rows:
         """What a stream has committed, batch by batch."""

@@ -9,11 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import pyarrow.parquet as pq
 import pytest
 
 from streaming.connectors.purge import Purged
@@ -68,10 +65,7 @@ def times_in_files(house: House) -> dict[str, list[datetime]]:
     """Every time that a data file below a table about people holds, as it lies there."""
     found = {}
     for table, column in AGED:
-        warehouse = Path(urlsplit(house.settings.warehouse).path)
-        folder = warehouse / table.name.replace(".", "/")
-        paths = folder.rglob("*.parquet")
-        files = [pq.read_table(f, columns=[column], partitioning=None) for f in paths]
+        files = house.files(table.name, column)
         found[table.name] = [t for rows in files for t in rows[column].to_pylist()]
     return found
 

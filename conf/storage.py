@@ -1,0 +1,110 @@
+"""The warehouse and its catalog as clients are told of them, and what refusals mean; no I/O.
+
+One set of properties serves Spark (Iceberg's S3FileIO, by the AWS client for Java) and PyIceberg
+(PyArrow's file system, by the AWS client for C++): each takes the names that it knows.
+"""
+
+from __future__ import annotations
+
+import re
+
+from conf.settings import Settings
+
+CONNECT_SECONDS = 5
+REQUEST_SECONDS = 30
+
+
+def file_properties(settings: Settings) -> dict[str, str]:
+    """What an Iceberg catalog must know to read and write files; nothing for a warehouse on a disk.
+
+    Raises:
+        SettingsError: the warehouse is on S3 and a key is missing.
+    """
+    s3 = settings.s3
+    if settings.bucket is None:
+        return {}
+    java = {
+        # A table that was made on a disk stays there, and is read there.
+        "io-impl": "org.apache.iceberg.io.ResolvingFileIO",
+        "client.region": s3.region,
+        "s3.path-style-access": str(s3.path_style).lower(),
+    }
+    python = {
+        "s3.region": s3.region,
+        "s3.force-virtual-addressing": str(not s3.path_style).lower(),
+        "s3.connect-timeout": str(CONNECT_SECONDS),
+        "s3.request-timeout": str(REQUEST_SECONDS),
+        # PyArrow's own patience ends at the first 503.
+        "s3.retry-strategy-impl": "pyarrow.fs.AwsStandardS3RetryStrategy",
+    }
+    both = {
+        "s3.endpoint": s3.url,
+        "s3.access-key-id": s3.access,
+        "s3.secret-access-key": s3.secret,
+    }
+    return java | python | both
+
+
+def delta_options(settings: Settings) -> dict[str, str]:
+    """What delta-rs must know to read and write files; nothing for a warehouse on a disk.
+
+    Raises:
+        SettingsError: the warehouse is on S3 and a key is missing.
+    """
+    s3 = settings.s3
+    if settings.bucket is None:
+        return {}
+    return {
+        "AWS_ENDPOINT_URL": s3.url,
+        "AWS_REGION": s3.region,
+        "AWS_ACCESS_KEY_ID": s3.access,
+        "AWS_SECRET_ACCESS_KEY": s3.secret,
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not s3.path_style).lower(),
+        "AWS_ALLOW_HTTP": str(s3.url.startswith("http://")).lower(),
+    }
+
+
+def rest_properties(settings: Settings) -> dict[str, str]:
+    """What a client must know of a REST catalog, which may itself name the S3 and its keys."""
+    conf = settings.catalog
+    secrets = {"token": conf.token, "credential": conf.credential}
+    given = {name: value.get_secret_value() for name, value in secrets.items() if value}
+    place = {"warehouse": conf.warehouse} if conf.warehouse else {}
+    return {"uri": str(conf.uri), **place, **given}
+
+
+def complaint(settings: Settings, error: OSError) -> str:
+    """One sentence for what PyArrow's client of S3 says, with the setting to mend.
+
+    Args:
+        settings: of the S3 that was asked.
+        error: raised by PyArrow; its text names the error of AWS.
+    """
+    said, s3, bucket = " ".join(str(error).split()), settings.s3, settings.bucket
+    region = re.search(r"(?:expecting|located in) '([\w-]+)'", said)
+    if region:
+        return (
+            f"The bucket {bucket} at {s3.url} is in the region {region[1]}, and requests are "
+            f"signed for {s3.region}: set STORELAKE_S3__REGION={region[1]}."
+        )
+    for mark, sentence in _MEANINGS.items():
+        if mark in said:
+            return f"The S3 at {s3.url} {sentence}"
+    reason = said.rpartition("operation: ")[2]
+    return f"The S3 at {s3.url} does not give the bucket {bucket}: {reason.rstrip('.')}."
+
+
+_KEYS = "STORELAKE_S3__ACCESS_KEY and STORELAKE_S3__SECRET_KEY"
+_MEANINGS = {
+    "INVALID_ACCESS_KEY_ID": f"does not know the access key: set {_KEYS} to a pair of its own.",
+    "SIGNATURE_DOES_NOT_MATCH": "refuses the secret key, which does not belong to the access key: "
+    f"set {_KEYS} to one pair.",
+    "ACCESS_DENIED": "does not allow these keys to use the bucket: give them its policy, or set "
+    f"{_KEYS} to others.",
+    "curlCode": "does not answer: check that it runs (`storelake status`), and "
+    "STORELAKE_S3__ENDPOINT with its http:// or https://.",
+    "PermanentRedirect": "says that the bucket is elsewhere: set STORELAKE_S3__REGION, and "
+    "STORELAKE_S3__ENDPOINT, to those of the bucket.",
+    "HTTP status 503": "is too busy or not ready (503): try again in a while.",
+    "SLOW_DOWN": "is too busy (503): try again in a while.",
+}

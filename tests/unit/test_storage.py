@@ -1,0 +1,150 @@
+"""Where the lake is: what its clients are told, what its refusals mean, and how long one waits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from conf.settings import CatalogSettings, S3Settings, Settings, SettingsError, load_settings
+from conf.storage import complaint, file_properties
+from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.storage import StorageError
+from streaming.session import launch_conf, session_conf
+from tests.conftest import free_ports
+
+pytestmark = pytest.mark.requirement("L1")
+
+KEYS = {"access_key": SecretStr("who"), "secret_key": SecretStr("word-of-the-key")}
+
+
+def house(
+    settings: Settings, catalog: dict[str, object], s3: dict[str, object] | None = None
+) -> Settings:
+    """Settings as they are after reading: checked as a whole."""
+    update = {
+        "catalog": CatalogSettings(**{"name": "lake", **catalog}),
+        "s3": S3Settings(**{**KEYS, **(s3 or {})}),
+        "postgres": settings.postgres.model_copy(update={"password": SecretStr("pass-of-it")}),
+    }
+    return settings.model_copy(update=update)
+
+
+AWS = {"endpoint": "https://s3.eu-west-1.amazonaws.com", "region": "eu-west-1", "path_style": False}
+
+
+def test_spark_and_pyiceberg_are_told_of_the_same_s3(settings: Settings) -> None:
+    on_aws = house(settings, {"warehouse": "s3://shop/lake"}, AWS)
+    told = file_properties(on_aws)
+    assert told["s3.endpoint"] == AWS["endpoint"]
+    assert told["client.region"] == told["s3.region"] == "eu-west-1"
+    assert (told["s3.path-style-access"], told["s3.force-virtual-addressing"]) == ("false", "true")
+    assert (told["s3.access-key-id"], told["s3.secret-access-key"]) == ("who", "word-of-the-key")
+    spark = session_conf(on_aws)
+    assert {f"spark.sql.catalog.lake.{key}": told[key] for key in told}.items() <= spark.items()
+    assert spark["spark.sql.catalog.lake.warehouse"] == "s3://shop/lake"
+
+
+def test_only_a_lake_on_s3_loads_the_client_of_aws(settings: Settings) -> None:
+    disk, s3 = house(settings, {}), house(settings, {"warehouse": "s3://shop/lake"})
+    assert file_properties(disk) == {}
+    assert "aws-bundle" not in launch_conf(disk)["spark.jars.packages"]
+    assert "aws-bundle" in launch_conf(s3)["spark.jars.packages"]
+
+
+def test_what_spark_submit_is_given_holds_no_key(settings: Settings) -> None:
+    given = launch_conf(house(settings, {"warehouse": "s3://shop/lake"}))
+    assert "word-of-the-key" not in str(given)
+
+
+def test_a_rest_catalog_is_told_to_spark_without_our_database(settings: Settings) -> None:
+    rest = {"type": "rest", "uri": "https://catalog.example", "token": SecretStr("let-me-in")}
+    spark = session_conf(house(settings, {**rest, "warehouse": "shops"}))
+    told = {key.rpartition("lake.")[2]: v for key, v in spark.items() if "catalog.lake." in key}
+    assert told == {
+        "type": "rest",
+        "uri": "https://catalog.example",
+        "token": "let-me-in",
+        "warehouse": "shops",
+        "cache-enabled": "false",
+    }
+
+
+@pytest.mark.parametrize(
+    ("catalog", "says"),
+    [
+        ({"warehouse": "/data/lake"}, "neither file:///FOLDER nor s3://BUCKET/PREFIX"),
+        ({"warehouse": "s3a://shop/lake"}, "neither file:///FOLDER nor s3://BUCKET/PREFIX"),
+        ({"type": "rest"}, "needs a uri"),
+        ({"uri": "http://catalog.example"}, "needs a uri"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused_when_settings_are_read(
+    catalog: dict[str, str], says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load_settings(catalog=catalog)
+
+
+def test_a_placeholder_is_no_key() -> None:
+    with pytest.raises(SettingsError, match="STORELAKE_S3__SECRET_KEY is a placeholder"):
+        load_settings(s3={"secret_key": "changeme"})
+
+
+# As AWS says it, through PyArrow 22; MinIO says the first one, too (tests/integration/test_s3.py).
+WRONG_REGION = (
+    "When listing objects under key 'lake/' in bucket 'shop': AWS Error UNKNOWN (HTTP status 400) "
+    "during ListObjectsV2 operation: Unable to parse ExceptionName: AuthorizationHeaderMalformed "
+    "Message: The authorization header is malformed; the region 'us-east-1' is wrong; expecting "
+    "'eu-west-1' (Request ID: 1)"
+)
+REDIRECT = (
+    "When listing objects under key '' in bucket 'shop': AWS Error UNKNOWN (HTTP status 301) "
+    "during ListObjectsV2 operation: Unable to parse ExceptionName: PermanentRedirect Message: The "
+    "bucket you are attempting to access must be addressed using the specified endpoint."
+)
+DENIED = "AWS Error ACCESS_DENIED during ListObjectsV2 operation: Access Denied"
+STRANGE = "AWS Error INTERNAL_FAILURE during ListObjectsV2 operation: We encountered a comet."
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (
+            WRONG_REGION,
+            "region eu-west-1, and requests are signed for us-east-1: set STORELAKE_S3__",
+        ),
+        (REDIRECT, "the bucket is elsewhere: set STORELAKE_S3__REGION"),
+        (DENIED, "does not allow these keys"),
+        (STRANGE, "does not give the bucket shop: We encountered a comet."),
+    ],
+)
+def test_what_an_s3_says_is_one_sentence_with_the_setting_to_mend(
+    settings: Settings, said: str, meant: str
+) -> None:
+    told = complaint(house(settings, {"warehouse": "s3://shop/lake"}), OSError(said))
+    assert meant in told
+    assert told.endswith(".")
+    assert "Request ID" not in told
+
+
+def test_a_catalog_whose_postgres_is_away_is_one_sentence(settings: Settings) -> None:
+    (port,) = free_ports(1)
+    own = house(settings, {})
+    postgres = own.postgres.model_copy(update={"port": port})
+    with pytest.raises(StorageError, match=rf"catalog in Postgres at .*:{port} does not answer"):
+        open_catalog(own.model_copy(update={"postgres": postgres}))
+
+
+def test_streams_have_the_patience_for_an_outage_of_a_minute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("STORELAKE_PROFILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    limits = load_settings().streams
+    pauses = [
+        min(limits.retry_base_seconds * 2**n, limits.retry_max_seconds)
+        for n in range(limits.retries)
+    ]
+    assert sum(pauses) >= 60
