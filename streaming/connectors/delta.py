@@ -11,8 +11,6 @@ A table is a folder, `<warehouse>/<namespace>/<table>`, and its log is all there
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,20 +19,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.fs import DeltaStorageHandler
-from deltalake.schema import Schema
-from pyarrow.fs import FileSelector, FileSystem, PyFileSystem
-from pyspark.sql.pandas.types import from_arrow_type
+from deltalake.exceptions import CommitFailedError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from conf.settings import Settings
-from conf.storage import delta_options
 from streaming.connectors.delta_state import DeltaState, read, schema_of
+from streaming.connectors.delta_tables import find
 from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
-from streaming.ddl import parse_columns, split_top_level
 from streaming.progress import Progress, advance, fresh, from_text, to_text
-from streaming.tables import TABLES, Table
+from streaming.tables import Table
 
 FIRST_POSITIONS = "storelake.first-positions"
 """A property of the table: which topic partitions have `txn` actions, and what positions look like;
@@ -42,14 +35,7 @@ a log can be asked for the version of a txnAppId, but not for all of them."""
 
 BATCH_METADATA = "storelake.batch-id"
 
-LOG_KEPT = "interval 1 hours"
-"""How long commits can be told apart, and read as they were; longer than between two runs of the
-validation, which else judges the whole table."""
-
-_PRIMITIVES = {"int": "integer", "bigint": "long"}
 _ZSTD = WriterProperties(compression="ZSTD")
-
-log = logging.getLogger("storelake.lake")
 
 retry_conflicts = retry(
     retry=retry_if_exception_type(CommitFailedError),
@@ -57,16 +43,6 @@ retry_conflicts = retry(
     stop=stop_after_attempt(10),
     reraise=True,
 )
-
-
-def location(settings: Settings, table: str) -> str:
-    """Where a table is: a URI."""
-    return f"{settings.warehouse.rstrip('/')}/{table.replace('.', '/')}"
-
-
-def file_system(settings: Settings, table: str) -> FileSystem:
-    """The folder of a table."""
-    return PyFileSystem(DeltaStorageHandler(location(settings, table), delta_options(settings)))
 
 
 @dataclass
@@ -108,17 +84,15 @@ class DeltaLake:
         return self._tables[table]
 
     def _load(self, table: str) -> DeltaTable:
-        found = _find(self.settings, table)
+        found = find(self.settings, table)
         if found is None:
             raise LakeError(f"There is no table {table} in the lake.")
         return found
 
     def state(self, table: str) -> DeltaState | None:
         """See `Lake`."""
-        try:
-            return DeltaState(self._load(table), self.settings)
-        except LakeError:
-            return None
+        found = find(self.settings, table)
+        return None if found is None else DeltaState(found, self.settings)
 
     def read(
         self, table: str, columns: Sequence[str] = ("*",), where: Where = EVERYTHING
@@ -213,13 +187,6 @@ class DeltaLake:
         write_deltalake(delta, rows, mode=mode, writer_properties=_ZSTD)
 
 
-def _find(settings: Settings, table: str) -> DeltaTable | None:
-    where, options = location(settings, table), delta_options(settings)
-    if not DeltaTable.is_deltatable(where, options):
-        return None
-    return DeltaTable(where, storage_options=options)
-
-
 def _progress(delta: DeltaTable) -> dict[tuple[str, int], str]:
     """The newest position of each topic partition, by the `txn` actions of the table."""
     first = from_text(delta.metadata().configuration.get(FIRST_POSITIONS, "[]"))
@@ -246,108 +213,3 @@ def _declare_partitions(delta: DeltaTable, after: Progress) -> None:
         delta.alter.set_table_properties(
             {FIRST_POSITIONS: to_text({**after, **known})}, raise_if_not_exists=False
         )
-
-
-def create_tables(settings: Settings, tables: Sequence[Table] | None = None) -> None:
-    """Make the tables and columns that are missing; of all tables, if it is not said of which.
-
-    Columns are only added: streams that still run with an older declaration go on (`Lake.append`).
-    One that is no longer declared stays, with nulls from then on.
-
-    Raises:
-        LakeError: a column has another type than declared; the folder has an Iceberg table.
-    """
-    for table in TABLES if tables is None else tables:
-        if (found := _find(settings, table.name)) is not None:
-            _add_columns(found, table)
-            continue
-        _refuse_iceberg(settings, table)
-        DeltaTable.create(
-            location(settings, table.name),
-            Schema.from_json(json.dumps(_struct(table.columns))),
-            mode="ignore",  # another application that starts now may have made it
-            name=table.name,
-            description=table.grain,
-            configuration={
-                "delta.logRetentionDuration": LOG_KEPT,
-                "delta.dataSkippingStatsColumns": ",".join(_judged_by(table)),
-            },
-            storage_options=delta_options(settings),
-        )
-
-
-def _refuse_iceberg(settings: Settings, table: Table) -> None:
-    where = location(settings, table.name)
-    metadata = FileSelector("metadata", allow_not_found=True)
-    try:
-        found = file_system(settings, table.name).get_file_info(metadata)
-    except TableNotFoundError:  # nor is there a folder
-        return
-    if found:
-        raise LakeError(
-            f"{where} holds {table.name} as an Iceberg table: give Delta a warehouse of its own "
-            "(catalog.warehouse), or leave catalog.format at iceberg."
-        )
-
-
-def _judged_by(table: Table) -> list[str]:
-    """The columns that readers look for rows by; Delta keeps bounds of these for every file."""
-    hidden = [part.partition("(")[2].rstrip(")") or part for part in table.partition]
-    return list(dict.fromkeys([*hidden, table.time_column, *table.key]))
-
-
-# Another application that starts now may add them first.
-@retry(retry=retry_if_exception_type(DeltaError), stop=stop_after_attempt(2), reraise=True)
-def _add_columns(delta: DeltaTable, table: Table) -> None:
-    delta.update_incremental()
-    there = {
-        one.name: from_arrow_type(one.type, prefer_timestamp_ntz=True).simpleString()
-        for one in schema_of(delta)
-    }
-    declared = {column.name: column.type.replace(" ", "") for column in table.fields}
-    for name in declared.keys() & there.keys():
-        if there[name] != declared[name]:
-            raise LakeError(
-                f"{table.name}.{name} is {there[name]} in the lake and {declared[name]} in "
-                "streaming/tables.py: a table only gets new columns, so declare the new type under "
-                "a new name."
-            )
-    if missing := declared.keys() - there.keys():
-        fields = Schema.from_json(json.dumps(_struct(table.columns))).fields
-        delta.alter.add_columns([one for one in fields if one.name in missing])
-        log.info("%s has new columns: %s", table.name, ", ".join(sorted(missing)))
-
-
-def _struct(ddl: str) -> dict[str, Any]:
-    """Columns of Spark's DDL as Delta's log has them.
-
-    https://github.com/delta-io/delta/blob/master/PROTOCOL.md#schema-serialization-format
-    """
-    fields = [
-        {
-            "name": column.name,
-            "type": _type(column.type),
-            "nullable": True,
-            "metadata": {"comment": column.comment} if column.comment else {},
-        }
-        for column in parse_columns(ddl)
-    ]
-    return {"type": "struct", "fields": fields}
-
-
-def _type(ddl: str) -> Any:
-    kind, _, inner = ddl.replace(" ", "").partition("<")
-    inner = inner[:-1]
-    if kind == "array":
-        return {"type": "array", "elementType": _type(inner), "containsNull": True}
-    if kind == "map":
-        key, value = split_top_level(inner)
-        return {
-            "type": "map",
-            "keyType": _type(key),
-            "valueType": _type(value),
-            "valueContainsNull": True,
-        }
-    if kind == "struct":
-        return _struct(inner.replace(":", " "))
-    return _PRIMITIVES.get(kind, kind)

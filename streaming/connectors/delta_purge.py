@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 from deltalake import CommitProperties
 from pyarrow.fs import FileSelector
 
-from streaming.connectors.delta import DeltaLake, file_system, retry_conflicts
+from streaming.connectors.delta import DeltaLake, retry_conflicts
+from streaming.connectors.delta_tables import file_system
 from streaming.connectors.purge import Purged, read_back
 from streaming.tables import Table
 

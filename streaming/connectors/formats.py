@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -18,8 +19,6 @@ from streaming.tables import Table
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from streaming.connectors.delta import DeltaLake
-
 
 def open_lake(settings: Settings) -> Lake:
     """The lake without Spark, for writers on the driver and for readers; close it.
@@ -31,7 +30,7 @@ def open_lake(settings: Settings) -> Lake:
     """
     if settings.catalog.format == "delta":
         check_storage(settings)
-        lake: Lake = _delta().DeltaLake(settings)
+        lake: Lake = _delta("delta").DeltaLake(settings)
         return lake
     return iceberg.IcebergLake(settings, iceberg.open_catalog(settings))
 
@@ -43,7 +42,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
         LakeError: a column has another type than declared.
     """
     if settings.catalog.format == "delta":
-        _delta().create_tables(settings)
+        _delta("delta_tables").create_tables(settings)
     else:
         iceberg.create_tables(spark, settings)
 
@@ -51,7 +50,9 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
 def spark_table(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
     """A table of the lake as Spark reads it, in parallel."""
     if settings.catalog.format == "delta":
-        return spark.read.format("delta").load(_delta().location(settings, table.name))
+        return spark.read.format("delta").load(
+            _delta("delta_tables").location(settings, table.name)
+        )
     return spark.table(f"{settings.catalog.name}.{table.name}")
 
 
@@ -66,9 +67,8 @@ def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purge
     """
     if isinstance(lake, iceberg.IcebergLake):
         return iceberg_purge.purge(lake, table, time_column, before)
-    from streaming.connectors import delta_purge  # noqa: PLC0415 - see `_delta`
-
-    return delta_purge.purge(cast("DeltaLake", lake), table, time_column, before)
+    purged: Purged = _delta("delta_purge").purge(lake, table, time_column, before)
+    return purged
 
 
 def require_iceberg(settings: Settings, what: str) -> None:
@@ -88,12 +88,11 @@ def require_iceberg(settings: Settings, what: str) -> None:
         )
 
 
-def _delta() -> ModuleType:
-    """Its package is an extra, so nobody else needs it."""
+def _delta(module: str) -> ModuleType:
+    """One of Delta's modules; their package is an extra, so nobody else needs it."""
     try:
-        from streaming.connectors import delta  # noqa: PLC0415
+        return import_module(f"streaming.connectors.{module}")
     except ModuleNotFoundError as error:
         raise SettingsError(
             "catalog.format is delta: install storelake[delta], or set it to iceberg"
         ) from error
-    return delta

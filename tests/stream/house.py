@@ -23,7 +23,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.connectors import delta
+from streaming.connectors.delta_tables import file_system
 from streaming.connectors.formats import open_lake
 from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.log_source import Subscription
@@ -245,7 +245,7 @@ class House:
     def _place(self, table: str) -> tuple[fs.FileSystem, str]:
         """Where the files of a table are."""
         if self.settings.catalog.format == "delta":
-            return delta.file_system(self.settings, table), ""
+            return file_system(self.settings, table), ""
         with open_catalog(self.settings) as catalog:
             iceberg = catalog.load_table(table)
         place = urlsplit(iceberg.location())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.connectors import delta, iceberg
+from streaming.connectors import delta_tables, iceberg
 from streaming.connectors.formats import create_tables
 from streaming.connectors.lake import LakeError
 from streaming.jobs import bronze_order_events, order_event_processor
@@ -33,7 +33,7 @@ def with_columns(columns: str) -> tuple[Table, ...]:
 
 def declare(release: pytest.MonkeyPatch, tables: tuple[Table, ...]) -> None:
     """What a release makes of the lake when it starts, whatever the format."""
-    for connector in (iceberg, delta):
+    for connector in (iceberg, delta_tables):
         release.setattr(connector, "TABLES", tables)
 
 

@@ -15,7 +15,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from conf.settings import Settings, SettingsError, load_settings
 from quality.publish import begin_branch
 from streaming import tables
-from streaming.connectors import delta, formats
+from streaming.connectors import delta_tables, formats
 from streaming.connectors.delta import DeltaLake
 from streaming.connectors.iceberg import IcebergLake
 from streaming.connectors.lake import LakeError
@@ -68,10 +68,10 @@ class TestDelta(LakeSuite):
 
     @pytest.fixture
     def shop(self, settings: Settings) -> Iterator[Shop]:
-        delta.create_tables(settings, TABLES)
+        delta_tables.create_tables(settings, TABLES)
 
         def widen(table: tables.Table, column: str) -> None:
-            delta.create_tables(settings, [widened(table, column)])
+            delta_tables.create_tables(settings, [widened(table, column)])
 
         with DeltaLake(settings) as lake:
             yield Shop(lake, widen)
@@ -98,7 +98,7 @@ class TestDelta(LakeSuite):
 
     def test_the_guard_is_a_txn_of_the_log(self, shop: Shop, settings: Settings) -> None:
         shop.lake.append(EVENTS, events(41, partition=3), 0)
-        table = DeltaTable(delta.location(settings, EVENTS.name))
+        table = DeltaTable(delta_tables.location(settings, EVENTS.name))
         assert table.transaction_version("orders/3/0") == 41
 
     def test_no_upkeep_by_other_hands_disarms_the_guard(
@@ -106,7 +106,7 @@ class TestDelta(LakeSuite):
     ) -> None:
         for number in range(3):
             shop.lake.append(EVENTS, events(number), number)
-        table = DeltaTable(delta.location(settings, EVENTS.name))
+        table = DeltaTable(delta_tables.location(settings, EVENTS.name))
         table.optimize.compact()
         table.vacuum(0, dry_run=False, enforce_retention_duration=False)
         table.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
@@ -122,7 +122,7 @@ class TestDelta(LakeSuite):
     ) -> None:
         for number in range(3):
             shop.lake.append(EVENTS, events(number), number)
-        table = DeltaTable(delta.location(settings, EVENTS.name))
+        table = DeltaTable(delta_tables.location(settings, EVENTS.name))
         table.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
         table.create_checkpoint()
         table.cleanup_metadata()
@@ -133,29 +133,31 @@ class TestDelta(LakeSuite):
 
     def test_every_table_of_the_product_is_made_as_it_is_declared(self, settings: Settings) -> None:
         for _ in range(2):  # the second time there is nothing to do, and nothing is wrong
-            delta.create_tables(settings)
+            delta_tables.create_tables(settings)
         with DeltaLake(settings) as lake:
             for table in tables.TABLES:
                 assert lake.schema(table.name).names == [c.name for c in table.fields]
                 assert lake.read(table.name).num_rows == 0
-        silver = DeltaTable(delta.location(settings, "silver.orders"))
+        silver = DeltaTable(delta_tables.location(settings, "silver.orders"))
         comments = {f.name: f.metadata.get("comment") for f in silver.schema().fields}
         assert comments["local_date"] == "of created_at, where the branch is"
         assert silver.metadata().partition_columns == []
 
     def test_a_column_of_another_type_is_refused(self, shop: Shop, settings: Settings) -> None:
         with pytest.raises(LakeError, match=r"gold\.sales\.sold is int in the lake and bigint"):
-            delta.create_tables(
+            delta_tables.create_tables(
                 settings, [replace(SALES, columns="shop string, day date, sold bigint")]
             )
         assert shop.lake.schema(SALES.name).field("sold").type == pa.int32()
 
     def test_a_folder_with_an_iceberg_table_is_refused(self, settings: Settings) -> None:
-        folder = Path(delta.location(settings, SALES.name).removeprefix("file://"), "metadata")
+        folder = Path(
+            delta_tables.location(settings, SALES.name).removeprefix("file://"), "metadata"
+        )
         folder.mkdir(parents=True)
         (folder / "00000.metadata.json").write_text("{}", encoding="utf-8")
         with pytest.raises(LakeError, match=r"gold\.sales as an Iceberg table: give Delta"):
-            delta.create_tables(settings, TABLES)
+            delta_tables.create_tables(settings, TABLES)
 
     def test_what_only_iceberg_has_is_refused_in_one_sentence(self, settings: Settings) -> None:
         with pytest.raises(LakeError, match=r"A branch of a table needs Iceberg.*FORMATS\.md"):
@@ -165,7 +167,6 @@ class TestDelta(LakeSuite):
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(__import__("sys").modules, "streaming.connectors.delta", None)
-        monkeypatch.delattr("streaming.connectors.delta")
         with pytest.raises(SettingsError, match=r"install storelake\[delta\]"):
             formats.open_lake(settings)
 
