@@ -29,21 +29,21 @@ $(STAMP): pyproject.toml constraints.txt
 		"install it (on Debian the package python3-venv)." >&2; exit 1; }
 	@echo "Installing into $(VENV); the first time takes a few minutes."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,pulsar]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,pulsar,delta]'
 	@touch $@
 
 install-yolo: $(ALL)  ## Add ultralytics and torch, 6 GB on disk: the detector `yolo`, training, its tests
 
 $(ALL): $(STAMP)
 	@echo "Installing ultralytics and torch; that is a download of 3 GB."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,pulsar,yolo]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,pulsar,delta,yolo]'
 	@touch $@
 
 ##@ Run
 
-demo: install  ## Run the whole house for a minute (PROFILE=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=)
+demo: install  ## Run the whole house for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=)
 	@$(BIN)/storelake demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
-		$(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
+		$(if $(FORMAT),--format $(FORMAT)) $(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
 
 verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
 	@$(BIN)/storelake verify-orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \

@@ -112,7 +112,7 @@ def measure(
 ) -> dict[str, Any]:
     """One run on running services."""
     footage = None if orders_only else real_clip(settings)
-    postgres, iceberg, memory = watch.Latencies(), watch.Latencies(), watch.Memory()
+    postgres, lake, memory = watch.Latencies(), watch.Latencies(), watch.Memory()
     with ExitStack() as stack:
         begun = time.monotonic()
         names = ORDER_STREAMS if orders_only else ()
@@ -121,7 +121,7 @@ def measure(
         processes.start_gateway(stack, settings)
         watchers = [
             watch.watch_postgres(settings, postgres),
-            watch.watch_iceberg(settings, iceberg),
+            watch.watch_lake(settings, lake),
             watch.watch_memory(streams.pid, memory),
         ]
         for watcher in watchers:
@@ -137,7 +137,7 @@ def measure(
         cores, after = cpu.cores(), processes.stream_states(settings)
         if camera is not None:
             stage.camera_summary(*camera, settings)
-        wait_until(lambda: len(iceberg.pairs) >= len(postgres.pairs), 30, every=0.2)
+        wait_until(lambda: len(lake.pairs) >= len(postgres.pairs), 30, every=0.2)
         for watcher in watchers:
             watcher.finish()
     warm = start + timedelta(seconds=warm_up)
@@ -148,9 +148,9 @@ def measure(
         "footage": footage.note if footage else None,
         "start_seconds": round(start_seconds, 1),
         "postgres": percentiles([p for p in postgres.pairs if p[0] >= warm]),
-        "iceberg": percentiles([p for p in iceberg.pairs if p[0] >= warm]),
+        settings.catalog.format: percentiles([p for p in lake.pairs if p[0] >= warm]),
         "postgres_p95_by_10s": windows(postgres.pairs, start),
-        "iceberg_p95_by_10s": windows(iceberg.pairs, start),
+        f"{settings.catalog.format}_p95_by_10s": windows(lake.pairs, start),
         "cores": cores,
         "batches": {
             name: state["finished_batches"] - before[name]["finished_batches"]

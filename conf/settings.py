@@ -265,8 +265,11 @@ class TrinoSettings(Frozen):
 
 
 class CatalogSettings(Frozen):
-    """The Iceberg catalog (JDBC in Postgres, or a REST service) and its warehouse."""
+    """The table format, the Iceberg catalog (in Postgres, or a REST service) and the warehouse."""
 
+    format: Literal["iceberg", "delta"] = Field(
+        default="iceberg", description="Of all tables of the lake; docs/FORMATS.md compares them."
+    )
     name: str = "storelake"
     type: Literal["jdbc", "rest"] = Field(
         default="jdbc", description="jdbc: in our Postgres; rest: the service at `uri`."
@@ -281,7 +284,7 @@ class CatalogSettings(Frozen):
     warehouse: str | None = Field(
         default=None,
         description="file:///FOLDER or s3://BUCKET/PREFIX, or what a REST catalog calls it; by "
-        "default <var>/warehouse.",
+        "default <var>/warehouse, and <var>/delta for Delta.",
     )
     snapshot_retention: timedelta = Field(
         default=timedelta(minutes=3), description="How far back tables can be read as they were."
@@ -310,6 +313,10 @@ class SparkSettings(Frozen):
     packages: tuple[str, ...] = (
         "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
         "org.postgresql:postgresql:42.7.8",
+    )
+    delta_packages: tuple[str, ...] = Field(
+        default=("io.delta:delta-spark_4.1_2.13:4.3.1",),
+        description="In place of `packages` where the lake is in Delta.",
     )
     s3_packages: tuple[str, ...] = Field(
         default=("org.apache.iceberg:iceberg-aws-bundle:1.12.0",),
@@ -569,8 +576,9 @@ class Settings(BaseSettings):
 
     @property
     def warehouse(self) -> str:
-        """Where Iceberg writes its files: a URI."""
-        return self.catalog.warehouse or f"file://{self.var_dir}/warehouse"
+        """Where the tables of the lake are: a URI. A folder has tables of one format only."""
+        folder = "delta" if self.catalog.format == "delta" else "warehouse"
+        return self.catalog.warehouse or f"file://{self.var_dir}/{folder}"
 
     @property
     def bucket(self) -> str | None:
@@ -585,8 +593,13 @@ class Settings(BaseSettings):
 
     @property
     def checkpoints(self) -> Path:
-        """Where Spark keeps offsets, commits and state, one folder a stream."""
-        return self.var_dir / "checkpoints"
+        """Where Spark keeps offsets, commits and state, one folder a stream.
+
+        Each table format has its own: a lake that is made anew in the other one is filled from the
+        start of the topics, and the sinks that have the rows skip them.
+        """
+        folder = self.var_dir / "checkpoints"
+        return folder / "delta" if self.catalog.format == "delta" else folder
 
     @property
     def wants_pulsar(self) -> bool:

@@ -44,6 +44,25 @@ def file_properties(settings: Settings) -> dict[str, str]:
     return java | python | both
 
 
+def delta_options(settings: Settings) -> dict[str, str]:
+    """What delta-rs must know to read and write files; nothing for a warehouse on a disk.
+
+    Raises:
+        SettingsError: the warehouse is on S3 and a key is missing.
+    """
+    s3 = settings.s3
+    if settings.bucket is None:
+        return {}
+    return {
+        "AWS_ENDPOINT_URL": s3.url,
+        "AWS_REGION": s3.region,
+        "AWS_ACCESS_KEY_ID": s3.access,
+        "AWS_SECRET_ACCESS_KEY": s3.secret,
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not s3.path_style).lower(),
+        "AWS_ALLOW_HTTP": str(s3.url.startswith("http://")).lower(),
+    }
+
+
 def rest_properties(settings: Settings) -> dict[str, str]:
     """What a client must know of a REST catalog, which may itself name the S3 and its keys."""
     conf = settings.catalog

@@ -15,9 +15,10 @@ from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from quality.increment import Increment, read_file
 from quality.results import SAMPLES
 from quality.suite import RowSuite, Suite
+from streaming.connectors.iceberg_state import read_file
+from streaming.connectors.lake import Increment
 from streaming.session import build_session
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Engines:
             self._spark = build_session(self._settings, "storelake:quality")
             self._files = _all_of(self._context.data_sources.add_spark("spark", persist=True))
         paths = self._spark.createDataFrame([(path,) for path in increment.paths], "path string")
-        schema, access, shape = increment.iceberg.schema().as_arrow(), increment.access, suite.shape
+        schema, access, shape = increment.schema, increment.access, suite.shape
         shaped = from_arrow_schema(shape(schema.empty_table()).schema)
 
         # Spark itself could not read these files on an S3: its own reader knows Hadoop's alone.

@@ -14,17 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import (
-    AlwaysTrue,
-    And,
-    BooleanExpression,
-    GreaterThanOrEqual,
-    LessThanOrEqual,
-)
+from pyiceberg.expressions import And, GreaterThanOrEqual, LessThanOrEqual
 from pyspark.errors import PySparkException
 from pyspark.sql.pandas.types import from_arrow_type
 
 from quality.suite import House
+from streaming.connectors.lake import EVERYTHING, Where
 from streaming.tables import Table
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -67,7 +62,7 @@ def rows_of(
     house: House,
     table: Table,
     columns: Sequence[str],
-    where: BooleanExpression = AlwaysTrue(),  # noqa: B008 (it has no state)
+    where: Where = EVERYTHING,
 ) -> pa.Table:
     """Columns of a table with their declared types; no rows where it is not as declared."""
     types = declared_types(table)
@@ -81,7 +76,7 @@ def rows_of(
     return house.scan(table.name, columns, where).select(list(columns)).cast(wanted)
 
 
-def within(table: Table, start: datetime, end: datetime | None = None) -> BooleanExpression:
+def within(table: Table, start: datetime, end: datetime | None = None) -> Where:
     """Rows of the table from `start` on, and up to `end`, by its time column."""
     column = table.time_column
     lower = GreaterThanOrEqual(term=column, value=_literal(table, start))

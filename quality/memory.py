@@ -12,13 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.expressions.visitors import bind
-from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids, expression_to_pyarrow
-from pyiceberg.schema import assign_fresh_schema_ids
 
 from conf.settings import Settings
 from conf.stores import Stores
+from streaming.connectors.lake import EVERYTHING, Where, to_arrow_filter
 from streaming.progress import Progress, advance
 from streaming.tables import TABLES
 
@@ -46,15 +43,14 @@ class MemoryHouse:
         self,
         table: str,
         columns: Sequence[str],
-        where: BooleanExpression = AlwaysTrue(),  # noqa: B008 (it has no state)
+        where: Where = EVERYTHING,
     ) -> pa.Table:
         """See `House`."""
         rows = self.tables.get(table)
         if rows is None:
             return pa.table({})
-        if not isinstance(where, AlwaysTrue):
-            schema = assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(rows.schema))
-            rows = rows.filter(expression_to_pyarrow(bind(schema, where, case_sensitive=True)))
+        if where is not EVERYTHING:
+            rows = rows.filter(to_arrow_filter(rows.schema, where))
         return rows.select(list(columns))
 
     def schema(self, table: str) -> pa.Schema | None:

@@ -26,11 +26,12 @@ from conf.stores import load_stores
 from quality import store
 from quality.engines import Engines
 from quality.house import LiveHouse
-from quality.increment import Increment
 from quality.results import Result, to_result
 from quality.suite import RowSuite
 from quality.suites import all_suites
-from streaming.connectors.iceberg import open_catalog, retry_conflicts
+from streaming.connectors.formats import require_iceberg
+from streaming.connectors.iceberg import IcebergLake, open_catalog, retry_conflicts
+from streaming.connectors.iceberg_state import IcebergIncrement
 from streaming.connectors.postgres import Database
 
 
@@ -56,7 +57,9 @@ def begin_branch(settings: Settings, table: str, branch: str) -> None:
 
     Raises:
         PublishError: there is no such table, or such a branch already.
+        LakeError: the lake is in Delta, which has no branches.
     """
+    require_iceberg(settings, "A branch of a table")
     with closing(open_catalog(settings)) as catalog:
         open_branch(_load(catalog, table), branch)
 
@@ -66,7 +69,9 @@ def publish_branch(settings: Settings, table: str, branch: str, engines: Engines
 
     Raises:
         PublishError: there is no such table or branch, or main cannot take it over.
+        LakeError: the lake is in Delta, which has no branches.
     """
+    require_iceberg(settings, "A branch of a table")
     stores = load_stores(settings.stores_file)
     suites = [
         suite
@@ -79,7 +84,9 @@ def publish_branch(settings: Settings, table: str, branch: str, engines: Engines
     ):
         iceberg = _load(catalog, table)
         results = audit(iceberg, branch, suites, engines)
-        house = LiveHouse(settings, stores, datetime.now(timezone.utc), catalog, db)
+        house = LiveHouse(
+            settings, stores, datetime.now(timezone.utc), IcebergLake(settings, catalog), db
+        )
         store.write(house, store.new_run_id(), results, ())
         if any(not one.success and one.severity == "critical" for one in results):
             return Published(results, None)
@@ -127,7 +134,7 @@ def audit(
     """
     head, added, _ = _compare(iceberg, branch)
     results: list[Result] = []
-    rows = Increment(iceberg, head, tuple(added)).to_arrow()
+    rows = IcebergIncrement(iceberg, head, tuple(added)).to_arrow()
     for suite in suites:
         shaped = suite.shape(rows)
         if shaped.num_rows:

@@ -18,11 +18,11 @@ from conf.stores import load_stores
 from quality import documents, plots
 from quality.data_docs import Pages
 from quality.house import LiveHouse
-from quality.store import TAG, QualityError, Reached, read_reached
+from quality.store import QualityError, Reached, read_reached
 from quality.suite import Suite, name_of
 from quality.suites import all_suites
 from quality.summary import Standing, Summary, summarise
-from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
 from streaming.tables import TABLES
 
@@ -95,10 +95,10 @@ def build_report(
     for suite in suites:
         names[suite.table].append(suite.name)
     with (
-        closing(open_catalog(settings)) as catalog,
+        open_lake(settings) as lake,
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
-        house = LiveHouse(settings, stores, now, catalog, db)
+        house = LiveHouse(settings, stores, now, lake, db)
         reached = read_reached(house)
         standings = {
             table: _standing(house, table, reached.get(table))
@@ -183,22 +183,20 @@ def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarant
 
 def _standing(house: LiveHouse, table: str, reached: Reached | None) -> Standing:
     """How far a table of the lake has been judged."""
-    iceberg = house.table(table)
-    if iceberg is None:
+    state = house.table(table)
+    if state is None:
         return Standing()
-    newest = iceberg.current_snapshot()
+    newest = state.newest
     if newest is None:
         return Standing(empty=True)
-    if reached is None or reached.table_uuid != str(iceberg.metadata.table_uuid):
+    if reached is None or reached.table_uuid != state.identity:
         return Standing()
-    tag = iceberg.metadata.refs.get(TAG)
-    tagged = iceberg.metadata.snapshot_by_id(tag.snapshot_id) if tag else None
-    snapshots = iceberg.metadata.snapshots
+    passed = next((c for c in state.commits if c.id == reached.passed_snapshot_id), None)
     return Standing(
         validated_at=reached.validated_at,
-        behind=sum((one.sequence_number or 0) > reached.sequence_number for one in snapshots),
-        tag=datetime.fromtimestamp(tagged.timestamp_ms / 1000, timezone.utc) if tagged else None,
-        tag_newest=tagged is not None and tagged.snapshot_id == newest.snapshot_id,
+        behind=sum(one.sequence > reached.sequence_number for one in state.commits),
+        tag=passed.at if passed else None,
+        tag_newest=passed is not None and passed.id == newest.id,
     )
 
 

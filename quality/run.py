@@ -17,7 +17,6 @@ from typing import Literal
 
 import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult
-from pyiceberg.table import Table as IcebergTable
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
@@ -25,12 +24,12 @@ from conf.stores import load_stores
 from quality import documents, store
 from quality.engines import Engines
 from quality.house import LiveHouse
-from quality.increment import Increment, added_since
 from quality.results import Result, broken, to_result
 from quality.store import QualityError, Reached
 from quality.suite import FactSuite, Suite
 from quality.suites import all_suites
-from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.formats import open_lake
+from streaming.connectors.lake import Commit, Increment, TableState
 from streaming.connectors.postgres import Database
 
 Engine = Literal["auto", "pandas", "spark"]
@@ -119,18 +118,18 @@ def run_quality(
         )
     run = Run(store.new_run_id(), now or datetime.now(timezone.utc))
     with (
-        closing(open_catalog(settings)) as catalog,
+        open_lake(settings) as lake,
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
         before: dict[str, Reached] = {}
 
-        def start(iceberg: IcebergTable, name: str) -> int:
-            reached = Reached.of(iceberg, name, before.get(name))
-            if isinstance(plan.since, int) and not iceberg.metadata.snapshot_by_id(plan.since):
+        def start(state: TableState, name: str) -> int:
+            reached = Reached.of(state, name, before.get(name))
+            if isinstance(plan.since, int) and not _find(state, plan.since):
                 return reached.passed_sequence_number  # the snapshot of another table
-            return _start(plan, reached, iceberg)
+            return _start(plan, reached, state)
 
-        house = LiveHouse(settings, stores, run.at, catalog, db, start)
+        house = LiveHouse(settings, stores, run.at, lake, db, start)
         round_ = _Round(house, engines, plan, run)
         before |= store.read_reached(house)
         reached = []
@@ -164,25 +163,25 @@ class _Round:
         """All suites of one table; returns how far it has been judged, for a table of the lake."""
         name = suites[0].table
         in_lake = not name.startswith("postgres.")
-        iceberg = self.house.table(name) if in_lake else None
-        if in_lake and iceberg is None:
+        state = self.house.table(name) if in_lake else None
+        if in_lake and state is None:
             self.run.results.append(broken(suites[0], "exists", "There is no such table."))
             return None
         increment = None
-        if iceberg is not None:
-            reached = Reached.of(iceberg, name, before)
-            increment = added_since(iceberg, _start(self.plan, reached, iceberg))
+        if state is not None:
+            reached = Reached.of(state, name, before)
+            increment = state.added_since(_start(self.plan, reached, state))
         results = [one for suite in suites for one in self._judge(suite, increment)]
         self.run.results += results
-        if increment is None or increment.snapshot is None:
+        if increment is None or increment.newest is None:
             return None
         failed = any(not r.success and r.severity == "critical" for r in results)
-        return reached.after(increment.snapshot, self.run.id, self.run.at, passed=not failed)
+        return reached.after(increment.newest, self.run.id, self.run.at, passed=not failed)
 
     def _judge(self, suite: Suite, increment: Increment | None) -> list[Result]:
         """One suite; what cannot be judged is a result, too."""
-        snapshot = increment.snapshot if increment else None
-        snapshot_id = snapshot.snapshot_id if snapshot else None
+        newest = increment.newest if increment else None
+        snapshot_id = newest.id if newest else None
         try:
             judged, rows = self._validate(suite, increment)
         except FileNotFoundError:
@@ -219,7 +218,7 @@ class _Round:
         return self.engines.judge_rows(suite, rows), rows.num_rows
 
 
-def _start(plan: Plan, reached: Reached, iceberg: IcebergTable) -> int:
+def _start(plan: Plan, reached: Reached, state: TableState) -> int:
     """The sequence number after which rows are judged.
 
     Raises:
@@ -229,16 +228,18 @@ def _start(plan: Plan, reached: Reached, iceberg: IcebergTable) -> int:
     if since is None:
         return reached.passed_sequence_number
     if isinstance(since, int):
-        snapshot = iceberg.metadata.snapshot_by_id(since)
-        if snapshot is None:
+        commit = _find(state, since)
+        if commit is None:
             raise QualityError(
                 f"{reached.table_name} has no snapshot {since}; it may have expired: name a "
                 "newer one, or a time."
             )
-        return snapshot.sequence_number or 0
-    limit = since.timestamp() * 1000
-    older = (s for s in iceberg.metadata.snapshots if s.timestamp_ms <= limit)
-    return max((s.sequence_number or 0 for s in older), default=0)
+        return commit.sequence
+    return max((one.sequence for one in state.commits if one.at <= since), default=0)
+
+
+def _find(state: TableState, commit_id: int) -> Commit | None:
+    return next((one for one in state.commits if one.id == commit_id), None)
 
 
 def _one_line(error: Exception) -> str:

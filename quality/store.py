@@ -15,13 +15,11 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 from psycopg import sql
-from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table.snapshots import Snapshot
 
 from conf.errors import StorelakeError
 from quality.house import LiveHouse
 from quality.results import Result
-from streaming.connectors.iceberg import retry_conflicts
+from streaming.connectors.lake import Commit, TableState
 from streaming.connectors.postgres import stage
 from streaming.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
 
@@ -58,21 +56,19 @@ class Reached:
     validated_at: datetime
 
     @classmethod
-    def of(cls, iceberg: IcebergTable, name: str, before: Reached | None) -> Reached:
+    def of(cls, state: TableState, name: str, before: Reached | None) -> Reached:
         """What was known, unless nobody has judged the table, or it was made anew since."""
-        identity = str(iceberg.metadata.table_uuid)
-        if before is not None and before.table_uuid == identity:
+        if before is not None and before.table_uuid == state.identity:
             return before
         never = datetime.min.replace(tzinfo=timezone.utc)
-        return cls(name, identity, 0, 0, None, 0, "", never)
+        return cls(name, state.identity, 0, 0, None, 0, "", never)
 
-    def after(self, snapshot: Snapshot, run_id: str, at: datetime, *, passed: bool) -> Reached:
-        """The same, once all up to a snapshot was judged."""
-        sequence = snapshot.sequence_number or 0
+    def after(self, commit: Commit, run_id: str, at: datetime, *, passed: bool) -> Reached:
+        """The same, once all up to a commit was judged."""
         judged = replace(
             self,
-            snapshot_id=snapshot.snapshot_id,
-            sequence_number=sequence,
+            snapshot_id=commit.id,
+            sequence_number=commit.sequence,
             run_id=run_id,
             validated_at=at,
         )
@@ -80,8 +76,8 @@ class Reached:
             return judged
         return replace(
             judged,
-            passed_snapshot_id=snapshot.snapshot_id,
-            passed_sequence_number=sequence,
+            passed_snapshot_id=commit.id,
+            passed_sequence_number=commit.sequence,
         )
 
 
@@ -91,7 +87,8 @@ def read_reached(house: LiveHouse) -> dict[str, Reached]:
     Raises:
         QualityError: the lake has no place for results yet.
     """
-    rows = _load(house, QUALITY_VALIDATED_SNAPSHOTS).scan().to_arrow().to_pylist()
+    _require(house, QUALITY_VALIDATED_SNAPSHOTS)
+    rows = house.lake.read(QUALITY_VALIDATED_SNAPSHOTS.name).to_pylist()
     return {row["table_name"]: Reached(**row) for row in rows}
 
 
@@ -130,49 +127,37 @@ def _row(run_id: str, ran_at: datetime, result: Result) -> dict[str, Any]:
     }
 
 
-def _load(house: LiveHouse, table: Table) -> IcebergTable:
-    found = house.table(table.name)
-    if found is None:
+def _require(house: LiveHouse, table: Table) -> None:
+    if house.table(table.name) is None:
         raise QualityError(
             f"The lake has no table {table.name}: start the streams once with `storelake run`, "
             "which makes what is missing."
         )
-    return found
 
 
-@retry_conflicts
 def _append(house: LiveHouse, rows: list[dict[str, Any]]) -> None:
-    iceberg = _load(house, QUALITY_VALIDATION_RESULTS)
-    iceberg.append(pa.Table.from_pylist(rows, schema=iceberg.schema().as_arrow()))
+    _require(house, QUALITY_VALIDATION_RESULTS)
+    schema = house.lake.schema(QUALITY_VALIDATION_RESULTS.name)
+    house.lake.add(QUALITY_VALIDATION_RESULTS, pa.Table.from_pylist(rows, schema=schema))
 
 
-@retry_conflicts
 def _replace(house: LiveHouse, reached: list[Reached]) -> None:
     """All rows at once: there is one a table."""
-    iceberg = _load(house, QUALITY_VALIDATED_SNAPSHOTS)
+    if not reached:
+        return
     new = {one.table_name: asdict(one) for one in reached}
     kept: Mapping[str, dict[str, Any]] = {
-        row["table_name"]: row for row in iceberg.scan().to_arrow().to_pylist()
+        name: asdict(one) for name, one in read_reached(house).items()
     }
-    if new:
-        rows = pa.Table.from_pylist(
-            list({**kept, **new}.values()), schema=iceberg.schema().as_arrow()
-        )
-        if kept:
-            iceberg.overwrite(rows)
-        else:
-            iceberg.append(rows)
+    schema = house.lake.schema(QUALITY_VALIDATED_SNAPSHOTS.name)
+    rows = pa.Table.from_pylist(list({**kept, **new}.values()), schema=schema)
+    house.lake.replace(QUALITY_VALIDATED_SNAPSHOTS, rows)
 
 
-@retry_conflicts
-def _tag(house: LiveHouse, name: str, snapshot_id: int) -> None:
-    """Move the tag; a table that is gone, or a snapshot that has expired, has none to move."""
-    iceberg = house.table(name)
-    if iceberg is None or iceberg.metadata.snapshot_by_id(snapshot_id) is None:
-        return
-    tag = iceberg.metadata.refs.get(TAG)
-    if tag is None or tag.snapshot_id != snapshot_id:
-        iceberg.manage_snapshots().create_tag(snapshot_id, TAG).commit()
+def _tag(house: LiveHouse, name: str, commit_id: int) -> None:
+    """Move the tag; a table that is gone has none to move."""
+    if house.table(name) is not None:
+        house.lake.tag(name, commit_id, TAG)
 
 
 def _mirror(house: LiveHouse, rows: list[dict[str, Any]]) -> None:

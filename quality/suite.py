@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 
 from conf.settings import Settings
 from conf.stores import Stores
+from streaming.connectors.lake import EVERYTHING, Where
 from streaming.progress import Progress
 
 Severity = Literal["critical", "warning"]
@@ -47,7 +47,7 @@ class House(Protocol):
         self,
         table: str,
         columns: Sequence[str],
-        where: BooleanExpression = AlwaysTrue(),  # noqa: B008 (it has no state)
+        where: Where = EVERYTHING,
     ) -> pa.Table:
         """Rows of a table of the lake, as it is now; no rows when there is no such table."""
 

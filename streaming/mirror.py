@@ -26,9 +26,8 @@ def mirror(hands: Hands, table: Table) -> int:
         The number of rows copied.
     """
     if table.name not in hands.memory:
-        copy = hands.lake.load(table)
-        copied = newest_change(copy.scan(selected_fields=("change_id",)).to_arrow())
-        hands.memory[table.name] = (copied, copy.schema().as_arrow())
+        copied = newest_change(hands.lake.read(table.name, ("change_id",)))
+        hands.memory[table.name] = (copied, hands.lake.schema(table.name))
     cursor, schema = hands.memory[table.name]
     # S608: names come from this repository, not from input.
     query = f"SELECT {', '.join(schema.names)} FROM {table.copy_of} WHERE change_id > %s"  # noqa: S608

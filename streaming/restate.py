@@ -23,7 +23,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.formats import open_lake, spark_table
 from streaming.connectors.postgres import Database, stage
 from streaming.jobs import product_analytics, real_time_metrics
 from streaming.session import build_session
@@ -146,7 +146,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
     """Accepted events of the orders made in [start, end), with `order_hour`."""
     stores, skew = load_stores(settings.stores_file), settings.streams.max_future_skew
     # Nothing reaches the broker before it happened, but for the skew that the rules allow.
-    bronze = spark.table(f"{settings.catalog.name}.{BRONZE_ORDER_EVENTS.name}").where(
+    bronze = spark_table(spark, settings, BRONZE_ORDER_EVENTS).where(
         F.col("timestamp") >= F.lit(start - skew)
     )
     good = (
@@ -164,9 +164,8 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
 
 
 def _late_positions(settings: Settings) -> set[tuple[str, int, str]]:
-    with open_catalog(settings) as catalog:
-        late = catalog.load_table(QUARANTINE_LATE_EVENTS.name)
-        rows = late.scan(selected_fields=POSITION).to_arrow().select(POSITION)
+    with open_lake(settings) as lake:
+        rows = lake.read(QUARANTINE_LATE_EVENTS.name, POSITION).select(POSITION)
     return set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -24,7 +23,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.formats import open_lake, spark_table
 from streaming.connectors.postgres import Database, stage
 from streaming.feeds import track_rules
 from streaming.jobs import footfall
@@ -125,8 +124,8 @@ def _counted(db: Database, window: Window) -> tuple[int, Progress]:
 
 def _wait_for_bronze(settings: Settings, done: Progress) -> None:
     def behind() -> bool:
-        with closing(open_catalog(settings)) as catalog:
-            bronze = Lake(settings, catalog).progress(BRONZE_DETECTIONS)
+        with open_lake(settings) as lake:
+            bronze = lake.progress(BRONZE_DETECTIONS)
         return any(bronze.get(at, "") < position for at, position in done.items())
 
     try:
@@ -148,7 +147,7 @@ def _follow(
     oldest = window["start"] - LONGEST_RUN - limits.max_future_skew
     at = F.get_json_object("frame", "$.at").cast("long")
     frames = (
-        spark.table(f"{settings.catalog.name}.{BRONZE_DETECTIONS.name}")
+        spark_table(spark, settings, BRONZE_DETECTIONS)
         .where((F.col("timestamp") >= F.lit(oldest)) & _up_to(done))
         .transform(to_frames(stores, limits.max_future_skew))
         .withColumn("at", at)

@@ -15,9 +15,9 @@ import psycopg
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.formats import open_lake, purge
 from streaming.connectors.postgres import Database
-from streaming.connectors.purge import Purged, purge
+from streaming.connectors.purge import Purged
 from streaming.jobs import footfall
 from streaming.tables import (
     BRONZE_DETECTIONS,
@@ -66,10 +66,10 @@ def apply_retention(
     # Postgres first: what is gone there cannot be copied to the lake again.
     _delete_served(settings, before)
     purged = []
-    with closing(open_catalog(settings)) as catalog:
+    with open_lake(settings) as lake:
         for table, time_column in AGED:
             tell(table.name)
-            purged.append(purge(Lake(settings, catalog), table, time_column, before))
+            purged.append(purge(lake, table, time_column, before))
     left = [f"{p.table}: {file}" for p in purged for file in p.left_in]
     if left:
         raise RetentionError(

@@ -29,7 +29,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from conf.stores import Stores, load_stores
-from streaming.connectors.iceberg import Lake, create_tables, open_catalog
+from streaming.connectors.formats import create_tables, open_lake
+from streaming.connectors.lake import Lake
 from streaming.connectors.postgres import Database
 from streaming.session import build_session
 from streaming.views import create_views
@@ -110,7 +111,7 @@ class Hands:
 
     Attributes:
         stream: its name.
-        lake: Iceberg.
+        lake: Iceberg or Delta.
         db: Postgres.
         context: settings and stores.
         memory: what it keeps from call to call; empty after a restart: a cache, never truth.
@@ -260,7 +261,7 @@ class Runner:
         self._settings = settings
         self._stop = threading.Event()
         # First: a warehouse or a catalog that does not answer says so before Spark has started.
-        self._catalog = open_catalog(settings)
+        self._lake = open_lake(settings)
         self._spark = build_session(settings, "storelake:" + ",".join(s.name for s in streams))
         self._context = Context(self._spark, settings, load_stores(settings.stores_file))
         self._db = Database(
@@ -310,7 +311,7 @@ class Runner:
         )
 
     def _hands(self, stream: Stream) -> Hands:
-        return Hands(stream.name, Lake(self._settings, self._catalog), self._db, self._context, {})
+        return Hands(stream.name, self._lake.another(), self._db, self._context, {})
 
     def _sink(self, entry: _Running) -> Callable[[DataFrame, int], None]:
         """Collect the batch once, then hand it to each stream."""
@@ -404,7 +405,7 @@ class Runner:
                 query.stop()
         self._settle_for_good()
         self._db.close()
-        self._catalog.close()
+        self._lake.close()
         (self._settings.var_dir / "run" / "streams.json").unlink(missing_ok=True)
         self._spark.stop()
 

@@ -13,6 +13,15 @@ from conf.storage import file_properties, rest_properties
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.memory import MemorySource
 
+OF_SPARK = (
+    *("org.apache.hadoop:hadoop-client-api", "org.apache.hadoop:hadoop-client-runtime"),
+    *("org.apache.hadoop:hadoop-common", "io.unitycatalog:unitycatalog-hadoop"),
+    *("com.fasterxml.jackson.core:*", "com.fasterxml.jackson.datatype:*", "org.apache.parquet:*"),
+    *("org.apache.logging.log4j:*", "org.slf4j:*", "com.github.luben:*", "org.xerial.snappy:*"),
+    *("org.roaringbitmap:*", "commons-pool:*", "io.airlift:*"),
+)
+"""Jars that Delta's ask for: Spark has them, in versions of its own, or nobody here calls them."""
+
 ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 
 
@@ -23,6 +32,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
         "spark.jars.packages": ",".join(_packages(settings)),
+        "spark.jars.excludes": ",".join(OF_SPARK),
         "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -36,6 +46,8 @@ def launch_conf(settings: Settings) -> dict[str, str]:
 
 
 def _packages(settings: Settings) -> tuple[str, ...]:
+    if settings.catalog.format == "delta":
+        return settings.spark.delta_packages
     # Whether its files are on S3 is for a REST catalog to say.
     may_be_s3 = settings.bucket is not None or settings.catalog.type == "rest"
     return settings.spark.packages + (settings.spark.s3_packages if may_be_s3 else ())
@@ -57,17 +69,29 @@ def _catalog_conf(settings: Settings) -> dict[str, str]:
     return {"type": "rest", **rest_properties(settings)}
 
 
-def session_conf(settings: Settings) -> dict[str, str]:
-    """SQL settings: time zone, the Iceberg catalog, and low fixed costs a micro-batch."""
+def _format_conf(settings: Settings) -> dict[str, str]:
+    """How Spark finds the tables of the lake: by catalog in Iceberg, by folder in Delta."""
+    if settings.catalog.format == "delta":
+        return {
+            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        }
     catalog = f"spark.sql.catalog.{settings.catalog.name}"
     return {
-        "spark.sql.session.timeZone": "UTC",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         catalog: "org.apache.iceberg.spark.SparkCatalog",
         **{f"{catalog}.{key}": value for key, value in _catalog_conf(settings).items()},
         **{f"{catalog}.{key}": value for key, value in file_properties(settings).items()},
         # A stream must see what another one has just committed.
         f"{catalog}.cache-enabled": "false",
+    }
+
+
+def session_conf(settings: Settings) -> dict[str, str]:
+    """SQL settings: time zone, the table format, and low fixed costs a micro-batch."""
+    return {
+        "spark.sql.session.timeZone": "UTC",
+        **_format_conf(settings),
         # A cast of bad data gives null, its rule fails, the row is quarantined (docs/adr/0005).
         "spark.sql.ansi.enabled": "false",
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),

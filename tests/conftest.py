@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
 
 import pytest
 
-from conf.settings import Settings, load_settings
+from conf.settings import Settings, SparkSettings, load_settings
 from infra import local
 
 
@@ -18,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("disk", "s3"),
         default="disk",
         help="where the lake of the tests is; s3: on a MinIO that they start",
+    )
+    parser.addoption(
+        "--lake-format",
+        choices=("iceberg", "delta"),
+        default="iceberg",
+        help="of the tables of the streams that are tested",
     )
 
 
@@ -39,6 +46,7 @@ def environment(
     The folder for downloads stays the shared one, so that jars are fetched once.
     """
     kafka, controller, pulsar, admin, postgres, gateway, s3 = map(str, free_ports(7))
+    spark = SparkSettings()
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -48,6 +56,10 @@ def environment(
     return {
         **kept,
         **({"STORELAKE_CATALOG__WAREHOUSE": "s3://tests/lake"} if on_s3 else {}),
+        "STORELAKE_CATALOG__FORMAT": pytestconfig.getoption("--lake-format"),
+        # The JVM of a test run is one for tests of both formats.
+        "STORELAKE_SPARK__PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
+        "STORELAKE_SPARK__DELTA_PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
         "STORELAKE_PROFILE": "test",
         "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
         "STORELAKE_KAFKA__PORT": kafka,

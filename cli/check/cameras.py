@@ -23,7 +23,7 @@ from cli.check.truth import compare
 from cli.shop import open_day, render_day
 from conf.settings import Settings
 from simulator.shop import ShopDay
-from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
 
 MAX_LATENCY = 5.0  # seconds, at p95
@@ -126,4 +126,4 @@ def _with_detector(settings: Settings) -> Settings:
 def _open_trail(stack: ExitStack, settings: Settings) -> Trail:
     db = Database(settings.postgres.dsn, 2)
     stack.callback(db.close)
-    return Trail(db, stack.enter_context(open_catalog(settings)))
+    return Trail(db, stack.enter_context(open_lake(settings)))

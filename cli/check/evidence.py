@@ -17,8 +17,9 @@ from pyiceberg.expressions import GreaterThanOrEqual
 from cli.check.account import Evidence, Message, OrderRow, Position
 from conf.settings import Settings
 from simulator.ledger import Entry, digest
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.formats import open_lake
 from streaming.connectors.kafka import KafkaLog
+from streaming.connectors.lake import Lake
 from streaming.connectors.log_source import Range, Subscription
 from streaming.connectors.postgres import Database
 from streaming.progress import Progress
@@ -101,7 +102,7 @@ class Trail:
 
     @cached_property
     def _lake(self) -> Lake:
-        return Lake(self.settings, open_catalog(self.settings))
+        return open_lake(self.settings)
 
     @cached_property
     def _ends(self) -> Offsets:
@@ -189,7 +190,7 @@ class Trail:
             term="timestamp", value=(self.start.at - CLOCK_SLACK).isoformat()
         )
         columns = (*POSITION, *more)
-        return self._lake.load(table).scan(since, selected_fields=columns).to_arrow()
+        return self._lake.read(table.name, columns, since)
 
 
 def _positions(rows: pa.Table) -> list[Position]:

@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import EqualTo
+from pyiceberg.expressions import And, EqualTo
 
 from cli.check.truth import Measured, Span
+from streaming.connectors.lake import EVERYTHING, Lake, Where
 from streaming.connectors.postgres import Database
 from streaming.tables import (
     BRONZE_DETECTIONS,
@@ -103,7 +103,7 @@ class Trail:
     """Where to look."""
 
     db: Database
-    catalog: Catalog
+    lake: Lake
 
     def counted(self, cameras: Sequence[str]) -> int:
         """Frames that footfall_minute counts, late ones included."""
@@ -186,7 +186,7 @@ class Trail:
             silver={camera_id: self._objects(camera_id) for camera_id in frames},
             counted={camera_id: self.counted([camera_id]) for camera_id in frames},
             late=_number(self.db, late),
-            quarantined=self.catalog.load_table(QUARANTINE_DETECTIONS.name).scan().count(),
+            quarantined=self.lake.read(QUARANTINE_DETECTIONS.name, ("topic",)).num_rows,
             twice={table.name: self._twice(table) for table in KEYED},
         )
 
@@ -208,10 +208,10 @@ class Trail:
 
     def _read(self, table: Table, *columns: str, **where: str) -> pa.Table:
         """Some columns of a table, in that order."""
-        scan = self.catalog.load_table(table.name).scan(selected_fields=columns)
+        wanted: Where = EVERYTHING
         for name, value in where.items():
-            scan = scan.filter(EqualTo(term=name, value=value))
-        return scan.to_arrow().select(columns)
+            wanted = And(wanted, EqualTo(term=name, value=value))
+        return self.lake.read(table.name, columns, wanted).select(columns)
 
 
 def _number(db: Database, query: str, parameters: Any = None) -> int:

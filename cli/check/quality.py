@@ -28,7 +28,8 @@ from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.ledger import Delivery
 from simulator.orders import OrderEvent, as_json
 from simulator.transport import KafkaTransport, topic_of
-from streaming.connectors.iceberg import open_catalog
+from streaming.connectors.formats import open_lake, require_iceberg
+from streaming.connectors.lake import Lake
 from streaming.connectors.postgres import Database
 from streaming.mirror import newest_change
 
@@ -135,8 +136,9 @@ def verify(base: Settings, seed: int, tell: Tell) -> dict[str, Any]:
         long each validation took.
 
     Raises:
-        StorelakeError: something did not come up or died by itself.
+        StorelakeError: something did not come up or died by itself, or the lake is in Delta.
     """
+    require_iceberg(base, "The proof of validation, which damages Iceberg tables,")
     started = time.monotonic()
     with fresh_house(base, "verify-quality", tell) as house:
         clean, damaged = _judge_twice(house, seed, tell)
@@ -221,7 +223,7 @@ def _settle(settings: Settings, frames: int, streams: processes.Child, tell: Tel
         for (topic, partition), end in ends.items()
         if end
     }
-    with closing(Database(settings.postgres.dsn, 2)) as db, closing(open_catalog(settings)) as lake:
+    with closing(Database(settings.postgres.dsn, 2)) as db, open_lake(settings) as lake:
 
         def settled() -> bool:
             processes.require_alive(streams, "streams", settings)
@@ -241,18 +243,17 @@ def _settle(settings: Settings, frames: int, streams: processes.Child, tell: Tel
             )
 
 
-def _copied(db: Database, lake: Any, ends: Any, frames: int) -> bool:
+def _copied(db: Database, lake: Lake, ends: Any, frames: int) -> bool:
     """Whether bronze has every message, and each copy the newest change."""
     for table, count in (
         ("bronze.order_events", sum(ends.values())),
         ("bronze.detections", frames),
     ):
-        if lake.load_table(table).scan().count() < count:
+        if lake.read(table, ("topic",)).num_rows < count:
             return False
     for source, copy in MIRRORED.items():
         # S608: names come from this repository, not from input.
         (row,) = db.fetch(f"SELECT coalesce(max(change_id), 0) AS n FROM {source}")  # noqa: S608
-        scan = lake.load_table(copy).scan(selected_fields=("change_id",))
-        if newest_change(scan.to_arrow()) < row["n"]:
+        if newest_change(lake.read(copy, ("change_id",))) < row["n"]:
             return False
     return True

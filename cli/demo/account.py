@@ -6,7 +6,6 @@ beside whatever earlier ones left.
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +15,7 @@ from cli.check.account import settle
 from cli.check.evidence import Offsets, Start, Trail, end_offsets
 from conf.settings import Settings
 from simulator.ledger import read_ledger
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
 from streaming.progress import Progress
 from streaming.tables import (
@@ -59,8 +58,8 @@ def baseline(settings: Settings, db: Database) -> Baseline:
     """Take the baseline; call it before anything is sent."""
     topics = (*settings.kafka.order_topics, settings.kafka.detections)
     at = datetime.now(timezone.utc)
-    with closing(open_catalog(settings)) as catalog:
-        bronze = Lake(settings, catalog).progress(BRONZE_DETECTIONS)
+    with open_lake(settings) as lake:
+        bronze = lake.progress(BRONZE_DETECTIONS)
     return Baseline(at, end_offsets(settings, topics), bronze, **_totals(db))
 
 
@@ -91,12 +90,12 @@ class Auditor:
 
     def __init__(self, settings: Settings, db: Database, before: Baseline) -> None:
         self._settings, self._db, self._before = settings, db, before
-        self._catalog = open_catalog(settings)
+        self._lake = open_lake(settings)
 
     def _positions(self, table: Table) -> list[tuple[str, int, str]]:
         """Of the table's rows that belong to the run; (topic, partition, position)."""
         columns = ("topic", "partition", "position")
-        rows = self._catalog.load_table(table.name).scan(selected_fields=columns).to_arrow()
+        rows = self._lake.read(table.name, columns)
         return [
             (topic, partition, position)
             for topic, partition, position in zip(
@@ -190,6 +189,6 @@ class Auditor:
 
     def store_hourly(self) -> list[dict[str, Any]]:
         """Every row of gold.store_hourly, as a second reader sees it."""
-        rows = self._catalog.load_table("gold.store_hourly").scan().to_arrow()
+        rows = self._lake.read("gold.store_hourly")
         rows = rows.sort_by([("hour", "ascending"), ("branch_id", "ascending")])
         return [dict(row) for row in rows.to_pylist()]

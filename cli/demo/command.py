@@ -31,6 +31,10 @@ def demo(
         Literal["kafka", "pulsar"] | None,
         typer.Option(help="What the cameras publish to; by default what the settings say."),
     ] = None,
+    table_format: Annotated[
+        Literal["iceberg", "delta"] | None,
+        typer.Option("--format", help="Of the tables; by default what the settings say."),
+    ] = None,
     profile: Profile = None,
 ) -> None:
     """Start services, stream a shop's cameras and real baskets, print and check what happened."""
@@ -45,7 +49,7 @@ def demo(
     with console.status("services") as status, ExitStack() as stack:
         settings = stack.enter_context(
             local.running(
-                _publishing_to(broker, settings) if broker else settings,
+                _chosen(settings, broker, table_format),
                 lambda text: status.update(f"services: {text}"),
             )
         )
@@ -57,8 +61,17 @@ def demo(
     console.print(f"The account balances. Report: {settings.var_dir / 'demo' / 'report.html'}")
 
 
-def _publishing_to(broker: Literal["kafka", "pulsar"], settings: Settings) -> Settings:
-    """The settings with one broker between cameras and streams."""
-    streams = settings.streams.model_copy(update={"detections_from": (broker,)})
-    inference = settings.inference.model_copy(update={"publisher": broker})
-    return settings.model_copy(update={"streams": streams, "inference": inference})
+def _chosen(
+    settings: Settings,
+    broker: Literal["kafka", "pulsar"] | None,
+    table_format: Literal["iceberg", "delta"] | None,
+) -> Settings:
+    """The settings with one broker between cameras and streams, and one format of tables."""
+    if broker:
+        streams = settings.streams.model_copy(update={"detections_from": (broker,)})
+        inference = settings.inference.model_copy(update={"publisher": broker})
+        settings = settings.model_copy(update={"streams": streams, "inference": inference})
+    if table_format:
+        catalog = settings.catalog.model_copy(update={"format": table_format})
+        settings = settings.model_copy(update={"catalog": catalog})
+    return settings

@@ -48,14 +48,14 @@ class _Watched:
     """What is measured from outside while the run lasts."""
 
     postgres: watch.Latencies = field(default_factory=watch.Latencies)
-    iceberg: watch.Latencies = field(default_factory=watch.Latencies)
+    lake: watch.Latencies = field(default_factory=watch.Latencies)
     memory: watch.Memory = field(default_factory=watch.Memory)
     watchers: list[watch.Watcher] = field(default_factory=list)
 
     def start(self, settings: Settings, pid: int) -> None:
         self.watchers = [
             watch.watch_postgres(settings, self.postgres),
-            watch.watch_iceberg(settings, self.iceberg),
+            watch.watch_lake(settings, self.lake),
             watch.watch_memory(pid, self.memory),
         ]
         for watcher in self.watchers:
@@ -82,10 +82,11 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
     )
     console.print(f"cameras: {scene.note}; orders: {BASKETS}")
     with ExitStack() as stack:
-        brokers = json.dumps(settings.streams.detections_from)
-        streams = processes.start_streams(
-            stack, settings, tell, environment={"STORELAKE_STREAMS__DETECTIONS_FROM": brokers}
-        )
+        chosen = {
+            "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),
+            "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
+        }
+        streams = processes.start_streams(stack, settings, tell, environment=chosen)
         processes.start_gateway(stack, settings)
         db = Database(settings.postgres.dsn, 2)
         stack.callback(db.close)
@@ -119,7 +120,7 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         "shop": shop,
         "latency_seconds": {
             "postgres": watched.postgres.summary(warm_at, start),
-            "iceberg": watched.iceberg.summary(warm_at, start),
+            settings.catalog.format: watched.lake.summary(warm_at, start),
             "warm_up": round((warm_at - start).total_seconds(), 1),
         },
         "store_hourly": hours,
@@ -129,7 +130,7 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         "versions": report.versions(),
         "duration_seconds": clock(),
     }
-    samples = report.Samples(watched.postgres.pairs, watched.iceberg.pairs, footfall, start)
+    samples = report.Samples(watched.postgres.pairs, watched.lake.pairs, footfall, start)
     report.write_json(out, settings.var_dir / "demo" / "report.json")
     report.write_html(out, samples, settings.var_dir / "demo" / "report.html")
     report.show(out, console)
@@ -164,7 +165,7 @@ def _send(
             ledger=ledgers[0],
             on_progress=lambda sent: tell(
                 f"{sent.sent} events sent, {len(watched.postgres.pairs)} seen in Postgres, "
-                f"{len(watched.iceberg.pairs)} in Iceberg"
+                f"{len(watched.lake.pairs)} in the lake"
             ),
         )
         selling.result()

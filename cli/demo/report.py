@@ -37,13 +37,13 @@ class Samples:
     """What the plots need and the JSON does not carry.
 
     Attributes:
-        postgres, iceberg: (event time, seconds until visible) per event.
+        postgres, lake: (event time, seconds until visible) per event.
         footfall: rows of footfall_minute of the run.
         start: when orders and frames began to flow.
     """
 
     postgres: Sequence[tuple[datetime, float]]
-    iceberg: Sequence[tuple[datetime, float]]
+    lake: Sequence[tuple[datetime, float]]
     footfall: Sequence[Mapping[str, Any]]
     start: datetime
 
@@ -104,7 +104,7 @@ def _latency_plot(samples: Samples) -> str:
     figure, axes = _axes()
     for pairs, color, label in (
         (samples.postgres, ACCENT, "Postgres"),
-        (samples.iceberg, SECOND, "Iceberg, second reader"),
+        (samples.lake, SECOND, "lake, second reader"),
     ):
         x = [(t - samples.start).total_seconds() for t, _ in pairs]
         axes.scatter(x, [s for _, s in pairs], s=5, alpha=0.45, color=color, label=label)
@@ -137,8 +137,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     table = Table(title="Event time to visible, seconds")
     for column in ("reader", "p50", "p95", "max", "events"):
         table.add_column(column, justify="left" if column == "reader" else "right")
-    for reader in ("postgres", "iceberg"):
-        row = report["latency_seconds"][reader]
+    readers = {k: v for k, v in report["latency_seconds"].items() if k != "warm_up"}
+    for reader, row in readers.items():
         table.add_row(reader, *(str(row[c]) for c in ("p50", "p95", "max", "events")))
     console.print(table)
     if report["shop"] is not None:

@@ -37,6 +37,7 @@ DATA_FOLDERS = (
     "minio",
     "trino",
     "warehouse",
+    "delta",
     "checkpoints",
     "quarantine",
     "scratch",

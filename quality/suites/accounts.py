@@ -19,11 +19,12 @@ from great_expectations.expectations.core import (
     ExpectColumnPairValuesToBeEqual,
     ExpectColumnValuesToBeBetween,
 )
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, Or
+from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, Or
 
 from conf.settings import Settings
 from quality.facts import MINUTE, UTC_TIME, facts, hours_of, rows_of, within
 from quality.suite import FactSuite, House, Suite, expect
+from streaming.connectors.lake import Where
 from streaming.progress import Progress
 from streaming.tables import (
     BRONZE_DETECTIONS,
@@ -250,10 +251,10 @@ def load_detections(house: House) -> pa.Table:
     return facts(ACCOUNT, [*_partitions(bound, counts, _examples(lost)), *shares])
 
 
-def _from(rows: pa.Table) -> BooleanExpression:
+def _from(rows: pa.Table) -> Where:
     """Where the first of the rows is in each partition, and all after it, as a filter."""
     firsts = _examples(rows)
-    terms: list[BooleanExpression] = [
+    terms: list[Where] = [
         And(
             EqualTo(term="topic", value=topic),
             And(
@@ -263,7 +264,7 @@ def _from(rows: pa.Table) -> BooleanExpression:
         )
         for (topic, number), position in firsts.items()
     ]
-    either: BooleanExpression = terms[0]
+    either: Where = terms[0]
     for term in terms[1:]:
         either = Or(either, term)
     return either

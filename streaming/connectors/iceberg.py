@@ -1,4 +1,4 @@
-"""The lake: guarded appends and keyed upserts into Iceberg tables.
+"""The lake in Iceberg: guarded appends and keyed upserts.
 
 Delivery guarantee: exactly-once in effect. The snapshot of an append carries the newest source
 positions that the table holds; before the first append of a run, and after every failure, they are
@@ -12,10 +12,11 @@ thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a ta
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     ForbiddenError,
+    NoSuchTableError,
     OAuthError,
     RESTError,
     UnauthorizedError,
@@ -43,9 +45,10 @@ from pyspark.sql import SparkSession
 from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.storage import file_properties, rest_properties
+from streaming.connectors.iceberg_state import IcebergState
+from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
 from streaming.connectors.storage import StorageError, check_storage
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
@@ -66,10 +69,6 @@ retry_conflicts = retry(
     stop=stop_after_attempt(10),
     reraise=True,
 )
-
-
-class LakeError(StorelakeError):
-    """A table of the lake is not what `tables.py` declares, and must not be made so by itself."""
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -151,33 +150,69 @@ class _Transaction(Transaction):
 
 
 @dataclass
-class Lake:
-    """Reads and writes of one query; not shared between queries: it remembers what it committed."""
+class IcebergLake:
+    """See `Lake`."""
 
     settings: Settings
     catalog: Catalog
     """Shared by all lakes of a process: it holds connections."""
     _done: dict[str, Progress] = field(default_factory=dict)
 
+    def __enter__(self) -> IcebergLake:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def another(self) -> IcebergLake:
+        """See `Lake`."""
+        return IcebergLake(self.settings, self.catalog)
+
+    def close(self) -> None:
+        """See `Lake`."""
+        self.catalog.close()
+
     def load(self, table: Table) -> IcebergTable:
         """The table as it is now."""
         return self.catalog.load_table(table.name)
 
+    def state(self, table: str) -> IcebergState | None:
+        """See `Lake`."""
+        try:
+            return IcebergState(self.catalog.load_table(table))
+        except NoSuchTableError:
+            return None
+
+    def read(
+        self, table: str, columns: Sequence[str] = ("*",), where: Where = EVERYTHING
+    ) -> pa.Table:
+        """See `Lake`."""
+        iceberg = self._known(table).iceberg
+        return iceberg.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow()
+
+    def schema(self, table: str) -> pa.Schema:
+        """See `Lake`."""
+        return self._known(table).schema
+
+    def _known(self, table: str) -> IcebergState:
+        state = self.state(table)
+        if state is None:
+            raise LakeError(f"There is no table {table} in the lake.")
+        return state
+
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
-        """The rows that the table does not hold yet, by their source positions."""
+        """See `Lake`."""
         if table.name not in self._done:
             self._done[table.name] = self.progress(table)
         return fresh(rows, self._done[table.name])
 
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
-        """Append the rows that the table does not hold yet.
-
-        Columns that the table lacks are left out; those that a newer release has added to it, and
-        that this one does not know, are null.
-
-        Returns:
-            The number of rows written.
-        """
+        """See `Lake`."""
         if not rows.num_rows:
             return 0
         new = self.fresh(table, rows)
@@ -194,7 +229,9 @@ class Lake:
     def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
         iceberg = self.load(table)
         with self._transaction(iceberg) as transaction:
-            transaction.append(_shape(rows, iceberg, table), snapshot_properties=properties)
+            transaction.append(
+                shape(rows, iceberg.schema().as_arrow(), table), snapshot_properties=properties
+            )
 
     def progress(self, table: Table) -> Progress:
         """The positions in the newest snapshot that has some: maintenance writes others."""
@@ -209,25 +246,46 @@ class Lake:
 
     @retry_conflicts
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
-        """Replace the rows with the same keys, in one commit.
-
-        Args:
-            table: a small table with the strategy `upsert`.
-            rows: absolute values, every column of the table, unique by the table's key.
-            time_key: the key column that the table is partitioned by; it bounds what is rewritten.
-        """
+        """See `Lake`; `time_key` is what the table is partitioned by."""
         if not rows.num_rows:
             return
         iceberg = self.load(table)
-        rows = _shape(rows, iceberg, table)
+        schema = iceberg.schema().as_arrow()
+        rows = shape(rows, schema, table)
         span = _span(rows, time_key)
         old = iceberg.scan(row_filter=span).to_arrow()
         kept = old.join(rows.select(table.key), list(table.key), join_type="left anti")
         with self._transaction(iceberg) as transaction:
             if old.num_rows:
-                transaction.overwrite(pa.concat_tables([_shape(kept, iceberg, table), rows]), span)
+                transaction.overwrite(pa.concat_tables([shape(kept, schema, table), rows]), span)
             else:
                 transaction.append(rows)
+
+    @retry_conflicts
+    def add(self, table: Table, rows: pa.Table) -> None:
+        """See `Lake`."""
+        iceberg = self.load(table)
+        iceberg.append(shape(rows, iceberg.schema().as_arrow(), table))
+
+    @retry_conflicts
+    def replace(self, table: Table, rows: pa.Table) -> None:
+        """See `Lake`."""
+        iceberg = self.load(table)
+        rows = shape(rows, iceberg.schema().as_arrow(), table)
+        if iceberg.current_snapshot() is None:
+            iceberg.append(rows)
+        else:
+            iceberg.overwrite(rows)
+
+    @retry_conflicts
+    def tag(self, table: str, commit_id: int, tag: str) -> None:
+        """See `Lake`."""
+        iceberg = self.catalog.load_table(table)
+        if iceberg.metadata.snapshot_by_id(commit_id) is None:
+            return
+        ref = iceberg.metadata.refs.get(tag)
+        if ref is None or ref.snapshot_id != commit_id:
+            iceberg.manage_snapshots().create_tag(commit_id, tag).commit()
 
     @contextmanager
     def _transaction(self, iceberg: IcebergTable) -> Iterator[Transaction]:
@@ -308,14 +366,6 @@ def _spark_type(kind: IcebergType) -> str:
         return f"map<{_spark_type(kind.key_type)},{_spark_type(kind.value_type)}>"
     name = str(kind).replace(" ", "")
     return SPARK_NAMES.get(name, name)
-
-
-def _shape(rows: pa.Table, iceberg: IcebergTable, table: Table) -> pa.Table:
-    """The rows with the columns of the table; null in those that only a newer release declares."""
-    schema = iceberg.schema().as_arrow()
-    for name in set(schema.names) - {*rows.column_names, *(c.name for c in table.fields)}:
-        rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
-    return rows.select(schema.names).cast(schema)
 
 
 def _span(rows: pa.Table, time_key: str) -> BooleanExpression:

@@ -9,6 +9,7 @@ older snapshot lose it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from urllib.parse import urlparse
@@ -20,7 +21,7 @@ from pyiceberg.expressions import LessThan
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table as IcebergTable
 
-from streaming.connectors.iceberg import PROGRESS_PROPERTY, Lake, retry_conflicts
+from streaming.connectors.iceberg import PROGRESS_PROPERTY, IcebergLake, retry_conflicts
 from streaming.progress import to_text
 from streaming.tables import Table
 
@@ -50,7 +51,7 @@ class Purged:
     left_in: tuple[str, ...]
 
 
-def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purged:
+def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -> Purged:
     """Delete the rows older than `before`, and prove it on the files.
 
     Args:
@@ -67,11 +68,12 @@ def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purge
     needed = _named_files(iceberg)
     superfluous = (known - needed) | (_old_files(disk, iceberg) - needed)
     removed = [path for path in sorted(superfluous) if _remove(disk, path)]
-    return Purged(table.name, rows, len(removed), *_read_back(disk, iceberg, time_column, before))
+    data = _files(disk, iceberg, ".parquet")
+    return Purged(table.name, rows, len(removed), *read_back(disk, data, time_column, before))
 
 
 @retry_conflicts
-def _delete(lake: Lake, table: Table, time_column: str, before: datetime) -> int:
+def _delete(lake: IcebergLake, table: Table, time_column: str, before: datetime) -> int:
     iceberg = lake.load(table)
     old = LessThan(term=time_column, value=before.astimezone(timezone.utc).isoformat())
     rows = iceberg.scan(row_filter=old, selected_fields=(time_column,)).to_arrow().num_rows
@@ -83,7 +85,7 @@ def _delete(lake: Lake, table: Table, time_column: str, before: datetime) -> int
 
 
 @retry_conflicts
-def _forget_snapshots(lake: Lake, table: Table) -> None:
+def _forget_snapshots(lake: IcebergLake, table: Table) -> None:
     iceberg = lake.load(table)
     kept = {ref.snapshot_id for ref in iceberg.metadata.refs.values()}
     old = [s.snapshot_id for s in iceberg.metadata.snapshots if s.snapshot_id not in kept]
@@ -141,12 +143,11 @@ def _remove(disk: fs.FileSystem, path: str) -> bool:
     return True
 
 
-def _read_back(
-    disk: fs.FileSystem, iceberg: IcebergTable, time_column: str, before: datetime
+def read_back(
+    disk: fs.FileSystem, files: Sequence[fs.FileInfo], time_column: str, before: datetime
 ) -> tuple[int, int, datetime | None, tuple[str, ...]]:
     """Read the time of every row in every data file below the table: the end of `Purged`."""
     left, oldest, holding = 0, None, []
-    files = _files(disk, iceberg, ".parquet")
     for file in files:
         try:
             with disk.open_input_file(file.path) as source:

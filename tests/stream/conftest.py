@@ -14,12 +14,19 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], House]:
-    """Makes a shop with a folder, a catalog and empty tables of its own."""
+def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., House]:
+    """Makes a shop with a folder, a catalog and empty tables of its own.
 
-    def make() -> House:
+    Its lake has the format that is asked for, else that of the run (`--lake-format`).
+    """
+
+    def make(table_format: str | None = None) -> House:
         empty_tables(services)
         number = next(_numbers)
+        catalog = {
+            "name": f"house{number}",
+            "format": table_format or services.catalog.format,
+        }
         streams = {"source": "memory", "trigger_seconds": 0.1}
         catalog = {"name": f"house{number}"}
         if services.bucket:

@@ -23,7 +23,9 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.delta_tables import file_system
+from streaming.connectors.formats import open_lake
+from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.log_source import Subscription
 from streaming.connectors.memory import MemoryBroker, MemoryLog
 from streaming.connectors.postgres import Database
@@ -151,10 +153,10 @@ class House:
         assert stream.settle is not None
         context = Context(cast("Any", None), self.settings, load_stores(self.settings.stores_file))
         with (
-            closing(open_catalog(self.settings)) as catalog,
+            open_lake(self.settings) as lake,
             closing(Database(self.settings.postgres.dsn, 2)) as db,
         ):
-            stream.settle(Hands(name, Lake(self.settings, catalog), db, context, {}))
+            stream.settle(Hands(name, lake, db, context, {}))
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
@@ -226,22 +228,29 @@ class House:
 
     def lake(self, table: str) -> Rows:
         """Rows of a lake table, as a reader without Spark sees them, in a fixed order."""
-        with open_catalog(self.settings) as catalog:
-            rows: Rows = catalog.load_table(table).scan().to_arrow().to_pylist()
+        with open_lake(self.settings) as lake:
+            rows: Rows = lake.read(table).to_pylist()
         return sorted(rows, key=repr)
 
     def files(self, table: str, *columns: str) -> list[pa.Table]:
         """Every data file below a table, read as it lies there, whatever the table says of it."""
-        with open_catalog(self.settings) as catalog:
-            iceberg = catalog.load_table(table)
-        place = urlsplit(iceberg.location())
-        disk = cast("PyArrowFileIO", iceberg.io).fs_by_scheme(place.scheme, place.netloc or None)
-        below = fs.FileSelector(place.netloc + place.path, recursive=True)
-        paths = [f.path for f in disk.get_file_info(below) if f.path.endswith(".parquet")]
+        disk, place = self._place(table)
+        found = disk.get_file_info(fs.FileSelector(place, recursive=True))
+        paths = [f.path for f in found if f.path.endswith(".parquet") and "_log/" not in f.path]
         return [
             pq.read_table(path, columns=list(columns), partitioning=None, filesystem=disk)
             for path in paths
         ]
+
+    def _place(self, table: str) -> tuple[fs.FileSystem, str]:
+        """Where the files of a table are."""
+        if self.settings.catalog.format == "delta":
+            return file_system(self.settings, table), ""
+        with open_catalog(self.settings) as catalog:
+            iceberg = catalog.load_table(table)
+        place = urlsplit(iceberg.location())
+        disk = cast("PyArrowFileIO", iceberg.io).fs_by_scheme(place.scheme, place.netloc or None)
+        return disk, place.netloc + place.path
 
     def ledger(self, stream: str) -> Rows:
         """What a stream has committed, batch by batch."""

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.connectors import iceberg
-from streaming.connectors.iceberg import LakeError, create_tables
+from streaming.connectors import delta_tables, iceberg
+from streaming.connectors.formats import create_tables
+from streaming.connectors.lake import LakeError
 from streaming.jobs import bronze_order_events, order_event_processor
 from streaming.runner import Batch, Stream
 from streaming.tables import SILVER_ORDERS, TABLES, Table
@@ -28,6 +29,12 @@ NAMES = ("order_event_processor", "bronze_order_events")
 def with_columns(columns: str) -> tuple[Table, ...]:
     """All tables, with another declaration of silver.orders."""
     return tuple(replace(t, columns=columns) if t is SILVER_ORDERS else t for t in TABLES)
+
+
+def declare(release: pytest.MonkeyPatch, tables: tuple[Table, ...]) -> None:
+    """What a release makes of the lake when it starts, whatever the format."""
+    for connector in (iceberg, delta_tables):
+        release.setattr(connector, "TABLES", tables)
 
 
 def columns_before() -> str:
@@ -75,7 +82,7 @@ def story(house: House) -> Story:
 
     def new_release_adds_its_columns() -> None:
         told.remember("before")
-        release.setattr(iceberg, "TABLES", TABLES)
+        declare(release, TABLES)
         create_tables(SparkSession.active(), house.settings)
         told.send("O-3", schema_version=2, channel="web")
         told.send("O-4")
@@ -84,7 +91,7 @@ def story(house: House) -> Story:
         older = with_columns(columns_before())
         (silver,) = (t for t in older if t.name == SILVER_ORDERS.name)
         release.setattr(order_event_processor, "SILVER_ORDERS", silver)
-        release.setattr(iceberg, "TABLES", older)
+        declare(release, older)
         told.send("O-1")
         told.send("O-2", schema_version=2, channel="web")
         house.run_streams(
@@ -147,7 +154,7 @@ def test_a_column_never_changes_its_type_by_itself(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wider = SILVER_ORDERS.columns.replace("total_price decimal(12,2)", "total_price decimal(14,2)")
-    monkeypatch.setattr(iceberg, "TABLES", with_columns(wider))
+    declare(monkeypatch, with_columns(wider))
 
     with pytest.raises(LakeError, match=r"total_price is decimal\(12,2\) in the lake"):
         story.house.run(*NAMES)

@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
 
-from quality.increment import Increment, added_since
+from streaming.connectors.iceberg_state import IcebergIncrement, added_since
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -38,7 +38,7 @@ def add(table: IcebergTable, *order_ids: str) -> int:
     return snapshot.sequence_number
 
 
-def ids(increment: Increment) -> list[str]:
+def ids(increment: IcebergIncrement) -> list[str]:
     found = sorted(increment.to_arrow()["order_id"].to_pylist())
     assert increment.rows == len(found)
     return found

@@ -1,4 +1,4 @@
-"""The rows that were committed to a table of the lake since it was last judged.
+"""An Iceberg table as it was loaded, and the rows that were committed to it since some snapshot.
 
 By sequence number: every data file carries that of the commit that added it
 (https://iceberg.apache.org/spec/#sequence-numbers). So snapshots may expire before anybody judged
@@ -22,13 +22,52 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import DateType, TimestampType, TimestamptzType
 
+from streaming.connectors.lake import Commit
 from streaming.connectors.storage import LakeFiles
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
-class Increment:
+class IcebergState:
+    """See `TableState`."""
+
+    iceberg: IcebergTable
+
+    @property
+    def identity(self) -> str:
+        """See `TableState`."""
+        return str(self.iceberg.metadata.table_uuid)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `TableState`."""
+        return self.iceberg.schema().as_arrow()
+
+    @property
+    def commits(self) -> list[Commit]:
+        """See `TableState`."""
+        return [commit_of(snapshot) for snapshot in self.iceberg.metadata.snapshots]
+
+    @property
+    def newest(self) -> Commit | None:
+        """See `TableState`."""
+        snapshot = self.iceberg.current_snapshot()
+        return commit_of(snapshot) if snapshot else None
+
+    def added_since(self, sequence: int) -> IcebergIncrement:
+        """See `TableState`."""
+        return added_since(self.iceberg, sequence)
+
+
+def commit_of(snapshot: Snapshot) -> Commit:
+    """A snapshot as every format has it."""
+    at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc)
+    return Commit(snapshot.snapshot_id, snapshot.sequence_number or 0, at)
+
+
+@dataclass(frozen=True)
+class IcebergIncrement:
     """Data files of one snapshot that are newer than a sequence number.
 
     Attributes:
@@ -40,6 +79,16 @@ class Increment:
     iceberg: IcebergTable
     snapshot: Snapshot | None
     files: tuple[DataFile, ...]
+
+    @property
+    def newest(self) -> Commit | None:
+        """See `Increment`."""
+        return commit_of(self.snapshot) if self.snapshot else None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `Increment`."""
+        return self.iceberg.schema().as_arrow()
 
     @property
     def rows(self) -> int:
@@ -108,14 +157,14 @@ def read_file(path: str, schema: pa.Schema, access: Mapping[str, str]) -> Iterat
             yield rows.select(schema.names).cast(schema)
 
 
-def added_since(iceberg: IcebergTable, sequence: int) -> Increment:
+def added_since(iceberg: IcebergTable, sequence: int) -> IcebergIncrement:
     """What commits after `sequence` added and none has removed since; all of it from 0 on.
 
     Only data files: writers here copy on write, so there are no delete files to apply.
     """
     snapshot = iceberg.current_snapshot()
     if snapshot is None or (snapshot.sequence_number or 0) <= sequence:
-        return Increment(iceberg, snapshot, ())
+        return IcebergIncrement(iceberg, snapshot, ())
     files = [
         entry.data_file
         for manifest in snapshot.manifests(iceberg.io)
@@ -124,4 +173,4 @@ def added_since(iceberg: IcebergTable, sequence: int) -> Increment:
         for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
         if entry.status != ManifestEntryStatus.DELETED and (entry.sequence_number or 0) > sequence
     ]
-    return Increment(iceberg, snapshot, tuple(files))
+    return IcebergIncrement(iceberg, snapshot, tuple(files))

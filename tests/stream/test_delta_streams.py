@@ -1,0 +1,167 @@
+"""The streams on Delta: the same rows as on Iceberg, and each of them once, whatever goes wrong.
+
+The whole suite of this folder runs on Delta with `--lake-format=delta`; this story is the part of
+it that always runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import pytest
+from great_expectations import expectations as gxe
+
+from quality.engines import Engines
+from quality.run import Plan, run_quality
+from quality.suite import RowSuite, expect
+from streaming.connectors.formats import spark_table
+from streaming.restate import Restated, restate_orders
+from streaming.session import build_session
+from streaming.tables import SILVER_ORDERS, TABLES
+from tests.builders import order_event
+from tests.stream.house import House, Rows
+from tests.stream.test_camera_streams import through_the_door, to_the_door
+from tests.stream.test_order_streams import first_messages, more_messages
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
+
+ORDERS = ("order_event_processor", "real_time_metrics", "bronze_order_events")
+FRAMES = ("bronze_detections", "silver_detections")
+ALL = (*ORDERS, *FRAMES, "footfall")
+APART = ("order_event_processor", "bronze_order_events", "silver_detections", "footfall")
+"""In other company, and so in queries without a checkpoint; the footfall keeps its own."""
+
+HOUR_10, HOUR_11 = (datetime(2024, 5, 1, hour, tzinfo=timezone.utc) for hour in (10, 11))
+PRICES = RowSuite(
+    table="silver.orders",
+    sample=("position",),
+    expectations=(
+        expect("known", "It has no id.", gxe.ExpectColumnValuesToNotBeNull, column="order_id"),
+    ),
+)
+
+
+def everything(house: House) -> None:
+    first_messages(house)
+    more_messages(house)
+    to_the_door(house)
+    through_the_door(house)
+
+
+def lake_of(house: House) -> dict[str, Rows]:
+    """Every row of the lake, without what counts or times its writing."""
+    ignored = {"change_id", "revision", "updated_at"}
+    return {
+        table.name: sorted(
+            ({k: v for k, v in row.items() if k not in ignored} for row in house.lake(table.name)),
+            key=repr,
+        )
+        for table in TABLES
+    }
+
+
+@dataclass
+class Story:
+    """What was in the tables after each chapter."""
+
+    house: House
+    lake: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    metrics: dict[str, Rows] = field(default_factory=dict)
+    restated: list[Restated] = field(default_factory=list)
+    in_spark: int = 0
+    judged: list[int] = field(default_factory=list)
+
+    def remember(self, chapter: str) -> None:
+        self.tables[chapter] = self.house.look()
+        self.metrics[chapter] = self.house.query(
+            "SELECT hour, order_count, total_revenue, net_revenue FROM order_metrics ORDER BY hour"
+        )
+
+    def judge(self, engines: Engines) -> None:
+        """A validation; how many rows there were to judge."""
+        run = run_quality(
+            self.house.settings, Plan(), lambda _: None, engines=engines, suites=[PRICES]
+        )
+        assert not run.failures
+        self.judged.append(sum(r.rows or 0 for r in run.results))
+
+
+@pytest.fixture(scope="module")
+def story(new_house: Callable[..., House]) -> Story:
+    iceberg = new_house("iceberg")
+    everything(iceberg)
+    iceberg.run(*ALL)
+    in_iceberg = lake_of(iceberg)
+
+    house = new_house("delta")
+    told = Story(house, lake={"iceberg": in_iceberg})
+    everything(house)
+    house.run(*ALL)
+    told.lake["delta"] = lake_of(house)
+    told.remember("written")
+
+    for query in (ORDERS, FRAMES, ("footfall",)):
+        house.forget_newest_commit(*query)
+    house.run(*ALL)
+    told.remember("commits lost")
+
+    house.run(*APART)
+    told.remember("moved")
+
+    told.restated = restate_orders(house.settings, HOUR_10, HOUR_11, lambda _: None)
+    told.remember("restated")
+    with closing(Engines(house.settings)) as engines:
+        told.judge(engines)
+        told.judge(engines)
+        house.send_order(order_event(order_id="O-9"))
+        house.run("order_event_processor")
+        told.judge(engines)
+    spark = build_session(house.settings, "reader")
+    told.in_spark = spark_table(spark, house.settings, SILVER_ORDERS).count()
+    spark.stop()
+    return told
+
+
+@pytest.mark.parametrize("table", [t.name for t in TABLES if not t.name.startswith("quality.")])
+def test_the_tables_hold_the_same_rows_in_both_formats(story: Story, table: str) -> None:
+    assert story.lake["delta"][table] == story.lake["iceberg"][table]
+
+
+def test_the_story_reaches_tables_of_every_kind(story: Story) -> None:
+    filled = {name for name, rows in story.lake["delta"].items() if rows}
+    assert filled >= {
+        *("bronze.order_events", "silver.orders", "quarantine.order_events", "gold.order_hourly"),
+        *("bronze.detections", "silver.detections", "quarantine.detections"),
+        *("silver.line_crossings", "silver.zone_visits", "gold.footfall_minute"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("chapter", "before"),
+    [("commits lost", "written"), ("moved", "commits lost")],
+    ids=["commits are lost", "streams move to queries without a checkpoint"],
+)
+def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: str) -> None:
+    assert story.tables[chapter] == story.tables[before]
+
+
+@pytest.mark.requirement("L4")
+def test_hours_are_restated_from_bronze_as_spark_reads_it(story: Story) -> None:
+    (ten,) = story.restated
+    assert (ten.orders, ten.events) == (2, 6)
+    assert story.metrics["restated"] == story.metrics["moved"]
+
+
+@pytest.mark.requirement("Q1")
+def test_validation_judges_what_is_new(story: Story) -> None:
+    assert story.judged == [7, 0, 1]
+    (reached,) = story.house.lake("quality.validated_snapshots")
+    assert reached["passed_snapshot_id"] == reached["snapshot_id"]
+
+
+def test_spark_and_a_reader_without_it_see_the_same(story: Story) -> None:
+    assert story.in_spark == len(story.house.lake("silver.orders")) == 8

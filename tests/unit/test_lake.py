@@ -1,0 +1,179 @@
+"""The lake in each of its formats: one behaviour, by the suite; and what one of them has more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from pyiceberg.catalog.sql import SqlCatalog
+
+from conf.settings import Settings, SettingsError, load_settings
+from quality.publish import begin_branch
+from streaming import tables
+from streaming.connectors import delta_tables, formats
+from streaming.connectors.delta import DeltaLake
+from streaming.connectors.iceberg import IcebergLake
+from streaming.connectors.lake import LakeError
+from streaming.ddl import parse_columns
+from tests.lake_suite import EVENTS, SALES, TABLES, LakeSuite, Shop, events, offset, widened
+
+pytestmark = pytest.mark.requirement("L1")
+
+ARROW = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+
+
+def settings_of(table_format: str, folder: Path) -> Settings:
+    catalog = {"format": table_format, "warehouse": f"file://{folder}/warehouse"}
+    return load_settings(var_dir=folder, catalog=catalog)
+
+
+class TestIceberg(LakeSuite):
+    @pytest.fixture
+    def shop(self, tmp_path: Path) -> Iterator[Shop]:
+        settings = settings_of("iceberg", tmp_path)
+        catalog = SqlCatalog("test", uri=f"sqlite:///{tmp_path}/c.db", warehouse=settings.warehouse)
+        for table in TABLES:
+            catalog.create_namespace(table.name.split(".")[0])
+            columns = [(c.name, ARROW[c.type]) for c in parse_columns(table.columns)]
+            catalog.create_table(table.name, pa.schema(columns))
+
+        def widen(table: tables.Table, column: str) -> None:
+            with catalog.load_table(table.name).update_schema() as change:
+                change.union_by_name(pa.schema([(column, pa.string())]))
+
+        with IcebergLake(settings, catalog) as lake:
+            yield Shop(lake, widen)
+
+    def test_only_what_a_table_lacks_is_added_to_it(self) -> None:
+        table = replace(SALES, columns="shop string, sold int COMMENT 'pieces, net', note string")
+        assert table.add_sql("lake", {"sold", "note"}) == (
+            "ALTER TABLE lake.gold.sales ADD COLUMNS (sold int COMMENT 'pieces, net', note string)"
+        )
+
+
+class TestDelta(LakeSuite):
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        return settings_of("delta", tmp_path)
+
+    @pytest.fixture
+    def shop(self, settings: Settings) -> Iterator[Shop]:
+        delta_tables.create_tables(settings, TABLES)
+
+        def widen(table: tables.Table, column: str) -> None:
+            delta_tables.create_tables(settings, [widened(table, column)])
+
+        with DeltaLake(settings) as lake:
+            yield Shop(lake, widen)
+
+    def test_of_two_writers_with_the_same_rows_the_log_takes_one(self, shop: Shop) -> None:
+        """A zombie: a driver that was thought dead goes on beside its successor."""
+        shop.lake.append(EVENTS, events(0), 0)
+        zombie = shop.lake.another()
+        zombie.append(EVENTS, events(0), 0)  # both know the table as it is now
+        both, written = Barrier(2), []
+
+        def write(lake: object) -> None:
+            both.wait(10)
+            written.append(lake.append(EVENTS, events(*range(50)), 1))  # type: ignore[attr-defined]
+
+        threads = [Thread(target=write, args=(lake,)) for lake in (shop.lake, zombie)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+        assert sorted(written) == [0, 49]
+        assert [p for _, _, p in shop.positions()] == [offset(n) for n in range(50)]
+
+    def test_the_guard_is_a_txn_of_the_log(self, shop: Shop, settings: Settings) -> None:
+        shop.lake.append(EVENTS, events(41, partition=3), 0)
+        table = DeltaTable(delta_tables.location(settings, EVENTS.name))
+        assert table.transaction_version("orders/3/0") == 41
+
+    def test_no_upkeep_by_other_hands_disarms_the_guard(
+        self, shop: Shop, settings: Settings
+    ) -> None:
+        for number in range(3):
+            shop.lake.append(EVENTS, events(number), number)
+        table = DeltaTable(delta_tables.location(settings, EVENTS.name))
+        table.optimize.compact()
+        table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+        table.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+        table.create_checkpoint()
+        table.cleanup_metadata()
+        assert len(table.history()) < 3
+
+        assert shop.lake.another().append(EVENTS, events(0, 1, 2, 3), 0) == 1
+        assert len(shop.positions()) == 4
+
+    def test_where_the_log_has_forgotten_a_version_everything_counts_as_new(
+        self, shop: Shop, settings: Settings
+    ) -> None:
+        for number in range(3):
+            shop.lake.append(EVENTS, events(number), number)
+        table = DeltaTable(delta_tables.location(settings, EVENTS.name))
+        table.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+        table.create_checkpoint()
+        table.cleanup_metadata()
+
+        state = shop.lake.state(EVENTS.name)
+        assert state is not None
+        assert state.added_since(2).rows == 3
+
+    def test_every_table_of_the_product_is_made_as_it_is_declared(self, settings: Settings) -> None:
+        for _ in range(2):  # the second time there is nothing to do, and nothing is wrong
+            delta_tables.create_tables(settings)
+        with DeltaLake(settings) as lake:
+            for table in tables.TABLES:
+                assert lake.schema(table.name).names == [c.name for c in table.fields]
+                assert lake.read(table.name).num_rows == 0
+        silver = DeltaTable(delta_tables.location(settings, "silver.orders"))
+        comments = {f.name: f.metadata.get("comment") for f in silver.schema().fields}
+        assert comments["local_date"] == "of created_at, where the branch is"
+        assert silver.metadata().partition_columns == []
+
+    def test_a_column_of_another_type_is_refused(self, shop: Shop, settings: Settings) -> None:
+        with pytest.raises(LakeError, match=r"gold\.sales\.sold is int in the lake and bigint"):
+            delta_tables.create_tables(
+                settings, [replace(SALES, columns="shop string, day date, sold bigint")]
+            )
+        assert shop.lake.schema(SALES.name).field("sold").type == pa.int32()
+
+    def test_a_folder_with_an_iceberg_table_is_refused(self, settings: Settings) -> None:
+        folder = Path(
+            delta_tables.location(settings, SALES.name).removeprefix("file://"), "metadata"
+        )
+        folder.mkdir(parents=True)
+        (folder / "00000.metadata.json").write_text("{}", encoding="utf-8")
+        with pytest.raises(LakeError, match=r"gold\.sales as an Iceberg table: give Delta"):
+            delta_tables.create_tables(settings, TABLES)
+
+    def test_what_only_iceberg_has_is_refused_in_one_sentence(self, settings: Settings) -> None:
+        with pytest.raises(LakeError, match=r"A branch of a table needs Iceberg.*FORMATS\.md"):
+            begin_branch(settings, "silver.orders", "repair")
+
+    def test_without_its_package_one_sentence_says_what_to_install(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(__import__("sys").modules, "streaming.connectors.delta", None)
+        with pytest.raises(SettingsError, match=r"install storelake\[delta\]"):
+            formats.open_lake(settings)
+
+
+def test_each_format_has_folders_of_its_own(tmp_path: Path) -> None:
+    both = [
+        load_settings(var_dir=tmp_path, catalog={"format": name}) for name in ("iceberg", "delta")
+    ]
+    assert len({s.warehouse for s in both}) == 2
+    assert len({s.checkpoints for s in both}) == 2
