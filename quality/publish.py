@@ -30,7 +30,8 @@ from quality.increment import Increment
 from quality.results import Result, to_result
 from quality.suite import RowSuite
 from quality.suites import all_suites
-from streaming.connectors.iceberg import open_catalog, retry_conflicts
+from streaming.connectors.commits import retry_conflicts
+from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.postgres import Database
 
 

@@ -21,7 +21,7 @@ from pyiceberg.table.snapshots import Snapshot
 from conf.errors import StorelakeError
 from quality.house import LiveHouse
 from quality.results import Result
-from streaming.connectors.iceberg import retry_conflicts
+from streaming.connectors.commits import retry_conflicts
 from streaming.connectors.postgres import stage
 from streaming.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
 
