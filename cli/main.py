@@ -11,6 +11,7 @@ import sys
 import typer
 
 from cli import (
+    backfill,
     background,
     contracts,
     dlq,
@@ -54,6 +55,7 @@ COMMANDS = (
     replay.replay,
     send.send,
     restate.restate,
+    backfill.backfill,
     maintain.maintain,
     check.check,
     check.verify_orders,

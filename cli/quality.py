@@ -152,7 +152,7 @@ def publish(table: TableName, name: BranchName) -> None:
     settings = read_settings()
     with closing(Engines(settings)) as engines, clear_outages():
         done = publish_branch(settings, table, name, engines)
-    _show_failures([one for one in done.results if not one.success])
+    show_failures([one for one in done.results if not one.success])
     if done.rows is None:
         console().print(f"The branch {name} of {table} is not published: mend it, or drop it.")
         raise typer.Exit(1)
@@ -183,7 +183,8 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
             stop.wait(every.total_seconds())
 
 
-def _show_failures(failures: Sequence[Result]) -> None:
+def show_failures(failures: Sequence[Result]) -> None:
+    """What is not as expected, as a table; nothing when all is."""
     from rich.table import Table
 
     if failures:
@@ -198,7 +199,7 @@ def _show_failures(failures: Sequence[Result]) -> None:
 
 
 def _report(run: Run) -> None:
-    _show_failures(run.failures)
+    show_failures(run.failures)
     failed = len(run.failures)
     critical = sum(one.severity == "critical" for one in run.failures)
     tables = len({one.table for one in run.results})

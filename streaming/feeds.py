@@ -6,14 +6,19 @@ A feed's rows keep `topic`, `partition`, `position`, by which every sink knows w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyspark.sql import DataFrame
 
 from conf.settings import Settings, StreamSettings
+from conf.stores import Stores
 from streaming.runner import Context, Feed
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import judge_order_events, to_silver_orders
 from streaming.transforms.silver_detections import judge_detections, to_frames, with_objects
 from streaming.transforms.tracks import Rules
+
+Transform = Callable[[DataFrame], DataFrame]
 
 
 def track_rules(limits: StreamSettings) -> Rules:
@@ -27,28 +32,42 @@ def track_rules(limits: StreamSettings) -> Rules:
     )
 
 
+def to_order_events(stores: Stores, limits: StreamSettings) -> Transform:
+    """Source rows -> rows of `ORDER_EVENTS`, also from bronze."""
+
+    def apply(rows: DataFrame) -> DataFrame:
+        judge = judge_order_events(stores, limits.max_future_skew)
+        return rows.transform(judge).transform(to_silver_orders(stores))
+
+    return apply
+
+
+def to_detections(stores: Stores, limits: StreamSettings) -> Transform:
+    """Source rows -> rows of `DETECTIONS`, also from bronze."""
+
+    def apply(rows: DataFrame) -> DataFrame:
+        judge = judge_detections(stores, limits.max_future_skew)
+        return rows.transform(judge).transform(with_objects)
+
+    return apply
+
+
 def _order_events(context: Context, group: str) -> DataFrame:
-    judge = judge_order_events(context.stores, context.settings.streams.max_future_skew)
-    return (
-        context.read_topics(group, *context.settings.kafka.order_topics)
-        .transform(judge)
-        .transform(to_silver_orders(context.stores))
-    )
-
-
-def _judged_detections(context: Context, group: str) -> DataFrame:
-    judge = judge_detections(context.stores, context.settings.streams.max_future_skew)
-    return context.read_detections(group).transform(judge)
+    rows = context.read_topics(group, *context.settings.kafka.order_topics)
+    return rows.transform(to_order_events(context.stores, context.settings.streams))
 
 
 def _detections(context: Context, group: str) -> DataFrame:
-    return _judged_detections(context, group).transform(with_objects)
+    rows = context.read_detections(group)
+    return rows.transform(to_detections(context.stores, context.settings.streams))
 
 
 def _crossings(context: Context, group: str) -> DataFrame:
     limits = context.settings.streams
     follow = follow_tracks(context.stores, track_rules(limits), limits.track_ttl)
-    return _judged_detections(context, group).transform(to_frames).transform(follow)
+    judge = judge_detections(context.stores, limits.max_future_skew)
+    frames = context.read_detections(group).transform(judge).transform(to_frames)
+    return frames.transform(follow)
 
 
 def _cameras(settings: Settings) -> tuple[str, ...]:

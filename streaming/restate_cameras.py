@@ -149,7 +149,7 @@ def _follow(
     at = F.get_json_object("frame", "$.at").cast("long")
     frames = (
         spark.table(f"{settings.catalog.name}.{BRONZE_DETECTIONS.name}")
-        .where((F.col("timestamp") >= F.lit(oldest)) & _up_to(done))
+        .where((F.col("timestamp") >= F.lit(oldest)) & up_to(done))
         .transform(judge_detections(stores, limits.max_future_skew))
         .transform(to_frames)
         .withColumn("at", at)
@@ -164,7 +164,7 @@ def _follow(
     return to_told(rows), runs.toArrow()
 
 
-def _up_to(done: Progress) -> Column:
+def up_to(done: Progress) -> Column:
     """Whether a message is among those that the stream has counted."""
     parts = [
         (F.col("topic") == topic) & (F.col("partition") == part) & (F.col("position") <= position)

@@ -33,8 +33,9 @@ retry_conflicts = retry(
 class _AsLookedAt(ValidatableTableRequirement):
     """That nobody has added or forgotten snapshots, or moved a tag, since the table was loaded.
 
-    Iceberg asks for the head of one branch alone: PyIceberg then fails on a snapshot that somebody
-    else has forgotten, and takes the tag away that somebody has just put on an old one.
+    For who forgets snapshots. Iceberg asks for the head of one branch alone: PyIceberg then fails
+    on a snapshot that somebody else has forgotten, and takes the tag away that somebody has just
+    put on an old one.
     """
 
     type: Literal["as-looked-at"] = "as-looked-at"
@@ -60,11 +61,6 @@ class LakeTransaction(Transaction):
     It copies all of it, with every snapshot, at each of some thirty looks that one commit takes.
     Nothing changes what it looks at: updates make new objects. So one look per staged change.
     """
-
-    def __init__(self, table: IcebergTable) -> None:
-        super().__init__(table)
-        if isinstance(table.catalog, SqlCatalog):  # others know only the requirements of Iceberg
-            self._requirements += (_AsLookedAt.of(table.metadata),)  # type: ignore[operator]
 
     _looked_at: tuple[Any, Any, TableMetadata] | None = None
 
@@ -134,5 +130,7 @@ def expire_old(change: Transaction, before: datetime, at_least: int = 1) -> int:
     ]
     if len(old) < at_least or not old:
         return 0
+    if isinstance(change._table.catalog, SqlCatalog):  # others know only Iceberg's requirements
+        change._requirements += (_AsLookedAt.of(metadata),)  # type: ignore[operator]
     ExpireSnapshots(change).by_ids(old).commit()
     return len(old)

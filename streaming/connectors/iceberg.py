@@ -115,7 +115,7 @@ class Lake:
     def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
         iceberg = self.load(table)
         with self.transaction(iceberg) as transaction:
-            transaction.append(_shape(rows, iceberg, table), snapshot_properties=properties)
+            transaction.append(shape(rows, iceberg, table), snapshot_properties=properties)
 
     def progress(self, table: Table) -> Progress:
         """The positions that the table holds, as its snapshots say."""
@@ -134,13 +134,13 @@ class Lake:
         if not rows.num_rows:
             return
         iceberg = self.load(table)
-        rows = _shape(rows, iceberg, table)
+        rows = shape(rows, iceberg, table)
         span = _span(rows, time_key)
         old = iceberg.scan(row_filter=span).to_arrow()
         kept = old.join(rows.select(table.key), list(table.key), join_type="left anti")
         with self.transaction(iceberg) as transaction:
             if old.num_rows:
-                transaction.overwrite(pa.concat_tables([_shape(kept, iceberg, table), rows]), span)
+                transaction.overwrite(pa.concat_tables([shape(kept, iceberg, table), rows]), span)
             else:
                 transaction.append(rows)
 
@@ -207,7 +207,7 @@ def _spark_type(kind: IcebergType) -> str:
     return SPARK_NAMES.get(name, name)
 
 
-def _shape(rows: pa.Table, iceberg: IcebergTable, table: Table) -> pa.Table:
+def shape(rows: pa.Table, iceberg: IcebergTable, table: Table) -> pa.Table:
     """The rows with the columns of the table; null in those that only a newer release declares."""
     schema = iceberg.schema().as_arrow()
     for name in set(schema.names) - {*rows.column_names, *(c.name for c in table.fields)}:
