@@ -75,27 +75,42 @@ def run_backfill(
     """
     table = find_table(name)
     start, end = check_window(settings, table, start, end)
+    tell("starting Spark")
+    spark = build_session(settings, "storelake:backfill")
+    try:
+        return compute(settings, spark, table, start, end, tell=tell, engines=engines, anew=anew)
+    finally:
+        spark.stop()
+
+
+def compute(
+    settings: Settings,
+    spark: SparkSession,
+    table: Table,
+    start: datetime,
+    end: datetime,
+    *,
+    tell: Tell,
+    engines: Engines,
+    anew: bool = False,
+) -> Backfilled:
+    """The same in a session that runs, for a table and a window that are fine."""
     with (
         closing(open_catalog(settings)) as catalog,
         closing(Database(settings.postgres.dsn, 2)) as db,
         _alone(db, table),
     ):
         lake = Lake(settings, catalog)
-        tell("starting Spark")
-        spark = build_session(settings, "storelake:backfill")
-        try:
-            if anew:
-                _drop_all(lake.load(table))
-            again = Retrying(
-                retry=retry_if_exception_type(PublishError),
-                stop=stop_after_attempt(ATTEMPTS),
-                before_sleep=lambda _: _drop_all(lake.load(table)),
-                reraise=True,
-            )
-            window = _Window(settings, lake, spark, table, start, end)
-            return again(window.run, tell, engines)
-        finally:
-            spark.stop()
+        if anew:
+            _drop_all(lake.load(table))
+        again = Retrying(
+            retry=retry_if_exception_type(PublishError),
+            stop=stop_after_attempt(ATTEMPTS),
+            before_sleep=lambda _: _drop_all(lake.load(table)),
+            reraise=True,
+        )
+        window = _Window(settings, lake, spark, table, start, end)
+        return again(window.run, tell, engines)
 
 
 def find_table(name: str) -> Table:
