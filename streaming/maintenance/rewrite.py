@@ -60,7 +60,7 @@ class Replace(_OverwriteFiles):
         for manifest in self._parent_manifests():
             live = self.fetch_manifest_entry(manifest)
             mine = [e for e in live if e.data_file in self._deleted_data_files]
-            if not mine and _is_fine(manifest):
+            if not mine and is_fine(manifest):
                 kept.append(manifest)
                 continue
             going += mine
@@ -116,5 +116,6 @@ class Replace(_OverwriteFiles):
         return writer.to_manifest_file()
 
 
-def _is_fine(manifest: ManifestFile) -> bool:
+def is_fine(manifest: ManifestFile) -> bool:
+    """Whether a manifest may stay as it is."""
     return manifest.content == ManifestContent.DELETES or manifest.manifest_length >= KEPT_BYTES

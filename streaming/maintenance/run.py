@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 
 import pyarrow as pa
 from pyiceberg.exceptions import NoSuchTableError, ValidationException
+from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table as IcebergTable
 
 from conf.errors import StorelakeError
@@ -26,6 +27,7 @@ from streaming.connectors.iceberg import Lake, open_catalog
 from streaming.connectors.lake_files import file_system, named_files, old_files, remove_file
 from streaming.maintenance.compact import join_files, replace_files
 from streaming.maintenance.plan import Files, files_to_join, has_deletes, live_files
+from streaming.maintenance.rewrite import is_fine
 from streaming.tables import QUALITY_MAINTENANCE_RUNS, TABLES, Table
 
 log = logging.getLogger("storelake.maintenance")
@@ -81,7 +83,7 @@ def run_maintenance(
         dry: change nothing, and say what would be done.
 
     Raises:
-        MaintenanceError: there is no table of that name.
+        MaintenanceError: there is no table of that name, or the run could not be noted.
     """
     tables = [table for table in TABLES if only in (None, table.name)]
     if not tables:
@@ -101,7 +103,10 @@ def maintain(
         tell(table.name)
         done.append(_one_table(lake, table, dry=dry))
     if not dry:
-        _note(lake, began, done)
+        try:
+            _note(lake, began, done)
+        except OSError as error:
+            raise MaintenanceError(_sentence(error)) from error
     return done
 
 
@@ -127,9 +132,9 @@ def _look(lake: Lake, table: Table, done: Done) -> None:
     done.files_before = len(files)
     done.compacted = sum(map(len, groups))
     done.files_after = len(files) - done.compacted + len(groups)
-    done.manifests_before = done.manifests_after = _manifests(iceberg)
-    if done.manifests_before > table.upkeep.max_manifests:
-        done.manifests_after = 1
+    done.manifests_before = done.manifests_after = len(_manifests(iceberg))
+    if _scattered(iceberg, table):
+        done.manifests_after = 1 + sum(map(is_fine, _manifests(iceberg)))
     done.snapshots_forgotten = expire_old(LakeTransaction(iceberg), _age_limit(lake, table))
     files_there = old_files(file_system(iceberg), iceberg, now - table.upkeep.orphan_age)
     orphans = files_there.keys() - named_files(iceberg)
@@ -138,17 +143,16 @@ def _look(lake: Lake, table: Table, done: Done) -> None:
 
 
 def _work(lake: Lake, table: Table, done: Done) -> None:
-    iceberg = lake.load(table)
-    done.manifests_before = _manifests(iceberg)
+    done.manifests_before = len(_manifests(lake.load(table)))
     try:
         _compact(lake, table, done)
-        if _manifests(lake.load(table)) > table.upkeep.max_manifests:
+        if _scattered(lake.load(table), table):
             replace_files(lake, table)
-    finally:  # room on the disk, above all when there was none
         done.snapshots_forgotten = _forget(lake, table)
+    finally:  # which makes room, and needs none
         _remove_orphans(lake, table, done)
     after = lake.load(table)
-    done.files_after, done.manifests_after = len(live_files(after)), _manifests(after)
+    done.files_after, done.manifests_after = len(live_files(after)), len(_manifests(after))
 
 
 def _compact(lake: Lake, table: Table, done: Done) -> None:
@@ -198,9 +202,15 @@ def _remove_orphans(lake: Lake, table: Table, done: Done) -> None:
             done.bytes_removed += there[path]
 
 
-def _manifests(iceberg: IcebergTable) -> int:
+def _manifests(iceberg: IcebergTable) -> list[ManifestFile]:
     snapshot = iceberg.current_snapshot()
-    return len(snapshot.manifests(iceberg.io)) if snapshot else 0
+    return snapshot.manifests(iceberg.io) if snapshot else []
+
+
+def _scattered(iceberg: IcebergTable, table: Table) -> bool:
+    """Whether there are too many small manifests."""
+    small = [manifest for manifest in _manifests(iceberg) if not is_fine(manifest)]
+    return len(small) > table.upkeep.max_manifests
 
 
 @retry_conflicts

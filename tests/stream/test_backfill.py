@@ -21,7 +21,15 @@ from streaming.backfill import SOURCES, BackfillError
 from streaming.connectors.iceberg import Lake, open_catalog
 from streaming.maintenance.run import maintain
 from streaming.session import build_session
-from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS, TABLES, Table, Upkeep
+from streaming.tables import (
+    BRONZE_DETECTIONS,
+    BRONZE_ORDER_EVENTS,
+    SILVER_DETECTIONS,
+    SILVER_ORDERS,
+    TABLES,
+    Table,
+    Upkeep,
+)
 from tests.builders import as_json, detection_event, event_id, order_event
 from tests.stream.house import NOW, House, Rows
 
@@ -34,6 +42,7 @@ STREAMS = (
     "bronze_detections",
 )
 BACKFILLED = {table.name: table for table in TABLES if table.name in SOURCES}
+AT_ONCE = Upkeep(min_files=2, quiet=timedelta(0), max_manifests=1)
 FROM, TO = NOW, NOW + timedelta(hours=1)
 
 Compute = Callable[..., Backfilled]
@@ -54,6 +63,9 @@ def shop(new_house: Callable[[], House]) -> House:
         house.broker.produce("detections", as_json(frame), b"B01-entrance", timestamp=came)
     house.broker.produce("detections", b"[]", b"B01-entrance", timestamp=NOW)
     house.run(*STREAMS)
+    with closing(open_catalog(house.settings)) as catalog:  # so Spark reads what it has joined
+        joined = [replace(t, upkeep=AT_ONCE) for t in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS)]
+        maintain(Lake(house.settings, catalog), joined, lambda _: None)
     return house
 
 
@@ -132,8 +144,7 @@ def test_rows_that_differ_are_replaced_while_a_stream_and_maintenance_commit(
                         model.column_names.index("position"), "position", [[f"9{number:019}"]]
                     )
                     number += mine.append(SILVER_ORDERS, live, number)
-                    at_once = Upkeep(min_files=5, quiet=timedelta(0))
-                    maintain(mine, [replace(SILVER_ORDERS, upkeep=at_once)], lambda _: None)
+                    maintain(mine, [replace(SILVER_ORDERS, upkeep=AT_ONCE)], lambda _: None)
         except Exception as error:
             failed.append(error)
 
