@@ -205,7 +205,7 @@ class _Window:
         if self.branch in iceberg.metadata.refs:
             drop_branch(iceberg, self.branch)
         # Before the branch: what the stream had come to then is on it.
-        positions = self.lake.progress(SOURCES[self.table.name].last)
+        positions = self._positions()
         if not positions or iceberg.refresh().current_snapshot() is None:
             raise BackfillError(
                 f"The stream {self.table.writer} has not written to {self.table.name} yet, and "
@@ -213,6 +213,13 @@ class _Window:
             )
         open_branch(iceberg, self.branch)
         return self.start, positions
+
+    def _positions(self) -> Progress:
+        """How far the stream has come: by its last table, or in quarantine by that itself."""
+        known = dict(self.lake.progress(SOURCES[self.table.name].last))
+        for at, position in self.lake.progress(self.table).items():
+            known[at] = max(position, known.get(at, ""))
+        return known
 
     def _drop(self) -> None:
         drop_branch(self.lake.load(self.table), self.branch)
