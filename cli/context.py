@@ -80,3 +80,25 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         return
     with out.status(what) as line:
         yield line.update
+
+
+@contextmanager
+def clear_outages() -> Iterator[None]:
+    """A database that is not there is one sentence, not a traceback.
+
+    Raises:
+        StorelakeError: says so.
+    """
+    from psycopg import OperationalError
+    from psycopg_pool import PoolTimeout
+    from sqlalchemy import exc  # PyIceberg's way to the catalog
+
+    from conf.errors import StorelakeError
+
+    try:
+        yield
+    except (OperationalError, exc.OperationalError, PoolTimeout) as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise StorelakeError(
+            f"Postgres cannot be reached ({reason}): see `storelake status`."
+        ) from error

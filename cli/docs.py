@@ -161,7 +161,7 @@ def _table_section(table: Table) -> list[str]:
         f"- One row: {table.grain}",
         f"- Key: {', '.join(f'`{k}`' for k in table.key)}",
         f"- Writer: `{table.writer}`, by {table.strategy}",
-        f"- Partition: {partition}",
+        f"- Partition: {partition}; maintenance sorts by {', '.join(f'`{c}`' for c in table.sort)}",
         "",
         *grid(
             ("column", "type", "meaning"),

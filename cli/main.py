@@ -11,6 +11,7 @@ import sys
 import typer
 
 from cli import (
+    backfill,
     background,
     contracts,
     dlq,
@@ -18,6 +19,7 @@ from cli import (
     gateway,
     infer,
     logs,
+    maintain,
     migrate,
     quality,
     replay,
@@ -56,6 +58,8 @@ COMMANDS = (
     restate.restate,
     sql.sql,
     sql.ask,
+    backfill.backfill,
+    maintain.maintain,
     check.check,
     check.verify_orders,
     check.verify_cameras,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.context import console, error_console, progress, read_settings
+from cli.context import clear_outages, console, error_console, progress, read_settings
 from cli.retention import parse_age
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def run(
         if every is not None:
             _serve(plan, every, engines)
             return
-        with progress("quality") as tell, _clear_outages():
+        with progress("quality") as tell, clear_outages():
             done = run_quality(settings, plan, tell, engines=engines)
     _report(done)
     bad = {result.severity for result in done.failures}
@@ -122,7 +122,7 @@ def report(
 
     from quality.report import build_report
 
-    with _clear_outages():
+    with clear_outages():
         page = build_report(read_settings(), out)
     console().print(str(page), markup=False, highlight=False, soft_wrap=True)
     if show and not webbrowser.open(page.as_uri()):
@@ -138,7 +138,7 @@ def branch(table: TableName, name: BranchName) -> None:
     """Begin a branch of a table: rows written to it are seen by nobody until they are published."""
     from quality.publish import begin_branch
 
-    with _clear_outages():
+    with clear_outages():
         begin_branch(read_settings(), table, name)
     console().print(f"{table}: write to the branch {name}, then `storelake quality publish`.")
 
@@ -150,9 +150,9 @@ def publish(table: TableName, name: BranchName) -> None:
     from quality.publish import publish_branch
 
     settings = read_settings()
-    with closing(Engines(settings)) as engines, _clear_outages():
+    with closing(Engines(settings)) as engines, clear_outages():
         done = publish_branch(settings, table, name, engines)
-    _show_failures([one for one in done.results if not one.success])
+    show_failures([one for one in done.results if not one.success])
     if done.rows is None:
         console().print(f"The branch {name} of {table} is not published: mend it, or drop it.")
         raise typer.Exit(1)
@@ -173,7 +173,7 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
     with metrics.served(settings.quality.metrics_port):
         while not stop.is_set():
             try:
-                with _clear_outages():
+                with clear_outages():
                     done = run_quality(settings, plan, lambda _: None, engines=engines)
             except StorelakeError as error:
                 console().print(str(error), markup=False, soft_wrap=True)
@@ -183,25 +183,8 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
             stop.wait(every.total_seconds())
 
 
-@contextmanager
-def _clear_outages() -> Iterator[None]:
-    """A database that is not there is one sentence, not a traceback."""
-    from psycopg import OperationalError
-    from psycopg_pool import PoolTimeout
-    from sqlalchemy import exc  # PyIceberg's way to the catalog
-
-    from conf.errors import StorelakeError
-
-    try:
-        yield
-    except (OperationalError, exc.OperationalError, PoolTimeout) as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise StorelakeError(
-            f"Postgres cannot be reached ({reason}): see `storelake status`."
-        ) from error
-
-
-def _show_failures(failures: Sequence[Result]) -> None:
+def show_failures(failures: Sequence[Result]) -> None:
+    """What is not as expected, as a table; nothing when all is."""
     from rich.table import Table
 
     if failures:
@@ -216,7 +199,7 @@ def _show_failures(failures: Sequence[Result]) -> None:
 
 
 def _report(run: Run) -> None:
-    _show_failures(run.failures)
+    show_failures(run.failures)
     failed = len(run.failures)
     critical = sum(one.severity == "critical" for one in run.failures)
     tables = len({one.table for one in run.results})

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NoSuchTableError, ValidationException
 from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table import Transaction
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update.snapshot import ManageSnapshots
@@ -29,8 +30,9 @@ from quality.house import LiveHouse
 from quality.results import Result, to_result
 from quality.suite import RowSuite
 from quality.suites import all_suites
+from streaming.connectors.commits import retry_conflicts
 from streaming.connectors.formats import require_iceberg
-from streaming.connectors.iceberg import IcebergLake, open_catalog, retry_conflicts
+from streaming.connectors.iceberg import IcebergLake, open_catalog
 from streaming.connectors.iceberg_state import IcebergIncrement
 from streaming.connectors.postgres import Database
 
@@ -118,6 +120,13 @@ def open_branch(iceberg: IcebergTable, branch: str) -> None:
     iceberg.refresh()
 
 
+def drop_branch(iceberg: IcebergTable, branch: str) -> None:
+    """Forget a branch, and what it began with."""
+    with iceberg.transaction() as change:
+        ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()
+    iceberg.refresh()
+
+
 def audit(
     iceberg: IcebergTable, branch: str, suites: Sequence[RowSuite], engines: Engines
 ) -> list[Result]:
@@ -149,34 +158,47 @@ def audit(
 def publish(iceberg: IcebergTable, branch: str) -> int:
     """Give main what a branch added, and remove the branch, in one commit.
 
-    Where main has not moved since, it takes over the branch's snapshot, deletes included; else it
-    gets the files that the branch added.
+    Where main has not moved since, it takes over the branch's snapshot; else it gets the files that
+    the branch added, and loses those that the branch removed.
 
     Returns:
         The number of rows that main got.
 
     Raises:
-        PublishError: there is no such branch; or main has moved, and the branch has rewritten or
-            deleted rows that both began with.
+        PublishError: there is no such branch; or main has rewritten files, too, that the branch
+            removed.
     """
     iceberg.refresh()
     head, added, removed = _compare(iceberg, branch)
     refs = iceberg.metadata.refs
     moved = refs[MAIN_BRANCH].snapshot_id != refs[_base(branch)].snapshot_id
-    if moved and removed:
-        raise PublishError(
-            f"{_name(iceberg)} has got new snapshots since the branch {branch} began, and the "
-            "branch rewrote or deleted rows: begin a new branch, and write to it again."
-        )
     with iceberg.transaction() as change:
         if not moved:
             ManageSnapshots(change).set_current_snapshot(head.snapshot_id)
+        elif removed:
+            _swap(change, branch, added, removed)
         else:
             with change.update_snapshot().fast_append() as append:
                 for file in added:
                     append.append_data_file(file)
         ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()
     return sum(file.record_count for file in added)
+
+
+def _swap(
+    change: Transaction, branch: str, added: Sequence[DataFile], removed: Sequence[DataFile]
+) -> None:
+    try:
+        with change.update_snapshot().overwrite() as overwrite:
+            for file in removed:
+                overwrite.delete_data_file(file)
+            for file in added:
+                overwrite.append_data_file(file)
+    except ValidationException as error:
+        raise PublishError(
+            f"Rows that the branch {branch} rewrote or deleted have been rewritten meanwhile: "
+            "begin a new branch, and write to it again."
+        ) from error
 
 
 def _compare(iceberg: IcebergTable, branch: str) -> tuple[Snapshot, list[DataFile], list[DataFile]]:

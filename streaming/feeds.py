@@ -9,10 +9,12 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 
 from conf.settings import Settings, StreamSettings
+from conf.stores import Stores
+from streaming.arrow import Transform, in_arrow
 from streaming.runner import Context, Feed, Prepare
 from streaming.transforms.footfall import follow_tracks
-from streaming.transforms.order_event_processor import silver_orders
-from streaming.transforms.silver_detections import judged_detections, to_frames
+from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
+from streaming.transforms.silver_detections import JUDGED_SCHEMA, judged_detections, to_frames
 from streaming.transforms.tracks import Rules
 
 
@@ -25,6 +27,16 @@ def track_rules(limits: StreamSettings) -> Rules:
         delay=limits.frame_delay,
         forget=limits.track_ttl,
     )
+
+
+def to_order_events(stores: Stores, limits: StreamSettings) -> Transform:
+    """Source rows -> rows of `ORDER_EVENTS`, as a step of a plan that reads bronze."""
+    return in_arrow(silver_orders(stores, limits.max_future_skew), SILVER_SCHEMA)
+
+
+def to_detections(stores: Stores, limits: StreamSettings) -> Transform:
+    """Source rows -> rows of `DETECTIONS`, as a step of a plan that reads bronze."""
+    return in_arrow(judged_detections(stores, limits.max_future_skew), JUDGED_SCHEMA)
 
 
 def _order_events(context: Context, group: str) -> DataFrame:

@@ -25,10 +25,10 @@ from conf.settings import Settings
 from conf.stores import load_stores
 from streaming.connectors.formats import open_lake, spark_table
 from streaming.connectors.postgres import Database, stage
+from streaming.feeds import to_order_events
 from streaming.jobs import product_analytics, real_time_metrics
 from streaming.session import build_session
 from streaming.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
-from streaming.transforms.order_event_processor import to_silver_orders
 
 HOUR = timedelta(hours=1)
 POSITION = ("topic", "partition", "position")
@@ -150,7 +150,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
         F.col("timestamp") >= F.lit(start - skew)
     )
     good = (
-        bronze.transform(to_silver_orders(stores, skew))
+        bronze.transform(to_order_events(stores, settings.streams))
         .where(F.size("rules") == 0)
         .select(*dict.fromkeys(c for part in PARTS for c in part.columns), *POSITION)
     )

@@ -148,7 +148,7 @@ def _follow(
     at = F.get_json_object("frame", "$.at").cast("long")
     frames = (
         spark_table(spark, settings, BRONZE_DETECTIONS)
-        .where((F.col("timestamp") >= F.lit(oldest)) & _up_to(done))
+        .where((F.col("timestamp") >= F.lit(oldest)) & up_to(done))
         .transform(to_frames(stores, limits.max_future_skew))
         .withColumn("at", at)
         .persist(StorageLevel.DISK_ONLY)
@@ -162,7 +162,7 @@ def _follow(
     return to_told(rows), runs.toArrow()
 
 
-def _up_to(done: Progress) -> Column:
+def up_to(done: Progress) -> Column:
     """Whether a message is among those that the stream has counted."""
     parts = [
         (F.col("topic") == topic) & (F.col("partition") == part) & (F.col("position") <= position)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal, get_args
 
 from conf.stores import Line, Zone
@@ -32,6 +33,31 @@ COMMON_PROPERTIES = {
 
 
 @dataclass(frozen=True)
+class Upkeep:
+    """How one table is maintained (`storelake maintain`).
+
+    Attributes:
+        sort: columns that rows of a compacted file are sorted by; the key, where none is named.
+        target_bytes: of a compacted file. One is sorted in memory, where it takes some ten times
+            as much.
+        min_files: so many small files of one partition are made one.
+        quiet: files of commits that are younger are left to the writer.
+        max_manifests: more than that are rewritten.
+        snapshot_age: older ones are forgotten; None: `catalog.snapshot_retention`.
+        orphan_age: files that no snapshot names are removed when they are older. It must be longer
+            than any commit takes, and than any reader reads.
+    """
+
+    sort: tuple[str, ...] = ()
+    target_bytes: int = 32 * 1024 * 1024
+    min_files: int = 8
+    quiet: timedelta = timedelta(minutes=1)
+    max_manifests: int = 10
+    snapshot_age: timedelta | None = None
+    orphan_age: timedelta = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
 class Table:
     """One Iceberg table.
 
@@ -47,6 +73,7 @@ class Table:
         domains: what the values of a column may be, where its type allows more.
         time_column: a time or a day that tells about when a row is; it bounds what is looked at.
         copy_of: the Postgres table that this one is a copy of, row by row.
+        upkeep: how it is maintained.
     """
 
     name: str
@@ -60,6 +87,12 @@ class Table:
     domains: Mapping[str, Domain] = field(default_factory=dict)
     time_column: str = "timestamp"
     copy_of: str | None = None
+    upkeep: Upkeep = field(default_factory=Upkeep)
+
+    @property
+    def sort(self) -> tuple[str, ...]:
+        """What rows of a compacted file are sorted by."""
+        return self.upkeep.sort or self.key
 
     @property
     def fields(self) -> list[Column]:
@@ -110,6 +143,7 @@ SILVER_ORDERS = Table(
     name="silver.orders",
     grain="one accepted order event, that is one version of an order; the newest version wins",
     key=_POSITION,
+    upkeep=Upkeep(sort=("branch_id", "created_at", "order_id", "version")),
     writer="order_event_processor",
     strategy="append",
     columns="""
@@ -252,6 +286,7 @@ SILVER_DETECTIONS = Table(
     name="silver.detections",
     grain="one object in one frame",
     key=("camera_id", "run_id", "frame_index", "track_id"),
+    upkeep=Upkeep(sort=("camera_id", "captured_at", "track_id")),
     writer="silver_detections",
     strategy="append",
     columns="""
@@ -418,6 +453,24 @@ GOLD_STORE_HOURLY = Table(
     copy_of="store_hourly",
 )
 
+QUALITY_MAINTENANCE_RUNS = Table(
+    name="quality.maintenance_runs",
+    grain="one table in one run of `storelake maintain`",
+    key=("run_id", "table_name"),
+    writer="maintenance",
+    strategy="append",
+    columns="""
+        run_id string, ran_at timestamp, table_name string,
+        state string COMMENT 'done, nothing to do, left alone, gone, or failed',
+        files_before int, files_after int, compacted int COMMENT 'files that became fewer',
+        manifests_before int, manifests_after int,
+        snapshots_forgotten int, files_removed int COMMENT 'that no snapshot named',
+        bytes_removed bigint, seconds double, note string COMMENT 'why not all was done'""",
+    partition=("months(ran_at)",),
+    nullable=("note",),
+    time_column="ran_at",
+)
+
 QUALITY_VALIDATION_RESULTS = Table(
     name="quality.validation_results",
     grain="one expectation, judged in one run of `storelake quality run`",
@@ -475,6 +528,7 @@ TABLES = (
     QUARANTINE_LATE_EVENTS,
     QUALITY_VALIDATION_RESULTS,
     QUALITY_VALIDATED_SNAPSHOTS,
+    QUALITY_MAINTENANCE_RUNS,
 )
 
 SERVING_WRITERS = {

@@ -73,7 +73,7 @@ _SUPERSEDE_SQL = """
 
 
 def write_judged(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    """Rows of `to_silver_orders`: the good ones to the orders, the others to the dead letters."""
+    """Rows of `SILVER_SCHEMA`: the good ones to the orders, the others to the dead letters."""
     good, rejected = split_judged(rows)
     write_orders(connection, good)
     _insert(connection, rows.filter(pc.greater(pc.list_value_length(rows["rules"]), 0)))

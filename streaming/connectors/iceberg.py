@@ -3,7 +3,7 @@
 Delivery guarantee: exactly-once in effect. The snapshot of an append carries the newest source
 positions that the table holds; before the first append of a run, and after every failure, they are
 read back, and rows up to there are dropped. An upsert writes absolute values by key, so it may run
-twice.
+twice. A commit that meets another one (maintenance, a backfill) looks at everything anew.
 
 Rows come as Arrow and PyIceberg writes them: for the batches of a stream, a few rows to a few ten
 thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a table.
@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -26,7 +25,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
-    CommitFailedException,
     ForbiddenError,
     NoSuchTableError,
     OAuthError,
@@ -36,24 +34,27 @@ from pyiceberg.exceptions import (
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import Transaction
-from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.update import update_table_metadata
-from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from sqlalchemy.exc import OperationalError
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
 from conf.storage import file_properties, rest_properties
+from streaming.connectors.commits import (
+    PROGRESS_PROPERTY,
+    LakeTransaction,
+    carried_progress,
+    expire_old,
+    retry_conflicts,
+)
 from streaming.connectors.iceberg_state import IcebergState
 from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
 from streaming.connectors.storage import StorageError, check_storage
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
 
-PROGRESS_PROPERTY = "storelake.positions"
 BATCH_PROPERTY = "storelake.batch-id"
 EXPIRE_AT = 20
 """So many snapshots older than `catalog.snapshot_retention` go with the next commit: every commit
@@ -62,13 +63,6 @@ reads and writes the metadata of all of them."""
 SPARK_NAMES = {"long": "bigint", "timestamptz": "timestamp", "timestamp": "timestamp_ntz"}
 
 log = logging.getLogger("storelake.lake")
-
-retry_conflicts = retry(
-    retry=retry_if_exception_type(CommitFailedException),
-    wait=wait_random_exponential(multiplier=0.05, max=2),
-    stop=stop_after_attempt(10),
-    reraise=True,
-)
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -123,30 +117,6 @@ def _open_rest(settings: Settings, files: Mapping[str, str]) -> Catalog:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
-
-
-class _Transaction(Transaction):
-    """PyIceberg's, without its copies of the metadata.
-
-    It copies all of it, with every snapshot, at each of some thirty looks that one commit takes.
-    Nothing changes what it looks at: updates make new objects. So one look per staged change.
-    """
-
-    _looked_at: tuple[Any, Any, TableMetadata] | None = None
-
-    @property
-    def table_metadata(self) -> TableMetadata:
-        """The table's metadata with what is staged so far."""
-        base, staged = self._table.metadata, self._updates
-        if not staged:
-            return base
-        if (
-            not self._looked_at
-            or self._looked_at[0] is not base
-            or self._looked_at[1] is not staged
-        ):
-            self._looked_at = (base, staged, update_table_metadata(base, staged))
-        return self._looked_at[2]
 
 
 @dataclass
@@ -228,21 +198,15 @@ class IcebergLake:
     @retry_conflicts
     def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
         iceberg = self.load(table)
-        with self._transaction(iceberg) as transaction:
+        with self.transaction(iceberg) as transaction:
             transaction.append(
                 shape(rows, iceberg.schema().as_arrow(), table), snapshot_properties=properties
             )
 
     def progress(self, table: Table) -> Progress:
-        """The positions in the newest snapshot that has some: maintenance writes others."""
-        snapshots = sorted(self.load(table).metadata.snapshots, key=lambda s: -s.timestamp_ms)
-        for snapshot in snapshots:
-            text = snapshot.summary and snapshot.summary.additional_properties.get(
-                PROGRESS_PROPERTY
-            )
-            if text:
-                return from_text(text)
-        return {}
+        """The positions that the table holds, as its snapshots say."""
+        text = carried_progress(self.load(table)).get(PROGRESS_PROPERTY)
+        return from_text(text) if text else {}
 
     @retry_conflicts
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
@@ -255,7 +219,7 @@ class IcebergLake:
         span = _span(rows, time_key)
         old = iceberg.scan(row_filter=span).to_arrow()
         kept = old.join(rows.select(table.key), list(table.key), join_type="left anti")
-        with self._transaction(iceberg) as transaction:
+        with self.transaction(iceberg) as transaction:
             if old.num_rows:
                 transaction.overwrite(pa.concat_tables([shape(kept, schema, table), rows]), span)
             else:
@@ -288,13 +252,11 @@ class IcebergLake:
             iceberg.manage_snapshots().create_tag(commit_id, tag).commit()
 
     @contextmanager
-    def _transaction(self, iceberg: IcebergTable) -> Iterator[Transaction]:
-        """A commit; it also forgets old snapshots, not the newest, which knows the positions."""
+    def transaction(self, iceberg: IcebergTable) -> Iterator[Transaction]:
+        """A commit; it also forgets old snapshots."""
         before = datetime.now(timezone.utc) - self.settings.catalog.snapshot_retention
-        old = sum(s.timestamp_ms < before.timestamp() * 1000 for s in iceberg.metadata.snapshots)
-        with _Transaction(iceberg) as transaction:
-            if old >= EXPIRE_AT:
-                ExpireSnapshots(transaction).older_than(before).commit()
+        with LakeTransaction(iceberg) as transaction:
+            expire_old(transaction, before, EXPIRE_AT)
             yield transaction
 
 

@@ -97,7 +97,7 @@ _PROCESSED_SQL = _processed_sql()
 
 
 def write_orders(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    """Stage good rows of `to_silver_orders`, insert the new events, upsert their orders."""
+    """Stage good rows of `SILVER_SCHEMA`, insert the new events, upsert their orders."""
     if not rows.num_rows:
         return
     payload = rows["value"].cast(pa.string())

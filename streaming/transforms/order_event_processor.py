@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.stores import Stores
-from streaming.arrow import Transform, in_arrow
 from streaming.checks import AnyRule, Array, Lines, Message, is_one_of, relist
 from streaming.parsing import (
     NO_NUMBER,
@@ -120,11 +119,6 @@ def silver_orders(stores: Stores, max_future_skew: timedelta) -> Callable[[pa.Ta
     """
     rules = order_rules([b.branch_id for b in stores.branches], max_future_skew)
     return partial(_silver, stores=stores, rules=rules)
-
-
-def to_silver_orders(stores: Stores, max_future_skew: timedelta) -> Transform:
-    """`silver_orders` as a step of a plan."""
-    return in_arrow(silver_orders(stores, max_future_skew), SILVER_SCHEMA)
 
 
 def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Table:

@@ -96,7 +96,7 @@ def test_what_streams_have_written_meanwhile_stays(orders: IcebergTable) -> None
     assert set(orders.metadata.refs) == {"main"}
 
 
-def test_a_branch_that_rewrites_rows_is_taken_over_only_where_main_stood_still(
+def test_a_branch_that_rewrites_rows_is_taken_over_also_where_main_has_got_others(
     orders: IcebergTable,
 ) -> None:
     orders.delete("order_id == 'a'", branch="backfill")
@@ -108,9 +108,18 @@ def test_a_branch_that_rewrites_rows_is_taken_over_only_where_main_stood_still(
     open_branch(orders, "again")
     orders.delete("order_id == 'b'", branch="again")
     orders.append(rows("live"))
+    publish(orders, "again")
+    assert on_main(orders) == ["a2", "live"]
+
+
+def test_a_branch_and_main_that_rewrite_the_same_rows_are_not_put_together(
+    orders: IcebergTable,
+) -> None:
+    orders.delete("order_id == 'b'", branch="backfill")
+    orders.delete("order_id == 'a'")
     with pytest.raises(PublishError, match="begin a new branch"):
-        publish(orders, "again")
-    assert on_main(orders) == ["a2", "b", "live"]
+        publish(orders, "backfill")
+    assert on_main(orders) == ["b"]
 
 
 def test_a_second_branch_of_that_name_is_refused(orders: IcebergTable) -> None:

@@ -28,9 +28,15 @@ def test_no_column_is_named_twice(table: Table) -> None:
 
 
 @every_table
-def test_the_writer_is_a_stream_of_the_product_or_its_validation(table: Table) -> None:
-    assert table.writer in (*NAMES, "quality")
-    assert (table.writer == "quality") == table.name.startswith("quality.")
+def test_the_writer_is_a_stream_of_the_product_or_of_its_keepers(table: Table) -> None:
+    ours = ("quality", "maintenance")
+    assert table.writer in (*NAMES, *ours)
+    assert (table.writer in ours) == table.name.startswith("quality.")
+
+
+@every_table
+def test_rows_are_sorted_by_columns_of_the_table(table: Table) -> None:
+    assert set(table.sort) <= set(names(table))
 
 
 @every_table

@@ -1,0 +1,194 @@
+"""Does a table age under maintenance? `python -m benchmarks.maintenance [--spark]`.
+
+Small commits by the writer of the streams (`IcebergLake.append`) into one partition, with a run of
+`storelake maintain` after every so many. Commit time and scan planning after 2,000 commits are
+compared with those after 20: both are taken 20 commits after the last run, or after nothing. So
+many snapshots are kept as streams keep at a commit a second and the default retention.
+
+With `--spark`, Iceberg's own procedures do the same work on a second table of the same commits:
+what decided docs/adr/0020.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import pyarrow as pa
+import typer
+from pyspark.sql import SparkSession
+
+from benchmarks import print_result, tell
+from conf.settings import Settings, load_settings
+from infra import local
+from streaming.connectors.iceberg import IcebergLake, create_tables, open_catalog
+from streaming.maintenance.run import run_maintenance
+from streaming.session import build_session
+from streaming.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
+
+FEW = 20
+SAMPLES = 9
+
+
+def measure(settings: Settings, commits: int, every: int, rows: int) -> dict[str, Any]:
+    """The ratios, on running services."""
+    with closing(open_catalog(settings)) as catalog:
+        lake, runs, times, before_run = IcebergLake(settings, catalog), [], [], []
+        few: dict[str, float] = {}
+        for number in range(1, commits + 1):
+            batch = _batch(lake, BRONZE_ORDER_EVENTS, number, rows)
+            times.append(_timed(partial(lake.append, BRONZE_ORDER_EVENTS, batch, number)))
+            if number == FEW:
+                few = _figures(lake, times)
+            if number % every == 0:
+                before_run.append(_plan(lake))
+                runs += run_maintenance(settings, tell_nothing, only=BRONZE_ORDER_EVENTS.name)
+                tell(f"{number} commits")
+        many = _figures(lake, times)
+        held = lake.load(BRONZE_ORDER_EVENTS).scan().count()
+    return {
+        "commits": commits,
+        "rows_a_commit": rows,
+        "commits_between_runs": every,
+        "rows_held": held,
+        "after_20": few,
+        "after_all": many,
+        "ratio": {name: round(many[name] / few[name], 2) for name in ("commit_s", "plan_s")},
+        "plan_s_before_a_run": round(statistics.median(before_run), 4),
+        "run_s": round(statistics.median(run.seconds for run in runs), 3),
+        "states": sorted({run.state for run in runs}),
+    }
+
+
+def tell_nothing(_: str) -> None:
+    """Runs are told of by their number."""
+
+
+def against_spark(settings: Settings, commits: int, rows: int) -> dict[str, Any]:
+    """The same work by `storelake maintain` and by Iceberg's procedures."""
+    with closing(open_catalog(settings)) as catalog:
+        lake = IcebergLake(settings, catalog)
+        for table in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS):
+            for number in range(1, commits + 1):
+                lake.append(table, _batch(lake, table, number, rows), number)
+            tell(f"{table.name} is there")
+    time.sleep(BRONZE_ORDER_EVENTS.upkeep.quiet.total_seconds())  # until nobody has just written
+    cpu = psutil.Process().cpu_times()
+    ours = _timed(lambda: run_maintenance(settings, tell_nothing, only=BRONZE_ORDER_EVENTS.name))
+    after = psutil.Process().cpu_times()
+    return {
+        "commits": commits,
+        "pyiceberg": {
+            "seconds": round(ours, 2),
+            "cpu_s": round(after.user + after.system - cpu.user - cpu.system, 2),
+            "rss_mb": psutil.Process().memory_info().rss >> 20,
+        },
+        "spark": _by_procedures(settings, BRONZE_DETECTIONS),
+    }
+
+
+def _by_procedures(settings: Settings, table: Table) -> dict[str, Any]:
+    started = time.monotonic()
+    spark = build_session(settings, "storelake:maintenance")
+    spark.sql("SELECT 1").collect()
+    (jvm,) = (
+        p
+        for p in psutil.Process().children(recursive=True)
+        if "org.apache.spark.deploy.SparkSubmit" in p.cmdline()
+    )
+    before, begun = jvm.cpu_times(), time.monotonic()
+    name, seconds = settings.catalog.name, {}
+    order = ", ".join(table.sort)
+    long_ago = (datetime.now(timezone.utc) - timedelta(days=2)).strftime("%Y-%m-%d %H:%M:%S")
+    for procedure, more in (
+        ("rewrite_data_files", f", strategy => 'sort', sort_order => '{order}'"),
+        ("rewrite_manifests", ""),
+        ("expire_snapshots", ", retain_last => 1"),
+        ("remove_orphan_files", f", older_than => TIMESTAMP '{long_ago}'"),
+    ):
+        call = f"CALL {name}.system.{procedure}(table => '{table.name}'{more})"
+        seconds[procedure] = round(_timed(partial(_call, spark, call)), 2)
+    times = jvm.cpu_times()
+    figures = {
+        "session_s": round(begun - started, 2),
+        "seconds": round(time.monotonic() - begun, 2),
+        "each": seconds,
+        "cpu_s": round(times.user + times.system - before.user - before.system, 2),
+        "rss_mb": jvm.memory_info().rss >> 20,
+    }
+    spark.stop()
+    return figures
+
+
+def _batch(lake: IcebergLake, table: Table, number: int, rows: int) -> pa.Table:
+    schema, now = lake.load(table).schema().as_arrow(), datetime.now(timezone.utc)
+    message = {"value": b"x" * 300, "topic": "order-created", "partition": 0, "timestamp": now}
+    first = number * rows
+    return pa.Table.from_pylist(
+        [message | {"position": f"{first + i:020}"} for i in range(rows)], schema=schema
+    )
+
+
+def _figures(lake: IcebergLake, times: list[float]) -> dict[str, float]:
+    table = lake.load(BRONZE_ORDER_EVENTS)
+    snapshot = table.current_snapshot()
+    return {
+        "commit_s": round(statistics.median(times[-FEW // 2 :]), 4),
+        "plan_s": round(_plan(lake), 4),
+        "files": len(list(table.scan().plan_files())),
+        "manifests": len(snapshot.manifests(table.io)) if snapshot else 0,
+        "snapshots": len(table.metadata.snapshots),
+    }
+
+
+def _plan(lake: IcebergLake) -> float:
+    """Seconds from the name of the table to the list of its files."""
+    return statistics.median(
+        _timed(lambda: list(lake.load(BRONZE_ORDER_EVENTS).scan().plan_files()))
+        for _ in range(SAMPLES)
+    )
+
+
+def _call(spark: SparkSession, procedure: str) -> None:
+    spark.sql(procedure).collect()
+
+
+def _timed(do: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began
+
+
+def main(
+    *,
+    commits: Annotated[int, typer.Option(help="Small commits in all.")] = 2000,
+    every: Annotated[int, typer.Option(help="Commits between two runs of maintenance.")] = 110,
+    rows: Annotated[int, typer.Option(help="Of one commit.")] = 20,
+    retention: Annotated[float, typer.Option(help="Seconds that snapshots are kept.")] = 15,
+    spark: Annotated[bool, typer.Option("--spark", help="Compare with Iceberg's own.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+) -> None:
+    """Measure and print."""
+    asked = load_settings()
+    kept = asked.catalog.model_copy(update={"snapshot_retention": timedelta(seconds=retention)})
+    with local.running(asked.model_copy(update={"catalog": kept}), tell) as settings:
+        spark_session = build_session(settings, "storelake:benchmark")
+        create_tables(spark_session, settings)
+        spark_session.stop()
+        result = (
+            against_spark(settings, commits, rows)
+            if spark
+            else measure(settings, commits, every, rows)
+        )
+    print_result(result, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,109 @@
+"""`storelake maintain`: tables of the lake kept fit for reading, once or again and again."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.context import clear_outages, console, error_console, progress, read_settings
+from cli.retention import parse_age
+
+if TYPE_CHECKING:
+    from conf.settings import Settings
+    from streaming.maintenance.run import Done
+
+MEGABYTE = 1_000_000
+
+
+def maintain(
+    *,
+    every: Annotated[
+        timedelta | None,
+        typer.Option(parser=parse_age, metavar="AGE", help="Again and again: 10m, 1h, ..."),
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Only this one, such as silver.orders.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    ] = False,
+) -> None:
+    """Join small files, rewrite manifests, forget old snapshots, remove orphans; streams may run.
+
+    Exit code 1 when a table could not be maintained.
+    """
+    from streaming.maintenance.run import run_maintenance
+
+    settings = read_settings()
+    if every is not None:
+        if dry_run:
+            raise typer.BadParameter("--dry-run says it once: leave --every out")
+        _serve(settings, table, every)
+        return
+    with progress("maintenance") as tell, clear_outages():
+        done = run_maintenance(settings, tell, only=table, dry=dry_run)
+    _report(done, dry=dry_run)
+    if any(one.state == "failed" for one in done):
+        raise typer.Exit(1)
+
+
+def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
+    """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
+    import signal
+
+    from conf.errors import StorelakeError
+    from streaming.maintenance.run import run_maintenance
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.is_set():
+        try:
+            with clear_outages():
+                done = run_maintenance(settings, lambda _: None, only=table)
+        except StorelakeError as error:
+            error_console().print(str(error), markup=False, soft_wrap=True)
+        else:
+            _report(done, dry=False)
+        stop.wait(every.total_seconds())
+
+
+def _report(done: Sequence[Done], *, dry: bool) -> None:
+    from rich.table import Table
+
+    title = "what would be done" if dry else "what was done"
+    report = Table(title=title, title_justify="left")
+    for name in ("table", "state", "files", "manifests", "snapshots", "removed", "MB", "s"):
+        report.add_column(name, justify="left" if name in {"table", "state"} else "right")
+    for one in done:
+        if one.state == "nothing to do":
+            continue
+        report.add_row(
+            one.table_name,
+            one.state,
+            _became(one.files_before, one.files_after),
+            _became(one.manifests_before, one.manifests_after),
+            f"-{one.snapshots_forgotten}" if one.snapshots_forgotten else "",
+            str(one.files_removed or ""),
+            f"{one.bytes_removed / MEGABYTE:.1f}" if one.bytes_removed else "",
+            f"{one.seconds:.1f}",
+        )
+    if report.row_count:
+        console().print(report)
+    for one in done:
+        if one.note:
+            console().print(f"{one.table_name}: {one.note}", markup=False, highlight=False)
+    idle = sum(one.state == "nothing to do" for one in done)
+    failed = sum(one.state == "failed" for one in done)
+    seconds = sum(one.seconds for one in done)
+    console().print(
+        f"{len(done)} tables, {idle} with nothing to do, {failed} failed, {seconds:.1f} s",
+        highlight=False,
+    )
+
+
+def _became(before: int, after: int) -> str:
+    return str(after) if before == after else f"{before} -> {after}"

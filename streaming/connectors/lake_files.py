@@ -1,0 +1,78 @@
+"""The files of a table of the lake: which ones its snapshots name, and which ones lie there.
+
+Works on whatever file system the warehouse is on. A file that no snapshot names may belong to a
+commit that is under way, so only age tells that it is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from urllib.parse import urlparse
+
+from pyarrow import fs
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import Table as IcebergTable
+
+ENDINGS = (".parquet", ".avro", ".metadata.json")
+"""Of what writers leave below a table: data, manifests and their lists, metadata."""
+
+
+def named_files(iceberg: IcebergTable) -> set[str]:
+    """Paths of all data, manifest and metadata files that a snapshot or the catalog names."""
+    return {_path(location) for location in _locations(iceberg)}
+
+
+def _locations(iceberg: IcebergTable) -> Iterator[str]:
+    yield iceberg.metadata_location
+    yield from (entry.metadata_file for entry in iceberg.metadata.metadata_log)
+    seen: set[str] = set()
+    for snapshot in iceberg.metadata.snapshots:
+        yield snapshot.manifest_list
+        for manifest in snapshot.manifests(iceberg.io):
+            if manifest.manifest_path in seen:  # snapshots share most of theirs
+                continue
+            seen.add(manifest.manifest_path)
+            yield manifest.manifest_path
+            entries = manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
+            yield from (entry.data_file.file_path for entry in entries)
+
+
+def file_system(iceberg: IcebergTable) -> fs.FileSystem:
+    """Where the table is."""
+    io, parts = iceberg.io, urlparse(iceberg.location())
+    assert isinstance(io, PyArrowFileIO)  # noqa: S101 - what open_catalog makes
+    return io.fs_by_scheme(parts.scheme or "file", parts.netloc or None)
+
+
+def list_files(disk: fs.FileSystem, iceberg: IcebergTable, *endings: str) -> list[fs.FileInfo]:
+    """What lies below the table."""
+    below = fs.FileSelector(_path(iceberg.location()), recursive=True, allow_not_found=True)
+    return [f for f in disk.get_file_info(below) if f.is_file and f.path.endswith(endings)]
+
+
+def old_files(disk: fs.FileSystem, iceberg: IcebergTable, before: datetime) -> dict[str, int]:
+    """Path and bytes of the files that were last written before a time."""
+    files = list_files(disk, iceberg, *ENDINGS)
+    return {f.path: f.size for f in files if f.mtime < before}
+
+
+def remove_file(disk: fs.FileSystem, path: str) -> bool:
+    """Delete a file and the sum beside it; False where it was gone."""
+    try:
+        disk.delete_file(path)
+    except FileNotFoundError:  # an earlier removal was cut short
+        return False
+    # Hadoop's file system, by which Spark writes to disks, keeps a sum beside each file.
+    if not isinstance(disk, fs.LocalFileSystem):
+        return True
+    folder, _, name = path.rpartition("/")
+    crc = f"{folder}/.{name}.crc"
+    if disk.get_file_info(crc).is_file:
+        disk.delete_file(crc)
+    return True
+
+
+def _path(location: str) -> str:
+    parts = urlparse(location)
+    return parts.path if parts.scheme in {"", "file"} else f"{parts.netloc}{parts.path}"
