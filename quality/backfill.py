@@ -17,7 +17,13 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
 from quality.engines import Engines
-from quality.publish import PublishError, drop_branch, open_branch, publish_branch
+from quality.publish import (
+    PublishError,
+    drop_branch,
+    is_begun,
+    open_branch,
+    publish_branch,
+)
 from quality.results import Result
 from streaming.backfill import SOURCES, Backfill, BackfillError, Filled, read_progress
 from streaming.connectors.iceberg import IcebergLake, open_catalog
@@ -182,7 +188,7 @@ class _Window:
             if piece.end > since:
                 tell(f"{piece.start:%Y-%m-%d %H:%M}, {number} of {len(pieces)}")
                 _add(done.filled, work.fill(piece))
-        if read_progress(self.lake.load(self.table), self.branch) is None:
+        if not is_begun(self.lake.load(self.table), self.branch):
             self._drop()  # nothing differs
             return done
         tell("validating")
@@ -199,9 +205,8 @@ class _Window:
                 f"{self.table.name} has an unfinished backfill, {others[0]}: finish it with the "
                 "same window, or give it up with --anew."
             )
-        known = read_progress(iceberg, self.branch)
-        if known is not None:
-            return known
+        if is_begun(iceberg, self.branch):
+            return read_progress(iceberg, self.branch)
         if self.branch in iceberg.metadata.refs:
             drop_branch(iceberg, self.branch)
         # Before the branch: what the stream had come to then is on it.

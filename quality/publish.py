@@ -120,6 +120,12 @@ def open_branch(iceberg: IcebergTable, branch: str) -> None:
     iceberg.refresh()
 
 
+def is_begun(iceberg: IcebergTable, branch: str) -> bool:
+    """Whether there is such a branch, and something was written to it."""
+    refs = iceberg.metadata.refs
+    return branch in refs and refs[branch].snapshot_id != refs[_base(branch)].snapshot_id
+
+
 def drop_branch(iceberg: IcebergTable, branch: str) -> None:
     """Forget a branch, and what it began with."""
     with iceberg.transaction() as change:

@@ -225,16 +225,20 @@ class Backfill:
         return rows.sort_by([(name, "ascending") for name in keys])
 
 
-def read_progress(iceberg: IcebergTable, branch: str) -> tuple[datetime, Progress] | None:
-    """The end of what a branch has, and the positions that it goes up to; None at its beginning."""
-    ref = iceberg.metadata.refs.get(branch)
-    snapshot = ref and iceberg.metadata.snapshot_by_id(ref.snapshot_id)
-    if not snapshot or not snapshot.summary:
-        return None
-    text = snapshot.summary.additional_properties.get(PROGRESS)
-    if text is None:
-        return None
-    said: dict[str, Any] = json.loads(text)
+def read_progress(iceberg: IcebergTable, branch: str) -> tuple[datetime, Progress]:
+    """The end of what a branch has, and the positions that it goes up to.
+
+    Raises:
+        BackfillError: somebody else has written to the branch.
+    """
+    snapshot = iceberg.metadata.snapshot_by_id(iceberg.metadata.refs[branch].snapshot_id)
+    summary = snapshot.summary if snapshot else None
+    if summary is None or PROGRESS not in summary.additional_properties:
+        raise BackfillError(
+            f"Somebody has written to the branch {branch} by hand: publish it by "
+            "`storelake quality publish`, or give it up with --anew."
+        )
+    said: dict[str, Any] = json.loads(summary.additional_properties[PROGRESS])
     return datetime.fromisoformat(said["to"]), from_text(said["positions"])
 
 
