@@ -26,6 +26,7 @@ from quality.publish import (
 )
 from quality.results import Result
 from streaming.backfill import SOURCES, Backfill, BackfillError, Filled, read_progress
+from streaming.connectors.formats import require_iceberg
 from streaming.connectors.iceberg import IcebergLake, open_catalog
 from streaming.connectors.postgres import Database
 from streaming.progress import Progress
@@ -79,6 +80,7 @@ def run_backfill(
         BackfillError: the table or the window cannot be computed, or somebody does it just now.
         PublishError: main has rewritten the same rows, again and again.
     """
+    require_iceberg(settings, "A backfill")
     table = find_table(name)
     start, end = check_window(settings, table, start, end)
     tell("starting Spark")

@@ -33,7 +33,7 @@ class Replace(_OverwriteFiles):
     """Takes some files out and puts others in; every other file stays, in fewer manifests.
 
     New files keep the sequence number of the newest row in them, so that whoever looks for what
-    was committed since some moment (`quality.increment`) finds each row as old as it was.
+    was committed since some moment (`connectors.iceberg_state`) finds each row as old as it was.
 
     Args:
         change: the commit.

@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import pytest
 from pyarrow import fs
-from quality.increment import added_since, read_file
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -27,6 +26,7 @@ from infra.local.bucket import ensure_bucket
 from infra.local.minio import MinioService
 from infra.local.process import wait_until
 from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.iceberg_state import added_since, read_file
 from streaming.connectors.purge import purge
 from streaming.connectors.storage import StorageError, check_storage
 from streaming.tables import SILVER_ORDERS

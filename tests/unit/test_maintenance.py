@@ -18,12 +18,12 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.transforms import DayTransform
-from quality.increment import added_since
 
 from conf.settings import load_settings
 from quality.run import Plan, QualityError, Reached, _start
 from streaming.connectors.commits import LakeTransaction, expire_old
 from streaming.connectors.iceberg import IcebergLake
+from streaming.connectors.iceberg_state import added_since
 from streaming.connectors.lake_files import file_system, list_files, named_files
 from streaming.maintenance.compact import join_files
 from streaming.maintenance.plan import files_to_join, live_files
