@@ -1,15 +1,26 @@
-"""What cannot be backfilled gets one sentence, before anything starts."""
+"""What a backfill writes to its branch, and what gets one sentence before anything starts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, cast
 
+import pyarrow as pa
 import pytest
+from pyspark.sql import DataFrame
 
 from conf.settings import load_settings
 from quality.backfill import check_window, find_table
-from streaming.backfill import SOURCES, BackfillError
+from quality.publish import is_begun, open_branch, publish
+from streaming import backfill
+from streaming.backfill import SOURCES, Backfill, BackfillError, Filled, Piece, Source
+from streaming.connectors.iceberg import IcebergLake
 from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS, TABLES
+from tests.small_lake import EVENTS, NOON, events, make_tables, open_lake
 
 pytestmark = pytest.mark.requirement("L4")
 
@@ -63,3 +74,89 @@ def test_rows_past_their_retention_do_not_come_back() -> None:
     with pytest.raises(BackfillError, match="past their retention and must not come back"):
         check_window(load_settings(), SILVER_DETECTIONS, now - timedelta(days=31), now)
     assert check_window(load_settings(), SILVER_ORDERS, now - timedelta(days=400), now)
+
+
+@dataclass
+class Judged:
+    """What Spark makes of bronze."""
+
+    rows: pa.Table
+
+    def transform(self, _: Any) -> Judged:
+        return self
+
+    def toArrow(self) -> pa.Table:  # noqa: N802 - Spark's name
+        return self.rows
+
+
+class FromBronze(Backfill):
+    """Of messages 2 to 4, whatever the window."""
+
+    def _bronze(self, start: datetime, end: datetime) -> DataFrame:
+        return cast("DataFrame", Judged(events(2, 3, 4)))
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IcebergLake]:
+    """With messages 1 to 6, one commit each."""
+    as_it_came = Source(EVENTS, EVENTS, lambda *_: lambda rows: rows, lambda rows: rows)
+    monkeypatch.setattr(backfill, "SOURCES", {EVENTS.name: as_it_came})
+    with closing(open_lake(tmp_path)) as catalog:
+        make_tables(catalog)
+        made = IcebergLake(load_settings(), catalog)
+        for position in range(1, 7):
+            made.append(EVENTS, events(position), position)
+        yield made
+
+
+def fill(lake: IcebergLake) -> Filled:
+    open_branch(lake.load(EVENTS), "backfill")
+    positions = lake.progress(EVENTS)
+    work = FromBronze(lake.settings, lake, cast("Any", None), EVENTS, "backfill", positions)
+    return work.fill(Piece(NOON, NOON + timedelta(hours=1), 3))
+
+
+def shops(lake: IcebergLake) -> dict[str, str]:
+    rows = lake.load(EVENTS).scan().to_arrow()
+    assert len(set(rows["position"].to_pylist())) == len(rows)
+    return dict(zip(rows["position"].to_pylist(), rows["shop"].to_pylist(), strict=True))
+
+
+def test_equal_rows_are_left_alone(lake: IcebergLake) -> None:
+    assert fill(lake) == Filled(messages=3)
+    assert not is_begun(lake.load(EVENTS), "backfill")
+
+
+def test_missing_rows_are_added_beside_what_a_stream_writes(lake: IcebergLake) -> None:
+    before = shops(lake)
+    lake.load(EVENTS).delete("position == '000003'")
+    assert fill(lake) == Filled(messages=3, added=1)
+    lake.append(EVENTS, events(7), 7)
+    assert publish(lake.load(EVENTS), "backfill") == 1
+    assert shops(lake) == before | {"000007": "A"}
+
+
+def test_different_rows_are_replaced_and_rows_of_other_messages_stay(lake: IcebergLake) -> None:
+    before = shops(lake)
+    table = lake.load(EVENTS)
+    rows = table.scan("position >= '000002' and position <= '000003'").to_arrow()
+    wrong = pa.array(["Z", "Z"], rows.schema.field("shop").type)
+    table.overwrite(
+        rows.set_column(rows.column_names.index("shop"), "shop", wrong),
+        "position >= '000002' and position <= '000003'",
+    )
+    assert shops(lake) != before
+    assert fill(lake) == Filled(messages=3, added=3, replaced=3)
+    lake.append(EVENTS, events(7), 7)
+    publish(lake.load(EVENTS), "backfill")
+    assert shops(lake) == before | {"000007": "A"}
+
+
+def test_a_branch_that_begins_where_another_backfill_ended_has_nothing_yet(
+    lake: IcebergLake,
+) -> None:
+    lake.load(EVENTS).delete("position == '000003'")
+    fill(lake)
+    publish(lake.load(EVENTS), "backfill")
+    assert fill(lake) == Filled(messages=3)
+    assert not is_begun(lake.load(EVENTS), "backfill")

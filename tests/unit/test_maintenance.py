@@ -12,87 +12,30 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.transforms import DayTransform
 
 from conf.settings import load_settings
 from quality.run import Plan, QualityError, Reached, _start
 from streaming.connectors.commits import LakeTransaction, expire_old
 from streaming.connectors.iceberg import IcebergLake
-from streaming.connectors.iceberg_state import added_since
+from streaming.connectors.iceberg_state import IcebergState, added_since
 from streaming.connectors.lake_files import file_system, list_files, named_files
 from streaming.maintenance.compact import join_files
 from streaming.maintenance.plan import files_to_join, live_files
 from streaming.maintenance.run import Done, MaintenanceError, maintain, run_maintenance
-from streaming.tables import QUALITY_MAINTENANCE_RUNS, Table, Upkeep
+from streaming.tables import QUALITY_MAINTENANCE_RUNS, Table
+from tests.small_lake import AT_ONCE, EVENTS, SALES, events, make_tables, open_lake, sales
 
 pytestmark = pytest.mark.requirement("L3")
-
-NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-AT_ONCE = Upkeep(
-    sort=("shop", "position"),
-    min_files=3,
-    quiet=timedelta(0),
-    max_manifests=4,
-    snapshot_age=timedelta(0),
-    orphan_age=timedelta(0),
-)
-EVENTS = Table(
-    name="bronze.events",
-    grain="one message",
-    key=("topic", "partition", "position"),
-    writer="bronze_order_events",
-    strategy="append",
-    columns="topic string, partition int, position string, shop string, timestamp timestamp",
-    upkeep=AT_ONCE,
-)
-SALES = Table(
-    name="gold.sales",
-    grain="one shop in one hour",
-    key=("shop", "hour"),
-    writer="real_time_metrics",
-    strategy="upsert",
-    columns="shop string, hour timestamp, sold int",
-    time_column="hour",
-    upkeep=AT_ONCE,
-)
-TIME = pa.timestamp("us", tz="UTC")
-KINDS = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64()}
-
-
-def open_lake(folder: Path) -> SqlCatalog:
-    return SqlCatalog("test", uri=f"sqlite:///{folder}/c.db", warehouse=f"file://{folder}/lake")
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[IcebergLake]:
-    """Events by day, sales, and the table of runs; all of them empty."""
     with closing(open_lake(tmp_path)) as catalog:
-        for table in (EVENTS, SALES, QUALITY_MAINTENANCE_RUNS):
-            fields = [(c.name, KINDS.get(c.type, TIME)) for c in table.fields]
-            catalog.create_namespace_if_not_exists(table.name.split(".")[0])
-            made = catalog.create_table(table.name, pa.schema(fields))
-            if table is EVENTS:
-                with made.update_spec() as spec:
-                    spec.add_field("timestamp", DayTransform(), "day")
+        make_tables(catalog)
         yield IcebergLake(load_settings(), catalog)
-
-
-def events(*positions: int, shop: str = "A", day: int = 0) -> pa.Table:
-    row = {"topic": "t", "partition": 0, "shop": shop, "timestamp": NOON + timedelta(days=day)}
-    rows = [row | {"position": f"{position:06}"} for position in positions]
-    kinds = [("topic", pa.string()), ("partition", pa.int32()), ("shop", pa.string())]
-    kinds += [("timestamp", TIME), ("position", pa.string())]
-    return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
-
-
-def sales(sold: int, hour: int = 0, shop: str = "A") -> pa.Table:
-    rows = {"shop": [shop], "hour": [NOON + timedelta(hours=hour)], "sold": [sold]}
-    return pa.table(rows).cast(pa.schema([("shop", "string"), ("hour", TIME), ("sold", "int32")]))
 
 
 def write(lake: IcebergLake, *positions: int, **of: Any) -> None:
@@ -230,7 +173,8 @@ def test_an_expired_snapshot_that_is_asked_for_gets_one_sentence(lake: IcebergLa
     upkeep(lake)
     table = lake.load(EVENTS)
     with pytest.raises(QualityError, match=f"has no snapshot {gone}; it may have expired"):
-        _start(Plan(since=gone), Reached.of(table, EVENTS.name, None), table)
+        state = IcebergState(table)
+        _start(Plan(since=gone), Reached.of(state, EVENTS.name, None), state)
 
 
 def test_manifests_are_few_and_name_the_same_files(lake: IcebergLake) -> None:
