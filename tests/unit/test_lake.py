@@ -20,6 +20,7 @@ from streaming.connectors.delta import DeltaLake
 from streaming.connectors.iceberg import IcebergLake
 from streaming.connectors.lake import LakeError
 from streaming.ddl import parse_columns
+from streaming.session import launch_conf, session_conf
 from tests.lake_suite import EVENTS, SALES, TABLES, LakeSuite, Shop, events, offset, widened
 
 pytestmark = pytest.mark.requirement("L1")
@@ -169,6 +170,14 @@ class TestDelta(LakeSuite):
         monkeypatch.setitem(__import__("sys").modules, "streaming.connectors.delta", None)
         with pytest.raises(SettingsError, match=r"install storelake\[delta\]"):
             formats.open_lake(settings)
+
+
+def test_spark_loads_the_format_that_is_set_and_asks_delta_for_no_password(tmp_path: Path) -> None:
+    settings = settings_of("delta", tmp_path)
+    assert settings.postgres.password is None
+    conf = launch_conf(settings) | session_conf(settings)
+    assert "io.delta:delta-spark" in conf["spark.jars.packages"]
+    assert "iceberg" not in repr(conf)
 
 
 def test_each_format_has_folders_of_its_own(tmp_path: Path) -> None:
