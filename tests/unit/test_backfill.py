@@ -152,7 +152,7 @@ def test_different_rows_are_replaced_and_rows_of_other_messages_stay(lake: Icebe
     assert shops(lake) == before | {"000007": "A"}
 
 
-def test_a_branch_that_begins_where_another_backfill_ended_has_nothing_yet(
+def test_a_branch_begun_where_another_backfill_ended_has_nothing_yet(
     lake: IcebergLake,
 ) -> None:
     lake.load(EVENTS).delete("position == '000003'")

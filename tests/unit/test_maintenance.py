@@ -172,8 +172,8 @@ def test_an_expired_snapshot_that_is_asked_for_gets_one_sentence(lake: IcebergLa
     gone = lake.load(EVENTS).metadata.snapshots[0].snapshot_id
     upkeep(lake)
     table = lake.load(EVENTS)
+    state = IcebergState(table)
     with pytest.raises(QualityError, match=f"has no snapshot {gone}; it may have expired"):
-        state = IcebergState(table)
         _start(Plan(since=gone), Reached.of(state, EVENTS.name, None), state)
 
 
