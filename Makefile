@@ -8,7 +8,7 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality up down status test test-unit test-spark test-stream \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality notebooks up down status test test-unit test-spark test-stream \
 	test-integration test-e2e check format docs clean
 
 help:  ## Show this list
@@ -54,6 +54,12 @@ verify-cameras: install  ## Prove that what cameras count is what happened (SHOP
 
 verify-quality: install  ## Prove that validation names ten kinds of damage, and nothing else (SEED=)
 	@$(BIN)/storelake verify-quality $(if $(SEED),--seed $(SEED))
+
+notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebooks]'
+	@$(BIN)/jupytext --sync notebooks/*.py
+	@PYTHONPATH='$(CURDIR)' STORELAKE_VAR_DIR="$${STORELAKE_VAR_DIR:-$(CURDIR)/var}" \
+		$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks
 
 up: install  ## Start Kafka and Postgres on this machine (PROFILE=full: MinIO and Pulsar, too)
 	@$(BIN)/storelake up $(if $(PROFILE),--profile $(PROFILE))

@@ -286,6 +286,9 @@ class CatalogSettings(Frozen):
         description="file:///FOLDER or s3://BUCKET/PREFIX, or what a REST catalog calls it; by "
         "default <var>/warehouse, and <var>/delta for Delta.",
     )
+    views: bool = Field(
+        default=True, description="Streams that start make the views for analysts in the catalog."
+    )
     snapshot_retention: timedelta = Field(
         default=timedelta(minutes=3), description="How far back tables can be read as they were."
     )

@@ -139,11 +139,13 @@ def in_dialect(query: exp.Expr, dialect: str) -> str:
 
 
 def create_views(spark: SparkSession, settings: Settings) -> None:
-    """Make the views, or make them anew where their texts have changed.
+    """Make the views, or make them anew where their texts have changed; not where nobody wants any.
 
     The namespace carries a fingerprint of all texts, so that a start that changes nothing costs
     one look.
     """
+    if not settings.catalog.views:
+        return
     wanted = views(load_stores(settings.stores_file))
     said = json.dumps([[view.name, view.sql] for view in wanted])
     fingerprint = hashlib.sha256(said.encode()).hexdigest()

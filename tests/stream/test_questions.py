@@ -1,8 +1,13 @@
-"""The dozen questions over one small day: the same answers from Spark, Trino and DuckDB."""
+"""The dozen questions over one small day: the same answers from Spark, Trino and DuckDB.
+
+And the notebooks, which ask them, too.
+"""
 
 from __future__ import annotations
 
+import ast
 import math
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -11,11 +16,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jupytext
 import pyarrow as pa
 import pytest
+from nbclient import NotebookClient
 from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import Settings
@@ -35,6 +43,7 @@ from tests.stream.house import House
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L2")]
 
 TRINO_SECONDS = 180.0
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 @dataclass(frozen=True)
@@ -64,16 +73,22 @@ def lake(new_house: Callable[[], House]) -> Iterator[Lake]:
     house = new_house()
     (port,) = free_ports(1)
     house.settings = house.settings.model_copy(
-        update={"trino": house.settings.trino.model_copy(update={"port": port})}
+        update={
+            "trino": house.settings.trino.model_copy(update={"port": port}),
+            "catalog": house.settings.catalog.model_copy(update={"views": True}),
+        }
     )
-    live(house)
-    validate(house.settings)
+    trino, missing = TrinoService(house.settings), {}
     with ExitStack() as stack:
-        missing = {}
         try:
-            start_trino(stack, house.settings)
+            trino.start()
+            stack.callback(trino.stop)
         except ServiceError as error:
             missing["trino"] = str(error)
+        live(house)  # meanwhile Trino comes up
+        validate(house.settings)
+        if not missing:
+            wait_for(trino)
         engines = {
             name: stack.enter_context(closing(open_engine(house.settings, name)))
             for name in ENGINES
@@ -91,11 +106,7 @@ def validate(settings: Settings) -> None:
                 iceberg.manage_snapshots().create_tag(newest.snapshot_id, TAG).commit()
 
 
-def start_trino(stack: ExitStack, settings: Settings) -> None:
-    service = TrinoService(settings)
-    service.start()
-    stack.callback(service.stop)
-
+def wait_for(service: TrinoService) -> None:
     def over() -> bool:
         return service.ready() or service.status().state == "stopped"
 
@@ -225,8 +236,10 @@ def test_a_view_leaves_out_what_was_not_validated(
     row = silver_orders.scan("order_id == 'O-loyal-0'").to_arrow().to_pylist()[0]
     row |= {"order_id": f"O-by-the-side-door-{engine.name}", "position": engine.name}
     silver_orders.append(pa.Table.from_pylist([row], schema=silver_orders.schema().as_arrow()))
-
-    after = count(engine, "analyst.orders"), count(engine, "silver.orders")
+    try:
+        after = count(engine, "analyst.orders"), count(engine, "silver.orders")
+    finally:
+        silver_orders.delete(f"position == '{engine.name}'")
 
     assert after == (before[0], before[1] + 1)
 
@@ -284,3 +297,70 @@ def test_a_view_of_what_was_never_validated_says_what_to_do(lake: Lake, engine: 
                 engine.ask("SELECT * FROM analyst.product_daily")
         finally:
             table.manage_snapshots().create_tag(snapshot, TAG).commit()
+
+
+def run_notebook(settings: Settings, name: str) -> tuple[dict[str, Any], int]:
+    """Execute a notebook on a lake: the figures of its last cell, and how many plots it made."""
+    book = jupytext.read(NOTEBOOKS / f"{name}.py")
+    client = NotebookClient(book, timeout=240, resources={"metadata": {"path": str(NOTEBOOKS)}})
+    client.execute(env=environment_of(settings))
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    plots = sum("image/png" in output.get("data", {}) for output in outputs)
+    return ast.literal_eval(outputs[-1]["data"]["text/plain"]), plots
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """What a process of its own must know of a house."""
+    told = {
+        "PROFILE": "test",
+        "VAR_DIR": settings.var_dir,
+        "POSTGRES__PORT": settings.postgres.port,
+        "POSTGRES__PASSWORD": settings.postgres.secret,
+        "CATALOG__NAME": settings.catalog.name,
+        "CATALOG__WAREHOUSE": settings.warehouse,
+    }
+    if settings.bucket:
+        told |= {
+            "S3__PORT": settings.s3.port,
+            "S3__ACCESS_KEY": settings.s3.access,
+            "S3__SECRET_KEY": settings.s3.secret,
+        }
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("STORELAKE_")}
+    own = {f"STORELAKE_{name}": str(value) for name, value in told.items()}
+    return {**kept, **own, "PYTHONPATH": str(NOTEBOOKS.parent)}
+
+
+def test_the_notebook_on_footfall_counts_everybody_who_came_in(lake: Lake) -> None:
+    said, plots = run_notebook(lake.house.settings, "footfall_and_conversion")
+
+    entered = sum(row["entries"] for row in lake.house.lake("gold.footfall_minute"))
+    assert said["visitors"] == said["entries"] == entered > 0
+    assert 0 < said["orders"] < said["visitors"]
+    assert plots == 2
+
+
+def test_the_notebook_on_orders_counts_each_order_once(lake: Lake) -> None:
+    said, plots = run_notebook(lake.house.settings, "order_flow")
+
+    orders = lake.orders()
+    cancelled = [o for o in orders.values() if o["status"] == "cancelled"]
+    assert (said["orders"], said["cancelled"]) == (len(orders), len(cancelled))
+    assert "O-forgotten" in said["stuck"]
+    assert plots == 2
+
+
+def test_the_notebook_on_quality_balances(lake: Lake) -> None:
+    said, plots = run_notebook(lake.house.settings, "data_quality")
+
+    assert said["received"] == said["good_and_refused"] > 0
+    assert (said["late"], said["failures"]) == (2, 9)
+    assert plots == 1
+
+
+def test_the_notebook_on_the_lake_reads_every_snapshot(lake: Lake) -> None:
+    said, plots = run_notebook(lake.house.settings, "lake_internals")
+
+    assert len(said["rows"]) == said["snapshots"] > 1
+    assert said["rows"][-1] == said["records_in_files"] == len(lake.house.lake("silver.orders"))
+    assert said["rows"][0] < said["validated"] <= max(said["rows"])
+    assert plots == 2

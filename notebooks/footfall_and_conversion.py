@@ -1,0 +1,73 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Footfall and conversion
+#
+# Who came, who bought, and how far the cameras can be trusted with it. The figures are those of
+# [the questions](../docs/QUERIES.md): validated data, on the clock of each branch.
+
+# %%
+from queries.notebook import Lab, chart
+
+lab = Lab()
+
+# %% [markdown]
+# ## When do visitors buy?
+
+# %%
+hours = lab.ask("conversion_by_hour")
+hours
+
+# %%
+axes = chart(
+    "Conversion by hour",
+    "hour of the day in the branch",
+    "orders per 100 visitors",
+    "An hour stands high where few people leave without buying; faint where cameras missed some of it.",
+)
+for branch, rows in hours.groupby("branch_id"):
+    faint = [0.35 if seen < 1 else 1.0 for seen in rows["least_coverage"]]
+    bars = axes.bar(rows["hour_of_day"], 100 * rows["conversion_rate"], width=0.8, label=branch)
+    for bar, alpha in zip(bars, faint, strict=True):
+        bar.set_alpha(alpha)
+axes.legend(title="branch", frameon=False)
+# %% [markdown]
+# ## How do they come?
+
+# %%
+minutes = lab.sql("""
+    SELECT branch_id, date_trunc('hour', minute_local) AS hour, sum(entries) AS entries
+    FROM analyst.footfall_minute GROUP BY ALL ORDER BY ALL
+""")
+axes = chart(
+    "Visitors by hour",
+    "hour, clock of the branch",
+    "people who entered",
+    "Entries over the entrance lines; a branch without a line at its door has none.",
+)
+for branch, rows in minutes.groupby("branch_id"):
+    axes.plot(rows["hour"], rows["entries"].astype(float), marker="o", label=branch)
+axes.legend(title="branch", frameon=False)
+# %% [markdown]
+# ## Where is the count blind?
+
+# %%
+lab.ask("coverage_holes")
+
+# %% [markdown]
+# ## What does the queue cost?
+#
+# An upper bound: orders that the visitors would have made at the best rate of their branch.
+
+# %%
+lab.ask("queue_and_lost_sales")
+
+# %%
+{
+    "visitors": int(hours["visitors"].sum()),
+    "orders": int(hours["orders"].sum()),
+    "entries": int(minutes["entries"].sum()),
+}

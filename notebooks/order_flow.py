@@ -1,0 +1,62 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Order flow and status times
+#
+# From pending to completed, how long each step takes, and which orders never get there.
+
+# %%
+from queries.notebook import Lab, chart
+
+lab = Lab()
+
+# %% [markdown]
+# ## How long does an order stay in each status?
+
+# %%
+times = lab.ask("lead_times")
+times
+
+# %%
+axes = chart(
+    "Time from one status to the next",
+    "",
+    "minutes",
+    "Half of the changes took at most the dark bar; 95 of 100 at most the light one.",
+)
+steps = [f"{a} to {b}" for a, b in zip(times["previous_status"], times["new_status"], strict=True)]
+axes.bar(steps, times["p95_seconds"] / 60, color="#b8cfe5", label="95 of 100")
+axes.bar(steps, times["p50_seconds"] / 60, color="#2f6690", label="half")
+axes.legend(frameon=False)
+# %% [markdown]
+# ## Which orders has nobody touched for a day?
+
+# %%
+stuck = lab.ask("stuck_orders")
+stuck
+
+# %% [markdown]
+# ## What is cancelled?
+
+# %%
+cancelled = lab.ask("cancellations")
+axes = chart(
+    "Cancelled orders",
+    "branch, way of paying",
+    "share of orders, %",
+    "Each order once, in its newest version; above each bar what the cancelled ones were worth.",
+)
+names = [
+    f"{b} {p}" for b, p in zip(cancelled["branch_id"], cancelled["payment_method"], strict=True)
+]
+bars = axes.bar(names, 100 * cancelled["cancelled_share"], color="#c0504d")
+axes.bar_label(bars, [f"{worth:.2f}" for worth in cancelled["cancelled_revenue"]], fontsize=8)
+# %%
+{
+    "orders": int(cancelled["orders"].sum()),
+    "cancelled": int(cancelled["cancelled"].sum()),
+    "stuck": sorted(stuck["order_id"]),
+}
