@@ -55,6 +55,9 @@ verify-cameras: install  ## Prove that what cameras count is what happened (SHOP
 verify-quality: install  ## Prove that validation names ten kinds of damage, and nothing else (SEED=)
 	@$(BIN)/storelake verify-quality $(if $(SEED),--seed $(SEED))
 
+verify-lake: install  ## Prove the lake on MinIO: three engines, maintenance, backfill, Delta (MINUTES=, SEED=)
+	@$(BIN)/storelake verify-lake $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebooks]'
 	@$(BIN)/jupytext --sync notebooks/*.py

@@ -64,6 +64,7 @@ COMMANDS = (
     check.verify_orders,
     check.verify_cameras,
     check.verify_quality,
+    check.verify_lake,
     demo.demo,
     docs.docs,
 )

@@ -52,11 +52,15 @@ def maintain(
 
 def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
     """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
+    import logging
     import signal
 
     from conf.errors import StorelakeError
     from streaming.maintenance.run import run_maintenance
 
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -32,6 +33,17 @@ class Answer:
         """From whatever a client hands out."""
         return cls(tuple(columns), tuple(tuple(map(plain, row)) for row in rows))
 
+    def equals(self, other: Answer) -> bool:
+        """Whether another engine said the same, row by row; see `alike`."""
+        return (
+            self.columns == other.columns
+            and len(self.rows) == len(other.rows)
+            and all(
+                all(map(alike, mine, theirs))
+                for mine, theirs in zip(self.rows, other.rows, strict=True)
+            )
+        )
+
 
 class Engine(Protocol):
     """Where a query runs. Close it.
@@ -55,6 +67,13 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go what it holds."""
         ...
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal, of one type; a float but for what the order of a sum may change."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    return type(one) is type(other) and bool(one == other)
 
 
 def plain(value: Any) -> Any:

@@ -219,6 +219,7 @@ class _Running:
 
     Attributes:
         feed: what the query reads; None for the clock, which serves all streams that settle.
+        failed_batches: since the application began; `failures` begins anew with a finished batch.
     """
 
     feed: Feed | None
@@ -227,6 +228,7 @@ class _Running:
     ready: bool = False
     failures: int = 0
     retry_at: float = 0.0
+    failed_batches: int = 0
     finished_batches: int = 0
     finished_rows: int = 0
     busy: threading.Lock = field(default_factory=threading.Lock)
@@ -367,6 +369,7 @@ class Runner:
     def _failed(self, entry: _Running, cause: str) -> None:
         limits, name = self._settings.streams, entry.name
         entry.failures += 1
+        entry.failed_batches += 1
         if entry.failures > limits.retries:
             raise StreamFailedError(
                 f"stream {name} failed {entry.failures} times in a row: {cause}"
@@ -392,6 +395,7 @@ class Runner:
             "finished_batches": entries[0].finished_batches,
             "finished_rows": entries[0].finished_rows,
             "settled": entries[-1].finished_batches if stream.settle else None,
+            "failed_batches": sum(e.failed_batches for e in entries),
             "failures": max(e.failures for e in entries),
         }
 

@@ -6,7 +6,6 @@ two hours, partly through the streams and partly past them, and everything is ju
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
@@ -16,42 +15,21 @@ from typing import Any
 
 from cli import processes
 from cli.check import plants
-from cli.check.evidence import end_offsets
 from cli.check.house import House, Tell, fresh_house
+from cli.check.past import ENVIRONMENT, send_frames, send_orders, settle
 from conf.settings import Settings
 from conf.stores import load_stores
-from infra.local.process import wait_until
 from quality.engines import Engines
 from quality.results import Result
 from quality.run import Plan, Run, run_quality
 from simulator.history import HOUR, Span, frame_history, order_history
-from simulator.ledger import Delivery
-from simulator.orders import OrderEvent, as_json
-from simulator.transport import KafkaTransport, topic_of
-from streaming.connectors.formats import open_lake, require_iceberg
-from streaming.connectors.lake import Lake
-from streaming.connectors.postgres import Database
-from streaming.mirror import newest_change
+from simulator.orders import OrderEvent
+from streaming.connectors.formats import require_iceberg
 
 PAST = timedelta(days=14)
 FILMED = 3 * HOUR
 BAD = 2 * HOUR
 ORDERS_AN_HOUR = 10.0  # of each branch
-SETTLE_SECONDS = 240.0
-ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "order_status_tracker")
-MIRRORED = {
-    "order_metrics": "gold.order_hourly",
-    "order_items_analytics": "gold.product_daily",
-    "order_status_history": "silver.order_status",
-    "line_crossings": "silver.line_crossings",
-    "footfall_minute": "gold.footfall_minute",
-    "store_hourly": "gold.store_hourly",
-}
-# A past of two weeks is one batch: in pieces, its partitions would be late to each other.
-ENVIRONMENT = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
-
-Message = tuple[str, bytes, bytes, datetime | None]
-"""Topic, key, value, and when it was sent; None is now."""
 
 
 @dataclass
@@ -100,28 +78,10 @@ class _Scene:
         frames = frame_history(self._stores, span, run_id=run_id)
         if stale_from is not None:
             frames = plants.frames_with_a_stale_camera(frames, stale_from)
-        topic, sent = self.house.settings.kafka.detections, 0
-
-        def messages() -> Iterable[Message]:
-            nonlocal sent
-            for frame in frames:
-                sent += 1
-                key = f"{frame['branch_id']}/{frame['camera_id']}".encode()
-                at = datetime.fromisoformat(frame["captured_at"].replace("Z", "+00:00"))
-                yield topic, key, as_json(frame), at
-
-        _deliver(self.house.settings, messages())
-        self.frames += sent
+        self.frames += send_frames(self.house.settings, frames)
 
     def _send(self, events: Iterable[OrderEvent], *, on_time: bool = True) -> None:
-        kafka = self.house.settings.kafka
-        _deliver(
-            self.house.settings,
-            (
-                (topic_of(e.event_type, kafka), e.key, e.value, e.made_at if on_time else None)
-                for e in events
-            ),
-        )
+        send_orders(self.house.settings, events, on_time=on_time)
 
     @property
     def _stores(self) -> Any:
@@ -182,7 +142,7 @@ def _judge_twice(house: House, seed: int, tell: Tell) -> tuple[Run, Run]:
             )
 
             def wait() -> None:
-                _settle(settings, scene.frames, streams, tell)
+                settle(settings, scene.frames, streams, tell)
 
             wait()
             tell("judging the clean house")
@@ -193,67 +153,3 @@ def _judge_twice(house: House, seed: int, tell: Tell) -> tuple[Run, Run]:
         plants.through_side_doors(settings)
         tell("judging the damaged house")
         return clean, run_quality(settings, Plan(), tell, engines=engines, now=now + BAD)
-
-
-def _deliver(settings: Settings, messages: Iterable[Message]) -> None:
-    failed: list[Delivery] = []
-
-    def done(delivery: Delivery) -> None:
-        if delivery.outcome != "accepted":
-            failed.append(delivery)
-
-    async def send() -> None:
-        transport = KafkaTransport(settings.kafka, 60)
-        for topic, key, value, at in messages:
-            await transport.send(topic, key, value, done, at=at)
-            transport.poll()
-        await transport.drain()
-
-    asyncio.run(send())
-    if failed:
-        raise processes.ProcessError(f"{len(failed)} messages failed: {failed[0].detail}")
-
-
-def _settle(settings: Settings, frames: int, streams: processes.Child, tell: Tell) -> None:
-    """Wait until every stream has written all that was sent, and the lake has its copies."""
-    ends = end_offsets(settings, settings.kafka.order_topics)
-    wanted = {
-        (stream, topic, partition): end - 1
-        for stream in ORDER_STREAMS
-        for (topic, partition), end in ends.items()
-        if end
-    }
-    with closing(Database(settings.postgres.dsn, 2)) as db, open_lake(settings) as lake:
-
-        def settled() -> bool:
-            processes.require_alive(streams, "streams", settings)
-            rows = db.fetch("SELECT stream, topic, partition, position FROM stream_offsets")
-            there = {(r["stream"], r["topic"], r["partition"]): int(r["position"]) for r in rows}
-            behind = sum(max(0, end - there.get(key, -1)) for key, end in wanted.items())
-            (seen,) = db.fetch(
-                "SELECT coalesce(sum(frames + late_frames), 0)::bigint AS n FROM footfall_minute"
-            )
-            tell(f"{behind} events and {frames - seen['n']} frames to go")
-            return not behind and seen["n"] >= frames and _copied(db, lake, ends, frames)
-
-        if not wait_until(settled, SETTLE_SECONDS, every=1.0):
-            raise processes.ProcessError(
-                f"the streams have not written everything in {SETTLE_SECONDS:.0f} s; see "
-                f"{settings.var_dir}/logs"
-            )
-
-
-def _copied(db: Database, lake: Lake, ends: Any, frames: int) -> bool:
-    """Whether bronze has every message, and each copy the newest change."""
-    for table, count in (
-        ("bronze.order_events", sum(ends.values())),
-        ("bronze.detections", frames),
-    ):
-        if lake.read(table, ("topic",)).num_rows < count:
-            return False
-    for source, copy in MIRRORED.items():
-        # S608: names come from this repository, not from input.
-        (row,) = db.fetch(f"SELECT coalesce(max(change_id), 0) AS n FROM {source}")  # noqa: S608
-        if newest_change(lake.read(copy, ("change_id",))) < row["n"]:
-            return False
-    return True

@@ -6,6 +6,7 @@ table as it was looked at; else `retry_conflicts` begins anew.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any, Literal
 
@@ -17,15 +18,32 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import ValidatableTableRequirement, update_table_metadata
 from pyiceberg.table.update.snapshot import ExpireSnapshots
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    retry,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 PROGRESS_PROPERTY = "storelake.positions"
 """Of a snapshot: the newest source positions that the table holds (docs/adr/0002)."""
+
+CONFLICT = "another commit came first"
+"""Said in the log each time that a commit begins anew."""
+
+log = logging.getLogger("storelake.lake")
+
+
+def _tell(state: RetryCallState) -> None:
+    log.info("%s: %s begins anew", CONFLICT, getattr(state.fn, "__qualname__", state.fn))
+
 
 retry_conflicts = retry(
     retry=retry_if_exception_type(CommitFailedException),
     wait=wait_random_exponential(multiplier=0.05, max=2),
     stop=stop_after_attempt(10),
+    before_sleep=_tell,
     reraise=True,
 )
 

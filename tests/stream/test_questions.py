@@ -6,7 +6,6 @@ And the notebooks, which ask them, too.
 from __future__ import annotations
 
 import ast
-import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -33,6 +32,7 @@ from infra.local.process import wait_until
 from infra.local.trino import TrinoService
 from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.ask import ask_question, find_question, questions
+from queries.engine import alike
 from streaming.connectors.iceberg import open_catalog
 from streaming.tables import TABLES
 from streaming.views import TAG
@@ -137,13 +137,6 @@ def ask(engine: Engine, name: str) -> list[dict[str, Any]]:
 def count(engine: Engine, source: str) -> int:
     ((found,),) = engine.ask(f"SELECT count(*) FROM {source}").rows  # noqa: S608
     return int(found)
-
-
-def alike(one: Any, other: Any) -> bool:
-    """Equal; a float but for what the order of a sum may change."""
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
-    return type(one) is type(other) and bool(one == other)
 
 
 @pytest.mark.parametrize("name", sorted(questions()))
