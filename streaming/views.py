@@ -142,9 +142,9 @@ def create_views(spark: SparkSession, settings: Settings) -> None:
     """Make the views, or make them anew where their texts have changed; not where nobody wants any.
 
     The namespace carries a fingerprint of all texts, so that a start that changes nothing costs
-    one look.
+    one look. Delta has no catalog to keep them.
     """
-    if not settings.catalog.views:
+    if not settings.catalog.views or settings.catalog.format != "iceberg":
         return
     wanted = views(load_stores(settings.stores_file))
     said = json.dumps([[view.name, view.sql] for view in wanted])

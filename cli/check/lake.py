@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -20,6 +20,7 @@ from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 
 from cli import processes
 from cli.check import past, plants
+from cli.check.answers import ask_all
 from cli.check.evidence import POSITION, end_offsets
 from cli.check.house import House, Tell, fresh_house
 from cli.check.upkeep import maintenance
@@ -30,8 +31,7 @@ from infra.local.process import wait_until
 from quality.backfill import run_backfill
 from quality.engines import Engines
 from quality.run import Plan, run_quality
-from queries import ENGINES, Answer, QueryError, open_engine
-from queries.ask import ask_question, questions
+from queries.ask import questions
 from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.orders import OrderEvent, as_json
 from simulator.send import send
@@ -107,12 +107,12 @@ def _prove(house: House, minutes: float, seed: int, tell: Tell) -> dict[str, Any
     with closing(Engines(settings)) as engines:
         tell("validating")
         judged = run_quality(settings, Plan(), tell, engines=engines)
-        faults += [f"{r.id} is as it must be" for r in judged.failures if r.severity == "critical"]
+        faults += [f"{r.id} fails: {r.says}" for r in judged.failures if r.severity == "critical"]
         unequal = ask_all(settings, tell)
         faults += unequal.values()
         lost, equal = _backfill(settings, lived, engines, tell)
     if not equal:
-        faults.append(f"a backfill brings {lost} lost rows back as the stream had written them")
+        faults.append(f"a backfill of {lost} rows is not equal to what the stream had written")
     if delta := _into_delta(house, tell):
         faults += delta
     else:
@@ -188,7 +188,7 @@ def _live(house: House, frames: int, minutes: float, seed: int, tell: Tell) -> L
         tell("counting")
         account = auditor.account(trail, published)
     if not settled:
-        account.faults.append(f"streams caught up in {SETTLE_SECONDS:.0f} s")
+        account.faults.append(f"the streams have not caught up in {SETTLE_SECONDS:.0f} s")
     with open_lake(settings) as lake:
         runs = lake.read(QUALITY_MAINTENANCE_RUNS.name).to_pylist()
     logs = [settings.var_dir / "logs" / f"{name}.log" for name in ("streams", "maintain")]
@@ -251,37 +251,6 @@ def _trickle(
     return ledger, len(lines)
 
 
-def ask_all(settings: Settings, tell: Tell) -> dict[str, str]:
-    """Ask the dozen questions on every engine.
-
-    Returns:
-        By question what is wrong with its answers; nothing where they are equal and not empty.
-    """
-    answers: dict[str, dict[str, Answer | str]] = {name: {} for name in questions()}
-    for engine in sorted(ENGINES):
-        with closing(open_engine(settings, engine)) as opened:
-            for name, question in questions().items():
-                tell(f"{engine}: {question.title}")
-                try:
-                    answers[name][engine] = ask_question(opened, question)
-                except QueryError as error:
-                    answers[name][engine] = str(error)
-    found = {name: compare(of_one) for name, of_one in answers.items()}
-    return {name: f"{name}: {fault}" for name, fault in found.items() if fault}
-
-
-def compare(answers: Mapping[str, Answer | str]) -> str | None:
-    """What is wrong with the answers to one question, by engine; a text is why there is none."""
-    given = {engine: said for engine, said in answers.items() if isinstance(said, Answer)}
-    if refused := {engine: said for engine, said in answers.items() if engine not in given}:
-        return "; ".join(f"{engine} has no answer ({said})" for engine, said in refused.items())
-    (first, answer), *others = given.items()
-    if not answer.rows:
-        return f"the answer of {first} is empty"
-    different = [engine for engine, other in others if not other.equals(answer)]
-    return f"{', '.join(different)} and {first} differ" if different else None
-
-
 def _backfill(settings: Settings, lived: Lived, engines: Engines, tell: Tell) -> tuple[int, bool]:
     """Lose what silver.orders got in the live stretch, and fill it again.
 
@@ -318,7 +287,7 @@ def _into_delta(house: House, tell: Tell) -> list[str]:
             _read_all(settings, streams, tell)
         for table, rows in zip(DELTA_TABLES, wanted, strict=True):
             if _rows(settings, table.name) != rows:
-                faults.append(f"{table.name} in Delta, {chapter}, holds the rows of Iceberg")
+                faults.append(f"{table.name} in Delta, {chapter}, has not the rows of Iceberg")
     return faults
 
 

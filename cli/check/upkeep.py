@@ -34,17 +34,17 @@ def maintenance(
         "failed_batches": _failed(states),
     }
     faults = [
-        f"{row['table_name']} could be maintained ({row['note']})"
+        f"{row['table_name']} could not be maintained: {row['note']}"
         for row in rows
         if row["state"] not in {"done", "nothing to do"}
     ]
     if not figures["compacted"]:
-        faults.append("maintenance found small files to join")
+        faults.append("maintenance has joined no files")
     if not states:
-        faults.append("the streams say how they are")
+        faults.append("the streams have not said how they are")
     if figures["failed_batches"]:
         names = ", ".join(name for name, state in states.items() if state["failed_batches"])
-        faults.append(f"no batch failed beside maintenance, of {names}")
+        faults.append(f"{figures['failed_batches']} batches of {names} failed beside maintenance")
     return {**figures, "faults": faults}
 
 
