@@ -28,6 +28,7 @@ axes = chart(
     "orders per 100 visitors",
     "An hour stands high where few people leave without buying; faint where cameras missed some of it.",
 )
+axes.set_xticks(range(0, 24, 2))
 for branch, rows in hours.groupby("branch_id"):
     faint = [0.35 if seen < 1 else 1.0 for seen in rows["least_coverage"]]
     bars = axes.bar(rows["hour_of_day"], 100 * rows["conversion_rate"], width=0.8, label=branch)
