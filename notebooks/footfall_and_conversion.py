@@ -34,7 +34,7 @@ for branch, rows in hours.groupby("branch_id"):
     bars = axes.bar(rows["hour_of_day"], 100 * rows["conversion_rate"], width=0.8, label=branch)
     for bar, alpha in zip(bars, faint, strict=True):
         bar.set_alpha(alpha)
-axes.legend(title="branch", frameon=False)
+_ = axes.legend(title="branch", frameon=False)
 # %% [markdown]
 # ## How do they come?
 
@@ -51,7 +51,7 @@ axes = chart(
 )
 for branch, rows in minutes.groupby("branch_id"):
     axes.plot(rows["hour"], rows["entries"].astype(float), marker="o", label=branch)
-axes.legend(title="branch", frameon=False)
+_ = axes.legend(title="branch", frameon=False)
 # %% [markdown]
 # ## Where is the count blind?
 
