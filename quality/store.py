@@ -21,7 +21,7 @@ from pyiceberg.table.snapshots import Snapshot
 from conf.errors import StorelakeError
 from quality.house import LiveHouse
 from quality.results import Result
-from streaming.connectors.commits import retry_conflicts
+from streaming.connectors.commits import LakeTransaction, retry_conflicts
 from streaming.connectors.postgres import stage
 from streaming.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
 
@@ -158,10 +158,11 @@ def _replace(house: LiveHouse, reached: list[Reached]) -> None:
         rows = pa.Table.from_pylist(
             list({**kept, **new}.values()), schema=iceberg.schema().as_arrow()
         )
-        if kept:
-            iceberg.overwrite(rows)
-        else:
-            iceberg.append(rows)
+        with LakeTransaction(iceberg) as change:
+            if kept:
+                change.overwrite(rows)
+            else:
+                change.append(rows)
 
 
 @retry_conflicts
