@@ -52,7 +52,10 @@ def test_streams_write_through_a_rest_catalog_and_its_tables_lie_where_it_says(
     with closing(open_catalog(behind_rest)) as catalog:
         silver = catalog.load_table("silver.orders")
         assert silver.location().startswith(f"file://{tmp_path}/warehouse/")
-        assert IcebergLake(behind_rest, catalog).append(SILVER_ORDERS, silver.scan().to_arrow(), 7) == 0
+        assert (
+            IcebergLake(behind_rest, catalog).append(SILVER_ORDERS, silver.scan().to_arrow(), 7)
+            == 0
+        )
     assert house.lake("silver.orders") == rows
 
 
