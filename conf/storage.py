@@ -30,12 +30,11 @@ def file_properties(settings: Settings) -> dict[str, str]:
         "s3.path-style-access": str(s3.path_style).lower(),
     }
     python = {
+        "py-io-impl": "streaming.connectors.storage.LakeFiles",
         "s3.region": s3.region,
         "s3.force-virtual-addressing": str(not s3.path_style).lower(),
         "s3.connect-timeout": str(CONNECT_SECONDS),
         "s3.request-timeout": str(REQUEST_SECONDS),
-        # PyArrow's own patience ends at the first 503.
-        "s3.retry-strategy-impl": "pyarrow.fs.AwsStandardS3RetryStrategy",
     }
     both = {
         "s3.endpoint": s3.url,

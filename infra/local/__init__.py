@@ -1,6 +1,6 @@
 """Real services on this machine, without Docker and without root.
 
-Belongs here: how Kafka and Postgres are fetched, started, checked and stopped. Does not: schemas
+Belongs here: how servers are fetched or built, started, checked and stopped. Does not: schemas
 (`infra.postgres`), nor anything that a stream does with the services.
 
 `up`, `down`, `status` and `reset` serve the command line; `running` serves tests and the

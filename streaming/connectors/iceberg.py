@@ -312,15 +312,16 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     with open_catalog(settings) as catalog:
         spaces = catalog.list_namespaces()
         have = {".".join(t) for space in spaces for t in catalog.list_tables(space)}
+        there = [t for t in TABLES if t.name in have]
         missing = [t for t in TABLES if t.name not in have]
+        for table in there:
+            _must_be_here(settings, catalog.load_table(table.name))
         for namespace in sorted({t.name.split(".")[0] for t in missing}):
             spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{namespace}")
         for table in missing:
             spark.sql(table.create_sql(name))
-        for table in TABLES:
-            if table.name in have:
-                _add_columns(spark, catalog, table)
-                _must_be_here(settings, catalog.load_table(table.name))
+        for table in there:
+            _add_columns(spark, catalog, table)
 
 
 def _must_be_here(settings: Settings, iceberg: IcebergTable) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
+from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus
 from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
@@ -23,6 +23,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import DateType, TimestampType, TimestamptzType
 
 from streaming.connectors.lake import Commit
+from streaming.connectors.storage import LakeFiles
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -147,7 +148,7 @@ def read_file(path: str, schema: pa.Schema, access: Mapping[str, str]) -> Iterat
         schema: of the table; columns that are younger than the file are null.
         access: see `Increment`.
     """
-    with PyArrowFileIO(dict(access)).new_input(path).open() as file:
+    with LakeFiles(dict(access)).new_input(path).open() as file:
         for batch in pq.ParquetFile(file).iter_batches():
             rows = pa.Table.from_batches([batch])
             for field in schema:

@@ -1,7 +1,9 @@
-"""Is the warehouse there? Asked before anything is started that needs it."""
+"""The files of a lake on S3: how PyIceberg reaches them, and whether they can be reached at all."""
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from pyarrow import fs
@@ -10,6 +12,40 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.storage import complaint, file_properties
+
+# It would tell of our access to files at each load of a table.
+logging.getLogger("pyiceberg.io").setLevel(logging.WARNING)
+
+
+@lru_cache(maxsize=16)
+def _client(properties: frozenset[tuple[str, str]]) -> fs.S3FileSystem:
+    """One client for all that is told the same: it keeps its connections."""
+    known = dict(properties)
+    return fs.S3FileSystem(
+        endpoint_override=known.get("s3.endpoint"),
+        region=known.get("s3.region"),
+        access_key=known.get("s3.access-key-id"),
+        secret_key=known.get("s3.secret-access-key"),
+        session_token=known.get("s3.session-token"),
+        force_virtual_addressing=known.get("s3.force-virtual-addressing") == "true",
+        connect_timeout=float(known["s3.connect-timeout"]),
+        request_timeout=float(known["s3.request-timeout"]),
+        # PyArrow's own patience ends at the first 503.
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=3),
+        # A small file is one request, not the three of a large one.
+        allow_delayed_open=True,
+    )
+
+
+class LakeFiles(PyArrowFileIO):
+    """PyIceberg's access to files; named by `file_properties`.
+
+    PyIceberg makes a client whenever it loads a table, and writes each file as if it were large.
+    """
+
+    def _initialize_s3_fs(self, netloc: str | None) -> fs.FileSystem:  # noqa: ARG002 (its signature)
+        told = {k: v for k, v in self.properties.items() if k.startswith("s3.")}
+        return _client(frozenset(told.items()))
 
 
 class StorageError(StorelakeError):
@@ -31,7 +67,7 @@ def check_storage(settings: Settings) -> None:
         return
     path = bucket + urlsplit(settings.warehouse).path.rstrip("/")
     try:
-        store = PyArrowFileIO(file_properties(settings)).fs_by_scheme("s3", bucket)
+        store = LakeFiles(file_properties(settings)).fs_by_scheme("s3", bucket)
         store.get_file_info(fs.FileSelector(path, allow_not_found=True))
         found = store.get_file_info(bucket)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -98,6 +98,37 @@ def test_a_proof_on_the_services_of_somebody_else_is_refused(settings: Settings)
         fresh_house(elsewhere, "verify-cameras", lambda _: None, pulsar=True),
     ):
         raise AssertionError("the house came up")
+
+
+@pytest.mark.parametrize(
+    ("branch", "changes", "named"),
+    [
+        ("s3", {"endpoint": "https://s3.example"}, "STORELAKE_S3__ENDPOINT"),
+        ("catalog", {"warehouse": "file:///data/lake"}, "STORELAKE_CATALOG__WAREHOUSE"),
+        ("catalog", {"type": "rest", "uri": "https://catalog.example"}, "STORELAKE_CATALOG__URI"),
+    ],
+)
+def test_a_proof_on_the_lake_of_somebody_else_is_refused(
+    settings: Settings, branch: str, changes: dict[str, str], named: str
+) -> None:
+    changed = getattr(settings, branch).model_copy(update=changes)
+    with (
+        pytest.raises(StorelakeError, match=rf"unset {named} for it"),
+        fresh_house(settings.model_copy(update={branch: changed}), "verify-orders", print),
+    ):
+        raise AssertionError("the house came up")
+
+
+def test_a_proof_may_put_its_lake_on_a_minio_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "running", lambda own, _: nullcontext(with_secrets(own)))
+    monkeypatch.setenv("STORELAKE_PROFILE", "full")
+    base = load_settings(var_dir=tmp_path)
+    with fresh_house(base, "verify-orders", print) as house:
+        assert house.settings.wants_minio
+        assert house.settings.s3.port != base.s3.port
+        assert house.environment["STORELAKE_S3__PORT"] == str(house.settings.s3.port)
 
 
 def test_a_house_that_was_kept_leaves_no_password_to_the_next(

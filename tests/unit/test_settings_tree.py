@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 from sqlalchemy.engine import make_url
 
+from cli.context import read_settings
 from conf.settings import PLACEHOLDERS, PostgresSettings, SettingsError, load_settings
 
 PASSWORD = "STORELAKE_POSTGRES__PASSWORD"
@@ -61,6 +62,17 @@ def test_generated_secrets_are_looked_for_where_the_state_is(
     (tmp_path / "elsewhere" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
     set_.setenv("STORELAKE_VAR_DIR", str(tmp_path / "elsewhere"))
     assert load_settings().postgres.secret == "generated-one"
+
+
+def test_a_profile_that_a_command_is_given_holds_for_what_it_starts_too(
+    set_: pytest.MonkeyPatch,
+) -> None:
+    set_.setenv("STORELAKE_PROFILE", "local")  # and back, after this test
+    settings = read_settings("full")
+    assert settings.profile == os.environ["STORELAKE_PROFILE"] == "full"
+    assert settings.wants_minio
+    assert settings.wants_pulsar
+    assert read_settings().profile == "full"
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones(set_: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from pyiceberg.io import load_file_io
 
 from conf.settings import CatalogSettings, S3Settings, Settings, SettingsError, load_settings
 from conf.storage import complaint, file_properties
@@ -44,6 +45,13 @@ def test_spark_and_pyiceberg_are_told_of_the_same_s3(settings: Settings) -> None
     spark = session_conf(on_aws)
     assert {f"spark.sql.catalog.lake.{key}": told[key] for key in told}.items() <= spark.items()
     assert spark["spark.sql.catalog.lake.warehouse"] == "s3://shop/lake"
+
+
+def test_all_who_write_to_one_s3_share_its_connections(settings: Settings) -> None:
+    told = file_properties(house(settings, {"warehouse": "s3://shop/lake"}))
+    first, second = (load_file_io(told).fs_by_scheme("s3", name) for name in ("shop", "attic"))
+    assert first is second
+    assert first.region == "us-east-1"
 
 
 def test_only_a_lake_on_s3_loads_the_client_of_aws(settings: Settings) -> None:
