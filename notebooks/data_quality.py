@@ -1,8 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec: {display_name: Python 3, language: python, name: python3}
-# ---
-
 # %% [markdown]
 # # Data quality
 #

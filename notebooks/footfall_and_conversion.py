@@ -1,8 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec: {display_name: Python 3, language: python, name: python3}
-# ---
-
 # %% [markdown]
 # # Footfall and conversion
 #
@@ -28,12 +23,13 @@ axes = chart(
     "orders per 100 visitors",
     "An hour stands high where few people leave without buying; faint where cameras missed some of it.",
 )
+axes.set_xticks(range(0, 24, 2))
 for branch, rows in hours.groupby("branch_id"):
     faint = [0.35 if seen < 1 else 1.0 for seen in rows["least_coverage"]]
     bars = axes.bar(rows["hour_of_day"], 100 * rows["conversion_rate"], width=0.8, label=branch)
     for bar, alpha in zip(bars, faint, strict=True):
         bar.set_alpha(alpha)
-axes.legend(title="branch", frameon=False)
+_ = axes.legend(title="branch", frameon=False)
 # %% [markdown]
 # ## How do they come?
 
@@ -50,7 +46,7 @@ axes = chart(
 )
 for branch, rows in minutes.groupby("branch_id"):
     axes.plot(rows["hour"], rows["entries"].astype(float), marker="o", label=branch)
-axes.legend(title="branch", frameon=False)
+_ = axes.legend(title="branch", frameon=False)
 # %% [markdown]
 # ## Where is the count blind?
 

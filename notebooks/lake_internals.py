@@ -1,8 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec: {display_name: Python 3, language: python, name: python3}
-# ---
-
 # %% [markdown]
 # # Inside the lake
 #
@@ -41,7 +36,7 @@ axes = chart(
 )
 axes.step(range(1, len(rows) + 1), rows, where="post", marker="o")
 axes.set_xticks(range(1, len(rows) + 1))
-axes.set_ylim(bottom=0)
+_ = axes.set_ylim(0, 1.1 * max(rows))
 # %% [markdown]
 # ## What validation has let through
 
@@ -63,7 +58,8 @@ axes = chart(
     f"{len(files)} files in {manifests} manifests for {rows[-1]} rows: many small ones are slow to plan.",
 )
 sizes = sorted(files["file_size_in_bytes"] / 1024, reverse=True)
-axes.bar(range(1, len(sizes) + 1), sizes)
+axes.xaxis.get_major_locator().set_params(integer=True)
+_ = axes.bar(range(1, len(sizes) + 1), sizes)
 # %%
 {
     "snapshots": len(snapshots),

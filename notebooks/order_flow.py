@@ -1,8 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec: {display_name: Python 3, language: python, name: python3}
-# ---
-
 # %% [markdown]
 # # Order flow and status times
 #
@@ -30,7 +25,7 @@ axes = chart(
 steps = [f"{a} to {b}" for a, b in zip(times["previous_status"], times["new_status"], strict=True)]
 axes.bar(steps, times["p95_seconds"] / 60, color="#b8cfe5", label="95 of 100")
 axes.bar(steps, times["p50_seconds"] / 60, color="#2f6690", label="half")
-axes.legend(frameon=False)
+_ = axes.legend(frameon=False)
 # %% [markdown]
 # ## Which orders has nobody touched for a day?
 
@@ -53,7 +48,7 @@ names = [
     f"{b} {p}" for b, p in zip(cancelled["branch_id"], cancelled["payment_method"], strict=True)
 ]
 bars = axes.bar(names, 100 * cancelled["cancelled_share"], color="#c0504d")
-axes.bar_label(bars, [f"{worth:.2f}" for worth in cancelled["cancelled_revenue"]], fontsize=8)
+_ = axes.bar_label(bars, [f"{worth:.2f}" for worth in cancelled["cancelled_revenue"]], fontsize=8)
 # %%
 {
     "orders": int(cancelled["orders"].sum()),

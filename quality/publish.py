@@ -30,7 +30,7 @@ from quality.house import LiveHouse
 from quality.results import Result, to_result
 from quality.suite import RowSuite
 from quality.suites import all_suites
-from streaming.connectors.commits import retry_conflicts
+from streaming.connectors.commits import LakeTransaction, retry_conflicts
 from streaming.connectors.formats import require_iceberg
 from streaming.connectors.iceberg import IcebergLake, open_catalog
 from streaming.connectors.iceberg_state import IcebergIncrement
@@ -178,7 +178,7 @@ def publish(iceberg: IcebergTable, branch: str) -> int:
     head, added, removed = _compare(iceberg, branch)
     refs = iceberg.metadata.refs
     moved = refs[MAIN_BRANCH].snapshot_id != refs[_base(branch)].snapshot_id
-    with iceberg.transaction() as change:
+    with LakeTransaction(iceberg) as change:
         if not moved:
             ManageSnapshots(change).set_current_snapshot(head.snapshot_id)
         elif removed:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
-import httpx
 import pyspark
+from py4j.java_gateway import JavaGateway
 
 from conf.settings import Settings
 from infra.local.checks import find_java
 from infra.local.jars import Bundle, fetch_jars
-from infra.local.process import tail, wait_until
 from tests.conftest import free_ports
 
 # Its newest release; it speaks to clients of newer ones. The server is in two jars of test code.
@@ -42,46 +41,60 @@ BUNDLE = Bundle(
     <dependency org="org.postgresql" name="postgresql" rev="42.7.8" conf="default->default"/>""",
     f"iceberg-open-api-{ICEBERG}-test-fixtures.jar",
 )
-SERVER = "org.apache.iceberg.rest.RESTCatalogServer"
 
 
 @contextmanager
 def rest_catalog(services: Settings, folder: Path) -> Iterator[str]:
-    """Run it for the length of a block; its tables are in `folder`.
+    """Run it for the length of a block, on loopback; its tables are in `folder`.
+
+    Its own main listens on every address, so it is put together here, as that one does it.
 
     Yields:
         Its address.
     """
     java = find_java(services.java_home).path
     jars = fetch_jars(BUNDLE, services.cache_dir, java, Event(), print)
-    hadoop = sorted((Path(pyspark.__file__).parent / "jars").glob("hadoop-client-*.jar"))
+    of_spark = Path(pyspark.__file__).parent / "jars"
     (port,) = free_ports(1)
     postgres = services.postgres
-    environment = {
-        "CATALOG_URI": postgres.jdbc_url,
-        "CATALOG_JDBC_USER": postgres.user,
-        "CATALOG_JDBC_PASSWORD": postgres.secret,
-        "CATALOG_WAREHOUSE": f"file://{folder}/warehouse",
-        "CATALOG_REST_PORT": str(port),
+    properties = {
+        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+        "uri": postgres.jdbc_url,
+        "jdbc.user": postgres.user,
+        "jdbc.password": postgres.secret,
+        "jdbc.schema-version": "V1",
+        "warehouse": f"file://{folder}/warehouse",
     }
-    options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-    path = ":".join([f"{jars}/*", *map(str, hadoop)])
-    log = folder / "rest.log"
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            [java, *options, "-cp", path, SERVER], env=environment, stdout=out, stderr=out
+    path = ":".join([f"{jars}/*", *map(str, sorted(of_spark.glob("hadoop-client-*.jar")))])
+    with (folder / "rest.log").open("w") as out:
+        gateway = JavaGateway.launch_gateway(
+            jarpath=str(next(of_spark.glob("py4j-*.jar"))),
+            classpath=path,
+            javaopts=["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+            java_path=str(java),
+            redirect_stdout=out,
+            redirect_stderr=out,
+            die_on_exit=True,
         )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: answers(url) or server.poll() is not None, 60), tail(log, 8)
-        assert server.poll() is None, tail(log, 8)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(20)
+        try:
+            server = _serve(gateway.jvm, properties, port)
+            yield f"http://127.0.0.1:{port}"
+            server.stop()
+        finally:
+            gateway.shutdown()
 
 
-def answers(url: str) -> bool:
-    with suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/v1/config", timeout=5).status_code == 200
-    return False
+def _serve(jvm: Any, properties: Mapping[str, str], port: int) -> Any:
+    options = jvm.java.util.HashMap()
+    for name, value in properties.items():
+        options.put(name, value)
+    iceberg, jetty = jvm.org.apache.iceberg, jvm.org.eclipse.jetty
+    configuration = jvm.org.apache.hadoop.conf.Configuration()
+    catalog = iceberg.CatalogUtil.buildIcebergCatalog("rest_backend", options, configuration)
+    servlet = iceberg.rest.RESTCatalogServlet(iceberg.rest.RESTCatalogAdapter(catalog))
+    context = jetty.ee10.servlet.ServletContextHandler(0)  # without sessions
+    context.addServlet(jetty.ee10.servlet.ServletHolder(servlet), "/*")
+    server = jetty.server.Server(jvm.java.net.InetSocketAddress("127.0.0.1", port))
+    server.setHandler(context)
+    server.start()
+    return server

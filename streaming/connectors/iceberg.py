@@ -229,17 +229,19 @@ class IcebergLake:
     def add(self, table: Table, rows: pa.Table) -> None:
         """See `Lake`."""
         iceberg = self.load(table)
-        iceberg.append(shape(rows, iceberg.schema().as_arrow(), table))
+        with LakeTransaction(iceberg) as change:
+            change.append(shape(rows, iceberg.schema().as_arrow(), table))
 
     @retry_conflicts
     def replace(self, table: Table, rows: pa.Table) -> None:
         """See `Lake`."""
         iceberg = self.load(table)
         rows = shape(rows, iceberg.schema().as_arrow(), table)
-        if iceberg.current_snapshot() is None:
-            iceberg.append(rows)
-        else:
-            iceberg.overwrite(rows)
+        with LakeTransaction(iceberg) as change:
+            if iceberg.current_snapshot() is None:
+                change.append(rows)
+            else:
+                change.overwrite(rows)
 
     @retry_conflicts
     def tag(self, table: str, commit_id: int, tag: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from conf.settings import Settings
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.iceberg import IcebergLake, open_catalog
 from streaming.connectors.storage import StorageError
 from streaming.tables import SILVER_ORDERS
 from tests.builders import order_event
@@ -52,7 +52,10 @@ def test_streams_write_through_a_rest_catalog_and_its_tables_lie_where_it_says(
     with closing(open_catalog(behind_rest)) as catalog:
         silver = catalog.load_table("silver.orders")
         assert silver.location().startswith(f"file://{tmp_path}/warehouse/")
-        assert Lake(behind_rest, catalog).append(SILVER_ORDERS, silver.scan().to_arrow(), 7) == 0
+        assert (
+            IcebergLake(behind_rest, catalog).append(SILVER_ORDERS, silver.scan().to_arrow(), 7)
+            == 0
+        )
     assert house.lake("silver.orders") == rows
 
 

@@ -25,7 +25,7 @@ from infra.errors import ServiceError
 from infra.local.bucket import ensure_bucket
 from infra.local.minio import MinioService
 from infra.local.process import wait_until
-from streaming.connectors.iceberg import Lake, open_catalog
+from streaming.connectors.iceberg import IcebergLake, open_catalog
 from streaming.connectors.iceberg_state import added_since, read_file
 from streaming.connectors.purge import purge
 from streaming.connectors.storage import StorageError, check_storage
@@ -160,7 +160,7 @@ def test_old_rows_leave_the_files_on_s3(story: Story) -> None:
     before = files(settings, "silver.orders")
     with closing(open_catalog(settings)) as catalog:
         limit = datetime.now(timezone.utc) + timedelta(days=1)
-        purged = purge(Lake(settings, catalog), SILVER_ORDERS, "event_time", limit)
+        purged = purge(IcebergLake(settings, catalog), SILVER_ORDERS, "event_time", limit)
     assert before
     assert (purged.rows_deleted, purged.rows_left) == (30, 0)
     assert files(settings, "silver.orders") == []

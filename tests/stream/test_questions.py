@@ -23,6 +23,7 @@ import jupytext
 import pyarrow as pa
 import pytest
 from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import Settings
@@ -44,6 +45,8 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L2")]
 
 TRINO_SECONDS = 180.0
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+RunNotebook = Callable[[str], tuple[dict[str, Any], int]]
 
 
 @dataclass(frozen=True)
@@ -292,14 +295,25 @@ def test_a_view_of_what_was_never_validated_says_what_to_do(lake: Lake, engine: 
             table.manage_snapshots().create_tag(snapshot, TAG).commit()
 
 
-def run_notebook(settings: Settings, name: str) -> tuple[dict[str, Any], int]:
-    """Execute a notebook on a lake: the figures of its last cell, and how many plots it made."""
-    book = jupytext.read(NOTEBOOKS / f"{name}.py")
-    client = NotebookClient(book, timeout=240, resources={"metadata": {"path": str(NOTEBOOKS)}})
-    client.execute(env=environment_of(settings))
-    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
-    plots = sum("image/png" in output.get("data", {}) for output in outputs)
-    return ast.literal_eval(outputs[-1]["data"]["text/plain"]), plots
+@pytest.fixture(scope="module")
+def run_notebook(lake: Lake) -> Iterator[RunNotebook]:
+    """Executes a notebook: the figures of its last cell, and how many plots it made.
+
+    One kernel serves all: starting it takes longer than the cells do.
+    """
+    place = {"metadata": {"path": str(NOTEBOOKS)}}
+    host = NotebookClient(new_notebook(), kernel_name="python3", resources=place)
+
+    def run(name: str) -> tuple[dict[str, Any], int]:
+        book = jupytext.read(NOTEBOOKS / f"{name}.py")
+        book.cells.insert(0, new_code_cell("%reset -f"))
+        NotebookClient(book, km=host.km, timeout=240, resources=place).execute()
+        outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+        plots = sum("image/png" in output.get("data", {}) for output in outputs)
+        return ast.literal_eval(outputs[-1]["data"]["text/plain"]), plots
+
+    with host.setup_kernel(env=environment_of(lake.house.settings)):
+        yield run
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -323,8 +337,10 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return {**kept, **own, "PYTHONPATH": str(NOTEBOOKS.parent)}
 
 
-def test_the_notebook_on_footfall_counts_everybody_who_came_in(lake: Lake) -> None:
-    said, plots = run_notebook(lake.house.settings, "footfall_and_conversion")
+def test_the_notebook_on_footfall_counts_everybody_who_came_in(
+    lake: Lake, run_notebook: RunNotebook
+) -> None:
+    said, plots = run_notebook("footfall_and_conversion")
 
     entered = sum(row["entries"] for row in lake.house.lake("gold.footfall_minute"))
     assert said["visitors"] == said["entries"] == entered > 0
@@ -332,8 +348,10 @@ def test_the_notebook_on_footfall_counts_everybody_who_came_in(lake: Lake) -> No
     assert plots == 2
 
 
-def test_the_notebook_on_orders_counts_each_order_once(lake: Lake) -> None:
-    said, plots = run_notebook(lake.house.settings, "order_flow")
+def test_the_notebook_on_orders_counts_each_order_once(
+    lake: Lake, run_notebook: RunNotebook
+) -> None:
+    said, plots = run_notebook("order_flow")
 
     orders = lake.orders()
     cancelled = [o for o in orders.values() if o["status"] == "cancelled"]
@@ -342,16 +360,18 @@ def test_the_notebook_on_orders_counts_each_order_once(lake: Lake) -> None:
     assert plots == 2
 
 
-def test_the_notebook_on_quality_balances(lake: Lake) -> None:
-    said, plots = run_notebook(lake.house.settings, "data_quality")
+def test_the_notebook_on_quality_balances(lake: Lake, run_notebook: RunNotebook) -> None:
+    said, plots = run_notebook("data_quality")
 
     assert said["received"] == said["good_and_refused"] > 0
     assert (said["late"], said["failures"]) == (2, 9)
     assert plots == 1
 
 
-def test_the_notebook_on_the_lake_reads_every_snapshot(lake: Lake) -> None:
-    said, plots = run_notebook(lake.house.settings, "lake_internals")
+def test_the_notebook_on_the_lake_reads_every_snapshot(
+    lake: Lake, run_notebook: RunNotebook
+) -> None:
+    said, plots = run_notebook("lake_internals")
 
     assert len(said["rows"]) == said["snapshots"] > 1
     assert said["rows"][-1] == said["records_in_files"] == len(lake.house.lake("silver.orders"))

@@ -16,6 +16,7 @@ from conf.settings import load_settings
 from quality.engines import Engines
 from quality.publish import PublishError, audit, open_branch, publish
 from quality.suite import RowSuite, expect
+from streaming.connectors.commits import LakeTransaction
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -110,6 +111,23 @@ def test_a_branch_that_rewrites_rows_is_taken_over_also_where_main_has_got_other
     orders.append(rows("live"))
     publish(orders, "again")
     assert on_main(orders) == ["a2", "live"]
+
+
+def test_a_branch_is_published_also_when_a_stream_commits_at_that_very_moment(
+    orders: IcebergTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.delete("order_id == 'a'", branch="backfill")
+    commit, left = LakeTransaction.commit_transaction, ["live"]
+
+    def after_another(change: LakeTransaction) -> IcebergTable:
+        if left:
+            orders.catalog.load_table("silver.orders").append(rows(left.pop()))
+        return commit(change)
+
+    monkeypatch.setattr(LakeTransaction, "commit_transaction", after_another)
+    orders.append(rows("earlier"))
+    publish(orders, "backfill")
+    assert on_main(orders) == ["b", "earlier", "live"]
 
 
 def test_a_branch_and_main_that_rewrite_the_same_rows_are_not_put_together(
