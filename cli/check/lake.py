@@ -7,7 +7,6 @@ three engines; rows are lost and filled again from bronze; and its topics go int
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -21,7 +20,7 @@ from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 from cli import processes
 from cli.check import past, plants
 from cli.check.answers import ask_all
-from cli.check.evidence import POSITION, end_offsets
+from cli.check.delta import into_delta, rows_of
 from cli.check.house import House, Tell, fresh_house
 from cli.check.upkeep import maintenance
 from cli.demo.account import Account, Auditor, baseline
@@ -38,12 +37,7 @@ from simulator.send import send
 from streaming.connectors.formats import open_lake, require_iceberg
 from streaming.connectors.iceberg import IcebergLake, open_catalog
 from streaming.connectors.postgres import Database
-from streaming.tables import (
-    BRONZE_ORDER_EVENTS,
-    QUALITY_MAINTENANCE_RUNS,
-    QUARANTINE_ORDER_EVENTS,
-    SILVER_ORDERS,
-)
+from streaming.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
 
 PAST = timedelta(days=2)  # long enough for an order to be stuck
 FILMED = 3 * HOUR
@@ -53,10 +47,6 @@ LIVE_CAMERAS = ("B01-entrance", "B02-entrance")
 TRICKLE, POISON = 240.0, 0.03  # order events a minute, and the share that is broken
 MAINTAIN_EVERY = "20s"
 SETTLE_SECONDS = 180.0
-DELTA_STREAMS = ("bronze_order_events", "order_event_processor")
-DELTA_TABLES = (BRONZE_ORDER_EVENTS, SILVER_ORDERS, QUARANTINE_ORDER_EVENTS)
-
-Rows = list[dict[str, Any]]
 
 
 @dataclass
@@ -113,7 +103,7 @@ def _prove(house: House, minutes: float, seed: int, tell: Tell) -> dict[str, Any
         lost, equal = _backfill(settings, lived, engines, tell)
     if not equal:
         faults.append(f"a backfill of {lost} rows is not equal to what the stream had written")
-    if delta := _into_delta(house, tell):
+    if delta := into_delta(house, tell):
         faults += delta
     else:
         formats.append("delta")
@@ -261,61 +251,10 @@ def _backfill(settings: Settings, lived: Lived, engines: Engines, tell: Tell) ->
         GreaterThanOrEqual(term="timestamp", value=lived.start.isoformat()),
         LessThan(term="timestamp", value=lived.end.isoformat()),
     )
-    before = _rows(settings, SILVER_ORDERS.name)
+    before = rows_of(settings, SILVER_ORDERS.name)
     with closing(open_catalog(settings)) as catalog:
         IcebergLake(settings, catalog).load(SILVER_ORDERS).delete(window)
-    lost = len(before) - len(_rows(settings, SILVER_ORDERS.name))
+    lost = len(before) - len(rows_of(settings, SILVER_ORDERS.name))
     done = run_backfill(settings, SILVER_ORDERS.name, lived.start, lived.end, tell, engines=engines)
-    equal = lost > 0 and done.published and _rows(settings, SILVER_ORDERS.name) == before
+    equal = lost > 0 and done.published and rows_of(settings, SILVER_ORDERS.name) == before
     return lost, equal
-
-
-def _into_delta(house: House, tell: Tell) -> list[str]:
-    """The topics into tables in Delta, from their start, and once more; returns what is wrong."""
-    settings = _in_delta(house.settings)
-    environment = house.environment | {
-        "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
-        "STORELAKE_CATALOG__WAREHOUSE": settings.warehouse,
-    }
-    wanted = [_rows(house.settings, table.name) for table in DELTA_TABLES]
-    faults = []
-    for chapter in ("written", "replayed"):
-        shutil.rmtree(settings.checkpoints, ignore_errors=True)
-        with ExitStack() as stack:
-            tell(f"Delta, {chapter}")
-            streams = processes.start_streams(stack, settings, tell, DELTA_STREAMS, environment)
-            _read_all(settings, streams, tell)
-        for table, rows in zip(DELTA_TABLES, wanted, strict=True):
-            if _rows(settings, table.name) != rows:
-                faults.append(f"{table.name} in Delta, {chapter}, has not the rows of Iceberg")
-    return faults
-
-
-def _in_delta(settings: Settings) -> Settings:
-    update = {"format": "delta", "warehouse": f"s3://{settings.bucket}/delta"}
-    return settings.model_copy(update={"catalog": settings.catalog.model_copy(update=update)})
-
-
-def _read_all(settings: Settings, streams: processes.Child, tell: Tell) -> None:
-    """Wait until the streams have read every order message since they began."""
-    there = sum(end_offsets(settings, settings.kafka.order_topics).values())
-
-    def over() -> bool:
-        processes.require_alive(streams, "streams", settings)
-        states = processes.stream_states(settings).values()
-        read = min((state["finished_rows"] for state in states), default=0)
-        tell(f"{read} of {there} messages read")
-        return read >= there
-
-    if not wait_until(over, SETTLE_SECONDS, every=1.0):
-        raise processes.ProcessError(
-            f"the streams have not read the topics anew in {SETTLE_SECONDS:.0f} s; see "
-            f"{settings.var_dir}/logs"
-        )
-
-
-def _rows(settings: Settings, table: str) -> Rows:
-    """Every row of a table whose rows come from messages, in the order of those."""
-    with open_lake(settings) as lake:
-        rows = lake.read(table)
-    return list(rows.sort_by([(name, "ascending") for name in POSITION]).to_pylist())
