@@ -66,7 +66,13 @@ def _read_all(settings: Settings, streams: processes.Child, tell: Tell) -> None:
 
 
 def rows_of(settings: Settings, table: str) -> Rows:
-    """Every row of a table whose rows come from messages, in the order of those."""
+    """Every row of a table whose rows come from messages, in the order of those.
+
+    A list that is not there is an empty one: PyIceberg cannot tell them apart (docs/FORMATS.md).
+    """
     with open_lake(settings) as lake:
         rows = lake.read(table)
-    return list(rows.sort_by([(name, "ascending") for name in POSITION]).to_pylist())
+    return [
+        {name: None if value == [] else value for name, value in row.items()}
+        for row in rows.sort_by([(name, "ascending") for name in POSITION]).to_pylist()
+    ]
