@@ -33,6 +33,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
+from streaming.connectors.commits import BranchTransaction
 from streaming.connectors.iceberg import Lake, shape
 from streaming.feeds import Transform, to_detections, to_order_events
 from streaming.progress import Progress, from_text, to_text
@@ -194,16 +195,15 @@ class Backfill:
         filled = Filled(judged.num_rows)
         said = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
         properties = {PROGRESS: json.dumps(said)}
-        # Another commit to this branch there is none: PyIceberg may try again by itself.
         if self._sorted(made.filter(known)).equals(self._sorted(old)):
             missing = made.filter(pc.invert(known))
             filled.added = missing.num_rows
             if missing.num_rows:
-                with iceberg.transaction() as change:
+                with BranchTransaction(iceberg) as change:
                     change.append(missing, properties, self.branch)
         else:
             filled.added, filled.replaced = made.num_rows, old.num_rows
-            with iceberg.transaction() as change:
+            with BranchTransaction(iceberg) as change:
                 change.overwrite(
                     pa.concat_tables([rest, made]), near, properties, branch=self.branch
                 )
