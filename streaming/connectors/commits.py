@@ -65,7 +65,8 @@ class _CheckedTransaction(Transaction):
     def _look(self) -> None:
         if isinstance(self._table.catalog, SqlCatalog):  # others know only Iceberg's requirements
             kept = tuple(r for r in self._requirements if not isinstance(r, _AsLookedAt))
-            self._requirements = (*kept, _AsLookedAt.of(self._table.metadata))  # type: ignore[assignment]
+            mine: Any = _AsLookedAt.of(self._table.metadata)
+            self._requirements = (*kept, mine)
 
 
 class BranchTransaction(_CheckedTransaction):
