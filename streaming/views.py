@@ -144,7 +144,7 @@ def create_views(spark: SparkSession, settings: Settings) -> None:
     The namespace carries a fingerprint of all texts, so that a start that changes nothing costs
     one look.
     """
-    if not settings.catalog.views:
+    if not settings.catalog.views or settings.catalog.format != "iceberg":
         return
     wanted = views(load_stores(settings.stores_file))
     said = json.dumps([[view.name, view.sql] for view in wanted])

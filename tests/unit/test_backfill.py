@@ -168,12 +168,12 @@ def test_a_branch_begun_where_another_backfill_ended_has_nothing_yet(
 def test_commits_to_a_branch_and_to_main_do_not_stop_each_other(lake: IcebergLake) -> None:
     table = lake.load(EVENTS)
     open_branch(table, "backfill")
-    rows = shape(events(100), table, EVENTS)
+    rows = shape(events(100), table.schema().as_arrow(), EVENTS)
     for number in range(7, 10):
         change = BranchTransaction(lake.load(EVENTS))
         change.append(rows, branch="backfill")
         main = LakeTransaction(lake.load(EVENTS))
-        main.append(shape(events(number + 100), table, EVENTS))
+        main.append(shape(events(number + 100), table.schema().as_arrow(), EVENTS))
         lake.append(EVENTS, events(number), number)
         change.commit_transaction()
         with pytest.raises(CommitFailedException, match="meanwhile"):
