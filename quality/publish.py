@@ -102,13 +102,14 @@ def _load(catalog: Catalog, table: str) -> IcebergTable:
         raise PublishError(f"There is no table {table} in the lake.") from error
 
 
+@retry_conflicts
 def open_branch(iceberg: IcebergTable, branch: str) -> None:
     """Begin a branch at the newest snapshot; a tag beside it keeps the snapshot it began with.
 
     Raises:
         PublishError: there is such a branch, or no snapshot to begin with.
     """
-    snapshot = iceberg.current_snapshot()
+    snapshot = iceberg.refresh().current_snapshot()
     if branch in iceberg.metadata.refs or _base(branch) in iceberg.metadata.refs:
         raise PublishError(f"{_name(iceberg)} has a branch {branch} already.")
     if snapshot is None:
@@ -126,8 +127,10 @@ def is_begun(iceberg: IcebergTable, branch: str) -> bool:
     return branch in refs and refs[branch].snapshot_id != refs[_base(branch)].snapshot_id
 
 
+@retry_conflicts
 def drop_branch(iceberg: IcebergTable, branch: str) -> None:
     """Forget a branch, and what it began with."""
+    iceberg.refresh()
     with iceberg.transaction() as change:
         ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()
     iceberg.refresh()

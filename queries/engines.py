@@ -9,6 +9,7 @@ from queries.duckdb_engine import DuckDbEngine
 from queries.engine import Engine
 from queries.spark_engine import SparkEngine
 from queries.trino_engine import TrinoEngine
+from streaming.connectors.formats import require_iceberg
 
 ENGINES: Mapping[str, Callable[[Settings], Engine]] = {
     "duckdb": DuckDbEngine,
@@ -18,5 +19,10 @@ ENGINES: Mapping[str, Callable[[Settings], Engine]] = {
 
 
 def open_engine(settings: Settings, name: str) -> Engine:
-    """An engine by its name; close it."""
+    """An engine by its name; close it.
+
+    Raises:
+        LakeError: the lake is in Delta, which has no catalog that the engines share.
+    """
+    require_iceberg(settings, "A query over the tables' names")
     return ENGINES[name](settings)

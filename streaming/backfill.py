@@ -34,6 +34,7 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from streaming.arrow import Transform
+from streaming.connectors.commits import BranchTransaction
 from streaming.connectors.iceberg import IcebergLake
 from streaming.connectors.lake import shape
 from streaming.feeds import to_detections, to_order_events
@@ -200,16 +201,15 @@ class Backfill:
         filled = Filled(judged.num_rows)
         said = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
         properties = {PROGRESS: json.dumps(said)}
-        # Another commit to this branch there is none: PyIceberg may try again by itself.
         if self._sorted(made.filter(known)).equals(self._sorted(old)):
             missing = made.filter(pc.invert(known))
             filled.added = missing.num_rows
             if missing.num_rows:
-                with iceberg.transaction() as change:
+                with BranchTransaction(iceberg) as change:
                     change.append(missing, properties, self.branch)
         else:
             filled.added, filled.replaced = made.num_rows, old.num_rows
-            with iceberg.transaction() as change:
+            with BranchTransaction(iceberg) as change:
                 change.overwrite(
                     pa.concat_tables([rest, made]), near, properties, branch=self.branch
                 )

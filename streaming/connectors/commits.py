@@ -51,9 +51,9 @@ retry_conflicts = retry(
 class _AsLookedAt(ValidatableTableRequirement):
     """That nobody has added or forgotten snapshots, or moved a tag, since the table was loaded.
 
-    For who forgets snapshots. Iceberg asks for the head of one branch alone: PyIceberg then fails
-    on a snapshot that somebody else has forgotten, and takes the tag away that somebody has just
-    put on an old one.
+    Iceberg asks for the head of one branch alone. PyIceberg then fails where another branch has got
+    a snapshot, by its sequence number, or where somebody else has forgotten one, too; and it takes
+    the tag away that somebody has just put on an old one.
     """
 
     type: Literal["as-looked-at"] = "as-looked-at"
@@ -73,7 +73,29 @@ def _state(metadata: TableMetadata) -> tuple[Any, ...]:
     return tuple(s.snapshot_id for s in metadata.snapshots), tuple(refs)
 
 
-class LakeTransaction(Transaction):
+class _CheckedTransaction(Transaction):
+    """Ends in `CommitFailedException`, and in nothing else, where somebody was faster."""
+
+    def __init__(self, table: IcebergTable) -> None:
+        super().__init__(table)
+        self._look()
+
+    def _look(self) -> None:
+        if isinstance(self._table.catalog, SqlCatalog):  # others know only Iceberg's requirements
+            kept = tuple(r for r in self._requirements if not isinstance(r, _AsLookedAt))
+            mine: Any = _AsLookedAt.of(self._table.metadata)
+            self._requirements = (*kept, mine)
+
+
+class BranchTransaction(_CheckedTransaction):
+    """To a branch that nobody else writes to: tried again as it is, its files are written once."""
+
+    def _rebuild_snapshot_updates(self) -> None:
+        self._look()
+        super()._rebuild_snapshot_updates()
+
+
+class LakeTransaction(_CheckedTransaction):
     """PyIceberg's, without its copies of the metadata, and without its own way to try again.
 
     It copies all of it, with every snapshot, at each of some thirty looks that one commit takes.
@@ -148,7 +170,5 @@ def expire_old(change: Transaction, before: datetime, at_least: int = 1) -> int:
     ]
     if len(old) < at_least or not old:
         return 0
-    if isinstance(change._table.catalog, SqlCatalog):  # others know only Iceberg's requirements
-        change._requirements += (_AsLookedAt.of(metadata),)  # type: ignore[operator]
     ExpireSnapshots(change).by_ids(old).commit()
     return len(old)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from pyiceberg.exceptions import CommitFailedException
 from pyspark.sql import DataFrame
 
 from conf.settings import load_settings
@@ -18,7 +19,9 @@ from quality.backfill import check_window, find_table
 from quality.publish import is_begun, open_branch, publish
 from streaming import backfill
 from streaming.backfill import SOURCES, Backfill, BackfillError, Filled, Piece, Source
+from streaming.connectors.commits import BranchTransaction, LakeTransaction
 from streaming.connectors.iceberg import IcebergLake
+from streaming.connectors.lake import shape
 from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS, TABLES
 from tests.small_lake import EVENTS, NOON, events, make_tables, open_lake
 
@@ -160,3 +163,21 @@ def test_a_branch_begun_where_another_backfill_ended_has_nothing_yet(
     publish(lake.load(EVENTS), "backfill")
     assert fill(lake) == Filled(messages=3)
     assert not is_begun(lake.load(EVENTS), "backfill")
+
+
+def test_commits_to_a_branch_and_to_main_do_not_stop_each_other(lake: IcebergLake) -> None:
+    table = lake.load(EVENTS)
+    open_branch(table, "backfill")
+    rows = shape(events(100), table.schema().as_arrow(), EVENTS)
+    for number in range(7, 10):
+        change = BranchTransaction(lake.load(EVENTS))
+        change.append(rows, branch="backfill")
+        main = LakeTransaction(lake.load(EVENTS))
+        main.append(shape(events(number + 100), table.schema().as_arrow(), EVENTS))
+        lake.append(EVENTS, events(number), number)
+        change.commit_transaction()
+        with pytest.raises(CommitFailedException, match="meanwhile"):
+            main.commit_transaction()
+    table.refresh()
+    assert len(shops(lake)) == 9
+    assert table.scan().use_ref("backfill").to_arrow().num_rows == 6 + 3
