@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from conf.settings import load_settings
 from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.locks import exclusive
@@ -150,3 +151,7 @@ class _Progress:
             self._compiled += 1
             if self._compiled % 50 == 0:
                 self._report(f"{self._stem}: {self._compiled} packages compiled")
+
+
+if __name__ == "__main__":  # ahead of a start that cannot wait: what the profile `full` needs
+    build(MINIO, load_settings().cache_dir, Event(), print)
