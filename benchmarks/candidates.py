@@ -1,0 +1,322 @@
+"""Other layouts of single tables, on some days of the house at its full density.
+
+Each candidate is written commit by commit as the streams do, then joined by `storelake maintain`
+with its policy; what that costs the writer is measured as well as what readers gain. Probes are
+what the product asks of these tables beside the twelve questions, which read them whole: an hour of
+the chain (validation, a backfill), a day of one branch (a report), one order, one camera (support).
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo
+from pyiceberg.expressions import GreaterThanOrEqual as From
+from pyiceberg.expressions import LessThan as Before
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import (
+    DayTransform,
+    IdentityTransform,
+    MonthTransform,
+    Transform,
+)
+from sqlglot import exp
+
+from benchmarks import tell
+from benchmarks.board import alike
+from benchmarks.chain import Plan, slices_of_rows
+from benchmarks.chain.house import held, join_all
+from benchmarks.chain.plan import BEGIN
+from conf.settings import Settings
+from conf.stores import load_stores
+from queries import Engine, open_engine
+from streaming.connectors.iceberg import IcebergLake
+from streaming.tables import (
+    COMMON_PROPERTIES,
+    GOLD_FOOTFALL_MINUTE,
+    SILVER_DETECTIONS,
+    SILVER_ORDER_STATUS,
+    SILVER_ORDERS,
+    SILVER_ZONE_VISITS,
+    Table,
+)
+
+SPACE = "trial"
+DAYS = 2
+MIB = 1024 * 1024
+TRANSFORMS: Mapping[str, Transform[Any, Any]] = {
+    "": IdentityTransform(),
+    "days": DayTransform(),
+    "months": MonthTransform(),
+}
+NOON = BEGIN + timedelta(days=1, hours=12)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Rows that somebody wants of a table.
+
+    Attributes:
+        name: for people.
+        equal: values of columns.
+        since: the first moment; None: whenever.
+        span: how long from then on.
+    """
+
+    name: str
+    equal: Mapping[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    span: timedelta = timedelta(0)
+
+    def sql(self, table: str, column: str, dialect: str) -> str:
+        """A count and the span of times, in the SQL of an engine."""
+        time = exp.column(column)
+        wanted = [exp.column(name).eq(value) for name, value in self.equal.items()]
+        if self.since is not None:
+            wanted += [time >= _instant(self.since), time < _instant(self.since + self.span)]
+        query = exp.select(
+            exp.alias_(exp.Count(this=exp.Star()), "found"),
+            exp.alias_(exp.Min(this=time), "first_at"),
+            exp.alias_(exp.Max(this=time), "last_at"),
+        ).from_(exp.to_table(table))
+        return query.where(*wanted).sql(dialect)
+
+    def filter(self, column: str) -> BooleanExpression:
+        """The same for PyIceberg's planning."""
+        parts: list[BooleanExpression] = [EqualTo(name, at) for name, at in self.equal.items()]
+        if self.since is not None:
+            parts += [
+                From(column, self.since.isoformat()),
+                Before(column, (self.since + self.span).isoformat()),
+            ]
+        return And(*parts, AlwaysTrue()) if parts else AlwaysTrue()
+
+
+def _instant(moment: datetime) -> exp.Cast:
+    text = moment.strftime("%Y-%m-%d %H:%M:%S+00:00")
+    return exp.cast(exp.Literal.string(text), exp.DataType.Type.TIMESTAMPTZ)
+
+
+HOUR = Probe("an hour of the chain", since=NOON, span=timedelta(hours=1))
+BRANCH_DAY = Probe(
+    "a day of a branch",
+    {"branch_id": "B001"},
+    BEGIN + timedelta(days=1),
+    timedelta(days=1),
+)
+BRANCH = Probe("a branch, always", {"branch_id": "B001"})
+ORDER = Probe("an order", {"order_id": "O-0000000100"})
+CAMERA_HOUR = Probe("an hour of a camera", {"camera_id": "B001-till"}, NOON, timedelta(hours=1))
+TRACK = Probe("a track", {"track_id": "t000000100"})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A table, its layouts, and who reads it.
+
+    Attributes:
+        table: as it is now, which is the first candidate.
+        time: the column that readers choose rows by.
+        layouts: others, as (partition, sort, MiB of a file); None: as it is now.
+        probes: of each of them.
+    """
+
+    table: Table
+    time: str
+    layouts: Sequence[tuple[tuple[str, ...] | None, tuple[str, ...] | None, int | None]]
+    probes: Sequence[Probe]
+
+    def candidates(self) -> list[Table]:
+        """Each as a table of its own."""
+        made = []
+        for number, (partition, sort, size) in enumerate([(None, None, None), *self.layouts]):
+            now = self.table
+            upkeep = replace(
+                now.upkeep,
+                sort=sort or now.sort,
+                target_bytes=size * MIB if size else now.upkeep.target_bytes,
+                min_files=2,
+            )
+            name = f"{SPACE}.{now.name.partition('.')[2]}_{number}"
+            spec = now.partition if partition is None else partition
+            made.append(replace(now, name=name, partition=spec, upkeep=upkeep))
+        return made
+
+
+TRIALS = (
+    Trial(
+        SILVER_ORDERS,
+        "event_time",
+        (
+            (None, SILVER_ORDERS.key, None),
+            (None, ("order_id", "version"), None),
+            (None, ("event_time",), None),
+            (("days(event_time)", "branch_id"), ("created_at", "order_id", "version"), None),
+            (None, None, 8),
+            (None, None, 128),
+        ),
+        (HOUR, BRANCH_DAY, BRANCH, ORDER),
+    ),
+    Trial(
+        SILVER_DETECTIONS,
+        "captured_at",
+        (
+            (None, SILVER_DETECTIONS.key, None),
+            (("days(captured_at)",), ("branch_id", "camera_id", "captured_at", "track_id"), None),
+            (("days(captured_at)",), ("captured_at", "camera_id", "track_id"), None),
+            (None, None, 8),
+            (None, None, 128),
+        ),
+        (HOUR, BRANCH_DAY, BRANCH, CAMERA_HOUR, TRACK),
+    ),
+    Trial(
+        SILVER_ORDER_STATUS,
+        "changed_at",
+        (
+            (None, ("order_id", "changed_at"), None),
+            (None, ("branch_id", "changed_at"), None),
+            (("months(changed_at)",), ("branch_id", "changed_at"), None),
+        ),
+        (HOUR, BRANCH_DAY, BRANCH, ORDER),
+    ),
+    Trial(
+        SILVER_ZONE_VISITS,
+        "entered_at",
+        (
+            (None, ("branch_id", "entered_at"), None),
+            (("months(entered_at)",), ("branch_id", "entered_at"), None),
+        ),
+        (HOUR, BRANCH_DAY, BRANCH, CAMERA_HOUR),
+    ),
+    Trial(
+        GOLD_FOOTFALL_MINUTE,
+        "minute",
+        ((None, ("minute",), None), (("months(minute)",), None, None)),
+        (HOUR, BRANCH_DAY, BRANCH, CAMERA_HOUR),
+    ),
+)
+
+
+def measure_candidates(
+    settings: Settings, lake: IcebergLake, plan: Plan, engines: Iterable[str], runs: int
+) -> dict[str, Any]:
+    """Figures by table and candidate; the tables are gone afterwards."""
+    lake.catalog.create_namespace_if_not_exists(SPACE)
+    part = replace(
+        plan,
+        days=DAYS,
+        orders=plan.orders * DAYS // plan.days,
+        detections=plan.detections * DAYS // plan.days,
+        commits=max(2, plan.commits * DAYS // plan.days),
+    )
+    found: dict[str, Any] = {"orders": part.orders, "detections": part.detections, "days": DAYS}
+    for trial in TRIALS:
+        tables = trial.candidates()
+        try:
+            commits = _write(lake, settings, part, trial, tables)
+            figures = [_join(lake, *of) for of in zip(tables, commits, strict=True)]
+            for engine_name in engines:
+                with closing(open_engine(settings, engine_name)) as engine:
+                    for probe in trial.probes:
+                        tell(f"{trial.table.name}, {engine_name}: {probe.name}")
+                        planned = [
+                            _planned(lake, table, probe.filter(trial.time)) for table in tables
+                        ]
+                        queries = [probe.sql(t.name, trial.time, engine_name) for t in tables]
+                        timed = _in_turn(engine, queries, runs)
+                        for of, files, said in zip(figures, planned, timed, strict=True):
+                            of["probes"].setdefault(probe.name, files)[engine_name] = said
+        finally:
+            for table in tables:
+                if lake.catalog.table_exists(table.name):
+                    lake.catalog.purge_table(table.name)
+        found[trial.table.name] = figures
+    return found
+
+
+def _write(
+    lake: IcebergLake, settings: Settings, plan: Plan, trial: Trial, tables: Sequence[Table]
+) -> list[float]:
+    """The same commits into each table: seconds of one of them, the median."""
+    source = lake.load(trial.table)
+    for table in tables:
+        if lake.catalog.table_exists(table.name):  # left by a run that was cut short
+            lake.catalog.purge_table(table.name)
+        make_table(lake.catalog, table, source.schema())
+    seconds: list[list[float]] = [[] for _ in tables]
+    for of, rows in slices_of_rows(plan, load_stores(settings.stores_file)):
+        tell(f"{trial.table.name}: {of.number + 1} of {plan.commits} commits")
+        mine = rows[trial.table.name]
+        for table, taken in zip(tables, seconds, strict=True):
+            began = time.perf_counter()
+            if table.strategy == "append":
+                lake.append(table, mine, of.number)
+            elif len(mine):
+                lake.upsert(table, mine, table.time_column)
+            taken.append(time.perf_counter() - began)
+    return [statistics.median(taken) for taken in seconds]
+
+
+def make_table(catalog: Catalog, table: Table, schema: Schema | pa.Schema) -> None:
+    """A table with the partitions that it declares, made without Spark."""
+    made = catalog.create_table(table.name, schema, properties=COMMON_PROPERTIES)
+    with made.update_spec() as spec:
+        for said in table.partition:  # days(event_time), or a plain column
+            kind, _, column = said.rstrip(")").rpartition("(")
+            spec.add_field(column, TRANSFORMS[kind], f"{column}_{kind or 'value'}")
+
+
+def _join(lake: IcebergLake, table: Table, commit_s: float) -> dict[str, Any]:
+    raw = held(lake.load(table))
+    (done,) = join_all(lake, [table], tell)
+    joined = held(lake.load(table))
+    return {
+        "partition": list(table.partition),
+        "sort": list(table.sort),
+        "target_mib": table.upkeep.target_bytes // MIB,
+        "rows": joined.rows,
+        "commit_s": round(commit_s, 4),
+        "raw_files": raw.files,
+        "files": joined.files,
+        "bytes": joined.bytes,
+        "maintain_s": done.seconds,
+        "probes": {},
+    }
+
+
+def _in_turn(engine: Engine, queries: Sequence[str], runs: int) -> list[dict[str, Any]]:
+    """Each candidate is asked in turn, so that what slows the machine slows them alike.
+
+    Where one of them answers otherwise than the first, no figure counts.
+    """
+    taken: list[list[float]] = [[] for _ in queries]
+    first, equal = engine.ask(queries[0]), True
+    for _ in range(1 + runs):
+        for query, seconds in zip(queries, taken, strict=True):
+            began = time.perf_counter()
+            answer = engine.ask(query)
+            seconds.append(time.perf_counter() - began)
+            equal = equal and alike(first, answer)
+    return [
+        {
+            "equal": equal,
+            "warm_s": round(statistics.median(seconds[1:]), 4) if equal else None,
+            "warm_from_s": round(min(seconds[1:]), 4),
+            "warm_to_s": round(max(seconds[1:]), 4),
+        }
+        for seconds in taken
+    ]
+
+
+def _planned(lake: IcebergLake, table: Table, wanted: BooleanExpression) -> dict[str, Any]:
+    """Files that may hold such rows, as their bounds say; all engines go by these."""
+    files = [task.file for task in lake.load(table).scan(row_filter=wanted).plan_files()]
+    return {"files": len(files), "bytes": sum(file.file_size_in_bytes for file in files)}
