@@ -79,7 +79,7 @@ class Probe:
     def sql(self, table: str, column: str, dialect: str) -> str:
         """A count and the span of times, in the SQL of an engine."""
         time = exp.column(column)
-        wanted = [exp.column(name).eq(value) for name, value in self.equal.items()]
+        wanted: list[exp.Expr] = [exp.column(c).eq(value) for c, value in self.equal.items()]
         if self.since is not None:
             wanted += [time >= _instant(self.since), time < _instant(self.since + self.span)]
         query = exp.select(
@@ -91,11 +91,11 @@ class Probe:
 
     def filter(self, column: str) -> BooleanExpression:
         """The same for PyIceberg's planning."""
-        parts: list[BooleanExpression] = [EqualTo(name, at) for name, at in self.equal.items()]
+        parts: list[BooleanExpression] = [EqualTo(term=c, value=v) for c, v in self.equal.items()]
         if self.since is not None:
             parts += [
-                From(column, self.since.isoformat()),
-                Before(column, (self.since + self.span).isoformat()),
+                From(term=column, value=self.since.isoformat()),
+                Before(term=column, value=(self.since + self.span).isoformat()),
             ]
         return And(*parts, AlwaysTrue()) if parts else AlwaysTrue()
 

@@ -234,7 +234,9 @@ class CameraDesk:
 
     def _broken(self, rng: np.random.Generator, of: Slice) -> pa.Table:
         """A message in a thousand objects that no rule lets pass."""
-        at = np.sort(rng.integers(*map(microseconds, (of.start, of.end)), of.detections // 1000))
+        at = np.sort(
+            rng.integers(microseconds(of.start), microseconds(of.end), of.detections // 1000)
+        )
         partition = rng.integers(0, PARTITIONS, len(at))
         columns = {
             "topic": words([TOPIC], np.zeros(len(at), dtype=int)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -268,7 +269,7 @@ def _life_times(rng: np.random.Generator, kinds: Longs, created: Longs) -> Longs
     return created[:, None] + (np.cumsum(lag, axis=1) * 1000).astype(np.int64) * 1000
 
 
-def _is_change(kind: Longs) -> Longs:
+def _is_change(kind: Longs) -> npt.NDArray[np.bool_]:
     return np.isin(kind, [STARTED, DONE, RECALLED, STUCK])
 
 

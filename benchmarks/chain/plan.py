@@ -162,4 +162,4 @@ def _curve(hour: int) -> float:
 def _shares(weights: Sequence[float], total: int) -> Longs:
     """Whole numbers by weight whose sum is the total."""
     upto = np.rint(np.cumsum(weights) / np.sum(weights) * total).astype(np.int64)
-    return np.diff(upto, prepend=0)
+    return np.asarray(np.diff(upto, prepend=0))
