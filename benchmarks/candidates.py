@@ -1,6 +1,7 @@
-"""Other layouts of single tables, on some days of the house at its full density.
+"""Other layouts of single tables: `python -m benchmarks.candidates --out FILE`.
 
-Each candidate is written commit by commit as the streams do, then joined by `storelake maintain`
+What docs/adr/0024 rests on. Of some days of the chain of `benchmarks.chain`, each candidate is
+written commit by commit as the streams do, then joined by `storelake maintain`
 with its policy; what that costs the writer is measured as well as what readers gain. Probes are
 what the product asks of these tables beside the twelve questions, which read them whole: an hour of
 the chain (validation, a backfill), a day of one branch (a report), one order, one camera (support).
@@ -12,11 +13,13 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pyarrow as pa
+import typer
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo
 from pyiceberg.expressions import GreaterThanOrEqual as From
@@ -30,14 +33,15 @@ from pyiceberg.transforms import (
 )
 from sqlglot import exp
 
-from benchmarks import tell
+from benchmarks import print_result, tell
 from benchmarks.board import alike
 from benchmarks.chain import Plan, slices_of_rows
 from benchmarks.chain.house import held, join_all
+from benchmarks.chain.place import chosen, house_of
 from benchmarks.chain.plan import BEGIN
 from conf.settings import Settings
 from conf.stores import load_stores
-from queries import Engine, open_engine
+from queries import ENGINES, Engine, open_engine
 from streaming.connectors.iceberg import IcebergLake
 from streaming.tables import (
     COMMON_PROPERTIES,
@@ -50,7 +54,6 @@ from streaming.tables import (
 )
 
 SPACE = "trial"
-DAYS = 2
 MIB = 1024 * 1024
 TRANSFORMS: Mapping[str, Transform[Any, Any]] = {
     "": IdentityTransform(),
@@ -119,49 +122,70 @@ TRACK = Probe("a track", {"track_id": "t000000100"})
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What may be chosen of a layout; None: as the table has it now.
+
+    Attributes:
+        partition: transforms of columns.
+        sort: of the rows in a joined file.
+        mib: of a joined file.
+        group: rows of a row group, which is what a reader can leave out of a file.
+    """
+
+    partition: tuple[str, ...] | None = None
+    sort: tuple[str, ...] | None = None
+    mib: int | None = None
+    group: int | None = None
+
+    def of(self, table: Table, name: str) -> Table:
+        """The table in this shape, under a name of its own."""
+        upkeep = replace(
+            table.upkeep,
+            sort=self.sort or table.sort,
+            target_bytes=self.mib * MIB if self.mib else table.upkeep.target_bytes,
+            min_files=2,
+        )
+        spec = table.partition if self.partition is None else self.partition
+        return replace(table, name=name, partition=spec, upkeep=upkeep)
+
+
+@dataclass(frozen=True)
 class Trial:
-    """A table, its layouts, and who reads it.
+    """A table, other shapes of it, and who reads it.
 
     Attributes:
         table: as it is now, which is the first candidate.
         time: the column that readers choose rows by.
-        layouts: others, as (partition, sort, MiB of a file); None: as it is now.
+        shapes: the others.
         probes: of each of them.
     """
 
     table: Table
     time: str
-    layouts: Sequence[tuple[tuple[str, ...] | None, tuple[str, ...] | None, int | None]]
+    shapes: Sequence[Shape]
     probes: Sequence[Probe]
 
-    def candidates(self) -> list[Table]:
-        """Each as a table of its own."""
-        made = []
-        for number, (partition, sort, size) in enumerate([(None, None, None), *self.layouts]):
-            now = self.table
-            upkeep = replace(
-                now.upkeep,
-                sort=sort or now.sort,
-                target_bytes=size * MIB if size else now.upkeep.target_bytes,
-                min_files=2,
-            )
-            name = f"{SPACE}.{now.name.partition('.')[2]}_{number}"
-            spec = now.partition if partition is None else partition
-            made.append(replace(now, name=name, partition=spec, upkeep=upkeep))
-        return made
+    def candidates(self) -> list[tuple[Shape, Table]]:
+        """Each with a table of its own, the present one first."""
+        base = self.table.name.partition(".")[2]
+        return [
+            (shape, shape.of(self.table, f"{SPACE}.{base}_{number}"))
+            for number, shape in enumerate((Shape(), *self.shapes))
+        ]
 
 
+SMALL_GROUP = 50_000
 TRIALS = (
     Trial(
         SILVER_ORDERS,
         "event_time",
         (
-            (None, SILVER_ORDERS.key, None),
-            (None, ("order_id", "version"), None),
-            (None, ("event_time",), None),
-            (("days(event_time)", "branch_id"), ("created_at", "order_id", "version"), None),
-            (None, None, 8),
-            (None, None, 128),
+            Shape(sort=SILVER_ORDERS.key),
+            Shape(sort=("order_id", "version")),
+            Shape(group=SMALL_GROUP),
+            Shape(("days(event_time)", "branch_id"), ("created_at", "order_id", "version")),
+            Shape(mib=8),
+            Shape(mib=128),
         ),
         (HOUR, BRANCH_DAY, BRANCH, ORDER),
     ),
@@ -169,11 +193,14 @@ TRIALS = (
         SILVER_DETECTIONS,
         "captured_at",
         (
-            (None, SILVER_DETECTIONS.key, None),
-            (("days(captured_at)",), ("branch_id", "camera_id", "captured_at", "track_id"), None),
-            (("days(captured_at)",), ("captured_at", "camera_id", "track_id"), None),
-            (None, None, 8),
-            (None, None, 128),
+            Shape(sort=SILVER_DETECTIONS.key),
+            Shape(group=SMALL_GROUP),
+            Shape(("days(captured_at)",), ("branch_id", *SILVER_DETECTIONS.sort)),
+            Shape(
+                ("days(captured_at)",), ("branch_id", *SILVER_DETECTIONS.sort), None, SMALL_GROUP
+            ),
+            Shape(mib=8),
+            Shape(mib=128),
         ),
         (HOUR, BRANCH_DAY, BRANCH, CAMERA_HOUR, TRACK),
     ),
@@ -181,9 +208,9 @@ TRIALS = (
         SILVER_ORDER_STATUS,
         "changed_at",
         (
-            (None, ("order_id", "changed_at"), None),
-            (None, ("branch_id", "changed_at"), None),
-            (("months(changed_at)",), ("branch_id", "changed_at"), None),
+            Shape(sort=("order_id", "changed_at")),
+            Shape(sort=("branch_id", "changed_at")),
+            Shape(("months(changed_at)",), ("branch_id", "changed_at")),
         ),
         (HOUR, BRANCH_DAY, BRANCH, ORDER),
     ),
@@ -191,15 +218,15 @@ TRIALS = (
         SILVER_ZONE_VISITS,
         "entered_at",
         (
-            (None, ("branch_id", "entered_at"), None),
-            (("months(entered_at)",), ("branch_id", "entered_at"), None),
+            Shape(sort=("branch_id", "entered_at")),
+            Shape(("months(entered_at)",), ("branch_id", "entered_at")),
         ),
         (HOUR, BRANCH_DAY, BRANCH, CAMERA_HOUR),
     ),
     Trial(
         GOLD_FOOTFALL_MINUTE,
         "minute",
-        ((None, ("minute",), None), (("months(minute)",), None, None)),
+        (Shape(sort=("minute",)), Shape(("months(minute)",))),
         (HOUR, BRANCH_DAY, BRANCH, CAMERA_HOUR),
     ),
 )
@@ -210,19 +237,15 @@ def measure_candidates(
 ) -> dict[str, Any]:
     """Figures by table and candidate; the tables are gone afterwards."""
     lake.catalog.create_namespace_if_not_exists(SPACE)
-    part = replace(
-        plan,
-        days=DAYS,
-        orders=plan.orders * DAYS // plan.days,
-        detections=plan.detections * DAYS // plan.days,
-        commits=max(2, plan.commits * DAYS // plan.days),
-    )
-    found: dict[str, Any] = {"orders": part.orders, "detections": part.detections, "days": DAYS}
+    found: dict[str, Any] = {}
     for trial in TRIALS:
-        tables = trial.candidates()
+        tables = [table for _, table in trial.candidates()]
         try:
-            commits = _write(lake, settings, part, trial, tables)
-            figures = [_join(lake, *of) for of in zip(tables, commits, strict=True)]
+            commits = _write(lake, settings, plan, trial)
+            figures = [
+                {"row_group": shape.group, **_join(lake, table, commit_s)}
+                for (shape, table), commit_s in zip(trial.candidates(), commits, strict=True)
+            ]
             for engine_name in engines:
                 with closing(open_engine(settings, engine_name)) as engine:
                     for probe in trial.probes:
@@ -242,15 +265,15 @@ def measure_candidates(
     return found
 
 
-def _write(
-    lake: IcebergLake, settings: Settings, plan: Plan, trial: Trial, tables: Sequence[Table]
-) -> list[float]:
+def _write(lake: IcebergLake, settings: Settings, plan: Plan, trial: Trial) -> list[float]:
     """The same commits into each table: seconds of one of them, the median."""
-    source = lake.load(trial.table)
-    for table in tables:
+    source, tables = lake.load(trial.table), []
+    for shape, table in trial.candidates():
+        tables.append(table)
         if lake.catalog.table_exists(table.name):  # left by a run that was cut short
             lake.catalog.purge_table(table.name)
-        make_table(lake.catalog, table, source.schema())
+        more = {"write.parquet.row-group-limit": str(shape.group)} if shape.group else {}
+        make_table(lake.catalog, table, source.schema(), more)
     seconds: list[list[float]] = [[] for _ in tables]
     for of, rows in slices_of_rows(plan, load_stores(settings.stores_file)):
         tell(f"{trial.table.name}: {of.number + 1} of {plan.commits} commits")
@@ -265,9 +288,15 @@ def _write(
     return [statistics.median(taken) for taken in seconds]
 
 
-def make_table(catalog: Catalog, table: Table, schema: Schema | pa.Schema) -> None:
+def make_table(
+    catalog: Catalog,
+    table: Table,
+    schema: Schema | pa.Schema,
+    properties: Mapping[str, str] | None = None,
+) -> None:
     """A table with the partitions that it declares, made without Spark."""
-    made = catalog.create_table(table.name, schema, properties=COMMON_PROPERTIES)
+    told = {**COMMON_PROPERTIES, **(properties or {})}
+    made = catalog.create_table(table.name, schema, properties=told)
     with made.update_spec() as spec:
         for said in table.partition:  # days(event_time), or a plain column
             kind, _, column = said.rstrip(")").rpartition("(")
@@ -320,3 +349,25 @@ def _planned(lake: IcebergLake, table: Table, wanted: BooleanExpression) -> dict
     """Files that may hold such rows, as their bounds say; all engines go by these."""
     files = [task.file for task in lake.load(table).scan(row_filter=wanted).plan_files()]
     return {"files": len(files), "bytes": sum(file.file_size_in_bytes for file in files)}
+
+
+def main(
+    *,
+    orders: Annotated[int, typer.Option(min=1000, help="Order events.")] = 20_000,
+    detections: Annotated[int, typer.Option(min=1000, help="Rows of silver.detections.")] = 100_000,
+    days: Annotated[int, typer.Option(min=2, help="Of history.")] = 2,
+    branches: Annotated[int, typer.Option(min=1, help="Of the chain.")] = 20,
+    commits: Annotated[int, typer.Option(min=2, help="Of each table, at most.")] = 16,
+    engine: Annotated[str, typer.Option(help="Names with commas.")] = "all",
+    runs: Annotated[int, typer.Option(min=1, help="Warm ones.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+) -> None:
+    """Write, join, probe, print."""
+    plan, engines = Plan(orders, detections, days, branches, commits), chosen(engine, ENGINES)
+    with house_of(plan, engines, "candidates", keep=False, anew=True) as (settings, lake):
+        tables = measure_candidates(settings, lake, plan, engines, runs)
+    print_result({"plan": asdict(plan), "runs": runs, "tables": tables}, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -9,9 +9,6 @@ void.
 Cold: the first time in an engine that has just been opened and has counted one table, with the data
 files out of the page cache. Warm: again, so many times.
 
-With `--candidates`, other partitions, sort orders and file sizes for single tables, too
-(`benchmarks.candidates`): what docs/adr/0024 rests on.
-
 The house lies below `<var>/layout`, by default for the length of the run; `--keep` leaves it there,
 and the next run of the same plan goes on with it, also where the last one was cut short.
 """
@@ -23,7 +20,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,8 +30,7 @@ from sqlglot import exp
 
 from benchmarks import print_result, tell
 from benchmarks.board import Board, Timed
-from benchmarks.candidates import measure_candidates
-from benchmarks.chain import Plan, chain_stores
+from benchmarks.chain import Plan
 from benchmarks.chain.house import (
     LAYOUTS,
     Layout,
@@ -43,25 +38,19 @@ from benchmarks.chain.house import (
     holdings,
     join_all,
     name_layout,
-    needed_bytes,
     show,
     write_raw,
 )
-from conf.errors import StorelakeError
-from conf.settings import Settings, load_settings
+from benchmarks.chain.place import NOTE, chosen, house_of
+from conf.settings import Settings
 from conf.stores import Stores, load_stores
-from infra import local
-from infra.local.checks import require_disk
 from queries import ENGINES, Engine, QueryError, open_engine
 from queries.ask import Question, ask_question, questions
 from queries.references import references
-from streaming.connectors.iceberg import IcebergLake, create_tables, open_catalog
-from streaming.session import build_session
+from streaming.connectors.iceberg import IcebergLake
 from streaming.tables import TABLES
-from streaming.views import DIALECT, by_name, create_views
+from streaming.views import DIALECT, by_name
 
-NOTE = "house.json"
-"""What of the house is there already."""
 WARM_UP = "SELECT COUNT(*) AS hours FROM analyst.store_hourly"
 
 
@@ -175,44 +164,6 @@ def build(settings: Settings, lake: IcebergLake, plan: Plan) -> dict[str, Any]:
     return dict(state)
 
 
-def prepared(base: Settings, plan: Plan, engines: Iterable[str]) -> Settings:
-    """The settings of a house of its own, with its shops.
-
-    Raises:
-        ServiceError: there is not enough room.
-        StorelakeError: there is the house of another plan.
-    """
-    folder = base.var_dir / "layout"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / NOTE).exists():
-        require_disk(folder, needed_bytes(plan))
-    elif (there := json.loads((folder / NOTE).read_text())["plan"]) != asdict(plan):
-        raise StorelakeError(
-            f"{folder} holds the house of another plan ({there}): ask for that one, or delete it "
-            "with --anew."
-        )
-    stores = folder / "stores.toml"
-    stores.write_text(chain_stores(plan.branches), encoding="utf-8")
-    catalog = {"views": True, "format": "iceberg", "snapshot_retention": timedelta(seconds=30)}
-    return base.model_copy(
-        update={
-            "var_dir": folder,
-            "stores_file": stores,
-            "catalog": base.catalog.model_copy(update=catalog),
-            "trino": base.trino.model_copy(update={"enabled": "trino" in engines}),
-        }
-    )
-
-
-def _chosen(given: str, known: Iterable[str]) -> list[str]:
-    names = sorted(known) if given == "all" else given.split(",")
-    if unknown := set(names) - set(known):
-        raise StorelakeError(
-            f"There is no {', '.join(sorted(unknown))}: choose of {', '.join(known)}."
-        )
-    return names
-
-
 def main(
     *,
     orders: Annotated[int, typer.Option(min=1000, help="Order events.")] = 20_000,
@@ -223,44 +174,18 @@ def main(
     engine: Annotated[str, typer.Option(help="Names with commas.")] = "all",
     question: Annotated[str, typer.Option(help="Names with commas.")] = "all",
     runs: Annotated[int, typer.Option(min=1, help="Warm ones.")] = 5,
-    candidates: Annotated[bool, typer.Option("--candidates", help="Other layouts, too.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the house for another run.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Delete a house that was kept.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
 ) -> None:
     """Build the house, measure, print."""
     plan = Plan(orders, detections, days, branches, commits)
-    engines, names = _chosen(engine, ENGINES), _chosen(question, questions())
-    base = load_settings()
-    if anew:
-        _delete(base)
-    own = prepared(base, plan, engines)
-    try:
-        with local.running(own, tell) as settings, open_house(settings) as lake:
-            built = build(settings, lake, plan)
-            asked = [questions()[name] for name in names]
-            result = {"house": built, **measure(settings, lake, engines, asked, runs)}
-            if candidates:
-                result["candidates"] = measure_candidates(settings, lake, plan, engines, runs)
-    finally:
-        if not keep:
-            _delete(base)
+    engines, names = chosen(engine, ENGINES), chosen(question, questions())
+    with house_of(plan, engines, "layout", keep=keep, anew=anew) as (settings, lake):
+        built = build(settings, lake, plan)
+        asked = [questions()[name] for name in names]
+        result = {"house": built, **measure(settings, lake, engines, asked, runs)}
     print_result(result, out)
-
-
-def open_house(settings: Settings) -> IcebergLake:
-    """The lake with every table and view."""
-    spark = build_session(settings, "storelake:benchmark")
-    create_tables(spark, settings)
-    create_views(spark, settings)
-    spark.stop()
-    return IcebergLake(settings, open_catalog(settings))
-
-
-def _delete(base: Settings) -> None:
-    own = base.model_copy(update={"var_dir": base.var_dir / "layout"})
-    local.reset(own)
-    (own.var_dir / NOTE).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
