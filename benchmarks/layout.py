@@ -181,7 +181,7 @@ def main(
     """Build the house, measure, print."""
     plan = Plan(orders, detections, days, branches, commits)
     engines, names = chosen(engine, ENGINES), chosen(question, questions())
-    with house_of(plan, engines, "layout", keep=keep, anew=anew) as (settings, lake):
+    with house_of(plan, engines, "layout", copies=1, keep=keep, anew=anew) as (settings, lake):
         built = build(settings, lake, plan)
         asked = [questions()[name] for name in names]
         result = {"house": built, **measure(settings, lake, engines, asked, runs)}

@@ -39,7 +39,7 @@ def chosen(given: str, known: Iterable[str]) -> list[str]:
 
 @contextmanager
 def house_of(
-    plan: Plan, engines: Iterable[str], folder: str, *, keep: bool, anew: bool
+    plan: Plan, engines: Iterable[str], folder: str, *, copies: int, keep: bool, anew: bool
 ) -> Iterator[tuple[Settings, IcebergLake]]:
     """A lake with every table and view, and the services that the engines want.
 
@@ -47,6 +47,7 @@ def house_of(
         plan: of the chain whose shops it is for.
         engines: that will be asked.
         folder: below `<var>`.
+        copies: of the rows that are there at once; there must be room for them.
         keep: leave it there afterwards.
         anew: delete what an earlier run has kept.
 
@@ -58,6 +59,8 @@ def house_of(
     if anew:
         _delete(base, folder)
     own = _settings(base, plan, engines, base.var_dir / folder)
+    if not (own.var_dir / NOTE).exists():
+        require_disk(own.var_dir, copies * needed_bytes(plan))
     try:
         with local.running(own, tell) as settings:
             spark = build_session(settings, "storelake:benchmark")
@@ -73,9 +76,8 @@ def house_of(
 
 def _settings(base: Settings, plan: Plan, engines: Iterable[str], place: Path) -> Settings:
     place.mkdir(parents=True, exist_ok=True)
-    if not (place / NOTE).exists():
-        require_disk(place, needed_bytes(plan))
-    elif (there := json.loads((place / NOTE).read_text())["plan"]) != asdict(plan):
+    note = place / NOTE
+    if note.exists() and (there := json.loads(note.read_text())["plan"]) != asdict(plan):
         raise StorelakeError(
             f"{place} holds the house of another plan ({there}): ask for that one, or delete it "
             "with --anew."

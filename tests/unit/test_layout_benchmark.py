@@ -13,10 +13,11 @@ from deltalake.schema import Schema
 from pyiceberg.catalog import Catalog
 
 from benchmarks.board import Board, Timed
-from benchmarks.candidates import TRIALS, make_table
+from benchmarks.candidates import make_table
 from benchmarks.chain import Plan, chain_stores, slices_of_rows
 from benchmarks.chain.house import LAYOUTS, Layout, held, join_all, name_layout, show, write_raw
 from benchmarks.layout import ask_all, tables_of
+from benchmarks.trials import TRIALS
 from conf.settings import Settings, load_settings
 from conf.stores import Stores, load_stores
 from queries import Answer, Engine, open_engine
