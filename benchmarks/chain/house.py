@@ -34,9 +34,9 @@ BYTES_A_ROW = {"orders": 130, "detections": 65}
 
 
 def needed_bytes(plan: Plan) -> int:
-    """Room that the rows take, raw and joined, with as much again for what may go wrong."""
+    """Room that the rows take, raw and joined, with half as much again."""
     orders = plan.orders * BYTES_A_ROW["orders"]
-    return 4 * (orders + plan.detections * BYTES_A_ROW["detections"])
+    return 3 * (orders + plan.detections * BYTES_A_ROW["detections"])
 
 
 def write_raw(
