@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -23,15 +23,22 @@ class Answer:
         columns: their names, in order.
         rows: plain values, the same from every engine: money is Decimal, an instant is a datetime
             in UTC, a clock on a wall one without a zone, a struct is a dict, an array a list.
+        bytes_read: from the files, where the engine says so (Trino); no part of the answer.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    bytes_read: int | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> Answer:
+    def of(
+        cls,
+        columns: Iterable[str],
+        rows: Iterable[Sequence[Any]],
+        bytes_read: int | None = None,
+    ) -> Answer:
         """From whatever a client hands out."""
-        return cls(tuple(columns), tuple(tuple(map(plain, row)) for row in rows))
+        return cls(tuple(columns), tuple(tuple(map(plain, row)) for row in rows), bytes_read)
 
     def equals(self, other: Answer) -> bool:
         """Whether another engine said the same, row by row; see `alike`."""

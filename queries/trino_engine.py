@@ -48,7 +48,9 @@ class TrinoEngine:
         except TrinoQueryError as error:
             raise explain(self._settings, "Trino", query, error.message or str(error)) from error
         columns = [column[0] for column in cursor.description or ()]
-        return Answer.of(columns, [[_structs(value) for value in row] for row in rows])
+        stats = cursor.stats or {}
+        plain = [[_structs(value) for value in row] for row in rows]
+        return Answer.of(columns, plain, stats.get("physicalInputBytes"))
 
     def close(self) -> None:
         """Close the connection."""
