@@ -14,7 +14,7 @@ from queries import Answer
 class Timed:
     """One question on one engine in one layout; seconds."""
 
-    cold: float | None = None
+    cold: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
     bytes_read: int | None = None
     failed: str | None = None
@@ -24,12 +24,12 @@ class Timed:
         if self.failed is not None:
             return {"failed": self.failed}
         said = {
-            "cold_s": self.cold,
+            "cold_s": statistics.median(self.cold),
             "warm_s": statistics.median(self.warm),
             "warm_from_s": min(self.warm),
             "warm_to_s": max(self.warm),
         }
-        rounded = {name: round(value or 0.0, 4) for name, value in said.items()}
+        rounded = {name: round(value, 4) for name, value in said.items()}
         return rounded if self.bytes_read is None else {**rounded, "bytes_read": self.bytes_read}
 
 
@@ -41,9 +41,10 @@ class Board:
     answers: dict[str, Answer] = field(default_factory=dict)
     wrong: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, question: str, engine: str, layout: str, timed: Timed) -> None:
-        """Keep a figure."""
-        self.times.setdefault(question, {}).setdefault(engine, {})[layout] = timed
+    def timed(self, question: str, engine: str, layout: str) -> Timed:
+        """Where the figures of a question go, round after round."""
+        layouts = self.times.setdefault(question, {}).setdefault(engine, {})
+        return layouts.setdefault(layout, Timed())
 
     def compare(self, question: str, where: str, answer: Answer) -> None:
         """Keep the first answer, or note that this one is another, or empty."""
