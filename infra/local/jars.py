@@ -83,7 +83,9 @@ def _unpack_trino(folder: Path) -> None:
     if not archive.is_file() or not plugin.is_file():
         return
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")  # whole: the same jar twice is a link in it
+        # Older patch releases of Python know no filter; Trino's own archive needs none.
+        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        tar.extractall(folder)  # noqa: S202 - whole: the same jar twice is a link in it
     core = folder / archive.name.removesuffix(".tar.gz")
     for jar in (core / "lib").glob("*.jar"):
         jar.rename(folder / jar.name)
