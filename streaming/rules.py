@@ -39,7 +39,7 @@ MAX_VALUE_BYTES = 1024 * 1024
 _UNSTORABLE = re.compile(
     rb"\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
-    rb"|[:,\[]\s*[+-]?(?:\d[\d.]*[eE][+-]?\d{4}|[\d.]{1001})"
+    rb"|[:,\[]\s*-?(?:\d[\d.]*[eE][+-]?\d{4}|[\d.]{1001})"
 )
 # A fast look before the slow one: no message without this is unstorable.
 _SUSPICIOUS = r"\\u|[\d.][eE][+-]?\d{4}|[\d.]{500}"
