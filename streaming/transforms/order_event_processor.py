@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from conf.stores import Stores
 from streaming.checks import AnyRule, Array, Lines, Message, is_one_of, relist
 from streaming.parsing import (
+    INSTANT,
     NO_NUMBER,
     Int,
     Long,
@@ -80,11 +81,11 @@ LINE = pa.struct(
 SILVER_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("event_id", "event_type")),
-        ("event_time", pa.timestamp("us", "UTC")),
+        ("event_time", INSTANT),
         *((name, pa.string()) for name in ("order_id", "customer_id", "branch_id", "region")),
         *((name, pa.string()) for name in ("status", "old_status", "payment_method", "currency")),
         ("total_price", pa.decimal128(12, 2)),
-        ("created_at", pa.timestamp("us", "UTC")),
+        ("created_at", INSTANT),
         ("channel", pa.string()),
         ("local_date", pa.date32()),
         ("local_hour", pa.int32()),
