@@ -24,6 +24,8 @@ RETENTION_MB = 1024
 # Without `listeningInterface` the bookie listens everywhere; its port is free and told to nobody.
 # A topic is made on purpose: a reader of a misspelt one would wait for ever. A record is on disk
 # when the system writes its page cache back, which outlives a killed broker, as with our Kafka.
+# By default a bookie takes no more writes on a disk that is 95 % full, which a large one is with
+# 12 GB to spare.
 CONFIGURATION = """\
 clusterName=standalone
 brokerServicePort={port}
@@ -38,6 +40,9 @@ defaultNumberOfNamespaceBundles=1
 loadBalancerEnabled=false
 webSocketServiceEnabled=false
 journalSyncData=false
+diskUsageThreshold=0.995
+diskUsageWarnThreshold=0.99
+diskUsageLwmThreshold=0.99
 managedLedgerDefaultEnsembleSize=1
 managedLedgerDefaultWriteQuorum=1
 managedLedgerDefaultAckQuorum=1
