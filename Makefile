@@ -75,16 +75,19 @@ status: install  ## Show how they are
 
 ##@ Test
 
-# A layer is a process: what a JVM is started with cannot change in it.
+# A layer is a process: what a JVM is started with cannot change in it. Only tests without a JVM
+# leave a core free for a second process.
+TWO := -n 2 --dist loadfile
+COVERED := --cov --cov-append --cov-report= --cov-fail-under=0
 
 test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@rm -f .coverage .coverage.*
-	@for layer in unit spark stream integration; do \
-		$(PYTEST) tests/$$layer --cov --cov-append --cov-report= --cov-fail-under=0 || exit 1; done
+	@$(PYTEST) tests/unit $(TWO) $(COVERED)
+	@for layer in spark stream integration; do $(PYTEST) tests/$$layer $(COVERED) || exit 1; done
 	@$(PYTEST) tests/e2e --cov --cov-append
 
 test-unit: install-yolo  ## No JVM, no service
-	@$(PYTEST) tests/unit
+	@$(PYTEST) tests/unit $(TWO)
 
 test-spark: install  ## Transforms on a local Spark
 	@$(PYTEST) tests/spark
