@@ -115,6 +115,7 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         "started_at": started_at,
         "footage": scene.note,
         "baskets": BASKETS,
+        "lake_format": settings.catalog.format,
         "orders": result.orders,
         "detections": result.detections,
         "shop": shop,
