@@ -31,11 +31,11 @@ Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 class Scrapes:
     """The page that Prometheus would read, as the streams run."""
 
-    port: int
+    client: httpx.Client
     newest: Figures
 
     def look(self) -> None:
-        page = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text
+        page = self.client.get("/metrics").text
         self.newest = {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(page)
@@ -50,7 +50,9 @@ def run(house: House, names: tuple[str, ...], done: Callable[[Scrapes], bool]) -
     """Run streams until the page says what is waited for."""
     runner = Runner(house.settings, find_streams(names))
     (port,) = free_ports(1)
-    seen, end = Scrapes(port, {}), time.monotonic() + DEADLINE_SECONDS
+    end = time.monotonic() + DEADLINE_SECONDS
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}")
+    seen = Scrapes(client, {})
 
     def until() -> bool:
         if time.monotonic() > end:
@@ -58,7 +60,7 @@ def run(house: House, names: tuple[str, ...], done: Callable[[Scrapes], bool]) -
         seen.look()
         return done(seen)
 
-    with served(runner.metrics.registry, "127.0.0.1", port, "none"):
+    with client, served(runner.metrics.registry, "127.0.0.1", port, "none"):
         runner.run(until)
     return seen
 
