@@ -182,7 +182,8 @@ def change(now: float | Decimal | None, before: float | Decimal | None) -> Chang
     share = float(now) / float(before) - 1
     if abs(share) < 0.0005:
         return Change("=", "the same")
-    return Change("▲" if share > 0 else "▼", f"{abs(share):.1%} {'more' if share > 0 else 'less'}")
+    sign, word = ("▲", "more") if share > 0 else ("▼", "less")
+    return Change(sign, f"{100 * abs(share):.1f} % {word}")
 
 
 def points(now: float | None, before: float | None) -> Change | None:
