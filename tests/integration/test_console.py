@@ -159,7 +159,7 @@ def test_what_a_card_says_is_what_the_database_has(
         expect(card.locator(".conversion")).to_have_text(f"{row['rate']} %")
         expect(card.locator(".per-visitor")).to_have_text(f"{row['per_visitor']:,} USD")
         expect(card).to_contain_text(f"{branch.timezone} · open")
-        expect(card).to_contain_text("than")
+        expect(card).to_contain_text("from")
     page.get_by_text("The hours as a table").click()
     hours = db.fetch(
         "SELECT visitors FROM store_hourly WHERE branch_id = 'B01' "

@@ -118,10 +118,10 @@ def test_visitors_that_nobody_counted_are_not_known_and_not_none() -> None:
 
 
 def test_a_change_is_told_by_a_sign_and_a_word() -> None:
-    assert change(12, 10) == Change("▲", "20.0 % more")
+    assert change(12, 10) == Change("▲", "up 20.0 %")
     assert change(Decimal(5), 0) is None
-    assert points(0.21, 0.25) == Change("▼", "4.0 points less")
-    assert points(0.2, 0.2) == Change("=", "the same")
+    assert points(0.21, 0.25) == Change("▼", "down 4.0 points")
+    assert points(0.2, 0.2) == Change("=", "no change")
 
 
 def test_a_day_begins_where_the_branch_is(stores: Stores) -> None:
@@ -147,7 +147,7 @@ def test_a_card_says_what_is_there_with_the_time_zone_of_the_branch(
     card = text_of(sections.branch_cards(today, snapshot)).split("Market Square")[0]
 
     assert "14:20 Europe/Berlin · open" in card
-    assert "Visitors 20 ▲ 25.0 % more than 8" in card
+    assert "Visitors 20 ▲ up 25.0 % from 8" in card
     assert "Conversion 20.0 %" in card
     assert "Revenue per visitor 61.98 USD" in card
     assert "Revenue 1,239.57 USD" in card
@@ -315,6 +315,7 @@ def test_the_minutes_end_with_the_present_one_by_the_clock_of_the_branch() -> No
     chart = charts.minutes_chart([row], NOW, "Europe/Berlin")
     assert chart["xAxis"]["data"][-1] == "14:20"
     assert chart["series"][0]["data"][-2:] == [4, 0]
+    assert chart["series"][1]["data"][-2:] == [1, None]
     assert len(chart["series"][1]["data"]) == 60
 
 
