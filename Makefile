@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality notebooks up down status test test-unit test-spark test-stream \
-	test-integration test-e2e check format docs clean
+	test-integration test-e2e screenshots check format docs clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*##" } \
@@ -41,9 +41,9 @@ $(ALL): $(STAMP)
 
 ##@ Run
 
-demo: install  ## Run the whole house for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=)
+demo: install  ## Run the whole house for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=, CONSOLE=no)
 	@$(BIN)/storelake demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
-		$(if $(FORMAT),--format $(FORMAT)) $(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
+		$(if $(FORMAT),--format $(FORMAT)) $(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED)) $(if $(CONSOLE),--$(if $(filter no,$(CONSOLE)),no-)console)
 
 verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
 	@$(BIN)/storelake verify-orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \
@@ -100,6 +100,9 @@ test-integration: install  ## Real Kafka and Postgres
 
 test-e2e: install  ## The whole house
 	@$(PYTEST) tests/e2e
+
+screenshots: install  ## Make the pictures of the console in docs/images anew, from its test
+	@$(PYTEST) tests/integration/test_console.py --screenshots docs/images
 
 ##@ Keep in order
 

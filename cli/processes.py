@@ -20,6 +20,7 @@ from infra.local.process import is_alive, tail, wait_until
 STOP_SECONDS = 60.0
 STREAMS_SECONDS = 180.0
 GATEWAY_SECONDS = 60.0
+CONSOLE_SECONDS = 60.0
 
 Child = psutil.Popen
 
@@ -172,5 +173,29 @@ def start_gateway(
     if not wait_until(ready, GATEWAY_SECONDS):
         raise ProcessError(
             f"the gateway is not ready after {GATEWAY_SECONDS:.0f} s; see {settings.var_dir}/logs"
+        )
+    return child
+
+
+def console_ready(settings: Settings) -> bool:
+    """Whether the console answers, with or without its database."""
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{settings.console.url}/health", timeout=5).status_code == 200
+    return False
+
+
+def start_console(
+    stack: ExitStack, settings: Settings, environment: Mapping[str, str] | None = None
+) -> Child:
+    """Start the live console; returns when it answers."""
+    child: Child = stack.enter_context(process("console", ["console"], settings, environment))
+
+    def ready() -> bool:
+        require_alive(child, "console", settings)
+        return console_ready(settings)
+
+    if not wait_until(ready, CONSOLE_SECONDS):
+        raise ProcessError(
+            f"the console is not ready after {CONSOLE_SECONDS:.0f} s; see {settings.var_dir}/logs"
         )
     return child
