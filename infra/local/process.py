@@ -176,6 +176,13 @@ class Daemon:
             return None if process is None else int(process.memory_info().rss / 2**20)
         return None
 
+    def uptime_seconds(self) -> int | None:
+        """How long the process has been there."""
+        process = self.find()
+        with contextlib.suppress(psutil.Error):
+            return None if process is None else int(time.time() - process.create_time())
+        return None
+
     def stop(self, ask: signal.Signals = signal.SIGTERM, patience_seconds: float = 15.0) -> Ending:
         """End our process: ask, wait, then kill it with its children.
 
