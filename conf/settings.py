@@ -538,6 +538,30 @@ class InferenceSettings(Frozen):
     )
 
 
+class KeeperSettings(Frozen):
+    """How the processes that `storelake up` starts are kept running (docs/RUNNING.md)."""
+
+    restart_base_seconds: float = Field(
+        default=1.0, gt=0, description="Until a process that died starts again; then twice as long."
+    )
+    restart_max_seconds: float = Field(default=60.0, gt=0, description="At most so long.")
+    give_up_after: int = Field(
+        default=5, ge=1, description="Early deaths in a row, until nobody tries any more."
+    )
+    steady_seconds: float = Field(
+        default=60.0, gt=0, description="A process that lived so long did not die early."
+    )
+    stop_seconds: float = Field(
+        default=60.0, gt=0, description="For a process to end what it is doing; then it is killed."
+    )
+    quality_every: timedelta = Field(
+        default=timedelta(minutes=1), description="Between two runs of the validation."
+    )
+    maintain_every: timedelta = Field(
+        default=timedelta(minutes=2), description="Between two runs of the maintenance."
+    )
+
+
 class Settings(BaseSettings):
     """The whole tree. Build it with `load_settings`."""
 
@@ -571,6 +595,7 @@ class Settings(BaseSettings):
     quality: QualitySettings = QualitySettings()
     gateway: GatewaySettings = GatewaySettings()
     inference: InferenceSettings = InferenceSettings()
+    keeper: KeeperSettings = KeeperSettings()
 
     @field_validator("var_dir", "cache_dir", "stores_file")
     @classmethod
