@@ -397,6 +397,17 @@ class StreamSettings(Frozen):
     )
     retry_base_seconds: float = Field(default=0.5, gt=0)
     retry_max_seconds: float = Field(default=15.0, gt=0)
+    metrics_port: int = Field(
+        default=18083, ge=0, description="Prometheus, at `metrics_host`; 0: none."
+    )
+
+
+class MaintenanceSettings(Frozen):
+    """How tables are kept fit for reading (`storelake maintain`)."""
+
+    metrics_port: int = Field(
+        default=18084, ge=0, description="Prometheus, with `--every`, at `metrics_host`; 0: none."
+    )
 
 
 class RetentionSettings(Frozen):
@@ -417,7 +428,7 @@ class QualitySettings(Frozen):
         default=timedelta(days=1), description="How long Postgres has results; the lake has all."
     )
     metrics_port: int = Field(
-        default=18082, ge=0, description="Prometheus, with `--every`, on loopback only; 0: none."
+        default=18082, ge=0, description="Prometheus, with `--every`, at `metrics_host`; 0: none."
     )
     lookback: timedelta = Field(
         default=timedelta(hours=1), description="Sums are compared at least so far back."
@@ -534,7 +545,7 @@ class InferenceSettings(Frozen):
         default=16, ge=1, description="Decoded frames of a file that wait; of a camera: one."
     )
     metrics_port: int = Field(
-        default=18081, ge=0, description="Prometheus, on loopback only; 0: none."
+        default=18081, ge=0, description="Prometheus, at `metrics_host`; 0: none."
     )
 
 
@@ -578,6 +589,11 @@ class Settings(BaseSettings):
     cache_dir: Path = Path("~/.cache/storelake")
     stores_file: Path = CONF_DIR / "stores" / "demo.toml"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Where streams, cameras, validation and maintenance answer Prometheus; the "
+        "gateway does it where it listens.",
+    )
     java_home: Path | None = Field(
         default=None,
         validation_alias=AliasChoices("STORELAKE_JAVA_HOME", "JAVA_HOME", "java_home"),
@@ -591,6 +607,7 @@ class Settings(BaseSettings):
     trino: TrinoSettings = TrinoSettings()
     spark: SparkSettings = SparkSettings()
     streams: StreamSettings = StreamSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     retention: RetentionSettings = RetentionSettings()
     quality: QualitySettings = QualitySettings()
     gateway: GatewaySettings = GatewaySettings()

@@ -1,0 +1,200 @@
+"""What Prometheus reads of the streams: one series a stream, whichever queries they share.
+
+Rows, seconds and state come from the progress of Spark's queries (`streaming/listener.py`), what
+became of rows from the sinks (`Meters`), lag from the brokers (`streaming/lag.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
+
+_SECONDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_STREAM = ("stream",)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What Spark says of one finished micro-batch of a query.
+
+    Attributes:
+        rows: read.
+        input_rate: rows a second that came since the batch before.
+        processed_rate: rows a second of this batch's own time.
+        seconds: of the whole batch.
+        phases: seconds of its parts, by Spark's names (`latestOffset`, `addBatch`, ...).
+        watermark: of a query that has one.
+        state_rows: kept by a stateful query; None of one without state.
+        state_bytes: of memory and files that hold them.
+        late_rows: dropped by the watermark.
+    """
+
+    rows: int
+    input_rate: float
+    processed_rate: float
+    seconds: float
+    phases: Mapping[str, float]
+    watermark: datetime | None = None
+    state_rows: int | None = None
+    state_bytes: int | None = None
+    late_rows: int = 0
+
+
+class Metrics:
+    """The meters of the streams of one application, in a registry of their own.
+
+    Args:
+        streams: their names; series that exist from the start can be alerted on.
+        settling: those of them that settle by the clock.
+    """
+
+    def __init__(self, streams: Sequence[str], settling: Sequence[str] = ()) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"storelake_stream_{name}", text, _STREAM + labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"storelake_stream_{name}", text, _STREAM + labels, registry=registry)
+
+        def seconds(name: str, text: str) -> Histogram:
+            return Histogram(
+                f"storelake_stream_{name}", text, _STREAM, buckets=_SECONDS, registry=registry
+            )
+
+        self._up = gauge("up", "1 while its query runs; 0 while it starts, or waits to retry.")
+        self._batches = counter("batches", "Micro-batches that Spark has committed.")
+        self._rows = counter("input_rows", "Rows read, those of repeated batches included.")
+        self._input_rate = gauge(
+            "input_rows_per_second", "Rows a second that came before the newest batch."
+        )
+        self._processed_rate = gauge(
+            "processed_rows_per_second", "Rows a second of the newest batch's own time."
+        )
+        self._seconds = seconds("batch_seconds", "Time of a micro-batch.")
+        self._phases = counter(
+            "phase_seconds",
+            "Time of its phases, by Spark's names; addBatch has the sinks.",
+            "phase",
+        )
+        self._sink = counter("sink_seconds", "Time of the stream's own sink.")
+        self._latency = seconds(
+            "latency_seconds",
+            "From the broker's timestamp of a batch's oldest row to its end in all sinks.",
+        )
+        self._lag = gauge(
+            "lag_rows", "Messages behind the end of the topics (Pulsar: entries).", "broker"
+        )
+        self._watermark = gauge("watermark_timestamp_seconds", "Up to when events have been seen.")
+        self._state_rows = gauge("state_rows", "Rows of state.")
+        self._state_bytes = gauge("state_bytes", "Memory and files of the state.")
+        self._late = counter("late_rows", "Rows that came later than is allowed, put aside.")
+        self._dead = counter("dead_letters", "Messages that broke a rule, put aside.")
+        self._skipped = counter(
+            "skipped_rows", "Rows that a sink had already: of a batch that came again.", "sink"
+        )
+        self._failures = counter("failures", "Failed starts and batches, retried.")
+        self._last_batch = gauge(
+            "last_batch_timestamp_seconds", "When the newest micro-batch was committed."
+        )
+        self._last_settled = gauge(
+            "last_settled_timestamp_seconds", "When the stream has last settled."
+        )
+        self.broker_up = Gauge(
+            "storelake_stream_broker_up",
+            "Whether the broker told the ends of its topics when last asked.",
+            ("broker",),
+            registry=registry,
+        )
+        for stream in streams:
+            _begin(
+                stream,
+                *(self._up, self._batches, self._rows, self._seconds, self._sink, self._latency),
+                *(self._late, self._dead, self._failures),
+            )
+        now = time.time()
+        for stream in settling:
+            self._last_settled.labels(stream).set(now)
+
+    def of(self, stream: str) -> Meters:
+        """Those that the sink of a stream moves itself."""
+        return Meters(self, stream)
+
+    def is_up(self, stream: str, up: bool) -> None:
+        """Whether its query runs."""
+        self._up.labels(stream).set(up)
+
+    def progressed(self, streams: Iterable[str], progress: Progress) -> None:
+        """A query that serves these streams has finished a micro-batch."""
+        now = time.time()
+        for stream in streams:
+            self._batches.labels(stream).inc()
+            self._rows.labels(stream).inc(progress.rows)
+            self._input_rate.labels(stream).set(progress.input_rate)
+            self._processed_rate.labels(stream).set(progress.processed_rate)
+            self._seconds.labels(stream).observe(progress.seconds)
+            for phase, seconds in progress.phases.items():
+                self._phases.labels(stream, phase).inc(seconds)
+            self._last_batch.labels(stream).set(now)
+            self._late.labels(stream).inc(progress.late_rows)
+            if progress.watermark is not None:
+                self._watermark.labels(stream).set(progress.watermark.timestamp())
+            if progress.state_rows is not None:
+                self._state_rows.labels(stream).set(progress.state_rows)
+            if progress.state_bytes is not None:
+                self._state_bytes.labels(stream).set(progress.state_bytes)
+
+    def behind(self, stream: str, broker: str, rows: int) -> None:
+        """How much waits for a stream."""
+        self._lag.labels(stream, broker).set(rows)
+
+    def failed(self, streams: Iterable[str]) -> None:
+        """Their query failed, and will be tried again."""
+        for stream in streams:
+            self._failures.labels(stream).inc()
+
+    def settled(self, stream: str) -> None:
+        """A round of the clock is over."""
+        self._last_settled.labels(stream).set(time.time())
+
+
+@dataclass(frozen=True)
+class Meters:
+    """What one stream tells of its own rows. Made by `Metrics.of`."""
+
+    _all: Metrics
+    stream: str
+
+    def dead_letters(self, rows: int) -> None:
+        """So many messages were put aside for the rules that they broke."""
+        self._all._dead.labels(self.stream).inc(rows)
+
+    def late(self, rows: int) -> None:
+        """So many rows came later than is allowed."""
+        self._all._late.labels(self.stream).inc(rows)
+
+    def skipped(self, sink: str, rows: int) -> None:
+        """So many rows were there already."""
+        self._all._skipped.labels(self.stream, sink).inc(rows)
+
+    def watermark(self, moment: datetime | None) -> None:
+        """Up to when events have been seen; None before the first."""
+        if moment is not None:
+            self._all._watermark.labels(self.stream).set(moment.timestamp())
+
+    def wrote(self, seconds: float, latency: float | None) -> None:
+        """Its sink is through with a batch; `latency` of the oldest row, None without rows."""
+        self._all._sink.labels(self.stream).inc(seconds)
+        if latency is not None:
+            self._all._latency.labels(self.stream).observe(latency)
+
+
+def _begin(stream: str, *meters: MetricWrapperBase) -> None:
+    for meter in meters:
+        meter.labels(stream)
