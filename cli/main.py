@@ -18,6 +18,7 @@ from cli import (
     docs,
     gateway,
     infer,
+    keep,
     logs,
     maintain,
     migrate,
@@ -79,6 +80,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.command(hidden=True)(keep.keep)
 app.add_typer(dlq.app)
 app.add_typer(contracts.app)
 app.add_typer(shop.app)

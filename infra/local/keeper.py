@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from signal import Signals
 from threading import Event
@@ -53,12 +53,14 @@ class Word:
     """What the keeper says of one program.
 
     Attributes:
-        restarts: since it was asked for.
+        asked_at: the wish that this answers; what is said of an earlier one is old.
+        restarts: since then.
         again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
         failed: whether nobody tries any more, until somebody asks for it again.
         note: how it ended last.
     """
 
+    asked_at: float = 0.0
     restarts: int = 0
     again_at: float | None = None
     failed: bool = False
@@ -92,10 +94,12 @@ class Board:
         """Say which programs shall run from now on."""
         _write(self.var / "run" / "wanted.json", wanted)
 
-    def words(self) -> dict[str, Word]:
-        """What the keeper said last."""
-        said = _read(self.var / "run" / "keeper-state.json")
-        return {name: Word(**word) for name, word in said.items()}
+    def word(self, name: str) -> Word:
+        """What the keeper says of a program; nothing yet, if that was about an earlier wish."""
+        asked_at = self.wanted().get(name, 0.0)
+        said = _read(self.var / "run" / "keeper-state.json").get(name)
+        word = Word(**said) if said else Word()
+        return word if word.asked_at == asked_at else Word(asked_at)
 
     def say(self, words: Mapping[str, Word]) -> None:
         """What the keeper says now."""
@@ -123,7 +127,6 @@ class _Child:
     program: Program
     daemon: Daemon
     process: psutil.Process | None = None
-    asked_at: float = 0.0
     early: int = 0
     word: Word = field(default_factory=Word)
 
@@ -201,12 +204,12 @@ class Keeper:
         if self._takes_over(child):
             if child.early and _age(child.process) >= self._conf.steady_seconds:
                 child.early = 0
-            child.asked_at = asked_at
+            child.word = replace(child.word, asked_at=asked_at)
             return
         if child.process is not None:
             self._note_death(child, child.process)
-        if asked_at != child.asked_at:  # somebody has mended something, and asks again
-            child.asked_at, child.early, child.word = asked_at, 0, Word()
+        if asked_at != child.word.asked_at:  # somebody has mended something, and asks again
+            child.early, child.word = 0, Word(asked_at)
         if not child.word.failed and time.time() >= (child.word.again_at or 0.0):
             self._start(child)
 
@@ -221,13 +224,12 @@ class Keeper:
     def _put_off(self, child: _Child, note: str, lived: float) -> None:
         conf, name = self._conf, child.program.name
         child.early = child.early + 1 if lived < conf.steady_seconds else 1
-        restarts = child.word.restarts
         if child.early >= conf.give_up_after:
-            child.word = Word(restarts, failed=True, note=note)
+            child.word = replace(child.word, again_at=None, failed=True, note=note)
             log.error("%s %s; given up after %d early deaths", name, note, child.early)
             return
         pause = min(conf.restart_base_seconds * 2 ** (child.early - 1), conf.restart_max_seconds)
-        child.word = Word(restarts, again_at=time.time() + pause, note=note)
+        child.word = replace(child.word, again_at=time.time() + pause, note=note)
         log.warning("%s %s; again in %.1f s", name, note, pause)
 
     def _start(self, child: _Child) -> None:
@@ -238,7 +240,7 @@ class Keeper:
             self._put_off(child, f"cannot be started ({error})", lived=0.0)
             return
         again = before.again_at is not None
-        child.word = Word(before.restarts + again, note=before.note)
+        child.word = replace(before, restarts=before.restarts + again, again_at=None)
         with suppress(psutil.NoSuchProcess):
             child.process = psutil.Process(pid)
         log.info("%s is started, pid %d", name, pid)

@@ -14,18 +14,22 @@ from conf.settings import Settings
 from infra.local.process import Daemon, Ending, tail
 
 STOP_SECONDS = 20.0
-State = Literal["running", "starting", "stopped", "external"]
+State = Literal["running", "starting", "stopped", "external", "waiting", "failed", "off"]
 Report = Callable[[str], None]
 """Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """How one service is doing.
+    """How one service, or one process of the house, is doing.
 
     `running` means that our process is alive, owns its port and answers its protocol;
-    `starting` that it is alive, but does not answer (yet); `external` that the settings point to
-    a server that somebody else runs, which is never started or stopped from here.
+    `starting` that it is alive, but does not answer (yet); `external` that somebody else runs it,
+    who is never started or stopped from here. Of the processes that the keeper looks after:
+    `waiting` died and starts again, `failed` died too often, `off` was not asked for.
+
+    Attributes:
+        lag_rows: messages that wait for the stream that is furthest behind.
     """
 
     name: str
@@ -35,6 +39,13 @@ class ServiceStatus:
     detail: str = ""
     memory_mb: int | None = None
     uptime_seconds: int | None = None
+    restarts: int | None = None
+    lag_rows: int | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether nobody need look after it."""
+        return self.state in {"running", "external", "off"}
 
 
 class Listener(Protocol):

@@ -89,7 +89,7 @@ class House:
         self.board.want(dict.fromkeys(names, time.time()))
 
     def word(self, name: str) -> Word:
-        return self.board.words().get(name, Word())
+        return self.board.word(name)
 
     def pid(self, name: str) -> int | None:
         process = self.board.daemon(name).find()
@@ -189,7 +189,7 @@ def test_who_asks_again_for_a_program_that_was_given_up_gets_another_try(house: 
     house.want("gateway")
 
     assert wait_until(lambda: "whole" in house.log("gateway"), PATIENCE)
-    assert wait_until(lambda: house.word("gateway") == Word(), PATIENCE)
+    assert (house.word("gateway").restarts, house.word("gateway").note) == (0, "")
 
 
 def test_a_program_that_ran_well_for_a_while_may_die_again_and_again(house: House) -> None:
