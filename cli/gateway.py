@@ -27,7 +27,7 @@ def gateway(
     settings = read_settings()
     configure_logging(settings.log_level)
     # uvicorn ends in order first, and then raises the signal again for whoever had it before.
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end_well)
     uvicorn.run(
         create_app(settings),
         host=host or settings.gateway.host,
@@ -39,6 +39,6 @@ def gateway(
     )
 
 
-def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+def end_well(_signal: int, _frame: FrameType | None) -> NoReturn:
     """End with 0: being told to stop is no error."""
     sys.exit(0)

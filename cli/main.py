@@ -13,6 +13,7 @@ import typer
 from cli import (
     backfill,
     background,
+    console,
     contracts,
     dlq,
     docs,
@@ -50,6 +51,7 @@ COMMANDS = (
     run.run,
     run.spark_conf,
     gateway.gateway,
+    console.console,
     background.start,
     background.stop,
     infer.infer,

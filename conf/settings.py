@@ -549,6 +549,55 @@ class InferenceSettings(Frozen):
     )
 
 
+class ConsoleSettings(Frozen):
+    """The live console in the browser (`storelake console`); it only reads."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        description="It asks nobody for a password: keep it on loopback, or put a proxy before it.",
+    )
+    port: int = 8600
+    refresh_seconds: float = Field(
+        default=2.0, gt=0, description="Between two looks at the database, while somebody watches."
+    )
+    query_timeout: timedelta = Field(
+        default=timedelta(seconds=3),
+        description="Of the database; a question that takes longer ends.",
+    )
+    stale_after: timedelta = Field(
+        default=timedelta(minutes=2),
+        description="A camera of an open branch without a frame for so long is called silent, and "
+        "a stream's word of so long ago is called old.",
+    )
+    user: str = Field(
+        default="storelake_console",
+        description="The role of Postgres that may read what the console shows, and nothing else.",
+    )
+    password: SecretStr | None = None
+
+    @field_validator("password")
+    @classmethod
+    def _no_placeholder(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().lower() in PLACEHOLDERS:
+            raise ValueError("STORELAKE_CONSOLE__PASSWORD is a placeholder; set a real password")
+        return value
+
+    @property
+    def secret(self) -> str:
+        """The password, or `SettingsError` with the name of the variable to set."""
+        if self.password is None:
+            raise SettingsError(
+                "STORELAKE_CONSOLE__PASSWORD is not set: run `storelake restart`, which makes one "
+                "for the local server, or set that of the role on yours (docs/CONSOLE.md)."
+            )
+        return self.password.get_secret_value()
+
+    @property
+    def url(self) -> str:
+        """Where the console answers."""
+        return f"http://{self.host}:{self.port}"
+
+
 class Settings(BaseSettings):
     """The whole tree. Build it with `load_settings`."""
 
@@ -588,6 +637,7 @@ class Settings(BaseSettings):
     quality: QualitySettings = QualitySettings()
     gateway: GatewaySettings = GatewaySettings()
     inference: InferenceSettings = InferenceSettings()
+    console: ConsoleSettings = ConsoleSettings()
 
     @field_validator("var_dir", "cache_dir", "stores_file")
     @classmethod
@@ -629,6 +679,13 @@ class Settings(BaseSettings):
             or "pulsar" in self.streams.detections_from
             or self.inference.publisher == "pulsar"
         )
+
+    @property
+    def console_dsn(self) -> str:
+        """The way into the database for the console, with its own role."""
+        secret = SecretStr(self.console.secret)
+        mine = {"user": self.console.user, "password": secret}
+        return self.postgres.model_copy(update=mine).dsn
 
     @property
     def spool(self) -> Path:

@@ -43,6 +43,7 @@ def _missing(settings: Settings) -> list[str]:
     """Names of the secrets that our own servers need and that are not set: `BRANCH__FIELD`."""
     wanted = {
         "POSTGRES__PASSWORD": settings.postgres.local and settings.postgres.password is None,
+        "CONSOLE__PASSWORD": settings.postgres.local and settings.console.password is None,
         "S3__ACCESS_KEY": settings.wants_minio and settings.s3.access_key is None,
         "S3__SECRET_KEY": settings.wants_minio and settings.s3.secret_key is None,
     }

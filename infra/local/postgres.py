@@ -21,10 +21,10 @@ from infra.local.process import Daemon, tail
 from infra.local.service import Report, ServiceStatus
 from infra.local.tool import run_tool
 
-# Only our role may come in, over TCP and with its password; the superuser has no way in at all.
+# Only our roles may come in, over TCP and with a password; the superuser has no way in at all.
 ACCESS_RULES = """\
-host all {user} 127.0.0.0/8 scram-sha-256
-host all {user} ::1/128 scram-sha-256
+host all {users} 127.0.0.0/8 scram-sha-256
+host all {users} ::1/128 scram-sha-256
 """
 
 
@@ -64,7 +64,7 @@ class PostgresService:
         return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
 
     def start(self) -> None:
-        """Make the data folder the first time, bring role and password in line, then start."""
+        """Make the data folder the first time, bring roles and passwords in line, then start."""
         conf = self.conf
         require_loopback(conf.host, "STORELAKE_POSTGRES__HOST")
         require_free_port(conf.host, conf.port, "Postgres", "STORELAKE_POSTGRES__PORT")
@@ -75,7 +75,8 @@ class PostgresService:
             self.report("postgres: making its data folder")
             self._make_data_folder(programs, data)
         drop_stale_lock(data)
-        self._single_user(programs, data, self._password_sql())
+        self._write_access_rules(data)
+        self._single_user(programs, data, [*self._password_sql(), *self._console_sql()])
         self.report("postgres: starting")
         self.daemon.spawn(self.command(programs, data), cwd=data, account=places.account)
 
@@ -96,7 +97,6 @@ class PostgresService:
             account=places.account,
             cwd=scratch,
         )
-        (scratch / "pg_hba.conf").write_text(ACCESS_RULES.format(user=f'"{self.conf.user}"'))
         role, base = sql.Identifier(self.conf.user), sql.Identifier(self.conf.database)
         create = [
             sql.SQL("CREATE ROLE {} LOGIN").format(role),
@@ -105,9 +105,23 @@ class PostgresService:
         self._single_user(programs, scratch, create)
         scratch.rename(data)
 
+    def _write_access_rules(self, data: Path) -> None:
+        users = f'"{self.conf.user}","{self.settings.console.user}"'
+        (data / "pg_hba.conf").write_text(ACCESS_RULES.format(users=users))
+
     def _password_sql(self) -> list[sql.Composed]:
         role, password = sql.Identifier(self.conf.user), sql.Literal(self.conf.secret)
         return [sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password)]
+
+    def _console_sql(self) -> list[sql.Composed]:
+        """The role of the console; what it may read is granted with the tables (`roles`)."""
+        conf = self.settings.console
+        role, password = sql.Identifier(conf.user), sql.Literal(conf.secret)
+        make = "DO $$ BEGIN CREATE ROLE {} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        return [
+            sql.SQL(make).format(role),
+            sql.SQL("ALTER ROLE {} CONNECTION LIMIT 8 PASSWORD {}").format(role, password),
+        ]
 
     def _single_user(self, programs: Path, data: Path, statements: list[sql.Composed]) -> None:
         """Run SQL as superuser before the server listens; a statement that fails ends it.

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from conf.settings import PostgresSettings, Settings
 from infra.errors import ServiceError
+from infra.postgres.roles import grant_console
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every storelake takes the same one.
@@ -21,7 +22,8 @@ def migrate(settings: Settings) -> list[str]:
     """Apply the migrations of `migrations/` that the database does not have yet, in order.
 
     Each runs in a transaction of its own. Two processes may call this at once: the second waits
-    and finds nothing to do.
+    and finds nothing to do. Afterwards the role of the console, where the server has one, may read
+    what is in `roles.READS`.
 
     Args:
         settings: which database, and its password.
@@ -40,7 +42,9 @@ def migrate(settings: Settings) -> list[str]:
         with psycopg.connect(conf.dsn, autocommit=True) as guard:
             guard.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT))
             guard.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
-            return _apply(conf)
+            applied = _apply(conf)
+            grant_console(guard, settings.console.user)
+            return applied
     except psycopg.errors.LockNotAvailable as error:
         raise ServiceError(
             "Another process is migrating the database: wait until it has ended, then run "

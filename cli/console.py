@@ -1,0 +1,71 @@
+"""`storelake console`: what happens now, in a browser."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.context import error_console, read_settings
+
+if TYPE_CHECKING:
+    from conf.settings import Settings
+
+
+def console(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address; else the setting (loopback).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; else the setting.")] = None,
+) -> None:
+    """Show today, the store, orders, streams and quality in a browser until SIGTERM or Ctrl-C."""
+    import signal
+
+    import uvicorn
+
+    from cli.gateway import end_well
+    from dashboard.app import create_app
+    from gateway.observe import configure_logging
+    from infra.local.checks import require_free_port
+
+    settings = read_settings()
+    chosen = {"host": host or settings.console.host, "port": port or settings.console.port}
+    console = settings.console.model_copy(update=chosen)
+    settings = settings.model_copy(update={"console": console})
+    require_free_port(console.host, console.port, "the console", "STORELAKE_CONSOLE__PORT")
+    configure_logging(settings.log_level)
+    app = create_app(settings)
+    _tell(settings)
+    # uvicorn ends in order first, and then raises the signal again for whoever had it before.
+    signal.signal(signal.SIGTERM, end_well)
+    uvicorn.run(
+        app,
+        host=console.host,
+        port=console.port,
+        log_config=None,  # its lines join ours, as JSON
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,  # open pages would hold it for ever
+    )
+
+
+def _tell(settings: Settings) -> None:
+    """Where to look; and already here, if the database does not let us in."""
+    import psycopg
+
+    from dashboard.reader import knock
+
+    out = error_console()
+    out.print(f"Console: {settings.console.url}", highlight=False)
+    try:
+        knock(settings.console_dsn)
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        out.print(
+            f"Postgres does not let the console in ({reason}): see `storelake status`, and "
+            "docs/CONSOLE.md for the role. The console says so, too, and goes on by itself.",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,196 @@
+"""One look at everything for everybody who watches.
+
+However many pages are open, the database is asked once for all of them; and not at all while
+nobody watches.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Protocol, TypeVar, cast
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from conf.settings import Settings
+from conf.stores import Stores
+from dashboard.queries import QUERIES, Query, Row
+from dashboard.streams import STREAMS, Ends, Said, read_said
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why there is no answer: one sentence."""
+
+    says: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the database said.
+
+    Attributes:
+        at: by its clock, UTC.
+        ends: how far the topics reach; a fault where Kafka does not say.
+        said: what the Spark application says of itself; None while none runs.
+    """
+
+    at: datetime
+    answers: Mapping[str, list[Any] | Fault]
+    ends: Ends | Fault = field(default_factory=dict)
+    said: Said | None = None
+
+    def rows(self, query: Query[Row]) -> list[Row] | Fault:
+        """The answer to one question."""
+        return cast("list[Row] | Fault", self.answers[query.name])
+
+
+@dataclass(frozen=True)
+class Away:
+    """The database does not answer since a moment (UTC), and what it says."""
+
+    since: datetime
+    says: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What pages show: the newest snapshot, and whether it is the present."""
+
+    snapshot: Snapshot | None = None
+    away: Away | None = None
+
+
+class Asked(Protocol):
+    """A look at the database: `reader.Look`."""
+
+    at: datetime
+
+    def ask(self, query: Query[Row], parameters: Mapping[str, Any]) -> list[Row]:
+        """The rows of an answer."""
+
+
+class Board:
+    """The newest view, renewed when somebody wants it and it has become old.
+
+    Args:
+        settings: how often.
+        stores: whose branches, cameras and zones.
+        look: opens a look at the database.
+        ends: how far the topics reach; raises `OSError` where Kafka does not say.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        look: Callable[[], AbstractContextManager[Asked]],
+        ends: Callable[[], Ends],
+    ) -> None:
+        self.settings, self.stores = settings, stores
+        self.view = View()
+        self._look, self._ends = look, ends
+        self._parameters = parameters(settings, stores)
+        self._lock = threading.Lock()
+        self._looked = float("-inf")
+        self._kept: dict[str, tuple[float, list[Any] | Fault]] = {}
+
+    def fresh(self) -> View:
+        """The view, at most `console.refresh_seconds` old. Blocks; call it from a thread."""
+        with self._lock:
+            if time.monotonic() - self._looked >= 0.9 * self.settings.console.refresh_seconds:
+                self.view = self._renewed()
+                self._looked = time.monotonic()
+            return self.view
+
+    def _renewed(self) -> View:
+        try:
+            with self._look() as look:
+                answers = {query.name: self._answer(look, query) for query in QUERIES}
+                snapshot = Snapshot(
+                    look.at,
+                    answers,
+                    self._slow("kafka", 4.0, self._topic_ends),
+                    read_said(self.settings.var_dir),
+                )
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            since = self.view.away.since if self.view.away else datetime.now(timezone.utc)
+            if self.view.away is None:
+                log.warning("the database does not answer: %s", _first_line(error))
+            return View(self.view.snapshot, Away(since, _first_line(error)))
+        if self.view.away is not None:
+            log.warning("the database answers again")
+        return View(snapshot)
+
+    def _answer(self, look: Asked, query: Query[Any]) -> list[Any] | Fault:
+        return self._slow(query.name, query.every, lambda: self._asked(look, query))
+
+    def _asked(self, look: Asked, query: Query[Any]) -> list[Any] | Fault:
+        try:
+            return look.ask(query, self._parameters)
+        except psycopg.errors.QueryCanceled:
+            patience = self.settings.console.query_timeout.total_seconds()
+            return Fault(f"{query.name} did not answer within {patience:g} s")
+        except psycopg.errors.InsufficientPrivilege as error:
+            return Fault(f"{_first_line(error)}: run `storelake migrate`")
+        except psycopg.errors.UndefinedTable as error:
+            return Fault(f"{_first_line(error)}: run `storelake migrate`")
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            log.warning("%s cannot be read: %s", query.name, error)
+            return Fault(_first_line(error))
+
+    def _topic_ends(self) -> Ends | Fault:
+        try:
+            return self._ends()
+        except OSError as error:
+            return Fault(str(error))
+
+    def _slow(self, name: str, every: float, ask: Callable[[], T | Fault]) -> T | Fault:
+        """The answer of before, while it is good enough; a fault never is."""
+        now = time.monotonic()
+        kept = self._kept.get(name)
+        if kept is None or now - kept[0] >= every or isinstance(kept[1], Fault):
+            kept = self._kept[name] = (now, cast("list[Any] | Fault", ask()))
+        return cast("T | Fault", kept[1])
+
+
+def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
+    """What the questions are about: all branches, cameras and queues of the store file."""
+    cameras = [(branch, camera) for branch in stores.branches for camera in branch.cameras]
+    queues = {
+        (branch.branch_id, camera.camera_id, zone.zone_id)
+        for branch, camera in cameras
+        for drawing in stores.drawings(camera)
+        for zone in drawing.zones
+        if zone.kind == "queue"
+    }
+    return {
+        "branches": json.dumps(
+            [{"branch_id": b.branch_id, "timezone": b.timezone} for b in stores.branches]
+        ),
+        "cameras": json.dumps(
+            [{"branch_id": b.branch_id, "camera_id": c.camera_id} for b, c in cameras]
+        ),
+        "queues": json.dumps(
+            [{"branch_id": b, "camera_id": c, "zone_id": z} for b, c, z in sorted(queues)]
+        ),
+        "stuck_after": settings.streams.status_stuck_after,
+        "streams": [stream.name for stream in STREAMS],
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,196 @@
+"""Today of each branch, beside the same hours of a day before.
+
+Compared are the finished hours that both days have: an hour without figures on one of them says
+nothing on the other. The day is the one a week before where it has figures, else the day before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from conf.stores import Branch, Stores
+from dashboard.queries import CameraSeen, StoreHour
+
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+DAYS_BEFORE = (7, 1)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Sums over hours of one branch.
+
+    Attributes:
+        visitors: None where no hour knows them.
+        conversion: orders by visitors, over the hours that know these.
+        revenue_per_visitor: over the same hours.
+        coverage: mean of the camera coverage, 0..1.
+    """
+
+    visitors: int | None
+    orders: int
+    revenue: Decimal
+    conversion: float | None
+    revenue_per_visitor: Decimal | None
+    coverage: float | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The same hours of two days.
+
+    Attributes:
+        day: the one before.
+        hours: so many were compared.
+    """
+
+    day: date
+    hours: int
+    now: Figures
+    before: Figures
+
+
+@dataclass(frozen=True)
+class BranchToday:
+    """What a card shows.
+
+    Attributes:
+        hours: of today, oldest first.
+        so_far: all of them together; None without any.
+        compared: None where no finished hour has one to be compared with.
+        silent: cameras without a recent frame, with the newest minute of each (None: never one).
+    """
+
+    branch: Branch
+    is_open: bool
+    hours: tuple[StoreHour, ...]
+    so_far: Figures | None
+    compared: Compared | None
+    silent: tuple[tuple[str, datetime | None], ...]
+
+
+def branches_today(
+    stores: Stores,
+    hours: Iterable[StoreHour],
+    cameras: Iterable[CameraSeen],
+    *,
+    now: datetime,
+    stale_after: timedelta,
+) -> list[BranchToday]:
+    """Every branch of the store file, in its order.
+
+    Args:
+        stores: the chain.
+        hours: of today and of the days to compare with.
+        cameras: when each was seen.
+        now: UTC.
+        stale_after: a camera of an open branch that is not seen for so long is silent.
+    """
+    by_branch: dict[str, list[StoreHour]] = defaultdict(list)
+    for hour in hours:
+        by_branch[hour.branch_id].append(hour)
+    seen = {camera.camera_id: camera.minute for camera in cameras}
+    return [
+        _today(branch, by_branch[branch.branch_id], seen, now=now, stale_after=stale_after)
+        for branch in stores.branches
+    ]
+
+
+def _today(
+    branch: Branch,
+    hours: Sequence[StoreHour],
+    seen: dict[str, datetime],
+    *,
+    now: datetime,
+    stale_after: timedelta,
+) -> BranchToday:
+    today = now.astimezone(ZoneInfo(branch.timezone)).date()
+    mine = tuple(h for h in hours if h.local_hour.date() == today)
+    is_open = branch.is_open(now)
+    silent = [
+        (camera.name, seen.get(camera.camera_id))
+        for camera in branch.cameras
+        if is_open and is_silent(seen.get(camera.camera_id), now, stale_after)
+    ]
+    return BranchToday(
+        branch=branch,
+        is_open=is_open,
+        hours=mine,
+        so_far=add_up(mine) if mine else None,
+        compared=compare(mine, hours, today, now),
+        silent=tuple(silent),
+    )
+
+
+def is_silent(minute: datetime | None, now: datetime, stale_after: timedelta) -> bool:
+    """Whether the newest minute with a frame ended too long ago."""
+    return minute is None or now - (minute + MINUTE) > stale_after
+
+
+def compare(
+    mine: Sequence[StoreHour], hours: Sequence[StoreHour], today: date, now: datetime
+) -> Compared | None:
+    """The finished hours of today beside those of a day before."""
+    for days in DAYS_BEFORE:
+        then = {h.local_hour + timedelta(days=days): h for h in hours}
+        pairs = [
+            (h, then[h.local_hour]) for h in mine if h.hour + HOUR <= now and h.local_hour in then
+        ]
+        if pairs:
+            return Compared(
+                today - timedelta(days=days),
+                len(pairs),
+                add_up([h for h, _ in pairs]),
+                add_up([h for _, h in pairs]),
+            )
+    return None
+
+
+def add_up(hours: Sequence[StoreHour]) -> Figures:
+    """Sums, and rates of the sums: never means of rates."""
+    known = [h for h in hours if h.visitors is not None]
+    visitors = sum(h.visitors or 0 for h in known) if known else None
+    bought = sum(h.orders for h in known)
+    spent = sum((h.revenue for h in known), Decimal(0))
+    covered = [h.camera_coverage for h in hours if h.camera_coverage is not None]
+    return Figures(
+        visitors=visitors,
+        orders=sum(h.orders for h in hours),
+        revenue=sum((h.revenue for h in hours), Decimal(0)),
+        conversion=bought / visitors if visitors else None,
+        revenue_per_visitor=spent / visitors if visitors else None,
+        coverage=sum(covered) / len(covered) if covered else None,
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a figure stands beside the one before: in words that need no colour."""
+
+    sign: str
+    words: str
+
+
+def change(now: float | Decimal | None, before: float | Decimal | None) -> Change | None:
+    """In per cent of what was before; None where that is not known, or nothing."""
+    if now is None or not before:
+        return None
+    share = float(now) / float(before) - 1
+    if abs(share) < 0.0005:
+        return Change("=", "the same")
+    return Change("▲" if share > 0 else "▼", f"{abs(share):.1%} {'more' if share > 0 else 'less'}")
+
+
+def points(now: float | None, before: float | None) -> Change | None:
+    """Of two shares: the difference in percentage points."""
+    if now is None or before is None:
+        return None
+    difference = round(100 * (now - before), 1)
+    if difference == 0:
+        return Change("=", "the same")
+    sign, word = ("▲", "more") if difference > 0 else ("▼", "less")
+    return Change(sign, f"{abs(difference):.1f} points {word}")

@@ -1,0 +1,142 @@
+"""The map of a branch: what each camera looks at, with its lines and zones and what happens there.
+
+Drawn from the store file, in shares of the picture; how long people stay is the depth of a colour
+and also written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from conf.stores import Branch, Line, Point, Stores, Zone
+from dashboard.branches import is_silent
+from dashboard.queries import CameraSeen, QueueNow, ZoneDwell
+
+WIDTH, HEIGHT = 800, 600
+QUEUE_MINUTES = timedelta(minutes=15)
+"""An older minute is not how long a queue is now."""
+
+
+@dataclass(frozen=True)
+class ZoneNow:
+    """One zone.
+
+    Attributes:
+        dwell: of today; None without a finished visit.
+        queue: of the newest minutes; None where it is no queue, or nothing is known.
+        heat: mean dwell as a share of the longest one on the page, 0..1.
+        points: of the polygon, as SVG has them.
+        label_at: where its name stands.
+    """
+
+    zone: Zone
+    dwell: ZoneDwell | None
+    queue: QueueNow | None
+    heat: float
+    points: str
+    label_at: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LineNow:
+    """One line, and which way is in: from its middle to the side that is entered."""
+
+    line: Line
+    a: tuple[int, int]
+    b: tuple[int, int]
+    middle: tuple[int, int]
+    inside: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CameraNow:
+    """One camera.
+
+    Attributes:
+        drawing: its version; None before the first one is valid.
+        seen: the newest minute with a frame.
+        silent: whether that is too long ago for a branch that is open.
+    """
+
+    camera_id: str
+    name: str
+    drawing: int | None
+    seen: datetime | None
+    silent: bool
+    people_peak: int | None
+    zones: tuple[ZoneNow, ...]
+    lines: tuple[LineNow, ...]
+
+
+def cameras_now(
+    stores: Stores,
+    branch: Branch,
+    *,
+    cameras: Iterable[CameraSeen],
+    dwell: Iterable[ZoneDwell],
+    queues: Iterable[QueueNow],
+    now: datetime,
+    stale_after: timedelta,
+) -> list[CameraNow]:
+    """Every camera of a branch with the drawing that holds now."""
+    seen = {c.camera_id: c for c in cameras}
+    stays = {(d.camera_id, d.zone_id): d for d in dwell}
+    waits = {(q.camera_id, q.zone_id): q for q in queues if now - q.minute < QUEUE_MINUTES}
+    ours = {camera.camera_id for camera in branch.cameras}
+    longest = max((d.dwell_mean or 0 for d in stays.values() if d.camera_id in ours), default=0)
+    found = []
+    for camera in branch.cameras:
+        drawing = stores.drawing_at(camera, now)
+        one = seen.get(camera.camera_id)
+        zones, lines = (drawing.zones, drawing.lines) if drawing else ((), ())
+        found.append(
+            CameraNow(
+                camera_id=camera.camera_id,
+                name=camera.name,
+                drawing=drawing.version if drawing else None,
+                seen=one.minute if one else None,
+                silent=branch.is_open(now)
+                and is_silent(one.minute if one else None, now, stale_after),
+                people_peak=one.people_peak if one else None,
+                zones=tuple(
+                    _zone(
+                        zone,
+                        stays.get((camera.camera_id, zone.zone_id)),
+                        waits.get((camera.camera_id, zone.zone_id)),
+                        longest,
+                    )
+                    for zone in zones
+                ),
+                lines=tuple(_line(line) for line in lines),
+            )
+        )
+    return found
+
+
+def _zone(zone: Zone, dwell: ZoneDwell | None, queue: QueueNow | None, longest: float) -> ZoneNow:
+    corners = [_at(point) for point in zone.polygon]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return ZoneNow(
+        zone=zone,
+        dwell=dwell if dwell and dwell.visits else None,
+        queue=queue,
+        heat=(dwell.dwell_mean or 0) / longest if dwell and longest else 0.0,
+        points=" ".join(f"{x},{y}" for x, y in corners),
+        label_at=((min(xs) + max(xs)) // 2, (min(ys) + max(ys)) // 2),
+    )
+
+
+def _line(line: Line) -> LineNow:
+    """Who crosses from left to right, seen from a to b, enters: y runs downwards."""
+    (ax, ay), (bx, by) = a, b = _at(line.a), _at(line.b)
+    middle = ((ax + bx) // 2, (ay + by) // 2)
+    length = max(((bx - ax) ** 2 + (by - ay) ** 2) ** 0.5, 1.0)
+    step = 46 / length
+    inside = (round(middle[0] - (by - ay) * step), round(middle[1] + (bx - ax) * step))
+    return LineNow(line, a, b, middle, inside)
+
+
+def _at(point: Point) -> tuple[int, int]:
+    return round(point[0] * WIDTH), round(point[1] * HEIGHT)

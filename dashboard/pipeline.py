@@ -1,0 +1,113 @@
+"""How each stream is doing, by its own word and by what it has committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from conf.settings import Settings
+from dashboard.board import Fault, Snapshot
+from dashboard.queries import LATENCY, LEDGER, OFFSETS, Latency, Ledger, Offset
+from dashboard.streams import STREAMS, Said, Stream, lag, topics_of
+
+Health = Literal["running", "starting", "retrying", "stopped", "silent"]
+
+
+@dataclass(frozen=True)
+class StreamNow:
+    """One stream.
+
+    Attributes:
+        health: stopped: no application runs it; retrying: its last batch failed; silent: its
+            application has not said a word for long.
+        failures: in a row.
+        batches: finished since the application began; None where it does not run.
+        lag: messages that wait; None where nobody can say, which `lag_note` explains.
+        ledger: None before it has committed a batch, and for streams of the lake.
+    """
+
+    stream: Stream
+    health: Health
+    failures: int
+    batches: int | None
+    lag: int | None
+    lag_note: str
+    latency: Latency | None
+    ledger: Ledger | None
+
+
+def streams_now(
+    settings: Settings,
+    snapshot: Snapshot,
+    *,
+    ledger: Sequence[Ledger],
+    offsets: Sequence[Offset],
+    latency: Sequence[Latency],
+) -> list[StreamNow]:
+    """Every stream of the product."""
+    committed = {row.stream: row for row in ledger}
+    delays = {row.stream: row for row in latency}
+    found = []
+    for stream in STREAMS:
+        waiting, note = _lag(settings, snapshot, stream, offsets)
+        word = snapshot.said.streams.get(stream.name) if snapshot.said else None
+        found.append(
+            StreamNow(
+                stream=stream,
+                health=_health(
+                    snapshot.said, stream.name, snapshot.at, settings.console.stale_after
+                ),
+                failures=int(word["failures"]) if word else 0,
+                batches=int(word["finished_batches"]) if word else None,
+                lag=waiting,
+                lag_note=note,
+                latency=delays.get(stream.name),
+                ledger=committed.get(stream.name),
+            )
+        )
+    return found
+
+
+def pipeline_now(settings: Settings, snapshot: Snapshot) -> list[StreamNow] | Fault:
+    """The same from a snapshot; the fault where a table that it needs cannot be read."""
+    ledger, offsets = snapshot.rows(LEDGER), snapshot.rows(OFFSETS)
+    latency = snapshot.rows(LATENCY)
+    if isinstance(ledger, Fault):
+        return ledger
+    if isinstance(offsets, Fault):
+        return offsets
+    return streams_now(
+        settings,
+        snapshot,
+        ledger=ledger,
+        offsets=offsets,
+        latency=[] if isinstance(latency, Fault) else latency,
+    )
+
+
+def _health(said: Said | None, name: str, now: datetime, stale_after: timedelta) -> Health:
+    if said is None or name not in said.streams:
+        return "stopped"
+    if now - said.at > stale_after:
+        return "silent"
+    if said.streams[name]["failures"]:
+        return "retrying"
+    return "running" if said.streams[name]["ready"] else "starting"
+
+
+def _lag(
+    settings: Settings, snapshot: Snapshot, stream: Stream, offsets: Sequence[Offset]
+) -> tuple[int | None, str]:
+    if stream.reads is None:
+        return None, "reads tables, not messages"
+    if stream.ledger == "lake":
+        return None, "its positions are only in the lake"
+    topics = topics_of(settings, stream)
+    if not topics:
+        return None, "Pulsar's positions cannot be counted"
+    if isinstance(snapshot.ends, Fault):
+        return None, snapshot.ends.says
+    waiting = lag(snapshot.ends, offsets, stream.name, topics)
+    return waiting, "" if waiting is not None else "has written nothing yet"

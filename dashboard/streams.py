@@ -1,0 +1,130 @@
+"""The streams as the console sees them from outside: where each one's word is, and its lag.
+
+A stream that writes Postgres keeps its positions and its batches there; the others keep them in the
+lake, which the console does not open. What runs now is in `<var>/run/streams.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from conf.settings import KafkaSettings, Settings
+from dashboard.queries import Offset
+
+KAFKA_SECONDS = 2.0
+Ends = Mapping[tuple[str, int], int]
+"""(topic, partition) -> the position that the next message will get."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream.
+
+    Attributes:
+        name: of its file in streaming/jobs, and of its rows in the ledger.
+        reads: what its messages are; None: it reads tables, when they have changed.
+        ledger: where its progress is.
+        letters: the table of what it rejects or sets aside; None: it rejects nothing.
+    """
+
+    name: str
+    reads: Literal["orders", "detections"] | None
+    ledger: Literal["postgres", "lake"]
+    letters: str | None = None
+
+
+STREAMS = (
+    Stream("order_event_processor", "orders", "postgres", "dead_letters"),
+    Stream("real_time_metrics", "orders", "postgres", "quarantine.late_events"),
+    Stream("order_status_tracker", "orders", "postgres"),
+    Stream("product_analytics", "orders", "postgres"),
+    Stream("footfall", "detections", "postgres"),
+    Stream("store_hourly", None, "postgres"),
+    Stream("silver_detections", "detections", "lake", "quarantine.detections"),
+    Stream("bronze_order_events", "orders", "lake"),
+    Stream("bronze_detections", "detections", "lake"),
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the Spark application said of its streams, and when (UTC)."""
+
+    at: datetime
+    streams: Mapping[str, Mapping[str, Any]]
+
+
+def read_said(var_dir: Path) -> Said | None:
+    """The application that runs now; None where none does, also when a killed one left its word."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        said = json.loads((var_dir / "run" / "streams.json").read_text(encoding="utf-8"))
+        if psutil.pid_exists(said["pid"]):
+            return Said(datetime.fromtimestamp(said["at"], timezone.utc), dict(said["streams"]))
+    return None
+
+
+def topics_of(settings: Settings, stream: Stream) -> tuple[str, ...]:
+    """The topics of Kafka that it reads; those of Pulsar have no positions to count with."""
+    if stream.reads == "orders":
+        return settings.kafka.order_topics
+    from_kafka = stream.reads == "detections" and "kafka" in settings.streams.detections_from
+    return (settings.kafka.detections,) if from_kafka else ()
+
+
+def lag(ends: Ends, offsets: Sequence[Offset], stream: str, topics: Sequence[str]) -> int | None:
+    """Messages that wait for a stream; None before it has written any.
+
+    A message that a stream has read and had no use for does not move its position: where messages
+    come rarely, some stay counted that nobody waits for.
+    """
+    done = {(o.topic, o.partition): int(o.position) for o in offsets if o.stream == stream}
+    if not any(topic in topics for topic, _ in done):
+        return None
+    return sum(
+        max(0, end - done.get((topic, partition), -1) - 1)
+        for (topic, partition), end in ends.items()
+        if topic in topics
+    )
+
+
+class Topics:
+    """How far the topics of Kafka reach, asked without reading a message."""
+
+    def __init__(self, conf: KafkaSettings) -> None:
+        options = {"bootstrap.servers": conf.bootstrap, "log_level": 2, **conf.client_options}
+        self._client = AdminClient({**options, "error_cb": lambda _: None})
+        self._topics = (*conf.order_topics, conf.detections)
+
+    def ends(self) -> Ends:
+        """The end of every partition.
+
+        Raises:
+            OSError: Kafka does not say.
+        """
+        try:
+            known = self._client.list_topics(timeout=KAFKA_SECONDS).topics
+            parts = [
+                TopicPartition(topic, partition)
+                for topic in self._topics
+                if topic in known
+                for partition in known[topic].partitions
+            ]
+            asked = self._client.list_offsets(
+                dict.fromkeys(parts, OffsetSpec.latest()), request_timeout=KAFKA_SECONDS
+            )
+            return {
+                (part.topic, part.partition): future.result().offset
+                for part, future in asked.items()
+            }
+        except KafkaException as error:
+            raise OSError(f"Kafka does not answer ({error.args[0].str()})") from error
