@@ -9,6 +9,6 @@ demonstration.
 
 from infra.errors import ServiceError
 from infra.local.service import ServiceStatus
-from infra.local.supervisor import down, reset, running, status, up
+from infra.local.supervisor import down, furnish, reset, running, status, up
 
-__all__ = ["ServiceError", "ServiceStatus", "down", "reset", "running", "status", "up"]
+__all__ = ["ServiceError", "ServiceStatus", "down", "furnish", "reset", "running", "status", "up"]
