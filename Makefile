@@ -8,8 +8,9 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality notebooks up down status test test-unit test-spark test-stream \
-	test-integration test-e2e screenshots check format docs clean
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake notebooks \
+	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
+	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*##" } \
@@ -73,6 +74,21 @@ down: install  ## Stop them; their data stays
 status: install  ## Show how they are
 	@$(BIN)/storelake status
 
+compose-start:  ## Start the containers of docker-compose.yml (docs/COMPOSE.md)
+	@scripts/compose.sh start
+
+compose-stop:  ## Stop them; data stays
+	@scripts/compose.sh stop
+
+compose-restart:  ## Stop and start them
+	@scripts/compose.sh restart
+
+compose-deploy:  ## Build the images anew and replace what changed
+	@scripts/compose.sh deploy
+
+compose-reset:  ## Stop them and delete all their data
+	@scripts/compose.sh reset
+
 ##@ Test
 
 # A layer is a process: what a JVM is started with cannot change in it. Only tests without a JVM
@@ -112,6 +128,7 @@ check: install  ## Lint, format, types, import rules, shell scripts, spelling, g
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/shellcheck -x scripts/*.sh .ci/run
+	@$(BIN)/hadolint infra/docker/Dockerfile
 	@$(BIN)/codespell
 	@$(BIN)/storelake docs --check
 

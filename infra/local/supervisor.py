@@ -117,6 +117,24 @@ def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
         raise
 
 
+def furnish(settings: Settings, report: Report = silent) -> None:
+    """Make what the services must have, where it is missing: topics, bucket, tables of Postgres.
+
+    Args:
+        settings: of services that run, here or elsewhere.
+        report: told about the progress.
+
+    Raises:
+        ServiceError: one does not answer, or refuses.
+    """
+    report("topics, tables and bucket")
+    ensure_topics(settings.kafka)
+    if settings.wants_pulsar:
+        ensure_pulsar_topic(settings.pulsar)
+    ensure_bucket(settings)
+    migrate(settings)
+
+
 def down(settings: Settings) -> list[str]:
     """Stop the services that we started; returns the names of those that ran."""
     with _lock(settings):
@@ -185,12 +203,7 @@ def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
     started: list[Service] = []
     try:
         _start_all(services(ready, cancel, report), started, cancel)
-        report("topics, tables and bucket")
-        ensure_topics(ready.kafka)
-        if ready.wants_pulsar:
-            ensure_pulsar_topic(ready.pulsar)
-        ensure_bucket(ready)
-        migrate(ready)
+        furnish(ready, report)
     except BaseException:
         # Also on Ctrl-C: the threads end first, or one could start a service behind our back.
         cancel.set()

@@ -1,0 +1,31 @@
+#!/usr/bin/env python
+"""The health check of our containers: `healthy streams`, or `healthy URL`.
+
+Exit code 0 when all streams run, or when the address answers without an error.
+"""
+
+from __future__ import annotations
+
+import sys
+from urllib.request import urlopen
+
+SECONDS = 4
+
+
+def main(what: str) -> bool:
+    """Whether it is well."""
+    if what == "streams":
+        from cli.processes import streams_ready  # noqa: PLC0415 - half a second that URLs need not
+        from conf.settings import load_settings  # noqa: PLC0415
+
+        return streams_ready(load_settings())
+    try:
+        with urlopen(what, timeout=SECONDS):  # noqa: S310 - the address is in docker-compose.yml
+            return True
+    except OSError as error:
+        print(f"{what}: {error}", file=sys.stderr)  # noqa: T201 - shown by `docker inspect`
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(not main(sys.argv[1]))
