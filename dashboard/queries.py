@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Row = TypeVar("Row")
 
@@ -420,8 +420,8 @@ QUALITY = Query(
     every=10,
 )
 
-QUERIES: tuple[Query[object], ...] = (
-    *(HOURS, MINUTES, CAMERAS, DWELL, QUEUES, ORDERS, STUCK),  # type: ignore[arg-type]
-    *(LEDGER, OFFSETS, LATENCY, LETTERS, QUALITY),  # type: ignore[arg-type]
+QUERIES: tuple[Query[Any], ...] = (
+    *(HOURS, MINUTES, CAMERAS, DWELL, QUEUES, ORDERS, STUCK),
+    *(LEDGER, OFFSETS, LATENCY, LETTERS, QUALITY),
 )
 """All of them, in the order in which they are asked."""

@@ -251,7 +251,7 @@ def test_the_keys_of_minio_are_made_once_and_beside_the_password(on_s3: Settings
     again = passwords.with_secrets(on_s3)
     assert (again.s3, again.postgres) == (first.s3, first.postgres)
     assert first.s3.secret not in repr(first)
-    assert len(on_s3.secrets_file.read_text().splitlines()) == 3
+    assert len(on_s3.secrets_file.read_text().splitlines()) == 4
 
 
 def test_an_s3_of_somebody_else_gets_no_keys_from_us(on_s3: Settings) -> None:
