@@ -22,10 +22,10 @@ def gateway(
     import uvicorn
 
     from gateway.app import create_app
-    from gateway.observe import configure_logging
+    from conf.logs import configure_logging
 
     settings = read_settings()
-    configure_logging(settings.log_level)
+    configure_logging("gateway", settings.log_level)
     # uvicorn ends in order first, and then raises the signal again for whoever had it before.
     signal.signal(signal.SIGTERM, _end)
     uvicorn.run(
