@@ -88,7 +88,7 @@ def _log_run(log: logging.Logger, done: Sequence[Done]) -> None:
         if one.state == "nothing to do":
             continue
         about = {"table" if k == "table_name" else k: v for k, v in asdict(one).items()}
-        log.log(logging.ERROR if one.state == "failed" else logging.INFO, "table", extra=about)
+        log.log(logging.ERROR if one.state == "failed" else logging.INFO, "maintained", extra=about)
     failed = sum(one.state == "failed" for one in done)
     seconds = round(sum(one.seconds for one in done), 3)
     log.info("run", extra={"tables": len(done), "failed": failed, "seconds": seconds})

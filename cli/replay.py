@@ -41,7 +41,6 @@ def replay(
     ] = None,
 ) -> None:
     """Publish a recording of detection events at any speed."""
-    import logging
     from datetime import datetime, timezone
 
     from conf.logs import configure_logging
