@@ -21,8 +21,8 @@ def gateway(
     """Serve the order gateway with one worker until SIGTERM or Ctrl-C, then flush and end."""
     import uvicorn
 
-    from gateway.app import create_app
     from conf.logs import configure_logging
+    from gateway.app import create_app
 
     settings = read_settings()
     configure_logging("gateway", settings.log_level)

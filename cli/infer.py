@@ -205,7 +205,6 @@ def _run(
     limits: Limits,
     preview: Path | None,
 ) -> Summary:
-    import logging
     import threading
     from dataclasses import replace
 

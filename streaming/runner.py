@@ -442,9 +442,7 @@ class Runner:
             )
         wait = min(limits.retry_base_seconds * 2 ** (entry.failures - 1), limits.retry_max_seconds)
         entry.retry_at = time.monotonic() + wait
-        log.warning(
-            "%s failed, retry in %.1f s: %s", name, wait, cause, extra={"stream": name}
-        )
+        log.warning("%s failed, retry in %.1f s: %s", name, wait, cause, extra={"stream": name})
 
     def _progressed(self, query: str, progress: Progress, ends: Sequence[Offsets]) -> None:
         """A micro-batch is committed; called by Spark's listener."""

@@ -14,6 +14,7 @@ from quality.run import Run
 
 pytestmark = pytest.mark.requirement("Q1")
 
+
 def result(**changes: Any) -> Result:
     fields: dict[str, Any] = {
         "table": "silver.orders",
