@@ -360,7 +360,8 @@ def dashboard_files() -> dict[str, str]:
 
 def as_grafana(dashboard: Dashboard) -> dict[str, Any]:
     """The JSON model: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/."""
-    panels, x, y = [], 0, 0
+    panels: list[dict[str, Any]] = []
+    x = y = 0
     for number, panel in enumerate(dashboard.panels, start=1):
         if x + panel.width > COLUMNS:
             x, y = 0, y + HEIGHT

@@ -201,14 +201,14 @@ def _log_run(log: logging.Logger, run: Run) -> None:
             "unexpected": one.unexpected,
         }
         log.warning("not_as_expected", extra=about)
-    about = {
+    totals = {
         "expectations": len(run.results),
         "tables": len({one.table for one in run.results}),
         "failed": len(run.failures),
         "critical": sum(one.severity == "critical" for one in run.failures),
         "seconds": round(run.seconds, 3),
     }
-    log.info("run", extra=about)
+    log.info("run", extra=totals)
 
 
 def show_failures(failures: Sequence[Result]) -> None:
