@@ -111,6 +111,8 @@ def write_pages(root: Path, *, check: bool) -> list[str]:
 def generated_files(root: Path) -> dict[str, str]:
     """Every file that is made from code, by its path from the root."""
     from cli.contracts_page import contracts_page
+    from cli.dashboards import dashboard_files
+    from cli.metrics_page import metrics_page
     from cli.odcs import build_contracts
     from cli.queries_page import queries_page
 
@@ -120,6 +122,8 @@ def generated_files(root: Path) -> dict[str, str]:
         "docs/CONFIGURATION.md": configuration_page(),
         "docs/CONTRACTS.md": contracts_page(contracts),
         "docs/QUERIES.md": f"{GENERATED}\n{queries_page()}",
+        "docs/METRICS.md": f"{GENERATED}\n{metrics_page()}",
+        **dashboard_files(),
         **{f"{CONTRACTS}/{name}": contract.to_yaml() for name, contract in contracts.items()},
     }
 

@@ -21,11 +21,11 @@ def gateway(
     """Serve the order gateway with one worker until SIGTERM or Ctrl-C, then flush and end."""
     import uvicorn
 
+    from conf.logs import configure_logging
     from gateway.app import create_app
-    from gateway.observe import configure_logging
 
     settings = read_settings()
-    configure_logging(settings.log_level)
+    configure_logging("gateway", settings.log_level)
     # uvicorn ends in order first, and then raises the signal again for whoever had it before.
     signal.signal(signal.SIGTERM, end_well)
     uvicorn.run(

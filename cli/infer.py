@@ -205,11 +205,11 @@ def _run(
     limits: Limits,
     preview: Path | None,
 ) -> Summary:
-    import logging
     import threading
     from dataclasses import replace
 
     from conf.exporter import served
+    from conf.logs import configure_logging
     from inference_service.detectors import build_detector
     from inference_service.metrics import Metrics
     from inference_service.preview import Preview
@@ -218,7 +218,7 @@ def _run(
     from inference_service.sources import open_source
     from inference_service.trackers import build_tracker
 
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
+    configure_logging("inference", settings.log_level)
     stopping, metrics = threading.Event(), Metrics()
     with ExitStack() as stack:
         streams = []

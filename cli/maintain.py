@@ -3,14 +3,16 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import clear_outages, console, error_console, progress, read_settings
+from cli.context import clear_outages, console, progress, read_settings
 from cli.retention import parse_age
 
 if TYPE_CHECKING:
@@ -52,17 +54,16 @@ def maintain(
 
 def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
     """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
-    import logging
     import signal
 
     from conf.errors import StorelakeError
     from conf.exporter import served
+    from conf.logs import configure_logging
     from streaming.maintenance.metrics import Metrics
     from streaming.maintenance.run import run_maintenance
 
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    configure_logging("maintenance", settings.log_level)
+    log = logging.getLogger("storelake.maintenance")
     metrics, stop = Metrics(every), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -74,11 +75,23 @@ def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
                 with clear_outages():
                     done = run_maintenance(settings, lambda _: None, only=table)
             except StorelakeError as error:
-                error_console().print(str(error), markup=False, soft_wrap=True)
+                log.error("run_failed", extra={"error": str(error)})
             else:
                 metrics.update(began, done)
-                _report(done, dry=False)
+                _log_run(log, done)
             stop.wait(every.total_seconds())
+
+
+def _log_run(log: logging.Logger, done: Sequence[Done]) -> None:
+    """A line for each table that was not left as it was, and one for the run."""
+    for one in done:
+        if one.state == "nothing to do":
+            continue
+        about = {"table" if k == "table_name" else k: v for k, v in asdict(one).items()}
+        log.log(logging.ERROR if one.state == "failed" else logging.INFO, "maintained", extra=about)
+    failed = sum(one.state == "failed" for one in done)
+    seconds = round(sum(one.seconds for one in done), 3)
+    log.info("run", extra={"tables": len(done), "failed": failed, "seconds": seconds})
 
 
 def _report(done: Sequence[Done], *, dry: bool) -> None:

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -165,10 +166,13 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
 
     from conf.errors import StorelakeError
     from conf.exporter import served
+    from conf.logs import configure_logging
     from quality.metrics import Metrics
     from quality.run import run_quality
 
     settings, metrics, stop = read_settings(), Metrics(every), threading.Event()
+    configure_logging("quality", settings.log_level)
+    log = logging.getLogger("storelake.quality")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     port = settings.quality.metrics_port
@@ -178,11 +182,33 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
                 with clear_outages():
                     done = run_quality(settings, plan, lambda _: None, engines=engines)
             except StorelakeError as error:
-                console().print(str(error), markup=False, soft_wrap=True)
+                log.error("run_failed", extra={"error": str(error)})
             else:
                 metrics.update(done)
-                _report(done)
+                _log_run(log, done)
             stop.wait(every.total_seconds())
+
+
+def _log_run(log: logging.Logger, run: Run) -> None:
+    """A line for each expectation that is not met, and one for the run; no values of rows."""
+    for one in run.failures:
+        about = {
+            "table": one.table,
+            "expectation": one.id,
+            "severity": one.severity,
+            "state": one.state,
+            "rows": one.rows,
+            "unexpected": one.unexpected,
+        }
+        log.warning("not_as_expected", extra=about)
+    totals = {
+        "expectations": len(run.results),
+        "tables": len({one.table for one in run.results}),
+        "failed": len(run.failures),
+        "critical": sum(one.severity == "critical" for one in run.failures),
+        "seconds": round(run.seconds, 3),
+    }
+    log.info("run", extra=totals)
 
 
 def show_failures(failures: Sequence[Result]) -> None:

@@ -41,14 +41,14 @@ def replay(
     ] = None,
 ) -> None:
     """Publish a recording of detection events at any speed."""
-    import logging
     from datetime import datetime, timezone
 
+    from conf.logs import configure_logging
     from inference_service.publishers import open_publisher
     from inference_service.replay import AS_FAST_AS_POSSIBLE, Shift, open_recording, play
 
     settings = read_settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")
+    configure_logging("replay", settings.log_level)
     recording = open_recording(file)
     _complain(recording)
     pace = AS_FAST_AS_POSSIBLE if as_fast_as_possible else speed

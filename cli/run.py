@@ -19,10 +19,10 @@ def run(
     """Run streams side by side in one Spark application, until Ctrl-C or SIGTERM."""
     import logging
 
+    from conf.logs import configure_logging
+
     settings = read_settings(profile)
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    configure_logging("streams", settings.log_level)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     from streaming.jobs import find_streams
     from streaming.runner import run_streams

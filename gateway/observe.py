@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import sys
 import time
-from typing import Any, TextIO
 from uuid import uuid4
 
 import structlog
@@ -14,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from conf.traces import HEADER, Trace
 from gateway.metrics import NO_ROUTE, Metrics
 from gateway.responses import refuse
 
@@ -22,39 +20,10 @@ CLIENT_GONE = 499  # as nginx writes it: no answer was sent
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def configure_logging(level: str, stream: TextIO | None = None) -> None:
-    """Send our log lines, and those of libraries, as JSON to `stream` (stderr by default).
-
-    Ours go straight to the stream: there is one for every request, and the standard library would
-    take as long to write it as the gateway takes to check an event.
-    """
-    out = stream or sys.stderr
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(out),
-    )
-
-
 class Observer:
     """Gives every request an id (its own `X-Request-ID` when sane), logs and meters how it ended.
+
+    Its trace (`traceparent`, its own when valid) goes with its events, and back to the client.
 
     A pure ASGI middleware: it wraps no streams, so a body is still counted while it is read.
     """
@@ -72,7 +41,10 @@ class Observer:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        caller = Trace.read(Headers(scope=scope).get(HEADER, ""))
+        trace = caller.step() if caller else Trace.begin()
+        scope[HEADER] = trace.header
+        structlog.contextvars.bind_contextvars(request_id=request_id, trace_id=trace.trace_id)
         started = time.perf_counter()
         status = 0
 
@@ -80,7 +52,8 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"], headers[HEADER] = request_id, trace.header
             await send(message)
 
         with self._metrics.in_flight.track_inprogress():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from conf import traces
 from conf.settings import GatewaySettings, KafkaSettings
 from gateway.events import check, check_batch
 from gateway.intake import Headers, Intake
@@ -20,8 +20,6 @@ from gateway.refusals import BodyTooLargeError, RefusalError
 from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
 PREFIX, BATCH = "/api/kafka/events", "/batch"
-# W3C Trace Context, version 00; anything else is not worth carrying on.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON = ("content-type", b"application/json")
 
 
@@ -198,11 +196,8 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 
 def _headers(request: Request) -> Headers:
-    """The headers of a message: the trace goes on, where it is one."""
-    traceparent = request.headers.get("traceparent", "")
-    if _TRACEPARENT.fullmatch(traceparent):
-        return (_JSON, ("traceparent", traceparent.encode()))
-    return (_JSON,)
+    """The headers of a message: the trace of its request goes on."""
+    return (_JSON, (traces.HEADER, request.scope[traces.HEADER].encode()))
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

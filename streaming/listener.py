@@ -41,7 +41,8 @@ class ProgressListener(StreamingQueryListener):
 
     @property
     def _jlistener(self) -> Any:  # what `addListener` registers
-        return SparkContext._jvm.PythonStreamingQueryListenerWrapper(_AsJson(self))
+        jvm: Any = SparkContext._jvm
+        return jvm.PythonStreamingQueryListenerWrapper(_AsJson(self))
 
     def take(self, text: str) -> None:
         """One progress event as JSON."""

@@ -31,6 +31,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from conf.errors import StorelakeError
 from conf.exporter import served
+from conf.logs import configure_logging
 from conf.settings import Settings, load_settings
 from conf.stores import Stores, load_stores
 from streaming.connectors.formats import create_tables, open_lake
@@ -441,7 +442,7 @@ class Runner:
             )
         wait = min(limits.retry_base_seconds * 2 ** (entry.failures - 1), limits.retry_max_seconds)
         entry.retry_at = time.monotonic() + wait
-        log.warning("%s failed, retry in %.1f s: %s", name, wait, cause)
+        log.warning("%s failed, retry in %.1f s: %s", name, wait, cause, extra={"stream": name})
 
     def _progressed(self, query: str, progress: Progress, ends: Sequence[Offsets]) -> None:
         """A micro-batch is committed; called by Spark's listener."""
@@ -536,9 +537,10 @@ def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
 
 def submit(stream: Stream) -> None:
     """The main of a job file: `spark-submit streaming/jobs/NAME.py`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = load_settings()
+    configure_logging("streams", settings.log_level)
     try:
-        run_streams(load_settings(), [stream])
+        run_streams(settings, [stream])
     except StorelakeError as error:
         log.error("%s", error)
         raise SystemExit(1) from error

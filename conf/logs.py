@@ -1,0 +1,64 @@
+"""What every process logs: one JSON object a line, with the same names everywhere.
+
+Fields (docs/MONITORING.md has the table): `timestamp`, `level`, `process`, `logger`, `event`, and
+what the line is about: `request_id`, `trace_id`, `stream`, `camera`, `table`, `error`, `exception`.
+Never a payload, never a secret.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+
+def configure_logging(process: str, level: str, stream: TextIO | None = None) -> None:
+    """Send our log lines, and those of libraries, as JSON to `stream` (stderr by default).
+
+    Lines of structlog go straight to the stream: the gateway writes one for every request, and the
+    standard library would take as long to write it as the gateway takes to check an event. Those
+    of the standard library get its `extra` as fields.
+
+    Args:
+        process: `gateway`, `streams`, `inference`, `quality`, `maintenance`, ...
+        level: from which one on.
+        stream: where to.
+    """
+    # Not `sys.stderr`, which a caller may have replaced for a while: this is for good.
+    out = stream or sys.__stderr__ or sys.stderr
+
+    def named(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        line.setdefault("logger", process)
+        line["process"] = process
+        return line
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        named,
+    ]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                *shared,
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(out),
+    )
