@@ -187,9 +187,9 @@ def test_a_house_runs_in_one_profile(own: Settings) -> None:
 
 
 def test_an_unknown_process_is_answered_with_the_known_ones() -> None:
-    result = CliRunner().invoke(app, ["start", "gatway"])
+    result = CliRunner().invoke(app, ["start", "door"])
     assert result.exit_code == 2
-    assert "gatway is unknown" in result.output
+    assert "door is unknown" in result.output
 
 
 def test_logs_of_several_names_come_in_their_order(tmp_path: Path) -> None:
