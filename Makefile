@@ -65,13 +65,13 @@ notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the sett
 	@PYTHONPATH='$(CURDIR)' STORELAKE_VAR_DIR="$${STORELAKE_VAR_DIR:-$(CURDIR)/var}" \
 		$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks
 
-up: install  ## Start Kafka and Postgres on this machine (PROFILE=full: MinIO and Pulsar, too)
+up: install  ## Start everything on this machine, kept running (PROFILE=full: MinIO, Pulsar and Trino, too)
 	@$(BIN)/storelake up $(if $(PROFILE),--profile $(PROFILE))
 
-down: install  ## Stop them; their data stays
+down: install  ## Stop everything; data stays
 	@$(BIN)/storelake down
 
-status: install  ## Show how they are
+status: install  ## Show how it is
 	@$(BIN)/storelake status
 
 compose-start:  ## Start the containers of docker-compose.yml (docs/COMPOSE.md)

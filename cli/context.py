@@ -124,5 +124,6 @@ def clear_outages() -> Iterator[None]:
     except (OperationalError, exc.OperationalError, PoolTimeout) as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise StorelakeError(
-            f"Postgres cannot be reached ({reason}): see `storelake status`."
+            f"Postgres cannot be reached ({reason}): see `storelake status`, or check "
+            "STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
         ) from error

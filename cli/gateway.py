@@ -23,15 +23,18 @@ def gateway(
 
     from conf.logs import configure_logging
     from gateway.app import create_app
+    from infra.local.checks import require_free_port
 
     settings = read_settings()
+    host, port = host or settings.gateway.host, port or settings.gateway.port
+    require_free_port(host, port, "the gateway", "STORELAKE_GATEWAY__PORT")
     configure_logging("gateway", settings.log_level)
     # uvicorn ends in order first, and then raises the signal again for whoever had it before.
     signal.signal(signal.SIGTERM, end_well)
     uvicorn.run(
         create_app(settings),
-        host=host or settings.gateway.host,
-        port=port or settings.gateway.port,
+        host=host,
+        port=port,
         log_config=None,  # its lines join ours, as JSON
         access_log=False,  # gateway.observe writes one line per request
         server_header=False,

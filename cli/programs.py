@@ -105,7 +105,7 @@ NAMES = tuple(one.name for one in KEPT)
 
 
 def _age(seconds: float) -> str:
-    return f"{seconds:.0f}s"
+    return f"{max(1, round(seconds))}s"
 
 
 def chosen(names: Sequence[str]) -> list[Kept]:

@@ -24,9 +24,11 @@ def run(
     settings = read_settings(profile)
     configure_logging("streams", settings.log_level)
     logging.getLogger("py4j").setLevel(logging.WARNING)
+    from infra.local.checks import find_java
     from streaming.jobs import find_streams
     from streaming.runner import run_streams
 
+    find_java(settings.java_home)  # in one sentence; Spark would give a traceback
     run_streams(settings, find_streams(tuple(names or ())))
 
 

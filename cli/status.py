@@ -39,5 +39,5 @@ def house(settings: Settings) -> list[ServiceStatus]:
     from infra import local
 
     with ThreadPoolExecutor() as pool:
-        services = pool.submit(local.status, settings)
-        return [*services.result(), *pool.submit(statuses, settings).result()]
+        rows = [pool.submit(ask, settings) for ask in (local.status, statuses)]
+        return [row for some in rows for row in some.result()]

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
+from dotenv.parser import parse_stream
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -32,6 +34,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableError
 
 from conf.errors import StorelakeError
 
@@ -732,7 +735,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (its signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over .env over generated secrets over the profile."""
-        profile = os.environ.get("STORELAKE_PROFILE", "local")
+        written = getattr(dotenv_settings, "env_vars", {})  # by lower-case name
+        profile = os.environ.get("STORELAKE_PROFILE") or written.get("storelake_profile") or "local"
         profile_file = CONF_DIR / "profiles" / f"{profile}.toml"
         if not profile_file.is_file():
             known = ", ".join(sorted(p.stem for p in profile_file.parent.glob("*.toml")))
@@ -741,10 +745,39 @@ class Settings(BaseSettings):
         var_dir = Path(
             init_settings().get("var_dir")
             or os.environ.get("STORELAKE_VAR_DIR")
+            or written.get("storelake_var_dir")
             or toml().get("var_dir", "var")
         )
-        secrets = DotEnvSettingsSource(settings_cls, env_file=var_dir.expanduser() / "secrets.env")
+        secrets_file = var_dir.expanduser() / "secrets.env"
+        require_readable(secrets_file)
+        secrets = DotEnvSettingsSource(settings_cls, env_file=secrets_file)
         return init_settings, env_settings, dotenv_settings, secrets, toml
+
+
+def require_readable(file: Path) -> None:
+    """Refuse a file of variables that cannot be read whole: its parser would leave lines out.
+
+    Raises:
+        SettingsError: names the file, and the line.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise SettingsError(
+            f"{file} cannot be read ({reason}): mend it, or move it away."
+        ) from error
+    for line in parse_stream(StringIO(text)):
+        if line.error or (line.key is not None and line.value is None):
+            # The parser counts empty lines to what follows them.
+            said = line.original.string
+            number = line.original.line + said[: len(said) - len(said.lstrip())].count("\n")
+            raise SettingsError(
+                f"{file}, line {number} is not NAME=VALUE: mend it, or put a # before "
+                "it; a value with spaces or # needs quotes."
+            )
 
 
 def choose_profile(name: str) -> None:
@@ -759,10 +792,17 @@ def load_settings(**overrides: Any) -> Settings:
         **overrides: top-level branches that win over everything (for tests and the CLI).
 
     Raises:
-        SettingsError: an unknown profile, or a value that does not fit, named with its path.
+        SettingsError: an unknown profile, a `.env` that is no list of variables, or a value that
+            does not fit, named with its path.
     """
+    require_readable(Path(".env"))
     try:
         return Settings(_env_file=".env", **overrides)
+    except UnreadableError as error:  # lists and tables
+        raise SettingsError(
+            f"settings do not fit: {error}; lists and tables are written as JSON, such as "
+            """'["kafka"]'."""
+        ) from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()

@@ -9,5 +9,5 @@ source "$(dirname "$script")/common.sh"
 explain "$script" "$@"
 no_options "$@"
 storelake migrate
-storelake stop run
-storelake start run
+storelake stop streams
+storelake start streams

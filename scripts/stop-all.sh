@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Usage: scripts/stop-all.sh
-# Stop the streams and the gateway after what is under way, then Kafka and Postgres. Data stays.
+# Stop all processes after what is under way, then the services. Data stays.
 set -euo pipefail
 script=$(realpath "${BASH_SOURCE[0]}")
 # shellcheck source=scripts/common.sh
 source "$(dirname "$script")/common.sh"
 explain "$script" "$@"
 no_options "$@"
-storelake stop
 storelake down

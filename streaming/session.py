@@ -6,8 +6,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
+from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError
 from conf.storage import file_properties, rest_properties
 from streaming.connectors.kafka import KafkaSource
@@ -24,6 +26,10 @@ OF_SPARK = (
 """Jars that Delta's ask for: Spark has them, in versions of its own, or nobody here calls them."""
 
 ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+
+
+class SparkError(StorelakeError):
+    """There is no Spark; the message says what it needs."""
 
 
 def launch_conf(settings: Settings) -> dict[str, str]:
@@ -117,11 +123,19 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
 
     Raises:
         SettingsError: the database password is missing, or Pulsar's client.
+        SparkError: its Java did not start, or did not get the jars.
     """
     builder = SparkSession.builder.appName(app_name)
     for key, value in (launch_conf(settings) | session_conf(settings)).items():
         builder = builder.config(key, value)
-    spark: SparkSession = builder.getOrCreate()
+    try:
+        spark: SparkSession = builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        raise SparkError(
+            "Spark did not start; its reason is above. It needs Java 17 or newer (on the PATH, or "
+            "set JAVA_HOME), and the first time a network, to fetch its jars into "
+            f"{settings.cache_dir / 'ivy'}."
+        ) from error
     spark.sparkContext.setLogLevel("ERROR")
     if settings.spark.master.startswith("local"):
         spark.sparkContext.pythonExec = str(_worker_python(settings))

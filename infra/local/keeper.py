@@ -165,7 +165,10 @@ class Keeper:
         wait_until(self._in_office, BIRTH_SECONDS)  # the command that starts us writes our pid file
         try:
             while self._in_office() and not self._stop.is_set():
-                self._look()
+                try:
+                    self._look()
+                except (OSError, psutil.Error) as error:  # the next look may find it mended
+                    log.warning("could not look after everything: %s", error)
                 self._stop.wait(LOOK_SECONDS)
         finally:
             if self._in_office():
@@ -223,12 +226,13 @@ class Keeper:
 
     def _put_off(self, child: _Child, note: str, lived: float) -> None:
         conf, name = self._conf, child.program.name
-        child.early = child.early + 1 if lived < conf.steady_seconds else 1
+        child.early = child.early + 1 if lived < conf.steady_seconds else 0
         if child.early >= conf.give_up_after:
             child.word = replace(child.word, again_at=None, failed=True, note=note)
             log.error("%s %s; given up after %d early deaths", name, note, child.early)
             return
-        pause = min(conf.restart_base_seconds * 2 ** (child.early - 1), conf.restart_max_seconds)
+        doublings = max(0, child.early - 1)
+        pause = min(conf.restart_base_seconds * 2**doublings, conf.restart_max_seconds)
         child.word = replace(child.word, again_at=time.time() + pause, note=note)
         log.warning("%s %s; again in %.1f s", name, note, pause)
 

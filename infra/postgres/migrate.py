@@ -54,7 +54,7 @@ def migrate(settings: Settings) -> list[str]:
         reason = " ".join(str(error).split())
         raise ServiceError(
             f"Postgres at {conf.host}:{conf.port} does not answer ({reason}): run `storelake up`, "
-            "or check STORELAKE_POSTGRES__HOST and __PORT."
+            "or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
         ) from error
 
 

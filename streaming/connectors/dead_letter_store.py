@@ -227,5 +227,5 @@ def open_letters(settings: Settings) -> Iterator[LetterStore]:
         reason = " ".join(str(error).split())
         raise DeadLetterError(
             f"Postgres at {conf.host}:{conf.port} does not answer ({reason}): run `storelake up`, "
-            "or check STORELAKE_POSTGRES__HOST and __PORT."
+            "or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
         ) from error

@@ -1,20 +1,25 @@
-"""`storelake start` and `stop` with a real gateway: it outlives the command, and ends cleanly."""
+"""`storelake start` and `stop` with a real gateway: it outlives the command, and death too."""
 
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from cli.processes import gateway_ready, gateway_url
 from conf.settings import Settings
+from infra.local.keeper import Board
+from infra.local.process import is_alive, wait_until
+from tests.processes import processes_of
+from tests.unit.test_programs import LISTENER
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.requirement("D1")]
 
 
 def storelake(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,22 +39,33 @@ def tidy(services: Settings, environment: Mapping[str, str]) -> Iterator[Setting
     storelake(environment, "stop")
 
 
-def pid_of(settings: Settings, name: str) -> int:
-    text = (settings.var_dir / "run" / f"{name}.json").read_text(encoding="utf-8")
-    return int(json.loads(text)["pid"])
+def gateway_of(settings: Settings) -> psutil.Process | None:
+    return Board(settings.var_dir).daemon("gateway").find()
 
 
-def test_a_gateway_in_the_background_answers_until_it_is_stopped(
+def row(environment: Mapping[str, str], name: str) -> dict[str, Any]:
+    rows = json.loads(storelake(environment, "status", "--json").stdout)
+    return next(one for one in rows if one["name"] == name)
+
+
+def test_a_gateway_in_the_background_comes_back_from_death_until_it_is_stopped(
     tidy: Settings, environment: Mapping[str, str]
 ) -> None:
     started = storelake(environment, "start", "gateway")
     assert started.returncode == 0, started.stderr
     assert gateway_ready(tidy)
-    pid = pid_of(tidy, "gateway")
+    first = gateway_of(tidy)
+    assert first is not None
 
     again = storelake(environment, "start", "gateway")
     assert again.returncode == 0, again.stderr
-    assert pid_of(tidy, "gateway") == pid
+    assert gateway_of(tidy) == first
+
+    first.kill()
+    assert wait_until(lambda: gateway_of(tidy) not in (None, first), 60)
+    assert wait_until(lambda: gateway_ready(tidy), 60)
+    found = row(environment, "gateway")
+    assert (found["state"], found["restarts"]) == ("running", 1)
 
     stopped = storelake(environment, "stop", "gateway")
     assert stopped.stdout == "Stopped gateway.\n"
@@ -58,13 +74,58 @@ def test_a_gateway_in_the_background_answers_until_it_is_stopped(
     assert storelake(environment, "stop").stdout == "Nothing was running.\n"
 
 
-def test_a_gateway_that_does_not_come_up_is_told_with_its_last_words(
+def test_after_the_keeper_was_killed_the_gateway_goes_on_and_can_still_be_stopped(
     tidy: Settings, environment: Mapping[str, str]
 ) -> None:
-    with socket.create_server((tidy.gateway.host, tidy.gateway.port)):
+    assert storelake(environment, "start", "gateway").returncode == 0
+    board, before = Board(tidy.var_dir), gateway_of(tidy)
+    keeper = board.keeper.find()
+    assert keeper is not None
+    assert before is not None
+    keeper.kill()
+    assert wait_until(lambda: not is_alive(keeper), 10)
+    assert gateway_ready(tidy)
+
+    assert storelake(environment, "start", "gateway").returncode == 0
+    assert gateway_of(tidy) == before, "it was taken over"
+
+    second = board.keeper.find()
+    assert second is not None
+    second.kill()
+    assert storelake(environment, "stop").stdout == "Stopped gateway.\n"
+    assert not [one for one in processes_of(tidy.var_dir) if "cli.main" in one]
+
+
+def test_a_gateway_whose_port_is_taken_is_not_even_started(
+    tidy: Settings, environment: Mapping[str, str]
+) -> None:
+    port = tidy.gateway.port
+    with subprocess.Popen(
+        [sys.executable, "-c", LISTENER, str(port)], stdout=subprocess.PIPE
+    ) as stranger:
+        assert stranger.stdout is not None
+        stranger.stdout.readline()
         result = storelake(environment, "start", "gateway")
+        stranger.kill()
 
     assert result.returncode == 1
-    assert "`storelake gateway` did not come up" in result.stderr
-    assert "address already in use" in result.stderr.lower()
+    assert f"Port {port} for the process gateway is taken by process" in result.stderr
     assert "Traceback" not in result.stderr
+    assert gateway_of(tidy) is None
+
+
+def test_a_gateway_that_dies_at_its_start_is_told_with_its_last_words(
+    tidy: Settings, environment: Mapping[str, str]
+) -> None:
+    hopeless = {
+        **environment,
+        "STORELAKE_KAFKA__CLIENT_OPTIONS": '{"no.such.option": "1"}',
+        "STORELAKE_KEEPER__GIVE_UP_AFTER": "2",
+        "STORELAKE_KEEPER__RESTART_BASE_SECONDS": "0.1",
+    }
+    result = storelake(hopeless, "start", "gateway")
+
+    assert result.returncode == 1
+    assert "The process gateway did not come up: it ended with exit code" in result.stderr
+    assert "no.such.option" in result.stderr
+    assert row(environment, "gateway")["state"] == "failed"

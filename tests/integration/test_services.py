@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
+from pydantic import SecretStr
 
 from conf.settings import Settings
 from infra import local
@@ -309,7 +310,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(
 def test_what_the_command_line_started_outlives_it_until_down(
     environment: Mapping[str, str], shop: Settings
 ) -> None:
-    command = storelake(environment, shop, "up")
+    command = storelake(environment, shop, "up", "--services-only")
     said, complained = command.communicate(timeout=120)
     assert command.returncode == 0, complained
     assert said.count("running") == 2
@@ -320,6 +321,13 @@ def test_what_the_command_line_started_outlives_it_until_down(
     said, _ = command.communicate(timeout=60)
     assert said == "Stopped kafka and postgres.\n"
     assert not [one for one in family if one.is_running() and one.status() != "zombie"]
+
+
+def test_a_wrong_password_is_one_sentence_with_the_setting(shop: Settings) -> None:
+    with local.running(shop) as ready:
+        wrong = ready.postgres.model_copy(update={"password": SecretStr("not-this-one")})
+        with pytest.raises(ServiceError, match=r"authentication failed.*__PASSWORD\."):
+            migrate(ready.model_copy(update={"postgres": wrong}))
 
 
 def test_a_stopped_storelake_fails_with_one_sentence(

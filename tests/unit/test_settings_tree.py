@@ -55,6 +55,58 @@ def test_the_dot_env_file_is_over_generated_secrets(tmp_path: Path) -> None:
     assert load_settings().postgres.secret == "written-one"
 
 
+def test_the_dot_env_file_may_choose_the_profile_and_the_state_folder(tmp_path: Path) -> None:
+    (tmp_path / "house").mkdir()
+    (tmp_path / "house" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
+    (tmp_path / ".env").write_text("STORELAKE_PROFILE=test\nSTORELAKE_VAR_DIR=house\n")
+    settings = load_settings()
+    assert (settings.profile, settings.kafka.port) == ("test", 29092)
+    assert settings.postgres.secret == "generated-one"
+
+
+@pytest.mark.requirement("D1")
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        ("STORELAKE_KAFKA__PORT 39092", 2),
+        ("STORELAKE_KAFKA__PORT", 2),
+        ("STORELAKE_LOG_LEVEL='INFO\n# and more", 2),
+        ("\n=39092", 3),
+    ],
+)
+def test_a_line_of_the_dot_env_file_that_is_no_variable_is_named(
+    tmp_path: Path, broken: str, line: int
+) -> None:
+    (tmp_path / ".env").write_text(f"# ours\n{broken}\n")
+    with pytest.raises(SettingsError, match=rf"^\.env, line {line} is not NAME=VALUE: mend it"):
+        load_settings()
+
+
+def test_a_dot_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"STORELAKE_LOG_LEVEL=\xff\xfe")
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read \(it is no UTF-8 text\)"):
+        load_settings()
+
+
+def test_a_dot_env_that_is_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read \(Is a directory\)"):
+        load_settings()
+
+
+def test_a_secrets_file_that_was_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "secrets.env").write_text("half a li")
+    with pytest.raises(SettingsError, match=r"var/secrets\.env, line 1 is not NAME=VALUE"):
+        load_settings()
+
+
+def test_a_list_that_is_no_json_is_named_with_an_example(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_STREAMS__DETECTIONS_FROM", "kafka")
+    with pytest.raises(SettingsError, match=r"streams.*written as JSON, such as '\[\"kafka\"\]'"):
+        load_settings()
+
+
 def test_generated_secrets_are_looked_for_where_the_state_is(
     set_: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
