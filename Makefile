@@ -8,7 +8,7 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality notebooks up down status test test-unit test-spark test-stream \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality notebooks dist up down status test test-unit test-spark test-stream \
 	test-integration test-e2e check format docs clean
 
 help:  ## Show this list
@@ -63,6 +63,9 @@ notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the sett
 	@$(BIN)/jupytext --sync notebooks/*.py
 	@PYTHONPATH='$(CURDIR)' STORELAKE_VAR_DIR="$${STORELAKE_VAR_DIR:-$(CURDIR)/var}" \
 		$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks
+
+dist: install  ## Build the archive that a cluster is given (EXTRAS="pulsar-client deltalake")
+	@scripts/build-archive.sh $(EXTRAS)
 
 up: install  ## Start Kafka and Postgres on this machine (PROFILE=full: MinIO and Pulsar, too)
 	@$(BIN)/storelake up $(if $(PROFILE),--profile $(PROFILE))

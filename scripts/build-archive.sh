@@ -8,6 +8,9 @@ script=$(realpath "${BASH_SOURCE[0]}")
 # shellcheck source=scripts/common.sh
 source "$(dirname "$script")/common.sh"
 explain "$script" "$@"
+for package in "$@"; do
+    [[ $package != -* ]] || no_options "$package"
+done
 
 python=.venv/bin/python
 [[ -x $python ]] || python=python3

@@ -444,6 +444,7 @@ def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
 def submit(*streams: Stream) -> None:
     """The main of what `spark-submit` is given: streaming/jobs/NAME.py, streaming/main.py."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
         run_streams(load_settings(), streams)
     except StorelakeError as error:

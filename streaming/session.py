@@ -24,7 +24,8 @@ OF_SPARK = (
 
 OF_THE_CLOUD = (
     *("org.apache.hadoop:hadoop-cloud-storage", "org.apache.hadoop:hadoop-azure"),
-    *("com.google.cloud.bigdataoss:*", "com.squareup.okhttp3:*", "com.squareup.okio:*"),
+    *("org.apache.hadoop:hadoop-huaweicloud", "com.huaweicloud:*", "com.google.cloud.bigdataoss:*"),
+    *("com.squareup.okhttp3:*", "com.squareup.okio:*"),
     *("org.eclipse.jetty:*", "joda-time:*", "commons-codec:*", "org.apache.httpcomponents:*"),
     *("org.wildfly.openssl:*", "software.amazon.s3.analyticsaccelerator:*"),
     *(

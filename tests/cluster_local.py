@@ -23,6 +23,7 @@ from tests.conftest import free_ports
 SPARK_HOME = Path(pyspark.__file__).parent
 MASTER = "org.apache.spark.deploy.master.Master"
 WORKER = "org.apache.spark.deploy.worker.Worker"
+OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dspark.master.rest.enabled=false"
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Cluster:
 
     def _spawn(self, name: str, *arguments: str) -> psutil.Popen:
         program = [str(SPARK_HOME / "bin" / "spark-class"), *arguments]
-        small = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC"}
+        small = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_DAEMON_JAVA_OPTS": OPTIONS}
         return self._run(name, program, {**self.environment, **small})
 
     def _run(self, name: str, program: list[str], environment: dict[str, str]) -> psutil.Popen:

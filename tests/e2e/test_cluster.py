@@ -34,7 +34,9 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("D2")]
 ROOT = Path(__file__).parents[2]
 NAMES = ("bronze_order_events", "order_event_processor", "real_time_metrics", "footfall")
 ORDERS = [f"O-{number:03}" for number in range(400)]
-FRAMES = 240
+FRAMES = 300
+ROWS = 100
+"""Of a micro-batch: so many orders and frames are written before anything goes wrong."""
 TEN = "2024-05-01T10:00:00Z"
 CLIENT = """
 import json, sys
@@ -89,16 +91,16 @@ class Chain:
         )
         return int(orders[0]), int(frames[0])
 
-    def send(self) -> None:
-        """Orders, each in twenty broken; and a visitor who walks over the line of the entrance."""
+    def send(self, orders: range, frames: range) -> None:
+        """Orders, and after each twentieth a scribble; and a visitor who walks over the line."""
         kafka = self.settings.kafka
         producer = Producer({"bootstrap.servers": kafka.bootstrap})
-        for number, order in enumerate(ORDERS):
-            event = order_event(order_id=order)
-            producer.produce(kafka.order_created, as_json(event), order.encode())
+        for number in orders:
+            event = order_event(order_id=ORDERS[number])
+            producer.produce(kafka.order_created, as_json(event), ORDERS[number].encode())
             if number % 20 == 0:
                 producer.produce(kafka.order_created, b"scribble", b"nobody")
-        for index in range(FRAMES):
+        for index in frames:
             x = 0.2 + 0.6 * index / FRAMES
             anna = detection(track_id="anna", bbox=[x - 0.03, 0.3, x + 0.03, 0.6])
             at = later(TEN, index / 5)
@@ -131,13 +133,16 @@ class Chain:
         driver = self.submit(
             "streams",
             *("--conf", "spark.executor.memory=640m", "--conf", "spark.executor.cores=1"),
+            *("--conf", "spark.executor.extraJavaOptions=-XX:+UseSerialGC -XX:TieredStopAtLevel=1"),
             *("--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0"),
             *(str(job), str(answers), *NAMES),
         )
-        self.wait(driver, lambda: min(self.written()) > 0)
+        self.wait(driver, lambda: self.written() == (ROWS, ROWS))
+        self.send(range(ROWS, len(ORDERS)), range(ROWS, FRAMES))
+        self.wait(driver, lambda: self.written() > (ROWS, ROWS))
         self.killed = self.cluster.kill_worker(0)
         self.before = self.written()
-        self.wait(driver, lambda: self.written() >= (len(ORDERS), FRAMES))
+        self.wait(driver, lambda: self.written() == (len(ORDERS), FRAMES))
         self.whereabouts = json.loads(answers.read_text(encoding="utf-8"))
         # What `spark-submit` starts is the JVM; the streams are stopped in the Python below it.
         (python,) = [p for p in driver.children() if str(job) in p.cmdline()]
@@ -178,7 +183,7 @@ def chain(
             ours = told(environment, minio.settings, cluster, archive)
             chain = Chain(cluster, ours, settings_from(ours))
             ensure_topics(chain.settings.kafka)
-            chain.send()
+            chain.send(range(ROWS), range(ROWS))
             chain.run()
             yield chain
     finally:
@@ -197,7 +202,7 @@ def told(
         "CATALOG__NAME": "cluster",
         "CATALOG__WAREHOUSE": "s3://cluster/lake",
         "STREAMS__CHECKPOINTS": "s3://cluster/checkpoints",
-        "STREAMS__MAX_ROWS_PER_BATCH": "40",
+        "STREAMS__MAX_ROWS_PER_BATCH": str(ROWS),
         "STREAMS__PREFETCH_ROWS": "0",  # every row is read on an executor
         "S3__PORT": str(settings.s3.port),
         "S3__REGION": settings.s3.region,
@@ -227,8 +232,9 @@ def test_executors_run_what_is_in_the_archive_and_nothing_else(chain: Chain) -> 
 
 def test_a_killed_worker_costs_no_order_and_makes_none_twice(chain: Chain) -> None:
     orders, frames = chain.before
-    assert 0 < orders < len(ORDERS)
-    assert 0 < frames < FRAMES
+    assert orders + frames - ROWS > ROWS
+    assert orders < len(ORDERS)
+    assert frames < FRAMES
     assert any("CoarseGrainedExecutorBackend" in line for line in chain.killed)
     assert "Lost executor" in chain.cluster.log("streams")
 
