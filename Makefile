@@ -8,7 +8,7 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake notebooks \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
 	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs clean
 
@@ -64,6 +64,9 @@ notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the sett
 	@$(BIN)/jupytext --sync notebooks/*.py
 	@PYTHONPATH='$(CURDIR)' STORELAKE_VAR_DIR="$${STORELAKE_VAR_DIR:-$(CURDIR)/var}" \
 		$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks
+
+dist: install  ## Build the archive that a cluster is given (EXTRAS="pulsar-client deltalake")
+	@scripts/build-archive.sh $(EXTRAS)
 
 up: install  ## Start everything on this machine, kept running (PROFILE=full: MinIO, Pulsar and Trino, too)
 	@$(BIN)/storelake up $(if $(PROFILE),--profile $(PROFILE))

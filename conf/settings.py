@@ -328,6 +328,31 @@ class SparkSettings(Frozen):
         default=("org.apache.iceberg:iceberg-aws-bundle:1.12.0",),
         description="Added where the warehouse is on S3.",
     )
+    checkpoint_packages: tuple[str, ...] = Field(
+        default=(
+            "org.apache.iceberg:iceberg-aws-bundle:1.12.0",
+            "org.apache.hadoop:hadoop-aws:3.4.2",
+            "org.apache.spark:spark-hadoop-cloud_2.13:4.1.1",
+            "software.amazon.awssdk:apache-client:2.54.17",
+            "software.amazon.awssdk:s3-transfer-manager:2.54.17",
+        ),
+        description="Added where checkpoints are on S3: Hadoop's client of it, which finds the AWS "
+        "client in Iceberg's bundle; the last two are what that lacks, of the same version.",
+    )
+    driver_host: str | None = Field(
+        default=None,
+        description="Where executors find the driver, of a master that is not local; by default "
+        "the name of the machine.",
+    )
+    archive: str | None = Field(
+        default=None,
+        description="What `make dist` built, as a path or an address: carried to the executors of "
+        "a master that is not local.",
+    )
+    connect_host: str = Field(
+        default="127.0.0.1", description="Where `streaming/connect.py` listens."
+    )
+    connect_port: int = 15002
     extra: dict[str, str] = Field(default_factory=dict)
 
 
@@ -360,6 +385,12 @@ class StreamSettings(Frozen):
         description="The brokers that cameras publish to; both are read when both are named.",
     )
     on_data_loss: Literal["fail", "continue"] = "fail"
+    checkpoints: str | None = Field(
+        default=None,
+        pattern=r"^s3://[a-z0-9]",
+        description="s3://BUCKET/PREFIX for executors on other machines; by default "
+        "<var>/checkpoints.",
+    )
     watermark: timedelta = timedelta(minutes=5)
     allowed_lateness: timedelta = timedelta(hours=1)
     max_future_skew: timedelta = timedelta(minutes=10)
@@ -691,13 +722,21 @@ class Settings(BaseSettings):
 
     @property
     def checkpoints(self) -> Path:
-        """Where Spark keeps offsets, commits and state, one folder a stream.
+        """Where Spark keeps offsets, commits and state on a disk, one folder a query.
 
         Each table format has its own: a lake that is made anew in the other one is filled from the
         start of the topics, and the sinks that have the rows skip them.
         """
         folder = self.var_dir / "checkpoints"
         return folder / "delta" if self.catalog.format == "delta" else folder
+
+    def checkpoint(self, query: str) -> str:
+        """The folder of one query as Hadoop calls it; `s3a` is its client of S3."""
+        place = self.streams.checkpoints
+        if place is None:
+            return f"file://{self.checkpoints / query}"
+        folder = "/delta" if self.catalog.format == "delta" else ""
+        return f"s3a{place.removeprefix('s3').rstrip('/')}{folder}/{query}"
 
     @property
     def wants_pulsar(self) -> bool:
@@ -778,6 +817,11 @@ def require_readable(file: Path) -> None:
                 f"{file}, line {number} is not NAME=VALUE: mend it, or put a # before "
                 "it; a value with spaces or # needs quotes."
             )
+
+
+def is_submitted() -> bool:
+    """Whether `spark-submit` started this process, and before it the JVM."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
 def choose_profile(name: str) -> None:

@@ -44,6 +44,32 @@ def file_properties(settings: Settings) -> dict[str, str]:
     return java | python | both
 
 
+def hadoop_properties(settings: Settings) -> dict[str, str]:
+    """What Spark must know to keep checkpoints on S3; nothing where they are on a disk.
+
+    Raises:
+        SettingsError: a key is missing.
+    """
+    s3 = settings.s3
+    if settings.streams.checkpoints is None:
+        return {}
+    client = {
+        "endpoint": s3.url,
+        "endpoint.region": s3.region,
+        "path.style.access": str(s3.path_style).lower(),
+        "connection.ssl.enabled": str(not s3.url.startswith("http://")).lower(),
+        "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+        "access.key": s3.access,
+        "secret.key": s3.secret,
+    }
+    return {
+        **{f"spark.hadoop.fs.s3a.{key}": value for key, value in client.items()},
+        # An S3 cannot rename: a file is there whole once its upload is over, or not at all.
+        "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.internal.io.cloud"
+        ".AbortableStreamBasedCheckpointFileManager",
+    }
+
+
 def delta_options(settings: Settings) -> dict[str, str]:
     """What delta-rs must know to read and write files; nothing for a warehouse on a disk.
 

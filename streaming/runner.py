@@ -360,12 +360,11 @@ class Runner:
         pause = int(limits.trigger_seconds * entry.feed.pace * 1000)
         brokers = entry.feed.brokers(self._settings)
         place = entry.name if brokers == ("kafka",) else f"{entry.name}@{'+'.join(brokers)}"
-        checkpoint = self._settings.checkpoints / place
         entry.query = (
             entry.feed.build(self._context, entry.name)
             .writeStream.queryName(entry.name)
             .outputMode(entry.feed.output_mode)
-            .option("checkpointLocation", f"file://{checkpoint}")
+            .option("checkpointLocation", self._settings.checkpoint(place))
             .trigger(processingTime=f"{pause} milliseconds")
             .foreachBatch(self._sink(entry))
             .start()
@@ -535,12 +534,13 @@ def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
         runner.run()
 
 
-def submit(stream: Stream) -> None:
-    """The main of a job file: `spark-submit streaming/jobs/NAME.py`."""
+def submit(*streams: Stream) -> None:
+    """The main of what `spark-submit` is given: streaming/jobs/NAME.py, streaming/main.py."""
     settings = load_settings()
     configure_logging("streams", settings.log_level)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
-        run_streams(settings, [stream])
+        run_streams(settings, streams)
     except StorelakeError as error:
         log.error("%s", error)
         raise SystemExit(1) from error

@@ -10,8 +10,8 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from conf.errors import StorelakeError
-from conf.settings import Settings, SettingsError
-from conf.storage import file_properties, rest_properties
+from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
+from conf.storage import file_properties, hadoop_properties, rest_properties
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.log_source import LogSource
 from streaming.connectors.memory import MemorySource
@@ -24,6 +24,26 @@ OF_SPARK = (
     *("org.roaringbitmap:*", "commons-pool:*", "io.airlift:*"),
 )
 """Jars that Delta's ask for: Spark has them, in versions of its own, or nobody here calls them."""
+
+OF_THE_CLOUD = (
+    *("org.apache.hadoop:hadoop-cloud-storage", "org.apache.hadoop:hadoop-azure"),
+    *("org.apache.hadoop:hadoop-huaweicloud", "com.huaweicloud:*", "com.google.cloud.bigdataoss:*"),
+    *("com.squareup.okhttp3:*", "com.squareup.okio:*"),
+    *("org.eclipse.jetty:*", "joda-time:*", "commons-codec:*", "org.apache.httpcomponents:*"),
+    *("org.wildfly.openssl:*", "software.amazon.s3.analyticsaccelerator:*"),
+    *(
+        f"software.amazon.awssdk:{module}"
+        for module in (
+            *("annotations", "auth", "aws-core", "bundle", "http-client-spi", "json-utils"),
+            *("metrics-spi", "protocol-core", "regions", "s3", "sdk-core", "utils"),
+        )
+    ),
+)
+"""The same of Hadoop's client of S3: other clouds, and what Iceberg's bundle has (its own jar of
+the AWS client is six hundred megabytes)."""
+
+ENVIRONMENT = "environment"
+"""The folder that the archive of `make dist` is unpacked to, below that of each process."""
 
 ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 
@@ -39,10 +59,9 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.driver.memory": settings.spark.driver_memory,
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
         "spark.jars.packages": ",".join(_packages(settings)),
-        "spark.jars.excludes": ",".join(OF_SPARK),
+        "spark.jars.excludes": ",".join(OF_SPARK + OF_THE_CLOUD),
         "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
+        **_placement(settings.spark),
         "spark.scheduler.mode": "FAIR",
         "spark.locality.wait": "0",
         "spark.ui.enabled": "false",
@@ -52,12 +71,31 @@ def launch_conf(settings: Settings) -> dict[str, str]:
     }
 
 
-def _packages(settings: Settings) -> tuple[str, ...]:
-    if settings.catalog.format == "delta":
-        return settings.spark.delta_packages
+def _placement(spark: SparkSettings) -> dict[str, str]:
+    """Where the driver listens, and what other machines must be given."""
+    if spark.master.startswith("local"):
+        return {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+    host = {"spark.driver.host": spark.driver_host} if spark.driver_host else {}
+    if spark.archive is None:
+        return host
+    # Python of the driver, too: what it plans is planned by the same files (docs/DEPLOY.md).
+    code = {
+        "spark.archives": f"{spark.archive}#{ENVIRONMENT}",
+        "spark.pyspark.python": f"./{ENVIRONMENT}/bin/python",
+    }
+    return host | code
+
+
+def _packages(settings: Settings) -> list[str]:
+    spark, delta = settings.spark, settings.catalog.format == "delta"
     # Whether its files are on S3 is for a REST catalog to say.
     may_be_s3 = settings.bucket is not None or settings.catalog.type == "rest"
-    return settings.spark.packages + (settings.spark.s3_packages if may_be_s3 else ())
+    wanted = (
+        *(spark.delta_packages if delta else spark.packages),
+        *(spark.s3_packages if may_be_s3 and not delta else ()),
+        *(spark.checkpoint_packages if settings.streams.checkpoints else ()),
+    )
+    return list(dict.fromkeys(wanted))
 
 
 def _catalog_conf(settings: Settings) -> dict[str, str]:
@@ -114,6 +152,7 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        **hadoop_properties(settings),
         **settings.spark.extra,
     }
 
@@ -121,12 +160,16 @@ def session_conf(settings: Settings) -> dict[str, str]:
 def build_session(settings: Settings, app_name: str) -> SparkSession:
     """Start (or join) Spark with the catalog and our sources registered.
 
+    `spark-submit` has started a JVM already: what it was told (`launch_conf`, and options that the
+    operator put over that) is not said again.
+
     Raises:
         SettingsError: the database password is missing, or Pulsar's client.
         SparkError: its Java did not start, or did not get the jars.
     """
     builder = SparkSession.builder.appName(app_name)
-    for key, value in (launch_conf(settings) | session_conf(settings)).items():
+    launch = {} if is_submitted() else launch_conf(settings)
+    for key, value in (launch | session_conf(settings)).items():
         builder = builder.config(key, value)
     try:
         spark: SparkSession = builder.getOrCreate()
@@ -137,7 +180,8 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
             f"{settings.cache_dir / 'ivy'}."
         ) from error
     spark.sparkContext.setLogLevel("ERROR")
-    if settings.spark.master.startswith("local"):
+    # An archive has no pyspark of its own.
+    if spark.sparkContext.master.startswith("local") and settings.spark.archive is None:
         spark.sparkContext.pythonExec = str(_worker_python(settings))
     for broker in {"kafka", "memory", *settings.streams.detections_from}:
         spark.dataSource.register(log_source(broker))

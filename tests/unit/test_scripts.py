@@ -12,6 +12,7 @@ from cli.docs import ROOT
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*-*.sh"))
 NAMES = {
+    "build-archive.sh",
     "start-all.sh",
     "stop-all.sh",
     "restart-all.sh",

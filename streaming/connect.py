@@ -1,0 +1,56 @@
+"""Spark Connect: clients without a JVM ask the lake (`sc://HOST:PORT`).
+
+`spark-submit streaming/connect.py` is an application that has the catalog and its keys, and waits.
+Whoever reaches the port may ask it anything: it listens on loopback unless told otherwise, and asks
+for SPARK_CONNECT_AUTHENTICATE_TOKEN where that is set for both sides.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from threading import Event
+
+from conf.errors import StorelakeError
+from conf.settings import Settings, load_settings
+from streaming.session import build_session
+
+log = logging.getLogger("storelake.connect")
+
+
+def connect_conf(settings: Settings) -> dict[str, str]:
+    """What makes an application answer Spark Connect."""
+    return {
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+        "spark.connect.grpc.binding.address": settings.spark.connect_host,
+        "spark.connect.grpc.binding.port": str(settings.spark.connect_port),
+    }
+
+
+def serve(settings: Settings) -> None:
+    """Answer until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: the database password is missing, or a key of the S3.
+    """
+    extra = connect_conf(settings) | settings.spark.extra
+    spark_settings = settings.spark.model_copy(update={"extra": extra})
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    spark = build_session(
+        settings.model_copy(update={"spark": spark_settings}), "storelake:connect"
+    )
+    log.info("answering at sc://%s:%d", settings.spark.connect_host, settings.spark.connect_port)
+    stop.wait()
+    spark.stop()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        serve(load_settings())
+    except StorelakeError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
