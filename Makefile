@@ -8,8 +8,9 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality notebooks compose-start compose-stop compose-restart compose-deploy compose-reset up down status test test-unit test-spark test-stream \
-	test-integration test-e2e check format docs docs-site clean
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake notebooks \
+	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
+	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*##" } \
@@ -41,9 +42,9 @@ $(ALL): $(STAMP)
 
 ##@ Run
 
-demo: install  ## Run the whole house for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=)
+demo: install  ## Run the whole house for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=, CONSOLE=no)
 	@$(BIN)/storelake demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
-		$(if $(FORMAT),--format $(FORMAT)) $(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED))
+		$(if $(FORMAT),--format $(FORMAT)) $(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED)) $(if $(CONSOLE),--$(if $(filter no,$(CONSOLE)),no-)console)
 
 verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
 	@$(BIN)/storelake verify-orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \
@@ -90,16 +91,19 @@ compose-reset:  ## Stop them and delete all their data
 
 ##@ Test
 
-# A layer is a process: what a JVM is started with cannot change in it.
+# A layer is a process: what a JVM is started with cannot change in it. Only tests without a JVM
+# leave a core free for a second process.
+TWO := -n 2 --dist loadfile
+COVERED := --cov --cov-append --cov-report= --cov-fail-under=0
 
 test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@rm -f .coverage .coverage.*
-	@for layer in unit spark stream integration; do \
-		$(PYTEST) tests/$$layer --cov --cov-append --cov-report= --cov-fail-under=0 || exit 1; done
+	@$(PYTEST) tests/unit $(TWO) $(COVERED)
+	@for layer in spark stream integration; do $(PYTEST) tests/$$layer $(COVERED) || exit 1; done
 	@$(PYTEST) tests/e2e --cov --cov-append
 
 test-unit: install-yolo  ## No JVM, no service
-	@$(PYTEST) tests/unit
+	@$(PYTEST) tests/unit $(TWO)
 
 test-spark: install  ## Transforms on a local Spark
 	@$(PYTEST) tests/spark
@@ -112,6 +116,9 @@ test-integration: install  ## Real Kafka and Postgres
 
 test-e2e: install  ## The whole house
 	@$(PYTEST) tests/e2e
+
+screenshots: install  ## Make the pictures of the console in docs/images anew, from its test
+	@$(PYTEST) tests/integration/test_console.py --screenshots docs/images
 
 ##@ Keep in order
 

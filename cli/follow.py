@@ -11,26 +11,23 @@ from conf.errors import StorelakeError
 POLL_SECONDS = 0.25
 
 
-def log_files(folder: Path, name: str | None) -> list[Path]:
+def log_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """The logs in a folder.
 
     Args:
         folder: `<var>/logs`.
-        name: only that one.
+        names: only these; all without a name.
 
     Raises:
-        StorelakeError: there is none of that name, or none at all.
+        StorelakeError: there is none of such a name, or none at all.
     """
     files = sorted(folder.glob("*.log"))
     if not files:
         raise StorelakeError(f"There are no logs in {folder} yet: run `storelake up` first.")
-    if name is None:
-        return files
-    chosen = [file for file in files if file.stem == name]
-    if not chosen:
-        known = ", ".join(file.stem for file in files)
-        raise StorelakeError(f"There is no log named {name}; known: {known}.")
-    return chosen
+    known = {file.stem: file for file in files}
+    if missing := [name for name in names if name not in known]:
+        raise StorelakeError(f"There is no log named {missing[0]}; known: {', '.join(known)}.")
+    return [known[name] for name in names] if names else files
 
 
 def last_lines(file: Path, count: int) -> list[str]:

@@ -209,6 +209,7 @@ def _run(
     import threading
     from dataclasses import replace
 
+    from conf.exporter import served
     from inference_service.detectors import build_detector
     from inference_service.metrics import Metrics
     from inference_service.preview import Preview
@@ -245,6 +246,13 @@ def _run(
             metrics=metrics,
             stopping=stopping,
         )
-        stack.enter_context(metrics.served(settings.inference.metrics_port))
+        stack.enter_context(
+            served(
+                metrics.registry,
+                settings.metrics_host,
+                settings.inference.metrics_port,
+                "STORELAKE_INFERENCE__METRICS_PORT",
+            )
+        )
         stack.enter_context(stop_on_signals(service))
         return service.run()

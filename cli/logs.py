@@ -11,18 +11,20 @@ from cli.context import console, read_settings
 
 
 def logs(
-    name: Annotated[str | None, typer.Argument(help="Whose log; all of them by default.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Whose logs; all of them by default.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log.")] = 20,
 ) -> None:
     """Show the end of the logs in `<var>/logs`."""
     from cli.follow import follow_files, last_lines, log_files
 
-    files = log_files(read_settings().var_dir / "logs", name)
+    files = log_files(read_settings().var_dir / "logs", names or ())
     out = console()
     for file in files:
         for line in last_lines(file, lines):
-            out.print(f"{file.stem:<10} {line}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{file.stem:<11} {line}", markup=False, highlight=False, soft_wrap=True)
     if follow:
         for stem, line in follow_files(files):
-            out.print(f"{stem:<10} {line}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{stem:<11} {line}", markup=False, highlight=False, soft_wrap=True)

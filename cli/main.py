@@ -19,6 +19,7 @@ from cli import (
     docs,
     gateway,
     infer,
+    keep,
     logs,
     maintain,
     migrate,
@@ -83,6 +84,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.command(hidden=True)(keep.keep)
 app.add_typer(dlq.app)
 app.add_typer(contracts.app)
 app.add_typer(shop.app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,23 +56,29 @@ def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
     import signal
 
     from conf.errors import StorelakeError
+    from conf.exporter import served
+    from streaming.maintenance.metrics import Metrics
     from streaming.maintenance.run import run_maintenance
 
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    stop = threading.Event()
+    metrics, stop = Metrics(every), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    while not stop.is_set():
-        try:
-            with clear_outages():
-                done = run_maintenance(settings, lambda _: None, only=table)
-        except StorelakeError as error:
-            error_console().print(str(error), markup=False, soft_wrap=True)
-        else:
-            _report(done, dry=False)
-        stop.wait(every.total_seconds())
+    port, variable = settings.maintenance.metrics_port, "STORELAKE_MAINTENANCE__METRICS_PORT"
+    with served(metrics.registry, settings.metrics_host, port, variable):
+        while not stop.is_set():
+            began = datetime.now(timezone.utc)
+            try:
+                with clear_outages():
+                    done = run_maintenance(settings, lambda _: None, only=table)
+            except StorelakeError as error:
+                error_console().print(str(error), markup=False, soft_wrap=True)
+            else:
+                metrics.update(began, done)
+                _report(done, dry=False)
+            stop.wait(every.total_seconds())
 
 
 def _report(done: Sequence[Done], *, dry: bool) -> None:

@@ -164,13 +164,15 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
     import signal
 
     from conf.errors import StorelakeError
+    from conf.exporter import served
     from quality.metrics import Metrics
     from quality.run import run_quality
 
     settings, metrics, stop = read_settings(), Metrics(every), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with metrics.served(settings.quality.metrics_port):
+    port = settings.quality.metrics_port
+    with served(metrics.registry, settings.metrics_host, port, "STORELAKE_QUALITY__METRICS_PORT"):
         while not stop.is_set():
             try:
                 with clear_outages():

@@ -3,17 +3,41 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from cli.context import console, read_settings
 from cli.tables import services_table
 
+if TYPE_CHECKING:
+    from conf.settings import Settings
+    from infra.local import ServiceStatus
 
-def status() -> None:
-    """Show how each service is doing; exit code 3 unless all of them run."""
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show how services and processes are doing; exit code 3 unless all that shall run do."""
+    rows = house(read_settings())
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(one) for one in rows], indent=2))
+    else:
+        console().print(services_table(rows))
+    if not all(one.well for one in rows):
+        raise typer.Exit(3)
+
+
+def house(settings: Settings) -> list[ServiceStatus]:
+    """Services, then the processes beside them; asked together, since each waits for answers."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from cli.programs import statuses
     from infra import local
 
-    statuses = local.status(read_settings())
-    console().print(services_table(statuses))
-    if any(one.state not in {"running", "external"} for one in statuses):
-        raise typer.Exit(3)
+    with ThreadPoolExecutor() as pool:
+        services = pool.submit(local.status, settings)
+        return [*services.result(), *pool.submit(statuses, settings).result()]

@@ -11,24 +11,59 @@ if TYPE_CHECKING:
 
     from infra.local import ServiceStatus
 
-COLOURS = {"running": "green", "starting": "yellow", "stopped": "red", "external": "cyan"}
+COLOURS = {
+    "running": "green",
+    "starting": "yellow",
+    "waiting": "yellow",
+    "stopped": "red",
+    "failed": "red",
+    "external": "cyan",
+    "off": "dim",
+}
+NUMBERS = ("pid", "memory", "up", "restarts", "lag")
 
 
 def services_table(statuses: Iterable[ServiceStatus]) -> Table:
-    """One row a service."""
+    """One row a service or process; columns with nothing in them are left out."""
     from rich.table import Table
     from rich.text import Text
 
+    rows = [_cells(one) for one in statuses]
+    names = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("service", "state", "address", "pid", "memory", "detail"):
-        table.add_column(title, justify="right" if title in {"pid", "memory"} else "left")
-    for one in statuses:
-        table.add_row(
-            one.name,
-            Text(one.state, style=COLOURS[one.state]),
-            one.address,
-            "" if one.pid is None else str(one.pid),
-            "" if one.memory_mb is None else f"{one.memory_mb} MB",
-            Text(one.detail),
+    for name in names:
+        table.add_column(
+            name,
+            justify="right" if name in NUMBERS else "left",
+            no_wrap=name != "detail",
+            overflow="fold",
         )
+    for row in rows:
+        table.add_row(*(Text(row[name], style=_style(name, row)) for name in names))
     return table
+
+
+def _cells(one: ServiceStatus) -> dict[str, str]:
+    return {
+        "service": one.name,
+        "state": one.state,
+        "address": one.address,
+        "pid": "" if one.pid is None else str(one.pid),
+        "memory": "" if one.memory_mb is None else f"{one.memory_mb} MB",
+        "up": "" if one.uptime_seconds is None else _short(one.uptime_seconds),
+        "restarts": str(one.restarts or ""),
+        "lag": "" if one.lag_rows is None else str(one.lag_rows),
+        "detail": one.detail,
+    }
+
+
+def _style(column: str, row: dict[str, str]) -> str:
+    return COLOURS[row["state"]] if column == "state" else ""
+
+
+def _short(seconds: int) -> str:
+    """The two largest units: 42s, 3m 5s, 2h 0m, 4d 7h."""
+    for large, small, unit, part in ((86400, 3600, "d", "h"), (3600, 60, "h", "m")):
+        if seconds >= large:
+            return f"{seconds // large}{unit} {seconds % large // small}{part}"
+    return f"{seconds // 60}m {seconds % 60}s" if seconds >= 60 else f"{seconds}s"

@@ -3,48 +3,86 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import Profile, console, progress, read_settings
+from cli.background import start_background, stop_background
+from cli.context import Profile, and_list, console, one_interrupt, progress, read_settings
+from cli.status import house
 from cli.tables import services_table
+
+if TYPE_CHECKING:
+    from conf.settings import Settings
 
 Pulsar = Annotated[bool, typer.Option("--pulsar", help="Pulsar, too, as the profile full does.")]
 Trino = Annotated[bool, typer.Option("--trino", help="Trino, too, as the profile full does.")]
+ServicesOnly = Annotated[
+    bool, typer.Option("--services-only", help="Kafka, Postgres and the like, and no process.")
+]
 
 
-def up(*, profile: Profile = None, pulsar: Pulsar = False, trino: Trino = False) -> None:
-    """Start Kafka and Postgres on this machine, and what else the profile has.
+def up(
+    *,
+    profile: Profile = None,
+    services_only: ServicesOnly = False,
+    pulsar: Pulsar = False,
+    trino: Trino = False,
+) -> None:
+    """Start the services of the profile on this machine, then all processes, kept running.
 
-    What runs already is left alone.
+    The processes are streams, gateway, quality, maintenance and console. What runs already is left
+    alone. Ctrl-C undoes what this has started; a process that does not come up leaves the rest.
     """
+    from cli.programs import KEPT, require_free
+    from conf.errors import StorelakeError
     from infra import local
 
-    settings = read_settings(profile)
-    if pulsar:
-        enabled = settings.pulsar.model_copy(update={"enabled": True})
-        settings = settings.model_copy(update={"pulsar": enabled})
-    if trino:
-        settings = settings.model_copy(
-            update={"trino": settings.trino.model_copy(update={"enabled": True})}
-        )
-    with progress("starting") as report:
-        statuses = local.up(settings, report)
-    console().print(services_table(statuses))
+    settings = _with_more(read_settings(profile), pulsar=pulsar, trino=trino)
+    trouble: StorelakeError | None = None
+    with one_interrupt(), progress("starting") as tell:
+        if services_only:
+            local.up(settings, tell)
+        else:
+            require_free(settings, KEPT)
+            with local.started(settings, tell) as ready:
+                try:
+                    start_background(ready, (), tell)
+                except StorelakeError as error:
+                    trouble = error
+    console().print(services_table(house(settings)))
+    if trouble:
+        raise trouble
+
+
+def _with_more(settings: Settings, *, pulsar: bool, trino: bool) -> Settings:
+    """The settings with the services that the options name."""
+    named = {"pulsar": pulsar, "trino": trino}
+    more = {
+        name: getattr(settings, name).model_copy(update={"enabled": True})
+        for name, wanted in named.items()
+        if wanted
+    }
+    return settings.model_copy(update=more)
 
 
 def down() -> None:
-    """Stop the services that `up` started; their data stays."""
+    """Stop the processes, after what is under way, then the services; data stays."""
     from infra import local
 
     settings = read_settings()
     with progress("stopping"):
-        stopped = local.down(settings)
-    console().print(f"Stopped {' and '.join(stopped)}." if stopped else "Nothing was running.")
+        stopped = [*stop_background(settings), *local.down(settings)]
+    console().print(f"Stopped {and_list(stopped)}." if stopped else "Nothing was running.")
 
 
-def restart(*, profile: Profile = None, pulsar: Pulsar = False, trino: Trino = False) -> None:
-    """Stop the services, then start them again."""
+def restart(
+    *,
+    profile: Profile = None,
+    services_only: ServicesOnly = False,
+    pulsar: Pulsar = False,
+    trino: Trino = False,
+) -> None:
+    """Stop everything, then start it again."""
     down()
-    up(profile=profile, pulsar=pulsar, trino=trino)
+    up(profile=profile, services_only=services_only, pulsar=pulsar, trino=trino)

@@ -14,6 +14,7 @@ import psutil
 import psycopg
 
 from conf.settings import Settings
+from infra.local.process import resident
 from streaming.connectors.formats import open_lake
 from streaming.connectors.lake import LakeError, TableState
 from streaming.tables import SILVER_ORDERS
@@ -120,15 +121,6 @@ class Memory:
     peak: int = 0
 
 
-def _resident(process: psutil.Process) -> int:
-    """Its resident memory, shared pages by their share (PSS) where the system tells."""
-    with suppress(psutil.Error):
-        return int(process.memory_full_info().pss)
-    with suppress(psutil.Error):
-        return int(process.memory_info().rss)
-    return 0
-
-
 def watch_memory(pid: int, found: Memory) -> Watcher:
     """Sample the tree of a process once a second."""
 
@@ -136,6 +128,6 @@ def watch_memory(pid: int, found: Memory) -> Watcher:
         with suppress(psutil.NoSuchProcess):
             root = psutil.Process(pid)
             tree = (root, *root.children(recursive=True))
-            found.peak = max(found.peak, sum(map(_resident, tree)))
+            found.peak = max(found.peak, sum(map(resident, tree)))
 
     return Watcher("memory", look, 1.0)

@@ -489,6 +489,30 @@ class GatewaySettings(Frozen):
         return self
 
 
+class KeeperSettings(Frozen):
+    """How the processes that `storelake up` starts are kept running (docs/RUNNING.md)."""
+
+    restart_base_seconds: float = Field(
+        default=1.0, gt=0, description="Until a process that died starts again; then twice as long."
+    )
+    restart_max_seconds: float = Field(default=60.0, gt=0, description="At most so long.")
+    give_up_after: int = Field(
+        default=5, ge=1, description="Early deaths in a row, until nobody tries any more."
+    )
+    steady_seconds: float = Field(
+        default=60.0, gt=0, description="A process that lived so long did not die early."
+    )
+    stop_seconds: float = Field(
+        default=60.0, gt=0, description="For a process to end what it is doing; then it is killed."
+    )
+    quality_every: timedelta = Field(
+        default=timedelta(minutes=1), description="Between two runs of the validation."
+    )
+    maintain_every: timedelta = Field(
+        default=timedelta(minutes=2), description="Between two runs of the maintenance."
+    )
+
+
 class InferenceSettings(Frozen):
     """The camera side: what reads, detects, tracks and publishes."""
 
@@ -636,6 +660,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     quality: QualitySettings = QualitySettings()
     gateway: GatewaySettings = GatewaySettings()
+    keeper: KeeperSettings = KeeperSettings()
     inference: InferenceSettings = InferenceSettings()
     console: ConsoleSettings = ConsoleSettings()
 

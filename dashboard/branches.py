@@ -169,7 +169,7 @@ def add_up(hours: Sequence[StoreHour]) -> Figures:
 
 @dataclass(frozen=True)
 class Change:
-    """How a figure stands beside the one before: in words that need no colour."""
+    """How a figure stands beside the one before, in a sign and in words: never by colour."""
 
     sign: str
     words: str
@@ -181,8 +181,9 @@ def change(now: float | Decimal | None, before: float | Decimal | None) -> Chang
         return None
     share = float(now) / float(before) - 1
     if abs(share) < 0.0005:
-        return Change("=", "the same")
-    return Change("▲" if share > 0 else "▼", f"{abs(share):.1%} {'more' if share > 0 else 'less'}")
+        return Change("=", "no change")
+    sign, word = ("▲", "up") if share > 0 else ("▼", "down")
+    return Change(sign, f"{word} {100 * abs(share):.1f} %")
 
 
 def points(now: float | None, before: float | None) -> Change | None:
@@ -191,6 +192,6 @@ def points(now: float | None, before: float | None) -> Change | None:
         return None
     difference = round(100 * (now - before), 1)
     if difference == 0:
-        return Change("=", "the same")
-    sign, word = ("▲", "more") if difference > 0 else ("▼", "less")
-    return Change(sign, f"{abs(difference):.1f} points {word}")
+        return Change("=", "no change")
+    sign, word = ("▲", "up") if difference > 0 else ("▼", "down")
+    return Change(sign, f"{word} {abs(difference):.1f} points")

@@ -1,4 +1,4 @@
-"""Options of the charts (ECharts): visitors are bars, orders a line with points.
+"""Options of the charts (ECharts): visitors are bars, orders are points.
 
 Colours are read on light and on dark; text takes its colour from the page (style.css). Times are
 those of the branch.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from dashboard.branches import MINUTE, BranchToday
 from dashboard.queries import BranchMinute
@@ -36,11 +36,19 @@ def minutes_chart(rows: Sequence[BranchMinute], now: datetime, zone: str) -> Opt
     return _chart(
         [local(minute, zone) for minute in minutes],
         [by_minute[m].entries if m in by_minute else 0 for m in minutes],
-        [by_minute[m].orders if m in by_minute else 0 for m in minutes],
+        [(by_minute[m].orders or None) if m in by_minute else None for m in minutes],
+        kind="scatter",  # a line would jump between none and one
     )
 
 
-def _chart(times: list[str], visitors: list[int | None], orders: list[int]) -> Options:
+def _chart(
+    times: list[str],
+    visitors: Sequence[int | None],
+    orders: Sequence[int | None],
+    *,
+    kind: Literal["line", "scatter"] = "line",
+) -> Options:
+    size = 6 if kind == "line" else 9
     return {
         "animation": False,
         "color": [VISITORS, ORDERS],
@@ -50,8 +58,14 @@ def _chart(times: list[str], visitors: list[int | None], orders: list[int]) -> O
         "xAxis": {"type": "category", "data": times, "axisLabel": {"hideOverlap": True}},
         "yAxis": {"type": "value", "minInterval": 1, "splitLine": {"lineStyle": {"opacity": 0.3}}},
         "series": [
-            {"name": "Visitors", "type": "bar", "data": visitors, "barMaxWidth": 28},
-            {"name": "Orders", "type": "line", "data": orders, "symbol": "circle", "symbolSize": 5},
+            {"name": "Visitors", "type": "bar", "data": list(visitors), "barMaxWidth": 28},
+            {
+                "name": "Orders",
+                "type": kind,
+                "data": list(orders),
+                "symbol": "circle",
+                "symbolSize": size,
+            },
         ],
     }
 

@@ -15,6 +15,7 @@ from dashboard.branches import is_silent
 from dashboard.queries import CameraSeen, QueueNow, ZoneDwell
 
 WIDTH, HEIGHT = 800, 600
+FLAT = 110
 QUEUE_MINUTES = timedelta(minutes=15)
 """An older minute is not how long a queue is now."""
 
@@ -29,6 +30,7 @@ class ZoneNow:
         heat: mean dwell as a share of the longest one on the page, 0..1.
         points: of the polygon, as SVG has them.
         label_at: where its name stands.
+        is_flat: whether only one line of text fits in.
     """
 
     zone: Zone
@@ -37,6 +39,7 @@ class ZoneNow:
     heat: float
     points: str
     label_at: tuple[int, int]
+    is_flat: bool
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def _zone(zone: Zone, dwell: ZoneDwell | None, queue: QueueNow | None, longest: 
         heat=(dwell.dwell_mean or 0) / longest if dwell and longest else 0.0,
         points=" ".join(f"{x},{y}" for x, y in corners),
         label_at=((min(xs) + max(xs)) // 2, (min(ys) + max(ys)) // 2),
+        is_flat=max(ys) - min(ys) < FLAT,
     )
 
 

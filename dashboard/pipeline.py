@@ -78,13 +78,9 @@ def pipeline_now(settings: Settings, snapshot: Snapshot) -> list[StreamNow] | Fa
         return ledger
     if isinstance(offsets, Fault):
         return offsets
-    return streams_now(
-        settings,
-        snapshot,
-        ledger=ledger,
-        offsets=offsets,
-        latency=[] if isinstance(latency, Fault) else latency,
-    )
+    if isinstance(latency, Fault):
+        return latency
+    return streams_now(settings, snapshot, ledger=ledger, offsets=offsets, latency=latency)
 
 
 def _health(said: Said | None, name: str, now: datetime, stale_after: timedelta) -> Health:
@@ -108,6 +104,6 @@ def _lag(
     if not topics:
         return None, "Pulsar's positions cannot be counted"
     if isinstance(snapshot.ends, Fault):
-        return None, snapshot.ends.says
+        return None, "not known"
     waiting = lag(snapshot.ends, offsets, stream.name, topics)
     return waiting, "" if waiting is not None else "has written nothing yet"

@@ -347,8 +347,10 @@ LATENCY = Query(
         UNION ALL
         (SELECT 'order_status_tracker', recorded_at,
             extract(epoch FROM recorded_at - changed_at)::double precision
-        FROM (SELECT * FROM order_status_history ORDER BY change_id DESC LIMIT 200) h
-        WHERE anomaly IS DISTINCT FROM 'stuck')
+        FROM (
+            SELECT recorded_at, changed_at, anomaly FROM order_status_history
+            ORDER BY change_id DESC LIMIT 200
+        ) h WHERE anomaly IS DISTINCT FROM 'stuck')
         UNION ALL
         (SELECT 'footfall', updated_at,
             extract(epoch FROM updated_at - exited_at)::double precision

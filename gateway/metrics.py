@@ -24,7 +24,7 @@ class Metrics:
     """The meters of one application, in a registry of their own."""
 
     def __init__(self, topics: Iterable[str]) -> None:
-        registry = self._registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._requests = Counter(
@@ -86,4 +86,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """All series, in the text format of Prometheus."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

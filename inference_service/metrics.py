@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     generate_latest,
-    start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -23,12 +21,7 @@ from inference_service.buffer import Intake
 from inference_service.publishers import Counts
 
 if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
-
     from inference_service.publishers import Publisher
-
-log = logging.getLogger(__name__)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _FPS_WINDOW = 10.0  # seconds that the rate looks back
@@ -153,34 +146,6 @@ class Metrics(Collector):
     def render(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
-
-    @contextmanager
-    def served(self, port: int) -> Iterator[None]:
-        """Answer at ``http://127.0.0.1:<port>/metrics`` inside the block; with port 0 do not.
-
-        A port that is taken costs the metrics, with a warning, and not the counting of people.
-        """
-        running = self._serve(port) if port else None
-        try:
-            yield
-        finally:
-            if running is not None:
-                server, thread = running
-                server.shutdown()
-                server.server_close()
-                thread.join()
-
-    def _serve(self, port: int) -> tuple[WSGIServer, Thread] | None:
-        try:
-            return start_http_server(port, "127.0.0.1", self.registry)
-        except OSError as error:
-            log.warning(
-                "no metrics: port %d cannot be opened (%s); "
-                "STORELAKE_INFERENCE__METRICS_PORT names another one, and 0 none",
-                port,
-                error.strerror,
-            )
-            return None
 
 
 def _counter(name: str, text: str, values: dict[str, int]) -> Metric:

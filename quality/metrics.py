@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Gauge
 
 from quality.run import Run
-
-log = logging.getLogger(__name__)
 
 
 class Metrics:
@@ -64,26 +59,3 @@ class Metrics:
                 self._failed.labels(table, severity).set(failed[table, severity])
         self._at.set(run.at.timestamp())
         self._seconds.set(run.seconds)
-
-    @contextmanager
-    def served(self, port: int) -> Iterator[None]:
-        """Over HTTP on loopback for the length of a block; 0 means not at all.
-
-        A port that is in use costs the metrics, not the runs: it is logged.
-        """
-        try:
-            server = start_http_server(port, "127.0.0.1", self.registry) if port else None
-        except OSError as error:
-            log.warning(
-                "no metrics: port %d cannot be opened (%s); STORELAKE_QUALITY__METRICS_PORT names "
-                "another one, and 0 none",
-                port,
-                error.strerror,
-            )
-            server = None
-        try:
-            yield
-        finally:
-            if server is not None:
-                server[0].shutdown()
-                server[0].server_close()

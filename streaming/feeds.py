@@ -72,5 +72,12 @@ ORDER_EVENTS = Feed("order_events", _order_events, _judged_orders)
 DETECTIONS = Feed("detections", _detections, _judged_detections, pace=20, brokers=_cameras)
 """One row per message of the detections topics (a frame): `silver_detections.JUDGED_SCHEMA`."""
 
-CROSSINGS = Feed("crossings", _crossings, output_mode="update", pace=4, brokers=_cameras)
+CROSSINGS = Feed(
+    "crossings",
+    _crossings,
+    output_mode="update",
+    made_at="captured_at",
+    pace=4,
+    brokers=_cameras,
+)
 """One row per message of a good frame: `footfall.OUTPUT_DDL`. Stateful."""

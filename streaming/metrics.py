@@ -7,7 +7,7 @@ became of rows from the sinks (`Meters`), lag from the brokers (`streaming/lag.p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,9 +51,16 @@ class Metrics:
     Args:
         streams: their names; series that exist from the start can be alerted on.
         settling: those of them that settle by the clock.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, streams: Sequence[str], settling: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        streams: Sequence[str],
+        settling: Sequence[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
@@ -118,7 +125,7 @@ class Metrics:
                 *(self._up, self._batches, self._rows, self._seconds, self._sink, self._latency),
                 *(self._late, self._dead, self._failures),
             )
-        now = time.time()
+        now = clock()
         for stream in settling:
             self._last_settled.labels(stream).set(now)
 
@@ -132,7 +139,7 @@ class Metrics:
 
     def progressed(self, streams: Iterable[str], progress: Progress) -> None:
         """A query that serves these streams has finished a micro-batch."""
-        now = time.time()
+        now = self._clock()
         for stream in streams:
             self._batches.labels(stream).inc()
             self._rows.labels(stream).inc(progress.rows)
@@ -161,7 +168,7 @@ class Metrics:
 
     def settled(self, stream: str) -> None:
         """A round of the clock is over."""
-        self._last_settled.labels(stream).set(time.time())
+        self._last_settled.labels(stream).set(self._clock())
 
 
 @dataclass(frozen=True)

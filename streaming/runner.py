@@ -19,20 +19,29 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import reduce
 from typing import Any
 
+import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from conf.errors import StorelakeError
+from conf.exporter import served
 from conf.settings import Settings, load_settings
 from conf.stores import Stores, load_stores
 from streaming.connectors.formats import create_tables, open_lake
 from streaming.connectors.lake import Lake
+from streaming.connectors.log_source import Log, Offsets
 from streaming.connectors.postgres import Database
-from streaming.session import build_session
+from streaming.lag import LagWatch
+from streaming.listener import ProgressListener
+from streaming.metrics import Meters, Metrics, Progress
+from streaming.session import build_session, log_source
+from streaming.tables import Table
 from streaming.views import create_views
 
 log = logging.getLogger("storelake.streams")
@@ -72,6 +81,11 @@ class Context:
         brokers = streams.detections_from
         frames = [self._read(b, query_id, (topics[b],), len(brokers)) for b in brokers]
         return reduce(DataFrame.unionAll, frames)
+
+    def open_log(self, broker: str, topics: Sequence[str]) -> Log:
+        """Topics of a broker, to be asked beside the streams."""
+        options = {"subscribe": ",".join(topics), "groupId": "storelake-lag"}
+        return log_source(broker)({**options, **self._address(broker)}).open_log()
 
     def _read(
         self, broker: str, query_id: str, topics: Sequence[str], sharers: int = 1
@@ -115,6 +129,7 @@ class Hands:
         db: Postgres.
         context: settings and stores.
         memory: what it keeps from call to call; empty after a restart: a cache, never truth.
+        meters: what it tells Prometheus.
     """
 
     stream: str
@@ -122,6 +137,7 @@ class Hands:
     db: Database
     context: Context
     memory: dict[str, Any]
+    meters: Meters
 
 
 @dataclass(frozen=True)
@@ -135,6 +151,25 @@ class Batch(Hands):
 
     rows: pa.Table
     id: int
+
+    def commit(
+        self,
+        rows: pa.Table,
+        write: Callable[[psycopg.Connection[Any], pa.Table], None],
+        *,
+        watermark: datetime | None = None,
+    ) -> int:
+        """`Database.commit_batch` of this batch, counted."""
+        new = self.db.commit_batch(self.stream, self.id, rows, write, watermark=watermark)
+        self.meters.skipped("postgres", rows.num_rows - new)
+        self.meters.watermark(watermark)
+        return new
+
+    def append(self, table: Table, rows: pa.Table) -> int:
+        """`Lake.append` of this batch, counted."""
+        new = self.lake.append(table, rows, self.id)
+        self.meters.skipped(table.name, rows.num_rows - new)
+        return new
 
 
 Prepare = Callable[[pa.Table], pa.Table]
@@ -150,6 +185,7 @@ class Feed:
         prepare: context -> what is done to the rows of a micro-batch, once for all its streams; it
             runs on the driver, where they are collected anyway (docs/adr/0023).
         output_mode: of the query; `update` for stateful ones.
+        made_at: the column that says when a row was made: a time, or microseconds since 1970.
         pace: how many of `streams.trigger_seconds` lie between two micro-batches at least. Nobody
             waits for every feed alike, and each micro-batch takes CPU from the others.
     """
@@ -158,6 +194,7 @@ class Feed:
     build: Callable[[Context, str], DataFrame]
     prepare: Callable[[Context], Prepare] | None = None
     output_mode: str = "append"
+    made_at: str = "timestamp"
     pace: int = 1
     brokers: Callable[[Settings], tuple[str, ...]] = lambda _: ("kafka",)
 
@@ -270,6 +307,24 @@ class Runner:
             settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 1)
         )
         self._running = _by_feed(streams)
+        self.metrics = Metrics(
+            [s.name for s in streams], [s.name for s in streams if s.settle is not None]
+        )
+        self._lag = LagWatch(self.metrics, self._queries(), self._context.open_log)
+
+    def _queries(self) -> dict[str, tuple[list[str], tuple[str, ...]]]:
+        """The streams that each query serves, and the brokers that it reads."""
+        streams = self._settings.streams
+        return {
+            entry.name: (
+                [s.name for s in entry.streams],
+                (streams.source,)
+                if streams.source == "memory"
+                else entry.feed.brokers(self._settings),
+            )
+            for entry in self._running
+            if entry.feed
+        }
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
         """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.
@@ -280,6 +335,9 @@ class Runner:
         try:
             create_tables(self._spark, self._settings)
             create_views(self._spark, self._settings)
+            self._spark.streams.addListener(ProgressListener(self._progressed))
+            if self._settings.streams.metrics_port:
+                self._lag.start()
             while not self._stop.wait(WATCH_SECONDS):
                 for entry in self._running:
                     self._watch(entry)
@@ -313,12 +371,14 @@ class Runner:
         )
 
     def _hands(self, stream: Stream) -> Hands:
-        return Hands(stream.name, self._lake.another(), self._db, self._context, {})
+        meters = self.metrics.of(stream.name)
+        return Hands(stream.name, self._lake.another(), self._db, self._context, {}, meters)
 
     def _sink(self, entry: _Running) -> Callable[[DataFrame, int], None]:
         """Collect the batch once, then hand it to each stream."""
         sinks = [(s.sink, self._hands(s)) for s in entry.streams if s.sink]
         prepare = entry.feed and entry.feed.prepare and entry.feed.prepare(self._context)
+        made_at = entry.feed.made_at if entry.feed else ""
 
         def sink(df: DataFrame, batch_id: int) -> None:
             with entry.busy:
@@ -326,10 +386,13 @@ class Runner:
                     raise _StoppingError(entry.name)
                 rows = df.toArrow()
                 rows = prepare(rows) if prepare else rows
+                oldest = _oldest(rows, made_at)
                 # Sinks wait for disks and the database most of the time, so they wait together.
                 with ThreadPoolExecutor(len(sinks)) as pool:
                     written = [
-                        pool.submit(write, Batch(**vars(hands), rows=rows, id=batch_id))
+                        pool.submit(
+                            _write, write, Batch(**vars(hands), rows=rows, id=batch_id), oldest
+                        )
                         for write, hands in sinks
                     ]
                 for one in written:
@@ -344,6 +407,7 @@ class Runner:
         def settle() -> None:
             for do, hands in chores:
                 do(hands)
+                self.metrics.settled(hands.stream)
             entry.finished(0)
 
         return settle
@@ -370,6 +434,7 @@ class Runner:
         limits, name = self._settings.streams, entry.name
         entry.failures += 1
         entry.failed_batches += 1
+        self.metrics.failed([s.name for s in entry.streams])
         if entry.failures > limits.retries:
             raise StreamFailedError(
                 f"stream {name} failed {entry.failures} times in a row: {cause}"
@@ -378,11 +443,20 @@ class Runner:
         entry.retry_at = time.monotonic() + wait
         log.warning("%s failed, retry in %.1f s: %s", name, wait, cause)
 
+    def _progressed(self, query: str, progress: Progress, ends: Sequence[Offsets]) -> None:
+        """A micro-batch is committed; called by Spark's listener."""
+        for entry in self._running:
+            if entry.name == query:
+                self.metrics.progressed([s.name for s in entry.streams], progress)
+                self._lag.moved(query, ends)
+
     def _report(self) -> None:
         """Write `var/run/streams.json`: what other processes may know about the streams."""
         folder = self._settings.var_dir / "run"
         folder.mkdir(parents=True, exist_ok=True)
         streams = {s.name: self._progress(s) for e in self._running for s in e.streams}
+        for name, state in streams.items():
+            self.metrics.is_up(name, state["ready"])
         text = json.dumps({"pid": os.getpid(), "at": time.time(), "streams": streams})
         fresh = folder / f"streams.{os.getpid()}.tmp"
         fresh.write_text(text, encoding="utf-8")
@@ -407,6 +481,7 @@ class Runner:
                 query = entry.query
             if query is not None:
                 query.stop()
+        self._lag.stop()
         self._settle_for_good()
         self._db.close()
         self._lake.close()
@@ -421,6 +496,20 @@ class Runner:
                     self._settler(entry)()
                 except Exception as error:  # a clean stop stays one
                     log.warning("not settled before the stop: %s", _telling(str(error)))
+
+
+def _write(write: Callable[[Batch], None], batch: Batch, oldest: datetime | None) -> None:
+    """One sink of a micro-batch, timed."""
+    started = time.monotonic()
+    write(batch)
+    latency = time.time() - oldest.timestamp() if oldest else None
+    batch.meters.wrote(time.monotonic() - started, latency)
+
+
+def _oldest(rows: pa.Table, made_at: str) -> datetime | None:
+    """When the oldest row was made; None without rows, or where no row says it."""
+    moment: datetime | None = pc.min(rows[made_at].cast(pa.timestamp("us", "UTC"))).as_py()
+    return moment
 
 
 def _initializing(query: StreamingQuery | _Clock) -> bool:
@@ -439,7 +528,10 @@ def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
     runner = Runner(settings, streams)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
-    runner.run()
+    port = settings.streams.metrics_port
+    registry, variable = runner.metrics.registry, "STORELAKE_STREAMS__METRICS_PORT"
+    with served(registry, settings.metrics_host, port, variable):
+        runner.run()
 
 
 def submit(stream: Stream) -> None:

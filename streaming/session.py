@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from conf.settings import Settings, SettingsError
 from conf.storage import file_properties, rest_properties
 from streaming.connectors.kafka import KafkaSource
+from streaming.connectors.log_source import LogSource
 from streaming.connectors.memory import MemorySource
 
 OF_SPARK = (
@@ -105,7 +106,6 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
         "spark.sql.streaming.minBatchesToRetain": "20",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         **settings.spark.extra,
@@ -125,22 +125,26 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
     spark.sparkContext.setLogLevel("ERROR")
     if settings.spark.master.startswith("local"):
         spark.sparkContext.pythonExec = str(_worker_python(settings))
-    spark.dataSource.register(KafkaSource)
-    spark.dataSource.register(MemorySource)
-    if "pulsar" in settings.streams.detections_from:
-        _register_pulsar(spark)
+    for broker in {"kafka", "memory", *settings.streams.detections_from}:
+        spark.dataSource.register(log_source(broker))
     return spark
 
 
-def _register_pulsar(spark: SparkSession) -> None:
-    """Its client is an extra, so nobody else needs it."""
+def log_source(broker: str) -> type[LogSource]:
+    """What `format("storelake_<broker>")` is.
+
+    Raises:
+        SettingsError: Pulsar's client is not there; it is an extra, since nobody else needs it.
+    """
+    if broker != "pulsar":
+        return {"kafka": KafkaSource, "memory": MemorySource}[broker]
     try:
         from streaming.connectors.pulsar import PulsarSource  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(
             "streams.detections_from names pulsar: install storelake[pulsar], or take it out"
         ) from error
-    spark.dataSource.register(PulsarSource)
+    return PulsarSource
 
 
 def _worker_python(settings: Settings) -> Path:

@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="iceberg",
         help="of the tables of the streams that are tested",
     )
+    parser.addoption(
+        "--screenshots", metavar="FOLDER", help="where the test of the console leaves its pictures"
+    )
 
 
 def free_ports(count: int) -> list[int]:
@@ -45,7 +48,7 @@ def environment(
 
     The folder for downloads stays the shared one, so that jars are fetched once.
     """
-    kafka, controller, pulsar, admin, postgres, gateway, s3 = map(str, free_ports(7))
+    kafka, controller, pulsar, admin, postgres, gateway, s3, console = map(str, free_ports(8))
     spark = SparkSettings()
     kept = {
         key: value
@@ -69,6 +72,7 @@ def environment(
         "STORELAKE_POSTGRES__PORT": postgres,
         "STORELAKE_GATEWAY__PORT": gateway,
         "STORELAKE_S3__PORT": s3,
+        "STORELAKE_CONSOLE__PORT": console,
     }
 
 

@@ -46,10 +46,14 @@ class Shop:
     Attributes:
         lake: of one query.
         widen: gives a table another column of text, as a newer release does.
+        drop: takes a table away, as somebody may do by hand.
+        make: an empty table in its place, as streams that start do.
     """
 
     lake: Lake
     widen: Callable[[Table, str], None]
+    drop: Callable[[Table], None]
+    make: Callable[[Table], None]
 
     def rows(self, table: Table = EVENTS) -> list[dict[str, Any]]:
         """What a reader of its own sees."""
@@ -255,6 +259,27 @@ class LakeSuite:
         assert shop.lake.state("gold.nothing") is None
         with pytest.raises(LakeError, match=r"no table gold\.nothing"):
             shop.lake.read("gold.nothing")
+
+    @pytest.mark.parametrize("known", [True, False], ids=["running", "starting"])
+    def test_a_stream_whose_table_is_dropped_says_so_and_goes_on_with_a_new_one(
+        self, shop: Shop, *, known: bool
+    ) -> None:
+        shop.lake.append(EVENTS, events(1), 0)
+        shop.lake.upsert(SALES, sales(("A", 1)), "day")
+        for table in TABLES:
+            shop.drop(table)
+        stream = shop.lake if known else shop.lake.another()
+        with pytest.raises(LakeError, match=r"no table silver\.events.*storelake backfill"):
+            stream.append(EVENTS, events(2), 1)
+        with pytest.raises(LakeError, match=r"no table gold\.sales"):
+            stream.upsert(SALES, sales(("A", 2)), "day")
+
+        for table in TABLES:
+            shop.make(table)
+        assert shop.lake.another().append(EVENTS, events(2), 1) == 1
+        shop.lake.another().upsert(SALES, sales(("A", 2)), "day")
+        assert [p for _, _, p in shop.positions()] == [offset(2)]
+        assert sold(shop.rows(SALES)) == {("A", MAY): 2}
 
     def test_old_rows_go_for_good_and_the_guard_stays(self, shop: Shop) -> None:
         old = NOON - timedelta(days=40)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.context import one_interrupt
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from infra import local
@@ -50,7 +50,7 @@ def fresh_house(
         StorelakeError: something did not come up; the data stays after any such error.
     """
     folder = base.var_dir / "verify"
-    with exclusive(base.var_dir / "run" / "verify.lock", command, 0.0), _one_interrupt():
+    with exclusive(base.var_dir / "run" / "verify.lock", command, 0.0), one_interrupt():
         _refuse_foreign(base, command, pulsar=pulsar)
         local.reset(load_settings(var_dir=folder))
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,21 +114,3 @@ def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(probe.getsockname()[1]) for probe in probes]
-
-
-@contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run in order; further ones do not disturb that."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt(*_: object) -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -35,6 +35,7 @@ def demo(
         Literal["iceberg", "delta"] | None,
         typer.Option("--format", help="Of the tables; by default what the settings say."),
     ] = None,
+    console: Annotated[bool, typer.Option(help="The live console beside it.")] = True,
     profile: Profile = None,
 ) -> None:
     """Start services, stream a shop's cameras and real baskets, print and check what happened."""
@@ -43,22 +44,22 @@ def demo(
     from cli.demo.play import Plan, play
     from infra import local
 
-    console = Console()
-    plan = Plan(seconds, rate, poison, seed, video)
+    out = Console()
+    plan = Plan(seconds, rate, poison, seed, video, console)
     settings = read_settings(profile)
-    with console.status("services") as status, ExitStack() as stack:
+    with out.status("services") as status, ExitStack() as stack:
         settings = stack.enter_context(
             local.running(
                 _chosen(settings, broker, table_format),
                 lambda text: status.update(f"services: {text}"),
             )
         )
-        report = play(settings, plan, console, status.update)
+        report = play(settings, plan, out, status.update)
     if not report["balanced"]:
         for fault in report["faults"]:
-            console.print(f"does not hold: {fault}", style="red")
+            out.print(f"does not hold: {fault}", style="red")
         raise typer.Exit(1)
-    console.print(f"The account balances. Report: {settings.var_dir / 'demo' / 'report.html'}")
+    out.print(f"The account balances. Report: {settings.var_dir / 'demo' / 'report.html'}")
 
 
 def _chosen(

@@ -41,6 +41,7 @@ class Plan:
     poison: float
     seed: int
     video: Path | None
+    console: bool
 
 
 @dataclass
@@ -86,6 +87,9 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
             "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),
             "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
         }
+        if plan.console:  # first, so that one sees the streams come up
+            processes.start_console(stack, settings, chosen)
+            console.print(f"live console, as long as this runs: {settings.console.url}")
         streams = processes.start_streams(stack, settings, tell, environment=chosen)
         processes.start_gateway(stack, settings)
         db = Database(settings.postgres.dsn, 2)
@@ -115,6 +119,7 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         "started_at": started_at,
         "footage": scene.note,
         "baskets": BASKETS,
+        "lake_format": settings.catalog.format,
         "orders": result.orders,
         "detections": result.detections,
         "shop": shop,

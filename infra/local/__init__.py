@@ -3,12 +3,22 @@
 Belongs here: how servers are fetched or built, started, checked and stopped. Does not: schemas
 (`infra.postgres`), nor anything that a stream does with the services.
 
-`up`, `down`, `status` and `reset` serve the command line; `running` serves tests and the
-demonstration.
+`up`, `down`, `status` and `reset` serve the command line; `started` is
+an `up` that more follows; `running` serves tests and the demonstration.
 """
 
 from infra.errors import ServiceError
 from infra.local.service import ServiceStatus
-from infra.local.supervisor import down, furnish, reset, running, status, up
+from infra.local.supervisor import down, furnish, reset, running, started, status, up
 
-__all__ = ["ServiceError", "ServiceStatus", "down", "furnish", "reset", "running", "status", "up"]
+__all__ = [
+    "ServiceError",
+    "ServiceStatus",
+    "down",
+    "furnish",
+    "reset",
+    "running",
+    "started",
+    "status",
+    "up",
+]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
 from infra.local.checks import Java
+from infra.local.jars import Bundle, jars_folder
+from infra.local.process import Ending
+from infra.local.service import Service
 
 LOGGING = """\
 rootLogger.level = WARN
@@ -16,6 +20,17 @@ appender.console.name = CONSOLE
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{ISO8601} %p %m (%c{1})%n
 """
+
+
+class JavaService(Service):
+    """A service that notes the classes which its first run has loaded."""
+
+    bundle: ClassVar[Bundle]
+
+    def after_stop(self, ending: Ending) -> None:
+        """Keep those notes where the run came to its own end; else they are not whole."""
+        jars = jars_folder(self.bundle, self.settings.cache_dir)
+        keep_archives(self.folder, jars, whole=ending == "graceful")
 
 
 def jvm(java: Java, jars: Path, folder: Path) -> list[str]:

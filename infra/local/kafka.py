@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import logging
-import signal
 import uuid
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from conf.settings import KafkaSettings, Settings
+from conf.settings import KafkaSettings
 from infra.local.checks import Java, find_java, require_free_port, require_loopback
-from infra.local.jars import KAFKA, fetch_jars, jars_folder
-from infra.local.jvm import LOGGING, jvm, keep_archives, server_options
-from infra.local.process import Daemon, tail
-from infra.local.service import Report, ServiceStatus
+from infra.local.jars import KAFKA, fetch_jars
+from infra.local.jvm import LOGGING, JavaService, jvm, server_options
 from infra.local.tool import run_tool
 
-STOP_SECONDS = 20.0
 # A killed broker may come back only when its old session has run out: 5 s instead of Kafka's 9 s,
 # yet long enough for the pauses of a busy machine.
 SESSION_MS = 5000
@@ -70,14 +64,11 @@ logger.server.level = INFO
 """
 
 
-@dataclass(frozen=True)
-class KafkaService:
+class KafkaService(JavaService):
     """The broker; state below `<var>/kafka`."""
 
-    settings: Settings
-    cancel: Event = field(default_factory=Event)
-    report: Report = lambda _: None
-    name: str = "kafka"
+    name = "kafka"
+    bundle = KAFKA
 
     @property
     def conf(self) -> KafkaSettings:
@@ -90,15 +81,9 @@ class KafkaService:
         return self.conf.bootstrap_servers is not None
 
     @property
-    def folder(self) -> Path:
-        """Configuration and data."""
-        return self.settings.var_dir / "kafka"
-
-    @property
-    def daemon(self) -> Daemon:
-        """Its process."""
-        var = self.settings.var_dir
-        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
+    def address(self) -> str:
+        """What clients connect to."""
+        return self.conf.bootstrap
 
     def start(self) -> None:
         """Format the data folder the first time, then start the broker."""
@@ -150,38 +135,9 @@ class KafkaService:
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
         return [*jvm(java, jars, self.folder), *tool, "-c", str(self.folder / "server.properties")]
 
-    def ready(self) -> bool:
-        """Alive, listening on its port, and listing topics."""
-        return self.daemon.owns_port(self.conf.port) and answers(self.conf)
-
-    def stop(self) -> bool:
-        """Ask for a clean shutdown, which spares the next start a log recovery."""
-        ending = self.daemon.stop(signal.SIGTERM, patience_seconds=STOP_SECONDS)
-        jars = jars_folder(KAFKA, self.settings.cache_dir)
-        keep_archives(self.folder, jars, whole=ending == "graceful")
-        return ending != "absent"
-
-    def status(self) -> ServiceStatus:
-        """What can be said now."""
-        if self.external:
-            detail = "answers" if answers(self.conf) else "does not answer"
-            return ServiceStatus(self.name, "external", self.conf.bootstrap, detail=detail)
-        process = self.daemon.find()
-        if process is None:
-            return ServiceStatus(self.name, "stopped", self.conf.bootstrap)
-        ready = self.ready()
-        return ServiceStatus(
-            self.name,
-            "running" if ready else "starting",
-            self.conf.bootstrap,
-            pid=process.pid,
-            detail="" if ready else "alive, but does not answer",
-            memory_mb=self.daemon.memory_mb(),
-        )
-
-    def last_lines(self, count: int = 8) -> list[str]:
-        """The end of the broker's log."""
-        return tail(self.daemon.log_file, count)
+    def complaint(self) -> str:
+        """Empty where it lists its topics."""
+        return "" if answers(self.conf) else "does not answer"
 
 
 def answers(conf: KafkaSettings, seconds: float = 2.0) -> bool:

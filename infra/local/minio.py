@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 import httpx
 
-from conf.settings import S3Settings, Settings
+from conf.settings import S3Settings
 from infra.local.checks import require_free_port, require_loopback
 from infra.local.go import MINIO, build
-from infra.local.process import Daemon, tail
-from infra.local.service import Report, ServiceStatus
+from infra.local.service import Service
 
-STOP_SECONDS = 20.0
 # 503 until it knows its buckets and keys, and has found its disk to be well.
 HEALTH = "/minio/health/cluster"
 
 
-@dataclass(frozen=True)
-class MinioService:
+class MinioService(Service):
     """The object store; state below `<var>/minio`."""
 
-    settings: Settings
-    cancel: Event = field(default_factory=Event)
-    report: Report = lambda _: None
-    name: str = "minio"
+    name = "minio"
 
     @property
     def conf(self) -> S3Settings:
@@ -40,15 +31,9 @@ class MinioService:
         return self.conf.endpoint is not None
 
     @property
-    def folder(self) -> Path:
-        """Its data."""
-        return self.settings.var_dir / "minio"
-
-    @property
-    def daemon(self) -> Daemon:
-        """Its process."""
-        var = self.settings.var_dir
-        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
+    def address(self) -> str:
+        """What clients connect to."""
+        return self.conf.url
 
     def start(self) -> None:
         """Build the program the first time, then start it."""
@@ -80,36 +65,10 @@ class MinioService:
             "MINIO_SCANNER_SPEED": "slowest",
         }
 
-    def ready(self) -> bool:
-        """Alive, listening on its port, and past its start."""
-        return self.daemon.owns_port(self.conf.port) and answers(self.conf.url + HEALTH)
-
-    def stop(self) -> bool:
-        """End it after the requests that are under way."""
-        return self.daemon.stop(signal.SIGTERM, patience_seconds=STOP_SECONDS) != "absent"
-
-    def status(self) -> ServiceStatus:
-        """What can be said now."""
-        address = self.conf.url
-        if self.external:
-            detail = "answers" if answers(self.conf.url) else "does not answer"
-            return ServiceStatus(self.name, "external", address, detail=detail)
-        process = self.daemon.find()
-        if process is None:
-            return ServiceStatus(self.name, "stopped", address)
-        ready = self.ready()
-        return ServiceStatus(
-            self.name,
-            "running" if ready else "starting",
-            address,
-            pid=process.pid,
-            detail="" if ready else "alive, but does not answer",
-            memory_mb=self.daemon.memory_mb(),
-        )
-
-    def last_lines(self, count: int = 8) -> list[str]:
-        """The end of the server's log."""
-        return tail(self.daemon.log_file, count)
+    def complaint(self) -> str:
+        """Empty where it is past its start; of somebody else's S3 it is enough that it answers."""
+        url = self.conf.url if self.external else self.conf.url + HEALTH
+        return "" if answers(url) else "does not answer"
 
 
 def answers(url: str, seconds: float = 2.0) -> bool:

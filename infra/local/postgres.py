@@ -5,20 +5,17 @@ from __future__ import annotations
 import secrets
 import shutil
 import signal
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 import psutil
 import psycopg
 from psycopg import sql
 
-from conf.settings import PostgresSettings, Settings, SettingsError
+from conf.settings import PostgresSettings, SettingsError
 from infra.errors import ServiceError
 from infra.local.checks import require_free_port, require_loopback
 from infra.local.places import Places, server_account
-from infra.local.process import Daemon, tail
-from infra.local.service import Report, ServiceStatus
+from infra.local.service import Service
 from infra.local.tool import run_tool
 
 # Only our roles may come in, over TCP and with a password; the superuser has no way in at all.
@@ -28,14 +25,11 @@ host all {users} ::1/128 scram-sha-256
 """
 
 
-@dataclass(frozen=True)
-class PostgresService:
+class PostgresService(Service):
     """The serving database; state below `<var>/postgres` (see `places` for root)."""
 
-    settings: Settings
-    cancel: Event = field(default_factory=Event)
-    report: Report = lambda _: None
-    name: str = "postgres"
+    name = "postgres"
+    stop_signal = signal.SIGINT  # open transactions are rolled back, the committed ones kept
 
     @property
     def conf(self) -> PostgresSettings:
@@ -56,12 +50,6 @@ class PostgresService:
     def places(self) -> Places:
         """Its folders, and the user that runs it."""
         return Places(self.settings.var_dir / "postgres", server_account())
-
-    @property
-    def daemon(self) -> Daemon:
-        """Its process."""
-        var = self.settings.var_dir
-        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
 
     def start(self) -> None:
         """Make the data folder the first time, bring roles and passwords in line, then start."""
@@ -165,45 +153,14 @@ class PostgresService:
             command += ["-c", f"{key}={value}"]
         return command
 
-    def ready(self) -> bool:
-        """Alive, listening on its port, and answering a query with our password."""
-        return self.daemon.owns_port(self.conf.port) and not self._complaint()
-
-    def _complaint(self) -> str:
-        """Why a query does not work; empty if it does."""
+    def complaint(self) -> str:
+        """Empty where a query works with our password."""
         try:
             with psycopg.connect(self.conf.dsn, connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
         except (psycopg.Error, SettingsError) as error:
             return " ".join(str(error).split())
         return ""
-
-    def stop(self) -> bool:
-        """A fast shutdown: open transactions are rolled back, everything committed is kept."""
-        return self.daemon.stop(signal.SIGINT, patience_seconds=20) != "absent"
-
-    def status(self) -> ServiceStatus:
-        """What can be said now."""
-        if self.external:
-            detail = self._complaint() or "answers"
-            return ServiceStatus(self.name, "external", self.address, detail=detail)
-        process = self.daemon.find()
-        if process is None:
-            return ServiceStatus(self.name, "stopped", self.address)
-        listens = self.daemon.owns_port(self.conf.port)
-        complaint = self._complaint() if listens else "alive, but does not listen"
-        return ServiceStatus(
-            self.name,
-            "starting" if complaint else "running",
-            self.address,
-            pid=process.pid,
-            detail=complaint,
-            memory_mb=self.daemon.memory_mb(),
-        )
-
-    def last_lines(self, count: int = 8) -> list[str]:
-        """The end of the server's log."""
-        return tail(self.daemon.log_file, count)
 
 
 def drop_stale_lock(data: Path) -> None:

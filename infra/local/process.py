@@ -1,13 +1,15 @@
 """Processes that outlive the command: started, found again, checked and ended.
 
 A process is ours when the pid file names it and pid, creation time and command line all agree:
-a pid alone may have been recycled for somebody else's process.
+a pid alone may have been recycled for somebody else's process. It leads a session of its own, so
+what it leaves behind can be told from the rest of the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
@@ -22,6 +24,7 @@ import psutil
 CLOCK_TOLERANCE_SECONDS = 2.0
 POLL_SECONDS = 0.05
 LARGEST_LOG_BYTES = 16 * 1024 * 1024
+GOING_SECONDS = 2.0  # for the children of a process that has ended, to notice it
 
 Ending = Literal["absent", "graceful", "killed"]
 
@@ -121,7 +124,12 @@ class Daemon:
                 env=environment,
                 **options,
             )
-        self._remember(child.pid, command)
+        try:
+            self._remember(child.pid, command)
+        except BaseException:  # a full disk, Ctrl-C: nobody would ever find it again
+            child.kill()
+            child.wait()
+            raise
         # The handle is let go on purpose: from here on only the pid file knows the process.
         child.returncode = 0
         return int(child.pid)
@@ -170,10 +178,18 @@ class Daemon:
         return False
 
     def memory_mb(self) -> int | None:
-        """Resident memory of the process itself."""
+        """Resident memory of the process and its children."""
         process = self.find()
         with contextlib.suppress(psutil.Error):
-            return None if process is None else int(process.memory_info().rss / 2**20)
+            if process is not None:
+                return sum(map(resident, (process, *process.children(recursive=True)))) // 2**20
+        return None
+
+    def uptime_seconds(self) -> int | None:
+        """How long the process has been there."""
+        process = self.find()
+        with contextlib.suppress(psutil.Error):
+            return None if process is None else int(time.time() - process.create_time())
         return None
 
     def stop(self, ask: signal.Signals = signal.SIGTERM, patience_seconds: float = 15.0) -> Ending:
@@ -189,6 +205,7 @@ class Daemon:
             if dying is not None:
                 wait_until(lambda: not is_dying(dying), 5.0)
                 collect(dying)
+            self.sweep()
             self.pid_file.unlink(missing_ok=True)
             return "absent"
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -201,14 +218,54 @@ class Daemon:
                         one.kill()
                 wait_until(lambda: not any(is_alive(one) or is_dying(one) for one in family), 5.0)
         collect(process)
+        self.sweep()
         self.pid_file.unlink(missing_ok=True)
         return ending
 
+    def sweep(self) -> None:
+        """End what our process, which is gone, has left of its session."""
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+            record = json.loads(self.pid_file.read_text())
+            left = session_of(record["pid"], record["create_time"])
+            if left and not wait_until(lambda: not any(map(is_alive, left)), GOING_SECONDS):
+                for one in left:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
+                wait_until(lambda: not any(map(is_alive, left)), 5.0)
 
-def collect(process: psutil.Process) -> None:
-    """Take the exit status of an ended child, so that no zombie stays; not ours: nothing."""
+
+def session_of(leader: int, since: float) -> list[psutil.Process]:
+    """What is left of a session whose leader has ended; a pid that it led is not given away before.
+
+    Args:
+        leader: its pid.
+        since: when it was created, in seconds of the epoch.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid == leader:
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    return []  # somebody else's by now, and so is the session
+            elif os.getsid(process.pid) == leader and process.create_time() >= since - 1:
+                found.append(process)
+    return found
+
+
+def resident(process: psutil.Process) -> int:
+    """Its resident memory in bytes, shared pages by their share (PSS) where the system tells."""
     with contextlib.suppress(psutil.Error):
-        process.wait(timeout=0)
+        return int(process.memory_full_info().pss)
+    with contextlib.suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
+
+
+def collect(process: psutil.Process) -> int | None:
+    """Take the exit code of an ended child, so that no zombie stays; None where it is not ours."""
+    with contextlib.suppress(psutil.Error):
+        return process.wait(timeout=0)
+    return None
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, every: float = POLL_SECONDS) -> bool:

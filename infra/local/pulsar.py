@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 import httpx
 
-from conf.settings import PulsarSettings, Settings
+from conf.settings import PulsarSettings
 from infra.errors import ServiceError
 from infra.local.checks import Java, find_java, require_free_port, require_loopback
-from infra.local.jars import PULSAR, fetch_jars, jars_folder
-from infra.local.jvm import LOGGING, jvm, keep_archives, server_options
-from infra.local.process import Daemon, tail
-from infra.local.service import Report, ServiceStatus
+from infra.local.jars import PULSAR, fetch_jars
+from infra.local.jvm import LOGGING, JavaService, jvm, server_options
 
-STOP_SECONDS = 20.0
 RETENTION_MINUTES = 7 * 24 * 60
 RETENTION_MB = 1024
 
@@ -74,14 +68,11 @@ OPENED = (
 )
 
 
-@dataclass(frozen=True)
-class PulsarService:
+class PulsarService(JavaService):
     """The standalone broker; state below `<var>/pulsar`."""
 
-    settings: Settings
-    cancel: Event = field(default_factory=Event)
-    report: Report = lambda _: None
-    name: str = "pulsar"
+    name = "pulsar"
+    bundle = PULSAR
 
     @property
     def conf(self) -> PulsarSettings:
@@ -94,15 +85,9 @@ class PulsarService:
         return self.conf.service_url is not None
 
     @property
-    def folder(self) -> Path:
-        """Configuration and data."""
-        return self.settings.var_dir / "pulsar"
-
-    @property
-    def daemon(self) -> Daemon:
-        """Its process."""
-        var = self.settings.var_dir
-        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
+    def address(self) -> str:
+        """What clients connect to."""
+        return self.conf.url
 
     def start(self) -> None:
         """Write the configuration and start the process."""
@@ -147,38 +132,9 @@ class PulsarService:
             "-nss",  # no stream storage
         ]
 
-    def ready(self) -> bool:
-        """Alive, listening on its port, and healthy by its own check, which writes and reads."""
-        return self.daemon.owns_port(self.conf.port) and answers(self.conf)
-
-    def stop(self) -> bool:
-        """Ask for a clean shutdown, which spares the next start a recovery."""
-        ending = self.daemon.stop(signal.SIGTERM, patience_seconds=STOP_SECONDS)
-        jars = jars_folder(PULSAR, self.settings.cache_dir)
-        keep_archives(self.folder, jars, whole=ending == "graceful")
-        return ending != "absent"
-
-    def status(self) -> ServiceStatus:
-        """What can be said now."""
-        if self.external:
-            detail = "answers" if answers(self.conf) else "does not answer"
-            return ServiceStatus(self.name, "external", self.conf.url, detail=detail)
-        process = self.daemon.find()
-        if process is None:
-            return ServiceStatus(self.name, "stopped", self.conf.url)
-        ready = self.ready()
-        return ServiceStatus(
-            self.name,
-            "running" if ready else "starting",
-            self.conf.url,
-            pid=process.pid,
-            detail="" if ready else "alive, but does not answer",
-            memory_mb=self.daemon.memory_mb(),
-        )
-
-    def last_lines(self, count: int = 8) -> list[str]:
-        """The end of the broker's log."""
-        return tail(self.daemon.log_file, count)
+    def complaint(self) -> str:
+        """Empty where it is healthy by its own check, which writes and reads."""
+        return "" if answers(self.conf) else "does not answer"
 
 
 def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:

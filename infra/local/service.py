@@ -1,23 +1,35 @@
-"""What a local service looks like to the supervisor."""
+"""What all local services have in common: a process, its folder, and how they are asked for."""
 
 from __future__ import annotations
 
+import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import ClassVar, Literal, Protocol
 
-State = Literal["running", "starting", "stopped", "external"]
+from conf.settings import Settings
+from infra.local.process import Daemon, Ending, tail
+
+STOP_SECONDS = 20.0
+State = Literal["running", "starting", "stopped", "external", "waiting", "failed", "off"]
 Report = Callable[[str], None]
 """Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """How one service is doing.
+    """How one service, or one process of the house, is doing.
 
     `running` means that our process is alive, owns its port and answers its protocol;
-    `starting` that it is alive, but does not answer (yet); `external` that the settings point to
-    a server that somebody else runs, which is never started or stopped from here.
+    `starting` that it is alive, but does not answer (yet); `external` that somebody else runs it,
+    who is never started or stopped from here. Of the processes that the keeper looks after:
+    `waiting` died and starts again, `failed` died too often, `off` was not asked for.
+
+    Attributes:
+        lag_rows: messages that wait for the stream that is furthest behind.
     """
 
     name: str
@@ -26,41 +38,120 @@ class ServiceStatus:
     pid: int | None = None
     detail: str = ""
     memory_mb: int | None = None
-
-
-class Service(Protocol):
-    """One server process on this machine."""
+    uptime_seconds: int | None = None
+    restarts: int | None = None
+    lag_rows: int | None = None
 
     @property
-    def name(self) -> str:
-        """A short lower-case name; also the stem of its log and pid file."""
+    def well(self) -> bool:
+        """Whether nobody need look after it."""
+        return self.state in {"running", "external", "off"}
+
+
+class Listener(Protocol):
+    """The branch of the settings that says where a local server listens."""
+
+    @property
+    def host(self) -> str:
+        """Its address, on loopback."""
         ...
 
     @property
+    def port(self) -> int:
+        """Its main TCP port."""
+        ...
+
+
+@dataclass(frozen=True)
+class Service(ABC):
+    """One server process on this machine.
+
+    Attributes:
+        settings: which ports, which folders.
+        cancel: set by Ctrl-C; preparations look at it.
+        report: told about the progress.
+        name: short, in lower case; also the stem of its log and pid file, and its folder.
+        stop_signal: asks it for a clean shutdown.
+    """
+
+    settings: Settings
+    cancel: Event = field(default_factory=Event)
+    report: Report = lambda _: None
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    @property
+    @abstractmethod
+    def conf(self) -> Listener:
+        """The branch of the settings."""
+
+    @property
+    @abstractmethod
     def external(self) -> bool:
         """Whether the settings point to a server that we must leave alone."""
-        ...
 
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where clients find it."""
+
+    @abstractmethod
     def start(self) -> None:
         """Prepare the data folder and start the process, without waiting until it is ready.
 
         Raises:
             ServiceError: no Java, a taken port, too little disk, or a failed preparation.
         """
-        ...
+
+    @abstractmethod
+    def complaint(self) -> str:
+        """Why it does not serve, asked by its protocol; empty if it does."""
+
+    @property
+    def folder(self) -> Path:
+        """Configuration and data."""
+        return self.settings.var_dir / self.name
+
+    @property
+    def daemon(self) -> Daemon:
+        """Its process."""
+        var = self.settings.var_dir
+        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
 
     def ready(self) -> bool:
         """Whether the process is alive, owns its port and answers its protocol."""
-        ...
+        return self.daemon.owns_port(self.conf.port) and not self.complaint()
 
     def stop(self) -> bool:
         """End our process, gracefully, then forcibly; False if there was none."""
-        ...
+        ending = self.daemon.stop(self.stop_signal, patience_seconds=STOP_SECONDS)
+        self.after_stop(ending)
+        return ending != "absent"
+
+    def after_stop(self, ending: Ending) -> None:  # noqa: B027 (most have nothing to tidy up)
+        """Tidy up; `ending` says whether the process came to its own end."""
 
     def status(self) -> ServiceStatus:
-        """What can be said now, in a second at most."""
-        ...
+        """What can be said now, in a second or two at most."""
+        if self.external:
+            detail = self.complaint() or "answers"
+            return ServiceStatus(self.name, "external", self.address, detail=detail)
+        process = self.daemon.find()
+        if process is None:
+            return ServiceStatus(self.name, "stopped", self.address)
+        listens = self.daemon.owns_port(self.conf.port)
+        complaint = self.complaint() if listens else "alive, but does not listen"
+        return ServiceStatus(
+            self.name,
+            "starting" if complaint else "running",
+            self.address,
+            pid=process.pid,
+            detail=complaint,
+            memory_mb=self.daemon.memory_mb(),
+            uptime_seconds=self.daemon.uptime_seconds(),
+        )
 
     def last_lines(self, count: int = 8) -> list[str]:
         """The end of the log, for the message about a start that failed."""
-        ...
+        return tail(self.daemon.log_file, count)

@@ -91,9 +91,30 @@ def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
     Raises:
         ServiceError: with the reason and the next step.
     """
+    with started(settings, report) as ready:
+        return [service.status() for service in services(ready)]
+
+
+@contextmanager
+def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
+    """As `up`, for who goes on from there: an error or Ctrl-C in the block undoes the start.
+
+    Args:
+        settings: which ports, which folders.
+        report: told about the progress.
+
+    Yields:
+        The settings with the secrets of the services.
+    """
     with _lock(settings):
-        ready, _ = _up(settings, report)
-    return [service.status() for service in services(ready)]
+        ready, begun = _up(settings, report)
+    try:
+        yield ready
+    except BaseException:
+        report("stopping what was started")
+        with _lock(settings):
+            _stop(begun)
+        raise
 
 
 def furnish(settings: Settings, report: Report = silent) -> None:

@@ -6,22 +6,16 @@ It shares the catalog in Postgres with Spark and PyIceberg, and only reads: a ta
 from __future__ import annotations
 
 import os
-import signal
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 import httpx
 
-from conf.settings import Settings, TrinoSettings
+from conf.settings import TrinoSettings
 from infra.local.checks import Java, find_newer_java, require_free_port, require_loopback
-from infra.local.jars import TRINO, fetch_jars, jars_folder
-from infra.local.jvm import jvm, keep_archives, server_options
-from infra.local.process import Daemon, tail
-from infra.local.service import Report, ServiceStatus
+from infra.local.jars import TRINO, fetch_jars
+from infra.local.jvm import JavaService, jvm, server_options
 
 LEAST_JAVA = 24
-STOP_SECONDS = 20.0
 
 CONFIGURATION = """\
 coordinator=true
@@ -74,14 +68,11 @@ s3.aws-secret-key={secret}
 """
 
 
-@dataclass(frozen=True)
-class TrinoService:
+class TrinoService(JavaService):
     """Coordinator and worker in one process; state below `<var>/trino`."""
 
-    settings: Settings
-    cancel: Event = field(default_factory=Event)
-    report: Report = lambda _: None
-    name: str = "trino"
+    name = "trino"
+    bundle = TRINO
 
     @property
     def conf(self) -> TrinoSettings:
@@ -94,15 +85,9 @@ class TrinoService:
         return self.conf.url is not None
 
     @property
-    def folder(self) -> Path:
-        """Configuration and scratch files; it keeps no data."""
-        return self.settings.var_dir / "trino"
-
-    @property
-    def daemon(self) -> Daemon:
-        """Its process."""
-        var = self.settings.var_dir
-        return Daemon(self.name, run_dir=var / "run", log_dir=var / "logs")
+    def address(self) -> str:
+        """What clients connect to."""
+        return self.conf.address
 
     def start(self) -> None:
         """Write the configuration and start the process."""
@@ -191,39 +176,9 @@ class TrinoService:
             "io.trino.server.TrinoServer",
         ]
 
-    def ready(self) -> bool:
-        """Alive, listening on its port, and past its start."""
-        return self.daemon.owns_port(self.conf.port) and answers(self.conf.address)
-
-    def stop(self) -> bool:
-        """End it; a query that runs fails."""
-        ending = self.daemon.stop(signal.SIGTERM, patience_seconds=STOP_SECONDS)
-        jars = jars_folder(TRINO, self.settings.cache_dir)
-        keep_archives(self.folder, jars, whole=ending == "graceful")
-        return ending != "absent"
-
-    def status(self) -> ServiceStatus:
-        """What can be said now."""
-        address = self.conf.address
-        if self.external:
-            detail = "answers" if answers(address) else "does not answer"
-            return ServiceStatus(self.name, "external", address, detail=detail)
-        process = self.daemon.find()
-        if process is None:
-            return ServiceStatus(self.name, "stopped", address)
-        ready = self.ready()
-        return ServiceStatus(
-            self.name,
-            "running" if ready else "starting",
-            address,
-            pid=process.pid,
-            detail="" if ready else "alive, but does not answer",
-            memory_mb=self.daemon.memory_mb(),
-        )
-
-    def last_lines(self, count: int = 8) -> list[str]:
-        """The end of the server's log."""
-        return tail(self.daemon.log_file, count)
+    def complaint(self) -> str:
+        """Empty where it is past its start."""
+        return "" if answers(self.conf.address) else "does not answer"
 
 
 def answers(address: str, seconds: float = 2.0) -> bool:

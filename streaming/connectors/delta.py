@@ -24,8 +24,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from conf.settings import Settings
 from streaming.connectors.delta_state import DeltaState, read, schema_of
-from streaming.connectors.delta_tables import find
-from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
+from streaming.connectors.delta_tables import exists, find
+from streaming.connectors.lake import EVERYTHING, Where, no_table, shape
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import Table
 
@@ -77,16 +77,19 @@ class DeltaLake:
         Raises:
             LakeError: there is no such table.
         """
-        if table in self._tables:
-            self._tables[table].update_incremental()
+        # A table that follows its log does not notice when that is gone.
+        known = self._tables.pop(table, None)
+        if known is not None and exists(self.settings, table):
+            known.update_incremental()
         else:
-            self._tables[table] = self._load(table)
-        return self._tables[table]
+            known = self._load(table)
+        self._tables[table] = known
+        return known
 
     def _load(self, table: str) -> DeltaTable:
         found = find(self.settings, table)
         if found is None:
-            raise LakeError(f"There is no table {table} in the lake.")
+            raise no_table(table)
         return found
 
     def state(self, table: str) -> DeltaState | None:

@@ -40,12 +40,16 @@ def file_system(settings: Settings, table: str) -> FileSystem:
     return PyFileSystem(DeltaStorageHandler(location(settings, table), delta_options(settings)))
 
 
+def exists(settings: Settings, table: str) -> bool:
+    """Whether there is such a table."""
+    return DeltaTable.is_deltatable(location(settings, table), delta_options(settings))
+
+
 def find(settings: Settings, table: str) -> DeltaTable | None:
     """A table as it is now; None when there is no such table."""
-    where, options = location(settings, table), delta_options(settings)
-    if not DeltaTable.is_deltatable(where, options):
+    if not exists(settings, table):
         return None
-    return DeltaTable(where, storage_options=options)
+    return DeltaTable(location(settings, table), storage_options=delta_options(settings))
 
 
 def create_tables(settings: Settings, tables: Sequence[Table] | None = None) -> None:

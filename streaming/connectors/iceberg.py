@@ -50,7 +50,7 @@ from streaming.connectors.commits import (
     retry_conflicts,
 )
 from streaming.connectors.iceberg_state import IcebergState
-from streaming.connectors.lake import EVERYTHING, LakeError, Where, shape
+from streaming.connectors.lake import EVERYTHING, LakeError, Where, no_table, shape
 from streaming.connectors.storage import StorageError, check_storage
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
@@ -148,8 +148,12 @@ class IcebergLake:
         self.catalog.close()
 
     def load(self, table: Table) -> IcebergTable:
-        """The table as it is now."""
-        return self.catalog.load_table(table.name)
+        """The table as it is now.
+
+        Raises:
+            LakeError: there is no such table.
+        """
+        return self._known(table.name).iceberg
 
     def state(self, table: str) -> IcebergState | None:
         """See `Lake`."""
@@ -172,7 +176,7 @@ class IcebergLake:
     def _known(self, table: str) -> IcebergState:
         state = self.state(table)
         if state is None:
-            raise LakeError(f"There is no table {table} in the lake.")
+            raise no_table(table)
         return state
 
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:

@@ -273,7 +273,8 @@ class KafkaSource(LogSource):
         """The name to use in `format(...)`."""
         return "storelake_kafka"
 
-    def _log(self) -> KafkaLog:
+    def open_log(self) -> KafkaLog:
+        """See `LogSource.open_log`."""
         options = {k.lower(): v for k, v in self.options.items()}
         client = {k[len("kafka.") :]: v for k, v in options.items() if k.startswith("kafka.")}
         if "bootstrap.servers" not in client:

@@ -126,6 +126,10 @@ class Log(Protocol):
         """
         ...
 
+    def behind(self, position: Offsets) -> int:
+        """How many messages lie behind `position`; nothing is read, and nothing raised for loss."""
+        ...
+
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
         """Cut ranges into at most `tasks` fair shares; a small batch stays one task."""
         ...
@@ -167,6 +171,13 @@ class DenseLog:
         high = {p: bounds[p][1] for p in bounds}
         waiting = sum(high[p] - position.get(p, 0) for p in high)
         return share_out(position, high, limit), waiting
+
+    def behind(self, position: Offsets) -> int:
+        """By the difference of offsets."""
+        return sum(
+            high - max(low, position.get(partition, 0))
+            for partition, (low, high) in self.bounds().items()
+        )
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
         """Evenly, to the row."""
@@ -456,7 +467,7 @@ def to_arrow(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
 class LogSource(DataSource):
     """What `format("storelake_<broker>")` is for every broker: batch and streaming."""
 
-    def _log(self) -> Log:
+    def open_log(self) -> Log:
         """The broker that `self.options` name."""
         raise NotImplementedError
 
@@ -466,8 +477,8 @@ class LogSource(DataSource):
 
     def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
         """For `spark.read`."""
-        return LogBatchReader(self._log(), ReadOptions.parse(self.options))
+        return LogBatchReader(self.open_log(), ReadOptions.parse(self.options))
 
     def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
         """For `spark.readStream`."""
-        return LogStreamReader(self._log(), ReadOptions.parse(self.options))
+        return LogStreamReader(self.open_log(), ReadOptions.parse(self.options))

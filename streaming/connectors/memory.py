@@ -166,5 +166,6 @@ class MemorySource(LogSource):
         """The name to use in `format(...)`."""
         return "storelake_memory"
 
-    def _log(self) -> MemoryLog:
+    def open_log(self) -> MemoryLog:
+        """See `LogSource.open_log`."""
         return MemoryLog(Path(self.options["path"]), ReadOptions.parse(self.options).topics)

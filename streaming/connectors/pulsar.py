@@ -107,6 +107,17 @@ def position(offset: int, partition: int) -> str:
     return f"{ledger:020d}:{entry:020d}:{partition:05d}:{batch:010d}"
 
 
+def entries_behind(ledgers: Sequence[tuple[int, int]], offset: int) -> int:
+    """How many entries of the ledgers (id, entries) begin at an offset or behind it."""
+    ledger, entry, batch = unpack(offset)
+    begun = entry + (batch > 0)  # the offset may lie within or behind an entry
+    return sum(
+        entries if one > ledger else max(0, entries - begun)
+        for one, entries in ledgers
+        if one >= ledger
+    )
+
+
 def _show(offset: int) -> str:
     ledger, entry, batch = unpack(offset)
     return f"{ledger}:{entry}:{batch}"
@@ -378,6 +389,13 @@ class PulsarLog:
             for partition, name in self._partitions().items()
         }
 
+    def behind(self, position: Offsets) -> int:
+        """Entries, as the ledgers count them: what a producer sent together is one."""
+        return sum(
+            entries_behind(self._admin.ledgers(name), position.get(partition, 0))
+            for partition, name in self._partitions().items()
+        )
+
     def check(self, position: Offsets) -> None:
         """Compare with the ledgers that are there; the very beginning is always in the log."""
         bounds = self.bounds()
@@ -539,7 +557,8 @@ class PulsarSource(LogSource):
         """The name to use in `format(...)`."""
         return "storelake_pulsar"
 
-    def _log(self) -> PulsarLog:
+    def open_log(self) -> PulsarLog:
+        """See `LogSource.open_log`."""
         options = {k.lower(): v for k, v in self.options.items()}
         topics = ReadOptions.parse(self.options).topics
         for name in (*topics.names, *filter(None, [topics.pattern])):

@@ -10,7 +10,7 @@ from streaming.tables import BRONZE_DETECTIONS
 
 def write(batch: Batch) -> None:
     """Append as received."""
-    batch.lake.append(BRONZE_DETECTIONS, batch.rows, batch.id)
+    batch.append(BRONZE_DETECTIONS, batch.rows)
 
 
 STREAM = Stream("bronze_detections", DETECTIONS, write)

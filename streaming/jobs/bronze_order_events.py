@@ -10,7 +10,7 @@ from streaming.tables import BRONZE_ORDER_EVENTS
 
 def write(batch: Batch) -> None:
     """Append as received."""
-    batch.lake.append(BRONZE_ORDER_EVENTS, batch.rows, batch.id)
+    batch.append(BRONZE_ORDER_EVENTS, batch.rows)
 
 
 STREAM = Stream("bronze_order_events", ORDER_EVENTS, write)

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from streaming.connectors.postgres import stage
 from streaming.feeds import CROSSINGS
@@ -64,7 +65,10 @@ QUEUES_STAGE = {
 
 def write(batch: Batch) -> None:
     """One transaction."""
-    batch.db.commit_batch(batch.stream, batch.id, batch.rows, _upsert)
+    if batch.commit(batch.rows, _upsert):
+        batch.meters.late(pc.sum(batch.rows["late_frames"]).as_py())
+        newest = pc.max(batch.rows["captured_at"].cast(pa.timestamp("us", "UTC"))).as_py()
+        batch.meters.watermark(newest)
 
 
 def settle(hands: Hands) -> None:

@@ -14,7 +14,7 @@ from streaming.transforms.quarantine import split_judged
 
 def write(batch: Batch) -> None:
     """Postgres first, since people wait for it; then the dead letter topic and the lake."""
-    batch.db.commit_batch(batch.stream, batch.id, batch.rows, write_judged)
+    batch.commit(batch.rows, write_judged)
     good, rejected = split_judged(batch.rows)
     # Before the append, which says that they were sent: a crash in between sends them again.
     send_dead_letters(
@@ -22,8 +22,8 @@ def write(batch: Batch) -> None:
         batch.stream,
         batch.lake.fresh(QUARANTINE_ORDER_EVENTS, rejected),
     )
-    batch.lake.append(QUARANTINE_ORDER_EVENTS, rejected, batch.id)
-    batch.lake.append(SILVER_ORDERS, good, batch.id)
+    batch.meters.dead_letters(batch.append(QUARANTINE_ORDER_EVENTS, rejected))
+    batch.append(SILVER_ORDERS, good)
 
 
 STREAM = Stream("order_event_processor", ORDER_EVENTS, write)

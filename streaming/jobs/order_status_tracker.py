@@ -56,7 +56,7 @@ def write(batch: Batch) -> None:
             ),
         )
 
-    batch.db.commit_batch(batch.stream, batch.id, good, upsert, watermark=clock)
+    batch.commit(good, upsert, watermark=clock)
 
 
 def settle(hands: Hands) -> None:

@@ -34,7 +34,7 @@ STAGE = {
 def write(batch: Batch) -> None:
     """One transaction; the rejected rows are the order_event_processor's to keep."""
     good, _ = split_judged(batch.rows)
-    batch.db.commit_batch(batch.stream, batch.id, good, _upsert)
+    batch.commit(good, _upsert)
 
 
 def settle(hands: Hands) -> None:

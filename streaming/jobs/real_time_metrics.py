@@ -41,14 +41,15 @@ def write(batch: Batch) -> None:
     after = advance_watermark(watermark, new["event_time"], limits.watermark)
     if new.num_rows:
         late = is_late(new["event_time"], watermark, limits.allowed_lateness)
-        batch.lake.append(QUARANTINE_LATE_EVENTS, marked_late(new.filter(late)), batch.id)
+        late_rows = marked_late(new.filter(late))
+        batch.meters.late(batch.append(QUARANTINE_LATE_EVENTS, late_rows))
 
     def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
         late = is_late(rows["event_time"], watermark, limits.allowed_lateness)
         stage(connection, "order_versions", STAGE, rows.filter(pc.invert(late)))
         connection.execute("SELECT upsert_order_metrics(%s, %s)", (after, limits.allowed_lateness))
 
-    batch.db.commit_batch(batch.stream, batch.id, good, upsert, watermark=after)
+    batch.commit(good, upsert, watermark=after)
 
 
 def settle(hands: Hands) -> None:

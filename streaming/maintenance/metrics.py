@@ -1,4 +1,4 @@
-"""What Prometheus reads of maintenance: what each run did, what it could not do, and when it was."""
+"""What Prometheus reads of maintenance: what the runs did, what they could not do, and when."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def own(
     environment: Mapping[str, str], settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, str], Settings]]:
     """Ports and a folder of the demo alone: its environment, and the same as settings."""
-    kafka, controller, postgres, gateway, pulsar, admin = free_ports(6)
+    kafka, controller, postgres, gateway, pulsar, admin, console = free_ports(7)
     var = tmp_path_factory.mktemp("demo")
     env = {
         **environment,
@@ -90,6 +90,7 @@ def own(
         "STORELAKE_GATEWAY__PORT": str(gateway),
         "STORELAKE_PULSAR__PORT": str(pulsar),
         "STORELAKE_PULSAR__ADMIN_PORT": str(admin),
+        "STORELAKE_CONSOLE__PORT": str(console),
     }
     ports = {"port": kafka, "controller_port": controller}
     same = settings.model_copy(
@@ -99,6 +100,7 @@ def own(
             "postgres": settings.postgres.model_copy(update={"port": postgres, "password": None}),
             "gateway": settings.gateway.model_copy(update={"port": gateway}),
             "pulsar": settings.pulsar.model_copy(update={"port": pulsar, "admin_port": admin}),
+            "console": settings.console.model_copy(update={"port": console}),
         }
     )
     yield env, same
@@ -110,6 +112,7 @@ def demo(own: tuple[dict[str, str], Settings]) -> Demo:
     env, settings = own
     result = run_demo(env, "--seconds", "15", "--rate", "600", "--poison", "0.05")
     ports = [settings.kafka.port, settings.postgres.port, settings.gateway.port]
+    ports += [settings.console.port]
     return Demo(
         result,
         settings.var_dir,
@@ -123,6 +126,13 @@ def test_the_demo_ends_well_and_says_that_the_account_balances(demo: Demo) -> No
     assert demo.result.returncode == 0, demo.result.stdout + demo.result.stderr
     assert demo.report["balanced"] is True
     assert "balances" in demo.result.stdout
+
+
+@pytest.mark.requirement("M1")
+def test_the_demo_says_where_its_console_is(demo: Demo) -> None:
+    assert f"live console, as long as this runs: {demo.settings.console.url}" in " ".join(
+        demo.result.stdout.split()
+    )
 
 
 def test_the_report_has_every_number(demo: Demo) -> None:

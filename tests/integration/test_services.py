@@ -238,7 +238,7 @@ def test_a_hanging_server_is_replaced(shop: Settings, monkeypatch: pytest.Monkey
     assert hung is not None
     psutil.Process(hung).suspend()
     assert local.status(shop)[0].state == "starting"
-    monkeypatch.setattr("infra.local.kafka.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("infra.local.service.STOP_SECONDS", 0.5)
     assert states(local.up(shop)) == ["running", "running"]
     assert pids(shop)[0] != hung
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
+from unittest.mock import patch
 
 import pytest
+from pyspark.sql import SparkSession
 
 from conf.settings import Settings
 from tests.stream.house import House, empty_tables
 
 _numbers = count(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_spark() -> Iterator[None]:
+    """The runs of a file share a Spark application, whose Python workers take seconds to start.
+
+    What happens when an application itself ends is shown with real processes, in `tests/e2e`.
+    """
+    stop = SparkSession.stop
+    with patch.object(SparkSession, "stop"):
+        yield
+    if (spark := SparkSession.getActiveSession()) is not None:
+        stop(spark)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +43,6 @@ def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> C
             "format": table_format or services.catalog.format,
         }
         streams = {"source": "memory", "trigger_seconds": 0.1}
-        catalog = {"name": f"house{number}"}
         if services.bucket:
             catalog["warehouse"] = f"s3://{services.bucket}/house{number}"
         return House(

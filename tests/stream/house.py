@@ -30,6 +30,7 @@ from streaming.connectors.log_source import Subscription
 from streaming.connectors.memory import MemoryBroker, MemoryLog
 from streaming.connectors.postgres import Database
 from streaming.jobs import find_streams
+from streaming.metrics import Metrics
 from streaming.runner import Context, Hands, Runner, Stream
 from streaming.tables import TABLES
 from tests.builders import as_json
@@ -156,7 +157,7 @@ class House:
             open_lake(self.settings) as lake,
             closing(Database(self.settings.postgres.dsn, 2)) as db,
         ):
-            stream.settle(Hands(name, lake, db, context, {}))
+            stream.settle(Hands(name, lake, db, context, {}, Metrics([name]).of(name)))
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")

@@ -49,9 +49,9 @@ Compute = Callable[..., Backfilled]
 
 
 @pytest.fixture(scope="module")
-def shop(new_house: Callable[[], House]) -> House:
+def shop(new_house: Callable[..., House]) -> House:
     """Three minutes of orders and frames, good ones and bad ones, as the streams wrote them."""
-    house = new_house()
+    house = new_house("iceberg")
     for minute in range(3):
         came = NOW + timedelta(minutes=minute)
         for number in range(2):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,13 +9,14 @@ from pathlib import Path
 
 import great_expectations.expectations as gxe
 import pytest
-from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect
 
 from quality import suite as suites
 from quality.engines import Engines
 from quality.report import build_report
 from quality.run import Plan, run_quality
 from quality.store import QualityError
+from tests.browser import chromium
 from tests.builders import order_event
 from tests.stream.house import House
 
@@ -90,18 +89,12 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        why = "Chromium is not here: install it (on Debian the package chromium)"
-        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         reader = Reader(browser.new_page())
         reader.page.on("request", lambda request: reader.asked.append(request.url))
         reader.page.on("console", lambda line: reader.complaints.append(line.text))
         reader.page.on("pageerror", lambda error: reader.complaints.append(str(error)))
         yield reader
-        browser.close()
 
 
 def test_a_person_finds_what_failed_and_what_it_means(

@@ -72,8 +72,8 @@ class Lake:
 
 
 @pytest.fixture(scope="module")
-def lake(new_house: Callable[[], House]) -> Iterator[Lake]:
-    house = new_house()
+def lake(new_house: Callable[..., House]) -> Iterator[Lake]:
+    house = new_house("iceberg")
     (port,) = free_ports(1)
     house.settings = house.settings.model_copy(
         update={

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -26,7 +25,6 @@ from inference_service.publishers.memory import MemoryPublisher
 from inference_service.service import InferenceService, Limits, Stream, stop_on_signals
 from inference_service.sources import SourceOptions, open_source
 from inference_service.trackers.bytetrack import ByteTracker
-from tests.conftest import free_ports
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
 PERSON = Detections.people([[10, 10, 30, 60]], [0.9])
@@ -315,19 +313,6 @@ def test_an_event_that_is_not_taken_counts_as_an_error() -> None:
     with pytest.raises(PublishError, match="No room"):
         service(ScriptedSource(3), Full(), metrics=metrics).run()
     assert scrape(metrics)["storelake_inference_publish_errors_total"] == 1
-
-
-def test_metrics_are_served_on_loopback_and_a_taken_port_costs_only_them(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    (port,) = free_ports(1)
-    with Metrics().served(port):
-        page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        assert "storelake_inference_stage_seconds" in page
-        with Metrics().served(port):
-            assert f"port {port} cannot be opened" in caplog.text
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{port}/metrics")
 
 
 def test_a_drawn_clip_is_the_same_for_the_same_seed(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from threading import Barrier, Thread
 
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.transforms import DayTransform
 
 from conf.settings import Settings, SettingsError, load_settings
 from quality.publish import begin_branch
@@ -21,7 +24,19 @@ from streaming.connectors.iceberg import IcebergLake
 from streaming.connectors.lake import LakeError
 from streaming.ddl import parse_columns
 from streaming.session import launch_conf, session_conf
-from tests.lake_suite import EVENTS, SALES, TABLES, LakeSuite, Shop, events, offset, widened
+from tests.lake_suite import (
+    EVENTS,
+    MAY,
+    SALES,
+    TABLES,
+    LakeSuite,
+    Shop,
+    events,
+    offset,
+    sales,
+    sold,
+    widened,
+)
 
 pytestmark = pytest.mark.requirement("L1")
 
@@ -43,17 +58,45 @@ class TestIceberg(LakeSuite):
     def shop(self, tmp_path: Path) -> Iterator[Shop]:
         settings = settings_of("iceberg", tmp_path)
         catalog = SqlCatalog("test", uri=f"sqlite:///{tmp_path}/c.db", warehouse=settings.warehouse)
-        for table in TABLES:
-            catalog.create_namespace(table.name.split(".")[0])
+
+        def make(table: tables.Table) -> None:
             columns = [(c.name, ARROW[c.type]) for c in parse_columns(table.columns)]
             catalog.create_table(table.name, pa.schema(columns))
+
+        for table in TABLES:
+            catalog.create_namespace(table.name.split(".")[0])
+            make(table)
 
         def widen(table: tables.Table, column: str) -> None:
             with catalog.load_table(table.name).update_schema() as change:
                 change.union_by_name(pa.schema([(column, pa.string())]))
 
         with IcebergLake(settings, catalog) as lake:
-            yield Shop(lake, widen)
+            yield Shop(lake, widen, lambda table: catalog.drop_table(table.name), make)
+
+    def test_a_partition_spec_that_changes_under_a_stream_changes_no_row(self, shop: Shop) -> None:
+        assert isinstance(shop.lake, IcebergLake)
+        june = date(2024, 6, 1)
+        shop.lake.append(EVENTS, events(1, 2), 0)
+        shop.lake.upsert(SALES, sales(("A", 1), ("B", 1)), "day")
+        with shop.lake.load(EVENTS).update_spec() as spec:
+            spec.add_field("at", DayTransform(), "at_day")
+        with shop.lake.load(SALES).update_spec() as spec:
+            spec.add_identity("shop")
+        assert shop.lake.append(EVENTS, events(2, 3), 1) == 1
+        shop.lake.upsert(SALES, sales(("A", 2), ("C", 3)), "day")
+        with shop.lake.load(SALES).update_spec() as spec:
+            spec.remove_field("shop")
+        shop.lake.upsert(SALES, sales(("A", 3)), "day")
+        shop.lake.upsert(SALES, sales(("A", 4), day=june), "day")
+
+        assert [p for _, _, p in shop.positions()] == [offset(n) for n in (1, 2, 3)]
+        assert sold(shop.rows(SALES)) == {
+            ("A", MAY): 3,
+            ("B", MAY): 1,
+            ("C", MAY): 3,
+            ("A", june): 4,
+        }
 
     def test_only_what_a_table_lacks_is_added_to_it(self) -> None:
         table = replace(SALES, columns="shop string, sold int COMMENT 'pieces, net', note string")
@@ -74,8 +117,14 @@ class TestDelta(LakeSuite):
         def widen(table: tables.Table, column: str) -> None:
             delta_tables.create_tables(settings, [widened(table, column)])
 
+        def drop(table: tables.Table) -> None:
+            shutil.rmtree(delta_tables.location(settings, table.name).removeprefix("file://"))
+
+        def make(table: tables.Table) -> None:
+            delta_tables.create_tables(settings, [table])
+
         with DeltaLake(settings) as lake:
-            yield Shop(lake, widen)
+            yield Shop(lake, widen, drop, make)
 
     def test_of_two_writers_with_the_same_rows_the_log_takes_one(self, shop: Shop) -> None:
         """A zombie: a driver that was thought dead goes on beside its successor."""

@@ -85,4 +85,4 @@ def test_ranges_in_doubt_of_which_nothing_is_known_are_read_side_by_side() -> No
 )
 def test_an_option_that_does_not_fit_is_named(options: dict[str, str], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        PulsarSource(options)._log()
+        PulsarSource(options).open_log()

@@ -11,7 +11,7 @@ LAKE = {"L1", "L2"}
 CAMERAS = {f"V{number}" for number in range(1, 10)} | {"J1"}
 QUALITY = {"Q1", "Q2"}
 KEEPING = {"L3", "L4"}
-RUNNING = {"D1"}
+RUNNING = {"D1", "D2", "M1"}
 
 
 def test_every_requirement_of_the_list_is_named_by_a_test() -> None:

@@ -1,0 +1,203 @@
+"""What a house runs beside its services: the commands that the keeper looks after."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from cli.processes import gateway_ready, gateway_url, stream_states, streams_ready
+from conf.settings import Settings
+from infra.local.checks import require_free_port
+from infra.local.keeper import NAME, Board, Program
+from infra.local.process import Daemon
+from infra.local.service import ServiceStatus
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One command of the house.
+
+    Attributes:
+        name: of its row, log and pid file.
+        arguments: of `storelake`.
+        address: where it answers; empty where it does not listen.
+        setting: the variable that moves its port.
+        ready: whether it does its work.
+        rank: at the end, a higher one goes first.
+    """
+
+    name: str
+    arguments: Callable[[Settings], tuple[str, ...]]
+    address: Callable[[Settings], str]
+    setting: str
+    ready: Callable[[Settings], bool]
+    rank: int = 1
+
+    def command(self, settings: Settings) -> tuple[str, ...]:
+        """Its program and arguments."""
+        return (sys.executable, "-m", "cli.main", *self.arguments(settings))
+
+
+def _metrics(settings: Settings, port: int) -> str:
+    return f"http://{settings.metrics_host}:{port}" if port else ""
+
+
+def _quality(settings: Settings) -> str:
+    return _metrics(settings, settings.quality.metrics_port)
+
+
+def _maintenance(settings: Settings) -> str:
+    return _metrics(settings, settings.maintenance.metrics_port)
+
+
+def _console(settings: Settings) -> str:
+    return f"http://{settings.console.host}:{settings.console.port}"
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody speaks HTTP there; an address that is switched off counts as a yes."""
+    with suppress(httpx.TransportError):
+        return not address or httpx.get(address, timeout=2).status_code < 500
+    return False
+
+
+# The streams go last: what the gateway took in until its end, they may still write.
+KEPT = (
+    Kept(
+        "streams",
+        lambda _: ("run",),
+        lambda s: _metrics(s, s.streams.metrics_port),
+        "STORELAKE_STREAMS__METRICS_PORT",
+        streams_ready,
+        rank=0,
+    ),
+    Kept("gateway", lambda _: ("gateway",), gateway_url, "STORELAKE_GATEWAY__PORT", gateway_ready),
+    Kept(
+        "quality",
+        lambda s: ("quality", "run", "--every", _age(s.keeper.quality_every.total_seconds())),
+        _quality,
+        "STORELAKE_QUALITY__METRICS_PORT",
+        lambda s: _answers(_quality(s)),
+    ),
+    Kept(
+        "maintenance",
+        lambda s: ("maintain", "--every", _age(s.keeper.maintain_every.total_seconds())),
+        _maintenance,
+        "STORELAKE_MAINTENANCE__METRICS_PORT",
+        lambda s: _answers(_maintenance(s)),
+    ),
+    Kept(
+        "console",
+        lambda _: ("console",),
+        _console,
+        "STORELAKE_CONSOLE__PORT",
+        lambda s: _answers(_console(s)),
+    ),
+)
+NAMES = tuple(one.name for one in KEPT)
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.0f}s"
+
+
+def chosen(names: Sequence[str]) -> list[Kept]:
+    """These of the house's commands, in their order; all of them without a name."""
+    return [one for one in KEPT if not names or one.name in names]
+
+
+def programs(settings: Settings) -> list[Program]:
+    """All of them, as the keeper takes them."""
+    return [Program(one.name, one.command(settings), one.rank) for one in KEPT]
+
+
+def runs_elsewhere(settings: Settings, one: Kept) -> bool:
+    """Whether somebody else runs it: in a terminal, or under systemd."""
+    if not one.address(settings) and one.name != "streams":
+        return False
+    return Board(settings.var_dir).daemon(one.name).find() is None and one.ready(settings)
+
+
+def require_free(settings: Settings, wanted: Sequence[Kept]) -> None:
+    """Make sure that nobody has taken the ports of what does not run yet.
+
+    Raises:
+        ServiceError: names the port, who has it, and the variable that moves ours.
+    """
+    board = Board(settings.var_dir)
+    for one in wanted:
+        place = urlsplit(one.address(settings))
+        idle = board.daemon(one.name).find() is None and not runs_elsewhere(settings, one)
+        if place.port and place.hostname and idle:
+            require_free_port(place.hostname, place.port, f"the process {one.name}", one.setting)
+
+
+def statuses(settings: Settings) -> list[ServiceStatus]:
+    """How each is doing; the keeper itself last, once there is one to speak of."""
+    board = Board(settings.var_dir)
+    wanted = board.wanted()
+    rows = [_status(settings, board, one, asked=one.name in wanted) for one in KEPT]
+    keeper = board.keeper.find()
+    if keeper is None and not wanted:
+        return rows
+    lost = "ended; `storelake start` takes over what still runs"
+    row = ServiceStatus(NAME, "running" if keeper else "stopped", "", detail="" if keeper else lost)
+    return [*rows, _with_process(row, board.keeper)]
+
+
+def _status(settings: Settings, board: Board, one: Kept, *, asked: bool) -> ServiceStatus:
+    daemon, word = board.daemon(one.name), board.word(one.name)
+    row = ServiceStatus(one.name, "off", one.address(settings), restarts=word.restarts)
+    if daemon.find() is not None:
+        ready = one.ready(settings)
+        detail = _progress(settings) if one.name == "streams" else ""
+        row = replace(row, state="running" if ready else "starting", detail=detail)
+        lag = lag_rows(settings) if one.name == "streams" else None
+        return _with_process(replace(row, lag_rows=lag), daemon)
+    if not asked:
+        if runs_elsewhere(settings, one):
+            return replace(row, state="external", detail="not from here")
+        return row
+    if word.failed:
+        return replace(row, state="failed", detail=f"{word.note}; given up")
+    if word.again_at is not None and board.keeper.find() is not None:
+        pause = max(0.0, word.again_at - time.time())
+        return replace(row, state="waiting", detail=f"{word.note}; again in {pause:.0f} s")
+    return replace(row, state="stopped", detail=word.note)
+
+
+def _with_process(row: ServiceStatus, daemon: Daemon) -> ServiceStatus:
+    process = daemon.find()
+    return replace(
+        row,
+        pid=process.pid if process else None,
+        memory_mb=daemon.memory_mb(),
+        uptime_seconds=daemon.uptime_seconds(),
+    )
+
+
+def _progress(settings: Settings) -> str:
+    states = stream_states(settings)
+    up = sum(1 for state in states.values() if state["ready"])
+    return f"{up} of {len(states)} streams" if states else "starting Spark"
+
+
+def lag_rows(settings: Settings) -> int | None:
+    """How many messages wait for the stream that is furthest behind; None where nobody says."""
+    address = _metrics(settings, settings.streams.metrics_port)
+    if not address:
+        return None
+    try:
+        text = httpx.get(f"{address}/metrics", timeout=2).text
+        families = list(text_string_to_metric_families(text))
+    except (httpx.TransportError, ValueError):
+        return None
+    values = [s.value for f in families for s in f.samples if s.name == "storelake_stream_lag_rows"]
+    return int(max(values)) if values else None

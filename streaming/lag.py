@@ -1,0 +1,110 @@
+"""How far the streams are behind: the ends of the topics, asked from the brokers every so often.
+
+Spark's progress cannot tell: its newest offset is the end of the batch that it planned. The answer
+comes from a connection of its own, so that it also comes while a stream hangs or waits to retry.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streaming.connectors.log_source import Log, Offsets
+from streaming.metrics import Metrics
+
+log = logging.getLogger("storelake.streams")
+
+LOOK_SECONDS = 5.0
+
+OpenLog = Callable[[str, Sequence[str]], Log]
+"""(broker, topics) -> the log; it connects at first use."""
+
+
+@dataclass
+class _Reader:
+    """Where a query stands in one broker.
+
+    Attributes:
+        broker: its name.
+        streams: that the query serves.
+        at: the end of its newest batch; None before the first.
+        log: to ask for what waits.
+    """
+
+    broker: str
+    streams: tuple[str, ...]
+    at: Offsets | None = None
+    log: Log | None = field(default=None, repr=False)
+
+
+class LagWatch:
+    """Asks the brokers in a thread of its own.
+
+    Args:
+        metrics: where the answers go.
+        queries: name of a query -> (its streams, the brokers of its sources in their order).
+        open_log: how to reach a broker.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        queries: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+        open_log: OpenLog,
+    ) -> None:
+        self._metrics, self._open = metrics, open_log
+        self._readers = {
+            name: [_Reader(broker, tuple(streams)) for broker in brokers]
+            for name, (streams, brokers) in queries.items()
+        }
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lag", daemon=True)
+
+    def moved(self, query: str, ends: Sequence[Offsets]) -> None:
+        """A query has finished a batch that ends there."""
+        for reader, end in zip(self._readers[query], ends, strict=True):
+            reader.at = end
+
+    def look(self) -> None:
+        """Ask every broker once. One that does not answer leaves the lag as it was last known."""
+        silent = set()
+        for readers in self._readers.values():
+            for reader in readers:
+                if reader.at is not None and reader.broker not in silent and not self._ask(reader):
+                    silent.add(reader.broker)
+        asked = {r.broker for rs in self._readers.values() for r in rs if r.at is not None}
+        for broker in asked:
+            self._metrics.broker_up.labels(broker).set(broker not in silent)
+
+    def start(self) -> None:
+        """Look every so often until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and leave the brokers."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for readers in self._readers.values():
+            for reader in readers:
+                if reader.log is not None:
+                    reader.log.close()
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            self.look()
+
+    def _ask(self, reader: _Reader) -> bool:
+        at = reader.at or {}
+        try:
+            if reader.log is None:
+                reader.log = self._open(reader.broker, sorted({topic for topic, _ in at}))
+            waiting = reader.log.behind(at)
+        except Exception as error:  # of three client libraries; the next look tries again
+            log.warning("%s does not tell what waits: %s", reader.broker, error)
+            return False
+        for stream in reader.streams:
+            self._metrics.behind(stream, reader.broker, waiting)
+        return True

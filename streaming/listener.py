@@ -1,0 +1,112 @@
+"""Spark's own account of a micro-batch, as our meters take it.
+
+PySpark turns a progress event into Python objects value by value, over a socket to the JVM: for one
+batch of a stateful query that took 130 times as long as to ask for all of it as JSON. So the JVM
+talks to a listener that does only that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from pyspark import SparkContext
+from pyspark.sql.streaming import StreamingQueryListener
+from pyspark.sql.streaming.listener import JStreamingQueryListener
+
+from streaming.connectors.log_source import Offsets, from_wire
+from streaming.metrics import Progress
+
+log = logging.getLogger("storelake.streams")
+
+Tell = Callable[[str, Progress, Sequence[Offsets]], None]
+"""(name of the query, what it did, where each of its sources stands now)."""
+
+NO_WATERMARK = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""What Spark says before the first event."""
+
+
+class ProgressListener(StreamingQueryListener):
+    """Hears every finished micro-batch.
+
+    Lost events cost figures, never rows: Spark drops some when a listener is slow, and one that
+    fails here is logged.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    @property
+    def _jlistener(self) -> Any:  # what `addListener` registers
+        return SparkContext._jvm.PythonStreamingQueryListenerWrapper(_AsJson(self))
+
+    def take(self, text: str) -> None:
+        """One progress event as JSON."""
+        try:
+            self._tell(*read_progress(text))
+        except Exception:  # figures are worth a line in the log, and no stream
+            log.warning("a progress event was not understood", exc_info=True)
+
+    def onQueryStarted(self, event: Any) -> None:  # noqa: N802  (Spark's names)
+        """The runner knows."""
+
+    def onQueryProgress(self, event: Any) -> None:  # noqa: N802
+        """Comes as JSON, to `take`."""
+
+    def onQueryIdle(self, event: Any) -> None:  # noqa: N802
+        """Nothing to count."""
+
+    def onQueryTerminated(self, event: Any) -> None:  # noqa: N802
+        """The runner asks the query itself."""
+
+
+class _AsJson(JStreamingQueryListener):
+    """What the JVM calls; `pylistener` is the one above."""
+
+    pylistener: ProgressListener
+
+    def onQueryStarted(self, jevent: Any) -> None:  # noqa: N802
+        pass
+
+    def onQueryProgress(self, jevent: Any) -> None:  # noqa: N802
+        self.pylistener.take(jevent.progress().json())
+
+    def onQueryIdle(self, jevent: Any) -> None:  # noqa: N802
+        pass
+
+    def onQueryTerminated(self, jevent: Any) -> None:  # noqa: N802
+        pass
+
+
+def read_progress(text: str) -> tuple[str, Progress, list[Offsets]]:
+    """What Spark says as JSON: the query's name, its figures, and where each source stands."""
+    said = json.loads(text)
+    phases = {name: ms / 1000 for name, ms in said["durationMs"].items()}
+    operators = said["stateOperators"]
+    progress = Progress(
+        rows=said["numInputRows"],
+        input_rate=said.get("inputRowsPerSecond", 0.0),  # left out where it is no number
+        processed_rate=said.get("processedRowsPerSecond", 0.0),
+        seconds=phases.pop("triggerExecution"),
+        phases=phases,
+        watermark=_watermark(said.get("eventTime", {}).get("watermark")),
+        state_rows=sum(one["numRowsTotal"] for one in operators) if operators else None,
+        state_bytes=sum(map(_state_bytes, operators)) if operators else None,
+        late_rows=sum(one["numRowsDroppedByWatermark"] for one in operators),
+    )
+    return said["name"], progress, [from_wire(one["endOffset"]) for one in said["sources"]]
+
+
+def _watermark(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return None if moment == NO_WATERMARK else moment
+
+
+def _state_bytes(operator: dict[str, Any]) -> int:
+    files = operator.get("customMetrics", {}).get("rocksdbSstFileSize", 0)
+    return int(operator["memoryUsedBytes"]) + int(files)

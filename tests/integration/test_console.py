@@ -1,0 +1,386 @@
+"""The live console in a real browser, on a real Postgres; `--screenshots FOLDER` keeps pictures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from infra.postgres.migrate import migrate
+from infra.postgres.roles import READS
+from streaming.connectors.postgres import Database
+from tests.browser import chromium
+from tests.console_house import (
+    House,
+    fill,
+    fill_trouble,
+    house,
+    insert,
+    judged,
+    order,
+    say_streams_run,
+)
+
+pytestmark = [pytest.mark.requirement("M1"), pytest.mark.timeout(600)]
+
+PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")
+DESK: ViewportSize = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+MINUTE = timedelta(minutes=1)
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
+
+CONTRAST = """() => {
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const behind = one => {
+    for (; one; one = one.parentElement) {
+      const colour = numbers(getComputedStyle(one).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll('.nicegui-content *, .head *')]
+    .filter(one => !one.closest('svg') && one.checkVisibility()
+      && [...one.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()))
+    .map(one => {
+      const [a, b] = [light(numbers(getComputedStyle(one).color)), light(behind(one))];
+      return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), one.textContent.trim()];
+    })
+    .filter(([ratio]) => ratio < 4.5);
+}"""
+"""Texts whose contrast is below what WCAG 2.2 (1.4.3) asks for."""
+
+
+@dataclass
+class Visitor:
+    """A browser that notes what went wrong in it."""
+
+    browser: Browser
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def open(self, path: str = "/", size: ViewportSize = DESK, scheme: Any = "light") -> Page:
+        page = self.browser.new_page(viewport=size, color_scheme=scheme)
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda line: self.complaints.append(line.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda asked: self._note(asked.url))
+        page.goto(self.url + path)
+        return page
+
+    def _note(self, url: str) -> None:
+        if urlsplit(url).hostname not in {"127.0.0.1", None}:
+            self.elsewhere.append(url)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("console")) as made, made.console():
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def db(shop: House) -> Iterator[Database]:
+    with closing(Database(shop.settings.postgres.dsn, 2)) as database:
+        yield database
+
+
+@pytest.fixture(autouse=True)
+def empty(db: Database, shop: House) -> None:
+    with db.transaction() as connection:
+        connection.execute(f"TRUNCATE {', '.join(READS)}")
+    (shop.settings.var_dir / "run" / "streams.json").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def day(db: Database, shop: House) -> datetime:
+    """A good day, with all streams running; returns its now."""
+    now = datetime.now(timezone.utc)
+    fill(db, shop, now)
+    say_streams_run(shop)
+    return now
+
+
+@pytest.fixture
+def troubled(day: datetime, db: Database, shop: House) -> House:
+    """The same day, with something that somebody should look at on every page."""
+    fill_trouble(db, day)
+    judged(db, shop)
+    return shop
+
+
+@pytest.fixture
+def visitor(browser: Browser, shop: House) -> Iterator[Visitor]:
+    """Nobody's browser may have had anything to complain about."""
+    one = Visitor(browser, shop.url)
+    yield one
+    for context in browser.contexts:
+        context.close()
+    assert one.complaints == []
+    assert one.elsewhere == []
+
+
+def test_what_a_card_says_is_what_the_database_has(
+    day: datetime, db: Database, shop: House, visitor: Visitor
+) -> None:
+    page = visitor.open()
+    for branch in shop.stores.branches:
+        (row,) = db.fetch(
+            "SELECT sum(visitors) AS visitors, sum(orders) AS orders, "
+            "round(100.0 * sum(orders) / sum(visitors), 1) AS rate, "
+            "round(sum(revenue) / sum(visitors), 2) AS per_visitor FROM store_hourly "
+            "WHERE branch_id = %s AND local_hour::date = (now() AT TIME ZONE %s)::date",
+            (branch.branch_id, branch.timezone),
+        )
+        card = page.locator(f"#branch-{branch.branch_id}")
+        expect(card.locator(".visitors")).to_have_text(f"{row['visitors']:,}")
+        expect(card.locator(".orders")).to_have_text(f"{row['orders']:,}")
+        expect(card.locator(".conversion")).to_have_text(f"{row['rate']} %")
+        expect(card.locator(".per-visitor")).to_have_text(f"{row['per_visitor']:,} USD")
+        expect(card).to_contain_text(f"{branch.timezone} · open")
+        expect(card).to_contain_text("from")
+    page.get_by_text("The hours as a table").click()
+    hours = db.fetch(
+        "SELECT visitors FROM store_hourly WHERE branch_id = 'B01' "
+        "AND hour > now() - interval '1 day' ORDER BY hour"
+    )
+    cells = page.locator("details tbody tr td:nth-child(2)")
+    expect(cells).to_have_text([str(row["visitors"]) for row in hours])
+
+
+def test_figures_change_while_rows_arrive_and_nobody_reloads(
+    day: datetime, db: Database, visitor: Visitor
+) -> None:
+    page = visitor.open()
+    orders = page.locator("#branch-B01 .orders")
+    expect(orders).not_to_be_empty()
+    before = int(orders.inner_text().replace(",", ""))
+    for more in (1, 2, 3):
+        with db.transaction() as connection:
+            connection.execute(
+                "UPDATE store_hourly SET orders = orders + 1 WHERE (branch_id, hour) = "
+                "(SELECT branch_id, max(hour) FROM store_hourly WHERE branch_id = 'B01' GROUP BY 1)"
+            )
+        expect(orders).to_have_text(f"{before + more:,}")
+
+
+def test_the_map_has_dwell_and_queues_of_the_branch_that_was_chosen(
+    day: datetime, visitor: Visitor
+) -> None:
+    page = visitor.open("/store")
+    row = page.locator("#zone-B01-till-till-queue")
+    expect(row).to_contain_text(
+        "2.0 people on average, at most 3; 4 waits in 15 min, p95 1 min 20 s"
+    )
+    expect(page.locator("#camera-B01-till svg")).to_contain_text("2.0 waiting")
+    page.get_by_role("link", name="Market Square").click()
+    expect(page.locator("h2").first).to_have_text("Market Square")
+    expect(page.locator("#zone-B02-entrance-lobby")).to_contain_text("61")
+    expect(page.get_by_role("link", name="Market Square")).to_have_attribute("aria-current", "true")
+
+
+def test_orders_show_the_funnel_and_what_is_stuck(
+    day: datetime, db: Database, visitor: Visitor
+) -> None:
+    (row,) = db.fetch(
+        "SELECT sum(completed_count) AS completed, sum(order_count) AS orders FROM order_metrics "
+        "WHERE branch_id = 'B01' AND hour > now() - interval '1 day'"
+    )
+    page = visitor.open("/orders")
+    funnel = page.locator("#funnel-B01")
+    expect(funnel.locator(".orders .number")).to_have_text(f"{row['orders']:,}")
+    expect(funnel.locator(".completed .number")).to_have_text(f"{row['completed']:,}")
+    expect(page.get_by_text("None. No open order has been untouched for 24 h.")).to_be_visible()
+    stuck = order("O-stuck", "B02", day - timedelta(hours=30), status="pending")
+    insert(db, "orders_processed", [stuck])
+    expect(page.get_by_text("1 open order has not been touched for 24 h")).to_be_visible()
+    expect(page.locator("tr", has_text="O-stuck")).to_contain_text("12.50 USD")
+
+
+def test_the_pipeline_shows_each_stream_and_the_dead_letters(
+    day: datetime, db: Database, shop: House, visitor: Visitor
+) -> None:
+    say_streams_run(shop, store_hourly={"failures": 2})
+    fill_trouble(db, day)
+    page = visitor.open("/pipeline")
+    stream = page.locator("#stream-order_event_processor")
+    expect(stream).to_contain_text("running")
+    expect(stream).to_contain_text("0.6 s / 0.6 s")
+    expect(stream).to_contain_text("number 59, 30 rows")
+    expect(page.locator("#stream-store_hourly")).to_contain_text("2 in a row failed")
+    expect(page.locator("#stream-bronze_detections")).to_contain_text("only in the lake")
+    expect(page.get_by_text("Lag is not known.")).to_be_visible()  # there is no Kafka here
+    expect(page.get_by_text("2 rejected order messages are open.")).to_be_visible()
+    expect(page.locator("tr", has_text="price_positive")).to_contain_text("2")
+
+
+def test_quality_leads_to_the_reports_in_which_nothing_runs(
+    db: Database, shop: House, visitor: Visitor, browser: Browser
+) -> None:
+    judged(db, shop)
+    page = visitor.open("/quality")
+    expect(page.locator("#layer-silver")).to_contain_text("critical")
+    expect(page.locator("#layer-gold")).to_contain_text("as expected")
+    expect(page.locator(".failure")).to_contain_text("3 of 1,200 rows.")
+    docs = page.locator(".failure").get_by_role("link", name="Data Docs").get_attribute("href")
+    page.get_by_role("link", name="Open the quality report").click()
+    expect(page.locator("h1")).to_have_text("Quality of every layer")
+    other = browser.new_page()
+    other.goto(f"{shop.url}{docs}")
+    expect(other.locator("h1")).to_have_text("silver.orders.rows")
+    assert other.title() != "ran"
+    secrets = httpx.get(f"{shop.url}/reports/..%2f..%2fsecrets.env")
+    assert secrets.status_code == 404
+
+
+def test_an_empty_house_says_that_nothing_has_come_yet(visitor: Visitor) -> None:
+    page = visitor.open()
+    expect(page.get_by_text("No figures today yet.")).to_have_count(5)  # 3 cards, chart, table
+    expect(page.get_by_text("No streams run")).to_be_visible()
+    expect(page.get_by_text("Nobody came in and nothing was sold")).to_be_visible()
+    for path, said in (
+        ("/store", "No frame yet."),
+        ("/orders", "No orders today yet."),
+        ("/pipeline", "No Spark application runs here."),
+        ("/quality", "No result of a quality run."),
+    ):
+        page.goto(visitor.url + path)
+        expect(page.get_by_text(said).first).to_be_visible()
+
+
+def test_a_camera_that_falls_silent_is_named_and_found_again(
+    day: datetime, db: Database, visitor: Visitor
+) -> None:
+    with db.transaction() as connection:
+        connection.execute(
+            "DELETE FROM footfall_minute WHERE camera_id = 'B01-till' AND minute > %s",
+            (day - 8 * MINUTE,),
+        )
+    page = visitor.open()
+    silent = page.locator("#branch-B01").get_by_text("Tills is silent.")
+    expect(silent).to_be_visible()
+    with db.transaction() as connection:
+        connection.execute(
+            "UPDATE footfall_minute SET minute = date_trunc('minute', now()) WHERE (camera_id, "
+            "minute) = (SELECT camera_id, max(minute) FROM footfall_minute "
+            "WHERE camera_id = 'B01-till' GROUP BY 1)"
+        )
+    expect(silent).to_have_count(0)
+
+
+def test_a_part_that_may_not_be_read_is_broken_alone_until_it_may(
+    day: datetime, db: Database, shop: House, visitor: Visitor
+) -> None:
+    role = shop.settings.console.user
+    with db.transaction() as connection:
+        connection.execute(f"REVOKE ALL ON dead_letters FROM {role}")
+    page = visitor.open("/pipeline")
+    expect(page.get_by_text("permission denied for table dead_letters")).to_be_visible()
+    expect(page.locator("#stream-footfall")).to_contain_text("running")
+    migrate(shop.settings)
+    expect(page.get_by_text("No rejected order message waits for somebody.")).to_be_visible()
+
+
+def test_a_database_that_goes_away_is_said_and_its_return_seen_without_a_reload(
+    day: datetime, shop: House, visitor: Visitor
+) -> None:
+    page = visitor.open()
+    figure = page.locator("#branch-B01 .visitors")
+    expect(figure).not_to_be_empty()
+    before = figure.inner_text()
+    assert shop.postgres.stop()
+    try:
+        expect(page.get_by_role("alert")).to_contain_text("Database away since")
+        expect(figure).to_have_text(before)
+        assert httpx.get(f"{shop.url}/health", timeout=30).json()["database"] != "answers"
+    finally:
+        shop.start_database()
+    expect(page.get_by_text("Database away since")).to_have_count(0)
+    expect(page.locator(".status")).to_contain_text("Live")
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", DESK), ("dark", PHONE)])
+def test_every_page_fits_and_can_be_read(
+    scheme: str,
+    size: ViewportSize,
+    troubled: House,
+    visitor: Visitor,
+    picture: Callable[[Page, str], None],
+) -> None:
+    for path in PAGES:
+        say_streams_run(troubled)
+        page = visitor.open(path, size, scheme)
+        expect(page.locator(".status")).to_contain_text("Live")
+        expect(page.locator("h1")).to_have_count(1)
+        expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(5)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= size["width"], f"{path} is wider than the screen"
+        assert page.evaluate(CONTRAST) == []
+        kind = "phone" if size is PHONE else "desk"
+        picture(page, f"{path.strip('/') or 'today'}-{kind}-{scheme}")
+        page.close()
+
+
+def test_the_role_of_the_console_reads_what_it_shows_and_nothing_else(
+    day: datetime, shop: House
+) -> None:
+    with psycopg.connect(shop.settings.console_dsn, autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) FROM store_hourly").fetchone() != (0,)
+        for forbidden in (
+            "SELECT customer_id FROM orders_processed",
+            "SELECT value FROM dead_letters",
+            "SELECT * FROM orders_raw",
+            "DELETE FROM store_hourly",
+            "CREATE TABLE mine (id int)",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(forbidden.encode())
+
+
+def test_a_port_that_is_taken_is_one_sentence(shop: House) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "cli.main", "console"],
+        env=dict(shop.environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert second.returncode == 1
+    (said,) = second.stderr.strip().splitlines()
+    assert "for the console is taken by" in said
+    assert "STORELAKE_CONSOLE__PORT" in said
+
+
+@pytest.fixture
+def picture(pytestconfig: pytest.Config) -> Callable[[Page, str], None]:
+    """Keeps a picture of a page where `--screenshots` says; without it nothing is written."""
+    folder = pytestconfig.getoption("--screenshots")
+
+    def keep(page: Page, name: str) -> None:
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(folder) / f"console-{name}.png", full_page=True)
+
+    return keep

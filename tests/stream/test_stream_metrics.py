@@ -1,0 +1,117 @@
+"""What Prometheus reads of real streams: rows, lag, state, dead letters, late rows, repeats."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from conf.exporter import served
+from streaming import lag
+from streaming.jobs import find_streams
+from streaming.runner import Runner
+from tests.builders import detection_event, order_event
+from tests.conftest import free_ports
+from tests.stream.house import House, later
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("M1")]
+
+ORDERS = ("order_event_processor", "real_time_metrics")
+T10 = "2024-05-01T10:00:00Z"
+DEADLINE_SECONDS = 240.0
+
+Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@dataclass
+class Scrapes:
+    """The page that Prometheus would read, as the streams run."""
+
+    client: httpx.Client
+    newest: Figures
+
+    def look(self) -> None:
+        page = self.client.get("/metrics").text
+        self.newest = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+        }
+
+    def of(self, name: str, **labels: str) -> float | None:
+        return self.newest.get((f"storelake_stream_{name}", frozenset(labels.items())))
+
+
+def run(house: House, names: tuple[str, ...], done: Callable[[Scrapes], bool]) -> Scrapes:
+    """Run streams until the page says what is waited for."""
+    runner = Runner(house.settings, find_streams(names))
+    (port,) = free_ports(1)
+    end = time.monotonic() + DEADLINE_SECONDS
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}")
+    seen = Scrapes(client, {})
+
+    def until() -> bool:
+        if time.monotonic() > end:
+            pytest.fail(f"the page never said it; the last one: {seen.newest}")
+        seen.look()
+        return done(seen)
+
+    with client, served(runner.metrics.registry, "127.0.0.1", port, "none"):
+        runner.run(until)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def watched(house: House) -> House:
+    """With the endpoint on, which also asks the broker for the lag."""
+    streams = house.settings.streams.model_copy(update={"metrics_port": 1, "retries": 20})
+    house.settings = house.settings.model_copy(update={"streams": streams})
+    return house
+
+
+def test_the_page_says_what_the_streams_did_and_a_repeated_batch_is_skipped(
+    watched: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lag, "LOOK_SECONDS", 0.2)
+    watched.send_order(
+        *(order_event(order_id=f"O-{n}", event_time=later(T10, n)) for n in range(4))
+    )
+    watched.send_raw("order-created", b"{not json")
+    watched.send_frame(*(detection_event(frame_index=n) for n in range(3)))
+
+    def everything(seen: Scrapes) -> bool:
+        rows = {name: seen.of("input_rows_total", stream=name) for name in (*ORDERS, "footfall")}
+        lags = {seen.of("lag_rows", stream=name, broker="memory") for name in rows}
+        return rows == {**dict.fromkeys(ORDERS, 5.0), "footfall": 3.0} and lags == {0.0}
+
+    first = run(watched, (*ORDERS, "footfall"), everything)
+
+    for stream in ORDERS:
+        assert first.of("up", stream=stream) == 1
+        batches = first.of("batches_total", stream=stream)
+        assert batches
+        assert first.of("batch_seconds_count", stream=stream) == batches
+        assert first.of("phase_seconds_total", stream=stream, phase="addBatch")
+        assert first.of("sink_seconds_total", stream=stream)
+        assert first.of("latency_seconds_count", stream=stream)
+        assert first.of("last_batch_timestamp_seconds", stream=stream)
+    assert first.of("dead_letters_total", stream="order_event_processor") == 1
+    assert first.of("late_rows_total", stream="real_time_metrics") == 0
+    assert first.of("watermark_timestamp_seconds", stream="real_time_metrics")
+    assert first.of("last_settled_timestamp_seconds", stream="real_time_metrics")
+    assert first.of("state_rows", stream="footfall") == 1  # one value per camera run
+    assert first.of("state_bytes", stream="footfall")
+    assert first.of("broker_up", broker="memory") == 1
+
+    watched.forget_newest_commit(*ORDERS)
+    watched.send_order(order_event(order_id="O-late", event_time=later(T10, -2 * 3600)))
+    again = run(watched, ORDERS, lambda seen: seen.of("late_rows_total", stream=ORDERS[1]) == 1)
+
+    for stream in ORDERS:
+        assert again.of("skipped_rows_total", stream=stream, sink="postgres")
+    assert again.of("skipped_rows_total", stream=ORDERS[0], sink="silver.orders")
+    assert again.of("dead_letters_total", stream=ORDERS[0]) == 0  # it was counted when it came
