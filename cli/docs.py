@@ -112,7 +112,9 @@ def write_pages(root: Path, *, check: bool) -> list[str]:
 def generated_files(root: Path) -> dict[str, str]:
     """Every file that is made from code, by its path from the root."""
     from cli.contracts_page import contracts_page
+    from cli.dashboards import dashboard_files
     from cli.flow_picture import flow_picture
+    from cli.metrics_page import metrics_page
     from cli.odcs import build_contracts
     from cli.pages import cli_page
     from cli.queries_page import queries_page
@@ -125,6 +127,8 @@ def generated_files(root: Path) -> dict[str, str]:
         "docs/QUERIES.md": f"{GENERATED}\n{queries_page()}",
         "docs/CLI.md": f"{GENERATED}\n{cli_page()}",
         "docs/pictures/flow.svg": flow_picture(),
+        "docs/METRICS.md": f"{GENERATED}\n{metrics_page()}",
+        **dashboard_files(),
         **{f"{CONTRACTS}/{name}": contract.to_yaml() for name, contract in contracts.items()},
     }
 

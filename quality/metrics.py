@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from quality.run import Run
+if TYPE_CHECKING:
+    from quality.run import Run
 
 
 class Metrics:

@@ -93,7 +93,8 @@ class Metrics:
         self._sink = counter("sink_seconds", "Time of the stream's own sink.")
         self._latency = seconds(
             "latency_seconds",
-            "From the broker's timestamp of a batch's oldest row to its end in all sinks.",
+            "From the broker's timestamp of a batch's oldest row (of frames: the capture) to the end "
+            "of the stream's sink.",
         )
         self._lag = gauge(
             "lag_rows", "Messages behind the end of the topics (Pulsar: entries).", "broker"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from streaming.maintenance.run import Done
+if TYPE_CHECKING:
+    from streaming.maintenance.run import Done
 
 
 class Metrics:

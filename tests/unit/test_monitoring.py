@@ -1,0 +1,119 @@
+"""Alerts, dashboards and pages ask for what the processes serve, and say what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.dashboards import DASHBOARDS, DATASOURCE, as_grafana
+from cli.metrics_page import meters, metrics_page, registries
+from tests.prometheus_local import panels, read_alerts
+
+pytestmark = pytest.mark.requirement("M1")
+
+ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "infra/grafana"
+OF_EVERYBODY = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+RUNBOOK = (ROOT / "docs/MONITORING.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def served() -> set[str]:
+    """The names of all series."""
+    return OF_EVERYBODY | {
+        series
+        for registry in registries().values()
+        for meter in meters(registry)
+        for series in meter.series
+    }
+
+
+def asked(expression: str) -> set[str]:
+    """The names of the series in a PromQL expression."""
+    return set(re.findall(r"\b(?:storelake_\w+|process_\w+|up\b)", expression))
+
+
+@pytest.mark.parametrize("alert", read_alerts(), ids=lambda alert: str(alert["alert"]))
+def test_an_alert_asks_for_what_is_served_and_says_what_to_do(
+    alert: dict[str, Any], served: set[str]
+) -> None:
+    assert asked(alert["expr"])
+    assert asked(alert["expr"]) <= served
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    assert alert["annotations"]["summary"]
+    assert len(alert["annotations"]["description"]) > 40
+    assert f"| `{alert['alert']}` |" in RUNBOOK
+
+
+def test_the_runbook_names_no_alert_that_is_gone() -> None:
+    named = set(re.findall(r"^\| `([A-Z]\w+)` \|", RUNBOOK, re.MULTILINE))
+    assert named == {alert["alert"] for alert in read_alerts()}
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: f"{panel[0]}: {panel[1]}")
+def test_a_panel_asks_for_what_is_served(panel: tuple[str, str, str], served: set[str]) -> None:
+    assert asked(panel[2])
+    assert asked(panel[2]) <= served
+
+
+def test_every_meter_of_ours_is_in_a_dashboard_or_an_alert(served: set[str]) -> None:
+    shown = {
+        name
+        for expression in [*(p[2] for p in panels()), *(a["expr"] for a in read_alerts())]
+        for name in asked(expression)
+    }
+    endings = ("_sum", "_count")  # of histograms that are asked for their buckets
+    forgotten = {name for name in served - shown if not name.endswith(endings)}
+    assert forgotten <= {"storelake_maintenance_forgotten_snapshots_total"}
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one.name)
+def test_a_dashboard_has_its_own_name_and_panels_that_do_not_overlap(dashboard: Any) -> None:
+    made = as_grafana(dashboard)
+    cells = [
+        (x, panel["gridPos"]["y"])
+        for panel in made["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    titles = [panel["title"] for panel in made["panels"]]
+    assert len(titles) == len(set(titles))
+    file = GRAFANA / f"dashboards/{dashboard.name}.json"
+    assert json.loads(file.read_text(encoding="utf-8")) == made
+
+
+def test_grafana_is_given_the_datasource_that_the_dashboards_ask() -> None:
+    file = GRAFANA / "provisioning/datasources/prometheus.yml"
+    (source,) = yaml.safe_load(file.read_text(encoding="utf-8"))["datasources"]
+    assert {"type": source["type"], "uid": source["uid"]} == DATASOURCE
+    file = GRAFANA / "provisioning/dashboards/storelake.yml"
+    (provider,) = yaml.safe_load(file.read_text(encoding="utf-8"))["providers"]
+    assert provider["type"] == "file"
+
+
+def test_prometheus_asks_every_process_at_its_port() -> None:
+    file = ROOT / "infra/prometheus/prometheus.yml"
+    jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
+    from conf.settings import Settings  # noqa: PLC0415
+
+    fields = Settings.model_fields
+    ports = {
+        name: getattr(fields[name].default, "port" if name == "gateway" else "metrics_port")
+        for name in registries()
+    }
+    assert {
+        job["job_name"]: int(job["static_configs"][0]["targets"][0].split(":")[1]) for job in jobs
+    } == ports
+
+
+def test_the_page_has_every_meter_with_its_labels() -> None:
+    page = metrics_page()
+    assert "| `storelake_stream_lag_rows` | gauge | `stream`, `broker` |" in page
+    assert "| `storelake_inference_frames_dropped_total` | counter | `camera`, `reason` |" in page
+    assert "| `storelake_gateway_ack_seconds` | histogram |  |" in page
