@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
-	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs clean
+	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*##" } \
@@ -134,6 +134,7 @@ check: install  ## Lint, format, types, import rules, shell scripts, spelling, g
 	@$(BIN)/hadolint infra/docker/Dockerfile
 	@$(BIN)/codespell
 	@$(BIN)/storelake docs --check
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: install  ## Format the code and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix .
@@ -141,6 +142,9 @@ format: install  ## Format the code and fix what can be fixed by itself
 
 docs: install  ## Write the pages and contracts again that are made from code
 	@$(BIN)/storelake docs
+
+docs-site: install  ## Build the site of the documentation into build/site; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean:  ## Delete .venv and all caches; var/ stays
 	@rm -rf $(VENV) build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \

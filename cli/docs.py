@@ -104,6 +104,7 @@ def write_pages(root: Path, *, check: bool) -> list[str]:
         if name in gone:
             (root / name).unlink()
         else:
+            (root / name).parent.mkdir(exist_ok=True)
             (root / name).write_text(texts[name], encoding="utf-8")
     return stale
 
@@ -112,8 +113,10 @@ def generated_files(root: Path) -> dict[str, str]:
     """Every file that is made from code, by its path from the root."""
     from cli.contracts_page import contracts_page
     from cli.dashboards import dashboard_files
+    from cli.flow_picture import flow_picture
     from cli.metrics_page import metrics_page
     from cli.odcs import build_contracts
+    from cli.pages import cli_page
     from cli.queries_page import queries_page
 
     contracts = build_contracts(root / CONTRACTS)
@@ -122,6 +125,8 @@ def generated_files(root: Path) -> dict[str, str]:
         "docs/CONFIGURATION.md": configuration_page(),
         "docs/CONTRACTS.md": contracts_page(contracts),
         "docs/QUERIES.md": f"{GENERATED}\n{queries_page()}",
+        "docs/CLI.md": f"{GENERATED}\n{cli_page()}",
+        "docs/pictures/flow.svg": flow_picture(),
         "docs/METRICS.md": f"{GENERATED}\n{metrics_page()}",
         **dashboard_files(),
         **{f"{CONTRACTS}/{name}": contract.to_yaml() for name, contract in contracts.items()},

@@ -321,6 +321,18 @@ def test_prometheus_asks_where_each_process_answers() -> None:
     assert any(v.split(":")[1] == str(folder) for v in SERVICES["prometheus"]["volumes"])
 
 
+def test_grafana_finds_its_dashboards_and_its_prometheus() -> None:
+    provisioning = ROOT / "infra" / "grafana" / "provisioning"
+    texts = [file.read_text(encoding="utf-8") for file in provisioning.rglob("*.yml")]
+    asked = {name for text in texts for name in re.findall(r"\$\{(\w+)\}", text)}
+    given = variables("grafana")
+    mounts = dict(v.split(":")[:2] for v in SERVICES["grafana"]["volumes"])
+
+    assert asked == {"PROMETHEUS_URL", "DASHBOARDS"} <= set(given)
+    assert mounts["./infra/grafana/dashboards"] == given["DASHBOARDS"]
+    assert list((ROOT / "infra" / "grafana" / "dashboards").glob("*.json"))
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_a_health_check_asks_a_port_of_its_own_service(name: str) -> None:
     if name in ONCE:
