@@ -25,7 +25,7 @@ def console(
 
     from cli.gateway import end_well
     from dashboard.app import create_app
-    from gateway.observe import configure_logging
+    from conf.logs import configure_logging
     from infra.local.checks import require_free_port
 
     settings = read_settings()
@@ -33,7 +33,7 @@ def console(
     console = settings.console.model_copy(update=chosen)
     settings = settings.model_copy(update={"console": console})
     require_free_port(console.host, console.port, "the console", "STORELAKE_CONSOLE__PORT")
-    configure_logging(settings.log_level)
+    configure_logging("console", settings.log_level)
     app = create_app(settings)
     _tell(settings)
     # uvicorn ends in order first, and then raises the signal again for whoever had it before.
