@@ -80,9 +80,10 @@ class Cluster:
     def kill_worker(self, number: int) -> list[str]:
         """SIGKILL for a worker and its executors; what was killed."""
         family = [self.workers[number], *self.workers[number].children(recursive=True)]
-        told = [" ".join(process.cmdline()) for process in family]
+        told = []
         for process in family:
             with suppress(psutil.NoSuchProcess):
+                told.append(" ".join(process.cmdline()))
                 process.kill()
         psutil.wait_procs(family, timeout=20)
         return told
