@@ -32,7 +32,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     how_to += [{_title(docs / name): name} for name in left]
     decisions = sorted((docs / "adr").glob("*.md"))
     nav.append({"Decisions": [{_title(page): f"adr/{page.name}"} for page in decisions]})
-    project = {"Contributing": "CONTRIBUTING.md", "Changelog": "CHANGELOG.md"}
+    project = {
+        "Contributing": "CONTRIBUTING.md",
+        "Changelog": "CHANGELOG.md",
+        "The model that ships": "shop_person.md",
+    }
     nav.append({"Project": [{title: page} for title, page in project.items()]})
     config.nav = nav
     return config
