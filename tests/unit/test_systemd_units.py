@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from click import Context, Group
+from typer.core import TyperGroup
 
 from cli.docs import ROOT
 from cli.main import app
@@ -53,13 +53,19 @@ def test_the_command_line_takes_what_a_unit_says(file: Path) -> None:
         if key not in unit["Service"]:
             continue
         command, rest = typer.main.get_command(app), command_of(unit, key)
-        context: Context | None = None
-        while isinstance(command, Group):
-            context = Context(command, parent=context, info_name="storelake")
-            _, found, rest = command.resolve_command(context, rest)
-            assert found is not None
-            command = found
-        command.make_context(command.name, rest, parent=context)
+        assert isinstance(command, TyperGroup)
+        while isinstance(command, TyperGroup):
+            context = typer.Context(command, info_name="storelake")
+            _, command, rest = command.resolve_command(context, rest)
+        assert command is not None
+        command.make_context(command.name, rest)
+
+
+def test_a_command_that_is_not_there_would_be_noticed() -> None:
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    with pytest.raises(Exception, match="No such command"):
+        command.resolve_command(typer.Context(command, info_name="storelake"), ["gatehouse"])
 
 
 @pytest.mark.parametrize("name", NAMES)
