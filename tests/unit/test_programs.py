@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -220,10 +221,12 @@ def variables(environment: Mapping[str, str], own: Settings) -> dict[str, str]:
     }
 
 
+@contextmanager
 def storelake(
     environment: Mapping[str, str], own: Settings, *arguments: str
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+) -> Iterator[subprocess.Popen[str]]:
+    """A command beside this test, which does not outlive it."""
+    command = subprocess.Popen(
         [sys.executable, "-m", "cli.main", *arguments],
         cwd=ROOT,
         env=variables(environment, own),
@@ -231,18 +234,23 @@ def storelake(
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield command
+    finally:
+        command.kill()
+        command.communicate()
 
 
 @pytest.mark.requirement("D1")
 def test_ctrl_c_while_processes_start_leaves_none(
     environment: Mapping[str, str], own: Settings
 ) -> None:
-    command = storelake(environment, own, "start", "gateway")
     board = Board(own.var_dir)
-    assert wait_until(lambda: board.daemon("gateway").find() is not None, 60)
+    with storelake(environment, own, "start", "gateway") as command:
+        assert wait_until(lambda: board.daemon("gateway").find() is not None, 120)
 
-    command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=90)
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=120)
 
     assert command.returncode == 130, said
     assert "Traceback" not in said
@@ -256,12 +264,12 @@ def test_ctrl_c_ends_following_logs_without_a_word(
     logs = own.var_dir / "logs"
     logs.mkdir(parents=True)
     (logs / "gateway.log").write_text("hello\n")
-    command = storelake(environment, own, "logs", "-f", "gateway")
-    assert command.stdout is not None
-    assert command.stdout.readline() == "gateway     hello\n"
+    with storelake(environment, own, "logs", "-f", "gateway") as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "gateway     hello\n"
 
-    command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=120)
 
     assert (command.returncode, said) == (130, "")
 
@@ -269,8 +277,8 @@ def test_ctrl_c_ends_following_logs_without_a_word(
 def test_the_status_for_programs_has_every_row(
     environment: Mapping[str, str], own: Settings
 ) -> None:
-    command = storelake(environment, own, "status", "--json")
-    out, _ = command.communicate(timeout=60)
+    with storelake(environment, own, "status", "--json") as command:
+        out, _ = command.communicate(timeout=120)
     rows = json.loads(out)
     assert command.returncode == 3, "services do not run"
     assert {one["name"] for one in rows} == {"kafka", "postgres", *programs.NAMES}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import shlex
 import shutil
 import subprocess
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from click import Context, Group
+from typer.core import TyperGroup
 
 from cli.docs import ROOT
-from cli.main import app
+from cli.main import COMMANDS, app
 from cli.programs import KEPT, NAMES
 from conf.settings import KeeperSettings, Settings
 
@@ -46,20 +45,26 @@ def test_there_is_a_unit_for_each_process_and_one_for_the_services() -> None:
 
 @pytest.mark.parametrize("file", SERVICES, ids=lambda file: file.stem)
 def test_the_command_line_takes_what_a_unit_says(file: Path) -> None:
-    if "console" in file.stem and not importlib.util.find_spec("cli.console"):
+    if "console" in file.stem and "console" not in {c.__name__ for c in COMMANDS}:
         pytest.skip("there is no console yet")
     unit = read(file)
     for key in ("ExecStart", "ExecStop"):
         if key not in unit["Service"]:
             continue
         command, rest = typer.main.get_command(app), command_of(unit, key)
-        context: Context | None = None
-        while isinstance(command, Group):
-            context = Context(command, parent=context, info_name="storelake")
-            _, found, rest = command.resolve_command(context, rest)
-            assert found is not None
-            command = found
-        command.make_context(command.name, rest, parent=context)
+        assert isinstance(command, TyperGroup)
+        while isinstance(command, TyperGroup):
+            context = typer.Context(command, info_name="storelake")
+            _, command, rest = command.resolve_command(context, rest)
+        assert command is not None
+        command.make_context(command.name, rest)
+
+
+def test_a_command_that_is_not_there_would_be_noticed() -> None:
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    with pytest.raises(Exception, match="No such command"):
+        command.resolve_command(typer.Context(command, info_name="storelake"), ["gatehouse"])
 
 
 @pytest.mark.parametrize("name", NAMES)
