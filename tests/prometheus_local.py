@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -27,10 +28,11 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def tool(name: str) -> str:
-    """Where a program of Prometheus is; without it there is nothing to test."""
+    """Where a program of Prometheus is; without it there is nothing to test, but in CI."""
     found = shutil.which(name)
     if found is None:
-        pytest.fail(f"{name} is not here: install it (on Debian the package prometheus)")
+        why = f"{name} is not here: install it (on Debian the package prometheus)"
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
     return found
 
 
