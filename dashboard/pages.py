@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -49,16 +50,16 @@ class Screen:
         )
         with ui.header(fixed=False).classes("head"):
             ui.html(NAVIGATION.format(links=links), sanitize=False)
-        ui.html(f"<h1>{PAGES[path]}</h1>", sanitize=False)
+        _text("h1", PAGES[path])
         self._status = ui.html(sanitize=False).classes("wide-part")
 
     def part(self, make: Html, heading: str | None = None, note: str = "") -> None:
         """A section whose HTML is made anew of every snapshot."""
         with ui.element("section").classes("part"):
             if heading:
-                ui.html(f"<h2>{heading}</h2>", sanitize=False)
+                _text("h2", heading)
             if note:
-                ui.html(f'<p class="soft">{note}</p>', sanitize=False)
+                _text("p", note).classes("soft")
             html = ui.html(sanitize=False)
         self._renewals.append(lambda snapshot: html.set_content(make(snapshot)))
 
@@ -67,10 +68,10 @@ class Screen:
     ) -> None:
         """A chart; in its place a sentence, where there is nothing to draw or no way to read it."""
         with ui.element("section").classes("part figure"):
-            ui.html(f"<h2>{heading}</h2>", sanitize=False)
+            _text("h2", heading)
             words = ui.html(sanitize=False)
-            chart = ui.echart({}, renderer="svg").classes("chart").props("role=img")
-            chart.props(f'aria-label="{heading}"')
+            chart = ui.echart({}, renderer="svg").classes("chart")
+            chart.props["role"], chart.props["aria-label"] = "img", heading
 
         def renew(snapshot: Snapshot) -> None:
             options = make(snapshot)
@@ -90,7 +91,7 @@ class Screen:
     def details(self, make: Html, summary: str) -> None:
         """The same as numbers, closed until somebody wants it."""
         with ui.element("details").classes("part"):
-            ui.html(summary, tag="summary", sanitize=False)
+            _text("summary", summary)
             html = ui.html(sanitize=False)
         self._renewals.append(lambda snapshot: html.set_content(make(snapshot)))
 
@@ -217,6 +218,11 @@ class Pages:
         found = self._of(snapshot, branch)
         broken = isinstance(found, Fault)
         return sections.broken(found) if broken else sections.hours_table(found)
+
+
+def _text(tag: str, text: str) -> ui.html:
+    """An element with nothing but text in it; names of branches come from a file."""
+    return ui.html(escape(text), tag=tag, sanitize=False)
 
 
 def _by_minute(snapshot: Snapshot, branch: Branch) -> charts.Options | Fault | None:
