@@ -199,8 +199,9 @@ class Pages:
 
     def _cards(self, snapshot: Snapshot) -> str:
         found = self._today(snapshot)
-        broken = isinstance(found, Fault)
-        return sections.broken(found) if broken else sections.branch_cards(found, snapshot)
+        if isinstance(found, Fault):
+            return sections.broken(found)
+        return sections.branch_cards(found, snapshot)
 
     def _of(self, snapshot: Snapshot, branch: Branch) -> BranchToday | Fault:
         found = self._today(snapshot)
@@ -216,8 +217,9 @@ class Pages:
 
     def _hours(self, snapshot: Snapshot, branch: Branch) -> str:
         found = self._of(snapshot, branch)
-        broken = isinstance(found, Fault)
-        return sections.broken(found) if broken else sections.hours_table(found)
+        if isinstance(found, Fault):
+            return sections.broken(found)
+        return sections.hours_table(found)
 
 
 def _text(tag: str, text: str) -> ui.html:
