@@ -61,7 +61,7 @@ class Screen:
             if note:
                 _text("p", note).classes("soft")
             html = ui.html(sanitize=False)
-        self._renewals.append(lambda snapshot: html.set_content(make(snapshot)))
+        self._renew_html(html, make)
 
     def chart(
         self, make: Callable[[Snapshot], charts.Options | Fault | None], heading: str, empty: str
@@ -93,7 +93,13 @@ class Screen:
         with ui.element("details").classes("part"):
             _text("summary", summary)
             html = ui.html(sanitize=False)
-        self._renewals.append(lambda snapshot: html.set_content(make(snapshot)))
+        self._renew_html(html, make)
+
+    def _renew_html(self, html: ui.html, make: Html) -> None:
+        def renew(snapshot: Snapshot) -> None:
+            html.set_content(make(snapshot))
+
+        self._renewals.append(renew)
 
     def start(self) -> None:
         """Show what is known, and renew it from now on."""
