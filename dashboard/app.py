@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from nicegui import ui
 
 from conf.settings import Settings
@@ -19,7 +19,7 @@ from dashboard.reader import Reader
 from dashboard.streams import Topics
 
 ICON = "📈"
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:"
 """Reports carry values of the data: nothing in them may run, or load anything."""
 
 
@@ -45,6 +45,11 @@ def create_app(settings: Settings) -> FastAPI:
         """200 while the console runs; whether its database answers is in the body."""
         away = board.fresh().away
         return JSONResponse({"status": "ok", "database": away.says if away else "answers"})
+
+    @app.get("/favicon.ico")
+    def icon() -> Response:
+        """None for the reports, which bring no icon of their own."""
+        return Response(status_code=204)
 
     @app.get(REPORTS)
     def reports() -> RedirectResponse:

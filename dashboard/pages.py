@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -49,28 +50,28 @@ class Screen:
         )
         with ui.header(fixed=False).classes("head"):
             ui.html(NAVIGATION.format(links=links), sanitize=False)
-        ui.html(f"<h1>{PAGES[path]}</h1>", sanitize=False)
+        _text("h1", PAGES[path])
         self._status = ui.html(sanitize=False).classes("wide-part")
 
     def part(self, make: Html, heading: str | None = None, note: str = "") -> None:
         """A section whose HTML is made anew of every snapshot."""
         with ui.element("section").classes("part"):
             if heading:
-                ui.html(f"<h2>{heading}</h2>", sanitize=False)
+                _text("h2", heading)
             if note:
-                ui.html(f'<p class="soft">{note}</p>', sanitize=False)
+                _text("p", note).classes("soft")
             html = ui.html(sanitize=False)
-        self._renewals.append(lambda snapshot: html.set_content(make(snapshot)))
+        self._renew_html(html, make)
 
     def chart(
         self, make: Callable[[Snapshot], charts.Options | Fault | None], heading: str, empty: str
     ) -> None:
         """A chart; in its place a sentence, where there is nothing to draw or no way to read it."""
         with ui.element("section").classes("part figure"):
-            ui.html(f"<h2>{heading}</h2>", sanitize=False)
+            _text("h2", heading)
             words = ui.html(sanitize=False)
-            chart = ui.echart({}, renderer="svg").classes("chart").props("role=img")
-            chart.props(f'aria-label="{heading}"')
+            chart = ui.echart({}, renderer="svg").classes("chart")
+            chart.props["role"], chart.props["aria-label"] = "img", heading
 
         def renew(snapshot: Snapshot) -> None:
             options = make(snapshot)
@@ -90,9 +91,15 @@ class Screen:
     def details(self, make: Html, summary: str) -> None:
         """The same as numbers, closed until somebody wants it."""
         with ui.element("details").classes("part"):
-            ui.html(summary, tag="summary", sanitize=False)
+            _text("summary", summary)
             html = ui.html(sanitize=False)
-        self._renewals.append(lambda snapshot: html.set_content(make(snapshot)))
+        self._renew_html(html, make)
+
+    def _renew_html(self, html: ui.html, make: Html) -> None:
+        def renew(snapshot: Snapshot) -> None:
+            html.set_content(make(snapshot))
+
+        self._renewals.append(renew)
 
     def start(self) -> None:
         """Show what is known, and renew it from now on."""
@@ -198,8 +205,9 @@ class Pages:
 
     def _cards(self, snapshot: Snapshot) -> str:
         found = self._today(snapshot)
-        broken = isinstance(found, Fault)
-        return sections.broken(found) if broken else sections.branch_cards(found, snapshot)
+        if isinstance(found, Fault):
+            return sections.broken(found)
+        return sections.branch_cards(found, snapshot)
 
     def _of(self, snapshot: Snapshot, branch: Branch) -> BranchToday | Fault:
         found = self._today(snapshot)
@@ -215,8 +223,14 @@ class Pages:
 
     def _hours(self, snapshot: Snapshot, branch: Branch) -> str:
         found = self._of(snapshot, branch)
-        broken = isinstance(found, Fault)
-        return sections.broken(found) if broken else sections.hours_table(found)
+        if isinstance(found, Fault):
+            return sections.broken(found)
+        return sections.hours_table(found)
+
+
+def _text(tag: str, text: str) -> ui.html:
+    """An element with nothing but text in it; names of branches come from a file."""
+    return ui.html(escape(text), tag=tag, sanitize=False)
 
 
 def _by_minute(snapshot: Snapshot, branch: Branch) -> charts.Options | Fault | None:
