@@ -105,9 +105,13 @@ class PostgresService(Service):
         """The role of the console; what it may read is granted with the tables (`roles`)."""
         conf = self.settings.console
         role, password = sql.Identifier(conf.user), sql.Literal(conf.secret)
-        make = "DO $$ BEGIN CREATE ROLE {} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        # Asked first: in this mode an error ends the server, also one that a block would catch.
+        make = (
+            "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {}) "
+            "THEN CREATE ROLE {} LOGIN; END IF; END $$"
+        )
         return [
-            sql.SQL(make).format(role),
+            sql.SQL(make).format(sql.Literal(conf.user), role),
             sql.SQL("ALTER ROLE {} CONNECTION LIMIT 8 PASSWORD {}").format(role, password),
         ]
 
