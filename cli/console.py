@@ -24,8 +24,8 @@ def console(
     import uvicorn
 
     from cli.gateway import end_well
-    from dashboard.app import create_app
     from conf.logs import configure_logging
+    from dashboard.app import create_app
     from infra.local.checks import require_free_port
 
     settings = read_settings()

@@ -14,12 +14,15 @@ error and exit code 1; wrong usage is 2, Ctrl-C is 130.
 
 def cli_page() -> str:
     """The page of all commands, by Typer's own writer of documentation."""
+    from typing import Any
+
     from typer.cli import get_docs_for_click
     from typer.main import get_command
 
     from cli.main import app
 
     command = get_command(app)
+    context: Any
     with command.make_context("storelake", [], resilient_parsing=True) as context:
         text = get_docs_for_click(obj=command, ctx=context, name="storelake")
     body = text.split("\n", 2)[2].strip()  # Its title is the page's.

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicPartition, admin
 
 from conf.settings import KafkaSettings, Settings
 from dashboard.queries import Offset
@@ -101,8 +100,9 @@ class Topics:
     """How far the topics of Kafka reach, asked without reading a message."""
 
     def __init__(self, conf: KafkaSettings) -> None:
-        options = {"bootstrap.servers": conf.bootstrap, "log_level": 2, **conf.client_options}
-        self._client = AdminClient({**options, "error_cb": lambda _: None})
+        options: dict[str, Any] = {"bootstrap.servers": conf.bootstrap, **conf.client_options}
+        silent: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}
+        self._client = admin.AdminClient(options | silent)
         self._topics = (*conf.order_topics, conf.detections)
 
     def ends(self) -> Ends:
@@ -119,9 +119,9 @@ class Topics:
                 if topic in known
                 for partition in known[topic].partitions
             ]
-            asked = self._client.list_offsets(
-                dict.fromkeys(parts, OffsetSpec.latest()), request_timeout=KAFKA_SECONDS
-            )
+            latest: Any = admin.OffsetSpec.latest()  # type: ignore[attr-defined, no-untyped-call]
+            newest = dict.fromkeys(parts, latest)
+            asked = self._client.list_offsets(newest, request_timeout=KAFKA_SECONDS)
             return {
                 (part.topic, part.partition): future.result().offset
                 for part, future in asked.items()

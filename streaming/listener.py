@@ -14,8 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pyspark import SparkContext
-from pyspark.sql.streaming import StreamingQueryListener
-from pyspark.sql.streaming.listener import JStreamingQueryListener
+from pyspark.sql.streaming.listener import JStreamingQueryListener, StreamingQueryListener
 
 from streaming.connectors.log_source import Offsets, from_wire
 from streaming.metrics import Progress

@@ -181,7 +181,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
         ) from error
     spark.sparkContext.setLogLevel("ERROR")
     # An archive has no pyspark of its own.
-    if spark.sparkContext.master.startswith("local") and settings.spark.archive is None:
+    if str(spark.sparkContext.master).startswith("local") and settings.spark.archive is None:
         spark.sparkContext.pythonExec = str(_worker_python(settings))
     for broker in {"kafka", "memory", *settings.streams.detections_from}:
         spark.dataSource.register(log_source(broker))
