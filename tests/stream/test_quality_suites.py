@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 
@@ -25,8 +26,10 @@ def judged(shop: Shop, engines: Engines) -> Run:
 
 
 def test_a_house_that_streams_have_written_has_no_finding_until_something_is_lost(
-    house: Shop,
+    new_house: Callable[..., Shop],
 ) -> None:
+    house = new_house("iceberg")
+
     def at(second: int) -> str:
         moment = NOW - timedelta(seconds=60 - second)
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
