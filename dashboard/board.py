@@ -116,6 +116,11 @@ class Board:
                 self._looked = self._clock()
             return self.view
 
+    def glance(self) -> View:
+        """What is known without a look; nothing, where nobody has watched for a while."""
+        is_young = self._clock() - self._looked <= 2 * self.settings.console.refresh_seconds
+        return self.view if is_young else View()
+
     def _renewed(self) -> View:
         try:
             with self._look() as look:

@@ -103,7 +103,7 @@ class Screen:
 
     def start(self) -> None:
         """Show what is known, and renew it from now on."""
-        self._show(self._board.view)
+        self._show(self._board.glance())
         ui.timer(self._board.settings.console.refresh_seconds, self._renew)
 
     async def _renew(self) -> None:

@@ -378,6 +378,17 @@ def test_however_many_watch_the_database_is_asked_once(settings: Settings, store
     assert len(database.looks) == 1
 
 
+def test_a_page_that_is_opened_after_a_pause_does_not_show_the_past_as_the_present(
+    settings: Settings, stores: Stores
+) -> None:
+    watch = Watch(settings, stores, FakeDatabase())
+    shown = watch.after(0)
+    watch.seconds += 1
+    assert watch.board.glance() is shown
+    watch.seconds += 600
+    assert watch.board.glance() == View()
+
+
 def test_heavy_questions_are_asked_less_often(settings: Settings, stores: Stores) -> None:
     database = FakeDatabase()
     watch = Watch(settings, stores, database)
