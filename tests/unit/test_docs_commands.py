@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,11 @@ class Block:
     def commands(self) -> Iterator[list[str]]:
         """The words of each command, without comments, pipes and what leads to it."""
         for line in self.text.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\||(?<!<)>", line):
-                words = shlex.split(part, comments=True)
-                if words and words[0] == "PYTHONPATH=.":
-                    words = words[1:]
-                if words:
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="|&>;")
+            lexer.whitespace_split = True
+            for ends, part in groupby(lexer, lambda word: set(word) <= set("|&>;")):
+                words = [word for word in part if word != "PYTHONPATH=."]
+                if words and not ends:
                     yield words
 
     def __str__(self) -> str:
@@ -86,7 +87,8 @@ def test_a_command_of_the_documentation_is_known(block: Block) -> None:
         elif words[0].startswith("scripts/"):
             assert (ROOT / words[0]).exists()
         elif words[0] == "spark-submit":
-            assert (ROOT / words[-1]).exists()
+            (job,) = (found for word in words if (found := re.search(r"streaming/.+\.py$", word)))
+            assert (ROOT / job[0]).exists()
 
 
 def parse(words: list[str]) -> None:
