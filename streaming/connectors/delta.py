@@ -25,7 +25,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from conf.settings import Settings
 from streaming.connectors.delta_state import DeltaState, read, schema_of
 from streaming.connectors.delta_tables import exists, find
-from streaming.connectors.lake import EVERYTHING, Where, no_table, shape
+from streaming.connectors.lake import EVERYTHING, MissingTableError, Where, shape
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import Table
 
@@ -89,7 +89,7 @@ class DeltaLake:
     def _load(self, table: str) -> DeltaTable:
         found = find(self.settings, table)
         if found is None:
-            raise no_table(table)
+            raise MissingTableError(table)
         return found
 
     def state(self, table: str) -> DeltaState | None:

@@ -50,7 +50,7 @@ from streaming.connectors.commits import (
     retry_conflicts,
 )
 from streaming.connectors.iceberg_state import IcebergState
-from streaming.connectors.lake import EVERYTHING, LakeError, Where, no_table, shape
+from streaming.connectors.lake import EVERYTHING, LakeError, MissingTableError, Where, shape
 from streaming.connectors.storage import StorageError, check_storage
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
@@ -176,7 +176,7 @@ class IcebergLake:
     def _known(self, table: str) -> IcebergState:
         state = self.state(table)
         if state is None:
-            raise no_table(table)
+            raise MissingTableError(table)
         return state
 
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:

@@ -38,13 +38,15 @@ class LakeError(StorelakeError):
     """A table of the lake is not what `tables.py` declares, and must not be made so by itself."""
 
 
-def no_table(name: str) -> LakeError:
-    """The error for a table that nobody has made yet, or that somebody has dropped."""
-    return LakeError(
-        f"There is no table {name} in the lake: start the streams (again), which makes what is "
-        "missing; what a dropped table held comes back from bronze by `storelake backfill` or "
-        "`storelake restate`."
-    )
+class MissingTableError(LakeError):
+    """Nobody has made the table yet, or somebody has dropped it."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"There is no table {table} in the lake: start the streams (again), which makes what "
+            "is missing; what a dropped table held comes back from bronze by `storelake backfill` "
+            "or `storelake restate`."
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
 import pyarrow as pa
-from pyiceberg.exceptions import NoSuchTableError, ValidationException
+from pyiceberg.exceptions import ValidationException
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table as IcebergTable
 
@@ -25,6 +25,7 @@ from conf.settings import Settings
 from streaming.connectors.commits import LakeTransaction, expire_old, retry_conflicts
 from streaming.connectors.formats import require_iceberg
 from streaming.connectors.iceberg import IcebergLake, open_catalog
+from streaming.connectors.lake import MissingTableError
 from streaming.connectors.lake_files import file_system, named_files, old_files, remove_file
 from streaming.maintenance.compact import join_files, replace_files
 from streaming.maintenance.plan import Files, files_to_join, has_deletes, live_files
@@ -117,7 +118,7 @@ def _one_table(lake: IcebergLake, table: Table, *, dry: bool) -> Done:
     try:
         (_look if dry else _work)(lake, table, done)
         done.state = "done" if done.changed() else done.state
-    except NoSuchTableError:
+    except MissingTableError:
         done.state, done.note = "gone", "There is no such table: the streams make it."
     except Exception as error:  # whatever it is: the other tables are maintained, this one is named
         log.warning(
@@ -221,7 +222,7 @@ def _scattered(iceberg: IcebergTable, table: Table) -> bool:
 def _note(lake: IcebergLake, began: datetime, done: Sequence[Done]) -> None:
     try:
         iceberg = lake.load(QUALITY_MAINTENANCE_RUNS)
-    except NoSuchTableError:
+    except MissingTableError:
         raise MaintenanceError(
             f"The lake has no table {QUALITY_MAINTENANCE_RUNS.name}: start the streams once with "
             "`storelake run`, which makes what is missing."
