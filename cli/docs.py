@@ -104,7 +104,7 @@ def write_pages(root: Path, *, check: bool) -> list[str]:
         if name in gone:
             (root / name).unlink()
         else:
-            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(texts[name], encoding="utf-8")
     return stale
 
