@@ -234,7 +234,7 @@ def storelake(
         stderr=subprocess.PIPE,
         text=True,
         # A shell has its background jobs ignore Ctrl-C, and so all that they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     try:
         yield command
