@@ -20,7 +20,7 @@ import pytest
 from confluent_kafka import Producer
 
 from conf.settings import Settings, load_settings
-from infra.local.process import wait_until
+from infra.local.process import is_alive, wait_until
 from infra.local.topics import ensure_topics
 from streaming.connectors.formats import open_lake
 from tests.builders import as_json, detection, detection_event, order_event
@@ -145,7 +145,8 @@ class Chain:
         self.wait(driver, lambda: self.written() == (len(ORDERS), FRAMES))
         self.whereabouts = json.loads(answers.read_text(encoding="utf-8"))
         # What `spark-submit` starts is the JVM; the streams are stopped in the Python below it.
-        (python,) = [p for p in driver.children() if str(job) in p.cmdline()]
+        below = [child for child in driver.children() if is_alive(child)]
+        (python,) = [child for child in below if str(job) in child.cmdline()]
         python.send_signal(signal.SIGTERM)
         assert driver.wait(120) == 0, self.cluster.log("streams")
 
