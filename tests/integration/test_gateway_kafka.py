@@ -123,7 +123,8 @@ def test_what_the_shop_sends_is_in_kafka_as_the_ledger_says(
         if line["outcome"] == "accepted":
             assert key == line["order_id"].encode()
             assert json.loads(value)["event_id"] == line["event_id"]
-            assert headers == {"content-type": b"application/json"}
+            assert headers.keys() == {"content-type", "traceparent"}
+            assert headers["content-type"] == b"application/json"
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
 
