@@ -8,7 +8,7 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake notebooks dist \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
 	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
@@ -58,6 +58,9 @@ verify-quality: install  ## Prove that validation names ten kinds of damage, and
 
 verify-lake: install  ## Prove the lake on MinIO: three engines, maintenance, backfill, Delta (MINUTES=, SEED=)
 	@$(BIN)/storelake verify-lake $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+verify-run: install  ## Prove a newcomer's path, every alert, and a cluster that loses a worker
+	@PYTHONPATH='$(CURDIR)' $(BIN)/python scripts/verify_run.py
 
 notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebooks]'

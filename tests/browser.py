@@ -1,4 +1,4 @@
-"""The Chromium of the machine, driven by Playwright; it downloads none."""
+"""The Chromium of the machine, driven by Playwright; it downloads none. And who looks at pages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+DESK: ViewportSize = {"width": 1280, "height": 800}
+PATIENCE = 60_000
+"""Milliseconds that a page may take."""
 
 
 @contextmanager
@@ -22,3 +29,26 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@dataclass
+class Visitor:
+    """A browser that notes what went wrong in it."""
+
+    browser: Browser
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def open(self, path: str = "/", size: ViewportSize = DESK, scheme: Any = "light") -> Page:
+        page = self.browser.new_page(viewport=size, color_scheme=scheme)
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda line: self.complaints.append(line.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda asked: self._note(asked.url))
+        page.goto(self.url + path)
+        return page
+
+    def _note(self, url: str) -> None:
+        if urlsplit(url).hostname not in {"127.0.0.1", None}:
+            self.elsewhere.append(url)

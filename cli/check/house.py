@@ -18,6 +18,8 @@ from infra.local.locks import exclusive
 
 Tell = Callable[[str], None]
 
+METERS = ("streams", "maintenance", "quality", "inference")
+
 
 @dataclass
 class House:
@@ -55,7 +57,7 @@ def fresh_house(
         local.reset(load_settings(var_dir=folder))
         shutil.rmtree(folder, ignore_errors=True)
         # Only now: the password that a kept house has left there would count as set by somebody.
-        settings, environment = _own_house(folder, pulsar=pulsar)
+        settings, environment = own_house(folder, pulsar=pulsar)
         house = House(settings, environment)
         try:
             with local.running(settings, tell) as house.settings:
@@ -85,20 +87,25 @@ def _refuse_foreign(base: Settings, command: str, *, pulsar: bool) -> None:
         )
 
 
-def _own_house(folder: Path, *, pulsar: bool) -> tuple[Settings, dict[str, str]]:
-    """Settings of a house beside the operator's, and the variables that mean the same."""
-    kafka, controller, postgres, gateway, broker, admin, s3, trino = _free_ports(8)
+def own_house(folder: Path, *, pulsar: bool = False) -> tuple[Settings, dict[str, str]]:
+    """Settings of a house beside the operator's, and the variables that mean the same.
+
+    Its meters are switched off, which both houses would serve at one port.
+    """
+    kafka, controller, postgres, gateway, broker, admin, s3, trino, page = _free_ports(9)
     tree: dict[str, dict[str, Any]] = {
         "kafka": {"port": kafka, "controller_port": controller},
         "postgres": {"port": postgres},
         "gateway": {"port": gateway},
         "s3": {"port": s3},
         "trino": {"port": trino},
+        "console": {"port": page},
+        **{name: {"metrics_port": 0} for name in METERS},
     }
     environment = {"STORELAKE_VAR_DIR": str(folder)}
     if pulsar:
         tree["pulsar"] = {"port": broker, "admin_port": admin}
-        tree["streams"] = {"detections_from": ("kafka", "pulsar")}
+        tree["streams"] |= {"detections_from": ("kafka", "pulsar")}
         environment["STORELAKE_STREAMS__DETECTIONS_FROM"] = '["kafka", "pulsar"]'
     environment |= {
         f"STORELAKE_{branch.upper()}__{name.upper()}": str(value)

@@ -7,11 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -22,7 +19,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from infra.postgres.migrate import migrate
 from infra.postgres.roles import READS
 from streaming.connectors.postgres import Database
-from tests.browser import chromium
+from tests.browser import DESK, PATIENCE, Visitor, chromium
 from tests.console_house import (
     House,
     fill,
@@ -37,10 +34,8 @@ from tests.console_house import (
 pytestmark = [pytest.mark.requirement("M1"), pytest.mark.timeout(600)]
 
 PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")
-DESK: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 MINUTE = timedelta(minutes=1)
-PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 
 CONTRAST = """() => {
@@ -65,29 +60,6 @@ CONTRAST = """() => {
     .filter(([ratio]) => ratio < 4.5);
 }"""
 """Texts whose contrast is below what WCAG 2.2 (1.4.3) asks for."""
-
-
-@dataclass
-class Visitor:
-    """A browser that notes what went wrong in it."""
-
-    browser: Browser
-    url: str
-    complaints: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-
-    def open(self, path: str = "/", size: ViewportSize = DESK, scheme: Any = "light") -> Page:
-        page = self.browser.new_page(viewport=size, color_scheme=scheme)
-        page.set_default_timeout(PATIENCE)
-        page.on("console", lambda line: self.complaints.append(line.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda asked: self._note(asked.url))
-        page.goto(self.url + path)
-        return page
-
-    def _note(self, url: str) -> None:
-        if urlsplit(url).hostname not in {"127.0.0.1", None}:
-            self.elsewhere.append(url)
 
 
 @pytest.fixture(scope="module")
