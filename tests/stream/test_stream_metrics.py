@@ -118,7 +118,7 @@ def test_the_page_says_what_the_streams_did_and_a_repeated_batch_is_skipped(
     assert traced == [{"key": "traceparent", "value": trace.encode()}]
 
     watched.forget_newest_commit(*ORDERS)
-    early = later(T10, -2 * 3600)
+    early = later(T10, -4 * 3600)  # its hour ended at 07:00, and the watermark is at 09:55
     watched.send_order(order_event(order_id="O-late", event_time=early, created_at=early))
     again = run(watched, ORDERS, lambda seen: seen.of("late_rows_total", stream=ORDERS[1]) == 1)
 
