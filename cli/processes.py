@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import psutil
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
+from infra.local.streams import read_streams
 
 STOP_SECONDS = 60.0
 STREAMS_SECONDS = 180.0
@@ -101,12 +101,8 @@ def require_alive(child: Child, name: str, settings: Settings) -> None:
 
 def stream_states(settings: Settings) -> dict[str, Any]:
     """What the Spark application says of its streams; empty while none runs."""
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        text = (settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
-        said = json.loads(text)
-        if psutil.pid_exists(said["pid"]):  # who was killed has left the file behind
-            return dict(said["streams"])
-    return {}
+    said = read_streams(settings.var_dir)
+    return dict(said["streams"]) if said else {}
 
 
 def streams_ready(settings: Settings, tell: Callable[[str], None] = lambda _: None) -> bool:

@@ -8,5 +8,10 @@ class StorelakeError(Exception):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says first; its type, where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class ContractError(StorelakeError):
     """A file that is no contract, or contracts that break a promise; the message says which."""

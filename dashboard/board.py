@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import Stores
 from dashboard.queries import QUERIES, Query, Row
@@ -134,8 +135,8 @@ class Board:
         except (psycopg.OperationalError, PoolTimeout) as error:
             since = self.view.away.since if self.view.away else datetime.now(timezone.utc)
             if self.view.away is None:
-                log.warning("the database does not answer: %s", _first_line(error))
-            return View(self.view.snapshot, Away(since, _first_line(error)))
+                log.warning("the database does not answer: %s", first_line(error))
+            return View(self.view.snapshot, Away(since, first_line(error)))
         if self.view.away is not None:
             log.warning("the database answers again")
         return View(snapshot)
@@ -150,14 +151,14 @@ class Board:
             patience = self.settings.console.query_timeout.total_seconds()
             return Fault(f"{query.name} did not answer within {patience:g} s")
         except psycopg.errors.InsufficientPrivilege as error:
-            return Fault(f"{_first_line(error)}: run `storelake migrate`")
+            return Fault(f"{first_line(error)}: run `storelake migrate`")
         except psycopg.errors.UndefinedTable as error:
-            return Fault(f"{_first_line(error)}: run `storelake migrate`")
+            return Fault(f"{first_line(error)}: run `storelake migrate`")
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
             log.warning("%s cannot be read: %s", query.name, error)
-            return Fault(_first_line(error))
+            return Fault(first_line(error))
 
     def _topic_ends(self) -> Ends | Fault:
         try:
@@ -197,8 +198,3 @@ def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
         "stuck_after": settings.streams.status_stuck_after,
         "streams": [stream.name for stream in STREAMS],
     }
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

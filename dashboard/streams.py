@@ -6,7 +6,6 @@ lake, which the console does not open. What runs now is in `<var>/run/streams.js
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from confluent_kafka import KafkaException, TopicPartition, admin
 
 from conf.settings import KafkaSettings, Settings
 from dashboard.queries import Offset
+from infra.local.streams import read_streams
 
 KAFKA_SECONDS = 2.0
 Ends = Mapping[tuple[str, int], int]
@@ -65,9 +64,8 @@ class Said:
 
 def read_said(var_dir: Path) -> Said | None:
     """The application that runs now; None where none does, also when a killed one left its word."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        said = json.loads((var_dir / "run" / "streams.json").read_text(encoding="utf-8"))
-        if psutil.pid_exists(said["pid"]):
+    with suppress(KeyError, TypeError):
+        if said := read_streams(var_dir):
             return Said(datetime.fromtimestamp(said["at"], timezone.utc), dict(said["streams"]))
     return None
 

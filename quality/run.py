@@ -19,6 +19,7 @@ import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
+from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import documents, store
@@ -189,7 +190,7 @@ class _Round:
         except Exception as error:
             # Whatever it is: the other suites are judged, and this one is named.
             log.warning("%s.%s could not be judged", suite.table, suite.name, exc_info=True)
-            return [broken(suite, "readable", _one_line(error), snapshot_id)]
+            return [broken(suite, "readable", first_line(error), snapshot_id)]
         if judged is None:
             return []
         self.run.documents[f"{suite.table}.{suite.name}"] = judged
@@ -240,8 +241,3 @@ def _start(plan: Plan, reached: Reached, state: TableState) -> int:
 
 def _find(state: TableState, commit_id: int) -> Commit | None:
     return next((one for one in state.commits if one.id == commit_id), None)
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

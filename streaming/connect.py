@@ -12,6 +12,7 @@ import signal
 from threading import Event
 
 from conf.errors import StorelakeError
+from conf.logs import configure_logging
 from conf.settings import Settings, load_settings
 from streaming.session import build_session
 
@@ -47,10 +48,11 @@ def serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
-        serve(load_settings())
+        own = load_settings()
+        configure_logging("connect", own.log_level)
+        logging.getLogger("py4j").setLevel(logging.WARNING)
+        serve(own)
     except StorelakeError as error:
         log.error("%s", error)
         raise SystemExit(1) from error

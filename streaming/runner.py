@@ -536,10 +536,10 @@ def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
 
 def submit(*streams: Stream) -> None:
     """The main of what `spark-submit` is given: streaming/jobs/NAME.py, streaming/main.py."""
-    settings = load_settings()
-    configure_logging("streams", settings.log_level)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
+        settings = load_settings()
+        configure_logging("streams", settings.log_level)
+        logging.getLogger("py4j").setLevel(logging.WARNING)
         run_streams(settings, streams)
     except StorelakeError as error:
         log.error("%s", error)

@@ -79,6 +79,11 @@ def environment(
 @pytest.fixture(scope="session")
 def settings(environment: Mapping[str, str]) -> Settings:
     """Settings with the profile `test`, free ports and an empty folder for state."""
+    return settings_from(environment)
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """What a program reads that is started with these variables and no others."""
     with pytest.MonkeyPatch.context() as patch:
         for key in os.environ.keys() - environment.keys():
             patch.delenv(key)

@@ -179,20 +179,16 @@ def _clear_outages() -> Iterator[None]:
     from confluent_kafka import KafkaException
     from psycopg_pool import PoolTimeout
 
-    from conf.errors import StorelakeError
+    from conf.errors import StorelakeError, first_line
     from streaming.connectors.kafka import KafkaUnavailableError
 
     try:
         yield
     except (psycopg.OperationalError, PoolTimeout) as error:
         raise StorelakeError(
-            f"Postgres went away ({_first_line(error)}): see `storelake status`."
+            f"Postgres went away ({first_line(error)}): see `storelake status`."
         ) from error
     except (KafkaException, KafkaUnavailableError) as error:
         raise StorelakeError(
-            f"Kafka went away ({_first_line(error)}): see `storelake status`."
+            f"Kafka went away ({first_line(error)}): see `storelake status`."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

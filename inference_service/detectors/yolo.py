@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from conf.errors import first_line
 from conf.settings import Settings, SettingsError
 from conf.vendor import keep_ultralytics_at_home
 from inference_service.detections import Detections, Image
@@ -54,7 +55,7 @@ class YoloDetector:
         except SettingsError:
             raise
         except Exception as error:  # torch, pickle, onnxruntime and TensorRT each have their own
-            raise SettingsError(f"the model {path} cannot be read: {_first_line(error)}") from error
+            raise SettingsError(f"the model {path} cannot be read: {first_line(error)}") from error
 
     def detect(self, images: Mapping[str, Image]) -> dict[str, Detections]:
         """One call for all pictures; a model with a fixed batch is fed in parts by ultralytics."""
@@ -93,10 +94,6 @@ def _choose(device: str, torch: Any) -> str:
                 "set STORELAKE_INFERENCE__DEVICE=cpu or auto"
             )
     return device
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def build(settings: Settings) -> YoloDetector:

@@ -40,6 +40,7 @@ from pyspark.sql import SparkSession
 from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
+from conf.errors import first_line
 from conf.settings import Settings
 from conf.storage import file_properties, rest_properties
 from streaming.connectors.commits import (
@@ -105,18 +106,14 @@ def _open_rest(settings: Settings, files: Mapping[str, str]) -> Catalog:
         return RestCatalog(settings.catalog.name, **rest_properties(settings), **files)
     except (UnauthorizedError, ForbiddenError, OAuthError) as error:
         raise StorageError(
-            f"The REST catalog at {uri} refuses us ({_first_line(error)}): set "
+            f"The REST catalog at {uri} refuses us ({first_line(error)[:200]}): set "
             "STORELAKE_CATALOG__TOKEN or STORELAKE_CATALOG__CREDENTIAL to what it wants."
         ) from error
     except (OSError, RESTError) as error:  # what `requests` raises is an OSError
         raise StorageError(
-            f"The REST catalog at {uri} does not answer ({_first_line(error)}): check that it "
+            f"The REST catalog at {uri} does not answer ({first_line(error)[:200]}): check that it "
             "runs, and STORELAKE_CATALOG__URI."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 @dataclass

@@ -19,13 +19,13 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from conf.settings import Settings, load_settings
+from conf.settings import Settings
 from infra.local.process import is_alive, wait_until
 from infra.local.topics import ensure_topics
 from streaming.connectors.formats import open_lake
 from tests.builders import as_json, detection, detection_event, order_event
 from tests.cluster_local import Cluster, running_cluster
-from tests.conftest import free_ports
+from tests.conftest import free_ports, settings_from
 from tests.s3_local import start_minio
 from tests.stream.house import empty_tables, later
 
@@ -45,15 +45,6 @@ spark = SparkSession.builder.remote(sys.argv[1]).getOrCreate()
 rows = spark.sql("SELECT order_id FROM cluster.silver.orders ORDER BY order_id").collect()
 print(json.dumps([row.order_id for row in rows]))
 """
-
-
-def settings_from(environment: Mapping[str, str]) -> Settings:
-    with pytest.MonkeyPatch.context() as patch:
-        for key in os.environ.keys() - environment.keys():
-            patch.delenv(key)
-        for key, value in environment.items():
-            patch.setenv(key, value)
-        return load_settings()
 
 
 @dataclass
