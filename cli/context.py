@@ -108,22 +108,28 @@ def one_interrupt() -> Iterator[None]:
 
 @contextmanager
 def clear_outages() -> Iterator[None]:
-    """A database that is not there is one sentence, not a traceback.
+    """A database or a broker that is not there, or goes away, is one sentence, not a traceback.
 
     Raises:
         StorelakeError: says so.
     """
+    from confluent_kafka import KafkaException
     from psycopg import OperationalError
     from psycopg_pool import PoolTimeout
     from sqlalchemy import exc  # PyIceberg's way to the catalog
 
-    from conf.errors import StorelakeError
+    from conf.errors import StorelakeError, first_line
+    from streaming.connectors.kafka import KafkaUnavailableError
 
     try:
         yield
     except (OperationalError, exc.OperationalError, PoolTimeout) as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise StorelakeError(
-            f"Postgres cannot be reached ({reason}): see `storelake status`, or check "
-            "STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
+            f"Postgres cannot be reached ({first_line(getattr(error, 'orig', error))}): see "
+            "`storelake status`, or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
+        ) from error
+    except (KafkaException, KafkaUnavailableError) as error:
+        raise StorelakeError(
+            f"Kafka cannot be reached ({first_line(error)}): see `storelake status`, or check "
+            "STORELAKE_KAFKA__BOOTSTRAP_SERVERS."
         ) from error

@@ -328,7 +328,7 @@ class SparkSettings(Frozen):
         default=("org.apache.iceberg:iceberg-aws-bundle:1.12.0",),
         description="Added where the warehouse is on S3.",
     )
-    checkpoint_packages: tuple[str, ...] = Field(
+    hadoop_s3_packages: tuple[str, ...] = Field(
         default=(
             "org.apache.iceberg:iceberg-aws-bundle:1.12.0",
             "org.apache.hadoop:hadoop-aws:3.4.2",
@@ -336,8 +336,9 @@ class SparkSettings(Frozen):
             "software.amazon.awssdk:apache-client:2.54.17",
             "software.amazon.awssdk:s3-transfer-manager:2.54.17",
         ),
-        description="Added where checkpoints are on S3: Hadoop's client of it, which finds the AWS "
-        "client in Iceberg's bundle; the last two are what that lacks, of the same version.",
+        description="Added where checkpoints, or a lake in Delta, are on S3: Hadoop's client of "
+        "it, which finds the AWS client in Iceberg's bundle; the last two are what that lacks, of "
+        "the same version.",
     )
     driver_host: str | None = Field(
         default=None,

@@ -44,15 +44,13 @@ def file_properties(settings: Settings) -> dict[str, str]:
     return java | python | both
 
 
-def hadoop_properties(settings: Settings) -> dict[str, str]:
-    """What Spark must know to keep checkpoints on S3; nothing where they are on a disk.
+def hadoop_client(settings: Settings) -> dict[str, str]:
+    """What Hadoop's client of S3 must know, by the names of Hadoop.
 
     Raises:
         SettingsError: a key is missing.
     """
     s3 = settings.s3
-    if settings.streams.checkpoints is None:
-        return {}
     client = {
         "endpoint": s3.url,
         "endpoint.region": s3.region,
@@ -62,8 +60,19 @@ def hadoop_properties(settings: Settings) -> dict[str, str]:
         "access.key": s3.access,
         "secret.key": s3.secret,
     }
+    return {f"fs.s3a.{key}": value for key, value in client.items()}
+
+
+def checkpoint_properties(settings: Settings) -> dict[str, str]:
+    """What Spark must know to keep checkpoints on S3; nothing where they are on a disk.
+
+    Raises:
+        SettingsError: a key is missing.
+    """
+    if settings.streams.checkpoints is None:
+        return {}
     return {
-        **{f"spark.hadoop.fs.s3a.{key}": value for key, value in client.items()},
+        **{f"spark.hadoop.{key}": value for key, value in hadoop_client(settings).items()},
         # An S3 cannot rename: a file is there whole once its upload is over, or not at all.
         "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.internal.io.cloud"
         ".AbortableStreamBasedCheckpointFileManager",

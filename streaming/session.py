@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
-from conf.storage import file_properties, hadoop_properties, rest_properties
+from conf.storage import checkpoint_properties, file_properties, rest_properties
 from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.log_source import LogSource
 from streaming.connectors.memory import MemorySource
@@ -90,10 +90,11 @@ def _packages(settings: Settings) -> list[str]:
     spark, delta = settings.spark, settings.catalog.format == "delta"
     # Whether its files are on S3 is for a REST catalog to say.
     may_be_s3 = settings.bucket is not None or settings.catalog.type == "rest"
+    by_hadoop = settings.streams.checkpoints or (delta and settings.bucket)
     wanted = (
         *(spark.delta_packages if delta else spark.packages),
         *(spark.s3_packages if may_be_s3 and not delta else ()),
-        *(spark.checkpoint_packages if settings.streams.checkpoints else ()),
+        *(spark.hadoop_s3_packages if by_hadoop else ()),
     )
     return list(dict.fromkeys(wanted))
 
@@ -152,7 +153,7 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
-        **hadoop_properties(settings),
+        **checkpoint_properties(settings),
         **settings.spark.extra,
     }
 

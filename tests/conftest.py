@@ -50,19 +50,21 @@ def environment(
     """
     kafka, controller, pulsar, admin, postgres, gateway, s3, console = map(str, free_ports(8))
     spark = SparkSettings()
+    on_s3 = pytestconfig.getoption("--warehouse") == "s3"
+    of_s3 = spark.hadoop_s3_packages if on_s3 else ()
+    # The JVM of a test run is one for tests of both formats.
+    packages = json.dumps([*spark.packages, *spark.delta_packages, *of_s3])
     kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith("STORELAKE_") or key == "STORELAKE_CACHE_DIR"
     }
-    on_s3 = pytestconfig.getoption("--warehouse") == "s3"
     return {
         **kept,
         **({"STORELAKE_CATALOG__WAREHOUSE": "s3://tests/lake"} if on_s3 else {}),
         "STORELAKE_CATALOG__FORMAT": pytestconfig.getoption("--lake-format"),
-        # The JVM of a test run is one for tests of both formats.
-        "STORELAKE_SPARK__PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
-        "STORELAKE_SPARK__DELTA_PACKAGES": json.dumps([*spark.packages, *spark.delta_packages]),
+        "STORELAKE_SPARK__PACKAGES": packages,
+        "STORELAKE_SPARK__DELTA_PACKAGES": packages,
         "STORELAKE_PROFILE": "test",
         "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
         "STORELAKE_KAFKA__PORT": kafka,

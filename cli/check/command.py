@@ -3,13 +3,11 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.context import console, progress, read_settings
+from cli.context import clear_outages, console, progress, read_settings
 
 Count = Annotated[int, typer.Option(min=1, help="Messages, of whatever kind.")]
 Rate = Annotated[float | None, typer.Option(min=1, help="Messages a minute; else all it can.")]
@@ -45,7 +43,7 @@ def check(
     settings = read_settings()
     plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
     require_house(settings)
-    with stop_on_ctrl_c() as stop, sending_bar(count) as bar, _clear_outages():
+    with stop_on_ctrl_c() as stop, sending_bar(count) as bar, clear_outages():
         report = run_check(settings, plan, Listener(bar.show, bar.tell, stop), patience=patience)
     _show(report)
     console().print(f"Report: {settings.var_dir / 'check' / 'report.json'}", soft_wrap=True)
@@ -75,7 +73,7 @@ def verify_orders(
 
     settings = read_settings()
     plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
-    with progress("a fresh house") as tell, _clear_outages():
+    with progress("a fresh house") as tell, clear_outages():
         result, report = verify(settings, plan, tell)
     _show(report)
     typer.echo(json.dumps(result))
@@ -102,7 +100,7 @@ def verify_cameras(
     from cli.check.report import beside_truth
 
     settings = read_settings()
-    with progress("a fresh house") as tell, _clear_outages():
+    with progress("a fresh house") as tell, clear_outages():
         result = verify(settings, Plan(shoppers, seed, clip_seconds), tell)
     console().print(beside_truth(result))
     for fault in result["faults"]:
@@ -126,7 +124,7 @@ def verify_quality(
     from cli.check.quality import verify
 
     settings = read_settings()
-    with progress("a fresh house") as tell, _clear_outages():
+    with progress("a fresh house") as tell, clear_outages():
         result = verify(settings, seed, tell)
     for name in result["missed"]:
         console().print(f"not named: {name}", style="red", markup=False)
@@ -155,7 +153,7 @@ def verify_lake(
     from cli.check.lake import verify
 
     settings = read_settings("full")
-    with progress("a fresh house") as tell, _clear_outages():
+    with progress("a fresh house") as tell, clear_outages():
         result = verify(settings, minutes=minutes, seed=seed, tell=tell)
     for fault in result["faults"]:
         console().print(f"does not hold: {fault}", style="red", markup=False, soft_wrap=True)
@@ -170,25 +168,3 @@ def _show(report: dict[str, Any]) -> None:
     console().print(summary(report))
     for fault in report["faults"]:
         console().print(f"does not hold: {fault}", style="red", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _clear_outages() -> Iterator[None]:
-    """A service that goes away meanwhile is one sentence, not a traceback."""
-    import psycopg
-    from confluent_kafka import KafkaException
-    from psycopg_pool import PoolTimeout
-
-    from conf.errors import StorelakeError, first_line
-    from streaming.connectors.kafka import KafkaUnavailableError
-
-    try:
-        yield
-    except (psycopg.OperationalError, PoolTimeout) as error:
-        raise StorelakeError(
-            f"Postgres went away ({first_line(error)}): see `storelake status`."
-        ) from error
-    except (KafkaException, KafkaUnavailableError) as error:
-        raise StorelakeError(
-            f"Kafka went away ({first_line(error)}): see `storelake status`."
-        ) from error

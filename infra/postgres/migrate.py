@@ -8,6 +8,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from conf.errors import first_line
 from conf.settings import PostgresSettings, Settings
 from infra.errors import ServiceError
 from infra.postgres.roles import grant_console
@@ -70,10 +71,9 @@ def _apply(conf: PostgresSettings) -> list[str]:
             try:
                 backend.apply_one(migration)
             except psycopg.Error as error:
-                reason = str(error).strip().splitlines()[0]
                 raise ServiceError(
-                    f"Migration {migration.id} failed and was rolled back ({reason}): mend "
-                    f"{migration.id}.sql, then run the command again."
+                    f"Migration {migration.id} failed and was rolled back ({first_line(error)}): "
+                    f"mend {migration.id}.sql, then run the command again."
                 ) from error
             applied.append(str(migration.id))
     return applied

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import Settings, SettingsError
+from conf.storage import hadoop_client
 from streaming.connectors import iceberg
 from streaming.connectors import purge as iceberg_purge
 from streaming.connectors.lake import Lake, LakeError
@@ -50,9 +51,12 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
 def spark_table(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
     """A table of the lake as Spark reads it, in parallel."""
     if settings.catalog.format == "delta":
-        return spark.read.format("delta").load(
-            _delta("delta_tables").location(settings, table.name)
-        )
+        place: str = _delta("delta_tables").location(settings, table.name)
+        reader = spark.read.format("delta")
+        if settings.bucket is not None:
+            place = place.replace("s3://", "s3a://", 1)
+            reader = reader.options(**hadoop_client(settings))
+        return reader.load(place)
     return spark.table(f"{settings.catalog.name}.{table.name}")
 
 

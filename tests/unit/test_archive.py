@@ -117,6 +117,15 @@ def test_the_client_of_checkpoints_on_s3_comes_with_them(settings: Settings) -> 
     assert len(versions) == 1
 
 
+def test_a_lake_in_delta_on_s3_is_read_by_the_same_client(settings: Settings) -> None:
+    catalog = settings.catalog.model_copy(update={"format": "delta"})
+    on_disk = settings.model_copy(update={"catalog": catalog})
+    assert "hadoop-aws" not in launch_conf(on_disk)["spark.jars.packages"]
+    catalog = catalog.model_copy(update={"warehouse": "s3://shop/lake"})
+    on_s3 = settings.model_copy(update={"catalog": catalog})
+    assert "hadoop-aws" in launch_conf(on_s3)["spark.jars.packages"]
+
+
 def test_keys_go_with_the_session_and_into_no_file(settings: Settings) -> None:
     cluster = on_a_cluster(settings)
     session = session_conf(cluster)

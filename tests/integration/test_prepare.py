@@ -1,0 +1,80 @@
+"""`storelake prepare`, as the containers start it: on services of somebody else that are empty."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from conf.settings import Settings
+from dashboard.streams import Topics
+from infra.postgres.migrate import migrate
+from streaming.connectors.formats import open_lake
+from streaming.tables import TABLES
+from tests.conftest import settings_from
+
+pytestmark = pytest.mark.requirement("D1")
+
+TOPICS = ("order_created", "order_updated", "order_cancelled", "order_events", "order_dlq")
+
+
+@pytest.fixture(scope="module")
+def empty(
+    services: Settings, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """The variables of a house whose Kafka and Postgres run, with nothing in them."""
+    with psycopg.connect(services.postgres.dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE prepared")
+        yield {
+            **environment,
+            **{f"STORELAKE_KAFKA__{t.upper()}": f"prepared-{t}" for t in (*TOPICS, "detections")},
+            "STORELAKE_POSTGRES__DATABASE": "prepared",
+            "STORELAKE_POSTGRES__PASSWORD": services.postgres.secret,
+            "STORELAKE_POSTGRES__LOCAL": "false",
+            "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("prepared")),
+        }
+        connection.execute("DROP DATABASE prepared WITH (FORCE)")
+
+
+def prepare(variables: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", "prepare"],
+        cwd=folder,
+        env={**variables, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_it_makes_what_is_missing_and_leaves_what_is_there(
+    empty: dict[str, str], tmp_path: Path
+) -> None:
+    settings = settings_from(empty)
+    for _ in range(2):
+        said = prepare(empty, tmp_path)
+        assert said.returncode == 0, said.stderr
+        assert "are there" in said.stdout
+
+        client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap})
+        assert set(settings.kafka.all_topics) <= client.list_topics(timeout=10).topics.keys()
+        assert migrate(settings) == []
+        with closing(open_lake(settings)) as lake:
+            assert all(lake.read(table.name).num_rows == 0 for table in TABLES)
+    # What the console asks of the topics.
+    assert set(Topics(settings.kafka).ends().values()) == {0}
+
+
+def test_a_wrong_password_is_one_sentence(empty: dict[str, str], tmp_path: Path) -> None:
+    said = prepare({**empty, "STORELAKE_POSTGRES__PASSWORD": "not-this-one"}, tmp_path)
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    assert "password" in said.stderr
