@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
+from socket import gethostname
 from typing import Any
 
 import psycopg
@@ -457,7 +458,8 @@ class Runner:
         streams = {s.name: self._progress(s) for e in self._running for s in e.streams}
         for name, state in streams.items():
             self.metrics.is_up(name, state["ready"])
-        text = json.dumps({"pid": os.getpid(), "at": time.time(), "streams": streams})
+        who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+        text = json.dumps({**who, "streams": streams})
         fresh = folder / f"streams.{os.getpid()}.tmp"
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(folder / "streams.json")

@@ -9,12 +9,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -353,8 +355,8 @@ def say_streams_run(house: House, **states: Mapping[str, Any]) -> None:
     said = {stream.name: {**word, **states.get(stream.name, {})} for stream in ALL}
     file = house.settings.var_dir / "run" / "streams.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = {"pid": os.getpid(), "at": datetime.now().timestamp(), "streams": said}  # noqa: DTZ005
-    file.write_text(json.dumps(text), encoding="utf-8")
+    who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+    file.write_text(json.dumps({**who, "streams": said}), encoding="utf-8")
 
 
 def expectation(**overrides: Any) -> dict[str, Any]:

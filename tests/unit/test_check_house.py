@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -41,12 +42,15 @@ def elsewhere(settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def say(settings: Settings, pid: int, *names: str, ready: bool = True) -> None:
+def say(
+    settings: Settings, pid: int, *names: str, ready: bool = True, host: str | None = None
+) -> None:
     """Write what an application says of its streams."""
     file = settings.var_dir / "run" / "streams.json"
     file.parent.mkdir(exist_ok=True)
     streams = {name: {"ready": ready} for name in names}
-    file.write_text(json.dumps({"pid": pid, "at": 0, "streams": streams}), encoding="utf-8")
+    who = {"host": host or gethostname(), "pid": pid, "at": 0}
+    file.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
 
 
 def test_without_services_it_names_up(settings: Settings) -> None:
@@ -82,6 +86,11 @@ def test_what_a_killed_application_said_does_not_count(elsewhere: Settings) -> N
     say(elsewhere, nobody, "footfall")
     assert stream_states(elsewhere) == {}
     assert not streams_ready(elsewhere)
+
+
+def test_a_pid_of_another_machine_is_none_of_ours(elsewhere: Settings) -> None:
+    say(elsewhere, 2**22 + 1, "footfall", host="streams")
+    assert streams_ready(elsewhere)
 
 
 def test_streams_are_ready_when_all_of_them_are(elsewhere: Settings) -> None:

@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import click
@@ -453,7 +454,8 @@ def test_streams_are_healthy_when_all_of_them_run(tmp_path: Path) -> None:
     said.parent.mkdir()
     for ready in (False, True):
         streams = {"a": {"ready": True}, "b": {"ready": ready}}
-        said.write_text(json.dumps({"pid": os.getpid(), "streams": streams}), encoding="utf-8")
+        who = {"host": gethostname(), "pid": os.getpid()}
+        said.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
         assert healthy() is ready
 
 
