@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -19,6 +18,7 @@ from infra.postgres.migrate import migrate
 from streaming.connectors.formats import open_lake
 from streaming.tables import TABLES
 from tests.conftest import settings_from
+from tests.postgres_local import own_postgres
 
 pytestmark = pytest.mark.requirement("D1")
 
@@ -30,17 +30,17 @@ def empty(
     services: Settings, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
     """The variables of a house whose Kafka and Postgres run, with nothing in them."""
-    with psycopg.connect(services.postgres.dsn, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE prepared")
+    folder = tmp_path_factory.mktemp("prepared")
+    with own_postgres(services, folder / "postgres") as server:
+        postgres = server.settings.postgres
         yield {
             **environment,
             **{f"STORELAKE_KAFKA__{t.upper()}": f"prepared-{t}" for t in (*TOPICS, "detections")},
-            "STORELAKE_POSTGRES__DATABASE": "prepared",
-            "STORELAKE_POSTGRES__PASSWORD": services.postgres.secret,
+            "STORELAKE_POSTGRES__PORT": str(postgres.port),
+            "STORELAKE_POSTGRES__PASSWORD": postgres.secret,
             "STORELAKE_POSTGRES__LOCAL": "false",
-            "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("prepared")),
+            "STORELAKE_VAR_DIR": str(folder / "house"),
         }
-        connection.execute("DROP DATABASE prepared WITH (FORCE)")
 
 
 def prepare(variables: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:

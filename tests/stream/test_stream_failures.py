@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conf.settings import Settings
-from infra.local import ServiceError
-from infra.local.passwords import with_secrets
 from infra.local.postgres import PostgresService
-from infra.local.process import wait_until
 from infra.postgres.migrate import migrate
 from streaming.feeds import ORDER_EVENTS
 from streaming.runner import Batch, Stream, StreamFailedError
 from tests.builders import order_event
-from tests.conftest import free_ports
+from tests.postgres_local import own_postgres, start
 from tests.stream.house import House
 
 pytestmark = pytest.mark.timeout(900)
@@ -45,41 +43,20 @@ def test_a_sink_that_keeps_failing_ends_the_run_and_names_the_stream(
 
 
 @pytest.fixture
-def own_postgres(
-    settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresService]:
-    """A database server that this test may stop; the one of the whole run goes on."""
-    (port,) = free_ports(1)
+def server(services: Settings, tmp_path: Path) -> Iterator[PostgresService]:
+    """Its house tries again as often as it takes."""
     streams = {"source": "memory", "trigger_seconds": 0.1, "retries": 100, "retry_max_seconds": 0.5}
-    own = with_secrets(
-        settings.model_copy(
-            update={
-                "var_dir": tmp_path_factory.mktemp("unsteady"),
-                "postgres": settings.postgres.model_copy(update={"port": port, "password": None}),
-                "streams": settings.streams.model_copy(update=streams),
-            }
-        )
-    )
-    server = PostgresService(own)
-    try:
-        start(server)
-        migrate(own)
-        yield server
-    finally:
-        server.stop()
-        server.places.delete_outside()
+    update: dict[str, Any] = {"streams": services.streams.model_copy(update=streams)}
+    if services.bucket:
+        warehouse = f"s3://{services.bucket}/unsteady"
+        update["catalog"] = services.catalog.model_copy(update={"warehouse": warehouse})
+    with own_postgres(services.model_copy(update=update), tmp_path) as started:
+        migrate(started.settings)
+        yield started
 
 
-def start(server: PostgresService) -> None:
-    server.start()
-    if not wait_until(server.ready, 30):
-        raise ServiceError("the database of this test did not start")
-
-
-def test_streams_outlive_a_database_that_stops_and_comes_back(
-    own_postgres: PostgresService,
-) -> None:
-    house = House(own_postgres.settings)
+def test_streams_outlive_a_database_that_stops_and_comes_back(server: PostgresService) -> None:
+    house = House(server.settings)
     failed: list[bool] = []
 
     def orders(first: int, last: int) -> list[dict[str, Any]]:
@@ -90,13 +67,13 @@ def test_streams_outlive_a_database_that_stops_and_comes_back(
         return max(s["failures"] for s in json.loads(text)["streams"].values())
 
     def stop_it_and_sell_on() -> None:
-        own_postgres.stop()
+        server.stop()
         house.send_order(*orders(10, 30))
 
     def start_it_once_they_noticed() -> None:
         if not failed and failures():
             failed.append(True)
-            start(own_postgres)
+            start(server)
 
     house.send_order(*orders(0, 10))
     house.run(
