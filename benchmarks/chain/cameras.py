@@ -78,10 +78,12 @@ class CameraDesk:
         room = np.maximum(np.minimum(length, 3600 * SECOND) // SECOND - frames, 0)
         camera = self._camera(rng, branch)
         self._tracks += count
+        first = begin // SECOND + (rng.random(count) * room).astype(np.int64)
         return {
             "camera": camera,
             "number": self._tracks - count + np.arange(count),
-            "first": begin // SECOND + (rng.random(count) * room).astype(np.int64),
+            # A bin may be shorter than a track; a slice is not, and a track ends within it.
+            "first": np.minimum(first, microseconds(of.end) // SECOND - frames),
             "frames": frames,
         }
 

@@ -75,6 +75,15 @@ def test_the_same_plan_makes_the_same_rows(rows: dict[str, pa.Table], stores: St
         assert of_table.equals(rows[name].slice(0, len(of_table)).combine_chunks()), name
 
 
+def test_who_is_seen_is_seen_within_the_slice_also_where_an_hour_begins_at_its_end(
+    stores: Stores,
+) -> None:
+    edges = Plan(orders=1000, detections=20_000, days=2, branches=3, commits=57)
+    for of, made in slices_of_rows(edges, stores):
+        seen = made["silver.detections"]["captured_at"].to_pylist()
+        assert all(of.start <= at < of.end for at in seen)
+
+
 def test_what_is_sold_is_the_same_by_order_and_by_hour(rows: dict[str, pa.Table]) -> None:
     created = rows["silver.orders"].filter(
         rows["silver.orders"]["event_type"].to_numpy() == "order.created"
