@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake.schema import Schema
@@ -15,6 +16,7 @@ from pyiceberg.catalog import Catalog
 from benchmarks.board import Board
 from benchmarks.candidates import make_table
 from benchmarks.chain import Plan, chain_stores, slices_of_rows
+from benchmarks.chain.cameras import CameraDesk
 from benchmarks.chain.house import LAYOUTS, Layout, held, join_all, name_layout, show, write_raw
 from benchmarks.layout import ask_all, tables_of
 from benchmarks.trials import TRIALS
@@ -78,8 +80,8 @@ def test_the_same_plan_makes_the_same_rows(rows: dict[str, pa.Table], stores: St
 def test_who_is_seen_is_seen_within_the_slice_also_where_an_hour_begins_at_its_end(
     stores: Stores,
 ) -> None:
-    edges = Plan(orders=1000, detections=20_000, days=2, branches=3, commits=57)
-    for of, made in slices_of_rows(edges, stores):
+    for of in Plan(orders=1000, detections=40_000, days=2, branches=3, commits=289).slices(stores):
+        made, _, _ = CameraDesk(stores).rows(np.random.default_rng([7, of.number]), of)
         seen = made["silver.detections"]["captured_at"].to_pylist()
         assert all(of.start <= at < of.end for at in seen)
 
