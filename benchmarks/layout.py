@@ -7,7 +7,8 @@ both layouts and on all engines, but for the order of sums of floats; where it i
 void.
 
 Each engine answers everything once before it is timed, since a JVM compiles what it runs; then the
-layouts take turns. Cold: with the data files out of the page cache. Warm: again, so many times.
+layouts take turns, `--rounds` times. Cold: with the data files out of the page cache. Warm: again,
+`--runs` times.
 
 The house lies below `<var>/layout`, by default for the length of the run; `--keep` leaves it there,
 and the next run of the same plan goes on with it, also where the last one was cut short.
@@ -50,8 +51,6 @@ from queries.references import references
 from streaming.connectors.iceberg import IcebergLake
 from streaming.tables import TABLES
 from streaming.views import DIALECT, by_name
-
-ROUNDS = 2
 
 
 def ask_all(
@@ -113,6 +112,8 @@ def measure(
     lake: IcebergLake,
     engines: Iterable[str],
     asked: Sequence[Question],
+    *,
+    rounds: int,
     runs: int,
 ) -> dict[str, Any]:
     """Questions by layout and engine, and what each layout consists of."""
@@ -128,7 +129,7 @@ def measure(
         with closing(open_engine(settings, name)) as engine:
             # What a JVM compiles must not count for the layout that comes first.
             ask_all(engine, asked, LAYOUTS[-1], Board(), runs=0, forget=forget)
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 for layout in LAYOUTS:
                     show(lake, names, layout)
                     ask_all(engine, asked, layout, board, runs=runs, forget=forget)
@@ -179,7 +180,8 @@ def main(
     commits: Annotated[int, typer.Option(min=2, help="Of each table, at most.")] = 40,
     engine: Annotated[str, typer.Option(help="Names with commas.")] = "all",
     question: Annotated[str, typer.Option(help="Names with commas.")] = "all",
-    runs: Annotated[int, typer.Option(min=1, help="Warm ones.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each layout.")] = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Warm answers in a turn.")] = 5,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the house for another run.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Delete a house that was kept.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
@@ -190,7 +192,8 @@ def main(
     with house_of(plan, engines, "layout", copies=1, keep=keep, anew=anew) as (settings, lake):
         built = build(settings, lake, plan)
         asked = [questions()[name] for name in names]
-        result = {"house": built, **measure(settings, lake, engines, asked, runs)}
+        found = measure(settings, lake, engines, asked, rounds=rounds, runs=runs)
+        result = {"house": built, **found}
     print_result(result, out)
 
 
