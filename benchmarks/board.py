@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,10 @@ class Board:
         """Where the figures of a question go, round after round."""
         layouts = self.times.setdefault(question, {}).setdefault(engine, {})
         return layouts.setdefault(layout, Timed())
+
+    def has(self, engine: str, questions: Iterable[str]) -> bool:
+        """Whether an engine was timed on all of these."""
+        return all(engine in self.times.get(question, {}) for question in questions)
 
     def compare(self, question: str, where: str, answer: Answer) -> None:
         """Keep the first answer, or note that this one is another, or empty."""

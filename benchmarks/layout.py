@@ -11,12 +11,14 @@ layouts take turns, `--rounds` times. Cold: with the data files out of the page 
 `--runs` times.
 
 The house lies below `<var>/layout`, by default for the length of the run; `--keep` leaves it there,
-and the next run of the same plan goes on with it, also where the last one was cut short.
+and the next run of the same plan goes on with it, also where the last one was cut short: engines
+that were through are not asked again.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -42,7 +44,7 @@ from benchmarks.chain.house import (
     show,
     write_raw,
 )
-from benchmarks.chain.place import NOTE, chosen, house_of
+from benchmarks.chain.place import BOARD, NOTE, chosen, house_of
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
 from queries import ENGINES, Engine, QueryError, open_engine
@@ -117,7 +119,8 @@ def measure(
     runs: int,
 ) -> dict[str, Any]:
     """Questions by layout and engine, and what each layout consists of."""
-    stores, board = load_stores(settings.stores_file), Board()
+    stores, kept = load_stores(settings.stores_file), settings.var_dir / BOARD
+    board = pickle.loads(kept.read_bytes()) if kept.exists() else Board()  # noqa: S301 (our own)
     needed = {question.name: sorted(tables_of(question.sql, stores)) for question in asked}
     names = sorted(set().union(*needed.values()))
     forget = partial(forget_pages, lake, names)
@@ -126,6 +129,8 @@ def measure(
         show(lake, names, layout)
         consists[layout] = holdings(lake, names)
     for name in engines:
+        if board.has(name, [question.name for question in asked]):
+            continue
         with closing(open_engine(settings, name)) as engine:
             # What a JVM compiles must not count for the layout that comes first.
             ask_all(engine, asked, LAYOUTS[-1], Board(), runs=0, forget=forget)
@@ -133,6 +138,7 @@ def measure(
                 for layout in LAYOUTS:
                     show(lake, names, layout)
                     ask_all(engine, asked, layout, board, runs=runs, forget=forget)
+        kept.write_bytes(pickle.dumps(board))
     planned = {
         question: {
             layout: {what: sum(of[table][what] for table in tables) for what in ("files", "bytes")}

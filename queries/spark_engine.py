@@ -11,6 +11,19 @@ from queries.failures import explain
 from queries.references import parse_reading
 from streaming.session import build_session
 
+LARGE = {"spark.sql.adaptive.enabled": "true", "spark.sql.shuffle.partitions": "64"}
+"""Joins of millions of rows: plans that mend themselves, in tasks that fit into memory."""
+
+
+def for_questions(settings: Settings) -> Settings:
+    """A session is made for small batches; one that reads whole tables wants all that Spark has.
+
+    What the operator has set stays, but for the options of the JVM: those are of the streams.
+    """
+    spark = settings.spark
+    update = {"driver_java_options": "-XX:+UseParallelGC", "extra": {**LARGE, **spark.extra}}
+    return settings.model_copy(update={"spark": spark.model_copy(update=update)})
+
 
 class SparkEngine:
     """A session of its own, which takes some seconds to start."""
@@ -19,7 +32,7 @@ class SparkEngine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._spark = build_session(settings, "storelake:sql")
+        self._spark = build_session(for_questions(settings), "storelake:sql")
         self._spark.catalog.setCurrentCatalog(settings.catalog.name)
 
     def ask(self, sql: str) -> Answer:

@@ -23,6 +23,9 @@ from streaming.views import create_views
 NOTE = "house.json"
 """What of the house is there already."""
 
+BOARD = "board.pickle"
+"""What engines have answered, of a run that is cut short."""
+
 
 def chosen(given: str, known: Iterable[str]) -> list[str]:
     """Names with commas between them, or all.
@@ -98,4 +101,5 @@ def _settings(base: Settings, plan: Plan, engines: Iterable[str], place: Path) -
 def _delete(base: Settings, folder: str) -> None:
     own = base.model_copy(update={"var_dir": base.var_dir / folder})
     local.reset(own)
-    (own.var_dir / NOTE).unlink(missing_ok=True)
+    for name in (NOTE, BOARD):
+        (own.var_dir / name).unlink(missing_ok=True)
