@@ -17,6 +17,7 @@ from conf.stores import Stores, load_stores
 from queries import ENGINES, Answer, QueryError, open_engine
 from queries.ask import find_question, questions
 from queries.references import Version, parse_reading, references
+from queries.spark_engine import for_questions
 from streaming.tables import TABLES
 from streaming.views import DIALECT, in_dialect, views
 
@@ -135,6 +136,17 @@ def test_an_engine_that_does_not_run_says_how_to_start_it(settings: Settings) ->
 def test_duckdb_answers_what_needs_no_lake_without_one(settings: Settings) -> None:
     answer = open_engine(settings, "duckdb").ask("SELECT 1 AS one, [1, 2] AS few, {'a': 1} AS s;")
     assert answer == Answer(("one", "few", "s"), ((1, [1, 2], {"a": 1}),))
+
+
+def test_a_session_for_questions_is_made_for_large_joins_and_keeps_what_the_operator_set(
+    settings: Settings,
+) -> None:
+    spark = settings.spark.model_copy(update={"extra": {"spark.sql.shuffle.partitions": "8"}})
+    asked = for_questions(settings.model_copy(update={"spark": spark})).spark
+    assert asked.extra["spark.sql.shuffle.partitions"] == "8"
+    assert asked.extra["spark.sql.adaptive.enabled"] == "true"
+    assert "TieredStopAtLevel" in settings.spark.driver_java_options
+    assert "TieredStopAtLevel" not in asked.driver_java_options
 
 
 def test_an_instant_is_in_utc_and_a_clock_on_a_wall_stays_as_it_is() -> None:
