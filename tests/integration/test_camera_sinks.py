@@ -9,17 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from conf.settings import Settings
 from streaming.connectors.postgres import Database
 from streaming.jobs import footfall
 from streaming.transforms.footfall import to_told
+from tests.stream.house import empty_tables
 
 pytestmark = pytest.mark.requirement("V6")
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
-TABLES = (
-    "line_crossings, zone_visits, footfall_minute, queue_minute, zone_dwell_hourly, store_hourly"
-)
 BERLIN = {
     "branch_id": "B01",
     "timezone": "Europe/Berlin",
@@ -95,9 +94,8 @@ def frame(at: datetime = TEN, **overrides: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def empty(db: Database) -> None:
-    with db.transaction() as connection:
-        connection.execute(f"TRUNCATE {TABLES}".encode())
+def empty(services: Settings) -> None:
+    empty_tables(services)
 
 
 def write(db: Database, *frames: dict[str, Any]) -> None:

@@ -12,23 +12,21 @@ import pytest
 from psycopg import sql
 
 from cli.serving import Relation, read_relations
+from conf.settings import Settings
 from infra.postgres.migrate import MIGRATIONS
 from streaming.connectors.postgres import Database
 from tests.builders import order_item
+from tests.stream.house import empty_tables
 
 pytestmark = pytest.mark.requirement("O7")
 
 Row = dict[str, Any]
-
-TABLES = "orders_processed, order_metrics, store_hourly, product_orders, order_items"
-TABLES += ", order_items_analytics"
 DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def empty(db: Database) -> None:
-    with db.transaction() as connection:
-        connection.execute(f"TRUNCATE {TABLES}")
+def empty(services: Settings) -> None:
+    empty_tables(services)
 
 
 @pytest.fixture
