@@ -139,6 +139,8 @@ def measure(
                     show(lake, names, layout)
                     ask_all(engine, asked, layout, board, runs=runs, forget=forget)
         kept.write_bytes(pickle.dumps(board))
+    # All were asked: the next run of this house begins anew.
+    kept.unlink(missing_ok=True)
     planned = {
         question: {
             layout: {what: sum(of[table][what] for table in tables) for what in ("files", "bytes")}

@@ -33,6 +33,7 @@ from infra.local.process import wait_until
 from infra.postgres.migrate import migrate
 from streaming.connectors.postgres import Database
 from tests.conftest import free_ports
+from tests.postgres_local import start
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 STREAMS = (
@@ -63,9 +64,7 @@ class House:
         return self.settings.console.url
 
     def start_database(self) -> None:
-        service = self.postgres
-        service.start()
-        assert wait_until(service.ready, 60), service.last_lines()
+        start(self.postgres)
 
     @contextmanager
     def console(self) -> Iterator[subprocess.Popen[bytes]]:
