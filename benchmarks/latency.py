@@ -1,33 +1,36 @@
 """Event to visible, all streams running: `python -m benchmarks.latency --seconds 120`.
 
-Orders at `--rate` a minute through the gateway and one 5-fps camera, as in `storelake demo`. Two
-outside readers note when each event became visible: a Postgres client and an Iceberg reader without
-Spark. Percentiles count events from `--warm-up` seconds on, and for each ten seconds of the run, so
-that the warm-up can be seen. CPU is in cores, by process of the Spark application.
+Orders at `--rate` a minute through the gateway and `--cameras` at 5 frames a second, which play the
+clip of the demo. Two outside readers note when each order became visible, and when each frame was
+counted in footfall_minute: a Postgres client and a reader of the lake without Spark. Percentiles
+count what happened from `--warm-up` seconds on, and for each ten seconds of the run, so that the
+warm-up can be seen. CPU is in cores, by process of the Spark application.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import psutil
 import typer
 
 from benchmarks import print_result, tell
 from cli import processes, watch
+from cli.check.frames import Trail
 from cli.demo import stage
-from cli.demo.scene import real_clip
+from cli.demo.scene import Footage, real_clip
 from conf.settings import Settings, load_settings
+from conf.stores import load_stores
 from infra import local
 from infra.local.process import wait_until
 from simulator.send import send
+from streaming.connectors.formats import open_lake
+from streaming.connectors.postgres import Database
 
 WINDOW = timedelta(seconds=10)
 
@@ -74,28 +77,13 @@ def _kind(process: psutil.Process) -> str:
         return "workers"
 
 
-def percentiles(pairs: Sequence[tuple[datetime, float]]) -> dict[str, float | int]:
-    """p50, p95, maximum (seconds) and count of (event time, seconds until visible)."""
-    values = [seconds for _, seconds in pairs]
-    if not values:
-        return {"events": 0}
-    p50, p95 = np.percentile(values, [50, 95])
-    return {
-        "p50": round(float(p50), 2),
-        "p95": round(float(p95), 2),
-        "max": round(max(values), 2),
-        "events": len(values),
-    }
-
-
-def windows(pairs: Sequence[tuple[datetime, float]], start: datetime) -> list[float | None]:
+def windows(found: watch.Latencies, start: datetime) -> list[float | None]:
     """p95 of each ten seconds of event time since `start`; None for an empty window."""
-    count = max((int((t - start) / WINDOW) for t, _ in pairs), default=-1) + 1
-    found = [
-        percentiles([p for p in pairs if n * WINDOW <= p[0] - start < (n + 1) * WINDOW])
-        for n in range(count)
-    ]
-    return [f.get("p95") for f in found]
+    parts: dict[int, watch.Latencies] = {}
+    for pair in found.pairs:
+        parts.setdefault((pair[0] - start) // WINDOW, watch.Latencies()).pairs.append(pair)
+    last = max(parts, default=-1)
+    return [parts.get(n, watch.Latencies()).summary()["p95"] for n in range(last + 1)]
 
 
 ORDER_STREAMS = (
@@ -107,70 +95,143 @@ ORDER_STREAMS = (
 )
 
 
-def measure(
-    settings: Settings, rate: float, seconds: float, warm_up: float, *, orders_only: bool
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Load:
+    """What the streams are given.
+
+    Attributes:
+        rate: orders a minute.
+        seconds: how long, the warm-up included.
+        warm_up: seconds whose events are in no percentile.
+        cameras: how many play, the first ones of the store file; none: no camera stream, either.
+        detector: of the cameras; None: what the settings say.
+    """
+
+    rate: float
+    seconds: float
+    warm_up: float
+    cameras: int
+    detector: str | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What readers outside the streams saw, and what watches them."""
+
+    postgres: watch.Latencies
+    lake: watch.Latencies
+    footfall: watch.FrameCounts
+    footfall_lake: watch.FrameCounts
+    memory: watch.Memory
+    watchers: list[watch.Watcher]
+
+    @classmethod
+    def begin(cls, settings: Settings, pid: int) -> Seen:
+        """Start looking."""
+        seen = cls(
+            watch.Latencies(),
+            watch.Latencies(),
+            watch.FrameCounts(),
+            watch.FrameCounts(),
+            watch.Memory(),
+            [],
+        )
+        seen.watchers.extend(
+            [
+                watch.watch_postgres(settings, seen.postgres),
+                watch.watch_lake(settings, seen.lake),
+                watch.watch_footfall(settings, seen.footfall),
+                watch.watch_footfall_lake(settings, seen.footfall_lake),
+                watch.watch_memory(pid, seen.memory),
+            ]
+        )
+        for watcher in seen.watchers:
+            watcher.start()
+        return seen
+
+
+def films(settings: Settings, load: Load) -> Footage | None:
+    """The clip of the demo for each of the cameras."""
+    if not load.cameras:
+        return None
+    known = [c.camera_id for b in load_stores(settings.stores_file).branches for c in b.cameras]
+    if load.cameras > len(known):
+        raise typer.BadParameter(f"the store file has {len(known)} cameras")
+    clip = real_clip(settings)
+    (film,) = clip.films.values()
+    return replace(clip, films=dict.fromkeys(known[: load.cameras], film), detector=load.detector)
+
+
+def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime]]:
+    """Camera -> when its frames were taken, in the order of their index, as bronze has them."""
+    with closing(Database(settings.postgres.dsn, 1)) as db, open_lake(settings) as lake:
+        frames = Trail(db, lake).bronze()
+    return {
+        camera_id: [frame.captured_at for frame in found if frame.captured_at >= start]
+        for camera_id, found in frames.items()
+    }
+
+
+def measure(settings: Settings, load: Load) -> dict[str, Any]:
     """One run on running services."""
-    footage = None if orders_only else real_clip(settings)
-    postgres, lake, memory = watch.Latencies(), watch.Latencies(), watch.Memory()
+    footage = films(settings, load)
     with ExitStack() as stack:
         begun = time.monotonic()
-        names = ORDER_STREAMS if orders_only else ()
+        names = () if footage else ORDER_STREAMS
         streams = processes.start_streams(stack, settings, tell, names)
         start_seconds = time.monotonic() - begun
         processes.start_gateway(stack, settings)
-        watchers = [
-            watch.watch_postgres(settings, postgres),
-            watch.watch_lake(settings, lake),
-            watch.watch_memory(streams.pid, memory),
-        ]
-        for watcher in watchers:
-            watcher.start()
-        start = datetime.now(timezone.utc)
-        camera = None
-        if footage is not None:
-            camera = stage.start_cameras(stack, settings, footage, seconds)
-        send(settings, rate=rate, seconds=warm_up)
+        seen = Seen.begin(settings, streams.pid)
+        start, camera = datetime.now(timezone.utc), None
+        if footage:
+            camera = stage.start_cameras(stack, settings, footage, load.seconds)
+        send(settings, rate=load.rate, seconds=load.warm_up)
         cpu = CpuTimes(streams.pid)
         before = processes.stream_states(settings)
-        send(settings, rate=rate, seconds=seconds - warm_up)
+        send(settings, rate=load.rate, seconds=load.seconds - load.warm_up)
         cores, after = cpu.cores(), processes.stream_states(settings)
-        if camera is not None:
-            stage.camera_summary(*camera, settings)
-        wait_until(lambda: len(lake.pairs) >= len(postgres.pairs), 30, every=0.2)
-        for watcher in watchers:
+        filmed = stage.camera_summary(*camera, settings) if camera else {}
+        wait_until(lambda: len(seen.lake.pairs) >= len(seen.postgres.pairs), 30, every=0.2)
+        published = filmed.get("published", 0)
+        wait_until(lambda: seen.footfall_lake.total() >= published, 30, every=0.2)
+        for watcher in seen.watchers:
             watcher.finish()
-    warm = start + timedelta(seconds=warm_up)
+    warm, lake_format = start + timedelta(seconds=load.warm_up), settings.catalog.format
+    taken = frames_since(settings, start) if footage else {}
     return {
-        "rate_a_minute": rate,
-        "seconds": seconds,
-        "warm_up": warm_up,
+        "load_given": asdict(load),
         "footage": footage.note if footage else None,
         "start_seconds": round(start_seconds, 1),
-        "postgres": percentiles([p for p in postgres.pairs if p[0] >= warm]),
-        settings.catalog.format: percentiles([p for p in lake.pairs if p[0] >= warm]),
-        "postgres_p95_by_10s": windows(postgres.pairs, start),
-        f"{settings.catalog.format}_p95_by_10s": windows(lake.pairs, start),
+        "postgres": seen.postgres.summary(warm),
+        lake_format: seen.lake.summary(warm),
+        "footfall_postgres": seen.footfall.latencies(taken).summary(warm),
+        f"footfall_{lake_format}": seen.footfall_lake.latencies(taken).summary(warm),
+        "frames": {name: filmed.get(name) for name in ("read", "published", "dropped")},
+        "postgres_p95_by_10s": windows(seen.postgres, start),
+        f"{lake_format}_p95_by_10s": windows(seen.lake, start),
+        "footfall_postgres_p95_by_10s": windows(seen.footfall.latencies(taken), start),
         "cores": cores,
         "batches": {
             name: state["finished_batches"] - before[name]["finished_batches"]
             for name, state in after.items()
         },
-        "peak_mib": memory.peak // 2**20,
+        "peak_mib": seen.memory.peak // 2**20,
     }
 
 
 def main(
     *,
-    rate: Annotated[float, typer.Option(min=10)] = 1000,
+    rate: Annotated[float, typer.Option(min=10, help="Orders a minute.")] = 1000,
     seconds: Annotated[float, typer.Option(min=20)] = 120,
     warm_up: Annotated[float, typer.Option(min=0)] = 60,
-    orders_only: Annotated[bool, typer.Option(help="No camera and no camera stream.")] = False,
+    cameras: Annotated[int, typer.Option(min=0, help="0: no camera stream, either.")] = 1,
+    detector: Annotated[str | None, typer.Option(help="As in the settings, else.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once and print the JSON."""
+    load = Load(rate, seconds, warm_up, cameras, detector)
     with local.running(load_settings(), tell) as settings:
-        found = measure(settings, rate, seconds, warm_up, orders_only=orders_only)
+        found = measure(settings, load)
     print_result(found, out)
 
 

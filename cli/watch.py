@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -17,7 +18,9 @@ from conf.settings import Settings
 from infra.local.process import resident
 from streaming.connectors.formats import open_lake
 from streaming.connectors.lake import LakeError, TableState
-from streaming.tables import SILVER_ORDERS
+from streaming.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
+
+EVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Latencies:
         now = datetime.now(timezone.utc)
         self.pairs += [(t, (now - t).total_seconds()) for t in event_times]
 
-    def summary(self, warm: datetime, start: datetime) -> dict[str, Any]:
+    def summary(self, warm: datetime = EVER, start: datetime = EVER) -> dict[str, Any]:
         """p50, p95, maximum and count of the events from `warm` on; of all where that was late."""
         values = self._since(warm) or self._since(start)
         if not values:
@@ -48,8 +51,51 @@ class Latencies:
         return [seconds for event_time, seconds in self.pairs if event_time >= moment]
 
 
+@dataclass
+class FrameCounts:
+    """When a reader saw how many frames of each camera counted in footfall_minute.
+
+    Attributes:
+        before: camera -> frames that were counted before anybody looked.
+        seen: camera -> (moment, frames counted since), both rising.
+    """
+
+    before: Mapping[str, int] = field(default_factory=dict)
+    seen: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
+
+    def saw(self, counted: Mapping[str, int]) -> None:
+        """Record what is counted now."""
+        now = datetime.now(timezone.utc)
+        for camera_id, total in counted.items():
+            frames = total - self.before.get(camera_id, 0)
+            seen = self.seen.setdefault(camera_id, [])
+            if frames > (seen[-1][1] if seen else 0):
+                seen.append((now, frames))
+
+    def total(self) -> int:
+        """Frames of all cameras that are counted by now."""
+        return sum(seen[-1][1] for seen in self.seen.values() if seen)
+
+    def latencies(self, captured_at: Mapping[str, Sequence[datetime]]) -> Latencies:
+        """How long each frame took that was counted; frames of a camera count in their order.
+
+        Args:
+            captured_at: camera -> of its frames since, in the order of their index.
+        """
+        pairs: list[tuple[datetime, float]] = []
+        for camera_id, seen in self.seen.items():
+            done, frames = 0, captured_at.get(camera_id, ())
+            for moment, total in seen:
+                pairs += [(at, (moment - at).total_seconds()) for at in frames[done:total]]
+                done = total
+        return Latencies(pairs)
+
+
 class Watcher(threading.Thread):
-    """Calls `look` again and again until it is stopped; an error is kept and raised at the end."""
+    """Calls `look` again and again until it is stopped, and then once more.
+
+    An error is kept and raised at the end.
+    """
 
     def __init__(self, name: str, look: Callable[[], None], every: float) -> None:
         super().__init__(name=name, daemon=True)
@@ -62,6 +108,7 @@ class Watcher(threading.Thread):
         try:
             while not self._stopping.wait(self._every):
                 self._look()
+            self._look()
         except Exception as error:  # told by finish(), in the thread that asks
             self._error = error
 
@@ -112,6 +159,36 @@ def watch_lake(settings: Settings, found: Latencies) -> Watcher:
             last = added.newest.sequence
 
     return Watcher(settings.catalog.format, look, 0.25)
+
+
+def watch_footfall(settings: Settings, found: FrameCounts) -> Watcher:
+    """A second client of Postgres, ten times a second: frames in footfall_minute."""
+    connection = psycopg.connect(settings.postgres.dsn, autocommit=True)
+
+    def counted() -> dict[str, int]:
+        rows = connection.execute(
+            "SELECT camera_id, sum(frames + late_frames) FROM footfall_minute GROUP BY camera_id"
+        )
+        return {camera_id: int(frames) for camera_id, frames in rows}
+
+    found.before = counted()
+    return Watcher("footfall", lambda: found.saw(counted()), 0.1)
+
+
+def watch_footfall_lake(settings: Settings, found: FrameCounts) -> Watcher:
+    """A second reader of the lake without Spark, four times a second: frames in the gold table."""
+    lake = open_lake(settings)
+
+    def counted() -> dict[str, int]:
+        columns = ("camera_id", "frames", "late_frames")
+        rows = lake.read(GOLD_FOOTFALL_MINUTE.name, columns)
+        totals: Counter[str] = Counter()
+        for camera_id, *frames in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+            totals[camera_id] += sum(frames)
+        return totals
+
+    found.before = counted()
+    return Watcher("footfall in the lake", lambda: found.saw(counted()), 0.25)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 
 import pytest
 
@@ -32,12 +33,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all open at once while choosing so that they differ."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    """Ports that nobody listens on, all open at once while choosing so that they differ.
+
+    A process of several (pytest-xdist) leaves the others their share: until a server listens
+    there, nothing else keeps two of them from choosing the same one.
+    """
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    chosen: list[int] = []
+    with ExitStack() as probes:
+        while len(chosen) < count:
+            probe = probes.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = probe.getsockname()[1]
+            # Linux gives out odd ports first where it can: pairs of them are shared.
+            if port // 2 % shares == share:
+                chosen.append(port)
+    return chosen
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +22,6 @@ LEAST_FRAMES = FPS  # one second, as benchmarks.footage counts people
 COUNT_SECONDS = 120.0
 
 
-@dataclass
-class Arrivals:
-    """When footfall_minute had counted how many frames of the camera, as another client saw it."""
-
-    seen: list[tuple[datetime, int]] = field(default_factory=list)
-
-    def look(self, trail: Trail) -> None:
-        """Look now."""
-        total = trail.counted([CAMERA])
-        if total > (self.seen[-1][1] if self.seen else 0):
-            self.seen.append((datetime.now(timezone.utc), total))
-
-    def latencies(self, captured_at: Sequence[datetime]) -> list[tuple[datetime, float]]:
-        """(captured, seconds until counted) of each frame that was; they count in their order.
-
-        Args:
-            captured_at: of all frames of the camera, in the order of their index.
-        """
-        pairs: list[tuple[datetime, float]] = []
-        for at, total in self.seen:
-            pairs += [(t, (at - t).total_seconds()) for t in captured_at[len(pairs) : total]]
-        return pairs
-
-
 def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, Any]:
     """Play the real clip in real time; what comes too late for the detector is dropped.
 
@@ -59,8 +32,8 @@ def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, An
         ProcessError: the camera died or hangs.
     """
     clip, about = choose_clip(house)
-    arrivals = Arrivals()
-    watcher = watch.Watcher("footfall", lambda: arrivals.look(trail), 0.1)
+    counted = watch.FrameCounts()
+    watcher = watch.watch_footfall(house.settings, counted)
     options = ["--detector", DETECTOR, "--as-camera", "--fps", str(FPS), "--seconds", str(seconds)]
     with ExitStack() as stack:
         camera = playing.play(stack, house, CAMERA, clip, BROKER, *options)
@@ -73,11 +46,10 @@ def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, An
     tell("waiting until its last frame is counted")
     wait_until(lambda: trail.counted([CAMERA]) >= published, COUNT_SECONDS, every=0.5)
     watcher.finish()
-    arrivals.look(trail)  # it may have ended between its last look and ours
     wait_until(lambda: not trail.lake_is_behind(CAMERA, published), COUNT_SECONDS, every=1.0)
-    pairs = arrivals.latencies([f.captured_at for f in trail.bronze().get(CAMERA, [])])
-    first = min((captured_at for captured_at, _ in pairs), default=datetime.now(timezone.utc))
-    latency = watch.Latencies(pairs).summary(first, first)
+    frames = trail.bronze().get(CAMERA, [])
+    found = counted.latencies({CAMERA: [frame.captured_at for frame in frames]})
+    latency = found.summary()
     crossings = trail.crossings(CAMERA)
     return {
         "footage": about,

@@ -28,6 +28,11 @@ plugin.dir={plugins}
 catalog.config-dir={folder}/catalog
 # Nobody else may stop it, and a stop waits for queries that run.
 shutdown.grace-period=1s
+# Few people ask at once: one question may take half of the heap, and what is larger goes to disk.
+query.max-memory-per-node={query_mb}MB
+memory.heap-headroom-per-node={headroom_mb}MB
+spill-enabled=true
+spiller-spill-path={folder}/spill
 """
 # The two below warn of each second in which a busy machine lets the server wait for itself.
 LOGGING = """\
@@ -110,6 +115,8 @@ class TrinoService(JavaService):
             port=self.conf.port,
             plugins=jars / "plugin",
             folder=self.folder,
+            query_mb=self.conf.heap_mb // 2,
+            headroom_mb=self.conf.heap_mb // 4,
         )
         (self.folder / "config.properties").write_text(general)
         (self.folder / "log.properties").write_text(LOGGING)

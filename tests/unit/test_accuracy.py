@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import Seen, follow, measured
-from cli.check.footage import Arrivals
 from cli.check.truth import Measured, compare, compare_zone, pair
+from cli.watch import FrameCounts
 from conf.settings import load_settings
 from conf.stores import load_stores
 from simulator.shop import ShopDay
@@ -112,5 +112,14 @@ def test_a_day_that_no_camera_saw_is_out_of_every_bound(tmp_path: Path) -> None:
 
 def test_a_frame_is_as_late_as_the_first_look_that_counts_it() -> None:
     taken = [NOON + timedelta(seconds=second) for second in range(4)]
-    arrivals = Arrivals([(NOON + timedelta(seconds=2), 2), (NOON + timedelta(seconds=5), 3)])
-    assert [seconds for _, seconds in arrivals.latencies(taken)] == [2, 1, 3]
+    looks = [(NOON + timedelta(seconds=2), 2), (NOON + timedelta(seconds=5), 3)]
+    counts = FrameCounts(seen={"B01-till": looks})
+    found = counts.latencies({"B01-till": taken, "B01-entrance": taken})
+    assert [seconds for _, seconds in found.pairs] == [2, 1, 3]
+
+
+def test_frames_that_were_counted_before_anybody_looked_are_nobodys_latency() -> None:
+    counts = FrameCounts(before={"B01-till": 7})
+    for total in (7, 9, 9):
+        counts.saw({"B01-till": total})
+    assert [frames for _, frames in counts.seen["B01-till"]] == [2]
