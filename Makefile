@@ -97,28 +97,27 @@ compose-reset:  ## Stop them and delete all their data
 
 ##@ Test
 
-# A layer is a process: what a JVM is started with cannot change in it. Only tests without a JVM
-# leave a core free for a second process.
+# A layer is run by itself: what a JVM is started with cannot change in its process. Two processes
+# share its files, each with services of its own; a house of `e2e` wants both cores for itself.
 TWO := -n 2 --dist loadfile
 COVERED := --cov --cov-append --cov-report= --cov-fail-under=0
 
 test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@rm -f .coverage .coverage.*
-	@$(PYTEST) tests/unit $(TWO) $(COVERED)
-	@for layer in spark stream integration; do $(PYTEST) tests/$$layer $(COVERED) || exit 1; done
+	@for layer in unit spark stream integration; do $(PYTEST) tests/$$layer $(TWO) $(COVERED) || exit 1; done
 	@$(PYTEST) tests/e2e --cov --cov-append
 
 test-unit: install-yolo  ## No JVM, no service
 	@$(PYTEST) tests/unit $(TWO)
 
 test-spark: install  ## Transforms on a local Spark
-	@$(PYTEST) tests/spark
+	@$(PYTEST) tests/spark $(TWO)
 
 test-stream: install  ## Streams over the memory log
-	@$(PYTEST) tests/stream
+	@$(PYTEST) tests/stream $(TWO)
 
 test-integration: install  ## Real Kafka and Postgres
-	@$(PYTEST) tests/integration
+	@$(PYTEST) tests/integration $(TWO)
 
 test-e2e: install  ## The whole house
 	@$(PYTEST) tests/e2e

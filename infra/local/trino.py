@@ -110,15 +110,7 @@ class TrinoService(JavaService):
     def _write_configuration(self, jars: Path) -> None:
         (self.folder / "catalog").mkdir(parents=True, exist_ok=True)
         (self.folder / "data").mkdir(exist_ok=True)
-        general = CONFIGURATION.format(
-            host=self.conf.host,
-            port=self.conf.port,
-            plugins=jars / "plugin",
-            folder=self.folder,
-            query_mb=self.conf.heap_mb // 2,
-            headroom_mb=self.conf.heap_mb // 4,
-        )
-        (self.folder / "config.properties").write_text(general)
+        (self.folder / "config.properties").write_text(self.configuration(jars))
         (self.folder / "log.properties").write_text(LOGGING)
         secret = self.folder / "catalog" / f"{self.settings.catalog.name}.properties"
         secret.unlink(missing_ok=True)
@@ -126,6 +118,21 @@ class TrinoService(JavaService):
         handle = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as out:
             out.write(self.catalog())
+
+    def configuration(self, jars: Path) -> str:
+        """Where it listens and what it may take.
+
+        Args:
+            jars: the folder of the server's jars and plug-ins.
+        """
+        return CONFIGURATION.format(
+            host=self.conf.host,
+            port=self.conf.port,
+            plugins=jars / "plugin",
+            folder=self.folder,
+            query_mb=self.conf.heap_mb // 2,
+            headroom_mb=self.conf.heap_mb // 4,
+        )
 
     def catalog(self) -> str:
         """Where the lake is: its catalog, and its files."""

@@ -63,6 +63,14 @@ def test_the_java_of_the_settings_comes_first(own: Settings, tmp_path: Path) -> 
     assert checks.find_newer_java((named,), 24, "Trino", "X").release == 26
 
 
+def test_a_question_may_take_half_of_the_heap_and_then_goes_to_disk(own: Settings) -> None:
+    conf = own.trino.model_copy(update={"heap_mb": 2048})
+    told = TrinoService(own.model_copy(update={"trino": conf})).configuration(Path("jars"))
+    assert "query.max-memory-per-node=1024MB" in told
+    assert "memory.heap-headroom-per-node=512MB" in told
+    assert f"spill-enabled=true\nspiller-spill-path={own.var_dir}/trino/spill" in told
+
+
 def test_the_lake_on_a_disk_is_read_from_its_files(own: Settings) -> None:
     told = TrinoService(own).catalog()
     assert "fs.native-local.enabled=true" in told
