@@ -84,7 +84,6 @@ def _orders(stores: Stores) -> View:
         *("customer_id", "region", "payment_method", "currency", "total_price", "created_at"),
         *("channel", "local_date", "local_hour", "item_count", "items"),
     )
-    # S608: names come from this repository, not from input.
     # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
     # newest event_time, too, since versions sort by it first.
     # S608: names come from this repository, not from input.
