@@ -135,7 +135,9 @@ def test_a_process_is_found_again_by_its_pid_file_and_ended(daemon: Daemon, tmp_
 def test_a_recycled_pid_is_neither_taken_for_ours_nor_ended(daemon: Daemon, tmp_path: Path) -> None:
     stranger = subprocess.Popen(SLEEPER)
     try:
-        created = psutil.Process(stranger.pid).create_time()
+        process = psutil.Process(stranger.pid)
+        assert wait_until(lambda: process.cmdline() == SLEEPER, 10)  # it has none as it starts
+        created = process.create_time()
         daemon.run_dir.mkdir()
         for record in (
             {"pid": stranger.pid, "create_time": created - 3600, "command": SLEEPER},
