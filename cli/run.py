@@ -25,10 +25,12 @@ def run(
     configure_logging("streams", settings.log_level)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     from infra.local.checks import find_java
+    from infra.local.process import step_back
     from streaming.jobs import find_streams
     from streaming.runner import run_streams
 
     find_java(settings.java_home)  # in one sentence; Spark would give a traceback
+    step_back(settings.streams.niceness)  # before the JVM starts, which inherits it
     run_streams(settings, find_streams(tuple(names or ())))
 
 

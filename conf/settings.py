@@ -369,9 +369,19 @@ class StreamSettings(Frozen):
         description="Between two micro-batches of orders at least; other feeds take multiples.",
     )
     settle_seconds: float = Field(
-        default=5.0,
+        default=10.0,
         gt=0,
         description="How often gold tables are copied and the conversion rate is computed.",
+    )
+    copy_seconds: float = Field(
+        default=0.25, gt=0, description="The same of footfall by minute, which people wait for."
+    )
+    niceness: int = Field(
+        default=5,
+        ge=0,
+        le=19,
+        description="Of `storelake run`, as of nice(1): where cores are few, cameras, tills and "
+        "brokers go first, since a stream catches up and a camera does not.",
     )
     max_rows_per_batch: int = Field(default=20_000, ge=1)
     prefetch_rows: int = Field(

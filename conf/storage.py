@@ -64,18 +64,27 @@ def hadoop_client(settings: Settings) -> dict[str, str]:
 
 
 def checkpoint_properties(settings: Settings) -> dict[str, str]:
-    """What Spark must know to keep checkpoints on S3; nothing where they are on a disk.
+    """How Spark writes checkpoints: a file is there whole, or not at all.
 
     Raises:
-        SettingsError: a key is missing.
+        SettingsError: they are on S3, and a key is missing.
     """
+    manager = "spark.sql.streaming.checkpointFileManagerClass"
+    if settings.streams.checkpoints is None and not settings.spark.master.startswith("local"):
+        return {}  # Spark's default: it knows HDFS, too
     if settings.streams.checkpoints is None:
-        return {}
+        return {
+            # Written aside and renamed, as by Spark's default; that one starts the programs chmod
+            # and readlink ten times for each file (docs/adr/0008), this one twice.
+            manager: "org.apache.spark.sql.execution.streaming.checkpointing"
+            ".FileSystemBasedCheckpointFileManager",
+            # Hadoop keeps a checksum beside every file of a local disk as it is.
+            "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
+        }
     return {
         **{f"spark.hadoop.{key}": value for key, value in hadoop_client(settings).items()},
-        # An S3 cannot rename: a file is there whole once its upload is over, or not at all.
-        "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.internal.io.cloud"
-        ".AbortableStreamBasedCheckpointFileManager",
+        # An S3 cannot rename; a file appears once its upload is over.
+        manager: "org.apache.spark.internal.io.cloud.AbortableStreamBasedCheckpointFileManager",
     }
 
 

@@ -57,7 +57,7 @@ def _judged_detections(context: Context) -> Prepare:
 
 def _crossings(context: Context, group: str) -> DataFrame:
     limits = context.settings.streams
-    follow = follow_tracks(context.stores, track_rules(limits), limits.track_ttl)
+    follow = follow_tracks(context.stores, track_rules(limits))
     frames = to_frames(context.stores, limits.max_future_skew)
     return context.read_detections(group).transform(frames).transform(follow)
 
@@ -78,6 +78,7 @@ CROSSINGS = Feed(
     output_mode="update",
     made_at="captured_at",
     pace=4,
+    edition=2,
     brokers=_cameras,
 )
 """One row per message of a good frame: `footfall.OUTPUT_DDL`. Stateful."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from socket import gethostname
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pyarrow as pa
@@ -190,6 +190,7 @@ class Feed:
         made_at: the column that says when a row was made: a time, or microseconds since 1970.
         pace: how many of `streams.trigger_seconds` lie between two micro-batches at least. Nobody
             waits for every feed alike, and each micro-batch takes CPU from the others.
+        edition: of the state of a stateful query; a new layout of it begins a new checkpoint.
     """
 
     name: str
@@ -198,6 +199,7 @@ class Feed:
     output_mode: str = "append"
     made_at: str = "timestamp"
     pace: int = 1
+    edition: int = 1
     brokers: Callable[[Settings], tuple[str, ...]] = lambda _: ("kafka",)
 
 
@@ -211,19 +213,21 @@ class Stream:
         sink: writes one micro-batch; rows that it has already written must change nothing.
         settle: what need not happen with each micro-batch; called every `streams.settle_seconds`
             and once more at a clean stop, and finds by itself what is to do.
+        copy: the same every `streams.copy_seconds`, for what somebody waits for in the lake.
     """
 
     name: str
     feed: Feed | None = None
     sink: Callable[[Batch], None] | None = None
     settle: Callable[[Hands], None] | None = None
+    copy: Callable[[Hands], None] | None = None
 
 
 class _Clock(threading.Thread):
     """Calls a function every so often, and ends with its first error; asked like a query."""
 
     def __init__(self, call: Callable[[], None], seconds: float) -> None:
-        super().__init__(name="settle", daemon=True)
+        super().__init__(name="clock", daemon=True)
         self._call, self._seconds = call, seconds
         self._over = threading.Event()
         self._error: Exception | None = None
@@ -257,12 +261,14 @@ class _Running:
     """A query or a clock, the streams that it serves, and its failures in a row.
 
     Attributes:
-        feed: what the query reads; None for the clock, which serves all streams that settle.
+        feed: what the query reads; None for a clock.
+        chore: what the clock calls of each of its streams.
         failed_batches: since the application began; `failures` begins anew with a finished batch.
     """
 
     feed: Feed | None
     streams: list[Stream]
+    chore: Literal["settle", "copy"] | None = None
     query: StreamingQuery | _Clock | None = None
     ready: bool = False
     failures: int = 0
@@ -290,9 +296,12 @@ class _Running:
 
 def _by_feed(streams: Sequence[Stream]) -> list[_Running]:
     feeds = list(dict.fromkeys(s.feed for s in streams if s.feed))
-    running = [_Running(f, [s for s in streams if s.feed == f]) for f in feeds]
-    settling = [s for s in streams if s.settle]
-    return running + ([_Running(None, settling)] if settling else [])
+    queries = [_Running(f, [s for s in streams if s.feed == f]) for f in feeds]
+    clocks = [
+        _Running(None, [s for s in streams if s.copy], "copy"),
+        _Running(None, [s for s in streams if s.settle], "settle"),
+    ]
+    return queries + [clock for clock in clocks if clock.streams]
 
 
 class Runner:
@@ -356,11 +365,13 @@ class Runner:
     def _start(self, entry: _Running) -> None:
         limits = self._settings.streams
         if entry.feed is None:
-            entry.query = _Clock(self._settler(entry), limits.settle_seconds)
+            pauses = {"copy": limits.copy_seconds, "settle": limits.settle_seconds}
+            entry.query = _Clock(self._round(entry), pauses[entry.chore or "settle"])
             return
         pause = int(limits.trigger_seconds * entry.feed.pace * 1000)
         brokers = entry.feed.brokers(self._settings)
         place = entry.name if brokers == ("kafka",) else f"{entry.name}@{'+'.join(brokers)}"
+        place += f".{entry.feed.edition}" if entry.feed.edition > 1 else ""
         entry.query = (
             entry.feed.build(self._context, entry.name)
             .writeStream.queryName(entry.name)
@@ -402,16 +413,20 @@ class Runner:
 
         return sink
 
-    def _settler(self, entry: _Running) -> Callable[[], None]:
-        chores = [(s.settle, self._hands(s)) for s in entry.streams if s.settle]
+    def _round(self, entry: _Running) -> Callable[[], None]:
+        """One round of a clock: the chore of each of its streams, in turn."""
+        settles = entry.chore == "settle"
+        chores = [(s.settle if settles else s.copy, self._hands(s)) for s in entry.streams]
 
-        def settle() -> None:
+        def once() -> None:
             for do, hands in chores:
-                do(hands)
-                self.metrics.settled(hands.stream)
+                if do:
+                    do(hands)
+                if settles:
+                    self.metrics.settled(hands.stream)
             entry.finished(0)
 
-        return settle
+        return once
 
     def _watch(self, entry: _Running) -> None:
         if entry.query is not None and entry.query.isActive:
@@ -495,7 +510,7 @@ class Runner:
         for entry in self._running:
             if entry.feed is None and entry.query is not None and not entry.failures:
                 try:
-                    self._settler(entry)()
+                    self._round(entry)()
                 except Exception as error:  # a clean stop stays one
                     log.warning("not settled before the stop: %s", _telling(str(error)))
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
@@ -173,6 +174,9 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
     for key, value in (launch | session_conf(settings)).items():
         builder = builder.config(key, value)
     try:
+        if launch:
+            # By itself PySpark gives the JVM all there is on its command line, passwords, too.
+            SparkContext._ensure_initialized(conf=SparkConf(False).setAll(list(launch.items())))
         spark: SparkSession = builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise SparkError(

@@ -1,8 +1,17 @@
 """The parent of Spark's Python workers: imports once what every one of them needs, then forks.
 
 Without it each new worker pays for its own imports (seconds of CPU), in the middle of a
-micro-batch. Named by `spark.python.daemon.module`.
+micro-batch. Named by `spark.python.daemon.module`. Two things that Spark does for each task would
+cost more than the tasks of a trickle (docs/adr/0008):
+
+- It puts the jars of `spark.jars.packages` on Python's path, and has every table of contents there
+  read again: tens of thousands of entries. There is no Python in a jar, so none is opened.
+- It collects garbage. What was imported before the fork is none, and is not looked at again.
 """
+
+import gc
+import sys
+from zipimport import zipimporter
 
 import pandas  # noqa: F401
 import pyarrow  # noqa: F401
@@ -14,5 +23,16 @@ from pyspark import daemon
 import streaming.connectors.kafka
 import streaming.transforms.footfall  # noqa: F401
 
+
+def _zip_but_no_jar(path: str) -> zipimporter:
+    """A path hook in place of `zipimporter`."""
+    if path.endswith(".jar"):
+        raise ImportError(f"{path} holds no Python")
+    return zipimporter(path)
+
+
 if __name__ == "__main__":
+    sys.path_hooks[sys.path_hooks.index(zipimporter)] = _zip_but_no_jar
+    sys.path_importer_cache.clear()
+    gc.freeze()
     daemon.manager()  # type: ignore[no-untyped-call]

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pyarrow as pa
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.transforms import DayTransform
 
+from streaming.connectors.iceberg import KnowingCatalog
 from streaming.tables import QUALITY_MAINTENANCE_RUNS, Table, Upkeep
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
@@ -43,12 +43,12 @@ TIME = pa.timestamp("us", tz="UTC")
 KINDS = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64()}
 
 
-def open_lake(folder: Path) -> SqlCatalog:
+def open_lake(folder: Path) -> KnowingCatalog:
     """Close it."""
-    return SqlCatalog("test", uri=f"sqlite:///{folder}/c.db", warehouse=f"file://{folder}/lake")
+    return KnowingCatalog("test", uri=f"sqlite:///{folder}/c.db", warehouse=f"file://{folder}/lake")
 
 
-def make_tables(catalog: SqlCatalog) -> None:
+def make_tables(catalog: KnowingCatalog) -> None:
     """Events by day, sales, and the runs of maintenance; all of them empty."""
     for table in (EVENTS, SALES, QUALITY_MAINTENANCE_RUNS):
         fields = [(c.name, KINDS.get(c.type, TIME)) for c in table.fields]

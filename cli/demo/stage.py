@@ -43,7 +43,10 @@ class Films(Protocol):
 def start_cameras(
     stack: ExitStack, settings: Settings, scene: Films, seconds: float
 ) -> tuple[Child, Path]:
-    """Play films to their cameras at 5 frames a second; returns the child and its summary file."""
+    """Play films to their cameras at 5 frames a second; returns the child and its summary file.
+
+    One thread is enough for that, and leaves more to the streams: each further one costs a third.
+    """
     summary = settings.var_dir / "demo" / "camera.json"
     summary.parent.mkdir(parents=True, exist_ok=True)
     summary.unlink(missing_ok=True)
@@ -55,7 +58,8 @@ def start_cameras(
         arguments += ["--camera", camera, "--source", str(film)]
     if scene.loop:
         arguments += ["--loop", "--seconds", str(seconds)]
-    return stack.enter_context(process("camera", arguments, settings)), summary
+    threads = {"STORELAKE_INFERENCE__THREADS": str(settings.inference.threads or 1)}
+    return stack.enter_context(process("camera", arguments, settings, threads)), summary
 
 
 def camera_summary(child: Child, summary: Path, settings: Settings) -> dict[str, Any]:

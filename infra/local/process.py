@@ -57,6 +57,17 @@ def is_dying(process: psutil.Process) -> bool:
     return False
 
 
+def step_back(niceness: int) -> None:
+    """Let other processes go first where cores are few: 0 not at all, 19 always, as of nice(1).
+
+    Linux may weigh sessions against each other before it looks at processes (sched(7), "The
+    autogroup feature"): so ours steps back as a whole, where it may.
+    """
+    os.nice(niceness)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+
+
 def tail(path: Path, count: int) -> list[str]:
     """The last lines of a text file, without reading all of it; empty if there is none."""
     try:

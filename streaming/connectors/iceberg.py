@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import (
     ForbiddenError,
     NoSuchTableError,
@@ -32,8 +32,9 @@ from pyiceberg.exceptions import (
     UnauthorizedError,
 )
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.table import CommitTableResponse, Transaction
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table import Transaction
+from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -50,7 +51,9 @@ from streaming.connectors.commits import (
     expire_old,
     retry_conflicts,
 )
+from streaming.connectors.iceberg_files import read_files, write_files
 from streaming.connectors.iceberg_state import IcebergState
+from streaming.connectors.iceberg_swap import Swap
 from streaming.connectors.lake import EVERYTHING, LakeError, MissingTableError, Where, shape
 from streaming.connectors.storage import StorageError, check_storage
 from streaming.progress import Progress, advance, fresh, from_text, to_text
@@ -66,6 +69,43 @@ SPARK_NAMES = {"long": "bigint", "timestamptz": "timestamp", "timestamp": "times
 log = logging.getLogger("storelake.lake")
 
 
+class KnowingCatalog(SqlCatalog):
+    """Reads a file of metadata once: it never changes, and one that we have written is known.
+
+    A commit loads the table twice, a reader that waits for news several times a second, and each
+    time all snapshots would be parsed, which the catalog's one row tells to be the same.
+    """
+
+    def __init__(self, name: str, **properties: str) -> None:
+        super().__init__(name, **properties)
+        self._known: dict[str, IcebergTable] = {}  # by name, as it was when it was last seen
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> IcebergTable:
+        name, location = (
+            f"{orm_table.table_namespace}.{orm_table.table_name}",
+            str(orm_table.metadata_location),
+        )
+        known = self._known.get(name)
+        if known is None or known.metadata_location != location:
+            known = self._known[name] = super()._convert_orm_to_iceberg(orm_table)
+        # Another one each time: it moves on with what its owner commits.
+        return IcebergTable(known.name(), known.metadata, location, known.io, self)
+
+    def commit_table(
+        self,
+        table: IcebergTable,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """See `Catalog`."""
+        made = super().commit_table(table, requirements, updates)
+        name = ".".join(table.name())
+        self._known[name] = IcebergTable(
+            table.name(), made.metadata, made.metadata_location, table.io, self
+        )
+        return made
+
+
 def open_catalog(settings: Settings) -> Catalog:
     """The catalog without Spark, for writers on the driver and for readers.
 
@@ -79,7 +119,7 @@ def open_catalog(settings: Settings) -> Catalog:
     files = file_properties(settings)
     if settings.catalog.type == "rest":
         return _open_rest(settings, files)
-    catalog = SqlCatalog(
+    catalog = KnowingCatalog(
         settings.catalog.name,
         uri=settings.postgres.sqlalchemy_url,
         warehouse=settings.warehouse,
@@ -217,14 +257,19 @@ class IcebergLake:
         iceberg = self.load(table)
         schema = iceberg.schema().as_arrow()
         rows = shape(rows, schema, table)
-        span = _span(rows, time_key)
-        old = iceberg.scan(row_filter=span).to_arrow()
-        kept = old.join(rows.select(table.key), list(table.key), join_type="left anti")
-        with self.transaction(iceberg) as transaction:
-            if old.num_rows:
-                transaction.overwrite(pa.concat_tables([shape(kept, schema, table), rows]), span)
-            else:
-                transaction.append(rows)
+        found = iceberg.scan(row_filter=_span(rows, time_key)).plan_files()
+        old = [task.file for task in found]
+        if old:
+            before = read_files(iceberg, old)
+            kept = before.join(rows.select(table.key), list(table.key), join_type="left anti")
+            rows = pa.concat_tables([shape(kept, schema, table), rows])
+        with self.transaction(iceberg) as change:
+            swap = Swap(change, iceberg.io)
+            for file in old:
+                swap.delete_data_file(file)
+            for file in write_files(iceberg, rows):
+                swap.append_data_file(file)
+            swap.commit()
 
     @retry_conflicts
     def add(self, table: Table, rows: pa.Table) -> None:

@@ -14,14 +14,12 @@ from datetime import datetime, timedelta, timezone
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.conversions import from_bytes
-from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus
-from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import DateType, TimestampType, TimestamptzType
 
+from streaming.connectors.iceberg_files import read_files
 from streaming.connectors.lake import Commit
 from streaming.connectors.storage import LakeFiles
 
@@ -136,8 +134,7 @@ class IcebergIncrement:
         """
         schema = self.iceberg.schema()
         wanted = schema if "*" in columns else schema.select(*columns)
-        scan = ArrowScan(self.iceberg.metadata, self.iceberg.io, wanted, AlwaysTrue())
-        return scan.to_table([FileScanTask(file) for file in self.files])
+        return read_files(self.iceberg, self.files, wanted)
 
 
 def read_file(path: str, schema: pa.Schema, access: Mapping[str, str]) -> Iterator[pa.Table]:

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan, _dataframe_to_data_files
 from pyiceberg.manifest import DataFile, ManifestEntry
-from pyiceberg.table import FileScanTask
-from pyiceberg.table import Table as IcebergTable
 
 from conf.errors import StorelakeError
 from streaming.connectors.commits import carried_progress, retry_conflicts
 from streaming.connectors.iceberg import IcebergLake
-from streaming.maintenance.rewrite import Replace
+from streaming.connectors.iceberg_files import read_files, write_files
+from streaming.connectors.iceberg_swap import SameRows
 from streaming.tables import Table
 
 
@@ -36,7 +32,7 @@ def join_files(lake: IcebergLake, table: Table, files: Sequence[ManifestEntry]) 
         RowsLostError: they hold fewer or more rows than the table says.
     """
     iceberg = lake.load(table)
-    rows = _read(iceberg, files)
+    rows = read_files(iceberg, [entry.data_file for entry in files])
     counted = sum(entry.data_file.record_count for entry in files)
     if rows.num_rows != counted:
         raise RowsLostError(
@@ -44,9 +40,7 @@ def join_files(lake: IcebergLake, table: Table, files: Sequence[ManifestEntry]) 
         )
     columns = [name for name in table.sort if name in rows.column_names]
     ordered = rows.sort_by([(name, "ascending") for name in columns]) if columns else rows
-    new = list(_dataframe_to_data_files(iceberg.metadata, ordered, iceberg.io))
-    for file in new:  # which PyIceberg only says of files that it reads from a manifest
-        file.spec_id = iceberg.metadata.default_spec_id
+    new = write_files(iceberg, ordered)
     newest = max(entry.sequence_number or 0 for entry in files)
     replace_files(lake, table, [entry.data_file for entry in files], new, newest)
     return len(new)
@@ -67,14 +61,9 @@ def replace_files(
     """
     iceberg = lake.load(table)
     with lake.transaction(iceberg) as change:
-        replace = Replace(change, iceberg.io, sequence, carried_progress(iceberg))
+        replace = SameRows(change, iceberg.io, sequence, carried_progress(iceberg))
         for file in old:
             replace.delete_data_file(file)
         for file in new:
             replace.append_data_file(file)
         replace.commit()
-
-
-def _read(iceberg: IcebergTable, files: Sequence[ManifestEntry]) -> pa.Table:
-    scan = ArrowScan(iceberg.metadata, iceberg.io, iceberg.schema(), AlwaysTrue())
-    return scan.to_table([FileScanTask(entry.data_file) for entry in files])

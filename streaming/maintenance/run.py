@@ -25,11 +25,11 @@ from conf.settings import Settings
 from streaming.connectors.commits import LakeTransaction, expire_old, retry_conflicts
 from streaming.connectors.formats import require_iceberg
 from streaming.connectors.iceberg import IcebergLake, open_catalog
+from streaming.connectors.iceberg_swap import is_fine
 from streaming.connectors.lake import MissingTableError
 from streaming.connectors.lake_files import file_system, named_files, old_files, remove_file
 from streaming.maintenance.compact import join_files, replace_files
 from streaming.maintenance.plan import Files, files_to_join, has_deletes, live_files
-from streaming.maintenance.rewrite import is_fine
 from streaming.tables import QUALITY_MAINTENANCE_RUNS, TABLES, Table
 
 log = logging.getLogger("storelake.maintenance")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from conf.stores import Drawing, Stores
 from streaming.transforms.tracks import (
     ENTRY,
     EXIT,
+    Camera,
     CameraRun,
     Effects,
     Rules,
@@ -25,7 +27,8 @@ from streaming.transforms.tracks import (
 if TYPE_CHECKING:
     import pandas as pd
 
-RUN = ("branch_id", "camera_id", "run_id")
+CAMERA = ("branch_id", "camera_id")
+RUN = (*CAMERA, "run_id")
 
 OUTPUT_DDL = """
     branch_id string, camera_id string, run_id string, captured_at bigint, frames bigint,
@@ -107,53 +110,55 @@ def _row(at: int, people: int, effects: Effects, frame: Any) -> dict[str, Any]:
 
 
 class FollowTracks(StatefulProcessor):
-    """Keyed by (branch_id, camera_id, run_id); messages in, one row per message out.
+    """Keyed by (branch_id, camera_id); messages in, one row per message out.
 
-    State: the text of a `CameraRun`, one value: one read and one write a batch and run, however
-    many people there are. Forgotten `ttl` after the last message, by Spark's clock. Messages of a
-    run keep the order of the topic, since a camera is one key of it.
+    State: the text of a `Camera`, one value: one read and one write a batch and camera, however
+    many people there are. It forgets runs by itself: timers of Spark, and its TTL, are planned anew
+    with each batch, at a quarter of the JVM's time (docs/adr/0012). Messages of a camera keep the
+    order of the topic, since it is one key of it.
     """
 
-    def __init__(
-        self, drawings: Mapping[str, tuple[Drawing, ...]], rules: Rules, ttl: timedelta
-    ) -> None:
+    def __init__(self, drawings: Mapping[str, tuple[Drawing, ...]], rules: Rules) -> None:
         self._drawings, self._rules = drawings, rules
-        self._ttl_ms = int(ttl.total_seconds() * 1000)
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Open the state; Spark calls this once per partition."""
-        self._state = handle.getValueState("run", "text string", self._ttl_ms)
+        self._state = handle.getValueState("camera", "text string")
 
     def handleInputRows(  # noqa: N802
         self,
-        key: tuple[str, str, str],
+        key: tuple[str, str],
         rows: Iterator[Any],
         timerValues: Any,  # noqa: ARG002, N803
     ) -> Iterator[Row]:
-        """Follow every track through the new frames of one camera run."""
+        """Follow every track through the new frames of one camera."""
         if key[0] is None:  # rejected messages: silver_detections keeps them
             return
         before = self._state.get() if self._state.exists() else None
         text = before[0] if before else None
-        run = CameraRun(self._drawings.get(key[1], ()), self._rules, text)
-        in_order = sorted(rows, key=lambda r: (r.partition, r.position))
-        for row in tell(key, in_order, run):
-            yield Row(**row)
-        self._state.update((run.to_text(),))
+        camera = Camera(self._drawings.get(key[1], ()), self._rules, text)
+        # By run, each in the order of the topic: runs never meet.
+        in_order = sorted(rows, key=attrgetter("run_id", "partition", "position"))
+        for run_id, frames in groupby(in_order, key=attrgetter("run_id")):
+            of_run = list(frames)
+            heard_at = max(json.loads(frame.frame)["heard"] for frame in of_run)
+            for row in tell((*key, run_id), of_run, camera.run(run_id, heard_at)):
+                yield Row(**row)
+        self._state.update((camera.to_text(),))
 
     def close(self) -> None:
         """Nothing is held outside the state."""
 
 
-def follow_tracks(stores: Stores, rules: Rules, ttl: timedelta) -> Callable[[DataFrame], DataFrame]:
+def follow_tracks(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
     """Frames (`silver_detections.FRAMES_SCHEMA`) of a stream -> rows of `OUTPUT_DDL`."""
 
     def apply(frames: DataFrame) -> DataFrame:
-        return frames.groupBy(*RUN).transformWithState(
-            statefulProcessor=FollowTracks(drawings_by_camera(stores), rules, ttl),
+        return frames.groupBy(*CAMERA).transformWithState(
+            statefulProcessor=FollowTracks(drawings_by_camera(stores), rules),
             outputStructType=OUTPUT_DDL,
             outputMode="update",
-            timeMode="ProcessingTime",
+            timeMode="None",
         )
 
     return apply

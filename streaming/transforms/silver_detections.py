@@ -95,8 +95,9 @@ FRAMES_SCHEMA = pa.schema(
 )
 """The anchor points of the people of a frame; all but the position is null of a rejected message.
 
-`frame` is JSON: index, at (microseconds since 1970 in UTC), and ids, xs, ys of the people, whose
-anchor is the bottom centre of the box. A text crosses to Python in one piece, where nested columns
+`frame` is JSON: index, at and heard (when it was taken, and when it reached the broker, in
+microseconds since 1970 in UTC), and ids, xs, ys of the people, whose anchor is the bottom centre of
+the box. A text crosses to Python in one piece, where nested columns
 would cross value by value.
 """
 
@@ -205,16 +206,30 @@ def frames(judged: pa.Table) -> pa.Table:
     said = zip(
         *(
             c.to_pylist()
-            for c in (good, judged["frame_index"], judged["captured_at"].cast("int64"))
+            for c in (
+                good,
+                judged["frame_index"],
+                judged["captured_at"].cast("int64"),
+                judged["timestamp"].cast("int64"),
+            )
         ),
         pairwise(ends),
         strict=True,
     )
     found = [
-        _to_json({"index": index, "at": at, "ids": ids[a:b], "xs": xs[a:b], "ys": ys[a:b]}).decode()
+        _to_json(
+            {
+                "index": index,
+                "at": at,
+                "heard": heard,
+                "ids": ids[a:b],
+                "xs": xs[a:b],
+                "ys": ys[a:b],
+            }
+        ).decode()
         if is_good
         else None
-        for is_good, index, at, (a, b) in said
+        for is_good, index, at, heard, (a, b) in said
     ]
     run = [pc.if_else(good, judged[n], None) for n in ("branch_id", "camera_id", "run_id")]
     where = [judged[n] for n in ("topic", "partition", "position")]

@@ -15,6 +15,7 @@ of the picture.
 - **Flicker.** A track that comes back under its id goes on. A new id that starts within `handover`
   and `reach` of where another one just vanished is taken for the same person, under the old id.
 - **Staff.** Who stays in a staff zone for its `staff_after` is staff from then on, and was before.
+- **Runs.** They never meet. One that is not heard of for `forget` is over (`Camera`).
 - **Clocks.** A frame older than the one before it by up to `delay` takes the time of that one; one
   that is older still ends all visits where they were last seen, and begins anew.
 """
@@ -53,7 +54,7 @@ class Rules:
         handover: between the last frame of one id and the first of another, at most.
         reach: distance between the two, at most, as a share of the picture.
         delay: how long a frame waits for a missing one before it.
-        forget: after which a track that has not been seen is unknown.
+        forget: after which a track that has not been seen is unknown, and a run.
     """
 
     confirm: int = 2
@@ -189,21 +190,66 @@ def _us(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
+class Camera:
+    """The runs of one camera that may go on; one text holds them all.
+
+    A run of which nothing was heard for `Rules.forget` is forgotten. What counts is when messages
+    reached the broker, and only those of the camera: so that, too, follows from the log.
+
+    Args:
+        drawings: of the camera, oldest first; none: nothing is counted.
+        rules: when a track counts as what.
+        text: what `to_text` gave; None for a camera that was never heard of.
+    """
+
+    def __init__(self, drawings: Sequence[Drawing], rules: Rules, text: str | None = None) -> None:
+        self._drawings, self._rules = drawings, rules
+        known = json.loads(text) if text else {}
+        self._heard: dict[str, int] = {run_id: heard for run_id, (heard, _) in known.items()}
+        self._runs = {
+            run_id: CameraRun(drawings, rules, state) for run_id, (_, state) in known.items()
+        }
+
+    def run(self, run_id: str, heard_at: int) -> CameraRun:
+        """The run that a message is of; it begins with its first one.
+
+        Args:
+            run_id: of the message.
+            heard_at: when it reached the broker, in microseconds since 1970.
+        """
+        if run_id not in self._runs:
+            self._runs[run_id] = CameraRun(self._drawings, self._rules)
+        self._heard[run_id] = max(heard_at, self._heard.get(run_id, heard_at))
+        return self._runs[run_id]
+
+    def to_text(self) -> str:
+        """The state, to go on from later."""
+        oldest = max(self._heard.values(), default=0) - _us(self._rules.forget)
+        known = {
+            run_id: (self._heard[run_id], run.state())
+            for run_id, run in self._runs.items()
+            if self._heard[run_id] >= oldest
+        }
+        return json.dumps(known, separators=(",", ":"))
+
+
 class CameraRun:
     """The state of one (branch, camera, run) and what its next message does to it.
 
     Args:
         drawings: of the camera, oldest first; none: nothing is counted.
         rules: when a track counts as what.
-        text: what `to_text` gave; None for a run that begins.
+        state: what `state` gave, by way of JSON or not; None for a run that begins.
     """
 
-    def __init__(self, drawings: Sequence[Drawing], rules: Rules, text: str | None = None) -> None:
+    def __init__(
+        self, drawings: Sequence[Drawing], rules: Rules, state: Mapping[str, Any] | None = None
+    ) -> None:
         self._drawings = [(int(d.valid_from.timestamp() * 1e6), d) for d in drawings]
         self._rules = rules
         self._delay, self._grace = _us(rules.delay), _us(rules.grace)
         self._handover, self._forget = _us(rules.handover), _us(rules.forget)
-        state: dict[str, Any] = json.loads(text) if text else {}
+        state = state or {}
         self._last: int = state.get("last", -1)
         self._newest: int = state.get("newest", 0)
         self._clock: int = state.get("clock", 0)
@@ -217,22 +263,19 @@ class CameraRun:
         self._live = {i: _load_track(t) for i, t in state.get("live", {}).items()}
         self._lost = {i: _load_track(t) for i, t in state.get("lost", {}).items()}
 
-    def to_text(self) -> str:
-        """The state, to go on from later."""
-        return json.dumps(
-            {
-                "last": self._last,
-                "newest": self._newest,
-                "clock": self._clock,
-                "swept": self._swept,
-                "version": self._version,
-                "recent": list(self._recent),
-                "waiting": self._waiting,
-                "live": {i: list(vars(t).values()) for i, t in self._live.items()},
-                "lost": {i: list(vars(t).values()) for i, t in self._lost.items()},
-            },
-            separators=(",", ":"),
-        )
+    def state(self) -> dict[str, Any]:
+        """To go on from later; it may become JSON meanwhile."""
+        return {
+            "last": self._last,
+            "newest": self._newest,
+            "clock": self._clock,
+            "swept": self._swept,
+            "version": self._version,
+            "recent": list(self._recent),
+            "waiting": self._waiting,
+            "live": {i: list(vars(t).values()) for i, t in self._live.items()},
+            "lost": {i: list(vars(t).values()) for i, t in self._lost.items()},
+        }
 
     def receive(self, index: int, captured_at: int, people: Sequence[Person]) -> Effects:
         """Take the frame of one message, and follow every frame whose turn it is."""

@@ -180,8 +180,9 @@ class House:
     def checkpoint(self, *names: str) -> Path:
         """The checkpoint of the query that runs these streams together."""
         wanted = "+".join(sorted(names))
-        # Spark may keep the name as it stands in a URI.
-        there = [f for f in self.settings.checkpoints.glob("*") if unquote(f.name) == wanted]
+        # Spark may keep the name as it stands in a URI; an edition of the state follows a dot.
+        folders = self.settings.checkpoints.glob("*")
+        there = [f for f in folders if unquote(f.name).partition(".")[0] == wanted]
         return there[0] if there else self.settings.checkpoints / wanted
 
     def newest_batch(self, *names: str) -> int:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from cli.docs import ROOT
 from conf.settings import Settings, SettingsError, load_settings
+from conf.storage import checkpoint_properties
 from streaming.connect import connect_conf
 from streaming.session import launch_conf, session_conf
 
@@ -104,6 +105,16 @@ def test_checkpoints_are_on_the_disk_unless_a_place_is_named(settings: Settings)
     delta = cluster.catalog.model_copy(update={"format": "delta"})
     in_delta = cluster.model_copy(update={"catalog": delta})
     assert in_delta.checkpoint("a+b") == "s3a://shop/points/delta/a+b"
+
+
+def test_checkpoints_on_the_disk_of_one_machine_are_written_without_other_programs(
+    settings: Settings,
+) -> None:
+    manager = "spark.sql.streaming.checkpointFileManagerClass"
+    spark = settings.spark.model_copy(update={"master": "yarn"})
+    assert "FileSystemBased" in checkpoint_properties(settings)[manager]
+    # Elsewhere the same folder may be one of HDFS, which Spark's default knows to rename in.
+    assert checkpoint_properties(settings.model_copy(update={"spark": spark})) == {}
 
 
 def test_the_client_of_checkpoints_on_s3_comes_with_them(settings: Settings) -> None:

@@ -152,6 +152,21 @@ def test_a_recycled_pid_is_neither_taken_for_ours_nor_ended(daemon: Daemon, tmp_
         stranger.wait()
 
 
+def test_a_process_that_steps_back_takes_its_children_along() -> None:
+    program = (
+        "import os, subprocess, sys; from infra.local.process import step_back; step_back(5);"
+        "subprocess.run([sys.executable, '-c', 'import os; print(os.nice(0))'], check=True)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,  # the whole session steps back
+    )
+    assert int(said.stdout) == min(os.nice(0) + 5, 19)
+
+
 def test_a_process_that_ignores_the_polite_request_is_killed(
     daemon: Daemon, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from threading import Barrier, Thread
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.transforms import DayTransform
 
 from conf.settings import Settings, SettingsError, load_settings
@@ -20,7 +20,7 @@ from quality.publish import begin_branch
 from streaming import tables
 from streaming.connectors import delta_tables, formats
 from streaming.connectors.delta import DeltaLake
-from streaming.connectors.iceberg import IcebergLake
+from streaming.connectors.iceberg import IcebergLake, KnowingCatalog
 from streaming.connectors.lake import LakeError
 from streaming.ddl import parse_columns
 from streaming.session import launch_conf, session_conf
@@ -57,7 +57,8 @@ class TestIceberg(LakeSuite):
     @pytest.fixture
     def shop(self, tmp_path: Path) -> Iterator[Shop]:
         settings = settings_of("iceberg", tmp_path)
-        catalog = SqlCatalog("test", uri=f"sqlite:///{tmp_path}/c.db", warehouse=settings.warehouse)
+        place = {"uri": f"sqlite:///{tmp_path}/c.db", "warehouse": settings.warehouse}
+        catalog = KnowingCatalog("test", **place)
 
         def make(table: tables.Table) -> None:
             columns = [(c.name, ARROW[c.type]) for c in parse_columns(table.columns)]
@@ -97,6 +98,55 @@ class TestIceberg(LakeSuite):
             ("C", MAY): 3,
             ("A", june): 4,
         }
+
+    def test_an_upsert_is_one_snapshot_and_leaves_no_empty_manifest_behind(
+        self, shop: Shop
+    ) -> None:
+        assert isinstance(shop.lake, IcebergLake)
+        for day in range(1, 4):
+            shop.lake.upsert(SALES, sales(("A", 0), day=date(2024, 5, day)), "day")
+        for number in range(1, 9):
+            shop.lake.upsert(SALES, sales(("A", number), day=date(2024, 5, 2)), "day")
+        iceberg = shop.lake.load(SALES)
+        (now,) = [s for s in iceberg.snapshots() if s == iceberg.current_snapshot()]
+        manifests = now.manifests(iceberg.io)
+
+        assert len(iceberg.snapshots()) == 3 + 8
+        live = [m.fetch_manifest_entry(iceberg.io, discard_deleted=True) for m in manifests]
+        assert sum(map(len, live)) == len({date(2024, 5, day) for day in range(1, 4)})
+        # What the newest commit took out is named once more, for whoever follows the changes.
+        assert [len(entries) for entries in live].count(0) == 1
+        assert sold(shop.rows(SALES)) == {
+            ("A", date(2024, 5, 1)): 0,
+            ("A", date(2024, 5, 2)): 8,
+            ("A", date(2024, 5, 3)): 0,
+        }
+
+    def test_a_catalog_that_knows_metadata_hears_of_every_other_commit(
+        self, shop: Shop, tmp_path: Path
+    ) -> None:
+        assert isinstance(shop.lake, IcebergLake)
+        warehouse = shop.lake.settings.warehouse
+        with IcebergLake(
+            shop.lake.settings,
+            KnowingCatalog("test", uri=f"sqlite:///{tmp_path}/c.db", warehouse=warehouse),
+        ) as other:
+            for number in range(1, 4):
+                shop.lake.upsert(SALES, sales(("A", number)), "day")
+                mine = {("A", MAY): number, **({("B", MAY): number - 1} if number > 1 else {})}
+                assert sold(other.read(SALES.name).to_pylist()) == mine
+                other.upsert(SALES, sales(("B", number)), "day")
+                assert sold(shop.rows(SALES)) == {("A", MAY): number, ("B", MAY): number}
+
+    def test_metadata_that_is_known_is_not_read_again(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert isinstance(shop.lake, IcebergLake)
+        shop.lake.upsert(SALES, sales(("A", 1)), "day")
+        monkeypatch.setattr(FromInputFile, "table_metadata", None)
+
+        shop.lake.upsert(SALES, sales(("A", 2)), "day")
+        assert sold(shop.rows(SALES)) == {("A", MAY): 2}
 
     def test_only_what_a_table_lacks_is_added_to_it(self) -> None:
         table = replace(SALES, columns="shop string, sold int COMMENT 'pieces, net', note string")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.stores import Drawing, Line, Zone
-from streaming.transforms.tracks import CameraRun, Crossing, Effects, Person, Rules, Visit
+from streaming.transforms.tracks import Camera, CameraRun, Crossing, Effects, Person, Rules, Visit
 
 pytestmark = pytest.mark.requirement("V6")
 
@@ -57,7 +58,7 @@ class Watched:
 
     def receive(self, index: int, people: Iterable[Person] = (), at: int | None = None) -> Effects:
         """One frame; the state makes its way through text each time."""
-        run = CameraRun(self.drawings, self.rules, self.text)
+        run = CameraRun(self.drawings, self.rules, json.loads(self.text) if self.text else None)
         effects = run.receive(index, TEN + index * STEP if at is None else at, list(people))
         self.crossings += effects.crossings
         for visit in (*effects.visits, *run.open_visits()):
@@ -68,7 +69,7 @@ class Watched:
         self.staff += effects.staff
         self.late += [index] if effects.is_late else []
         self.repeated += [] if effects.is_new else [index]
-        self.text = run.to_text()
+        self.text = json.dumps(run.state())
         return effects
 
     def play(self, *frames: Iterable[Person], start: int = 0) -> int:
@@ -314,4 +315,58 @@ def test_the_state_of_many_visitors_stays_small() -> None:
     run = CameraRun([drawing()], Rules(forget=timedelta(seconds=60)))
     for index in range(5_000):
         run.receive(index, TEN + index * STEP, one(f"t{index // 5}", ((index * 0.37) % 1, 0.5)))
-    assert len(run.to_text()) < 60_000
+    assert len(json.dumps(run.state())) < 60_000
+
+
+def heard(camera: Camera, run_id: str, index: int, seconds: float, *people: Person) -> Effects:
+    """One message, so many seconds after ten, and as late at the broker."""
+    at = TEN + int(seconds * SECOND)
+    return camera.run(run_id, at).receive(index, at, list(people))
+
+
+def test_runs_of_one_camera_never_meet() -> None:
+    text: str | None = None
+    for index in range(4):
+        camera = Camera([drawing()], RULES, text)
+        for run_id, spot in (("morning", IN_QUEUE), ("evening", OUTSIDE)):
+            heard(camera, run_id, index, index / 5, ("anna", *spot))
+        text = camera.to_text()
+
+    camera = Camera([drawing()], RULES, text)
+    assert [v.zone_id for v in camera.run("morning", TEN).open_visits()] == ["till"]
+    assert list(camera.run("evening", TEN).open_visits()) == []
+
+
+def test_a_run_that_is_silent_for_long_is_forgotten_once_another_speaks() -> None:
+    limit = RULES.forget.total_seconds()
+    camera = Camera([drawing()], RULES)
+    for index in range(3):
+        heard(camera, "morning", index, index / 5, ("anna", *IN_QUEUE))
+    heard(camera, "evening", 0, limit)
+    kept = json.loads(camera.to_text())
+    heard(camera, "evening", 1, limit + 1)
+
+    assert set(kept) == {"morning", "evening"}
+    assert set(json.loads(camera.to_text())) == {"evening"}
+
+
+def test_the_last_run_of_a_camera_is_remembered_however_long_it_is_silent() -> None:
+    camera = Camera([drawing()], RULES)
+    heard(camera, "morning", 0, 0, ("anna", *IN_QUEUE))
+    assert set(json.loads(Camera([drawing()], RULES, camera.to_text()).to_text())) == {"morning"}
+
+
+def test_frames_that_were_kept_back_for_hours_are_followed_by_when_they_arrive() -> None:
+    """A spool that is drained: taken long ago, at the broker only now."""
+    camera = Camera([drawing()], RULES)
+    late = TEN + 3 * 3600 * SECOND
+    heard(camera, "evening", 0, 3 * 3600)
+    text = camera.to_text()
+    for index in range(3):
+        camera = Camera([drawing()], RULES, text)
+        at = TEN + index * STEP
+        camera.run("morning", late + index).receive(index, at, one("anna", IN_QUEUE))
+        text = camera.to_text()
+
+    (visit,) = Camera([drawing()], RULES, text).run("morning", late).open_visits()
+    assert visit.entered_at == TEN

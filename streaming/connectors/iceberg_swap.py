@@ -1,13 +1,15 @@
-"""A commit that replaces data files by others with the same rows, and makes manifests few.
+"""A commit that puts data files in the place of others: one snapshot, each manifest read once.
 
-PyIceberg 0.12 has no such operation; this is Iceberg's `replace`
-(https://iceberg.apache.org/spec/#snapshots), on PyIceberg's own producer of snapshots.
+PyIceberg's own `overwrite` of rows makes two snapshots, reads each manifest up to six times, and
+keeps manifests that name nothing any more. This is its producer of snapshots, with another way to
+the manifests; also for Iceberg's `replace` (https://iceberg.apache.org/spec/#snapshots), which
+PyIceberg 0.12 does not have.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.io import FileIO
@@ -24,29 +26,31 @@ from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.typedef import EMPTY_DICT
 
 KEPT_BYTES = 1024 * 1024
-"""A manifest of this size is left as it is, unless one of its files is replaced."""
+"""`SameRows` leaves a manifest of this size as it is, unless one of its files is taken out."""
 ENTRIES = 10_000
 """Of one manifest, at most."""
 
 
-class Replace(_OverwriteFiles):
-    """Takes some files out and puts others in; every other file stays, in fewer manifests.
-
-    New files keep the sequence number of the newest row in them, so that whoever looks for what
-    was committed since some moment (`connectors.iceberg_state`) finds each row as old as it was.
+class Swap(_OverwriteFiles):
+    """Takes some files out and puts others in; every other file stays.
 
     Args:
         change: the commit.
         io: of the table.
-        sequence: data sequence number of the files that are put in.
         properties: of the snapshot.
     """
 
+    sequence: int | None = None
+    """Data sequence number of the files that are put in; None: that of the commit."""
+
     def __init__(
-        self, change: Transaction, io: FileIO, sequence: int, properties: dict[str, str]
+        self, change: Transaction, io: FileIO, properties: Mapping[str, str] = EMPTY_DICT
     ) -> None:
-        super().__init__(Operation.OVERWRITE, change, io, snapshot_properties=properties)
-        self._sequence = sequence
+        super().__init__(Operation.OVERWRITE, change, io, snapshot_properties=dict(properties))
+
+    def stays(self, manifest: ManifestFile, live: Sequence[ManifestEntry]) -> bool:  # noqa: ARG002
+        """Whether a manifest, of which no file is taken out, is kept as it is."""
+        return bool(live)
 
     def _manifests(self) -> list[ManifestFile]:
         """All of the new snapshot.
@@ -60,7 +64,7 @@ class Replace(_OverwriteFiles):
         for manifest in self._parent_manifests():
             live = self.fetch_manifest_entry(manifest)
             mine = [e for e in live if e.data_file in self._deleted_data_files]
-            if not mine and is_fine(manifest):
+            if not mine and self.stays(manifest, live):
                 kept.append(manifest)
                 continue
             going += mine
@@ -72,13 +76,9 @@ class Replace(_OverwriteFiles):
         gone = [self._entry(ManifestEntryStatus.DELETED, e.data_file, e) for e in going]
         return [*self._write(new + old), *self._write(gone), *kept]
 
-    def _summary(self, snapshot_properties: dict[str, str] = EMPTY_DICT) -> Summary:
-        """PyIceberg counts for the operations that it knows."""
-        counted = super()._summary(snapshot_properties)
-        return Summary(operation=Operation.REPLACE, **counted.additional_properties)
-
     def _parent_manifests(self) -> list[ManifestFile]:
-        assert self._parent_snapshot_id is not None  # noqa: S101 - there are files to replace
+        if self._parent_snapshot_id is None:
+            return []
         parent = self._transaction.table_metadata.snapshot_by_id(self._parent_snapshot_id)
         assert parent is not None  # noqa: S101 - the newest one
         return parent.manifests(self._io)
@@ -91,7 +91,7 @@ class Replace(_OverwriteFiles):
         return ManifestEntry.from_args(
             status=status,
             snapshot_id=self._snapshot_id if mine or was is None else was.snapshot_id,
-            sequence_number=was.sequence_number if was else self._sequence,
+            sequence_number=was.sequence_number if was else self.sequence,
             file_sequence_number=was.file_sequence_number if was else None,
             data_file=file,
         )
@@ -114,6 +114,35 @@ class Replace(_OverwriteFiles):
             for entry in entries:
                 writer.add_entry(entry)
         return writer.to_manifest_file()
+
+
+class SameRows(Swap):
+    """The new files have the rows of the old ones; and every small manifest is joined to others.
+
+    New files keep the sequence number of the newest row in them, so that whoever looks for what
+    was committed since some moment (`connectors.iceberg_state`) finds each row as old as it was.
+
+    Args:
+        change: the commit.
+        io: of the table.
+        sequence: data sequence number of the files that are put in.
+        properties: of the snapshot.
+    """
+
+    def __init__(
+        self, change: Transaction, io: FileIO, sequence: int, properties: Mapping[str, str]
+    ) -> None:
+        super().__init__(change, io, properties)
+        self.sequence = sequence
+
+    def stays(self, manifest: ManifestFile, live: Sequence[ManifestEntry]) -> bool:  # noqa: ARG002
+        """By its size alone."""
+        return is_fine(manifest)
+
+    def _summary(self, snapshot_properties: dict[str, str] = EMPTY_DICT) -> Summary:
+        """PyIceberg counts for the operations that it knows."""
+        counted = super()._summary(snapshot_properties)
+        return Summary(operation=Operation.REPLACE, **counted.additional_properties)
 
 
 def is_fine(manifest: ManifestFile) -> bool:

@@ -1,0 +1,29 @@
+"""What readers of the lake wait for comes while the streams run, not when they settle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from infra.local.process import wait_until
+from streaming.jobs import footfall
+from tests.builders import detection_event
+from tests.stream.house import House
+
+
+def test_footfall_is_in_the_lake_before_anything_has_settled(
+    new_house: Callable[..., House],
+) -> None:
+    house = new_house()
+    house.send_frame(*(detection_event(frame_index=index) for index in range(3)))
+    copied: list[bool] = []
+
+    def wait_for_the_copy() -> None:
+        copied.append(wait_until(lambda: bool(house.lake("gold.footfall_minute")), 60))
+
+    never_settles = replace(footfall.STREAM, settle=None)
+    house.run_streams([never_settles], steps=[wait_for_the_copy])
+
+    assert copied == [True]
+    (minute,) = house.lake("gold.footfall_minute")
+    assert minute["frames"] == 3
