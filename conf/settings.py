@@ -315,7 +315,12 @@ class SparkSettings(Frozen):
         default="-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         description="The second one: planning small batches is over before C2 has compiled it.",
     )
-    shuffle_partitions: int = Field(default=2, ge=1)
+    shuffle_partitions: int = Field(
+        default=1,
+        ge=1,
+        description="Tasks that follow tracks: each costs files and a talk with Python in every "
+        "micro-batch. A checkpoint keeps the number that it began with.",
+    )
     packages: tuple[str, ...] = (
         "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
         "org.postgresql:postgresql:42.7.8",
