@@ -315,7 +315,7 @@ class Runner:
         self._spark = build_session(settings, "storelake:" + ",".join(s.name for s in streams))
         self._context = Context(self._spark, settings, load_stores(settings.stores_file))
         self._db = Database(
-            settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 1)
+            settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 2)
         )
         self._running = _by_feed(streams)
         self.metrics = Metrics(

@@ -64,6 +64,10 @@ EXPIRE_AT = 20
 """So many snapshots older than `catalog.snapshot_retention` go with the next commit: every commit
 reads and writes the metadata of all of them."""
 
+REWRITTEN_ROWS = 10_000
+"""So many rows an upsert writes anew at most, beside those of the time that it is about: what is
+older than that becomes a file of its own, which the next upserts leave alone."""
+
 SPARK_NAMES = {"long": "bigint", "timestamptz": "timestamp", "timestamp": "timestamp_ntz"}
 
 log = logging.getLogger("storelake.lake")
@@ -81,10 +85,8 @@ class KnowingCatalog(SqlCatalog):
         self._known: dict[str, IcebergTable] = {}  # by name, as it was when it was last seen
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> IcebergTable:
-        name, location = (
-            f"{orm_table.table_namespace}.{orm_table.table_name}",
-            str(orm_table.metadata_location),
-        )
+        name = f"{orm_table.table_namespace}.{orm_table.table_name}"
+        location = str(orm_table.metadata_location)
         known = self._known.get(name)
         if known is None or known.metadata_location != location:
             known = self._known[name] = super()._convert_orm_to_iceberg(orm_table)
@@ -257,18 +259,25 @@ class IcebergLake:
         iceberg = self.load(table)
         schema = iceberg.schema().as_arrow()
         rows = shape(rows, schema, table)
-        found = iceberg.scan(row_filter=_span(rows, time_key)).plan_files()
+        low, high = pc.min_max(rows[time_key]).values()
+        found = iceberg.scan(row_filter=_between(time_key, low, high)).plan_files()
         old = [task.file for task in found]
+        parts = [rows]
         if old:
             before = read_files(iceberg, old)
             kept = before.join(rows.select(table.key), list(table.key), join_type="left anti")
-            rows = pa.concat_tables([shape(kept, schema, table), rows])
+            parts = [pa.concat_tables([shape(kept, schema, table), rows])]
+        if len(parts[0]) > REWRITTEN_ROWS:
+            times = parts[0][time_key]
+            inside = pc.and_(pc.greater_equal(times, low), pc.less_equal(times, high))
+            parts = [parts[0].filter(pc.invert(inside)), parts[0].filter(inside)]
         with self.transaction(iceberg) as change:
             swap = Swap(change, iceberg.io)
             for file in old:
                 swap.delete_data_file(file)
-            for file in write_files(iceberg, rows):
-                swap.append_data_file(file)
+            for part in filter(len, parts):
+                for file in write_files(iceberg, part):
+                    swap.append_data_file(file)
             swap.commit()
 
     @retry_conflicts
@@ -378,9 +387,8 @@ def _spark_type(kind: IcebergType) -> str:
     return SPARK_NAMES.get(name, name)
 
 
-def _span(rows: pa.Table, time_key: str) -> BooleanExpression:
-    bounds = pc.min_max(rows[time_key]).as_py()
-    low, high = (t.isoformat() for t in (bounds["min"], bounds["max"]))
+def _between(time_key: str, low: pa.Scalar, high: pa.Scalar) -> BooleanExpression:
+    first, last = (moment.as_py().isoformat() for moment in (low, high))
     return And(
-        GreaterThanOrEqual(term=time_key, value=low), LessThanOrEqual(term=time_key, value=high)
+        GreaterThanOrEqual(term=time_key, value=first), LessThanOrEqual(term=time_key, value=last)
     )

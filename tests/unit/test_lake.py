@@ -18,7 +18,7 @@ from pyiceberg.transforms import DayTransform
 from conf.settings import Settings, SettingsError, load_settings
 from quality.publish import begin_branch
 from streaming import tables
-from streaming.connectors import delta_tables, formats
+from streaming.connectors import delta_tables, formats, iceberg
 from streaming.connectors.delta import DeltaLake
 from streaming.connectors.iceberg import IcebergLake, KnowingCatalog
 from streaming.connectors.lake import LakeError
@@ -107,12 +107,12 @@ class TestIceberg(LakeSuite):
             shop.lake.upsert(SALES, sales(("A", 0), day=date(2024, 5, day)), "day")
         for number in range(1, 9):
             shop.lake.upsert(SALES, sales(("A", number), day=date(2024, 5, 2)), "day")
-        iceberg = shop.lake.load(SALES)
-        (now,) = [s for s in iceberg.snapshots() if s == iceberg.current_snapshot()]
-        manifests = now.manifests(iceberg.io)
+        loaded = shop.lake.load(SALES)
+        (now,) = [s for s in loaded.snapshots() if s == loaded.current_snapshot()]
+        manifests = now.manifests(loaded.io)
 
-        assert len(iceberg.snapshots()) == 3 + 8
-        live = [m.fetch_manifest_entry(iceberg.io, discard_deleted=True) for m in manifests]
+        assert len(loaded.snapshots()) == 3 + 8
+        live = [m.fetch_manifest_entry(loaded.io, discard_deleted=True) for m in manifests]
         assert sum(map(len, live)) == len({date(2024, 5, day) for day in range(1, 4)})
         # What the newest commit took out is named once more, for whoever follows the changes.
         assert [len(entries) for entries in live].count(0) == 1
@@ -121,6 +121,26 @@ class TestIceberg(LakeSuite):
             ("A", date(2024, 5, 2)): 8,
             ("A", date(2024, 5, 3)): 0,
         }
+
+    def test_an_upsert_leaves_alone_what_is_old_once_there_is_much_of_it(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert isinstance(shop.lake, IcebergLake)
+        monkeypatch.setattr(iceberg, "REWRITTEN_ROWS", 3)
+        days = [date(2024, 5, day) for day in range(1, 9)]
+        seen: list[set[str]] = []
+        for number, day in enumerate(days):
+            shop.lake.upsert(SALES, sales(("A", number), ("B", number), day=day), "day")
+            shop.lake.upsert(SALES, sales(("A", -number), day=day), "day")
+            files = shop.lake.load(SALES).scan().plan_files()
+            seen.append({task.file.file_path for task in files})
+
+        assert sold(shop.rows(SALES)) == {
+            **{("A", day): -number for number, day in enumerate(days)},
+            **{("B", day): number for number, day in enumerate(days)},
+        }
+        assert seen[3] & seen[7]  # a file of old rows is never written again
+        assert len(seen[7]) <= len(days)
 
     def test_a_catalog_that_knows_metadata_hears_of_every_other_commit(
         self, shop: Shop, tmp_path: Path
