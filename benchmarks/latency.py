@@ -198,18 +198,19 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
             watcher.finish()
     warm, lake_format = start + timedelta(seconds=load.warm_up), settings.catalog.format
     taken = frames_since(settings, start) if footage else {}
+    in_postgres = seen.footfall.latencies(taken)
     return {
         "load_given": asdict(load),
         "footage": footage.note if footage else None,
         "start_seconds": round(start_seconds, 1),
         "postgres": seen.postgres.summary(warm),
         lake_format: seen.lake.summary(warm),
-        "footfall_postgres": seen.footfall.latencies(taken).summary(warm),
+        "footfall_postgres": in_postgres.summary(warm),
         f"footfall_{lake_format}": seen.footfall_lake.latencies(taken).summary(warm),
         "frames": {name: filmed.get(name) for name in ("read", "published", "dropped")},
         "postgres_p95_by_10s": windows(seen.postgres, start),
         f"{lake_format}_p95_by_10s": windows(seen.lake, start),
-        "footfall_postgres_p95_by_10s": windows(seen.footfall.latencies(taken), start),
+        "footfall_postgres_p95_by_10s": windows(in_postgres, start),
         "cores": cores,
         "batches": {
             name: state["finished_batches"] - before[name]["finished_batches"]
