@@ -462,7 +462,7 @@ class Runner:
     def _progressed(self, query: str, progress: Progress, ends: Sequence[Offsets]) -> None:
         """A micro-batch is committed; called by Spark's listener."""
         for entry in self._running:
-            if entry.name == query:
+            if entry.feed and entry.name == query:  # a clock may serve the same streams
                 self.metrics.progressed([s.name for s in entry.streams], progress)
                 self._lag.moved(query, ends)
 
