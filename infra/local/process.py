@@ -63,7 +63,8 @@ def step_back(niceness: int) -> None:
     Linux may weigh sessions against each other before it looks at processes (sched(7), "The
     autogroup feature"): so ours steps back as a whole, where it may.
     """
-    os.nice(niceness)
+    now = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, max(now, niceness))
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
 
