@@ -293,7 +293,7 @@ class IcebergLake:
         parts = [rows]
         if old:
             before = read_files(iceberg, old)
-            kept = before.join(rows.select(table.key), list(table.key), join_type="left anti")
+            kept = _without_keys(before, rows, table.key)
             parts = [pa.concat_tables([shape(kept, schema, table), rows])]
         if len(parts[0]) > REWRITTEN_ROWS:
             times = parts[0][time_key]
@@ -351,6 +351,14 @@ class IcebergLake:
                 transaction.set_properties({EPOCH_PROPERTY: str(self.epoch)})
             expire_old(transaction, before, EXPIRE_AT)
             yield transaction
+
+
+def _without_keys(before: pa.Table, rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """The rows of `before` with no key of `rows`, by number: a join takes no nested columns."""
+    numbers = pa.array(range(before.num_rows), pa.int64())
+    numbered = before.select(key).append_column("number", numbers)
+    kept = numbered.join(rows.select(key), list(key), join_type="left anti")
+    return before.take(kept["number"])
 
 
 def _progress(iceberg: IcebergTable) -> Progress:
