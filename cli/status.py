@@ -35,9 +35,9 @@ def house(settings: Settings) -> list[ServiceStatus]:
     """Services, then the processes beside them; asked together, since each waits for answers."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from cli.programs import statuses
+    from cli.programs import statuses, supervised
     from infra import local
 
     with ThreadPoolExecutor() as pool:
-        rows = [pool.submit(ask, settings) for ask in (local.status, statuses)]
-        return [row for some in rows for row in some.result()]
+        services, processes = (pool.submit(ask, settings) for ask in (local.status, statuses))
+        return [*supervised(settings, services.result()), *processes.result()]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 COLOURS = {
     "running": "green",
     "starting": "yellow",
+    "not answering": "red",
+    "stalled": "red",
     "waiting": "yellow",
     "stopped": "red",
     "failed": "red",

@@ -21,10 +21,11 @@ from conf.settings import Settings, SettingsError
 from infra.errors import ServiceError
 from infra.local import checks, go, jars, locks, passwords, places
 from infra.local.checks import Java
+from infra.local.daemon import Daemon
 from infra.local.kafka import KafkaService
 from infra.local.minio import MinioService
 from infra.local.postgres import PostgresService, drop_stale_lock
-from infra.local.process import Account, Daemon, wait_until
+from infra.local.process import Account, wait_until
 from infra.local.pulsar import PulsarService
 from infra.local.supervisor import reset, status, up
 from infra.local.tool import run_tool
