@@ -19,6 +19,7 @@ from infra.local.board import NAME, Board, Word
 from infra.local.checks import require_free_port
 from infra.local.children import Program
 from infra.local.daemon import Daemon
+from infra.local.process import resident
 from infra.local.service import ServiceStatus
 from infra.local.state_files import UnreadableStateError
 
@@ -155,7 +156,9 @@ def statuses(settings: Settings) -> list[ServiceStatus]:
         return rows
     lost = "It ended; `storelake start` takes over what still runs"
     row = ServiceStatus(NAME, "running" if keeper else "stopped", "", detail="" if keeper else lost)
-    return [*rows, _with_process(row, board.keeper)]
+    row = _with_process(row, board.keeper)
+    # Without its children, which have rows of their own.
+    return [*rows, replace(row, memory_mb=resident(keeper) // 2**20 if keeper else None)]
 
 
 def supervised(settings: Settings, services: Sequence[ServiceStatus]) -> list[ServiceStatus]:
@@ -232,13 +235,20 @@ def with_streams(settings: Settings, row: ServiceStatus) -> ServiceStatus:
         return replace(row, detail="starting Spark")
     bad = {name: said for name, said in states.items() if said["state"] in TROUBLE}
     up = sum(said["state"] == "running" for said in states.values())
-    lines = [f"{name} {said['state']}: {said['detail']}".rstrip(": ") for name, said in bad.items()]
+    # Streams that share a query share its sentence.
+    lines = dict.fromkeys(_trouble(name, said) for name, said in bad.items())
     detail = "; ".join([f"{up} of {len(states)} streams", *lines])
     row = replace(row, detail=detail, streams=states)
     found = {said["state"] for said in bad.values()}
     if "failed" in found:
         return replace(row, state="failed")
     return replace(row, state="stalled") if "stalled" in found else row
+
+
+def _trouble(name: str, said: Mapping[str, str]) -> str:
+    """The sentence of a stream, which names it."""
+    detail = said["detail"]
+    return detail if name in detail else f"{name} {said['state']}: {detail}".rstrip(": ")
 
 
 def _stream(said: Mapping[str, Any]) -> Mapping[str, str]:

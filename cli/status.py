@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import console, read_settings
-from cli.tables import services_table
+from cli.tables import show_services
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -26,7 +26,7 @@ def status(
 
         typer.echo(json.dumps([asdict(one) for one in rows], indent=2))
     else:
-        console().print(services_table(rows))
+        show_services(console(), rows)
     if not all(one.well for one in rows):
         raise typer.Exit(3)
 

@@ -3,10 +3,11 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from infra.local import ServiceStatus
@@ -25,6 +26,16 @@ COLOURS = {
 NUMBERS = ("pid", "memory", "up", "restarts", "lag")
 
 
+def show_services(console: Console, statuses: Sequence[ServiceStatus]) -> None:
+    """The table, and below it a line for each that has more to say."""
+    console.print(services_table(statuses))
+    for one in statuses:
+        if one.detail:
+            console.print(
+                f"{one.name}: {one.detail}", markup=False, highlight=False, soft_wrap=True
+            )
+
+
 def services_table(statuses: Iterable[ServiceStatus]) -> Table:
     """One row a service or process; columns with nothing in them are left out."""
     from rich.table import Table
@@ -37,7 +48,7 @@ def services_table(statuses: Iterable[ServiceStatus]) -> Table:
         table.add_column(
             name,
             justify="right" if name in NUMBERS else "left",
-            no_wrap=name != "detail",
+            no_wrap=True,
             overflow="fold",
         )
     for row in rows:
@@ -55,7 +66,6 @@ def _cells(one: ServiceStatus) -> dict[str, str]:
         "up": "" if one.uptime_seconds is None else _short(one.uptime_seconds),
         "restarts": str(one.restarts or ""),
         "lag": "" if one.lag_rows is None else str(one.lag_rows),
-        "detail": one.detail,
     }
 
 

@@ -10,7 +10,7 @@ import typer
 from cli.background import keep_services, require_profile, start_background, stop_everything
 from cli.context import Profile, and_list, console, one_interrupt, progress, read_settings
 from cli.status import house
-from cli.tables import services_table
+from cli.tables import show_services
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -55,7 +55,7 @@ def up(
             except StorelakeError as error:
                 trouble = error
     rows = house(settings)
-    console().print(services_table(rows))
+    show_services(console(), rows)
     if trouble:
         raise trouble
     if bad := [f"{one.name} is {one.state}: {one.detail}" for one in rows if not one.well]:

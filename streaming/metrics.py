@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _STREAM = ("stream",)
+STATES = ("starting", "running", "retrying", "stalled", "failed")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,9 @@ class Metrics:
             )
 
         self._up = gauge("up", "1 while its query runs; 0 while it starts, or waits to retry.")
+        self._state = gauge(
+            "state", "1 for the state that the stream is in, 0 for the others.", "state"
+        )
         self._batches = counter("batches", "Micro-batches that Spark has committed.")
         self._rows = counter("input_rows", "Rows read, those of repeated batches included.")
         self._input_rate = gauge(
@@ -126,6 +130,7 @@ class Metrics:
                 *(self._up, self._batches, self._rows, self._seconds, self._sink, self._latency),
                 *(self._late, self._dead, self._failures),
             )
+            self.state(stream, STATES[0])
         now = clock()
         for stream in settling:
             self._last_settled.labels(stream).set(now)
@@ -137,6 +142,11 @@ class Metrics:
     def is_up(self, stream: str, up: bool) -> None:
         """Whether its query runs."""
         self._up.labels(stream).set(up)
+
+    def state(self, stream: str, state: str) -> None:
+        """How it is doing."""
+        for one in STATES:
+            self._state.labels(stream, one).set(one == state)
 
     def progressed(self, streams: Iterable[str], progress: Progress) -> None:
         """A query that serves these streams has finished a micro-batch."""

@@ -187,7 +187,7 @@ class ServiceChild(Child):
 
     def bury(self) -> tuple[str, float]:
         """Collect its dead process, and forget that it has answered."""
-        self._answered, self._heard_at = False, 0.0
+        self._answered, self._heard_at, self._probe = False, 0.0, None
         return super().bury()
 
     def _cause(self, code: int | None) -> str:

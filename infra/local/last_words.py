@@ -16,12 +16,13 @@ _RAISED = re.compile(r"(?:\w+\.)*(?P<kind>\w+): (?P<said>.+)")
 _INNER = re.compile(r"\((?:\w+\.)*(?P<kind>\w+)\) (?P<said>.+)")
 _APPENDIX = "(Background on this error at"
 _STAMPED = re.compile(r"\[?(?:\d{4}-\d\d-\d\d|\d\d/\d\d/\d\d)[ T]\d\d:\d\d:\d\d\S*\s+(?P<said>.*)")
-_SEVERE = re.compile(r"\b(?:ERROR|FATAL|PANIC|CRITICAL|SEVERE)\b")
+# Of Postgres, `ERROR:` is about one statement of a client.
+_SEVERE = re.compile(r"\b(?:FATAL|PANIC|CRITICAL|SEVERE|ERROR(?!:))\b")
 _ASIDE = re.compile(r"(?:LINE \d+|DETAIL|HINT|CONTEXT|WARNING|Caused by)\b|\[SQL: |\[parameters: ")
 
 
 def last_words(log: Path, since: int = 0) -> str:
-    """The cause that a log names last: an error or a plain line, before any other message.
+    """The cause that a log names last: an error, or a plain line such as our commands end with.
 
     Args:
         log: of the process.
@@ -30,9 +31,8 @@ def last_words(log: Path, since: int = 0) -> str:
     Returns:
         One line without a traceback, SQL or a link; empty where the process has said nothing.
     """
-    ranked = list(_causes(_lines(log, since)))
-    best = max((rank for rank, _ in ranked), default=0)
-    return next((said for rank, said in reversed(ranked) if rank == best), "")[:LONGEST]
+    causes = list(_causes(_lines(log, since)))
+    return causes[-1][:LONGEST] if causes else ""
 
 
 def _lines(log: Path, since: int) -> list[str]:
@@ -46,8 +46,8 @@ def _lines(log: Path, since: int) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
-def _causes(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """(rank, sentence) of each line that may be a cause: 2 errors and plain lines, 1 messages."""
+def _causes(lines: Sequence[str]) -> Iterator[str]:
+    """The lines that may be a cause: what was raised, logged errors, plain lines."""
     inside, skipped_to = False, _end_of_appendix(lines)
     for at, line in enumerate(lines):
         if line.startswith(_TRACEBACK):
@@ -56,9 +56,9 @@ def _causes(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
             continue
         elif inside:  # the first line that is not indented is what was raised
             inside = False
-            yield 2, _raised(line)
-        elif at >= skipped_to:
-            yield _ranked(line)
+            yield _raised(line)
+        elif at >= skipped_to and (cause := _cause(line)):
+            yield cause
 
 
 def _end_of_appendix(lines: Sequence[str]) -> int:
@@ -67,29 +67,25 @@ def _end_of_appendix(lines: Sequence[str]) -> int:
     return ends[-1] if ends else 0
 
 
-def _ranked(line: str) -> tuple[int, str]:
+def _cause(line: str) -> str:
+    """A plain line, or the text of a message that is severe; empty for other messages."""
     if line.startswith("{"):
         try:
             return _logged(dict(json.loads(line)))
         except (ValueError, TypeError):
-            return 2, line
+            return line
     if stamped := _STAMPED.match(line):
-        return (2 if _SEVERE.search(line) else 1), stamped["said"]
-    return 2, line
+        return stamped["said"] if _SEVERE.search(line) else ""
+    return line
 
 
-def _logged(entry: dict[str, Any]) -> tuple[int, str]:
-    """One JSON line of our own processes."""
-    severe = entry.get("level") in {"error", "critical"}
-    raised = str(entry.get("exception") or "").strip()
-    said = entry.get("error") or (last_raised(raised) if raised else entry.get("event"))
-    return (2 if severe else 1), str(said or "").splitlines()[0] if said else ""
-
-
-def last_raised(traceback: str) -> str:
-    """What a traceback ends with, in one line."""
-    found = [said for rank, said in _causes(traceback.splitlines()) if rank == 2]
-    return found[-1] if found else traceback.splitlines()[-1]
+def _logged(entry: dict[str, Any]) -> str:
+    """The cause in a JSON line of our own processes."""
+    if entry.get("level") not in {"error", "critical"}:
+        return ""
+    raised = list(_causes(str(entry.get("exception") or "").splitlines()))
+    said = entry.get("error") or (raised[-1] if raised else entry.get("event"))
+    return next(iter(str(said or "").splitlines()), "")
 
 
 def _raised(line: str) -> str:

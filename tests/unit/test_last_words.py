@@ -49,7 +49,9 @@ RAISED = json.dumps(
 INFO = json.dumps({"level": "info", "event": "run", "tables": 3})
 JVM = "26/11/29 13:00:00 WARN ShutdownHookManager: could not delete /tmp/x\n\tat java.lang.Thread"
 KAFKA = "[2026-11-29 13:00:00,123] ERROR Exiting Kafka due to fatal exception (kafka.Kafka$)"
+KAFKA_1 = "2026-11-29 13:00:00,123 INFO Kafka startTimeMs: 1 (AppInfoParser)"
 KAFKA_2 = "2026-11-29 13:00:00,123 ERROR Disk error (Log)\njava.io.IOException: no space left"
+POSTGRES_1 = '2026-11-29 13:00:00.123 UTC [7] ERROR:  table "x" does not exist'
 POSTGRES = (
     "2026-11-29 13:00:00.123 UTC [7] FATAL:  lock file is empty\n"
     "2026-11-29 13:00:00.124 UTC [7] HINT:  remove it"
@@ -68,7 +70,7 @@ POSTGRES = (
         (f"{KAFKA}\n", "ERROR Exiting Kafka due to fatal exception (kafka.Kafka$)"),
         (KAFKA_2, "java.io.IOException: no space left"),
         (POSTGRES, "UTC [7] FATAL:  lock file is empty"),
-        (f"{INFO}\n", "run"),
+        (f"{INFO}\n{KAFKA_1}\n{POSTGRES_1}\n", ""),
         ("no such shop\n", "no such shop"),
         ("\n\n", ""),
         ("{cut off", "{cut off"),
@@ -76,9 +78,7 @@ POSTGRES = (
         ("Traceback (most recent call last):\n  File x\nKeyError\n", "KeyError"),
     ],
 )
-def test_the_cause_is_the_last_error_or_plain_line_or_else_the_last_message(
-    log: str, cause: str, tmp_path: Path
-) -> None:
+def test_the_cause_is_the_last_error_or_plain_line(log: str, cause: str, tmp_path: Path) -> None:
     (tmp_path / "log").write_text(log)
     assert last_words(tmp_path / "log") == cause
 
