@@ -23,12 +23,13 @@ COLOURS = {
     "external": "cyan",
     "off": "dim",
 }
+GAP = 2
 NUMBERS = ("pid", "memory", "up", "restarts", "lag")
 
 
 def show_services(console: Console, statuses: Sequence[ServiceStatus]) -> None:
     """The table, and below it a line for each that has more to say."""
-    console.print(services_table(statuses))
+    console.print(services_table(statuses), soft_wrap=True)
     for one in statuses:
         if one.detail:
             console.print(
@@ -43,7 +44,10 @@ def services_table(statuses: Iterable[ServiceStatus]) -> Table:
 
     rows = [_cells(one) for one in statuses]
     names = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
+    # As wide as it needs to be: in a narrow place, such as a pipe, cells would be cut.
+    width = sum(widths) + GAP * (len(widths) - 1)
+    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
     for name in names:
         table.add_column(
             name,

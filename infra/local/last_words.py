@@ -15,7 +15,10 @@ _RAISED = re.compile(r"(?:\w+\.)*(?P<kind>\w+): (?P<said>.+)")
 # SQLAlchemy puts the driver's class in front of its message, and an address behind it.
 _INNER = re.compile(r"\((?:\w+\.)*(?P<kind>\w+)\) (?P<said>.+)")
 _APPENDIX = "(Background on this error at"
-_STAMPED = re.compile(r"\[?(?:\d{4}-\d\d-\d\d|\d\d/\d\d/\d\d)[ T]\d\d:\d\d:\d\d\S*\s+(?P<said>.*)")
+_STAMPED = re.compile(
+    r"\[?(?:\d{4}-\d\d-\d\d|\d\d/\d\d/\d\d)[ T]\d\d:\d\d:\d\d\S*\s+"
+    r"(?:UTC )?(?:\[\d+\] )?(?P<said>.*)"
+)
 # Of Postgres, `ERROR:` is about one statement of a client.
 _SEVERE = re.compile(r"\b(?:FATAL|PANIC|CRITICAL|SEVERE|ERROR(?!:))\b")
 _ASIDE = re.compile(r"(?:LINE \d+|DETAIL|HINT|CONTEXT|WARNING|Caused by)\b|\[SQL: |\[parameters: ")

@@ -16,7 +16,7 @@ from conf.settings import PostgresSettings, SettingsError
 from infra.errors import ServiceError
 from infra.local.checks import require_free_port, require_loopback
 from infra.local.places import Places, server_account
-from infra.local.process import end_now
+from infra.local.process import end_now, is_alive
 from infra.local.service import Service
 from infra.local.tool import run_tool
 
@@ -193,15 +193,16 @@ def end_orphans(data: Path) -> None:
 
 
 def drop_stale_lock(data: Path) -> None:
-    """Remove the lock file of a killed server whose pid has gone to an unrelated process.
+    """Remove the lock file of a killed server whose pid is a zombie's or an unrelated process's.
 
     Postgres would take that process for itself and refuse to start, as happens after the restart
-    of a machine or a container.
+    of a machine or a container, and as long as nobody has collected the killed one.
     """
     lock = data / "postmaster.pid"
     try:
-        name = psutil.Process(int(lock.read_text().split()[0])).name()
+        process = psutil.Process(int(lock.read_text().split()[0]))
+        holds = is_alive(process) and "postgres" in process.name()
     except (FileNotFoundError, ValueError, IndexError, psutil.Error):
         return
-    if "postgres" not in name:
+    if not holds:
         lock.unlink()

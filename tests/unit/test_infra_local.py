@@ -454,6 +454,29 @@ def test_a_lock_file_of_a_dead_postgres_whose_pid_was_recycled_is_removed(tmp_pa
     assert not lock.exists()
 
 
+def test_a_lock_file_of_a_killed_postgres_that_nobody_has_collected_is_removed(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "postgres"
+    program.symlink_to(sys.executable)
+    server = subprocess.Popen([str(program), "-IS", "-c", "import time; time.sleep(60)"])
+    try:
+        process = psutil.Process(server.pid)
+        assert wait_until(lambda: process.name() == "postgres", 10)
+        lock = tmp_path / "postmaster.pid"
+        lock.write_text(f"{server.pid}\n{tmp_path}\n")
+        drop_stale_lock(tmp_path)
+        assert lock.exists()
+
+        process.kill()
+        assert wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, 10)
+        drop_stale_lock(tmp_path)
+        assert not lock.exists()
+    finally:
+        server.kill()
+        server.wait()
+
+
 def test_data_that_the_server_cannot_reach_goes_to_a_folder_that_is_remembered(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -69,7 +69,7 @@ POSTGRES = (
         (f"{RAISED}\n{JVM}\n", "OSError: no"),
         (f"{KAFKA}\n", "ERROR Exiting Kafka due to fatal exception (kafka.Kafka$)"),
         (KAFKA_2, "java.io.IOException: no space left"),
-        (POSTGRES, "UTC [7] FATAL:  lock file is empty"),
+        (POSTGRES, "FATAL:  lock file is empty"),
         (f"{INFO}\n{KAFKA_1}\n{POSTGRES_1}\n", ""),
         ("no such shop\n", "no such shop"),
         ("\n\n", ""),
