@@ -93,8 +93,12 @@ class Child:
     def watch(self, silent_seconds: float) -> None:
         """Look after its process, which lives."""
 
-    def bury(self) -> tuple[str, float]:
-        """Collect its dead process, and end what it left; returns how it ended, and its age."""
+    def end_of_process(self) -> tuple[str, float]:
+        """Collect its dead process, and end what that left.
+
+        Returns:
+            Why it ended, the cause first; and how many seconds it lived.
+        """
         lived = age(self.process) if self.process else 0.0
         code = collect(self.process) if self.process else None
         self.process = None
@@ -104,8 +108,8 @@ class Child:
         ending = f"{_ending(code)} after {lived:.0f} s"
         return (f"{cause} (it {ending})" if cause else f"It {ending}"), lived
 
-    def forget(self) -> None:
-        """Nobody wants it any more."""
+    def clear(self) -> None:
+        """It is not wanted any more."""
         self.process, self.word, self.early = None, Word(), 0
 
     def _cause(self, code: int | None) -> str:
@@ -145,7 +149,7 @@ class ServiceChild(Child):
         self._service, self._pool = service, pool
         self._launch: Future[None] | None = None
         self._probe: Future[bool] | None = None
-        self._probe_at = self._heard_at = 0.0
+        self._probe_at = self._answered_at = 0.0
         self._answered, self._killed_for = False, ""
 
     def start(self) -> None:
@@ -164,31 +168,31 @@ class ServiceChild(Child):
         """Ask for an answer every `PROBE_SECONDS`; kill it when it has been silent too long."""
         now = time.time()
         if self._probe is None and self.process is not None and now >= self._probe_at:
-            self._heard_at = max(self._heard_at, _born(self.process))
+            self._answered_at = max(self._answered_at, _born(self.process))
             self._probe_at = now + PROBE_SECONDS
             self._probe = self._pool.submit(self._service.silent)
         if self._probe is None or not self._probe.done():
             return
         silent, self._probe = _outcome(self._probe), None
         if not silent:
-            self._heard_at, self._answered = now, True
+            self._answered_at, self._answered = now, True
             self.word = replace(self.word, silent_since=None)
             return
         self._kill_after(silent_seconds * (1 if self._answered else FIRST_ANSWER_FACTOR))
 
     def _kill_after(self, bound: float) -> None:
-        silence = time.time() - self._heard_at
+        silence = time.time() - self._answered_at
         if self._answered:
-            self.word = replace(self.word, silent_since=self._heard_at)
+            self.word = replace(self.word, silent_since=self._answered_at)
         if silence > bound and self.process is not None:
             self._killed_for = f"It did not answer for {silence:.0f} s"
             log.error("%s: %s; it is killed", self.name, self._killed_for)
             self.process.kill()
 
-    def bury(self) -> tuple[str, float]:
-        """Collect its dead process, and forget that it has answered."""
-        self._answered, self._heard_at, self._probe = False, 0.0, None
-        return super().bury()
+    def end_of_process(self) -> tuple[str, float]:
+        """Collect its dead process, and expect a first answer of the next one."""
+        self._answered, self._answered_at, self._probe = False, 0.0, None
+        return super().end_of_process()
 
     def _cause(self, code: int | None) -> str:
         cause, self._killed_for = self._killed_for, ""

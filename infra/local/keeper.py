@@ -105,7 +105,7 @@ class Keeper:
             if child.name in wanted:
                 self._tend(child, wanted[child.name])
             else:
-                child.forget()
+                child.clear()
         words = {child.name: child.word for child in everyone if child.name in wanted}
         if words != self._said():
             with suppress(OSError):  # a full disk: said the next time
@@ -152,7 +152,7 @@ class Keeper:
             child.watch(self._conf.silent_seconds)
             return
         if child.process is not None:
-            self._put_off(child, *child.bury())
+            self._put_off(child, *child.end_of_process())
         if asked_at != child.word.asked_at:  # somebody has mended something, and asks again
             child.early, child.word = 0, Word(asked_at)
         if not child.word.failed and time.time() >= (child.word.again_at or 0.0):
