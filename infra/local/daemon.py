@@ -14,13 +14,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from infra.local.last_words import last_words
+from infra.local.pid_files import PidRecord, read_record, write_record
 from infra.local.process import (
     MARK,
     Account,
@@ -33,13 +34,7 @@ from infra.local.process import (
     session_of,
     wait_until,
 )
-from infra.local.state_files import (
-    UnreadableStateError,
-    read_state,
-    remove_state,
-    unreadable,
-    write_state,
-)
+from infra.local.state_files import UnreadableStateError, remove_state
 
 # psutil derives the creation time from the boot time, which moves a little with the clock.
 CLOCK_TOLERANCE_SECONDS = 2.0
@@ -123,7 +118,7 @@ class Daemon:
             created = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
             created = time.time()
-        write_state(self.pid_file, asdict(_Record(pid, created, list(command), log_from)))
+        write_record(self.pid_file, PidRecord(pid, created, list(command), log_from))
 
     def find(self) -> psutil.Process | None:
         """Our process, or None if it is gone or the pid now belongs to another one.
@@ -160,7 +155,7 @@ class Daemon:
 
     def _recorded(self) -> tuple[psutil.Process | None, list[str]]:
         """The process of the pid file by pid and creation time, dying ones too; its command."""
-        record = self._record()
+        record = read_record(self.pid_file)
         if record is None:
             return None, []
         with contextlib.suppress(psutil.Error):
@@ -169,26 +164,10 @@ class Daemon:
                 return process, record.command
         return None, record.command
 
-    def _record(self) -> _Record | None:
-        """The content of the pid file; None where there is none.
-
-        Raises:
-            UnreadableStateError: it is no pid file.
-        """
-        state = read_state(self.pid_file)
-        if state is None:
-            return None
-        try:
-            record = _Record(**state)
-            record.check()
-        except (TypeError, ValueError) as error:
-            raise unreadable(self.pid_file, "it names no process") from error
-        return record
-
     def last_words(self) -> str:
         """Why the process of the pid file ended, as far as its log says; empty if it does not."""
         with contextlib.suppress(UnreadableStateError):
-            record = self._record()
+            record = read_record(self.pid_file)
             return last_words(self.log_file, record.log_from if record else 0)
         return last_words(self.log_file)
 
@@ -261,37 +240,10 @@ class Daemon:
 
     def _left(self) -> list[psutil.Process]:
         try:
-            record = self._record()
+            record = read_record(self.pid_file)
         except UnreadableStateError:
             return marked_processes(self._place)
         return session_of(record.pid, record.create_time) if record else []
-
-
-@dataclass(frozen=True)
-class _Record:
-    """The content of a pid file.
-
-    Attributes:
-        pid: of the process.
-        create_time: when it was created, in seconds of the epoch.
-        command: program and arguments.
-        log_from: the size of its log, in bytes, when it started.
-    """
-
-    pid: int
-    create_time: float
-    command: list[str]
-    log_from: int = 0
-
-    def check(self) -> None:
-        """Raise ValueError unless the values are what a pid file holds."""
-        numbers = (self.pid, self.create_time, self.log_from)
-        if not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
-            raise ValueError("not a number")
-        if not (isinstance(self.pid, int) and 0 < self.pid < 2**31):
-            raise ValueError("no pid")
-        if not isinstance(self.command, list):
-            raise ValueError("no command")
 
 
 def _inherited(environment: Mapping[str, str] | None) -> Mapping[str, str]:
