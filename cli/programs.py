@@ -127,9 +127,11 @@ def programs(settings: Settings) -> list[Program]:
 
 def runs_elsewhere(settings: Settings, one: Kept) -> bool:
     """Whether somebody else runs it: in a terminal, or under systemd."""
-    if not one.address(settings) and one.name != "streams":
+    if Board(settings.var_dir).daemon(one.name).find() is not None:
         return False
-    return Board(settings.var_dir).daemon(one.name).find() is None and one.ready(settings)
+    if one.name == "streams":  # those of an application may fail one by one, and it is there
+        return bool(stream_states(settings))
+    return bool(one.address(settings)) and one.ready(settings)
 
 
 def require_free(settings: Settings, wanted: Sequence[Kept]) -> None:

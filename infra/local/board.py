@@ -31,7 +31,9 @@ class Word:
         again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
         failed: whether nobody tries any more, until somebody asks for it again.
         note: how it ended last, the cause first.
-        silent_since: since when it does not answer, in seconds of the epoch; None while it does.
+        answered: whether a service has answered since its start.
+        silent_since: since when it does not answer any more, in seconds of the epoch; None while
+            it does.
     """
 
     asked_at: float = 0.0
@@ -39,6 +41,7 @@ class Word:
     again_at: float | None = None
     failed: bool = False
     note: str = ""
+    answered: bool = False
     silent_since: float | None = None
 
 

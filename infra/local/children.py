@@ -20,6 +20,8 @@ from infra.local.process import collect, is_alive
 log = logging.getLogger("storelake.keeper")
 
 PROBE_SECONDS = 5.0
+START_PROBE_SECONDS = 1.0
+"""Until the first answer."""
 FIRST_ANSWER_FACTOR = 10.0
 """A service may recover a large log before it answers for the first time: so much longer."""
 
@@ -102,7 +104,7 @@ class Child:
         lived = age(self.process) if self.process else 0.0
         code = collect(self.process) if self.process else None
         self.process = None
-        self.word = replace(self.word, silent_since=None)
+        self.word = replace(self.word, answered=False, silent_since=None)
         cause = self._cause(code)
         self.daemon.sweep()
         ending = f"{_ending(code)} after {lived:.0f} s"
@@ -150,7 +152,7 @@ class ServiceChild(Child):
         self._launch: Future[None] | None = None
         self._probe: Future[bool] | None = None
         self._probe_at = self._answered_at = 0.0
-        self._answered, self._killed_for = False, ""
+        self._killed_for = ""
 
     def start(self) -> None:
         """Begin to start it in another thread."""
@@ -169,20 +171,20 @@ class ServiceChild(Child):
         now = time.time()
         if self._probe is None and self.process is not None and now >= self._probe_at:
             self._answered_at = max(self._answered_at, _born(self.process))
-            self._probe_at = now + PROBE_SECONDS
+            self._probe_at = now + (PROBE_SECONDS if self.word.answered else START_PROBE_SECONDS)
             self._probe = self._pool.submit(self._service.silent)
         if self._probe is None or not self._probe.done():
             return
         silent, self._probe = _outcome(self._probe), None
         if not silent:
-            self._answered_at, self._answered = now, True
-            self.word = replace(self.word, silent_since=None)
+            self._answered_at = now
+            self.word = replace(self.word, answered=True, silent_since=None)
             return
-        self._kill_after(silent_seconds * (1 if self._answered else FIRST_ANSWER_FACTOR))
+        self._kill_after(silent_seconds * (1 if self.word.answered else FIRST_ANSWER_FACTOR))
 
     def _kill_after(self, bound: float) -> None:
         silence = time.time() - self._answered_at
-        if self._answered:
+        if self.word.answered:
             self.word = replace(self.word, silent_since=self._answered_at)
         if silence > bound and self.process is not None:
             self._killed_for = f"It did not answer for {silence:.0f} s"
@@ -191,7 +193,7 @@ class ServiceChild(Child):
 
     def end_of_process(self) -> tuple[str, float]:
         """Collect its dead process, and expect a first answer of the next one."""
-        self._answered, self._answered_at, self._probe = False, 0.0, None
+        self._answered_at, self._probe = 0.0, None
         return super().end_of_process()
 
     def _cause(self, code: int | None) -> str:

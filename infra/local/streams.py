@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
 from typing import Any
 
 import psutil
 
+from infra.local.daemon import CLOCK_TOLERANCE_SECONDS
+from infra.local.process import is_alive
 from infra.local.state_files import read_state, unreadable
 
 
@@ -27,6 +31,15 @@ def read_streams(var_dir: Path) -> dict[str, Any] | None:
     if said is None:
         return None
     pid, streams = said.get("pid"), said.get("streams")
-    if not (isinstance(pid, int) and isinstance(streams, dict) and "host" in said):
+    if not (type(pid) is int and pid >= 0 and isinstance(streams, dict) and "host" in said):
         raise unreadable(file, "it names no application")
-    return said if said["host"] != gethostname() or psutil.pid_exists(pid) else None
+    return said if said["host"] != gethostname() or _lives(pid, said.get("at")) else None
+
+
+def _lives(pid: int, at: object) -> bool:
+    """Whether the process is there that wrote the file at a time in seconds of the epoch."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        latest = at + CLOCK_TOLERANCE_SECONDS if isinstance(at, (int, float)) else math.inf
+        return is_alive(process) and process.create_time() <= latest
+    return False

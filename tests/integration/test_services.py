@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from pydantic import SecretStr
 from conf.settings import Settings
 from infra import local
 from infra.errors import ServiceError
+from infra.local.board import Board
 from infra.local.kafka import KafkaService
 from infra.local.passwords import with_known_secrets
 from infra.local.process import is_alive, wait_until
@@ -56,6 +58,9 @@ def shop(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     )
     yield own
     local.reset(own)
+
+
+SERVICES = ("kafka", "postgres")
 
 
 def states(statuses: list[local.ServiceStatus]) -> list[str]:
@@ -350,7 +355,9 @@ def test_services_that_were_killed_or_hang_are_back_within_30_seconds_with_their
         produce(ready, ready.kafka.order_events, b"before the fault")
         with psycopg.connect(ready.postgres.dsn) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS row")
+        board = Board(shop.var_dir)
         for fault in ("kill", "suspend"):
+            assert wait_until(lambda: all(board.word(n).answered for n in SERVICES), 30)
             before = [psutil.Process(pid) for pid in pids(ready) if pid is not None]
             for one in before:
                 getattr(one, fault)()
@@ -372,7 +379,7 @@ def test_up_ends_with_exit_code_1_and_a_sentence_while_a_stream_has_failed(
     environment: Mapping[str, str], shop: Settings
 ) -> None:
     """An application of streams that somebody else started: this process, as its file says."""
-    who = {"host": gethostname(), "pid": os.getpid(), "at": 0}
+    who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
     failed = {"ready": False, "state": "failed", "detail": "footfall failed 9 times: no disk"}
     file = shop.var_dir / "run" / "streams.json"
     write_state(file, {**who, "streams": {"footfall": failed, "bronze": {"ready": True}}})

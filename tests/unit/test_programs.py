@@ -376,7 +376,7 @@ def test_streams_that_share_a_failing_query_say_its_sentence_once(own: Settings)
 
 
 def test_a_failed_stream_of_an_application_in_a_terminal_is_named_too(own: Settings) -> None:
-    say_streams(own, footfall={"ready": True, "state": "failed", "detail": "no broker"})
+    say_streams(own, footfall={"ready": False, "state": "failed", "detail": "no broker"})
     found = row(own, "streams")
     assert (found.state, found.well) == ("failed", False)
 
