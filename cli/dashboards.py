@@ -92,6 +92,13 @@ PIPELINE = Dashboard(
         Panel("Streams", [(f"{STREAM}up", "{{stream}}")], kind="stat", says="1 runs.", width=10),
         Panel("Brokers", [(f"{STREAM}broker_up", "{{broker}}")], kind="stat", width=6),
         Panel(
+            "States of streams",
+            [(f"{STREAM}state == 1", "{{stream}} {{state}}")],
+            kind="stat",
+            says="The state that each stream is in; `storelake status` has the cause of a bad one.",
+            width=24,
+        ),
+        Panel(
             "Lag",
             [(f"{STREAM}lag_rows", "{{stream}} {{broker}}")],
             says="Messages behind the end of the topics; of Pulsar entries, which hold some.",

@@ -12,16 +12,26 @@ def keep(profile: Profile = None) -> None:
     """Keep running what was asked for by `up` and `start`, until SIGTERM."""
     import logging
     from pathlib import Path
+    from threading import Event
 
     from cli.programs import programs
-    from infra.local.keeper import Board, Keeper
+    from infra.local.board import Board
+    from infra.local.keeper import Keeper
+    from infra.local.kept_services import kept_services
 
     settings = read_settings(profile)
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    board = Board(settings.var_dir)
-    keeper = Keeper(board, programs(settings), settings.keeper, Path.cwd())
+    cancel = Event()
+    keeper = Keeper(
+        Board(settings.var_dir),
+        programs(settings),
+        settings.keeper,
+        Path.cwd(),
+        services=kept_services(settings, cancel),
+        cancel=cancel,
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: keeper.stop())
     keeper.run()

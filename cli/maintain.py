@@ -56,7 +56,7 @@ def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
     """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
     import signal
 
-    from conf.errors import StorelakeError
+    from conf.errors import StorelakeError, first_line
     from conf.exporter import served
     from conf.logs import configure_logging
     from streaming.maintenance.metrics import Metrics
@@ -76,6 +76,8 @@ def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
                     done = run_maintenance(settings, lambda _: None, only=table)
             except StorelakeError as error:
                 log.error("run_failed", extra={"error": str(error)})
+            except Exception as error:  # whatever it is: the next run may find it mended
+                log.exception("run_failed", extra={"error": first_line(error)})
             else:
                 metrics.update(began, done)
                 _log_run(log, done)

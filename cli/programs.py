@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,10 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.processes import gateway_ready, gateway_url, stream_states, streams_ready
 from conf.settings import Settings
+from infra.local.board import NAME, Board, Word
 from infra.local.checks import require_free_port
-from infra.local.keeper import NAME, Board, Program
-from infra.local.process import Daemon
+from infra.local.children import Program
+from infra.local.daemon import Daemon
+from infra.local.process import resident
 from infra.local.service import ServiceStatus
+from infra.local.state_files import UnreadableStateError
+
+TROUBLE = ("failed", "stalled", "retrying")
+"""States of a stream that the row of the streams names."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +127,11 @@ def programs(settings: Settings) -> list[Program]:
 
 def runs_elsewhere(settings: Settings, one: Kept) -> bool:
     """Whether somebody else runs it: in a terminal, or under systemd."""
-    if not one.address(settings) and one.name != "streams":
+    if Board(settings.var_dir).daemon(one.name).find() is not None:
         return False
-    return Board(settings.var_dir).daemon(one.name).find() is None and one.ready(settings)
+    if one.name == "streams":  # those of an application may fail one by one, and it is there
+        return bool(stream_states(settings))
+    return bool(one.address(settings)) and one.ready(settings)
 
 
 def require_free(settings: Settings, wanted: Sequence[Kept]) -> None:
@@ -140,37 +149,114 @@ def require_free(settings: Settings, wanted: Sequence[Kept]) -> None:
 
 
 def statuses(settings: Settings) -> list[ServiceStatus]:
-    """How each is doing; the keeper itself last, once there is one to speak of."""
+    """How each process is doing; the supervisor itself last, once there is one to speak of."""
     board = Board(settings.var_dir)
     wanted = board.wanted()
     rows = [_status(settings, board, one, asked=one.name in wanted) for one in KEPT]
     keeper = board.keeper.find()
     if keeper is None and not wanted:
         return rows
-    lost = "ended; `storelake start` takes over what still runs"
+    lost = "It ended; `storelake start` takes over what still runs"
     row = ServiceStatus(NAME, "running" if keeper else "stopped", "", detail="" if keeper else lost)
-    return [*rows, _with_process(row, board.keeper)]
+    row = _with_process(row, board.keeper)
+    # Without its children, which have rows of their own.
+    return [*rows, replace(row, memory_mb=resident(keeper) // 2**20 if keeper else None)]
+
+
+def supervised(settings: Settings, services: Sequence[ServiceStatus]) -> list[ServiceStatus]:
+    """The rows of services, with what the supervisor says of those that it keeps running."""
+    board = Board(settings.var_dir)
+    wanted = board.wanted()
+    return [_supervised(settings, board, row) if row.name in wanted else row for row in services]
+
+
+def _supervised(settings: Settings, board: Board, row: ServiceStatus) -> ServiceStatus:
+    word = board.word(row.name)
+    row = replace(row, restarts=word.restarts)
+    if row.state == "stopped":
+        return _absent(board, row, word)
+    if row.state == "starting" and word.silent_since is not None:
+        silence = max(0.0, time.time() - word.silent_since)
+        detail = f"{row.detail}, for {silence:.0f} s"
+        if board.keeper.find() is not None:
+            detail += f"; after {settings.keeper.silent_seconds:.0f} s it is started again"
+        return replace(row, state="not answering", detail=detail)
+    return row
+
+
+def is_ready(settings: Settings, one: Kept) -> bool:
+    """Whether it does its work; not as long as it says so in a file that cannot be read."""
+    with suppress(UnreadableStateError):
+        return one.ready(settings)
+    return False
 
 
 def _status(settings: Settings, board: Board, one: Kept, *, asked: bool) -> ServiceStatus:
+    try:
+        return _known_status(settings, board, one, asked=asked)
+    except UnreadableStateError as error:
+        return ServiceStatus(one.name, "failed", one.address(settings), detail=str(error))
+
+
+def _known_status(settings: Settings, board: Board, one: Kept, *, asked: bool) -> ServiceStatus:
     daemon, word = board.daemon(one.name), board.word(one.name)
     row = ServiceStatus(one.name, "off", one.address(settings), restarts=word.restarts)
     if daemon.find() is not None:
-        ready = one.ready(settings)
-        detail = _progress(settings) if one.name == "streams" else ""
-        row = replace(row, state="running" if ready else "starting", detail=detail)
-        lag = lag_rows(settings) if one.name == "streams" else None
-        return _with_process(replace(row, lag_rows=lag), daemon)
+        row = replace(row, state="running" if is_ready(settings, one) else "starting")
+        if one.name == "streams":
+            row = replace(with_streams(settings, row), lag_rows=lag_rows(settings))
+        return _with_process(row, daemon)
     if not asked:
         if runs_elsewhere(settings, one):
-            return replace(row, state="external", detail="not from here")
+            row = replace(row, state="external", detail="not from here")
+            return with_streams(settings, row) if one.name == "streams" else row
         return row
+    return _absent(board, row, word)
+
+
+def _absent(board: Board, row: ServiceStatus, word: Word) -> ServiceStatus:
+    """What shall run and does not: the cause, and what happens next."""
     if word.failed:
         return replace(row, state="failed", detail=f"{word.note}; given up")
     if word.again_at is not None and board.keeper.find() is not None:
         pause = max(0.0, word.again_at - time.time())
         return replace(row, state="waiting", detail=f"{word.note}; again in {pause:.0f} s")
     return replace(row, state="stopped", detail=word.note)
+
+
+def with_streams(settings: Settings, row: ServiceStatus) -> ServiceStatus:
+    """The row of the streams, with what their application says of each.
+
+    One that is `failed` or `stalled` makes the row so, and the detail names it.
+    """
+    try:
+        states = {name: _stream(said) for name, said in stream_states(settings).items()}
+    except UnreadableStateError as error:
+        return replace(row, detail=str(error))
+    if not states:
+        return replace(row, detail="starting Spark")
+    bad = {name: said for name, said in states.items() if said["state"] in TROUBLE}
+    up = sum(said["state"] == "running" for said in states.values())
+    # Streams that share a query share its sentence.
+    lines = dict.fromkeys(_trouble(name, said) for name, said in bad.items())
+    detail = "; ".join([f"{up} of {len(states)} streams", *lines])
+    row = replace(row, detail=detail, streams=states)
+    found = {said["state"] for said in bad.values()}
+    if "failed" in found:
+        return replace(row, state="failed")
+    return replace(row, state="stalled") if "stalled" in found else row
+
+
+def _trouble(name: str, said: Mapping[str, str]) -> str:
+    """The sentence of a stream, which names it."""
+    detail = said["detail"]
+    return detail if name in detail else f"{name} {said['state']}: {detail}".rstrip(": ")
+
+
+def _stream(said: Mapping[str, Any]) -> Mapping[str, str]:
+    """State and detail of one stream, also as an application without states says them."""
+    plain = "running" if said.get("ready") else "starting"
+    return {"state": str(said.get("state", plain)), "detail": str(said.get("detail", ""))}
 
 
 def _with_process(row: ServiceStatus, daemon: Daemon) -> ServiceStatus:
@@ -181,12 +267,6 @@ def _with_process(row: ServiceStatus, daemon: Daemon) -> ServiceStatus:
         memory_mb=daemon.memory_mb(),
         uptime_seconds=daemon.uptime_seconds(),
     )
-
-
-def _progress(settings: Settings) -> str:
-    states = stream_states(settings)
-    up = sum(1 for state in states.values() if state["ready"])
-    return f"{up} of {len(states)} streams" if states else "starting Spark"
 
 
 def lag_rows(settings: Settings) -> int | None:

@@ -164,7 +164,7 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
     """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
     import signal
 
-    from conf.errors import StorelakeError
+    from conf.errors import StorelakeError, first_line
     from conf.exporter import served
     from conf.logs import configure_logging
     from quality.metrics import Metrics
@@ -183,6 +183,8 @@ def _serve(plan: Plan, every: timedelta, engines: Any) -> None:
                     done = run_quality(settings, plan, lambda _: None, engines=engines)
             except StorelakeError as error:
                 log.error("run_failed", extra={"error": str(error)})
+            except Exception as error:  # whatever it is: the next run may find it mended
+                log.exception("run_failed", extra={"error": first_line(error)})
             else:
                 metrics.update(done)
                 _log_run(log, done)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import console, read_settings
-from cli.tables import services_table
+from cli.tables import show_services
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -26,7 +26,7 @@ def status(
 
         typer.echo(json.dumps([asdict(one) for one in rows], indent=2))
     else:
-        console().print(services_table(rows))
+        show_services(console(), rows)
     if not all(one.well for one in rows):
         raise typer.Exit(3)
 
@@ -35,9 +35,9 @@ def house(settings: Settings) -> list[ServiceStatus]:
     """Services, then the processes beside them; asked together, since each waits for answers."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from cli.programs import statuses
+    from cli.programs import statuses, supervised
     from infra import local
 
     with ThreadPoolExecutor() as pool:
-        rows = [pool.submit(ask, settings) for ask in (local.status, statuses)]
-        return [row for some in rows for row in some.result()]
+        services, processes = (pool.submit(ask, settings) for ask in (local.status, statuses))
+        return [*supervised(settings, services.result()), *processes.result()]

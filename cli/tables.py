@@ -3,10 +3,11 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from infra.local import ServiceStatus
@@ -14,13 +15,26 @@ if TYPE_CHECKING:
 COLOURS = {
     "running": "green",
     "starting": "yellow",
+    "not answering": "red",
+    "stalled": "red",
     "waiting": "yellow",
     "stopped": "red",
     "failed": "red",
     "external": "cyan",
     "off": "dim",
 }
+GAP = 2
 NUMBERS = ("pid", "memory", "up", "restarts", "lag")
+
+
+def show_services(console: Console, statuses: Sequence[ServiceStatus]) -> None:
+    """The table, and below it a line for each that has more to say."""
+    console.print(services_table(statuses), soft_wrap=True)
+    for one in statuses:
+        if one.detail:
+            console.print(
+                f"{one.name}: {one.detail}", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 def services_table(statuses: Iterable[ServiceStatus]) -> Table:
@@ -30,12 +44,15 @@ def services_table(statuses: Iterable[ServiceStatus]) -> Table:
 
     rows = [_cells(one) for one in statuses]
     names = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
+    # As wide as it needs to be: in a narrow place, such as a pipe, cells would be cut.
+    width = sum(widths) + GAP * (len(widths) - 1)
+    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
     for name in names:
         table.add_column(
             name,
             justify="right" if name in NUMBERS else "left",
-            no_wrap=name != "detail",
+            no_wrap=True,
             overflow="fold",
         )
     for row in rows:
@@ -53,7 +70,6 @@ def _cells(one: ServiceStatus) -> dict[str, str]:
         "up": "" if one.uptime_seconds is None else _short(one.uptime_seconds),
         "restarts": str(one.restarts or ""),
         "lag": "" if one.lag_rows is None else str(one.lag_rows),
-        "detail": one.detail,
     }
 
 

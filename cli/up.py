@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.background import start_background, stop_background
+from cli.background import keep_services, require_profile, start_background, stop_everything
 from cli.context import Profile, and_list, console, one_interrupt, progress, read_settings
 from cli.status import house
-from cli.tables import services_table
+from cli.tables import show_services
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -29,10 +29,11 @@ def up(
     pulsar: Pulsar = False,
     trino: Trino = False,
 ) -> None:
-    """Start the services of the profile on this machine, then all processes, kept running.
+    """Start the services of the profile on this machine, then all processes; all are kept running.
 
     The processes are streams, gateway, quality, maintenance and console. What runs already is left
     alone. Ctrl-C undoes what this has started; a process that does not come up leaves the rest.
+    Exit code 1 unless everything is ready at the end.
     """
     from cli.programs import KEPT, require_free
     from conf.errors import StorelakeError
@@ -41,18 +42,24 @@ def up(
     settings = _with_more(read_settings(profile), pulsar=pulsar, trino=trino)
     trouble: StorelakeError | None = None
     with one_interrupt(), progress("starting") as tell:
-        if services_only:
-            local.up(settings, tell)
-        else:
+        require_profile(settings)
+        if not services_only:
             require_free(settings, KEPT)
-            with local.started(settings, tell) as ready:
-                try:
-                    start_background(ready, (), tell)
-                except StorelakeError as error:
-                    trouble = error
-    console().print(services_table(house(settings)))
+        with local.started(settings, tell) as ready:
+            kept = [one.name for one in local.status(ready) if one.state != "external"]
+            try:
+                if services_only:
+                    keep_services(ready, kept)
+                else:
+                    start_background(ready, (), tell, services=kept)
+            except StorelakeError as error:
+                trouble = error
+    rows = house(settings)
+    show_services(console(), rows)
     if trouble:
         raise trouble
+    if bad := [f"{one.name} is {one.state}: {one.detail}" for one in rows if not one.well]:
+        raise StorelakeError(f"Not everything is ready ({'; '.join(bad)}): see `storelake status`.")
 
 
 def _with_more(settings: Settings, *, pulsar: bool, trino: bool) -> Settings:
@@ -68,11 +75,9 @@ def _with_more(settings: Settings, *, pulsar: bool, trino: bool) -> Settings:
 
 def down() -> None:
     """Stop the processes, after what is under way, then the services; data stays."""
-    from infra import local
-
     settings = read_settings()
     with progress("stopping"):
-        stopped = [*stop_background(settings), *local.down(settings)]
+        stopped = stop_everything(settings)
     console().print(f"Stopped {and_list(stopped)}." if stopped else "Nothing was running.")
 
 

@@ -599,6 +599,13 @@ class KeeperSettings(Frozen):
     stop_seconds: float = Field(
         default=60.0, gt=0, description="For a process to end what it is doing; then it is killed."
     )
+    silent_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="A service that has answered and then does not for so long is killed and "
+        "started again: long beside any pause of a busy machine. Ten times as long before its "
+        "first answer.",
+    )
     quality_every: timedelta = Field(
         default=timedelta(minutes=1), description="Between two runs of the validation."
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from conf.settings import Settings
 from dashboard.board import Fault, Snapshot
 from dashboard.queries import LATENCY, LEDGER, OFFSETS, Latency, Ledger, Offset
 from dashboard.streams import STREAMS, Said, Stream, lag, topics_of
 
-Health = Literal["running", "starting", "retrying", "stopped", "silent"]
+Health = Literal["running", "starting", "retrying", "stalled", "failed", "stopped", "silent"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,10 @@ class StreamNow:
     """One stream.
 
     Attributes:
-        health: stopped: no application runs it; retrying: its last batch failed; silent: its
-            application has not said a word for long.
+        health: stopped: no application runs it; retrying: its last batch failed; stalled: its
+            batch does not end; failed: it failed too often in a row; silent: its application has
+            not said a word for long.
+        detail: what is wrong, in one sentence; empty while nothing is.
         failures: in a row.
         batches: finished since the application began; None where it does not run.
         lag: messages that wait; None where nobody can say, which `lag_note` explains.
@@ -30,6 +32,7 @@ class StreamNow:
 
     stream: Stream
     health: Health
+    detail: str
     failures: int
     batches: int | None
     lag: int | None
@@ -59,6 +62,7 @@ def streams_now(
                 health=_health(
                     snapshot.said, stream.name, snapshot.at, settings.console.stale_after
                 ),
+                detail=str(word.get("detail", "")) if word else "",
                 failures=int(word["failures"]) if word else 0,
                 batches=int(word["finished_batches"]) if word else None,
                 lag=waiting,
@@ -88,9 +92,12 @@ def _health(said: Said | None, name: str, now: datetime, stale_after: timedelta)
         return "stopped"
     if now - said.at > stale_after:
         return "silent"
-    if said.streams[name]["failures"]:
+    word = said.streams[name]
+    if (state := word.get("state")) in get_args(Health):
+        return cast("Health", state)
+    if word["failures"]:  # an application without states
         return "retrying"
-    return "running" if said.streams[name]["ready"] else "starting"
+    return "running" if word["ready"] else "starting"
 
 
 def _lag(

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException, TopicPartition, admin
 
 from conf.settings import KafkaSettings, Settings
 from dashboard.queries import Offset
+from infra.local.state_files import UnreadableStateError
 from infra.local.streams import read_streams
 
 KAFKA_SECONDS = 2.0
@@ -63,8 +64,11 @@ class Said:
 
 
 def read_said(var_dir: Path) -> Said | None:
-    """The application that runs now; None where none does, also when a killed one left its word."""
-    with suppress(KeyError, TypeError):
+    """The application that runs now; None where none does, also when a killed one left its word.
+
+    A word that cannot be read is None, too: who lives writes it anew twice a second.
+    """
+    with suppress(KeyError, TypeError, UnreadableStateError):
         if said := read_streams(var_dir):
             return Said(datetime.fromtimestamp(said["at"], timezone.utc), dict(said["streams"]))
     return None

@@ -104,8 +104,7 @@ SOURCES: Mapping[str, Source] = {
         BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _rejected
     ),
 }
-"""By table: what streams append to, but for `quarantine.late_events`: what came late depends on the
-batches of its day, which bronze does not know."""
+"""By table: what streams append to."""
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,21 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from conf.settings import KeeperSettings
-from infra.local.keeper import Board, Keeper, Program
+from infra.local.board import Board
+from infra.local.children import Program, Supervised
+from infra.local.keeper import Keeper
 
 
-def keeper_of(var: Path, told: Path) -> Keeper:
-    """The keeper that the file describes."""
+def keeper_of(var: Path, told: Path, services: Sequence[Supervised] = ()) -> Keeper:
+    """The keeper that the file describes, of these services, too."""
     said = json.loads(told.read_text())
     programs = [Program(n, tuple(command), rank) for n, (rank, command) in said["programs"].items()]
-    return Keeper(Board(var), programs, KeeperSettings(**said["conf"]), var)
+    conf = KeeperSettings(**said["conf"])
+    return Keeper(Board(var), programs, conf, var, services=services)
 
 
 def main(var: Path, told: Path) -> None:

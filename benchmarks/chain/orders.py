@@ -195,7 +195,9 @@ class OrderDesk:
         return {
             "silver.orders": events,
             "silver.order_status": self._status(rows.filter(pa.array(_is_change(kind)))),
-            "quarantine.late_events": refused(late, [["too_late"]] * len(late)),
+            "quarantine.late_events": refused(late, [["too_late"]] * len(late)).append_column(
+                "change_id", pa.array(range(1, len(late) + 1), pa.int64())
+            ),
             "quarantine.order_events": self._broken(rng, events["timestamp"]),
         }
 

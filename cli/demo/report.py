@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 from rich.console import Console
 from rich.table import Table
 
@@ -73,9 +73,7 @@ def write_json(report: Mapping[str, Any], path: Path) -> None:
 
 def write_html(report: Mapping[str, Any], samples: Samples, path: Path) -> None:
     """Write report.html: one file, pictures inside, nothing loaded from elsewhere."""
-    environment = Environment(
-        loader=PackageLoader("cli.demo"), autoescape=select_autoescape(), trim_blocks=True
-    )
+    environment = Environment(loader=PackageLoader("cli.demo"), autoescape=True, trim_blocks=True)
     html = environment.get_template("report.html.j2").render(
         report=report, latency=_latency_plot(samples), footfall=_footfall_plot(samples)
     )

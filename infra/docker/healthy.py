@@ -15,15 +15,24 @@ SECONDS = 4
 def main(what: str) -> bool:
     """Whether it is well."""
     if what == "streams":
-        from cli.processes import streams_ready  # noqa: PLC0415 - half a second that URLs need not
-        from conf.settings import load_settings  # noqa: PLC0415
-
-        return streams_ready(load_settings())
+        return _streams()
     try:
         with urlopen(what, timeout=SECONDS):  # noqa: S310 - the address is in docker-compose.yml
             return True
     except OSError as error:
         print(f"{what}: {error}", file=sys.stderr)  # noqa: T201 - shown by `docker inspect`
+        return False
+
+
+def _streams() -> bool:
+    from cli.processes import streams_ready  # noqa: PLC0415 - half a second that URLs need not
+    from conf.errors import StorelakeError  # noqa: PLC0415
+    from conf.settings import load_settings  # noqa: PLC0415
+
+    try:
+        return streams_ready(load_settings())
+    except StorelakeError as error:
+        print(error, file=sys.stderr)  # noqa: T201
         return False
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from infra.local.checks import Java
+from infra.local.daemon import Ending
 from infra.local.jars import Bundle, jars_folder
-from infra.local.process import Ending
 from infra.local.service import Service
 
 LOGGING = """\

@@ -1,157 +1,73 @@
 """Keeps processes running: those that die come back, with growing pauses, until it is hopeless.
 
-Commands and the keeper, a process of its own, talk through two files in <var>/run. Commands write
-`wanted.json`: which programs shall run, and when somebody asked for each. The keeper writes
-`keeper-state.json`: what became of them. All else can be found again by the pid files, so a keeper
-that was killed is replaced by the next one, which takes over what still runs.
+The supervisor process reads what shall run and writes what became of it (`infra.local.board`). All
+else can be found again by the pid files, so a supervisor that was killed is replaced by the next
+one, which takes over what still runs. Programs are commands of ours; services are servers that also
+answer a protocol: one that stays silent is killed, and started again like one that died.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from signal import Signals
 from threading import Event
-from typing import Any
 
 import psutil
 
+from conf.errors import StorelakeError, first_line
 from conf.settings import KeeperSettings
-from infra.local.process import Daemon, collect, is_alive, tail, wait_until
+from infra.local.board import NAME, Board, Word
+from infra.local.children import Child, Program, ProgramChild, ServiceChild, Supervised, age
+from infra.local.daemon import Daemon
+from infra.local.process import wait_until
+from infra.local.state_files import UnreadableStateError
+
+__all__ = ["NAME", "Board", "Keeper", "Program", "Word", "end_all"]
 
 log = logging.getLogger("storelake.keeper")
 
-NAME = "keeper"
 LOOK_SECONDS = 0.25
 BIRTH_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Program:
-    """Something to keep running.
-
-    Attributes:
-        name: also of its log and pid file.
-        command: program and arguments.
-        rank: at the end, programs of a higher rank go first, those of one rank together.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    rank: int = 0
-
-
-@dataclass(frozen=True)
-class Word:
-    """What the keeper says of one program.
-
-    Attributes:
-        asked_at: the wish that this answers; what is said of an earlier one is old.
-        restarts: since then.
-        again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
-        failed: whether nobody tries any more, until somebody asks for it again.
-        note: how it ended last.
-    """
-
-    asked_at: float = 0.0
-    restarts: int = 0
-    again_at: float | None = None
-    failed: bool = False
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Board:
-    """Where the files of one house are.
-
-    Attributes:
-        var: state folder of the house.
-    """
-
-    var: Path
-
-    @property
-    def keeper(self) -> Daemon:
-        """The keeper's own process."""
-        return Daemon(NAME, self.var / "run", self.var / "logs")
-
-    def daemon(self, name: str) -> Daemon:
-        """The process of a program; `run` itself has files by the same names."""
-        return Daemon(name, self.var / "run" / "programs", self.var / "logs")
-
-    def wanted(self) -> dict[str, float]:
-        """The programs that shall run, with the time at which each was asked for."""
-        return _read(self.var / "run" / "wanted.json")
-
-    def want(self, wanted: Mapping[str, float]) -> None:
-        """Say which programs shall run from now on."""
-        _write(self.var / "run" / "wanted.json", wanted)
-
-    def word(self, name: str) -> Word:
-        """What the keeper says of a program; nothing yet, if that was about an earlier wish."""
-        asked_at = self.wanted().get(name, 0.0)
-        said = _read(self.var / "run" / "keeper-state.json").get(name)
-        word = Word(**said) if said else Word()
-        return word if word.asked_at == asked_at else Word(asked_at)
-
-    def say(self, words: Mapping[str, Word]) -> None:
-        """What the keeper says now."""
-        said = {name: asdict(word) for name, word in words.items()}
-        _write(self.var / "run" / "keeper-state.json", said)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    with suppress(FileNotFoundError, ValueError):
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    return {}
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(".tmp")
-    fresh.write_text(json.dumps(content), encoding="utf-8")
-    fresh.replace(file)
-
-
-@dataclass
-class _Child:
-    """A program and its process; `early` counts its early deaths in a row."""
-
-    program: Program
-    daemon: Daemon
-    process: psutil.Process | None = None
-    early: int = 0
-    word: Word = field(default_factory=Word)
-
-    @property
-    def alive(self) -> bool:
-        return self.process is not None and is_alive(self.process)
-
-
 class Keeper:
-    """Looks after the programs of one house until it is told to stop.
+    """Looks after the programs and services of one deployment until it is told to stop.
 
     Args:
         board: where it reads what is wanted, and says what became of it.
         programs: all that may be wanted.
         conf: pauses, and when to give up.
         cwd: working folder of the programs.
+        services: all that may be wanted.
+        cancel: set at the end; it interrupts a start of a service.
     """
 
     def __init__(
-        self, board: Board, programs: Sequence[Program], conf: KeeperSettings, cwd: Path
+        self,
+        board: Board,
+        programs: Sequence[Program],
+        conf: KeeperSettings,
+        cwd: Path,
+        *,
+        services: Sequence[Supervised] = (),
+        cancel: Event | None = None,
     ) -> None:
-        self._board, self._conf, self._cwd = board, conf, cwd
-        self._children = [_Child(program, board.daemon(program.name)) for program in programs]
+        self._board, self._conf = board, conf
+        self._pool = ThreadPoolExecutor(max_workers=1 + 2 * len(services))
+        self._programs = [
+            ProgramChild(one.name, board.daemon(one.name), program=one, cwd=cwd) for one in programs
+        ]
+        self._services = [ServiceChild(one, self._pool) for one in services]
+        self._cancel = cancel or Event()
         self._stop = Event()
-        self._said: dict[str, Word] | None = None
+        self._wanted: dict[str, float] | None = None
+        self._ending: Future[list[str]] | None = None
 
     def stop(self) -> None:
         """End all programs in order, then return from `run`; for a signal handler."""
@@ -160,19 +76,22 @@ class Keeper:
     def run(self) -> None:
         """Start what is wanted, stop what is not, bring back what died; until `stop`.
 
-        A keeper whose place another one has taken ends, too, and leaves the programs to that one.
+        Services go on when the supervisor ends: `storelake down` stops them afterwards. A
+        supervisor whose place another one has taken ends, too, and leaves the programs to that one.
         """
         wait_until(self._in_office, BIRTH_SECONDS)  # the command that starts us writes our pid file
         try:
             while self._in_office() and not self._stop.is_set():
                 try:
                     self._look()
-                except (OSError, psutil.Error) as error:  # the next look may find it mended
+                except (OSError, psutil.Error, StorelakeError) as error:  # the next look may do
                     log.warning("could not look after everything: %s", error)
                 self._stop.wait(LOOK_SECONDS)
         finally:
+            self._cancel.set()
+            self._pool.shutdown(wait=True)
             if self._in_office():
-                end_all([(c.program, c.daemon) for c in self._children], self._conf.stop_seconds)
+                end_all([(c.program, c.daemon) for c in self._programs], self._conf.stop_seconds)
             log.info("the keeper ends")
 
     def _in_office(self) -> bool:
@@ -180,88 +99,86 @@ class Keeper:
         return process is not None and process.pid == os.getpid()
 
     def _look(self) -> None:
-        wanted = self._board.wanted()
-        unwanted = [c for c in self._children if c.program.name not in wanted]
-        if any(self._takes_over(child) for child in unwanted):
-            end_all([(c.program, c.daemon) for c in unwanted], self._conf.stop_seconds)
-        for child in unwanted:
-            child.process, child.word, child.early = None, Word(), 0
-        for child in self._children:
-            if child not in unwanted:
-                self._tend(child, wanted[child.program.name])
-        words = {c.program.name: c.word for c in self._children if c not in unwanted}
-        if words != self._said:
+        wanted = self._read_wanted()
+        everyone = (*self._services, *self._programs)
+        for child in self._services if self._ends_unwanted(wanted) else everyone:
+            if child.name in wanted:
+                self._tend(child, wanted[child.name])
+            else:
+                child.clear()
+        words = {child.name: child.word for child in everyone if child.name in wanted}
+        if words != self._said():
             with suppress(OSError):  # a full disk: said the next time
                 self._board.say(words)
-                self._said = words
 
-    def _takes_over(self, child: _Child) -> bool:
-        """Whether its process runs, also one that an earlier keeper started."""
-        if child.process is None:
-            child.process = child.daemon.find()
-            if child.process is not None:
-                log.info("%s is taken over, pid %d", child.program.name, child.process.pid)
-        return child.alive
+    def _read_wanted(self) -> dict[str, float]:
+        """What is wanted; what was wanted before, as long as the file cannot be read."""
+        try:
+            self._wanted = self._board.asked_for()
+        except UnreadableStateError as error:
+            if self._wanted is None:
+                self._wanted = self._board.wanted()
+                log.warning("%s Going on with what runs: %s", error, ", ".join(self._wanted))
+        return self._wanted
 
-    def _tend(self, child: _Child, asked_at: float) -> None:
-        if self._takes_over(child):
-            if child.early and _age(child.process) >= self._conf.steady_seconds:
+    def _said(self) -> Mapping[str, Word] | None:
+        with suppress(UnreadableStateError):
+            return self._board.words()
+        return None
+
+    def _ends_unwanted(self, wanted: Mapping[str, float]) -> bool:
+        """Whether programs are being ended that nobody asked for; the services are tended to.
+
+        A service that nobody asked for is left alone: a command of its own may run it.
+        """
+        if self._ending is not None and self._ending.done():
+            self._ending = None
+        unwanted = [child for child in self._programs if child.name not in wanted]
+        if self._ending is None and any(child.runs() for child in unwanted):
+            gone = [(child.program, child.daemon) for child in unwanted]
+            self._ending = self._pool.submit(end_all, gone, self._conf.stop_seconds)
+        return self._ending is not None
+
+    def _tend(self, child: Child, asked_at: float) -> None:
+        try:
+            if child.starting():
+                return
+        except Exception as error:  # whatever has kept it from starting: a port, a disk, its data
+            self._put_off(child, f"{first_line(error)} (it could not be started)", lived=0.0)
+        if child.runs():
+            if child.early and child.process and age(child.process) >= self._conf.steady_seconds:
                 child.early = 0
-            child.word = replace(child.word, asked_at=asked_at)
+            child.word = replace(child.word, asked_at=asked_at, again_at=None, failed=False)
+            child.watch(self._conf.silent_seconds)
             return
         if child.process is not None:
-            self._note_death(child, child.process)
+            self._put_off(child, *child.end_of_process())
         if asked_at != child.word.asked_at:  # somebody has mended something, and asks again
             child.early, child.word = 0, Word(asked_at)
         if not child.word.failed and time.time() >= (child.word.again_at or 0.0):
             self._start(child)
 
-    def _note_death(self, child: _Child, process: psutil.Process) -> None:
-        lived, code = _age(process), collect(process)
-        child.process = None
-        child.daemon.sweep()
-        last = "".join(tail(child.daemon.log_file, 1))[:300]
-        note = f"{_ending(code)} after {lived:.0f} s: {last or 'it said nothing'}"
-        self._put_off(child, note, lived)
-
-    def _put_off(self, child: _Child, note: str, lived: float) -> None:
-        conf, name = self._conf, child.program.name
+    def _put_off(self, child: Child, note: str, lived: float) -> None:
+        conf, name = self._conf, child.name
         child.early = child.early + 1 if lived < conf.steady_seconds else 0
         if child.early >= conf.give_up_after:
             child.word = replace(child.word, again_at=None, failed=True, note=note)
-            log.error("%s %s; given up after %d early deaths", name, note, child.early)
+            log.error("%s: %s; given up after %d early deaths", name, note, child.early)
             return
         doublings = max(0, child.early - 1)
         pause = min(conf.restart_base_seconds * 2**doublings, conf.restart_max_seconds)
         child.word = replace(child.word, again_at=time.time() + pause, note=note)
-        log.warning("%s %s; again in %.1f s", name, note, pause)
+        log.warning("%s: %s; again in %.1f s", name, note, pause)
 
-    def _start(self, child: _Child) -> None:
-        name, before = child.program.name, child.word
+    def _start(self, child: Child) -> None:
+        before = child.word
         try:
-            pid = child.daemon.spawn(child.program.command, cwd=self._cwd)
-        except OSError as error:  # a full disk, no memory, or an interpreter that is gone
-            self._put_off(child, f"cannot be started ({error})", lived=0.0)
+            child.start()
+        except (OSError, StorelakeError) as error:  # a full disk, no memory, no interpreter
+            self._put_off(child, f"{first_line(error)} (it cannot be started)", lived=0.0)
             return
         again = before.again_at is not None
         child.word = replace(before, restarts=before.restarts + again, again_at=None)
-        with suppress(psutil.NoSuchProcess):
-            child.process = psutil.Process(pid)
-        log.info("%s is started, pid %d", name, pid)
-
-
-def _ending(code: int | None) -> str:
-    """How a process ended; nobody knows the code of one that an earlier keeper has started."""
-    if code is None:
-        return "ended"
-    return f"ended with exit code {code}" if code >= 0 else f"ended by {Signals(-code).name}"
-
-
-def _age(process: psutil.Process | None) -> float:
-    """Seconds since it was created; of a dead one, too."""
-    with suppress(psutil.Error):
-        return 0.0 if process is None else max(0.0, time.time() - process.create_time())
-    return 0.0
 
 
 def end_all(programs: Iterable[tuple[Program, Daemon]], patience_seconds: float) -> list[str]:

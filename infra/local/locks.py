@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import BinaryIO
 
 from infra.errors import ServiceError
 
@@ -23,11 +24,11 @@ def exclusive(path: Path, what: str, seconds: float, cancel: Event | None = None
         cancel: gives up waiting when set.
 
     Raises:
-        ServiceError: another process held it all the time.
+        ServiceError: another process held it all the time, or the file cannot be opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds
-    with path.open("ab") as file:
+    with _opened(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,3 +42,13 @@ def exclusive(path: Path, what: str, seconds: float, cancel: Event | None = None
                     ) from None
                 time.sleep(0.1)
         yield
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("ab")
+    except OSError as error:
+        raise ServiceError(
+            f"The lock file {path} cannot be opened ({error.strerror}): remove what is in its "
+            "place, or run the command as the user that runs this deployment."
+        ) from error

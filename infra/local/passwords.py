@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from conf.settings import Settings
+from infra.local.state_files import write_text
 
 PREFIX = "STORELAKE_"
 
@@ -60,17 +60,9 @@ def _with(settings: Settings, values: Mapping[str, str]) -> Settings:
 
 def _keep(settings: Settings, values: Mapping[str, str]) -> None:
     file = settings.secrets_file
-    file.parent.mkdir(parents=True, exist_ok=True)
     before = file.read_text() if file.is_file() else ""
     if before and not before.endswith("\n"):
         before += "\n"
-    scratch = file.with_suffix(".partial")
-    scratch.unlink(missing_ok=True)
+    made = "".join(f"{PREFIX}{name}={value}\n" for name, value in values.items())
     # Created with its final mode: there is no moment at which others could read it.
-    handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as out:
-        out.write(before)
-        out.writelines(f"{PREFIX}{name}={value}\n" for name, value in values.items())
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.replace(file)
+    write_text(file, before + made, mode=0o600)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from infra.errors import ServiceError
 from infra.local.process import Account
+from infra.local.state_files import unreadable, write_text
 
 PREFIX = "storelake-postgres-"
 
@@ -69,7 +70,10 @@ class Places:
     def existing_root(self) -> Path | None:
         """The folder that holds the data, if it has been chosen."""
         if self._location_file.is_file():
-            return Path(self._location_file.read_text().strip())
+            place = self._location_file.read_text(encoding="utf-8", errors="replace").strip()
+            if not place.startswith("/") or "\0" in place:
+                raise unreadable(self._location_file, "it names no folder")
+            return Path(place)
         return self.home if self.home.is_dir() else None
 
     def root(self) -> Path:
@@ -107,7 +111,7 @@ class Places:
                 f"User `nobody`, who runs Postgres for root, can enter neither {self.home} nor "
                 f"{outside.parent}: set STORELAKE_VAR_DIR to a folder that others may enter."
             )
-        self._location_file.write_text(f"{outside}\n")
+        write_text(self._location_file, f"{outside}\n")
         return outside
 
     def programs(self) -> Path:

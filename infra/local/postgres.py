@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import signal
@@ -15,6 +16,7 @@ from conf.settings import PostgresSettings, SettingsError
 from infra.errors import ServiceError
 from infra.local.checks import require_free_port, require_loopback
 from infra.local.places import Places, server_account
+from infra.local.process import end_now, is_alive
 from infra.local.service import Service
 from infra.local.tool import run_tool
 
@@ -62,6 +64,7 @@ class PostgresService(Service):
         if not data.is_dir():
             self.report("postgres: making its data folder")
             self._make_data_folder(programs, data)
+        end_orphans(data)
         drop_stale_lock(data)
         self._write_access_rules(data)
         self._single_user(programs, data, [*self._password_sql(), *self._console_sql()])
@@ -166,17 +169,40 @@ class PostgresService(Service):
             return " ".join(str(error).split())
         return ""
 
+    def silent(self) -> bool:
+        """A server that refuses (a password, too many connections, a recovery) does answer."""
+        complaint = self.complaint()
+        return bool(complaint) and "FATAL" not in complaint
+
+
+def end_orphans(data: Path) -> None:
+    """End the backends of a killed server that still hold its shared memory.
+
+    They end by themselves as soon as they wait for anything, which a long query does late; until
+    then Postgres refuses to start on these data.
+
+    Args:
+        data: the data folder, whose server has gone.
+    """
+    orphans = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.name().startswith("postgres") and Path(process.cwd()) == data.resolve():
+                orphans.append(process)
+    end_now(orphans)
+
 
 def drop_stale_lock(data: Path) -> None:
-    """Remove the lock file of a killed server whose pid has gone to an unrelated process.
+    """Remove the lock file of a killed server whose pid is a zombie's or an unrelated process's.
 
     Postgres would take that process for itself and refuse to start, as happens after the restart
-    of a machine or a container.
+    of a machine or a container, and as long as nobody has collected the killed one.
     """
     lock = data / "postmaster.pid"
     try:
-        name = psutil.Process(int(lock.read_text().split()[0])).name()
+        process = psutil.Process(int(lock.read_text().split()[0]))
+        holds = is_alive(process) and "postgres" in process.name()
     except (FileNotFoundError, ValueError, IndexError, psutil.Error):
         return
-    if "postgres" not in name:
+    if not holds:
         lock.unlink()

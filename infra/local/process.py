@@ -1,32 +1,20 @@
-"""Processes that outlive the command: started, found again, checked and ended.
-
-A process is ours when the pid file names it and pid, creation time and command line all agree:
-a pid alone may have been recycled for somebody else's process. It leads a session of its own, so
-what it leaves behind can be told from the rest of the machine.
-"""
+"""Processes of the machine: whether they live, what they leave behind, and how to wait for them."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
-# psutil derives the creation time from the boot time, which moves a little with the clock.
-CLOCK_TOLERANCE_SECONDS = 2.0
 POLL_SECONDS = 0.05
-LARGEST_LOG_BYTES = 16 * 1024 * 1024
 GOING_SECONDS = 2.0  # for the children of a process that has ended, to notice it
-
-Ending = Literal["absent", "graceful", "killed"]
+MARK = "STORELAKE_DAEMON"
+"""The variable in the environment of a process that holds the path of its pid file."""
 
 
 @dataclass(frozen=True)
@@ -81,169 +69,24 @@ def tail(path: Path, count: int) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-count:]
 
 
-@dataclass(frozen=True)
-class Daemon:
-    """One long-lived process with its pid file and log.
+def marked_processes(place: str) -> list[psutil.Process]:
+    """The live processes whose environment names this pid file, children included."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == place and is_alive(process):
+                found.append(process)
+    return found
 
-    Attributes:
-        name: stem of both files.
-        run_dir: folder of the pid file.
-        log_dir: folder of the log, which stdout and stderr are appended to.
-    """
 
-    name: str
-    run_dir: Path
-    log_dir: Path
-
-    @property
-    def pid_file(self) -> Path:
-        """JSON with pid, creation time and command line."""
-        return self.run_dir / f"{self.name}.json"
-
-    @property
-    def log_file(self) -> Path:
-        """Everything that the process says."""
-        return self.log_dir / f"{self.name}.log"
-
-    def spawn(
-        self,
-        command: Sequence[str],
-        cwd: Path,
-        account: Account | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> int:
-        """Start the command in a session of its own, so that it outlives us; returns its pid.
-
-        Args:
-            command: program and arguments.
-            cwd: its working folder.
-            account: the user to run as.
-            environment: all its variables, in place of ours.
-        """
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        if self.log_file.exists() and self.log_file.stat().st_size > LARGEST_LOG_BYTES:
-            self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        options = (account or Account()).popen_options()
-        with self.log_file.open("ab") as log:
-            child = subprocess.Popen(  # type: ignore[call-overload]
-                list(command),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=environment,
-                **options,
-            )
-        try:
-            self._remember(child.pid, command)
-        except BaseException:  # a full disk, Ctrl-C: nobody would ever find it again
-            child.kill()
-            child.wait()
-            raise
-        # The handle is let go on purpose: from here on only the pid file knows the process.
-        child.returncode = 0
-        return int(child.pid)
-
-    def _remember(self, pid: int, command: Sequence[str]) -> None:
-        try:
-            created = psutil.Process(pid).create_time()
-        except psutil.NoSuchProcess:
-            created = time.time()
-        record = {"pid": pid, "create_time": created, "command": list(command)}
-        scratch = self.pid_file.with_suffix(".tmp")
-        scratch.write_text(json.dumps(record))
-        scratch.replace(self.pid_file)
-
-    def find(self) -> psutil.Process | None:
-        """Our process, or None if it is gone or the pid now belongs to another one."""
-        process, command = self._recorded()
-        with contextlib.suppress(psutil.Error):
-            # For an instant of its start a process has no command line yet.
-            if process and is_alive(process) and process.cmdline() in ([], command):
-                return process
-        return None
-
-    def _recorded(self) -> tuple[psutil.Process | None, list[str]]:
-        """The process of the pid file by pid and creation time, dying ones too; its command."""
-        try:
-            record = json.loads(self.pid_file.read_text())
-            process = psutil.Process(record["pid"])
-            age = process.create_time() - record["create_time"]
-            return (process if abs(age) < CLOCK_TOLERANCE_SECONDS else None), record["command"]
-        except (FileNotFoundError, ValueError, KeyError, psutil.Error):
-            return None, []
-
-    def owns_port(self, port: int) -> bool:
-        """Whether our process, or a child of it, listens on that TCP port."""
-        process = self.find()
-        if process is None:
-            return False
-        with contextlib.suppress(psutil.Error):
-            for one in (process, *process.children()):
-                if any(
-                    c.status == psutil.CONN_LISTEN and c.laddr.port == port
-                    for c in one.net_connections(kind="tcp")
-                ):
-                    return True
-        return False
-
-    def memory_mb(self) -> int | None:
-        """Resident memory of the process and its children."""
-        process = self.find()
-        with contextlib.suppress(psutil.Error):
-            if process is not None:
-                return sum(map(resident, (process, *process.children(recursive=True)))) // 2**20
-        return None
-
-    def uptime_seconds(self) -> int | None:
-        """How long the process has been there."""
-        process = self.find()
-        with contextlib.suppress(psutil.Error):
-            return None if process is None else int(time.time() - process.create_time())
-        return None
-
-    def stop(self, ask: signal.Signals = signal.SIGTERM, patience_seconds: float = 15.0) -> Ending:
-        """End our process: ask, wait, then kill it with its children.
-
-        Returns:
-            How it ended; `absent` when no process of ours was there.
-        """
-        ending: Ending = "graceful"
-        process = self.find()
-        if process is None:
-            dying, _ = self._recorded()
-            if dying is not None:
-                wait_until(lambda: not is_dying(dying), 5.0)
-                collect(dying)
-            self.sweep()
-            self.pid_file.unlink(missing_ok=True)
-            return "absent"
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family = [process, *process.children(recursive=True)]
-            process.send_signal(ask)
-            if not wait_until(lambda: not is_alive(process), patience_seconds):
-                ending = "killed"
-                for one in family:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        one.kill()
-                wait_until(lambda: not any(is_alive(one) or is_dying(one) for one in family), 5.0)
-        collect(process)
-        self.sweep()
-        self.pid_file.unlink(missing_ok=True)
-        return ending
-
-    def sweep(self) -> None:
-        """End what our process, which is gone, has left of its session."""
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-            record = json.loads(self.pid_file.read_text())
-            left = session_of(record["pid"], record["create_time"])
-            if left and not wait_until(lambda: not any(map(is_alive, left)), GOING_SECONDS):
-                for one in left:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        one.kill()
-                wait_until(lambda: not any(map(is_alive, left)), 5.0)
+def end_now(processes: Sequence[psutil.Process]) -> None:
+    """Let processes end by themselves for a moment, then kill them; returns when they are gone."""
+    left = list(processes)
+    if left and not wait_until(lambda: not any(map(is_alive, left)), GOING_SECONDS):
+        for one in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        wait_until(lambda: not any(map(is_alive, left)), 5.0)
 
 
 def session_of(leader: int, since: float) -> list[psutil.Process]:

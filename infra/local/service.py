@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import ClassVar, Literal, Protocol
 
 from conf.settings import Settings
-from infra.local.process import Daemon, Ending, tail
+from infra.local.daemon import Daemon, Ending
+from infra.local.process import tail
 
 STOP_SECONDS = 20.0
-State = Literal["running", "starting", "stopped", "external", "waiting", "failed", "off"]
+State = Literal[
+    "running",
+    "starting",
+    "not answering",
+    "stalled",
+    "stopped",
+    "external",
+    "waiting",
+    "failed",
+    "off",
+]
 Report = Callable[[str], None]
 """Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
 
@@ -24,12 +35,15 @@ class ServiceStatus:
     """How one service, or one process of the house, is doing.
 
     `running` means that our process is alive, owns its port and answers its protocol;
-    `starting` that it is alive, but does not answer (yet); `external` that somebody else runs it,
-    who is never started or stopped from here. Of the processes that the keeper looks after:
-    `waiting` died and starts again, `failed` died too often, `off` was not asked for.
+    `starting` that it is alive, but does not answer yet; `not answering` that it has answered and
+    does so no more; `external` that somebody else runs it, who is never started or stopped from
+    here. Of what the supervisor looks after: `waiting` died and starts again, `failed` died too
+    often, `off` was not asked for. The streams are `failed` or `stalled` when one of them is.
 
     Attributes:
+        detail: one sentence, the cause first.
         lag_rows: messages that wait for the stream that is furthest behind.
+        streams: name -> `state` and `detail` of each stream; None of any other process.
     """
 
     name: str
@@ -41,6 +55,7 @@ class ServiceStatus:
     uptime_seconds: int | None = None
     restarts: int | None = None
     lag_rows: int | None = None
+    streams: Mapping[str, Mapping[str, str]] | None = None
 
     @property
     def well(self) -> bool:
@@ -107,6 +122,10 @@ class Service(ABC):
     @abstractmethod
     def complaint(self) -> str:
         """Why it does not serve, asked by its protocol; empty if it does."""
+
+    def silent(self) -> bool:
+        """Whether it does not answer at all: a refusal is an answer."""
+        return bool(self.complaint())
 
     @property
     def folder(self) -> Path:

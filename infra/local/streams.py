@@ -1,8 +1,8 @@
-"""What the Spark application says of its streams, for every process of the house."""
+"""What the Spark application says of its streams, for every process of the deployment."""
 
 from __future__ import annotations
 
-import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -10,16 +10,36 @@ from typing import Any
 
 import psutil
 
+from infra.local.daemon import CLOCK_TOLERANCE_SECONDS
+from infra.local.process import is_alive
+from infra.local.state_files import read_state, unreadable
+
 
 def read_streams(var_dir: Path) -> dict[str, Any] | None:
-    """The content of `<var>/run/streams.json`, which the runner writes.
+    """The content of `<var>/run/streams.json`, which the runner writes twice a second.
 
     Returns:
         None while no application runs, also where a killed one has left its word behind. Whether
         one of another machine (or container) lives, only the age of its word (`at`) can say.
+
+    Raises:
+        UnreadableStateError: the file is there and does not say. A runner that lives writes it anew
+            within a second.
     """
-    with suppress(OSError, ValueError):
-        said = json.loads((var_dir / "run" / "streams.json").read_text(encoding="utf-8"))
-        if said["host"] != gethostname() or psutil.pid_exists(said["pid"]):
-            return dict(said)
-    return None
+    file = var_dir / "run" / "streams.json"
+    said = read_state(file)
+    if said is None:
+        return None
+    pid, streams = said.get("pid"), said.get("streams")
+    if not (type(pid) is int and pid >= 0 and isinstance(streams, dict) and "host" in said):
+        raise unreadable(file, "it names no application")
+    return said if said["host"] != gethostname() or _lives(pid, said.get("at")) else None
+
+
+def _lives(pid: int, at: object) -> bool:
+    """Whether the process is there that wrote the file at a time in seconds of the epoch."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        latest = at + CLOCK_TOLERANCE_SECONDS if isinstance(at, (int, float)) else math.inf
+        return is_alive(process) and process.create_time() <= latest
+    return False

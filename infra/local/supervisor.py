@@ -146,18 +146,22 @@ def status(settings: Settings) -> list[ServiceStatus]:
     return [service.status() for service in services(with_known_secrets(settings))]
 
 
-def reset(settings: Settings) -> list[Path]:
+def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
     """Stop the services and delete all data below `var`: topics, tables, files, checkpoints.
 
     Secrets, logs, and whatever lives on servers of somebody else, stay.
 
+    Args:
+        settings: of the deployment.
+        more: names below `var` that are deleted, too.
+
     Returns:
-        The folders that were deleted.
+        What was deleted.
 
     Raises:
         ServiceError: a folder cannot be deleted.
     """
-    folders = [settings.var_dir / name for name in DATA_FOLDERS]
+    folders = [settings.var_dir / name for name in (*DATA_FOLDERS, *more)]
     with _lock(settings):
         _stop(services(settings))
         present = [folder for folder in folders if folder.exists()]

@@ -96,6 +96,7 @@ class House:
         self._orders(status=202, outcome="accepted", ack_seconds=0.01)
         for stream in ("order_event_processor", "footfall"):
             self.streams.is_up(stream, up=True)
+            self.streams.state(stream, "running")
             self.streams.behind(stream, "kafka", self.moments % 3)
             self.streams.settled(stream)
             self._batch(stream, now, latency=0.8, aside=1)
@@ -112,6 +113,7 @@ class House:
         self.gateway.events(TOPIC, "invalid_event", 5)
         for stream in ("order_event_processor", "footfall"):
             self.streams.is_up(stream, up=False)
+            self.streams.state(stream, "failed" if stream == "footfall" else "stalled")
             self.streams.failed([stream])
             self.streams.behind(stream, "kafka", 10_000 + 100 * self.moments)
             self.streams.settled(stream)

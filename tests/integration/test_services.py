@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socket import gethostname
+from typing import Any
 
 import psutil
 import psycopg
@@ -20,12 +26,16 @@ from pydantic import SecretStr
 from conf.settings import Settings
 from infra import local
 from infra.errors import ServiceError
+from infra.local.board import Board
 from infra.local.kafka import KafkaService
-from infra.local.process import wait_until
+from infra.local.passwords import with_known_secrets
+from infra.local.process import is_alive, wait_until
+from infra.local.state_files import write_state
 from infra.local.supervisor import services as all_services
 from infra.postgres import migrate as migrations
 from infra.postgres.migrate import migrate
 from tests.conftest import free_ports
+from tests.processes import processes_of
 
 pytestmark = pytest.mark.requirement("O2")
 
@@ -48,6 +58,9 @@ def shop(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     )
     yield own
     local.reset(own)
+
+
+SERVICES = ("kafka", "postgres")
 
 
 def states(statuses: list[local.ServiceStatus]) -> list[str]:
@@ -108,6 +121,7 @@ def listeners(settings: Settings) -> set[str]:
 
 def test_one_command_brings_everything_up_and_again_changes_nothing(shop: Settings) -> None:
     assert states(local.up(shop)) == ["running", "running"]
+    assert query(with_known_secrets(shop), "SELECT count(*) FROM iceberg_tables") == [(0,)]
     before = pids(shop)
     assert states(local.up(shop)) == ["running", "running"]
     assert pids(shop) == before
@@ -313,7 +327,7 @@ def test_what_the_command_line_started_outlives_it_until_down(
     command = storelake(environment, shop, "up", "--services-only")
     said, complained = command.communicate(timeout=120)
     assert command.returncode == 0, complained
-    assert said.count("running") == 2
+    assert re.findall(r"^(\w+) +running", said, re.MULTILINE) == ["kafka", "postgres", "keeper"]
     ran = [psutil.Process(pid) for pid in pids(shop) if pid is not None]
     family = [*ran, *(child for one in ran for child in one.children(recursive=True))]
     assert len(ran) == 2
@@ -321,6 +335,63 @@ def test_what_the_command_line_started_outlives_it_until_down(
     said, _ = command.communicate(timeout=60)
     assert said == "Stopped kafka and postgres.\n"
     assert not [one for one in family if one.is_running() and one.status() != "zombie"]
+    assert processes_of(shop.var_dir) == []
+
+
+def rows_of(environment: Mapping[str, str], shop: Settings) -> dict[str, dict[str, Any]]:
+    out, _ = storelake(environment, shop, "status", "--json").communicate(timeout=60)
+    return {row["name"]: row for row in json.loads(out)}
+
+
+def test_services_that_were_killed_or_hang_are_back_within_30_seconds_with_their_data(
+    environment: Mapping[str, str], shop: Settings
+) -> None:
+    quick = {**environment, "STORELAKE_KEEPER__SILENT_SECONDS": "10"}
+    command = storelake(quick, shop, "up", "--services-only")
+    _, complained = command.communicate(timeout=120)
+    assert command.returncode == 0, complained
+    ready = with_known_secrets(shop)
+    try:
+        produce(ready, ready.kafka.order_events, b"before the fault")
+        with psycopg.connect(ready.postgres.dsn) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS row")
+        board = Board(shop.var_dir)
+        for fault in ("kill", "suspend"):
+            assert wait_until(lambda: all(board.word(n).answered for n in SERVICES), 30)
+            before = [psutil.Process(pid) for pid in pids(ready) if pid is not None]
+            for one in before:
+                getattr(one, fault)()
+            assert wait_until(lambda: not any(map(is_alive, before)), 30), fault  # noqa: B023
+            assert wait_until(lambda: states(local.status(ready)) == ["running"] * 2, 30), fault
+        assert query(ready, "SELECT row FROM kept") == [(7,)]
+        assert arrives(ready, ready.kafka.order_events, b"before the fault")
+        rows = rows_of(quick, shop)
+        assert [rows[name]["restarts"] for name in ("kafka", "postgres")] == [2, 2]
+        assert rows["keeper"]["state"] == "running"
+    finally:
+        command = storelake(quick, shop, "down")
+        said, _ = command.communicate(timeout=60)
+    assert said == "Stopped kafka and postgres.\n"
+    assert states(local.status(shop)) == ["stopped", "stopped"]
+
+
+def test_up_ends_with_exit_code_1_and_a_sentence_while_a_stream_has_failed(
+    environment: Mapping[str, str], shop: Settings
+) -> None:
+    """An application of streams that somebody else started: this process, as its file says."""
+    who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+    failed = {"ready": False, "state": "failed", "detail": "footfall failed 9 times: no disk"}
+    file = shop.var_dir / "run" / "streams.json"
+    write_state(file, {**who, "streams": {"footfall": failed, "bronze": {"ready": True}}})
+    port = {"STORELAKE_STREAMS__METRICS_PORT": "0"}
+    try:
+        command = storelake({**environment, **port}, shop, "up", "--services-only")
+        _, complained = command.communicate(timeout=120)
+    finally:
+        file.unlink()
+        storelake(environment, shop, "down").communicate(timeout=60)
+    assert command.returncode == 1
+    assert "Not everything is ready (streams is" in " ".join(complained.split())
 
 
 def test_a_wrong_password_is_one_sentence_with_the_setting(shop: Settings) -> None:

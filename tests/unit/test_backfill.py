@@ -50,7 +50,6 @@ def test_every_table_that_a_stream_appends_to_has_a_source_or_a_reason() -> None
     assert appended - SOURCES.keys() == {
         "bronze.order_events",
         "bronze.detections",
-        "quarantine.late_events",
     }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from socket import gethostname
 
+import psutil
 import pytest
 
 from cli.check.house import fresh_house
@@ -49,7 +51,7 @@ def say(
     file = settings.var_dir / "run" / "streams.json"
     file.parent.mkdir(exist_ok=True)
     streams = {name: {"ready": ready} for name in names}
-    who = {"host": host or gethostname(), "pid": pid, "at": 0}
+    who = {"host": host or gethostname(), "pid": pid, "at": time.time()}
     file.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
 
 
@@ -86,6 +88,17 @@ def test_what_a_killed_application_said_does_not_count(elsewhere: Settings) -> N
     say(elsewhere, nobody, "footfall")
     assert stream_states(elsewhere) == {}
     assert not streams_ready(elsewhere)
+
+
+def test_an_application_whose_pid_was_given_to_a_later_process_does_not_run(
+    elsewhere: Settings,
+) -> None:
+    say(elsewhere, os.getpid(), "footfall")
+    file = elsewhere.var_dir / "run" / "streams.json"
+    assert streams_ready(elsewhere)
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "at": psutil.Process().create_time() - 3600}))
+    assert stream_states(elsewhere) == {}
 
 
 def test_a_pid_of_another_machine_is_none_of_ours(elsewhere: Settings) -> None:

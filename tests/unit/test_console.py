@@ -236,6 +236,22 @@ def streams_of(settings: Settings, snapshot: Snapshot) -> Mapping[str, StreamNow
     return {one.stream.name: one for one in found}
 
 
+def test_a_stream_that_failed_or_stalled_says_so_with_its_cause(settings: Settings) -> None:
+    word = {"ready": False, "failures": 9, "finished_batches": 3}
+    failed = {**word, "state": "failed", "detail": "footfall failed: no <broker>"}
+    stalled = {**word, "failures": 0, "state": "stalled", "detail": "its batch does not end"}
+    said = Said(NOW, {"footfall": failed, "store_hourly": stalled})
+    snapshot = replace(answered(), said=said)
+    found = streams_of(settings, snapshot)
+
+    assert (found["footfall"].health, found["footfall"].detail) == ("failed", failed["detail"])
+    assert found["store_hourly"].health == "stalled"
+    page = sections.pipeline(snapshot, settings)
+    assert "✗ failed" in page
+    assert "footfall failed: no &lt;broker&gt;" in page
+    assert "✗ stalled" in page
+
+
 def test_a_stream_runs_retries_is_silent_or_is_stopped(settings: Settings) -> None:
     word = {"ready": True, "failures": 0, "finished_batches": 3}
     said = Said(NOW, {"footfall": word, "store_hourly": {**word, "failures": 2}})

@@ -26,11 +26,9 @@ HOUR = {
 }
 
 
-@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
-def test_the_report_names_the_format_that_its_second_reader_read(
-    table_format: str, tmp_path: Path
-) -> None:
-    report = {
+def report_of(table_format: str = "iceberg", **changes: object) -> dict[str, object]:
+    """A report of a run that went well."""
+    return {
         "started_at": NOON,
         "footage": "a shop",
         "baskets": "baskets",
@@ -45,11 +43,36 @@ def test_the_report_names_the_format_that_its_second_reader_read(
         "spark_peak_mib": 900,
         "versions": {"python": "3.11"},
         "duration_seconds": 60.0,
+        **changes,
     }
+
+
+def page_of(report: dict[str, object], folder: Path) -> str:
     footfall = [{"minute": NOON, "camera_id": "B01-entrance", "entries": 1, "exits": 0}]
     samples = Samples([(NOON, 0.9)], [(NOON, 1.4)], footfall, NOON)
-    write_html(report, samples, tmp_path / "report.html")
-    page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    write_html(report, samples, folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_names_with_markup_are_text_in_the_report_and_its_pictures_are_pictures(
+    tmp_path: Path,
+) -> None:
+    evil = "<script>alert(1)</script>"
+    hour = HOUR | {"branch_id": evil}
+    page = page_of(
+        report_of(footage=evil, store_hourly=[hour], balanced=False, faults=[evil]), tmp_path
+    )
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3
+    assert page.count("<svg") == 2
+
+
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+def test_the_report_names_the_format_that_its_second_reader_read(
+    table_format: str, tmp_path: Path
+) -> None:
+    report = report_of(table_format)
+    page = " ".join(page_of(report, tmp_path).split())
     assert f"2.2 s for a second {table_format.capitalize()} reader" in page
 
     terminal = Console(record=True, width=120)

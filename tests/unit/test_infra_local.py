@@ -16,15 +16,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from conf.settings import Settings, SettingsError
 from infra.errors import ServiceError
 from infra.local import checks, go, jars, locks, passwords, places
 from infra.local.checks import Java
+from infra.local.daemon import Daemon
 from infra.local.kafka import KafkaService
 from infra.local.minio import MinioService
-from infra.local.postgres import PostgresService, drop_stale_lock
-from infra.local.process import Account, Daemon, wait_until
+from infra.local.postgres import PostgresService, drop_stale_lock, end_orphans
+from infra.local.process import Account, wait_until
 from infra.local.pulsar import PulsarService
 from infra.local.supervisor import reset, status, up
 from infra.local.tool import run_tool
@@ -391,7 +393,52 @@ def test_servers_of_somebody_else_are_called_external(own: Settings) -> None:
     assert "STORELAKE_POSTGRES__PASSWORD" in found[1].detail
 
 
-def test_a_reset_deletes_data_and_keeps_secrets_and_logs(own: Settings) -> None:
+def test_the_folder_of_postgres_is_not_guessed_where_nobody_can_read_it(own: Settings) -> None:
+    home = own.var_dir / "postgres"
+    home.mkdir(parents=True)
+    for content in ("", "relative/place", "\0\0"):
+        (home / "location").write_text(content)
+        with pytest.raises(ServiceError, match=r"location cannot be read \(it names no folder\)"):
+            places.Places(home, Account()).root()
+
+
+def test_backends_that_outlive_their_server_are_ended_before_it_starts_again(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "postgres"
+    program.symlink_to(sys.executable)
+    data, other = tmp_path / "data", tmp_path / "other"
+    sleep = [str(program), "-IS", "-c", "import time; time.sleep(60)"]
+    for folder in (data, other):
+        folder.mkdir()
+    orphan, stranger = (subprocess.Popen(sleep, cwd=folder) for folder in (data, other))
+    try:
+        assert wait_until(lambda: psutil.Process(orphan.pid).name() == "postgres", 10)
+        end_orphans(data)
+        assert orphan.wait(10) == -signal.SIGKILL
+        assert stranger.poll() is None
+    finally:
+        for one in (orphan, stranger):
+            one.kill()
+            one.wait()
+
+
+def test_a_server_that_refuses_does_answer_and_one_that_is_not_there_does_not(
+    own: Settings,
+) -> None:
+    class Refusing(PostgresService):
+        name = "postgres"
+
+        def complaint(self) -> str:
+            return 'connection failed: FATAL:  password authentication failed for user "storelake"'
+
+    assert not Refusing(own).silent()
+    [port] = free_ports(1)
+    postgres = own.postgres.model_copy(update={"port": port, "password": SecretStr("x")})
+    assert PostgresService(own.model_copy(update={"postgres": postgres})).silent()
+
+
+def test_a_reset_of_the_services_deletes_their_data_and_keeps_the_rest(own: Settings) -> None:
     for name in ("kafka", "warehouse", "checkpoints", "logs"):
         (own.var_dir / name).mkdir(parents=True)
     passwords.with_secrets(own)
@@ -405,6 +452,29 @@ def test_a_lock_file_of_a_dead_postgres_whose_pid_was_recycled_is_removed(tmp_pa
     lock.write_text(f"{os.getpid()}\n{tmp_path}\n")
     drop_stale_lock(tmp_path)
     assert not lock.exists()
+
+
+def test_a_lock_file_of_a_killed_postgres_that_nobody_has_collected_is_removed(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "postgres"
+    program.symlink_to(sys.executable)
+    server = subprocess.Popen([str(program), "-IS", "-c", "import time; time.sleep(60)"])
+    try:
+        process = psutil.Process(server.pid)
+        assert wait_until(lambda: process.name() == "postgres", 10)
+        lock = tmp_path / "postmaster.pid"
+        lock.write_text(f"{server.pid}\n{tmp_path}\n")
+        drop_stale_lock(tmp_path)
+        assert lock.exists()
+
+        process.kill()
+        assert wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, 10)
+        drop_stale_lock(tmp_path)
+        assert not lock.exists()
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_data_that_the_server_cannot_reach_goes_to_a_folder_that_is_remembered(

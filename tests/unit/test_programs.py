@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 
+import psutil
 import pytest
 from prometheus_client import start_http_server
+from rich.console import Console
 from typer.testing import CliRunner
 
-from cli import programs
-from cli.background import _require_keeper, stop_background
+from cli import background, programs
+from cli.background import (
+    _require_keeper,
+    start_background,
+    stop_background,
+    stop_everything,
+)
 from cli.follow import log_files
 from cli.main import app
-from cli.tables import services_table
+from cli.tables import services_table, show_services
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra.errors import ServiceError
-from infra.local.keeper import Board, Word
+from infra.local.board import Board, Word
 from infra.local.process import wait_until
-from infra.local.service import ServiceStatus
+from infra.local.service import ServiceStatus, State
+from infra.local.state_files import write_state
 from streaming.metrics import Metrics
+from tests.broken_files import BREAK
 from tests.conftest import free_ports
 from tests.processes import processes_of
 
@@ -211,6 +224,18 @@ def test_the_table_leaves_out_columns_with_nothing_in_them() -> None:
     assert list(services_table(rows).columns[5].cells) != [""]
 
 
+def test_no_cell_is_cut_in_a_narrow_terminal_and_details_are_whole_lines() -> None:
+    sentence = "no such shop (it ended with exit code 1 after 2 s); again in 3 s"
+    rows = [ServiceStatus("maintenance", "waiting", "http://127.0.0.1:18084", 7, sentence, 300)]
+    narrow = Console(width=30, record=True)
+    show_services(narrow, rows)
+    assert narrow.export_text().splitlines() == [
+        "service      state    address                 pid  memory",
+        "maintenance  waiting  http://127.0.0.1:18084    7  300 MB",
+        f"maintenance: {sentence}",
+    ]
+
+
 def variables(environment: Mapping[str, str], own: Settings) -> dict[str, str]:
     return {
         **environment,
@@ -285,3 +310,237 @@ def test_the_status_for_programs_has_every_row(
     assert command.returncode == 3, "services do not run"
     assert {one["name"] for one in rows} == {"kafka", "postgres", *programs.NAMES}
     assert {"state", "address", "memory_mb", "lag_rows", "restarts"} <= rows[0].keys()
+
+
+# Streams, as the row says it
+
+
+def say_streams(own: Settings, **streams: Mapping[str, object]) -> None:
+    """What an application that lives (this process) says of its streams."""
+    who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+    write_state(own.var_dir / "run" / "streams.json", {**who, "streams": streams})
+
+
+RUNS = {"ready": True, "state": "running", "detail": ""}
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "detail"),
+    [
+        (RUNS, "running", "2 of 2 streams"),
+        ({"ready": True}, "running", "2 of 2 streams"),
+        ({"ready": False}, "starting", "1 of 2 streams"),
+        (
+            {"ready": False, "state": "failed", "detail": "no broker"},
+            "failed",
+            "1 of 2 streams; footfall failed: no broker",
+        ),
+        (
+            {
+                "ready": True,
+                "state": "stalled",
+                "detail": "footfall hangs for 70 s",
+            },
+            "stalled",
+            "1 of 2 streams; footfall hangs for 70 s",
+        ),
+        (
+            {"ready": False, "state": "retrying", "detail": ""},
+            "starting",
+            "1 of 2 streams; footfall retrying",
+        ),
+    ],
+)
+def test_the_streams_are_as_well_as_the_worst_of_them_and_the_detail_names_it(
+    own: Settings, said: Mapping[str, object], state: str, detail: str
+) -> None:
+    Board(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
+    say_streams(own, bronze_detections=RUNS, footfall=said)
+
+    found = row(own, "streams")
+
+    assert (found.state, found.detail) == (state, detail)
+    assert found.well == (state == "running")
+    assert (found.streams or {})["footfall"]["detail"] == said.get("detail", "")
+
+
+def test_streams_that_share_a_failing_query_say_its_sentence_once(own: Settings) -> None:
+    Board(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
+    failed = {
+        "ready": False,
+        "state": "failed",
+        "detail": "bronze+footfall failed: no disk",
+    }
+    say_streams(own, bronze=failed, footfall=failed)
+    assert row(own, "streams").detail == "0 of 2 streams; bronze+footfall failed: no disk"
+
+
+def test_a_failed_stream_of_an_application_in_a_terminal_is_named_too(own: Settings) -> None:
+    say_streams(own, footfall={"ready": False, "state": "failed", "detail": "no broker"})
+    found = row(own, "streams")
+    assert (found.state, found.well) == ("failed", False)
+
+
+def test_an_application_that_was_refused_shows_the_sentence_that_it_ended_with(
+    own: Settings,
+) -> None:
+    sentence = "The stream footfall is held by process 7 of host a: run `storelake stop streams`."
+    Board(own.var_dir).keeper.spawn(
+        [sys.executable, "-m", "tests.kept_house", str(own.var_dir), str(own.var_dir / "told")],
+        cwd=ROOT,
+    )
+    program = [sys.executable, "-IS", "-c", f"import sys; sys.exit({sentence!r})"]
+    told = {"programs": {"streams": [0, program]}, "conf": {"restart_base_seconds": 0.05}}
+    write_state(own.var_dir / "told", told)
+    Board(own.var_dir).want({"streams": 5.0})
+
+    assert wait_until(lambda: row(own, "streams").state == "failed", 60)
+    assert row(own, "streams").detail.startswith(f"{sentence} (it ended with exit code 1 after ")
+
+
+def test_what_was_ready_and_died_while_others_started_is_not_called_ready(
+    own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that live, whose readiness the test decides; no keeper is needed for them."""
+    polls: list[str] = []
+
+    def dies(_: Settings) -> bool:
+        polls.append("quality")
+        return len(polls) == 2  # the first time is before the start
+
+    board = Board(own.var_dir)
+    kept = [replace(one, ready=dies) for one in programs.chosen(["quality"])]
+    kept += [replace(one, ready=lambda _: len(polls) > 3) for one in programs.chosen(["gateway"])]
+    for one in kept:
+        board.daemon(one.name).spawn(SLEEPER, cwd=ROOT)
+    board.keeper.spawn([*SLEEPER, "--profile", own.profile], cwd=ROOT)
+    monkeypatch.setattr(programs, "chosen", lambda _: kept)
+    monkeypatch.setattr(background, "READY_SECONDS", 2.0)
+
+    with pytest.raises(StorelakeError, match=r"^`storelake quality` is not ready after 2 s"):
+        start_background(own, (), lambda _: None)
+
+
+# State files that cannot be read
+
+
+@pytest.mark.parametrize("how", BREAK)
+def test_streams_whose_pid_file_is_broken_are_found_and_not_started_again(
+    own: Settings, how: str
+) -> None:
+    board = Board(own.var_dir)
+    pid = board.daemon("streams").spawn(SLEEPER, cwd=ROOT)
+    BREAK[how](board.daemon("streams").pid_file)
+
+    found = row(own, "streams")
+
+    assert (found.state, found.pid) == ("starting", pid)
+    assert stop_background(own, ["streams"]) == ["streams"]
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("how", BREAK)
+def test_stopping_one_process_leaves_the_others_though_nobody_can_read_what_is_wanted(
+    own: Settings, how: str
+) -> None:
+    board = Board(own.var_dir)
+    for name in ("maintenance", "gateway"):
+        board.daemon(name).spawn(SLEEPER, cwd=ROOT)
+    board.want({"maintenance": 5.0, "gateway": 5.0})
+    BREAK[how](own.var_dir / "run" / "wanted.json")
+
+    assert stop_background(own, ["gateway"]) == ["gateway"]
+
+    assert board.daemon("maintenance").find() is not None
+    assert board.wanted().keys() == {"maintenance"}
+
+
+def test_whether_streams_run_in_a_terminal_is_not_guessed_from_a_file_that_nobody_can_read(
+    own: Settings,
+) -> None:
+    say_streams(own, footfall=RUNS)
+    streams = programs.chosen(["streams"])
+    assert programs.runs_elsewhere(own, streams[0])
+    BREAK["cut off"](own.var_dir / "run" / "streams.json")
+    with pytest.raises(StorelakeError, match=r"streams\.json cannot be read"):
+        start_background(own, ["streams"], lambda _: None)
+    assert "streams.json cannot be read" in row(own, "streams").detail
+    assert not row(own, "streams").well
+
+
+# Services, as the supervisor keeps them
+
+
+def service_row(own: Settings, state: State, detail: str = "") -> ServiceStatus:
+    rows = [ServiceStatus("kafka", state, "127.0.0.1:1", detail=detail)]
+    return programs.supervised(own, rows)[0]
+
+
+def test_a_service_that_died_says_when_it_starts_again_and_why_it_ended(own: Settings) -> None:
+    board = Board(own.var_dir)
+    assert service_row(own, "stopped").state == "stopped"
+    board.keeper.spawn(SLEEPER, cwd=ROOT)
+    board.want({"kafka": 5.0})
+    word = Word(5.0, restarts=2, again_at=time.time() + 1000, note="It ended after 3 s")
+    board.say({"kafka": word})
+
+    found = service_row(own, "stopped")
+    assert (found.state, found.restarts) == ("waiting", 2)
+    assert found.detail.startswith("It ended after 3 s; again in ")
+
+    board.say({"kafka": replace(word, again_at=None, failed=True)})
+    assert service_row(own, "stopped").detail == "It ended after 3 s; given up"
+    assert service_row(own, "stopped").state == "failed"
+    assert service_row(own, "running").restarts == 2
+
+
+def test_a_service_that_answers_no_more_says_since_when_and_what_follows(own: Settings) -> None:
+    board = Board(own.var_dir)
+    board.keeper.spawn(SLEEPER, cwd=ROOT)
+    board.want({"kafka": 5.0})
+    board.say({"kafka": Word(5.0)})
+    assert service_row(own, "starting", "does not answer").state == "starting"
+
+    board.say({"kafka": Word(5.0, silent_since=time.time() - 40)})
+    found = service_row(own, "starting", "does not answer")
+
+    assert (found.state, found.well) == ("not answering", False)
+    assert re.fullmatch(r"does not answer, for 4\d s; after 60 s it is started again", found.detail)
+
+
+def test_a_stop_of_the_last_process_leaves_a_keeper_to_the_services(own: Settings) -> None:
+    board = Board(own.var_dir)
+    keeper = board.keeper.spawn(SLEEPER, cwd=ROOT)
+    board.want({"kafka": 5.0, "gateway": 5.0})
+    stop_background(own)
+    assert board.wanted() == {"kafka": 5.0}
+    assert psutil.pid_exists(keeper)
+    stop_everything(own)
+    assert board.wanted() == {}
+    assert not psutil.pid_exists(keeper)
+
+
+# Reset
+
+
+def test_a_reset_says_what_it_deletes_and_what_stays_and_why(
+    environment: Mapping[str, str], own: Settings
+) -> None:
+    for name in ("warehouse", "quality", "demo", "check", "memory", "logs", "verify", "mine"):
+        (own.var_dir / name).mkdir(parents=True)
+    (own.var_dir / "secrets.env").write_text("STORELAKE_X=1\n")
+    write_state(own.var_dir / "run" / "streams.json", {})
+    write_state(own.var_dir / "run" / "programs" / "streams.json", {})
+
+    with storelake(environment, own, "reset", "--yes") as command:
+        out, said = command.communicate(timeout=120)
+
+    assert command.returncode == 0, said
+    assert "Deleted warehouse, memory, quality, demo, check and run." in " ".join(out.split())
+    assert re.findall(r"^(\S+) stays: ", out, re.MULTILINE) == [
+        *("logs", "mine", "secrets.env", "verify"),
+    ]
+    assert {one.name for one in own.var_dir.iterdir()} == {
+        *("logs", "mine", "secrets.env", "verify", "run"),
+    }
+    assert {one.suffix for one in (own.var_dir / "run").iterdir()} == {".lock"}

@@ -1,0 +1,139 @@
+"""The files through which commands and the supervisor process (`infra.local.keeper`) talk.
+
+Commands write `<var>/run/wanted.json`: what shall run, and when somebody asked for each. The
+supervisor writes `keeper-state.json`: what became of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from infra.local.daemon import Daemon
+from infra.local.state_files import UnreadableStateError, read_state, unreadable, write_state
+
+NAME = "keeper"
+SERVICES = ("kafka", "postgres", "pulsar", "minio", "trino")
+
+
+@dataclass(frozen=True)
+class Word:
+    """What the supervisor says of one program or service.
+
+    Attributes:
+        asked_at: the request that this answers; what is said of an earlier one is old.
+        restarts: since then.
+        again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
+        failed: whether nobody tries any more, until somebody asks for it again.
+        note: how it ended last, the cause first.
+        answered: whether a service has answered since its start.
+        silent_since: since when it does not answer any more, in seconds of the epoch; None while
+            it does.
+    """
+
+    asked_at: float = 0.0
+    restarts: int = 0
+    again_at: float | None = None
+    failed: bool = False
+    note: str = ""
+    answered: bool = False
+    silent_since: float | None = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """The state files of one deployment.
+
+    Attributes:
+        var: state folder of the deployment.
+    """
+
+    var: Path
+
+    @property
+    def keeper(self) -> Daemon:
+        """The supervisor's own process."""
+        return Daemon(NAME, self._run, self.var / "logs")
+
+    def daemon(self, name: str) -> Daemon:
+        """The process of a program or a service; `run` itself has files by the programs' names."""
+        folder = self._run if name in SERVICES else self._run / "programs"
+        return Daemon(name, folder, self.var / "logs")
+
+    @property
+    def _run(self) -> Path:
+        return self.var / "run"
+
+    @property
+    def _wanted_file(self) -> Path:
+        return self._run / "wanted.json"
+
+    @property
+    def _state_file(self) -> Path:
+        return self._run / "keeper-state.json"
+
+    def wanted(self) -> dict[str, float]:
+        """What shall run, with the time at which each was asked for.
+
+        Where the file cannot be read: what the supervisor last said of, and what runs.
+        """
+        try:
+            return self.asked_for()
+        except UnreadableStateError:
+            said: dict[str, Word] = {}
+            with suppress(UnreadableStateError):
+                said = self.words()
+            return dict(self._running()) | {name: word.asked_at for name, word in said.items()}
+
+    def asked_for(self) -> dict[str, float]:
+        """The content of `wanted.json`; empty where there is none.
+
+        Raises:
+            UnreadableStateError: it cannot be read.
+        """
+        state = read_state(self._wanted_file) or {}
+        if not all(isinstance(at, (int, float)) for at in state.values()):
+            raise unreadable(self._wanted_file, "a value is no time")
+        return {name: float(at) for name, at in state.items()}
+
+    def _running(self) -> Iterator[tuple[str, float]]:
+        """What runs by the pid files, readable or not, with the time of its start."""
+        files = (self._run / "programs").glob("*.json")
+        for name in (*SERVICES, *(file.stem for file in files)):
+            with suppress(psutil.Error):
+                if process := self.daemon(name).find():
+                    yield name, process.create_time()
+
+    def want(self, wanted: Mapping[str, float]) -> None:
+        """Say what shall run from now on."""
+        write_state(self._wanted_file, wanted)
+
+    def words(self) -> dict[str, Word]:
+        """What the supervisor has said last, of everything.
+
+        Raises:
+            UnreadableStateError: the file cannot be read.
+        """
+        state = read_state(self._state_file) or {}
+        try:
+            return {name: Word(**said) for name, said in state.items()}
+        except TypeError as error:
+            raise unreadable(self._state_file, "it has other fields") from error
+
+    def word(self, name: str) -> Word:
+        """What the supervisor says of one; nothing yet, if that was about an earlier request."""
+        asked_at = self.wanted().get(name, 0.0)
+        word = Word()
+        with suppress(UnreadableStateError):  # the supervisor writes it anew at once
+            word = self.words().get(name, word)
+        return word if word.asked_at == asked_at else Word(asked_at)
+
+    def say(self, words: Mapping[str, Word]) -> None:
+        """What the supervisor says now."""
+        said: dict[str, Any] = {name: asdict(word) for name, word in words.items()}
+        write_state(self._state_file, said)

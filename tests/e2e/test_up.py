@@ -1,0 +1,126 @@
+"""`storelake up` on an empty folder: everything comes up, stays up, and comes back from death."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cli.processes import stream_states
+from conf.settings import Settings
+from infra.local.board import Board
+from infra.local.process import wait_until
+from tests.broken_files import BREAK
+from tests.conftest import free_ports, settings_from
+from tests.processes import processes_of
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("D1")]
+
+PROCESSES = ("streams", "gateway", "quality", "maintenance", "console")
+SERVICES = ("kafka", "postgres")
+
+
+@pytest.fixture(scope="module")
+def fresh(
+    environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Mapping[str, str], Settings]]:
+    """The variables of a deployment in an empty folder, and its settings."""
+    ports = ("KAFKA__PORT", "KAFKA__CONTROLLER_PORT", "POSTGRES__PORT", "GATEWAY__PORT")
+    ports += ("CONSOLE__PORT", "STREAMS__METRICS_PORT", "QUALITY__METRICS_PORT")
+    ports += ("MAINTENANCE__METRICS_PORT",)
+    own = {
+        f"STORELAKE_{name}": str(port)
+        for name, port in zip(ports, free_ports(len(ports)), strict=True)
+    }
+    variables = {**environment, **own, "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("fresh"))}
+    settings = settings_from(variables)
+    yield variables, settings
+    storelake(variables, "down")
+    storelake(variables, "reset", "--yes")  # as root, Postgres may have data outside of the folder
+    assert processes_of(settings.var_dir) == []
+
+
+def storelake(variables: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        cwd=Path(__file__).parents[2],
+        env=dict(variables),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def rows(variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found = json.loads(storelake(variables, "status", "--json").stdout)
+    return {row["name"]: row for row in found}
+
+
+def all_run(variables: Mapping[str, str]) -> bool:
+    return storelake(variables, "status").returncode == 0
+
+
+def test_everything_of_an_empty_folder_is_ready_and_nothing_died_on_the_way(
+    fresh: tuple[Mapping[str, str], Settings],
+) -> None:
+    variables, _ = fresh
+    done = storelake(variables, "up")
+    assert done.returncode == 0, done.stderr
+    found = rows(variables)
+    assert {name: found[name]["state"] for name in (*SERVICES, *PROCESSES, "keeper")} == (
+        dict.fromkeys((*SERVICES, *PROCESSES, "keeper"), "running")
+    )
+    assert {name: found[name]["restarts"] for name in (*SERVICES, *PROCESSES)} == (
+        dict.fromkeys((*SERVICES, *PROCESSES), 0)
+    )
+    assert all(said["state"] == "running" for said in found["streams"]["streams"].values())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_killed_service_is_back_within_30_seconds_and_the_streams_go_on(
+    fresh: tuple[Mapping[str, str], Settings], service: str
+) -> None:
+    variables, settings = fresh
+    driver = Board(settings.var_dir).daemon("streams").find()
+    process = Board(settings.var_dir).daemon(service).find()
+    assert process is not None
+    since = time.monotonic()
+
+    process.kill()
+
+    assert wait_until(lambda: not psutil.pid_exists(process.pid) or not process.is_running(), 30)
+    assert wait_until(lambda: rows(variables)[service]["state"] == "running", 60)
+    assert time.monotonic() - since < 30
+    assert wait_until(lambda: all_run(variables), 120)
+    assert Board(settings.var_dir).daemon("streams").find() == driver
+
+
+def test_no_second_driver_is_started_when_the_pid_file_of_the_first_is_cut_off(
+    fresh: tuple[Mapping[str, str], Settings],
+) -> None:
+    variables, settings = fresh
+    board = Board(settings.var_dir)
+    driver, keeper = board.daemon("streams").find(), board.keeper.find()
+    assert driver is not None
+    assert keeper is not None
+    keeper.kill()
+    keeper.wait(10)
+    for name in ("programs/streams.json", "wanted.json", "keeper-state.json", "keeper.json"):
+        BREAK["cut off"](settings.var_dir / "run" / name)
+
+    done = storelake(variables, "start")
+
+    assert done.returncode == 0, done.stderr
+    assert board.daemon("streams").find() == driver
+    drivers = [one for one in processes_of(settings.var_dir) if one.endswith("cli.main run")]
+    assert len(drivers) == 1
+    assert stream_states(settings)
+    assert all_run(variables)

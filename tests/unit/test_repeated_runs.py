@@ -1,0 +1,72 @@
+"""Validation and maintenance that run again and again outlive whatever one run ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from types import ModuleType
+
+import pytest
+
+import quality.run
+import streaming.maintenance.run
+from cli import maintain as maintain_command
+from cli import quality as quality_command
+from conf.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The commands take SIGTERM and SIGINT for themselves."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+COMMANDS: dict[str, tuple[ModuleType, Callable[[Settings], None]]] = {
+    "run_maintenance": (
+        streaming.maintenance.run,
+        lambda own: maintain_command._serve(own, None, timedelta(0)),
+    ),
+    "run_quality": (
+        quality.run,
+        lambda _: quality_command._serve(quality.run.Plan(), timedelta(0), None),
+    ),
+}
+
+
+@pytest.mark.parametrize("function", COMMANDS)
+def test_a_run_that_fails_for_whatever_reason_is_followed_by_the_next(
+    function: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    runs: list[int] = []
+
+    def fails(*_: object, **__: object) -> None:
+        runs.append(1)
+        if len(runs) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyError("iceberg_tables")
+
+    module, serve = COMMANDS[function]
+    quiet = {
+        name: getattr(settings, name).model_copy(update={"metrics_port": 0})
+        for name in ("quality", "maintenance")
+    }
+    own = settings.model_copy(update=quiet)
+    monkeypatch.setattr(module, function, fails)
+    monkeypatch.setattr(quality_command, "read_settings", lambda: own)
+
+    serve(own)
+
+    assert len(runs) == 3
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line[:1] == "{"]
+    assert [line["error"] for line in lines if line["event"] == "run_failed"] == [
+        "'iceberg_tables'"
+    ] * 3
