@@ -39,6 +39,7 @@ _NAMES = ", ".join(_COLUMNS)
 _CELLS = [*SOURCE_COLUMNS, "rules", "event_id", "order_id"]
 
 _UNREAD = (
+    "broker_metadata_readable",
     "value_present",
     "value_not_too_large",
     "valid_utf8",
