@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewTopic
 from pyspark.sql import SparkSession
 
@@ -38,7 +44,19 @@ class TestKafkaSource(SourceSuite):
         def create_topic(topic: str, partitions: int) -> None:
             # The messages are of 2024: retention would delete them under the test.
             new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
-            admin.create_topics([new], operation_timeout=20)[topic].result(30)
+            assert wait_until(lambda: made(new), 20)
+
+        def made(new: NewTopic) -> bool:
+            try:
+                admin.create_topics([new], operation_timeout=20)[new.topic].result(30)
+            except KafkaException as error:
+                # A topic of this name may still be on its way out.
+                assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+                return False
+            return True
+
+        def delete_topic(topic: str) -> None:
+            admin.delete_topics([topic], operation_timeout=20)[topic].result(30)
 
         def write(
             topic: str,
@@ -74,6 +92,7 @@ class TestKafkaSource(SourceSuite):
             create_topic=create_topic,
             write=write,
             trim=trim,
+            delete_topic=delete_topic,
         )
 
     def test_the_group_shows_the_batches_that_are_done(

@@ -64,6 +64,11 @@ class Producers:
             self._made[name] = self.client.create_producer(name)
         return self._made[name]
 
+    def leave(self, topic: str) -> None:
+        """Close those of a topic's partitions."""
+        for name in [one for one in self._made if one.startswith(topic)]:
+            self._made.pop(name).close()
+
 
 @pytest.fixture(scope="module")
 def producers(conf: PulsarSettings) -> Iterator[Producers]:
@@ -131,6 +136,11 @@ class TestPulsarSource(SourceSuite):
             assert wait_until(trimmed, 20), admin.get(f"{name}/internalStats").json()
             admin.post(RETENTION, json=FOR_EVER).raise_for_status()
 
+        def delete_topic(topic: str) -> None:
+            producers.leave(topic)
+            gone = admin.delete(f"{path(topic)}/partitions", params={"force": "true"})
+            gone.raise_for_status()
+
         return Shop(
             source="storelake_pulsar",
             options={
@@ -142,6 +152,7 @@ class TestPulsarSource(SourceSuite):
             create_topic=create_topic,
             write=write,
             trim=trim,
+            delete_topic=delete_topic,
             first_position=r"\d{20}:0{20}:00001:0{10}",
             headers=(("a", "Straße".encode()), ("trace", b"2")),
             tells_empty_keys=False,
