@@ -12,8 +12,12 @@ Guarantees are those of `log_source`. Of Pulsar's own (docs/adr/0011 has the rea
   finished batch, which stays, too. The first message that a reader hands out must come from the
   ledger that it left off in, and at each change of ledgers the broker is asked whether one between
   them is missing: that is how messages that were deleted unread are noticed.
-- A broker that is away, restarts or unloads a topic is waited for; a task gives up after
-  `fetchTimeoutSeconds` and fails, which the runner retries. A topic deleted while read is an error.
+- A broker that is away, restarts or unloads a topic is waited for, 30 s by the planner and
+  `fetchTimeoutSeconds` by a task; then they fail with a sentence that names the broker, and the
+  runner retries. A topic deleted while read is an error.
+- A topic that was deleted and made again has new ledgers, whose ids are larger than all before it
+  in its cluster, so its positions sort behind the old ones. The ids of a cluster that was set up
+  anew begin again, which no position shows: its topics need other names.
 
 Options besides those of `log_source.ReadOptions`, topics as `persistent://tenant/namespace/topic`
 (one partition, `...-partition-2`, is a topic, too): `pulsar.service.url`, `pulsar.admin.url`,
@@ -58,7 +62,8 @@ ENTRIES = 10**12  # of a ledger, at most: Pulsar begins a new one after 50,000
 BATCH = 10**6  # messages of an entry, at most: Pulsar's limit is the size, 5 MB
 METADATA_REFRESH_SECONDS = 30.0
 CALL_TIMEOUT_SECONDS = 10
-ADMIN_TIMEOUT_SECONDS = 30  # the web server of a busy broker comes last
+ADMIN_TIMEOUT_SECONDS = 20  # the web server of a busy broker comes last
+AWAY_SECONDS = 30.0  # so long a broker may restart, or move a topic, without a word
 QUEUE_MESSAGES = 1_000
 RETRY_SECONDS = 0.2
 PROMISED_MILLIS = 2_000  # a message that the broker says is there comes within
@@ -171,6 +176,7 @@ class Connection:
             authentication=pulsar.AuthenticationToken(self.token) if self.token else None,
             tls_trust_certs_file_path=self.ca_file,
             operation_timeout_seconds=CALL_TIMEOUT_SECONDS,
+            connection_timeout_ms=CALL_TIMEOUT_SECONDS * 1000,
             logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
         )
 
@@ -310,6 +316,7 @@ class PulsarLog:
         self._known: dict[Partition, str] = {}
         self._known_at = 0.0
         self._no_room_for: Partition | None = None
+        self._away_since: float | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -495,7 +502,7 @@ class PulsarLog:
 
     def _waiting(self, partition: Partition, at: int) -> Iterator[tuple[int, pulsar.Message]]:
         """What is there of one partition; nothing while its broker is away."""
-        name = self._partitions()[partition]
+        name, began = self._partitions()[partition], time.monotonic()
         try:
             self._hold(partition, name)
             reader = self._readers.get(partition)
@@ -504,7 +511,10 @@ class PulsarLog:
                     self._readers.pop(partition).close()
                 reader = _Reader(self._client, self._admin, name, partition, at)
                 self._readers[partition] = reader
-            yield from reader.waiting()
+            for found in reader.waiting():
+                self._away_since = None
+                yield found
+            self._away_since = None
         except DataLossError:
             # The reader has taken the message that told it; the next one begins at the position.
             self._readers.pop(partition).close()
@@ -513,7 +523,18 @@ class PulsarLog:
             self._readers.pop(partition, None)
             self._known_at = 0.0  # Was it deleted? That is asked now, and before the next read.
             self._partitions()
-            log.warning("%s: waiting for its broker: %s", name, error)
+            self._wait_for_broker(name, began, error)
+
+    def _wait_for_broker(self, name: str, began: float, error: Exception) -> None:
+        """Warn; raise `PulsarUnavailableError` where no partition was read for 30 s."""
+        self._away_since = self._away_since or began
+        seconds = time.monotonic() - self._away_since
+        if seconds > AWAY_SECONDS:
+            raise PulsarUnavailableError(
+                f"Pulsar at {self._connection.service_url} has not answered for {seconds:.0f} s "
+                f"about {name}: {error}"
+            ) from error
+        log.warning("%s: waiting for its broker: %s", name, error)
 
     def _hold(self, partition: Partition, name: str) -> None:
         """Have the broker keep what this stream has not finished."""
