@@ -31,6 +31,7 @@ from conf.settings import Settings
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from streaming.connectors.kafka import KafkaSource, KafkaUnavailableError
+from streaming.connectors.log_source import LogStreamReader
 from streaming.source import UNREADABLE_HEADER
 from tests.raw_kafka import send_raw
 from tests.source_suite import NOON, Met, Reader, Shop, SourceSuite
@@ -194,6 +195,14 @@ class TestKafkaSource(SourceSuite):
             query.stop()
 
 
+def read(reader: LogStreamReader, topic: str, how: str) -> None:
+    """Read until an error: as the planner does of what arrives, or as a task what is planned."""
+    while how == "trickle":
+        reader.latestOffset()
+    (task,) = reader.partitions({topic: {"1": 0}}, {topic: {"1": 5}})
+    list(reader.read(task))
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("how", ["trickle", "task"])
 def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_goes_on(
@@ -212,10 +221,7 @@ def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_
     try:
         since = time.monotonic()
         with pytest.raises(KafkaUnavailableError, match=services.kafka.bootstrap):
-            while how == "trickle":
-                reader.latestOffset()
-            (task,) = reader.partitions({topic: {"1": 0}}, {topic: {"1": 5}})
-            list(reader.read(task))
+            read(reader, topic, how)
         assert time.monotonic() - since < 60
     finally:
         broker.resume()

@@ -20,6 +20,7 @@ from conf.settings import PulsarSettings, Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
+from streaming.connectors.log_source import LogStreamReader
 from streaming.connectors.pulsar import PulsarSource, PulsarUnavailableError
 from streaming.runner import Context
 from tests.pulsar_local import start_pulsar
@@ -308,8 +309,7 @@ def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_
     try:
         since = time.monotonic()
         with pytest.raises(PulsarUnavailableError, match=conf.url):
-            while True:
-                reader.latestOffset()
+            read(reader)
         assert time.monotonic() - since < 60
     finally:
         broker.resume()
@@ -318,7 +318,13 @@ def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_
     reader.stop()
 
 
-def _reads(reader: Any, topic: str, partition: str) -> bool:
+def read(reader: LogStreamReader) -> None:
+    """Ask for the next batch until an error."""
+    while True:
+        reader.latestOffset()
+
+
+def _reads(reader: LogStreamReader, topic: str, partition: str) -> bool:
     try:
         return bool(reader.latestOffset()[topic][partition] > 0)
     except PulsarUnavailableError:
