@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer, TopicPartition
 from pydantic import ValidationError
 
 from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
 from streaming.connectors.kafka import KafkaLog, KafkaUnavailableError
 from streaming.connectors.kafka_producer import DeadLetterProducer, produce
-from streaming.connectors.log_source import Subscription
+from streaming.connectors.log_source import DataLossError, Limit, Range, Subscription
 from tests.conftest import free_ports
 
 
@@ -69,3 +73,69 @@ def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(KafkaUnavailableError, match=kafka.bootstrap):
         log.bounds()
     log.close()
+
+
+# Errors on the way
+
+
+@dataclass
+class Event:
+    """An error as librdkafka hands it out among messages."""
+
+    code: int
+
+    def error(self) -> KafkaError:
+        return KafkaError(self.code)
+
+    def topic(self) -> str:
+        return "orders"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return -1001
+
+
+class Failing:
+    """A consumer that has nothing but one error, again and again."""
+
+    def __init__(self, code: int) -> None:
+        self._event = Event(code)
+        self.assigned: list[int] = []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned += [one.offset for one in partitions]
+
+    def consume(self, count: int, timeout: float) -> list[Any]:
+        return [self._event]
+
+
+def log_over(consumer: Failing) -> KafkaLog:
+    log = KafkaLog(Subscription(("orders",)), {"bootstrap.servers": "b:1"}, "g", fetch_timeout=0.3)
+    log._consumer = cast("Any", consumer)
+    log._known, log._known_at = [("orders", 0)], time.monotonic()
+    return log
+
+
+@pytest.mark.timeout(30)
+def test_errors_of_a_connection_do_not_keep_a_task_from_giving_up() -> None:
+    away = Failing(KafkaError._TRANSPORT)
+    with pytest.raises(KafkaUnavailableError, match=r"orders\[0\].*Kafka at b:1 has sent nothing"):
+        list(log_over(away)._read_range(cast("Any", away), Range("orders", 0, 5, 9)))
+
+
+def test_a_position_is_read_from_anew_after_an_error_and_not_after_a_lost_connection() -> None:
+    position = {("orders", 0): 5}
+    away = Failing(KafkaError._ALL_BROKERS_DOWN)
+    log = log_over(away)
+    for _ in range(3):
+        assert log.poll(position, Limit(10, 10)) == (None, position)
+    assert away.assigned == [5]
+
+    lost = Failing(KafkaError.OFFSET_OUT_OF_RANGE)
+    log = log_over(lost)
+    for _ in range(2):
+        with pytest.raises(DataLossError):
+            log.poll(position, Limit(10, 10))
+    assert lost.assigned == [5, 5]

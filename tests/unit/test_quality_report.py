@@ -355,7 +355,7 @@ def test_rows_without_a_time_are_in_the_page_without_one() -> None:
     says = "No time."
     timeless = Quarantined("quarantine.order_events", "broker_metadata_readable", 3, None, says)
     text = Read(summary_page(summary(result()), [timeless], {}, NOW)).text
-    assert f"quarantine.order_events broker_metadata_readable 3 – {says}" in text
+    assert f"quarantine.order_events broker_metadata_readable 3 \N{EN DASH} {says}" in text
 
 
 def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
