@@ -208,6 +208,12 @@ ORDERS = Dashboard(
             says="`storelake dlq list` shows them.",
         ),
         Panel(
+            "Rows that a sink could not hold",
+            [(_rate(f"{STREAM}refused_rows_total", "stream", ORDER_STREAMS), "{{stream}}")],
+            "cps",
+            says="The table `refused_rows` in Postgres has them, with the error.",
+        ),
+        Panel(
             "Events too late for their hour",
             [(_rate(f"{STREAM}late_rows_total", "stream", ORDER_STREAMS), "{{stream}}")],
             "cps",

@@ -70,8 +70,22 @@ class KafkaSettings(Frozen):
     order_dlq: str = "order-dlq"
     detections: str = "detections"
     client_options: dict[str, str] = Field(
-        default_factory=dict, description="Extra librdkafka options of every client (SASL, TLS)."
+        default_factory=dict,
+        description="Extra librdkafka options of every client (SASL, TLS). Producers always wait "
+        "for all replicas and are idempotent: acks and enable.idempotence cannot be set.",
     )
+
+    @field_validator("client_options")
+    @classmethod
+    def _keep_what_promises_rest_on(cls, options: dict[str, str]) -> dict[str, str]:
+        kept = {"acks", "request.required.acks", "enable.idempotence", "bootstrap.servers"}
+        wrong = sorted(kept & {name.lower() for name in options})
+        if wrong:
+            raise ValueError(
+                f"{' and '.join(wrong)} cannot be set here: producers wait for all replicas and "
+                "are idempotent, and STORELAKE_KAFKA__BOOTSTRAP_SERVERS names the cluster"
+            )
+        return options
 
     @property
     def bootstrap(self) -> str:
@@ -402,6 +416,12 @@ class StreamSettings(Frozen):
         "brokers go first, since a stream catches up and a camera does not.",
     )
     max_rows_per_batch: int = Field(default=20_000, ge=1)
+    max_bytes_per_batch: int = Field(
+        default=32 * 1024 * 1024,
+        ge=1,
+        description="Keys, values and headers of a micro-batch; a larger message is one of its "
+        "own. The memory of `storelake run` follows it.",
+    )
     prefetch_rows: int = Field(
         default=2_000,
         ge=0,

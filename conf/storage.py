@@ -11,7 +11,10 @@ import re
 from conf.settings import Settings
 
 CONNECT_SECONDS = 5
-REQUEST_SECONDS = 30
+REQUEST_SECONDS = 15
+"""Without a byte from the S3."""
+ATTEMPTS = 3
+"""Of a request: an S3 that went silent is an error within a minute."""
 
 
 def file_properties(settings: Settings) -> dict[str, str]:
@@ -28,6 +31,9 @@ def file_properties(settings: Settings) -> dict[str, str]:
         "io-impl": "org.apache.iceberg.io.ResolvingFileIO",
         "client.region": s3.region,
         "s3.path-style-access": str(s3.path_style).lower(),
+        "s3.retry.num-retries": str(ATTEMPTS - 1),
+        "http-client.apache.connection-timeout-ms": str(CONNECT_SECONDS * 1000),
+        "http-client.apache.socket-timeout-ms": str(REQUEST_SECONDS * 1000),
     }
     python = {
         "py-io-impl": "streaming.connectors.storage.LakeFiles",
@@ -59,6 +65,11 @@ def hadoop_client(settings: Settings) -> dict[str, str]:
         "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
         "access.key": s3.access,
         "secret.key": s3.secret,
+        "connection.timeout": f"{REQUEST_SECONDS}s",
+        "connection.establish.timeout": f"{REQUEST_SECONDS}s",  # the least that Hadoop takes
+        "attempts.maximum": str(ATTEMPTS - 1),
+        # Hadoop's own, around those of the client.
+        "retry.limit": "1",
     }
     return {f"fs.s3a.{key}": value for key, value in client.items()}
 
@@ -104,6 +115,10 @@ def delta_options(settings: Settings) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": s3.secret,
         "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not s3.path_style).lower(),
         "AWS_ALLOW_HTTP": str(s3.url.startswith("http://")).lower(),
+        "connect_timeout": f"{CONNECT_SECONDS}s",
+        # Of a whole request, so longer than the silence that others bear.
+        "timeout": "20s",
+        "retry_timeout": "35s",
     }
 
 

@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 from confluent_kafka import KafkaException, TopicPartition, admin
 
+from conf.kafka import client_config
 from conf.settings import KafkaSettings, Settings
 from dashboard.queries import Offset
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import read_streams
+from streaming.source import broker_offset
 
 KAFKA_SECONDS = 2.0
 Ends = Mapping[tuple[str, int], int]
@@ -88,7 +90,9 @@ def lag(ends: Ends, offsets: Sequence[Offset], stream: str, topics: Sequence[str
     A message that a stream has read and had no use for does not move its position: where messages
     come rarely, some stay counted that nobody waits for.
     """
-    done = {(o.topic, o.partition): int(o.position) for o in offsets if o.stream == stream}
+    done = {
+        (o.topic, o.partition): broker_offset(o.position) for o in offsets if o.stream == stream
+    }
     if not any(topic in topics for topic, _ in done):
         return None
     return sum(
@@ -102,9 +106,8 @@ class Topics:
     """How far the topics of Kafka reach, asked without reading a message."""
 
     def __init__(self, conf: KafkaSettings) -> None:
-        options: dict[str, Any] = {"bootstrap.servers": conf.bootstrap, **conf.client_options}
         silent: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}
-        self._client = admin.AdminClient(options | silent)
+        self._client = admin.AdminClient(client_config(conf) | silent)
         self._topics = (*conf.order_topics, conf.detections)
 
     def ends(self) -> Ends:

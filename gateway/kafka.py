@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings
 from gateway.producer import BrokerView, Message, Outcome, Receipt
 from gateway.refusals import TooLargeError, UnavailableError
@@ -134,23 +135,13 @@ class KafkaPublisher:
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:
-    return {
-        "bootstrap.servers": kafka.bootstrap,
+    own = {
+        **KEY_PARTITIONER,
         "client.id": "storelake-gateway",
-        "acks": "all",
-        "enable.idempotence": True,
-        "linger.ms": 5,
         # A message is given up when its caller is: it shall not arrive minutes after the 503.
         "message.timeout.ms": max(int(ack_timeout * 1000), 10),
-        # Where JVM producers put the same key, so that one order keeps to one partition.
-        "partitioner": "murmur2_random",
-        # Bounded memory while the broker is away; then `send` refuses at once.
-        "queue.buffering.max.kbytes": 64 * 1024,
-        # Back within a second once the broker is, without a log line every 100 ms until then.
-        "reconnect.backoff.ms": 500,
-        "reconnect.backoff.max.ms": 1000,
-        **kafka.client_options,
     }
+    return producer_config(kafka, own)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, answers: list[tuple[_Waiting, Outcome]]) -> None:

@@ -59,14 +59,14 @@ class Quarantined:
     """Rows of one table of quarantine that failed one rule.
 
     Attributes:
-        newest: when the newest of them was sent, UTC.
+        newest: when the newest of them was sent, UTC; None where no broker said when.
         says: what the rule means.
     """
 
     table: str
     rule: str
     rows: int
-    newest: datetime
+    newest: datetime | None
     says: str
 
 
@@ -167,12 +167,12 @@ def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarant
                 "timestamp": rows["timestamp"].take(pc.list_parent_indices(rules)),
             }
         )
-        counts = flat.group_by("rule").aggregate([("timestamp", "max"), ("timestamp", "count")])
+        counts = flat.group_by("rule").aggregate([("timestamp", "max"), ("rule", "count")])
         found += [
             Quarantined(
                 table.name,
                 row["rule"],
-                row["timestamp_count"],
+                row["rule_count"],
                 row["timestamp_max"],
                 says.get(row["rule"], ""),
             )

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from confluent_kafka import KafkaException, Producer
 
+from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings, Settings
 from simulator.ledger import Delivery
 from simulator.orders import OrderEvent
@@ -93,20 +94,15 @@ class KafkaTransport:
     """Bytes straight to a topic. Delivery reports come back while `poll` or `drain` run."""
 
     def __init__(self, kafka: KafkaSettings, patience: float) -> None:
-        config: dict[str, Any] = {
-            "bootstrap.servers": kafka.bootstrap,
+        own = {
+            **KEY_PARTITIONER,
             "client.id": "storelake-simulator",
-            "acks": "all",
-            "enable.idempotence": True,
-            "linger.ms": 5,
             "message.timeout.ms": int(patience * 1000),
-            "partitioner": "murmur2_random",  # the gateway's, so that an order keeps its partition
-            "reconnect.backoff.ms": 500,
-            "reconnect.backoff.max.ms": 1000,
-            **kafka.client_options,
         }
         self._patience = patience
-        self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
+        self._producer = Producer(
+            producer_config(kafka, own), logger=logging.getLogger("simulator.librdkafka")
+        )
 
     async def send(
         self,

@@ -113,6 +113,10 @@ class LagWatch:
             waiting = reader.log.behind(at)
         except Exception as error:  # of three client libraries; the next look tries again
             log.warning("%s does not tell what waits: %s", reader.broker, error)
+            # A topic that was made again is known by another id: the next look opens it anew.
+            opened, reader.log = reader.log, None
+            if opened is not None:
+                opened.close()
             return False
         for stream in reader.streams:
             self._metrics.behind(stream, reader.broker, waiting)

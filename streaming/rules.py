@@ -31,6 +31,7 @@ from streaming.checks import (
     is_one_of,
 )
 from streaming.parsing import Parsed, parse
+from streaming.source import UNREADABLE_HEADER
 
 MAX_VALUE_BYTES = 1024 * 1024
 
@@ -45,6 +46,8 @@ _UNSTORABLE = re.compile(
 _SUSPICIOUS = r"\\u|[\d.][eE][+-]?\d{4}|[\d.]{500}"
 
 ENVELOPE_MEANINGS = {
+    "broker_metadata_readable": "The time that the broker has for the message lies in no possible "
+    "range, or the name of a header is no UTF-8 text.",
     "value_present": "The message is empty.",
     "value_not_too_large": "The message is larger than 1 MiB.",
     "valid_utf8": "The bytes are no UTF-8 text.",
@@ -61,6 +64,20 @@ REFUSED_MEANING = {
 """Of a message that passes every rule, and that the database or the lake refuses all the same."""
 
 E = TypeVar("E", bound=msgspec.Struct)
+
+
+def metadata_rule(rows: pa.Table) -> Array:
+    """Whether the broker's time and the headers of messages could be read; no nulls.
+
+    Args:
+        rows: source rows. A time that is none is null; `UNREADABLE_HEADER` stands for headers.
+    """
+    headers = rows["headers"].combine_chunks()
+    names = pc.struct_field(pc.list_flatten(headers), "key")
+    unreadable = pc.list_parent_indices(headers).filter(pc.equal(names, UNREADABLE_HEADER))
+    readable = np.ones(rows.num_rows, bool)
+    readable[unreadable.to_numpy()] = False
+    return pc.and_(pc.is_valid(rows["timestamp"].combine_chunks()), pa.array(readable))
 
 
 def envelope_rules(values: Array) -> dict[str, Array]:
@@ -150,7 +167,7 @@ def judge(
         message: source rows and their events -> columns, for the rules and for the table.
     """
     values = rows["value"].combine_chunks()
-    envelope = envelope_rules(values)
+    envelope = {"broker_metadata_readable": metadata_rule(rows), **envelope_rules(values)}
     clean = reduce(pc.and_, envelope.values())
     parsed = parse(pc.if_else(clean, values, None).to_pylist(), decoder)
     readable = pa.array(parsed.readable)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime, timezone
+
 import pyarrow as pa
 
 SOURCE_SCHEMA = pa.schema(
@@ -23,3 +26,35 @@ SOURCE_DDL = (
 )
 """The same for Spark."""
 SOURCE_COLUMNS = tuple(SOURCE_SCHEMA.names)
+
+GENERATION = 10**15
+"""An offset of Kafka is the generation of its topic times this, plus the offset that the broker
+knows: 0 to 99,999 generations in the 20 digits of a position (docs/adr/0030)."""
+
+UNREADABLE_HEADER = "storelake-unreadable"
+"""Name of the header that stands for headers that cannot be decoded; its value: the bytes of the
+first name or value that is no UTF-8. A message that carries it is rejected."""
+
+_FIRST_MILLIS = 946_684_800_000
+"""2000-01-01: older than every broker."""
+_AHEAD_MILLIS = 24 * 60 * 60 * 1000
+
+
+def broker_offset(position: str) -> int:
+    """The offset that Kafka knows, from a position: without the generation of its topic."""
+    return int(position) % GENERATION
+
+
+def broker_time(millis: int | None) -> datetime | None:
+    """A message's timestamp as a time in UTC; None where it cannot be one.
+
+    A time before the year 2000, or more than a day after now, is none: clients that send seconds,
+    microseconds or nanoseconds where milliseconds are asked for arrive there, and what they send
+    may lie beyond all calendars.
+
+    Args:
+        millis: since 1970; None where the broker has none.
+    """
+    if millis is None or not _FIRST_MILLIS <= millis <= time.time() * 1000 + _AHEAD_MILLIS:
+        return None
+    return datetime.fromtimestamp(millis / 1000, tz=timezone.utc)

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import Settings
 from conf.stores import Stores
+from streaming.connectors.generations import as_option, meet_topics
 from streaming.connectors.lake import Lake
 from streaming.connectors.log_source import Log
 from streaming.connectors.postgres import Database
@@ -50,7 +51,17 @@ class Context:
     def open_log(self, broker: str, topics: Sequence[str]) -> Log:
         """Topics of a broker, to be asked beside the streams."""
         options = {"subscribe": ",".join(topics), "groupId": "storelake-lag"}
-        return log_source(broker)({**options, **self._address(broker)}).open_log()
+        return log_source(broker)(self._known_topics(broker, options)).open_log()
+
+    def _known_topics(self, broker: str, options: dict[str, str]) -> dict[str, str]:
+        """Options that say where the broker is, and which of the topics of a name is read."""
+        here = {**options, **self._address(broker)}
+        asked = log_source(broker)(here).open_log()
+        try:
+            known = meet_topics(self.settings.postgres.dsn, asked.topic_ids())
+        finally:
+            asked.close()
+        return {**here, "topicGenerations": as_option(known)}
 
     def _read(
         self, broker: str, query_id: str, topics: Sequence[str], sharers: int = 1
@@ -59,13 +70,14 @@ class Context:
         options = {
             "subscribe": ",".join(topics),
             "maxRowsPerBatch": str(max(1, streams.max_rows_per_batch // sharers)),
+            "maxBytesPerBatch": str(max(1, streams.max_bytes_per_batch // sharers)),
             "prefetchRows": str(streams.prefetch_rows),
             "readTasks": str(streams.read_tasks),
             "onDataLoss": streams.on_data_loss,
             "groupId": f"storelake-{query_id}",
         }
         source = self.spark.readStream.format(f"storelake_{broker}")
-        return source.options(**options, **self._address(broker)).load()
+        return source.options(**self._known_topics(broker, options)).load()
 
     def _address(self, broker: str) -> dict[str, str]:
         """The options that say where a broker is."""

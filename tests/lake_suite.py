@@ -341,6 +341,17 @@ class LakeSuite:
         assert shop.lake.another().append(EVENTS, again, 0) == 0
         assert shop.positions() == [("orders", 0, offset(2))]
 
+    def test_rows_without_a_time_go_with_the_old_ones(self, shop: Shop) -> None:
+        rows = events(1, 2)
+        no_time = pa.nulls(2, rows["at"].type)
+        timeless = events(3, 4).set_column(rows.schema.get_field_index("at"), "at", no_time)
+        shop.lake.append(EVENTS, pa.concat_tables([rows, timeless]), 0)
+
+        purged = purge(shop.lake.another(), EVENTS, "at", NOON - timedelta(days=30))
+
+        assert (purged.rows_deleted, purged.rows_left, purged.left_in) == (2, 0, ())
+        assert [r["position"] for r in shop.rows(EVENTS)] == [offset(1), offset(2)]
+
     def test_a_purge_beside_a_stream_disturbs_neither(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1, at=NOON - timedelta(days=40)), 0)
         purge(shop.lake.another(), EVENTS, "at", NOON)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,6 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from infra.local.process import wait_until
+from streaming.connectors.generations import as_option
+from streaming.connectors.log_source import Generation, Log
+from streaming.session import log_source
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
@@ -49,6 +53,7 @@ class Shop:
     write: Write
     trim: Callable[[str, int, int], None]
     """trim(topic, partition, low): forget the first `low` messages."""
+    delete_topic: Callable[[str], None]
     first_position: str = "0" * 20
     """A regular expression: of the first message of an empty partition 1."""
     headers: Sequence[tuple[str, bytes]] = (("trace", b"\x00\x01"), ("trace", b"2"))
@@ -60,6 +65,29 @@ class Shop:
     def fill(self, topic: str, count: int, start: int = 0, partition: int = 0) -> None:
         for n in range(start, start + count):
             self.write(topic, str(n).encode(), partition=partition)
+
+    def log(self, topic: str, **options: str) -> Log:
+        """The topic, asked beside a stream; the caller closes it."""
+        broker = self.source.removeprefix("storelake_")
+        return log_source(broker)({**self.options, "subscribe": topic, **options}).open_log()
+
+
+@dataclass
+class Met:
+    """The table `topic_generations`, in memory: ids of the topics of a name, in their order."""
+
+    shop: Shop
+    ids: list[str] = field(default_factory=list)
+
+    def option(self, topic: str) -> str:
+        """`topicGenerations` for the topic that the broker has now."""
+        with closing(self.shop.log(topic)) as log:
+            found = log.topic_ids().get(topic)
+        if found is None:
+            return "{}"
+        if found not in self.ids:
+            self.ids.append(found)
+        return as_option({topic: Generation(found, self.ids.index(found))})
 
 
 @dataclass
@@ -218,6 +246,21 @@ class SourceSuite:
         assert max(len(batch) for batch in batches) <= 10
         assert sum(len(batch) for batch in batches) == 35
 
+    @pytest.mark.parametrize("prefetch", ["0", "100"], ids=["backlog", "trickle"])
+    def test_batches_are_bounded_by_bytes_and_a_larger_message_is_a_batch_of_its_own(
+        self, shop: Shop, topic: str, reader: Callable[..., Reader], prefetch: str
+    ) -> None:
+        most = 2_500
+        query = reader(maxBytesPerBatch=str(most), prefetchRows=prefetch)
+        query.run()
+        sizes = [1_000, 1_000, 1_000, 10_000, 10, 10, 1_000, 1_400, 1_000]
+        for number, size in enumerate(sizes):
+            shop.write(topic, b"%d" % number + b"x" * (size - 1), partition=number % 2)
+        batches = query.run()
+        read = [[len(row["value"]) for row in batch] for batch in batches]
+        assert sorted(size for batch in read for size in batch) == sorted(sizes)
+        assert all(sum(batch) <= most or len(batch) == 1 for batch in read)
+
     def test_a_backlog_that_is_a_multiple_of_the_batch_is_read_to_its_end(
         self, shop: Shop, topic: str, reader: Callable[..., Reader]
     ) -> None:
@@ -312,6 +355,52 @@ class SourceSuite:
         shop.fill(topic, 5, start=3)
         shop.trim(topic, 0, 6)
         assert reader(onDataLoss="continue").values() == [6, 7]
+
+    def test_by_option_a_topic_that_was_made_again_is_read_from_its_start_behind_the_old_one(
+        self, shop: Shop, topic: str, reader: Callable[..., Reader]
+    ) -> None:
+        met = Met(shop)
+        shop.fill(topic, 4)
+        old = reader(topicGenerations=met.option(topic)).run()
+        shop.delete_topic(topic)
+        shop.create_topic(topic, 2)
+        shop.fill(topic, 6, start=10)
+        shop.fill(topic, 2, start=20, partition=1)
+        new = reader(topicGenerations=met.option(topic), onDataLoss="continue").run()
+        assert sorted(int(row["value"]) for batch in new for row in batch) == [
+            *range(10, 16),
+            20,
+            21,
+        ]
+        newest = max(row["position"] for batch in old for row in batch)
+        assert all(row["position"] > newest for batch in new for row in batch)
+
+    def test_a_topic_that_was_made_again_stops_the_stream(
+        self, shop: Shop, topic: str, reader: Callable[..., Reader]
+    ) -> None:
+        met = Met(shop)
+        shop.fill(topic, 4)
+        reader(topicGenerations=met.option(topic)).run()
+        shop.delete_topic(topic)
+        shop.create_topic(topic, 2)
+        shop.fill(topic, 6, start=10)
+        with pytest.raises(StreamingQueryException, match=r"stands at .*onDataLoss"):
+            reader(topicGenerations=met.option(topic)).run()
+
+    def test_a_topic_that_was_made_again_is_read_anew_without_a_checkpoint(
+        self, shop: Shop, topic: str, reader: Callable[..., Reader], tmp_path: Path
+    ) -> None:
+        met = Met(shop)
+        shop.fill(topic, 4)
+        (old,) = reader(topicGenerations=met.option(topic)).run()
+        shop.delete_topic(topic)
+        shop.create_topic(topic, 2)
+        shop.fill(topic, 2, start=10)
+        stream = reader(topicGenerations=met.option(topic))
+        stream.checkpoint = tmp_path / "another"
+        (new,) = stream.run()
+        assert [int(row["value"]) for row in new] == [10, 11]
+        assert new[0]["position"] > old[-1]["position"]
 
     def test_a_topic_that_does_not_exist_is_named(
         self, spark: SparkSession, shop: Shop, reader: Callable[..., Reader]

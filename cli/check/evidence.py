@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyiceberg.expressions import GreaterThanOrEqual
 
 from cli.check.account import Evidence, Message, OrderRow, Position
+from conf.kafka import client_config
 from conf.settings import Settings
 from simulator.ledger import Entry, digest
 from streaming.connectors.formats import open_lake
@@ -23,6 +24,7 @@ from streaming.connectors.lake import Lake
 from streaming.connectors.log_source import Range, Subscription
 from streaming.connectors.postgres import Database
 from streaming.progress import Progress
+from streaming.source import broker_offset
 from streaming.tables import (
     BRONZE_ORDER_EVENTS,
     QUARANTINE_LATE_EVENTS,
@@ -46,13 +48,8 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> Offsets:
 
 
 def _log(settings: Settings, topics: Sequence[str]) -> KafkaLog:
-    kafka = settings.kafka
-    client = {
-        "bootstrap.servers": kafka.bootstrap,
-        # The reader's consumer is kept open; it shall not complain when a demo stops its broker.
-        "log_level": "0",
-        **kafka.client_options,
-    }
+    # The reader's consumer is kept open; it shall not complain when a demo stops its broker.
+    client = client_config(settings.kafka, {"log_level": "0"})
     return KafkaLog(Subscription(tuple(topics)), client, "storelake-check")
 
 
@@ -196,7 +193,7 @@ class Trail:
 def _positions(rows: pa.Table) -> list[Position]:
     topics, partitions, positions = (rows[name].to_pylist() for name in POSITION)
     return [
-        (topic, partition, int(position))
+        (topic, partition, broker_offset(position))
         for topic, partition, position in zip(topics, partitions, positions, strict=True)
     ]
 

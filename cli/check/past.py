@@ -23,6 +23,7 @@ from streaming.connectors.formats import open_lake
 from streaming.connectors.lake import Lake
 from streaming.connectors.postgres import Database
 from streaming.mirror import newest_change
+from streaming.source import broker_offset
 
 SETTLE_SECONDS = 240.0
 ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "order_status_tracker")
@@ -105,7 +106,10 @@ def settle(settings: Settings, frames: int, streams: processes.Child, tell: Tell
         def settled() -> bool:
             processes.require_alive(streams, "streams", settings)
             rows = db.fetch("SELECT stream, topic, partition, position FROM stream_offsets")
-            there = {(r["stream"], r["topic"], r["partition"]): int(r["position"]) for r in rows}
+            there = {
+                (r["stream"], r["topic"], r["partition"]): broker_offset(r["position"])
+                for r in rows
+            }
             behind = sum(max(0, end - there.get(key, -1)) for key, end in wanted.items())
             (seen,) = db.fetch(
                 "SELECT coalesce(sum(frames + late_frames), 0)::bigint AS n FROM footfall_minute"

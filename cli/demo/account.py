@@ -18,6 +18,7 @@ from simulator.ledger import read_ledger
 from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
 from streaming.progress import Progress
+from streaming.source import broker_offset
 from streaming.tables import (
     BRONZE_DETECTIONS,
     QUARANTINE_DETECTIONS,
@@ -107,7 +108,7 @@ class Auditor:
     def _is_new(self, topic: str, partition: int, position: str) -> bool:
         before = self._before
         if (topic, partition) in before.offsets:  # Kafka's: what waited unread is not of the run
-            return position >= f"{before.offsets[topic, partition]:020d}"
+            return broker_offset(position) >= before.offsets[topic, partition]
         return position > before.bronze.get((topic, partition), "")
 
     def _frames_in_kafka(self) -> int:

@@ -9,12 +9,12 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Message, Producer
 
+from conf.kafka import producer_config
 from conf.settings import KafkaSettings
 from inference_service.publishers.buffered import AwayError, RefusedError
 
 log = logging.getLogger(__name__)
 
-QUEUE_KBYTES = 64 * 1024
 POLL_SECONDS = 0.1
 
 
@@ -24,16 +24,8 @@ class KafkaOutlet:
     def __init__(self, settings: KafkaSettings) -> None:
         self._topic = settings.detections
         self._where = f"Kafka at {settings.bootstrap}, topic {self._topic}"
-        options: dict[str, Any] = {
-            **settings.client_options,
-            "bootstrap.servers": settings.bootstrap,
-            "acks": "all",
-            "enable.idempotence": True,
-            "message.timeout.ms": 0,  # 0: never give up by itself, which would be a silent loss
-            "queue.buffering.max.kbytes": QUEUE_KBYTES,
-            "linger.ms": 10,
-            "reconnect.backoff.max.ms": 2_000,
-        }
+        # 0: never give up by itself, which would be a silent loss.
+        options = producer_config(settings, {"linger.ms": 10}) | {"message.timeout.ms": 0}
         self._producer = Producer(options, logger=log)
         self._closed = threading.Event()
         self._polling = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)

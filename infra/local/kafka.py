@@ -10,6 +10,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from conf.kafka import client_config
 from conf.settings import KafkaSettings
 from infra.local.checks import Java, find_java, require_free_port, require_loopback
 from infra.local.jars import KAFKA, fetch_jars
@@ -143,9 +144,7 @@ class KafkaService(JavaService):
 def answers(conf: KafkaSettings, seconds: float = 2.0) -> bool:
     """Whether a broker at the address of the settings lists its topics."""
     try:
-        client = AdminClient(
-            {"bootstrap.servers": conf.bootstrap, **conf.client_options}, logger=SILENT
-        )
+        client = AdminClient(client_config(conf), logger=SILENT)
         return bool(client.list_topics(timeout=seconds).brokers)
     except KafkaException:
         return False

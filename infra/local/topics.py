@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from conf.kafka import client_config
 from conf.settings import KafkaSettings
 from infra.errors import ServiceError
 from infra.local.kafka import SILENT
@@ -24,9 +25,7 @@ def ensure_topics(conf: KafkaSettings) -> list[str]:
     Raises:
         ServiceError: the cluster does not answer, or refuses.
     """
-    client = AdminClient(
-        {"bootstrap.servers": conf.bootstrap, **conf.client_options}, logger=SILENT
-    )
+    client = AdminClient(client_config(conf), logger=SILENT)
     try:
         present = client.list_topics(timeout=10).topics
         missing = [name for name in conf.all_topics if name not in present]

@@ -181,6 +181,13 @@ class LetterStore:
             (back_as, back_as, letter),
         )
 
+    def generation(self, topic: str) -> int:
+        """Of the topic that streams read under this name (`topic_generations`)."""
+        found = self._connection.execute(
+            "SELECT coalesce(max(generation), 0) FROM topic_generations WHERE topic = %s", (topic,)
+        ).fetchone()
+        return int(found[0]) if found else 0
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else sends dead letters back meanwhile; the lock goes with the connection.

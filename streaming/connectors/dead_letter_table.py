@@ -35,6 +35,7 @@ _COLUMNS = {
 _CELLS = [*SOURCE_COLUMNS, "rules", "event_id", "order_id"]
 
 _UNREAD = (
+    "broker_metadata_readable",
     "value_present",
     "value_not_too_large",
     "valid_utf8",

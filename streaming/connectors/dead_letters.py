@@ -9,8 +9,11 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from conf.settings import KafkaSettings
-from streaming.connectors.kafka import DeadLetterMessage, DeadLetterProducer
+from streaming.connectors.kafka_producer import DeadLetterMessage, send_messages
 from streaming.letters import ORIGIN_HEADER
+
+ROWS_AT_ONCE = 100
+"""Of which the values are in memory a second time."""
 
 
 def to_messages(rejected: pa.Table, stream: str, at: datetime) -> Iterator[DeadLetterMessage]:
@@ -21,7 +24,8 @@ def to_messages(rejected: pa.Table, stream: str, at: datetime) -> Iterator[DeadL
         stream: who rejected them.
         at: when (UTC).
     """
-    for row in rejected.to_pylist():
+    parts = rejected.to_batches(max_chunksize=ROWS_AT_ONCE)
+    for row in (row for part in parts for row in part.to_pylist()):
         headers: list[tuple[str, str | bytes | None]] = [
             (h["key"], h["value"]) for h in row["headers"] or []
         ]
@@ -43,7 +47,4 @@ def send_dead_letters(kafka: KafkaSettings, stream: str, rejected: pa.Table) -> 
     """Send quarantine rows to the dead letter topic; returns when all are acknowledged."""
     if not rejected.num_rows:
         return 0
-    client = {"bootstrap.servers": kafka.bootstrap, **kafka.client_options}
-    return DeadLetterProducer(client, kafka.order_dlq).send(
-        to_messages(rejected, stream, datetime.now(timezone.utc))
-    )
+    return send_messages(kafka, to_messages(rejected, stream, datetime.now(timezone.utc)))

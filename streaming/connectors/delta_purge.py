@@ -39,6 +39,7 @@ def purge(lake: DeltaLake, table: Table, time_column: str, before: datetime) -> 
 def _delete(lake: DeltaLake, table: Table, time_column: str, before: datetime) -> int:
     limit = before.astimezone(timezone.utc).isoformat()
     done = lake.open(table.name).delete(
-        f"{time_column} < '{limit}'", commit_properties=CommitProperties(max_commit_retries=0)
+        f"{time_column} < '{limit}' OR {time_column} IS NULL",
+        commit_properties=CommitProperties(max_commit_retries=0),
     )
     return int(done["num_deleted_rows"] or 0)

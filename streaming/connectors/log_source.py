@@ -8,8 +8,14 @@ per partition. A batch that is run again reads the same range, so the source is 
 an idempotent sink, the stream is exactly-once in effect. Nothing is skipped: an offset that the
 broker has already deleted is an error (`onDataLoss=fail`) or a logged jump (`continue`).
 
-Bounded: no batch holds more than `maxRowsPerBatch` rows, also the first one after a restart,
-because Spark tells the reader where it stopped before it asks for the latest offset.
+Bounded: no batch holds more than `maxRowsPerBatch` rows, nor more than `maxBytesPerBatch` of keys,
+values and headers unless it is a single row; also the first one after a restart, because Spark
+tells the reader where it stopped before it asks for the latest offset. Sizes are known only once
+messages are read, so the planner reads a batch ahead of the tasks and keeps no more than one.
+
+A topic that was deleted and made again under its name is another topic. Where a broker gives topics
+ids, option `topicGenerations` numbers the topics of one name, and an offset contains that number
+(`GENERATION`): whatever sorts positions sorts the new topic behind the old one (docs/adr/0030).
 
 Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the
 driver, through a consumer that stays open, and handed to Spark with the plan. Such a batch starts
@@ -23,8 +29,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Protocol, cast
 
@@ -33,7 +39,7 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
 from pyspark.sql.types import StructType
 
-from streaming.source import SOURCE_DDL, SOURCE_SCHEMA
+from streaming.source import GENERATION, SOURCE_DDL, SOURCE_SCHEMA
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +48,29 @@ Offsets = dict[Partition, int]
 """Where a stream stands: a whole number that rises along a partition. 0 is before everything."""
 Wire = dict[str, dict[str, int]]
 
-ROWS_PER_ARROW_BATCH = 10_000
+
 ROWS_WORTH_A_TASK = 2_500
 
 
 class DataLossError(Exception):
     """Offsets that the stream still needs are gone from the broker (expired, or a new topic)."""
+
+
+class TopicRemadeError(DataLossError):
+    """A topic was deleted and made again while it was read; its source is to be started again."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much may be read at once.
+
+    Attributes:
+        rows: at most.
+        bytes: of keys, values and headers, at most; one row that is larger is read alone.
+    """
+
+    rows: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -112,18 +135,26 @@ class Log(Protocol):
         """Raise `DataLossError` where `position` is not in the log (any more)."""
         ...
 
-    def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
-        """Rows that are there now, from `position` on, at most `limit`; and where they end.
+    def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
+        """Rows that are there now, from `position` on, within `limit`; and where they end.
 
         Never waits for data. Raises `DataLossError` where `position` is not in the log.
         """
         ...
 
-    def advance(self, position: Offsets, limit: int) -> tuple[Offsets, int]:
-        """Where at most `limit` rows from `position` on end; and how many wait, or `limit`.
+    def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
+        """Where rows within `limit` from `position` on end; and how many wait, or `limit.rows`.
 
         Raises `DataLossError` where `position` is not in the log.
         """
+        ...
+
+    def origin(self, offset: int) -> int:
+        """The offset of the first message that the topic of this offset has ever had."""
+        ...
+
+    def topic_ids(self) -> dict[str, str]:
+        """Topic -> its id, which no other topic has ever; without topics that have none."""
         ...
 
     def behind(self, position: Offsets) -> int:
@@ -160,22 +191,37 @@ class DenseLog:
 
     def _compare(self, position: Offsets, bounds: Mapping[Partition, tuple[int, int]]) -> None:
         for partition, offset in position.items():
-            low, high = bounds.get(partition, (0, 0))
+            first = self.origin(offset)
+            low, high = bounds.get(partition, (first, first))
             if not low <= offset <= high:
-                raise lost(partition, f"offset {offset}", f"[{low}, {high})")
+                raise lost_offset(partition, offset, low, high)
 
-    def advance(self, position: Offsets, limit: int) -> tuple[Offsets, int]:
-        """Count, without reading."""
+    def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
+        """Share out the rows by count, then read them to stay within the bytes."""
         bounds = self.bounds()
         self._compare(position, bounds)
         high = {p: bounds[p][1] for p in bounds}
-        waiting = sum(high[p] - position.get(p, 0) for p in high)
-        return share_out(position, high, limit), waiting
+        start = {p: position.get(p, self.origin(high[p])) for p in high}
+        waiting = sum(high[p] - start[p] for p in high)
+        if not waiting:
+            return start, 0
+        return self._within(start, share_out(start, high, limit.rows), limit.bytes), waiting
+
+    def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
+        """Where the rows from `start` on reach `most` bytes; `end` where they do not.
+
+        At least one row is taken where one is there.
+        """
+        raise NotImplementedError
+
+    def origin(self, offset: int) -> int:
+        """The offset 0 of the generation."""
+        return offset - offset % GENERATION
 
     def behind(self, position: Offsets) -> int:
         """By the difference of offsets."""
         return sum(
-            high - max(low, position.get(partition, 0))
+            max(0, high - max(low, position.get(partition, 0)))
             for partition, (low, high) in self.bounds().items()
         )
 
@@ -193,6 +239,32 @@ def lost(partition: Partition, stands: str, held: str) -> DataLossError:
     )
 
 
+def lost_offset(partition: Partition, offset: int, low: int, high: int) -> DataLossError:
+    """The error of a stream at an offset outside of [low, high], all with their generations."""
+    if offset // GENERATION == high // GENERATION:
+        held = f"[{low % GENERATION}, {high % GENERATION})"
+        return lost(partition, f"offset {offset % GENERATION}", held)
+    topic, number = partition
+    return DataLossError(
+        f"{topic}[{number}]: the topic was deleted and made again; the stream stands at offset "
+        f"{offset % GENERATION} of the old one, and events that it had not read there are gone. "
+        "Set onDataLoss=continue to read the new one from its start."
+    )
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Which of the topics of one name is read.
+
+    Attributes:
+        topic_id: as the broker has it.
+        number: how many topics the name had before.
+    """
+
+    topic_id: str
+    number: int
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """The options of a log source, parsed from Spark's (case-insensitive) option map."""
@@ -201,9 +273,11 @@ class ReadOptions:
     starting: str = "earliest"
     starting_time: datetime | None = None
     max_rows: int = 20_000
+    max_bytes: int = 32 * 1024 * 1024
     prefetch_rows: int = 2_000
     tasks: int = 2
     on_data_loss: str = "fail"
+    generations: Mapping[str, Generation] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> ReadOptions:
@@ -224,9 +298,14 @@ class ReadOptions:
             starting,
             _moment(given.get("startingtimestamp")),
             max_rows=_whole_number(given, "maxRowsPerBatch", cls.max_rows, at_least=1),
+            max_bytes=_whole_number(given, "maxBytesPerBatch", cls.max_bytes, at_least=1),
             prefetch_rows=_whole_number(given, "prefetchRows", cls.prefetch_rows, at_least=0),
             tasks=_whole_number(given, "readTasks", cls.tasks, at_least=1),
             on_data_loss=loss,
+            generations={
+                topic: Generation(*known)
+                for topic, known in json.loads(given.get("topicgenerations", "{}")).items()
+            },
         )
 
 
@@ -309,9 +388,9 @@ def split(ranges: Sequence[Range], tasks: int) -> list[Task]:
     return [Task(tuple(b)) for b in buckets]
 
 
-def _ranges(start: Offsets, end: Offsets) -> list[Range]:
-    """The non-empty ranges between two offsets; a partition new in `end` starts at 0."""
-    spans = ((p, start.get(p, 0), e) for p, e in sorted(end.items()))
+def _ranges(broker: Log, start: Offsets, end: Offsets) -> list[Range]:
+    """The non-empty ranges between two offsets; a partition new in `end` starts at its first."""
+    spans = ((p, start.get(p, broker.origin(e)), e) for p, e in sorted(end.items()))
     return [Range(t, n, s, e) for (t, n), s, e in spans if e > s]
 
 
@@ -331,7 +410,8 @@ class LogBatchReader(DataSourceReader):
     def partitions(self) -> Sequence[InputPartition]:
         """Plan once, on the driver."""
         bounds = self._broker.bounds()
-        ranges = _ranges(_start(self._broker, self._options), {p: bounds[p][1] for p in bounds})
+        ends = {p: bounds[p][1] for p in bounds}
+        ranges = _ranges(self._broker, _start(self._broker, self._options), ends)
         return self._broker.split(ranges, 1_000) or [Task(())]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
@@ -343,12 +423,17 @@ def _start(broker: Log, options: ReadOptions) -> Offsets:
     """Where a read without a checkpoint starts; a time comes before `startingOffsets`."""
     if options.starting_time is not None:
         return broker.at_time(options.starting_time)
-    return starting_offsets(broker.bounds(), options.starting)
+    return starting_offsets(broker.bounds(), options.starting, broker.origin)
 
 
-def starting_offsets(bounds: Mapping[Partition, tuple[int, int]], starting: str) -> Offsets:
+def starting_offsets(
+    bounds: Mapping[Partition, tuple[int, int]],
+    starting: str,
+    origin: Callable[[int], int] = lambda _: 0,
+) -> Offsets:
     """Where a new stream starts: earliest, latest, or JSON such as {"topic": {"0": 5}}.
 
+    Offsets in JSON are those of the broker; `origin` of `Log` places them in their generation.
     In JSON -2 is the earliest and -1 the latest offset, as in Spark's own Kafka source. A
     partition that the JSON does not name starts at its earliest offset.
     """
@@ -360,7 +445,9 @@ def starting_offsets(bounds: Mapping[Partition, tuple[int, int]], starting: str)
             if partition not in bounds:
                 raise ValueError(f"startingOffsets names {partition}, which does not exist")
             low, high = bounds[partition]
-            offsets[partition] = {-2: low, -1: high}.get(offset, offset)
+            first = origin(high)
+            here = offset if offset >= first else first + offset
+            offsets[partition] = {-2: low, -1: high}.get(offset, here)
     return offsets
 
 
@@ -396,14 +483,15 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
         return to_wire(self._position)
 
     def _advance(self, position: Offsets) -> Offsets:
-        limit = min(self._options.prefetch_rows, self._options.max_rows)
+        options = self._options
+        limit = min(options.prefetch_rows, options.max_rows)
         if not self._behind and limit:
-            rows, end = self._broker.poll(position, limit)
+            rows, end = self._broker.poll(position, Limit(limit, options.max_bytes))
             if rows is None or rows.num_rows < limit:
                 if rows is not None:
                     self._prefetched.append((to_wire(position), to_wire(end), rows))
                 return end
-        end, waiting = self._broker.advance(position, self._options.max_rows)
+        end, waiting = self._broker.advance(position, Limit(options.max_rows, options.max_bytes))
         # Behind by a whole prefetch: plan tasks, and ask the broker first next time, too.
         self._behind = waiting >= max(limit, 1)
         return end
@@ -420,7 +508,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
             self._position = from_wire(end)
         if self.getCache(start, end) is not None:
             return [Task(())]
-        ranges = _ranges(from_wire(start), from_wire(end))
+        ranges = _ranges(self._broker, from_wire(start), from_wire(end))
         if self._options.on_data_loss == "continue":
             ranges = _present(ranges, self._broker.bounds())
         return self._broker.split(ranges, self._options.tasks)

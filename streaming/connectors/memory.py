@@ -9,27 +9,37 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from streaming.connectors.log_source import (
-    DataLossError,
     DenseLog,
+    Generation,
+    Limit,
     LogSource,
     Offsets,
     Partition,
     Range,
     ReadOptions,
     Subscription,
+    TopicRemadeError,
+    lost_offset,
     to_arrow,
 )
-from streaming.source import SOURCE_SCHEMA
+from streaming.connectors.read_ahead import ReadAhead
+from streaming.connectors.source_rows import Row, message_bytes, to_batches
+from streaming.source import GENERATION, SOURCE_SCHEMA
 
+POSITION = SOURCE_SCHEMA.get_field_index("position")
 TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")
+
+ID_FILE = "id"
+"""Beside the partitions of a topic: what tells it from another one of its name."""
 
 
 def _encode(value: bytes | None) -> str | None:
@@ -51,6 +61,13 @@ class MemoryBroker:
         for number in range(partitions):
             self._file(topic, number).parent.mkdir(parents=True, exist_ok=True)
             self._file(topic, number).touch()
+        identity = self.path / topic / ID_FILE
+        if not identity.exists():
+            identity.write_text(uuid.uuid4().hex, encoding="ascii")
+
+    def delete_topic(self, topic: str) -> None:
+        """Remove a topic with its messages; one made again under its name has another id."""
+        shutil.rmtree(self.path / topic)
 
     def produce(
         self,
@@ -81,19 +98,52 @@ class MemoryBroker:
 
 
 class MemoryLog(DenseLog):
-    """`log_source.Log` over such a folder."""
+    """`log_source.Log` over such a folder.
 
-    def __init__(self, path: Path, topics: Subscription) -> None:
+    Args:
+        path: the folder.
+        topics: to read.
+        generations: of the topics that are known by their ids.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        topics: Subscription,
+        generations: Mapping[str, Generation] | None = None,
+    ) -> None:
         self._path, self._topics = path, topics
+        self._generations = dict(generations or {})
+
+    def _names(self) -> list[str]:
+        return self._topics.among(folder.name for folder in self._path.glob("*"))
+
+    def topic_ids(self) -> dict[str, str]:
+        """As `MemoryBroker` has made them up."""
+        files = {topic: self._path / topic / ID_FILE for topic in self._names()}
+        return {t: f.read_text(encoding="ascii") for t, f in files.items() if f.exists()}
+
+    def _base(self, topic: str) -> int:
+        known = self._generations.get(topic)
+        return known.number * GENERATION if known else 0
+
+    def _verify(self) -> None:
+        ids = self.topic_ids()
+        for topic, known in self._generations.items():
+            if ids.get(topic, known.topic_id) != known.topic_id:
+                raise TopicRemadeError(f"topic {topic} was deleted and made again")
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First and next offset of each partition; a topic without a folder is an error."""
         found: dict[Partition, tuple[int, int]] = {}
-        for topic in self._topics.among(folder.name for folder in self._path.glob("*")):
+        for topic in self._names():
+            base = self._base(topic)
             for file in sorted((self._path / topic).glob("*.ndjson")):
                 low = file.with_suffix(".low")
                 first = int(low.read_text(encoding="ascii")) if low.exists() else 0
-                found[topic, int(file.stem)] = (first, file.read_bytes().count(b"\n"))
+                lines = file.read_bytes().count(b"\n")
+                found[topic, int(file.stem)] = (base + first, base + lines)
+        self._verify()
         return found
 
     def at_time(self, moment: datetime) -> Offsets:
@@ -101,8 +151,8 @@ class MemoryLog(DenseLog):
         return {
             (topic, number): next(
                 (
-                    offset
-                    for offset, row in enumerate(self._rows(Range(topic, number, low, high)), low)
+                    int(row[POSITION])
+                    for row in self._rows(Range(topic, number, low, high))
                     if row[TIMESTAMP] >= moment
                 ),
                 high,
@@ -110,35 +160,42 @@ class MemoryLog(DenseLog):
             for (topic, number), (low, high) in self.bounds().items()
         }
 
-    def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
+    def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
         """What is in the files after `position`."""
-        ranges: list[Range] = []
-        end: Offsets = {}
-        left = limit
-        for (topic, number), (low, high) in self.bounds().items():
-            start = position.get((topic, number), 0)
-            if not low <= start <= high:
-                raise DataLossError(f"{topic}[{number}]: offset {start} is not in [{low}, {high})")
-            stop = min(high, start + left)
-            left -= stop - start
-            end[topic, number] = stop
-            ranges.append(Range(topic, number, start, stop))
-        rows = [row for piece in ranges for row in self._rows(piece)]
+        bounds = self.bounds()
+        start = {p: position.get(p, self.origin(high)) for p, (_, high) in bounds.items()}
+        self._compare(start, bounds)
+        most = {p: min(high, start[p] + limit.rows) for p, (_, high) in bounds.items()}
+        rows, end = self._ahead(start, most).within(limit)
         return (to_arrow(rows) if rows else None), end
+
+    def _ahead(self, start: Offsets, end: Offsets) -> ReadAhead[Row]:
+        ahead = ReadAhead[Row](start)
+        for (topic, number), stop in end.items():
+            for row in self._rows(Range(topic, number, start[topic, number], stop)):
+                size = message_bytes(row[0], row[1], row[-1])
+                ahead.add((topic, number), int(row[POSITION]), size, row)
+        return ahead
+
+    def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
+        """Read the files."""
+        return self._ahead(start, end).within(Limit(sum(end.values()), most), end)[1]
 
     def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
         """All rows of the ranges."""
         bounds = self.bounds()
         for piece in ranges:
-            low, _ = bounds[piece.topic, piece.partition]
+            low, high = bounds[piece.topic, piece.partition]
             if piece.start < low:
-                raise DataLossError(f"{piece.topic}[{piece.partition}]: {piece.start} < {low}")
-            yield to_arrow(list(self._rows(piece)))
+                raise lost_offset((piece.topic, piece.partition), piece.start, low, high)
+        yield from to_batches(row for piece in ranges for row in self._rows(piece))
+        self._verify()
 
-    def _rows(self, piece: Range) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, piece: Range) -> Iterator[Row]:
         file = self._path / piece.topic / f"{piece.partition}.ndjson"
-        lines = file.read_text(encoding="ascii").splitlines()[piece.start : piece.end]
-        for offset, line in enumerate(lines, piece.start):
+        base = self._base(piece.topic)
+        lines = file.read_text(encoding="ascii").splitlines()
+        for offset, line in enumerate(lines[piece.start - base : piece.end - base], piece.start):
             message = json.loads(line)
             headers = message["headers"]
             yield (
@@ -168,4 +225,5 @@ class MemorySource(LogSource):
 
     def open_log(self) -> MemoryLog:
         """See `LogSource.open_log`."""
-        return MemoryLog(Path(self.options["path"]), ReadOptions.parse(self.options).topics)
+        given = ReadOptions.parse(self.options)
+        return MemoryLog(Path(self.options["path"]), given.topics, given.generations)

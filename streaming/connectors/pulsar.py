@@ -12,8 +12,12 @@ Guarantees are those of `log_source`. Of Pulsar's own (docs/adr/0011 has the rea
   finished batch, which stays, too. The first message that a reader hands out must come from the
   ledger that it left off in, and at each change of ledgers the broker is asked whether one between
   them is missing: that is how messages that were deleted unread are noticed.
-- A broker that is away, restarts or unloads a topic is waited for; a task gives up after
-  `fetchTimeoutSeconds` and fails, which the runner retries. A topic deleted while read is an error.
+- A broker that is away, restarts or unloads a topic is waited for, 30 s by the planner and
+  `fetchTimeoutSeconds` by a task; then they fail with a sentence that names the broker, and the
+  runner retries. A topic deleted while read is an error.
+- A topic that was deleted and made again has new ledgers, whose ids are larger than all before it
+  in its cluster, so its positions sort behind the old ones. The ids of a cluster that was set up
+  anew begin again, which no position shows: its topics need other names.
 
 Options besides those of `log_source.ReadOptions`, topics as `persistent://tenant/namespace/topic`
 (one partition, `...-partition-2`, is a topic, too): `pulsar.service.url`, `pulsar.admin.url`,
@@ -25,9 +29,9 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -36,9 +40,9 @@ import pulsar
 import pyarrow as pa
 
 from streaming.connectors.log_source import (
-    ROWS_PER_ARROW_BATCH,
     ROWS_WORTH_A_TASK,
     DataLossError,
+    Limit,
     LogSource,
     Offsets,
     Partition,
@@ -49,6 +53,8 @@ from streaming.connectors.log_source import (
     lost,
     to_arrow,
 )
+from streaming.connectors.source_rows import Header, Row, headers_of, message_bytes, to_batches
+from streaming.source import broker_time
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +62,8 @@ ENTRIES = 10**12  # of a ledger, at most: Pulsar begins a new one after 50,000
 BATCH = 10**6  # messages of an entry, at most: Pulsar's limit is the size, 5 MB
 METADATA_REFRESH_SECONDS = 30.0
 CALL_TIMEOUT_SECONDS = 10
-ADMIN_TIMEOUT_SECONDS = 30  # the web server of a busy broker comes last
+ADMIN_TIMEOUT_SECONDS = 20  # the web server of a busy broker comes last
+AWAY_SECONDS = 30.0  # so long a broker may restart, or move a topic, without a word
 QUEUE_MESSAGES = 1_000
 RETRY_SECONDS = 0.2
 PROMISED_MILLIS = 2_000  # a message that the broker says is there comes within
@@ -131,21 +138,26 @@ def _bytes(text: Callable[[], str]) -> bytes | None:
         return bytes(error.object)
 
 
-def _row(topic: str, partition: int, offset: int, message: pulsar.Message) -> tuple[Any, ...]:
+def _row(topic: str, partition: int, offset: int, message: pulsar.Message) -> Row:
     millis = message.event_timestamp() or message.publish_timestamp()
-    try:
-        headers = [{"key": k, "value": v.encode()} for k, v in message.properties().items()]
-    except UnicodeDecodeError as error:
-        headers = [{"key": "storelake-unreadable", "value": bytes(error.object)}]
     return (
         _bytes(message.partition_key),
         None if message.has_null_value() else message.data(),
         topic,
         partition,
         position(offset, partition),
-        datetime.fromtimestamp(millis / 1000, tz=timezone.utc),
-        headers or None,
+        broker_time(millis),
+        _headers(message),
     )
+
+
+def _headers(message: pulsar.Message) -> list[Header] | None:
+    return headers_of(lambda: [(k, v.encode()) for k, v in message.properties().items()])
+
+
+def _size(message: pulsar.Message) -> int:
+    value = None if message.has_null_value() else message.data()
+    return message_bytes(_bytes(message.partition_key), value, _headers(message))
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,7 @@ class Connection:
             authentication=pulsar.AuthenticationToken(self.token) if self.token else None,
             tls_trust_certs_file_path=self.ca_file,
             operation_timeout_seconds=CALL_TIMEOUT_SECONDS,
+            connection_timeout_ms=CALL_TIMEOUT_SECONDS * 1000,
             logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
         )
 
@@ -302,6 +315,8 @@ class PulsarLog:
         self._fetch_timeout = fetch_timeout
         self._known: dict[Partition, str] = {}
         self._known_at = 0.0
+        self._no_room_for: Partition | None = None
+        self._away_since: float | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -405,45 +420,89 @@ class PulsarLog:
                 held = f"[{_show(low)}, {_show(high)})"
                 raise lost(partition, f"message {_show(offset)}", held)
 
-    def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
+    def origin(self, offset: int) -> int:  # noqa: ARG002
+        """Before everything: ids of ledgers rise within a cluster, also over deleted topics."""
+        return 0
+
+    def topic_ids(self) -> dict[str, str]:
+        """None: Pulsar's topics have no ids, and need none."""
+        return {}
+
+    def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
         """What the readers have been sent; asks the broker only where that is nothing."""
-        rows: list[tuple[Any, ...]] = []
+        rows: list[Row] = []
+        size = 0
         end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
-        for topic, number in end:
+        for topic, number in self._in_turn(end):
             for offset, message in self._waiting((topic, number), end[topic, number]):
+                size += _size(message)
+                if rows and size > limit.bytes:
+                    self._no_room_for = (topic, number)
+                    return to_arrow(rows), end
                 rows.append(_row(topic, number, offset, message))
                 end[topic, number] = offset + 1
-                if len(rows) >= limit:
+                if len(rows) >= limit.rows:
                     return to_arrow(rows), end
         return (to_arrow(rows) if rows else None), end
 
-    def advance(self, position: Offsets, limit: int) -> tuple[Offsets, int]:
+    def _in_turn(self, partitions: Iterable[Partition]) -> list[Partition]:
+        """All of them, the one first that the last batch had no room for."""
+        first = self._no_room_for
+        return sorted(partitions, key=lambda p: (first is not None and p < first, p))
+
+    def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
         """Read ahead. Every partition gets its share first, then those with more take the rest."""
         self.check(position)
         end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
         counts = dict.fromkeys(end, 0)
-        hungry, left = list(end), limit
+        hungry, left, room, cut = self._in_turn(end), limit.rows, limit.bytes, False
         while hungry and left:
             share = -(-left // len(hungry))
             for partition in [*hungry]:
-                quota, taken = min(share, left), 0
-                for offset, _ in self._waiting(partition, end[partition]) if quota else ():
-                    end[partition] = offset + 1
-                    taken += 1
-                    if taken == quota:
-                        break
-                else:
-                    hungry.remove(partition)
+                quota = Limit(min(share, left), room)
+                taken, size, there_is_more = self._pass(partition, end, quota, left < limit.rows)
                 counts[partition] += taken
-                left -= taken
+                left, room = left - taken, max(0, room - size)
+                if not there_is_more:
+                    hungry.remove(partition)
+                elif taken < quota.rows:  # the bytes are used up
+                    self._no_room_for = partition
+                    hungry, cut = [], True
+                    break
         self._sizes = {
             Range(*p, position.get(p, 0), end[p]): count for p, count in counts.items() if count
         }
-        return end, limit - left
+        # As many as were asked for, where only the bytes kept the batch from more of them.
+        return end, limit.rows if cut else limit.rows - left
+
+    def _pass(
+        self, partition: Partition, end: Offsets, limit: Limit, begun: bool
+    ) -> tuple[int, int, bool]:
+        """Move the end of a batch over messages of one partition.
+
+        Args:
+            partition: to read.
+            end: of the batch so far; changed.
+            limit: of what is added.
+            begun: whether the batch has a message already: then none is larger than the limit.
+
+        Returns:
+            Their number, their bytes, and whether the partition may have more.
+        """
+        taken = size = 0
+        for offset, message in self._waiting(partition, end[partition]) if limit.rows else ():
+            more = _size(message)
+            if (begun or taken) and size + more > limit.bytes:
+                return taken, size, True
+            end[partition] = offset + 1
+            taken, size = taken + 1, size + more
+            if taken == limit.rows:
+                return taken, size, True
+        return taken, size, False
 
     def _waiting(self, partition: Partition, at: int) -> Iterator[tuple[int, pulsar.Message]]:
         """What is there of one partition; nothing while its broker is away."""
-        name = self._partitions()[partition]
+        name, began = self._partitions()[partition], time.monotonic()
         try:
             self._hold(partition, name)
             reader = self._readers.get(partition)
@@ -452,7 +511,10 @@ class PulsarLog:
                     self._readers.pop(partition).close()
                 reader = _Reader(self._client, self._admin, name, partition, at)
                 self._readers[partition] = reader
-            yield from reader.waiting()
+            for found in reader.waiting():
+                self._away_since = None
+                yield found
+            self._away_since = None
         except DataLossError:
             # The reader has taken the message that told it; the next one begins at the position.
             self._readers.pop(partition).close()
@@ -461,7 +523,18 @@ class PulsarLog:
             self._readers.pop(partition, None)
             self._known_at = 0.0  # Was it deleted? That is asked now, and before the next read.
             self._partitions()
-            log.warning("%s: waiting for its broker: %s", name, error)
+            self._wait_for_broker(name, began, error)
+
+    def _wait_for_broker(self, name: str, began: float, error: Exception) -> None:
+        """Warn; raise `PulsarUnavailableError` where no partition was read for 30 s."""
+        self._away_since = self._away_since or began
+        seconds = time.monotonic() - self._away_since
+        if seconds > AWAY_SECONDS:
+            raise PulsarUnavailableError(
+                f"Pulsar at {self._connection.service_url} has not answered for {seconds:.0f} s "
+                f"about {name}: {error}"
+            ) from error
+        log.warning("%s: waiting for its broker: %s", name, error)
 
     def _hold(self, partition: Partition, name: str) -> None:
         """Have the broker keep what this stream has not finished."""
@@ -489,15 +562,11 @@ class PulsarLog:
         if self._connection not in _task_clients:
             _task_clients[self._connection] = self._connection.client()
         client = _task_clients[self._connection]
-        rows: list[tuple[Any, ...]] = []
-        for piece in ranges:
-            for offset, message in self._read_range(client, piece):
-                rows.append(_row(piece.topic, piece.partition, offset, message))
-                if len(rows) >= ROWS_PER_ARROW_BATCH:
-                    yield to_arrow(rows)
-                    rows = []
-        if rows:
-            yield to_arrow(rows)
+        yield from to_batches(
+            _row(piece.topic, piece.partition, offset, message)
+            for piece in ranges
+            for offset, message in self._read_range(client, piece)
+        )
 
     def _read_range(
         self, client: pulsar.Client, piece: Range

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
-from pyiceberg.expressions import LessThan
+from pyiceberg.expressions import IsNull, LessThan, Or
 
 from streaming.connectors.commits import (
     LakeTransaction,
@@ -63,6 +63,9 @@ class Purged:
 def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -> Purged:
     """Delete the rows older than `before`, and prove it on the files.
 
+    A row without a time, such as a message whose broker time was none, is taken for old: nobody
+    could say later how long it was kept.
+
     Args:
         lake: where the table is.
         table: an append or an upsert.
@@ -86,7 +89,8 @@ def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -
 @retry_conflicts
 def _delete(lake: IcebergLake, table: Table, time_column: str, before: datetime) -> int:
     iceberg = lake.load(table)
-    old = LessThan(term=time_column, value=before.astimezone(timezone.utc).isoformat())
+    limit = before.astimezone(timezone.utc).isoformat()
+    old = Or(LessThan(term=time_column, value=limit), IsNull(term=time_column))
     rows = iceberg.scan(row_filter=old, selected_fields=(time_column,)).to_arrow().num_rows
     if rows:
         # The newest snapshot must know the positions: the others go (docs/adr/0002).
@@ -113,10 +117,9 @@ def read_back(
         except FileNotFoundError:  # a writer cleaned up after itself
             continue
         first = pc.min(times).as_py()
-        if first is None:
-            continue
-        oldest = first if oldest is None else min(oldest, first)
-        old = int(pc.sum(pc.less(times, before)).as_py() or 0)
+        if first is not None:
+            oldest = first if oldest is None else min(oldest, first)
+        old = int(pc.sum(pc.fill_null(pc.less(times, before), True)).as_py() or 0)
         left += old
         holding += [file.path] if old else []
     return len(files), left, oldest, tuple(holding)

@@ -8,15 +8,18 @@ which the keys downstream make harmless.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings
 from streaming.connectors.dead_letter_store import Letter, LetterStore
+from streaming.connectors.kafka_producer import produce
 from streaming.letters import ORIGIN_HEADER, OWN_HEADERS, DeadLetterError, Headers, letter_id
+from streaming.source import GENERATION
 from streaming.transforms.repair import order_id_of, read_event
 
 CHUNK = 50
@@ -71,20 +74,15 @@ class Redriver:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        config: dict[str, str | int | bool] = {
-            "bootstrap.servers": kafka.bootstrap,
+        own = {
+            **KEY_PARTITIONER,
             "client.id": "storelake-redrive",
-            "acks": "all",
-            "enable.idempotence": True,
-            "linger.ms": 5,
             # Beyond all that a consumer has read: the topic decides what is too large.
             "message.max.bytes": 100_000_000,
-            "message.timeout.ms": 30000,
-            # Where the gateway puts the same key, so that one order keeps to one partition.
-            "partitioner": "murmur2_random",
-            **kafka.client_options,
+            "queue.buffering.max.kbytes": 128 * 1024,
+            "message.timeout.ms": 30_000,
         }
-        self._producer = Producer(config, logger=_SILENT)
+        self._producer = Producer(producer_config(kafka, own), logger=_SILENT)
         try:
             self._producer.list_topics(timeout=5)
         except KafkaException as error:
@@ -108,7 +106,9 @@ class Redriver:
         """
         report = Report()
         for chunk in _chunks(ids):
-            lost = self._send([to_return(letter) for letter in store.get(chunk)], report)
+            messages = [to_return(letter) for letter in store.get(chunk)]
+            bases = {m.topic: store.generation(m.topic) * GENERATION for m in messages}
+            lost = self._send(messages, bases, report)
             for letter in chunk:
                 if letter in report.sent:
                     store.mark_redriven(letter, report.sent[letter])
@@ -117,18 +117,25 @@ class Redriver:
                 raise self._away(f"{lost}; {len(report.sent)} letters were sent before")
         return report
 
-    def _send(self, messages: Sequence[Return], report: Report) -> str | None:
-        """Fill in the report; returns why Kafka did not answer, if it did not."""
+    def _send(
+        self, messages: Sequence[Return], bases: Mapping[str, int], report: Report
+    ) -> str | None:
+        """Fill in the report; returns why Kafka did not answer, if it did not.
+
+        Args:
+            messages: to send.
+            bases: topic -> offset 0 of its generation.
+            report: of what became of each.
+        """
         lost: list[str] = []
         too_large: list[Return] = []
 
         def done(message: Return, error: KafkaError | None, sent: Message) -> None:
             letter = message.letter
             if error is None:
-                position = f"{sent.offset():020d}"
-                report.sent[letter] = letter_id(
-                    str(sent.topic()), int(sent.partition() or 0), position
-                )
+                topic = str(sent.topic())
+                position = f"{bases[topic] + int(sent.offset() or 0):020d}"
+                report.sent[letter] = letter_id(topic, int(sent.partition() or 0), position)
             elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(messages) > 1:
                 too_large.append(message)
             elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
@@ -138,19 +145,23 @@ class Redriver:
             else:
                 lost.append(error.str())
 
-        for message in messages:
-            self._producer.produce(
-                message.topic,
-                message.value,
-                message.key,
-                headers=list(message.headers),
-                on_delivery=partial(done, message),
-            )
+        try:
+            for message in messages:
+                produce(
+                    self._producer,
+                    message.topic,
+                    message.value,
+                    message.key,
+                    headers=list(message.headers),
+                    on_delivery=partial(done, message),
+                )
+        except BufferError as error:
+            lost.append(str(error))
         left = self._producer.flush(35)
         # A request is refused as a whole, so small messages beside a large one are, too.
         for message in too_large:
             if not lost:
-                lost += filter(None, [self._send([message], report)])
+                lost += filter(None, [self._send([message], bases, report)])
         return lost[0] if lost else "no answer in time" if left else None
 
     def _away(self, reason: str) -> DeadLetterError:

@@ -11,7 +11,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from conf.storage import complaint, file_properties
+from conf.storage import ATTEMPTS, complaint, file_properties
 
 # It would tell of our access to files at each load of a table.
 logging.getLogger("pyiceberg.io").setLevel(logging.WARNING)
@@ -31,7 +31,7 @@ def _client(properties: frozenset[tuple[str, str]]) -> fs.S3FileSystem:
         connect_timeout=float(known["s3.connect-timeout"]),
         request_timeout=float(known["s3.request-timeout"]),
         # PyArrow's own patience ends at the first 503.
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=3),
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         # A small file is one request, not the three of a large one.
         allow_delayed_open=True,
     )

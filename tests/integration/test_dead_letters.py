@@ -21,7 +21,7 @@ from conf.errors import StorelakeError
 from conf.settings import KafkaSettings, Settings
 from streaming.connectors.dead_letter_store import open_letters
 from streaming.connectors.dead_letter_table import write_judged
-from streaming.connectors.kafka import DeadLetterProducer
+from streaming.connectors.kafka_producer import DeadLetterProducer
 from streaming.connectors.postgres import Database
 from streaming.connectors.redrive import CHUNK
 from streaming.source import SOURCE_SCHEMA
@@ -483,10 +483,16 @@ def test_a_message_too_large_for_the_dead_letter_topic_is_told_of_there_without_
     admin.create_topics([small], operation_timeout=20)[topic].result(30)
     try:
         messages = [(b"O-1", b"{}", []), (b"O-2", b"x" * 5_000, [("trace", b"1")])]
-        assert DeadLetterProducer(client, topic).send(messages) == 2
+        kafka = services.kafka.model_copy(update={"order_dlq": topic})
+        assert DeadLetterProducer(kafka).send(messages) == 2
         whole, told = (read_back(services.kafka, f"{topic}/0/{n}") for n in range(2))
         assert (whole.key(), whole.value()) == (b"O-1", b"{}")
         assert (told.key(), told.value()) == (b"O-2", None)
         assert told.headers() == [("trace", b"1"), ("storelake-value-bytes", b"5000")]
+        # Larger than its client sends at all, and more than its queue holds at once.
+        many = [(b"O-3", b"x" * 17_000_000, []), *[(b"O-4", b"x" * 900, [])] * 50]
+        assert DeadLetterProducer(kafka, queue_kbytes=20).send(many) == 51
+        told = read_back(services.kafka, f"{topic}/0/52")
+        assert (told.key(), told.value()) == (b"O-3", None)
     finally:
         admin.delete_topics([topic], operation_timeout=20)[topic].result(30)

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
+import psutil
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
 
 from conf.settings import Settings
+from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
-from tests.source_suite import NOON, Reader, Shop, SourceSuite
+from streaming.connectors.kafka import KafkaSource, KafkaUnavailableError
+from streaming.connectors.log_source import LogStreamReader
+from streaming.source import UNREADABLE_HEADER
+from tests.raw_kafka import send_raw
+from tests.source_suite import NOON, Met, Reader, Shop, SourceSuite
 from tests.spark_local import end_spark, start_spark
 
 
@@ -21,6 +42,11 @@ from tests.spark_local import end_spark, start_spark
 def spark() -> Iterator[SparkSession]:
     yield start_spark()
     end_spark()
+
+
+def alter(entry: ConfigEntry) -> ConfigEntry:
+    entry.incremental_operation = AlterConfigOpType.SET
+    return entry
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +64,20 @@ class TestKafkaSource(SourceSuite):
         def create_topic(topic: str, partitions: int) -> None:
             # The messages are of 2024: retention would delete them under the test.
             new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
-            admin.create_topics([new], operation_timeout=20)[topic].result(30)
+            assert wait_until(lambda: made(new), 20)
+
+        def made(new: NewTopic) -> bool:
+            try:
+                admin.create_topics([new], operation_timeout=20)[new.topic].result(30)
+            except KafkaException as error:
+                # A topic of this name may still be on its way out.
+                if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    return False
+                raise
+            return True
+
+        def delete_topic(topic: str) -> None:
+            admin.delete_topics([topic], operation_timeout=20)[topic].result(30)
 
         def write(
             topic: str,
@@ -74,7 +113,62 @@ class TestKafkaSource(SourceSuite):
             create_topic=create_topic,
             write=write,
             trim=trim,
+            delete_topic=delete_topic,
         )
+
+    def test_a_header_whose_name_is_no_text_leaves_its_bytes_and_stops_nothing(
+        self, shop: Shop, topic: str, reader: Callable[..., Reader]
+    ) -> None:
+        where = shop.options["kafka.bootstrap.servers"]
+        send_raw(where, topic, b"1", b"k", headers=[(b"good", b"x"), (b"\xff\xfe", b"y")])
+        for prefetch in ("0", "100"):
+            stream = reader(prefetchRows=prefetch)
+            stream.checkpoint = stream.checkpoint / prefetch
+            ((row,),) = stream.run()
+            assert (row["key"], row["value"]) == (b"k", b"1")
+            assert row["headers"] == [{"key": UNREADABLE_HEADER, "value": b"\xff\xfe"}]
+
+    def test_ten_thousand_headers_and_one_without_a_value_are_headers(
+        self, spark: SparkSession, shop: Shop, topic: str
+    ) -> None:
+        headers: list[Any] = [(f"h{n}", None if n == 7 else b"v") for n in range(10_000)]
+        shop.write(topic, b"1", headers=headers)
+        (row,) = self.table(spark, shop, topic)
+        assert [(h["key"], h["value"]) for h in row["headers"]] == headers
+
+    @pytest.mark.parametrize("unit", [1, 1_000_000, 1_000_000_000], ids=["s", "us", "ns"])
+    def test_a_time_in_another_unit_is_no_time(
+        self, spark: SparkSession, shop: Shop, topic: str, admin: AdminClient, unit: int
+    ) -> None:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        anything = ConfigEntry("message.timestamp.after.max.ms", str(2**63 - 1))
+        resource.add_incremental_config(alter(anything))
+        (done,) = admin.incremental_alter_configs([resource]).values()
+        done.result(20)
+        at = int(NOON.timestamp() * unit)
+        send_raw(shop.options["kafka.bootstrap.servers"], topic, b"1", b"k", millis=at)
+        (row,) = self.table(spark, shop, topic)
+        assert (row["value"], row["timestamp"]) == (b"1", None)
+
+    def test_a_topic_that_is_made_again_while_it_is_read_stops_the_stream(
+        self, shop: Shop, topic: str, reader: Callable[..., Reader]
+    ) -> None:
+        met = Met(shop)
+        shop.fill(topic, 2)
+        stream = reader(topicGenerations=met.option(topic), onDataLoss="continue")
+        query = stream.start()
+        try:
+            query.processAllAvailable()
+            shop.delete_topic(topic)
+            shop.create_topic(topic, 2)
+            shop.fill(topic, 9, start=10)
+            assert wait_until(lambda: not query.isActive, 60)
+            assert re.search("made again|does not exist", str(query.exception()))
+        finally:
+            query.stop()
+        assert [int(row["value"]) for batch in stream.batches for row in batch] == [0, 1]
+        again = reader(topicGenerations=met.option(topic), onDataLoss="continue")
+        assert again.values() == list(range(10, 19))
 
     def test_the_group_shows_the_batches_that_are_done(
         self, shop: Shop, topic: str, admin: AdminClient, reader: Callable[..., Reader]
@@ -99,3 +193,46 @@ class TestKafkaSource(SourceSuite):
             assert committed()[1] in (2, 3)
         finally:
             query.stop()
+
+
+def read(reader: LogStreamReader, topic: str, how: str) -> None:
+    """Read until an error: as the planner does of what arrives, or as a task what is planned."""
+    while how == "trickle":
+        reader.latestOffset()
+    (task,) = reader.partitions({topic: {"1": 0}}, {topic: {"1": 5}})
+    list(reader.read(task))
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("how", ["trickle", "task"])
+def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_goes_on(
+    services: Settings, admin: AdminClient, how: str
+) -> None:
+    topic = f"silent-{how}"
+    admin.create_topics([NewTopic(topic, 2, 1)], operation_timeout=20)[topic].result(30)
+    producer = Producer({"bootstrap.servers": services.kafka.bootstrap})
+    producer.produce(topic, b"1", partition=0)
+    assert producer.flush(20) == 0
+    where = {"kafka.bootstrap.servers": services.kafka.bootstrap, "fetchTimeoutSeconds": "30"}
+    reader = KafkaSource({**where, "subscribe": topic}).streamReader(StructType())
+    assert wait_until(lambda: reader.latestOffset()[topic]["0"] == 1, 20)
+    broker = psutil.Process(KafkaService(services).status().pid)
+    broker.suspend()
+    try:
+        since = time.monotonic()
+        with pytest.raises(KafkaUnavailableError, match=services.kafka.bootstrap):
+            read(reader, topic, how)
+        assert time.monotonic() - since < 60
+    finally:
+        broker.resume()
+    producer.produce(topic, b"2", partition=1)
+    assert producer.flush(60) == 0
+
+    def reads() -> bool:
+        try:
+            return bool(reader.latestOffset()[topic]["1"] == 1)
+        except KafkaUnavailableError:
+            return False
+
+    assert wait_until(reads, 60)
+    reader.stop()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import httpx
+import psutil
 import pulsar
 import pytest
 from confluent_kafka import Producer
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from conf.settings import PulsarSettings, Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
+from streaming.connectors.log_source import LogStreamReader
+from streaming.connectors.pulsar import PulsarSource, PulsarUnavailableError
 from streaming.stream import Context
 from tests.pulsar_local import start_pulsar
 from tests.source_suite import NOON, Reader, Shop, SourceSuite
@@ -63,6 +68,11 @@ class Producers:
         if name not in self._made:
             self._made[name] = self.client.create_producer(name)
         return self._made[name]
+
+    def leave(self, topic: str) -> None:
+        """Close those of a topic's partitions."""
+        for name in [one for one in self._made if one.startswith(topic)]:
+            self._made.pop(name).close()
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +141,13 @@ class TestPulsarSource(SourceSuite):
             assert wait_until(trimmed, 20), admin.get(f"{name}/internalStats").json()
             admin.post(RETENTION, json=FOR_EVER).raise_for_status()
 
+        def delete_topic(topic: str) -> None:
+            producers.leave(topic)
+            one = admin.delete(f"{path(topic)}-partition-0", params={"force": "true"})
+            one.raise_for_status()
+            gone = admin.delete(f"{path(topic)}/partitions", params={"force": "true"})
+            gone.raise_for_status()
+
         return Shop(
             source="storelake_pulsar",
             options={
@@ -142,6 +159,7 @@ class TestPulsarSource(SourceSuite):
             create_topic=create_topic,
             write=write,
             trim=trim,
+            delete_topic=delete_topic,
             first_position=r"\d{20}:0{20}:00001:0{10}",
             headers=(("a", "Straße".encode()), ("trace", b"2")),
             tells_empty_keys=False,
@@ -274,6 +292,55 @@ class TestPulsarSource(SourceSuite):
         shop.write(again, b"9")
         with pytest.raises(StreamingQueryException, match=r"stands at message .*onDataLoss"):
             reader().run()
+
+
+@pytest.mark.timeout(240)
+def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_goes_on(
+    conf: PulsarSettings, producers: Producers, pulsar_service: PulsarService, admin: httpx.Client
+) -> None:
+    topic = f"{PREFIX}silent"
+    admin.put(f"{path(topic)}/partitions", json=2).raise_for_status()
+    producers(f"{topic}-partition-0").send(b"1", event_timestamp=int(NOON.timestamp() * 1000))
+    options = {"pulsar.service.url": conf.url, "pulsar.admin.url": conf.admin, "subscribe": topic}
+    reader = PulsarSource(options).streamReader(StructType())
+    assert reader.latestOffset()[topic]["0"] > 0
+    broker = psutil.Process(pulsar_service.status().pid)
+    broker.suspend()
+    try:
+        since = time.monotonic()
+        with pytest.raises(PulsarUnavailableError, match=conf.url):
+            read(reader)
+        assert time.monotonic() - since < 60
+    finally:
+        broker.resume()
+    producers(f"{topic}-partition-1").send(b"2", event_timestamp=int(NOON.timestamp() * 1000))
+    assert wait_until(lambda: _reads(reader, topic, "1"), 60)
+    reader.stop()
+
+
+def read(reader: LogStreamReader) -> None:
+    """Ask for the next batch until an error."""
+    while True:
+        reader.latestOffset()
+
+
+def _reads(reader: LogStreamReader, topic: str, partition: str) -> bool:
+    try:
+        return bool(reader.latestOffset()[topic][partition] > 0)
+    except PulsarUnavailableError:
+        return False
+
+
+def test_a_time_in_microseconds_is_no_time(
+    spark: SparkSession, conf: PulsarSettings, producers: Producers, admin: httpx.Client
+) -> None:
+    topic = f"{PREFIX}micros"
+    admin.put(f"{path(topic)}/partitions", json=1).raise_for_status()
+    micros = int(NOON.timestamp() * 1_000_000)
+    producers(f"{topic}-partition-0").send(b"1", event_timestamp=micros)
+    options = {"pulsar.service.url": conf.url, "pulsar.admin.url": conf.admin, "subscribe": topic}
+    (row,) = spark.read.format("storelake_pulsar").options(**options).load().toArrow().to_pylist()
+    assert (row["value"], row["timestamp"]) == (b"1", None)
 
 
 def test_detections_come_from_both_brokers_when_both_are_named(

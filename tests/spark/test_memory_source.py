@@ -23,4 +23,5 @@ class TestMemorySource(SourceSuite):
             create_topic=broker.create_topic,
             write=partial(broker.produce, timestamp=NOON),
             trim=broker.trim,
+            delete_topic=broker.delete_topic,
         )

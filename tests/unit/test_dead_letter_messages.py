@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from streaming.connectors.dead_letters import to_messages
-from streaming.connectors.kafka import DeadLetterMessage
+from streaming.connectors.kafka_producer import DeadLetterMessage
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.quarantine import split_judged
 

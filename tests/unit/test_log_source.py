@@ -16,6 +16,7 @@ from streaming.connectors.log_source import (
     ROWS_WORTH_A_TASK,
     DataLossError,
     DenseLog,
+    Limit,
     LogBatchReader,
     LogStreamReader,
     Offsets,
@@ -57,18 +58,24 @@ class FakeLog(DenseLog):
     def at_time(self, moment: datetime) -> Offsets:
         return dict(self.high)
 
-    def poll(self, position: Offsets, limit: int) -> tuple[pa.RecordBatch | None, Offsets]:
-        self.polled.append(limit)
-        ranges, end = [], {}
+    def topic_ids(self) -> dict[str, str]:
+        return {}
+
+    def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
+        self.polled.append(limit.rows)
+        left, ranges, end = limit.rows, [], {}
         for partition, (low, high) in self.bounds().items():
             start = position.get(partition, 0)
             if start < low:
                 raise DataLossError(f"{partition} has lost {start}")
-            end[partition] = min(high, start + limit)
-            limit -= end[partition] - start
+            end[partition] = min(high, start + left)
+            left -= end[partition] - start
             ranges.append(Range(*partition, start, end[partition]))
         rows = [row for piece in ranges for row in _rows(piece)]
         return (to_arrow(rows) if rows else None), end
+
+    def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
+        return end
 
     def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
         for piece in ranges:

@@ -64,7 +64,8 @@ def test_messages_become_what_the_scenario_says(stores: Stores, case: Path) -> N
 
 def test_every_rule_has_a_sentence_that_says_what_it_means(stores: Stores) -> None:
     content = [rule.id for rule in order_rules([b.branch_id for b in stores.branches], SKEW)]
-    assert [*envelope_rules(pa.array([b"{}"])), "json_object", *content, REFUSED] == list(MEANINGS)
+    envelope = ["broker_metadata_readable", *envelope_rules(pa.array([b"{}"])), "json_object"]
+    assert [*envelope, *content, REFUSED] == list(MEANINGS)
     assert [s for s in MEANINGS.values() if not s.endswith(".")] == []
 
 

@@ -351,6 +351,13 @@ def test_the_page_shows_the_trend_and_quarantine_by_rule() -> None:
     assert not [address for address in Read(page).addresses if "//" in address]
 
 
+def test_rows_without_a_time_are_in_the_page_without_one() -> None:
+    says = "No time."
+    timeless = Quarantined("quarantine.order_events", "broker_metadata_readable", 3, None, says)
+    text = Read(summary_page(summary(result()), [timeless], {}, NOW)).text
+    assert f"quarantine.order_events broker_metadata_readable 3 \N{EN DASH} {says}" in text
+
+
 def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
     calm = [point(2, 0) | {"warning": 0}, point(1, 0) | {"warning": 0}]
     page = summary_page(summarise([result()], calm, STANDINGS, SUITES, NOW), [], {}, NOW)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 from pydantic import SecretStr
 from pyiceberg.io import load_file_io
 
 from conf.settings import CatalogSettings, S3Settings, Settings, SettingsError, load_settings
-from conf.storage import complaint, file_properties
+from conf.storage import ATTEMPTS, complaint, delta_options, file_properties, hadoop_client
 from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.storage import StorageError
 from streaming.session import launch_conf, session_conf
@@ -52,6 +55,43 @@ def test_all_who_write_to_one_s3_share_its_connections(settings: Settings) -> No
     first, second = (load_file_io(told).fs_by_scheme("s3", name) for name in ("shop", "attic"))
     assert first is second
     assert first.region == "us-east-1"
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.timeout(60)
+def test_an_s3_that_went_silent_is_an_error_within_a_minute(
+    settings: Settings, silent: int
+) -> None:
+    on_s3 = house(settings, {"warehouse": "s3://shop/lake"}, {"port": silent})
+    told = file_properties(on_s3)
+    # PyArrow waits a second more for each attempt, and longer between them.
+    assert ATTEMPTS * (int(told["s3.request-timeout"]) + 2) < 60
+    quickly = {**told, "s3.request-timeout": "1", "s3.connect-timeout": "1"}
+    store = load_file_io(quickly).fs_by_scheme("s3", "shop")
+    with pytest.raises(OSError, match="Timeout was reached"):
+        store.get_file_info("shop/lake")
+
+    delta = delta_options(on_s3)
+    within = [int(delta[name].removesuffix("s")) for name in ("retry_timeout", "timeout")]
+    assert sum(within) < 60
+    slow = {**delta, "timeout": "1s", "retry_timeout": "2s"}
+    with pytest.raises(OSError, match=r"after [12] retries"):
+        DeltaTable("s3://shop/lake", storage_options=slow)
+
+
+def test_spark_bears_a_silent_s3_no_longer_than_python_does(settings: Settings) -> None:
+    on_s3 = house(settings, {"warehouse": "s3://shop/lake"})
+    iceberg, hadoop = file_properties(on_s3), hadoop_client(on_s3)
+    tries = int(iceberg["s3.retry.num-retries"]) + 1
+    assert tries * int(iceberg["http-client.apache.socket-timeout-ms"]) < 60_000
+    tries = int(hadoop["fs.s3a.attempts.maximum"]) * int(hadoop["fs.s3a.retry.limit"])
+    assert tries * int(hadoop["fs.s3a.connection.timeout"].removesuffix("s")) < 60
 
 
 def test_only_a_lake_on_s3_loads_the_client_of_aws(settings: Settings) -> None:

@@ -1,0 +1,127 @@
+"""Memory of the streams under large bad messages: `python -m benchmarks.memory --messages 20000`.
+
+The streams run and are idle; then messages of 10 to 100 KB that fail a rule wait for them, half of
+them no JSON at all. Reported is the memory of `storelake run` and all its processes (PSS, so that
+shared pages count once): before, at most meanwhile, and at the end of a minute without messages.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from contextlib import ExitStack, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import psycopg
+import typer
+from confluent_kafka import Producer
+
+from benchmarks import print_result, tell
+from benchmarks.drain import event
+from cli import processes
+from conf.kafka import producer_config
+from conf.settings import Settings, load_settings
+from infra import local
+from infra.local.process import wait_until
+from streaming.connectors.kafka_producer import produce
+
+GIVE_UP_SECONDS = 900
+IDLE_SECONDS = 60
+Megabytes = dict[str, int]
+
+
+def bad_messages(settings: Settings, count: int, seed: int) -> int:
+    """Send them to the topic for created orders; the number of their bytes."""
+    producer = Producer(producer_config(settings.kafka))
+    rng, now, size = random.Random(seed), datetime.now(timezone.utc), 0  # noqa: S311
+    for number in range(count):
+        key, value = event(number, now, rng)
+        padding = "x" * rng.randrange(10_000, 100_000)
+        body = json.loads(value)
+        body["order"]["branch_id"] = padding
+        value = json.dumps(body).encode() if number % 2 else padding.encode()
+        produce(producer, settings.kafka.order_created, value, key)
+        producer.poll(0)
+        size += len(value)
+    if producer.flush(60):
+        raise typer.BadParameter("Kafka did not take every message")
+    return size
+
+
+def memory(application: psutil.Process) -> Megabytes:
+    """MB of the application by kind of process, and of all together."""
+    found: dict[str, float] = defaultdict(float)
+    for one in [application, *application.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            kind = "driver" if one == application else one.name().split()[0].rstrip("0123456789.")
+            found[kind] += one.memory_full_info().pss / 1e6
+    return {**{k: round(v) for k, v in found.items()}, "all": round(sum(found.values()))}
+
+
+class Watch:
+    """Looks at the memory of an application again and again."""
+
+    def __init__(self, application: psutil.Process) -> None:
+        self._application = application
+        self.start = self.now = self.most = memory(application)
+
+    def look(self) -> None:
+        """Take a sample."""
+        self.now = memory(self._application)
+        self.most = max(self.most, self.now, key=lambda m: m["all"])
+
+
+def quarantined(settings: Settings) -> int:
+    """How many rows the dead letters have."""
+    with psycopg.connect(settings.postgres.dsn) as connection:
+        found = connection.execute("SELECT count(*) FROM dead_letters").fetchone()
+    return int(found[0]) if found else 0
+
+
+def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[str, object]:
+    """Send the messages in rounds, each once those before are written; the memory by round."""
+    with ExitStack() as stack:
+        child = processes.start_streams(stack, settings, tell)
+        watch = Watch(psutil.Process(child.pid))
+        ends, size, wanted = list[Megabytes](), 0, quarantined(settings)
+
+        def written() -> bool:
+            processes.require_alive(child, "streams", settings)
+            watch.look()
+            tell(f"{watch.now['all']} MB")
+            return quarantined(settings) >= wanted
+
+        for number in range(rounds):
+            size += bad_messages(settings, messages // rounds, number)
+            wanted += messages // rounds
+            if not wait_until(written, GIVE_UP_SECONDS, every=1.0):
+                raise processes.ProcessError(f"not written after {GIVE_UP_SECONDS} s")
+            ends.append(watch.now)
+        wanted += 1  # nobody sends it: a minute of looks
+        wait_until(written, IDLE_SECONDS, every=1.0)
+        return {
+            "bytes": size,
+            "start_mb": watch.start,
+            "most_mb": watch.most,
+            "rounds_mb": [end["all"] for end in ends],
+            "end_mb": watch.now,
+        }
+
+
+def main(
+    messages: Annotated[int, typer.Option(min=10)] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 4,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+) -> None:
+    """Measure once, on a state folder without dead letters, and print the JSON."""
+    with local.running(load_settings(), tell) as settings:
+        result = under_bad_messages(settings, messages, rounds)
+    print_result({"messages": messages, **result}, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

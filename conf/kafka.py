@@ -1,0 +1,55 @@
+"""Options of the Kafka clients (librdkafka) of every program; no I/O.
+
+A broker that goes silent without closing its connections is noticed within 30 s: a request that is
+not answered by then fails, and its connection is closed. `client_options` of the settings come
+before defaults, but never before what a promise rests on: every producer waits for all replicas
+and is idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from conf.settings import KafkaSettings
+
+CALL_SECONDS = 10
+"""How long a question for metadata, or to an administration, may take."""
+
+CONNECTION: Mapping[str, Any] = {
+    "socket.keepalive.enable": "true",
+    "socket.connection.setup.timeout.ms": "10000",
+    "socket.timeout.ms": "30000",
+}
+"""Of every client, a consumer's included."""
+
+KEY_PARTITIONER: Mapping[str, Any] = {"partitioner": "murmur2_random"}
+"""Puts a key where JVM producers put it, so that an order keeps to one partition, whoever sends."""
+
+_DURABLE = {"acks": "all", "enable.idempotence": True}
+
+
+def client_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Options of an administration or a consumer.
+
+    Args:
+        kafka: the cluster, with its `client_options`.
+        own: defaults of the caller, which `client_options` may change.
+    """
+    given = {**CONNECTION, **(own or {}), **kafka.client_options}
+    return {**given, "bootstrap.servers": kafka.bootstrap}
+
+
+def producer_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Options of an idempotent producer that waits for all replicas; arguments as above.
+
+    At most 64 MiB wait for the broker; beyond that `produce` raises `BufferError`.
+    """
+    defaults = {
+        "linger.ms": 5,
+        "queue.buffering.max.kbytes": 64 * 1024,
+        # Back within a second once the broker is, without a log line every 100 ms until then.
+        "reconnect.backoff.ms": 500,
+        "reconnect.backoff.max.ms": 1_000,
+    }
+    return {**client_config(kafka, {**defaults, **(own or {})}), **_DURABLE}

@@ -1,0 +1,141 @@
+"""Options of Kafka's clients: one definition, and what promises rest on is not for sale."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, Producer, TopicPartition
+from pydantic import ValidationError
+
+from conf.kafka import client_config, producer_config
+from conf.settings import KafkaSettings
+from streaming.connectors.kafka import KafkaLog, KafkaUnavailableError
+from streaming.connectors.kafka_producer import DeadLetterProducer, produce
+from streaming.connectors.log_source import DataLossError, Limit, Range, Subscription
+from tests.conftest import free_ports
+
+
+@pytest.mark.parametrize(
+    "name", ["acks", "request.required.acks", "enable.idempotence", "Acks", "bootstrap.servers"]
+)
+def test_an_option_that_would_weaken_a_producer_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="cannot be set here"):
+        KafkaSettings(client_options={name: "0"})
+
+
+def test_every_producer_waits_for_all_replicas_and_closes_a_silent_connection() -> None:
+    made = producer_config(KafkaSettings(client_options={"linger.ms": "50"}), {"client.id": "till"})
+    assert (made["acks"], made["enable.idempotence"]) == ("all", True)
+    assert (made["linger.ms"], made["client.id"]) == ("50", "till")
+    assert int(made["socket.timeout.ms"]) <= 30_000
+    Producer(made)  # librdkafka knows each of them
+
+
+def test_a_client_option_comes_before_a_default() -> None:
+    kafka = KafkaSettings(client_options={"socket.timeout.ms": "5000"})
+    assert client_config(kafka)["socket.timeout.ms"] == "5000"
+
+
+def away() -> KafkaSettings:
+    (port,) = free_ports(1)
+    return KafkaSettings(port=port, client_options={"log_level": "0"})
+
+
+def test_a_full_queue_of_a_producer_is_waited_for_and_then_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streaming.connectors.kafka_producer.QUEUE_SECONDS", 0.2)
+    producer = Producer(producer_config(away(), {"queue.buffering.max.messages": 1}))
+    produce(producer, "t", b"1")
+    with pytest.raises(BufferError, match="no room"):
+        produce(producer, "t", b"2")
+    producer.purge()
+
+
+def test_a_dead_letter_that_finds_no_room_is_an_error_of_the_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streaming.connectors.kafka_producer.QUEUE_SECONDS", 0.2)
+    producer = DeadLetterProducer(away(), queue_kbytes=1)
+    with pytest.raises(KafkaUnavailableError, match=r"order-dlq: \d of \d not stored"):
+        producer.send([(None, b"x" * 900, []), (None, b"x" * 900, [])])
+
+
+def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.connectors.kafka.CALL_SECONDS", 0.5)
+    kafka = away()
+    log = KafkaLog(
+        Subscription(("t",)), {"bootstrap.servers": kafka.bootstrap, "log_level": "0"}, "g"
+    )
+    with pytest.raises(KafkaUnavailableError, match=kafka.bootstrap):
+        log.bounds()
+    log.close()
+
+
+# Errors on the way
+
+
+@dataclass
+class Event:
+    """An error as librdkafka hands it out among messages."""
+
+    code: int
+
+    def error(self) -> KafkaError:
+        return KafkaError(self.code)
+
+    def topic(self) -> str:
+        return "orders"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return -1001
+
+
+class Failing:
+    """A consumer that has nothing but one error, again and again."""
+
+    def __init__(self, code: int) -> None:
+        self._event = Event(code)
+        self.assigned: list[int] = []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned += [one.offset for one in partitions]
+
+    def consume(self, count: int, timeout: float) -> list[Any]:
+        return [self._event]
+
+
+def log_over(consumer: Failing) -> KafkaLog:
+    log = KafkaLog(Subscription(("orders",)), {"bootstrap.servers": "b:1"}, "g", fetch_timeout=0.3)
+    log._consumer = cast("Any", consumer)
+    log._known, log._known_at = [("orders", 0)], time.monotonic()
+    return log
+
+
+@pytest.mark.timeout(30)
+def test_errors_of_a_connection_do_not_keep_a_task_from_giving_up() -> None:
+    away = Failing(KafkaError._TRANSPORT)
+    with pytest.raises(KafkaUnavailableError, match=r"orders\[0\].*Kafka at b:1 has sent nothing"):
+        list(log_over(away)._read_range(cast("Any", away), Range("orders", 0, 5, 9)))
+
+
+def test_a_position_is_read_from_anew_after_an_error_and_not_after_a_lost_connection() -> None:
+    position = {("orders", 0): 5}
+    away = Failing(KafkaError._ALL_BROKERS_DOWN)
+    log = log_over(away)
+    for _ in range(3):
+        assert log.poll(position, Limit(10, 10)) == (None, position)
+    assert away.assigned == [5]
+
+    lost = Failing(KafkaError.OFFSET_OUT_OF_RANGE)
+    log = log_over(lost)
+    for _ in range(2):
+        with pytest.raises(DataLossError):
+            log.poll(position, Limit(10, 10))
+    assert lost.assigned == [5, 5]
