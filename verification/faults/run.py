@@ -1,0 +1,94 @@
+"""The whole proof: a deployment, the load, one fault after the other, then the comparison."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from cli.check.house import fresh_house
+from conf.settings import Settings
+from infra.local.process import wait_until
+from verification.faults.deployment import Deployment, VerificationError, deployment, now
+from verification.faults.fault import Fault, Result, Trial, prove
+from verification.faults.load import Load
+from verification.faults.oracle import balance
+from verification.faults.report import report
+
+WARM_SECONDS = 120.0
+
+Tell = Callable[[str], None]
+
+
+def verify(
+    base: Settings, faults: Sequence[Fault], *, rate: float, seed: int, tell: Tell, show: Tell
+) -> dict[str, Any]:
+    """Run the proof; nothing goes on afterwards, however it ends.
+
+    Args:
+        base: of the operator; only its `var_dir` is used.
+        faults: to inject, in this order.
+        rate: order events a minute.
+        seed: of the orders and of the odd messages.
+        tell: takes the present step.
+        show: takes one line for each fault that is over.
+
+    Returns:
+        The report, which is also written to <var>/verify-faults.json. The data of a proof that
+        failed stays in <var>/verify; logs always do.
+
+    Raises:
+        StorelakeError: something did not come up, or the load ended by itself.
+    """
+    begun = time.monotonic()
+    with fresh_house(base, "verify-faults", tell) as house:
+        house.keep = True
+        with deployment(house, tell) as made:
+            results, load = _inject(made, faults, Load(made.settings, rate, seed), tell, show)
+            tell("waiting until everything has arrived, then comparing")
+            content = report(results, balance(load), seed, time.monotonic() - begun)
+        house.keep = not content["ok"]
+    file = base.var_dir / "verify-faults.json"
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return content
+
+
+def _inject(
+    made: Deployment, faults: Sequence[Fault], load: Load, tell: Tell, show: Tell
+) -> tuple[list[Result], Load]:
+    with ExitStack() as stack:
+        stack.callback(load.abandon)
+        _warm_up(made, load, tell)
+        results = []
+        for number, fault in enumerate(faults, 1):
+            tell(f"{number} of {len(faults)}: {fault.title}")
+            result = prove(fault, Trial(made, load, load.seed, tell))
+            load.require_going()
+            results.append(result)
+            show(_line(result, number, len(faults)))
+        tell("sending ends")
+        load.finish()
+    return results, load
+
+
+def _warm_up(made: Deployment, load: Load, tell: Tell) -> None:
+    """Begin to send, and wait until every stream has committed something of it."""
+    tell("the first orders and frames")
+    since = now()
+    load.begin()
+    if not wait_until(lambda: made.recovered(since), WARM_SECONDS, every=0.5):
+        raise VerificationError(
+            f"streams do not commit {WARM_SECONDS:.0f} s after the first message: "
+            f"{made.committed_at()}; see {made.settings.var_dir}/logs"
+        )
+
+
+def _line(result: Result, number: int, count: int) -> str:
+    recovery = "no recovery"
+    if result.recovery_seconds is not None:
+        recovery = f"recovered in {result.recovery_seconds:.1f} s"
+    verdict = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
+    evidence = result.evidence or "not fired"
+    return f"{number:2} of {count} {result.name}: {evidence}; {recovery}; {verdict}"
