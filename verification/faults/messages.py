@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from verification.faults.deployment import Deployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, require
 from verification.faults.walkers import KEY
 
+log = logging.getLogger("storelake.faults")
+
 ADMIN_SECONDS = 20.0
 WITHOUT_TOPIC_SECONDS = 90.0
 CAMERAS = ("footfall", "bronze_detections", "silver_detections")
@@ -28,7 +31,7 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
     """Delete `order-dlq` while poison comes in: orders stop, and cameras go on."""
     deployment = trial.deployment
     driver, topic = require(deployment.program("streams"), "the driver"), _dead_letters(deployment)
-    admin = AdminClient({"bootstrap.servers": deployment.settings.kafka.bootstrap})
+    admin = AdminClient({"bootstrap.servers": deployment.settings.kafka.bootstrap}, logger=log)
     for done in admin.delete_topics([topic], operation_timeout=ADMIN_SECONDS).values():
         done.result(ADMIN_SECONDS)
     if not wait_until(lambda: topic not in admin.list_topics(timeout=5).topics, ADMIN_SECONDS):
@@ -156,7 +159,8 @@ def produce(deployment: Deployment, made: Mapping[str, list[Odd]]) -> list[Sent]
 
         return report
 
-    producer = Producer({"bootstrap.servers": deployment.settings.kafka.bootstrap, "acks": "all"})
+    config = {"bootstrap.servers": deployment.settings.kafka.bootstrap, "acks": "all"}
+    producer = Producer(config, logger=log)
     for topic, odds in made.items():
         for odd in odds:
             producer.produce(

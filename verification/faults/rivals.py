@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from cli.processes import command
 from infra.local.process import tail, wait_until
-from verification.faults.deployment import Deployment, Ended, last_line, now, run
+from verification.faults.deployment import Ended, last_line, now, run
 from verification.faults.fault import READY_SECONDS, Fired, Trial, gone, require
 
 ROOT = Path(__file__).parents[2]
@@ -17,20 +19,20 @@ FENCED_SECONDS = 30.0
 MUST_SAY = ("order_event_processor", "since", "storelake stop streams", "--take-over")
 
 
-def submit(deployment: Deployment, seconds: float, **variables: str) -> Ended:
-    """The two commands of README.md: `storelake spark-conf`, then `spark-submit` of one job."""
-    conf = deployment.settings.var_dir / "spark.conf"
-    conf.write_text(deployment.storelake("spark-conf").output, encoding="utf-8")
-    spark = Path(sys.executable).with_name("spark-submit")
-    environment = {
-        **deployment.house.environment,
-        **variables,
-        "PYTHONPATH": str(ROOT),
-        "PYSPARK_PYTHON": sys.executable,
-    }
-    named = [f"{name}={value}" for name, value in environment.items()]
-    arguments = ["env", *named, str(spark), "--properties-file", str(conf), JOB]
-    return run(arguments, seconds, cwd=ROOT)
+def submit(environment: Mapping[str, str], var_dir: Path, seconds: float) -> Ended:
+    """The two commands of README.md: `storelake spark-conf`, then `spark-submit` of one job.
+
+    Args:
+        environment: variables of the deployment, on top of our own.
+        var_dir: its folder.
+        seconds: until the job is killed (exit code 124).
+    """
+    conf = var_dir / "spark.conf"
+    conf.write_text(run(command(["spark-conf"], environment), seconds).output, encoding="utf-8")
+    ours = {**environment, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
+    named = [f"{name}={value}" for name, value in ours.items()]
+    spark = str(Path(sys.executable).with_name("spark-submit"))
+    return run(["env", *named, spark, "--properties-file", str(conf), JOB], seconds, cwd=ROOT)
 
 
 def complaints(ended: Ended, holder: int) -> list[str]:
@@ -61,7 +63,7 @@ def second_application(trial: Trial) -> Fired:
     first = require(deployment.program("streams"), "the driver")
     since = now()
     trial.tell("a second application by spark-submit")
-    ended = submit(deployment, REFUSED_SECONDS)
+    ended = submit(deployment.house.environment, deployment.settings.var_dir, REFUSED_SECONDS)
     broken = complaints(ended, first.pid)
     if deployment.program("streams") != first:
         broken.append("the first application ended")

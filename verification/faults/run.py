@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from cli.check.house import fresh_house
@@ -45,7 +46,7 @@ def verify(
     begun = time.monotonic()
     with fresh_house(base, "verify-faults", tell) as house:
         house.keep = True
-        with deployment(house, tell) as made:
+        with _logged(house.settings), deployment(house, tell) as made:
             results, load = _inject(made, faults, Load(made.settings, rate, seed), tell, show)
             tell("waiting until everything has arrived, then comparing")
             content = report(results, balance(load), seed, time.monotonic() - begun)
@@ -53,6 +54,19 @@ def verify(
     file = base.var_dir / "verify-faults.json"
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return content
+
+
+@contextmanager
+def _logged(settings: Settings) -> Iterator[None]:
+    """What our own clients log meanwhile goes to a file: they lose their brokers on purpose."""
+    handler = logging.FileHandler(settings.var_dir / "logs" / "verify-faults.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _inject(
