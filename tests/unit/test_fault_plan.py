@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from conf.errors import StorelakeError
 from tests.builders import order_event
 from verification.faults.deployment import Ended, is_driver
 from verification.faults.fault import Result
-from verification.faults.messages import odd_messages
+from verification.faults.messages import Odd, odd_messages
 from verification.faults.oracle import Balance
 from verification.faults.plan import FAULTS, chosen
 from verification.faults.report import report
@@ -89,24 +88,28 @@ def test_drivers_are_told_by_their_command_line(words: list[str], driver: bool) 
 EVENT = order_event()
 
 
-def odd(seed: int = 1) -> list[Any]:
-    return odd_messages(EVENT, b"O-1", random.Random(seed))
+NOW = 1_714_557_600_000
 
 
-def test_each_kind_of_odd_message_is_there_once_and_another_one() -> None:
+def odd(seed: int = 1) -> list[Odd]:
+    return odd_messages(EVENT, b"O-1", random.Random(seed), NOW)
+
+
+def test_each_kind_of_odd_message_is_there_once_and_is_another_record() -> None:
     kinds = [one.kind for one in odd()]
     assert len(set(kinds)) == len(kinds) >= 20
-    contents = {(one.value, one.key, one.timestamp, one.headers) for one in odd()}
-    assert len(contents) == len(kinds)
+    assert len({repr(one.record) for one in odd()}) == len(kinds)
 
 
 def test_the_same_seed_draws_the_same_messages() -> None:
     assert odd(1) == odd(1) != odd(2)
 
 
-def test_a_message_that_is_odd_beside_its_value_is_valid_json_with_an_id_of_its_own() -> None:
-    beside = [json.loads(one.value) for one in odd() if one.timestamp or one.headers]
-    assert len({event["event_id"] for event in beside}) == len(beside) == 5
+def test_a_message_that_is_odd_beside_its_value_is_a_valid_event_with_an_id_of_its_own() -> None:
+    beside = [one.record for one in odd() if one.record.timestamp != NOW or one.record.headers]
+    events = [json.loads(record.value or b"") for record in beside]
+    assert len({event["event_id"] for event in events}) == len(beside) == 8
+    assert all({**event, "event_id": EVENT["event_id"]} == EVENT for event in events)
 
 
 # -- files and the report --------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from infra.local.process import is_alive, wait_until
+from infra.local.process import collect, is_alive, wait_until
 from verification.faults.deployment import LEDGERED, Deployment, VerificationError, now
 from verification.faults.load import Load
 
@@ -101,13 +101,18 @@ class Result:
         return {**vars(self), "ok": self.ok}
 
 
-def prove(fault: Fault, trial: Trial) -> Result:
+def prove(fault: Fault, trial: Trial, result: Result) -> None:
     """Inject one fault and measure the recovery; leaves a deployment that works.
+
+    Args:
+        fault: to inject.
+        trial: what it may use.
+        result: what became of it, filled in.
 
     Raises:
         VerificationError: the deployment cannot be made to work again.
     """
-    result, begun = Result(fault.name, fault.title), time.monotonic()
+    begun = time.monotonic()
     try:
         fired = fault.inject(trial)
     except (NotFiredError, psutil.Error) as error:
@@ -117,7 +122,6 @@ def prove(fault: Fault, trial: Trial) -> Result:
         result.evidence, result.broken = fired.evidence, list(fired.broken)
         _measure(fault, trial, fired, result)
     result.seconds = round(time.monotonic() - begun, 1)
-    return result
 
 
 def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
@@ -138,11 +142,12 @@ def _heal(trial: Trial, result: Result) -> None:
     """Do what an operator would do, and say so in the result."""
     trial.tell(f"{result.name}: starting by hand what does not run")
     since, deployment = now(), trial.deployment
-    trouble = deployment.heal()
+    if trouble := deployment.heal():
+        result.broken.append(trouble)
     if wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
         return
     deployment.storelake("stop", "streams")
-    trouble = deployment.heal() or trouble
+    trouble = deployment.heal()
     if not wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
         raise VerificationError(
             f"after {result.name} ({'; '.join(result.broken)}) the streams commit nothing any "
@@ -158,8 +163,11 @@ def require(process: psutil.Process | None, name: str) -> psutil.Process:
 
 
 def gone(process: psutil.Process, seconds: float = FIRE_SECONDS) -> bool:
-    """Whether a process ends within so many seconds."""
-    return wait_until(lambda: not is_alive(process), seconds)
+    """Whether a process ends within so many seconds; no zombie of it stays."""
+    if not wait_until(lambda: not is_alive(process), seconds):
+        return False
+    collect(process)  # a child of ours, as services are at first: Postgres looks for its last pid
+    return True
 
 
 def replaced(

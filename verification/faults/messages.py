@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from infra.local.process import wait_until
 from verification.faults.deployment import Deployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, require
 from verification.faults.walkers import KEY
+from verification.faults.wire import ProduceError, Record, produce
 
 log = logging.getLogger("storelake.faults")
 
@@ -69,73 +69,77 @@ def _dead_letters(deployment: Deployment) -> str:
 
 @dataclass(frozen=True)
 class Odd:
-    """A message of one kind; all but `value` are what a broker keeps of it."""
+    """A message of one kind."""
 
     kind: str
-    value: bytes | None
-    key: bytes | None = None
-    timestamp: int = 0
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    record: Record
 
 
-def odd_messages(valid: Mapping[str, Any], key: bytes, rng: random.Random) -> list[Odd]:
+def odd_messages(valid: Mapping[str, Any], key: bytes, rng: random.Random, now: int) -> list[Odd]:
     """One message of each kind, made from a valid event.
 
     Args:
         valid: accepted as it is.
         key: of its message.
         rng: draws bytes and ids.
+        now: milliseconds since 1970, for messages whose time is not what is odd.
     """
     body = json.dumps(valid).encode()
 
     def changed(**fields: Any) -> bytes:
         return json.dumps({**valid, **fields}).encode()
 
+    def fresh(**fields: Any) -> bytes:
+        """Valid, with an id of its own."""
+        return changed(event_id=str(UUID(bytes=rng.randbytes(16), version=4)), **fields)
+
+    records = {
+        "random bytes": Record(rng.randbytes(200), key),
+        "empty value": Record(b"", key),
+        "no value": Record(None, key),
+        "cut JSON": Record(body[: len(body) // 2], key),
+        "not UTF-8": Record(body[:-1] + b"\xff\xfe}", key),
+        "key not UTF-8": Record(fresh(), b"\xff\xfe\x00"),
+        "no key": Record(fresh(), None),
+        "byte order mark": Record(b"\xef\xbb\xbf" + fresh(), key),
+        "deep nesting": Record(b"[" * 5_000 + b"]" * 5_000, key),
+        "huge number": Record(body[:-1] + b', "extra": 1' + b"0" * 400 + b"}", key),
+        "infinite number": Record(body[:-1] + b', "extra": 1e999}', key),
+        "NUL in a text": Record(fresh(source="a\u0000b"), key),
+        "half of a surrogate pair": Record(fresh(source="\ud800"), key),
+        "version 99": Record(changed(schema_version=99), key),
+        "version is a text": Record(changed(schema_version="one"), key),
+        "list of events": Record(b"[" + body + b"]", key),
+        "one megabyte": Record(changed(padding="x" * 900_000), key),
+        "time in microseconds": Record(fresh(), key, MICROSECONDS),
+        "time after the year 9999": Record(fresh(), key, FAR_FUTURE),
+        "largest time": Record(fresh(), key, 2**63 - 1),
+        "no time": Record(fresh(), key, -1),
+        "header name not UTF-8": Record(fresh(), key, now, ((b"trace\xff\xfe", b"1"),)),
+        "header without a value": Record(fresh(), key, now, ((b"trace", None),)),
+        "header value not UTF-8": Record(fresh(), key, now, ((b"trace", b"\xff"),)),
+        "header twice": Record(fresh(), key, now, ((b"a", b"1"), (b"a", b"2"))),
+    }
     return [
-        Odd("random bytes", rng.randbytes(200), key),
-        Odd("empty value", b"", key),
-        Odd("no value", None, key),
-        Odd("cut JSON", body[: len(body) // 2], key),
-        Odd("not UTF-8", body[:-1] + b"\xff\xfe}", key),
-        Odd("key not UTF-8", changed(event_id=_id(rng)), b"\xff\xfe\x00"),
-        Odd("byte order mark", b"\xef\xbb\xbf" + changed(event_id=_id(rng)), key),
-        Odd("deep nesting", b"[" * 5_000 + b"]" * 5_000, key),
-        Odd("huge number", body[:-1] + b', "extra": 1' + b"0" * 400 + b"}", key),
-        Odd("infinite number", body[:-1] + b', "extra": 1e999}', key),
-        Odd("NUL in a text", changed(event_id=_id(rng), source="a\u0000b"), key),
-        Odd("half of a surrogate pair", changed(event_id=_id(rng), source="\ud800"), key),
-        Odd("version 99", changed(schema_version=99), key),
-        Odd("version is a text", changed(schema_version="one"), key),
-        Odd("list of events", b"[" + body + b"]", key),
-        Odd("one megabyte", changed(padding="x" * 900_000), key),
-        Odd("time in microseconds", changed(event_id=_id(rng)), key, MICROSECONDS),
-        Odd("time after the year 9999", changed(event_id=_id(rng)), key, FAR_FUTURE),
-        Odd("header without a value", changed(event_id=_id(rng)), key, 0, (("trace", None),)),
-        Odd("header value not UTF-8", changed(event_id=_id(rng)), key, 0, (("trace", b"\xff"),)),
-        Odd("header twice", changed(event_id=_id(rng)), key, 0, (("a", b"1"), ("a", b"2"))),
+        Odd(kind, replace(record, timestamp=record.timestamp or now))
+        for kind, record in records.items()
     ]
-
-
-def _id(rng: random.Random) -> str:
-    return str(UUID(bytes=rng.randbytes(16), version=4))
 
 
 def fuzz(trial: Trial) -> Fired:
     """One message of each kind to every topic of orders and to that of the detections."""
     rng, load = random.Random(trial.seed), trial.load  # noqa: S311 - replayable, not secret
-    kafka = trial.deployment.settings.kafka
+    kafka, now_ms = trial.deployment.settings.kafka, int(now().timestamp() * 1000)
     made: dict[str, list[Odd]] = {}
     for topic in kafka.order_topics:
         event = load.status_change(f"fuzz-{topic}")
-        made[topic] = odd_messages(event, str(event["order"]["order_id"]).encode(), rng)
-    made[kafka.detections] = odd_messages(load.stray_frame(), KEY, rng)
-    sent = produce(trial.deployment, made)
-    load.odd += sent
-    wanted = sum(map(len, made.values()))
-    if len(sent) != wanted:
-        raise NotFiredError(f"{len(sent)} of {wanted} messages were taken by Kafka")
-    kinds = len({odd.kind for some in made.values() for odd in some})
-    return Fired(f"{len(sent)} messages of {kinds} kinds are in {len(made)} topics", now())
+        key = str(event["order"]["order_id"]).encode()
+        made[topic] = odd_messages(event, key, rng, now_ms)
+    made[kafka.detections] = odd_messages(load.stray_frame(), KEY, rng, now_ms)
+    for topic, odds in made.items():
+        load.odd += [send(trial.deployment, topic, odd) for odd in odds]
+    count, kinds = sum(map(len, made.values())), len(made[kafka.detections])
+    return Fired(f"{count} messages of {kinds} kinds are in {len(made)} topics", now())
 
 
 @dataclass(frozen=True)
@@ -147,32 +151,15 @@ class Sent:
     value: bytes | None
 
 
-def produce(deployment: Deployment, made: Mapping[str, list[Odd]]) -> list[Sent]:
-    """Send messages past every check of ours; those that Kafka has taken."""
-    sent: list[Sent] = []
+def send(deployment: Deployment, topic: str, odd: Odd) -> Sent:
+    """Send a message past every client library, to partition 0.
 
-    def taken(odd: Odd) -> Callable[[Any, Any], None]:
-        def report(error: Any, message: Any) -> None:
-            if error is None:
-                at = (message.topic(), message.partition(), message.offset())
-                sent.append(Sent(odd.kind, at, odd.value))
-
-        return report
-
-    config = {"bootstrap.servers": deployment.settings.kafka.bootstrap, "acks": "all"}
-    producer = Producer(config, logger=log)
-    for topic, odds in made.items():
-        for odd in odds:
-            producer.produce(
-                topic,
-                odd.value,
-                odd.key,
-                timestamp=odd.timestamp,
-                headers=list(odd.headers),
-                on_delivery=taken(odd),
-            )
+    Raises:
+        NotFiredError: Kafka refuses it.
+    """
+    kafka = deployment.settings.kafka
     try:
-        producer.flush(ADMIN_SECONDS)
-    except KafkaException as error:
-        raise NotFiredError(f"Kafka refuses messages: {error}") from error
-    return sent
+        offset = produce(kafka.host, kafka.port, topic, 0, odd.record)
+    except (ProduceError, OSError) as error:
+        raise NotFiredError(f"Kafka does not take {odd.kind}: {error}") from error
+    return Sent(odd.kind, (topic, 0, offset), odd.record.value)

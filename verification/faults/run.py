@@ -15,7 +15,7 @@ from infra.local.process import wait_until
 from verification.faults.deployment import Deployment, VerificationError, deployment, now
 from verification.faults.fault import Fault, Result, Trial, prove
 from verification.faults.load import Load
-from verification.faults.oracle import balance
+from verification.faults.oracle import Balance, balance
 from verification.faults.report import report
 
 WARM_SECONDS = 120.0
@@ -41,15 +41,28 @@ def verify(
         failed stays in <var>/verify; logs always do.
 
     Raises:
-        StorelakeError: something did not come up, or the load ended by itself.
+        StorelakeError: services or programs do not come up at the start.
     """
-    begun = time.monotonic()
+    begun, results = time.monotonic(), list[Result]()
     with fresh_house(base, "verify-faults", tell) as house:
         house.keep = True
-        with _logged(house.settings), deployment(house, tell) as made:
-            results, load = _inject(made, faults, Load(made.settings, rate, seed), tell, show)
-            tell("waiting until everything has arrived, then comparing")
-            content = report(results, balance(load), seed, time.monotonic() - begun)
+        with _logged(house.settings), deployment(house, tell) as made, ExitStack() as stack:
+            load = Load(made.settings, rate, seed)
+            stack.callback(load.abandon)
+            try:
+                _warm_up(made, load, tell)
+                for number, fault in enumerate(faults, 1):
+                    tell(f"{number} of {len(faults)}: {fault.title}")
+                    results.append(Result(fault.name, fault.title))
+                    prove(fault, Trial(made, load, seed, tell), results[-1])
+                    show(_line(results[-1], number, len(faults)))
+                    load.require_going()
+                tell("waiting until everything has arrived, then comparing")
+                load.finish()
+                found = balance(load)
+            except VerificationError as error:  # the report says what was seen until here
+                found = Balance({}, (str(error),))
+            content = report(results, found, seed, time.monotonic() - begun)
         house.keep = not content["ok"]
     file = base.var_dir / "verify-faults.json"
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -67,24 +80,6 @@ def _logged(settings: Settings) -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-
-
-def _inject(
-    made: Deployment, faults: Sequence[Fault], load: Load, tell: Tell, show: Tell
-) -> tuple[list[Result], Load]:
-    with ExitStack() as stack:
-        stack.callback(load.abandon)
-        _warm_up(made, load, tell)
-        results = []
-        for number, fault in enumerate(faults, 1):
-            tell(f"{number} of {len(faults)}: {fault.title}")
-            result = prove(fault, Trial(made, load, load.seed, tell))
-            load.require_going()
-            results.append(result)
-            show(_line(result, number, len(faults)))
-        tell("sending ends")
-        load.finish()
-    return results, load
 
 
 def _warm_up(made: Deployment, load: Load, tell: Tell) -> None:
