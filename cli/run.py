@@ -15,6 +15,13 @@ def run(
         list[str] | None, typer.Argument(help="Streams to run; all without one.")
     ] = None,
     profile: Profile = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Take the streams over from another application that writes them; that one ends.",
+        ),
+    ] = False,
 ) -> None:
     """Run streams side by side in one Spark application, until Ctrl-C or SIGTERM."""
     import logging
@@ -22,8 +29,11 @@ def run(
     from conf.logs import configure_logging
 
     settings = read_settings(profile)
+    if take_over:
+        streams = settings.streams.model_copy(update={"take_over": True})
+        settings = settings.model_copy(update={"streams": streams})
     configure_logging("streams", settings.log_level)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner says what failed
     from infra.local.checks import find_java
     from infra.local.process import step_back
     from streaming.jobs import find_streams

@@ -13,7 +13,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import (
@@ -136,6 +136,17 @@ class PulsarSettings(Frozen):
         return self
 
 
+LIBPQ_BOUNDS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A peer that is gone without a word is found within half a minute, in seconds and milliseconds:
+https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-KEEPALIVES"""
+
+
 class PostgresSettings(Frozen):
     """The serving database, which also holds the Iceberg catalog."""
 
@@ -173,13 +184,14 @@ class PostgresSettings(Frozen):
         password = self.secret.replace("\\", "\\\\").replace("'", "\\'")
         return (
             f"host={self.host} port={self.port} dbname={self.database} user={self.user} "
-            f"password='{password}' connect_timeout=5"
+            f"password='{password}' {' '.join(f'{k}={v}' for k, v in LIBPQ_BOUNDS.items())}"
         )
 
     @property
     def jdbc_url(self) -> str:
         """The JDBC address, without credentials."""
-        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}"
+        bounds = "connectTimeout=10&loginTimeout=10&socketTimeout=60&tcpKeepAlive=true"
+        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}?{bounds}"
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -187,6 +199,7 @@ class PostgresSettings(Frozen):
         password = quote(self.secret, safe="")
         return (
             f"postgresql+psycopg://{self.user}:{password}@{self.host}:{self.port}/{self.database}"
+            f"?{urlencode(LIBPQ_BOUNDS)}"
         )
 
 
@@ -447,9 +460,40 @@ class StreamSettings(Frozen):
     )
     retry_base_seconds: float = Field(default=0.5, gt=0)
     retry_max_seconds: float = Field(default=15.0, gt=0)
+    failed_retry_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="A stream that failed more often is `failed`; it is tried again this often, "
+        "so that it goes on by itself once the cause is gone.",
+    )
+    stalled_after: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds: a stream whose batch or interval task takes longer is `stalled`.",
+    )
+    lease_seconds: float = Field(
+        default=15.0,
+        ge=1,
+        le=15,
+        description="A stream is free for another application once its owner has not renewed the "
+        "lease for so long; it renews five times as often.",
+    )
+    take_over: bool = Field(
+        default=False,
+        description="Take streams over that another application holds; that one is fenced and "
+        "ends. The same as `storelake run --take-over`.",
+    )
+    ledger_keep: timedelta = Field(
+        default=timedelta(days=7), description="How long `stream_batches` keeps a batch."
+    )
     metrics_port: int = Field(
         default=18083, ge=0, description="Prometheus, at `metrics_host`; 0: none."
     )
+
+    @property
+    def lease_duration(self) -> timedelta:
+        """`lease_seconds`."""
+        return timedelta(seconds=self.lease_seconds)
 
 
 class MaintenanceSettings(Frozen):

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from conf.settings import Settings, StreamSettings
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
-from streaming.runner import Context, Feed, Prepare
+from streaming.stream import Context, Feed, Prepare
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
 from streaming.transforms.silver_detections import JUDGED_SCHEMA, judged_detections, to_frames

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from streaming.connectors.log_source import Log, Offsets
@@ -44,37 +44,46 @@ class LagWatch:
 
     Args:
         metrics: where the answers go.
-        queries: name of a query -> (its streams, the brokers of its sources in their order).
         open_log: how to reach a broker.
     """
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        queries: Mapping[str, tuple[Sequence[str], Sequence[str]]],
-        open_log: OpenLog,
-    ) -> None:
+    def __init__(self, metrics: Metrics, open_log: OpenLog) -> None:
         self._metrics, self._open = metrics, open_log
-        self._readers = {
-            name: [_Reader(broker, tuple(streams)) for broker in brokers]
-            for name, (streams, brokers) in queries.items()
-        }
+        self._readers: dict[str, list[_Reader]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lag", daemon=True)
 
-    def moved(self, query: str, ends: Sequence[Offsets]) -> None:
-        """A query has finished a batch that ends there."""
+    def moved(
+        self, query: str, streams: Sequence[str], brokers: Sequence[str], ends: Sequence[Offsets]
+    ) -> None:
+        """A query has finished a batch that ends there.
+
+        Args:
+            query: its name.
+            streams: that it serves.
+            brokers: of its sources, in their order.
+            ends: the offsets of each source.
+        """
+        if query not in self._readers:
+            # A query that was split is gone: each of its parts tells of its own streams.
+            others = {
+                name: readers
+                for name, readers in self._readers.items()
+                if not {s for r in readers for s in r.streams} & set(streams)
+            }
+            mine = [_Reader(broker, tuple(streams)) for broker in brokers]
+            self._readers = {**others, query: mine}
         for reader, end in zip(self._readers[query], ends, strict=True):
             reader.at = end
 
     def look(self) -> None:
         """Ask every broker once. One that does not answer leaves the lag as it was last known."""
         silent = set()
-        for readers in self._readers.values():
-            for reader in readers:
-                if reader.at is not None and reader.broker not in silent and not self._ask(reader):
-                    silent.add(reader.broker)
-        asked = {r.broker for rs in self._readers.values() for r in rs if r.at is not None}
+        readers = [reader for of_query in list(self._readers.values()) for reader in of_query]
+        for reader in readers:
+            if reader.at is not None and reader.broker not in silent and not self._ask(reader):
+                silent.add(reader.broker)
+        asked = {reader.broker for reader in readers if reader.at is not None}
         for broker in asked:
             self._metrics.broker_up.labels(broker).set(broker not in silent)
 

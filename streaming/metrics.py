@@ -14,6 +14,8 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
+from streaming.health import STATES, State
+
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _STREAM = ("stream",)
 
@@ -76,6 +78,9 @@ class Metrics:
             )
 
         self._up = gauge("up", "1 while its query runs; 0 while it starts, or waits to retry.")
+        self._state = gauge(
+            "state", "1 for the state that the stream is in, 0 for the others.", "state"
+        )
         self._batches = counter("batches", "Micro-batches that Spark has committed.")
         self._rows = counter("input_rows", "Rows read, those of repeated batches included.")
         self._input_rate = gauge(
@@ -107,7 +112,10 @@ class Metrics:
         self._skipped = counter(
             "skipped_rows", "Rows that a sink had already: of a batch that came again.", "sink"
         )
-        self._failures = counter("failures", "Failed starts and batches, retried.")
+        self._failures = counter("failures", "Failed starts, batches and interval tasks, retried.")
+        self._refused = counter(
+            "refused_rows", "Rows that a sink could not hold for their data, put into quarantine."
+        )
         self._last_batch = gauge(
             "last_batch_timestamp_seconds", "When the newest micro-batch was committed."
         )
@@ -124,8 +132,9 @@ class Metrics:
             _begin(
                 stream,
                 *(self._up, self._batches, self._rows, self._seconds, self._sink, self._latency),
-                *(self._late, self._dead, self._failures),
+                *(self._late, self._dead, self._failures, self._refused),
             )
+            self.state(stream, STATES[0])
         now = clock()
         for stream in settling:
             self._last_settled.labels(stream).set(now)
@@ -137,6 +146,11 @@ class Metrics:
     def is_up(self, stream: str, up: bool) -> None:
         """Whether its query runs."""
         self._up.labels(stream).set(up)
+
+    def state(self, stream: str, state: State) -> None:
+        """How it is doing (`streaming.health`)."""
+        for one in STATES:
+            self._state.labels(stream, one).set(one == state)
 
     def progressed(self, streams: Iterable[str], progress: Progress) -> None:
         """A query that serves these streams has finished a micro-batch."""
@@ -186,6 +200,10 @@ class Meters:
     def late(self, rows: int) -> None:
         """So many rows came later than is allowed."""
         self._all._late.labels(self.stream).inc(rows)
+
+    def refused(self, rows: int) -> None:
+        """So many rows could not be held by the sink for their data."""
+        self._all._refused.labels(self.stream).inc(rows)
 
     def skipped(self, sink: str, rows: int) -> None:
         """So many rows were there already."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.runner import Hands
+from streaming.stream import Hands
 from streaming.tables import Table
 
 

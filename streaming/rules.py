@@ -54,6 +54,12 @@ ENVELOPE_MEANINGS = {
 }
 """What a failed rule on the bytes says about a message."""
 
+REFUSED = "refused_by_sink"
+REFUSED_MEANING = {
+    REFUSED: "A sink could not hold a value of the message: `refused_rows` in Postgres says which."
+}
+"""Of a message that passes every rule, and that the database or the lake refuses all the same."""
+
 E = TypeVar("E", bound=msgspec.Struct)
 
 

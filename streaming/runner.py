@@ -1,347 +1,114 @@
-"""The only place that starts a query: triggers, checkpoints, retries, a clean stop.
+"""Runs streams in one Spark application: leases, queries, interval tasks, a clean stop.
 
-A stream is data (`Stream`): a name, how to build its DataFrame, and what to do with a micro-batch.
-Data errors never come here, since transforms send them to quarantine. What fails here is
-infrastructure: the query is started again from its checkpoint with exponential back-off; after
-`streams.retries` failures without a finished batch between them everything stops with
-`StreamFailedError` and a non-zero exit.
+A stream is data (`streaming.stream.Stream`). Data errors never come here: transforms and
+`streaming.refusals` send them to quarantine. What fails here is infrastructure: a query or a task
+is tried again with exponential back-off, and is `failed` after `streams.retries` failures in a row.
+A failed stream stops only itself, and the program ends with exit code 1; it ends at once when all
+have failed, or were taken over by another application.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
-from functools import reduce
-from socket import gethostname
-from typing import Any, Literal
+from contextlib import ExitStack, suppress
 
-import psycopg
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.streaming.query import StreamingQuery
+import psutil
 
 from conf.errors import StorelakeError
 from conf.exporter import served
 from conf.logs import configure_logging
 from conf.settings import Settings, load_settings
-from conf.stores import Stores, load_stores
+from conf.stores import load_stores
 from streaming.connectors.formats import create_tables, open_lake
-from streaming.connectors.lake import Lake
-from streaming.connectors.log_source import Log, Offsets
-from streaming.connectors.postgres import Database
+from streaming.connectors.log_source import Offsets
+from streaming.connectors.postgres import STREAM_BOUNDS, Database
+from streaming.failures import StreamFailedError
+from streaming.health import Health
 from streaming.lag import LagWatch
+from streaming.lease import Leases
 from streaming.listener import ProgressListener
-from streaming.metrics import Meters, Metrics, Progress
-from streaming.session import build_session, log_source
-from streaming.tables import Table
+from streaming.metrics import Metrics, Progress
+from streaming.periodic import PeriodicTask
+from streaming.query import Application, shared_queries
+from streaming.report import Report
+from streaming.session import build_session
+from streaming.stream import Context, Hands, Stream
 from streaming.views import create_views
 
 log = logging.getLogger("storelake.streams")
 
 WATCH_SECONDS = 0.5
+STOP_SECONDS = 15.0
+"""For a clean stop; after that the process ends as it is, and replays what was not committed."""
 
-
-class StreamFailedError(StorelakeError):
-    """A stream could not go on; the message names it and the last error."""
-
-
-class _StoppingError(Exception):
-    """Raised inside a sink that begins while the program stops; Spark replays the batch later."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a job may use to build its DataFrame."""
-
-    spark: SparkSession
-    settings: Settings
-    stores: Stores
-
-    def read_topics(self, query_id: str, *topics: str) -> DataFrame:
-        """A streaming DataFrame of source rows, from the broker that the settings name."""
-        return self._read(self.settings.streams.source, query_id, topics)
-
-    def read_detections(self, query_id: str) -> DataFrame:
-        """The same of the detections, from every broker that cameras publish to."""
-        streams = self.settings.streams
-        if streams.source == "memory":  # it stands for every broker
-            return self.read_topics(query_id, self.settings.kafka.detections)
-        topics = {
-            "kafka": self.settings.kafka.detections,
-            "pulsar": self.settings.pulsar.detections,
-        }
-        brokers = streams.detections_from
-        frames = [self._read(b, query_id, (topics[b],), len(brokers)) for b in brokers]
-        return reduce(DataFrame.unionAll, frames)
-
-    def open_log(self, broker: str, topics: Sequence[str]) -> Log:
-        """Topics of a broker, to be asked beside the streams."""
-        options = {"subscribe": ",".join(topics), "groupId": "storelake-lag"}
-        return log_source(broker)({**options, **self._address(broker)}).open_log()
-
-    def _read(
-        self, broker: str, query_id: str, topics: Sequence[str], sharers: int = 1
-    ) -> DataFrame:
-        streams = self.settings.streams
-        options = {
-            "subscribe": ",".join(topics),
-            "maxRowsPerBatch": str(max(1, streams.max_rows_per_batch // sharers)),
-            "prefetchRows": str(streams.prefetch_rows),
-            "readTasks": str(streams.read_tasks),
-            "onDataLoss": streams.on_data_loss,
-            "groupId": f"storelake-{query_id}",
-        }
-        source = self.spark.readStream.format(f"storelake_{broker}")
-        return source.options(**options, **self._address(broker)).load()
-
-    def _address(self, broker: str) -> dict[str, str]:
-        """The options that say where a broker is."""
-        kafka, pulsar = self.settings.kafka, self.settings.pulsar
-        if broker == "memory":
-            return {"path": str(self.settings.var_dir / "memory")}
-        if broker == "kafka":
-            client = {f"kafka.{k}": v for k, v in kafka.client_options.items()}
-            return {**client, "kafka.bootstrap.servers": kafka.bootstrap}
-        given = {
-            "pulsar.service.url": pulsar.url,
-            "pulsar.admin.url": pulsar.admin,
-            "pulsar.token": pulsar.token and pulsar.token.get_secret_value(),
-            "pulsar.tls.ca.file": pulsar.tls_ca_file and str(pulsar.tls_ca_file),
-        }
-        return {key: value for key, value in given.items() if value}
-
-
-@dataclass(frozen=True)
-class Hands:
-    """What a stream works with.
-
-    Attributes:
-        stream: its name.
-        lake: Iceberg or Delta.
-        db: Postgres.
-        context: settings and stores.
-        memory: what it keeps from call to call; empty after a restart: a cache, never truth.
-        meters: what it tells Prometheus.
-    """
-
-    stream: str
-    lake: Lake
-    db: Database
-    context: Context
-    memory: dict[str, Any]
-    meters: Meters
-
-
-@dataclass(frozen=True)
-class Batch(Hands):
-    """One micro-batch in the hands of one stream's sink.
-
-    Attributes:
-        rows: of the feed, collected once; `streams.max_rows_per_batch` bounds them.
-        id: of the micro-batch.
-    """
-
-    rows: pa.Table
-    id: int
-
-    def commit(
-        self,
-        rows: pa.Table,
-        write: Callable[[psycopg.Connection[Any], pa.Table], None],
-        *,
-        watermark: datetime | None = None,
-    ) -> int:
-        """`Database.commit_batch` of this batch, counted."""
-        new = self.db.commit_batch(self.stream, self.id, rows, write, watermark=watermark)
-        self.meters.skipped("postgres", rows.num_rows - new)
-        self.meters.watermark(watermark)
-        return new
-
-    def append(self, table: Table, rows: pa.Table) -> int:
-        """`Lake.append` of this batch, counted."""
-        new = self.lake.append(table, rows, self.id)
-        self.meters.skipped(table.name, rows.num_rows - new)
-        return new
-
-
-Prepare = Callable[[pa.Table], pa.Table]
-
-
-@dataclass(frozen=True)
-class Feed:
-    """What one query reads and computes, for one or more streams.
-
-    Attributes:
-        name: of the feed.
-        build: (context, consumer group) -> streaming DataFrame.
-        prepare: context -> what is done to the rows of a micro-batch, once for all its streams; it
-            runs on the driver, where they are collected anyway (docs/adr/0023).
-        output_mode: of the query; `update` for stateful ones.
-        made_at: the column that says when a row was made: a time, or microseconds since 1970.
-        pace: how many of `streams.trigger_seconds` lie between two micro-batches at least. Nobody
-            waits for every feed alike, and each micro-batch takes CPU from the others.
-        edition: of the state of a stateful query; a new layout of it begins a new checkpoint.
-    """
-
-    name: str
-    build: Callable[[Context, str], DataFrame]
-    prepare: Callable[[Context], Prepare] | None = None
-    output_mode: str = "append"
-    made_at: str = "timestamp"
-    pace: int = 1
-    edition: int = 1
-    brokers: Callable[[Settings], tuple[str, ...]] = lambda _: ("kafka",)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One stream.
-
-    Attributes:
-        name: names its progress and its ledger rows.
-        feed: where its rows come from; None for a stream that reads tables and only settles.
-        sink: writes one micro-batch; rows that it has already written must change nothing.
-        settle: what need not happen with each micro-batch; called every `streams.settle_seconds`
-            and once more at a clean stop, and finds by itself what is to do.
-        copy: the same every `streams.copy_seconds`, for what somebody waits for in the lake.
-    """
-
-    name: str
-    feed: Feed | None = None
-    sink: Callable[[Batch], None] | None = None
-    settle: Callable[[Hands], None] | None = None
-    copy: Callable[[Hands], None] | None = None
-
-
-class _Clock(threading.Thread):
-    """Calls a function every so often, and ends with its first error; asked like a query."""
-
-    def __init__(self, call: Callable[[], None], seconds: float) -> None:
-        super().__init__(name="clock", daemon=True)
-        self._call, self._seconds = call, seconds
-        self._over = threading.Event()
-        self._error: Exception | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            while not self._over.wait(self._seconds):
-                self._call()
-        except Exception as error:  # the runner asks for it, and decides
-            self._error = error
-
-    @property
-    def isActive(self) -> bool:  # noqa: N802  (Spark's name)
-        return self.is_alive()
-
-    @property
-    def status(self) -> dict[str, str]:
-        return {"message": "Running"}
-
-    def exception(self) -> Exception | None:
-        return self._error
-
-    def stop(self) -> None:
-        self._over.set()
-        self.join()
-
-
-@dataclass
-class _Running:
-    """A query or a clock, the streams that it serves, and its failures in a row.
-
-    Attributes:
-        feed: what the query reads; None for a clock.
-        chore: what the clock calls of each of its streams.
-        failed_batches: since the application began; `failures` begins anew with a finished batch.
-    """
-
-    feed: Feed | None
-    streams: list[Stream]
-    chore: Literal["settle", "copy"] | None = None
-    query: StreamingQuery | _Clock | None = None
-    ready: bool = False
-    failures: int = 0
-    retry_at: float = 0.0
-    failed_batches: int = 0
-    finished_batches: int = 0
-    finished_rows: int = 0
-    busy: threading.Lock = field(default_factory=threading.Lock)
-
-    def finished(self, rows: int) -> None:
-        """Note a finished batch, or a finished round of the clock."""
-        self.failures = 0
-        self.finished_batches += 1
-        self.finished_rows += rows
-
-    @property
-    def name(self) -> str:
-        """The streams' names; of the checkpoint, too.
-
-        So streams that did not run together before start a checkpoint of their own, and their
-        sinks skip what they have.
-        """
-        return "+".join(sorted(s.name for s in self.streams))
-
-
-def _by_feed(streams: Sequence[Stream]) -> list[_Running]:
-    feeds = list(dict.fromkeys(s.feed for s in streams if s.feed))
-    queries = [_Running(f, [s for s in streams if s.feed == f]) for f in feeds]
-    clocks = [
-        _Running(None, [s for s in streams if s.copy], "copy"),
-        _Running(None, [s for s in streams if s.settle], "settle"),
-    ]
-    return queries + [clock for clock in clocks if clock.streams]
+HOUR_SECONDS = 3600.0
 
 
 class Runner:
-    """Runs streams side by side in one Spark application until it is told to stop."""
+    """Runs streams side by side in one Spark application until it is told to stop.
+
+    Raises:
+        LeaseHeldError: another application writes one of the streams.
+    """
 
     def __init__(self, settings: Settings, streams: Sequence[Stream]) -> None:
-        self._settings = settings
+        self._settings, self._streams = settings, streams
         self._stop = threading.Event()
-        # First: a warehouse or a catalog that does not answer says so before Spark has started.
-        self._lake = open_lake(settings)
-        self._spark = build_session(settings, "storelake:" + ",".join(s.name for s in streams))
-        self._context = Context(self._spark, settings, load_stores(settings.stores_file))
-        self._db = Database(
-            settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 2)
+        names, application = (
+            [s.name for s in streams],
+            "storelake:" + ",".join(s.name for s in streams),
         )
-        self._running = _by_feed(streams)
-        self.metrics = Metrics(
-            [s.name for s in streams], [s.name for s in streams if s.settle is not None]
-        )
-        self._lag = LagWatch(self.metrics, self._queries(), self._context.open_log)
-
-    def _queries(self) -> dict[str, tuple[list[str], tuple[str, ...]]]:
-        """The streams that each query serves, and the brokers that it reads."""
-        streams = self._settings.streams
-        return {
-            entry.name: (
-                [s.name for s in entry.streams],
-                (streams.source,)
-                if streams.source == "memory"
-                else entry.feed.brokers(self._settings),
+        with ExitStack() as stack:
+            # First: a warehouse, a catalog or a database that does not answer says so before Spark
+            # has started, and so does a stream that another application holds.
+            self._lake = open_lake(settings)
+            stack.callback(self._lake.close)
+            limits = settings.streams
+            self._leases = Leases(
+                settings.postgres.dsn,
+                names,
+                application,
+                limits.lease_duration,
+                limits.take_over,
             )
-            for entry in self._running
-            if entry.feed
-        }
+            self._leases.acquire()
+            stack.callback(self._leases.release)
+            self._db = Database(
+                settings.postgres.dsn,
+                max(settings.postgres.pool_size, 2 * len(streams) + 2),
+                self._leases,
+                STREAM_BOUNDS,
+            )
+            stack.callback(self._db.close)
+            spark = build_session(settings, application)
+            stack.callback(spark.stop)
+            self._spark, self._closing = spark, stack.pop_all()
+        self._context = Context(spark, settings, load_stores(settings.stores_file))
+        self.metrics = Metrics(names, [s.name for s in streams if s.settle is not None])
+        app = Application(self._context, self._hands, self.metrics, self._stop)
+        self._queries = shared_queries(app, streams)
+        self._tasks = self._make_tasks()
+        keep = settings.streams.ledger_keep
+        self._ledger = PeriodicTask(
+            "stream_batches",
+            "expire",
+            lambda: log.debug("%d batches expired", self._db.expire_batches(keep)),
+            HOUR_SECONDS,
+            limits=settings.streams,
+        )
+        self._lag = LagWatch(self.metrics, self._context.open_log)
+        self._report = Report(settings, self.metrics, names, self._parts)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
         """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.
 
         Raises:
-            StreamFailedError: one stream failed too often; all are stopped.
+            StreamFailedError: a stream has failed, or was taken over, and had not gone on by the
+                end; the others ran until the stop.
         """
         try:
             create_tables(self._spark, self._settings)
@@ -349,195 +116,136 @@ class Runner:
             self._spark.streams.addListener(ProgressListener(self._progressed))
             if self._settings.streams.metrics_port:
                 self._lag.start()
+            for task in (*self._tasks, self._ledger):
+                task.start()
+            self._report.start()
             while not self._stop.wait(WATCH_SECONDS):
-                for entry in self._running:
-                    self._watch(entry)
-                self._report()
-                if until and until():
+                self._watch()
+                if (until and until()) or all(h.is_failed for h in self._healths()):
                     break
         finally:
             self._shut_down()
+        if broken := [h.sentence for h in self._healths() if h.is_failed]:
+            raise StreamFailedError("; ".join(dict.fromkeys(broken)))
 
     def stop(self) -> None:
-        """Ask for a clean stop: every stream ends after the batch it is in."""
-        self._stop.set()
+        """Ask for a clean stop: every stream ends after the batch it is in.
 
-    def _start(self, entry: _Running) -> None:
-        limits = self._settings.streams
-        if entry.feed is None:
-            pauses = {"copy": limits.copy_seconds, "settle": limits.settle_seconds}
-            entry.query = _Clock(self._round(entry), pauses[entry.chore or "settle"])
-            return
-        pause = int(limits.trigger_seconds * entry.feed.pace * 1000)
-        brokers = entry.feed.brokers(self._settings)
-        place = entry.name if brokers == ("kafka",) else f"{entry.name}@{'+'.join(brokers)}"
-        place += f".{entry.feed.edition}" if entry.feed.edition > 1 else ""
-        entry.query = (
-            entry.feed.build(self._context, entry.name)
-            .writeStream.queryName(entry.name)
-            .outputMode(entry.feed.output_mode)
-            .option("checkpointLocation", self._settings.checkpoint(place))
-            .trigger(processingTime=f"{pause} milliseconds")
-            .foreachBatch(self._sink(entry))
-            .start()
-        )
+        What hangs then is not waited for: the process ends after `STOP_SECONDS`.
+        """
+        if not self._stop.is_set():
+            self._stop.set()
+            timer = threading.Timer(STOP_SECONDS, self._abandon)
+            timer.daemon = True
+            timer.start()
 
     def _hands(self, stream: Stream) -> Hands:
+        lake = self._lake.another(self._leases.epoch(stream.name))
         meters = self.metrics.of(stream.name)
-        return Hands(stream.name, self._lake.another(), self._db, self._context, {}, meters)
+        return Hands(stream.name, lake, self._db, self._context, {}, meters)
 
-    def _sink(self, entry: _Running) -> Callable[[DataFrame, int], None]:
-        """Collect the batch once, then hand it to each stream."""
-        sinks = [(s.sink, self._hands(s)) for s in entry.streams if s.sink]
-        prepare = entry.feed and entry.feed.prepare and entry.feed.prepare(self._context)
-        made_at = entry.feed.made_at if entry.feed else ""
+    def _make_tasks(self) -> list[PeriodicTask]:
+        """The interval tasks of all streams; their first calls are spread over the interval."""
+        limits = self._settings.streams
+        settling = [s for s in self._streams if s.settle]
+        step = limits.settle_seconds / max(1, len(settling))
+        return [
+            *(self._task(s, "copy", s.copy, limits.copy_seconds) for s in self._streams if s.copy),
+            *(
+                self._task(s, "settle", s.settle, limits.settle_seconds, step * number)
+                for number, s in enumerate(settling, 1)
+            ),
+        ]
 
-        def sink(df: DataFrame, batch_id: int) -> None:
-            with entry.busy:
-                if self._stop.is_set():
-                    raise _StoppingError(entry.name)
-                rows = df.toArrow()
-                rows = prepare(rows) if prepare else rows
-                oldest = _oldest(rows, made_at)
-                # Sinks wait for disks and the database most of the time, so they wait together.
-                with ThreadPoolExecutor(len(sinks)) as pool:
-                    written = [
-                        pool.submit(
-                            _write, write, Batch(**vars(hands), rows=rows, id=batch_id), oldest
-                        )
-                        for write, hands in sinks
-                    ]
-                for one in written:
-                    one.result()
-                entry.finished(rows.num_rows)
-
-        return sink
-
-    def _round(self, entry: _Running) -> Callable[[], None]:
-        """One round of a clock: the chore of each of its streams, in turn."""
-        settles = entry.chore == "settle"
-        chores = [(s.settle if settles else s.copy, self._hands(s)) for s in entry.streams]
+    def _task(
+        self,
+        stream: Stream,
+        name: str,
+        call: Callable[[Hands], None] | None,
+        seconds: float,
+        first_after: float | None = None,
+    ) -> PeriodicTask:
+        hands = self._hands(stream)
 
         def once() -> None:
-            for do, hands in chores:
-                if do:
-                    do(hands)
-                if settles:
-                    self.metrics.settled(hands.stream)
-            entry.finished(0)
+            if call:
+                call(hands)
+            if name == "settle":
+                self.metrics.settled(stream.name)
 
-        return once
+        def failed() -> None:
+            self.metrics.failed([stream.name])
 
-    def _watch(self, entry: _Running) -> None:
-        if entry.query is not None and entry.query.isActive:
-            entry.ready = entry.ready or not _initializing(entry.query)
-            return
-        if entry.query is not None:
-            cause = _telling(str(entry.query.exception() or "it ended without an error"))
-            entry.query, entry.ready = None, False
-            self._failed(entry, cause)
-        elif time.monotonic() >= entry.retry_at and not self._starting():
-            try:
-                self._start(entry)
-            except Exception as error:  # whatever keeps a query from starting is retried, then told
-                self._failed(entry, _telling(str(error)))
+        limits = self._settings.streams
+        return PeriodicTask(
+            stream.name,
+            name,
+            once,
+            seconds,
+            limits=limits,
+            first_after=first_after,
+            on_failure=failed,
+        )
 
-    def _starting(self) -> bool:
-        """Whether a query is still starting its planner: one at a time, they starve each other."""
-        return any(e.query is not None and not e.ready for e in self._running)
+    def _watch(self) -> None:
+        """One look at everything."""
+        for stream, cause in list(self._leases.lost.items()):
+            for task in self._tasks:
+                if task.stream == stream:
+                    task.fence(cause)
+            for query in self._queries:
+                if stream in (s.name for s in query.streams):
+                    query.fence(stream, cause)
+        for query in self._queries:
+            query.watch(may_start=not any(q.is_starting for q in self._queries))
+        self._queries = [part for query in self._queries for part in query.split()]
+        self._report.watched()
 
-    def _failed(self, entry: _Running, cause: str) -> None:
-        limits, name = self._settings.streams, entry.name
-        entry.failures += 1
-        entry.failed_batches += 1
-        self.metrics.failed([s.name for s in entry.streams])
-        if entry.failures > limits.retries:
-            raise StreamFailedError(
-                f"stream {name} failed {entry.failures} times in a row: {cause}"
-            )
-        wait = min(limits.retry_base_seconds * 2 ** (entry.failures - 1), limits.retry_max_seconds)
-        entry.retry_at = time.monotonic() + wait
-        log.warning("%s failed, retry in %.1f s: %s", name, wait, cause, extra={"stream": name})
+    def _parts(self, stream: str) -> tuple[Health | None, list[Health]]:
+        """Of a stream: the health of its query, and of its tasks (`settle` last)."""
+        queries = [q.health for q in self._queries if stream in (s.name for s in q.streams)]
+        tasks = [t.health for t in self._tasks if t.stream == stream]
+        return (queries[0] if queries else None), tasks
+
+    def _healths(self) -> list[Health]:
+        return [*(q.health for q in self._queries), *(t.health for t in self._tasks)]
 
     def _progressed(self, query: str, progress: Progress, ends: Sequence[Offsets]) -> None:
         """A micro-batch is committed; called by Spark's listener."""
-        for entry in self._running:
-            if entry.feed and entry.name == query:  # a clock may serve the same streams
-                self.metrics.progressed([s.name for s in entry.streams], progress)
-                self._lag.moved(query, ends)
-
-    def _report(self) -> None:
-        """Write `var/run/streams.json`: what other processes may know about the streams."""
-        folder = self._settings.var_dir / "run"
-        folder.mkdir(parents=True, exist_ok=True)
-        streams = {s.name: self._progress(s) for e in self._running for s in e.streams}
-        for name, state in streams.items():
-            self.metrics.is_up(name, state["ready"])
-        who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
-        text = json.dumps({**who, "streams": streams})
-        fresh = folder / f"streams.{os.getpid()}.tmp"
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(folder / "streams.json")
-
-    def _progress(self, stream: Stream) -> dict[str, Any]:
-        entries = [e for e in self._running if stream in e.streams]
-        return {
-            "ready": all(e.ready for e in entries),
-            "finished_batches": entries[0].finished_batches,
-            "finished_rows": entries[0].finished_rows,
-            "settled": entries[-1].finished_batches if stream.settle else None,
-            "failed_batches": sum(e.failed_batches for e in entries),
-            "failures": max(e.failures for e in entries),
-        }
+        for one in self._queries:
+            if one.name == query:
+                names = [s.name for s in one.streams]
+                self.metrics.progressed(names, progress)
+                self._lag.moved(query, names, one.brokers, ends)
 
     def _shut_down(self) -> None:
+        """Stop and close everything, whatever fails on the way; the first error is raised last."""
         self._stop.set()
-        for entry in self._running:
-            # The lock is free between batches; a batch that starts now is refused by its sink.
-            with entry.busy:
-                query = entry.query
-            if query is not None:
-                query.stop()
-        self._lag.stop()
-        self._settle_for_good()
-        self._db.close()
-        self._lake.close()
-        (self._settings.var_dir / "run" / "streams.json").unlink(missing_ok=True)
-        self._spark.stop()
+        with self._closing as stack:  # what is pushed last is done first
+            stack.callback(self._report.stop)
+            for task in reversed(self._tasks):
+                stack.callback(task.run_once)
+            stack.callback(self._lag.stop)
+            for task in (*self._tasks, self._ledger):
+                stack.callback(task.stop)
+            for query in self._queries:
+                stack.callback(query.stop)
 
-    def _settle_for_good(self) -> None:
-        """What the last batches left to do; if it cannot be done now, the next start does it."""
-        for entry in self._running:
-            if entry.feed is None and entry.query is not None and not entry.failures:
-                try:
-                    self._round(entry)()
-                except Exception as error:  # a clean stop stays one
-                    log.warning("not settled before the stop: %s", _telling(str(error)))
-
-
-def _write(write: Callable[[Batch], None], batch: Batch, oldest: datetime | None) -> None:
-    """One sink of a micro-batch, timed."""
-    started = time.monotonic()
-    write(batch)
-    latency = time.time() - oldest.timestamp() if oldest else None
-    batch.meters.wrote(time.monotonic() - started, latency)
-
-
-def _oldest(rows: pa.Table, made_at: str) -> datetime | None:
-    """When the oldest row was made; None without rows, or where no row says it."""
-    moment: datetime | None = pc.min(rows[made_at].cast(pa.timestamp("us", "UTC"))).as_py()
-    return moment
-
-
-def _initializing(query: StreamingQuery | _Clock) -> bool:
-    return str(query.status["message"]).startswith("Initializing")
-
-
-def _telling(error: str) -> str:
-    """The most telling line of an error that crossed two languages."""
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    return (telling or lines or ["no message"])[-1][:500]
+    def _abandon(self) -> None:
+        """End now, with the JVM: something that was asked to stop hangs."""
+        hanging = [h.name for h in self._healths() if h.busy_since is not None]
+        log.error(
+            "the stop has taken %.0f s (%s): the process ends as it is; the next start replays "
+            "what was not committed",
+            STOP_SECONDS,
+            ", ".join(hanging) or "nothing is being written",
+        )
+        logging.shutdown()
+        with suppress(psutil.Error):
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    child.kill()
+        os._exit(1)
 
 
 def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
@@ -556,7 +264,7 @@ def submit(*streams: Stream) -> None:
     try:
         settings = load_settings()
         configure_logging("streams", settings.log_level)
-        logging.getLogger("py4j").setLevel(logging.WARNING)
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner says what failed
         run_streams(settings, streams)
     except StorelakeError as error:
         log.error("%s", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
@@ -154,6 +155,8 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        # A query that does not end then is left behind with the JVM (`runner.STOP_SECONDS`).
+        "spark.sql.streaming.stopTimeout": "10s",
         **checkpoint_properties(settings),
         **settings.spark.extra,
     }
@@ -185,12 +188,22 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
             f"{settings.cache_dir / 'ivy'}."
         ) from error
     spark.sparkContext.setLogLevel("ERROR")
+    _leave_query_errors_to_us(spark)
     # An archive has no pyspark of its own.
     if str(spark.sparkContext.master).startswith("local") and settings.spark.archive is None:
         spark.sparkContext.pythonExec = str(_worker_python(settings))
     for broker in {"kafka", "memory", *settings.streams.detections_from}:
         spark.dataSource.register(log_source(broker))
     return spark
+
+
+def _leave_query_errors_to_us(spark: SparkSession) -> None:
+    """Spark logs a query that ended with its whole plan; the runner logs the cause in one line."""
+    jvm: Any = spark._jvm
+    log4j = jvm.org.apache.logging.log4j
+    log4j.core.config.Configurator.setLevel(
+        "org.apache.spark.sql.execution.streaming", log4j.Level.FATAL
+    )
 
 
 def log_source(broker: str) -> type[LogSource]:

@@ -212,9 +212,10 @@ QUARANTINE_LATE_EVENTS = Table(
     grain="one accepted order event that came too late for its hour; restate applies it",
     key=_POSITION,
     writer="real_time_metrics",
-    strategy="append",
-    columns=_QUARANTINED,
-    nullable=_MESSAGE,
+    strategy="upsert",
+    columns=f"""{_QUARANTINED},
+        change_id bigint COMMENT 'rises with every change: a cursor for readers'""",
+    nullable=(*_MESSAGE, "change_id"),
 )
 
 GOLD_ORDER_HOURLY = Table(

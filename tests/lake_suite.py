@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
+from threading import Barrier, Thread
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, LessThanOrEq
 
 from streaming.connectors.formats import purge
 from streaming.connectors.lake import Lake, LakeError
+from streaming.lease import FencedError
 from streaming.tables import Table
 
 NOON = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=timezone.utc)
@@ -108,6 +110,50 @@ class LakeSuite:
         assert shop.lake.append(EVENTS, events(1, 2), 0) == 2
         assert shop.lake.append(EVENTS, events(1, 2), 0) == 0
         assert len(shop.positions()) == 2
+
+    def test_of_two_writers_with_the_same_rows_one_writes_them(self, shop: Shop) -> None:
+        """A driver that was thought dead goes on beside its successor."""
+        shop.lake.append(EVENTS, events(0), 0)
+        zombie = shop.lake.another()
+        zombie.append(EVENTS, events(0), 0)  # both know the table as it is now
+        both, written = Barrier(2), []
+
+        def write(lake: Lake) -> None:
+            both.wait(10)
+            written.append(lake.append(EVENTS, events(*range(50)), 1))
+
+        threads = [Thread(target=write, args=(lake,)) for lake in (shop.lake, zombie)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+        assert sorted(written) == [0, 49]
+        assert [p for _, _, p in shop.positions()] == [offset(n) for n in range(50)]
+
+    def test_a_writer_that_has_missed_the_commits_of_another_one_repeats_none_of_its_rows(
+        self, shop: Shop
+    ) -> None:
+        late = shop.lake.another()
+        assert late.append(EVENTS, events(0), 0) == 1
+        assert shop.lake.append(EVENTS, events(1, 2, 3), 1) == 3
+        assert late.append(EVENTS, events(1, 2, 3, 4), 1) == 1
+        assert [p for _, _, p in shop.positions()] == [offset(n) for n in range(5)]
+
+    def test_a_writer_whose_stream_was_taken_over_commits_nothing(self, shop: Shop) -> None:
+        first, second = shop.lake.another(epoch=1), shop.lake.another(epoch=2)
+        first.append(EVENTS, events(1), 0)
+        first.upsert(SALES, sales(("A", 1)), "day")
+        second.append(EVENTS, events(2), 0)
+        second.upsert(SALES, sales(("A", 2)), "day")
+
+        with pytest.raises(FencedError, match=r"silver\.events was written under epoch 2.*epoch 1"):
+            first.append(EVENTS, events(3), 1)
+        with pytest.raises(FencedError, match=r"gold\.sales"):
+            first.upsert(SALES, sales(("A", 1)), "day")
+        assert [p for _, _, p in shop.positions()] == [offset(n) for n in (1, 2)]
+        assert sold(shop.rows(SALES)) == {("A", MAY): 2}
+        assert second.append(EVENTS, events(3), 1) == 1
 
     def test_batches_with_other_bounds_bring_only_what_is_new(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1, 2, 3), 0)

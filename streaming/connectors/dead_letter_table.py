@@ -6,35 +6,31 @@ comes again has no new rows; should one reach the table again, its key keeps it 
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-from psycopg.types.json import Json
 
+from streaming.connectors.messages import (
+    MESSAGE_COLUMNS,
+    header_pairs,
+    insert_messages,
+    message_rows,
+)
 from streaming.connectors.orders import write_orders
 from streaming.letters import ORIGIN_HEADER, letter_id, origin_of
 from streaming.source import SOURCE_COLUMNS
 from streaming.transforms.quarantine import split_judged
 
 _COLUMNS = {
-    "topic": "text",
-    "partition": "int4",
-    "position": "text",
-    "key": "bytea",
-    "value": "bytea",
-    "headers": "json",
+    **MESSAGE_COLUMNS,
     "rules": "text[]",
     "event_id": "text",
     "order_id": "text",
-    "received_at": "timestamptz",
     "origin": "text",
 }
-_NAMES = ", ".join(_COLUMNS)
 
 _CELLS = [*SOURCE_COLUMNS, "rules", "event_id", "order_id"]
 
@@ -48,15 +44,6 @@ _UNREAD = (
 """Of a message that fails one of these, nothing was read, or nothing that a text can hold."""
 
 _LONGEST_ID = 64
-
-_STAGE_SQL = f"""
-    CREATE TEMP TABLE IF NOT EXISTS rejected
-        ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())}) ON COMMIT DELETE ROWS"""
-
-# S608: built from the constants above only.
-_INSERT_SQL = f"""
-    INSERT INTO dead_letters ({_NAMES}) SELECT {_NAMES} FROM pg_temp.rejected
-    ON CONFLICT DO NOTHING"""  # noqa: S608
 
 # Whatever the order in which the copies of a message arrive: one good copy resolves for good.
 _RESOLVE_SQL = """
@@ -83,57 +70,30 @@ def write_judged(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
 
 
 def _insert(connection: psycopg.Connection[Any], rejected: pa.Table) -> None:
-    """Row by row, so that large values are in memory one at a time."""
-    if not rejected.num_rows:
-        return
-    connection.execute(_STAGE_SQL)
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY pg_temp.rejected ({_NAMES}) FROM STDIN (FORMAT binary)") as copy,
-    ):
-        copy.set_types(list(_COLUMNS.values()))
-        for row in _letters(rejected):
-            copy.write_row(row)
-    connection.execute(_INSERT_SQL)
+    if rejected.num_rows:
+        insert_messages(connection, "dead_letters", _COLUMNS, _letters(rejected))
 
 
 def _letters(rejected: pa.Table) -> Iterator[Sequence[Any]]:
     """The rows of the table, in the order of its columns."""
-    now = datetime.now(timezone.utc)
     unread = pc.is_in(pc.list_element(rejected["rules"], 0), pa.array(_UNREAD))
     for name in ("event_id", "order_id"):
         at = rejected.schema.get_field_index(name)
         rejected = rejected.set_column(at, name, pc.if_else(unread, None, rejected[name]))
-    for batch in rejected.select(_CELLS).to_batches(max_chunksize=100):
-        for row in batch.to_pylist():
-            headers = _pairs(row["headers"])
-            own = letter_id(row["topic"], row["partition"], row["position"])
-            yield (
-                row["topic"],
-                row["partition"],
-                row["position"],
-                row["key"],
-                row["value"],
-                Json(_as_json(headers)) if headers else None,
-                row["rules"],
-                _readable(row["event_id"]),
-                _readable(row["order_id"]),
-                row["timestamp"] or now,
-                _origin(headers, own),
-            )
+    for row, message in message_rows(rejected.select(_CELLS)):
+        own = letter_id(row["topic"], row["partition"], row["position"])
+        yield (
+            *message,
+            row["rules"],
+            _readable(row["event_id"]),
+            _readable(row["order_id"]),
+            _origin(header_pairs(row["headers"]), own),
+        )
 
 
 def _readable(text: str | None) -> str | None:
     """An id as the contract allows it: a longer one would not fit into an index."""
     return text if text and len(text) <= _LONGEST_ID else None
-
-
-def _pairs(headers: Sequence[Mapping[str, Any]] | None) -> list[tuple[str, bytes | None]]:
-    return [(h["key"], h["value"]) for h in headers or []]
-
-
-def _as_json(headers: Sequence[tuple[str, bytes | None]]) -> list[list[str | None]]:
-    return [[n, None if v is None else base64.b64encode(v).decode()] for n, v in headers]
 
 
 def _origin(headers: Sequence[tuple[str, bytes | None]], own: str) -> str | None:
@@ -150,7 +110,7 @@ def _origins(rows: pa.Table) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in rows.select(["topic", "partition", "position", "headers"]).to_pylist():
         own = letter_id(row["topic"], row["partition"], row["position"])
-        origin = _origin(_pairs(row["headers"]), own)
+        origin = _origin(header_pairs(row["headers"]), own)
         if origin:
             found.setdefault(origin, own)
     return dict(sorted(found.items()))  # one order of locks for everybody

@@ -4,7 +4,8 @@ Delivery guarantee: exactly-once in effect. An append commits, with its rows, a 
 (txnAppId, txnVersion) for every topic partition that it takes further; the newest version of each
 is part of the table's state, whatever becomes of old logs. Rows up to there are dropped first, and
 of two writers that start from the same state the log refuses the second. An upsert is a MERGE of
-absolute values (docs/adr/0022).
+absolute values (docs/adr/0022). A commit of a stream also carries the epoch of its lease as a `txn`
+action; where the loaded table has a higher one, the commit is refused (`FencedError`).
 
 A table is a folder, `<warehouse>/<namespace>/<table>`, and its log is all there is to know of it.
 """
@@ -25,7 +26,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from conf.settings import Settings
 from streaming.connectors.delta_state import DeltaState, read, schema_of
 from streaming.connectors.delta_tables import exists, find
-from streaming.connectors.lake import EVERYTHING, MissingTableError, Where, shape
+from streaming.connectors.lake import EVERYTHING, MissingTableError, Where, require_epoch, shape
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import Table
 
@@ -34,6 +35,8 @@ FIRST_POSITIONS = "storelake.first-positions"
 a log can be asked for the version of a txnAppId, but not for all of them."""
 
 BATCH_METADATA = "storelake.batch-id"
+EPOCH_APP_ID = "storelake.epoch"
+"""The txnAppId whose version is the epoch of the lease under which a stream has last written."""
 
 _ZSTD = WriterProperties(compression="ZSTD")
 
@@ -50,6 +53,7 @@ class DeltaLake:
     """See `Lake`."""
 
     settings: Settings
+    epoch: int | None = None
     _tables: dict[str, DeltaTable] = field(default_factory=dict)
 
     def __enter__(self) -> DeltaLake:
@@ -63,9 +67,9 @@ class DeltaLake:
     ) -> None:
         self.close()
 
-    def another(self) -> DeltaLake:
+    def another(self, epoch: int | None = None) -> DeltaLake:
         """See `Lake`."""
-        return DeltaLake(self.settings)
+        return DeltaLake(self.settings, epoch)
 
     def close(self) -> None:
         """See `Lake`."""
@@ -113,7 +117,7 @@ class DeltaLake:
 
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
         """See `Lake`."""
-        return fresh(rows, self.progress(table))
+        return fresh(rows, self.progress(table)) if rows.num_rows else rows
 
     @retry_conflicts
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
@@ -140,7 +144,9 @@ class DeltaLake:
             shape(new, schema_of(delta), table),
             mode="append",
             writer_properties=_ZSTD,
-            commit_properties=CommitProperties({BATCH_METADATA: str(batch_id)}, 0, moved),
+            commit_properties=CommitProperties(
+                {BATCH_METADATA: str(batch_id)}, 0, moved + self._fence(delta, table)
+            ),
         )
         return int(new.num_rows)
 
@@ -165,12 +171,24 @@ class DeltaLake:
                 source_alias="new",
                 target_alias="old",
                 writer_properties=_ZSTD,
-                commit_properties=CommitProperties(max_commit_retries=0),
+                commit_properties=CommitProperties(None, 0, self._fence(delta, table)),
             )
             .when_matched_update_all()
             .when_not_matched_insert_all()
             .execute()
         )
+
+    def _fence(self, delta: DeltaTable, table: Table) -> list[Transaction]:
+        """The `txn` action of this epoch where it is new to the loaded table.
+
+        Raises:
+            FencedError: the table has a newer one.
+        """
+        newest = delta.transaction_version(EPOCH_APP_ID) or 0
+        require_epoch(self.epoch, newest, table.name)
+        if self.epoch is None or self.epoch == newest:
+            return []
+        return [Transaction(EPOCH_APP_ID, self.epoch)]
 
     def add(self, table: Table, rows: pa.Table) -> None:
         """See `Lake`."""

@@ -1,9 +1,11 @@
 """The lake in Iceberg: guarded appends and keyed upserts.
 
 Delivery guarantee: exactly-once in effect. The snapshot of an append carries the newest source
-positions that the table holds; before the first append of a run, and after every failure, they are
-read back, and rows up to there are dropped. An upsert writes absolute values by key, so it may run
-twice. A commit that meets another one (maintenance, a backfill) looks at everything anew.
+positions that the table holds; every attempt to append loads the table, drops the rows up to there,
+and commits only if nobody has committed since. An upsert writes absolute values by key, so it may
+run twice. A commit that meets another one (maintenance, a backfill, a second application) begins
+anew. A commit of a stream also carries the epoch of its lease as a property of the table; where the
+loaded table has a higher one, the commit is refused (`FencedError`).
 
 Rows come as Arrow and PyIceberg writes them: for the batches of a stream, a few rows to a few ten
 thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a table.
@@ -14,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -38,6 +40,7 @@ from pyiceberg.table.update import TableRequirement, TableUpdate
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
@@ -54,12 +57,22 @@ from streaming.connectors.commits import (
 from streaming.connectors.iceberg_files import read_files, write_files
 from streaming.connectors.iceberg_state import IcebergState
 from streaming.connectors.iceberg_swap import Swap
-from streaming.connectors.lake import EVERYTHING, LakeError, MissingTableError, Where, shape
+from streaming.connectors.lake import (
+    EVERYTHING,
+    LakeError,
+    MissingTableError,
+    Where,
+    require_epoch,
+    shape,
+)
+from streaming.connectors.silence import SilenceWatch
 from streaming.connectors.storage import StorageError, check_storage
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 from streaming.tables import TABLES, Table
 
 BATCH_PROPERTY = "storelake.batch-id"
+EPOCH_PROPERTY = "storelake.epoch"
+"""Of a table: the epoch of the lease under which a stream has last written it."""
 EXPIRE_AT = 20
 """So many snapshots older than `catalog.snapshot_retention` go with the next commit: every commit
 reads and writes the metadata of all of them."""
@@ -73,6 +86,14 @@ SPARK_NAMES = {"long": "bigint", "timestamptz": "timestamp", "timestamp": "times
 log = logging.getLogger("storelake.lake")
 
 
+def watch_connections(engine: Engine, dsn: str) -> SilenceWatch:
+    """Break connections of a catalog in Postgres on which no answer will come; close the result."""
+    watch = SilenceWatch(dsn)
+    event.listen(engine, "checkout", lambda connection, *_: watch.begin(connection))
+    event.listen(engine, "checkin", lambda connection, *_: watch.end(connection))
+    return watch
+
+
 class KnowingCatalog(SqlCatalog):
     """Reads a file of metadata once: it never changes, and one that we have written is known.
 
@@ -83,6 +104,17 @@ class KnowingCatalog(SqlCatalog):
     def __init__(self, name: str, **properties: str) -> None:
         super().__init__(name, **properties)
         self._known: dict[str, IcebergTable] = {}  # by name, as it was when it was last seen
+        self._watch: SilenceWatch | None = None
+
+    def watch(self, dsn: str) -> None:
+        """Break connections on which no answer will come, until `close`."""
+        self._watch = watch_connections(self.engine, dsn)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._watch is not None:
+            self._watch.close()
+        super().close()
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> IcebergTable:
         name = f"{orm_table.table_namespace}.{orm_table.table_name}"
@@ -130,6 +162,7 @@ def open_catalog(settings: Settings) -> Catalog:
         **files,
     )
     try:
+        catalog.watch(settings.postgres.dsn)
         catalog.engine.connect().close()  # back to the pool, for the first who asks
     except OperationalError as error:
         catalog.close()
@@ -165,7 +198,7 @@ class IcebergLake:
     settings: Settings
     catalog: Catalog
     """Shared by all lakes of a process: it holds connections."""
-    _done: dict[str, Progress] = field(default_factory=dict)
+    epoch: int | None = None
 
     def __enter__(self) -> IcebergLake:
         return self
@@ -178,9 +211,9 @@ class IcebergLake:
     ) -> None:
         self.close()
 
-    def another(self) -> IcebergLake:
+    def another(self, epoch: int | None = None) -> IcebergLake:
         """See `Lake`."""
-        return IcebergLake(self.settings, self.catalog)
+        return IcebergLake(self.settings, self.catalog, epoch)
 
     def close(self) -> None:
         """See `Lake`."""
@@ -220,36 +253,31 @@ class IcebergLake:
 
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
         """See `Lake`."""
-        if table.name not in self._done:
-            self._done[table.name] = self.progress(table)
-        return fresh(rows, self._done[table.name])
+        return fresh(rows, self.progress(table)) if rows.num_rows else rows
 
+    @retry_conflicts
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
         """See `Lake`."""
         if not rows.num_rows:
             return 0
-        new = self.fresh(table, rows)
+        iceberg = self.load(table)
+        done = _progress(iceberg)
+        new = fresh(rows, done)
         if not new.num_rows:
             return 0
-        # Until the commit is known to have worked, the next attempt must ask the table again.
-        after = advance(self._done.pop(table.name), new)
-        properties = {PROGRESS_PROPERTY: to_text(after), BATCH_PROPERTY: str(batch_id)}
-        self._append(table, new, properties)
-        self._done[table.name] = after
-        return int(new.num_rows)
-
-    @retry_conflicts
-    def _append(self, table: Table, rows: pa.Table, properties: dict[str, str]) -> None:
-        iceberg = self.load(table)
+        properties = {
+            PROGRESS_PROPERTY: to_text(advance(done, new)),
+            BATCH_PROPERTY: str(batch_id),
+        }
         with self.transaction(iceberg) as transaction:
             transaction.append(
-                shape(rows, iceberg.schema().as_arrow(), table), snapshot_properties=properties
+                shape(new, iceberg.schema().as_arrow(), table), snapshot_properties=properties
             )
+        return int(new.num_rows)
 
     def progress(self, table: Table) -> Progress:
-        """The positions that the table holds, as its snapshots say."""
-        text = carried_progress(self.load(table)).get(PROGRESS_PROPERTY)
-        return from_text(text) if text else {}
+        """See `Lake`."""
+        return _progress(self.load(table))
 
     @retry_conflicts
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
@@ -310,11 +338,25 @@ class IcebergLake:
 
     @contextmanager
     def transaction(self, iceberg: IcebergTable) -> Iterator[Transaction]:
-        """A commit; it also forgets old snapshots."""
+        """A commit of a stream: it also forgets old snapshots.
+
+        Raises:
+            FencedError: the loaded table was written under a newer lease of the stream.
+        """
         before = datetime.now(timezone.utc) - self.settings.catalog.snapshot_retention
+        newest = int(iceberg.properties.get(EPOCH_PROPERTY, 0))
+        require_epoch(self.epoch, newest, ".".join(iceberg.name()))
         with LakeTransaction(iceberg) as transaction:
+            if self.epoch is not None and self.epoch > newest:
+                transaction.set_properties({EPOCH_PROPERTY: str(self.epoch)})
             expire_old(transaction, before, EXPIRE_AT)
             yield transaction
+
+
+def _progress(iceberg: IcebergTable) -> Progress:
+    """The positions that a loaded table holds, as its snapshots say."""
+    text = carried_progress(iceberg).get(PROGRESS_PROPERTY)
+    return from_text(text) if text else {}
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:

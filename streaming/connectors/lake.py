@@ -25,6 +25,7 @@ from pyiceberg.schema import assign_fresh_schema_ids
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
+from streaming.lease import FencedError
 from streaming.progress import Progress
 from streaming.tables import Table
 
@@ -128,7 +129,7 @@ class TableState(Protocol):
 
 
 class Lake(Protocol):
-    """Reads and writes of one query; not shared between queries: it remembers what it committed.
+    """Reads and writes of one query.
 
     Close it, or use it in a `with` block.
     """
@@ -137,8 +138,13 @@ class Lake(Protocol):
     def settings(self) -> Settings:
         """Of the house."""
 
-    def another(self) -> Lake:
-        """The same tables for another query, over the same connections: not to be closed."""
+    def another(self, epoch: int | None = None) -> Lake:
+        """The same tables for another query, over the same connections: not to be closed.
+
+        Args:
+            epoch: of the lease of the stream that writes through it; None for readers, and for
+                writers that are no stream.
+        """
 
     def close(self) -> None:
         """Give connections back."""
@@ -180,13 +186,16 @@ class Lake(Protocol):
         """The rows that the table does not hold yet, by their source positions."""
 
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
-        """Append the rows that the table does not hold yet.
+        """Append the rows that the table does not hold yet, by the table as each attempt loads it.
 
         Columns that the table lacks are left out; those that a newer release has added to it, and
         that this one does not know, are null.
 
         Returns:
             The number of rows written.
+
+        Raises:
+            FencedError: the table was written under a newer lease of the stream.
         """
 
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
@@ -196,6 +205,9 @@ class Lake(Protocol):
             table: a small table with the strategy `upsert`.
             rows: absolute values, every column of the table, unique by the table's key.
             time_key: a time that a key never changes; it bounds what is read and rewritten.
+
+        Raises:
+            FencedError: the table was written under a newer lease of the stream.
         """
 
     def add(self, table: Table, rows: pa.Table) -> None:
@@ -206,6 +218,24 @@ class Lake(Protocol):
 
     def tag(self, table: str, commit_id: int, tag: str) -> None:
         """Move a tag to a commit; nothing happens where the format has none, or the commit went."""
+
+
+def require_epoch(mine: int | None, newest: int, table: str) -> None:
+    """Refuse a commit of a stream that another application has taken over.
+
+    Args:
+        mine: the epoch of the writer's lease; None: the writer is no stream.
+        newest: the epoch that the loaded table was last written under; 0 before the first.
+        table: its name.
+
+    Raises:
+        FencedError: the table is ahead.
+    """
+    if mine is not None and mine < newest:
+        raise FencedError(
+            f"{table} was written under epoch {newest} of its stream's lease, and this application "
+            f"holds epoch {mine}: another one has taken the stream over"
+        )
 
 
 def to_arrow_filter(schema: pa.Schema, where: Where) -> pc.Expression:

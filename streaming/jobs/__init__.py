@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from conf.errors import StorelakeError
-from streaming.runner import Stream
+from streaming.stream import Stream
 
 NAMES = (
     "order_event_processor",

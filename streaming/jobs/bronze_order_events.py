@@ -4,7 +4,8 @@ Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
 from streaming.feeds import ORDER_EVENTS
-from streaming.runner import Batch, Stream, submit
+from streaming.runner import submit
+from streaming.stream import Batch, Stream
 from streaming.tables import BRONZE_ORDER_EVENTS
 
 

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from streaming.connectors.postgres import stage
 from streaming.feeds import CROSSINGS
 from streaming.mirror import mirror
-from streaming.runner import Batch, Hands, Stream, submit
+from streaming.runner import submit
+from streaming.stream import Batch, Hands, Stream
 from streaming.tables import (
     GOLD_FOOTFALL_MINUTE,
     GOLD_QUEUE_MINUTE,

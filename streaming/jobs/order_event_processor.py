@@ -7,7 +7,8 @@ ledger row, guarded appends to the lake, order-dlq at least once: exactly-once i
 from streaming.connectors.dead_letter_table import write_judged
 from streaming.connectors.dead_letters import send_dead_letters
 from streaming.feeds import ORDER_EVENTS
-from streaming.runner import Batch, Stream, submit
+from streaming.runner import submit
+from streaming.stream import Batch, Stream
 from streaming.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.transforms.quarantine import split_judged
 
@@ -26,7 +27,7 @@ def write(batch: Batch) -> None:
     batch.append(SILVER_ORDERS, good)
 
 
-STREAM = Stream("order_event_processor", ORDER_EVENTS, write)
+STREAM = Stream("order_event_processor", ORDER_EVENTS, write, keeps_rejected=True)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -17,7 +17,8 @@ import pyarrow as pa
 from streaming.connectors.postgres import stage
 from streaming.feeds import ORDER_EVENTS
 from streaming.mirror import mirror
-from streaming.runner import Batch, Hands, Stream, submit
+from streaming.runner import submit
+from streaming.stream import Batch, Hands, Stream
 from streaming.tables import GOLD_PRODUCT_DAILY
 from streaming.transforms.quarantine import split_judged
 

@@ -4,7 +4,8 @@ Key (camera_id, run_id, frame_index, track_id); guarded appends, exactly-once in
 """
 
 from streaming.feeds import DETECTIONS
-from streaming.runner import Batch, Stream, submit
+from streaming.runner import submit
+from streaming.stream import Batch, Stream
 from streaming.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.silver_detections import to_silver_detections
@@ -17,7 +18,7 @@ def write(batch: Batch) -> None:
     batch.append(SILVER_DETECTIONS, to_silver_detections(good))
 
 
-STREAM = Stream("silver_detections", DETECTIONS, write)
+STREAM = Stream("silver_detections", DETECTIONS, write, keeps_rejected=True)
 
 if __name__ == "__main__":
     submit(STREAM)

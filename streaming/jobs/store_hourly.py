@@ -8,7 +8,8 @@ anew. Late data on any side corrects its hour; running twice changes nothing.
 import json
 
 from streaming.mirror import mirror
-from streaming.runner import Hands, Stream, submit
+from streaming.runner import submit
+from streaming.stream import Hands, Stream
 from streaming.tables import GOLD_STORE_HOURLY
 
 
@@ -24,7 +25,7 @@ def settle(hands: Hands) -> None:
         }
         for b in stores.branches
     ]
-    with hands.db.transaction() as connection:
+    with hands.db.writing(hands.stream) as connection:
         connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))
     mirror(hands, GOLD_STORE_HOURLY)
 

@@ -19,7 +19,7 @@ from streaming.checks import (
     Rule,
     Text,
 )
-from streaming.rules import ENVELOPE_MEANINGS, event_rules
+from streaming.rules import ENVELOPE_MEANINGS, REFUSED_MEANING, event_rules
 
 
 def detection_rules(
@@ -103,7 +103,9 @@ _OBJECT_RULES = (
     ),
 )
 
-DETECTION_MEANINGS = ENVELOPE_MEANINGS | {
-    rule.id: rule.says for rule in detection_rules((), timedelta())
-}
+DETECTION_MEANINGS = (
+    ENVELOPE_MEANINGS
+    | {rule.id: rule.says for rule in detection_rules((), timedelta())}
+    | REFUSED_MEANING
+)
 """What each failed rule says about a message, for people; the same in every chain."""

@@ -25,7 +25,7 @@ from streaming.checks import (
     When,
     is_one_of,
 )
-from streaming.rules import ENVELOPE_MEANINGS, event_rules
+from streaming.rules import ENVELOPE_MEANINGS, REFUSED_MEANING, event_rules
 
 STATUSES = ("pending", "processing", "completed", "cancelled")
 FULL_EVENTS = ("order.created", "order.updated", "order.cancelled")
@@ -193,5 +193,9 @@ _ORDER_RULES = (
     ),
 )
 
-MEANINGS = ENVELOPE_MEANINGS | {rule.id: rule.says for rule in order_rules((), timedelta())}
+MEANINGS = (
+    ENVELOPE_MEANINGS
+    | {rule.id: rule.says for rule in order_rules((), timedelta())}
+    | REFUSED_MEANING
+)
 """What each failed rule says about a message, for people; the same in every chain."""

@@ -43,6 +43,6 @@ def advance_watermark(
 
 
 def marked_late(rows: pa.Table) -> pa.Table:
-    """The original messages of late events, with the rule id `LATE`: `quarantine.late_events`."""
+    """The original messages of late events, with the rule id `LATE`: rows of `late_events`."""
     rules = pa.array([[LATE]] * rows.num_rows, pa.list_(pa.string()))
     return rows.select(list(SOURCE_COLUMNS)).append_column("rules", rules)

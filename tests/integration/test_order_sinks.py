@@ -26,7 +26,7 @@ TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
 TABLES = (
     "orders_raw, orders_processed, order_contributions, order_metrics, footfall_minute, "
-    "zone_visits, store_hourly, stream_batches, stream_offsets"
+    "zone_visits, store_hourly, stream_batches, stream_offsets, stream_watermarks"
 )
 ARROW = pa.schema(
     [

@@ -17,7 +17,7 @@ from conf.settings import PulsarSettings, Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
-from streaming.runner import Context
+from streaming.stream import Context
 from tests.pulsar_local import start_pulsar
 from tests.source_suite import NOON, Reader, Shop, SourceSuite
 from tests.spark_local import end_spark, start_spark

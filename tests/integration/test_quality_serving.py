@@ -37,8 +37,8 @@ STREAMS = (
 FILLED = (
     "orders_raw, orders_processed, order_contributions, order_metrics, product_orders, "
     "order_items, order_items_analytics, footfall_minute, store_hourly, stream_batches, "
-    "stream_offsets, zone_visits, line_crossings, queue_minute, zone_dwell_hourly, "
-    "order_status_history"
+    "stream_offsets, stream_watermarks, zone_visits, line_crossings, queue_minute, "
+    "zone_dwell_hourly, order_status_history"
 )
 
 

@@ -31,7 +31,8 @@ from streaming.connectors.memory import MemoryBroker, MemoryLog
 from streaming.connectors.postgres import Database
 from streaming.jobs import find_streams
 from streaming.metrics import Metrics
-from streaming.runner import Context, Hands, Runner, Stream
+from streaming.runner import Runner
+from streaming.stream import Context, Hands, Stream
 from streaming.tables import TABLES
 from tests.builders import as_json
 
@@ -56,8 +57,10 @@ STATE_TABLES = (
     "queue_minute",
     "store_hourly",
     "dead_letters",
+    "late_events",
+    "refused_rows",
 )
-LEDGER_TABLES = ("stream_offsets", "stream_batches")
+LEDGER_TABLES = ("stream_offsets", "stream_batches", "stream_watermarks")
 
 Step = Callable[[], object]
 Rows = list[dict[str, Any]]
@@ -161,7 +164,8 @@ class House:
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
-        return max(s["settled"] or 0 for s in json.loads(text)["streams"].values())
+        states = json.loads(text)["streams"].values()
+        return min(s["settled"] for s in states if s["settled"] is not None)
 
     def _queries(self, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
         """The name of each query's checkpoint, and the topics that it reads."""

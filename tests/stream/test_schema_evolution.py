@@ -16,7 +16,7 @@ from streaming.connectors import delta_tables, iceberg
 from streaming.connectors.formats import create_tables
 from streaming.connectors.lake import LakeError
 from streaming.jobs import bronze_order_events, order_event_processor
-from streaming.runner import Batch, Stream
+from streaming.stream import Batch, Stream
 from streaming.tables import SILVER_ORDERS, TABLES, Table
 from tests.builders import as_json, order_event
 from tests.stream.house import House, Rows

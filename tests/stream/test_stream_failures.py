@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from conf.settings import Settings
 from infra.local.postgres import PostgresService
 from infra.postgres.migrate import migrate
+from streaming.failures import StreamFailedError
 from streaming.feeds import ORDER_EVENTS
-from streaming.runner import Batch, Stream, StreamFailedError
+from streaming.lease import LeaseHeldError, Leases
+from streaming.runner import Runner
+from streaming.stream import Batch, Stream
 from tests.builders import order_event
 from tests.postgres_local import own_postgres, start
 from tests.stream.house import House
@@ -40,6 +45,125 @@ def test_a_sink_that_keeps_failing_ends_the_run_and_names_the_stream(
 
     assert len(attempts) == 2
     assert len(set(attempts)) == 1
+
+
+def test_a_stream_that_keeps_failing_stops_only_itself(
+    new_house: Callable[[], House], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both share a query; the disk is mended in the end."""
+    house = new_house()
+    limits = {"retries": 2, "retry_base_seconds": 0.05, "failed_retry_seconds": 0.5}
+    streams = house.settings.streams.model_copy(update=limits)
+    house.settings = house.settings.model_copy(update={"streams": streams})
+    seen: dict[str, list[str]] = {"broken": [], "sound": []}
+    states: list[dict[str, Any]] = []
+    sent_again: list[bool] = []
+    mended: list[bool] = []
+
+    def keep(batch: Batch) -> None:
+        new = [p for p in batch.rows["position"].to_pylist() if p not in seen[batch.stream]]
+        seen[batch.stream] += new
+
+    def broken(batch: Batch) -> None:
+        if batch.rows.num_rows and not mended:
+            raise OSError("the disk is full")
+        keep(batch)
+
+    def state() -> dict[str, Any]:
+        text = (house.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        return dict(json.loads(text)["streams"])
+
+    def until() -> bool:
+        if not seen["sound"]:
+            return False
+        if not sent_again:
+            sent_again.append(True)
+            house.send_order(order_event(order_id="O-2"))
+        if not mended and len(seen["sound"]) == 2 and state()["broken"]["state"] == "failed":
+            states.append(state())
+            mended.append(True)
+        return len(seen["broken"]) == 2
+
+    house.send_order(order_event(order_id="O-1"))
+    Runner(
+        house.settings,
+        [Stream("broken", ORDER_EVENTS, broken), Stream("sound", ORDER_EVENTS, keep)],
+    ).run(until=until)
+
+    assert seen["broken"] == seen["sound"] == [f"{n:020d}" for n in (0, 1)]
+    (then,) = states
+    assert "OSError: the disk is full" in then["broken"]["detail"]
+    assert "order-created[0]" in then["broken"]["detail"]
+    assert (then["sound"]["state"], then["sound"]["detail"]) == ("running", "")
+    assert not [r for r in caplog.messages if "LocalRelation" in r or "Thread State" in r]
+
+
+def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_goes_on(
+    new_house: Callable[[], House],
+) -> None:
+    """Two of forty: one that the processor cannot hold, and one that the metrics cannot."""
+    house = new_house()
+    with psycopg.connect(house.settings.postgres.dsn, autocommit=True) as connection:
+        connection.execute(
+            "ALTER TABLE orders_raw ADD CONSTRAINT odd CHECK (order_id <> 'O-7') NOT VALID"
+        )
+        connection.execute(
+            "ALTER TABLE order_contributions ADD CONSTRAINT odd CHECK (order_id <> 'O-9') NOT VALID"
+        )
+        try:
+            house.send_order(*[order_event(order_id=f"O-{n}") for n in range(40)])
+            for _ in range(2):
+                house.run("order_event_processor", "real_time_metrics")
+                house.forget_checkpoint("order_event_processor", "real_time_metrics")
+        finally:
+            connection.execute("ALTER TABLE orders_raw DROP CONSTRAINT odd")
+            connection.execute("ALTER TABLE order_contributions DROP CONSTRAINT odd")
+
+    sold = {f"O-{n}" for n in range(40)}
+    assert {r["order_id"] for r in house.query("SELECT order_id FROM orders_raw")} == sold - {"O-7"}
+    assert sorted(r["order_id"] for r in house.lake("silver.orders")) == sorted(sold - {"O-7"})
+    (letter,) = house.query("SELECT position, rules FROM dead_letters")
+    assert letter["rules"] == ["refused_by_sink"]
+    (rejected,) = house.lake("quarantine.order_events")
+    assert rejected["position"] == letter["position"]
+    assert [r["order_count"] for r in house.query("SELECT order_count FROM order_metrics")] == [39]
+    refused = house.query("SELECT stream, error_class, value FROM refused_rows ORDER BY stream")
+    assert [(r["stream"], r["error_class"]) for r in refused] == [
+        ("order_event_processor", "CheckViolation"),
+        ("real_time_metrics", "CheckViolation"),
+    ]
+    assert [json.loads(r["value"])["order"]["order_id"] for r in refused] == ["O-7", "O-9"]
+
+
+def test_a_second_application_is_refused_and_one_that_takes_over_fences_the_first(
+    new_house: Callable[[], House],
+) -> None:
+    house = new_house()
+    settings = house.settings
+    taking = settings.streams.model_copy(update={"take_over": True})
+
+    def try_a_second_one() -> None:
+        others = ("storelake:order_event_processor", timedelta(seconds=3))
+        dsn = settings.postgres.dsn
+        with pytest.raises(
+            LeaseHeldError,
+            match=r"^The stream order_event_processor is held by storelake:order_event_processor "
+            r"\(process \d+ on .*\) since 20.* UTC: stop it .*--take-over",
+        ):
+            Leases(dsn, ["order_event_processor"], *others).acquire()
+        second = Leases(dsn, ["order_event_processor"], *others, take_over=taking.take_over)
+        second.acquire()
+        second.release()
+        house.send_order(order_event(order_id="O-2"))
+
+    house.send_order(order_event(order_id="O-1"))
+    with pytest.raises(StreamFailedError, match="order_event_processor was taken over by"):
+        house.run("order_event_processor", steps=[try_a_second_one])
+    assert [r["order_id"] for r in house.query("SELECT order_id FROM orders_raw")] == ["O-1"]
+    assert [r["order_id"] for r in house.lake("silver.orders")] == ["O-1"]
+
+    house.run("order_event_processor")
+    assert sorted(r["order_id"] for r in house.lake("silver.orders")) == ["O-1", "O-2"]
 
 
 @pytest.fixture

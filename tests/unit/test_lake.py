@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from threading import Barrier, Thread
 
 import pyarrow as pa
 import pytest
@@ -195,26 +194,6 @@ class TestDelta(LakeSuite):
 
         with DeltaLake(settings) as lake:
             yield Shop(lake, widen, drop, make)
-
-    def test_of_two_writers_with_the_same_rows_the_log_takes_one(self, shop: Shop) -> None:
-        """A zombie: a driver that was thought dead goes on beside its successor."""
-        shop.lake.append(EVENTS, events(0), 0)
-        zombie = shop.lake.another()
-        zombie.append(EVENTS, events(0), 0)  # both know the table as it is now
-        both, written = Barrier(2), []
-
-        def write(lake: object) -> None:
-            both.wait(10)
-            written.append(lake.append(EVENTS, events(*range(50)), 1))  # type: ignore[attr-defined]
-
-        threads = [Thread(target=write, args=(lake,)) for lake in (shop.lake, zombie)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-
-        assert sorted(written) == [0, 49]
-        assert [p for _, _, p in shop.positions()] == [offset(n) for n in range(50)]
 
     def test_the_guard_is_a_txn_of_the_log(self, shop: Shop, settings: Settings) -> None:
         shop.lake.append(EVENTS, events(41, partition=3), 0)

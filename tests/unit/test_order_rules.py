@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from conf.stores import Stores
-from streaming.rules import envelope_rules
+from streaming.rules import REFUSED, envelope_rules
 from streaming.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.order_rules import MEANINGS, order_rules
@@ -64,7 +64,7 @@ def test_messages_become_what_the_scenario_says(stores: Stores, case: Path) -> N
 
 def test_every_rule_has_a_sentence_that_says_what_it_means(stores: Stores) -> None:
     content = [rule.id for rule in order_rules([b.branch_id for b in stores.branches], SKEW)]
-    assert [*envelope_rules(pa.array([b"{}"])), "json_object", *content] == list(MEANINGS)
+    assert [*envelope_rules(pa.array([b"{}"])), "json_object", *content, REFUSED] == list(MEANINGS)
     assert [s for s in MEANINGS.values() if not s.endswith(".")] == []
 
 

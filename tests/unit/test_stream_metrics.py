@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from conf.exporter import served
-from streaming.connectors.log_source import Log, Subscription
+from streaming.connectors.log_source import Log, Offsets, Subscription
 from streaming.connectors.memory import MemoryBroker, MemoryLog
 from streaming.connectors.pulsar import entries_behind, pack
 from streaming.lag import LagWatch
@@ -187,9 +187,11 @@ class Shop:
         for topic in ("orders", "other"):
             self.broker.create_topic(topic, 2)
         self.metrics = Metrics(["bronze", "silver"])
-        queries = {"bronze+silver": (("bronze", "silver"), ("memory",))}
-        self.watch = LagWatch(self.metrics, queries, self.open_log)
+        self.watch = LagWatch(self.metrics, self.open_log)
         self.opened: list[Sequence[str]] = []
+
+    def moved(self, end: Offsets, streams: Sequence[str] = ("bronze", "silver")) -> None:
+        self.watch.moved("+".join(streams), streams, ["memory"], [end])
 
     def open_log(self, broker: str, topics: Sequence[str]) -> Log:
         assert broker == "memory"
@@ -215,11 +217,11 @@ def test_the_lag_is_what_the_broker_holds_behind_the_newest_batch(tmp_path: Path
     assert shop.lag("bronze") is None  # nobody knows where the query stands
     assert shop.up() is None
 
-    shop.watch.moved("bronze+silver", [{("orders", 0): 3, ("orders", 1): 0}])
+    shop.moved({("orders", 0): 3, ("orders", 1): 0})
     shop.watch.look()
     assert (shop.lag("bronze"), shop.lag("silver"), shop.up()) == (4, 4, 1)
 
-    shop.watch.moved("bronze+silver", [{("orders", 0): 5, ("orders", 1): 2}])
+    shop.moved({("orders", 0): 5, ("orders", 1): 2})
     shop.watch.look()
     assert shop.lag("silver") == 0
     assert shop.opened == [["orders"]]  # one connection, kept
@@ -228,7 +230,7 @@ def test_the_lag_is_what_the_broker_holds_behind_the_newest_batch(tmp_path: Path
 def test_a_broker_that_does_not_answer_leaves_the_lag_and_is_told(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.fill(5)
-    shop.watch.moved("bronze+silver", [{("orders", 0): 3, ("orders", 1): 0}])
+    shop.moved({("orders", 0): 3, ("orders", 1): 0})
     shop.watch.look()
     away = tmp_path.with_name("away")
     tmp_path.rename(away)
@@ -241,11 +243,22 @@ def test_a_broker_that_does_not_answer_leaves_the_lag_and_is_told(tmp_path: Path
     assert (shop.lag("bronze"), shop.up()) == (3, 1)
 
 
+def test_of_a_query_that_was_split_each_part_has_a_lag_of_its_own(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.fill(5)
+    shop.moved({("orders", 0): 3, ("orders", 1): 0})
+    shop.moved({("orders", 0): 5, ("orders", 1): 0}, ["silver"])
+    shop.moved({("orders", 0): 4, ("orders", 1): 0}, ["bronze"])
+    shop.watch.look()
+
+    assert (shop.lag("bronze"), shop.lag("silver")) == (1, 0)
+
+
 def test_deleted_messages_are_behind_nobody(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.fill(5)
     shop.broker.trim("orders", 0, 4)
-    shop.watch.moved("bronze+silver", [{("orders", 0): 1}])
+    shop.moved({("orders", 0): 1})
     shop.watch.look()
 
     assert shop.lag("bronze") == 1

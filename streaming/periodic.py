@@ -1,0 +1,86 @@
+"""Something that a stream does every so often beside its batches: in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from conf.settings import StreamSettings
+from streaming.failures import root_cause
+from streaming.health import Health
+from streaming.lease import FencedError
+
+log = logging.getLogger("storelake.streams")
+
+
+class PeriodicTask:
+    """Calls a function every so often until `stop`; a failure delays it, and disturbs nobody else.
+
+    Args:
+        stream: whose task.
+        name: of the task; the log names both.
+        call: must be able to run again after a failure at any point.
+        seconds: between the end of a call and the next one.
+        limits: pauses after failures.
+        first_after: seconds until the first call.
+        on_failure: called after each failure.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        name: str,
+        call: Callable[[], None],
+        seconds: float,
+        *,
+        limits: StreamSettings,
+        first_after: float | None = None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.stream, self.health = stream, Health(f"{stream} ({name})", limits)
+        self._call, self._seconds, self._on_failure = call, seconds, on_failure
+        self._first = seconds if first_after is None else first_after
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{stream}-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to call."""
+        self.health.ready = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the call that is running, and make no further one."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def fence(self, cause: str) -> None:
+        """Make no further call: another application has taken the stream over."""
+        self._over.set()
+        if not self.health.fenced:
+            self.health.fence(cause)
+
+    def run_once(self) -> None:
+        """One call, outside of the thread; `stop` comes first."""
+        if not self.health.failures:
+            try:
+                self._call()
+            except Exception as error:  # a clean stop stays one: the next start does what is left
+                log.warning("%s not done before the stop: %s", self.health.name, root_cause(error))
+
+    def _run(self) -> None:
+        pause = self._first
+        while not self._over.wait(pause):
+            self.health.began()
+            try:
+                self._call()
+            except FencedError as error:
+                self.fence(str(error))
+            except Exception as error:  # whatever it was: tried again, and said
+                self.health.failed(root_cause(error))
+                self._on_failure()
+                pause = max(0.0, self.health.retry_at - self.health.clock())
+            else:
+                self.health.finished()
+                pause = self._seconds

@@ -1,0 +1,281 @@
+"""One query of Spark and the streams that share it: read once, parsed once, written by each sink.
+
+A batch is committed when every sink has written it. Where some sinks keep failing and the others do
+not, the query is split: each part goes on with a copy of the checkpoint, so that one failing stream
+stops only itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming.failures import SinkError, StoppingError, cause_in_text, root_cause
+from streaming.health import Health
+from streaming.lease import FencedError
+from streaming.metrics import Metrics
+from streaming.refusals import write_all
+from streaming.stream import Batch, Context, Feed, Hands, Stream
+
+log = logging.getLogger("storelake.streams")
+
+SPLIT_AFTER = 2
+"""Failures in a row, by the same sinks, after which their streams go on in a query of their own."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """What the queries of one application share.
+
+    Attributes:
+        context: session, settings, stores.
+        hands: a stream -> what it works with.
+        metrics: of all streams.
+        stopping: set once the program stops: no further batch begins.
+    """
+
+    context: Context
+    hands: Callable[[Stream], Hands]
+    metrics: Metrics
+    stopping: threading.Event
+
+
+class SharedQuery:
+    """A query and the streams that it serves: started, watched, tried again, split.
+
+    Args:
+        app: what all queries share.
+        feed: what the query reads.
+        streams: those that it serves.
+    """
+
+    def __init__(self, app: Application, feed: Feed, streams: Sequence[Stream]) -> None:
+        self._app, self.feed, self.streams = app, feed, list(streams)
+        self.health = Health(self.name, app.context.settings.streams)
+        self._query: StreamingQuery | None = None
+        self._busy = threading.Lock()
+        self._blamed: list[frozenset[str]] = []
+        self._fenced: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """The streams' names; of the checkpoint, too.
+
+        So streams that did not run together before start a checkpoint of their own, and their
+        sinks skip what they have.
+        """
+        return "+".join(sorted(s.name for s in self.streams))
+
+    @property
+    def brokers(self) -> tuple[str, ...]:
+        """Those that the query reads."""
+        settings = self._app.context.settings
+        if settings.streams.source == "memory":
+            return ("memory",)
+        return self.feed.brokers(settings)
+
+    @property
+    def checkpoint(self) -> str:
+        """Where Spark keeps the offsets and the state of the query."""
+        settings = self._app.context.settings
+        brokers = self.feed.brokers(settings)
+        place = self.name if brokers == ("kafka",) else f"{self.name}@{'+'.join(brokers)}"
+        place += f".{self.feed.edition}" if self.feed.edition > 1 else ""
+        return settings.checkpoint(place)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether its planner starts: one at a time, they starve each other."""
+        return self._query is not None and not self.health.ready
+
+    def watch(self, may_start: bool) -> None:
+        """Look at the query once: note its end, and start it when that is due."""
+        if self._query is not None and self._query.isActive:
+            self._look(self._query)
+        elif self._query is not None:
+            ended, self._query = self._query, None
+            self._ended(str(ended.exception() or "it ended without an error"))
+        elif may_start and self.health.is_due:
+            try:
+                self._start()
+            except Exception as error:  # whatever keeps a query from starting is tried again
+                self._failed(root_cause(error))
+
+    def split(self) -> list[SharedQuery]:
+        """The queries to go on with: itself, or, where some sinks alone keep failing, two.
+
+        Raises:
+            Py4JError: the checkpoint could not be copied.
+        """
+        blamed = self._blamed[-1] if self._blamed else frozenset()
+        repeated = len(self._blamed) >= SPLIT_AFTER and len(set(self._blamed[-SPLIT_AFTER:])) == 1
+        fenced = frozenset(self._fenced)
+        apart = fenced or (blamed if repeated else frozenset())
+        if not apart or apart == {s.name for s in self.streams} or self._query is not None:
+            return [self]
+        parts = [
+            SharedQuery(self._app, self.feed, [s for s in self.streams if (s.name in apart) is own])
+            for own in (True, False)
+        ]
+        for part in parts:
+            _copy_checkpoint(self._app.context, self.checkpoint, part.checkpoint)
+        mine, others = parts
+        mine.health.failures, mine.health.failed_total = (
+            self.health.failures,
+            self.health.failed_total,
+        )
+        mine.health.cause, mine.health.retry_at = self.health.cause, self.health.retry_at
+        for stream, cause in self._fenced.items():
+            mine.fence(stream, cause)
+        log.warning("%s goes on without %s", others.name, mine.name)
+        return parts
+
+    def fence(self, stream: str, cause: str) -> None:
+        """Another application has taken a stream over: this one writes no more of it."""
+        if stream in self._fenced:
+            return
+        self._fenced[stream] = cause
+        if {s.name for s in self.streams} == self._fenced.keys():
+            self.health.fence(cause)
+        self._stop_query()
+
+    def stop(self) -> None:
+        """End after the batch that is running; one that starts now is refused by its sink."""
+        with self._busy:
+            pass
+        self._stop_query()
+
+    def _stop_query(self) -> None:
+        query, self._query = self._query, None
+        if query is not None:
+            query.stop()
+
+    def _start(self) -> None:
+        pause = int(self._app.context.settings.streams.trigger_seconds * self.feed.pace * 1000)
+        self._query = (
+            self.feed.build(self._app.context, self.name)
+            .writeStream.queryName(self.name)
+            .outputMode(self.feed.output_mode)
+            .option("checkpointLocation", self.checkpoint)
+            .trigger(processingTime=f"{pause} milliseconds")
+            .foreachBatch(self._sink())
+            .start()
+        )
+
+    def _look(self, query: StreamingQuery) -> None:
+        """Readiness, and how long the present trigger has taken."""
+        status = query.status
+        if not self.health.ready and not status["message"].startswith("Initializing"):
+            self.health.ready = True
+        if status["isTriggerActive"]:
+            self.health.began()
+        elif not self._busy.locked():
+            self.health.idle()
+
+    def _ended(self, text: str) -> None:
+        error, self._error = self._error, None
+        if isinstance(error, SinkError):
+            fenced = {n: e for n, e in error.errors.items() if isinstance(e, FencedError)}
+            for stream, cause in fenced.items():
+                self.fence(stream, str(cause))
+            if fenced:
+                return
+            self._blamed.append(frozenset(error.errors))
+        self._failed(root_cause(error) if error else cause_in_text(text))
+
+    def _failed(self, cause: str) -> None:
+        self.health.failed(cause)
+        self._app.metrics.failed([s.name for s in self.streams])
+
+    _error: Exception | None = None
+    """What the newest batch raised in this process; Spark tells it as a text of two languages."""
+
+    def _sink(self) -> Callable[[DataFrame, int], None]:
+        """Collect the batch once, then hand it to each stream."""
+        app, feed = self._app, self.feed
+        writers = [(s, app.hands(s)) for s in self.streams if s.sink]
+        prepare = feed.prepare(app.context) if feed.prepare else None
+
+        def sink(df: DataFrame, batch_id: int) -> None:
+            with self._busy:
+                if app.stopping.is_set():
+                    raise StoppingError(self.name)
+                self.health.began()
+                try:
+                    rows = df.toArrow()
+                    rows = prepare(rows) if prepare else rows
+                    _write_each(writers, rows, batch_id, _oldest(rows, feed.made_at))
+                except Exception as error:
+                    self._error = error
+                    raise
+                self._blamed.clear()
+                self.health.finished(rows.num_rows)
+
+        return sink
+
+
+def _write_each(
+    writers: Sequence[tuple[Stream, Hands]], rows: pa.Table, batch_id: int, oldest: datetime | None
+) -> None:
+    """Let every stream write; sinks wait for disks and the database most of the time: together.
+
+    Raises:
+        SinkError: some failed; all have ended.
+    """
+    with ThreadPoolExecutor(len(writers)) as pool:
+        written = {
+            stream.name: pool.submit(
+                _write, stream, Batch(**vars(hands), rows=rows, id=batch_id), oldest
+            )
+            for stream, hands in writers
+        }
+    errors = {name: one.exception() for name, one in written.items()}
+    if failed := {name: e for name, e in errors.items() if isinstance(e, Exception)}:
+        raise SinkError(failed, rows)
+
+
+def _write(stream: Stream, batch: Batch, oldest: datetime | None) -> None:
+    """One sink of a micro-batch, timed."""
+    started = time.monotonic()
+    assert stream.sink is not None  # noqa: S101 - the query serves only streams with one
+    write_all(stream.sink, batch, keeps_rejected=stream.keeps_rejected)
+    latency = time.time() - oldest.timestamp() if oldest else None
+    batch.meters.wrote(time.monotonic() - started, latency)
+
+
+def _oldest(rows: pa.Table, made_at: str) -> datetime | None:
+    """When the oldest row was made; None without rows, or where no row says it."""
+    moment: datetime | None = pc.min(rows[made_at].cast(pa.timestamp("us", "UTC"))).as_py()
+    return moment
+
+
+def _copy_checkpoint(context: Context, source: str, target: str) -> None:
+    """Copy a checkpoint, in the place of an older one, by Hadoop's client: it may lie on an S3.
+
+    The copy gets a query id of its own: Spark ends a query when another one of its id starts.
+    """
+    spark: Any = context.spark
+    jvm, conf = spark._jvm, spark._jsc.hadoopConfiguration()
+    here, there = (jvm.org.apache.hadoop.fs.Path(place) for place in (source, target))
+    files = here.getFileSystem(conf)
+    files.delete(there, True)
+    if files.exists(here):
+        jvm.org.apache.hadoop.fs.FileUtil.copy(files, here, files, there, False, conf)
+        files.delete(jvm.org.apache.hadoop.fs.Path(there, "metadata"), False)
+
+
+def shared_queries(app: Application, streams: Sequence[Stream]) -> list[SharedQuery]:
+    """One query per feed, for the streams that have one."""
+    feeds: Mapping[Feed, None] = dict.fromkeys(s.feed for s in streams if s.feed)
+    return [SharedQuery(app, feed, [s for s in streams if s.feed == feed]) for feed in feeds]

@@ -1,0 +1,118 @@
+"""What the application says of its streams while it runs: `<var>/run/streams.json`, and metrics.
+
+It is written in a thread of its own, so that it also tells when everything else hangs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from socket import gethostname
+from typing import Any
+
+from conf.settings import Settings
+from streaming.health import STATES, Health, State
+from streaming.metrics import Metrics
+
+log = logging.getLogger("storelake.streams")
+
+REPORT_SECONDS = 0.5
+
+Parts = Callable[[str], tuple[Health | None, list[Health]]]
+"""Of a stream: the health of its query, None without one, and of its interval tasks."""
+
+
+class Report:
+    """Writes how every stream is doing, twice a second.
+
+    Args:
+        settings: where, and when something is stalled.
+        metrics: that say the same to Prometheus.
+        streams: their names.
+        parts: of a stream.
+    """
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, streams: Sequence[str], parts: Parts
+    ) -> None:
+        self._folder = settings.var_dir / "run"
+        self._stalled_after = settings.streams.stalled_after
+        self._metrics, self._streams, self._parts = metrics, streams, parts
+        self._watched_at = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="report", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._watched_at = time.monotonic()
+        self._thread.start()
+
+    def watched(self) -> None:
+        """The runner has looked at every query: Spark's JVM answers."""
+        self._watched_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Write no more, and take the file away."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        (self._folder / "streams.json").unlink(missing_ok=True)
+
+    def state(self, stream: str) -> dict[str, Any]:
+        """How a stream is doing.
+
+        Returns:
+            state: one of `STATES`; detail: a sentence, empty while nothing is wrong; ready; batches
+            and rows since the start (`settled`: calls of the interval task of that name);
+            `failures` in a row and `failed_batches` in all.
+        """
+        query, tasks = self._parts(stream)
+        parts = [query, *tasks] if query else tasks
+        state, detail = _worst(parts)
+        silent = time.monotonic() - self._watched_at
+        if query and silent > self._stalled_after and state != "failed":
+            state, detail = "stalled", f"Spark's JVM has not answered for {silent:.0f} s"
+        first = query or tasks[0]
+        settle = next((h for h in tasks if h.name.endswith("(settle)")), None)
+        return {
+            "state": state,
+            "detail": detail,
+            "ready": all(h.ready for h in parts),
+            "finished_batches": first.finished_total,
+            "finished_rows": first.rows_total,
+            "settled": settle.finished_total if settle else None,
+            "failed_batches": sum(h.failed_total for h in parts),
+            "failures": max(h.failures for h in parts),
+        }
+
+    def write(self) -> None:
+        """Write all of it once, in place of what was there."""
+        streams = {name: self.state(name) for name in self._streams}
+        for name, said in streams.items():
+            self._metrics.is_up(name, said["ready"])
+            self._metrics.state(name, said["state"])
+        who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        fresh = self._folder / f"streams.{os.getpid()}.tmp"
+        fresh.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
+        fresh.replace(self._folder / "streams.json")
+
+    def _run(self) -> None:
+        while not self._over.wait(REPORT_SECONDS):
+            self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        try:
+            self.write()
+        except OSError as error:  # a full disk must not end a stream
+            log.warning("streams.json cannot be written: %s", error)
+
+
+def _worst(parts: Sequence[Health]) -> tuple[State, str]:
+    """The worst state among the parts of a stream, with its sentence."""
+    worst = max(parts, key=lambda health: STATES.index(health.state))
+    return worst.state, worst.sentence
