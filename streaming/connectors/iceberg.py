@@ -293,7 +293,7 @@ class IcebergLake:
         parts = [rows]
         if old:
             before = read_files(iceberg, old)
-            kept = before.join(rows.select(table.key), list(table.key), join_type="left anti")
+            kept = _without(before, rows, table.key)
             parts = [pa.concat_tables([shape(kept, schema, table), rows])]
         if len(parts[0]) > REWRITTEN_ROWS:
             times = parts[0][time_key]
@@ -434,3 +434,10 @@ def _between(time_key: str, low: pa.Scalar, high: pa.Scalar) -> BooleanExpressio
     return And(
         GreaterThanOrEqual(term=time_key, value=first), LessThanOrEqual(term=time_key, value=last)
     )
+
+
+def _without(rows: pa.Table, others: pa.Table, key: Sequence[str]) -> pa.Table:
+    """The rows whose key none of the others has. Arrow joins no lists: keys alone are joined."""
+    numbered = rows.select(key).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    left = numbered.join(others.select(key), list(key), join_type="left anti")
+    return rows.take(left["row"])

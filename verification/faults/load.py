@@ -59,7 +59,8 @@ class Load:
     sent: SendReport = field(default_factory=lambda: SendReport("none"))
 
     def __post_init__(self) -> None:
-        self._stop, self._errors = threading.Event(), list[BaseException]()
+        self._stop, self._gone = threading.Event(), threading.Event()
+        self._errors: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
             for work in (self._send_orders, self._send_frames)
@@ -110,8 +111,9 @@ class Load:
             )
 
     def abandon(self) -> None:
-        """Stop sending, whatever is under way."""
+        """Stop sending, and give up what waits for an answer."""
         self._stop.set()
+        self._gone.set()
 
     def status_change(self, order_id: str) -> dict[str, Any]:
         """A valid event of now about an order that nobody has created: no table of sums changes."""
@@ -159,6 +161,11 @@ class Load:
         finally:
             database.close()
 
+    def _is_over(self) -> bool:
+        """Whether the last cycle of frames is whole, or nobody asks for it."""
+        whole = len(self.frames) % CYCLE_FRAMES == 0
+        return self._gone.is_set() or (self._stop.is_set() and whole)
+
     def _note(self, report: SendReport) -> None:
         self.sent = report
 
@@ -172,10 +179,10 @@ class Load:
 
     def _send_frames(self) -> None:
         """Frames at a steady pace, whole cycles of them, in the order of their index."""
-        publisher = open_publisher(self.settings, "kafka", stopping=None, spool="faults")
+        publisher = open_publisher(self.settings, "kafka", stopping=self._gone, spool="faults")
         begun = time.monotonic()
         try:
-            while not (self._stop.is_set() and len(self.frames) % CYCLE_FRAMES == 0):
+            while not self._is_over():
                 one = frame(self.run_id, len(self.frames), datetime.now(timezone.utc))
                 publisher.publish(KEY, encode(one))
                 self.frames.append(one)

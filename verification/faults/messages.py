@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from infra.local.process import wait_until
 from verification.faults.deployment import Deployment, now
@@ -31,7 +31,7 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
     """Delete `order-dlq` while poison comes in: orders stop, and cameras go on."""
     deployment = trial.deployment
     driver, topic = require(deployment.program("streams"), "the driver"), _dead_letters(deployment)
-    admin = AdminClient({"bootstrap.servers": deployment.settings.kafka.bootstrap}, logger=log)
+    admin = _admin(deployment)
     for done in admin.delete_topics([topic], operation_timeout=ADMIN_SECONDS).values():
         done.result(ADMIN_SECONDS)
     if not wait_until(lambda: topic not in admin.list_topics(timeout=5).topics, ADMIN_SECONDS):
@@ -136,10 +136,29 @@ def fuzz(trial: Trial) -> Fired:
         key = str(event["order"]["order_id"]).encode()
         made[topic] = odd_messages(event, key, rng, now_ms)
     made[kafka.detections] = odd_messages(load.stray_frame(), KEY, rng, now_ms)
+    _accept_any_time(trial.deployment, list(made))
     for topic, odds in made.items():
         load.odd += [send(trial.deployment, topic, odd) for odd in odds]
     count, kinds = sum(map(len, made.values())), len(made[kafka.detections])
     return Fired(f"{count} messages of {kinds} kinds are in {len(made)} topics", now())
+
+
+def _accept_any_time(deployment: Deployment, topics: Sequence[str]) -> None:
+    """Have the topics take times of the far future, as brokers before Kafka 4 did by themselves."""
+    limit = ConfigEntry(
+        "message.timestamp.after.max.ms",
+        str(2**63 - 1),
+        incremental_operation=AlterConfigOpType.SET,
+    )
+    kinds = [
+        ConfigResource(ConfigResource.Type.TOPIC, t, incremental_configs=[limit]) for t in topics
+    ]
+    for done in _admin(deployment).incremental_alter_configs(kinds).values():
+        done.result(ADMIN_SECONDS)
+
+
+def _admin(deployment: Deployment) -> AdminClient:
+    return AdminClient({"bootstrap.servers": deployment.settings.kafka.bootstrap}, logger=log)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def _logged(settings: Settings) -> Iterator[None]:
     """What our own clients log meanwhile goes to a file: they lose their brokers on purpose."""
     handler = logging.FileHandler(settings.var_dir / "logs" / "verify-faults.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[logging.NullHandler()])  # else what comes later goes to stderr
     logging.getLogger().addHandler(handler)
     try:
         yield

@@ -82,6 +82,7 @@ def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str])
     switched_off = wait_until(lambda: not _all_run(before), LOOKS_SECONDS)
     done = deployment.storelake("start", *PROGRAMS)
     broken = [f"{name} was ended" for name, one in before.items() if not one.is_running()]
+    broken += [f"{name} is not found again" for name in before if not deployment.program(name)]
     if switched_off:
         broken.append("the supervisor ended programs")
     if done.code:
