@@ -10,7 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export them
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 
 from infra.local.process import wait_until
 from verification.faults.deployment import Deployment, now
