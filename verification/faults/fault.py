@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import psutil
+from confluent_kafka import KafkaException
 
 from infra.local.process import collect, is_alive, wait_until
 from verification.faults.deployment import LEDGERED, Deployment, VerificationError, now
@@ -115,8 +116,8 @@ def prove(fault: Fault, trial: Trial, result: Result) -> None:
     begun = time.monotonic()
     try:
         fired = fault.inject(trial)
-    except (NotFiredError, psutil.Error) as error:
-        result.broken.append(f"did not fire: {error}")
+    except (NotFiredError, psutil.Error, KafkaException, OSError, TimeoutError) as error:
+        result.broken.append(f"did not fire: {error or type(error).__name__}")
         _heal(trial, result)
     else:
         result.evidence, result.broken = fired.evidence, list(fired.broken)

@@ -158,7 +158,8 @@ def _accept_any_time(deployment: Deployment, topics: Sequence[str]) -> None:
     kinds = [
         ConfigResource(ConfigResource.Type.TOPIC, t, incremental_configs=[limit]) for t in topics
     ]
-    for done in _admin(deployment).incremental_alter_configs(kinds).values():
+    admin = _admin(deployment)  # which must outlive its answers
+    for done in admin.incremental_alter_configs(kinds).values():
         done.result(ADMIN_SECONDS)
 
 
