@@ -28,16 +28,14 @@ class FrameQueue:
     newest frame is kept: what the consumer was too slow for is dropped, and counted.
 
     Attributes:
-        read: frames that the source handed out.
-        late: frames of them that gave way to a newer one, or were waiting at the end.
-        unusable: frames of them without area or in another form than height x width x 3.
+        late: frames that gave way to a newer one, or were waiting at the end.
         error: what ended the source, when it was not its end.
         ended: nothing more will come.
     """
 
     def __init__(self, source: Source, capacity: int, changed: threading.Condition) -> None:
         self.source = source
-        self.read = self.late = self.unusable = 0
+        self.late = self._handed_out = self._shapeless = 0
         self.error: Exception | None = None
         self.ended = False
         self._capacity = 1 if source.live else capacity
@@ -48,6 +46,20 @@ class FrameQueue:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    @property
+    def read(self) -> int:
+        """Frames that the source handed out, and those that it could not decode."""
+        return self._handed_out + self._undecoded
+
+    @property
+    def unusable(self) -> int:
+        """Frames that could not be decoded, have no area or are not height x width x 3."""
+        return self._shapeless + self._undecoded
+
+    @property
+    def _undecoded(self) -> int:
+        return getattr(self.source, "unreadable", 0)  # only files and folders have some
 
     @property
     def dropped(self) -> int:
@@ -86,11 +98,11 @@ class FrameQueue:
 
     def _put(self, frame: Frame) -> bool:
         with self._changed:
-            self.read += 1
+            self._handed_out += 1
             if not usable(frame.image):
-                if not self.unusable:
+                if not self._shapeless:
                     log.warning("%s: a frame without a picture is left out", self.source.name)
-                self.unusable += 1
+                self._shapeless += 1
                 return not self._closed
             if self.source.live and self._frames:
                 self._frames.popleft()

@@ -63,9 +63,14 @@ class Picker:
 
 
 class _Recorded:
-    """What files and folders share: their clock, pace, loop and end."""
+    """What files and folders share: their clock, pace, loop and end.
+
+    Attributes:
+        unreadable: pictures so far that could not be decoded, and were left out.
+    """
 
     reconnects = 0
+    unreadable = 0
 
     def __init__(self, name: str, native_fps: float, options: SourceOptions) -> None:
         self.name = name
@@ -134,6 +139,7 @@ class FileSource(_Recorded):
                     read, pixels = capture.retrieve()
                     image = np.asarray(pixels, np.uint8) if read else None
                     good, broken = good + read, broken + (not read)
+                    self.unreadable += not read
                 yield image
                 position += 1
         except cv2.error as error:
@@ -158,20 +164,37 @@ class FileSource(_Recorded):
 
 
 class FolderSource(_Recorded):
-    """The images of a folder in the order of their names, at `default_fps`."""
+    """The images of a folder in the order of their names, at `default_fps`.
+
+    An image that cannot be read is left out, and named in the log once. A pass in which none could
+    be read raises `SourceError`.
+    """
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self._paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not self._paths:
             raise SourceError(f"The folder {path} holds no images.")
+        self._path, self._logged = path, set[Path]()
         super().__init__(path.name, options.default_fps, options)
 
     def _pass(self, picked: Callable[[int], bool]) -> Iterator[Image | None]:
+        good = broken = 0
         for position, path in enumerate(self._paths):
-            image = cv2.imread(str(path)) if picked(position) else None
-            if image is None and picked(position):
-                log.warning("image %s cannot be read, it is left out", path.name)
+            image = None
+            if picked(position):
+                image = cv2.imread(str(path))
+                good, broken = good + (image is not None), broken + (image is None)
+                if image is None:
+                    self._leave_out(path)
             yield None if image is None else np.asarray(image, np.uint8)
+        if broken and not good:
+            raise SourceError(f"The folder {self._path} holds no image that can be read.")
+
+    def _leave_out(self, path: Path) -> None:
+        self.unreadable += 1
+        if path not in self._logged:
+            self._logged.add(path)
+            log.warning("image %s cannot be read, it is left out", path.name)
 
 
 def open_source(

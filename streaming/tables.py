@@ -66,7 +66,7 @@ class Table:
         grain: what one row is.
         key: columns that name a row; unique for an upsert, and for an append given its guard.
         writer: the one job that writes it.
-        strategy: `append` (guarded by the batch id in the snapshot) or `upsert` (by key).
+        strategy: `append` (guarded by source positions in the snapshot) or `upsert` (by key).
         columns: DDL, with comments where a name does not say it.
         partition: Iceberg partition transforms.
         nullable: columns that may be null; no other one is, whatever the DDL allows.

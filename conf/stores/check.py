@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from conf.stores import Stores, load_stores, read_tree
+from conf.stores import Line, Stores, load_stores, read_tree
 
 _IDS = {
     "branches": ("branch", "branch_id"),
@@ -17,6 +19,8 @@ _IDS = {
     "zones": ("zone", "zone_id"),
     "polygon": ("corner", ""),
 }
+_TOUCHING = 0.01
+"""Overlap of two lines, as a share of the picture, below which they only touch at their ends."""
 
 
 def find_faults(path: Path) -> list[str]:
@@ -58,7 +62,39 @@ def find_oddities(path: Path) -> list[str]:
             if not drawing.zones:
                 also = "" if drawing.lines else " and no lines: only its frames are counted"
                 said.append(f"camera {camera.camera_id} has no zones{also}.")
+            said += [
+                f"camera {camera.camera_id}, lines {one.line_id} and {other.line_id}: who walks "
+                "straight in crosses both and counts as two visitors. Give one of them the kind "
+                '"count", or delete it.'
+                for one, other in combinations(drawing.lines, 2)
+                if one.kind == other.kind == "entrance" and entered_in_a_row(one, other)
+            ]
     return said
+
+
+def entered_in_a_row(one: Line, other: Line) -> bool:
+    """Whether a straight walk can be an entry over both lines, as through a vestibule.
+
+    The ways of their entries must be less than a right angle apart, and the lines must overlap as
+    seen along the way between the two. Doors side by side in one wall do not overlap; doors in
+    facing walls have entries against each other.
+    """
+    (x1, y1), (x2, y2) = _inwards(one), _inwards(other)
+    if x1 * x2 + y1 * y2 <= 0:
+        return False
+    length = math.hypot(x1 + x2, y1 + y2)
+    across = (-(y1 + y2) / length, (x1 + x2) / length)
+    (low1, high1), (low2, high2) = (
+        sorted(x * across[0] + y * across[1] for x, y in (line.a, line.b)) for line in (one, other)
+    )
+    return min(high1, high2) - max(low1, low2) > _TOUCHING
+
+
+def _inwards(line: Line) -> tuple[float, float]:
+    """The direction of an entry, at right angles to the line, of length 1."""
+    dx, dy = line.b[0] - line.a[0], line.b[1] - line.a[1]
+    length = math.hypot(dx, dy)
+    return -dy / length, dx / length
 
 
 def _sentence(tree: dict[str, Any], loc: tuple[int | str, ...], message: str, given: Any) -> str:

@@ -293,7 +293,7 @@ class IcebergLake:
         parts = [rows]
         if old:
             before = read_files(iceberg, old)
-            kept = _without(before, rows, table.key)
+            kept = _without_keys(before, rows, table.key)
             parts = [pa.concat_tables([shape(kept, schema, table), rows])]
         if len(parts[0]) > REWRITTEN_ROWS:
             times = parts[0][time_key]
@@ -351,6 +351,14 @@ class IcebergLake:
                 transaction.set_properties({EPOCH_PROPERTY: str(self.epoch)})
             expire_old(transaction, before, EXPIRE_AT)
             yield transaction
+
+
+def _without_keys(before: pa.Table, rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """The rows of `before` with no key of `rows`, by number: a join takes no nested columns."""
+    numbers = pa.array(range(before.num_rows), pa.int64())
+    numbered = before.select(key).append_column("number", numbers)
+    kept = numbered.join(rows.select(key), list(key), join_type="left anti")
+    return before.take(kept["number"])
 
 
 def _progress(iceberg: IcebergTable) -> Progress:
@@ -434,10 +442,3 @@ def _between(time_key: str, low: pa.Scalar, high: pa.Scalar) -> BooleanExpressio
     return And(
         GreaterThanOrEqual(term=time_key, value=first), LessThanOrEqual(term=time_key, value=last)
     )
-
-
-def _without(rows: pa.Table, others: pa.Table, key: Sequence[str]) -> pa.Table:
-    """The rows whose key none of the others has. Arrow joins no lists: keys alone are joined."""
-    numbered = rows.select(key).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
-    left = numbered.join(others.select(key), list(key), join_type="left anti")
-    return rows.take(left["row"])

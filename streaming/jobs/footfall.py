@@ -101,8 +101,9 @@ def stage_told(connection: psycopg.Connection[Any], told: Told) -> None:
 
 def _upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     stage_told(connection, to_told(rows))
+    connection.execute("SELECT insert_crossings()")  # before the minutes, which count them
     connection.execute("SELECT upsert_footfall_minute()")
-    connection.execute("SELECT upsert_crossings_and_visits()")
+    connection.execute("SELECT upsert_visits()")
     connection.execute("SELECT upsert_queue_lengths()")
     connection.execute("SELECT exclude_staff()")
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,8 +15,6 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 
 from conf.stores import Drawing, Stores
 from streaming.transforms.tracks import (
-    ENTRY,
-    EXIT,
     Camera,
     CameraRun,
     Effects,
@@ -48,13 +46,18 @@ earlier frame; `visits` of the last message of a batch also has those that are s
 _TIMES = ("captured_at", "crossed_at", "entered_at", "exited_at")
 
 
+CROSSING_KEY = ("camera_id", "run_id", "track_id", "line_id", "crossed_at")
+VISIT_KEY = ("camera_id", "run_id", "track_id", "zone_id", "entered_at")
+
+
 class Told(NamedTuple):
     """Rows of `OUTPUT_DDL` as tables; times are timestamps in UTC.
 
     Attributes:
-        counts: branch_id, camera_id, captured_at, entries, exits, frames, late_frames, people.
-        crossings: with branch_id, camera_id, run_id.
-        visits: the same, one row a visit, the newest that is known of it.
+        counts: branch_id, camera_id, captured_at, frames, late_frames, people; entries and exits
+            are 0: the database counts those crossings that are new to it.
+        crossings: with branch_id, camera_id, run_id; one row for each `CROSSING_KEY`, the first.
+        visits: the same, one row for each `VISIT_KEY`, the newest that is known of it.
         queues: branch_id, camera_id, zone_id, captured_at, people.
         staff: branch_id, camera_id, run_id, track_id.
     """
@@ -184,45 +187,23 @@ def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], Dat
 
 def to_told(rows: pa.Table) -> Told:
     """Rows of `OUTPUT_DDL`, in order -> what they tell, as tables."""
-    crossings = _unnest(rows, "crossings", RUN)
-    counts = rows.select(
-        ["branch_id", "camera_id", "captured_at", "frames", "late_frames", "people"]
-    )
-    zeros = pa.array([0] * len(rows), pa.int64())
-    counts = counts.append_column("entries", zeros).append_column("exits", zeros)
-    told = pa.concat_tables([_timed(counts), _counted(crossings)], promote_options="default")
-    visits = _unnest(rows, "visits", RUN)
+    counts = rows.select([*CAMERA, "captured_at", "frames", "late_frames", "people"])
+    for direction in ("entries", "exits"):
+        counts = counts.append_column(direction, pa.repeat(0, len(rows)))
     return Told(
-        told,
-        crossings,
-        _newest(visits),
-        _unnest(rows, "queues", ("branch_id", "camera_id")),
+        _timed(counts),
+        _unique(_unnest(rows, "crossings", RUN), CROSSING_KEY, "min"),
+        _unique(_unnest(rows, "visits", RUN), VISIT_KEY, "max"),
+        _unnest(rows, "queues", CAMERA),
         _unnest(rows, "staff", RUN),
     )
 
 
-def _counted(crossings: pa.Table) -> pa.Table:
-    """Crossings of visitors at entrances -> the columns of `Told.counts`."""
-    visitors = pc.and_(pc.equal(crossings["kind"], "entrance"), pc.invert(crossings["is_staff"]))
-    found = crossings.filter(visitors)
-    nothing = pa.array([0] * len(found), pa.int64())
-    columns = {
-        "branch_id": found["branch_id"],
-        "camera_id": found["camera_id"],
-        "captured_at": found["crossed_at"],
-        **dict.fromkeys(("frames", "late_frames", "people"), nothing),
-        "entries": pc.cast(pc.equal(found["direction"], ENTRY), pa.int64()),
-        "exits": pc.cast(pc.equal(found["direction"], EXIT), pa.int64()),
-    }
-    return pa.table(columns)
-
-
-def _newest(visits: pa.Table) -> pa.Table:
-    """The last row of each visit."""
-    key = ["camera_id", "run_id", "track_id", "zone_id", "entered_at"]
-    numbered = visits.append_column("number", pa.array(range(len(visits)), pa.int64()))
-    last = numbered.group_by(key).aggregate([("number", "max")])["number_max"]
-    return visits.take(last.combine_chunks()) if len(visits) else visits
+def _unique(rows: pa.Table, key: tuple[str, ...], which: Literal["min", "max"]) -> pa.Table:
+    """One row for each key: the first of its rows (min), or the last (max)."""
+    numbered = rows.append_column("number", pa.array(range(len(rows)), pa.int64()))
+    kept = numbered.group_by(key).aggregate([("number", which)])[f"number_{which}"]
+    return rows.take(kept.combine_chunks().sort())
 
 
 def _unnest(rows: pa.Table, name: str, keep: tuple[str, ...]) -> pa.Table:

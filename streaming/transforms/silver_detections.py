@@ -95,6 +95,8 @@ FRAMES_SCHEMA = pa.schema(
 )
 """The anchor points of the people of a frame; all but the position is null of a rejected message.
 
+People are objects of the class person, compared without case and without space around it.
+
 `frame` is JSON: index, at and heard (when it was taken, and when it reached the broker, in
 microseconds since 1970 in UTC), and ids, xs, ys of the people, whose anchor is the bottom centre of
 the box. A text crosses to Python in one piece, where nested columns
@@ -195,7 +197,8 @@ def frames(judged: pa.Table) -> pa.Table:
     good = pc.equal(pc.list_value_length(judged["rules"]), 0)
     objects = judged["objects"].combine_chunks()
     people = pc.list_flatten(objects)
-    is_person = pc.fill_null(pc.equal(pc.struct_field(people, "class"), "person"), False)
+    label = pc.utf8_lower(pc.utf8_trim_whitespace(pc.struct_field(people, "class")))
+    is_person = pc.fill_null(pc.equal(label, "person"), False)
     # Where the people of each frame begin among all of them.
     so_far = np.concatenate(([0], np.cumsum(is_person.to_numpy(zero_copy_only=False))))
     ends = so_far[np.concatenate(([0], np.cumsum(_lengths(objects))))].tolist()

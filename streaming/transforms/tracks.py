@@ -10,22 +10,31 @@ of the picture.
   after its place was passed is late: counted, not followed.
 - **Lines.** A side counts after `confirm` frames in a row beyond `MARGIN`. A change of the side, on
   a way that meets the line between its ends, is one crossing, at the first frame on the new side.
+  After a crossing a track is near the line until it was `clear` away from it on the new side; while
+  it is near, a way back counts only from `clear` on the other side. So who stands on a line and
+  sways crosses it once, and who goes back out has left.
 - **Zones.** A visit begins with the first of `confirm` frames inside and ends with the last frame
   inside before more than `grace` without one, whether the track was elsewhere or lost.
 - **Flicker.** A track that comes back under its id goes on. A new id that starts within `handover`
-  and `reach` of where another one just vanished is taken for the same person, under the old id.
+  and `reach` of where another one just vanished is taken for the same person, under the old name.
+  If the old id comes back beside the new one, they are two people: the new id keeps the name, and
+  the old id goes on from where it vanished, under a name that no other track has.
+- **Identity.** A name is of one track at a time, and an id is of one box of a frame. Boxes that
+  share an id, and those with an id of `NO_IDENTITY`, are people in the queue and have no track.
 - **Staff.** Who stays in a staff zone for its `staff_after` is staff from then on, and was before.
 - **Runs.** They never meet. One that is not heard of for `forget` is over (`Camera`).
-- **Clocks.** A frame older than the one before it by up to `delay` takes the time of that one; one
-  that is older still ends all visits where they were last seen, and begins anew.
+- **Clocks.** A frame that is not newer than the one before it, by up to `delay`, counts as taken
+  one microsecond after it, so no two frames of a run have one time. One that is older still ends
+  all visits where they were last seen, and begins anew, with names that were not there before.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -38,7 +47,10 @@ MARGIN = 0.01
 """Share of the picture on either side of a line where a side is not yet decided."""
 
 REMEMBERED_FRAMES = 256
-"""Of these newest frames it is known whether they were followed or missing."""
+"""Of these newest frames it is known whether they were followed or missing; no more ever wait."""
+
+NO_IDENTITY = frozenset({"", "-1"})
+"""Ids that trackers write for a person whom they do not follow; -1 as in files of MOTChallenge."""
 
 Person = tuple[str, float, float]
 """track_id and the anchor of one person in one frame."""
@@ -53,6 +65,9 @@ class Rules:
         grace: without a frame inside, after which a visit is over.
         handover: between the last frame of one id and the first of another, at most.
         reach: distance between the two, at most, as a share of the picture.
+        clear: distance from a line, as a share of the picture, at which nobody stands on it any
+            more. A person who sways on the spot moves by less than the width of a body, a tenth
+            of the picture for somebody near the camera: half of it on either side.
         delay: how long a frame waits for a missing one before it.
         forget: after which a track that has not been seen is unknown, and a run.
     """
@@ -61,6 +76,7 @@ class Rules:
     grace: timedelta = timedelta(seconds=2)
     handover: timedelta = timedelta(seconds=1)
     reach: float = 0.06
+    clear: float = 0.06
     delay: timedelta = timedelta(seconds=1)
     forget: timedelta = timedelta(minutes=10)
 
@@ -128,7 +144,8 @@ class Sight(NamedTuple):
     """Where a track is to a line: the confirmed side, and the one that it may be changing to.
 
     Sides: -1 left, 0 undecided, 1 right. (x, y) is where the confirmed side was last clear;
-    (new_x, new_y, new_at) the first of `frames` frames in a row on the side `new`.
+    (new_x, new_y, new_at) the first of `frames` frames in a row on the side `new`. After a
+    crossing the track is near the line for `near` more frames in a row that are clear of it.
     """
 
     side: int
@@ -139,6 +156,7 @@ class Sight(NamedTuple):
     new_x: float = 0.0
     new_y: float = 0.0
     new_at: int = 0
+    near: int = 0
 
 
 class Stay(NamedTuple):
@@ -150,32 +168,47 @@ class Stay(NamedTuple):
 
 
 def follow(
-    line: Line, before: Sight | None, spot: Spot, confirm: int
+    line: Line, before: Sight | None, spot: Spot, confirm: int, clear: float = Rules.clear
 ) -> tuple[Sight, tuple[str, int] | None]:
-    """One step of one track at one line: its new sight, and (direction, crossed_at) or None."""
+    """One step of one track at one line: its new sight, and (direction, crossed_at) or None.
+
+    Args:
+        line: the line.
+        before: the sight after the step before; None: the track is new.
+        spot: where the track is now, and when.
+        confirm: `Rules.confirm`.
+        clear: `Rules.clear`.
+    """
     x, y, at = spot
     distance = signed_distance(line.a, line.b, (x, y))
-    side = 0 if abs(distance) < MARGIN else (1 if distance > 0 else -1)
     sight = before or Sight(0, x, y)
+    goes_back = sight.near > 0 and distance * sight.side < 0
+    side = 0 if abs(distance) < (clear if goes_back else MARGIN) else (1 if distance > 0 else -1)
     if side == 0:
         # Undecided: the sides stay what they were, and no row of frames goes on.
         return sight._replace(new=0, frames=0), None
+    is_clear = abs(distance) >= clear
     if side == sight.side:
-        return Sight(side, x, y), None
+        near = sight.near and (sight.near - 1 if is_clear else confirm)
+        return Sight(side, x, y, near=near), None
     if side != sight.new:
         sight = sight._replace(new=side, frames=0, new_x=x, new_y=y, new_at=at)
     sight = sight._replace(frames=sight.frames + 1)
     if sight.frames < confirm:
         return sight, None
     start, step = (sight.x, sight.y), (sight.new_x, sight.new_y)
-    crossed = sight.side != 0 and passes_between(line.a, line.b, start, step)
-    direction = (ENTRY if side > 0 else EXIT, sight.new_at)
-    return Sight(side, x, y), direction if crossed else None
+    if sight.side == 0 or not passes_between(line.a, line.b, start, step):
+        return Sight(side, x, y, near=sight.near), None
+    near = confirm - 1 if is_clear else confirm
+    return Sight(side, x, y, near=near), (ENTRY if side > 0 else EXIT, sight.new_at)
 
 
 @dataclass
 class Track:
-    """One person: where and when last seen, the lines and zones by id."""
+    """One person: where and when last seen, the lines and zones by id.
+
+    `person` is the name in crossings and visits: the id of the box, or of one that vanished there.
+    """
 
     person: str
     seen_at: int
@@ -249,12 +282,15 @@ class CameraRun:
         self._rules = rules
         self._delay, self._grace = _us(rules.delay), _us(rules.grace)
         self._handover, self._forget = _us(rules.handover), _us(rules.forget)
+        self._quiet = max(self._grace, self._handover)
         state = state or {}
         self._last: int = state.get("last", -1)
         self._newest: int = state.get("newest", 0)
         self._clock: int = state.get("clock", 0)
         self._swept: int = state.get("swept", 0)
         self._version: int = state.get("version", 0)
+        self._names: int = state.get("names", 1)
+        self._was_set_back: bool = state.get("set_back", False)
         self._recent: dict[int, None] = dict.fromkeys(state.get("recent", ()))
         self._waiting: dict[int, tuple[int, list[Person]]] = {
             int(index): (at, [tuple(p) for p in people])
@@ -262,6 +298,7 @@ class CameraRun:
         }
         self._live = {i: _load_track(t) for i, t in state.get("live", {}).items()}
         self._lost = {i: _load_track(t) for i, t in state.get("lost", {}).items()}
+        self._handed = {i: _load_track(t) for i, t in state.get("handed", {}).items()}
 
     def state(self) -> dict[str, Any]:
         """To go on from later; it may become JSON meanwhile."""
@@ -271,10 +308,13 @@ class CameraRun:
             "clock": self._clock,
             "swept": self._swept,
             "version": self._version,
+            "names": self._names,
+            "set_back": self._was_set_back,
             "recent": list(self._recent),
             "waiting": self._waiting,
             "live": {i: list(vars(t).values()) for i, t in self._live.items()},
             "lost": {i: list(vars(t).values()) for i, t in self._lost.items()},
+            "handed": {i: list(vars(t).values()) for i, t in self._handed.items()},
         }
 
     def receive(self, index: int, captured_at: int, people: Sequence[Person]) -> Effects:
@@ -294,7 +334,8 @@ class CameraRun:
         while self._waiting:
             turn = min(self._waiting)
             at, seen = self._waiting[turn]
-            if turn != self._last + 1 and at > self._newest - self._delay:
+            has_room = len(self._waiting) <= REMEMBERED_FRAMES
+            if turn != self._last + 1 and at > self._newest - self._delay and has_room:
                 break
             del self._waiting[turn]
             self._last = turn
@@ -323,9 +364,11 @@ class CameraRun:
         """One frame, in its turn."""
         if at < self._clock - self._delay:
             self._end_all(effects)
-            self._live, self._lost, self._newest, self._swept = {}, {}, at, at
+            self._live, self._lost, self._handed = {}, {}, {}
+            self._newest, self._swept = at, at
+            self._was_set_back |= self._clock != 0  # 0: before the first frame
         else:
-            at = max(at, self._clock)
+            at = max(at, self._clock + 1)
         self._clock = at
         drawing = self._drawing(at)
         self._redraw(drawing, effects)
@@ -337,47 +380,72 @@ class CameraRun:
         version = drawing.version if drawing else 0
         if version != self._version:
             self._end_all(effects)
-            for track in (*self._live.values(), *self._lost.values()):
+            for track in (*self._live.values(), *self._lost.values(), *self._handed.values()):
                 track.sights, track.stays = {}, {}
             self._version = version
 
     def _look(self, drawing: Drawing, at: int, people: Sequence[Person], effects: Effects) -> None:
-        here = {p[0] for p in people}
-        lengths = {z.zone_id: 0 for z in drawing.zones if z.kind == "queue"}
-        for track_id, x, y in people:
-            spot = Spot(x, y, at)
-            track = self._track(track_id, spot, here)
+        boxes = Counter(track_id for track_id, _, _ in people)
+        spots = {
+            track_id: Spot(x, y, at)
+            for track_id, x, y in people
+            if boxes[track_id] == 1 and track_id not in NO_IDENTITY
+        }
+        others = [(x, y) for track_id, x, y in people if track_id not in spots]
+        lengths = {
+            zone.zone_id: sum(contains(zone.polygon, place) for place in others)
+            for zone in drawing.zones
+            if zone.kind == "queue"
+        }
+        self._identify(spots, {i: t for i, t in self._live.items() if i not in boxes}, at)
+        for track_id, spot in spots.items():
+            track = self._live[track_id]
             for line in drawing.lines:
                 self._at_line(track, line, spot, effects)
             for zone in drawing.zones:
                 if self._at_zone(track, zone, spot, effects) and zone.zone_id in lengths:
                     lengths[zone.zone_id] += not track.staff
-            track.seen_at, track.x, track.y = at, x, y
+            track.seen_at, track.x, track.y = at, spot.x, spot.y
         for zone_id, length in lengths.items():
             effects.queues.append(QueueLength(zone_id, at, length))
-        self._sweep(drawing, here, at, effects)
+        self._sweep(drawing, spots, at, effects)
 
-    def _track(self, track_id: str, spot: Spot, here: set[str]) -> Track:
-        track = self._live.get(track_id)
-        if track is None:
-            track = self._lost.pop(track_id, None) or self._heir(spot, here)
-            track = track or Track(track_id, spot.at, spot.x, spot.y)
+    def _identify(self, spots: Mapping[str, Spot], absent: Mapping[str, Track], at: int) -> None:
+        """Each id gets its track: its own, that of an id that vanished there, or a new one.
+
+        Args:
+            spots: of the ids of the frame.
+            absent: the live tracks whose ids are not in the frame.
+            at: the time of the frame.
+        """
+        new = {i: spot for i, spot in spots.items() if i not in self._live}
+        for track_id in [i for i in new if i in self._lost]:
+            self._live[track_id] = self._lost.pop(track_id)
+            del new[track_id]
+        vanished = {i: t for i, t in absent.items() if at - t.seen_at <= self._handover}
+        for track_id, old in _nearest_pairs(new, vanished, self._rules.reach):
+            track = self._live[track_id] = self._live.pop(old)
+            self._handed[old] = replace(track, sights=dict(track.sights), stays={})
+            self._handed.pop(track_id, None)
+            del new[track_id]
+        for track_id, (x, y, _) in new.items():
+            was = self._handed.pop(track_id, None)
+            name = self._free_name(track_id)
+            track = replace(was, person=name) if was else Track(name, at, x, y)
             self._live[track_id] = track
-        return track
 
-    def _heir(self, spot: Spot, here: set[str]) -> Track | None:
-        """The nearest track that vanished just now, just here; nobody else can take it again."""
-        vanished = [
-            (math.hypot(t.x - spot.x, t.y - spot.y), track_id)
-            for track_id, t in self._live.items()
-            if track_id not in here and 0 < spot.at - t.seen_at <= self._handover
-        ]
-        distance, track_id = min(vanished, default=(math.inf, ""))
-        return self._live.pop(track_id) if distance <= self._rules.reach else None
+    def _free_name(self, track_id: str) -> str:
+        """The id, or where another track has that name or had it, the id with a new number."""
+        taken = {track.person for track in (*self._live.values(), *self._lost.values())}
+        name = track_id
+        while name in taken or (name == track_id and self._was_set_back):
+            self._names += 1
+            name = f"{track_id}~{self._names}"
+        return name
 
     def _at_line(self, track: Track, line: Line, spot: Spot, effects: Effects) -> None:
         before = track.sights.get(line.line_id)
-        sight, crossed = follow(line, before, spot, self._rules.confirm)
+        sight, crossed = follow(line, before, spot, self._rules.confirm, self._rules.clear)
         track.sights[line.line_id] = sight
         if crossed:
             found = (line.line_id, line.kind, *crossed, track.staff, self._version)
@@ -405,17 +473,17 @@ class CameraRun:
             effects.staff.append(track.person)
         return stay.frames >= confirm
 
-    def _sweep(self, drawing: Drawing, here: set[str], at: int, effects: Effects) -> None:
+    def _sweep(self, drawing: Drawing, here: Mapping[str, Spot], at: int, effects: Effects) -> None:
         """End what is over, and forget."""
-        quiet = max(self._grace, self._handover)
         for track_id in [i for i in self._live if i not in here]:
             track = self._live[track_id]
             for zone in drawing.zones:
                 stay = track.stays.get(zone.zone_id)
                 if stay and at - stay.seen_at > self._grace:
                     self._end(track, zone, effects)
-            if at - track.seen_at > quiet:
+            if at - track.seen_at > self._quiet:
                 self._lost[track_id] = self._live.pop(track_id)
+        self._handed = {i: t for i, t in self._handed.items() if at - t.seen_at <= self._quiet}
         if at - self._swept > self._forget / 10:
             self._swept = at
             self._lost = {i: t for i, t in self._lost.items() if at - t.seen_at <= self._forget}
@@ -443,6 +511,25 @@ class CameraRun:
             track.staff,
             self._version,
         )
+
+
+def _nearest_pairs(
+    new: Mapping[str, Spot], vanished: Mapping[str, Track], reach: float
+) -> list[tuple[str, str]]:
+    """(new id, vanished id), at most `reach` apart; nearest first, each id once."""
+    distances = sorted(
+        (math.hypot(track.x - spot.x, track.y - spot.y), new_id, old_id)
+        for new_id, spot in new.items()
+        for old_id, track in vanished.items()
+    )
+    pairs: list[tuple[str, str]] = []
+    left, free = set(new), set(vanished)
+    for distance, new_id, old_id in distances:
+        if distance <= reach and new_id in left and old_id in free:
+            pairs.append((new_id, old_id))
+            left.remove(new_id)
+            free.remove(old_id)
+    return pairs
 
 
 def _load_track(values: Sequence[Any]) -> Track:

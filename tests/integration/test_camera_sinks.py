@@ -13,6 +13,7 @@ from conf.settings import Settings
 from streaming.connectors.postgres import Database
 from streaming.jobs import footfall
 from streaming.transforms.footfall import to_told
+from tests.camera_scenes import OUTPUT_SCHEMA
 from tests.stream.house import empty_tables
 
 pytestmark = pytest.mark.requirement("V6")
@@ -25,21 +26,6 @@ BERLIN = {
     "cameras": 2,
     "entrances": ["B01-entrance"],
 }
-TEXT, COUNT, FLAG = pa.string(), pa.int64(), pa.bool_()
-CROSSING = {"track_id": TEXT, "line_id": TEXT, "kind": TEXT, "direction": TEXT}
-CROSSING |= {"crossed_at": COUNT, "is_staff": FLAG, "layout_version": pa.int32()}
-VISIT = {"track_id": TEXT, "zone_id": TEXT, "kind": TEXT, "entered_at": COUNT}
-VISIT |= {"exited_at": COUNT, "is_open": FLAG, "is_staff": FLAG, "layout_version": pa.int32()}
-ROWS = pa.schema(
-    {
-        **dict.fromkeys(("branch_id", "camera_id", "run_id"), TEXT),
-        **dict.fromkeys(("captured_at", "frames", "late_frames", "people"), COUNT),
-        "crossings": pa.list_(pa.struct(CROSSING)),
-        "visits": pa.list_(pa.struct(VISIT)),
-        "queues": pa.list_(pa.struct({"zone_id": TEXT, "captured_at": COUNT, "people": COUNT})),
-        "staff": pa.list_(TEXT),
-    }
-)
 
 
 def us(at: datetime) -> int:
@@ -101,7 +87,7 @@ def empty(services: Settings) -> None:
 def write(db: Database, *frames: dict[str, Any]) -> None:
     """One batch."""
     with db.transaction() as connection:
-        footfall._upsert(connection, pa.Table.from_pylist(list(frames), schema=ROWS))
+        footfall._upsert(connection, pa.Table.from_pylist(list(frames), schema=OUTPUT_SCHEMA))
 
 
 def settle(db: Database, *branches: dict[str, Any]) -> None:
@@ -116,6 +102,51 @@ def test_entries_count_in_the_minute_of_the_crossing_not_of_the_message(db: Data
     rows = db.fetch("SELECT entries, frames FROM footfall_minute ORDER BY minute")
 
     assert [(r["entries"], r["frames"]) for r in rows] == [(1, 1), (0, 1)]
+
+
+def entries_and_crossings(db: Database) -> tuple[int, int]:
+    """Entries of all minutes, and entries of visitors among the crossings."""
+    (minutes,) = db.fetch("SELECT coalesce(sum(entries), 0)::int AS n FROM footfall_minute")
+    (crossings,) = db.fetch(
+        "SELECT count(*) AS n FROM line_crossings WHERE NOT withdrawn AND NOT is_staff "
+        "AND kind = 'entrance' AND direction = 'entry'"
+    )
+    return minutes["n"], crossings["n"]
+
+
+def test_two_crossings_and_visits_of_one_key_in_one_batch_are_one(db: Database) -> None:
+    there_and_back = [crossing("entry"), crossing("exit"), crossing("entry")]
+    seen = [visit(10, is_open=True), visit(12)]
+    write(db, frame(crossings=there_and_back, visits=seen), frame(crossings=there_and_back))
+    (stay,) = db.fetch("SELECT is_open, dwell_seconds FROM zone_visits")
+
+    assert entries_and_crossings(db) == (1, 1)
+    assert db.fetch("SELECT exits FROM footfall_minute")[0]["exits"] == 0
+    assert (stay["is_open"], float(stay["dwell_seconds"])) == (False, 12)
+
+
+def test_a_crossing_that_comes_again_in_a_later_batch_is_not_counted_again(db: Database) -> None:
+    write(db, frame(crossings=[crossing("entry"), crossing("entry", track_id="ben")]))
+    write(db, frame(crossings=[crossing("entry"), crossing("entry", track_id="carl")]))
+    assert entries_and_crossings(db) == (3, 3)
+
+
+def test_a_crossing_of_staff_that_comes_again_does_not_come_back_as_a_visitor(
+    db: Database,
+) -> None:
+    write(db, frame(crossings=[crossing("entry")], staff=["anna"]))
+    write(db, frame(crossings=[crossing("entry")]))
+    write(db, frame(staff=["anna", "anna"]))
+    assert entries_and_crossings(db) == (0, 0)
+
+
+def test_a_crossing_that_was_withdrawn_and_comes_again_counts_again(db: Database) -> None:
+    write(db, frame(crossings=[crossing("entry")]))
+    with db.transaction() as connection:
+        connection.execute("UPDATE line_crossings SET withdrawn = true")
+        connection.execute("UPDATE footfall_minute SET entries = 0")
+    write(db, frame(crossings=[crossing("entry")]))
+    assert entries_and_crossings(db) == (1, 1)
 
 
 def test_a_counting_line_makes_no_visitors(db: Database) -> None:
@@ -284,7 +315,7 @@ def test_a_camera_without_an_entrance_leaves_the_visitors_unknown(db: Database) 
 
 
 def test_a_repeated_frame_counts_nothing(db: Database) -> None:
-    told = to_told(pa.Table.from_pylist([frame(frames=0, people=5)], schema=ROWS))
+    told = to_told(pa.Table.from_pylist([frame(frames=0, people=5)], schema=OUTPUT_SCHEMA))
     assert told.counts.num_rows == 1
     write(db, frame(frames=0, people=5))
     assert not db.fetch("SELECT 1 FROM footfall_minute")

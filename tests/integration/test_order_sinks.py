@@ -279,6 +279,30 @@ def test_a_batch_that_comes_again_writes_nothing(db: Database) -> None:
     assert (ledger["rows_in"], ledger["rows_new"], ledger["runs"]) == (4, 2, 2)
 
 
+def test_the_watermark_of_a_stream_is_one_row_and_never_falls(db: Database) -> None:
+    for number, minutes in enumerate((10, 5, 20)):
+        rows = table([order(number + 1)])
+        db.commit_batch("orders", number, rows, write_orders, watermark=TEN + minutes * MINUTE)
+    assert db.fetch("SELECT stream, watermark FROM stream_watermarks") == [
+        {"stream": "orders", "watermark": TEN + 20 * MINUTE}
+    ]
+    assert db.progress("orders")[1] == TEN + 20 * MINUTE
+
+
+def test_the_ledger_keeps_the_days_it_was_told_to(db: Database) -> None:
+    for number in range(3):
+        db.commit_batch("orders", number, table([order(number + 1)]), write_orders)
+    with db.transaction() as connection:
+        connection.execute(
+            "UPDATE stream_batches SET committed_at = now() - batch_id * interval '4 days'"
+        )
+    assert db.expire_batches(timedelta(days=7)) == 1
+    assert [r["batch_id"] for r in db.fetch("SELECT batch_id FROM stream_batches ORDER BY 1")] == [
+        0,
+        1,
+    ]
+
+
 def test_of_a_batch_that_comes_again_longer_only_the_new_rows_are_written(db: Database) -> None:
     written: list[list[str]] = []
 

@@ -16,6 +16,7 @@ import pytest
 from streaming.connectors.purge import Purged
 from streaming.retention import AGED, apply_retention
 from tests.builders import detection, detection_event
+from tests.camera_scenes import scene, steps, together, way
 from tests.stream.house import House, Rows, later
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("V6")]
@@ -54,6 +55,16 @@ def through_the_door(house: House) -> None:
         step = frame(index, person("anna", anna))
         house.send_frame(step, step)
     house.send_frame(frame(0, person("anna", 0.50)))
+
+
+def confuse_the_stream(house: House) -> None:
+    """Two people of whom one is named like the other, and four who share one id, each a run."""
+    pair = together(way("A", *steps(0.4, 0.85, 16), y=0.5), way("B", *steps(0.4, 0.85, 16), y=0.54))
+    only_b = [[p for p in people if p[0] == "B"] for people in pair[5:6]]
+    only_a = [[p for p in people if p[0] == "A"] for people in pair[:5]]
+    house.send_frame(*scene(*only_a, *only_b, *pair[6:], run_id="flickers"))
+    four = [("-1", 0.5, 0.5), ("-1", 0.55, 0.6), ("-1", 0.75, 0.5), ("-1", 0.8, 0.6)]
+    house.send_frame(*scene(*[four] * 10, run_id="shares"))
 
 
 def forget_before(house: House, moment: datetime) -> dict[str, Purged]:
@@ -118,6 +129,10 @@ def story(house: House) -> Story:
     told.purged["all"] = forget_before(house, HALF_WAY + timedelta(days=1))
     told.remember("all forgotten")
     told.files = times_in_files(house)
+
+    confuse_the_stream(house)
+    house.run("footfall")
+    told.remember("confused")
     return told
 
 
@@ -232,3 +247,14 @@ def test_in_the_end_no_file_holds_anybody(story: Story) -> None:
     assert story.files == {table.name: [] for table, _ in AGED}
     assert {p.rows_left for p in story.purged["all"].values()} == {0}
     assert story.tables["all forgotten"]["gold.footfall_minute"]
+
+
+def test_ids_that_flicker_or_are_shared_stop_nothing_and_count_right(story: Story) -> None:
+    before, after = story.tables["all forgotten"], story.tables["confused"]
+    crossings = [(c["run_id"], c["direction"]) for c in after["line_crossings"]]
+
+    assert crossings == [("flickers", "entry")] * 2
+    entries, exits, frames = counts(after["footfall_minute"])
+    assert (entries, exits, frames) == tuple(
+        n + more for n, more in zip(counts(before["footfall_minute"]), (2, 0, 26), strict=True)
+    )

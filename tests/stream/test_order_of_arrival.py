@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from streaming.jobs import real_time_metrics
+from streaming.stream import Batch, Hands
 from tests.builders import event_id, order_event, order_item, status_event
 from tests.stream.house import House, Rows, later
 
@@ -47,6 +49,34 @@ def test_an_event_later_than_an_hour_after_its_hour_is_set_aside_and_kept(
     assert counted == {10: (2, True), 11: (1, False), 12: (1, False)}
     assert {r["order_id"] for r in seen["orders_raw"]} == {"O-1", "O-2", "O-3", "O-4", "O-5"}
     assert house.look() == seen
+
+
+def test_a_crash_before_late_events_reach_the_lake_loses_none_whatever_the_next_batches_are(
+    new_house: Callable[[], House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = new_house()
+    replicate = real_time_metrics.replicate_late
+    crashed: list[bool] = []
+
+    def crash_once(hands: Hands) -> int:
+        if isinstance(hands, Batch) and not crashed:
+            crashed.append(True)
+            raise OSError("killed")
+        return replicate(hands)
+
+    monkeypatch.setattr(real_time_metrics, "replicate_late", crash_once)
+    house.send_order(order_event(order_id="O-1", event_time="2024-05-01T12:05:00Z"))
+    late = [order_event(order_id=f"L-{n}", event_time=HOUR_10) for n in range(4)]
+    house.run("real_time_metrics", steps=[lambda: house.send_order(*late)])
+    assert crashed
+    house.forget_checkpoint("real_time_metrics")
+    one = house.settings.streams.model_copy(update={"max_rows_per_batch": 1})
+    house.settings = house.settings.model_copy(update={"streams": one})
+    house.run("real_time_metrics")
+
+    kept = [r["key"] for r in house.lake("quarantine.late_events")]
+    assert sorted(kept) == [f"L-{n}".encode() for n in range(4)]
+    assert len(house.query("SELECT FROM late_events")) == 4
 
 
 def versions() -> list[tuple[str, dict[str, Any]]]:

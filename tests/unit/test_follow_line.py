@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.stores import Line
-from streaming.transforms.tracks import MARGIN, Sight, Spot, follow
+from streaming.transforms.tracks import MARGIN, Rules, Sight, Spot, follow
 
 DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
 """Entering means walking from left to right."""
@@ -91,6 +91,23 @@ def test_a_side_counts_after_some_frames_in_a_row() -> None:
     assert walk(*at(0.3, 0.7, 0.7), confirm=2) == []
 
 
+def test_after_a_crossing_a_way_back_counts_once_it_leads_clear_of_the_line() -> None:
+    near, clear = Rules.clear / 2, Rules.clear + 0.001
+    assert walk(*at(0.3, 0.5 + near, 0.5 - near, 0.5 + near, 0.5 - near)) == ["entry"]
+    assert walk(*at(0.3, 0.5 + near, 0.5 - near, 0.5 - clear)) == ["entry", "exit"]
+    assert walk(*at(0.3, 0.5 + clear, 0.5 - near)) == ["entry", "exit"]
+
+
+def test_one_frame_far_from_the_line_does_not_make_a_track_clear_of_it() -> None:
+    sway = at(0.3, 0.3, *[0.52] * 3, 0.7, *[0.48] * 3, *[0.52] * 3, 0.3, *[0.48] * 3)
+    assert walk(*sway, confirm=2) == ["entry"]
+
+
+def test_a_slanted_line_is_crossed_once_by_who_sways_on_it() -> None:
+    slanted = Line(line_id="door", a=(0.3, 0.8), b=(0.7, 0.2))
+    assert walk(*at(0.3, *[0.53, 0.47] * 20), line=slanted) == ["entry"]
+
+
 def test_a_crossing_is_where_the_new_side_began_not_where_it_was_confirmed() -> None:
     sight: Sight | None = None
     for number, x in enumerate((0.3, 0.3, 0.7, 0.7)):
@@ -106,7 +123,7 @@ def test_through_one_door_entries_and_exits_take_turns(xs: list[float]) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
 def test_entries_less_exits_say_on_which_side_a_track_is(xs: list[float]) -> None:
-    clear = [x for x in xs if abs(x - 0.5) > 2 * MARGIN]
+    clear = [x for x in xs if abs(x - 0.5) > Rules.clear]
     found = walk(*at(*clear)) if clear else []
     inside = found.count("entry") - found.count("exit")
     expected = (clear[-1] > 0.5) - (clear[0] > 0.5) if clear else 0

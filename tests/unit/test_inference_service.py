@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -88,6 +89,16 @@ def test_every_frame_of_a_file_becomes_an_event_in_order() -> None:
     assert {key for key, _ in publisher.messages} == {b"B01/B01-entrance"}
     assert len({d["track_id"] for e in events(publisher) for d in e["detections"]}) == 1
     assert publisher.closed
+
+
+def test_an_image_that_cannot_be_read_counts_as_read_and_dropped(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((80, 80, 3), np.uint8))
+    (tmp_path / "b.png").write_bytes(b"broken")
+    metrics = Metrics()
+    one = service(open_source(str(tmp_path)), MemoryPublisher(), metrics=metrics)
+    summary = one.run()
+    assert (summary.read, summary.processed, summary.dropped) == (2, 1, 1)
+    assert b'dropped_total{camera="B01-entrance",reason="unusable"} 1.0' in metrics.render()
 
 
 def test_a_new_day_begins_a_new_run_with_ids_from_one() -> None:

@@ -158,6 +158,27 @@ def test_a_folder_of_images_comes_in_the_order_of_names(
     assert "bb.png cannot be read" in caplog.text
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("loop", [False, True], ids=["once", "in a loop"])
+def test_a_folder_without_one_readable_image_is_an_error(tmp_path: Path, loop: bool) -> None:
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_bytes(b"broken")
+    source = open_source(str(tmp_path), SourceOptions(loop=loop))
+    with pytest.raises(SourceError, match=r"^The folder .* holds no image that can be read\.$"):
+        list(source)
+
+
+def test_an_unreadable_image_is_counted_each_time_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "b.png").write_bytes(b"broken")
+    source = open_source(str(tmp_path), SourceOptions(loop=True))
+    assert [f.index for f in itertools.islice(source, 4)] == [0, 2, 4, 6]
+    assert source.unreadable == 3  # type: ignore[attr-defined]
+    assert caplog.text.count("b.png cannot be read") == 1
+
+
 def test_an_empty_folder_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no images"):
         open_source(str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,58 @@ def test_a_camera_without_zones_is_mentioned(tmp_path: Path) -> None:
 
     said = find_oddities(path)
     assert "camera B01-entrance has no zones and no lines: only its frames are counted." in said
+
+
+OUTER = {"line_id": "outer door", "a": [0.45, 0.9], "b": [0.45, 0.1]}
+INNER = {"line_id": "inner door", "a": [0.65, 0.9], "b": [0.65, 0.1]}
+COUNTS_TWICE = "camera C-1, lines outer door and inner door: who walks straight in crosses both"
+
+
+def oddities(folder: Path, *lines: dict[str, Any]) -> str:
+    """What is odd about one camera with these lines, one sentence a line."""
+    path = folder / "stores.toml"
+    drawn = ", ".join(
+        "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in line.items()) + " }" for line in lines
+    )
+    text = CHAIN[: CHAIN.index("lines = ")].replace('"B01-entrance"', '"C-1"')
+    path.write_text(f"{text}lines = [{drawn}]\n", encoding="utf-8")
+    return "\n".join(find_oddities(path))
+
+
+def test_two_entrance_lines_in_a_row_are_named_with_what_to_do(tmp_path: Path) -> None:
+    said = oddities(tmp_path, OUTER, INNER)
+    assert COUNTS_TWICE in said
+    assert 'Give one of them the kind "count", or delete it.' in said
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": [0.7, 0.8], "b": [0.6, 0.2]},
+        {"a": [0.45, 0.9], "b": [0.45, 0.1]},
+        {"a": [0.9, 0.9], "b": [0.3, 0.4]},
+    ],
+    ids=["slanted", "the same line twice", "across"],
+)
+def test_lines_need_not_be_parallel_to_count_twice(tmp_path: Path, other: dict[str, Any]) -> None:
+    assert COUNTS_TWICE in oddities(tmp_path, OUTER, INNER | other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kind": "count"},
+        {"a": [0.65, 0.1], "b": [0.65, 0.9]},
+        {"a": [0.65, 0.1], "b": [0.65, 0.05]},
+        {"a": [0.45, 0.1], "b": [0.45, 0.0]},
+        {"a": [0.9, 0.1], "b": [0.5, 0.1]},
+    ],
+    ids=["a counting line", "in the facing wall", "beside", "in the same wall", "round a corner"],
+)
+def test_two_lines_that_nobody_enters_in_a_row_are_not_mentioned(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    assert "counts as two visitors" not in oddities(tmp_path, OUTER, INNER | other)
 
 
 def test_check_ends_with_an_error_that_names_every_fault(tmp_path: Path) -> None:

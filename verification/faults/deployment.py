@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -31,6 +31,8 @@ LEDGERED = (
 """Streams that write a row of `stream_batches` with every batch."""
 
 COMMAND_SECONDS = 300.0
+
+_OFFSETS_SQL = "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s"
 
 
 class VerificationError(StorelakeError):
@@ -121,6 +123,23 @@ class Deployment:
     def recovered(self, since: datetime) -> bool:
         """Whether every stream runs, and each that has a ledger committed since then."""
         return self.all_committed(since) and self.ready()
+
+    def behind(self, last: Mapping[tuple[str, int], int]) -> list[str]:
+        """Streams of `LEDGERED` that have not yet come to some positions of Kafka.
+
+        Args:
+            last: (topic, partition) -> an offset.
+        """
+        detections = self.settings.kafka.detections
+        late = []
+        with psycopg.connect(self.settings.postgres.dsn) as connection:
+            for name in LEDGERED:
+                rows = connection.execute(_OFFSETS_SQL, (name,)).fetchall()
+                done = {(topic, partition): int(position) for topic, partition, position in rows}
+                mine = [at for at in last if (at[0] == detections) is (name == "footfall")]
+                if any(done.get(at, -1) < last[at] for at in mine):
+                    late.append(name)
+        return late
 
     def signal(self, processes: Sequence[psutil.Process], number: signal.Signals) -> None:
         """Send a signal to processes; those that are gone are left out."""

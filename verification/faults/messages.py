@@ -27,6 +27,7 @@ log = logging.getLogger("storelake.faults")
 
 ADMIN_SECONDS = 20.0
 WITHOUT_TOPIC_SECONDS = 90.0
+PAST_SECONDS = 60.0
 CAMERAS = ("footfall", "bronze_detections", "silver_detections")
 FAR_FUTURE = 253_402_300_800_000 + 10**12  # milliseconds: after the year 9999
 MICROSECONDS = 1_764_000_000_000_000  # what a producer sends that takes them for milliseconds
@@ -145,7 +146,12 @@ def fuzz(trial: Trial) -> Fired:
     for topic, odds in made.items():
         load.odd += [send(trial.deployment, topic, odd) for odd in odds]
     count, kinds = sum(map(len, made.values())), len(made[kafka.detections])
-    return Fired(f"{count} messages of {kinds} kinds are in {len(made)} topics", now())
+    evidence = f"{count} messages of {kinds} kinds are in {len(made)} topics"
+    last = {one.position[:2]: one.position[2] for one in load.odd}
+    trial.tell(f"{evidence}; waiting until every stream is past them")
+    past = wait_until(lambda: not trial.deployment.behind(last), PAST_SECONDS, every=0.5)
+    broken = () if past else (f"not past them: {', '.join(trial.deployment.behind(last))}",)
+    return Fired(evidence, now(), broken)
 
 
 def _accept_any_time(deployment: Deployment, topics: Sequence[str]) -> None:

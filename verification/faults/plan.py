@@ -89,12 +89,6 @@ FAULTS = (
         120,
     ),
     Fault(
-        "fuzz",
-        "one message of each odd kind to each topic",
-        "in bronze once, and good or quarantined once; streams go on",
-        messages.fuzz,
-    ),
-    Fault(
         "delete-dead-letter-topic",
         "topic `order-dlq` deleted for up to 90 s",
         "cameras go on; orders go on once the topic is there",
@@ -142,6 +136,12 @@ FAULTS = (
         "all end by themselves within 20 s",
         hangs.terminate,
         120,
+    ),
+    Fault(
+        "fuzz",
+        "one message of each odd kind to each topic",
+        "in bronze once, and good or quarantined once; streams go on",
+        messages.fuzz,
     ),
 )
 

@@ -1,0 +1,191 @@
+"""What people do at a door, what trackers make of it, and the right counts of both."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from conf.stores import Stores
+from tests.camera_scenes import Person, follow, scene, steps, together, way
+
+pytestmark = pytest.mark.requirement("V6")
+
+INSIDE, OUTSIDE = 0.85, 0.4
+SWAPPED = {"A": "B", "B": "A"}
+
+
+def renamed(frames: list[list[Person]], names: dict[int, dict[str, str]]) -> list[list[Person]]:
+    """The same frames, with other ids in some of them; an empty name removes the box."""
+    return [
+        [(names.get(n, {}).get(i, i), x, y) for i, x, y in people if names.get(n, {}).get(i, i)]
+        for n, people in enumerate(frames)
+    ]
+
+
+def pair(*xs: float, apart: float = 0.04) -> list[list[Person]]:
+    """Anna and Ben side by side."""
+    return together(way("A", *xs, y=0.5), way("B", *xs, y=0.5 + apart))
+
+
+def test_two_people_of_whom_one_is_named_like_the_other_for_a_frame_are_two(
+    stores: Stores,
+) -> None:
+    """Only Ben is seen where Anna was, under an id of his own; then both walk on."""
+    frames = renamed(pair(*steps(OUTSIDE, INSIDE, 20)), {n: {"B": ""} for n in range(5)})
+    seen = follow(stores, scene(*renamed(frames, {5: {"A": ""}})))
+
+    assert seen.counts == (2, 0)
+    assert len(seen.keys) == len(set(seen.keys))
+    assert len({key[2] for key in seen.crossings}) == 2
+
+
+@pytest.mark.parametrize("at", range(4, 16))
+def test_two_people_who_get_new_ids_at_once_and_their_old_ones_back_are_two(
+    stores: Stores, at: int
+) -> None:
+    frames = pair(*steps(OUTSIDE, INSIDE, 20))
+    seen = follow(stores, scene(*renamed(frames, {at: {"A": "C", "B": "D"}})))
+    assert seen.counts == (2, 0)
+
+
+@pytest.mark.parametrize("at", range(4, 16))
+def test_two_people_whose_ids_are_swapped_for_good_are_two(stores: Stores, at: int) -> None:
+    frames = pair(*steps(OUTSIDE, INSIDE, 20))
+    seen = follow(stores, scene(*renamed(frames, dict.fromkeys(range(at, 20), SWAPPED))))
+    assert seen.counts == (2, 0)
+
+
+def test_one_after_the_other_with_ids_that_are_swapped_on_the_line_are_two(
+    stores: Stores,
+) -> None:
+    """Anna is just inside and Ben just outside when the tracker mixes them up."""
+    frames = together(way("A", *steps(0.46, 0.9, 23)), way("B", *steps(0.42, 0.86, 23)))
+    swaps = dict.fromkeys(range(11, 23), SWAPPED)
+    seen = follow(stores, scene(*renamed(frames, swaps)))
+    assert seen.count("entry") - seen.count("exit") == 2
+    assert seen.count("entry") <= 3
+
+
+def test_one_id_on_several_boxes_is_nobody_in_particular(stores: Stores) -> None:
+    four = [("-1", 0.5, 0.45), ("-1", 0.55, 0.6), ("-1", 0.75, 0.5), ("-1", 0.8, 0.6)]
+    seen = follow(stores, scene(*[four] * 50))
+
+    assert seen.counts == (0, 0)
+    assert not seen.visits
+    assert set(seen.queue) == {1}  # one of them stands in the queue
+
+
+def test_a_repeated_id_far_away_moves_nobody_over_the_line(stores: Stores) -> None:
+    both = [("7", 0.5, 0.6), ("7", 0.8, 0.6)]
+    seen = follow(stores, scene(*[[both[0]], both, both, [both[0]], both] * 10))
+    assert seen.counts == (0, 0)
+
+
+def test_who_shares_an_id_with_another_for_a_moment_is_followed_before_and_after(
+    stores: Stores,
+) -> None:
+    frames = pair(*steps(OUTSIDE, INSIDE, 20))
+    shared = {n: {"B": "A"} for n in (9, 10, 11)}
+    seen = follow(stores, scene(*renamed(frames, shared)))
+    assert seen.counts == (2, 0)
+
+
+def test_who_has_no_identity_yet_does_not_disturb_those_who_have_one(stores: Stores) -> None:
+    unconfirmed = [way("-1", *[x] * 20, y=0.3) for x in (0.55, 0.75)]
+    walker = way("A", *steps(OUTSIDE, INSIDE, 20))
+    assert follow(stores, scene(*together(walker, *unconfirmed))).counts == (1, 0)
+    # One box at a time, here and there.
+    alone = [[("-1", 0.5 if n % 6 < 3 else 0.8, 0.6)] for n in range(60)]
+    assert follow(stores, scene(*alone)).counts == (0, 0)
+
+
+@pytest.mark.parametrize("bad_id", ["", 7, None, "x" * 65])
+def test_an_id_that_is_none_rejects_its_frame_and_no_other(stores: Stores, bad_id: object) -> None:
+    frames = way("A", *steps(OUTSIDE, INSIDE, 20))
+    frames[3] = [*frames[3], (bad_id, 0.2, 0.6)]
+    seen = follow(stores, scene(*frames))
+    assert (seen.rejected, seen.counts) == (1, (1, 0))
+
+
+@pytest.mark.parametrize("sway", [0.015, 0.02, 0.03, 0.04, 0.05])
+@pytest.mark.parametrize("frames_a_side", [2, 5, 10])
+@pytest.mark.parametrize("fps", [5.0, float("inf")], ids=["in time", "within one time stamp"])
+def test_who_stands_in_the_doorway_and_sways_enters_at_most_once(
+    stores: Stores, sway: float, frames_a_side: int, fps: float
+) -> None:
+    xs = [0.65 + (sway if n // frames_a_side % 2 else -sway) for n in range(300)]
+    seen = follow(stores, scene(*way("S", *xs), fps=fps))
+    assert seen.count("entry") <= 1
+    assert seen.count("exit") == 0
+
+
+def test_who_comes_to_the_doorway_sways_and_walks_off_again_has_come_and_left(
+    stores: Stores,
+) -> None:
+    sways = [0.65 + (0.03 if n // 3 % 2 else -0.03) for n in range(60)]
+    xs = [*steps(OUTSIDE, 0.62, 8), *sways, *steps(0.62, OUTSIDE, 8)]
+    assert follow(stores, scene(*way("S", *xs))).counts == (1, 1)
+
+
+def test_who_comes_to_the_doorway_sways_and_walks_in_has_entered(stores: Stores) -> None:
+    sways = [0.65 + (0.03 if n // 3 % 2 else -0.03) for n in range(60)]
+    xs = [*steps(OUTSIDE, 0.62, 8), *sways, *steps(0.68, INSIDE, 8)]
+    assert follow(stores, scene(*way("S", *xs))).counts == (1, 0)
+
+
+@pytest.mark.parametrize("depth", [0.7, 0.75, 0.9])
+def test_who_walks_in_and_out_again_has_come_and_left(stores: Stores, depth: float) -> None:
+    there, back = steps(OUTSIDE, depth, 12), steps(depth, OUTSIDE, 12)
+    assert follow(stores, scene(*way("A", *there, *back))).counts == (1, 1)
+
+
+def test_frames_with_one_time_stamp_give_every_crossing_a_time_of_its_own(stores: Stores) -> None:
+    """A clock that does not go on: in, out and in again at once."""
+    xs = [*steps(OUTSIDE, 0.8, 8), *steps(0.8, OUTSIDE, 8), *steps(OUTSIDE, 0.8, 8)]
+    seen = follow(stores, scene(*way("A", *xs), fps=float("inf")))
+    assert seen.counts == (2, 1)
+    assert len(seen.keys) == len(set(seen.keys)) == 3
+
+
+def test_who_walks_in_and_out_three_times_has_come_and_left_three_times(stores: Stores) -> None:
+    there, back = steps(0.5, 0.8, 8), steps(0.8, 0.5, 8)
+    assert follow(stores, scene(*way("A", *[*there, *back] * 3))).counts == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps"), [(5, 2.0), (8, 5.0), (20, 5.0), (90, 30.0), (400, 5.0), (2_000, 30.0)]
+)
+def test_a_walk_through_the_door_is_one_entry_at_any_pace(
+    stores: Stores, frames: int, fps: float
+) -> None:
+    assert follow(stores, scene(*way("A", *steps(0.3, 0.95, frames)), fps=fps)).counts == (1, 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_who_trembles_while_crossing_slowly_enters_once(stores: Stores, seed: int) -> None:
+    chance = random.Random(seed)
+    xs = [x + chance.uniform(-0.025, 0.025) for x in steps(0.5, 0.8, 200)]
+    assert follow(stores, scene(*way("A", *xs))).counts == (1, 0)
+
+
+@pytest.mark.parametrize("ids_that_change", [0, 1, 3, 6])
+def test_a_group_that_walks_in_close_together_is_counted_one_by_one(
+    stores: Stores, ids_that_change: int
+) -> None:
+    xs = steps(0.4, 0.9, 25)
+    ways = [way(f"p{n}", *xs, y=0.3 + 0.07 * n) for n in range(6)]
+    others = {f"p{n}": f"q{n}" for n in range(ids_that_change)}
+    frames = renamed(together(*ways), dict.fromkeys(range(12, 25), others))
+    assert follow(stores, scene(*frames)).counts == (6, 0)
+
+
+@pytest.mark.parametrize("label", ["person", "Person", "PERSON", " person ", "\tPerson\n"])
+def test_a_person_is_one_in_whatever_case_the_label_is_written(stores: Stores, label: str) -> None:
+    frames = [f for n in range(5) for f in way(f"w{n}", *steps(OUTSIDE, INSIDE, 12))]
+    assert follow(stores, scene(*frames, label=label)).counts == (5, 0)
+
+
+def test_a_label_that_only_contains_the_word_is_nobody(stores: Stores) -> None:
+    frames = way("A", *steps(OUTSIDE, INSIDE, 20))
+    assert follow(stores, scene(*frames, label="person on a poster")).counts == (0, 0)
