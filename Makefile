@@ -8,7 +8,7 @@ ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run notebooks dist \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
 	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
@@ -61,6 +61,10 @@ verify-lake: install  ## Prove the lake on MinIO: three engines, maintenance, ba
 
 verify-run: install  ## Prove a newcomer's path, every alert, and a cluster that loses a worker
 	@PYTHONPATH='$(CURDIR)' $(BIN)/python scripts/verify_run.py
+
+verify-faults: install  ## Kill and hang each process once, under load; compare ids (ONLY="NAME...", RATE=, SEED=, FORMAT=)
+	@PYTHONPATH='$(CURDIR)' $(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(BIN)/python -m verification.faults \
+		$(foreach name,$(ONLY),--only $(name)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
 
 notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebooks]'

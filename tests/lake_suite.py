@@ -38,7 +38,16 @@ EVENTS = Table(
     columns="topic string, partition int, position string, at timestamp, sold int",
     time_column="at",
 )
-TABLES = (SALES, EVENTS)
+LATE = Table(
+    name="quarantine.late",
+    grain="one message that came too late",
+    key=("position",),
+    writer="real_time_metrics",
+    strategy="upsert",
+    columns="position string, at timestamp, rules array<string>",
+    time_column="at",
+)
+TABLES = (SALES, EVENTS, LATE)
 
 
 @dataclass
@@ -205,10 +214,22 @@ class LakeSuite:
             ("A", june): 9,
         }
 
+    def test_an_upsert_keeps_lists_of_other_rows(self, shop: Shop) -> None:
+        def late(*positions: str) -> pa.Table:
+            count = len(positions)
+            return pa.table(
+                {"position": positions, "at": [NOON] * count, "rules": [["late"]] * count}
+            )
+
+        shop.lake.upsert(LATE, late("1", "2"), "at")
+        shop.lake.upsert(LATE, late("2", "3"), "at")
+        assert [row["position"] for row in shop.rows(LATE)] == ["1", "2", "3"]
+        assert [row["rules"] for row in shop.rows(LATE)] == [["late"]] * 3
+
     def test_nothing_is_committed_for_nothing(self, shop: Shop) -> None:
         shop.lake.upsert(SALES, sales(("A", 1)).slice(0, 0), "day")
         shop.lake.append(EVENTS, events(1).slice(0, 0), 0)
-        assert [shop.lake.state(t.name).newest for t in TABLES] == [None, None]  # type: ignore[union-attr]
+        assert [shop.lake.state(t.name).newest for t in TABLES] == [None, None, None]  # type: ignore[union-attr]
 
     def test_a_column_of_a_newer_release_stays_null_in_an_append(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1), 0)

@@ -41,6 +41,7 @@ pytestmark = pytest.mark.requirement("L1")
 
 ARROW = {
     "string": pa.string(),
+    "array<string>": pa.list_(pa.string()),
     "int": pa.int32(),
     "date": pa.date32(),
     "timestamp": pa.timestamp("us", "UTC"),

@@ -1,0 +1,121 @@
+"""A second application on streams that run: README's own command, in both table formats."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cli.processes import Child, process, start_streams, stream_states, streams_ready
+from conf.settings import Settings
+from infra.local.process import is_alive, tail, wait_until
+from infra.local.streams import read_streams
+from simulator.send import send
+from streaming.connectors.formats import open_lake
+from streaming.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
+from tests.conftest import settings_from
+from tests.stream.house import empty_tables
+from verification.faults.oracle import positions
+from verification.faults.rivals import complaints, fenced_words, submit
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("O3")]
+
+STREAMS = ("bronze_order_events", "order_event_processor")
+RATE = 600.0
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Streams that run while orders come in.
+
+    Attributes:
+        settings: with the password of the database.
+        environment: variables that give other commands the same settings.
+        driver: the application that runs the streams.
+    """
+
+    settings: Settings
+    environment: Mapping[str, str]
+    driver: Child
+
+    @property
+    def log(self) -> Path:
+        return self.settings.var_dir / "logs" / "streams.log"
+
+
+@pytest.fixture(scope="module", params=["iceberg", "delta"])
+def deployment(
+    request: pytest.FixtureRequest, services: Settings, environment: Mapping[str, str]
+) -> Iterator[Deployment]:
+    """Two streams as `storelake run` starts them; orders come in for all of the tests."""
+    empty_tables(services)
+    given = {k: v for k, v in environment.items() if k.startswith("STORELAKE_")}
+    ours = {**given, "STORELAKE_CATALOG__FORMAT": request.param}
+    settings = settings_from({**environment, **ours})
+    stop = threading.Event()
+    sender = threading.Thread(
+        target=send, args=(settings,), kwargs={"rate": RATE, "via": "kafka", "stop": stop}
+    )
+    with ExitStack() as stack:
+        driver = start_streams(stack, settings, lambda _: None, STREAMS, ours)
+        sender.start()
+        stack.callback(sender.join)
+        stack.callback(stop.set)
+        yield Deployment(settings, ours, driver)
+
+
+def rows(settings: Settings) -> dict[str, Counter[tuple[str, int, int]]]:
+    """Table -> how often it holds the message of each position."""
+    with open_lake(settings) as lake:
+        return {
+            t.name: Counter(positions(lake, t.name)) for t in (SILVER_ORDERS, BRONZE_ORDER_EVENTS)
+        }
+
+
+def require_none_twice(settings: Settings) -> None:
+    for table, counted in rows(settings).items():
+        assert counted, f"{table} is empty"
+        assert [at for at, times in counted.items() if times > 1] == [], table
+
+
+def test_the_command_of_the_readme_is_refused_and_no_row_is_there_twice(
+    deployment: Deployment,
+) -> None:
+    settings = deployment.settings
+    assert wait_until(lambda: bool(rows(settings)[SILVER_ORDERS.name]), 60)
+
+    second = submit(deployment.environment, settings.var_dir, 90)
+
+    require_none_twice(settings)
+    assert complaints(second, deployment.driver.pid) == []
+    assert "Traceback" not in second.output
+    assert is_alive(deployment.driver)
+    assert streams_ready(settings)
+
+
+def test_an_application_that_takes_over_is_the_only_one_and_writes_no_row_twice(
+    deployment: Deployment,
+) -> None:
+    settings, first = deployment.settings, deployment.driver
+    arguments = ["run", *STREAMS, "--take-over"]
+    with process("second", arguments, settings, deployment.environment) as second:
+
+        def runs() -> bool:
+            said = read_streams(settings.var_dir)
+            return bool(said) and said["pid"] == second.pid and streams_ready(settings)
+
+        assert wait_until(lambda: second.poll() is not None or runs(), 120)
+        assert second.poll() is None, tail(settings.var_dir / "logs" / "second.log", 5)
+        assert wait_until(lambda: not is_alive(first), 30)
+        assert first.poll() == 1
+        assert str(second.pid) in fenced_words(deployment.log)
+
+        before = sum(rows(settings)[SILVER_ORDERS.name].values())
+        more = lambda: sum(rows(settings)[SILVER_ORDERS.name].values()) > before  # noqa: E731
+        assert wait_until(more, 30), stream_states(settings)
+    require_none_twice(settings)

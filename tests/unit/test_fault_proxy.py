@@ -1,0 +1,125 @@
+"""The proxy of `make verify-faults`: it forwards, or goes silent without a reset."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.local.process import wait_until
+from verification.faults.proxy import PortEditor, TcpProxy
+
+USER_TIMEOUT_MS = 500
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that sends back what it gets."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                while data := connection.recv(1024):
+                    connection.sendall(data)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(echo: int) -> Iterator[TcpProxy]:
+    with closing(TcpProxy(echo)) as made:
+        yield made
+
+
+def connect(proxy: TcpProxy) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+    connection.sendall(b"hello")
+    assert connection.recv(5) == b"hello"
+    return connection
+
+
+def test_bytes_go_both_ways(proxy: TcpProxy) -> None:
+    with connect(proxy) as client:
+        client.sendall(b"x" * 100_000)
+        got = b""
+        while len(got) < 100_000:
+            got += client.recv(65536)
+    assert got == b"x" * 100_000
+
+
+def test_a_silent_connection_answers_nothing_and_is_not_reset(proxy: TcpProxy) -> None:
+    with connect(proxy) as client:
+        assert proxy.silence() == 1
+        client.settimeout(1)
+        client.sendall(b"are you there")
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+
+
+def test_the_kernel_of_the_other_side_acknowledges_nothing(proxy: TcpProxy) -> None:
+    with connect(proxy) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        proxy.silence()
+        client.sendall(b"are you there")
+        client.settimeout(10)
+        with pytest.raises(OSError, match="timed out") as raised:
+            client.recv(1)
+    assert raised.value.errno == errno.ETIMEDOUT
+
+
+def test_new_connections_work_while_old_ones_are_silent(proxy: TcpProxy) -> None:
+    with connect(proxy):
+        proxy.silence()
+        with connect(proxy):
+            assert proxy.live == 1
+            assert proxy.silence() == 1
+
+
+def test_a_connection_that_its_client_closes_is_forgotten(proxy: TcpProxy) -> None:
+    connect(proxy).close()
+    assert wait_until(lambda: proxy.live == 0, 5)
+
+
+def test_a_closed_proxy_refuses_connections(echo: int) -> None:
+    proxy = TcpProxy(echo)
+    proxy.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=1)
+
+
+def address(port: int) -> bytes:
+    return b"127.0.0.1" + struct.pack(">i", port)
+
+
+def answer(content: bytes) -> bytes:
+    return struct.pack(">i", len(content)) + content
+
+
+@given(st.lists(st.integers(1, 40), max_size=20), st.lists(st.binary(max_size=30), max_size=4))
+def test_the_port_is_replaced_wherever_the_answers_are_cut(
+    cuts: list[int], contents: list[bytes]
+) -> None:
+    edit, kept, got = PortEditor(19092, 40000), b"", b""
+    other = address(19093)
+    left = b"".join(answer(some + address(19092) + other + some) for some in contents)
+    wanted = b"".join(answer(some + address(40000) + other + some) for some in contents)
+    for size in [*cuts, len(left)]:
+        chunk, left = left[:size], left[size:]
+        data, kept = edit(kept + chunk)
+        got += data
+    assert (got, kept) == (wanted, b"")

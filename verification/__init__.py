@@ -1,0 +1,1 @@
+"""Proof that the product keeps its promises. Not in the wheel: nothing here runs in production."""

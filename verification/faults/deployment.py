@@ -1,0 +1,275 @@
+"""The deployment that faults are injected into: its processes, its ledger, and what it reports."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from cli.check.house import House
+from cli.processes import command, gateway_ready, process, stream_states, streams_ready
+from conf.errors import StorelakeError
+from conf.settings import Settings
+from infra import local
+from infra.local.keeper import Board
+from infra.local.process import is_alive, wait_until
+from infra.local.streams import read_streams
+
+PROGRAMS = ("streams", "gateway", "maintenance")
+LEDGERED = (
+    *("order_event_processor", "real_time_metrics", "order_status_tracker"),
+    *("product_analytics", "footfall"),
+)
+"""Streams that write a row of `stream_batches` with every batch."""
+
+COMMAND_SECONDS = 300.0
+
+_OFFSETS_SQL = "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s"
+
+
+class VerificationError(StorelakeError):
+    """The deployment cannot be brought into the state that a proof needs."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that was run to its end."""
+
+    code: int
+    output: str
+    seconds: float
+
+
+@dataclass
+class Deployment:
+    """Services and programs of one deployment, kept running by its supervisor.
+
+    Attributes:
+        house: settings, and the variables that give other commands the same ones.
+        stopped: processes that were sent SIGSTOP; they are continued at the end.
+    """
+
+    house: House
+    stopped: list[psutil.Process] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        """With the password of the database."""
+        return self.house.settings
+
+    @property
+    def board(self) -> Board:
+        """Files of the supervisor."""
+        return Board(self.settings.var_dir)
+
+    def storelake(self, *arguments: str, timeout: float = COMMAND_SECONDS) -> Ended:
+        """Run `storelake <arguments>` to its end; exit code 124 after `timeout` seconds."""
+        return run(command(arguments, self.house.environment), timeout)
+
+    def beside(self, name: str, *arguments: str, **variables: str) -> Any:
+        """`storelake <arguments>` beside this process, as a context manager (see `process`)."""
+        return process(name, arguments, self.settings, {**self.house.environment, **variables})
+
+    def program(self, name: str) -> psutil.Process | None:
+        """The process of a program of the supervisor."""
+        return self.board.daemon(name).find()
+
+    def service(self, name: str) -> psutil.Process | None:
+        """The process of kafka or postgres."""
+        (found,) = (one for one in local.supervisor.services(self.settings) if one.name == name)
+        return found.daemon.find()
+
+    def jvm(self) -> psutil.Process | None:
+        """The JVM of the streams."""
+        return java_below(self.program("streams"))
+
+    def streams(self) -> dict[str, Any]:
+        """Stream -> what the application reports of it; empty while none runs."""
+        return stream_states(self.settings)
+
+    def reporter(self) -> int | None:
+        """The pid of the application that reports the streams."""
+        said = read_streams(self.settings.var_dir)
+        return int(said["pid"]) if said else None
+
+    def states(self) -> dict[str, str]:
+        """Stream -> its state, such as `running` or `stalled`; "" where none is given."""
+        return {name: str(one.get("state", "")) for name, one in self.streams().items()}
+
+    def ready(self) -> bool:
+        """Whether streams and gateway do their work."""
+        return streams_ready(self.settings) and gateway_ready(self.settings)
+
+    def committed_at(self) -> dict[str, datetime]:
+        """Stream -> time of its newest commit in Postgres; empty while that does not answer."""
+        query = "SELECT query_id, max(committed_at) FROM stream_batches GROUP BY query_id"
+        with suppress(psycopg.Error), psycopg.connect(self.settings.postgres.dsn) as connection:
+            return dict(connection.execute(query).fetchall())
+        return {}
+
+    def all_committed(self, since: datetime, names: Sequence[str] = LEDGERED) -> bool:
+        """Whether each of these streams has begun and committed a batch since then."""
+        newest = self.committed_at()
+        return all(name in newest and newest[name] > since for name in names)
+
+    def recovered(self, since: datetime) -> bool:
+        """Whether every stream runs, and each that has a ledger committed since then."""
+        return self.all_committed(since) and self.ready()
+
+    def behind(self, last: Mapping[tuple[str, int], int]) -> list[str]:
+        """Streams of `LEDGERED` that have not yet come to some positions of Kafka.
+
+        Args:
+            last: (topic, partition) -> an offset.
+        """
+        detections = self.settings.kafka.detections
+        late = []
+        with psycopg.connect(self.settings.postgres.dsn) as connection:
+            for name in LEDGERED:
+                rows = connection.execute(_OFFSETS_SQL, (name,)).fetchall()
+                done = {(topic, partition): int(position) for topic, partition, position in rows}
+                mine = [at for at in last if (at[0] == detections) is (name == "footfall")]
+                if any(done.get(at, -1) < last[at] for at in mine):
+                    late.append(name)
+        return late
+
+    def signal(self, processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+        """Send a signal to processes; those that are gone are left out."""
+        for one in processes:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
+        if number is signal.SIGSTOP:
+            self.stopped += processes
+        if number is signal.SIGCONT:
+            self.stopped = [one for one in self.stopped if one not in processes]
+
+    def kill(self, process: psutil.Process) -> None:
+        """SIGKILL for a process and everything below it, and wait until it is gone."""
+        kill_family(process)
+        wait_until(lambda: not is_alive(process), 10.0)
+
+    def drivers(self) -> list[psutil.Process]:
+        """Every process of this deployment that runs streams, whoever has started it."""
+        found = []
+        for one in psutil.process_iter():
+            with suppress(psutil.Error):
+                mine = one.environ().get("STORELAKE_VAR_DIR") == str(self.settings.var_dir)
+                if mine and is_driver(one.cmdline()) and is_alive(one):
+                    found.append(one)
+        return found
+
+    def heal(self) -> str:
+        """Start what does not run, as an operator does; empty, or the end of what went wrong."""
+        self.signal(list(self.stopped), signal.SIGCONT)
+        for arguments in (("up", "--services-only"), ("start", *PROGRAMS)):
+            done = self.storelake(*arguments)
+            if done.code:
+                return f"storelake {arguments[0]} ended with {done.code}: {last_line(done.output)}"
+        return ""
+
+
+def now() -> datetime:
+    """UTC, with the clock that Postgres has, too."""
+    return datetime.now(timezone.utc)
+
+
+def run(
+    arguments: Sequence[str],
+    timeout: float,
+    *,
+    cwd: Path | None = None,
+) -> Ended:
+    """Run a program to its end, or kill it and its children after `timeout` seconds (code 124)."""
+    begun = now()
+    with psutil.Popen(
+        list(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        cwd=cwd,
+    ) as child:
+        code = None
+        try:
+            output, _ = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            kill_family(child)
+            output, _ = child.communicate()
+            code = 124
+        except BaseException:
+            kill_family(child)
+            raise
+    return Ended(code or child.returncode, output, (now() - begun).total_seconds())
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and everything below it."""
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return [process]
+
+
+def kill_family(process: psutil.Process) -> None:
+    """SIGKILL for a process and everything below it."""
+    for one in family(process):
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
+def java_below(process: psutil.Process | None) -> psutil.Process | None:
+    """The JVM that a driver has started."""
+    with suppress(psutil.Error):
+        for one in process.children(recursive=True) if process else ():
+            if one.name() == "java":
+                return one
+    return None
+
+
+def is_driver(words: Sequence[str]) -> bool:
+    """Whether a command line is that of `storelake run`, or of a job given to `spark-submit`."""
+    job = any("streaming/jobs/" in word for word in words)
+    submitted = job and not any(word.endswith("java") or "SparkSubmit" in word for word in words)
+    return submitted or ("cli.main" in words and "run" in words)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"
+
+
+@contextmanager
+def deployment(house: House, tell: Callable[[str], None]) -> Iterator[Deployment]:
+    """Programs of a deployment whose services run; nothing of them goes on afterwards.
+
+    Raises:
+        StorelakeError: something does not come up.
+    """
+    made = Deployment(house)
+    with ExitStack() as stack:
+        stack.callback(_end, made, tell)
+        if trouble := made.heal():
+            raise VerificationError(trouble)
+        if not wait_until(made.ready, COMMAND_SECONDS, every=0.5):
+            raise VerificationError(
+                f"the deployment is not ready; see {house.settings.var_dir}/logs"
+            )
+        yield made
+
+
+def _end(made: Deployment, tell: Callable[[str], None]) -> None:
+    """Stop everything that runs with the folder of this deployment, but its services."""
+    tell("stopping what still runs")
+    made.signal(list(made.stopped), signal.SIGCONT)
+    made.storelake("stop")
+    for one in made.drivers():
+        kill_family(one)

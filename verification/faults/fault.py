@@ -1,0 +1,188 @@
+"""What a fault is, what it leaves behind, and the order of events around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psutil
+from confluent_kafka import KafkaException
+
+from infra.local.process import collect, is_alive, wait_until
+from verification.faults.deployment import LEDGERED, Deployment, VerificationError, now
+from verification.faults.load import Load
+
+FIRE_SECONDS = 20.0
+READY_SECONDS = 120.0
+
+
+class NotFiredError(VerificationError):
+    """The fault could not be injected, or there is no proof that it was."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a fault may use.
+
+    Attributes:
+        deployment: that it happens to.
+        load: that goes on meanwhile.
+        seed: of what is drawn.
+        tell: takes one line of progress.
+    """
+
+    deployment: Deployment
+    load: Load
+    seed: int
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A fault that was injected.
+
+    Attributes:
+        evidence: one sentence: what was seen, with pids and counts.
+        since: recovery is measured from here (UTC).
+        broken: promises that did not hold meanwhile, one sentence each.
+    """
+
+    evidence: str
+    since: datetime
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault.
+
+    Attributes:
+        name: for `--only`.
+        title: what is done.
+        promise: what must hold, beside ids in = ids out.
+        inject: does it, and returns when it is over; recovery comes after.
+        bound_seconds: from `Fired.since` until every stream has committed again.
+    """
+
+    name: str
+    title: str
+    promise: str
+    inject: Callable[[Trial], Fired]
+    bound_seconds: float = 60.0
+
+
+@dataclass
+class Result:
+    """What became of one fault.
+
+    Attributes:
+        evidence: that it fired; empty when it did not.
+        recovery_seconds: None when the streams did not commit again in time.
+        broken: promises that did not hold.
+    """
+
+    name: str
+    title: str
+    evidence: str = ""
+    recovery_seconds: float | None = None
+    seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """It fired, the streams recovered, and everything held."""
+        return bool(self.evidence) and not self.broken
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report."""
+        return {**vars(self), "ok": self.ok}
+
+
+def prove(fault: Fault, trial: Trial, result: Result) -> None:
+    """Inject one fault and measure the recovery; leaves a deployment that works.
+
+    Args:
+        fault: to inject.
+        trial: what it may use.
+        result: what became of it, filled in.
+
+    Raises:
+        VerificationError: the deployment cannot be made to work again.
+    """
+    begun = time.monotonic()
+    try:
+        fired = fault.inject(trial)
+    except (NotFiredError, psutil.Error, KafkaException, OSError, TimeoutError) as error:
+        result.broken.append(f"did not fire: {error or type(error).__name__}")
+        _heal(trial, result)
+    else:
+        result.evidence, result.broken = fired.evidence, list(fired.broken)
+        _measure(fault, trial, fired, result)
+    result.seconds = round(time.monotonic() - begun, 1)
+
+
+def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
+    trial.tell(f"{fault.name}: waiting for every stream to commit")
+    deployment = trial.deployment
+    if wait_until(lambda: deployment.recovered(fired.since), fault.bound_seconds, every=0.25):
+        result.recovery_seconds = round((now() - fired.since).total_seconds(), 1)
+        return
+    newest = deployment.committed_at()
+    late = [n for n in LEDGERED if n not in newest or newest[n] <= fired.since]
+    what = f"no commit of {', '.join(late)}" if late else f"states {deployment.states()}"
+    waited = (now() - fired.since).total_seconds()
+    result.broken.append(f"not recovered {waited:.0f} s later: {what}")
+    _heal(trial, result)
+
+
+def _heal(trial: Trial, result: Result) -> None:
+    """Do what an operator would do, and say so in the result."""
+    trial.tell(f"{result.name}: starting by hand what does not run")
+    since, deployment = now(), trial.deployment
+    if trouble := deployment.heal():
+        result.broken.append(trouble)
+    if wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
+        return
+    deployment.storelake("stop", "streams")
+    trouble = deployment.heal()
+    if not wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
+        raise VerificationError(
+            f"after {result.name} ({'; '.join(result.broken)}) the streams commit nothing any "
+            f"more, also after a restart ({trouble or deployment.states()})."
+        )
+
+
+def require(process: psutil.Process | None, name: str) -> psutil.Process:
+    """The process, or `NotFiredError` when there is none."""
+    if process is None:
+        raise NotFiredError(f"there is no process of {name}")
+    return process
+
+
+def gone(process: psutil.Process, seconds: float = FIRE_SECONDS) -> bool:
+    """Whether a process ends within so many seconds; no zombie of it stays."""
+    if not wait_until(lambda: not is_alive(process), seconds):
+        return False
+    collect(process)  # a child of ours, as services are at first: Postgres looks for its last pid
+    return True
+
+
+def replaced(
+    find: Callable[[], psutil.Process | None], old: psutil.Process, seconds: float
+) -> psutil.Process | None:
+    """The process that takes the place of an old one within so many seconds."""
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        with suppress(psutil.Error):
+            one = find()
+            if one is not None and one.pid != old.pid:
+                found.append(one)
+        return bool(found)
+
+    wait_until(there, seconds, every=0.1)
+    return found[0] if found else None

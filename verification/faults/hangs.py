@@ -1,0 +1,204 @@
+"""Processes that hang (SIGSTOP), and connections that go silent without a reset."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psutil
+
+from cli.processes import Child
+from infra.local.process import is_alive, wait_until
+from verification.faults.deployment import Deployment, family, now
+from verification.faults.fault import READY_SECONDS, Fired, NotFiredError, Trial, gone, require
+from verification.faults.proxy import TcpProxy
+
+HANG_SECONDS = 75.0
+REPORT_SECONDS = 65.0
+"""`streams.stalled_after` is 60 s; a batch may begin a little after the fault."""
+
+RECONNECT_SECONDS = 60.0
+TERM_SECONDS = 20.0
+RECENT = timedelta(seconds=10)
+WELL = ("running", "starting")
+
+Find = Callable[[Deployment], "psutil.Process | None"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The first report of a stream that it is not well: what it said, and after how long."""
+
+    seconds: float
+    sentence: str
+
+
+def hang(name: str, find: Find) -> Callable[[Trial], Fired]:
+    """Stop a process and its children by SIGSTOP for 75 s, then continue them.
+
+    Meanwhile some stream must report that it is not running.
+    """
+
+    def inject(trial: Trial) -> Fired:
+        with stopped(trial.deployment, find, name) as pids:
+            report = watch(trial, f"{name} is stopped", HANG_SECONDS)
+        evidence = f"{len(pids)} processes of {name} in state T for {HANG_SECONDS:.0f} s"
+        return Fired(f"{evidence}; {_words(report)}", now(), _in_time(report, name))
+
+    return inject
+
+
+@contextmanager
+def stopped(deployment: Deployment, find: Find, name: str) -> Iterator[list[int]]:
+    """SIGSTOP for a process and its children, SIGCONT at the end; yields their pids.
+
+    Raises:
+        NotFiredError: one of them is not in state T.
+    """
+    processes = family(require(find(deployment), name))
+    deployment.signal(processes, signal.SIGSTOP)
+    try:
+        if not wait_until(lambda: all(map(_is_stopped, processes)), 5.0):
+            raise NotFiredError(f"{name} does not stop")
+        yield [one.pid for one in processes]
+    finally:
+        deployment.signal(processes, signal.SIGCONT)
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    return not is_alive(process) or process.status() == psutil.STATUS_STOPPED
+
+
+def watch(trial: Trial, what: str, seconds: float) -> Report | None:
+    """Let a fault last so long; the first report of trouble, if there was one."""
+    begun, first = time.monotonic(), None
+    while (spent := time.monotonic() - begun) < seconds:
+        trial.tell(f"{what}, {spent:.0f} of {seconds:.0f} s")
+        first = first or _trouble(trial.deployment, spent)
+        time.sleep(1.0)  # the length of the fault is what is waited for
+    return first
+
+
+def _trouble(deployment: Deployment, spent: float) -> Report | None:
+    for name, one in deployment.streams().items():
+        if one.get("state", "running") not in WELL:
+            return Report(spent, f"{name} is {one['state']}: {one.get('detail', '')}")
+    return None
+
+
+def _words(report: Report | None) -> str:
+    if report is None:
+        return "nothing was reported"
+    return f"reported after {report.seconds:.0f} s: {report.sentence}"
+
+
+def _in_time(report: Report | None, name: str) -> tuple[str, ...]:
+    if report is not None and report.seconds <= REPORT_SECONDS:
+        return ()
+    return (f"no stream reported within {REPORT_SECONDS:.0f} s that {name} does not answer",)
+
+
+def silence(name: str) -> Callable[[Trial], Fired]:
+    """Streams whose connections to a service go silent, while new connections work.
+
+    They run beside the supervisor meanwhile, since only they shall go through the proxy.
+    """
+
+    def inject(trial: Trial) -> Fired:
+        deployment = trial.deployment
+        done = deployment.storelake("stop", "streams")
+        if done.code:
+            raise NotFiredError(f"`storelake stop streams` ended with exit code {done.code}")
+        try:
+            with _proxied(deployment, name) as (proxy, child):
+                evidence, broken = _silence(trial, name, proxy)
+                broken += _end(child, f"with silent connections to {name}")
+        finally:
+            deployment.storelake("start", "streams")
+        return Fired(evidence, now(), broken)
+
+    return inject
+
+
+@contextmanager
+def _proxied(deployment: Deployment, name: str) -> Iterator[tuple[TcpProxy, Child]]:
+    """All streams, with a proxy between them and Kafka or Postgres."""
+    settings = deployment.settings
+    target = settings.kafka.port if name == "kafka" else settings.postgres.port
+    with closing(TcpProxy(target, announced=name == "kafka")) as proxy:
+        variables = {
+            "kafka": {"STORELAKE_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{proxy.port}"},
+            "postgres": {"STORELAKE_POSTGRES__PORT": str(proxy.port)},
+        }[name]
+        since = now()
+        with deployment.beside("streams-proxied", "run", **variables) as child:
+            if not wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
+                raise NotFiredError(f"streams behind a proxy to {name} do not come up")
+            yield proxy, child
+
+
+def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, ...]]:
+    """Evidence and what is broken: reconnected within a minute, or reported and reconnected."""
+    deployment = trial.deployment
+
+    def commits() -> bool:
+        return deployment.all_committed(now() - RECENT)
+
+    count = proxy.silence()
+    if not count:
+        raise NotFiredError(f"no connection to {name} was open")
+    report = watch(trial, f"{count} connections to {name} are silent", RECONNECT_SECONDS)
+    begun = now()
+    broken = () if commits() else _in_time(report, name)
+    trial.tell(f"waiting until the streams have reconnected to {name}")
+    if not wait_until(commits, RECONNECT_SECONDS, every=0.5):
+        broken += (f"no commit two minutes after the connections to {name} went silent",)
+    more = (now() - begun).total_seconds()
+    evidence = f"{count} connections to {name} went silent, {proxy.live} others since then"
+    return f"{evidence}; commits after {RECONNECT_SECONDS + more:.0f} s; {_words(report)}", broken
+
+
+def _end(child: Child, when: str) -> tuple[str, ...]:
+    """SIGTERM must end the application in time."""
+    if child.poll() is not None:
+        return (f"the application ended with exit code {child.returncode} {when}",)
+    child.send_signal(signal.SIGTERM)
+    if gone(child, TERM_SECONDS):
+        return ()
+    return (f"the application runs {TERM_SECONDS:.0f} s after SIGTERM {when}",)
+
+
+def terminate(trial: Trial) -> Fired:
+    """SIGTERM for streams, gateway and maintenance at once while Postgres hangs.
+
+    The supervisor is stopped meanwhile, so that it starts none of them again.
+    """
+    deployment = trial.deployment
+    names = ("streams", "gateway", "maintenance")
+    running = {name: require(deployment.program(name), name) for name in names}
+    with (
+        stopped(deployment, lambda d: d.board.keeper.find(), "the supervisor"),
+        stopped(deployment, lambda d: d.service("postgres"), "Postgres") as pids,
+    ):
+        time.sleep(2.0)  # until batches wait for Postgres
+        begun = time.monotonic()
+        deployment.signal(list(running.values()), signal.SIGTERM)
+        wait_until(lambda: not any(map(is_alive, running.values())), TERM_SECONDS, every=0.1)
+        took = time.monotonic() - begun
+        left = [name for name, one in running.items() if is_alive(one)]
+        for name in left:
+            deployment.kill(running[name])
+    broken = tuple(f"{name} runs {TERM_SECONDS:.0f} s after SIGTERM" for name in left)
+    ended = f"all ended after {took:.1f} s" if not left else f"{', '.join(left)} had to be killed"
+    return Fired(f"Postgres in state T ({len(pids)} processes); {ended}", now(), broken)
+
+
+hang_kafka = hang("Kafka", lambda d: d.service("kafka"))
+hang_postgres = hang("Postgres", lambda d: d.service("postgres"))
+hang_jvm = hang("the JVM of the streams", lambda d: d.jvm())
+silence_kafka = silence("kafka")
+silence_postgres = silence("postgres")

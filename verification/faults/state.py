@@ -1,0 +1,119 @@
+"""Files that are lost or cut: checkpoints, and the state files of the supervisor."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from infra.local.process import wait_until
+from verification.faults.deployment import PROGRAMS, Deployment, kill_family, last_line, now
+from verification.faults.fault import Fired, NotFiredError, Trial, gone, require
+from verification.faults.hangs import stopped
+
+LOOKS_SECONDS = 5.0  # the supervisor looks four times a second
+
+
+def while_down(change: Callable[[Path], str]) -> Callable[[Trial], Fired]:
+    """Kill the driver, change its checkpoints, and let the supervisor start another one.
+
+    Args:
+        change: gets the folder of the checkpoints; returns what it did, in words.
+    """
+
+    def inject(trial: Trial) -> Fired:
+        deployment = trial.deployment
+        old = require(deployment.program("streams"), "the driver")
+        with stopped(deployment, lambda d: d.board.keeper.find(), "the supervisor"):
+            kill_family(old)
+            if not gone(old):
+                raise NotFiredError(f"pid {old.pid} of the driver outlives SIGKILL")
+            done = change(deployment.settings.checkpoints)
+            since = now()
+        return Fired(f"pid {old.pid} is gone; {done}", since)
+
+    return inject
+
+
+def delete_newest_commits(checkpoints: Path) -> str:
+    """Delete the newest commit of every query, as if the crash came before it was written."""
+    deleted = []
+    for commits in sorted(checkpoints.glob("*/commits")):
+        numbers = [int(f.name) for f in commits.iterdir() if re.fullmatch(r"\d+", f.name)]
+        if numbers:
+            newest = max(numbers)
+            (commits / str(newest)).unlink()
+            (commits / f".{newest}.crc").unlink(missing_ok=True)
+            deleted.append(str(newest))
+    if not deleted:
+        raise NotFiredError(f"{checkpoints} has no commit")
+    return f"commits {', '.join(deleted)} deleted"
+
+
+def delete_all(checkpoints: Path) -> str:
+    """Delete every checkpoint."""
+    queries = [f for f in checkpoints.iterdir() if f.is_dir()]
+    if not queries:
+        raise NotFiredError(f"{checkpoints} is empty")
+    shutil.rmtree(checkpoints)
+    return f"{len(queries)} checkpoints deleted"
+
+
+def cut_wishes(trial: Trial) -> Fired:
+    """Cut `wanted.json`, which says what shall run: everything must go on."""
+    return _damage(trial, ("run/wanted.json",), _cut)
+
+
+def scribble_on_pids(trial: Trial) -> Fired:
+    """Garbage in the pid files of streams and gateway, then `storelake start`: no second driver."""
+    files = ("run/programs/streams.json", "run/programs/gateway.json", "run/streams.json")
+    return _damage(trial, files, _scribble)
+
+
+def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str]) -> Fired:
+    """Damage state files, then ask for what runs already; nothing may change."""
+    deployment = trial.deployment
+    before = {name: require(deployment.program(name), name) for name in PROGRAMS}
+    var, since = deployment.settings.var_dir, now()
+    evidence = "; ".join(damage(var / name) for name in names)
+    switched_off = wait_until(lambda: not _all_run(before), LOOKS_SECONDS)
+    done = deployment.storelake("start", *PROGRAMS)
+    broken = [f"{name} was ended" for name, one in before.items() if not one.is_running()]
+    broken += [f"{name} is not found again" for name in before if not deployment.program(name)]
+    if switched_off:
+        broken.append("the supervisor ended programs")
+    if done.code:
+        broken.append(f"`storelake start` ended with {done.code}: {last_line(done.output)}")
+    if (count := len(_roots(deployment))) != 1:
+        broken.append(f"{count} drivers run")
+    return Fired(evidence, since, tuple(broken))
+
+
+def _all_run(processes: dict[str, psutil.Process]) -> bool:
+    return all(one.is_running() for one in processes.values())
+
+
+def _roots(deployment: Deployment) -> list[psutil.Process]:
+    """Drivers; a child of a driver that has its command line (a fork) is none."""
+    drivers = deployment.drivers()
+    pids = {one.pid for one in drivers}
+    return [one for one in drivers if one.ppid() not in pids]
+
+
+def _cut(file: Path) -> str:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    return f"{file.name} cut from {len(content)} to {len(content) // 2} bytes"
+
+
+def _scribble(file: Path) -> str:
+    size = file.stat().st_size
+    file.write_bytes(b"\x00\xff{garbage" * 3)
+    return f"{file.name} ({size} bytes) overwritten by garbage"
+
+
+lose_newest_commit = while_down(delete_newest_commits)
+lose_checkpoints = while_down(delete_all)

@@ -1,0 +1,105 @@
+"""Frames of a camera whose right footfall is known: one person walks over the door at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+from uuid import UUID, uuid5
+
+BRANCH_ID, CAMERA_ID = "B01", "B01-entrance"
+KEY = f"{BRANCH_ID}/{CAMERA_ID}".encode()
+FPS = 5.0
+CYCLE_FRAMES = 50
+"""One walker every ten seconds; the second half of a cycle shows nobody."""
+
+WALK_FRAMES = 25
+LEFT, RIGHT = 0.35, 0.95
+"""Where the feet are at the ends of a walk, as shares of the width; the door is at 0.65."""
+
+NAMESPACE = UUID("5e3f2f0a-5a0f-4a58-9a55-0d0c5f5f4a10")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What `footfall_minute` must say of a camera, over all minutes.
+
+    Attributes:
+        frames: minute (UTC) -> frames of it.
+        entries, exits: people over the door.
+        boxes: (frame_index, track_id) of every person in every frame.
+        event_ids: of the frames.
+    """
+
+    frames: Mapping[datetime, int]
+    entries: int
+    exits: int
+    boxes: frozenset[tuple[int, str]]
+    event_ids: frozenset[str]
+
+
+def frame(run_id: str, index: int, captured_at: datetime) -> dict[str, Any]:
+    """One detection event (version 1) of the run; the same arguments give the same event.
+
+    Args:
+        run_id: of the camera.
+        index: from 0; decides who is where.
+        captured_at: of the frame (UTC).
+    """
+    return {
+        "event_id": str(uuid5(NAMESPACE, f"{run_id}/{index}")),
+        "schema_version": 1,
+        "branch_id": BRANCH_ID,
+        "camera_id": CAMERA_ID,
+        "run_id": run_id,
+        "frame_index": index,
+        "captured_at": captured_at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "image": {"width": 768, "height": 576},
+        "detections": _people(index),
+        "runtime": {
+            "detector": "fake",
+            "model": "walkers",
+            "tracker": "fake",
+            "device": "cpu",
+            "inference_ms": 1.0,
+        },
+    }
+
+
+def _people(index: int) -> list[dict[str, Any]]:
+    walker, step = divmod(index, CYCLE_FRAMES)
+    if step >= WALK_FRAMES:
+        return []
+    share = step / (WALK_FRAMES - 1)
+    x = LEFT + (RIGHT - LEFT) * (1 - share if is_exit(walker) else share)
+    return [
+        {
+            "track_id": f"walker-{walker}",
+            "class": "person",
+            "confidence": 0.9,
+            "bbox": [round(x - 0.04, 5), 0.3, round(x + 0.04, 5), 0.6],
+        }
+    ]
+
+
+def is_exit(walker: int) -> bool:
+    """Every third walker goes out; the others come in."""
+    return walker % 3 == 2
+
+
+def expected(frames: Iterable[Mapping[str, Any]]) -> Counts:
+    """What frames of whole cycles must lead to."""
+    sent = list(frames)
+    minutes = Counter(_minute(one["captured_at"]) for one in sent)
+    walkers = {one["frame_index"] // CYCLE_FRAMES for one in sent}
+    exits = sum(map(is_exit, walkers))
+    boxes = {(one["frame_index"], who["track_id"]) for one in sent for who in one["detections"]}
+    ids = frozenset(str(one["event_id"]) for one in sent)
+    return Counts(minutes, len(walkers) - exits, exits, frozenset(boxes), ids)
+
+
+def _minute(captured_at: str) -> datetime:
+    moment = datetime.fromisoformat(captured_at.replace("Z", "+00:00"))
+    return moment.replace(second=0, microsecond=0)
