@@ -433,7 +433,11 @@ class StreamSettings(Frozen):
         min_length=1,
         description="The brokers that cameras publish to; both are read when both are named.",
     )
-    on_data_loss: Literal["fail", "continue"] = "fail"
+    on_data_loss: Literal["fail", "continue"] = Field(
+        default="fail",
+        description="When a broker deleted events before they were read, or a topic was deleted "
+        "and made again: refuse, or go on with what is there, a new topic from its start.",
+    )
     checkpoints: str | None = Field(
         default=None,
         pattern=r"^s3://[a-z0-9]",

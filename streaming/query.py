@@ -106,7 +106,7 @@ class SharedQuery:
         elif self._query is not None:
             ended, self._query = self._query, None
             self._ended(str(ended.exception() or "it ended without an error"))
-        elif may_start and self.health.is_due:
+        elif may_start and self.health.is_due and not self._apart:
             try:
                 self._start()
             except Exception as error:  # whatever keeps a query from starting is tried again
@@ -118,11 +118,8 @@ class SharedQuery:
         Raises:
             Py4JError: the checkpoint could not be copied.
         """
-        blamed = self._blamed[-1] if self._blamed else frozenset()
-        repeated = len(self._blamed) >= SPLIT_AFTER and len(set(self._blamed[-SPLIT_AFTER:])) == 1
-        fenced = frozenset(self._fenced)
-        apart = fenced or (blamed if repeated else frozenset())
-        if not apart or apart == {s.name for s in self.streams} or self._query is not None:
+        apart = self._apart
+        if not apart or self._query is not None:
             return [self]
         parts = [
             SharedQuery(self._app, self.feed, [s for s in self.streams if (s.name in apart) is own])
@@ -140,6 +137,14 @@ class SharedQuery:
             mine.fence(stream, cause)
         log.warning("%s goes on without %s", others.name, mine.name)
         return parts
+
+    @property
+    def _apart(self) -> frozenset[str]:
+        """The streams to go on without: taken over, or to blame for repeated failures; not all."""
+        newest = self._blamed[-SPLIT_AFTER:]
+        blamed = newest[-1] if len(newest) == SPLIT_AFTER and len(set(newest)) == 1 else frozenset()
+        apart = frozenset(self._fenced) or blamed
+        return apart if apart < {s.name for s in self.streams} else frozenset()
 
     def fence(self, stream: str, cause: str) -> None:
         """Another application has taken a stream over: this one writes no more of it."""
@@ -159,7 +164,10 @@ class SharedQuery:
     def _stop_query(self) -> None:
         query, self._query = self._query, None
         if query is not None:
-            query.stop()
+            try:
+                query.stop()
+            except Exception as error:  # it is left behind; its sinks write nothing any more
+                log.warning("%s does not stop: %s", self.name, root_cause(error))
 
     def _start(self) -> None:
         pause = int(self._app.context.settings.streams.trigger_seconds * self.feed.pace * 1000)

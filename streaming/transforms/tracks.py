@@ -66,8 +66,8 @@ class Rules:
         handover: between the last frame of one id and the first of another, at most.
         reach: distance between the two, at most, as a share of the picture.
         clear: distance from a line, as a share of the picture, at which nobody stands on it any
-            more. A person who sways on the spot moves by less than the width of a body, a tenth
-            of the picture for somebody near the camera: half of it on either side.
+            more. A person who sways on the spot moves by less than the width of a body; 0.06 is
+            the median width of a box in the simulated shop (docs/adr/0012).
         delay: how long a frame waits for a missing one before it.
         forget: after which a track that has not been seen is unknown, and a run.
     """

@@ -16,6 +16,7 @@ from infra.local.postgres import PostgresService
 from infra.postgres.migrate import migrate
 from streaming.failures import StreamFailedError
 from streaming.feeds import ORDER_EVENTS
+from streaming.jobs import find_streams
 from streaming.lease import LeaseHeldError, Leases
 from streaming.runner import Runner
 from streaming.stream import Batch, Stream
@@ -133,6 +134,40 @@ def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_goes_on(
         ("real_time_metrics", "CheckViolation"),
     ]
     assert [json.loads(r["value"])["order"]["order_id"] for r in refused] == ["O-7", "O-9"]
+
+
+def test_of_two_streams_in_one_query_the_one_that_was_taken_over_ends_and_the_other_goes_on(
+    new_house: Callable[[], House],
+) -> None:
+    house = new_house()
+    names = ("order_event_processor", "bronze_order_events")
+    other = Leases(
+        house.settings.postgres.dsn,
+        ["bronze_order_events"],
+        "another application",
+        timedelta(seconds=3),
+        take_over=True,
+    )
+    steps = [
+        lambda: other.acquire() if house.finished(*names) else False,
+        lambda: (
+            house.send_order(order_event(order_id="O-2")) if state("bronze") == "failed" else False
+        ),
+    ]
+
+    def state(name: str) -> str:
+        text = (house.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        return str(json.loads(text)["streams"][f"{name}_order_events"]["state"])
+
+    def until() -> bool:
+        if steps and steps[0]() is not False:
+            steps.pop(0)
+        return len(house.query("SELECT FROM orders_raw")) == 2
+
+    house.send_order(order_event(order_id="O-1"))
+    with pytest.raises(StreamFailedError, match=r"^bronze_order_events was taken over by another"):
+        Runner(house.settings, find_streams(names)).run(until=until)
+    assert len(house.lake("bronze.order_events")) == 1
 
 
 def test_a_second_application_is_refused_and_one_that_takes_over_fences_the_first(

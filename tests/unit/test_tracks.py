@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.stores import Drawing, Line, Zone
-from streaming.transforms.tracks import Camera, CameraRun, Crossing, Effects, Person, Rules, Visit
+from streaming.transforms.tracks import (
+    REMEMBERED_FRAMES,
+    Camera,
+    CameraRun,
+    Crossing,
+    Effects,
+    Person,
+    Rules,
+    Visit,
+)
 
 pytestmark = pytest.mark.requirement("V6")
 
@@ -245,6 +254,26 @@ def test_a_gap_holds_frames_back_no_longer_than_the_delay() -> None:
 
     seen.receive(8, one("anna", IN_QUEUE))
     assert next(iter(seen.visits.values())).exited_at == TEN + 5 * STEP  # not 8, which waits
+
+
+def test_where_the_clock_stands_still_a_gap_holds_back_a_bounded_number_of_frames() -> None:
+    run = CameraRun([drawing()], RULES)
+    found = [run.receive(2 * n, TEN, one("anna", IN_QUEUE)) for n in range(1_000)]
+    assert len(run.state()["waiting"]) <= REMEMBERED_FRAMES
+    assert sum(len(effects.visits) for effects in found) == 1
+
+
+def test_a_state_from_before_tracks_were_handed_over_is_read_on() -> None:
+    seen = Watched()
+    seen.play(*walk("anna", 0.4, 0.45, 0.48))
+    state = json.loads(seen.text or "")
+    for key in ("handed", "names", "set_back"):
+        del state[key]
+    (anna,) = state["live"].values()
+    anna[5] = {line: sight[:-1] for line, sight in anna[5].items()}
+    seen.text = json.dumps(state)
+    seen.play(*walk("anna", 0.55, 0.6), start=3)
+    assert seen.directions() == [("anna", "entry")]
 
 
 @pytest.mark.parametrize(("seconds", "visits"), [(-0.5, 1), (-3600, 2)])
