@@ -121,8 +121,12 @@ class Deployment:
         return all(name in newest and newest[name] > since for name in names)
 
     def recovered(self, since: datetime) -> bool:
-        """Whether every stream runs, and each that has a ledger committed since then."""
-        return self.all_committed(since) and self.ready()
+        """Whether every stream is running, and each that has a ledger committed since then.
+
+        A stream that still retries would pass for a report of the next fault.
+        """
+        well = all(state == "running" for state in self.states().values())
+        return well and self.all_committed(since) and self.ready()
 
     def behind(self, last: Mapping[tuple[str, int], int]) -> list[str]:
         """Streams of `LEDGERED` that have not yet come to some positions of Kafka.
