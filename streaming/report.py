@@ -98,7 +98,10 @@ class Report:
         who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
         self._folder.mkdir(parents=True, exist_ok=True)
         fresh = self._folder / f"streams.{os.getpid()}.tmp"
-        fresh.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump({**who, "streams": streams}, file)
+            file.flush()
+            os.fsync(file.fileno())  # after a loss of power the file is whole, or the one before
         fresh.replace(self._folder / "streams.json")
 
     def _run(self) -> None:
