@@ -126,6 +126,6 @@ def test_a_gateway_that_dies_at_its_start_is_told_with_its_last_words(
     result = storelake(hopeless, "start", "gateway")
 
     assert result.returncode == 1
-    assert "The process gateway did not come up: it ended with exit code" in result.stderr
-    assert "no.such.option" in result.stderr
+    assert "The process gateway did not come up. KafkaException: " in result.stderr
+    assert '"no.such.option""} (it ended with exit code 1 after ' in result.stderr.replace("\n", "")
     assert row(environment, "gateway")["state"] == "failed"
