@@ -42,6 +42,7 @@ from streaming.connectors.log_source import Log, Offsets
 from streaming.connectors.postgres import Database
 from streaming.lag import LagWatch
 from streaming.listener import ProgressListener
+from streaming.memory import FreedMemory
 from streaming.metrics import Meters, Metrics, Progress
 from streaming.session import build_session, log_source
 from streaming.tables import Table
@@ -330,6 +331,7 @@ class Runner:
             settings.postgres.dsn, max(settings.postgres.pool_size, len(streams) + 2)
         )
         self._running = _by_feed(streams)
+        self._memory = FreedMemory()
         self.metrics = Metrics(
             [s.name for s in streams], [s.name for s in streams if s.settle is not None]
         )
@@ -365,6 +367,7 @@ class Runner:
                 for entry in self._running:
                     self._watch(entry)
                 self._report()
+                self._memory.give_back()
                 if until and until():
                     break
         finally:
