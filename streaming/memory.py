@@ -18,32 +18,41 @@ import pyarrow as pa
 log = logging.getLogger(__name__)
 
 GROWTH_BYTES = 64 * 1024 * 1024
-"""It costs some milliseconds to give memory back, so not before there is more than this."""
+PAUSE_SECONDS = 5.0
 
 
 class FreedMemory:
-    """Gives back what this process has freed, once it has grown by 64 MB since the last time."""
+    """Gives back what this process has freed, while it has grown by more than 64 MB.
 
-    def __init__(self) -> None:
+    Args:
+        pause: seconds between two times at least, since each costs some milliseconds, and the next
+            batch the pages that it takes again.
+    """
+
+    def __init__(self, pause: float = PAUSE_SECONDS) -> None:
+        self._pause = pause
         self._process = psutil.Process()
         # Of glibc; another C library has nothing of the kind.
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         self._least = self._process.memory_info().rss
+        self._next = 0.0
 
     def give_back(self) -> None:
         """Cheap where nothing is to be given back; to be called every so often, by one thread."""
-        before = self._process.memory_info().rss
-        self._least = min(self._least, before)
-        if before < self._least + GROWTH_BYTES:
-            return
         began = time.monotonic()
+        before = self._process.memory_info().rss
+        if began < self._next or before < self._least + GROWTH_BYTES:
+            return
         pa.default_memory_pool().release_unused()
         if self._trim is not None:
             self._trim(0)
-        self._least = self._process.memory_info().rss
+        after = self._process.memory_info().rss
+        # A batch may hold its rows still: so the next time measures by the least of all, too.
+        self._least = min(self._least, after)
+        self._next = began + self._pause
         log.debug(
             "gave %d MB back in %.0f ms, %d MB resident",
-            (before - self._least) // 1_000_000,
+            (before - after) // 1_000_000,
             (time.monotonic() - began) * 1000,
-            self._least // 1_000_000,
+            after // 1_000_000,
         )

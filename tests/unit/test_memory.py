@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil, pyarrow as pa, pyarrow.parquet as pq
 from streaming.memory import FreedMemory
 
-memory = FreedMemory()
+memory = FreedMemory(pause=0)
 rng, kept = random.Random(1), []
 
 def sink(table):
@@ -27,6 +27,8 @@ def batch():
     with ThreadPoolExecutor(4) as pool:
         for one in [pool.submit(sink, table) for _ in range(4)]:
             one.result()
+    if sys.argv[1] == "given back":
+        memory.give_back()  # while the rows are still there
     kept.append(bytes(20_000))  # what a batch leaves behind for good: it holds no page but its own
 
 start = psutil.Process().memory_info().rss
