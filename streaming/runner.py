@@ -31,6 +31,7 @@ from streaming.health import Health
 from streaming.lag import LagWatch
 from streaming.lease import Leases
 from streaming.listener import ProgressListener
+from streaming.memory import FreedMemory
 from streaming.metrics import Metrics, Progress
 from streaming.periodic import PeriodicTask
 from streaming.query import Application, shared_queries
@@ -91,6 +92,7 @@ class Runner:
         self.metrics = Metrics(names, [s.name for s in streams if s.settle is not None])
         app = Application(self._context, self._hands, self.metrics, self._stop)
         self._queries = shared_queries(app, streams)
+        self._memory = FreedMemory()
         self._tasks = self._make_tasks()
         keep = settings.streams.ledger_keep
         self._ledger = PeriodicTask(
@@ -121,6 +123,7 @@ class Runner:
             self._report.start()
             while not self._stop.wait(WATCH_SECONDS):
                 self._watch()
+                self._memory.give_back()
                 if (until and until()) or all(h.is_failed for h in self._healths()):
                     break
         finally:

@@ -1,0 +1,58 @@
+"""Memory of the driver's Python: what batches have freed goes back to the system.
+
+A batch of large messages is in memory several times for a moment: as Arrow columns, and as Python
+bytes in the threads of its sinks. Both allocators keep what is freed: Arrow's pool its pages, glibc
+the holes between what is still in use, in an arena for each thread. Without this a driver grew from
+170 to 920 MB in 20,000 messages of 10 to 100 KB, of which 50 MB were in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+
+import psutil
+import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+GROWTH_BYTES = 64 * 1024 * 1024
+PAUSE_SECONDS = 5.0
+
+
+class FreedMemory:
+    """Gives back what this process has freed, while it has grown by more than 64 MB.
+
+    Args:
+        pause: seconds between two times at least, since each costs some milliseconds, and the next
+            batch the pages that it takes again.
+    """
+
+    def __init__(self, pause: float = PAUSE_SECONDS) -> None:
+        self._pause = pause
+        self._process = psutil.Process()
+        # Of glibc; another C library has nothing of the kind.
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        self._least = self._process.memory_info().rss
+        self._next = 0.0
+
+    def give_back(self) -> None:
+        """Cheap where nothing is to be given back; to be called every so often, by one thread."""
+        began = time.monotonic()
+        before = self._process.memory_info().rss
+        if began < self._next or before < self._least + GROWTH_BYTES:
+            return
+        pa.default_memory_pool().release_unused()
+        if self._trim is not None:
+            self._trim(0)
+        after = self._process.memory_info().rss
+        # A batch may hold its rows still: so the next time measures by the least of all, too.
+        self._least = min(self._least, after)
+        self._next = began + self._pause
+        log.debug(
+            "gave %d MB back in %.0f ms, %d MB resident",
+            (before - after) // 1_000_000,
+            (time.monotonic() - began) * 1000,
+            after // 1_000_000,
+        )
