@@ -20,6 +20,9 @@ CONNECTION: Mapping[str, Any] = {
     "socket.keepalive.enable": "true",
     "socket.connection.setup.timeout.ms": "10000",
     "socket.timeout.ms": "30000",
+    # Back within a second once the broker is, without a log line every 50 ms until then.
+    "reconnect.backoff.ms": "500",
+    "reconnect.backoff.max.ms": "1000",
 }
 """Of every client, a consumer's included."""
 
@@ -48,8 +51,5 @@ def producer_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) 
     defaults = {
         "linger.ms": 5,
         "queue.buffering.max.kbytes": 64 * 1024,
-        # Back within a second once the broker is, without a log line every 100 ms until then.
-        "reconnect.backoff.ms": 500,
-        "reconnect.backoff.max.ms": 1_000,
     }
     return {**client_config(kafka, {**defaults, **(own or {})}), **_DURABLE}

@@ -62,5 +62,14 @@ def headers_of(
     """
     try:
         return [{"key": name, "value": value} for name, value in pairs() or ()] or None
-    except UnicodeDecodeError as error:
-        return [{"key": UNREADABLE_HEADER, "value": bytes(error.object)}]
+    except (UnicodeDecodeError, SystemError) as error:
+        return [{"key": UNREADABLE_HEADER, "value": _undecoded(error)}]
+
+
+def _undecoded(error: UnicodeDecodeError | SystemError) -> bytes | None:
+    """The bytes that are no text.
+
+    confluent-kafka goes on after it failed to decode, so Python raises a SystemError from that.
+    """
+    cause = error if isinstance(error, UnicodeDecodeError) else error.__cause__
+    return bytes(cause.object) if isinstance(cause, UnicodeDecodeError) else None

@@ -66,6 +66,7 @@ LEDGER_TABLES = (
     "stream_batches",
     "stream_watermarks",
     "topic_generations",
+    "stream_leases",
 )
 
 Step = Callable[[], object]

@@ -66,7 +66,10 @@ class Sent:
         return self.kind, self.millis
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
-        return [(name.decode(), value) for name, value in self.pairs] or None
+        try:
+            return [(name.decode(), value) for name, value in self.pairs] or None
+        except UnicodeDecodeError as error:  # as confluent-kafka does
+            raise SystemError("returned a result with an exception set") from error
 
     def event_timestamp(self) -> int:
         return self.millis
