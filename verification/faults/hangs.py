@@ -53,13 +53,22 @@ def hang(name: str, find: Find) -> Callable[[Trial], Fired]:
 
 
 @contextmanager
-def stopped(deployment: Deployment, find: Find, name: str) -> Iterator[list[int]]:
+def stopped(
+    deployment: Deployment, find: Find, name: str, *, alone: bool = False
+) -> Iterator[list[int]]:
     """SIGSTOP for a process and its children, SIGCONT at the end; yields their pids.
+
+    Args:
+        deployment: whose process.
+        find: the process now.
+        name: for sentences.
+        alone: leave its children running.
 
     Raises:
         NotFiredError: one of them is not in state T.
     """
-    processes = family(require(find(deployment), name))
+    process = require(find(deployment), name)
+    processes = [process] if alone else family(process)
     deployment.signal(processes, signal.SIGSTOP)
     try:
         if not wait_until(lambda: all(map(_is_stopped, processes)), 5.0):
@@ -181,7 +190,7 @@ def terminate(trial: Trial) -> Fired:
     names = ("streams", "gateway", "maintenance")
     running = {name: require(deployment.program(name), name) for name in names}
     with (
-        stopped(deployment, lambda d: d.board.keeper.find(), "the supervisor"),
+        stopped(deployment, lambda d: d.board.keeper.find(), "the supervisor", alone=True),
         stopped(deployment, lambda d: d.service("postgres"), "Postgres") as pids,
     ):
         time.sleep(2.0)  # until batches wait for Postgres
