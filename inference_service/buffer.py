@@ -28,6 +28,7 @@ class FrameQueue:
     newest frame is kept: what the consumer was too slow for is dropped, and counted.
 
     Attributes:
+        handed_out: frames that the source could decode.
         late: frames that gave way to a newer one, or were waiting at the end.
         error: what ended the source, when it was not its end.
         ended: nothing more will come.
@@ -35,7 +36,7 @@ class FrameQueue:
 
     def __init__(self, source: Source, capacity: int, changed: threading.Condition) -> None:
         self.source = source
-        self.late = self._handed_out = self._shapeless = 0
+        self.late = self.handed_out = self._shapeless = 0
         self.error: Exception | None = None
         self.ended = False
         self._capacity = 1 if source.live else capacity
@@ -50,7 +51,7 @@ class FrameQueue:
     @property
     def read(self) -> int:
         """Frames that the source handed out, and those that it could not decode."""
-        return self._handed_out + self._undecoded
+        return self.handed_out + self._undecoded
 
     @property
     def unusable(self) -> int:
@@ -98,7 +99,7 @@ class FrameQueue:
 
     def _put(self, frame: Frame) -> bool:
         with self._changed:
-            self._handed_out += 1
+            self.handed_out += 1
             if not usable(frame.image):
                 if not self._shapeless:
                     log.warning("%s: a frame without a picture is left out", self.source.name)

@@ -158,7 +158,7 @@ class House:
     def _frames(self, *, processed: int) -> None:
         """20 frames of each camera; those that are not processed came too late."""
         for camera, queue in self.intake.queues.items():
-            queue.read += 20
+            queue.handed_out += 20
             queue.late += 20 - processed
             for _ in range(processed):
                 self.inference.took("detect", 0.02)

@@ -16,7 +16,7 @@ from verification.faults.wire import ProduceError, Record, crc32c, produce, vari
 def topic(services: Settings) -> str:
     name = f"wire-{uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": services.kafka.bootstrap})
-    config = {"retention.ms": "-1"}
+    config = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
     admin.create_topics([NewTopic(name, 2, 1, config=config)])[name].result(20)
     return name
 

@@ -19,7 +19,7 @@ from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
 from infra.local.topics import ensure_topics
-from streaming.connectors.log_source import Subscription
+from streaming.connectors.log_source import Limit, Subscription
 from streaming.connectors.pulsar import Connection, PulsarLog
 from tests.conftest import free_ports
 from tests.event_publisher_suite import CAMERAS, EventPublisherSuite, Stage
@@ -77,7 +77,7 @@ def from_pulsar(conf: PulsarSettings) -> Callable[[int], Arrived]:
 
         def all_there() -> bool:
             nonlocal at
-            rows, at = log.poll(at, 10_000)
+            rows, at = log.poll(at, Limit(10_000, 2**30))
             found.extend((r["key"], r["value"]) for r in (rows.to_pylist() if rows else ()))
             return len(found) >= count
 
