@@ -38,7 +38,7 @@ def test_a_record_arrives_with_its_key_value_time_and_headers(
         got = [consumer.poll(20) for _ in sent]
     finally:
         consumer.close()
-    assert [(m.value(), m.key(), m.timestamp()[1]) for m in got if m] == [
+    assert [(m.value(), m.key(), m.timestamp()[1]) for m in got if m is not None] == [
         (one.value, one.key, one.timestamp) for one in sent
     ]
     assert got[0] is not None
