@@ -1,6 +1,6 @@
 """Finds connections to Postgres on which no answer will come, and breaks them.
 
-TCP keep-alives find a peer that is gone. They do not find a server that is stopped, nor a proxy
+TCP keep-alive finds a peer that is gone. It does not find a server that is stopped, nor a proxy
 that keeps a connection open and forwards nothing: there a client waits for ever. So operations that
 take long are looked at from outside. A second connection asks the server whether the backend still
 works. Where it does not, or where the server does not answer at all, the socket is shut down: the
