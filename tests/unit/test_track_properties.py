@@ -1,6 +1,6 @@
 """Whatever a tracker and its clock send: nothing raises, no key is there twice, names are unique.
 
-Three people walk back and forth at the line, close together. In each frame a tracker gives each of them
+Three people walk back and forth at a line, close by. In each frame a tracker gives each of them
 its own id, a new one, that of another, one that means nobody, or none at all, and often the same
 for two frames, since that many confirm a side. Indexes and clocks go on, stand still, jump and go
 back.
