@@ -23,7 +23,7 @@ from streaming.connectors.kafka import KafkaLog
 from streaming.connectors.lake import Lake
 from streaming.connectors.log_source import Range, Subscription
 from streaming.connectors.postgres import Database
-from streaming.progress import Progress
+from streaming.progress import Progress, advance
 from streaming.source import broker_offset
 from streaming.tables import (
     BRONZE_ORDER_EVENTS,
@@ -128,10 +128,19 @@ class Trail:
     def _has(self, place: Table | str, ends: Offsets) -> bool:
         if not ends:
             return True
-        done: Progress = (
-            self.db.progress(place)[0] if isinstance(place, str) else self._lake.progress(place)
-        )
+        done = self._done(place)
         return all(int(done.get(partition, -1)) >= end for partition, end in ends.items())
+
+    def _done(self, place: Table | str) -> Progress:
+        """The newest positions that a table, or a stream in Postgres, has.
+
+        A table of the strategy `upsert` keeps none beside its rows.
+        """
+        if isinstance(place, str):
+            return self.db.progress(place)[0]
+        if place.strategy == "append":
+            return self._lake.progress(place)
+        return advance({}, self._lake.read(place.name, POSITION))
 
     def gather(self) -> Evidence:
         """Read everything, whole."""
