@@ -3,4 +3,4 @@
 import os
 
 # Before PyArrow is imported, which chooses its pool then: `streaming.memory` says why.
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # noqa: TID251 - set, not read
