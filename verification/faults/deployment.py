@@ -253,7 +253,7 @@ def last_line(text: str) -> str:
 
 @contextmanager
 def deployment(house: House, tell: Callable[[str], None]) -> Iterator[Deployment]:
-    """Programs of a deployment whose services run; nothing of them goes on afterwards.
+    """Programs of a deployment whose services run; neither goes on afterwards.
 
     Raises:
         StorelakeError: something does not come up.
@@ -271,9 +271,9 @@ def deployment(house: House, tell: Callable[[str], None]) -> Iterator[Deployment
 
 
 def _end(made: Deployment, tell: Callable[[str], None]) -> None:
-    """Stop everything that runs with the folder of this deployment, but its services."""
+    """Stop everything that runs with the folder of this deployment."""
     tell("stopping what still runs")
     made.signal(list(made.stopped), signal.SIGCONT)
-    made.storelake("stop")
+    made.storelake("down")  # the services, too: else the supervisor keeps them
     for one in made.drivers():
         kill_family(one)
