@@ -30,8 +30,11 @@ from streaming.stream import Batch, Context, Feed, Hands, Stream
 
 log = logging.getLogger("storelake.streams")
 
-SPLIT_AFTER = 2
-"""Failures in a row, by the same sinks, after which their streams go on in a query of their own."""
+SPLIT_AFTER = 4
+"""Failures in a row, by the same sinks, after which their streams go on in a query of their own.
+
+With the pauses between them that is some seconds: a server that restarts fails some sinks and not
+others for a moment."""
 
 
 @dataclass(frozen=True)
