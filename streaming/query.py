@@ -30,11 +30,9 @@ from streaming.stream import Batch, Context, Feed, Hands, Stream
 
 log = logging.getLogger("storelake.streams")
 
-SPLIT_AFTER = 4
-"""Failures in a row, by the same sinks, after which their streams go on in a query of their own.
-
-With the pauses between them that is some seconds: a server that restarts fails some sinks and not
-others for a moment."""
+SPLIT_SECONDS = 5.0
+"""For so long at least the same sinks must have failed, and only they, until their streams go on in
+a query of their own: a server that restarts fails some sinks and not others for a moment."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class SharedQuery:
         self.health = Health(self.name, app.context.settings.streams)
         self._query: StreamingQuery | None = None
         self._busy = threading.Lock()
-        self._blamed: list[frozenset[str]] = []
+        self._blamed: tuple[frozenset[str], float] | None = None  # sinks that fail, since when
         self._fenced: dict[str, str] = {}
 
     @property
@@ -144,8 +142,8 @@ class SharedQuery:
     @property
     def _apart(self) -> frozenset[str]:
         """The streams to go on without: taken over, or to blame for repeated failures; not all."""
-        newest = self._blamed[-SPLIT_AFTER:]
-        blamed = newest[-1] if len(newest) == SPLIT_AFTER and len(set(newest)) == 1 else frozenset()
+        sinks, since = self._blamed or (frozenset(), time.monotonic())
+        blamed = sinks if time.monotonic() - since >= SPLIT_SECONDS else frozenset()
         apart = frozenset(self._fenced) or blamed
         return apart if apart < {s.name for s in self.streams} else frozenset()
 
@@ -202,8 +200,13 @@ class SharedQuery:
                 self.fence(stream, str(cause))
             if fenced:
                 return
-            self._blamed.append(frozenset(error.errors))
+            self._blame(frozenset(error.errors))
         self._failed(root_cause(error) if error else cause_in_text(text))
+
+    def _blame(self, sinks: frozenset[str]) -> None:
+        """Note which sinks failed, and since when only they do."""
+        if self._blamed is None or self._blamed[0] != sinks:
+            self._blamed = sinks, time.monotonic()
 
     def _failed(self, cause: str) -> None:
         self.health.failed(cause)
@@ -230,7 +233,7 @@ class SharedQuery:
                 except Exception as error:
                     self._error = error
                     raise
-                self._blamed.clear()
+                self._blamed = None
                 self.health.finished(rows.num_rows)
 
         return sink

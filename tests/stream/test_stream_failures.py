@@ -14,6 +14,7 @@ import pytest
 from conf.settings import Settings
 from infra.local.postgres import PostgresService
 from infra.postgres.migrate import migrate
+from streaming import query
 from streaming.failures import StreamFailedError
 from streaming.feeds import ORDER_EVENTS
 from streaming.jobs import find_streams
@@ -49,9 +50,12 @@ def test_a_sink_that_keeps_failing_ends_the_run_and_names_the_stream(
 
 
 def test_a_stream_that_keeps_failing_stops_only_itself(
-    new_house: Callable[[], House], caplog: pytest.LogCaptureFixture
+    new_house: Callable[[], House],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both share a query; the disk is mended in the end."""
+    monkeypatch.setattr(query, "SPLIT_SECONDS", 0.2)
     house = new_house()
     limits = {"retries": 2, "retry_base_seconds": 0.05, "failed_retry_seconds": 0.5}
     streams = house.settings.streams.model_copy(update=limits)
