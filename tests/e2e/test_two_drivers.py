@@ -55,7 +55,13 @@ def deployment(
     """Two streams as `storelake run` starts them; orders come in for all of the tests."""
     empty_tables(services)
     given = {k: v for k, v in environment.items() if k.startswith("STORELAKE_")}
-    ours = {**given, "STORELAKE_CATALOG__FORMAT": request.param}
+    # Tables of its own: other tests write rows twice on purpose.
+    ours = {
+        **given,
+        "STORELAKE_CATALOG__FORMAT": request.param,
+        "STORELAKE_CATALOG__NAME": "rivals",
+        "STORELAKE_CATALOG__WAREHOUSE": f"file://{services.var_dir}/rivals-{request.param}",
+    }
     settings = settings_from({**environment, **ours})
     stop = threading.Event()
     sender = threading.Thread(
