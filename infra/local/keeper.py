@@ -86,6 +86,8 @@ class Keeper:
                     self._look()
                 except (OSError, psutil.Error, StorelakeError) as error:  # the next look may do
                     log.warning("could not look after everything: %s", error)
+                except Exception:  # an end of the supervisor would end all programs
+                    log.exception("could not look after everything")
                 self._stop.wait(LOOK_SECONDS)
         finally:
             self._cancel.set()

@@ -55,7 +55,7 @@ def _causes(lines: Sequence[str]) -> Iterator[str]:
     for at, line in enumerate(lines):
         if line.startswith(_TRACEBACK):
             inside = True
-        elif line[0].isspace() or _ASIDE.match(line) or line.startswith(_APPENDIX):
+        elif not line or line[0].isspace() or _ASIDE.match(line) or line.startswith(_APPENDIX):
             continue
         elif inside:  # the first line that is not indented is what was raised
             inside = False

@@ -527,3 +527,21 @@ def test_a_service_comes_back_while_a_program_takes_long_to_end(
     assert wait_until(lambda: server.daemon.find() not in (None, first), 10)
     assert psutil.pid_exists(ending), "the program is still ending"
     psutil.Process(ending).kill()
+
+
+# Its last message is an error whose traceback has a blank line, as those of Py4J have.
+FAILS_WITH_A_BLANK_LINE = (
+    "import json, sys;"
+    "raised = 'Traceback (most recent call last):\\n  at x\\n\\nValueError: no answer';"
+    "print(json.dumps({'level': 'error', 'event': 'broken', 'exception': raised}), flush=True);"
+    "sys.exit(1)"
+)
+
+
+def test_no_log_of_a_program_ends_the_others(house: House) -> None:
+    tell(house, {"give_up_after": 2}, gateway=FAILS_WITH_A_BLANK_LINE, console=STAYS)
+    house.want("gateway", "console")
+    house.start()
+    assert wait_until(lambda: house.word("gateway").failed, PATIENCE)
+    assert house.word("gateway").note.startswith("ValueError: no answer")
+    assert house.pid("console") is not None

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.local.last_words import last_words
 
@@ -106,3 +108,21 @@ def test_a_real_traceback_ends_in_its_last_exception(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         subprocess.run([sys.executable, "-c", program], stderr=log, check=False)
     assert last_words(tmp_path / "log") == "OSError: no disk"
+
+
+def test_a_blank_line_in_a_logged_traceback_is_passed_over(tmp_path: Path) -> None:
+    raised = "Traceback (most recent call last):\n  at x\n\nDuring this\n\nValueError: the cause"
+    log = tmp_path / "streams.log"
+    log.write_text(json.dumps({"event": "failed", "level": "error", "exception": raised}))
+    assert last_words(log) == "ValueError: the cause"
+
+
+@given(st.lists(st.text(alphabet='{}"Tra cebk:\n\t[1', max_size=30), max_size=8))
+def test_whatever_a_log_holds_the_cause_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    log = tmp_path_factory.getbasetemp() / "any.log"
+    start = "Traceback (most recent call last):"
+    entry = json.dumps({"level": "error", "exception": "\n".join([start, *lines])})
+    log.write_text("\n".join([*lines, start, *lines, entry]))
+    assert len(last_words(log).splitlines()) <= 1
