@@ -49,6 +49,7 @@ class Report:
     def start(self) -> None:
         """Begin to write."""
         self._watched_at = time.monotonic()
+        self._try_to_write()
         self._thread.start()
 
     def watched(self) -> None:
