@@ -11,15 +11,24 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
 ACKS_ALL = -1
 TIMEOUT_MS = 10_000
 CLIENT_ID = b"storelake-faults"
+NO_LEADER = (5, 6)
+"""Leader not available, and not leader or follower:
+https://kafka.apache.org/protocol#protocol_error_codes"""
 
 Header = tuple[bytes, "bytes | None"]
 
 
 class ProduceError(Exception):
     """The broker refuses a record, or does not answer."""
+
+
+class NoLeaderError(ProduceError):
+    """The partition has no leader (yet), as one of a topic that was made a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,12 @@ class Record:
     headers: Sequence[Header] = field(default_factory=tuple)
 
 
+@retry(
+    retry=retry_if_exception_type(NoLeaderError),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(TIMEOUT_MS / 1000),
+    reraise=True,
+)
 def produce(host: str, port: int, topic: str, partition: int, record: Record) -> int:
     """Send one record to the leader of a partition, acknowledged by all replicas.
 
@@ -66,6 +81,8 @@ def produce(host: str, port: int, topic: str, partition: int, record: Record) ->
         answer = _read(connection, size)
     # correlation, one topic and its name, one partition
     code, offset = struct.unpack_from(">hq", answer, 4 + 4 + 2 + len(topic) + 4 + 4)
+    if code in NO_LEADER:
+        raise NoLeaderError(f"{topic}/{partition}: error code {code}")
     if code:
         raise ProduceError(f"{topic}/{partition}: error code {code}")
     return int(offset)
