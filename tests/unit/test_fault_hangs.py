@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +16,13 @@ from verification.faults.deployment import Deployment, kill_family
 from verification.faults.fault import gone
 from verification.faults.hangs import stopped
 
-PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+PARENT = "import subprocess; subprocess.run(['sleep', '100'])"
 
 
 @pytest.fixture
 def parent() -> Iterator[psutil.Process]:
     """A process with one child; both wait."""
-    process = psutil.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE)
+    process = psutil.Popen([sys.executable, "-c", PARENT])
     assert wait_until(lambda: len(process.children()) == 1, 10)
     yield process
     kill_family(process)
