@@ -24,7 +24,9 @@ def parent() -> Iterator[psutil.Process]:
     """A process with one child; both wait."""
     process = psutil.Popen([sys.executable, "-c", PARENT])
     assert wait_until(lambda: len(process.children()) == 1, 10)
+    (child,) = process.children()
     yield process
+    kill_family(child)  # which outlives a parent that the test has killed
     kill_family(process)
     process.wait(10)
 
