@@ -14,7 +14,7 @@ Guarantees are those of `log_source`. Of Kafka's own:
   it, and a task after `fetchTimeoutSeconds` without a message, which the runner retries.
 
 Options besides those of `log_source.ReadOptions`: `kafka.<librdkafka option>` (at least
-`kafka.bootstrap.servers`), `groupId`, `fetchTimeoutSeconds` (60).
+`kafka.bootstrap.servers`), `groupId`, `fetchTimeoutSeconds` (30).
 """
 
 from __future__ import annotations
@@ -389,6 +389,6 @@ class KafkaSource(LogSource):
             given.topics,
             client,
             options.get("groupid", "storelake"),
-            float(options.get("fetchtimeoutseconds", "60")),
+            float(options.get("fetchtimeoutseconds", "30")),
             given.generations,
         )

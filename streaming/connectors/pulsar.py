@@ -21,7 +21,7 @@ Guarantees are those of `log_source`. Of Pulsar's own (docs/adr/0011 has the rea
 
 Options besides those of `log_source.ReadOptions`, topics as `persistent://tenant/namespace/topic`
 (one partition, `...-partition-2`, is a topic, too): `pulsar.service.url`, `pulsar.admin.url`,
-`pulsar.token`, `pulsar.tls.ca.file`, `groupId`, `fetchTimeoutSeconds` (60).
+`pulsar.token`, `pulsar.tls.ca.file`, `groupId`, `fetchTimeoutSeconds` (30).
 """
 
 from __future__ import annotations
@@ -645,5 +645,5 @@ class PulsarSource(LogSource):
                 options.get("pulsar.tls.ca.file"),
             ),
             options.get("groupid", "storelake"),
-            float(options.get("fetchtimeoutseconds", "60")),
+            float(options.get("fetchtimeoutseconds", "30")),
         )
