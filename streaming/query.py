@@ -116,18 +116,21 @@ class SharedQuery:
     def split(self) -> list[SharedQuery]:
         """The queries to go on with: itself, or, where some sinks alone keep failing, two.
 
-        Raises:
-            Py4JError: the checkpoint could not be copied.
+        A checkpoint that cannot be copied is a failure of this query, and is tried again.
         """
         apart = self._apart
-        if not apart or self._query is not None:
+        if not apart or self._query is not None or not self.health.is_due:
             return [self]
         parts = [
             SharedQuery(self._app, self.feed, [s for s in self.streams if (s.name in apart) is own])
             for own in (True, False)
         ]
-        for part in parts:
-            _copy_checkpoint(self._app.context, self.checkpoint, part.checkpoint)
+        try:
+            for part in parts:
+                _copy_checkpoint(self._app.context, self.checkpoint, part.checkpoint)
+        except Exception as error:  # a disk, or an S3: the other queries go on meanwhile
+            self._failed(f"the checkpoint cannot be copied: {root_cause(error)}")
+            return [self]
         mine, others = parts
         mine.health.failures, mine.health.failed_total = (
             self.health.failures,
