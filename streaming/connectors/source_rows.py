@@ -40,17 +40,6 @@ def to_batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
         yield to_arrow(held)
 
 
-def first_within(sizes: Iterable[int], most: int) -> int:
-    """How many of the first ones are `most` together at most; one where the first is larger."""
-    total = count = 0
-    for size in sizes:
-        total += size
-        if count and total > most:
-            break
-        count += 1
-    return count
-
-
 def headers_of(
     pairs: Callable[[], Iterable[tuple[str, bytes | None]] | None],
 ) -> list[Header] | None:
