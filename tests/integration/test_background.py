@@ -48,6 +48,11 @@ def row(environment: Mapping[str, str], name: str) -> dict[str, Any]:
     return next(one for one in rows if one["name"] == name)
 
 
+def state_and_restarts(environment: Mapping[str, str], name: str) -> tuple[str, int]:
+    found = row(environment, name)
+    return found["state"], found["restarts"]
+
+
 def test_a_gateway_in_the_background_comes_back_from_death_until_it_is_stopped(
     tidy: Settings, environment: Mapping[str, str]
 ) -> None:
@@ -64,8 +69,7 @@ def test_a_gateway_in_the_background_comes_back_from_death_until_it_is_stopped(
     first.kill()
     assert wait_until(lambda: gateway_of(tidy) not in (None, first), 60)
     assert wait_until(lambda: gateway_ready(tidy), 60)
-    found = row(environment, "gateway")
-    assert (found["state"], found["restarts"]) == ("running", 1)
+    assert wait_until(lambda: state_and_restarts(environment, "gateway") == ("running", 1), 60)
 
     stopped = storelake(environment, "stop", "gateway")
     assert stopped.stdout == "Stopped gateway.\n"
