@@ -16,7 +16,6 @@ from cli import (
     console,
     contracts,
     dlq,
-    docs,
     gateway,
     infer,
     keep,
@@ -71,7 +70,6 @@ COMMANDS = (
     check.verify_quality,
     check.verify_lake,
     demo.demo,
-    docs.docs,
 )
 
 app = typer.Typer(

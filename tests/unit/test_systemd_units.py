@@ -12,10 +12,10 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from cli.docs import ROOT
 from cli.main import COMMANDS, app
 from cli.programs import KEPT, NAMES
 from conf.settings import KeeperSettings, Settings
+from tools.docs.files import ROOT
 
 UNITS = ROOT / "infra" / "systemd"
 SERVICES = sorted(UNITS.glob("*.service"))

@@ -1,11 +1,11 @@
-"""Tables in Markdown, for the pages that are made from code."""
+"""Markdown tables of the generated pages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
+def table_lines(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table; a `|` in a cell is escaped."""
     cells = [titles, ["---"] * len(titles), *rows]
     return [f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in cells]

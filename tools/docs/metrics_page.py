@@ -1,4 +1,4 @@
-"""docs/METRICS.md: what each process tells Prometheus, from its own meters."""
+"""docs/METRICS.md: the metrics of each process, read from its Prometheus registry."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
-from cli.grid import grid
+from gateway.metrics import Metrics as GatewayMetrics
+from inference_service.buffer import Intake
+from inference_service.metrics import Metrics as InferenceMetrics
+from inference_service.publishers.memory import MemoryPublisher
+from quality.metrics import Metrics as QualityMetrics
+from streaming.maintenance.metrics import Metrics as MaintenanceMetrics
+from streaming.metrics import Metrics as StreamMetrics
+from tools.docs.markdown import table_lines
 
 HEAD = """\
 # Metrics
 
-What each process serves at `/metrics`, each with a page of its own; `process_*` (memory, CPU) come
-with them. [MONITORING.md](MONITORING.md) says how they are read, and what the alerts mean.
+The metrics of each process at its `/metrics`, next to `process_*` (memory, CPU).
+[MONITORING.md](MONITORING.md) describes the alerts and dashboards.
 
-A counter only rises and begins at 0 with its process; a histogram has `_bucket`, `_sum` and
-`_count`.
+A counter starts at 0 with its process; a histogram has `_bucket`, `_sum` and `_count`.
 """
 PORTS = {
     "gateway": "`storelake gateway`, on `STORELAKE_GATEWAY__PORT`",
@@ -31,52 +37,44 @@ ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "
 
 @dataclass(frozen=True)
 class Meter:
-    """One metric of ours.
+    """One metric of the product.
 
     Attributes:
-        name: without the endings of its kind.
+        name: without the suffixes of its kind.
         kind: counter, gauge or histogram.
         labels: their names.
-        says: what it counts.
+        description: what it measures.
     """
 
     name: str
     kind: str
     labels: tuple[str, ...]
-    says: str
+    description: str
 
     @property
     def series(self) -> list[str]:
-        """The names that PromQL asks for."""
+        """The names of its series in PromQL."""
         return [self.name + ending for ending in ENDINGS[self.kind]]
 
 
 def registries() -> dict[str, CollectorRegistry]:
-    """The meters of every process, as it makes them when it starts."""
-    from gateway.metrics import Metrics as Gateway  # noqa: PLC0415 - heavy, as those below
-    from inference_service.buffer import Intake  # noqa: PLC0415
-    from inference_service.metrics import Metrics as Inference  # noqa: PLC0415
-    from inference_service.publishers.memory import MemoryPublisher  # noqa: PLC0415
-    from quality.metrics import Metrics as Quality  # noqa: PLC0415
-    from streaming.maintenance.metrics import Metrics as Maintenance  # noqa: PLC0415
-    from streaming.metrics import Metrics as Streams  # noqa: PLC0415
-
-    inference, minute = Inference(), timedelta(minutes=1)
+    """The registry of every process, as it is after its start."""
+    inference, minute = InferenceMetrics(), timedelta(minutes=1)
     inference.watch(Intake({}, 1), MemoryPublisher())
     return {
-        "gateway": Gateway(()).registry,
-        "streams": Streams(()).registry,
+        "gateway": GatewayMetrics(()).registry,
+        "streams": StreamMetrics(()).registry,
         "inference": inference.registry,
-        "quality": Quality(minute).registry,
-        "maintenance": Maintenance(minute).registry,
+        "quality": QualityMetrics(minute).registry,
+        "maintenance": MaintenanceMetrics(minute).registry,
     }
 
 
 def meters(registry: CollectorRegistry) -> Iterator[Meter]:
-    """Those of ours in a registry, by name."""
+    """The metrics of the product in a registry, by name."""
     families = {
         family.name: (family, getattr(made, "_labelnames", getattr(family, "_labelnames", ())))
-        for made in registry._collector_to_names  # its families do not know their labels
+        for made in registry._collector_to_names  # public families lack their labels
         for family in made.collect()
     }
     for name, (family, labels) in sorted(families.items()):
@@ -85,7 +83,7 @@ def meters(registry: CollectorRegistry) -> Iterator[Meter]:
 
 
 def metrics_page() -> str:
-    """The page, but for the line that says where it comes from."""
+    """The page without the notice that it is generated."""
     lines = [HEAD]
     for process, registry in registries().items():
         rows = [
@@ -93,10 +91,10 @@ def metrics_page() -> str:
                 f"`{meter.name}{'_total' if meter.kind == 'counter' else ''}`",
                 meter.kind,
                 ", ".join(f"`{label}`" for label in meter.labels),
-                meter.says,
+                meter.description,
             )
             for meter in meters(registry)
         ]
         lines += [f"## {process}", "", f"{PORTS[process]}.", ""]
-        lines += [*grid(("name", "kind", "labels", "what"), rows), ""]
+        lines += [*table_lines(("name", "kind", "labels", "meaning"), rows), ""]
     return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""The tables and views of the serving database, as its migrations define them.
+"""The tables and views of the serving database, read from its migrations.
 
-For docs/TABLES.md and the contracts. Reads the SQL of this repository, which is written in one way:
-a table starts with `CREATE TABLE name (` and ends with a `);` of its own line, and its comment says
-what one row is. A view has no primary key; its comment ends with `Key: a, b.` instead.
+The SQL of this repository has one form: a table starts with `CREATE TABLE name (` and ends with
+`);` on a line of its own, and its comment describes one row. A view has no primary key; its comment
+ends with `Key: a, b.` instead.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _COLUMN = re.compile(
     r"(?:ADD COLUMN )?(?!ADD|DROP|ALTER|CHECK|PRIMARY|UNIQUE|FOREIGN|CONSTRAINT)(?P<name>\w+) "
     r"(?P<type>[a-z]+(?: precision)?(?:\(\d+(?:, \d+)?\))?(?:\[\])?)(?P<rest>.*)"
 )
-# In a remark or a function nothing of the schema is defined.
-_ASIDE = re.compile(r"--[^\n]*|\$\$.*?\$\$", re.DOTALL)
+# Comments and function bodies define no tables.
+_IGNORED = re.compile(r"--[^\n]*|\$\$.*?\$\$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Relation:
     """One table or view.
 
     Attributes:
-        name: of the relation.
+        name: without a schema.
         kind: `table` or `view`.
-        grain: what one row is; empty where no comment says it.
-        key: columns that name a row.
-        columns: of a table; a view's are not written down as types.
+        grain: description of one row; empty without a comment.
+        key: columns that identify a row.
+        columns: of a table; empty for a view, whose SQL has no types.
     """
 
     name: str
@@ -63,8 +63,8 @@ class Relation:
 def read_relations(migrations: Path) -> list[Relation]:
     """Every table, then every view, in the order of the migrations."""
     files = sorted(migrations.glob("*.sql"))
-    text = "\n".join(_ASIDE.sub("", f.read_text(encoding="utf-8")) for f in files)
-    said = {name: words.replace("''", "'") for name, words in _COMMENT.findall(text)}
+    text = "\n".join(_IGNORED.sub("", f.read_text(encoding="utf-8")) for f in files)
+    grains = {name: words.replace("''", "'") for name, words in _COMMENT.findall(text)}
     added: dict[str, list[str]] = {}
     for name, body in _ALTERED.findall(text):
         added.setdefault(name, []).extend(
@@ -76,16 +76,16 @@ def read_relations(migrations: Path) -> list[Relation]:
         key = _key(body)
         parts = [*split_top_level(body, "(", ")"), *added.get(name, [])]
         columns = tuple(_columns(parts, key, {c: w for (t, c), w in remarks.items() if t == name}))
-        tables.append(Relation(name, "table", said.get(name, ""), key, columns))
-    return tables + [_view(name, said.get(name, "")) for name in _VIEW.findall(text)]
+        tables.append(Relation(name, "table", grains.get(name, ""), key, columns))
+    return tables + [_view(name, grains.get(name, "")) for name in _VIEW.findall(text)]
 
 
 def _columns(
     parts: list[str], key: tuple[str, ...], remarks: dict[str, str]
 ) -> Iterator[ServedColumn]:
     for found in filter(None, map(_COLUMN.fullmatch, parts)):
-        said = found["rest"].partition("CHECK")[0]
-        required = found["name"] in key or "NOT NULL" in said or "IDENTITY" in said
+        rest = found["rest"].partition("CHECK")[0]
+        required = found["name"] in key or "NOT NULL" in rest or "IDENTITY" in rest
         yield ServedColumn(found["name"], found["type"], required, remarks.get(found["name"], ""))
 
 

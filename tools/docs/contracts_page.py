@@ -1,4 +1,4 @@
-"""docs/CONTRACTS.md: what others may rely on, made from the contracts themselves."""
+"""docs/CONTRACTS.md: the contracts of topics and public tables."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from open_data_contract_standard.model import (
     SchemaProperty,
 )
 
-from cli.grid import grid
 from conf.contracts.odcs import key
+from tools.docs.markdown import table_lines
 
 HEAD = """\
 # Contracts
 
-What others may send, and what they may rely on: the topics, and the tables of silver, gold and the
-serving database; every other table is ours alone. Each has a file in `conf/contracts`, made from
-the code, in the [Open Data Contract
-Standard](https://github.com/bitol-io/open-data-contract-standard). Beside them, each version of an
-event has its JSON Schema, written by hand.
+The public interfaces: the topics, and the tables of silver, gold and the serving database. Other
+tables are internal. Each contract is a file in `conf/contracts`, generated from the code, in the
+[Open Data Contract Standard](https://github.com/bitol-io/open-data-contract-standard). Next to them
+is the JSON Schema of each version of an event, written by hand.
 
-**The rule.** A new version only adds. A sender who keeps to an older version is never refused, a
-reader who keeps to it never misses a field or meets another type. New optional fields, more values
-and wider bounds are additive; a field that goes, a new required one, another type, fewer values,
-another key break. `storelake contracts check` compares the versions of each event, and with
-`--against REF` every file with that of a commit, a tag or a folder, and names what breaks.
+**The rule.** A new version only adds. Events of an older version remain valid, and a reader of an
+older version finds every field with its type. New optional fields, more values and wider bounds are
+additive. A removed field, a new required field, another type, fewer values or another key break the
+contract. `storelake contracts check` compares the versions of each event, and with `--against REF`
+every file with that of a commit, a tag or a folder, and lists what breaks.
 
-**Versions.** `schema_version` in an event says which JSON Schema it keeps to; all versions listed
-are taken, any other is quarantined. The version of a contract is counted on by `storelake docs`: a
-third place for words, a second for additions, the first for what breaks.
+**Versions.** `schema_version` of an event names its JSON Schema; all versions listed are accepted,
+any other is quarantined. `make docs` raises the version of a contract: the third number for
+changed text, the second for additions, the first for breaking changes.
 """
 
 BOUNDS = {
@@ -49,19 +48,21 @@ BOUNDS = {
 
 
 def contracts_page(contracts: Mapping[str, OpenDataContractStandard]) -> str:
-    """The page.
+    """The page without the notice that it is generated.
 
     Args:
         contracts: by file name, in the order of the page.
     """
-    things = [(file, contract, (contract.schema_ or [])[0]) for file, contract in contracts.items()]
+    schemas = [
+        (file, contract, (contract.schema_ or [])[0]) for file, contract in contracts.items()
+    ]
     rows = [
         (f"[{c.name}](#{_anchor(c)})", t.dataGranularityDescription or "", c.version or "")
-        for _, c, t in things
+        for _, c, t in schemas
     ]
-    lines = [HEAD, *grid(("contract", "one row or message is", "version"), rows)]
-    for file, contract, thing in things:
-        lines += _section(file, contract, thing)
+    lines = [HEAD, *table_lines(("contract", "one row or message is", "version"), rows)]
+    for file, contract, schema in schemas:
+        lines += _section(file, contract, schema)
     return "\n".join(lines) + "\n"
 
 
@@ -69,25 +70,25 @@ def _anchor(contract: OpenDataContractStandard) -> str:
     return (contract.name or "").replace(".", "")
 
 
-def _section(file: str, contract: OpenDataContractStandard, thing: SchemaObject) -> list[str]:
-    one = "One row" if thing.physicalType == "table" else "One message"
-    own = {p.property: p.value for p in thing.customProperties or []}
+def _section(file: str, contract: OpenDataContractStandard, schema: SchemaObject) -> list[str]:
+    one = "One row" if schema.physicalType == "table" else "One message"
+    own = {p.property: p.value for p in schema.customProperties or []}
     facts = [
-        (one, thing.dataGranularityDescription),
-        ("Key", ", ".join(f"`{name}`" for name in key(thing))),
+        (one, schema.dataGranularityDescription),
+        ("Key", ", ".join(f"`{name}`" for name in key(schema))),
         ("Writer", own.get("writer") and f"`{own['writer']}`"),
-        ("Events", ", ".join(f"`{d.url}`" for d in thing.authoritativeDefinitions or [])),
-        ("About", thing.description),
+        ("Events", ", ".join(f"`{d.url}`" for d in schema.authoritativeDefinitions or [])),
+        ("About", schema.description),
         ("Contract", f"`{file}`, version {contract.version}"),
     ]
-    fields = [row for p in thing.properties or [] for row in _rows(p, p.name or "")]
+    fields = [row for p in schema.properties or [] for row in _rows(p, p.name or "")]
     return [
         "",
         f"## {contract.name}",
         "",
         *(f"- {title}: {fact}" for title, fact in facts if fact),
         "",
-        *grid(("field", "type", "always", "meaning"), fields),
+        *table_lines(("field", "type", "always", "meaning"), fields),
     ]
 
 
@@ -100,7 +101,7 @@ def _rows(field: SchemaProperty, path: str) -> Iterator[tuple[str, ...]]:
 
 
 def _type(field: SchemaProperty) -> str:
-    """Structures open up in rows of their own, so their type is their kind."""
+    """The type of a field; the fields of a structure have rows of their own."""
     if field.items:
         return f"array of {_type(field.items)}"
     return "object" if field.properties else field.physicalType or ""

@@ -1,4 +1,4 @@
-"""The fields of an event's JSON Schema, as the Open Data Contract Standard writes fields."""
+"""Fields of an event's JSON Schema as fields of the Open Data Contract Standard."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _OPTIONS = {
 
 
 def event_fields(schema: Schema, event_types: Collection[str]) -> list[SchemaProperty]:
-    """The fields that events of these types have; of an event without types, all.
+    """The fields of events of these types; of all events where the schema has no types.
 
     Raises:
-        ContractError: a `$ref` that cannot be followed.
+        ContractError: a `$ref` has no target.
     """
     return _properties(_of_types(expand(schema), event_types))
 
 
 def _of_types(schema: Schema, event_types: Collection[str]) -> dict[str, Any]:
-    """An expanded schema without `if`: of its two branches those that these event types take.
+    """An expanded schema without `if`: its branches joined, as far as these event types need them.
 
-    A field that only one of both has is optional, and says when it is there.
+    A field of only one branch becomes optional; its description names the condition.
     """
     if "if" not in schema:
         return dict(schema)
@@ -59,9 +59,9 @@ def _joined(variants: Mapping[str, Schema]) -> dict[str, Any]:
     for name in _names({w: v["properties"] for w, v in variants.items()}):
         having = {w: v["properties"][name] for w, v in variants.items() if name in v["properties"]}
         ((words, field), *_) = having.items()
-        said = [] if len(having) == len(variants) else [f"Only where {words}."]
-        said = [text for text in (field.get("description"), *said) if text]
-        properties[name] = {**field, "description": " ".join(said)}
+        condition_text = "" if len(having) == len(variants) else f"Only where {words}."
+        texts = [text for text in (field.get("description"), condition_text) if text]
+        properties[name] = {**field, "description": " ".join(texts)}
     required = set.intersection(*(set(v.get("required", ())) for v in variants.values()))
     return {"type": "object", "properties": properties, "required": sorted(required)}
 
@@ -90,5 +90,5 @@ def _property(name: str | None, schema: Schema, required: bool) -> SchemaPropert
 
 
 def _plain(value: Any) -> Any:
-    """A decimal as YAML has it."""
+    """A number that YAML can hold; schemas are read with decimals."""
     return float(value) if isinstance(value, Decimal) else value

@@ -1,17 +1,16 @@
-"""The contracts of topics and public tables in the Open Data Contract Standard, made from code.
+"""The contracts of topics and public tables in the Open Data Contract Standard.
 
-Where each fact comes from: a topic's fields from the JSON Schema of its event, its types from the
-routes of the gateway; a lake table from `streaming/tables.py`; a table of the serving database from
-its migrations. The version of a contract is counted on when one of these changes.
+Sources: the fields of a topic come from the JSON Schema of its event, its event types from the
+routes of the gateway, a table of the lake from `streaming/tables.py`, a table of the serving
+database from its migrations. The version of a contract rises when one of these changes.
 """
 
-# ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from open_data_contract_standard.model import (
     AuthoritativeDefinition,
@@ -23,15 +22,16 @@ from open_data_contract_standard.model import (
     SchemaProperty,
 )
 
-from cli.event_fields import event_fields
-from cli.serving import Relation
 from conf.contracts import event_schemas
 from conf.contracts.odcs import MESSAGE_KEY, SUFFIX, compare_odcs, read_odcs
 from conf.errors import ContractError
+from conf.settings import KafkaSettings
+from gateway.routes import event_routes
+from infra.postgres.migrate import MIGRATIONS
 from streaming.ddl import split_top_level
-
-if TYPE_CHECKING:
-    from streaming.tables import Table
+from streaming.tables import SERVING_WRITERS, TABLES, Table
+from tools.docs.event_fields import event_fields
+from tools.docs.relations import Relation, read_relations
 
 STANDARD = "v3.2.0"
 FIRST_VERSION = "1.0.0"
@@ -48,13 +48,13 @@ LOGICAL_TYPES = {
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic, and what its messages are.
+    """One topic and its messages.
 
     Attributes:
-        name: by default settings.
-        event: whose JSON Schemas its values keep to.
-        key: of a message, by the names of its fields.
-        event_types: that the gateway sends there; empty where an event has no types.
+        name: with default settings.
+        event: name of the JSON Schemas of its values.
+        key: message key, as names of fields.
+        event_types: those that the gateway sends there; empty where an event has no types.
     """
 
     name: str
@@ -64,15 +64,11 @@ class Topic:
 
 
 def build_contracts(folder: Path) -> dict[str, OpenDataContractStandard]:
-    """Every contract by its file name, each with the version that it deserves beside the old one.
+    """Every contract by its file name, with a version that follows from the old file.
 
     Raises:
-        ContractError: a file in the folder is no contract.
+        ContractError: a file in the folder is not a contract.
     """
-    from cli.serving import read_relations
-    from infra.postgres.migrate import MIGRATIONS
-    from streaming.tables import SERVING_WRITERS, TABLES
-
     relations = [r for r in read_relations(MIGRATIONS) if r.name in SERVING_WRITERS]
     contracts = [
         *map(topic_contract, topics()),
@@ -83,10 +79,7 @@ def build_contracts(folder: Path) -> dict[str, OpenDataContractStandard]:
 
 
 def topics() -> list[Topic]:
-    """The topics of orders, with what the gateway lets through to each, and that of detections."""
-    from conf.settings import KafkaSettings
-    from gateway.routes import event_routes
-
+    """The topics of orders with the event types of their routes, and the topic of detections."""
     kafka = KafkaSettings()
     routes = event_routes(kafka)
     types = {
@@ -97,7 +90,7 @@ def topics() -> list[Topic]:
 
 
 def topic_contract(topic: Topic) -> OpenDataContractStandard:
-    """The newest version of its event, as far as the topic carries it, and all by their files."""
+    """The contract of a topic: fields of the newest schema version, links to all versions."""
     versions = event_schemas(topic.event)
     newest = versions[max(versions)]
     fields = event_fields(newest, topic.event_types)
@@ -122,14 +115,14 @@ def topic_contract(topic: Topic) -> OpenDataContractStandard:
 
 
 def table_contract(table: Table) -> OpenDataContractStandard:
-    """A table of the lake."""
+    """The contract of a table of the lake."""
     fields = [_field(c.name, c.type, c.comment, c.name in table.key) for c in table.fields]
     own = {"writer": table.writer, "writeStrategy": table.strategy, "partition": [*table.partition]}
     return _contract(table.name, _table(table.name, table.grain, fields, table.key, own))
 
 
 def relation_contract(relation: Relation, writer: str) -> OpenDataContractStandard:
-    """A table of the serving database."""
+    """The contract of a table of the serving database."""
     fields = [_field(c.name, c.type, c.comment, c.required) for c in relation.columns]
     thing = _table(relation.name, relation.grain, fields, relation.key, {"writer": writer})
     return _contract(f"postgres.{relation.name}", thing)
@@ -170,7 +163,7 @@ def _table(
 
 
 def _field(name: str | None, type_: str, comment: str, required: bool) -> SchemaProperty:
-    """A column of a table, or a field in one; `array<struct<a: int>>` and `text[]` open up."""
+    """A column, or a nested field; `array<struct<a: int>>` and `text[]` get inner fields."""
     field = SchemaProperty(
         name=name,
         physicalType=type_,
@@ -190,7 +183,11 @@ def _field(name: str | None, type_: str, comment: str, required: bool) -> Schema
 
 
 def versioned(new: OpenDataContractStandard, file: Path) -> OpenDataContractStandard:
-    """The new contract with its version: major for what breaks, minor for more, else patch."""
+    """Set the version by comparison with the old file: breaking, additive or text change.
+
+    Raises:
+        ContractError: the file is not a contract, or its version is not MAJOR.MINOR.PATCH.
+    """
     if not file.is_file():
         return new
     text = file.read_text(encoding="utf-8")
