@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.prometheus_local import panels, read_alerts
+from tests.support.prometheus_local import panels, read_alerts
 from tools.docs.metrics_page import meters, metrics_page, registries
 
 pytestmark = pytest.mark.requirement("M1")

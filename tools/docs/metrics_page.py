@@ -13,7 +13,7 @@ from inference_service.buffer import Intake
 from inference_service.metrics import Metrics as InferenceMetrics
 from inference_service.publishers.memory import MemoryPublisher
 from quality.metrics import Metrics as QualityMetrics
-from streaming.maintenance.metrics import Metrics as MaintenanceMetrics
+from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
 from streaming.metrics import Metrics as StreamMetrics
 from tools.docs.markdown import table_lines
 

@@ -1,7 +1,7 @@
 """The contracts of topics and public tables in the Open Data Contract Standard.
 
 Sources: the fields of a topic come from the JSON Schema of its event, its event types from the
-routes of the gateway, a table of the lake from `streaming/tables.py`, a table of the serving
+routes of the gateway, a table of the lake from `streaming/lake/tables.py`, a table of the serving
 database from its migrations. The version of a contract rises when one of these changes.
 """
 
@@ -28,8 +28,8 @@ from conf.errors import ContractError
 from conf.settings import KafkaSettings
 from gateway.routes import event_routes
 from infra.postgres.migrate import MIGRATIONS
-from streaming.ddl import split_top_level
-from streaming.tables import SERVING_WRITERS, TABLES, Table
+from streaming.lake.ddl import split_top_level
+from streaming.lake.tables import SERVING_WRITERS, TABLES, Table
 from tools.docs.event_fields import event_fields
 from tools.docs.relations import Relation, read_relations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from queries.ask import questions
-from streaming.views import NAMESPACE, views
+from streaming.lake.views import NAMESPACE, views
 from tools.docs.markdown import table_lines
 
 HEAD = """\

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from infra.postgres.migrate import MIGRATIONS
-from streaming.tables import TABLES, Table
+from streaming.lake.tables import TABLES, Table
 from tools.docs.markdown import table_lines
 from tools.docs.relations import read_relations
 
 LAKE_HEAD = """\
 # Tables
 
-The tables of the lake, as `streaming/tables.py` defines them, then [those of Postgres](#postgres).
+The tables of the lake, as `streaming/lake/tables.py` defines them, then [those of
+Postgres](#postgres).
 
 - **append**: rows are added. The snapshot records the source positions of its rows, so a batch that
   Spark repeats adds nothing ([ADR 0002](adr/0002-sinks-remember-source-positions.md)).
