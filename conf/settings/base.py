@@ -18,9 +18,9 @@ class SettingsError(StorelakeError):
 
 
 class Frozen(BaseModel):
-    """Base of every branch: immutable, and unknown names are errors."""
+    """Base of every branch: immutable, unknown names are errors, docstrings are descriptions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def _reject_placeholder(value: SecretStr) -> SecretStr:

@@ -17,40 +17,33 @@ RESERVED_OPTIONS = frozenset(
 class KafkaSettings(Frozen):
     """Kafka: its address and the topics of the product."""
 
-    host: str = Field(default="127.0.0.1", description="Address of the local broker.")
-    port: int = Field(default=19092, description="Port of the local broker.")
-    controller_port: int = Field(
-        default=19093, description="Port of the local broker's KRaft controller."
-    )
-    bootstrap_servers: str | None = Field(
-        default=None,
-        description="Address list of an existing cluster; by default the local broker at "
-        "host:port.",
-    )
-    partitions: int = Field(
-        default=4, ge=1, description="Number of partitions of a topic that the product creates."
-    )
-    heap_mb: int = Field(default=384, ge=128, description="Heap of the local broker in MB.")
-    order_created: str = Field(
-        default="order-created", description="Topic of `order.created` events."
-    )
-    order_updated: str = Field(
-        default="order-updated", description="Topic of `order.updated` events."
-    )
-    order_cancelled: str = Field(
-        default="order-cancelled", description="Topic of `order.cancelled` events."
-    )
-    order_events: str = Field(
-        default="order-events",
-        description="Topic of `order.status_changed` events and of events of any type.",
-    )
-    order_dlq: str = Field(default="order-dlq", description="Topic of rejected order events.")
-    detections: str = Field(default="detections", description="Topic of detection events.")
-    client_options: dict[str, str] = Field(
-        default_factory=dict,
-        description="Additional librdkafka options of every client (SASL, TLS). Producers always "
-        "wait for all replicas and are idempotent: acks and enable.idempotence cannot be set.",
-    )
+    host: str = "127.0.0.1"
+    """Address of the local broker."""
+    port: int = 19092
+    """Port of the local broker."""
+    controller_port: int = 19093
+    """Port of the local broker's KRaft controller."""
+    bootstrap_servers: str | None = None
+    """Address list of an existing cluster; by default the local broker at host:port."""
+    partitions: int = Field(default=4, ge=1)
+    """Number of partitions of a topic that the product creates."""
+    heap_mb: int = Field(default=384, ge=128)
+    """Heap of the local broker in MB."""
+    order_created: str = "order-created"
+    """Topic of `order.created` events."""
+    order_updated: str = "order-updated"
+    """Topic of `order.updated` events."""
+    order_cancelled: str = "order-cancelled"
+    """Topic of `order.cancelled` events."""
+    order_events: str = "order-events"
+    """Topic of `order.status_changed` events and of events of any type."""
+    order_dlq: str = "order-dlq"
+    """Topic of rejected order events."""
+    detections: str = "detections"
+    """Topic of detection events."""
+    client_options: dict[str, str] = Field(default_factory=dict)
+    """Additional librdkafka options of every client (SASL, TLS). Producers always wait for all
+    replicas and are idempotent: acks and enable.idempotence cannot be set."""
 
     @field_validator("client_options")
     @classmethod
@@ -82,42 +75,33 @@ class KafkaSettings(Frozen):
 class PulsarSettings(Frozen):
     """Pulsar: its addresses and the topic of detections."""
 
-    enabled: bool = Field(
-        default=False,
-        description="Start Pulsar with the other local services even if no stream and no camera "
-        "uses it.",
-    )
-    host: str = Field(default="127.0.0.1", description="Address of the local broker.")
-    port: int = Field(default=16650, description="Port of the local broker.")
-    admin_port: int = Field(default=16680, description="HTTP port of the local broker.")
-    service_url: str | None = Field(
-        default=None,
-        description="Address of an existing cluster; by default the local broker at host:port.",
-    )
-    admin_url: str | None = Field(
-        default=None,
-        description="HTTP address of that cluster; by default the local broker at host:admin_port.",
-    )
-    partitions: int = Field(
-        default=4, ge=1, description="Number of partitions of a topic that the product creates."
-    )
-    heap_mb: int = Field(default=256, ge=128, description="Heap of the local broker in MB.")
+    enabled: bool = False
+    """Start Pulsar with the other local services even if no stream and no camera uses it."""
+    host: str = "127.0.0.1"
+    """Address of the local broker."""
+    port: int = 16650
+    """Port of the local broker."""
+    admin_port: int = 16680
+    """HTTP port of the local broker."""
+    service_url: str | None = None
+    """Address of an existing cluster; by default the local broker at host:port."""
+    admin_url: str | None = None
+    """HTTP address of that cluster; by default the local broker at host:admin_port."""
+    partitions: int = Field(default=4, ge=1)
+    """Number of partitions of a topic that the product creates."""
+    heap_mb: int = Field(default=256, ge=128)
+    """Heap of the local broker in MB."""
     detections: str = Field(
         default="persistent://retail/metadata/events",
         pattern=r"^persistent://[\w.=:-]+/[\w.=:-]+/[\w.=:-]+$",
-        description="Topic of detection events: persistent://TENANT/NAMESPACE/TOPIC.",
     )
-    token: SecretStr | None = Field(
-        default=None, description="Token of a cluster with authentication."
-    )
-    tls_ca_file: Path | None = Field(
-        default=None,
-        description="Certificate authorities to trust, for pulsar+ssl:// and https://.",
-    )
-    broker_options: dict[str, str] = Field(
-        default_factory=dict,
-        description="Additional lines of the local broker's configuration file.",
-    )
+    """Topic of detection events: persistent://TENANT/NAMESPACE/TOPIC."""
+    token: SecretStr | None = None
+    """Token of a cluster with authentication."""
+    tls_ca_file: Path | None = None
+    """Certificate authorities to trust, for pulsar+ssl:// and https://."""
+    broker_options: dict[str, str] = Field(default_factory=dict)
+    """Additional lines of the local broker's configuration file."""
 
     @property
     def url(self) -> str:

@@ -52,8 +52,9 @@ def rename_tree(tree: dict[str, Any]) -> dict[str, Any]:
         if isinstance(branch, dict) and old in branch:
             _warn(former.replace("__", "."), name.replace("__", "."))
             value, present = branch.pop(old), branch.get(new)
-            merged = isinstance(value, dict) and isinstance(present, dict)
-            branch[new] = {**value, **present} if merged else value if present is None else present
+            if isinstance(value, dict) and isinstance(present, dict):
+                present = {**value, **present}
+            branch[new] = value if present is None else present
     return tree
 
 

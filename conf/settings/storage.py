@@ -25,20 +25,20 @@ https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-KEEPALIVES"""
 class PostgresSettings(Frozen):
     """The serving database, which also has the Iceberg catalog."""
 
-    host: str = Field(default="127.0.0.1", description="Address of the server.")
-    port: int = Field(default=15432, description="Port of the server.")
-    database: str = Field(default="storelake", description="Name of the database.")
-    user: str = Field(default="storelake", description="Role of the product.")
-    password: Secret | None = Field(
-        default=None,
-        description="Password of the role; `storelake up` generates one for the local server.",
-    )
-    pool_size: int = Field(default=4, ge=1, description="Connections of one process at most.")
-    local: bool = Field(
-        default=True,
-        description="Whether `storelake up` starts and stops the server; false for an existing "
-        "server.",
-    )
+    host: str = "127.0.0.1"
+    """Address of the server."""
+    port: int = 15432
+    """Port of the server."""
+    database: str = "storelake"
+    """Name of the database."""
+    user: str = "storelake"
+    """Role of the product."""
+    password: Secret | None = None
+    """Password of the role; `storelake up` generates one for the local server."""
+    pool_size: int = Field(default=4, ge=1)
+    """Connections of one process at most."""
+    local: bool = True
+    """Whether `storelake up` starts and stops the server; false for an existing server."""
 
     @property
     def secret(self) -> str:
@@ -83,32 +83,22 @@ class PostgresSettings(Frozen):
 class S3Settings(Frozen):
     """The object store of a warehouse on S3; by default MinIO on this machine (docs/STORAGE.md)."""
 
-    host: str = Field(default="127.0.0.1", description="Address of the local MinIO.")
-    port: int = Field(default=19000, description="Port of the local MinIO.")
-    endpoint: str | None = Field(
-        default=None,
-        description="Address of an existing S3; by default the local MinIO at host:port.",
-    )
-    region: str = Field(
-        default="us-east-1",
-        description="Region of the bucket: AWS rejects requests signed for another one.",
-    )
-    path_style: bool = Field(
-        default=True,
-        description="Whether the bucket is in the path of an address instead of its host name; "
-        "false for AWS.",
-    )
-    access_key: Secret | None = Field(
-        default=None,
-        description="Access key id; `storelake up` generates one for the local MinIO.",
-    )
-    secret_key: Secret | None = Field(
-        default=None,
-        description="Secret access key; `storelake up` generates one for the local MinIO.",
-    )
-    create_bucket: bool = Field(
-        default=True, description="Whether `storelake up` creates a missing bucket."
-    )
+    host: str = "127.0.0.1"
+    """Address of the local MinIO."""
+    port: int = 19000
+    """Port of the local MinIO."""
+    endpoint: str | None = None
+    """Address of an existing S3; by default the local MinIO at host:port."""
+    region: str = "us-east-1"
+    """Region of the bucket: AWS rejects requests signed for another one."""
+    path_style: bool = True
+    """Whether the bucket is in the path of an address instead of its host name; false for AWS."""
+    access_key: Secret | None = None
+    """Access key id; `storelake up` generates one for the local MinIO."""
+    secret_key: Secret | None = None
+    """Secret access key; `storelake up` generates one for the local MinIO."""
+    create_bucket: bool = True
+    """Whether `storelake up` creates a missing bucket."""
 
     @property
     def url(self) -> str:
@@ -146,40 +136,25 @@ class S3Settings(Frozen):
 class CatalogSettings(Frozen):
     """The table format, the Iceberg catalog (in Postgres, or a REST service) and the warehouse."""
 
-    format: Literal["iceberg", "delta"] = Field(
-        default="iceberg",
-        description="Format of all tables of the lake; docs/FORMATS.md compares them.",
-    )
-    name: str = Field(default="storelake", description="Name of the catalog in SQL.")
-    type: Literal["jdbc", "rest"] = Field(
-        default="jdbc",
-        description="jdbc: a catalog in Postgres; rest: the service at `uri`.",
-    )
-    uri: str | None = Field(
-        default=None,
-        pattern="^https?://",
-        description="Address of the REST catalog: http:// or https://.",
-    )
-    token: SecretStr | None = Field(
-        default=None, description="Bearer token of a REST catalog with authentication."
-    )
-    credential: SecretStr | None = Field(
-        default=None,
-        description="ID:SECRET, which a REST catalog exchanges for a token (OAuth2).",
-    )
-    warehouse: str | None = Field(
-        default=None,
-        description="file:///FOLDER or s3://BUCKET/PREFIX, or the name of a warehouse in a REST "
-        "catalog; by default <var>/warehouse, and <var>/delta for Delta.",
-    )
-    views: bool = Field(
-        default=True,
-        description="Whether streams create the views for analysts in the catalog when they start.",
-    )
-    snapshot_retention: timedelta = Field(
-        default=timedelta(minutes=3),
-        description="Age at which maintenance expires a snapshot: the reach of time travel.",
-    )
+    format: Literal["iceberg", "delta"] = "iceberg"
+    """Format of all tables of the lake; docs/FORMATS.md compares them."""
+    name: str = "storelake"
+    """Name of the catalog in SQL."""
+    type: Literal["jdbc", "rest"] = "jdbc"
+    """jdbc: a catalog in Postgres; rest: the service at `uri`."""
+    uri: str | None = Field(default=None, pattern="^https?://")
+    """Address of the REST catalog: http:// or https://."""
+    token: SecretStr | None = None
+    """Bearer token of a REST catalog with authentication."""
+    credential: SecretStr | None = None
+    """ID:SECRET, which a REST catalog exchanges for a token (OAuth2)."""
+    warehouse: str | None = None
+    """file:///FOLDER or s3://BUCKET/PREFIX, or the name of a warehouse in a REST catalog; by
+    default <var>/warehouse, and <var>/delta for Delta."""
+    views: bool = True
+    """Whether streams create the views for analysts in the catalog when they start."""
+    snapshot_retention: timedelta = timedelta(minutes=3)
+    """Age at which maintenance expires a snapshot: the reach of time travel."""
 
     @model_validator(mode="after")
     def _require_an_address(self) -> CatalogSettings:

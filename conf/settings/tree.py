@@ -42,31 +42,27 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
         frozen=True,
+        use_attribute_docstrings=True,
         extra="ignore",
     )
 
-    profile: str = Field(default="local", description="Name of a file in `conf/profiles`.")
-    var_dir: Path = Field(default=Path("var"), description="Folder of the deployment's state.")
-    cache_dir: Path = Field(
-        default=Path("~/.cache/storelake"), description="Folder of downloaded programs and JARs."
-    )
-    stores_file: Path = Field(
-        default=CONF_DIR / "stores" / "demo.toml",
-        description="Branches, cameras, lines and zones.",
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Lowest level of log lines."
-    )
-    metrics_host: str = Field(
-        default="127.0.0.1",
-        description="Listening address of /metrics of streams, cameras, validation and "
-        "maintenance; the gateway has /metrics at its own address.",
-    )
+    profile: str = "local"
+    """Name of a file in `conf/profiles`."""
+    var_dir: Path = Path("var")
+    """Folder of the deployment's state."""
+    cache_dir: Path = Path("~/.cache/storelake")
+    """Folder of downloaded programs and JARs."""
+    stores_file: Path = CONF_DIR / "stores" / "demo.toml"
+    """Branches, cameras, lines and zones."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level of log lines."""
+    metrics_host: str = "127.0.0.1"
+    """Listening address of /metrics of streams, cameras, validation and maintenance; the gateway
+    has /metrics at its own address."""
     java_home: Path | None = Field(
-        default=None,
-        validation_alias=AliasChoices("STORELAKE_JAVA_HOME", "JAVA_HOME", "java_home"),
-        description="Java (17 or newer) of Kafka, Pulsar and Spark; by default that on the PATH.",
+        default=None, validation_alias=AliasChoices("STORELAKE_JAVA_HOME", "JAVA_HOME", "java_home")
     )
+    """Java (17 or newer) of Kafka, Pulsar and Spark; by default that on the PATH."""
     kafka: KafkaSettings = KafkaSettings()
     pulsar: PulsarSettings = PulsarSettings()
     postgres: PostgresSettings = PostgresSettings()

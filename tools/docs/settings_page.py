@@ -85,7 +85,7 @@ def _row(path: str, field: FieldInfo, default: Any, root: Path) -> tuple[str, ..
         if hasattr(rule, bound)
     ]
     kind = ", ".join([type_words(field.annotation), *bounds])
-    meaning = (field.description or "").replace("<", "&lt;")
+    meaning = " ".join((field.description or "").split()).replace("<", "&lt;")
     return variables, kind, _default_words(default, root), meaning
 
 
