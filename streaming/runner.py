@@ -151,11 +151,15 @@ class Runner:
         """The interval tasks of all streams; their first calls are spread over the interval."""
         limits = self._settings.streams
         settling = [s for s in self._streams if s.settle]
-        step = limits.settle_seconds / max(1, len(settling))
+        step = limits.interval_seconds / max(1, len(settling))
         return [
-            *(self._task(s, "copy", s.copy, limits.copy_seconds) for s in self._streams if s.copy),
             *(
-                self._task(s, "settle", s.settle, limits.settle_seconds, step * number)
+                self._task(s, "copy", s.copy, limits.replicate_seconds)
+                for s in self._streams
+                if s.copy
+            ),
+            *(
+                self._task(s, "settle", s.settle, limits.interval_seconds, step * number)
                 for number, s in enumerate(settling, 1)
             ),
         ]

@@ -186,9 +186,9 @@ class Stream:
         name: names its progress, its ledger rows and its lease.
         feed: where its rows come from; None for a stream that reads tables and only settles.
         sink: writes one micro-batch; rows that it has already written must change nothing.
-        settle: what need not happen with each micro-batch; called every `streams.settle_seconds`
+        settle: what need not happen with each micro-batch; called every `streams.interval_seconds`
             and once more at a clean stop, and finds by itself what is to do.
-        copy: the same every `streams.copy_seconds`, for what somebody waits for in the lake.
+        copy: the same every `streams.replicate_seconds`, for what somebody waits for in the lake.
         keeps_rejected: whether its sink writes rejected messages to a quarantine: what the sink
             cannot hold for its data goes there, too; else to `refused_rows`.
     """

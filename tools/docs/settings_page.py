@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -91,6 +91,8 @@ def _row(path: str, field: FieldInfo, default: Any, root: Path) -> tuple[str, ..
 
 def type_words(annotation: Any) -> str:
     """A type in words: `str | None` is text, `Literal["a", "b"]` is its values."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     arguments = [a for a in get_args(annotation) if a is not type(None)]
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
