@@ -17,9 +17,10 @@ HEAD = """\
 # Contracts
 
 The public interfaces: the topics, and the tables of silver, gold and the serving database. Other
-tables are internal. Each contract is a file in `conf/contracts`, generated from the code, in the
-[Open Data Contract Standard](https://github.com/bitol-io/open-data-contract-standard). Next to them
-is the JSON Schema of each version of an event, written by hand.
+tables are internal. Each contract is a file `NAME.odcs.yaml` in `conf/contracts`, generated from
+the code, in the [Open Data Contract
+Standard](https://github.com/bitol-io/open-data-contract-standard), with required fields and allowed
+values. Next to them is the JSON Schema of each version of an event, written by hand.
 
 **The rule.** A new version only adds. Events of an older version remain valid, and a reader of an
 older version finds every field with its type. New optional fields, more values and wider bounds are
@@ -32,6 +33,10 @@ any other is quarantined. `make docs` raises the version of a contract: the thir
 changed text, the second for additions, the first for breaking changes.
 """
 
+Fields = tuple[tuple[str, ...], ...]
+"""Rows of a table of fields, without that of the event type."""
+
+EVENT_TYPE = "`event_type`"
 BOUNDS = {
     "minLength": "at least {} characters",
     "maxLength": "at most {} characters",
@@ -50,46 +55,57 @@ BOUNDS = {
 def contracts_page(contracts: Mapping[str, OpenDataContractStandard]) -> str:
     """The page without the notice that it is generated.
 
+    Tables of the lake have no section: docs/TABLES.md has their columns.
+
     Args:
         contracts: by file name, in the order of the page.
     """
-    schemas = [
-        (file, contract, (contract.schema_ or [])[0]) for file, contract in contracts.items()
+    schemas = [(contract, (contract.schema_ or [])[0]) for contract in contracts.values()]
+    overview = [
+        (f"[{c.name}]({_address(c)})", s.dataGranularityDescription or "", c.version or "")
+        for c, s in schemas
     ]
-    rows = [
-        (f"[{c.name}](#{_anchor(c)})", t.dataGranularityDescription or "", c.version or "")
-        for _, c, t in schemas
-    ]
-    lines = [HEAD, *table_lines(("contract", "one row or message is", "version"), rows)]
-    for file, contract, schema in schemas:
-        lines += _section(file, contract, schema)
+    lines = [HEAD, *table_lines(("contract", "one row or message is", "version"), overview)]
+    described: dict[Fields, str] = {}
+    for contract, schema in schemas:
+        if _address(contract).startswith("#"):
+            lines += _section(contract, schema, described)
     return "\n".join(lines) + "\n"
 
 
-def _anchor(contract: OpenDataContractStandard) -> str:
-    return (contract.name or "").replace(".", "")
+def _address(contract: OpenDataContractStandard) -> str:
+    name = contract.name or ""
+    page = "" if name.startswith(("topic.", "postgres.")) else "TABLES.md"
+    return f"{page}#{name.replace('.', '')}"
 
 
-def _section(file: str, contract: OpenDataContractStandard, schema: SchemaObject) -> list[str]:
-    one = "One row" if schema.physicalType == "table" else "One message"
+def _section(
+    contract: OpenDataContractStandard, schema: SchemaObject, described: dict[Fields, str]
+) -> list[str]:
+    """One contract; its fields only if no earlier section has the same.
+
+    Args:
+        contract: of a topic or of a Postgres table.
+        schema: its only schema.
+        described: fields -> the contract that lists them; this one is added.
+    """
     own = {p.property: p.value for p in schema.customProperties or []}
+    rows = [row for p in schema.properties or [] for row in _rows(p, p.name or "")]
+    kinds = next((row[-1] for row in rows if row[0] == EVENT_TYPE), "")
+    fields = tuple(row for row in rows if row[0] != EVENT_TYPE)
+    same = described.setdefault(fields, contract.name or "")
+    repeated = same != contract.name
     facts = [
-        (one, schema.dataGranularityDescription),
         ("Key", ", ".join(f"`{name}`" for name in key(schema))),
         ("Writer", own.get("writer") and f"`{own['writer']}`"),
         ("Events", ", ".join(f"`{d.url}`" for d in schema.authoritativeDefinitions or [])),
-        ("About", schema.description),
-        ("Contract", f"`{file}`, version {contract.version}"),
+        ("About", "" if repeated else schema.description),
+        ("Event type", kinds if repeated else ""),
+        ("Fields", f"as [{same}](#{same.replace('.', '')})" if repeated else ""),
     ]
-    fields = [row for p in schema.properties or [] for row in _rows(p, p.name or "")]
-    return [
-        "",
-        f"## {contract.name}",
-        "",
-        *(f"- {title}: {fact}" for title, fact in facts if fact),
-        "",
-        *table_lines(("field", "type", "always", "meaning"), fields),
-    ]
+    listed = [f"- {title}: {fact}" for title, fact in facts if fact]
+    table = [] if repeated else ["", *table_lines(("field", "type", "always", "meaning"), rows)]
+    return ["", f"## {contract.name}", "", *listed, *table]
 
 
 def _rows(field: SchemaProperty, path: str) -> Iterator[tuple[str, ...]]:

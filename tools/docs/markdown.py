@@ -7,5 +7,7 @@ from collections.abc import Sequence
 
 def table_lines(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table; a `|` in a cell is escaped."""
-    cells = [titles, ["---"] * len(titles), *rows]
-    return [f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in cells]
+    cells = [
+        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in [titles, *rows]
+    ]
+    return [cells[0], f"|{'---|' * len(titles)}", *cells[1:]]

@@ -51,7 +51,6 @@ def _section(table: Table) -> list[str]:
         "",
         f"## {table.name}",
         "",
-        f"- One row: {table.grain}",
         f"- Key: {', '.join(f'`{k}`' for k in table.key)}",
         f"- Writer: `{table.writer}`, by {table.strategy}",
         f"- Partition: {partition}; maintenance sorts by {', '.join(f'`{c}`' for c in table.sort)}",
