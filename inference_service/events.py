@@ -63,8 +63,8 @@ class EventBuilder:
     """Builds the events of one camera.
 
     The tracker's ids are replaced by a keyed hash over run, camera and id. The key is made at each
-    start, stays in this process and enters no event, and the run is another one each day: an id
-    says nothing outside of its day and camera.
+    start and enters no event, and the run changes each day: an id is not joinable
+    outside of its day and camera.
     """
 
     branch_id: str
