@@ -1,6 +1,6 @@
 """Detections topic -> line crossings, zone visits, footfall, dwell and queues (Postgres, lake).
 
-State per track (`transforms/tracks.py`), in one value per camera run. Keys: (camera_id, run_id,
+State per track (`transforms/tracks.py`), in one value per camera. Keys: (camera_id, run_id,
 track_id, line_id, crossed_at); (camera_id, run_id, track_id, zone_id, entered_at); per branch and
 camera the minute, and with the zone the minute and the hour. Rows, increments and ledger row of a
 batch commit together; what is about hours and waits follows by change ids when the stream settles,

@@ -1,4 +1,4 @@
-"""Compute hours of cameras anew from bronze, with the transforms of the stream (V7).
+"""Recompute hours of cameras from bronze, with the transforms of the stream.
 
 Every run that has a frame in the window is followed from its first frame on, by the drawings as
 they are now, with late frames in their places. Then crossings, visits, footfall and queue lengths

@@ -1,4 +1,4 @@
-"""Compute the hours of orders anew from bronze, with the transforms of the stream (L4).
+"""Recompute hours of orders from bronze, with the transforms of the stream.
 
 Hour by hour, while the streams run: in a transaction that no batch of the stream overlaps, each
 order made in the hour is forgotten and told again by all its accepted events, the late ones too;

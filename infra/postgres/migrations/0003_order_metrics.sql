@@ -1,4 +1,4 @@
--- Orders per branch and hour (O5). An order counts once, in the hour of its created_at (UTC).
+-- Orders per branch and hour. An order counts once, in the hour of its created_at (UTC).
 -- depends: 0002_orders
 
 -- Rises with every change of a row that the lake mirrors; readers of a table use it as a cursor,

@@ -1,4 +1,4 @@
--- Footfall per camera and minute, and the number that cameras and tills make together (J1).
+-- Footfall per camera and minute, and the number that cameras and tills make together.
 -- depends: 0003_order_metrics
 
 CREATE TABLE footfall_minute (

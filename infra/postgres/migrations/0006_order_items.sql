@@ -1,4 +1,4 @@
--- What was sold, product by product (O6). An order counts once, by its newest body, on the UTC day
+-- What was sold, product by product. An order counts once, by its newest body, on the UTC day
 -- of its created_at; its newest status says whether it is cancelled.
 -- depends: 0004_cameras
 

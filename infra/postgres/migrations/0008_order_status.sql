@@ -1,4 +1,4 @@
--- Status history of orders (O4). Grain, key and guarantees: docs/TABLES.md, docs/adr/0009.
+-- Status history of orders. Grain, key and guarantees: docs/TABLES.md, docs/adr/0009.
 -- depends: 0004_cameras
 
 CREATE TABLE order_status_history (

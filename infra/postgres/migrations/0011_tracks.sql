@@ -1,4 +1,4 @@
--- What cameras see over time (V6): line crossings, zone visits, dwell, queues; staff left out.
+-- What cameras see over time: line crossings, zone visits, dwell, queues; staff left out.
 -- depends: 0007_serving_views
 
 ALTER TABLE footfall_minute

@@ -1,4 +1,4 @@
--- J1 complete: visitors of the entrances alone, queue wait, occupancy.
+-- The conversion rate per branch and hour: visitors of the entrances alone, queue wait, occupancy.
 -- depends: 0011_tracks
 
 ALTER TABLE store_hourly
