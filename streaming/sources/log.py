@@ -267,7 +267,13 @@ class Generation:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """The options of a log source, parsed from Spark's (case-insensitive) option map."""
+    """The options of a log source, parsed from Spark's (case-insensitive) option map.
+
+    Attributes:
+        group_id: option `groupId`: under which name the broker shows progress.
+        fetch_timeout: option `fetchTimeoutSeconds`: seconds without a message until reading fails.
+        given: all options with their names in lower case, those of one broker included.
+    """
 
     topics: Subscription
     starting: str = "earliest"
@@ -278,6 +284,15 @@ class ReadOptions:
     tasks: int = 2
     on_data_loss: str = "fail"
     generations: Mapping[str, Generation] = field(default_factory=dict)
+    group_id: str = "storelake"
+    fetch_timeout: float = 30.0
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def required(self, name: str) -> str:
+        """An option that the broker needs; `ValueError` names a missing one."""
+        if name not in self.given:
+            raise ValueError(f"option '{name}' is required")
+        return self.given[name]
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> ReadOptions:
@@ -306,6 +321,9 @@ class ReadOptions:
                 topic: Generation(*known)
                 for topic, known in json.loads(given.get("topicgenerations", "{}")).items()
             },
+            group_id=given.get("groupid", cls.group_id),
+            fetch_timeout=float(given.get("fetchtimeoutseconds", cls.fetch_timeout)),
+            given=given,
         )
 
 
@@ -556,7 +574,11 @@ class LogSource(DataSource):
     """What `format("storelake_<broker>")` is for every broker: batch and streaming."""
 
     def open_log(self) -> Log:
-        """The broker that `self.options` name."""
+        """The broker that `self.options` name; `ValueError` names an option that does not fit."""
+        return self.connect(ReadOptions.parse(self.options))
+
+    def connect(self, options: ReadOptions) -> Log:
+        """The broker that the options name. Connections are made at first use."""
         raise NotImplementedError
 
     def schema(self) -> str:
@@ -565,8 +587,10 @@ class LogSource(DataSource):
 
     def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
         """For `spark.read`."""
-        return LogBatchReader(self.open_log(), ReadOptions.parse(self.options))
+        options = ReadOptions.parse(self.options)
+        return LogBatchReader(self.connect(options), options)
 
     def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
         """For `spark.readStream`."""
-        return LogStreamReader(self.open_log(), ReadOptions.parse(self.options))
+        options = ReadOptions.parse(self.options)
+        return LogStreamReader(self.connect(options), options)

@@ -216,14 +216,13 @@ class MemoryLog(DenseLog):
 
 
 class MemorySource(LogSource):
-    """`format("storelake_memory")`; options `path`, and those of `log_source.ReadOptions`."""
+    """`format("storelake_memory")`; option `path`, and those of `ReadOptions`."""
 
     @classmethod
     def name(cls) -> str:
         """The name to use in `format(...)`."""
         return "storelake_memory"
 
-    def open_log(self) -> MemoryLog:
-        """See `LogSource.open_log`."""
-        given = ReadOptions.parse(self.options)
-        return MemoryLog(Path(self.options["path"]), given.topics, given.generations)
+    def connect(self, options: ReadOptions) -> MemoryLog:
+        """Option `path` is the folder."""
+        return MemoryLog(Path(options.required("path")), options.topics, options.generations)

@@ -14,7 +14,7 @@ from conf.settings import Settings
 from infra.errors import ServiceError
 from infra.postgres import migrate as migrations
 from infra.postgres.migrate import FUNCTIONS, MIGRATIONS, migrate
-from tests.postgres_local import own_postgres
+from tests.support.postgres_local import own_postgres
 
 pytestmark = pytest.mark.requirement("O7")
 

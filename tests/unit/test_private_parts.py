@@ -26,26 +26,26 @@ from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
 from pyspark.sql.streaming import StreamingQueryManager
 from pyspark.sql.streaming.listener import JStreamingQueryListener, StreamingQueryListener
 
-from streaming.connectors.commits import LakeTransaction
-from streaming.connectors.log_source import LogStreamReader
+from streaming.lake.iceberg.commits import LakeTransaction
+from streaming.sources.log import LogStreamReader
 
 SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
-    # streaming/connectors/iceberg.py: each metadata file is parsed once.
+    # streaming/lake/iceberg/lake.py: each metadata file is parsed once.
     "SqlCatalog._convert_orm_to_iceberg": (SqlCatalog._convert_orm_to_iceberg, "self, orm_table"),
-    # streaming/connectors/commits.py: a conflict ends the transaction.
+    # streaming/lake/iceberg/commits.py: a conflict ends the transaction.
     "Transaction._rebuild_snapshot_updates": (Transaction._rebuild_snapshot_updates, "self"),
     "ValidatableTableRequirement.validate": (
         ValidatableTableRequirement.validate,
         "self, base_metadata",
     ),
-    # streaming/connectors/iceberg_swap.py: one snapshot per upsert, and the operation `replace`.
+    # streaming/lake/iceberg/replace_files.py: one snapshot per upsert, and the operation `replace`.
     "_OverwriteFiles": (
         _OverwriteFiles,
         "operation, transaction, io, commit_uuid, snapshot_properties, branch",
     ),
     "_OverwriteFiles._manifests": (_OverwriteFiles._manifests, "self"),
     "_OverwriteFiles._summary": (_OverwriteFiles._summary, "self, snapshot_properties"),
-    # streaming/connectors/iceberg_files.py and lake.py
+    # streaming/lake/iceberg/files.py and streaming/lake/protocol.py
     "_dataframe_to_data_files": (
         _dataframe_to_data_files,
         "table_metadata, df, io, write_uuid, counter",
@@ -54,7 +54,7 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
         _pyarrow_to_schema_without_ids,
         "schema, downcast_ns_timestamp_to_us, format_version",
     ),
-    # streaming/connectors/storage.py: one S3 client for all tables.
+    # streaming/lake/storage.py: one S3 client for all tables.
     "PyArrowFileIO._initialize_s3_fs": (PyArrowFileIO._initialize_s3_fs, "self, netloc"),
     # streaming/session.py: no password on the command line of the JVM.
     "SparkContext._ensure_initialized": (
@@ -65,9 +65,9 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     "pyspark.daemon.manager": (daemon.manager, ""),
 }
 ATTRIBUTES: dict[str, tuple[object, tuple[str, ...]]] = {
-    # streaming/connectors/commits.py
+    # streaming/lake/iceberg/commits.py
     "Transaction": (Transaction, ("_table", "_updates", "_requirements")),
-    # streaming/connectors/iceberg_swap.py
+    # streaming/lake/iceberg/replace_files.py
     "_OverwriteFiles": (
         _OverwriteFiles,
         (
@@ -95,7 +95,7 @@ def test_a_private_attribute_exists(name: str) -> None:
 
 
 def test_a_stream_reader_is_what_spark_takes_rows_from_directly() -> None:
-    """streaming/connectors/log_source.py inherits from the wrapper and implements all of it."""
+    """streaming/sources/log.py inherits from the wrapper and implements all of it."""
     needed = {"initialOffset", "latestOffset", "commit", "partitions", "getCache"}
     public = {name for name in vars(_SimpleStreamReaderWrapper) if not name.startswith("_")}
     assert needed <= public
@@ -103,7 +103,7 @@ def test_a_stream_reader_is_what_spark_takes_rows_from_directly() -> None:
 
 
 def test_a_session_has_the_gateway_to_its_jvm() -> None:
-    """Used by streaming/session.py, streaming/query.py and streaming/views.py."""
+    """Used by streaming/session.py, streaming/query.py and streaming/lake/views.py."""
     code = inspect.getsource(SparkSession.__init__)
     assert "self._jvm =" in code
     assert "self._jsc =" in code
@@ -118,7 +118,7 @@ def test_spark_registers_the_listener_of_the_jvm() -> None:
 
 
 def test_a_transaction_commits_through_its_table() -> None:
-    """streaming/connectors/commits.py relies on the rebuild that follows a conflict."""
+    """streaming/lake/iceberg/commits.py relies on the rebuild that follows a conflict."""
     assert "_rebuild_snapshot_updates" in inspect.getsource(Transaction.commit_transaction)
     assert callable(Table.refresh)
     assert issubclass(LakeTransaction, Transaction)
