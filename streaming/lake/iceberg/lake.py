@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from types import TracebackType
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -43,6 +42,7 @@ from pyspark.sql import SparkSession
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
+from typing_extensions import override
 
 from conf.errors import first_line
 from conf.settings import Settings
@@ -59,6 +59,7 @@ from streaming.lake.iceberg.replace_files import Swap
 from streaming.lake.iceberg.state import IcebergState
 from streaming.lake.protocol import (
     EVERYTHING,
+    Lake,
     LakeError,
     MissingTableError,
     Where,
@@ -125,13 +126,13 @@ class KnowingCatalog(SqlCatalog):
         # Another one each time: it moves on with what its owner commits.
         return IcebergTable(known.name(), known.metadata, location, known.io, self)
 
+    @override
     def commit_table(
         self,
         table: IcebergTable,
         requirements: tuple[TableRequirement, ...],
         updates: tuple[TableUpdate, ...],
     ) -> CommitTableResponse:
-        """See `Catalog`."""
         made = super().commit_table(table, requirements, updates)
         name = ".".join(table.name())
         self._known[name] = IcebergTable(
@@ -192,31 +193,20 @@ def _open_rest(settings: Settings, files: Mapping[str, str]) -> Catalog:
 
 
 @dataclass
-class IcebergLake:
-    """See `Lake`."""
+class IcebergLake(Lake):
+    """The tables of an Iceberg catalog."""
 
     settings: Settings
     catalog: Catalog
     """Shared by all lakes of a process: it holds connections."""
     epoch: int | None = None
 
-    def __enter__(self) -> IcebergLake:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
+    @override
     def another(self, epoch: int | None = None) -> IcebergLake:
-        """See `Lake`."""
         return IcebergLake(self.settings, self.catalog, epoch)
 
+    @override
     def close(self) -> None:
-        """See `Lake`."""
         self.catalog.close()
 
     def load(self, table: Table) -> IcebergTable:
@@ -227,22 +217,22 @@ class IcebergLake:
         """
         return self._known(table.name).iceberg
 
+    @override
     def state(self, table: str) -> IcebergState | None:
-        """See `Lake`."""
         try:
             return IcebergState(self.catalog.load_table(table))
         except NoSuchTableError:
             return None
 
+    @override
     def read(
         self, table: str, columns: Sequence[str] = ("*",), where: Where = EVERYTHING
     ) -> pa.Table:
-        """See `Lake`."""
         iceberg = self._known(table).iceberg
         return iceberg.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow()
 
+    @override
     def schema(self, table: str) -> pa.Schema:
-        """See `Lake`."""
         return self._known(table).schema
 
     def _known(self, table: str) -> IcebergState:
@@ -251,13 +241,13 @@ class IcebergLake:
             raise MissingTableError(table)
         return state
 
+    @override
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
-        """See `Lake`."""
         return fresh(rows, self.progress(table)) if rows.num_rows else rows
 
     @retry_conflicts
+    @override
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
-        """See `Lake`."""
         if not rows.num_rows:
             return 0
         iceberg = self.load(table)
@@ -275,13 +265,14 @@ class IcebergLake:
             )
         return int(new.num_rows)
 
+    @override
     def progress(self, table: Table) -> Progress:
-        """See `Lake`."""
         return _progress(self.load(table))
 
     @retry_conflicts
+    @override
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
-        """See `Lake`; `time_key` is what the table is partitioned by."""
+        """`time_key` is what the table is partitioned by."""
         if not rows.num_rows:
             return
         iceberg = self.load(table)
@@ -309,15 +300,15 @@ class IcebergLake:
             swap.commit()
 
     @retry_conflicts
+    @override
     def add(self, table: Table, rows: pa.Table) -> None:
-        """See `Lake`."""
         iceberg = self.load(table)
         with LakeTransaction(iceberg) as change:
             change.append(shape(rows, iceberg.schema().as_arrow(), table))
 
     @retry_conflicts
+    @override
     def replace(self, table: Table, rows: pa.Table) -> None:
-        """See `Lake`."""
         iceberg = self.load(table)
         rows = shape(rows, iceberg.schema().as_arrow(), table)
         with LakeTransaction(iceberg) as change:
@@ -327,8 +318,8 @@ class IcebergLake:
                 change.overwrite(rows)
 
     @retry_conflicts
+    @override
     def tag(self, table: str, commit_id: int, tag: str) -> None:
-        """See `Lake`."""
         iceberg = self.catalog.load_table(table)
         if iceberg.metadata.snapshot_by_id(commit_id) is None:
             return
