@@ -268,7 +268,7 @@ def _write(stream: Stream, batch: Batch, oldest: datetime | None) -> None:
     assert stream.sink is not None  # noqa: S101 - the query serves only streams with one
     write_all(stream.sink, batch, keeps_rejected=stream.keeps_rejected)
     latency = time.time() - oldest.timestamp() if oldest else None
-    batch.meters.wrote(time.monotonic() - started, latency)
+    batch.metrics.wrote(batch.stream, time.monotonic() - started, latency)
 
 
 def _oldest(rows: pa.Table, made_at: str) -> datetime | None:
