@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
@@ -12,6 +11,7 @@ from pyspark.sql import SparkSession
 from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
 from conf.storage import checkpoint_properties, file_properties, rest_properties
+from streaming.jvm import java
 from streaming.sources.kafka import KafkaSource
 from streaming.sources.log import LogSource
 from streaming.sources.memory import MemorySource
@@ -197,8 +197,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
 
 def _leave_query_errors_to_us(spark: SparkSession) -> None:
     """Spark logs a query that ended with its whole plan; the runner logs the cause in one line."""
-    jvm: Any = spark._jvm
-    log4j = jvm.org.apache.logging.log4j
+    log4j = java(spark).org.apache.logging.log4j
     log4j.core.config.Configurator.setLevel(
         "org.apache.spark.sql.execution.streaming", log4j.Level.FATAL
     )

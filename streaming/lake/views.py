@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlglot
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -23,6 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
+from streaming.jvm import java
 from streaming.lake.iceberg.lake import open_catalog
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 
@@ -178,7 +178,7 @@ def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[View])
     """Through Iceberg's view builder: an engine's CREATE VIEW writes its own dialect only."""
     name = settings.catalog.name
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{NAMESPACE}")
-    jvm: Any = spark._jvm
+    jvm = java(spark)
     manager = jvm.org.apache.spark.sql.SparkSession.active().sessionState().catalogManager()
     catalog = manager.catalog(name).icebergCatalog()
     for view, query, plain in _parsed(wanted):

@@ -178,12 +178,8 @@ class Log(Protocol):
         ...
 
 
-class DenseLog:
+class DenseLog(Log):
     """The part of `Log` that follows where the difference of two offsets is a number of rows."""
-
-    def bounds(self) -> dict[Partition, tuple[int, int]]:
-        """See `Log.bounds`."""
-        raise NotImplementedError
 
     def check(self, position: Offsets) -> None:
         """Compare with the bounds."""

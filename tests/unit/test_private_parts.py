@@ -103,7 +103,7 @@ def test_a_stream_reader_is_what_spark_takes_rows_from_directly() -> None:
 
 
 def test_a_session_has_the_gateway_to_its_jvm() -> None:
-    """Used by streaming/session.py, streaming/query.py and streaming/lake/views.py."""
+    """streaming/jvm.py is the only module that uses it."""
     code = inspect.getsource(SparkSession.__init__)
     assert "self._jvm =" in code
     assert "self._jsc =" in code
