@@ -27,7 +27,7 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from streaming.lake.tables import Table
 from streaming.lease import FencedError
-from streaming.progress import Progress
+from streaming.progress import Progress, fresh
 
 Where = BooleanExpression
 """A filter on rows, whatever the format: PyIceberg's expressions have no catalog in them."""
@@ -177,6 +177,7 @@ class Lake(Protocol):
 
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
         """The rows that the table does not hold yet, by their source positions."""
+        return fresh(rows, self.progress(table)) if rows.num_rows else rows
 
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
         """Append the rows that the table does not hold yet, by the table as each attempt loads it.

@@ -26,7 +26,7 @@ from conf.stores import load_stores
 from streaming.jobs import find_streams
 from streaming.lake.delta.tables import file_system
 from streaming.lake.formats import open_lake
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import TABLES
 from streaming.metrics import Metrics
 from streaming.runner import Runner

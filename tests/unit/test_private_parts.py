@@ -30,7 +30,7 @@ from streaming.lake.iceberg.commits import LakeTransaction
 from streaming.sources.log import LogStreamReader
 
 SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
-    # streaming/lake/iceberg/lake.py: each metadata file is parsed once.
+    # streaming/lake/iceberg/catalog.py: each metadata file is parsed once.
     "SqlCatalog._convert_orm_to_iceberg": (SqlCatalog._convert_orm_to_iceberg, "self, orm_table"),
     # streaming/lake/iceberg/commits.py: a conflict ends the transaction.
     "Transaction._rebuild_snapshot_updates": (Transaction._rebuild_snapshot_updates, "self"),

@@ -104,10 +104,6 @@ class DeltaLake(Lake):
     def progress(self, table: Table) -> Progress:
         return _progress(self.open(table.name))
 
-    @override
-    def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
-        return fresh(rows, self.progress(table)) if rows.num_rows else rows
-
     @retry_conflicts
     @override
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
