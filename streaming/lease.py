@@ -29,7 +29,7 @@ import psutil
 import psycopg
 from psycopg.rows import class_row
 
-from conf.errors import StorelakeError, first_line
+from conf.errors import StorelakeError, database_down, first_line
 from conf.processes import find_process
 
 log = logging.getLogger("storelake.streams")
@@ -196,10 +196,7 @@ class Leases:
                 "Postgres has no table of leases: run `storelake migrate`, or `storelake up`."
             ) from error
         except psycopg.OperationalError as error:
-            raise LeaseError(
-                f"Postgres does not answer ({' '.join(str(error).split())}): run `storelake up`, "
-                "or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
-            ) from error
+            raise LeaseError(database_down("Postgres", error)) from error
 
     def _try(self) -> list[Held]:
         """Acquire all, unless some are held: those."""

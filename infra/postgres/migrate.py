@@ -10,7 +10,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from conf.errors import first_line
+from conf.errors import database_down, first_line
 from conf.settings import PostgresSettings, Settings
 from infra.errors import ServiceError
 from infra.postgres.roles import grant_console
@@ -55,11 +55,8 @@ def migrate(settings: Settings) -> list[str]:
             "`storelake migrate` again."
         ) from error
     except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split())
-        raise ServiceError(
-            f"Postgres at {conf.host}:{conf.port} does not answer ({reason}): run `storelake up`, "
-            "or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
-        ) from error
+        place = f"Postgres at {conf.host}:{conf.port}"
+        raise ServiceError(database_down(place, error)) from error
 
 
 def _apply_migrations(conf: PostgresSettings) -> list[str]:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 from typing_extensions import override
 
-from conf.errors import first_line
+from conf.errors import database_down, first_line
 from conf.settings import Settings
 from conf.storage import file_properties, rest_properties
 from streaming.lake.storage import StorageError, check_storage
@@ -102,12 +102,8 @@ def open_catalog(settings: Settings) -> Catalog:
         catalog.engine.connect().close()  # back to the pool, for the first query
     except OperationalError as error:
         catalog.close()
-        postgres, reason = settings.postgres, " ".join(str(error.orig).split())
-        raise StorageError(
-            f"The catalog in Postgres at {postgres.host}:{postgres.port} does not answer "
-            f"({reason}): run `storelake up`, or check STORELAKE_POSTGRES__HOST, __PORT and "
-            "__PASSWORD."
-        ) from error
+        place = f"The catalog in Postgres at {settings.postgres.host}:{settings.postgres.port}"
+        raise StorageError(database_down(place, error.orig or error)) from error
     return catalog
 
 
