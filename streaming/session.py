@@ -13,8 +13,8 @@ from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
 from conf.storage import checkpoint_properties, file_properties, rest_properties
 from streaming.jvm import java
 from streaming.sources.kafka import KafkaSource
-from streaming.sources.log import LogSource
 from streaming.sources.memory import MemorySource
+from streaming.sources.readers import LogSource
 
 OF_SPARK = (
     *("org.apache.hadoop:hadoop-client-api", "org.apache.hadoop:hadoop-client-runtime"),

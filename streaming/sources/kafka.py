@@ -42,19 +42,16 @@ from streaming.sources.kafka_topics import TopicIds
 from streaming.sources.log import (
     DataLossError,
     DenseLog,
-    Generation,
     Limit,
-    LogSource,
     Offsets,
     Partition,
     Range,
-    ReadOptions,
-    Subscription,
     lost_offset,
-    to_arrow,
 )
+from streaming.sources.options import Generation, ReadOptions, Subscription
 from streaming.sources.read_ahead import ReadAhead
-from streaming.sources.rows import Row, headers_of, message_bytes, to_batches
+from streaming.sources.readers import LogSource
+from streaming.sources.rows import Row, headers_of, message_bytes, to_arrow, to_batches
 
 log = logging.getLogger(__name__)
 

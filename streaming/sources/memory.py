@@ -20,20 +20,17 @@ import pyarrow as pa
 from streaming.source import GENERATION, SOURCE_SCHEMA
 from streaming.sources.log import (
     DenseLog,
-    Generation,
     Limit,
-    LogSource,
     Offsets,
     Partition,
     Range,
-    ReadOptions,
-    Subscription,
     TopicRemadeError,
     lost_offset,
-    to_arrow,
 )
+from streaming.sources.options import Generation, ReadOptions, Subscription
 from streaming.sources.read_ahead import ReadAhead
-from streaming.sources.rows import Row, message_bytes, to_batches
+from streaming.sources.readers import LogSource
+from streaming.sources.rows import Row, message_bytes, to_arrow, to_batches
 
 POSITION = SOURCE_SCHEMA.get_field_index("position")
 TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")

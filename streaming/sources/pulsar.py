@@ -44,17 +44,15 @@ from streaming.sources.log import (
     ROWS_WORTH_A_TASK,
     DataLossError,
     Limit,
-    LogSource,
     Offsets,
     Partition,
     Range,
-    ReadOptions,
-    Subscription,
     Task,
     lost,
-    to_arrow,
 )
-from streaming.sources.rows import Header, Row, headers_of, message_bytes, to_batches
+from streaming.sources.options import ReadOptions, Subscription
+from streaming.sources.readers import LogSource
+from streaming.sources.rows import Header, Row, headers_of, message_bytes, to_arrow, to_batches
 
 log = logging.getLogger(__name__)
 

@@ -32,8 +32,8 @@ from streaming.metrics import Metrics
 from streaming.runner import Runner
 from streaming.sinks.postgres import Database
 from streaming.source import GENERATION
-from streaming.sources.log import Subscription
 from streaming.sources.memory import MemoryBroker, MemoryLog
+from streaming.sources.options import Subscription
 from streaming.stream import Context, Hands, Stream
 from tests.support.builders import as_json
 

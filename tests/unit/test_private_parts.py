@@ -27,7 +27,7 @@ from pyspark.sql.streaming import StreamingQueryManager
 from pyspark.sql.streaming.listener import JStreamingQueryListener, StreamingQueryListener
 
 from streaming.lake.iceberg.commits import LakeTransaction
-from streaming.sources.log import LogStreamReader
+from streaming.sources.readers import LogStreamReader
 
 SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     # streaming/lake/iceberg/catalog.py: each metadata file is parsed once.
@@ -95,7 +95,7 @@ def test_a_private_attribute_exists(name: str) -> None:
 
 
 def test_a_stream_reader_is_what_spark_takes_rows_from_directly() -> None:
-    """streaming/sources/log.py inherits from the wrapper and implements all of it."""
+    """streaming/sources/readers.py inherits from the wrapper and implements all of it."""
     needed = {"initialOffset", "latestOffset", "commit", "partitions", "getCache"}
     public = {name for name in vars(_SimpleStreamReaderWrapper) if not name.startswith("_")}
     assert needed <= public

@@ -18,8 +18,9 @@ from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
 from streaming.listener import ProgressListener, read_progress
 from streaming.metrics import Metrics, Progress
-from streaming.sources.log import Log, Offsets, Subscription
+from streaming.sources.log import Log, Offsets
 from streaming.sources.memory import MemoryBroker, MemoryLog
+from streaming.sources.options import Subscription
 from streaming.sources.pulsar import entries_behind, pack
 from tests.conftest import free_ports
 
