@@ -1,7 +1,7 @@
 """A partitioned log as a Python Data Source of Spark, batch and streaming.
 
 Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the
-driver, through a consumer that stays open, and passed to Spark with the plan. Such a batch starts
+driver, through a consumer that is kept open, and passed to Spark with the plan. Such a batch starts
 no Python worker. A larger one is split into at most `readTasks` tasks, evenly and whatever the
 number of broker partitions in a dense log. PySpark 4.1 passes rows in this way for its own
 `SimpleDataSourceStreamReader`.
@@ -153,7 +153,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
         }
 
     def partitions(self, start: Wire, end: Wire) -> Sequence[InputPartition]:
-        """Plan [start, end); start == end after a restart, which says where the stream stands."""
+        """Plan [start, end); start == end after a restart, at the position of the checkpoint."""
         if self._position is None:
             self._position = from_wire(end)
         if self.getCache(start, end) is not None:
@@ -178,7 +178,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
         return self._broker.fetch(cast(Task, partition).ranges)
 
     def commit(self, end: Wire) -> None:
-        """Forget prefetched rows up to `end`, and tell the broker's tools how far we are."""
+        """Drop prefetched rows up to `end`, and report the progress to the broker's tools."""
         done = from_wire(end)
         self._prefetched = [
             (s, e, rows)

@@ -105,7 +105,7 @@ def test_a_database_of_an_earlier_release_upgrades(empty: Settings, tmp_path: Pa
     assert "upsert_footfall_minute()" in applied
     execute(
         empty,
-        "CREATE TEMP TABLE frame_counts AS SELECT 'B01' AS branch_id, 'door' AS camera_id, "
+        "CREATE TEMP TABLE frame_counts AS SELECT 'B01' AS branch_id, 'entrance' AS camera_id, "
         "now() AS captured_at, 1 AS entries, 0 AS exits, 1 AS frames, 0 AS late_frames, "
         "1 AS people; SELECT upsert_footfall_minute()",
     )

@@ -58,7 +58,7 @@ def _must_be_here(settings: Settings, iceberg: IcebergTable) -> None:
         raise LakeError(
             f"The tables of the catalog {settings.catalog.name} are in {there.scheme}://"
             f"{there.netloc}, and the settings name {settings.warehouse}: set "
-            "STORELAKE_PROFILE or STORELAKE_CATALOG__WAREHOUSE back, or begin anew with "
+            "STORELAKE_PROFILE or STORELAKE_CATALOG__WAREHOUSE back, or start over with "
             "`storelake reset` or another STORELAKE_CATALOG__NAME."
         )
 
