@@ -179,8 +179,8 @@ def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[View])
     name = settings.catalog.name
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{NAMESPACE}")
     jvm = java(spark)
-    manager = jvm.org.apache.spark.sql.SparkSession.active().sessionState().catalogManager()
-    catalog = manager.catalog(name).icebergCatalog()
+    session = jvm.org.apache.spark.sql.classic.SparkSession.active()
+    catalog = session.sessionState().catalogManager().catalog(name).icebergCatalog()
     for view, query, plain in _parsed(wanted):
         rows = spark.sql(in_dialect(_qualified(plain, name), "spark"))
         schema = jvm.org.apache.spark.sql.types.DataType.fromJson(rows.schema.json())
