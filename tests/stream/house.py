@@ -167,7 +167,7 @@ class House:
             open_lake(self.settings) as lake,
             closing(Database(self.settings.postgres.dsn, 2)) as db,
         ):
-            stream.settle(Hands(name, lake, db, context, {}, Metrics([name]).of(name)))
+            stream.settle(Hands(name, lake, db, context, {}, Metrics([name])))
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
