@@ -144,8 +144,7 @@ class Runner:
 
     def _hands(self, stream: Stream) -> Hands:
         lake = self._lake.another(self._leases.epoch(stream.name))
-        meters = self.metrics.of(stream.name)
-        return Hands(stream.name, lake, self._db, self._context, {}, meters)
+        return Hands(stream.name, lake, self._db, self._context, {}, self.metrics)
 
     def _make_tasks(self) -> list[PeriodicTask]:
         """The interval tasks of all streams; their first calls are spread over the interval."""

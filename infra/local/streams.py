@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from infra.local.daemon import CLOCK_TOLERANCE_SECONDS
+from conf.processes import CLOCK_TOLERANCE_SECONDS
 from infra.local.process import is_alive
 from infra.local.state_files import read_state, unreadable
 

@@ -67,9 +67,9 @@ QUEUES_STAGE = {
 def write(batch: Batch) -> None:
     """One transaction."""
     if batch.commit(batch.rows, _upsert):
-        batch.meters.late(pc.sum(batch.rows["late_frames"]).as_py())
+        batch.metrics.late(batch.stream, pc.sum(batch.rows["late_frames"]).as_py())
         newest = pc.max(batch.rows["captured_at"].cast(pa.timestamp("us", "UTC"))).as_py()
-        batch.meters.watermark(newest)
+        batch.metrics.watermark(batch.stream, newest)
 
 
 def settle(hands: Hands) -> None:

@@ -48,7 +48,7 @@ from streaming.lake.tables import (
     Table,
 )
 from streaming.progress import Progress, from_text, to_text
-from streaming.recompute.cameras import up_to
+from streaming.recompute.window import up_to
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.silver_detections import to_silver_detections
 

@@ -22,7 +22,7 @@ from cli.processes import start_gateway, start_streams
 from conf.settings import Settings
 from infra.local.process import wait_until
 from simulator.ledger import read_ledger
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.sinks.postgres import Database
 from tests.stream.house import empty_tables
