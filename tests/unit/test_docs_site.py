@@ -42,6 +42,6 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
 
 def test_the_site_has_its_own_mermaid(site: Path) -> None:
     """The theme loads it from another server unless the page has defined it."""
-    assert 'src="mermaid.mjs"' in (site / "FLOW.html").read_text("utf-8")
+    assert 'src="mermaid.mjs"' in (site / "ARCHITECTURE.html").read_text("utf-8")
     (module,) = re.findall(r'from "./(.+?)"', (site / "mermaid.mjs").read_text("utf-8"))
     assert "as mermaid" in (site / module).read_text("utf-8")
