@@ -12,6 +12,7 @@ import pytest
 
 from conf.settings import Settings, SparkSettings, load_settings
 from infra import local
+from tests.support.spark_archive import driver_options
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,6 +77,7 @@ def environment(
         "STORELAKE_CATALOG__FORMAT": pytestconfig.getoption("--lake-format"),
         "STORELAKE_SPARK__PACKAGES": packages,
         "STORELAKE_SPARK__DELTA_PACKAGES": packages,
+        "STORELAKE_SPARK__DRIVER_JAVA_OPTIONS": driver_options(load_settings()),
         "STORELAKE_PROFILE": "test",
         "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
         "STORELAKE_KAFKA__PORT": kafka,
