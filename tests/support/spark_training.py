@@ -12,8 +12,8 @@ from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import SparkSettings, load_settings
-from streaming.connectors.memory import MemoryBroker
 from streaming.session import build_session
+from streaming.sources.memory import MemoryBroker
 from tests.support.spark_archive import QUIET
 
 
