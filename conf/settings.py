@@ -72,7 +72,8 @@ class KafkaSettings(Frozen):
     client_options: dict[str, str] = Field(
         default_factory=dict,
         description="Extra librdkafka options of every client (SASL, TLS). Producers always wait "
-        "for all replicas and are idempotent: acks and enable.idempotence cannot be set.",
+        "for all replicas and are idempotent: acks and enable.idempotence cannot be set; each sets "
+        "its own message.timeout.ms.",
     )
 
     @field_validator("client_options")

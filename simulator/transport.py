@@ -94,15 +94,10 @@ class KafkaTransport:
     """Bytes straight to a topic. Delivery reports come back while `poll` or `drain` run."""
 
     def __init__(self, kafka: KafkaSettings, patience: float) -> None:
-        own = {
-            **KEY_PARTITIONER,
-            "client.id": "storelake-simulator",
-            "message.timeout.ms": int(patience * 1000),
-        }
+        own = {**KEY_PARTITIONER, "client.id": "storelake-simulator"}
+        config = producer_config(kafka, own, message_timeout_ms=int(patience * 1000))
         self._patience = patience
-        self._producer = Producer(
-            producer_config(kafka, own), logger=logging.getLogger("simulator.librdkafka")
-        )
+        self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
 
     async def send(
         self,
