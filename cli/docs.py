@@ -118,6 +118,7 @@ def generated_files(root: Path) -> dict[str, str]:
     from cli.odcs import build_contracts
     from cli.pages import cli_page
     from cli.queries_page import queries_page
+    from conf.contracts.order_event import schema_files
 
     contracts = build_contracts(root / CONTRACTS)
     return {
@@ -129,6 +130,7 @@ def generated_files(root: Path) -> dict[str, str]:
         "docs/pictures/flow.svg": flow_picture(),
         "docs/METRICS.md": f"{GENERATED}\n{metrics_page()}",
         **dashboard_files(),
+        **{f"{CONTRACTS}/{name}": text for name, text in schema_files().items()},
         **{f"{CONTRACTS}/{name}": contract.to_yaml() for name, contract in contracts.items()},
     }
 

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from conf import traces
+from conf.contracts.order_event import EVENT_TYPES
 from conf.settings import GatewaySettings, KafkaSettings
 from gateway.events import check, check_batch
 from gateway.intake import Headers, Intake
 from gateway.lane import Handler
 from gateway.limits import Identify, RateLimit
 from gateway.metrics import Metrics
-from gateway.models import EVENT_TYPES, AnyEvent, OrderEvent, OrderEventV2, StatusChangedEvent
+from gateway.models import EVENT_MODELS, STATUS_MODEL, ContractModel
 from gateway.refusals import BodyTooLargeError, RefusalError
 from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
@@ -30,7 +31,7 @@ class EventRoute:
     path: str
     event_types: frozenset[str]
     topic: str
-    models: tuple[type[AnyEvent], ...]
+    models: tuple[type[ContractModel], ...]
 
     @property
     def takes(self) -> str:
@@ -42,17 +43,17 @@ def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
     """The routes of O1 and the topics of O2."""
     created, updated, cancelled, events = kafka.order_topics
 
-    full = (OrderEvent, OrderEventV2)
+    full = tuple(EVENT_MODELS.values())
 
-    def one(path: str, event_type: str, topic: str, *models: type[AnyEvent]) -> EventRoute:
+    def one(path: str, event_type: str, topic: str, *models: type[ContractModel]) -> EventRoute:
         return EventRoute(path, frozenset({event_type}), topic, models)
 
     return (
         one("/order-created", "order.created", created, *full),
         one("/order-updated", "order.updated", updated, *full),
         one("/order-cancelled", "order.cancelled", cancelled, *full),
-        one("/order-status-changed", "order.status_changed", events, StatusChangedEvent),
-        EventRoute("/generic", EVENT_TYPES, events, (*full, StatusChangedEvent)),
+        one("/order-status-changed", "order.status_changed", events, STATUS_MODEL),
+        EventRoute("/generic", frozenset(EVENT_TYPES), events, (*full, STATUS_MODEL)),
     )
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, get_args
 
+from conf.contracts.order_event import STATUSES
 from conf.stores import Line, Zone
 from streaming.ddl import Column, parse_columns, split_top_level
 from streaming.domains import Domain, Range, Values
+from streaming.order_columns import ORDER_COLUMNS
 from streaming.source import SOURCE_DDL
-from streaming.transforms.order_rules import STATUSES
 from streaming.transforms.tracks import ENTRY, EXIT
 
 Strategy = Literal["append", "upsert"]
@@ -146,24 +147,9 @@ SILVER_ORDERS = Table(
     upkeep=Upkeep(sort=("branch_id", "created_at", "order_id", "version")),
     writer="order_event_processor",
     strategy="append",
-    columns="""
-        event_id string, event_type string, event_time timestamp, order_id string,
-        customer_id string, branch_id string, region string, status string,
-        payment_method string, currency string, total_price decimal(12,2),
-        created_at timestamp,
-        channel string COMMENT 'store, web or app; null where the till did not say (version 1)',
-        local_date date COMMENT 'of created_at, where the branch is',
-        local_hour int, item_count int,
-        items array<struct<product_id: string, name: string, category: string, quantity: int,
-            unit_price: decimal(12,2)>>,
-        source string, version string COMMENT 'sorts as (event_time, topic, partition, position)',
-        topic string, partition int, position string, timestamp timestamp""",
+    columns=",\n".join(column.ddl for column in ORDER_COLUMNS if column.lake),
     partition=("days(event_time)",),
-    nullable=(
-        *("customer_id", "payment_method", "currency", "total_price", "created_at"),
-        *("channel", "local_date", "local_hour", "item_count", "items"),  # a change has no body
-        "timestamp",
-    ),
+    nullable=tuple(column.name for column in ORDER_COLUMNS if column.lake and column.nullable),
 )
 
 ANOMALIES = ("duplicate", "out_of_order", "illegal_transition", "stuck", "stuck_withdrawn")

@@ -23,6 +23,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
 from streaming.connectors.iceberg import open_catalog
+from streaming.order_columns import LINE, ORDER_COLUMNS
 from streaming.tables import SILVER_ORDERS, TABLES, Table
 
 NAMESPACE = "analyst"
@@ -32,8 +33,6 @@ SHARED_DIALECTS = ("spark", "trino")  # of the engines that find views in the ca
 FINGERPRINT = "storelake.views"
 
 log = logging.getLogger("storelake.lake")
-
-_LINE = ("product_id", "name", "category", "quantity", "unit_price")
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,7 @@ def _plain(table: Table, stores: Stores) -> View:
 
 def _orders(stores: Stores) -> View:
     """As orders_processed has it: the newest body, the newest status."""
-    body = (
-        *("customer_id", "region", "payment_method", "currency", "total_price", "created_at"),
-        *("channel", "local_date", "local_hour", "item_count", "items"),
-    )
+    body = [column.name for column in ORDER_COLUMNS if column.body and column.lake]
     # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
     # newest event_time, too, since versions sort by it first.
     # S608: names come from this repository, not from input.
@@ -103,7 +99,7 @@ def _orders(stores: Stores) -> View:
 
 
 def _order_lines() -> View:
-    fields = ", ".join(f"ELEMENT_AT(o.items, t.line).{name} AS {name}" for name in _LINE)
+    fields = ", ".join(f"ELEMENT_AT(o.items, t.line).{f.name} AS {f.name}" for f in LINE)
     # S608: names come from this repository, not from input.
     sql = f"""
         SELECT o.order_id, o.branch_id, o.customer_id, o.status, o.created_at, o.created_at_local,

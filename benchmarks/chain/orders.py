@@ -22,7 +22,8 @@ from benchmarks.chain.columns import (
 )
 from benchmarks.chain.plan import Floats, Longs, Slice, microseconds
 from conf.stores import Stores
-from streaming.transforms.order_event_processor import LINE, order_version
+from streaming.order_columns import LINE
+from streaming.transforms.order_event_processor import order_version
 
 SECOND = 1_000_000
 CREATED, UPDATED, STARTED, DONE, CANCELLED, RECALLED, STUCK = range(7)

@@ -19,6 +19,7 @@ from great_expectations.expectations.core import (
     ExpectColumnValuesToBeNull,
 )
 
+from conf.contracts.order_event import STATUSES
 from conf.settings import Settings
 from conf.stores import Branch
 from quality.comparing import agree
@@ -32,7 +33,6 @@ from streaming.tables import (
     GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
 )
-from streaming.transforms.order_rules import STATUSES
 
 FEWEST = 10
 """An hour with nothing is missing where at least so many were to be expected: by chance alone, at

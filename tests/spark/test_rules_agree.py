@@ -23,6 +23,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
+from conf.contracts.order_event import STATUS_CHANGED
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from quality.suite import RowSuite, name_of
@@ -31,8 +32,8 @@ from streaming.checks import AnyRule, Message, MessageRule, Rule, failed
 from streaming.parsing import Parsed
 from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS, Table
 from streaming.transforms.detection_rules import detection_rules
-from streaming.transforms.order_event_processor import Item, Order, OrderEvent, order_message
-from streaming.transforms.order_rules import STATUS_CHANGED, order_rules
+from streaming.transforms.order_message import Item, Order, OrderEvent, order_message
+from streaming.transforms.order_rules import order_rules
 from streaming.transforms.silver_detections import (
     Detection,
     DetectionEvent,

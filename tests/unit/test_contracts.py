@@ -22,16 +22,14 @@ from cli.contracts import file_changes, parse, read_folder, read_git
 from cli.main import app
 from cli.odcs import table_contract, versioned
 from cli.serving import read_relations
-from conf.contracts import FOLDER, event_schemas, read_event_schema
+from conf.contracts import FOLDER, event_schemas, order_event, read_event_schema
 from conf.contracts.compare import compare_schemas, expand
 from conf.contracts.odcs import compare_odcs, read_odcs
 from conf.errors import ContractError
-from gateway.models import VERSIONS as GATEWAY_VERSIONS
 from infra.postgres.migrate import MIGRATIONS
 from streaming.ddl import parse_columns, split_top_level
 from streaming.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
-from streaming.transforms import order_rules
-from streaming.transforms.order_event_processor import OrderEvent
+from streaming.transforms.order_message import OrderEvent
 from streaming.transforms.silver_detections import DetectionEvent
 
 pytestmark = pytest.mark.requirement("Q1")
@@ -338,14 +336,9 @@ def test_the_streams_parse_every_field_that_some_version_of_the_order_event_has(
 
 def test_gateway_and_streams_take_the_versions_that_have_a_contract() -> None:
     versions = event_schemas("order_event")
-    assert tuple(versions) == GATEWAY_VERSIONS == order_rules.VERSIONS
+    assert tuple(versions) == order_event.VERSIONS
     for number, schema in versions.items():
         assert schema["properties"]["schema_version"] == {"const": number}
-
-
-def test_the_streams_know_the_channels_of_the_contract() -> None:
-    order = event_schemas("order_event")[2]["$defs"]["order"]["properties"]
-    assert order["channel"]["enum"] == [*order_rules.CHANNELS, None]
 
 
 def test_silver_orders_has_every_field_of_an_order() -> None:
