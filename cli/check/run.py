@@ -25,7 +25,7 @@ from infra.local.process import wait_until
 from simulator.ledger import Entry, SendReport, read_ledger
 from simulator.plan import Plan
 from simulator.send import send
-from streaming.connectors.postgres import Database
+from streaming.sinks.postgres import Database
 
 STREAMS = ("bronze_order_events", "order_event_processor", "real_time_metrics")
 NEAR = timedelta(minutes=30)

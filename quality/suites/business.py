@@ -25,7 +25,7 @@ from conf.stores import Branch
 from quality.comparing import agree
 from quality.facts import DAY, HOUR, UTC_TIME, facts, floor, named
 from quality.suite import FactSuite, House, RowSuite, Suite, expect
-from streaming.tables import (
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
     GOLD_ORDER_HOURLY,

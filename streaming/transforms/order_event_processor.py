@@ -13,19 +13,18 @@ import pyarrow.compute as pc
 from conf.contracts.fields import contract_fields
 from conf.contracts.order_event import STATUS_CHANGED, Order
 from conf.stores import Stores
-from streaming.checks import AnyRule, Array, Message, is_one_of, relist
-from streaming.order_columns import ARROW_TYPES, CARRIED, LINE, ORDER_COLUMNS
-from streaming.parsing import texts
-from streaming.rules import judge
 from streaming.source import SOURCE_COLUMNS, SOURCE_SCHEMA
+from streaming.transforms.order_columns import ARROW_TYPES, CARRIED, LINE, ORDER_COLUMNS
 from streaming.transforms.order_message import decoder, order_message
-from streaming.transforms.order_rules import order_rules
+from streaming.validation.checks import AnyRule, Array, Message, is_one_of, relist
+from streaming.validation.order_rules import order_rules
+from streaming.validation.parsing import texts
+from streaming.validation.rules import judge
 
 _BODY_FIELDS = [f for f in contract_fields(Order) if f.name not in CARRIED and f.kind != "list"]
 _NUMBERS = {f.name: ARROW_TYPES[f.kind] for f in _BODY_FIELDS if f.kind in ("money", "integer")}
 _BODY = [*(f.name for f in _BODY_FIELDS if f.name not in _NUMBERS), "item_count"]
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
-
 
 SILVER_SCHEMA = pa.schema(
     [

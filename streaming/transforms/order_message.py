@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from conf.contracts import order_event as contract
 from conf.contracts.fields import ContractField, contract_fields
 from conf.contracts.order_event import STATUS_CHANGED
-from streaming.checks import Array, Lines, Message, is_one_of
-from streaming.parsing import (
+from streaming.validation.checks import Array, Lines, Message, is_one_of
+from streaming.validation.parsing import (
     NO_NUMBER,
     Int,
     Long,

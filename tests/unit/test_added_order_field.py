@@ -36,13 +36,13 @@ from conf.stores import load_stores
 from gateway.events import check
 from gateway.refusals import NotAnEventError
 from cli.event_fields import event_fields
-from streaming.connectors import orders
-from streaming.tables import SILVER_ORDERS
+from streaming.sinks import orders
+from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
-from streaming.transforms.order_rules import MEANINGS
-from streaming.views import views
-from tests.builders import as_json, order_event
-from tests.messages import Sent, to_rows
+from streaming.validation.order_rules import MEANINGS
+from streaming.lake.views import views
+from tests.support.builders import as_json, order_event
+from tests.support.messages import Sent, to_rows
 
 def faults(event):
     try:

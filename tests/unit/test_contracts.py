@@ -27,8 +27,8 @@ from conf.contracts.compare import compare_schemas, expand
 from conf.contracts.odcs import compare_odcs, read_odcs
 from conf.errors import ContractError
 from infra.postgres.migrate import MIGRATIONS
-from streaming.ddl import parse_columns, split_top_level
-from streaming.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
+from streaming.lake.ddl import parse_columns, split_top_level
+from streaming.lake.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
 from streaming.transforms.order_message import OrderEvent
 from streaming.transforms.silver_detections import DetectionEvent
 

@@ -1,0 +1,208 @@
+"""What an order event must be like: rules from the contract, and those that compare fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from conf.contracts.fields import ContractField, contract_fields
+from conf.contracts.order_event import STATUS_CHANGED, STATUSES, VERSIONS, Item, Order, OrderEvent
+from streaming.validation.checks import (
+    END,
+    AnyRule,
+    Between,
+    Check,
+    IfAny,
+    Instant,
+    Matches,
+    MessageRule,
+    Money,
+    NotAfter,
+    OneOf,
+    Rule,
+    SumOfLines,
+    Text,
+    When,
+    is_one_of,
+)
+from streaming.validation.rules import ENVELOPE_MEANINGS, REFUSED_MEANING, event_rules
+
+_ENVELOPE = {field.name: field for field in contract_fields(OrderEvent)}
+_BODY = {field.name: field for field in contract_fields(Order)}
+_CHANGE = When("event_type", STATUS_CHANGED)
+_ORDER = When("event_type", STATUS_CHANGED, holds=False)
+
+
+def order_rules(branches: Sequence[str], max_future_skew: timedelta) -> tuple[AnyRule, ...]:
+    """The rules in the order in which quarantine lists them.
+
+    Args:
+        branches: ids of the known ones.
+        max_future_skew: how far event time may lie after the broker's timestamp.
+    """
+    return (*_event_rules(tuple(branches), max_future_skew), *_CHANGE_RULES, *_ORDER_RULES)
+
+
+def field_rule(field: ContractField, path: str = "", when: When | None = None) -> Rule:
+    """The rule that checks a field by its own constraints.
+
+    Args:
+        field: of the event or of its order.
+        path: of the object that has it, for the sentence: `order.`.
+        when: the events that have it.
+    """
+    added = f", a field of version {field.since}," if field.since > 1 else ""
+    sentence = f"{path}{field.name}{added} {_fault(field)}."
+    return Rule(field.rule or _RULE_IDS[field.kind](field), sentence, (_check(field),), when=when)
+
+
+_RULE_IDS = {
+    "text": lambda f: f"{f.name}_present" if f.required else f"{f.name}_length",
+    "choice": lambda f: f"{f.name}_known",
+    "integer": lambda f: f"{f.name}_in_range",
+    "money": lambda f: f"{f.name}_money",
+    "instant": lambda f: f"{f.name}_utc",
+    "list": lambda f: f"{f.name}_present",
+}
+
+
+def _check(field: ContractField) -> Check:
+    check = _whole_check(field)
+    return check if field.required else IfAny(field.name, check)
+
+
+def _whole_check(field: ContractField) -> Check:
+    name, limits = field.name, field.limits
+    if field.kind == "choice":
+        return OneOf(name, field.values)
+    if field.kind == "integer":
+        return Between(name, limits["ge"], limits["le"])
+    if field.kind == "list":
+        return Between("item_count", limits["min_length"], limits["max_length"])
+    if "pattern" in limits and field.kind == "text":
+        return Matches(name, limits["pattern"].removesuffix("$") + END)
+    if field.kind == "text":
+        return Text(name, limits["max_length"])
+    return Money(name) if field.kind == "money" else Instant(name)
+
+
+def _fault(field: ContractField) -> str:
+    """The end of the sentence about a broken field."""
+    limits, missing = field.limits, "missing, " if field.required else ""
+    if field.fault:
+        return field.fault
+    if field.kind in ("text", "list"):
+        unit = "lines" if field.kind == "list" else "characters"
+        return f"is {missing}empty or longer than {limits['max_length']:,} {unit}"
+    if field.kind == "choice":
+        return _none_of(field.values)
+    if field.kind == "integer":
+        return f"is outside of {limits['ge']:,} to {limits['le']:,}"
+    if field.kind == "money":
+        return "is no positive amount with at most two decimals"
+    return "is no existing time in UTC, like 2024-05-01T10:00:00Z"
+
+
+def _none_of(values: Sequence[object]) -> str:
+    if len(values) == 2:
+        return f"is neither {values[0]} nor {values[1]}"
+    return f"is none of {', '.join(map(str, values))}"
+
+
+def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, ...]:
+    return (
+        *event_rules(VERSIONS, f"schema_version {_none_of(VERSIONS)}."),
+        field_rule(_ENVELOPE["event_type"]),
+        field_rule(_ENVELOPE["event_time"]),
+        Rule(
+            "event_time_not_in_future",
+            "event_time lies too far after the time of arrival.",
+            (NotAfter("event_time", "timestamp", skew),),
+        ),
+        field_rule(_ENVELOPE["source"]),
+        field_rule(_BODY["order_id"], "order."),
+        MessageRule(
+            "key_is_order_id",
+            "The key of the message is not order.order_id.",
+            "The key of the message is no column.",
+            lambda m: pc.equal(m.fields["key"], m.fields["order_id"].cast(pa.binary())),
+        ),
+        Rule(
+            "branch_known",
+            "order.branch_id is no branch of the chain.",
+            (OneOf("branch_id", branches),),
+        ),
+    )
+
+
+_CHANGE_RULES = (
+    MessageRule(
+        "old_status_known",
+        f"order.old_status is none of {', '.join(STATUSES)}.",
+        "silver.orders keeps no old status; silver.order_status works it out from all changes.",
+        lambda m: pc.or_(
+            pc.invert(_CHANGE.applies(m.fields)), is_one_of(m.fields["old_status"], STATUSES)
+        ),
+    ),
+    Rule(
+        "new_status_known",
+        f"order.new_status is none of {', '.join(STATUSES)}.",
+        (OneOf("status", STATUSES),),
+        when=_CHANGE,
+    ),
+)
+
+_EXTRA_RULES = {
+    "created_at": Rule(
+        "created_at_not_after_event",
+        "order.created_at lies after event_time.",
+        (NotAfter("created_at", "event_time"),),
+        when=_ORDER,
+    )
+}
+"""Field -> the rule that compares it with another one."""
+
+
+def _order_rules() -> Iterator[Rule]:
+    for field in _BODY.values():
+        if field.name not in ("order_id", "branch_id"):  # every event has them
+            yield field_rule(field, "order.", _ORDER)
+        if field.name in _EXTRA_RULES:
+            yield _EXTRA_RULES[field.name]
+    yield from _line_rules()
+    yield Rule(
+        "total_equals_items",
+        "order.total_price is not the sum of the lines, to the cent.",
+        (SumOfLines("total_price"),),
+        when=_ORDER,
+    )
+
+
+def _line_rules() -> Iterator[Rule]:
+    """Fields of a line that have the same rule id make one rule."""
+    groups: dict[str, list[ContractField]] = {}
+    for field in contract_fields(Item):
+        groups.setdefault(field.rule or field.name, []).append(field)
+    for rule_id, fields in groups.items():
+        names = [field.name for field in fields]
+        problem = (
+            f"has a {names[0]} that {_fault(fields[0])}."
+            if len(fields) == 1
+            else f"lacks its {', '.join(names[:-1])} or {names[-1]}, or has a longer one than the "
+            "contract allows."
+        )
+        sentence = f"A line of order.items {problem}"
+        yield Rule(rule_id, sentence, tuple(map(_check, fields)), when=_ORDER, each=True)
+
+
+_ORDER_RULES = tuple(_order_rules())
+
+MEANINGS = (
+    ENVELOPE_MEANINGS
+    | {rule.id: rule.says for rule in order_rules((), timedelta())}
+    | REFUSED_MEANING
+)
+"""What each failed rule says about a message, for people; the same in every chain."""
