@@ -15,6 +15,7 @@ from conf.contracts.order_event import STATUSES
 from conf.stores import Line, Zone
 from streaming.lake.ddl import Column, parse_columns, split_top_level
 from streaming.lake.domains import Domain, Range, Values
+from streaming.registry import STREAMS
 from streaming.source import SOURCE_DDL
 from streaming.transforms.order_columns import ORDER_COLUMNS
 from streaming.transforms.tracks import ENTRY, EXIT
@@ -518,19 +519,5 @@ TABLES = (
     QUALITY_MAINTENANCE_RUNS,
 )
 
-SERVING_WRITERS = {
-    "orders_raw": "order_event_processor",
-    "orders_processed": "order_event_processor",
-    "order_metrics": "real_time_metrics",
-    "order_items": "product_analytics",
-    "order_items_analytics": "product_analytics",
-    "order_status_history": "order_status_tracker",
-    "line_crossings": "footfall",
-    "zone_visits": "footfall",
-    "footfall_minute": "footfall",
-    "zone_dwell_hourly": "footfall",
-    "queue_minute": "footfall",
-    "store_hourly": "store_hourly",
-}
-"""The tables of the serving database that others may rely on, and the stream that writes each; the
-rest is state and ledgers."""
+SERVING_WRITERS = {table: stream.name for stream in STREAMS for table in stream.serving}
+"""Table of Postgres that others may rely on -> the stream that writes it."""
