@@ -20,7 +20,7 @@ What others may send, and what they may rely on: the topics, and the tables of s
 serving database; every other table is ours alone. Each has a file in `conf/contracts`, made from
 the code, in the [Open Data Contract
 Standard](https://github.com/bitol-io/open-data-contract-standard). Beside them, each version of an
-event has its JSON Schema, written by hand.
+event has its JSON Schema.
 
 **The rule.** A new version only adds. A sender who keeps to an older version is never refused, a
 reader who keeps to it never misses a field or meets another type. New optional fields, more values

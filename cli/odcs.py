@@ -25,8 +25,9 @@ from open_data_contract_standard.model import (
 
 from cli.event_fields import event_fields
 from cli.serving import Relation
-from conf.contracts import event_schemas
+from conf.contracts import Schema, event_schemas, read_event_schema
 from conf.contracts.odcs import MESSAGE_KEY, SUFFIX, compare_odcs, read_odcs
+from conf.contracts.order_event import schema_files
 from conf.errors import ContractError
 from streaming.lake.ddl import split_top_level
 
@@ -96,9 +97,17 @@ def topics() -> list[Topic]:
     return [*orders, Topic(kafka.detections, "detection_event", "branch_id/camera_id")]
 
 
+def _defined(event: str) -> dict[int, Schema]:
+    """The schemas of an event that is defined in code, whose files may not be written yet."""
+    if event != "order_event":
+        return {}
+    texts = enumerate(schema_files().items(), 1)
+    return {version: read_event_schema(text, name) for version, (name, text) in texts}
+
+
 def topic_contract(topic: Topic) -> OpenDataContractStandard:
     """The newest version of its event, as far as the topic carries it, and all by their files."""
-    versions = event_schemas(topic.event)
+    versions = {**event_schemas(topic.event), **_defined(topic.event)}
     newest = versions[max(versions)]
     fields = event_fields(newest, topic.event_types)
     for field in fields:

@@ -29,6 +29,7 @@ from conf.errors import ContractError
 from infra.postgres.migrate import MIGRATIONS
 from streaming.lake.ddl import parse_columns, split_top_level
 from streaming.lake.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
+from streaming.transforms.order_columns import ORDER_COLUMNS
 from streaming.transforms.order_message import OrderEvent
 from streaming.transforms.silver_detections import DetectionEvent
 
@@ -386,6 +387,12 @@ def test_every_table_of_the_serving_database_that_is_promised_has_columns_and_a_
     assert metrics["average_order_value"] == ("numeric(18, 2)", False)
     subtotal = {c.name: c.type for c in relations["orders_processed"].columns}["subtotal"]
     assert subtotal == "numeric(18, 2)"
+
+
+def test_a_migration_has_a_column_for_every_field_of_an_order_that_postgres_serves() -> None:
+    relations = {r.name: {c.name for c in r.columns} for r in read_relations(MIGRATIONS)}
+    served = {c.name for c in ORDER_COLUMNS if c.staged and c.body}
+    assert served <= relations["orders_processed"]
 
 
 def test_a_float_is_never_read_from_a_contract() -> None:
