@@ -1,7 +1,7 @@
 """Read the fields of a contract that is written as msgspec structs.
 
 A struct annotates each field with its JSON type and `msgspec.Meta` constraints. `field_option` adds
-what msgspec has no word for. Schemas, models, rules and columns derive from the `ContractField`s.
+what msgspec does not have. Schemas, models, rules and columns derive from the `ContractField`s.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ class ContractField:
         description: for schemas and pages.
         values: the allowed ones of a `choice`.
         limits: names and values of the `msgspec.Meta` constraints.
-        element: the struct of a `list`'s elements.
         since: the contract version that added it.
         rule: id of the row rule that checks it; None: `NAME_present`, `NAME_known` and so on.
         fault: the end of the rule's sentence, where it does not follow from the constraints.
@@ -50,7 +49,6 @@ class ContractField:
     description: str
     values: tuple[str, ...]
     limits: Mapping[str, Any]
-    element: type[msgspec.Struct] | None
     since: int = 1
     rule: str | None = None
     fault: str | None = None
@@ -85,7 +83,6 @@ def _field(name: str, hint: Any, *, required: bool) -> ContractField:
         description=described[-1] if described else "",
         values=get_args(base) if get_origin(base) is Literal else (),
         limits=limits,
-        element=get_args(base)[0] if get_origin(base) is list else None,
         **options,
     )
 

@@ -12,10 +12,11 @@ import psycopg
 import pyarrow as pa
 
 from streaming.sinks.postgres import stage
-from streaming.transforms.order_columns import ORDER_COLUMNS, postgres_type
+from streaming.transforms.order_columns import ORDER_COLUMNS, SQL_TYPES
 
 STAGE = {
-    **{column.name: postgres_type(column) for column in ORDER_COLUMNS if column.staged},
+    **{column.name: SQL_TYPES[column.type][1] for column in ORDER_COLUMNS if column.staged},
+    "items_json": "jsonb",
     "payload": "jsonb",
 }
 """Column of the staging table -> its type."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from conf.contracts.fields import ContractField, contract_fields
+from conf.contracts.fields import contract_fields
 from conf.contracts.order_event import Item, Order, OrderEvent
 from streaming.source import SOURCE_SCHEMA
 from streaming.validation.parsing import INSTANT
@@ -19,6 +19,14 @@ from streaming.validation.parsing import INSTANT
 MONEY = pa.decimal128(12, 2)
 ARROW_TYPES: Mapping[str, pa.DataType] = {"instant": INSTANT, "integer": pa.int32(), "money": MONEY}
 """Kind of a field -> type of its column; all other kinds but lists are text."""
+SQL_TYPES: Mapping[pa.DataType, tuple[str, str]] = {
+    pa.string(): ("string", "text"),
+    pa.int32(): ("int", "integer"),
+    pa.date32(): ("date", "date"),
+    INSTANT: ("timestamp", "timestamptz"),
+    MONEY: ("decimal(12,2)", "numeric(12, 2)"),
+}
+"""Type of a column -> the same in Spark SQL and in Postgres."""
 LINE = pa.struct([(f.name, ARROW_TYPES.get(f.kind, pa.string())) for f in contract_fields(Item)])
 """One line of an order."""
 CARRIED = ("order_id", "branch_id", "status")
@@ -31,7 +39,7 @@ class OrderColumn:
 
     Attributes:
         name: of the column.
-        type: in Arrow; `ddl_type` and `postgres_type` derive from it.
+        type: in Arrow; those of Spark SQL and Postgres are in `SQL_TYPES`.
         body: whether it is part of the order's body, whose newest version `orders_processed` has.
         nullable: whether a status change has a null in it.
         lake: whether `silver.orders` has it.
@@ -54,17 +62,12 @@ class OrderColumn:
         return f"{self.name} {ddl_type(self.type)}{comment}"
 
 
+_LOCAL = "of created_at, where the branch is"
 DERIVED: Mapping[str, tuple[OrderColumn, ...]] = {
     "status": (OrderColumn("region", pa.string(), body=True),),
     "payment_method": (OrderColumn("old_status", pa.string(), lake=False, staged=False),),
     "items": (
-        OrderColumn(
-            "local_date",
-            pa.date32(),
-            body=True,
-            nullable=True,
-            comment="of created_at, where the branch is",
-        ),
+        OrderColumn("local_date", pa.date32(), body=True, nullable=True, comment=_LOCAL),
         OrderColumn("local_hour", pa.int32(), body=True, nullable=True),
         OrderColumn("item_count", pa.int32(), body=True, nullable=True),
     ),
@@ -75,59 +78,31 @@ DERIVED: Mapping[str, tuple[OrderColumn, ...]] = {
 
 def ddl_type(kind: pa.DataType) -> str:
     """The type of a column in Spark SQL."""
-    if pa.types.is_list(kind):
-        parts = ", ".join(f"{field.name}: {ddl_type(field.type)}" for field in kind.value_type)
-        return f"array<struct<{parts}>>"
-    if pa.types.is_decimal(kind):
-        return f"decimal({kind.precision},{kind.scale})"
-    return _SQL_TYPES[kind][0]
-
-
-def postgres_type(column: OrderColumn) -> str:
-    """The type of a staged column in Postgres; texts named `..._json` hold JSON."""
-    if column.name.endswith("_json"):
-        return "jsonb"
-    if pa.types.is_decimal(column.type):
-        return f"numeric({column.type.precision}, {column.type.scale})"
-    return _SQL_TYPES[column.type][1]
-
-
-_SQL_TYPES = {
-    pa.string(): ("string", "text"),
-    pa.int32(): ("int", "integer"),
-    pa.date32(): ("date", "date"),
-    INSTANT: ("timestamp", "timestamptz"),
-}
-_SOURCE = [
-    OrderColumn(f.name, f.type, nullable=f.name == "timestamp")
-    for f in SOURCE_SCHEMA
-    if f.name in ("topic", "partition", "position", "timestamp")
-]
+    if not pa.types.is_list(kind):
+        return SQL_TYPES[kind][0]
+    parts = ", ".join(f"{field.name}: {ddl_type(field.type)}" for field in kind.value_type)
+    return f"array<struct<{parts}>>"
 
 
 def _order_columns() -> Iterator[OrderColumn]:
-    events = {f.name: f for f in contract_fields(OrderEvent) if f.kind not in ("integer", "object")}
-    source = events.pop("source")
-    for field in (*events.values(), *contract_fields(Order), source):
+    envelope = [f for f in contract_fields(OrderEvent) if f.kind not in ("integer", "object")]
+    *first, source = envelope
+    for field in (*first, *contract_fields(Order), source):
         yield from DERIVED.get(field.name, ())
-        yield _column(field, body=field not in (*events.values(), source))
-    yield OrderColumn(
-        "version", pa.string(), comment="sorts as (event_time, topic, partition, position)"
-    )
-    yield from _SOURCE
-
-
-def _column(field: ContractField, *, body: bool) -> OrderColumn:
-    is_body = body and field.name not in CARRIED
-    is_list = field.kind == "list"
-    return OrderColumn(
-        field.name,
-        pa.list_(LINE) if is_list else ARROW_TYPES.get(field.kind, pa.string()),
-        body=is_body,
-        nullable=is_body,
-        staged=field.serving and not is_list,
-        comment=field.comment,
-    )
+        is_list = field.kind == "list"
+        is_body = field not in envelope and field.name not in CARRIED
+        yield OrderColumn(
+            field.name,
+            pa.list_(LINE) if is_list else ARROW_TYPES.get(field.kind, pa.string()),
+            body=is_body,
+            nullable=is_body,
+            staged=field.serving and not is_list,
+            comment=field.comment,
+        )
+    order = "sorts as (event_time, topic, partition, position)"
+    yield OrderColumn("version", pa.string(), comment=order)
+    for name in ("topic", "partition", "position", "timestamp"):
+        yield OrderColumn(name, SOURCE_SCHEMA.field(name).type, nullable=name == "timestamp")
 
 
 ORDER_COLUMNS = tuple(_order_columns())

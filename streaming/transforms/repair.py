@@ -46,7 +46,7 @@ def _loads(text: str) -> Any:
 
 
 def to_bytes(event: Any) -> bytes:
-    """The event as it goes over the wire (compact, UTF-8), every number with its own digits."""
+    """The event as a message has it (compact, UTF-8), every number with its own digits."""
     try:
         return _dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half of a surrogate pair: there is no UTF-8 for it

@@ -42,7 +42,7 @@ def test_every_producer_waits_for_all_replicas_and_closes_a_silent_connection() 
 WEAKENED = {"acks": "0", "enable.idempotence": "false", "delivery.timeout.ms": "7"}
 PRODUCERS: dict[str, tuple[str, Callable[[KafkaSettings], object], int]] = {
     "gateway": ("gateway.kafka", lambda k: KafkaPublisher(k, ack_timeout=2), 2_000),
-    "dead letters": ("streaming.sinks.kafka_producer", DeadLetterProducer, 30_000),
+    "quarantine": ("streaming.sinks.kafka_producer", DeadLetterProducer, 30_000),
     "redrive": ("streaming.sinks.redrive", Redriver, 30_000),
     "simulator": ("simulator.transport", lambda k: KafkaTransport(k, patience=9), 9_000),
     "cameras": ("inference_service.publishers.kafka", KafkaOutlet, 0),
