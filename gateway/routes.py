@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from conf import traces
-from conf.contracts.order_event import EVENT_TYPES
+from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, event_path
 from conf.settings import GatewaySettings, KafkaSettings
 from gateway.events import check, check_batch
 from gateway.intake import Headers, Intake
@@ -40,21 +40,21 @@ class EventRoute:
 
 
 def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
-    """The routes of O1 and the topics of O2."""
-    created, updated, cancelled, events = kafka.order_topics
-
+    """One route for each type of event, and `/generic` for all of them."""
     full = tuple(EVENT_MODELS.values())
-
-    def one(path: str, event_type: str, topic: str, *models: type[ContractModel]) -> EventRoute:
-        return EventRoute(path, frozenset({event_type}), topic, models)
-
-    return (
-        one("/order-created", "order.created", created, *full),
-        one("/order-updated", "order.updated", updated, *full),
-        one("/order-cancelled", "order.cancelled", cancelled, *full),
-        one("/order-status-changed", "order.status_changed", events, STATUS_MODEL),
-        EventRoute("/generic", frozenset(EVENT_TYPES), events, (*full, STATUS_MODEL)),
+    single = (
+        EventRoute(
+            f"/{event_path(event_type)}",
+            frozenset({event_type}),
+            topic,
+            (STATUS_MODEL,) if event_type == STATUS_CHANGED else full,
+        )
+        for event_type, topic in zip(EVENT_TYPES, kafka.order_topics, strict=True)
     )
+    every = EventRoute(
+        "/generic", frozenset(EVENT_TYPES), kafka.order_events, (*full, STATUS_MODEL)
+    )
+    return (*single, every)
 
 
 @dataclass(frozen=True)

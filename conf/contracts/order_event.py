@@ -107,6 +107,11 @@ VERSIONS = tuple(range(1, max(field.since for field in contract_fields(Order)) +
 """The versions that gateway and streams accept."""
 
 
+def event_path(event_type: str) -> str:
+    """The part of a path of the gateway that names a type of event: `order-created`."""
+    return event_type.replace(".", "-").replace("_", "-")
+
+
 def order_schema(version: int) -> dict[str, Any]:
     """The JSON Schema of one version, as `order_event.vN.json` publishes it."""
     added = [f"order.{f.name}" for f in contract_fields(Order) if 1 < f.since == version]

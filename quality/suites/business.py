@@ -25,6 +25,7 @@ from conf.stores import Branch
 from quality.comparing import agree
 from quality.facts import DAY, HOUR, UTC_TIME, facts, floor, named
 from quality.suite import FactSuite, House, RowSuite, Suite, expect
+from streaming import registry
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
@@ -33,7 +34,6 @@ from streaming.lake.tables import (
     GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
 )
-from streaming.registry import STREAMS
 
 FEWEST = 10
 """An hour with nothing is missing where at least so many were to be expected: by chance alone, at
@@ -68,7 +68,7 @@ HOURS_SQL = """
 """`frames`: camera minutes."""
 
 _MOVED_BY = ("all", "good", "people")
-KEEPS = {s.name: _MOVED_BY.index(s.moved_by) for s in STREAMS if s.reads}
+KEEPS = {s.name: _MOVED_BY.index(s.moved_by) for s in registry.STREAMS if s.reads}
 """Stream -> which messages move its positions: fewer with each number."""
 
 STREAMS = {"stream": pa.string(), "topic": pa.string(), "minutes_behind": pa.float64()}
