@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pyarrow as pa
@@ -54,62 +55,83 @@ def field_rule(field: ContractField, path: str = "", when: When | None = None) -
         path: of the object that has it, for the sentence: `order.`.
         when: the events that have it.
     """
+    kind = _KINDS[field.kind]
+    suffix = kind.suffix if field.required else kind.optional_suffix or kind.suffix
     added = f", a field of version {field.since}," if field.since > 1 else ""
     sentence = f"{path}{field.name}{added} {_fault(field)}."
-    return Rule(field.rule or _RULE_IDS[field.kind](field), sentence, (_check(field),), when=when)
+    return Rule(field.rule or f"{field.name}_{suffix}", sentence, (_check(field),), when=when)
 
 
-_RULE_IDS = {
-    "text": lambda f: f"{f.name}_present" if f.required else f"{f.name}_length",
-    "choice": lambda f: f"{f.name}_known",
-    "integer": lambda f: f"{f.name}_in_range",
-    "money": lambda f: f"{f.name}_money",
-    "instant": lambda f: f"{f.name}_utc",
-    "list": lambda f: f"{f.name}_present",
-}
+@dataclass(frozen=True)
+class _KindOfField:
+    """How fields of a kind are checked.
+
+    Attributes:
+        suffix: of the rule's id.
+        check: of a field that is there.
+        fault: the end of the sentence about a broken field.
+        optional_suffix: of the id, where a field may be left out and it differs.
+    """
+
+    suffix: str
+    check: Callable[[ContractField], Check]
+    fault: Callable[[ContractField], str]
+    optional_suffix: str | None = None
 
 
 def _check(field: ContractField) -> Check:
-    check = _whole_check(field)
+    check = _KINDS[field.kind].check(field)
     return check if field.required else IfAny(field.name, check)
 
 
-def _whole_check(field: ContractField) -> Check:
-    name, limits = field.name, field.limits
-    if field.kind == "choice":
-        return OneOf(name, field.values)
-    if field.kind == "integer":
-        return Between(name, limits["ge"], limits["le"])
-    if field.kind == "list":
-        return Between("item_count", limits["min_length"], limits["max_length"])
-    if "pattern" in limits and field.kind == "text":
-        return Matches(name, limits["pattern"].removesuffix("$") + END)
-    if field.kind == "text":
-        return Text(name, limits["max_length"])
-    return Money(name) if field.kind == "money" else Instant(name)
-
-
 def _fault(field: ContractField) -> str:
-    """The end of the sentence about a broken field."""
-    limits, missing = field.limits, "missing, " if field.required else ""
-    if field.fault:
-        return field.fault
-    if field.kind in ("text", "list"):
-        unit = "lines" if field.kind == "list" else "characters"
-        return f"is {missing}empty or longer than {limits['max_length']:,} {unit}"
-    if field.kind == "choice":
-        return _none_of(field.values)
-    if field.kind == "integer":
-        return f"is outside of {limits['ge']:,} to {limits['le']:,}"
-    if field.kind == "money":
-        return "is no positive amount with at most two decimals"
-    return "is no existing time in UTC, like 2024-05-01T10:00:00Z"
+    return field.fault or _KINDS[field.kind].fault(field)
+
+
+def _text_check(field: ContractField) -> Check:
+    if pattern := field.limits.get("pattern"):
+        return Matches(field.name, pattern.removesuffix("$") + END)
+    return Text(field.name, field.limits["max_length"])
+
+
+def _size_fault(field: ContractField) -> str:
+    missing = "missing, " if field.required else ""
+    unit = "lines" if field.kind == "list" else "characters"
+    return f"is {missing}empty or longer than {field.limits['max_length']:,} {unit}"
 
 
 def _none_of(values: Sequence[object]) -> str:
     if len(values) == 2:
         return f"is neither {values[0]} nor {values[1]}"
     return f"is none of {', '.join(map(str, values))}"
+
+
+_KINDS = {
+    "text": _KindOfField("present", _text_check, _size_fault, "length"),
+    "choice": _KindOfField(
+        "known", lambda f: OneOf(f.name, f.values), lambda f: _none_of(f.values)
+    ),
+    "integer": _KindOfField(
+        "in_range",
+        lambda f: Between(f.name, f.limits["ge"], f.limits["le"]),
+        lambda f: f"is outside of {f.limits['ge']:,} to {f.limits['le']:,}",
+    ),
+    "money": _KindOfField(
+        "money",
+        lambda f: Money(f.name),
+        lambda _: "is no positive amount with at most two decimals",
+    ),
+    "instant": _KindOfField(
+        "utc",
+        lambda f: Instant(f.name),
+        lambda _: "is no existing time in UTC, like 2024-05-01T10:00:00Z",
+    ),
+    "list": _KindOfField(
+        "present",
+        lambda f: Between("item_count", f.limits["min_length"], f.limits["max_length"]),
+        _size_fault,
+    ),
+}
 
 
 def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, ...]:
@@ -141,7 +163,7 @@ def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, .
 _CHANGE_RULES = (
     MessageRule(
         "old_status_known",
-        f"order.old_status is none of {', '.join(STATUSES)}.",
+        f"order.old_status {_none_of(STATUSES)}.",
         "silver.orders keeps no old status; silver.order_status works it out from all changes.",
         lambda m: pc.or_(
             pc.invert(_CHANGE.applies(m.fields)), is_one_of(m.fields["old_status"], STATUSES)
@@ -149,7 +171,7 @@ _CHANGE_RULES = (
     ),
     Rule(
         "new_status_known",
-        f"order.new_status is none of {', '.join(STATUSES)}.",
+        f"order.new_status {_none_of(STATUSES)}.",
         (OneOf("status", STATUSES),),
         when=_CHANGE,
     ),
