@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import Profile, and_list, console, one_interrupt, progress, read_settings
+from cli.context import Profile, read_settings
+from conf.terminal import and_list, console, one_interrupt, progress
 
 if TYPE_CHECKING:
     from cli.programs import Kept

@@ -38,9 +38,9 @@ from cli import (
     zones,
 )
 from cli.check import command as check
-from cli.context import error_console
 from cli.demo import command as demo
 from conf.errors import StorelakeError
+from conf.terminal import error_console
 
 COMMANDS = (
     up.up,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.background import keep_services, require_profile, start_background, stop_everything
-from cli.context import Profile, and_list, console, one_interrupt, progress, read_settings
+from cli.context import Profile, read_settings
 from cli.status import house
 from cli.tables import show_services
+from conf.terminal import and_list, console, one_interrupt, progress
 
 if TYPE_CHECKING:
     from conf.settings import Settings

@@ -27,10 +27,11 @@ from confluent_kafka.admin import (
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
+from conf.errors import KafkaUnavailableError
 from conf.settings import Settings
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
-from streaming.connectors.kafka import KafkaSource, KafkaUnavailableError
+from streaming.connectors.kafka import KafkaSource
 from streaming.connectors.log_source import LogStreamReader
 from streaming.source import UNREADABLE_HEADER
 from tests.raw_kafka import send_raw

@@ -10,9 +10,10 @@ import pytest
 from confluent_kafka import KafkaError, Producer, TopicPartition
 from pydantic import ValidationError
 
+from conf.errors import KafkaUnavailableError
 from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
-from streaming.connectors.kafka import KafkaLog, KafkaUnavailableError
+from streaming.connectors.kafka import KafkaLog
 from streaming.connectors.kafka_producer import DeadLetterProducer, produce
 from streaming.connectors.log_source import DataLossError, Limit, Range, Subscription
 from tests.conftest import free_ports
