@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from cli.background import stop_everything
 from cli.context import read_settings
 from conf.terminal import and_list, console, progress
 
@@ -31,6 +30,7 @@ def reset(
     Passwords and logs stay, and what storelake has not made; the command names what stays.
     """
     from infra import local
+    from infra.local.background import stop_everything
 
     settings = read_settings()
     if not yes:
