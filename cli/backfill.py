@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.context import INSTANTS, read_settings
-from cli.quality import show_failures
+from cli.quality_output import show_failures
 from conf.outages import clear_outages
 from conf.terminal import console, progress
 
@@ -38,7 +38,7 @@ def backfill(
     settings = read_settings()
     with closing(Engines(settings)) as engines, progress("backfill") as tell, clear_outages():
         done = run_backfill(settings, table, start, end, tell, engines=engines, anew=anew)
-    show_failures([one for one in done.results if not one.success])
+    show_failures(done.results)
     filled = done.filled
     console().print(
         f"{table}: {filled.messages} messages, {filled.added} rows in, {filled.replaced} rows out.",
