@@ -20,9 +20,7 @@ def infer(
     *,
     camera: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Camera id; may be repeated. Without it: all that have a source."
-        ),
+        typer.Option(help="Camera id; may be repeated. Without it: all that have a source."),
     ] = None,
     source: Annotated[
         list[str] | None,
