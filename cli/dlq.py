@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 from cli.app import new_app
 from cli.context import read_settings
 from cli.dlq_options import Format, Identifier, Rule, Since, Status, Topic, open_store, select
+from cli.dlq_output import counts_table, heads_table, print_report, print_rows
 from conf.terminal import console, progress
 
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ def list_letters(
     form: Format = "table",
 ) -> None:
     """List dead letters, the newest first."""
-    from cli.dlq_output import heads_table, print_rows
-
     with open_store() as store:
         rows = store.heads(select(rule, topic, since, status), limit)
     print_rows(rows, form, heads_table)
@@ -44,8 +44,6 @@ def counts(
     topic: Topic = None, since: Since = None, status: Status = "open", form: Format = "table"
 ) -> None:
     """Count dead letters by rule and topic; one that failed two rules counts in both."""
-    from cli.dlq_output import counts_table, print_rows
-
     with open_store() as store:
         rows = store.counts(select(None, topic, since, status))
     print_rows(rows, form, counts_table)
@@ -61,11 +59,11 @@ def show(
     from streaming.letters import read_id
 
     with open_store() as store:
-        (letter,) = store.get([read_id(identifier)])
+        (dead_letter,) = store.get([read_id(identifier)])
     if raw:
-        typer.echo(letter.value or b"", nl=False)
+        typer.echo(dead_letter.value or b"", nl=False)
     else:
-        typer.echo(page(letter))
+        typer.echo(page(dead_letter))
 
 
 @app.command()
@@ -93,15 +91,15 @@ def fix(
     from streaming.transforms.repair import order_id_of, read_event
 
     with open_store() as store:
-        (letter,) = store.get([read_id(identifier)])
-        require_open(letter)
-        if not assignments and value is None and not needs_no_edit(letter):
+        (dead_letter,) = store.get([read_id(identifier)])
+        require_open(dead_letter)
+        if not assignments and value is None and not needs_no_edit(dead_letter):
             raise typer.BadParameter("give a change: --set PATH=VALUE or --value FILE")
-        edited = edited_value(letter, assignments or [], value, original=original)
-        store.store_fix(letter, edited)
+        edited = edited_value(dead_letter, assignments or [], value, original=original)
+        store.store_fix(dead_letter, edited)
     event = read_event(edited)
     key = order_id_of(event) or "as it was"
-    console().print(f"Fixed {letter.id}; its key will be {key}.", markup=False)
+    console().print(f"Fixed {dead_letter.id}; its key will be {key}.", markup=False)
     if faults := find_faults(event):
         typer.echo("The contract still objects:\n" + faults_text(faults))
     else:
@@ -121,9 +119,6 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
 ) -> None:
     """Send open dead letters back to their topics: fixed, or as they came."""
-    from contextlib import nullcontext
-
-    from cli.dlq_output import print_report
     from streaming.letters import read_id
 
     if not (identifiers or rule or topic or since or everything):
@@ -131,9 +126,9 @@ def redrive(
     named = [read_id(i) for i in identifiers or []]
     selection = select(rule, topic, since, "open", named or None)
     with open_store() as store, nullcontext() if dry_run else store.alone():
-        for letter in store.get(named):
-            if letter.status != "open":
-                typer.echo(f"{letter.id} is {letter.status} and is not sent.", err=True)
+        for dead_letter in store.get(named):
+            if dead_letter.status != "open":
+                typer.echo(f"{dead_letter.id} is {dead_letter.status} and is not sent.", err=True)
         ids = store.ids(selection)
         report = None if dry_run or not ids else _send(store, ids)
     if report is not None:

@@ -74,10 +74,10 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def print_report(report: Report) -> None:
     """Print which dead letters were sent back as what, and which were not."""
-    for letter, reason in report.refused.items():
-        typer.echo(f"{letter} was not sent: {reason}.", err=True)
-    for letter, back_as in list(report.sent.items())[:SHOWN]:
-        typer.echo(f"{letter} -> {back_as}")
+    for dead_letter, reason in report.refused.items():
+        typer.echo(f"{dead_letter} was not sent: {reason}.", err=True)
+    for dead_letter, back_as in list(report.sent.items())[:SHOWN]:
+        typer.echo(f"{dead_letter} -> {back_as}")
     typer.echo(f"{len(report.sent)} sent; the stream reports what becomes of them.")
 
 

@@ -18,34 +18,34 @@ LONGEST_VALUE = 20_000
 """Characters of a value that a page shows."""
 
 
-def page(letter: Letter) -> str:
+def page(dead_letter: Letter) -> str:
     """Status, times, failed rules, headers and value of one dead letter."""
     from streaming.transforms.order_rules import MEANINGS
 
-    lines = [f"{letter.id}: {letter.status}", *_facts(letter), "", "What is wrong"]
-    lines += [f"  {rule}: {MEANINGS.get(rule, 'unknown rule')}" for rule in letter.rules]
-    if letter.headers:
+    lines = [f"{dead_letter.id}: {dead_letter.status}", *_facts(dead_letter), "", "What is wrong"]
+    lines += [f"  {rule}: {MEANINGS.get(rule, 'unknown rule')}" for rule in dead_letter.rules]
+    if dead_letter.headers:
         lines += ["", "Headers"]
-        lines += [f"  {n}: {'no value' if v is None else _text(v)}" for n, v in letter.headers]
-    lines += ["", *_value("Value", letter.value)]
-    if letter.fixed_value is not None:
-        lines += ["", *_value("Fixed value", letter.fixed_value)]
+        lines += [f"  {n}: {'no value' if v is None else _text(v)}" for n, v in dead_letter.headers]
+    lines += ["", *_value("Value", dead_letter.value)]
+    if dead_letter.fixed_value is not None:
+        lines += ["", *_value("Fixed value", dead_letter.fixed_value)]
     return printable("\n".join(lines))
 
 
-def _facts(letter: Letter) -> Iterator[str]:
+def _facts(dead_letter: Letter) -> Iterator[str]:
     facts = {
-        "received": letter.received_at,
-        "rejected": letter.rejected_at,
-        "key": "none" if letter.key is None else _text(letter.key),
-        "event": letter.event_id,
-        "order": letter.order_id,
-        "sent back for": letter.origin,
-        "fixed": letter.fixed_at,
-        "sent back": letter.redriven_at,
-        "sent back as": letter.redriven_as,
-        "resolved": letter.resolved_at,
-        "rejected again": letter.superseded_by,
+        "received": dead_letter.received_at,
+        "rejected": dead_letter.rejected_at,
+        "key": "none" if dead_letter.key is None else _text(dead_letter.key),
+        "event": dead_letter.event_id,
+        "order": dead_letter.order_id,
+        "sent back for": dead_letter.origin,
+        "fixed": dead_letter.fixed_at,
+        "sent back": dead_letter.redriven_at,
+        "sent back as": dead_letter.redriven_as,
+        "resolved": dead_letter.resolved_at,
+        "rejected again": dead_letter.superseded_by,
     }
     for name, fact in facts.items():
         if fact is not None:

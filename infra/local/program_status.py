@@ -8,14 +8,13 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from conf.settings import Settings
 from infra.local.board import NAME, Board, Word
 from infra.local.checks import require_free_port
 from infra.local.daemon import Daemon
 from infra.local.process import resident
 from infra.local.programs import MANAGED, ManagedCommand, streams_url
+from infra.local.readiness import fetch
 from infra.local.service import ServiceStatus
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import stream_states
@@ -168,11 +167,13 @@ def lag_rows(settings: Settings) -> int | None:
     """Number of messages that wait for the stream that is furthest behind; None if not known."""
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - slow
 
-    if not (url := streams_url(settings)):
+    url = streams_url(settings)
+    response = fetch(f"{url}/metrics") if url else None
+    if response is None:
         return None
     try:
-        families = list(text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=2).text))
-    except (httpx.TransportError, ValueError):
+        families = list(text_string_to_metric_families(response.text))
+    except ValueError:
         return None
     lags = [s.value for f in families for s in f.samples if s.name == LAG]
     return int(max(lags)) if lags else None
