@@ -36,8 +36,8 @@ from benchmarks.trials import MIB, SPACE, TRIALS, Trial
 from conf.settings import Settings
 from conf.stores import load_stores
 from queries import ENGINES, Engine, open_engine
-from streaming.connectors.iceberg import IcebergLake
-from streaming.tables import COMMON_PROPERTIES, Table
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.tables import COMMON_PROPERTIES, Table
 
 TRANSFORMS: Mapping[str, Transform[Any, Any]] = {
     "": IdentityTransform(),

@@ -30,8 +30,8 @@ from infra import local
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from simulator.send import send
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.sinks.postgres import Database
 
 WINDOW = timedelta(seconds=10)
 

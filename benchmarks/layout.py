@@ -50,9 +50,9 @@ from conf.stores import Stores, load_stores
 from queries import ENGINES, Engine, QueryError, open_engine
 from queries.ask import Question, ask_question, questions
 from queries.references import references
-from streaming.connectors.iceberg import IcebergLake
-from streaming.tables import TABLES
-from streaming.views import DIALECT, by_name
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.tables import TABLES
+from streaming.lake.views import DIALECT, by_name
 
 
 def ask_all(

@@ -17,7 +17,7 @@ from pyiceberg.expressions import LessThan as Before
 from sqlglot import exp
 
 from benchmarks.chain.plan import BEGIN
-from streaming.tables import (
+from streaming.lake.tables import (
     GOLD_FOOTFALL_MINUTE,
     SILVER_DETECTIONS,
     SILVER_ORDER_STATUS,

@@ -17,8 +17,8 @@ from cli.dlq_output import counts_table, heads_table, print_report, print_rows
 from conf.terminal import console, progress
 
 if TYPE_CHECKING:
-    from streaming.connectors.dead_letter_store import LetterStore
-    from streaming.connectors.redrive import Report
+    from streaming.sinks.dead_letter_store import LetterStore
+    from streaming.sinks.redrive import Report
 
 app = new_app("dlq", "Rejected order messages: list, show, fix, send back.")
 
@@ -85,10 +85,10 @@ def fix(
 ) -> None:
     """Store an edited value beside the original, and print what still violates the contract."""
     from cli.dlq_page import faults_text
-    from streaming.contracts import find_faults
     from streaming.dead_letter_edits import edited_value, needs_no_edit, require_open
     from streaming.letters import read_id
     from streaming.transforms.repair import order_id_of, read_event
+    from streaming.validation.contracts import find_faults
 
     with open_store() as store:
         (dead_letter,) = store.get([read_id(identifier)])
@@ -142,7 +142,7 @@ def redrive(
 
 
 def _send(store: LetterStore, ids: Sequence[str]) -> Report:
-    from streaming.connectors.redrive import Redriver
+    from streaming.sinks.redrive import Redriver
 
     with progress("sending") as step:
         redriver = Redriver(read_settings().kafka)

@@ -16,8 +16,8 @@ from conf.terminal import console, error_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streaming.connectors.dead_letter_store import Count, LetterHead
-    from streaming.connectors.redrive import Report
+    from streaming.sinks.dead_letter_store import Count, LetterHead
+    from streaming.sinks.redrive import Report
 
 SHOWN = 20
 """How many of the messages that were sent back are listed."""

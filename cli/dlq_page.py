@@ -11,8 +11,8 @@ from cli.dlq_output import instant, printable
 from conf.errors import StorelakeError
 
 if TYPE_CHECKING:
-    from streaming.connectors.dead_letter_store import Letter
-    from streaming.contracts import Fault
+    from streaming.sinks.dead_letter_store import Letter
+    from streaming.validation.contracts import Fault
 
 LONGEST_VALUE = 20_000
 """Characters of a value that a page shows."""
@@ -20,7 +20,7 @@ LONGEST_VALUE = 20_000
 
 def page(dead_letter: Letter) -> str:
     """Status, times, failed rules, headers and value of one dead letter."""
-    from streaming.transforms.order_rules import MEANINGS
+    from streaming.validation.order_rules import MEANINGS
 
     lines = [f"{dead_letter.id}: {dead_letter.status}", *_facts(dead_letter), "", "What is wrong"]
     lines += [f"  {rule}: {MEANINGS.get(rule, 'unknown rule')}" for rule in dead_letter.rules]
@@ -54,8 +54,8 @@ def _facts(dead_letter: Letter) -> Iterator[str]:
 
 def _value(title: str, value: bytes | None) -> list[str]:
     """The value as JSON with its violations of the contract, or else its bytes."""
-    from streaming.contracts import find_faults
     from streaming.transforms.repair import read_event, to_lines
+    from streaming.validation.contracts import find_faults
 
     if not value:
         return [f"{title}: none" if value is None else f"{title}: 0 bytes"]

@@ -14,7 +14,7 @@ from conf.outages import clear_outages
 from conf.terminal import console, progress
 
 if TYPE_CHECKING:
-    from streaming.maintenance.run import Done
+    from streaming.lake.maintenance.run import Done
 
 MEGABYTE = 1_000_000
 
@@ -34,8 +34,9 @@ def maintain(
 
     Exit code 1 when a table could not be maintained.
     """
-    from streaming.maintenance.run import run_maintenance
-    from streaming.maintenance.serve import serve
+    from streaming.lake.maintenance.serve import serve
+
+    from streaming.lake.maintenance.run import run_maintenance
 
     settings = read_settings()
     if every is not None:

@@ -16,7 +16,7 @@ def open_engine(settings: Settings, name: str) -> Engine:
         LakeError: the lake is in Delta, which has no catalog that the engines share.
         ValueError: there is no such engine.
     """
-    from streaming.connectors.formats import require_iceberg
+    from streaming.lake.formats import require_iceberg
 
     require_iceberg(settings, "A query over the tables' names")
     match name:

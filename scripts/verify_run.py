@@ -28,8 +28,8 @@ from cli.check.house import own_house
 from cli.processes import command
 from conf.settings import Settings
 from infra.local.readiness import gateway_url
-from tests.browser import Visitor, chromium
-from tests.builders import order_event
+from tests.support.browser import Visitor, chromium
+from tests.support.builders import order_event
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from conf.errors import StorelakeError
-from streaming.connectors.dead_letter_store import Letter, Selection
 from streaming.letters import DeadLetterError
-from streaming.rules import MAX_VALUE_BYTES
-from streaming.transforms.order_rules import MEANINGS
+from streaming.sinks.dead_letter_store import Letter, Selection
 from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
+from streaming.validation.order_rules import MEANINGS
+from streaming.validation.rules import MAX_VALUE_BYTES
 
 
 def require_known(selection: Selection, topics: Collection[str]) -> None:

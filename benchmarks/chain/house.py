@@ -20,12 +20,12 @@ from benchmarks.chain.plan import Plan
 from benchmarks.chain.rows import slices_of_rows
 from conf.errors import StorelakeError
 from conf.stores import Stores
-from streaming.connectors.commits import retry_conflicts
-from streaming.connectors.iceberg import IcebergLake
-from streaming.connectors.lake_files import file_system
-from streaming.maintenance.run import Done, maintain
-from streaming.tables import TABLES, Table
-from streaming.views import TAG
+from streaming.lake.files import file_system
+from streaming.lake.iceberg.commits import retry_conflicts
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.maintenance.run import Done, maintain
+from streaming.lake.tables import TABLES, Table
+from streaming.lake.views import TAG
 
 Layout = Literal["raw", "maintained"]
 LAYOUTS: tuple[Layout, ...] = ("raw", "maintained")

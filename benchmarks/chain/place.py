@@ -16,9 +16,9 @@ from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.checks import require_disk
-from streaming.connectors.iceberg import IcebergLake, create_tables, open_catalog
+from streaming.lake.iceberg.lake import IcebergLake, create_tables, open_catalog
+from streaming.lake.views import create_views
 from streaming.session import build_session
-from streaming.views import create_views
 
 NOTE = "house.json"
 """What of the house is there already."""

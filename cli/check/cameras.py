@@ -23,8 +23,8 @@ from cli.check.truth import compare
 from conf.settings import Settings
 from simulator.shop import ShopDay
 from simulator.shop.render import open_day, render_day
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.sinks.postgres import Database
 
 MAX_LATENCY = 5.0  # seconds, at p95
 FLOOR_FRAMES, FLOOR_RUNS = 150, 3

@@ -16,9 +16,8 @@ import pyarrow as pa
 from pyiceberg.expressions import And, EqualTo
 
 from cli.check.truth import Measured, Span
-from streaming.connectors.lake import EVERYTHING, Lake, Where
-from streaming.connectors.postgres import Database
-from streaming.tables import (
+from streaming.lake.protocol import EVERYTHING, Lake, Where
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     GOLD_FOOTFALL_MINUTE,
     GOLD_STORE_HOURLY,
@@ -26,6 +25,7 @@ from streaming.tables import (
     SILVER_DETECTIONS,
     Table,
 )
+from streaming.sinks.postgres import Database
 
 KEYED = (SILVER_DETECTIONS, GOLD_FOOTFALL_MINUTE, GOLD_STORE_HOURLY)
 

@@ -26,7 +26,7 @@ from infra.local.streams import stream_states
 from simulator.ledger import Entry, SendReport, read_ledger
 from simulator.plan import Plan
 from simulator.send import send
-from streaming.connectors.postgres import Database
+from streaming.sinks.postgres import Database
 
 STREAMS = ("bronze_order_events", "order_event_processor", "real_time_metrics")
 NEAR = timedelta(minutes=30)

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 
 from conf.periodic import run_periodically
 from conf.settings import Settings
-from streaming.maintenance import run
-from streaming.maintenance.metrics import Metrics
+from streaming.lake.maintenance import run
+from streaming.lake.maintenance.metrics import Metrics
 
 
 def serve(settings: Settings, table: str | None, every: timedelta) -> None:

@@ -16,8 +16,8 @@ from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
 from infra.local.streams import read_streams, stream_states, streams_ready
 from simulator.send import send
-from streaming.connectors.formats import open_lake
-from streaming.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
 from tests.conftest import settings_from
 from tests.stream.house import empty_tables
 from verification.faults.oracle import positions

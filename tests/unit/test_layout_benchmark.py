@@ -24,10 +24,10 @@ from conf.settings import Settings, load_settings
 from conf.stores import Stores, load_stores
 from queries import Answer, Engine, open_engine
 from queries.ask import questions
-from streaming.connectors.delta_tables import _struct
-from streaming.connectors.iceberg import IcebergLake
-from streaming.tables import QUALITY_MAINTENANCE_RUNS, TABLES, Table
-from tests.small_lake import open_lake
+from streaming.lake.delta.tables import _struct
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, TABLES, Table
+from tests.support.small_lake import open_lake
 
 pytestmark = pytest.mark.requirement("L3")
 

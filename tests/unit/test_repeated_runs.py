@@ -10,13 +10,13 @@ from datetime import timedelta
 from types import ModuleType
 
 import pytest
+from streaming.lake.maintenance.serve import serve as serve_maintenance
 
 import quality.run
-import streaming.maintenance.run
+import streaming.lake.maintenance.run
 from conf.settings import Settings
 from quality.engines import Engines
 from quality.serve import serve as serve_quality
-from streaming.maintenance.serve import serve as serve_maintenance
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def handlers() -> Iterator[None]:
 
 COMMANDS: dict[str, tuple[ModuleType, Callable[[Settings], None]]] = {
     "run_maintenance": (
-        streaming.maintenance.run,
+        streaming.lake.maintenance.run,
         lambda own: serve_maintenance(own, None, timedelta(0)),
     ),
     "run_quality": (
