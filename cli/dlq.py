@@ -85,8 +85,8 @@ def fix(
 ) -> None:
     """Store an edited value beside the original, and print what still violates the contract."""
     from cli.dlq_page import faults_text
-    from streaming.dead_letter_edits import edited_value, needs_no_edit, require_open
     from streaming.letters import read_id
+    from streaming.sinks.dead_letter_edits import edited_value, needs_no_edit, require_open
     from streaming.transforms.repair import order_id_of, read_event
     from streaming.validation.contracts import find_faults
 

@@ -44,7 +44,7 @@ def select(
     ids: Sequence[str] | None = None,
 ) -> Selection:
     """The selection that the options describe, for a rule and a topic that exist."""
-    from streaming.dead_letter_edits import require_known
+    from streaming.sinks.dead_letter_edits import require_known
     from streaming.sinks.dead_letter_store import Selection
 
     selection = Selection(ids, rule, topic, since, None if status == "all" else status)

@@ -34,9 +34,8 @@ def maintain(
 
     Exit code 1 when a table could not be maintained.
     """
-    from streaming.lake.maintenance.serve import serve
-
     from streaming.lake.maintenance.run import run_maintenance
+    from streaming.lake.maintenance.serve import serve
 
     settings = read_settings()
     if every is not None:

@@ -1,8 +1,8 @@
 """The contracts of topics and public tables in the Open Data Contract Standard, made from code.
 
 Where each fact comes from: a topic's fields from the JSON Schema of its event, its types from the
-routes of the gateway; a lake table from `streaming/lake/tables.py`; a table of the serving database from
-its migrations. The version of a contract is counted on when one of these changes.
+routes of the gateway; a lake table from `streaming/lake/tables.py`; a table of the serving database
+from its migrations. The version of a contract is counted on when one of these changes.
 """
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs

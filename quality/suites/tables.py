@@ -79,7 +79,7 @@ def schema_suite(table: Table) -> FactSuite:
         (
             expect(
                 "as_declared",
-                "A column is missing, is not declared in streaming/lake/tables.py, or has another type.",
+                "A column is missing, undeclared in streaming/lake/tables.py, or of another type.",
                 ExpectColumnPairValuesToBeEqual,
                 column_A="declared",
                 column_B="found",

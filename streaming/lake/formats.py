@@ -31,7 +31,7 @@ def open_lake(settings: Settings) -> Lake:
     """
     if settings.catalog.format == "delta":
         check_storage(settings)
-        lake: Lake = _delta("delta").DeltaLake(settings)
+        lake: Lake = _delta("lake").DeltaLake(settings)
         return lake
     return iceberg.IcebergLake(settings, iceberg.open_catalog(settings))
 
@@ -43,7 +43,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
         LakeError: a column has another type than declared.
     """
     if settings.catalog.format == "delta":
-        _delta("delta_tables").create_tables(settings)
+        _delta("tables").create_tables(settings)
     else:
         iceberg.create_tables(spark, settings)
 
@@ -51,7 +51,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
 def spark_table(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
     """A table of the lake as Spark reads it, in parallel."""
     if settings.catalog.format == "delta":
-        place: str = _delta("delta_tables").location(settings, table.name)
+        place: str = _delta("tables").location(settings, table.name)
         reader = spark.read.format("delta")
         if settings.bucket is not None:
             place = place.replace("s3://", "s3a://", 1)
@@ -71,7 +71,7 @@ def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purge
     """
     if isinstance(lake, iceberg.IcebergLake):
         return iceberg_purge.purge(lake, table, time_column, before)
-    purged: Purged = _delta("delta_purge").purge(lake, table, time_column, before)
+    purged: Purged = _delta("purge").purge(lake, table, time_column, before)
     return purged
 
 
@@ -95,7 +95,7 @@ def require_iceberg(settings: Settings, what: str) -> None:
 def _delta(module: str) -> ModuleType:
     """One of Delta's modules; their package is an extra, so nobody else needs it."""
     try:
-        return import_module(f"streaming.connectors.{module}")
+        return import_module(f"streaming.lake.delta.{module}")
     except ModuleNotFoundError as error:
         raise SettingsError(
             "catalog.format is delta: install storelake[delta], or set it to iceberg"

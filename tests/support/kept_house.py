@@ -1,4 +1,4 @@
-"""A keeper over small programs, as a process of its own: `python -m tests.support.kept_house VAR FILE`.
+"""A supervisor of small programs as a process: `python -m tests.support.kept_house VAR FILE`.
 
 FILE is JSON: `programs`, name -> [rank, command], and `conf`, what differs from the settings.
 """

@@ -20,7 +20,7 @@ import pyarrow as pa
 from streaming.source import SOURCE_SCHEMA
 from streaming.sources.log import to_arrow
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+SCENARIOS = Path(__file__).parents[1] / "scenarios"
 RECEIVED = datetime(2024, 5, 1, 10, 0, 1, tzinfo=timezone.utc)
 
 

@@ -19,8 +19,8 @@ import yaml
 
 from infra.local.process import wait_until
 
-RULES = Path(__file__).parents[1] / "infra/prometheus/rules"
-DASHBOARDS = Path(__file__).parents[1] / "infra/grafana/dashboards"
+RULES = Path(__file__).parents[2] / "infra/prometheus/rules"
+DASHBOARDS = Path(__file__).parents[2] / "infra/grafana/dashboards"
 SCRAPE = "200ms"
 SHORTEST_RANGE = 2.0
 """Seconds: a rate needs two samples, also on a machine that is busy."""

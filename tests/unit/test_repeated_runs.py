@@ -10,13 +10,13 @@ from datetime import timedelta
 from types import ModuleType
 
 import pytest
-from streaming.lake.maintenance.serve import serve as serve_maintenance
 
 import quality.run
 import streaming.lake.maintenance.run
 from conf.settings import Settings
 from quality.engines import Engines
 from quality.serve import serve as serve_quality
+from streaming.lake.maintenance.serve import serve as serve_maintenance
 
 
 @pytest.fixture(autouse=True)

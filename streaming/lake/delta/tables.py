@@ -115,8 +115,8 @@ def _add_columns(delta: DeltaTable, table: Table) -> None:
         if there[name] != declared[name]:
             raise LakeError(
                 f"{table.name}.{name} is {there[name]} in the lake and {declared[name]} in "
-                "streaming/lake/tables.py: a table only gets new columns, so declare the new type under "
-                "a new name."
+                "streaming/lake/tables.py: a table only gets new columns, so declare the new type "
+                "under a new name."
             )
     if missing := declared.keys() - there.keys():
         fields = Schema.from_json(json.dumps(_struct(table.columns))).fields

@@ -417,8 +417,9 @@ def _add_columns(spark: SparkSession, catalog: Catalog, table: Table) -> None:
         has, wants = _spark_type(there[name]), declared[name].replace(" ", "")
         if has != wants:
             raise LakeError(
-                f"{table.name}.{name} is {has} in the lake and {wants} in streaming/lake/tables.py: a "
-                "table only gets new columns, so declare the new type under a new name."
+                f"{table.name}.{name} is {has} in the lake and {wants} in "
+                "streaming/lake/tables.py: a table only gets new columns, so declare the new "
+                "type under a new name."
             )
     if missing := declared.keys() - there.keys():
         spark.sql(table.add_sql(catalog.name, missing))

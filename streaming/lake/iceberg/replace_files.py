@@ -120,7 +120,7 @@ class SameRows(Swap):
     """The new files have the rows of the old ones; and every small manifest is joined to others.
 
     New files keep the sequence number of the newest row in them, so that whoever looks for what
-    was committed since some moment (`connectors.iceberg_state`) finds each row as old as it was.
+    was committed since some moment (`state`) finds each row as old as it was.
 
     Args:
         change: the commit.
