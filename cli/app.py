@@ -7,6 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+SUMMARY = 120
+"""Characters that a list of commands shows of each help."""
+
 
 class SectionedGroup(TyperGroup):
     """A group whose help lists its commands by section (their `rich_help_panel`).
@@ -17,11 +20,10 @@ class SectionedGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - of the base
         """Write a list of commands for each section, in the order of their registration."""
         shown = {name: one for name, one in self.commands.items() if not one.hidden}
-        limit = formatter.width - 6 - max(map(len, shown))
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, one in shown.items():
             title = getattr(one, "rich_help_panel", None) or "Commands"
-            sections.setdefault(title, []).append((name, one.get_short_help_str(limit)))
+            sections.setdefault(title, []).append((name, one.get_short_help_str(SUMMARY)))
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows, col_max=max(map(len, shown)))

@@ -18,7 +18,7 @@ Names = Annotated[
 
 
 def start(names: Names = None, profile: Profile = None) -> None:
-    """Start streams, gateway, quality, maintenance and console; they are kept running."""
+    """Start processes; they are kept running."""
     from infra.local.background import start_programs
 
     settings = read_settings(profile)
@@ -28,7 +28,7 @@ def start(names: Names = None, profile: Profile = None) -> None:
 
 
 def stop(names: Names = None) -> None:
-    """Stop what `start` started, after the batch and the requests that are under way."""
+    """Stop processes after the batch and the requests that are under way."""
     from infra.local.background import stop_programs
 
     settings = read_settings()

@@ -12,7 +12,7 @@ from cli.app import new_app
 from conf.errors import ContractError
 from conf.terminal import console
 
-app = new_app("contracts", "Contracts of events and tables: check that no change breaks one.")
+app = new_app("contracts", "Contracts of events and tables: check changes of them.")
 
 
 @app.callback()

@@ -75,7 +75,7 @@ def infer(
         Path | None, typer.Option("--summary", help="Write the totals of the run as JSON.")
     ] = None,
 ) -> None:
-    """Detect and track people, and publish an event for each frame of one or more cameras."""
+    """Detect and track people, and publish an event for each frame."""
     import json
     from dataclasses import asdict
 

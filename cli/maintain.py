@@ -30,7 +30,9 @@ def maintain(
         bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")
     ] = False,
 ) -> None:
-    """Compact files, rewrite manifests, expire snapshots, remove orphans; streams may run.
+    """Compact files, rewrite manifests, expire snapshots, remove orphans.
+
+    Streams may run meanwhile.
 
     Exit code 1 when a table could not be maintained.
     """

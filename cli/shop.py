@@ -16,7 +16,7 @@ from cli.app import new_app
 from cli.context import read_settings
 from conf.terminal import console, error_console
 
-app = new_app("shop", "A simulated shop whose truth is known: videos, orders, pictures.")
+app = new_app("shop", "A simulated shop with known truth: videos, orders, pictures.")
 
 
 @app.command()
@@ -52,7 +52,7 @@ def pictures(
         Path, typer.Option(file_okay=False, help="Folder of the pictures, in YOLO's layout.")
     ],
     count: Annotated[int, typer.Option(min=10, help="How many; a tenth is for validation.")] = 1600,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same pictures.")] = 1,
 ) -> None:
     """Draw labelled pictures, to train a detector with inference_service.training."""
     from simulator.shop import write_pictures

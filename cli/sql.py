@@ -55,7 +55,7 @@ def ask(
     form: FormatOption = "table",
     show: Annotated[bool, typer.Option("--show", help="Only the SQL, for that engine.")] = False,
 ) -> None:
-    """Ask one of the questions of docs/QUERIES.md, or list them."""
+    """Answer a question of docs/QUERIES.md, or list all."""
     from queries import open_engine
     from queries.ask import ask_question, find_question, questions
 

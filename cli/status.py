@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the state of services and processes; exit code 3 unless all that should run do."""
+    """Show the state of services and processes.
+
+    Exit code 3 unless all that should run do.
+    """
     rows = all_statuses(read_settings())
     if as_json:
         import json

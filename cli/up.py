@@ -30,11 +30,12 @@ def up(
     pulsar: Pulsar = False,
     trino: Trino = False,
 ) -> None:
-    """Start the services of the profile on this machine, then all processes; all are kept running.
+    """Start services and processes; all are kept running.
 
-    The processes are streams, gateway, quality, maintenance and console. What runs already is left
-    alone. Ctrl-C stops what this command has started; a process that does not come up leaves the
-    rest running. Exit code 1 unless everything is ready at the end.
+    The services are those of the profile, on this machine. The processes are streams, gateway,
+    quality, maintenance and console. What runs already is left alone. Ctrl-C stops what this
+    command has started; a process that does not come up leaves the rest running. Exit code 1
+    unless everything is ready at the end.
     """
     settings = _with_more(read_settings(profile), pulsar=pulsar, trino=trino)
     failure = _start(settings, services_only=services_only)
@@ -81,7 +82,7 @@ def _with_more(settings: Settings, *, pulsar: bool, trino: bool) -> Settings:
 
 
 def down() -> None:
-    """Stop the processes, after what is under way, then the services; data is kept."""
+    """Stop the processes, then the services; data is kept."""
     from infra.local.background import stop_everything
 
     settings = read_settings()

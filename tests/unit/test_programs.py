@@ -551,7 +551,7 @@ def test_a_reset_says_what_it_deletes_and_what_stays_and_why(
 
     assert command.returncode == 0, said
     assert "Deleted warehouse, memory, quality, demo, check and run." in " ".join(out.split())
-    assert re.findall(r"^(\S+) stays: ", out, re.MULTILINE) == [
+    assert re.findall(r"^(\S+) is kept: ", out, re.MULTILINE) == [
         *("logs", "mine", "secrets.env", "verify"),
     ]
     assert {one.name for one in own.var_dir.iterdir()} == {
