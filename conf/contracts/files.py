@@ -34,7 +34,7 @@ def _parse(name: str, text: str, title: str) -> Contract:
         return read_odcs(text, title)
     if event_version(name):
         return read_event_schema(text, title)
-    raise ContractError(f"{name} is no contract by its name: not event.v1.json, say.")
+    raise ContractError(f"{name} is no contract by its name, which is not like event.v1.json.")
 
 
 def read_folder(folder: Path) -> dict[str, str]:
