@@ -28,6 +28,7 @@ from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
 from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
@@ -187,9 +188,9 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
             camera = stage.start_cameras(stack, settings, footage, load.seconds)
         send(settings, rate=load.rate, seconds=load.warm_up)
         cpu = CpuTimes(streams.pid)
-        before = processes.stream_states(settings)
+        before = stream_states(settings)
         send(settings, rate=load.rate, seconds=load.seconds - load.warm_up)
-        cores, after = cpu.cores(), processes.stream_states(settings)
+        cores, after = cpu.cores(), stream_states(settings)
         filmed = stage.camera_summary(*camera, settings) if camera else {}
         wait_until(lambda: len(seen.lake.pairs) >= len(seen.postgres.pairs), 30, every=0.2)
         published = filmed.get("published", 0)

@@ -7,15 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
 
-import httpx
 import psutil
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
-from infra.local.streams import read_streams
+from infra.local.readiness import console_ready, gateway_ready
+from infra.local.streams import ready_streams, streams_ready
 
 STOP_SECONDS = 60.0
 STREAMS_SECONDS = 180.0
@@ -99,31 +98,6 @@ def require_alive(child: Child, name: str, settings: Settings) -> None:
         raise ProcessError(f"{name} ended with exit code {child.returncode}: {last}")
 
 
-def stream_states(settings: Settings) -> dict[str, Any]:
-    """What the Spark application says of its streams; empty while none runs."""
-    said = read_streams(settings.var_dir)
-    return dict(said["streams"]) if said else {}
-
-
-def streams_ready(settings: Settings, tell: Callable[[str], None] = lambda _: None) -> bool:
-    """Whether an application runs and all its queries are active."""
-    states, up = stream_states(settings), _count_ready(settings)
-    tell(f"{up} of {len(states)} streams" if states else "starting Spark")
-    return bool(states) and up == len(states)
-
-
-def gateway_ready(settings: Settings) -> bool:
-    """Whether the gateway answers, and says that its broker does."""
-    with suppress(httpx.TransportError):
-        return httpx.get(gateway_url(settings) + "/ready", timeout=2).status_code == 200
-    return False
-
-
-def gateway_url(settings: Settings) -> str:
-    """Where the gateway listens."""
-    return f"http://{settings.gateway.host}:{settings.gateway.port}"
-
-
 def start_streams(
     stack: ExitStack,
     settings: Settings,
@@ -144,16 +118,12 @@ def start_streams(
     up = 0
     while not wait_until(ready, STREAMS_SECONDS):
         # A busy machine may take its time, as long as one stream after the other comes up.
-        if (now := _count_ready(settings)) <= up:
+        if (now := ready_streams(settings)) <= up:
             raise ProcessError(
                 f"no further stream came up in {STREAMS_SECONDS:.0f} s; see {settings.var_dir}/logs"
             )
         up = now
     return child
-
-
-def _count_ready(settings: Settings) -> int:
-    return sum(1 for state in stream_states(settings).values() if state["ready"])
 
 
 def start_gateway(
@@ -171,13 +141,6 @@ def start_gateway(
             f"the gateway is not ready after {GATEWAY_SECONDS:.0f} s; see {settings.var_dir}/logs"
         )
     return child
-
-
-def console_ready(settings: Settings) -> bool:
-    """Whether the console answers, with or without its database."""
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{settings.console.url}/health", timeout=5).status_code == 200
-    return False
 
 
 def start_console(

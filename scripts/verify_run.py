@@ -25,8 +25,9 @@ import typer
 from playwright.sync_api import expect
 
 from cli.check.house import own_house
-from cli.processes import command, gateway_url
+from cli.processes import command
 from conf.settings import Settings
+from infra.local.readiness import gateway_url
 from tests.support.browser import Visitor, chromium
 from tests.support.builders import order_event
 

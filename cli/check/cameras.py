@@ -20,9 +20,9 @@ from cli.check import floor, footage, shop
 from cli.check.frames import Trail, find_faults
 from cli.check.house import House, Tell, fresh_house
 from cli.check.truth import compare
-from cli.shop import open_day, render_day
 from conf.settings import Settings
 from simulator.shop import ShopDay
+from simulator.shop.render import open_day, render_day
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.context import clear_outages, console, progress, read_settings
+from cli.context import read_settings
+from conf.outages import clear_outages
+from conf.terminal import console, progress
 
 Count = Annotated[int, typer.Option(min=1, help="Messages, of whatever kind.")]
 Rate = Annotated[float | None, typer.Option(min=1, help="Messages a minute; else all it can.")]

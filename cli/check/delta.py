@@ -11,6 +11,7 @@ from cli.check.evidence import POSITION, end_offsets
 from cli.check.house import House, Tell
 from conf.settings import Settings
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 
@@ -53,7 +54,7 @@ def _read_all(settings: Settings, streams: processes.Child, tell: Tell) -> None:
 
     def over() -> bool:
         processes.require_alive(streams, "streams", settings)
-        states = processes.stream_states(settings).values()
+        states = stream_states(settings).values()
         read = min((state["finished_rows"] for state in states), default=0)
         tell(f"{read} of {there} messages read")
         return read >= there

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.context import one_interrupt
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
+from conf.terminal import one_interrupt
 from infra import local
 from infra.local.locks import exclusive
 

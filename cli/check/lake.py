@@ -27,6 +27,7 @@ from cli.demo.account import Account, Auditor, baseline
 from conf.settings import Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
 from quality.backfill import run_backfill
 from quality.engines import Engines
 from quality.run import Plan, run_quality
@@ -175,7 +176,7 @@ def _live(house: House, frames: int, minutes: float, seed: int, tell: Tell) -> L
         trail = auditor.trail(ledger)
         settled = wait_until(lambda: auditor.settled(trail, published), SETTLE_SECONDS, every=1.0)
         processes.require_alive(streams, "streams", settings)
-        states = processes.stream_states(settings)
+        states = stream_states(settings)
         tell("counting")
         account = auditor.account(trail, published)
     if not settled:

@@ -16,12 +16,13 @@ import psycopg
 
 from cli.check.account import settle
 from cli.check.evidence import Start, Trail
-from cli.processes import gateway_ready, gateway_url, stream_states
 from cli.watch import Watcher
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra import local
 from infra.local.process import wait_until
+from infra.local.readiness import gateway_ready, gateway_url
+from infra.local.streams import stream_states
 from simulator.ledger import Entry, SendReport, read_ledger
 from simulator.plan import Plan
 from simulator.send import send

@@ -18,6 +18,7 @@ from cli.check.house import Tell, fresh_house
 from cli.check.run import STREAMS
 from conf.settings import Settings
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
 from simulator.plan import Plan
 
 HALF_SECONDS = 300.0
@@ -154,7 +155,7 @@ def _recovery(settings: Settings, seen: Seen, second: processes.Child, tell: Tel
         nonlocal newest
         processes.require_alive(second, "streams", settings)
         now = seen.newest()
-        if not processes.stream_states(settings):
+        if not stream_states(settings):
             newest = now  # until the new one runs, a last commit of the killed one may appear
             return False
         return now > newest

@@ -10,12 +10,12 @@ from statistics import fmean
 from typing import Any
 
 from cli.demo.stage import DemoError
-from cli.shop import film_day, open_day
 from conf.settings import Settings
 from conf.stores import load_stores
 from inference_service.footage import draw_clip, fetch_clip
 from simulator.orders import OrderEvent
 from simulator.shop import BRANCH, Truth
+from simulator.shop.render import film_day, open_day
 
 CAMERA = "B01-entrance"
 BEGIN_SECONDS = 100.0  # into the shop's day: people are in the aisles and at the tills by then

@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from cli.processes import STOP_SECONDS, Child, process, require_alive, stream_states
+from cli.processes import STOP_SECONDS, Child, process, require_alive
 from conf.errors import StorelakeError
 from conf.settings import Settings
+from infra.local.streams import stream_states
 
 
 class DemoError(StorelakeError):

@@ -15,11 +15,11 @@ import pytest
 
 from cli.check.house import fresh_house
 from cli.check.run import CheckError, require_house
-from cli.processes import stream_states, streams_ready
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.passwords import with_secrets
+from infra.local.streams import stream_states, streams_ready
 from tests.conftest import free_ports
 
 

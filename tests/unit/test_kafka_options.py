@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer, TopicPartition
 from pydantic import ValidationError
 
+from conf.errors import KafkaUnavailableError
 from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
 from gateway.kafka import KafkaPublisher
@@ -18,7 +19,7 @@ from inference_service.publishers.kafka import KafkaOutlet
 from simulator.transport import KafkaTransport
 from streaming.sinks.kafka_producer import DeadLetterProducer, produce
 from streaming.sinks.redrive import Redriver
-from streaming.sources.kafka import KafkaLog, KafkaUnavailableError
+from streaming.sources.kafka import KafkaLog
 from streaming.sources.log import DataLossError, Limit, Range
 from streaming.sources.options import Subscription
 from tests.conftest import free_ports

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli.context import clear_outages, console, error_console, progress, read_settings
 from conf.errors import StorelakeError
+from conf.outages import clear_outages
+from conf.settings import load_settings
+from conf.terminal import console, error_console, progress
 from verification.faults.plan import FAULTS, chosen
 from verification.faults.report import tables
 from verification.faults.run import verify
@@ -37,7 +39,7 @@ def main(
         faults = chosen(only or ())
         with progress("a fresh deployment") as tell, clear_outages():
             show = lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
-            content = verify(read_settings(), faults, rate=rate, seed=seed, tell=tell, show=show)
+            content = verify(load_settings(), faults, rate=rate, seed=seed, tell=tell, show=show)
     except StorelakeError as error:
         out.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

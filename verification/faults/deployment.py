@@ -15,13 +15,14 @@ import psutil
 import psycopg
 
 from cli.check.house import House
-from cli.processes import command, gateway_ready, process, stream_states, streams_ready
+from cli.processes import command, process
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra import local
 from infra.local.keeper import Board
 from infra.local.process import is_alive, wait_until
-from infra.local.streams import read_streams
+from infra.local.readiness import gateway_ready
+from infra.local.streams import read_streams, stream_states, streams_ready
 
 PROGRAMS = ("streams", "gateway", "maintenance")
 LEDGERED = (
