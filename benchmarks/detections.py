@@ -22,11 +22,12 @@ import typer
 from confluent_kafka import Producer
 
 from benchmarks import print_result, tell
-from cli import processes
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.process import wait_until
+from infra.local.readiness import stream_states
+from verification import processes
 
 STREAMS = ("silver_detections", "bronze_detections", "footfall")
 FPS = 5
@@ -118,7 +119,7 @@ def drain(
 
         def finished() -> bool:
             processes.require_alive(child, "streams", settings)
-            for name, state in processes.stream_states(settings).items():
+            for name, state in stream_states(settings).items():
                 if name not in done and state["finished_rows"] >= frames:
                     done[name] = round(time.monotonic() - started, 1)
             return len(done) == len(names)

@@ -23,10 +23,11 @@ import typer
 from confluent_kafka import Consumer, Producer
 
 from benchmarks import print_result, tell
-from cli import processes
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
+from infra.local.readiness import stream_states
+from verification import processes
 
 ORDER_STREAMS = ("order_event_processor", "bronze_order_events")
 GIVE_UP_SECONDS = 900
@@ -148,7 +149,7 @@ def drain(settings: Settings, names: tuple[str, ...], count: int) -> dict[str, f
 
         def finished() -> bool:
             processes.require_alive(child, "streams", settings)
-            for name, state in processes.stream_states(settings).items():
+            for name, state in stream_states(settings).items():
                 if name not in done and state["finished_rows"] >= count:
                     done[name] = round(time.monotonic() - started, 1)
             return len(done) == len(names)

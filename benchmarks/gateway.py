@@ -27,13 +27,13 @@ import typer
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import print_result, tell
-from cli import processes
 from conf.settings import KafkaSettings, Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.kafka import KafkaService
 from simulator.baskets import read_baskets
 from simulator.orders import Shop
+from verification import processes
 
 ROUTE = "/api/kafka/events/generic"
 WARM_UP_SHARE = 0.2  # of the time; it is not counted

@@ -20,17 +20,19 @@ import psutil
 import typer
 
 from benchmarks import print_result, tell
-from cli import processes, watch
-from cli.check.frames import Trail
-from cli.demo import stage
-from cli.demo.scene import Footage, real_clip
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
+from infra.local.poller import Poller
 from infra.local.process import wait_until
+from infra.local.readiness import stream_states
 from simulator.send import send
 from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
+from verification import processes, watch
+from verification.cameras.frames import Trail
+from verification.demo import stage
+from verification.demo.scene import Footage, real_clip
 
 WINDOW = timedelta(seconds=10)
 
@@ -123,7 +125,7 @@ class Seen:
     footfall: watch.FrameCounts
     footfall_lake: watch.FrameCounts
     memory: watch.Memory
-    watchers: list[watch.Watcher]
+    watchers: list[Poller]
 
     @classmethod
     def begin(cls, settings: Settings, pid: int) -> Seen:
@@ -187,9 +189,9 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
             camera = stage.start_cameras(stack, settings, footage, load.seconds)
         send(settings, rate=load.rate, seconds=load.warm_up)
         cpu = CpuTimes(streams.pid)
-        before = processes.stream_states(settings)
+        before = stream_states(settings)
         send(settings, rate=load.rate, seconds=load.seconds - load.warm_up)
-        cores, after = cpu.cores(), processes.stream_states(settings)
+        cores, after = cpu.cores(), stream_states(settings)
         filmed = stage.camera_summary(*camera, settings) if camera else {}
         wait_until(lambda: len(seen.lake.pairs) >= len(seen.postgres.pairs), 30, every=0.2)
         published = filmed.get("published", 0)

@@ -22,12 +22,12 @@ from confluent_kafka import Producer
 
 from benchmarks import print_result, tell
 from benchmarks.drain import event
-from cli import processes
 from conf.kafka import producer_config
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
 from streaming.connectors.kafka_producer import produce
+from verification import processes
 
 GIVE_UP_SECONDS = 900
 IDLE_SECONDS = 60

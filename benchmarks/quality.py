@@ -17,11 +17,11 @@ import typer
 
 from benchmarks import print_result, tell
 from benchmarks.latency import CpuTimes
-from cli import processes
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
 from simulator.send import send
+from verification import processes
 
 FIRST_RUN_SECONDS = 180.0
 

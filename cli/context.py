@@ -6,7 +6,6 @@ Heavy imports stay inside the functions, so that `storelake --help` answers at o
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -86,24 +85,6 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
 def and_list(names: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-
-
-@contextmanager
-def one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends a command in order; further ones do not disturb that."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt(*_: object) -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

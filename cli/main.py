@@ -13,6 +13,7 @@ import typer
 from cli import (
     backfill,
     background,
+    check,
     console,
     contracts,
     dlq,
@@ -37,9 +38,7 @@ from cli import (
     up,
     zones,
 )
-from cli.check import command as check
 from cli.context import error_console
-from cli.demo import command as demo
 from conf.errors import StorelakeError
 
 COMMANDS = (
@@ -66,11 +65,6 @@ COMMANDS = (
     backfill.backfill,
     maintain.maintain,
     check.check,
-    check.verify_orders,
-    check.verify_cameras,
-    check.verify_quality,
-    check.verify_lake,
-    demo.demo,
     docs.docs,
 )
 

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.processes import gateway_ready, gateway_url, stream_states, streams_ready
 from conf.settings import Settings
 from infra.local.board import NAME, Board, Word
 from infra.local.checks import require_free_port
 from infra.local.children import Program
 from infra.local.daemon import Daemon
 from infra.local.process import resident
+from infra.local.readiness import gateway_ready, gateway_url, stream_states, streams_ready
 from infra.local.service import ServiceStatus
 from infra.local.state_files import UnreadableStateError
 

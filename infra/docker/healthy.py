@@ -25,9 +25,9 @@ def main(what: str) -> bool:
 
 
 def _streams() -> bool:
-    from cli.processes import streams_ready  # noqa: PLC0415 - half a second that URLs need not
     from conf.errors import StorelakeError  # noqa: PLC0415
     from conf.settings import load_settings  # noqa: PLC0415
+    from infra.local.readiness import streams_ready  # noqa: PLC0415 - half a second that URLs need not
 
     try:
         return streams_ready(load_settings())

@@ -15,18 +15,18 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.check.account import settle
-from cli.check.evidence import Start, Trail
-from cli.check.run import STREAMS
-from cli.processes import start_gateway, start_streams
 from conf.settings import Settings
 from infra.local.process import wait_until
+from quality.account import settle
+from quality.evidence import Start, Trail
+from quality.smoke_test import STREAMS
 from simulator.ledger import read_ledger
 from streaming.connectors.iceberg import open_catalog
 from streaming.connectors.postgres import Database
 from streaming.tables import SILVER_ORDERS
 from tests.processes import processes_of
 from tests.stream.house import empty_tables
+from verification.processes import start_gateway, start_streams
 
 pytestmark = [
     pytest.mark.timeout(900),

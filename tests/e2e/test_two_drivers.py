@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.processes import Child, process, start_streams, stream_states, streams_ready
 from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
+from infra.local.readiness import stream_states, streams_ready
 from infra.local.streams import read_streams
 from simulator.send import send
 from streaming.connectors.formats import open_lake
@@ -22,6 +22,7 @@ from tests.conftest import settings_from
 from tests.stream.house import empty_tables
 from verification.faults.oracle import positions
 from verification.faults.rivals import complaints, fenced_words, submit
+from verification.processes import Child, process, start_streams
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("O3")]
 

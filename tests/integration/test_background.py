@@ -12,10 +12,10 @@ import httpx
 import psutil
 import pytest
 
-from cli.processes import gateway_ready, gateway_url
 from conf.settings import Settings
 from infra.local.keeper import Board
 from infra.local.process import is_alive, wait_until
+from infra.local.readiness import gateway_ready, gateway_url
 from tests.processes import processes_of
 from tests.unit.test_programs import LISTENER
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from cli.check.frames import Evidence, Frame, find_faults
+from verification.cameras.frames import Evidence, Frame, find_faults
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 DOOR, TILL = "B01-entrance", "B01-till"

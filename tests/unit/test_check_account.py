@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli.check.account import Evidence, Message, OrderRow, settle
-from cli.check.run import latency
+from quality.account import Evidence, Message, OrderRow, settle
+from quality.smoke_test import latency
 from simulator.ledger import Entry
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)

@@ -13,14 +13,14 @@ from socket import gethostname
 import psutil
 import pytest
 
-from cli.check.house import fresh_house
-from cli.check.run import CheckError, require_house
-from cli.processes import stream_states, streams_ready
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.passwords import with_secrets
+from infra.local.readiness import stream_states, streams_ready
+from quality.smoke_test import CheckError, require_running
 from tests.conftest import free_ports
+from verification.deployment import fresh_house
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def say(
 
 def test_without_services_it_names_up(settings: Settings) -> None:
     with pytest.raises(CheckError, match="kafka does not run: start it with `storelake up`"):
-        require_house(settings)
+        require_running(settings)
 
 
 def test_without_streams_it_names_them_and_run(elsewhere: Settings) -> None:
     say(elsewhere, os.getpid(), "footfall", "order_event_processor")
 
     with pytest.raises(CheckError, match=r"bronze_order_events, real_time_metrics.*storelake run"):
-        require_house(elsewhere)
+        require_running(elsewhere)
 
 
 def test_without_a_gateway_it_names_gateway(elsewhere: Settings) -> None:
@@ -77,7 +77,7 @@ def test_without_a_gateway_it_names_gateway(elsewhere: Settings) -> None:
     )
 
     with pytest.raises(CheckError, match=r"gateway is not ready at http.*storelake gateway"):
-        require_house(elsewhere)
+        require_running(elsewhere)
 
 
 def test_what_a_killed_application_said_does_not_count(elsewhere: Settings) -> None:

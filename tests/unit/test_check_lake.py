@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cli.check.answers import compare
-from cli.check.upkeep import maintenance
 from queries.engine import Answer
 from streaming.connectors.commits import CONFLICT
+from verification.lake.engine_comparison import compare
+from verification.lake.maintenance_report import maintenance
 
 pytestmark = [pytest.mark.requirement("L2"), pytest.mark.requirement("L3")]
 

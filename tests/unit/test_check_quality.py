@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from cli.check.plants import (
+from conf.settings import load_settings
+from conf.stores import Stores, load_stores
+from quality.results import Result
+from simulator.history import HOUR, Span, frame_history, order_history
+from simulator.orders import OrderEvent
+from verification.quality.fault_injection import (
     DRIFT_BRANCH,
     MISSING_BRANCH,
     PLANTS,
@@ -18,12 +23,7 @@ from cli.check.plants import (
     late_burst,
     through_the_front_door,
 )
-from cli.check.quality import account
-from conf.settings import load_settings
-from conf.stores import Stores, load_stores
-from quality.results import Result
-from simulator.history import HOUR, Span, frame_history, order_history
-from simulator.orders import OrderEvent
+from verification.quality.run import account
 
 pytestmark = pytest.mark.requirement("Q1")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.demo.report import Samples, show, write_html
+from verification.demo.report import Samples, show, write_html
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 SEEN = {"p50": 0.9, "p95": 1.4, "max": 2.0, "events": 3}

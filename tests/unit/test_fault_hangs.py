@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.check.house import House
 from conf.settings import load_settings
 from infra.local.process import wait_until
+from verification.deployment import House
 from verification.faults.deployment import Deployment, kill_family
 from verification.faults.fault import gone
 from verification.faults.hangs import stopped

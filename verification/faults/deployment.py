@@ -14,14 +14,15 @@ from typing import Any
 import psutil
 import psycopg
 
-from cli.check.house import House
-from cli.processes import command, gateway_ready, process, stream_states, streams_ready
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra import local
 from infra.local.keeper import Board
 from infra.local.process import is_alive, wait_until
+from infra.local.readiness import gateway_ready, stream_states, streams_ready
 from infra.local.streams import read_streams
+from verification.deployment import House
+from verification.processes import command, process
 
 PROGRAMS = ("streams", "gateway", "maintenance")
 LEDGERED = (

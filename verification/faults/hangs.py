@@ -11,11 +11,11 @@ from datetime import timedelta
 
 import psutil
 
-from cli.processes import Child
 from infra.local.process import is_alive, wait_until
 from verification.faults.deployment import Deployment, family, now
 from verification.faults.fault import READY_SECONDS, Fired, NotFiredError, Trial, gone, require
 from verification.faults.proxy import TcpProxy
+from verification.processes import Child
 
 HANG_SECONDS = 75.0
 REPORT_SECONDS = 65.0

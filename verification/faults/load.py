@@ -15,10 +15,10 @@ from uuid import uuid4
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from cli.check.evidence import Start
 from conf.settings import Settings
 from inference_service.events import encode
 from inference_service.publishers import open_publisher
+from quality.evidence import Start
 from simulator.ledger import SendReport
 from simulator.orders import instant
 from simulator.send import send

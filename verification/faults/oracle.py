@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from cli.check.account import EXAMPLES, Account, settle
-from cli.check.evidence import Trail
 from infra.local.process import wait_until
+from quality.account import EXAMPLES, Account, settle
+from quality.evidence import Trail
 from simulator.ledger import digest, read_ledger
 from streaming.connectors.formats import open_lake
 from streaming.connectors.lake import Lake

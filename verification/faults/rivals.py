@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cli.processes import command
 from infra.local.process import tail, wait_until
 from verification.faults.deployment import Ended, last_line, now, run
 from verification.faults.fault import READY_SECONDS, Fired, Trial, gone, require
+from verification.processes import command
 
 ROOT = Path(__file__).parents[2]
 JOB = "streaming/jobs/order_event_processor.py"

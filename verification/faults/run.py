@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from cli.check.house import fresh_house
 from conf.settings import Settings
 from infra.local.process import wait_until
+from verification.deployment import fresh_house
 from verification.faults.deployment import Deployment, VerificationError, deployment, now
 from verification.faults.fault import Fault, Result, Trial, prove
 from verification.faults.load import Load
