@@ -36,8 +36,8 @@ from streaming.transforms.tracks import (
     Visit,
     drawings_by_camera,
 )
-from verification import processes
 from verification.cameras.truth import Measured, Span, compare
+from verification.processes import command
 
 SPEED_FRAMES = 1000
 
@@ -74,8 +74,7 @@ def infer(
     summary = out.with_suffix(".summary.json")
     arguments = ["infer", "--camera", camera_id, "--source", str(video), *options]
     arguments += ["--publisher", "ndjson", "--out", str(out), "--summary", str(summary)]
-    command = processes.command(arguments, environment or {})
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(arguments, environment or {}), check=True, stdout=subprocess.DEVNULL)
     return dict(json.loads(summary.read_text(encoding="utf-8")))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,10 +29,12 @@ from infra.local.readiness import stream_states
 from simulator.send import send
 from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
-from verification import processes, watch
+from verification import watch
+from verification.cameras.footage import real_clip
 from verification.cameras.frames import Trail
-from verification.demo import stage
-from verification.demo.scene import Footage, real_clip
+from verification.demo.play import start_cameras
+from verification.demo.scene import Footage
+from verification.deployment import Deployment
 
 WINDOW = timedelta(seconds=10)
 
@@ -159,9 +161,8 @@ def films(settings: Settings, load: Load) -> Footage | None:
     known = [c.camera_id for b in load_stores(settings.stores_file).branches for c in b.cameras]
     if load.cameras > len(known):
         raise typer.BadParameter(f"the store file has {len(known)} cameras")
-    clip = real_clip(settings)
-    (film,) = clip.films.values()
-    return replace(clip, films=dict.fromkeys(known[: load.cameras], film), detector=load.detector)
+    clip, note = real_clip(settings)
+    return Footage(note, dict.fromkeys(known[: load.cameras], clip), load.detector)
 
 
 def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime]]:
@@ -180,19 +181,20 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
     with ExitStack() as stack:
         begun = time.monotonic()
         names = () if footage else ORDER_STREAMS
-        streams = processes.start_streams(stack, settings, tell, names)
+        deployment = Deployment(settings, step=tell)
+        streams = stack.enter_context(deployment.run_streams(*names))
         start_seconds = time.monotonic() - begun
-        processes.start_gateway(stack, settings)
+        stack.enter_context(deployment.run_gateway())
         seen = Seen.begin(settings, streams.pid)
         start, camera = datetime.now(timezone.utc), None
         if footage:
-            camera = stage.start_cameras(stack, settings, footage, load.seconds)
+            camera = stack.enter_context(start_cameras(deployment, footage, load.seconds))
         send(settings, rate=load.rate, seconds=load.warm_up)
         cpu = CpuTimes(streams.pid)
         before = stream_states(settings)
         send(settings, rate=load.rate, seconds=load.seconds - load.warm_up)
         cores, after = cpu.cores(), stream_states(settings)
-        filmed = stage.camera_summary(*camera, settings) if camera else {}
+        filmed = camera.totals() if camera else {}
         wait_until(lambda: len(seen.lake.pairs) >= len(seen.postgres.pairs), 30, every=0.2)
         published = filmed.get("published", 0)
         wait_until(lambda: seen.footfall_lake.total() >= published, 30, every=0.2)

@@ -50,7 +50,7 @@ def demo(
     console: Annotated[bool, typer.Option(help="Run the live console beside it.")] = True,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="local, full, ...")] = None,
 ) -> None:
-    """Start services, stream a shop's cameras and real baskets, print and reconcile what arrived."""
+    """Stream a shop's cameras and real baskets for a minute; print and reconcile what arrived."""
     from conf.settings import choose_profile
     from infra import local
     from verification.demo.play import Plan, choose, play
@@ -87,8 +87,8 @@ def orders(
     from verification.orders import verify
 
     plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
-    with _progress() as tell:
-        result, report = verify(load_settings(), plan, tell)
+    with _progress() as step:
+        result, report = verify(load_settings(), plan, step)
     OUT.print(summary(report))
     _finish(result, report["faults"])
 
@@ -106,8 +106,8 @@ def cameras(
     from verification.cameras.run import Plan, verify
     from verification.cameras.truth import beside_truth
 
-    with _progress() as tell:
-        result = verify(load_settings(), Plan(shoppers, seed, clip_seconds), tell)
+    with _progress() as step:
+        result = verify(load_settings(), Plan(shoppers, seed, clip_seconds), step)
     OUT.print(beside_truth(result))
     _finish(result, result["faults"])
 
@@ -117,8 +117,8 @@ def quality(*, seed: Seed = 5) -> None:
     """Inject ten kinds of damage: validation reports each of them, and nothing else."""
     from verification.quality.run import verify
 
-    with _progress() as tell:
-        result = verify(load_settings(), seed, tell)
+    with _progress() as step:
+        result = verify(load_settings(), seed, step)
     missed = [f"not reported: {name}" for name in result["missed"]]
     _finish(result, [*missed, *(f"false alarm: {alarm}" for alarm in result["alarms"])])
 
@@ -136,8 +136,8 @@ def lake(
     from verification.lake.run import verify
 
     choose_profile("full")
-    with _progress() as tell:
-        result = verify(load_settings(), minutes=minutes, seed=seed, tell=tell)
+    with _progress() as step:
+        result = verify(load_settings(), minutes=minutes, seed=seed, step=step)
     _finish(result, result["faults"])
 
 
@@ -168,8 +168,8 @@ def faults(
             typer.echo(f"{fault.name:26} {fault.title}")
         return
     selected = chosen(only or ())
-    with _progress() as tell:
-        content = verify(load_settings(), selected, rate=rate, seed=seed, tell=tell, show=_line)
+    with _progress() as step:
+        content = verify(load_settings(), selected, rate=rate, seed=seed, step=step, show=_line)
     OUT.print(*tables(content))
     _finish(content, content["differences"])
 

@@ -1,6 +1,6 @@
-"""A past for a house: histories sent in a moment, and the wait until every stream has written them.
+"""Weeks of history sent in a moment, and the wait until every stream has written them.
 
-Everything goes straight to Kafka. Delivery: each message once, acknowledged by all, or an error.
+Everything is sent straight to Kafka. Delivery: each message once, acknowledged by all, or an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from conf.settings import Settings
-from infra.local.process import wait_until
 from quality.evidence import end_offsets
 from simulator.ledger import Delivery
 from simulator.orders import OrderEvent, as_json
@@ -22,21 +21,14 @@ from streaming.connectors.lake import Lake
 from streaming.connectors.postgres import Database
 from streaming.mirror import newest_change
 from streaming.source import broker_offset
-from verification import processes
-from verification.deployment import Tell
+from streaming.tables import TABLES
+from verification.deployment import Deployment
+from verification.processes import Child, ProcessError
 
-SETTLE_SECONDS = 240.0
+WRITTEN_SECONDS = 240.0
 ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "order_status_tracker")
-MIRRORED = {
-    "order_metrics": "gold.order_hourly",
-    "order_items_analytics": "gold.product_daily",
-    "order_status_history": "silver.order_status",
-    "line_crossings": "silver.line_crossings",
-    "footfall_minute": "gold.footfall_minute",
-    "store_hourly": "gold.store_hourly",
-}
-# A past is one batch: in pieces, its partitions would be late to each other.
-ENVIRONMENT = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
+# History is one batch: in pieces, its partitions would be late to each other.
+ONE_BATCH = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
 
 Message = tuple[str, bytes, bytes, datetime | None]
 """Topic, key, value, and when it was sent; None is now."""
@@ -78,22 +70,22 @@ def _deliver(settings: Settings, messages: Iterable[Message]) -> list[Delivery]:
 
     asyncio.run(send())
     if failed := [delivery for delivery in done if delivery.outcome != "accepted"]:
-        raise processes.ProcessError(f"{len(failed)} messages failed: {failed[0].detail}")
+        raise ProcessError(f"{len(failed)} messages failed: {failed[0].detail}")
     return done
 
 
-def settle(settings: Settings, frames: int, streams: processes.Child, tell: Tell) -> None:
-    """Wait until every stream has written all that was sent, and the lake has its copies.
+def wait_for_history(deployment: Deployment, frames: int, streams: Child) -> None:
+    """Wait until every stream has written all that was sent, and the lake has its replicas.
 
     Args:
-        settings: of the house.
+        deployment: whose streams run.
         frames: sent so far, all of them to Kafka.
         streams: the Spark application.
-        tell: hears how far they are.
 
     Raises:
         ProcessError: the streams have died, or take too long.
     """
+    settings = deployment.settings
     ends = end_offsets(settings, settings.kafka.order_topics)
     wanted = {
         (stream, topic, partition): end - 1
@@ -103,8 +95,8 @@ def settle(settings: Settings, frames: int, streams: processes.Child, tell: Tell
     }
     with closing(Database(settings.postgres.dsn, 2)) as db, open_lake(settings) as lake:
 
-        def settled() -> bool:
-            processes.require_alive(streams, "streams", settings)
+        def complete() -> bool:
+            streams.require_alive()
             rows = db.fetch("SELECT stream, topic, partition, position FROM stream_offsets")
             there = {
                 (r["stream"], r["topic"], r["partition"]): broker_offset(r["position"])
@@ -114,27 +106,25 @@ def settle(settings: Settings, frames: int, streams: processes.Child, tell: Tell
             (seen,) = db.fetch(
                 "SELECT coalesce(sum(frames + late_frames), 0)::bigint AS n FROM footfall_minute"
             )
-            tell(f"{behind} events and {frames - seen['n']} frames to go")
-            return not behind and seen["n"] >= frames and _copied(db, lake, ends, frames)
+            deployment.step(f"{behind} events and {frames - seen['n']} frames to go")
+            return not behind and seen["n"] >= frames and _replicated(db, lake, ends, frames)
 
-        if not wait_until(settled, SETTLE_SECONDS, every=1.0):
-            raise processes.ProcessError(
-                f"the streams have not written everything in {SETTLE_SECONDS:.0f} s; see "
-                f"{settings.var_dir}/logs"
-            )
+        deployment.require(complete, WRITTEN_SECONDS, "the streams have not written everything")
 
 
-def _copied(db: Database, lake: Lake, ends: Any, frames: int) -> bool:
-    """Whether bronze has every message, and each copy the newest change."""
+def _replicated(db: Database, lake: Lake, ends: Any, frames: int) -> bool:
+    """Whether bronze has every message, and each replica the newest change."""
     for table, count in (
         ("bronze.order_events", sum(ends.values())),
         ("bronze.detections", frames),
     ):
         if lake.read(table, ("topic",)).num_rows < count:
             return False
-    for source, copy in MIRRORED.items():
+    for table in TABLES:
+        if table.copy_of is None:
+            continue
         # S608: names come from this repository, not from input.
-        (row,) = db.fetch(f"SELECT coalesce(max(change_id), 0) AS n FROM {source}")  # noqa: S608
-        if newest_change(lake.read(copy, ("change_id",))) < row["n"]:
+        (row,) = db.fetch(f"SELECT coalesce(max(change_id), 0) AS n FROM {table.copy_of}")  # noqa: S608
+        if newest_change(lake.read(table.name, ("change_id",))) < row["n"]:
             return False
     return True

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,7 +27,8 @@ from conf.errors import StorelakeError
 from infra.local.readiness import gateway_url
 from tests.browser import Visitor, chromium
 from tests.builders import order_event
-from verification.deployment import Deployment, new_deployment
+from verification.deployment import Deployment, Step, new_deployment
+from verification.processes import command, run_to_end
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")
@@ -36,26 +37,24 @@ STEP_SECONDS = 1200.0
 SHOWN_MS = 120_000
 ALERT = "test_an_alert_fires"
 
-Tell = Callable[[str], None]
-
 
 class StepError(StorelakeError):
     """A step of the path failed; the message has the step and its last lines."""
 
 
-def verify(tell: Tell) -> dict[str, Any]:
+def verify(step: Step) -> dict[str, Any]:
     """Run it all; returns `ok` and `faults`, one sentence for each thing that does not hold."""
     faults: list[str] = []
     complaints = 0
     with tempfile.TemporaryDirectory(prefix="storelake-run-") as folder:
-        deployment = new_deployment(Path(folder), tell)
+        deployment = new_deployment(Path(folder), step)
         try:
             complaints = _newcomer(deployment)
         except (StepError, AssertionError) as error:
             faults.append(str(error))
         left = list(_left_running(folder))
-    alerts = [c for c in _tests("integration/test_alerts.py", tell) if ALERT in str(c.get("name"))]
-    cluster = _tests("e2e/test_cluster.py", tell)
+    alerts = [c for c in _tests("integration/test_alerts.py", step) if ALERT in str(c.get("name"))]
+    cluster = _tests("e2e/test_cluster.py", step)
     faults += [f"still runs: {one}" for one in left]
     cluster_ok = bool(cluster) and _passed(cluster) == len(cluster)
     return {
@@ -82,7 +81,7 @@ def _newcomer(deployment: Deployment) -> int:
         _storelake(deployment, "shop", "render", "--out", str(videos), "--shoppers", "5")
         (video,) = videos.glob(f"{BRANCH}-entrance*.mp4")
         _storelake(deployment, "infer", "--camera", f"{BRANCH}-entrance", "--source", str(video))
-        deployment.tell("the console in a browser")
+        deployment.step("the console in a browser")
         with chromium() as browser:
             return _browse(Visitor(browser, deployment.settings.console.url), deployment)
 
@@ -97,17 +96,18 @@ def _up(deployment: Deployment) -> Iterator[None]:
 
 
 def _storelake(deployment: Deployment, *arguments: str) -> None:
-    deployment.tell("storelake " + " ".join(arguments))
+    deployment.step("storelake " + " ".join(arguments))
     done = deployment.storelake(*arguments, timeout=STEP_SECONDS)
     if done.code:
         raise StepError(f"storelake {arguments[0]} ended with {done.code}: {done.last_lines()}")
 
 
 def _demo(deployment: Deployment) -> None:
-    deployment.tell("the demo")
-    done = deployment.module(
-        "verification", "demo", "--seconds", "20", "--no-console", timeout=STEP_SECONDS
+    deployment.step("the demo")
+    arguments = command(
+        ["demo", "--seconds", "20", "--no-console"], deployment.environment, "verification"
     )
+    done = run_to_end(arguments, STEP_SECONDS, cwd=ROOT)
     if done.code:
         raise StepError(f"the demo ended with {done.code}: {done.last_lines()}")
 
@@ -152,9 +152,9 @@ def _left_running(folder: str) -> Iterator[str]:
             yield " ".join(words)[:200]
 
 
-def _tests(path: str, tell: Tell) -> list[ElementTree.Element]:
+def _tests(path: str, step: Step) -> list[ElementTree.Element]:
     """Run a file of tests; returns its cases."""
-    tell(path)
+    step(path)
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
         pytest = [sys.executable, "-m", "pytest", f"tests/{path}", "-q"]
         command = [*pytest, f"--junitxml={report.name}"]

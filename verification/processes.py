@@ -1,164 +1,120 @@
-"""Other storelake commands run beside this one: started, waited for, and stopped in order."""
+"""Programs run beside this process, or to their end."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from conf.errors import StorelakeError
-from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
-from infra.local.readiness import (
-    console_ready,
-    gateway_ready,
-    ready_streams,
-    streams_ready,
-)
 
 STOP_SECONDS = 60.0
-STREAMS_SECONDS = 180.0
-GATEWAY_SECONDS = 60.0
-CONSOLE_SECONDS = 60.0
-
-Child = psutil.Popen
+TIMED_OUT = 124
 
 
 class ProcessError(StorelakeError):
-    """A command beside us did not come up, or died; the message says where to look."""
+    """A program did not become ready, or died; the message names its log."""
 
 
-def command(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """`storelake <arguments>` as a program, with these variables on top of our own."""
-    variables = [f"{name}={value}" for name, value in environment.items()]
-    return ["env", *variables, sys.executable, "-m", "cli.main", *arguments]
+@dataclass(frozen=True)
+class Ended:
+    """A program that was run to its end; `code` is 124 after a timeout."""
+
+    code: int
+    output: str
+    seconds: float
+
+    def last_lines(self, count: int = 3) -> str:
+        """The last lines that are not empty, with ` | ` between them."""
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        return " | ".join(lines[-count:])[-600:] or "no output"
 
 
-@contextmanager
-def process(
-    name: str,
-    arguments: Sequence[str],
-    settings: Settings,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Child]:
-    """Run `storelake <arguments>` beside us; SIGTERM at the end.
+class Child(psutil.Popen):
+    """A program beside this one, in a session of its own, so that Ctrl-C does not reach it."""
 
-    Args:
-        name: of its log in <var>/logs, which is added to.
-        arguments: of the command line.
-        settings: whose logs.
-        environment: variables on top of our own.
-    """
-    log = settings.var_dir / "logs" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
-        # Its own session: Ctrl-C reaches us, and we stop it in order.
-        child = psutil.Popen(
-            command(arguments, environment or {}),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    def __init__(self, title: str, command: Sequence[str], log: Path) -> None:
+        self.title, self.log = title, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            super().__init__(
+                list(command), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def require_alive(self) -> None:
+        """Raise `ProcessError` with the end of its log when it has ended."""
+        if self.poll() is not None:
+            last = " | ".join(tail(self.log, 3))
+            raise ProcessError(f"{self.title} ended with exit code {self.returncode}: {last}")
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL after a minute; returns the exit code."""
+        if self.poll() is None:
+            self.send_signal(signal.SIGTERM)
         try:
-            yield child
-        finally:
-            stop(child)
+            return int(self.wait(STOP_SECONDS))
+        except psutil.TimeoutExpired:
+            kill_family(self)
+            return int(self.wait())
 
 
-def stop(child: Child) -> int:
-    """End a child cleanly, and by force after a minute; returns its exit code."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGTERM)
-    try:
-        return int(child.wait(STOP_SECONDS))
-    except psutil.TimeoutExpired:
-        return kill(child)
+def command(
+    arguments: Sequence[str], environment: Mapping[str, str], module: str = "cli.main"
+) -> list[str]:
+    """`storelake <arguments>` (or another module) with variables on top of the present ones."""
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    return ["env", *variables, sys.executable, "-m", module, *arguments]
 
 
-def kill(child: Child) -> int:
-    """SIGKILL for a child and all below it at once, so that none of them can tidy up.
+def run_to_end(arguments: Sequence[str], timeout: float, *, cwd: Path | None = None) -> Ended:
+    """Run a program to its end; kill it and its children after `timeout` seconds."""
+    begun = time.monotonic()
+    with psutil.Popen(
+        list(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        cwd=cwd,
+    ) as child:
+        timed_out = False
+        try:
+            output, _ = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            kill_family(child)
+            output, _ = child.communicate()
+        except BaseException:
+            kill_family(child)
+            raise
+    code = TIMED_OUT if timed_out else int(child.returncode)
+    return Ended(code, output, time.monotonic() - begun)
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and its descendants."""
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return [process]
+
+
+def kill_family(process: psutil.Process) -> None:
+    """SIGKILL a process and its descendants at once, and wait until they are gone.
 
     The process group is not enough: PySpark's workers have one of their own.
     """
-    family: list[psutil.Process] = [child]
-    with suppress(psutil.NoSuchProcess):
-        family += child.children(recursive=True)
-    for member in family:
+    members = family(process)
+    for member in members:
         with suppress(psutil.NoSuchProcess):
             member.kill()
     # Orphans may stay as zombies where nobody collects them; those hold nothing any more.
-    wait_until(lambda: not any(is_alive(member) for member in family), STOP_SECONDS)
-    return int(child.wait())
-
-
-def require_alive(child: Child, name: str, settings: Settings) -> None:
-    """Raise `ProcessError` with the end of its log when the child has died."""
-    if child.poll() is not None:
-        last = " | ".join(tail(settings.var_dir / "logs" / f"{name}.log", 3))
-        raise ProcessError(f"{name} ended with exit code {child.returncode}: {last}")
-
-
-def start_streams(
-    stack: ExitStack,
-    settings: Settings,
-    tell: Callable[[str], None],
-    names: Sequence[str] = (),
-    environment: Mapping[str, str] | None = None,
-) -> Child:
-    """Start streams (all without a name) in one Spark application.
-
-    Returns when all queries are active.
-    """
-    child: Child = stack.enter_context(process("streams", ["run", *names], settings, environment))
-
-    def ready() -> bool:
-        require_alive(child, "streams", settings)
-        return streams_ready(settings, tell)
-
-    up = 0
-    while not wait_until(ready, STREAMS_SECONDS):
-        # A busy machine may take its time, as long as one stream after the other comes up.
-        if (now := ready_streams(settings)) <= up:
-            raise ProcessError(
-                f"no further stream came up in {STREAMS_SECONDS:.0f} s; see {settings.var_dir}/logs"
-            )
-        up = now
-    return child
-
-
-def start_gateway(
-    stack: ExitStack, settings: Settings, environment: Mapping[str, str] | None = None
-) -> Child:
-    """Start the HTTP gateway; returns when it says that it is ready."""
-    child: Child = stack.enter_context(process("gateway", ["gateway"], settings, environment))
-
-    def ready() -> bool:
-        require_alive(child, "gateway", settings)
-        return gateway_ready(settings)
-
-    if not wait_until(ready, GATEWAY_SECONDS):
-        raise ProcessError(
-            f"the gateway is not ready after {GATEWAY_SECONDS:.0f} s; see {settings.var_dir}/logs"
-        )
-    return child
-
-
-def start_console(
-    stack: ExitStack, settings: Settings, environment: Mapping[str, str] | None = None
-) -> Child:
-    """Start the live console; returns when it answers."""
-    child: Child = stack.enter_context(process("console", ["console"], settings, environment))
-
-    def ready() -> bool:
-        require_alive(child, "console", settings)
-        return console_ready(settings)
-
-    if not wait_until(ready, CONSOLE_SECONDS):
-        raise ProcessError(
-            f"the console is not ready after {CONSOLE_SECONDS:.0f} s; see {settings.var_dir}/logs"
-        )
-    return child
+    wait_until(lambda: not any(map(is_alive, members)), STOP_SECONDS)

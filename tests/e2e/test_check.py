@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from streaming.connectors.postgres import Database
 from streaming.tables import SILVER_ORDERS
 from tests.processes import processes_of
 from tests.stream.house import empty_tables
-from verification.processes import start_gateway, start_streams
+from verification.deployment import Deployment
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -40,9 +39,8 @@ def house(services: Settings, environment: Mapping[str, str]) -> Iterator[Settin
     """Services, the order streams and the gateway, as `storelake run` and `gateway` start them."""
     empty_tables(services)
     ours = {key: value for key, value in environment.items() if key.startswith("STORELAKE_")}
-    with ExitStack() as stack:
-        start_streams(stack, services, lambda _: None, STREAMS, ours)
-        start_gateway(stack, services, ours)
+    deployment = Deployment(services, ours)
+    with deployment.run_streams(*STREAMS), deployment.run_gateway():
         yield services
 
 
@@ -143,7 +141,7 @@ def start_proof(
 ) -> psutil.Popen:
     with log.open("wb") as out:
         return psutil.Popen(
-            [sys.executable, "-m", "cli.main", "verify-orders", *options],
+            [sys.executable, "-m", "verification", "orders", *options],
             env={**environment, "STORELAKE_VAR_DIR": str(var)},
             stdout=out,
             stderr=subprocess.STDOUT,

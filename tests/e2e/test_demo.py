@@ -1,4 +1,4 @@
-"""`storelake demo` as somebody runs it who has just cloned the house."""
+"""`make demo` as somebody runs it who has just cloned the house."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Demo:
 
 def run_demo(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", "demo", *arguments],
+        [sys.executable, "-m", "verification", "demo", *arguments],
         env=dict(environment),
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ import pytest
 
 from conf.errors import StorelakeError
 from tests.builders import order_event
-from verification.faults.deployment import Ended, is_driver
+from verification.faults.deployment import is_driver
 from verification.faults.fault import Result
 from verification.faults.messages import Odd, odd_messages
 from verification.faults.oracle import Balance
@@ -18,6 +18,7 @@ from verification.faults.plan import FAULTS, chosen
 from verification.faults.report import report
 from verification.faults.rivals import complaints, fenced_words
 from verification.faults.state import delete_newest_commits
+from verification.processes import Ended
 
 PAGE = Path(__file__).parents[2] / "docs" / "RELIABILITY.md"
 
@@ -53,9 +54,9 @@ def test_a_refusal_names_stream_holder_time_and_both_ways_out() -> None:
     [
         (Ended(124, "", 90.0), "the second application ran for 90 s"),
         (Ended(0, REFUSAL, 9.0), "the second application ended with exit code 0"),
-        (Ended(1, REFUSAL.replace("77", "78"), 9.0), "the refusal does not say 77"),
-        (Ended(1, REFUSAL.replace("since", "at"), 9.0), "the refusal does not say since"),
-        (Ended(1, "Traceback", 9.0), "the refusal does not say order_event_processor, since"),
+        (Ended(1, REFUSAL.replace("77", "78"), 9.0), "the rejection does not name 77"),
+        (Ended(1, REFUSAL.replace("since", "at"), 9.0), "the rejection does not name since"),
+        (Ended(1, "Traceback", 9.0), "the rejection does not name order_event_processor, since"),
     ],
 )
 def test_a_refusal_that_lacks_something_is_named(ended: Ended, complaint: str) -> None:

@@ -1,18 +1,17 @@
-"""A video as a live camera of a running house, and how long its frames take to be counted."""
+"""A video as a live camera, and how long its frames take to be counted."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from conf.settings import Settings
 from inference_service.footage import draw_clip, fetch_clip
 from infra.local.process import wait_until
 from verification import watch
-from verification.cameras import camera_process
 from verification.cameras.frames import Trail
-from verification.deployment import House, Tell
-from verification.processes import ProcessError
+from verification.deployment import Deployment
+from verification.processes import STOP_SECONDS
 
 CAMERA = "B02-entrance"  # of a branch of its own: the shop's figures are another's
 BROKER = "kafka"
@@ -22,8 +21,8 @@ LEAST_FRAMES = FPS  # one second, as benchmarks.footage counts people
 COUNT_SECONDS = 120.0
 
 
-def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, Any]:
-    """Play the real clip in real time; what comes too late for the detector is dropped.
+def play(deployment: Deployment, trail: Trail, seconds: float) -> dict[str, Any]:
+    """Play the real clip in real time; frames that come too late for the detector are dropped.
 
     Returns:
         The figures; `frames` are the events that the broker acknowledged.
@@ -31,19 +30,17 @@ def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, An
     Raises:
         ProcessError: the camera died or hangs.
     """
-    clip, about = choose_clip(house)
+    clip, about = real_clip(deployment.settings)
     counted = watch.FrameCounts()
-    watcher = watch.watch_footfall(house.settings, counted)
+    watcher = watch.watch_footfall(deployment.settings, counted)
     options = ["--detector", DETECTOR, "--as-camera", "--fps", str(FPS), "--seconds", str(seconds)]
-    with ExitStack() as stack:
-        camera = camera_process.play(stack, house, CAMERA, clip, BROKER, *options)
+    with deployment.run_camera(CAMERA, {CAMERA: clip}, BROKER, *options) as camera:
         watcher.start()
-        tell(f"{seconds:g} s of {clip.name} in real time, as {CAMERA}")
-        if not wait_until(camera.ended, seconds + camera_process.STOP_SECONDS, every=0.5):
-            raise ProcessError(f"{CAMERA} has not ended; see {house.settings.var_dir}/logs")
+        deployment.step(f"{seconds:g} s of {clip.name} in real time, as {CAMERA}")
+        deployment.require(camera.ended, seconds + 2 * STOP_SECONDS, f"{CAMERA} has not ended")
     done = camera.totals()
     published = done["published"]
-    tell("waiting until its last frame is counted")
+    deployment.step("waiting until its last frame is counted")
     wait_until(lambda: trail.counted([CAMERA]) >= published, COUNT_SECONDS, every=0.5)
     watcher.finish()
     wait_until(lambda: not trail.lake_is_behind(CAMERA, published), COUNT_SECONDS, every=1.0)
@@ -67,10 +64,12 @@ def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, An
     }
 
 
-def choose_clip(house: House) -> tuple[Path, str]:
-    """The real clip and what it is; where it cannot be had, a drawn one that says so."""
-    clip = fetch_clip(house.settings.cache_dir)
+def real_clip(settings: Settings) -> tuple[Path, str]:
+    """A clip of real people and its description; a generated one where that cannot be fetched."""
+    clip = fetch_clip(settings.cache_dir)
     if clip is not None:
-        return clip, "vtest.avi of Debian's opencv-doc"
-    drawn = draw_clip(house.settings.var_dir / "run" / "drawn.mp4", seconds=80, fps=10)
-    return drawn, "drawn: Debian's opencv-doc cannot be had here"
+        return clip, "vtest.avi of Debian's opencv-doc: people filmed by a fixed camera"
+    generated = settings.var_dir / "run" / "drawn.mp4"
+    generated.parent.mkdir(parents=True, exist_ok=True)
+    draw_clip(generated, seconds=80, fps=10)
+    return generated, "generated: Debian's opencv-doc cannot be fetched here"

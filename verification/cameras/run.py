@@ -1,15 +1,14 @@
-"""`storelake verify-cameras`: a shop whose truth is known, filmed, sold to, and found in gold.
+"""`make verify-cameras`: a shop whose truth is known, filmed, sold to, and found in gold.
 
 Two cameras film the simulated day; one publishes to Pulsar, the other to Kafka, and the tills sell
-through the gateway. The day has just ended when it is played, so it goes as fast as the detector.
-Then the real clip is played in real time, to see how long a frame takes until it is counted.
+through the gateway. The day has just ended when it is played, so it runs as fast as the detector.
+Then the real clip is played in real time, to measure how long a frame takes until it is counted.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,14 +19,14 @@ from conf.settings import Settings
 from simulator.shop import ShopDay
 from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
-from verification import processes
 from verification.cameras import footage, overhead, shop
 from verification.cameras.frames import Trail, find_faults
 from verification.cameras.truth import compare
-from verification.deployment import House, Tell, fresh_house
+from verification.deployment import Deployment, Step, verify_fresh
+from verification.processes import Child
 
 MAX_LATENCY = 5.0  # seconds, at p95
-FLOOR_FRAMES, FLOOR_RUNS = 150, 3
+OVERHEAD_FRAMES, OVERHEAD_RUNS = 150, 3
 
 
 @dataclass(frozen=True)
@@ -44,55 +43,69 @@ class Plan:
     clip_seconds: float
 
 
-def verify(base: Settings, plan: Plan, tell: Tell) -> dict[str, Any]:
-    """Run the whole proof; nothing goes on afterwards, however it ends.
+def verify(base: Settings, plan: Plan, step: Step) -> dict[str, Any]:
+    """Run it all in a fresh deployment.
 
     Returns:
         The figures, `faults` (one sentence for each thing that does not hold) and `ok`.
 
     Raises:
-        StorelakeError: something did not come up or died by itself.
+        StorelakeError: a program did not start or died by itself.
     """
-    started = time.monotonic()
-    with fresh_house(base, "verify-cameras", tell, pulsar=True) as house:
-        result = _prove(house, plan, tell)
-        house.keep = not result["ok"]
-    return {**result, "seconds": round(time.monotonic() - started, 1)}
+    return verify_fresh(base, "verify-cameras", step, lambda d: _verify(d, plan), pulsar=True)
 
 
-def _prove(house: House, plan: Plan, tell: Tell) -> dict[str, Any]:
-    settings = house.settings
+def _verify(deployment: Deployment, plan: Plan) -> dict[str, Any]:
+    settings = deployment.settings
     day = _day_that_just_ended(settings, plan)
-    with ExitStack() as stack:
-        scratch = tempfile.TemporaryDirectory(prefix="shop-", dir=settings.var_dir)
-        videos = _draw(day, Path(stack.enter_context(scratch)), tell)
-        tell("the detector with and without the service around it")
+    with tempfile.TemporaryDirectory(prefix="shop-", dir=settings.var_dir) as scratch:
+        videos = _render(day, Path(scratch), deployment.step)
+        deployment.step("the detector with and without the service around it")
         fps, fps_bare = overhead.speeds(
-            _with_detector(settings), videos[day.camera_ids[0]], FLOOR_FRAMES, FLOOR_RUNS
+            _with_detector(settings), videos[day.camera_ids[0]], OVERHEAD_FRAMES, OVERHEAD_RUNS
         )
-        streams = processes.start_streams(stack, settings, tell, (), house.environment)
-        processes.start_gateway(stack, settings, house.environment)
-        trail = _open_trail(stack, settings)
-        played = shop.play(house, trail, day, videos, tell)
-        processes.require_alive(streams, "streams", settings)
-        counts = compare(day.truth(), trail.measured(day.branch.branch_id, day.start))
-        clip = footage.play(house, trail, plan.clip_seconds, tell)
-        processes.require_alive(streams, "streams", settings)
-        tell("counting")
-        published = {**played.published, footage.CAMERA: clip["frames"]}
-        topics = {**shop.topics(settings, day), footage.CAMERA: settings.kafka.detections}
-        faults = [*played.faults, *find_faults(trail.gather(), published, topics)]
-    faults += [f"{what} is out of its bound" for what, ok in counts["within"].items() if not ok]
+        with (
+            deployment.run_streams() as streams,
+            deployment.run_gateway(),
+            closing(Database(settings.postgres.dsn, 2)) as db,
+            open_lake(settings) as lake,
+        ):
+            result = _play(deployment, plan, day, videos, streams=streams, trail=Trail(db, lake))
+    return {
+        "ok": not result["faults"],
+        **result,
+        "fps": fps,
+        "fps_bare_model": fps_bare,
+        "shoppers": plan.shoppers,
+    }
+
+
+def _play(
+    deployment: Deployment,
+    plan: Plan,
+    day: ShopDay,
+    videos: dict[str, Path],
+    *,
+    streams: Child,
+    trail: Trail,
+) -> dict[str, Any]:
+    played = shop.play(deployment, trail, day, videos)
+    streams.require_alive()
+    counts = compare(day.truth(), trail.measured(day.branch.branch_id, day.start))
+    clip = footage.play(deployment, trail, plan.clip_seconds)
+    streams.require_alive()
+    deployment.step("counting")
+    kafka = deployment.settings.kafka
+    published = {**played.published, footage.CAMERA: clip["frames"]}
+    topics = {**shop.topics(deployment.settings, day), footage.CAMERA: kafka.detections}
+    faults = [*played.faults, *find_faults(trail.gather(), published, topics)]
+    faults += [f"{what} is out of its bound" for what, ok in counts.pop("within").items() if not ok]
     if clip["latency_p95_s"] is None or clip["latency_p95_s"] > MAX_LATENCY:
         faults.append(f"latency is {clip['latency_p95_s']} s at p95, over {MAX_LATENCY:g}")
     return {
-        "ok": not faults,
-        **{key: value for key, value in counts.items() if key != "within"},
+        **counts,
         "latency_p95_s": clip["latency_p95_s"],
-        "fps": fps,
-        "fps_bare_model": fps_bare,
         "real_clip": clip,
-        "shoppers": plan.shoppers,
         "orders": played.orders,
         "frames": sum(published.values()),
         "shop_frames_a_second": played.frames_a_second,
@@ -108,22 +121,16 @@ def _day_that_just_ended(settings: Settings, plan: Plan) -> ShopDay:
     return day(now - timedelta(seconds=int(day(now).seconds) + 1))
 
 
-def _draw(day: ShopDay, folder: Path, tell: Tell) -> dict[str, Path]:
+def _render(day: ShopDay, folder: Path, step: Step) -> dict[str, Path]:
     pictures = day.frames * len(day.camera_ids)
 
-    def drawn(count: int) -> None:
+    def rendered(count: int) -> None:
         if count % 500 == 0:
-            tell(f"{count} of {pictures} pictures drawn")
+            step(f"{count} of {pictures} pictures rendered")
 
-    return render_day(day, folder, drawn).videos
+    return render_day(day, folder, rendered).videos
 
 
 def _with_detector(settings: Settings) -> Settings:
     chosen = settings.inference.model_copy(update={"detector": shop.DETECTOR})
     return settings.model_copy(update={"inference": chosen})
-
-
-def _open_trail(stack: ExitStack, settings: Settings) -> Trail:
-    db = Database(settings.postgres.dsn, 2)
-    stack.callback(db.close)
-    return Trail(db, stack.enter_context(open_lake(settings)))

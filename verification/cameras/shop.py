@@ -1,4 +1,4 @@
-"""A day of the simulated shop through a running house: its cameras, both brokers, and the tills."""
+"""A day of the simulated shop through the deployment: its cameras, both brokers, and the tills."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from infra.local.process import wait_until
 from simulator.ledger import SendReport
 from simulator.on_time import send_on_time
 from simulator.shop import ShopDay
-from verification.cameras import camera_process
 from verification.cameras.frames import Trail
-from verification.deployment import House, Tell
-from verification.processes import ProcessError
+from verification.deployment import Deployment
+from verification.processes import STOP_SECONDS
 
 DETECTOR = "onnx"  # with the model that ships
 PULSAR_CAMERA = "B01-till"  # the other one publishes to Kafka
-SETTLE_SECONDS = 300.0
+GOLD_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,8 @@ class Played:
     faults: list[str]
 
 
-def play(
-    house: House, trail: Trail, day: ShopDay, videos: Mapping[str, Path], tell: Tell
-) -> Played:
-    """Play a day that is over as fast as the detector goes, until the gold tables know it.
+def play(deployment: Deployment, trail: Trail, day: ShopDay, videos: Mapping[str, Path]) -> Played:
+    """Play a day that is over as fast as the detector is, until the gold tables have all of it.
 
     Raises:
         ProcessError: a camera died or hangs.
@@ -52,24 +49,29 @@ def play(
     options = ["--detector", DETECTOR, "--start", f"{day.start:%Y-%m-%dT%H:%M:%S}"]
     with ExitStack() as stack:
         cameras = [
-            camera_process.play(stack, house, camera_id, video, _broker(camera_id), *options)
+            stack.enter_context(
+                deployment.run_camera(camera_id, {camera_id: video}, _broker(camera_id), *options)
+            )
             for camera_id, video in videos.items()
         ]
-        sent = _sell(house, day, tell)
+        sent = _sell(deployment, day)
 
         def over() -> bool:
-            tell(f"{trail.counted(day.camera_ids)} of {day.frames * len(cameras)} frames counted")
+            deployment.step(
+                f"{trail.counted(day.camera_ids)} of {day.frames * len(cameras)} frames counted"
+            )
             return not [camera for camera in cameras if not camera.ended()]
 
-        if not wait_until(over, camera_process.STOP_SECONDS + day.seconds, every=2.0):
-            raise ProcessError(
-                "the cameras have not ended: this machine is slower than they filmed; see "
-                f"{house.settings.var_dir}/logs"
-            )
+        deployment.require(
+            over,
+            2 * STOP_SECONDS + day.seconds,
+            "this machine is slower than real time: the cameras have not ended",
+            every=2.0,
+        )
     seconds = time.monotonic() - began
-    published = {camera.camera_id: camera.totals()["published"] for camera in cameras}
+    published = {camera.child.title: camera.totals()["published"] for camera in cameras}
     frames, orders = sum(published.values()), sent.by_type["order.created"]
-    faults = _settle(trail, day, frames, orders, tell)
+    faults = _wait_for_gold(deployment, trail, day, frames, orders)
     if sent.accepted != (events := len(day.orders())):
         faults.append(f"{events} order events, {sent.accepted} taken by the gateway")
     return Played(published, orders, round(frames / seconds, 1), faults)
@@ -85,26 +87,28 @@ def _broker(camera_id: str) -> str:
     return "pulsar" if camera_id == PULSAR_CAMERA else "kafka"
 
 
-def _sell(house: House, day: ShopDay, tell: Tell) -> SendReport:
+def _sell(deployment: Deployment, day: ShopDay) -> SendReport:
     def sold(report: SendReport) -> None:
         if report.sent % 100 == 0:
-            tell(f"{report.sent} order events sent")
+            deployment.step(f"{report.sent} order events sent")
 
-    ledger = house.settings.var_dir / "check" / "shop.ndjson"
+    ledger = deployment.settings.var_dir / "check" / "shop.ndjson"
     return send_on_time(
-        house.settings, day.orders(), ledger=ledger, run_id="shop", on_progress=sold
+        deployment.settings, day.orders(), ledger=ledger, run_id="shop", on_progress=sold
     )
 
 
-def _settle(trail: Trail, day: ShopDay, frames: int, orders: int, tell: Tell) -> list[str]:
-    """Wait until the gold tables know all of it; one fault when they never do."""
+def _wait_for_gold(
+    deployment: Deployment, trail: Trail, day: ShopDay, frames: int, orders: int
+) -> list[str]:
+    """Wait until the gold tables have all of it; one sentence when they do not."""
 
-    def settled() -> bool:
+    def complete() -> bool:
         return trail.counted(day.camera_ids) >= frames and not trail.gold_is_behind(
             day.branch.branch_id, orders
         )
 
-    tell("waiting until the gold tables know all of it")
-    if wait_until(settled, SETTLE_SECONDS, every=1.0):
+    deployment.step("waiting until the gold tables have all of it")
+    if wait_until(complete, GOLD_SECONDS, every=1.0):
         return []
-    return [f"the gold tables knew all frames and orders in {SETTLE_SECONDS:.0f} s"]
+    return [f"the gold tables did not have all frames and orders after {GOLD_SECONDS:.0f} s"]

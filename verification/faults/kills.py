@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import psutil
 
-from verification.faults.deployment import PROGRAMS, Deployment, now
+from verification.faults.deployment import PROGRAMS, SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, gone, replaced, require
 
 BACK_SECONDS = 30.0
 APPLICATION_BACK_SECONDS = 60.0
 
-Find = Callable[[Deployment], "psutil.Process | None"]
+Find = Callable[[SupervisedDeployment], "psutil.Process | None"]
 
 
 def _kill(process: psutil.Process, name: str) -> None:

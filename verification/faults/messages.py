@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 )
 
 from infra.local.process import wait_until
-from verification.faults.deployment import Deployment, now
+from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, require
 from verification.faults.walkers import KEY
 from verification.faults.wire import ProduceError, Record, produce
@@ -45,7 +45,7 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
 
     def over() -> bool:
         states = deployment.states()
-        trial.tell(
+        trial.step(
             f"{topic} is deleted; order_event_processor is "
             f"{states.get('order_event_processor') or 'somewhere'}"
         )
@@ -69,7 +69,7 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
 BAD = ("failed", "stalled", "retrying")
 
 
-def _dead_letters(deployment: Deployment) -> str:
+def _dead_letters(deployment: SupervisedDeployment) -> str:
     return str(deployment.settings.kafka.order_dlq)
 
 
@@ -148,13 +148,13 @@ def fuzz(trial: Trial) -> Fired:
     count, kinds = sum(map(len, made.values())), len(made[kafka.detections])
     evidence = f"{count} messages of {kinds} kinds are in {len(made)} topics"
     last = {one.position[:2]: one.position[2] for one in load.odd}
-    trial.tell(f"{evidence}; waiting until every stream is past them")
+    trial.step(f"{evidence}; waiting until every stream is past them")
     past = wait_until(lambda: not trial.deployment.behind(last), PAST_SECONDS, every=0.5)
     broken = () if past else (f"not past them: {', '.join(trial.deployment.behind(last))}",)
     return Fired(evidence, now(), broken)
 
 
-def _accept_any_time(deployment: Deployment, topics: Sequence[str]) -> None:
+def _accept_any_time(deployment: SupervisedDeployment, topics: Sequence[str]) -> None:
     """Have the topics take times of the far future, as brokers before Kafka 4 did by themselves."""
     limit = ConfigEntry(
         "message.timestamp.after.max.ms",
@@ -169,7 +169,7 @@ def _accept_any_time(deployment: Deployment, topics: Sequence[str]) -> None:
         done.result(ADMIN_SECONDS)
 
 
-def _admin(deployment: Deployment) -> AdminClient:
+def _admin(deployment: SupervisedDeployment) -> AdminClient:
     return AdminClient({"bootstrap.servers": deployment.settings.kafka.bootstrap}, logger=log)
 
 
@@ -182,7 +182,7 @@ class Sent:
     value: bytes | None
 
 
-def send(deployment: Deployment, topic: str, odd: Odd) -> Sent:
+def send(deployment: SupervisedDeployment, topic: str, odd: Odd) -> Sent:
     """Send a message past every client library, to partition 0.
 
     Raises:

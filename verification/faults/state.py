@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 
 from infra.local.process import wait_until
-from verification.faults.deployment import PROGRAMS, Deployment, kill_family, last_line, now
+from verification.faults.deployment import PROGRAMS, SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, gone, require
 from verification.faults.hangs import stopped
+from verification.processes import kill_family
 
 LOOKS_SECONDS = 5.0  # the supervisor looks four times a second
 
@@ -86,7 +87,7 @@ def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str])
     if switched_off:
         broken.append("the supervisor ended programs")
     if done.code:
-        broken.append(f"`storelake start` ended with {done.code}: {last_line(done.output)}")
+        broken.append(f"`storelake start` ended with {done.code}: {done.last_lines(1)}")
     if (count := len(_roots(deployment))) != 1:
         broken.append(f"{count} drivers run")
     return Fired(evidence, since, tuple(broken))
@@ -96,7 +97,7 @@ def _all_run(processes: dict[str, psutil.Process]) -> bool:
     return all(one.is_running() for one in processes.values())
 
 
-def _roots(deployment: Deployment) -> list[psutil.Process]:
+def _roots(deployment: SupervisedDeployment) -> list[psutil.Process]:
     """Drivers; a child of a driver that has its command line (a fork) is none."""
     drivers = deployment.drivers()
     pids = {one.pid for one in drivers}

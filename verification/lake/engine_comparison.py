@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 
-from conf.settings import Settings
 from queries import ENGINES, Answer, QueryError, open_engine
 from queries.ask import ask_question, questions
-from verification.deployment import Tell
+from verification.deployment import Deployment
 
 
-def ask_all(settings: Settings, tell: Tell) -> dict[str, str]:
+def compare_engines(deployment: Deployment) -> dict[str, str]:
     """Ask every question on every engine.
 
     Returns:
@@ -19,9 +18,9 @@ def ask_all(settings: Settings, tell: Tell) -> dict[str, str]:
     """
     answers: dict[str, dict[str, Answer | str]] = {name: {} for name in questions()}
     for engine in sorted(ENGINES):
-        with closing(open_engine(settings, engine)) as opened:
+        with closing(open_engine(deployment.settings, engine)) as opened:
             for name, question in questions().items():
-                tell(f"{engine}: {question.title}")
+                deployment.step(f"{engine}: {question.title}")
                 try:
                     answers[name][engine] = ask_question(opened, question)
                 except QueryError as error:
@@ -31,10 +30,10 @@ def ask_all(settings: Settings, tell: Tell) -> dict[str, str]:
 
 
 def compare(answers: Mapping[str, Answer | str]) -> str | None:
-    """What is wrong with the answers to one question, by engine; a text is why there is none."""
-    given = {engine: said for engine, said in answers.items() if isinstance(said, Answer)}
-    if refused := {engine: said for engine, said in answers.items() if engine not in given}:
-        return "; ".join(f"{engine} has no answer ({said})" for engine, said in refused.items())
+    """What is wrong with the answers to one question, by engine; a text is an error."""
+    given = {engine: answer for engine, answer in answers.items() if isinstance(answer, Answer)}
+    if errors := {engine: text for engine, text in answers.items() if engine not in given}:
+        return "; ".join(f"{engine} has no answer ({text})" for engine, text in errors.items())
     (first, answer), *others = given.items()
     if not answer.rows:
         return f"the answer of {first} is empty"

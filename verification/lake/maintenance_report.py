@@ -1,4 +1,4 @@
-"""What maintenance beside streams came to, by what both leave behind. Opens nothing but logs."""
+"""The figures of maintenance that ran beside streams, from its table and the logs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 from streaming.connectors.commits import CONFLICT
 
-TURNED = ("files_before", "files_after", "manifests_before", "manifests_after")
-COUNTED = ("compacted", "snapshots_forgotten", "files_removed")
+SUMMED = (
+    *("files_before", "files_after", "manifests_before", "manifests_after"),
+    *("compacted", "snapshots_forgotten", "files_removed"),
+)
 
 
 def maintenance(
@@ -19,19 +21,22 @@ def maintenance(
 
     Args:
         rows: of quality.maintenance_runs.
-        states: of the streams, as their application says; before it ends.
+        states: of the streams, as their application reports them before it ends.
         logs: of the streams and of maintenance.
 
     Returns:
-        `runs`; files and manifests before and after, summed over each time that something was done
-        in a table; `conflicts`, which were tried again; `failed_batches` of the streams.
+        `runs`; files and manifests before and after, summed over each change of a table;
+        `conflicts`, which were retried; `failed_batches` of the streams.
     """
     done = [row for row in rows if row["state"] == "done"]
+    failed = {name: state["failed_batches"] for name, state in states.items()}
     figures = {
         "runs": len({row["run_id"] for row in rows}),
-        **{name: sum(row[name] for row in done) for name in (*TURNED, *COUNTED)},
-        "conflicts": sum(conflicts(log) for log in logs),
-        "failed_batches": _failed(states),
+        **{name: sum(row[name] for row in done) for name in SUMMED},
+        "conflicts": sum(
+            log.read_text(encoding="utf-8", errors="replace").count(CONFLICT) for log in logs
+        ),
+        "failed_batches": max(failed.values(), default=0),
     }
     faults = [
         f"{row['table_name']} could not be maintained: {row['note']}"
@@ -41,17 +46,8 @@ def maintenance(
     if not figures["compacted"]:
         faults.append("maintenance has joined no files")
     if not states:
-        faults.append("the streams have not said how they are")
+        faults.append("the streams have not reported their state")
     if figures["failed_batches"]:
-        names = ", ".join(name for name, state in states.items() if state["failed_batches"])
+        names = ", ".join(name for name, count in failed.items() if count)
         faults.append(f"{figures['failed_batches']} batches of {names} failed beside maintenance")
     return {**figures, "faults": faults}
-
-
-def conflicts(log: Path) -> int:
-    """How often a commit met another one and began anew."""
-    return log.read_text(encoding="utf-8", errors="replace").count(CONFLICT)
-
-
-def _failed(states: Mapping[str, Any]) -> int:
-    return max((state["failed_batches"] for state in states.values()), default=0)

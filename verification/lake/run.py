@@ -1,15 +1,15 @@
-"""`storelake verify-lake`: the lake of the full profile, kept healthy while streams write to it.
+"""`make verify-lake`: the lake of the full profile, maintained while streams write to it.
 
-Two days of a chain and a live stretch go through a fresh house on MinIO, which must end balanced
-although maintenance ran beside the streams. Then it is judged, and asked the dozen questions on
-three engines; rows are lost and filled again from bronze; and its topics go into Delta, twice.
+Two days of a chain and a live stretch pass through a fresh deployment on MinIO, which must balance
+at the end although maintenance ran beside the streams. Then it is validated, and asked the dozen
+questions on three engines; rows are deleted and filled again from bronze; and its topics are
+written to Delta, twice.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -32,32 +32,33 @@ from streaming.connectors.formats import open_lake, require_iceberg
 from streaming.connectors.iceberg import IcebergLake, open_catalog
 from streaming.connectors.postgres import Database
 from streaming.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
-from verification import history, processes
 from verification.demo.account import Account, Auditor, baseline
-from verification.deployment import House, Tell, fresh_house
-from verification.lake.delta import into_delta, rows_of
-from verification.lake.engine_comparison import ask_all
+from verification.deployment import Deployment, Step, verify_fresh
+from verification.history import ONE_BATCH, send_frames, send_orders, wait_for_history
+from verification.lake.delta import rows_of, write_delta
+from verification.lake.engine_comparison import compare_engines
 from verification.lake.maintenance_report import maintenance
-from verification.quality import fault_injection
+from verification.processes import STOP_SECONDS, Child
+from verification.quality.fault_injection import late_burst
 
-PAST = timedelta(days=2)  # long enough for an order to be stuck
+HISTORY = timedelta(days=2)  # long enough for an order to be stuck
 FILMED = 3 * HOUR
 ORDERS_AN_HOUR = 10.0  # of each branch
 BLIND = ("B02-entrance", timedelta(hours=1, minutes=10), timedelta(minutes=7))
 LIVE_CAMERAS = ("B01-entrance", "B02-entrance")
-TRICKLE, POISON = 240.0, 0.03  # order events a minute, and the share that is broken
+LIVE_RATE, POISON = 240.0, 0.03  # order events a minute, and the share that is broken
 MAINTAIN_EVERY = "20s"
-SETTLE_SECONDS = 180.0
+CATCH_UP_SECONDS = 180.0
 
 
 @dataclass
-class Lived:
-    """What came of the live stretch.
+class Live:
+    """The live stretch.
 
     Attributes:
         start, end: of it, UTC; messages came within.
         account: of its orders and frames.
-        maintenance: see `upkeep.maintenance`.
+        maintenance: see `maintenance_report.maintenance`.
     """
 
     start: datetime
@@ -66,45 +67,41 @@ class Lived:
     maintenance: dict[str, Any]
 
 
-def verify(base: Settings, *, minutes: float, seed: int, tell: Tell) -> dict[str, Any]:
-    """Run the whole proof; nothing goes on afterwards, however it ends.
+def verify(base: Settings, *, minutes: float, seed: int, step: Step) -> dict[str, Any]:
+    """Run it all in a fresh deployment.
 
     Args:
-        base: of the operator, in the profile `full`; its services get ports of their own.
+        base: of the operator, in the profile `full`; its services get free ports.
         minutes: how long streams write beside maintenance.
         seed: of the history and of the live orders.
-        tell: hears what goes on.
+        step: receives the present step.
 
     Returns:
         The figures, `faults` (one sentence for each thing that does not hold) and `ok`.
 
     Raises:
-        StorelakeError: something did not come up or died by itself.
+        StorelakeError: a program did not start or died by itself.
     """
     require_iceberg(base, "The proof of the lake, which brings Delta in by itself,")
-    started = time.monotonic()
-    with fresh_house(base, "verify-lake", tell, pulsar=True) as house:
-        result = _prove(house, minutes, seed, tell)
-        house.keep = not result["ok"]
-    return {**result, "seconds": round(time.monotonic() - started, 1)}
+    return verify_fresh(base, "verify-lake", step, lambda d: _verify(d, minutes, seed), pulsar=True)
 
 
-def _prove(house: House, minutes: float, seed: int, tell: Tell) -> dict[str, Any]:
-    settings = house.settings
-    frames = _send_past(settings, seed, tell)
-    lived = _live(house, frames, minutes, seed, tell)
-    faults = lived.account.faults + lived.maintenance.pop("faults")
-    formats = [] if lived.account.faults else ["iceberg"]
+def _verify(deployment: Deployment, minutes: float, seed: int) -> dict[str, Any]:
+    settings = deployment.settings
+    frames = _send_history(deployment, seed)
+    live = _live(deployment, frames, minutes, seed)
+    faults = live.account.faults + live.maintenance.pop("faults")
+    formats = [] if live.account.faults else ["iceberg"]
     with closing(Engines(settings)) as engines:
-        tell("validating")
-        judged = run_quality(settings, Plan(), tell, engines=engines)
-        faults += [f"{r.id} fails: {r.says}" for r in judged.failures if r.severity == "critical"]
-        unequal = ask_all(settings, tell)
+        deployment.step("validating")
+        run = run_quality(settings, Plan(), deployment.step, engines=engines)
+        faults += [f"{r.id} fails: {r.says}" for r in run.failures if r.severity == "critical"]
+        unequal = compare_engines(deployment)
         faults += unequal.values()
-        lost, equal = _backfill(settings, lived, engines, tell)
+        deleted, equal = _backfill(deployment, live, engines)
     if not equal:
-        faults.append(f"a backfill of {lost} rows is not equal to what the stream had written")
-    if delta := into_delta(house, tell):
+        faults.append(f"a backfill of {deleted} rows is not equal to what the stream had written")
+    if delta := write_delta(deployment):
         faults += delta
     else:
         formats.append("delta")
@@ -112,35 +109,42 @@ def _prove(house: House, minutes: float, seed: int, tell: Tell) -> dict[str, Any
         "ok": not faults,
         "questions_equal": len(questions()) - len(unequal),
         "formats": formats,
-        "maintenance": lived.maintenance,
+        "maintenance": live.maintenance,
         "backfill_equal": equal,
-        "backfilled_rows": lost,
-        "orders": lived.account.orders,
-        "detections": lived.account.detections,
+        "backfilled_rows": deleted,
+        "orders": live.account.orders,
+        "detections": live.account.detections,
         "faults": faults,
     }
 
 
-def _send_past(settings: Settings, seed: int, tell: Tell) -> int:
-    """Two days of orders, one of them forgotten, and some hours of frames; returns how many."""
-    tell("two days of orders")
-    now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
-    stores = load_stores(settings.stores_file)
-    span = Span(now - PAST, now)
-    told = order_history(stores.branches, span, mean=ORDERS_AN_HOUR, seed=seed, run_id="past")
-    history.send_orders(settings, _forget_the_first(told), on_time=False)
-    return history.send_frames(settings, _film(settings, Span(now - FILMED, now)))
+def _orders(settings: Settings, span: Span, seed: int, run_id: str) -> Iterator[OrderEvent]:
+    branches = load_stores(settings.stores_file).branches
+    return iter(order_history(branches, span, mean=ORDERS_AN_HOUR, seed=seed, run_id=run_id))
 
 
-def _forget_the_first(events: Iterator[OrderEvent]) -> Iterator[OrderEvent]:
-    """All events, but for what became of the first order."""
+def _this_hour() -> datetime:
+    return datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+
+
+def _send_history(deployment: Deployment, seed: int) -> int:
+    """Two days of orders, one of them stuck, and some hours of frames; returns how many."""
+    deployment.step("two days of orders")
+    settings, now = deployment.settings, _this_hour()
+    orders = _orders(settings, Span(now - HISTORY, now), seed, "past")
+    send_orders(settings, _without_the_end_of_the_first(orders), on_time=False)
+    return send_frames(settings, _film(settings, Span(now - FILMED, now)))
+
+
+def _without_the_end_of_the_first(events: Iterator[OrderEvent]) -> Iterator[OrderEvent]:
+    """All events except the later ones of the first order."""
     first = next(events)
     yield first
     yield from (event for event in events if event.order_id != first.order_id)
 
 
 def _film(settings: Settings, span: Span) -> Iterator[dict[str, Any]]:
-    """All frames, but for some minutes of one camera."""
+    """All frames except some minutes of one camera."""
     camera, after, how_long = BLIND
     gone = span.start + after
     for frame in frame_history(load_stores(settings.stores_file), span, run_id="past"):
@@ -149,53 +153,50 @@ def _film(settings: Settings, span: Span) -> Iterator[dict[str, Any]]:
             yield frame
 
 
-def _live(house: House, frames: int, minutes: float, seed: int, tell: Tell) -> Lived:
-    """The streams, from their start on the past to the end of a live stretch."""
-    settings = house.settings
-    with ExitStack() as stack:
-        streams = processes.start_streams(
-            stack, settings, tell, (), house.environment | history.ENVIRONMENT
-        )
-        processes.start_gateway(stack, settings, house.environment)
-        history.settle(settings, frames, streams, tell)
+def _live(deployment: Deployment, frames: int, minutes: float, seed: int) -> Live:
+    """Run the streams on the history, then a live stretch beside maintenance."""
+    settings = deployment.settings
+    with (
+        deployment.run_streams(**ONE_BATCH) as streams,
+        deployment.run_gateway(),
+        closing(Database(settings.postgres.dsn, 2)) as db,
+    ):
+        wait_for_history(deployment, frames, streams)
         _send_late(settings, seed)
-        history.settle(settings, frames, streams, tell)
-        db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
+        wait_for_history(deployment, frames, streams)
         auditor = Auditor(_with_pulsar_cameras(settings), db, baseline(settings, db))
         start = datetime.now(timezone.utc)
-        with ExitStack() as beside:
-            upkeep = beside.enter_context(
-                processes.process(
-                    "maintain", ["maintain", "--every", MAINTAIN_EVERY], settings, house.environment
-                )
-            )
-            ledger, published = _trickle(beside, house, minutes, seed, tell)
-            processes.require_alive(upkeep, "maintain", settings)
-        tell("waiting until every stream has caught up")
-        trail = auditor.trail(ledger)
-        settled = wait_until(lambda: auditor.settled(trail, published), SETTLE_SECONDS, every=1.0)
-        processes.require_alive(streams, "streams", settings)
+        with deployment.run("maintain", "maintain", "--every", MAINTAIN_EVERY) as beside:
+            ledger, published = _send_live(deployment, minutes, seed)
+            beside.require_alive()
+        account = _reconcile(deployment, auditor, ledger, published, streams)
         states = stream_states(settings)
-        tell("counting")
-        account = auditor.account(trail, published)
-    if not settled:
-        account.faults.append(f"the streams have not caught up in {SETTLE_SECONDS:.0f} s")
     with open_lake(settings) as lake:
         runs = lake.read(QUALITY_MAINTENANCE_RUNS.name).to_pylist()
     logs = [settings.var_dir / "logs" / f"{name}.log" for name in ("streams", "maintain")]
-    kept = {"minutes": minutes, **maintenance(runs, states, logs)}
-    return Lived(start, datetime.now(timezone.utc), account, kept)
+    figures = {"minutes": minutes, **maintenance(runs, states, logs)}
+    return Live(start, datetime.now(timezone.utc), account, figures)
+
+
+def _reconcile(
+    deployment: Deployment, auditor: Auditor, ledger: Path, published: int, streams: Child
+) -> Account:
+    deployment.step("waiting until every stream has caught up")
+    trail = auditor.trail(ledger)
+    caught_up = wait_until(lambda: auditor.settled(trail, published), CATCH_UP_SECONDS, every=1.0)
+    streams.require_alive()
+    deployment.step("counting")
+    account = auditor.account(trail, published)
+    if not caught_up:
+        account.faults.append(f"the streams have not caught up in {CATCH_UP_SECONDS:.0f} s")
+    return account
 
 
 def _send_late(settings: Settings, seed: int) -> None:
     """Orders of hours that are over, sent now."""
-    now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
-    stores = load_stores(settings.stores_file)
-    told = order_history(
-        stores.branches, Span(now - HOUR, now), mean=ORDERS_AN_HOUR, seed=seed, run_id="late"
-    )
-    late = fault_injection.late_burst(list(told), now - 6 * HOUR, now)
-    history.send_orders(settings, late, on_time=False)
+    now = _this_hour()
+    orders = list(_orders(settings, Span(now - HOUR, now), seed, "late"))
+    send_orders(settings, late_burst(orders, now - 6 * HOUR, now), on_time=False)
 
 
 def _with_pulsar_cameras(settings: Settings) -> Settings:
@@ -203,13 +204,10 @@ def _with_pulsar_cameras(settings: Settings) -> Settings:
     return settings.model_copy(update={"inference": chosen})
 
 
-def _trickle(
-    stack: ExitStack, house: House, minutes: float, seed: int, tell: Tell
-) -> tuple[Path, int]:
-    """Orders by the gateway, and two cameras over Pulsar; returns the ledger and the frames."""
-    settings = house.settings
-    folder = settings.var_dir / "check"
-    recording = folder / "cameras.ndjson"
+def _send_live(deployment: Deployment, minutes: float, seed: int) -> tuple[Path, int]:
+    """Orders to the gateway, two cameras to Pulsar; returns the ledger and the frames."""
+    settings, folder = deployment.settings, deployment.settings.var_dir / "check"
+    recording, ledger = folder / "cameras.ndjson", folder / "ledger.ndjson"
     now = datetime.now(timezone.utc).replace(second=0, microsecond=0)
     filmed = frame_history(
         load_stores(settings.stores_file), Span(now, now + timedelta(minutes=minutes)), run_id="now"
@@ -217,45 +215,38 @@ def _trickle(
     lines = [as_json(frame) for frame in filmed if frame["camera_id"] in LIVE_CAMERAS]
     folder.mkdir(parents=True, exist_ok=True)
     recording.write_bytes(b"\n".join(lines))
-    cameras = stack.enter_context(
-        processes.process(
-            "cameras",
-            ["replay", str(recording), "--shift-to-now", "--broker", "pulsar"],
+    replay = ("replay", str(recording), "--shift-to-now", "--broker", "pulsar")
+    with deployment.run("cameras", *replay) as cameras:
+        send(
             settings,
-            house.environment,
+            rate=LIVE_RATE,
+            seconds=60 * minutes,
+            poison=POISON,
+            seed=seed,
+            ledger=ledger,
+            on_progress=lambda report: (
+                None if report.sent % 50 else deployment.step(f"{report.sent} order events sent")
+            ),
         )
-    )
-    ledger = folder / "ledger.ndjson"
-    send(
-        settings,
-        rate=TRICKLE,
-        seconds=60 * minutes,
-        poison=POISON,
-        seed=seed,
-        ledger=ledger,
-        on_progress=lambda sent: (
-            tell(f"{sent.sent} order events sent") if not sent.sent % 50 else None
-        ),
-    )
-    if cameras.wait(processes.STOP_SECONDS):
-        processes.require_alive(cameras, "cameras", settings)
+        if cameras.wait(STOP_SECONDS):
+            cameras.require_alive()
     return ledger, len(lines)
 
 
-def _backfill(settings: Settings, lived: Lived, engines: Engines, tell: Tell) -> tuple[int, bool]:
-    """Lose what silver.orders got in the live stretch, and fill it again.
+def _backfill(deployment: Deployment, live: Live, engines: Engines) -> tuple[int, bool]:
+    """Delete the rows of silver.orders of the live stretch, and fill them again.
 
     Returns:
-        How many rows were lost, and whether the table is as it was.
+        How many rows were deleted, and whether the table is as before.
     """
+    settings, name = deployment.settings, SILVER_ORDERS.name
     window = And(
-        GreaterThanOrEqual(term="timestamp", value=lived.start.isoformat()),
-        LessThan(term="timestamp", value=lived.end.isoformat()),
+        GreaterThanOrEqual(term="timestamp", value=live.start.isoformat()),
+        LessThan(term="timestamp", value=live.end.isoformat()),
     )
-    before = rows_of(settings, SILVER_ORDERS.name)
+    before = rows_of(settings, name)
     with closing(open_catalog(settings)) as catalog:
         IcebergLake(settings, catalog).load(SILVER_ORDERS).delete(window)
-    lost = len(before) - len(rows_of(settings, SILVER_ORDERS.name))
-    done = run_backfill(settings, SILVER_ORDERS.name, lived.start, lived.end, tell, engines=engines)
-    equal = lost > 0 and done.published and rows_of(settings, SILVER_ORDERS.name) == before
-    return lost, equal
+    deleted = len(before) - len(rows_of(settings, name))
+    done = run_backfill(settings, name, live.start, live.end, deployment.step, engines=engines)
+    return deleted, deleted > 0 and done.published and rows_of(settings, name) == before

@@ -1,7 +1,7 @@
 """Ten kinds of damage, and which expectations must name each of them.
 
-The first ones come through the front door, as bad days do: through the broker and the streams. The
-others come through side doors, past all rules, as a careless script would write them.
+The first ones are sent via the broker, as bad days do. The others are written directly to tables,
+past all rules, as a careless script would write them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TIMES = {table.name: table.time_column for table in TABLES}
 
 
 @dataclass(frozen=True)
-class Plant:
+class InjectedFault:
     """One kind of damage.
 
     Attributes:
@@ -51,10 +51,10 @@ class Plant:
     follows: tuple[str, ...] = ()
 
     def names(self, result: Result) -> bool:
-        """Whether a failure is this damage, and says so."""
-        said = f"{result.samples} {result.observed}"
+        """Whether a failure is this damage, and its text names it."""
+        text = f"{result.samples} {result.observed}"
         return _matches(self.named_by, result.id) and (
-            not self.hints or any(hint in said for hint in self.hints)
+            not self.hints or any(hint in text for hint in self.hints)
         )
 
     def explains(self, result: Result) -> bool:
@@ -66,16 +66,18 @@ def _matches(patterns: Iterable[str], text: str) -> bool:
     return any(re.fullmatch(pattern, text) for pattern in patterns)
 
 
-PLANTS = (
-    Plant("nulls", (r"silver\.detections\..*",), ("track_id",)),
-    Plant(
+FAULTS = (
+    InjectedFault("nulls", (r"silver\.detections\..*",), ("track_id",)),
+    InjectedFault(
         "duplicates",
         (r"silver\.order_status\.keys\.unique",),
         follows=(r"postgres\.order_status_history\.twin\.equals_lake",),
     ),
-    Plant("drift", (r"postgres\.order_metrics\.anomaly_order_value\.usual",), (DRIFT_BRANCH,)),
-    Plant("missing hour", (r"postgres\.order_metrics\.gaps\.no_gap",), (MISSING_BRANCH,)),
-    Plant(
+    InjectedFault(
+        "drift", (r"postgres\.order_metrics\.anomaly_order_value\.usual",), (DRIFT_BRANCH,)
+    ),
+    InjectedFault("missing hour", (r"postgres\.order_metrics\.gaps\.no_gap",), (MISSING_BRANCH,)),
+    InjectedFault(
         "wrong sums",
         (r"postgres\.order_metrics\.sums\.equals_orders",),
         ("B01",),
@@ -86,31 +88,33 @@ PLANTS = (
             r"postgres\.store_hourly\.sums\.equals_sides",
         ),
     ),
-    Plant("stale camera", (r"postgres\.footfall_minute\.cameras\.camera_silent",), (STALE_CAMERA,)),
-    Plant("unknown branch", (r"silver\.orders\.rows\.branch_known",), ("unknown-branch",)),
-    Plant(
+    InjectedFault(
+        "stale camera", (r"postgres\.footfall_minute\.cameras\.camera_silent",), (STALE_CAMERA,)
+    ),
+    InjectedFault("unknown branch", (r"silver\.orders\.rows\.branch_known",), ("unknown-branch",)),
+    InjectedFault(
         "negative price",
         (r"silver\.orders\.rows\.total_price_money",),
         ("negative-price",),
         (r"silver\.orders\.rows\.total_equals_items",),  # its lines cost what they did
     ),
-    Plant("schema change", (r"gold\.product_daily\.schema\.as_declared",), ("margin",)),
-    Plant("late burst", (r"bronze\.order_events\.account\.late_share",)),
+    InjectedFault("schema change", (r"gold\.product_daily\.schema\.as_declared",), ("margin",)),
+    InjectedFault("late burst", (r"bronze\.order_events\.account\.late_share",)),
 )
 
 
-def through_the_front_door(events: Iterable[OrderEvent], span: Span) -> Iterator[OrderEvent]:
-    """What a bad span sends: one branch is silent in its first hour, one has other prices."""
+def via_broker(events: Iterable[OrderEvent], span: Span) -> Iterator[OrderEvent]:
+    """The events of a bad span: one branch is silent in its first hour, one has other prices."""
     silent: set[str] = set()
     for event in events:
         made_in_first_hour = event.event_time < span.start + HOUR
         if event.branch_id == MISSING_BRANCH and made_in_first_hour:
             silent.add(event.order_id)
         if event.order_id not in silent:
-            yield _dearer(event) if event.branch_id == DRIFT_BRANCH else event
+            yield _raise_prices(event) if event.branch_id == DRIFT_BRANCH else event
 
 
-def _dearer(event: OrderEvent) -> OrderEvent:
+def _raise_prices(event: OrderEvent) -> OrderEvent:
     order = event.document["order"]
     if "items" not in order:
         return event
@@ -126,7 +130,7 @@ def _dearer(event: OrderEvent) -> OrderEvent:
 def late_burst(
     events: Sequence[OrderEvent], at: datetime, sent_at: datetime
 ) -> Iterator[OrderEvent]:
-    """Orders sent at `sent_at` that say that they happened at `at`, long before the watermark."""
+    """Orders sent at `sent_at` whose event times start at `at`, long before the watermark."""
     created = [event for event in events if event.event_type == "order.created"]
     for number, event in enumerate(created[:LATE_EVENTS]):
         when = instant(at + timedelta(seconds=number))
@@ -141,32 +145,32 @@ def late_burst(
 def frames_with_a_stale_camera(
     frames: Iterable[dict[str, Any]], stale_from: datetime
 ) -> Iterator[dict[str, Any]]:
-    """All frames, but for those of one camera from a moment on."""
+    """All frames except those of one camera from a moment on."""
     limit = instant(stale_from)
     for frame in frames:
         if frame["camera_id"] != STALE_CAMERA or frame["captured_at"] < limit:
             yield frame
 
 
-Door = Callable[[Catalog, psycopg.Connection[Any]], None]
+Write = Callable[[Catalog, psycopg.Connection[Any]], None]
 
 
-def through_side_doors(settings: Settings) -> None:
-    """Damage tables past the streams, which must not run meanwhile."""
+def write_directly(settings: Settings) -> None:
+    """Damage tables without the streams, which must not run meanwhile."""
     with (
         closing(open_catalog(settings)) as catalog,
         psycopg.connect(settings.postgres.dsn) as connection,
     ):
-        for open_door in SIDE_DOORS:
-            open_door(catalog, connection)
+        for write in DIRECT_WRITES:
+            write(catalog, connection)
 
 
 def _nulls(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _slip_in(catalog, "silver.detections", 0, track_id=None)
+    _append_row(catalog, "silver.detections", 0, track_id=None)
 
 
 def _duplicates(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _slip_in(catalog, "silver.order_status", 0)
+    _append_row(catalog, "silver.order_status", 0)
 
 
 def _wrong_sums(_: Catalog, connection: psycopg.Connection[Any]) -> None:
@@ -178,11 +182,13 @@ def _wrong_sums(_: Catalog, connection: psycopg.Connection[Any]) -> None:
 
 
 def _unknown_branch(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _slip_in(catalog, "silver.orders", 1, branch_id="B99", position="unknown-branch")
+    _append_row(catalog, "silver.orders", 1, branch_id="B99", position="unknown-branch")
 
 
 def _negative_price(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _slip_in(catalog, "silver.orders", 2, total_price=Decimal("-5.00"), position="negative-price")
+    _append_row(
+        catalog, "silver.orders", 2, total_price=Decimal("-5.00"), position="negative-price"
+    )
 
 
 def _schema_change(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
@@ -190,7 +196,7 @@ def _schema_change(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
         change.add_column("margin", StringType())
 
 
-SIDE_DOORS: tuple[Door, ...] = (
+DIRECT_WRITES: tuple[Write, ...] = (
     _nulls,
     _duplicates,
     _wrong_sums,
@@ -200,7 +206,7 @@ SIDE_DOORS: tuple[Door, ...] = (
 )
 
 
-def _slip_in(catalog: Catalog, name: str, number: int, **changes: Any) -> None:
+def _append_row(catalog: Catalog, name: str, number: int, **changes: Any) -> None:
     """Append a copy of one of the newest rows, changed."""
     table, time = catalog.load_table(name), _TIMES[name]
     rows = table.scan().to_arrow()
