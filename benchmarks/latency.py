@@ -27,8 +27,8 @@ from infra.local.poller import Poller
 from infra.local.process import wait_until
 from infra.local.readiness import stream_states
 from simulator.send import send
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.sinks.postgres import Database
 from verification import watch
 from verification.cameras.footage import real_clip
 from verification.cameras.frames import Trail

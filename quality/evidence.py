@@ -18,20 +18,20 @@ from conf.kafka import client_config
 from conf.settings import Settings
 from quality.account import Evidence, Message, OrderRow, Position
 from simulator.ledger import Entry, digest
-from streaming.connectors.formats import open_lake
-from streaming.connectors.kafka import KafkaLog
-from streaming.connectors.lake import Lake
-from streaming.connectors.log_source import Range, Subscription
-from streaming.connectors.postgres import Database
-from streaming.progress import Progress, advance
-from streaming.source import broker_offset
-from streaming.tables import (
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Lake
+from streaming.lake.tables import (
     BRONZE_ORDER_EVENTS,
     QUARANTINE_LATE_EVENTS,
     QUARANTINE_ORDER_EVENTS,
     SILVER_ORDERS,
     Table,
 )
+from streaming.progress import Progress, advance
+from streaming.sinks.postgres import Database
+from streaming.source import broker_offset
+from streaming.sources.kafka import KafkaLog
+from streaming.sources.log import Range, Subscription
 
 Offsets = dict[tuple[str, int], int]
 POSITION = ("topic", "partition", "position")

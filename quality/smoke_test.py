@@ -27,7 +27,7 @@ from quality.evidence import Start, Trail
 from simulator.ledger import Entry, SendReport, read_ledger
 from simulator.plan import Plan
 from simulator.send import send
-from streaming.connectors.postgres import Database
+from streaming.sinks.postgres import Database
 
 PLACES = (
     ("sent", "messages, repeats and broken ones included"),

@@ -25,8 +25,8 @@ from playwright.sync_api import expect
 
 from conf.errors import StorelakeError
 from infra.local.readiness import gateway_url
-from tests.browser import Visitor, chromium
-from tests.builders import order_event
+from tests.support.browser import Visitor, chromium
+from tests.support.builders import order_event
 from verification.deployment import Deployment, Step, new_deployment
 from verification.processes import command, run_to_end
 

@@ -24,9 +24,8 @@ from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, Or
 from conf.settings import Settings
 from quality.facts import MINUTE, UTC_TIME, facts, hours_of, rows_of, within
 from quality.suite import FactSuite, House, Suite, expect
-from streaming.connectors.lake import Where
-from streaming.progress import Progress
-from streaming.tables import (
+from streaming.lake.protocol import Where
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
     QUARANTINE_DETECTIONS,
@@ -36,6 +35,7 @@ from streaming.tables import (
     SILVER_ORDERS,
     Table,
 )
+from streaming.progress import Progress
 
 POSITION = ("topic", "partition", "position")
 OVERLAP = 2 * MINUTE

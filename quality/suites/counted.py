@@ -15,7 +15,7 @@ from quality.facts import HOUR, UTC_TIME, facts, floor, rows_of, within
 from quality.suite import FactSuite, House, Suite, expect
 from quality.suites.accounts import POSITION, start_of
 from streaming.jobs import real_time_metrics
-from streaming.tables import QUARANTINE_LATE_EVENTS, SILVER_ORDERS
+from streaming.lake.tables import QUARANTINE_LATE_EVENTS, SILVER_ORDERS
 
 COUNTED = {
     "branch_id": pa.string(),

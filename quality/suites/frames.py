@@ -16,8 +16,8 @@ from quality.facts import MINUTE, UTC_TIME, facts, rows_of, within
 from quality.suite import FactSuite, House, Suite, expect
 from quality.suites.accounts import POSITION, start_of, up_to
 from streaming.jobs import footfall
+from streaming.lake.tables import BRONZE_DETECTIONS, QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.progress import Progress
-from streaming.tables import BRONZE_DETECTIONS, QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 
 FRAMES = {
     "branch_id": pa.string(),

@@ -20,11 +20,11 @@ from quality.account import settle
 from quality.evidence import Start, Trail
 from quality.smoke_test import STREAMS
 from simulator.ledger import read_ledger
-from streaming.connectors.iceberg import open_catalog
-from streaming.connectors.postgres import Database
-from streaming.tables import SILVER_ORDERS
-from tests.processes import processes_of
+from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.tables import SILVER_ORDERS
+from streaming.sinks.postgres import Database
 from tests.stream.house import empty_tables
+from tests.support.processes import processes_of
 from verification.deployment import Deployment
 
 pytestmark = [

@@ -15,8 +15,8 @@ from infra.local.process import is_alive, tail, wait_until
 from infra.local.readiness import stream_states, streams_ready
 from infra.local.streams import read_streams
 from simulator.send import send
-from streaming.connectors.formats import open_lake
-from streaming.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
 from tests.conftest import settings_from
 from tests.stream.house import empty_tables
 from verification.deployment import Deployment

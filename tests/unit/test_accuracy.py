@@ -13,7 +13,7 @@ from conf.settings import load_settings
 from conf.stores import load_stores
 from simulator.shop import ShopDay
 from streaming.transforms.tracks import Crossing
-from tests.builders import as_json, detection, detection_event
+from tests.support.builders import as_json, detection, detection_event
 from verification.cameras.truth import Measured, compare, compare_zone, pair
 from verification.watch import FrameCounts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conf.errors import StorelakeError
-from tests.builders import order_event
+from tests.support.builders import order_event
 from verification.faults.deployment import is_driver
 from verification.faults.fault import Result
 from verification.faults.messages import Odd, odd_messages

@@ -15,9 +15,8 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.expressions import And, EqualTo
 
-from streaming.connectors.lake import EVERYTHING, Lake, Where
-from streaming.connectors.postgres import Database
-from streaming.tables import (
+from streaming.lake.protocol import EVERYTHING, Lake, Where
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     GOLD_FOOTFALL_MINUTE,
     GOLD_STORE_HOURLY,
@@ -25,6 +24,7 @@ from streaming.tables import (
     SILVER_DETECTIONS,
     Table,
 )
+from streaming.sinks.postgres import Database
 from verification.cameras.truth import Measured, Span
 
 KEYED = (SILVER_DETECTIONS, GOLD_FOOTFALL_MINUTE, GOLD_STORE_HOURLY)

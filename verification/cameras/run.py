@@ -17,8 +17,8 @@ from typing import Any
 from cli.shop import open_day, render_day
 from conf.settings import Settings
 from simulator.shop import ShopDay
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.sinks.postgres import Database
 from verification.cameras import footage, overhead, shop
 from verification.cameras.frames import Trail, find_faults
 from verification.cameras.truth import compare

@@ -15,16 +15,16 @@ from conf.settings import Settings
 from quality.account import settle
 from quality.evidence import Offsets, Start, Trail, end_offsets
 from simulator.ledger import read_ledger
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
-from streaming.progress import Progress
-from streaming.source import broker_offset
-from streaming.tables import (
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     QUARANTINE_DETECTIONS,
     SILVER_DETECTIONS,
     Table,
 )
+from streaming.progress import Progress
+from streaming.sinks.postgres import Database
+from streaming.source import broker_offset
 
 ORDER_NUMBERS = (
     "sent",

@@ -21,7 +21,7 @@ from infra.local.readiness import stream_states
 from simulator.on_time import send_on_time
 from simulator.send import send
 from simulator.shop import BRANCH
-from streaming.connectors.postgres import Database
+from streaming.sinks.postgres import Database
 from verification import watch
 from verification.demo import account, report
 from verification.demo.scene import Footage, Shop, choose_scene

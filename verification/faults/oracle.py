@@ -14,10 +14,9 @@ from infra.local.process import wait_until
 from quality.account import EXAMPLES, Account, settle
 from quality.evidence import Trail
 from simulator.ledger import digest, read_ledger
-from streaming.connectors.formats import open_lake
-from streaming.connectors.lake import Lake
-from streaming.connectors.postgres import Database
-from streaming.tables import (
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Lake
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
     QUARANTINE_DETECTIONS,
@@ -25,6 +24,7 @@ from streaming.tables import (
     SILVER_DETECTIONS,
     SILVER_ORDERS,
 )
+from streaming.sinks.postgres import Database
 from verification.faults.load import Load
 from verification.faults.messages import Sent
 from verification.faults.walkers import BRANCH_ID, CAMERA_ID, Counts, expected

@@ -9,8 +9,8 @@ from typing import Any
 from conf.settings import Settings
 from infra.local.readiness import stream_states
 from quality.evidence import POSITION, end_offsets
-from streaming.connectors.formats import open_lake
-from streaming.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from verification.deployment import Deployment
 from verification.processes import Child
 

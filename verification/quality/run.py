@@ -19,7 +19,7 @@ from quality.results import Result
 from quality.run import Plan, Run, run_quality
 from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.orders import OrderEvent
-from streaming.connectors.formats import require_iceberg
+from streaming.lake.formats import require_iceberg
 from verification.deployment import Deployment, Step, verify_fresh
 from verification.history import ONE_BATCH, send_frames, send_orders, wait_for_history
 from verification.processes import Child
