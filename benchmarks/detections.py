@@ -25,7 +25,7 @@ from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.process import wait_until
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from verification.deployment import Deployment
 from verification.processes import ProcessError
 

@@ -25,7 +25,7 @@ from benchmarks import print_result, tell
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from verification.deployment import Deployment
 from verification.processes import ProcessError
 

@@ -25,7 +25,7 @@ from conf.stores import load_stores
 from infra import local
 from infra.local.poller import Poller
 from infra.local.process import wait_until
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database

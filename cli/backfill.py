@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from cli.context import clear_outages, console, progress, read_settings
+from cli.context import INSTANTS, read_settings
 from cli.quality import show_failures
-from cli.restate import INSTANTS
+from conf.outages import clear_outages
+from conf.terminal import console, progress
 
 
 def backfill(

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import Profile, and_list, console, progress, read_settings
+from cli.context import Profile, read_settings
+from conf.terminal import and_list, console, one_interrupt, progress
 
 if TYPE_CHECKING:
     from cli.programs import Kept
@@ -36,8 +37,6 @@ Names = Annotated[
 
 def start(names: Names = None, profile: Profile = None) -> None:
     """Start streams, gateway, quality, maintenance and console; they are kept running."""
-    from infra.local.interrupts import one_interrupt
-
     settings = read_settings(profile)
     with one_interrupt(), progress("starting") as tell:
         running = start_background(settings, _known(names), tell)

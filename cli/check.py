@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.context import clear_outages, console, read_settings
+from cli.context import read_settings
+from conf.terminal import console
 
 
 def check(
@@ -36,6 +37,7 @@ def check(
     Exit code 1 when any event is missing, doubled or in the wrong table.
     """
     from cli.send import sending_bar, stop_on_ctrl_c
+    from conf.outages import clear_outages
     from quality.smoke_test import Listener, require_running, summary
     from quality.smoke_test import check as run_check
     from simulator.plan import Plan

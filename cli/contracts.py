@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import console
 from conf.errors import ContractError
+from conf.terminal import console
 
 if TYPE_CHECKING:
     from open_data_contract_standard.model import OpenDataContractStandard

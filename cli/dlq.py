@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.context import console, error_console, progress, read_settings
+from cli.context import parse_instant, read_settings
 from conf.errors import StorelakeError
+from conf.terminal import console, error_console, progress
 
 if TYPE_CHECKING:
     from streaming.sinks.dead_letter_store import Letter, LetterStore, Selection
@@ -26,20 +27,11 @@ app = typer.Typer(
 )
 
 
-def _instant(text: str) -> datetime:
-    """An ISO 8601 date or time; without a zone it is in UTC."""
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time like 2024-05-01T10:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
 Rule = Annotated[str | None, typer.Option(metavar="ID", help="Only those that failed this rule.")]
 Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="Only those from this topic.")]
 Since = Annotated[
     datetime | None,
-    typer.Option(parser=_instant, metavar="TIME", help="Only those received since, in UTC."),
+    typer.Option(parser=parse_instant, metavar="TIME", help="Only those received since, in UTC."),
 ]
 Standing = Literal["open", "redriven", "resolved", "superseded", "all"]
 Status = Annotated[Standing, typer.Option(help="Where they stand.")]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 
-from cli.context import console
 from cli.grid import grid
 from conf.errors import StorelakeError
+from conf.terminal import console
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import console, read_settings
+from cli.context import read_settings
+from conf.terminal import console
 
 if TYPE_CHECKING:
     from conf.settings import Settings

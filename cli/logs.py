@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.context import console, read_settings
+from cli.context import read_settings
+from conf.terminal import console
 
 
 def logs(

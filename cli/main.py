@@ -38,8 +38,8 @@ from cli import (
     up,
     zones,
 )
-from cli.context import error_console
 from conf.errors import StorelakeError
+from conf.terminal import error_console
 
 COMMANDS = (
     up.up,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import clear_outages, console, progress, read_settings
-from cli.retention import parse_age
+from cli.context import parse_age, read_settings
+from conf.outages import clear_outages
+from conf.terminal import console, progress
 
 if TYPE_CHECKING:
     from conf.settings import Settings

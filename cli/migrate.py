@@ -3,7 +3,8 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from cli.context import console, read_settings
+from cli.context import read_settings
+from conf.terminal import console
 
 
 def migrate() -> None:

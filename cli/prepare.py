@@ -3,7 +3,9 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from cli.context import clear_outages, console, progress, read_settings
+from cli.context import read_settings
+from conf.outages import clear_outages
+from conf.terminal import console, progress
 
 
 def prepare() -> None:

@@ -19,9 +19,10 @@ from infra.local.checks import require_free_port
 from infra.local.children import Program
 from infra.local.daemon import Daemon
 from infra.local.process import resident
-from infra.local.readiness import gateway_ready, gateway_url, stream_states, streams_ready
+from infra.local.readiness import gateway_ready, gateway_url
 from infra.local.service import ServiceStatus
 from infra.local.state_files import UnreadableStateError
+from infra.local.streams import stream_states, streams_ready
 
 TROUBLE = ("failed", "stalled", "retrying")
 """States of a stream that the row of the streams names."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.context import clear_outages, console, error_console, progress, read_settings
-from cli.retention import parse_age
+from cli.context import parse_age, read_settings
+from conf.outages import clear_outages
+from conf.terminal import console, error_console, progress
 
 if TYPE_CHECKING:
     from quality.results import Result

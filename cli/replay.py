@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import console, error_console, progress, read_settings
+from cli.context import read_settings
+from conf.terminal import console, error_console, progress
 
 if TYPE_CHECKING:
     from inference_service.replay import Recording

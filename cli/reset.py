@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from cli.background import stop_everything
-from cli.context import and_list, console, progress, read_settings
+from cli.context import read_settings
+from conf.terminal import and_list, console, progress
 
 REPORTS = ("memory", "quality", "demo", "check", "films")
 """What commands and streams leave below the state folder beside the data of the services."""

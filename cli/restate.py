@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-INSTANTS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H%z"]
+from cli.context import INSTANTS
 
 
 class What(str, Enum):

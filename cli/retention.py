@@ -3,15 +3,13 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from cli.context import console, progress, read_settings
-
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+from cli.context import parse_age, read_settings
+from conf.terminal import console, progress
 
 app = typer.Typer(
     name="retention",
@@ -24,14 +22,6 @@ app = typer.Typer(
 @app.callback()
 def group() -> None:
     """Keeps `apply` a command of its own while there is no second one."""
-
-
-def parse_age(text: str) -> timedelta:
-    """30d, 12h, 45m or 90s."""
-    found = re.fullmatch(r"(\d{1,6})([dhms])", text)
-    if not found:
-        raise typer.BadParameter(f"{text!r} is no age: write 30d, 12h, 45m or 90s")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 @app.command()

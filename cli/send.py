@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.context import console, error_console, read_settings
+from cli.context import read_settings
+from conf.terminal import console, error_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.context import console, read_settings
+from cli.context import read_settings
 from conf.errors import StorelakeError
+from conf.terminal import console
 
 if TYPE_CHECKING:
     from queries.engine import Answer

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import console, read_settings
+from cli.context import read_settings
 from cli.tables import show_services
+from conf.terminal import console
 
 if TYPE_CHECKING:
     from conf.settings import Settings

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.background import keep_services, require_profile, start_background, stop_everything
-from cli.context import Profile, and_list, console, progress, read_settings
+from cli.context import Profile, read_settings
 from cli.status import house
 from cli.tables import show_services
+from conf.terminal import and_list, console, one_interrupt, progress
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -38,7 +39,6 @@ def up(
     from cli.programs import KEPT, require_free
     from conf.errors import StorelakeError
     from infra import local
-    from infra.local.interrupts import one_interrupt
 
     settings = _with_more(read_settings(profile), pulsar=pulsar, trino=trino)
     trouble: StorelakeError | None = None

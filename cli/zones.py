@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.context import console, read_settings
-from cli.restate import INSTANTS
+from cli.context import INSTANTS, read_settings
 from conf.errors import StorelakeError
+from conf.terminal import console
 
 if TYPE_CHECKING:
     import numpy as np

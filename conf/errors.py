@@ -15,3 +15,7 @@ def first_line(error: BaseException) -> str:
 
 class ContractError(StorelakeError):
     """A file that is no contract, or contracts that break a promise; the message says which."""
+
+
+class KafkaUnavailableError(Exception):
+    """Kafka could not be read or written; the message names the brokers or the topic, and why."""

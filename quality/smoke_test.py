@@ -21,7 +21,8 @@ from conf.settings import Settings
 from infra import local
 from infra.local.poller import Poller
 from infra.local.process import wait_until
-from infra.local.readiness import gateway_ready, gateway_url, stream_states
+from infra.local.readiness import gateway_ready, gateway_url
+from infra.local.streams import stream_states
 from quality.account import settle
 from quality.evidence import Start, Trail
 from simulator.ledger import Entry, SendReport, read_ledger

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from conf.errors import StorelakeError
+from conf.outages import clear_outages
 from conf.settings import load_settings
-
-OUT, ERR = Console(), Console(stderr=True)
+from conf.terminal import console, error_console, progress
 
 Share = Annotated[float, typer.Option(min=0, max=1)]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed generates the same input.")]
@@ -47,7 +46,9 @@ def demo(
         Literal["iceberg", "delta"] | None,
         typer.Option("--format", help="Of the tables; by default as in the settings."),
     ] = None,
-    console: Annotated[bool, typer.Option(help="Run the live console beside it.")] = True,
+    live: Annotated[
+        bool, typer.Option("--console/--no-console", help="Run the live console beside it.")
+    ] = True,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="local, full, ...")] = None,
 ) -> None:
     """Stream a shop's cameras and real baskets for a minute; print and reconcile what arrived."""
@@ -57,17 +58,17 @@ def demo(
 
     if profile is not None:
         choose_profile(profile)
-    plan = Plan(seconds, rate, poison, seed, video, console)
+    plan = Plan(seconds, rate, poison, seed, video, live)
     settings = choose(load_settings(), broker, table_format)
     with (
-        OUT.status("services") as status,
+        console().status("services") as status,
         local.running(settings, lambda step: status.update(f"services: {step}")) as settings,
     ):
-        report = play(settings, plan, OUT, status.update)
+        report = play(settings, plan, console(), status.update)
     _print_faults(report["faults"])
     if not report["balanced"]:
         raise typer.Exit(1)
-    OUT.print(f"The account balances. Report: {settings.var_dir / 'demo' / 'report.html'}")
+    console().print(f"The account balances. Report: {settings.var_dir / 'demo' / 'report.html'}")
 
 
 @app.command()
@@ -87,9 +88,9 @@ def orders(
     from verification.orders import verify
 
     plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
-    with _progress() as step:
+    with _steps() as step:
         result, report = verify(load_settings(), plan, step)
-    OUT.print(summary(report))
+    console().print(summary(report))
     _finish(result, report["faults"])
 
 
@@ -106,9 +107,9 @@ def cameras(
     from verification.cameras.run import Plan, verify
     from verification.cameras.truth import beside_truth
 
-    with _progress() as step:
+    with _steps() as step:
         result = verify(load_settings(), Plan(shoppers, seed, clip_seconds), step)
-    OUT.print(beside_truth(result))
+    console().print(beside_truth(result))
     _finish(result, result["faults"])
 
 
@@ -117,7 +118,7 @@ def quality(*, seed: Seed = 5) -> None:
     """Inject ten kinds of damage: validation reports each of them, and nothing else."""
     from verification.quality.run import verify
 
-    with _progress() as step:
+    with _steps() as step:
         result = verify(load_settings(), seed, step)
     missed = [f"not reported: {name}" for name in result["missed"]]
     _finish(result, [*missed, *(f"false alarm: {alarm}" for alarm in result["alarms"])])
@@ -136,7 +137,7 @@ def lake(
     from verification.lake.run import verify
 
     choose_profile("full")
-    with _progress() as step:
+    with _steps() as step:
         result = verify(load_settings(), minutes=minutes, seed=seed, step=step)
     _finish(result, result["faults"])
 
@@ -146,7 +147,7 @@ def run() -> None:
     """Follow a newcomer's path, fire every alert, and take a worker away from a cluster."""
     from verification.newcomer import verify
 
-    result = verify(lambda step: ERR.print(step, markup=False, highlight=False))
+    result = verify(_line)
     _finish(result, result["faults"])
 
 
@@ -168,37 +169,26 @@ def faults(
             typer.echo(f"{fault.name:26} {fault.title}")
         return
     selected = chosen(only or ())
-    with _progress() as step:
+    with _steps() as step:
         content = verify(load_settings(), selected, rate=rate, seed=seed, step=step, show=_line)
-    OUT.print(*tables(content))
+    console().print(*tables(content))
     _finish(content, content["differences"])
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A moving line with the latest step on a terminal; else a line for each step."""
-    if ERR.is_terminal:
-        with ERR.status("a fresh deployment") as line:
-            yield line.update
-        return
-    last = ""
-
-    def show(step: str) -> None:
-        nonlocal last
-        if step != last:
-            last = step
-            _line(step)
-
-    yield show
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Show progress; a lost connection is one sentence, not a traceback."""
+    with progress("a fresh deployment") as step, clear_outages():
+        yield step
 
 
 def _line(text: str) -> None:
-    ERR.print(text, markup=False, highlight=False, soft_wrap=True)
+    error_console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_faults(sentences: Iterable[str]) -> None:
     for sentence in sentences:
-        OUT.print(f"does not hold: {sentence}", style="red", markup=False, soft_wrap=True)
+        console().print(f"does not hold: {sentence}", style="red", markup=False, soft_wrap=True)
 
 
 def _finish(result: Mapping[str, Any], sentences: Iterable[str]) -> None:
@@ -212,7 +202,9 @@ if __name__ == "__main__":
     try:
         app()
     except StorelakeError as error:
-        ERR.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        error_console().print(
+            str(error), style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

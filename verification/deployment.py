@@ -17,11 +17,12 @@ from typing import Any
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
+from conf.terminal import one_interrupt
 from infra import local
-from infra.local.interrupts import one_interrupt
 from infra.local.locks import exclusive
 from infra.local.process import wait_until
-from infra.local.readiness import console_ready, gateway_ready, ready_streams, streams_ready
+from infra.local.readiness import console_ready, gateway_ready
+from infra.local.streams import ready_streams, streams_ready
 from verification.processes import STOP_SECONDS, Child, Ended, ProcessError, command, run_to_end
 
 COMMAND_SECONDS = 300.0

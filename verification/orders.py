@@ -10,7 +10,7 @@ import psycopg
 
 from conf.settings import Settings
 from infra.local.process import wait_until
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from quality.smoke_test import STREAMS
 from simulator.plan import Plan
 from verification.deployment import Deployment, Step, verify_fresh

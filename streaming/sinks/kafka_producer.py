@@ -9,9 +9,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from conf.errors import KafkaUnavailableError
 from conf.kafka import producer_config
 from conf.settings import KafkaSettings
-from streaming.sources.kafka import KafkaUnavailableError
 
 QUEUE_SECONDS = 35.0
 """Longer than a message may wait: by then each has room, was sent, or has failed."""

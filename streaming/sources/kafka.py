@@ -36,6 +36,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from conf.errors import KafkaUnavailableError
 from conf.kafka import CALL_SECONDS, CONNECTION
 from streaming.source import GENERATION, broker_time
 from streaming.sources.kafka_topics import TopicIds
@@ -81,10 +82,6 @@ _CONNECTING = {
 
 _task_consumers: dict[tuple[tuple[str, str], ...], Consumer] = {}
 """Consumers of this Python worker, by their configuration; Spark reuses workers between batches."""
-
-
-class KafkaUnavailableError(Exception):
-    """Kafka could not be read; the message names the brokers or the topic, and what Kafka said."""
 
 
 def _row(message: Message, base: int) -> Row:

@@ -12,8 +12,7 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
-from infra.local.readiness import stream_states, streams_ready
-from infra.local.streams import read_streams
+from infra.local.streams import read_streams, stream_states, streams_ready
 from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS

@@ -16,7 +16,7 @@ import pytest
 from conf.settings import Settings
 from infra.local.board import Board
 from infra.local.process import wait_until
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from tests.conftest import free_ports, settings_from
 from tests.support.broken_files import BREAK
 from tests.support.processes import processes_of

@@ -27,11 +27,12 @@ from confluent_kafka.admin import (
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
+from conf.errors import KafkaUnavailableError
 from conf.settings import Settings
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from streaming.source import UNREADABLE_HEADER
-from streaming.sources.kafka import KafkaSource, KafkaUnavailableError
+from streaming.sources.kafka import KafkaSource
 from streaming.sources.log import LogStreamReader
 from tests.support.raw_kafka import send_raw
 from tests.support.source_suite import NOON, Met, Reader, Shop, SourceSuite

@@ -10,10 +10,11 @@ import pytest
 from confluent_kafka import KafkaError, Producer, TopicPartition
 from pydantic import ValidationError
 
+from conf.errors import KafkaUnavailableError
 from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
 from streaming.sinks.kafka_producer import DeadLetterProducer, produce
-from streaming.sources.kafka import KafkaLog, KafkaUnavailableError
+from streaming.sources.kafka import KafkaLog
 from streaming.sources.log import DataLossError, Limit, Range, Subscription
 from tests.conftest import free_ports
 

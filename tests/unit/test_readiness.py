@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from conf.settings import Settings, load_settings
-from infra.local.readiness import stream_states, streams_ready
+from infra.local.streams import stream_states, streams_ready
 from quality.smoke_test import CheckError, require_running
 from tests.conftest import free_ports
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from conf.settings import Settings
 from infra.local.poller import Poller
 from infra.local.process import wait_until
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from simulator.on_time import send_on_time
 from simulator.send import send
 from simulator.shop import BRANCH

@@ -16,8 +16,8 @@ from conf.errors import StorelakeError
 from infra import local
 from infra.local.board import Board
 from infra.local.process import is_alive
-from infra.local.readiness import gateway_ready, stream_states, streams_ready
-from infra.local.streams import read_streams
+from infra.local.readiness import gateway_ready
+from infra.local.streams import read_streams, stream_states, streams_ready
 from verification.deployment import COMMAND_SECONDS, Deployment
 from verification.processes import kill_family
 

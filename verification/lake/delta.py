@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from conf.settings import Settings
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from quality.evidence import POSITION, end_offsets
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS

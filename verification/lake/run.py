@@ -20,7 +20,7 @@ from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 from conf.settings import Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
-from infra.local.readiness import stream_states
+from infra.local.streams import stream_states
 from quality.backfill import run_backfill
 from quality.engines import Engines
 from quality.run import Plan, run_quality
