@@ -1,4 +1,4 @@
-"""The account of `storelake verify-cameras`: every published frame is everywhere, once."""
+"""The account of `make verify-cameras`: every published frame is everywhere, once."""
 
 from __future__ import annotations
 
