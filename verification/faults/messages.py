@@ -20,8 +20,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 from infra.local.process import wait_until
 from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, require
+from verification.faults.raw_kafka import ProduceError, Record, produce
 from verification.faults.walkers import KEY
-from verification.faults.wire import ProduceError, Record, produce
 
 log = logging.getLogger("storelake.faults")
 
@@ -188,9 +188,8 @@ def send(deployment: SupervisedDeployment, topic: str, odd: Odd) -> Sent:
     Raises:
         NotFiredError: Kafka refuses it.
     """
-    kafka = deployment.settings.kafka
     try:
-        offset = produce(kafka.host, kafka.port, topic, 0, odd.record)
-    except (ProduceError, OSError) as error:
+        offset = produce(deployment.settings.kafka.bootstrap, topic, odd.record)
+    except ProduceError as error:
         raise NotFiredError(f"Kafka does not take {odd.kind}: {error}") from error
     return Sent(odd.kind, (topic, 0, offset), odd.record.value)
