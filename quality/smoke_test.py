@@ -103,14 +103,14 @@ def check(settings: Settings, plan: Plan, listener: Listener, *, patience: float
     db = Database(settings.postgres.dsn, 2)
     try:
         start = Start.now(settings)
-        with _sightings(settings) as seen:
+        with _visible_since(settings) as seen:
             sent = send(
                 settings,
                 **asdict(plan),
                 patience=patience,
                 ledger=ledger,
                 on_progress=listener.sending,
-                late_from=lambda: _watermark_is_near(settings, db),
+                late_from=lambda: watermark_is_near(settings, db),
                 stop=listener.stop,
             )
             trail = Trail(settings, db, start, read_ledger(ledger))
@@ -138,7 +138,7 @@ def check(settings: Settings, plan: Plan, listener: Listener, *, patience: float
     return report
 
 
-def _watermark_is_near(settings: Settings, db: Database) -> bool:
+def watermark_is_near(settings: Settings, db: Database) -> bool:
     """Whether late events are late by now: order_metrics has seen something of this hour."""
     _, watermark = db.progress("real_time_metrics")
     now = datetime.now(timezone.utc)
@@ -159,32 +159,49 @@ def _wait(trail: Trail, listener: Listener, patience: float) -> list[str]:
 
 
 @contextmanager
-def _sightings(settings: Settings) -> Iterator[dict[str, datetime]]:
-    """A second client of Postgres, ten times a second: when each new event id was first there."""
+def _visible_since(settings: Settings) -> Iterator[dict[str, datetime]]:
+    """When each new event id was first visible in orders_raw, to another client of Postgres."""
     seen: dict[str, datetime] = {}
-    with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
-        newest = connection.execute("SELECT coalesce(max(seq), 0) FROM orders_raw").fetchone()
-        last = newest[0] if newest else 0
 
-        def look() -> None:
-            nonlocal last
-            rows = connection.execute(
-                "SELECT seq, event_id FROM orders_raw WHERE seq > %s ORDER BY seq", (last,)
-            ).fetchall()
-            now = datetime.now(timezone.utc)
-            seen.update((event_id, now) for _, event_id in rows)
-            last = rows[-1][0] if rows else last
+    def found(rows: Sequence[tuple[str, datetime]]) -> None:
+        now = datetime.now(timezone.utc)
+        seen.update((event_id, now) for event_id, _ in rows)
 
-        watcher = Poller("sightings", look, 0.1)
-        watcher.start()
-        try:
-            yield seen
-        finally:
-            watcher.finish()
+    poller = new_orders(settings, found)
+    poller.start()
+    try:
+        yield seen
+    finally:
+        poller.finish()
+
+
+def new_orders(
+    settings: Settings, found: Callable[[Sequence[tuple[str, datetime]]], None]
+) -> Poller:
+    """A poller of orders_raw, ten times a second, as another client of Postgres.
+
+    Args:
+        settings: with the password of the database.
+        found: receives the new rows: event id, event time.
+    """
+    connection = psycopg.connect(settings.postgres.dsn, autocommit=True)
+    newest = connection.execute("SELECT coalesce(max(seq), 0) FROM orders_raw").fetchone()
+    last = newest[0] if newest else 0
+
+    def poll() -> None:
+        nonlocal last
+        rows = connection.execute(
+            "SELECT seq, event_id, event_time FROM orders_raw WHERE seq > %s ORDER BY seq", (last,)
+        ).fetchall()
+        if rows:
+            last = rows[-1][0]
+            found([row[1:] for row in rows])
+
+    return Poller("orders_raw", poll, 0.1)
 
 
 def latency(entries: Sequence[Entry], seen: Mapping[str, datetime]) -> dict[str, float | None]:
-    """p50 and p95 of the seconds from a till that makes an event to a reader that sees it."""
+    """p50 and p95 of the seconds from the creation of an event until it is visible."""
     made = {
         e.event_id: e.made_at for e in entries if e.outcome == "accepted" and not e.duplicate_of
     }

@@ -16,6 +16,7 @@ import psycopg
 from conf.settings import Settings
 from infra.local.poller import Poller
 from infra.local.process import resident
+from quality.smoke_test import new_orders
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Commit, Lake, LakeError, TableState
 from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
@@ -92,21 +93,8 @@ class FrameCounts:
 
 
 def watch_postgres(settings: Settings, found: Latencies) -> Poller:
-    """A second client of Postgres, ten times a second: new rows of orders_raw."""
-    connection = psycopg.connect(settings.postgres.dsn, autocommit=True)
-    newest = connection.execute("SELECT coalesce(max(seq), 0) FROM orders_raw").fetchone()
-    last = newest[0] if newest else 0
-
-    def look() -> None:
-        nonlocal last
-        rows = connection.execute(
-            "SELECT seq, event_time FROM orders_raw WHERE seq > %s ORDER BY seq", (last,)
-        ).fetchall()
-        if rows:
-            found.seen([row[1] for row in rows])
-            last = rows[-1][0]
-
-    return Poller("postgres", look, 0.1)
+    """New rows of orders_raw, for a second client of Postgres."""
+    return new_orders(settings, lambda rows: found.seen([time for _, time in rows]))
 
 
 def watch_lake(settings: Settings, found: Latencies) -> Poller:

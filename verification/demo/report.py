@@ -132,54 +132,47 @@ def _footfall_plot(samples: Samples) -> str:
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """Print what happened."""
-    console.print(_numbers("Orders", report["orders"]), _numbers("Cameras", report["detections"]))
-    table = Table(title="Event time to visible, seconds")
-    for column in ("reader", "p50", "p95", "max", "events"):
-        table.add_column(column, justify="left" if column == "reader" else "right")
-    readers = {k: v for k, v in report["latency_seconds"].items() if k != "warm_up"}
-    for reader, row in readers.items():
-        table.add_row(reader, *(str(row[c]) for c in ("p50", "p95", "max", "events")))
-    console.print(table)
+    """Print the tables."""
+    for title, numbers in (("Orders", report["orders"]), ("Cameras", report["detections"])):
+        rows = [(name.replace("_", " "), f"{number:,}") for name, number in numbers.items()]
+        console.print(_table(title, (), rows))
+    columns = ("p50", "p95", "max", "events")
+    rows = [
+        (reader, *(str(row[column]) for column in columns))
+        for reader, row in report["latency_seconds"].items()
+        if reader != "warm_up"
+    ]
+    console.print(_table("Event time to visible, seconds", ("reader", *columns), rows))
     if report["shop"] is not None:
-        console.print(_beside_truth(report["shop"]))
-    console.print(_hours(report["store_hourly"]))
+        rows = [(r["what"], _or_dash(r["measured"]), _or_dash(r["true"])) for r in report["shop"]]
+        console.print(_table("The shop: measured beside true", ("what", "measured", "true"), rows))
+    columns = ("hour", "visitors", "orders", "conversion", "revenue", "coverage")
+    rows = [_hour(row) for row in report["store_hourly"]]
+    title = "Conversion rate per branch and hour (UTC)"
+    console.print(_table(title, ("branch", *columns), rows))
 
 
-def _beside_truth(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="The shop: measured beside true")
-    for column in ("what", "measured", "true"):
-        table.add_column(column, justify="left" if column == "what" else "right")
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The first column is left-justified; without names there is no header."""
+    table = Table(title=title, show_header=bool(columns))
+    for number, name in enumerate(columns or ("", "")):
+        table.add_column(name, justify="right" if number else "left")
     for row in rows:
-        cells = (
-            "-" if row[column] is None else str(row[column]) for column in ("measured", "true")
-        )
-        table.add_row(row["what"], *cells)
+        table.add_row(*row)
     return table
 
 
-def _numbers(title: str, numbers: Mapping[str, int]) -> Table:
-    table = Table(title=title, show_header=False)
-    table.add_column(style="cyan")
-    table.add_column(justify="right")
-    for name, number in numbers.items():
-        table.add_row(name.replace("_", " "), f"{number:,}")
-    return table
+def _hour(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["branch_id"],
+        f"{row['hour']:%Y-%m-%d %H:%M}",
+        _or_dash(row["visitors"], ","),
+        f"{row['orders']:,}",
+        _or_dash(row["conversion_rate"], ".2f"),
+        f"{row['revenue']:,}",
+        f"{row['camera_coverage']:.1%}",
+    )
 
 
-def _hours(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Conversion rate per branch and hour (UTC)")
-    for column in ("branch", "hour", "visitors", "orders", "conversion", "revenue", "coverage"):
-        table.add_column(column, justify="left" if column in ("branch", "hour") else "right")
-    for row in rows:
-        rate, visitors = row["conversion_rate"], row["visitors"]
-        table.add_row(
-            row["branch_id"],
-            f"{row['hour']:%Y-%m-%d %H:%M}",
-            "-" if visitors is None else f"{visitors:,}",
-            f"{row['orders']:,}",
-            "-" if rate is None else f"{rate:.2f}",
-            f"{row['revenue']:,}",
-            f"{row['camera_coverage']:.1%}",
-        )
-    return table
+def _or_dash(value: Any, form: str = "") -> str:
+    return "-" if value is None else format(value, form)

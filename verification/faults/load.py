@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,6 +19,7 @@ from conf.settings import Settings
 from inference_service.events import encode
 from inference_service.publishers import open_publisher
 from quality.evidence import Start
+from quality.smoke_test import watermark_is_near
 from simulator.ledger import SendReport
 from simulator.orders import instant
 from simulator.send import send
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 POISON, LATE, DUPLICATES = 0.03, 0.02, 0.03
 PATIENCE_SECONDS = 600.0
 JOIN_SECONDS = 120.0
-NEAR = timedelta(minutes=30)
 FUZZ_CAMERA = "B02-entrance"
 
 
@@ -170,12 +170,9 @@ class Load:
         self.sent = report
 
     def _late_counts(self, database: Database) -> bool:
-        """Whether `order_metrics` has a watermark of now, so that late events are late."""
-        watermark = None
         with suppress(psycopg.Error, PoolTimeout):
-            _, watermark = database.progress("real_time_metrics")
-        wanted = datetime.now(timezone.utc) - self.settings.streams.watermark - NEAR
-        return watermark is not None and watermark >= wanted
+            return watermark_is_near(self.settings, database)
+        return False
 
     def _send_frames(self) -> None:
         """Frames at a steady pace, whole cycles of them, in the order of their index."""
