@@ -65,7 +65,7 @@ class Deployment:
         settings: with the password of the database.
         environment: variables that give programs these settings.
         step: receives the present step, one sentence.
-        keep: whether the data of a fresh deployment stays at its end.
+        keep: whether the data of a fresh deployment is kept at its end.
     """
 
     settings: Settings
@@ -172,7 +172,7 @@ def verify_fresh(
     *,
     pulsar: bool = False,
 ) -> dict[str, Any]:
-    """Do some work in a fresh deployment; its data stays when the result is not `ok`.
+    """Do some work in a fresh deployment; keep its data unless the result is `ok`.
 
     Args: as for `fresh_deployment`; `work` returns a result with `ok`.
 
@@ -199,7 +199,7 @@ def fresh_deployment(
         pulsar: start Pulsar, too; streams read both brokers.
 
     Raises:
-        StorelakeError: a service did not start. Data stays after any such error, logs always.
+        StorelakeError: a service did not start. Data is kept after any such error, logs always.
     """
     folder = base.var_dir / "verify"
     with exclusive(base.var_dir / "run" / "verify.lock", name, 0.0), one_interrupt():

@@ -35,7 +35,7 @@ Message = tuple[str, bytes, bytes, datetime | None]
 
 
 def send_orders(settings: Settings, events: Iterable[OrderEvent], *, on_time: bool = True) -> None:
-    """Send order events, as if when they were made, or all now: brokers forget old ones."""
+    """Send order events, as if when they were made, or all now: brokers delete old ones."""
     kafka = settings.kafka
     _deliver(
         settings,

@@ -116,5 +116,5 @@ def kill_family(process: psutil.Process) -> None:
     for member in members:
         with suppress(psutil.NoSuchProcess):
             member.kill()
-    # Orphans may stay as zombies where nobody collects them; those hold nothing any more.
+    # Zombies of orphans may be left where nobody collects them; those hold no resources.
     wait_until(lambda: not any(map(is_alive, members)), STOP_SECONDS)

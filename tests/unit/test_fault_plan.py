@@ -130,7 +130,7 @@ def test_the_newest_commit_of_each_checkpoint_is_deleted(tmp_path: Path) -> None
     assert not {"11", ".11.crc"} & left
 
 
-GOOD = Result("kill-jvm", "SIGKILL", evidence="pid 1 is gone", recovery_seconds=3.0)
+GOOD = Result("kill-jvm", "SIGKILL", observed="pid 1 is gone", recovery_seconds=3.0)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ GOOD = Result("kill-jvm", "SIGKILL", evidence="pid 1 is gone", recovery_seconds=
     [
         ([GOOD], (), True),
         ([GOOD], ("one row twice",), False),
-        ([Result("kill-jvm", "SIGKILL", evidence="")], (), False),
-        ([Result("kill-jvm", "SIGKILL", evidence="x", broken=["no commit"])], (), False),
+        ([Result("kill-jvm", "SIGKILL", observed="")], (), False),
+        ([Result("kill-jvm", "SIGKILL", observed="x", broken=["no commit"])], (), False),
         ([], (), False),
     ],
 )

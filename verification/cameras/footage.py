@@ -69,7 +69,7 @@ def real_clip(settings: Settings) -> tuple[Path, str]:
     clip = fetch_clip(settings.cache_dir)
     if clip is not None:
         return clip, "vtest.avi of Debian's opencv-doc: people filmed by a fixed camera"
-    generated = settings.var_dir / "run" / "drawn.mp4"
+    generated = settings.var_dir / "run" / "generated.mp4"
     generated.parent.mkdir(parents=True, exist_ok=True)
     draw_clip(generated, seconds=80, fps=10)
     return generated, "generated: Debian's opencv-doc cannot be fetched here"

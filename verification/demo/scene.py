@@ -34,7 +34,7 @@ class Footage:
     Attributes:
         note: one sentence on what it is.
         films: camera id -> video.
-        detector: what finds people in it; None: what the settings say.
+        detector: what finds people in it; None: the one of the settings.
         loop: whether the film begins again at its end.
         branches: who sells baskets; empty: all.
     """
@@ -143,7 +143,7 @@ def _draw_shop(settings: Settings, seconds: float, seed: int, run_id: str, step:
     films = film_day(
         day,
         settings.var_dir / "demo",
-        lambda drawn: None if drawn % 50 else step(f"rendering the shop: {drawn} pictures"),
+        lambda count: None if count % 50 else step(f"rendering the shop: {count} pictures"),
         begin=BEGIN_SECONDS,
         end=BEGIN_SECONDS + seconds,
     )

@@ -35,8 +35,8 @@ class Trial:
 
     Attributes:
         deployment: that it happens to.
-        load: that goes on meanwhile.
-        seed: of what is drawn.
+        load: that continues meanwhile.
+        seed: of random input.
     """
 
     deployment: SupervisedDeployment
@@ -53,12 +53,12 @@ class Fired:
     """A fault that was injected.
 
     Attributes:
-        evidence: one sentence: what was seen, with pids and counts.
+        observed: one sentence: what was seen, with pids and counts.
         since: recovery is measured from here (UTC).
         broken: promises that did not hold meanwhile, one sentence each.
     """
 
-    evidence: str
+    observed: str
     since: datetime
     broken: tuple[str, ...] = ()
 
@@ -87,14 +87,14 @@ class Result:
     """What became of one fault.
 
     Attributes:
-        evidence: that it fired; empty when it did not.
+        observed: that it fired; empty when it did not.
         recovery_seconds: None when the streams did not commit again in time.
         broken: promises that did not hold.
     """
 
     name: str
     title: str
-    evidence: str = ""
+    observed: str = ""
     recovery_seconds: float | None = None
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Result:
     @property
     def ok(self) -> bool:
         """It fired, the streams recovered, and everything held."""
-        return bool(self.evidence) and not self.broken
+        return bool(self.observed) and not self.broken
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
@@ -127,7 +127,7 @@ def prove(fault: Fault, trial: Trial, result: Result) -> None:
         result.broken.append(f"did not fire: {error or type(error).__name__}")
         _heal(trial, result)
     else:
-        result.evidence, result.broken = fired.evidence, list(fired.broken)
+        result.observed, result.broken = fired.observed, list(fired.broken)
         _measure(fault, trial, fired, result)
     result.seconds = round(time.monotonic() - begun, 1)
 
@@ -147,7 +147,7 @@ def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
 
 
 def _heal(trial: Trial, result: Result) -> None:
-    """Do what an operator would do, and say so in the result."""
+    """Start what does not run, as an operator would, and note it in the result."""
     trial.step(f"{result.name}: starting by hand what does not run")
     since, deployment = now(), trial.deployment
     if trouble := deployment.heal():
@@ -171,7 +171,7 @@ def require(process: psutil.Process | None, name: str) -> psutil.Process:
 
 
 def gone(process: psutil.Process, seconds: float = FIRE_SECONDS) -> bool:
-    """Whether a process ends within so many seconds; no zombie of it stays."""
+    """Whether a process ends within so many seconds; its zombie is collected."""
     if not wait_until(lambda: not is_alive(process), seconds):
         return False
     collect(process)  # a child of ours, as services are at first: Postgres looks for its last pid

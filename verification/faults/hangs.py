@@ -31,7 +31,7 @@ Find = Callable[[SupervisedDeployment], "psutil.Process | None"]
 
 @dataclass(frozen=True)
 class Report:
-    """The first report of a stream that it is not well: what it said, and after how long."""
+    """The first report of trouble in a stream, and after how long it came."""
 
     seconds: float
     sentence: str
@@ -46,8 +46,8 @@ def hang(name: str, find: Find) -> Callable[[Trial], Fired]:
     def inject(trial: Trial) -> Fired:
         with stopped(trial.deployment, find, name) as pids:
             report = watch(trial, f"{name} is stopped", HANG_SECONDS)
-        evidence = f"{len(pids)} processes of {name} in state T for {HANG_SECONDS:.0f} s"
-        return Fired(f"{evidence}; {_words(report)}", now(), _in_time(report, name))
+        observed = f"{len(pids)} processes of {name} in state T for {HANG_SECONDS:.0f} s"
+        return Fired(f"{observed}; {_words(report)}", now(), _in_time(report, name))
 
     return inject
 
@@ -124,11 +124,11 @@ def silence(name: str) -> Callable[[Trial], Fired]:
             raise NotFiredError(f"`storelake stop streams` ended with exit code {done.code}")
         try:
             with _proxied(deployment, name) as (proxy, child):
-                evidence, broken = _silence(trial, name, proxy)
+                observed, broken = _silence(trial, name, proxy)
                 broken += _end(child, f"with silent connections to {name}")
         finally:
             deployment.storelake("start", "streams")
-        return Fired(evidence, now(), broken)
+        return Fired(observed, now(), broken)
 
     return inject
 
@@ -151,7 +151,7 @@ def _proxied(deployment: SupervisedDeployment, name: str) -> Iterator[tuple[TcpP
 
 
 def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, ...]]:
-    """Evidence and what is broken: reconnected within a minute, or reported and reconnected."""
+    """What was observed and what is broken: reconnected within a minute, or reported and reconnected."""
     deployment = trial.deployment
 
     def commits() -> bool:
@@ -167,8 +167,8 @@ def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, 
     if not wait_until(commits, RECONNECT_SECONDS, every=0.5):
         broken += (f"no commit two minutes after the connections to {name} went silent",)
     more = (now() - begun).total_seconds()
-    evidence = f"{count} connections to {name} went silent, {proxy.live} others since then"
-    return f"{evidence}; commits after {RECONNECT_SECONDS + more:.0f} s; {_words(report)}", broken
+    observed = f"{count} connections to {name} went silent, {proxy.live} others since then"
+    return f"{observed}; commits after {RECONNECT_SECONDS + more:.0f} s; {_words(report)}", broken
 
 
 def _end(child: Child, when: str) -> tuple[str, ...]:

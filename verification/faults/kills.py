@@ -59,8 +59,8 @@ def kill_supervisor(trial: Trial) -> Fired:
     broken = [f"`storelake start` ended with exit code {done.code}"] if done.code else []
     if pids != before:
         broken.append(f"programs were started again: {before}, then {pids}")
-    evidence = f"pid {old.pid} is gone, pid {new.pid} there; programs keep their pids"
-    return Fired(evidence, since, tuple(broken))
+    observed = f"pid {old.pid} is gone, pid {new.pid} there; programs keep their pids"
+    return Fired(observed, since, tuple(broken))
 
 
 kill_driver = kill("the driver", lambda d: d.program("streams"), APPLICATION_BACK_SECONDS)

@@ -162,7 +162,7 @@ class Load:
             database.close()
 
     def _is_over(self) -> bool:
-        """Whether the last cycle of frames is whole, or nobody asks for it."""
+        """Whether the last cycle of frames is whole, or the load was abandoned."""
         whole = len(self.frames) % CYCLE_FRAMES == 0
         return self._gone.is_set() or (self._stop.is_set() and whole)
 

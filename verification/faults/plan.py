@@ -67,13 +67,13 @@ FAULTS = (
         "cut-state-files",
         "`wanted.json` of the supervisor cut in half",
         "nothing is switched off",
-        state.cut_wishes,
+        state.cut_wanted,
     ),
     Fault(
         "garbage-pid-files",
         "garbage in the pid files of streams and gateway, then `storelake start`",
         "what runs is found; no second driver",
-        state.scribble_on_pids,
+        state.overwrite_pids,
     ),
     Fault(
         "second-application",
@@ -84,7 +84,7 @@ FAULTS = (
     Fault(
         "take-over",
         "`storelake run --take-over` beside the running streams",
-        "the first application is fenced, says so and ends",
+        "the first application is fenced, logs it and ends",
         rivals.take_over,
         120,
     ),

@@ -31,7 +31,7 @@ def tables(content: Mapping[str, Any]) -> list[Table]:
         recovery = one["recovery_seconds"]
         faults.add_row(
             Text(one["name"], "green" if one["ok"] else "bold red"),
-            Text(one["evidence"] or "no"),
+            Text(one["observed"] or "no"),
             "-" if recovery is None else f"{recovery:.1f} s",
             Text("; ".join(one["broken"]) or "-"),
         )

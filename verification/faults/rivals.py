@@ -50,7 +50,7 @@ def complaints(ended: Ended, holder: int) -> list[str]:
     if ended.code == 0:
         return ["the second application ended with exit code 0"]
     sentence = rejection(ended)
-    lacks = [word for word in (*MUST_NAME, str(holder)) if word not in sentence]
+    lacks = [text for text in (*MUST_NAME, str(holder)) if text not in sentence]
     return [f"the rejection does not name {', '.join(lacks)}: {sentence}"] if lacks else []
 
 
@@ -70,8 +70,8 @@ def second_application(trial: Trial) -> Fired:
     broken = complaints(ended, first.pid)
     if deployment.program("streams") != first:
         broken.append("the first application ended")
-    evidence = f"exit code {ended.code} after {ended.seconds:.0f} s: {rejection(ended)}"
-    return Fired(evidence, since, tuple(broken))
+    observed = f"exit code {ended.code} after {ended.seconds:.0f} s: {rejection(ended)}"
+    return Fired(observed, since, tuple(broken))
 
 
 def take_over(trial: Trial) -> Fired:
@@ -89,13 +89,13 @@ def take_over(trial: Trial) -> Fired:
         broken = [] if runs() else ["the second application does not run"]
         broken += [] if gone(first, FENCED_SECONDS) else [f"pid {first.pid} still runs streams"]
         words = fenced_words(log)
-        broken += [] if words else ["the log of the first application does not say why it ends"]
-        evidence = (
+        broken += [] if words else ["the log of the first application does not name the reason"]
+        observed = (
             f"pid {second.pid} took over from pid {first.pid}: {words or 'nothing in its log'}"
         )
     deployment.storelake("stop", "streams")
     deployment.storelake("start", "streams")
-    return Fired(evidence, now(), tuple(broken))
+    return Fired(observed, now(), tuple(broken))
 
 
 def fenced_words(log: Path) -> str:

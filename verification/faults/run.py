@@ -29,7 +29,7 @@ WARM_SECONDS = 120.0
 def verify(
     base: Settings, faults: Sequence[Fault], *, rate: float, seed: int, step: Step, show: Step
 ) -> dict[str, Any]:
-    """Run the proof; nothing goes on afterwards, however it ends.
+    """Run the proof; every program is stopped at its end.
 
     Args:
         base: of the operator; only its `var_dir` is used.
@@ -41,7 +41,7 @@ def verify(
 
     Returns:
         The report, which is also written to <var>/verify-faults.json. The data of a proof that
-        failed stays in <var>/verify; logs always do.
+        failed is kept in <var>/verify; logs always are.
 
     Raises:
         StorelakeError: services or programs do not come up at the start.
@@ -63,7 +63,7 @@ def verify(
                 step("waiting until everything has arrived, then comparing")
                 load.finish()
                 found = balance(load)
-            except VerificationError as error:  # the report says what was seen until here
+            except VerificationError as error:  # the report has what was seen until here
                 found = Balance({}, (str(error),))
             content = report(results, found, seed, time.monotonic() - begun)
         deployment.keep = not content["ok"]
@@ -74,10 +74,12 @@ def verify(
 
 @contextmanager
 def _logged(settings: Settings) -> Iterator[None]:
-    """What our own clients log meanwhile goes to a file: they lose their brokers on purpose."""
+    """Log our own clients to a file meanwhile: they lose their brokers on purpose."""
     handler = logging.FileHandler(settings.var_dir / "logs" / "verify-faults.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(handlers=[logging.NullHandler()])  # else what comes later goes to stderr
+    logging.basicConfig(
+        handlers=[logging.NullHandler()]
+    )  # else later records are written to stderr
     logging.getLogger().addHandler(handler)
     try:
         yield
@@ -103,5 +105,5 @@ def _line(result: Result, number: int, count: int) -> str:
     if result.recovery_seconds is not None:
         recovery = f"recovered in {result.recovery_seconds:.1f} s"
     verdict = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
-    evidence = result.evidence or "not fired"
-    return f"{number:2} of {count} {result.name}: {evidence}; {recovery}; {verdict}"
+    observed = result.observed or "not fired"
+    return f"{number:2} of {count} {result.name}: {observed}; {recovery}; {verdict}"
