@@ -151,7 +151,7 @@ def _proxied(deployment: SupervisedDeployment, name: str) -> Iterator[tuple[TcpP
 
 
 def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, ...]]:
-    """What was observed and what is broken: reconnected within a minute, or reported and reconnected."""
+    """What was observed, and what is broken: no new connection, or no report, within a minute."""
     deployment = trial.deployment
 
     def commits() -> bool:

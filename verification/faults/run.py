@@ -79,7 +79,7 @@ def _logged(settings: Settings) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(
         handlers=[logging.NullHandler()]
-    )  # else later records are written to stderr
+    )  # else later ones are on stderr
     logging.getLogger().addHandler(handler)
     try:
         yield
