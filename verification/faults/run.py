@@ -77,9 +77,7 @@ def _logged(settings: Settings) -> Iterator[None]:
     """Log our own clients to a file meanwhile: they lose their brokers on purpose."""
     handler = logging.FileHandler(settings.var_dir / "logs" / "verify-faults.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(
-        handlers=[logging.NullHandler()]
-    )  # else later ones are on stderr
+    logging.basicConfig(handlers=[logging.NullHandler()])  # else later ones are on stderr
     logging.getLogger().addHandler(handler)
     try:
         yield
