@@ -8,12 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -23,6 +21,7 @@ from conf.settings import Settings
 from infra import local
 from tests.conftest import free_ports
 from tests.support.pictures import bytes_of, find_pictures
+from tests.support.processes import processes_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -57,16 +56,6 @@ def run_demo(environment: Mapping[str, str], *arguments: str) -> subprocess.Comp
         timeout=400,
         check=False,
     )
-
-
-def processes_of(var: Path) -> list[str]:
-    """Everything that still runs with this folder for its state."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("STORELAKE_VAR_DIR") == str(var):
-                found.append(" ".join(process.cmdline())[:200])
-    return found
 
 
 def listens(port: int) -> bool:
