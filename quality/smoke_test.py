@@ -1,4 +1,4 @@
-"""One check on a running house: send, follow, count."""
+"""The smoke test of a running deployment: send events, wait for them, reconcile, report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from streaming.sinks.postgres import Database
 
 PLACES = (
     ("sent", "messages, repeats and broken ones included"),
-    ("in_kafka", "of them in Kafka, byte for byte; a repeat that the gateway knows is no new one"),
+    ("in_kafka", "of them in Kafka, byte for byte; a repeat that the gateway recognizes is no new one"),
     ("bronze", "in bronze.order_events"),
     ("silver", "in silver.orders"),
     ("quarantined", "in quarantine.order_events: the broken ones"),
@@ -51,10 +51,16 @@ class CheckError(StorelakeError):
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears how the check goes on: the totals while it sends, then what it waits for."""
+    """Progress of a check.
+
+    Attributes:
+        sending: receives the totals while events are sent.
+        step: receives what is waited for.
+        stop: ends the sending early.
+    """
 
     sending: Callable[[SendReport], None]
-    tell: Callable[[str], None]
+    step: Callable[[str], None]
     stop: threading.Event
 
 
@@ -83,19 +89,19 @@ def require_running(settings: Settings) -> None:
 def check(settings: Settings, plan: Plan, listener: Listener, *, patience: float) -> dict[str, Any]:
     """Send the plan's messages, wait until all have arrived, and account for them.
 
-    The streams may die and come back meanwhile; services and gateway stay.
+    The streams may die and start again meanwhile; services and gateway must run.
 
     Args:
         settings: the frozen tree, with the password of the database.
         plan: what to send.
-        listener: hears how it goes on; its `stop` ends the sending early.
+        listener: receives progress.
         patience: seconds to wait after the last message was sent.
 
     Returns:
         The content of report.json, which is written beside ledger.ndjson in <var>/check.
 
     Raises:
-        StorelakeError: the house does not run.
+        StorelakeError: the deployment does not run.
     """
     require_running(settings)
     folder = settings.var_dir / "check"
@@ -115,7 +121,7 @@ def check(settings: Settings, plan: Plan, listener: Listener, *, patience: float
             )
             trail = Trail(settings, db, start, read_ledger(ledger))
             behind = _wait(trail, listener, patience)
-        listener.tell("counting")
+        listener.step("counting")
         account = settle(trail.entries, trail.gather())
     finally:
         db.close()
@@ -151,7 +157,7 @@ def _wait(trail: Trail, listener: Listener, patience: float) -> list[str]:
 
     def over() -> bool:
         behind[:] = trail.behind()
-        listener.tell(f"waiting for {', '.join(behind)}" if behind else "everything has arrived")
+        listener.step(f"waiting for {', '.join(behind)}" if behind else "everything has arrived")
         return not behind or listener.stop.is_set()
 
     wait_until(over, patience, every=0.5)
@@ -219,7 +225,7 @@ def _write(report: Mapping[str, Any], path: Path) -> None:
 
 
 def summary(report: Mapping[str, Any]) -> Table:
-    """The numbers, and the verdict in the title."""
+    """The table that `storelake check` prints; the title has the result."""
     verdict = Text("ok", "bold green") if report["ok"] else Text("not ok", "bold red")
     table = Table(title=Text.assemble(f"check {report['run_id']}: ", verdict), show_header=False)
     table.add_column(style="cyan")
