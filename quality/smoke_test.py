@@ -32,7 +32,7 @@ from streaming.sinks.postgres import Database
 
 PLACES = (
     ("sent", "messages, repeats and broken ones included"),
-    ("in_kafka", "of them in Kafka, byte for byte; a repeat that the gateway recognizes is no new one"),
+    ("in_kafka", "of them in Kafka, byte for byte; the gateway sends a repeat only once"),
     ("bronze", "in bronze.order_events"),
     ("silver", "in silver.orders"),
     ("quarantined", "in quarantine.order_events: the broken ones"),

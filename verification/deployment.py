@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
@@ -97,7 +97,7 @@ class Deployment:
     def run_streams(self, *names: str, **variables: str) -> Iterator[Child]:
         """Streams (all without a name) in one Spark application; yields when all are active."""
         with self.run("streams", "run", *names, **variables) as child:
-            active = -1
+            active = 0
             # A slow machine may take its time, as long as one stream after the other is started.
             while not self._ready(child, lambda: streams_ready(self.settings, self.step)):
                 if (now := ready_streams(self.settings)) <= active:
@@ -149,7 +149,7 @@ class Deployment:
         if not wait_until(condition, seconds, every=every):
             self.fail(f"{otherwise} in {seconds:.0f} s")
 
-    def fail(self, sentence: str) -> None:
+    def fail(self, sentence: str) -> NoReturn:
         """Raise `ProcessError` with a sentence and the folder of the logs."""
         raise ProcessError(f"{sentence}; see {self.settings.var_dir}/logs")
 
