@@ -21,13 +21,13 @@ import typer
 
 from benchmarks import print_result, tell
 from cli import processes, watch
-from cli.check.frames import Trail
 from cli.demo import stage
 from cli.demo.scene import Footage, real_clip
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.process import wait_until
+from quality.frame_observer import FrameObserver
 from simulator.send import send
 from streaming.connectors.formats import open_lake
 from streaming.connectors.postgres import Database
@@ -165,11 +165,12 @@ def films(settings: Settings, load: Load) -> Footage | None:
 def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime]]:
     """Camera -> when its frames were taken, in the order of their index, as bronze has them."""
     with closing(Database(settings.postgres.dsn, 1)) as db, open_lake(settings) as lake:
-        frames = Trail(db, lake).bronze()
-    return {
-        camera_id: [frame.captured_at for frame in found if frame.captured_at >= start]
-        for camera_id, found in frames.items()
-    }
+        frames = FrameObserver(db, lake).bronze()
+    taken: dict[str, list[datetime]] = {}
+    for frame in frames:
+        if frame.captured_at >= start:
+            taken.setdefault(frame.camera_id, []).append(frame.captured_at)
+    return taken
 
 
 def measure(settings: Settings, load: Load) -> dict[str, Any]:

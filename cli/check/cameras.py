@@ -17,7 +17,7 @@ from typing import Any
 
 from cli import processes
 from cli.check import floor, footage, shop
-from cli.check.frames import Trail, find_faults
+from cli.check.frames import CameraObserver
 from cli.check.house import House, Tell, fresh_house
 from cli.check.truth import compare
 from cli.shop import open_day, render_day
@@ -72,16 +72,16 @@ def _prove(house: House, plan: Plan, tell: Tell) -> dict[str, Any]:
         )
         streams = processes.start_streams(stack, settings, tell, (), house.environment)
         processes.start_gateway(stack, settings, house.environment)
-        trail = _open_trail(stack, settings)
-        played = shop.play(house, trail, day, videos, tell)
+        observer = _open_observer(stack, settings)
+        played = shop.play(house, observer, day, videos, tell)
         processes.require_alive(streams, "streams", settings)
-        counts = compare(day.truth(), trail.measured(day.branch.branch_id, day.start))
-        clip = footage.play(house, trail, plan.clip_seconds, tell)
+        counts = compare(day.truth(), observer.measured(day.branch.branch_id, day.start))
+        clip = footage.play(house, observer, plan.clip_seconds, tell)
         processes.require_alive(streams, "streams", settings)
         tell("counting")
         published = {**played.published, footage.CAMERA: clip["frames"]}
         topics = {**shop.topics(settings, day), footage.CAMERA: settings.kafka.detections}
-        faults = [*played.faults, *find_faults(trail.gather(), published, topics)]
+        faults = [*played.faults, *observer.faults(published, topics)]
     faults += [f"{what} is out of its bound" for what, ok in counts["within"].items() if not ok]
     if clip["latency_p95_s"] is None or clip["latency_p95_s"] > MAX_LATENCY:
         faults.append(f"latency is {clip['latency_p95_s']} s at p95, over {MAX_LATENCY:g}")
@@ -123,7 +123,7 @@ def _with_detector(settings: Settings) -> Settings:
     return settings.model_copy(update={"inference": chosen})
 
 
-def _open_trail(stack: ExitStack, settings: Settings) -> Trail:
+def _open_observer(stack: ExitStack, settings: Settings) -> CameraObserver:
     db = Database(settings.postgres.dsn, 2)
     stack.callback(db.close)
-    return Trail(db, stack.enter_context(open_lake(settings)))
+    return CameraObserver(db, stack.enter_context(open_lake(settings)))

@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from cli import processes
-from cli.check.evidence import POSITION, end_offsets
 from cli.check.house import House, Tell
 from conf.settings import Settings
 from infra.local.process import wait_until
+from quality.order_observer import end_offsets
+from quality.reconciliation import POSITION
 from streaming.connectors.formats import open_lake
 from streaming.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cli import watch
 from cli.check import playing
-from cli.check.frames import Trail
+from cli.check.frames import CameraObserver
 from cli.check.house import House, Tell
 from cli.processes import ProcessError
 from inference_service.footage import draw_clip, fetch_clip
@@ -22,7 +22,7 @@ LEAST_FRAMES = FPS  # one second, as benchmarks.footage counts people
 COUNT_SECONDS = 120.0
 
 
-def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, Any]:
+def play(house: House, observer: CameraObserver, seconds: float, tell: Tell) -> dict[str, Any]:
     """Play the real clip in real time; what comes too late for the detector is dropped.
 
     Returns:
@@ -44,20 +44,20 @@ def play(house: House, trail: Trail, seconds: float, tell: Tell) -> dict[str, An
     done = camera.totals()
     published = done["published"]
     tell("waiting until its last frame is counted")
-    wait_until(lambda: trail.counted([CAMERA]) >= published, COUNT_SECONDS, every=0.5)
+    wait_until(lambda: observer.counted(CAMERA) >= published, COUNT_SECONDS, every=0.5)
     watcher.finish()
-    wait_until(lambda: not trail.lake_is_behind(CAMERA, published), COUNT_SECONDS, every=1.0)
-    frames = trail.bronze().get(CAMERA, [])
+    wait_until(lambda: not observer.is_behind(published, CAMERA), COUNT_SECONDS, every=1.0)
+    frames = [frame for frame in observer.bronze() if frame.camera_id == CAMERA]
     found = counted.latencies({CAMERA: [frame.captured_at for frame in frames]})
     latency = found.summary()
-    crossings = trail.crossings(CAMERA)
+    crossings = observer.crossings(CAMERA)
     return {
         "footage": about,
         "camera": CAMERA,
         "detector": DETECTOR,
         "frames": published,
         "dropped": done["dropped"],
-        "people": trail.people(CAMERA, LEAST_FRAMES),
+        "people": observer.people(CAMERA, LEAST_FRAMES),
         "entries": crossings["entry"],
         "exits": crossings["exit"],
         "measured_frames": latency["events"],

@@ -23,7 +23,7 @@ from cli.check.answers import ask_all
 from cli.check.delta import into_delta, rows_of
 from cli.check.house import House, Tell, fresh_house
 from cli.check.upkeep import maintenance
-from cli.demo.account import Account, Auditor, baseline
+from cli.demo.account import Auditor, DemoAccount
 from conf.settings import Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
@@ -61,7 +61,7 @@ class Lived:
 
     start: datetime
     end: datetime
-    account: Account
+    account: DemoAccount
     maintenance: dict[str, Any]
 
 
@@ -160,7 +160,7 @@ def _live(house: House, frames: int, minutes: float, seed: int, tell: Tell) -> L
         _send_late(settings, seed)
         past.settle(settings, frames, streams, tell)
         db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
-        auditor = Auditor(_with_pulsar_cameras(settings), db, baseline(settings, db))
+        auditor = Auditor(_with_pulsar_cameras(settings), db)
         start = datetime.now(timezone.utc)
         with ExitStack() as beside:
             upkeep = beside.enter_context(
@@ -171,13 +171,15 @@ def _live(house: House, frames: int, minutes: float, seed: int, tell: Tell) -> L
             ledger, published = _trickle(beside, house, minutes, seed, tell)
             processes.require_alive(upkeep, "maintain", settings)
         tell("waiting until every stream has caught up")
-        trail = auditor.trail(ledger)
-        settled = wait_until(lambda: auditor.settled(trail, published), SETTLE_SECONDS, every=1.0)
+        orders = auditor.follow(ledger)
+        arrived = wait_until(
+            lambda: auditor.has_arrived(orders, published), SETTLE_SECONDS, every=1.0
+        )
         processes.require_alive(streams, "streams", settings)
         states = processes.stream_states(settings)
         tell("counting")
-        account = auditor.account(trail, published)
-    if not settled:
+        account = auditor.account(orders, published)
+    if not arrived:
         account.faults.append(f"the streams have not caught up in {SETTLE_SECONDS:.0f} s")
     with open_lake(settings) as lake:
         runs = lake.read(QUALITY_MAINTENANCE_RUNS.name).to_pylist()

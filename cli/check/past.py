@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from cli import processes
-from cli.check.evidence import end_offsets
 from cli.check.house import Tell
 from conf.settings import Settings
 from infra.local.process import wait_until
+from quality.order_observer import end_offsets
 from simulator.ledger import Delivery
 from simulator.orders import OrderEvent, as_json
 from simulator.transport import KafkaTransport, topic_of

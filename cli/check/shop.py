@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.check import playing
-from cli.check.frames import Trail
+from cli.check.frames import CameraObserver
 from cli.check.house import House, Tell
 from cli.processes import ProcessError
 from conf.settings import Settings
@@ -41,7 +41,7 @@ class Played:
 
 
 def play(
-    house: House, trail: Trail, day: ShopDay, videos: Mapping[str, Path], tell: Tell
+    house: House, observer: CameraObserver, day: ShopDay, videos: Mapping[str, Path], tell: Tell
 ) -> Played:
     """Play a day that is over as fast as the detector goes, until the gold tables know it.
 
@@ -58,7 +58,9 @@ def play(
         sent = _sell(house, day, tell)
 
         def over() -> bool:
-            tell(f"{trail.counted(day.camera_ids)} of {day.frames * len(cameras)} frames counted")
+            tell(
+                f"{observer.counted(*day.camera_ids)} of {day.frames * len(cameras)} frames counted"
+            )
             return not [camera for camera in cameras if not camera.ended()]
 
         if not wait_until(over, playing.STOP_SECONDS + day.seconds, every=2.0):
@@ -69,7 +71,7 @@ def play(
     seconds = time.monotonic() - began
     published = {camera.camera_id: camera.totals()["published"] for camera in cameras}
     frames, orders = sum(published.values()), sent.by_type["order.created"]
-    faults = _settle(trail, day, frames, orders, tell)
+    faults = _settle(observer, day, frames, orders, tell)
     if sent.accepted != (events := len(day.orders())):
         faults.append(f"{events} order events, {sent.accepted} taken by the gateway")
     return Played(published, orders, round(frames / seconds, 1), faults)
@@ -96,11 +98,13 @@ def _sell(house: House, day: ShopDay, tell: Tell) -> SendReport:
     )
 
 
-def _settle(trail: Trail, day: ShopDay, frames: int, orders: int, tell: Tell) -> list[str]:
+def _settle(
+    observer: CameraObserver, day: ShopDay, frames: int, orders: int, tell: Tell
+) -> list[str]:
     """Wait until the gold tables know all of it; one fault when they never do."""
 
     def settled() -> bool:
-        return trail.counted(day.camera_ids) >= frames and not trail.gold_is_behind(
+        return observer.counted(*day.camera_ids) >= frames and not observer.gold_is_behind(
             day.branch.branch_id, orders
         )
 

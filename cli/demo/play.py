@@ -94,26 +94,28 @@ def play(settings: Settings, plan: Plan, console: Console, tell: Tell) -> dict[s
         processes.start_gateway(stack, settings)
         db = Database(settings.postgres.dsn, 2)
         stack.callback(db.close)
-        auditor = account.Auditor(settings, db, account.baseline(settings, db))
+        auditor = account.Auditor(settings, db)
         watched = _Watched()
         watched.start(settings, streams.pid)
         start = datetime.now(timezone.utc)
         warm_up = _WarmUp(settings)
         ledgers, published = _send(stack, settings, plan, scene=scene, watched=watched, tell=tell)
         tell("waiting until every stream has caught up")
-        trail = auditor.trail(*ledgers)
-        settled = wait_until(lambda: auditor.settled(trail, published), SETTLE_SECONDS, every=0.5)
+        orders = auditor.follow(*ledgers)
+        arrived = wait_until(
+            lambda: auditor.has_arrived(orders, published), SETTLE_SECONDS, every=0.5
+        )
         watched.finish()
         processes.require_alive(streams, "streams", settings)
         tell("counting")
-        result = auditor.account(trail, published)
+        result = auditor.account(orders, published)
         footfall = db.fetch(
             "SELECT * FROM footfall_minute WHERE minute >= %s",
             (start.replace(second=0, microsecond=0),),
         )
         hours = auditor.store_hourly()
         shop = _beside_truth(scene, result, db, start)
-    faults = result.faults + ([] if settled else [f"streams caught up in {SETTLE_SECONDS} s"])
+    faults = result.faults + ([] if arrived else [f"streams caught up in {SETTLE_SECONDS} s"])
     warm_at = warm_up.finish()
     out = {
         "started_at": started_at,
@@ -178,7 +180,7 @@ def _send(
 
 
 def _beside_truth(
-    scene: Footage | Shop, counted: account.Account, db: Database, start: datetime
+    scene: Footage | Shop, counted: account.DemoAccount, db: Database, start: datetime
 ) -> list[dict[str, Any]] | None:
     """What was measured beside what really happened; None where nobody knows that."""
     truth = scene.truth()

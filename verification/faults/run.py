@@ -12,10 +12,11 @@ from typing import Any
 from cli.check.house import fresh_house
 from conf.settings import Settings
 from infra.local.process import wait_until
+from quality.reconciliation import Difference, Reconciliation
 from verification.faults.deployment import Deployment, VerificationError, deployment, now
 from verification.faults.fault import Fault, Result, Trial, prove
 from verification.faults.load import Load
-from verification.faults.oracle import Balance, balance
+from verification.faults.oracle import balance
 from verification.faults.report import report
 
 WARM_SECONDS = 120.0
@@ -61,7 +62,7 @@ def verify(
                 load.finish()
                 found = balance(load)
             except VerificationError as error:  # the report says what was seen until here
-                found = Balance({}, (str(error),))
+                found = Reconciliation({}, (Difference("unexpected", str(error)),))
             content = report(results, found, seed, time.monotonic() - begun)
         house.keep = not content["ok"]
     file = base.var_dir / "verify-faults.json"
