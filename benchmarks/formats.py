@@ -19,10 +19,10 @@ import typer
 from benchmarks import print_result, tell
 from conf.settings import Settings, load_settings
 from infra import local
-from streaming.connectors.formats import create_tables, open_lake
-from streaming.connectors.lake import Lake
+from streaming.lake.formats import create_tables, open_lake
+from streaming.lake.protocol import Lake
+from streaming.lake.tables import BRONZE_ORDER_EVENTS, GOLD_ORDER_HOURLY
 from streaming.session import build_session
-from streaming.tables import BRONZE_ORDER_EVENTS, GOLD_ORDER_HOURLY
 
 BRANCHES = 20
 

@@ -29,8 +29,8 @@ from infra import local
 from infra.local.process import wait_until
 from quality.frame_observer import FrameObserver
 from simulator.send import send
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.sinks.postgres import Database
 
 WINDOW = timedelta(seconds=10)
 

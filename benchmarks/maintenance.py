@@ -30,10 +30,10 @@ from pyspark.sql import SparkSession
 from benchmarks import print_result, tell
 from conf.settings import Settings, load_settings
 from infra import local
-from streaming.connectors.iceberg import IcebergLake, create_tables, open_catalog
-from streaming.maintenance.run import maintain, run_maintenance
+from streaming.lake.iceberg.lake import IcebergLake, create_tables, open_catalog
+from streaming.lake.maintenance.run import maintain, run_maintenance
+from streaming.lake.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
 from streaming.session import build_session
-from streaming.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
 
 FEW = 20
 SAMPLES = 9

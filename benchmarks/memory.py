@@ -27,7 +27,7 @@ from conf.kafka import producer_config
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
-from streaming.connectors.kafka_producer import produce
+from streaming.sinks.kafka_producer import produce
 
 GIVE_UP_SECONDS = 900
 IDLE_SECONDS = 60

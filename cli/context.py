@@ -119,7 +119,7 @@ def clear_outages() -> Iterator[None]:
     from sqlalchemy import exc  # PyIceberg's way to the catalog
 
     from conf.errors import StorelakeError, first_line
-    from streaming.connectors.kafka import KafkaUnavailableError
+    from streaming.sources.kafka import KafkaUnavailableError
 
     try:
         yield

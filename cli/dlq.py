@@ -15,7 +15,7 @@ from cli.context import console, error_console, progress, read_settings
 from conf.errors import StorelakeError
 
 if TYPE_CHECKING:
-    from streaming.connectors.dead_letter_store import Letter, LetterStore, Selection
+    from streaming.sinks.dead_letter_store import Letter, LetterStore, Selection
 
 app = typer.Typer(
     name="dlq",
@@ -123,9 +123,9 @@ def fix(
 ) -> None:
     """Keep a mended value beside the original, and say what the contract still objects to."""
     from cli.letters import faults_text
-    from streaming.contracts import find_faults
     from streaming.letters import read_id
     from streaming.transforms.repair import order_id_of, read_event
+    from streaming.validation.contracts import find_faults
 
     with _letters() as store:
         (letter,) = store.get([read_id(identifier)])
@@ -155,8 +155,8 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Send open dead letters back to their topics: fixed, or as they came."""
-    from streaming.connectors.redrive import Redriver
     from streaming.letters import read_id
+    from streaming.sinks.redrive import Redriver
 
     if not (identifiers or rule or topic or since or everything):
         raise typer.BadParameter("name some, choose with --rule, --topic or --since, or say --all")
@@ -188,7 +188,7 @@ def redrive(
 
 
 def _letters() -> AbstractContextManager[LetterStore]:
-    from streaming.connectors.dead_letter_store import open_letters
+    from streaming.sinks.dead_letter_store import open_letters
 
     return open_letters(read_settings())
 
@@ -200,10 +200,10 @@ def _select(
     status: Standing,
     ids: Sequence[str] | None = None,
 ) -> Selection:
-    from streaming.connectors.dead_letter_store import Selection
+    from streaming.sinks.dead_letter_store import Selection
 
     if rule is not None:
-        from streaming.transforms.order_rules import MEANINGS
+        from streaming.validation.order_rules import MEANINGS
 
         if rule not in MEANINGS:
             raise StorelakeError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")
@@ -227,8 +227,8 @@ def _must_be_open(letter: Letter) -> None:
 
 def _mend(letter: Letter, sets: Sequence[str], file: Path | None, *, original: bool) -> bytes:
     """The bytes to keep as the fix."""
-    from streaming.rules import MAX_VALUE_BYTES
     from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
+    from streaming.validation.rules import MAX_VALUE_BYTES
 
     if not sets and file is None and "key_is_order_id" not in letter.rules:
         raise typer.BadParameter("say what to change: --set PATH=VALUE or --value FILE")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-    from streaming.tables import Table
+    from streaming.lake.tables import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACTS = "conf/contracts"
@@ -36,7 +36,7 @@ PLAIN_TYPES = {
 TABLES_HEAD = """\
 # Tables
 
-The Iceberg tables, as `streaming/tables.py` defines them; behind them [those of
+The Iceberg tables, as `streaming/lake/tables.py` defines them; behind them [those of
 Postgres](#postgres).
 
 - **append**: rows are added; a batch that Spark repeats is recognised by its id in the snapshot and
@@ -141,7 +141,7 @@ def tables_page() -> str:
     """The page of the lake's tables, and of those in the serving database."""
     from cli.serving import read_relations
     from infra.postgres.migrate import MIGRATIONS
-    from streaming.tables import TABLES
+    from streaming.lake.tables import TABLES
 
     lines = [
         GENERATED,

@@ -70,7 +70,7 @@ class Box:
 
 def flow_picture() -> str:
     """Senders, doors, topics, streams and what each writes, from left to right."""
-    from streaming.tables import TABLES
+    from streaming.lake.tables import TABLES
 
     written: dict[str, list[str]] = {}
     for table in TABLES:

@@ -14,8 +14,8 @@ from conf.errors import StorelakeError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streaming.connectors.dead_letter_store import Count, Letter, LetterHead
-    from streaming.contracts import Fault
+    from streaming.sinks.dead_letter_store import Count, Letter, LetterHead
+    from streaming.validation.contracts import Fault
 
 LONGEST_VALUE = 20_000
 """Characters of a value on a page; a terminal is no place for a megabyte."""
@@ -70,7 +70,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def letter_page(letter: Letter) -> str:
     """Everything about one dead letter."""
-    from streaming.transforms.order_rules import MEANINGS
+    from streaming.validation.order_rules import MEANINGS
 
     lines = [f"{letter.id}: {letter.status}", *_facts(letter), "", "What is wrong"]
     lines += [f"  {rule}: {MEANINGS.get(rule, 'No meaning is known.')}" for rule in letter.rules]
@@ -104,8 +104,8 @@ def _facts(letter: Letter) -> Iterator[str]:
 
 def _value(title: str, value: bytes | None) -> list[str]:
     """The value as JSON with what the contract objects to, or else its bytes."""
-    from streaming.contracts import find_faults
     from streaming.transforms.repair import read_event, to_lines
+    from streaming.validation.contracts import find_faults
 
     if not value:
         return [f"{title}: none" if value is None else f"{title}: 0 bytes"]

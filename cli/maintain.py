@@ -17,7 +17,7 @@ from cli.retention import parse_age
 
 if TYPE_CHECKING:
     from conf.settings import Settings
-    from streaming.maintenance.run import Done
+    from streaming.lake.maintenance.run import Done
 
 MEGABYTE = 1_000_000
 
@@ -37,7 +37,7 @@ def maintain(
 
     Exit code 1 when a table could not be maintained.
     """
-    from streaming.maintenance.run import run_maintenance
+    from streaming.lake.maintenance.run import run_maintenance
 
     settings = read_settings()
     if every is not None:
@@ -59,8 +59,8 @@ def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
     from conf.errors import StorelakeError, first_line
     from conf.exporter import served
     from conf.logs import configure_logging
-    from streaming.maintenance.metrics import Metrics
-    from streaming.maintenance.run import run_maintenance
+    from streaming.lake.maintenance.metrics import Metrics
+    from streaming.lake.maintenance.run import run_maintenance
 
     configure_logging("maintenance", settings.log_level)
     log = logging.getLogger("storelake.maintenance")

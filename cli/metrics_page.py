@@ -58,7 +58,7 @@ def registries() -> dict[str, CollectorRegistry]:
     from inference_service.metrics import Metrics as Inference  # noqa: PLC0415
     from inference_service.publishers.memory import MemoryPublisher  # noqa: PLC0415
     from quality.metrics import Metrics as Quality  # noqa: PLC0415
-    from streaming.maintenance.metrics import Metrics as Maintenance  # noqa: PLC0415
+    from streaming.lake.maintenance.metrics import Metrics as Maintenance  # noqa: PLC0415
     from streaming.metrics import Metrics as Streams  # noqa: PLC0415
 
     inference, minute = Inference(), timedelta(minutes=1)

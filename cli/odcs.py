@@ -1,8 +1,8 @@
 """The contracts of topics and public tables in the Open Data Contract Standard, made from code.
 
 Where each fact comes from: a topic's fields from the JSON Schema of its event, its types from the
-routes of the gateway; a lake table from `streaming/tables.py`; a table of the serving database from
-its migrations. The version of a contract is counted on when one of these changes.
+routes of the gateway; a lake table from `streaming/lake/tables.py`; a table of the serving database
+from its migrations. The version of a contract is counted on when one of these changes.
 """
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
@@ -28,10 +28,10 @@ from cli.serving import Relation
 from conf.contracts import event_schemas
 from conf.contracts.odcs import MESSAGE_KEY, SUFFIX, compare_odcs, read_odcs
 from conf.errors import ContractError
-from streaming.ddl import split_top_level
+from streaming.lake.ddl import split_top_level
 
 if TYPE_CHECKING:
-    from streaming.tables import Table
+    from streaming.lake.tables import Table
 
 STANDARD = "v3.2.0"
 FIRST_VERSION = "1.0.0"
@@ -71,7 +71,7 @@ def build_contracts(folder: Path) -> dict[str, OpenDataContractStandard]:
     """
     from cli.serving import read_relations
     from infra.postgres.migrate import MIGRATIONS
-    from streaming.tables import SERVING_WRITERS, TABLES
+    from streaming.lake.tables import SERVING_WRITERS, TABLES
 
     relations = [r for r in read_relations(MIGRATIONS) if r.name in SERVING_WRITERS]
     contracts = [

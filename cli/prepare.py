@@ -13,7 +13,7 @@ def prepare() -> None:
     again at any time: what is there stays.
     """
     from infra import local
-    from streaming.connectors.formats import create_tables
+    from streaming.lake.formats import create_tables
     from streaming.session import build_session
 
     settings = read_settings()

@@ -6,7 +6,7 @@ from cli.grid import grid
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from queries.ask import questions
-from streaming.views import NAMESPACE, views
+from streaming.lake.views import NAMESPACE, views
 
 HEAD = """\
 # Queries

@@ -42,7 +42,7 @@ def _orders(start: datetime, end: datetime) -> None:
     from rich.console import Console
 
     from conf.settings import load_settings
-    from streaming.restate import restate_orders
+    from streaming.recompute.orders import restate_orders
 
     console = Console()
     with console.status("starting Spark") as status:
@@ -58,7 +58,7 @@ def _cameras(start: datetime, end: datetime) -> None:
     from rich.console import Console
 
     from conf.settings import load_settings
-    from streaming.restate_cameras import restate_cameras
+    from streaming.recompute.cameras import restate_cameras
 
     console = Console()
     with console.status("starting Spark") as status:

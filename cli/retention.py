@@ -44,7 +44,7 @@ def apply(
     """Delete detections, crossings and visits past their age, for good; streams may run."""
     from rich.table import Table
 
-    from streaming.retention import apply_retention
+    from streaming.recompute.retention import apply_retention
 
     settings = read_settings()
     with progress("retention") as tell:

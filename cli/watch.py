@@ -16,9 +16,9 @@ import psycopg
 
 from conf.settings import Settings
 from infra.local.process import resident
-from streaming.connectors.formats import open_lake
-from streaming.connectors.lake import Commit, Lake, LakeError, TableState
-from streaming.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Commit, Lake, LakeError, TableState
+from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
 
 EVER = datetime.min.replace(tzinfo=timezone.utc)
 

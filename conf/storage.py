@@ -36,7 +36,7 @@ def file_properties(settings: Settings) -> dict[str, str]:
         "http-client.apache.socket-timeout-ms": str(REQUEST_SECONDS * 1000),
     }
     python = {
-        "py-io-impl": "streaming.connectors.storage.LakeFiles",
+        "py-io-impl": "streaming.lake.storage.LakeFiles",
         "s3.region": s3.region,
         "s3.force-virtual-addressing": str(not s3.path_style).lower(),
         "s3.connect-timeout": str(CONNECT_SECONDS),

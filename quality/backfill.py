@@ -1,7 +1,7 @@
 """`storelake backfill`: computed on a branch, validated, published; the streams may run.
 
 Begun again after a crash it goes on where it was. Done twice it changes nothing. One at a time a
-table, by a lock in Postgres. What computes is `streaming.backfill`.
+table, by a lock in Postgres. What computes is `streaming.recompute.backfill`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from quality.publish import (
     publish_branch,
 )
 from quality.results import Result
-from streaming.backfill import SOURCES, Backfill, BackfillError, Filled, read_progress
-from streaming.connectors.formats import require_iceberg
-from streaming.connectors.iceberg import IcebergLake, open_catalog
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import require_iceberg
+from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.tables import TABLES, Table
 from streaming.progress import Progress
-from streaming.retention import AGED
+from streaming.recompute.backfill import SOURCES, Backfill, BackfillError, Filled, read_progress
+from streaming.recompute.retention import AGED
 from streaming.session import build_session
-from streaming.tables import TABLES, Table
+from streaming.sinks.postgres import Database
 
 PREFIX = "backfill-"
 ATTEMPTS = 3

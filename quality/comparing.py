@@ -12,7 +12,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from quality.facts import DAY, HOUR, UTC_TIME, floor
 from quality.suite import House, Severity, expect
-from streaming.tables import Table
+from streaming.lake.tables import Table
 
 HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
 """Facts about one branch and UTC hour; `differs` is null where both sides say the same."""

@@ -17,8 +17,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from quality.results import SAMPLES
 from quality.suite import RowSuite, Suite
-from streaming.connectors.iceberg_state import read_file
-from streaming.connectors.lake import Increment
+from streaming.lake.iceberg.state import read_file
+from streaming.lake.protocol import Increment
 from streaming.session import build_session
 
 if TYPE_CHECKING:

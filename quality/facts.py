@@ -19,8 +19,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql.pandas.types import from_arrow_type
 
 from quality.suite import House
-from streaming.connectors.lake import EVERYTHING, Where
-from streaming.tables import Table
+from streaming.lake.protocol import EVERYTHING, Where
+from streaming.lake.tables import Table
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _ARROW = {

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from conf.settings import Settings
 from conf.stores import Stores
-from streaming.connectors.lake import EVERYTHING, Lake, TableState, Where
-from streaming.connectors.postgres import Database
+from streaming.lake.protocol import EVERYTHING, Lake, TableState, Where
+from streaming.lake.tables import TABLES
 from streaming.progress import Progress
-from streaming.tables import TABLES
+from streaming.sinks.postgres import Database
 
 _TABLES = {table.name: table for table in TABLES}
 

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from conf.settings import Settings
 from conf.stores import Stores
-from streaming.connectors.lake import EVERYTHING, Where, to_arrow_filter
+from streaming.lake.protocol import EVERYTHING, Where, to_arrow_filter
+from streaming.lake.tables import TABLES
 from streaming.progress import Progress, advance
-from streaming.tables import TABLES
 
 _TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
 

@@ -30,11 +30,11 @@ from quality.house import LiveHouse
 from quality.results import Result, to_result
 from quality.suite import RowSuite
 from quality.suites import all_suites
-from streaming.connectors.commits import LakeTransaction, retry_conflicts
-from streaming.connectors.formats import require_iceberg
-from streaming.connectors.iceberg import IcebergLake, open_catalog
-from streaming.connectors.iceberg_state import IcebergIncrement
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import require_iceberg
+from streaming.lake.iceberg.commits import LakeTransaction, retry_conflicts
+from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.state import IcebergIncrement
+from streaming.sinks.postgres import Database
 
 
 class PublishError(StorelakeError):

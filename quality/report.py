@@ -22,9 +22,9 @@ from quality.store import QualityError, Reached, read_reached
 from quality.suite import Suite, name_of
 from quality.suites import all_suites
 from quality.summary import Standing, Summary, summarise
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
-from streaming.tables import TABLES
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import TABLES
+from streaming.sinks.postgres import Database
 
 RUNS = 200
 """So many runs make a trend."""

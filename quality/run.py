@@ -29,9 +29,9 @@ from quality.results import Result, broken, to_result
 from quality.store import QualityError, Reached
 from quality.suite import FactSuite, Suite
 from quality.suites import all_suites
-from streaming.connectors.formats import open_lake
-from streaming.connectors.lake import Commit, Increment, TableState
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Commit, Increment, TableState
+from streaming.sinks.postgres import Database
 
 Engine = Literal["auto", "pandas", "spark"]
 LAYERS = ("bronze", "silver", "gold", "quarantine", "postgres")

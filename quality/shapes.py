@@ -14,7 +14,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.checks import Present, Rule
+from streaming.validation.checks import Present, Rule
 
 
 def rule_rows(rows: pa.Table, rules: Sequence[Rule], keys: Sequence[str]) -> pa.Table:

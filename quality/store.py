@@ -19,9 +19,9 @@ from psycopg import sql
 from conf.errors import StorelakeError
 from quality.house import LiveHouse
 from quality.results import Result
-from streaming.connectors.lake import Commit, TableState
-from streaming.connectors.postgres import stage
-from streaming.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
+from streaming.lake.protocol import Commit, TableState
+from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
+from streaming.sinks.postgres import stage
 
 TAG = "validated"
 """The newest snapshot of a table up to which nothing critical has failed."""

@@ -13,7 +13,7 @@ from great_expectations.expectations.metadata_types import FailureSeverity
 
 from conf.settings import Settings
 from conf.stores import Stores
-from streaming.connectors.lake import EVERYTHING, Where
+from streaming.lake.protocol import EVERYTHING, Where
 from streaming.progress import Progress
 
 Severity = Literal["critical", "warning"]
@@ -75,7 +75,7 @@ class RowSuite:
     """Expectations on the rows that were committed to one table since they were last judged.
 
     Attributes:
-        table: of the lake, by its name in `streaming.tables`.
+        table: of the lake, by its name in `streaming.lake.tables`.
         expectations: made by `expect`.
         name: of this suite among those of its table.
         shape: rows of the table -> what is judged: one row each, or one per element of a list.

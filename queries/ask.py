@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlglot
 
 from queries.engine import Answer, Engine, QueryError
-from streaming.views import DIALECT, in_dialect
+from streaming.lake.views import DIALECT, in_dialect
 
 FOLDER = Path(__file__).parent / "questions"
 

@@ -9,7 +9,7 @@ from queries.duckdb_engine import DuckDbEngine
 from queries.engine import Engine
 from queries.spark_engine import SparkEngine
 from queries.trino_engine import TrinoEngine
-from streaming.connectors.formats import require_iceberg
+from streaming.lake.formats import require_iceberg
 
 ENGINES: Mapping[str, Callable[[Settings], Engine]] = {
     "duckdb": DuckDbEngine,

@@ -27,8 +27,8 @@ from playwright.sync_api import expect
 from cli.check.house import own_house
 from cli.processes import command, gateway_url
 from conf.settings import Settings
-from tests.browser import Visitor, chromium
-from tests.builders import order_event
+from tests.support.browser import Visitor, chromium
+from tests.support.builders import order_event
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")

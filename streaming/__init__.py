@@ -1,4 +1,4 @@
-"""Spark Structured Streaming: jobs, their transforms, and the connectors at the rim."""
+"""Spark Structured Streaming: jobs, transforms and validation, sources, sinks and the lake."""
 
 from conf.arrow import allocate_by_c_library
 

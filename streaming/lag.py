@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from streaming.connectors.log_source import Log, Offsets
 from streaming.metrics import Metrics
+from streaming.sources.log import Log, Offsets
 
 log = logging.getLogger("storelake.streams")
 

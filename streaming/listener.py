@@ -16,8 +16,8 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.sql.streaming.listener import JStreamingQueryListener, StreamingQueryListener
 
-from streaming.connectors.log_source import Offsets, from_wire
 from streaming.metrics import Progress
+from streaming.sources.log import Offsets, from_wire
 
 log = logging.getLogger("storelake.streams")
 

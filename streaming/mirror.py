@@ -10,8 +10,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from streaming.lake.tables import Table
 from streaming.stream import Hands
-from streaming.tables import Table
 
 
 def mirror(hands: Hands, table: Table) -> int:

@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from streaming.connectors.refused_rows import write_refused
 from streaming.failures import in_source_order, is_data_error, root_cause, span
-from streaming.rules import REFUSED
+from streaming.sinks.refused_rows import write_refused
 from streaming.stream import Batch
+from streaming.validation.rules import REFUSED
 
 log = logging.getLogger("storelake.streams")
 

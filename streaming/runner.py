@@ -23,12 +23,11 @@ from conf.exporter import served
 from conf.logs import configure_logging
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
-from streaming.connectors.formats import create_tables, open_lake
-from streaming.connectors.log_source import Offsets
-from streaming.connectors.postgres import STREAM_BOUNDS, Database
 from streaming.failures import StreamFailedError
 from streaming.health import Health
 from streaming.lag import LagWatch
+from streaming.lake.formats import create_tables, open_lake
+from streaming.lake.views import create_views
 from streaming.lease import Leases
 from streaming.listener import ProgressListener
 from streaming.memory import FreedMemory
@@ -37,8 +36,9 @@ from streaming.periodic import PeriodicTask
 from streaming.query import Application, shared_queries
 from streaming.report import Report
 from streaming.session import build_session
+from streaming.sinks.postgres import STREAM_BOUNDS, Database
+from streaming.sources.log import Offsets
 from streaming.stream import Context, Hands, Stream
-from streaming.views import create_views
 
 log = logging.getLogger("storelake.streams")
 

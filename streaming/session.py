@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
 from conf.storage import checkpoint_properties, file_properties, rest_properties
-from streaming.connectors.kafka import KafkaSource
-from streaming.connectors.log_source import LogSource
-from streaming.connectors.memory import MemorySource
+from streaming.sources.kafka import KafkaSource
+from streaming.sources.log import LogSource
+from streaming.sources.memory import MemorySource
 
 OF_SPARK = (
     *("org.apache.hadoop:hadoop-client-api", "org.apache.hadoop:hadoop-client-runtime"),
@@ -215,7 +215,7 @@ def log_source(broker: str) -> type[LogSource]:
     if broker != "pulsar":
         return {"kafka": KafkaSource, "memory": MemorySource}[broker]
     try:
-        from streaming.connectors.pulsar import PulsarSource  # noqa: PLC0415
+        from streaming.sources.pulsar import PulsarSource  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise SettingsError(
             "streams.detections_from names pulsar: install storelake[pulsar], or take it out"

@@ -1,4 +1,4 @@
-"""What a source row is, whatever the broker; the contract between connectors and transforms."""
+"""What a source row is, whatever the broker; the contract between sources and transforms."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import Settings
 from conf.stores import Stores
-from streaming.connectors.generations import as_option, meet_topics
-from streaming.connectors.lake import Lake
-from streaming.connectors.log_source import Log
-from streaming.connectors.postgres import Database
+from streaming.lake.protocol import Lake
+from streaming.lake.tables import Table
 from streaming.metrics import Meters
 from streaming.session import log_source
-from streaming.tables import Table
+from streaming.sinks.postgres import Database
+from streaming.sources.generations import as_option, meet_topics
+from streaming.sources.log import Log
 
 
 @dataclass(frozen=True)

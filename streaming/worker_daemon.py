@@ -20,7 +20,7 @@ import pyspark.sql.streaming.stateful_processor_util
 import pyspark.worker  # noqa: F401
 from pyspark import daemon
 
-import streaming.connectors.kafka
+import streaming.sources.kafka
 import streaming.transforms.footfall  # noqa: F401
 
 

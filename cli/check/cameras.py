@@ -23,8 +23,8 @@ from cli.check.truth import compare
 from cli.shop import open_day, render_day
 from conf.settings import Settings
 from simulator.shop import ShopDay
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.sinks.postgres import Database
 
 MAX_LATENCY = 5.0  # seconds, at p95
 FLOOR_FRAMES, FLOOR_RUNS = 150, 3

@@ -20,6 +20,7 @@ from streaming.tables import (
     SILVER_DETECTIONS,
     Table,
 )
+from streaming.sinks.postgres import Database
 
 
 class CameraObserver(FrameObserver):

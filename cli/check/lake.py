@@ -34,10 +34,10 @@ from queries.ask import questions
 from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.orders import OrderEvent, as_json
 from simulator.send import send
-from streaming.connectors.formats import open_lake, require_iceberg
-from streaming.connectors.iceberg import IcebergLake, open_catalog
-from streaming.connectors.postgres import Database
-from streaming.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
+from streaming.lake.formats import open_lake, require_iceberg
+from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
+from streaming.sinks.postgres import Database
 
 PAST = timedelta(days=2)  # long enough for an order to be stuck
 FILMED = 3 * HOUR

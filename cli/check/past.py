@@ -19,10 +19,10 @@ from quality.order_observer import end_offsets
 from simulator.ledger import Delivery
 from simulator.orders import OrderEvent, as_json
 from simulator.transport import KafkaTransport, topic_of
-from streaming.connectors.formats import open_lake
-from streaming.connectors.lake import Lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Lake
 from streaming.mirror import newest_change
+from streaming.sinks.postgres import Database
 from streaming.source import broker_offset
 
 SETTLE_SECONDS = 240.0

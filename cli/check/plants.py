@@ -24,8 +24,8 @@ from conf.settings import Settings
 from quality.results import Result
 from simulator.history import HOUR, Span
 from simulator.orders import OrderEvent, instant
-from streaming.connectors.iceberg import open_catalog
-from streaming.tables import TABLES
+from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.tables import TABLES
 
 DRIFT_BRANCH, MISSING_BRANCH, STALE_CAMERA = "B02", "B03", "B01-entrance"
 DRIFT_FACTOR = 25

@@ -24,7 +24,7 @@ from quality.results import Result
 from quality.run import Plan, Run, run_quality
 from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.orders import OrderEvent
-from streaming.connectors.formats import require_iceberg
+from streaming.lake.formats import require_iceberg
 
 PAST = timedelta(days=14)
 FILMED = 3 * HOUR

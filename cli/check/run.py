@@ -25,7 +25,7 @@ from quality.order_reconciliation import reconcile_orders
 from simulator.ledger import Entry, SendReport, read_ledger
 from simulator.plan import Plan
 from simulator.send import send
-from streaming.connectors.postgres import Database
+from streaming.sinks.postgres import Database
 
 STREAMS = ("bronze_order_events", "order_event_processor", "real_time_metrics")
 NEAR = timedelta(minutes=30)

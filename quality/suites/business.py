@@ -24,7 +24,7 @@ from conf.stores import Branch
 from quality.comparing import agree
 from quality.facts import DAY, HOUR, UTC_TIME, facts, floor, named
 from quality.suite import FactSuite, House, RowSuite, Suite, expect
-from streaming.tables import (
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
     GOLD_ORDER_HOURLY,
@@ -32,7 +32,7 @@ from streaming.tables import (
     GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
 )
-from streaming.transforms.order_rules import STATUSES
+from streaming.validation.order_rules import STATUSES
 
 FEWEST = 10
 """An hour with nothing is missing where at least so many were to be expected: by chance alone, at

@@ -1,6 +1,6 @@
 """The rules that split the streams, as expectations on the rows that the streams wrote.
 
-Nothing is said here of what a good row is: `streaming.transforms.order_rules` and `detection_rules`
+Nothing is said here of what a good row is: `streaming.validation.order_rules` and `detection_rules`
 say it, once. An expectation has the id of its rule for a name; where a rule has several checks, the
 judged column follows behind a point (`item_named.category`).
 """
@@ -18,10 +18,10 @@ from conf.settings import Settings
 from conf.stores import Stores
 from quality.shapes import line_rows, rule_rows
 from quality.suite import RowSuite, expect
-from streaming.checks import AnyRule, Check, Rule, When
-from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS
-from streaming.transforms.detection_rules import detection_rules
-from streaming.transforms.order_rules import order_rules
+from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS
+from streaming.validation.checks import AnyRule, Check, Rule, When
+from streaming.validation.detection_rules import detection_rules
+from streaming.validation.order_rules import order_rules
 
 _VERSION = ("order_id", "topic", "partition", "position")
 _LINE = (*_VERSION, "product_id")

@@ -1,4 +1,4 @@
-"""What `streaming/tables.py` says of every table of the lake, as expectations.
+"""What `streaming/lake/tables.py` says of every table of the lake, as expectations.
 
 Three suites a table: `schema` (columns and types), `columns` (nulls and values of the new rows) and
 `keys` (unique, among the new rows and the older ones of their time).
@@ -29,8 +29,8 @@ from quality.facts import (
     within,
 )
 from quality.suite import PERSONAL, FactSuite, House, RowSuite, Shape, Suite, expect
-from streaming.domains import Domain, Values
-from streaming.tables import (
+from streaming.lake.domains import Domain, Values
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     QUARANTINE_DETECTIONS,
     QUARANTINE_LATE_EVENTS,
@@ -39,9 +39,9 @@ from streaming.tables import (
     TABLES,
     Table,
 )
-from streaming.transforms.detection_rules import DETECTION_MEANINGS
-from streaming.transforms.order_rules import MEANINGS
 from streaming.transforms.real_time_metrics import LATE
+from streaming.validation.detection_rules import DETECTION_MEANINGS
+from streaming.validation.order_rules import MEANINGS
 
 JUDGED = tuple(t for t in TABLES if not t.name.startswith("quality."))
 """The tables of the lake, less those that say what was found in them."""
@@ -79,7 +79,7 @@ def schema_suite(table: Table) -> FactSuite:
         (
             expect(
                 "as_declared",
-                "A column is missing, is not declared in streaming/tables.py, or has another type.",
+                "A column is missing, undeclared in streaming/lake/tables.py, or of another type.",
                 ExpectColumnPairValuesToBeEqual,
                 column_A="declared",
                 column_B="found",

@@ -17,7 +17,7 @@ from pyiceberg.expressions import GreaterThan
 from quality.comparing import HOURLY, agree, differing, look_from
 from quality.facts import DAY, declared_types, facts, floor, hours_of, rows_of, within
 from quality.suite import FactSuite, House, Suite
-from streaming.tables import SILVER_ZONE_VISITS, TABLES, Table
+from streaming.lake.tables import SILVER_ZONE_VISITS, TABLES, Table
 
 Row = Mapping[str, Any]
 

@@ -4,9 +4,9 @@ Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
 from streaming.feeds import DETECTIONS
+from streaming.lake.tables import BRONZE_DETECTIONS
 from streaming.runner import submit
 from streaming.stream import Batch, Stream
-from streaming.tables import BRONZE_DETECTIONS
 
 
 def write(batch: Batch) -> None:

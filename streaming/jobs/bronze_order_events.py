@@ -4,9 +4,9 @@ Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
 from streaming.feeds import ORDER_EVENTS
+from streaming.lake.tables import BRONZE_ORDER_EVENTS
 from streaming.runner import submit
 from streaming.stream import Batch, Stream
-from streaming.tables import BRONZE_ORDER_EVENTS
 
 
 def write(batch: Batch) -> None:

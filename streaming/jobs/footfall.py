@@ -14,18 +14,18 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.connectors.postgres import stage
 from streaming.feeds import CROSSINGS
-from streaming.mirror import mirror
-from streaming.runner import submit
-from streaming.stream import Batch, Hands, Stream
-from streaming.tables import (
+from streaming.lake.tables import (
     GOLD_FOOTFALL_MINUTE,
     GOLD_QUEUE_MINUTE,
     GOLD_ZONE_DWELL_HOURLY,
     SILVER_LINE_CROSSINGS,
     SILVER_ZONE_VISITS,
 )
+from streaming.mirror import mirror
+from streaming.runner import submit
+from streaming.sinks.postgres import stage
+from streaming.stream import Batch, Hands, Stream
 from streaming.transforms.footfall import Told, to_told
 
 STAGE = {

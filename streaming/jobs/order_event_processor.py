@@ -4,12 +4,12 @@ Keys: event_id, order_id, (topic, partition, position). One Postgres transaction
 ledger row, guarded appends to the lake, order-dlq at least once: exactly-once in effect.
 """
 
-from streaming.connectors.dead_letter_table import write_judged
-from streaming.connectors.dead_letters import send_dead_letters
 from streaming.feeds import ORDER_EVENTS
+from streaming.lake.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.runner import submit
+from streaming.sinks.dead_letter_table import write_judged
+from streaming.sinks.dead_letters import send_dead_letters
 from streaming.stream import Batch, Stream
-from streaming.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.transforms.quarantine import split_judged
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from streaming.connectors.postgres import stage
 from streaming.feeds import ORDER_EVENTS
+from streaming.lake.tables import GOLD_PRODUCT_DAILY
 from streaming.mirror import mirror
 from streaming.runner import submit
+from streaming.sinks.postgres import stage
 from streaming.stream import Batch, Hands, Stream
-from streaming.tables import GOLD_PRODUCT_DAILY
 from streaming.transforms.quarantine import split_judged
 
 STAGE = {

@@ -13,14 +13,14 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.connectors.late_events import insert_late, replicate_late
-from streaming.connectors.postgres import stage
 from streaming.feeds import ORDER_EVENTS
+from streaming.lake.tables import GOLD_ORDER_HOURLY
 from streaming.mirror import mirror
 from streaming.progress import fresh
 from streaming.runner import submit
+from streaming.sinks.late_events import insert_late, replicate_late
+from streaming.sinks.postgres import stage
 from streaming.stream import Batch, Hands, Stream
-from streaming.tables import GOLD_ORDER_HOURLY
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.real_time_metrics import advance_watermark, is_late, marked_late
 

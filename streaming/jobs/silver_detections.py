@@ -4,9 +4,9 @@ Key (camera_id, run_id, frame_index, track_id); guarded appends, exactly-once in
 """
 
 from streaming.feeds import DETECTIONS
+from streaming.lake.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.runner import submit
 from streaming.stream import Batch, Stream
-from streaming.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.silver_detections import to_silver_detections
 

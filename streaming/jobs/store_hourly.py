@@ -7,10 +7,10 @@ anew. Late data on any side corrects its hour; running twice changes nothing.
 
 import json
 
+from streaming.lake.tables import GOLD_STORE_HOURLY
 from streaming.mirror import mirror
 from streaming.runner import submit
 from streaming.stream import Hands, Stream
-from streaming.tables import GOLD_STORE_HOURLY
 
 
 def settle(hands: Hands) -> None:

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.stores import Stores
-from streaming.checks import AnyRule, Array, Lines, Message, is_one_of, relist
-from streaming.parsing import (
+from streaming.source import SOURCE_SCHEMA
+from streaming.validation.checks import AnyRule, Array, Lines, Message, is_one_of, relist
+from streaming.validation.order_rules import STATUS_CHANGED, order_rules
+from streaming.validation.parsing import (
     INSTANT,
     NO_NUMBER,
     Int,
@@ -25,9 +27,7 @@ from streaming.parsing import (
     instants,
     texts,
 )
-from streaming.rules import judge
-from streaming.source import SOURCE_SCHEMA
-from streaming.transforms.order_rules import STATUS_CHANGED, order_rules
+from streaming.validation.rules import judge
 
 
 class Item(msgspec.Struct, gc=False):

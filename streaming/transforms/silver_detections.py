@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
-from streaming.checks import AnyRule, Array, Lines, Message, relist
-from streaming.parsing import INSTANT, Int, Long, Parsed, column, instants, texts
-from streaming.rules import judge
 from streaming.source import SOURCE_SCHEMA
-from streaming.transforms.detection_rules import detection_rules
+from streaming.validation.checks import AnyRule, Array, Lines, Message, relist
+from streaming.validation.detection_rules import detection_rules
+from streaming.validation.parsing import INSTANT, Int, Long, Parsed, column, instants, texts
+from streaming.validation.rules import judge
 
 
 class Detection(msgspec.Struct, gc=False):

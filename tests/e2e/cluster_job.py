@@ -21,7 +21,7 @@ def whereabouts(_: Iterable[int]) -> Iterator[dict[str, object]]:
     import confluent_kafka  # noqa: PLC0415 - on the executors
     import msgspec  # noqa: PLC0415
 
-    import streaming.connectors.kafka as source  # noqa: PLC0415
+    import streaming.sources.kafka as source  # noqa: PLC0415
     import streaming.transforms.footfall as state  # noqa: PLC0415
     import udfs.geometry as function  # noqa: PLC0415
 

@@ -22,11 +22,11 @@ from infra.local.process import wait_until
 from quality.order_observer import OrderObserver, RunStart
 from quality.order_reconciliation import reconcile_orders
 from simulator.ledger import read_ledger
-from streaming.connectors.iceberg import open_catalog
-from streaming.connectors.postgres import Database
-from streaming.tables import SILVER_ORDERS
-from tests.processes import processes_of
+from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.tables import SILVER_ORDERS
+from streaming.sinks.postgres import Database
 from tests.stream.house import empty_tables
+from tests.support.processes import processes_of
 
 pytestmark = [
     pytest.mark.timeout(900),

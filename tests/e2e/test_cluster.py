@@ -22,12 +22,12 @@ from confluent_kafka import Producer
 from conf.settings import Settings
 from infra.local.process import is_alive, wait_until
 from infra.local.topics import ensure_topics
-from streaming.connectors.formats import open_lake
-from tests.builders import as_json, detection, detection_event, order_event
-from tests.cluster_local import SPARK_HOME, Cluster, running_cluster
+from streaming.lake.formats import open_lake
 from tests.conftest import free_ports, settings_from
-from tests.s3_local import start_minio
 from tests.stream.house import empty_tables, later
+from tests.support.builders import as_json, detection, detection_event, order_event
+from tests.support.cluster_local import SPARK_HOME, Cluster, running_cluster
+from tests.support.s3_local import start_minio
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("D2")]
 

@@ -22,7 +22,7 @@ from pyiceberg.table import StaticTable
 from conf.settings import Settings
 from infra import local
 from tests.conftest import free_ports
-from tests.pictures import bytes_of, find_pictures
+from tests.support.pictures import bytes_of, find_pictures
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -14,8 +14,8 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import tail, wait_until
-from tests.builders import order_event
 from tests.stream.house import House, empty_tables
+from tests.support.builders import order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O3")]
 

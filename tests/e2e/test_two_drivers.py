@@ -18,8 +18,8 @@ from infra.local.streams import read_streams
 from quality.order_observer import broker_positions
 from quality.reconciliation import POSITION
 from simulator.send import send
-from streaming.connectors.formats import open_lake
-from streaming.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
 from tests.conftest import settings_from
 from tests.stream.house import empty_tables
 from verification.faults.rivals import complaints, fenced_words, submit

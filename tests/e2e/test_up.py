@@ -17,9 +17,9 @@ from cli.processes import stream_states
 from conf.settings import Settings
 from infra.local.board import Board
 from infra.local.process import wait_until
-from tests.broken_files import BREAK
 from tests.conftest import free_ports, settings_from
-from tests.processes import processes_of
+from tests.support.broken_files import BREAK
+from tests.support.processes import processes_of
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("D1")]
 

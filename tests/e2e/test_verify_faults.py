@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import processes_of
+from tests.support.processes import processes_of
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("O8")]
 

@@ -8,8 +8,8 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.pulsar import PulsarService, ensure_pulsar_topic
-from streaming.connectors.postgres import Database
-from tests.pulsar_local import LEDGERS, start_pulsar
+from streaming.sinks.postgres import Database
+from tests.support.pulsar_local import LEDGERS, start_pulsar
 
 
 @pytest.fixture(scope="module")

@@ -26,12 +26,12 @@ from infra.local.process import wait_until
 from quality.metrics import Metrics as QualityMetrics
 from quality.results import Result
 from quality.run import Run
-from streaming.maintenance.metrics import Metrics as MaintenanceMetrics
-from streaming.maintenance.run import Done
+from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
+from streaming.lake.maintenance.run import Done
 from streaming.metrics import Metrics as StreamMetrics
 from streaming.metrics import Progress
 from tests.conftest import free_ports
-from tests.prometheus_local import RULES, Prometheus, panels, prometheus, read_alerts, tool
+from tests.support.prometheus_local import RULES, Prometheus, panels, prometheus, read_alerts, tool
 
 pytestmark = pytest.mark.requirement("M1")
 

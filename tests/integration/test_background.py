@@ -16,7 +16,7 @@ from cli.processes import gateway_ready, gateway_url
 from conf.settings import Settings
 from infra.local.keeper import Board
 from infra.local.process import is_alive, wait_until
-from tests.processes import processes_of
+from tests.support.processes import processes_of
 from tests.unit.test_programs import LISTENER
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.requirement("D1")]

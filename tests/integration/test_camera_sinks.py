@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from conf.settings import Settings
-from streaming.connectors.postgres import Database
 from streaming.jobs import footfall
+from streaming.sinks.postgres import Database
 from streaming.transforms.footfall import to_told
-from tests.camera_scenes import OUTPUT_SCHEMA
 from tests.stream.house import empty_tables
+from tests.support.camera_scenes import OUTPUT_SCHEMA
 
 pytestmark = pytest.mark.requirement("V6")
 

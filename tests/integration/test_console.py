@@ -18,9 +18,9 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from infra.postgres.migrate import migrate
 from infra.postgres.roles import READS
-from streaming.connectors.postgres import Database
-from tests.browser import DESK, PATIENCE, Visitor, chromium
-from tests.console_house import (
+from streaming.sinks.postgres import Database
+from tests.support.browser import DESK, PATIENCE, Visitor, chromium
+from tests.support.console_house import (
     House,
     fill,
     fill_trouble,

@@ -19,14 +19,14 @@ from typer.testing import CliRunner
 from cli.main import app
 from conf.errors import StorelakeError
 from conf.settings import KafkaSettings, Settings
-from streaming.connectors.dead_letter_store import open_letters
-from streaming.connectors.dead_letter_table import write_judged
-from streaming.connectors.kafka_producer import DeadLetterProducer
-from streaming.connectors.postgres import Database
-from streaming.connectors.redrive import CHUNK
+from streaming.sinks.dead_letter_store import open_letters
+from streaming.sinks.dead_letter_table import write_judged
+from streaming.sinks.kafka_producer import DeadLetterProducer
+from streaming.sinks.postgres import Database
+from streaming.sinks.redrive import CHUNK
 from streaming.source import SOURCE_SCHEMA
-from tests.builders import as_json, event_id, order_event
 from tests.conftest import free_ports
+from tests.support.builders import as_json, event_id, order_event
 
 pytestmark = pytest.mark.requirement("Q2")
 

@@ -24,9 +24,9 @@ from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from infra.local.topics import ensure_topics
 from simulator.send import send
-from tests.builders import as_json, order_event
 from tests.conftest import free_ports
-from tests.publisher_suite import PublisherSuite, Seen, Stage
+from tests.support.builders import as_json, order_event
+from tests.support.publisher_suite import PublisherSuite, Seen, Stage
 
 pytestmark = pytest.mark.requirement("O1")
 

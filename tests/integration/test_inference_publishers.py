@@ -19,11 +19,11 @@ from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
 from infra.local.topics import ensure_topics
-from streaming.connectors.log_source import Limit, Subscription
-from streaming.connectors.pulsar import Connection, PulsarLog
+from streaming.sources.log import Limit, Subscription
+from streaming.sources.pulsar import Connection, PulsarLog
 from tests.conftest import free_ports
-from tests.event_publisher_suite import CAMERAS, EventPublisherSuite, Stage
-from tests.pulsar_local import start_pulsar
+from tests.support.event_publisher_suite import CAMERAS, EventPublisherSuite, Stage
+from tests.support.pulsar_local import start_pulsar
 
 pytestmark = pytest.mark.requirement("V4")
 

@@ -30,12 +30,12 @@ from pyspark.sql.types import StructType
 from conf.settings import Settings
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
-from streaming.connectors.kafka import KafkaSource, KafkaUnavailableError
-from streaming.connectors.log_source import LogStreamReader
 from streaming.source import UNREADABLE_HEADER
-from tests.raw_kafka import send_raw
-from tests.source_suite import NOON, Met, Reader, Shop, SourceSuite
-from tests.spark_local import end_spark, start_spark
+from streaming.sources.kafka import KafkaSource, KafkaUnavailableError
+from streaming.sources.log import LogStreamReader
+from tests.support.raw_kafka import send_raw
+from tests.support.source_suite import NOON, Met, Reader, Shop, SourceSuite
+from tests.support.spark_local import end_spark, start_spark
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import wait_until
-from streaming.connectors.postgres import Database
 from streaming.lease import FencedError, LeaseError, LeaseHeldError, Leases
+from streaming.sinks.postgres import Database
 
 SECONDS = 2.0
 NAMES = ("order_event_processor", "footfall")

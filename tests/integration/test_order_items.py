@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streaming.connectors.postgres import Database, stage
 from streaming.jobs import product_analytics
-from tests.builders import order_item
+from streaming.sinks.postgres import Database, stage
+from tests.support.builders import order_item
 
 pytestmark = pytest.mark.requirement("O6")
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streaming.connectors.orders import write_orders
-from streaming.connectors.postgres import Database, stage
 from streaming.jobs import footfall, real_time_metrics
+from streaming.sinks.orders import write_orders
+from streaming.sinks.postgres import Database, stage
 
 pytestmark = pytest.mark.requirement("O5")
 

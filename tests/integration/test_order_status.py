@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streaming.connectors.postgres import Database, stage
 from streaming.jobs import order_status_tracker
+from streaming.sinks.postgres import Database, stage
 
 pytestmark = pytest.mark.requirement("O4")
 

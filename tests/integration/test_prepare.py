@@ -15,10 +15,10 @@ from confluent_kafka.admin import AdminClient
 from conf.settings import Settings
 from dashboard.streams import Topics
 from infra.postgres.migrate import migrate
-from streaming.connectors.formats import open_lake
-from streaming.tables import TABLES
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import TABLES
 from tests.conftest import settings_from
-from tests.postgres_local import own_postgres
+from tests.support.postgres_local import own_postgres
 
 pytestmark = pytest.mark.requirement("D1")
 

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from numpy.typing import NDArray
 
 from conf.settings import Settings
-from tests.pictures import bytes_of, find_pictures, find_pixels
+from tests.support.pictures import bytes_of, find_pictures, find_pixels
 
 pytestmark = pytest.mark.requirement("V8")
 

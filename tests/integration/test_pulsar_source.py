@@ -20,12 +20,12 @@ from conf.settings import PulsarSettings, Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
-from streaming.connectors.log_source import LogStreamReader
-from streaming.connectors.pulsar import PulsarSource, PulsarUnavailableError
+from streaming.sources.log import LogStreamReader
+from streaming.sources.pulsar import PulsarSource, PulsarUnavailableError
 from streaming.stream import Context
-from tests.pulsar_local import start_pulsar
-from tests.source_suite import NOON, Reader, Shop, SourceSuite
-from tests.spark_local import end_spark, start_spark
+from tests.support.pulsar_local import start_pulsar
+from tests.support.source_suite import NOON, Reader, Shop, SourceSuite
+from tests.support.spark_local import end_spark, start_spark
 
 pytestmark = pytest.mark.requirement("V6")
 

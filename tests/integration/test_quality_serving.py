@@ -16,12 +16,12 @@ from conf.stores import load_stores
 from quality.memory import MemoryHouse
 from quality.suite import Suite
 from quality.suites import all_suites
-from streaming.connectors.postgres import Database, stage
 from streaming.jobs import product_analytics
-from streaming.tables import GOLD_STORE_HOURLY, TABLES
-from tests.builders import order_item
+from streaming.lake.tables import GOLD_STORE_HOURLY, TABLES
+from streaming.sinks.postgres import Database, stage
 from tests.integration.test_order_sinks import ARROW, apply_metrics, apply_orders, order
-from tests.judging import judge
+from tests.support.builders import order_item
+from tests.support.judging import judge
 from tests.unit.test_quality_tables import schema_of
 
 pytestmark = pytest.mark.requirement("Q1")

@@ -12,14 +12,14 @@ import pytest
 from pydantic import SecretStr
 
 from conf.settings import Settings
-from streaming.connectors.iceberg import IcebergLake, open_catalog
-from streaming.connectors.storage import StorageError
-from streaming.tables import SILVER_ORDERS
-from tests.builders import order_event
+from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.storage import StorageError
+from streaming.lake.tables import SILVER_ORDERS
 from tests.conftest import free_ports
-from tests.rest_local import rest_catalog
-from tests.spark_local import end_spark
 from tests.stream.house import House, empty_tables
+from tests.support.builders import order_event
+from tests.support.rest_local import rest_catalog
+from tests.support.spark_local import end_spark
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
 

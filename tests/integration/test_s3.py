@@ -25,16 +25,16 @@ from infra.errors import ServiceError
 from infra.local.bucket import ensure_bucket
 from infra.local.minio import MinioService
 from infra.local.process import wait_until
-from streaming.connectors.iceberg import IcebergLake, open_catalog
-from streaming.connectors.iceberg_state import added_since, read_file
-from streaming.connectors.purge import purge
-from streaming.connectors.storage import StorageError, check_storage
-from streaming.tables import SILVER_ORDERS
-from tests.builders import order_event
+from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.purge import purge
+from streaming.lake.iceberg.state import added_since, read_file
+from streaming.lake.storage import StorageError, check_storage
+from streaming.lake.tables import SILVER_ORDERS
 from tests.conftest import free_ports
-from tests.s3_local import Wire, start_minio, through, wire_to
-from tests.spark_local import end_spark
 from tests.stream.house import House, Rows, empty_tables
+from tests.support.builders import order_event
+from tests.support.s3_local import Wire, start_minio, through, wire_to
+from tests.support.spark_local import end_spark
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
 

@@ -35,7 +35,7 @@ from infra.local.supervisor import services as all_services
 from infra.postgres import migrate as migrations
 from infra.postgres.migrate import migrate
 from tests.conftest import free_ports
-from tests.processes import processes_of
+from tests.support.processes import processes_of
 
 pytestmark = pytest.mark.requirement("O2")
 

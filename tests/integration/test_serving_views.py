@@ -14,9 +14,9 @@ from psycopg import sql
 from cli.serving import Relation, read_relations
 from conf.settings import Settings
 from infra.postgres.migrate import MIGRATIONS
-from streaming.connectors.postgres import Database
-from tests.builders import order_item
+from streaming.sinks.postgres import Database
 from tests.stream.house import empty_tables
+from tests.support.builders import order_item
 
 pytestmark = pytest.mark.requirement("O7")
 

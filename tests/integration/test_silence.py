@@ -16,12 +16,12 @@ from sqlalchemy.exc import OperationalError
 from conf.settings import Settings
 from infra.local.postgres import PostgresService
 from infra.local.process import wait_until
-from streaming.connectors import iceberg
-from streaming.connectors import postgres as serving
-from streaming.connectors.iceberg import watch_connections
-from streaming.connectors.postgres import Database
-from streaming.connectors.silence import SilenceWatch
-from tests.postgres_local import own_postgres
+from streaming.lake.iceberg import lake as iceberg
+from streaming.lake.iceberg.lake import watch_connections
+from streaming.sinks import postgres as serving
+from streaming.sinks.postgres import Database
+from streaming.sources.silence import SilenceWatch
+from tests.support.postgres_local import own_postgres
 
 FOUND_SECONDS = 60.0
 SLEEP_SQL = "SELECT 1 AS one FROM pg_sleep(%s)"

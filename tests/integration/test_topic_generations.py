@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from conf.settings import Settings
-from streaming.connectors.generations import meet_topics
-from streaming.connectors.log_source import Generation
+from streaming.sources.generations import meet_topics
+from streaming.sources.log import Generation
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from conf.settings import CONF_DIR
 from conf.stores import Stores, load_stores
-from tests.spark_local import end_spark, start_spark
+from tests.support.spark_local import end_spark, start_spark
 
 
 @pytest.fixture(scope="session")

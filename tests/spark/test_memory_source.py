@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.connectors.memory import MemoryBroker
-from tests.source_suite import NOON, Shop, SourceSuite
+from streaming.sources.memory import MemoryBroker
+from tests.support.source_suite import NOON, Shop, SourceSuite
 
 
 class TestMemorySource(SourceSuite):

@@ -27,12 +27,8 @@ from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from quality.suite import RowSuite, name_of
 from quality.suites.row_rules import detection_suites, order_suites, rule_of
-from streaming.checks import AnyRule, Message, MessageRule, Rule, failed
-from streaming.parsing import Parsed
-from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS, Table
-from streaming.transforms.detection_rules import detection_rules
+from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS, Table
 from streaming.transforms.order_event_processor import Item, Order, OrderEvent, order_message
-from streaming.transforms.order_rules import STATUS_CHANGED, order_rules
 from streaming.transforms.silver_detections import (
     Detection,
     DetectionEvent,
@@ -40,7 +36,11 @@ from streaming.transforms.silver_detections import (
     Runtime,
     frame_message,
 )
-from tests.builders import event_id
+from streaming.validation.checks import AnyRule, Message, MessageRule, Rule, failed
+from streaming.validation.detection_rules import detection_rules
+from streaming.validation.order_rules import STATUS_CHANGED, order_rules
+from streaming.validation.parsing import Parsed
+from tests.support.builders import event_id
 
 # isort: split
 

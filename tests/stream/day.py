@@ -14,8 +14,8 @@ from typing import Any
 from conf.stores import load_stores
 from simulator.history import Span, frame_history, order_history
 from simulator.transport import topic_of
-from tests.builders import as_json, detection, detection_event, order_event, order_item
 from tests.stream.house import House, later
+from tests.support.builders import as_json, detection, detection_event, order_event, order_item
 
 WEDNESDAY, THURSDAY = "2024-05-01T06:00:00Z", "2024-05-02T09:00:00Z"
 SELLING = Span(

@@ -23,19 +23,19 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.connectors.delta_tables import file_system
-from streaming.connectors.formats import open_lake
-from streaming.connectors.iceberg import open_catalog
-from streaming.connectors.log_source import Subscription
-from streaming.connectors.memory import MemoryBroker, MemoryLog
-from streaming.connectors.postgres import Database
 from streaming.jobs import find_streams
+from streaming.lake.delta.tables import file_system
+from streaming.lake.formats import open_lake
+from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.tables import TABLES
 from streaming.metrics import Metrics
 from streaming.runner import Runner
+from streaming.sinks.postgres import Database
 from streaming.source import GENERATION
+from streaming.sources.log import Subscription
+from streaming.sources.memory import MemoryBroker, MemoryLog
 from streaming.stream import Context, Hands, Stream
-from streaming.tables import TABLES
-from tests.builders import as_json
+from tests.support.builders import as_json
 
 DEADLINE_SECONDS = 240.0
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=timezone.utc)

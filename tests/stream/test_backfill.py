@@ -16,12 +16,9 @@ from pyspark.sql import SparkSession
 
 from quality.backfill import Backfilled, compute
 from quality.engines import Engines
-from streaming import backfill
-from streaming.backfill import SOURCES, BackfillError
-from streaming.connectors.iceberg import IcebergLake, open_catalog
-from streaming.maintenance.run import maintain
-from streaming.session import build_session
-from streaming.tables import (
+from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.maintenance.run import maintain
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
     SILVER_DETECTIONS,
@@ -30,8 +27,11 @@ from streaming.tables import (
     Table,
     Upkeep,
 )
-from tests.builders import as_json, detection_event, event_id, order_event
+from streaming.recompute import backfill
+from streaming.recompute.backfill import SOURCES, BackfillError
+from streaming.session import build_session
 from tests.stream.house import NOW, House, Rows
+from tests.support.builders import as_json, detection_event, event_id, order_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("L4")]
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from streaming.connectors.purge import Purged
-from streaming.retention import AGED, apply_retention
-from tests.builders import detection, detection_event
-from tests.camera_scenes import scene, steps, together, way
+from streaming.lake.iceberg.purge import Purged
+from streaming.recompute.retention import AGED, apply_retention
 from tests.stream.house import House, Rows, later
+from tests.support.builders import detection, detection_event
+from tests.support.camera_scenes import scene, steps, together, way
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("V6")]
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from infra.local.process import wait_until
 from streaming.jobs import footfall
-from tests.builders import detection_event
 from tests.stream.house import House
+from tests.support.builders import detection_event
 
 
 def test_footfall_is_in_the_lake_before_anything_has_settled(

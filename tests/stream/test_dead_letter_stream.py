@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from streaming.connectors.dead_letter_store import Selection, open_letters
-from streaming.connectors.log_source import Subscription
-from streaming.connectors.memory import MemoryLog
-from streaming.connectors.redrive import to_return
 from streaming.letters import letter_id
+from streaming.sinks.dead_letter_store import Selection, open_letters
+from streaming.sinks.redrive import to_return
+from streaming.sources.log import Subscription
+from streaming.sources.memory import MemoryLog
 from streaming.transforms.repair import read_event, set_path, to_bytes
-from tests.builders import as_json, event_id, order_event
 from tests.stream.house import NOW, House, Rows
+from tests.support.builders import as_json, event_id, order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("Q2")]
 

@@ -19,10 +19,10 @@ from great_expectations import expectations as gxe
 from quality.engines import Engines
 from quality.run import Plan, run_quality
 from quality.suite import RowSuite, expect
-from streaming.connectors.formats import open_lake, spark_table
-from streaming.restate import Restated, restate_orders
+from streaming.lake.formats import open_lake, spark_table
+from streaming.lake.tables import SILVER_ORDERS, TABLES
+from streaming.recompute.orders import Restated, restate_orders
 from streaming.session import build_session
-from streaming.tables import SILVER_ORDERS, TABLES
 from tests.stream.house import House, Rows
 from tests.stream.test_camera_streams import through_the_door, to_the_door
 from tests.stream.test_order_streams import first_messages, more_messages

@@ -11,8 +11,8 @@ import pytest
 
 from streaming.jobs import real_time_metrics
 from streaming.stream import Batch, Hands
-from tests.builders import event_id, order_event, order_item, status_event
 from tests.stream.house import House, Rows, later
+from tests.support.builders import event_id, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O5")]
 

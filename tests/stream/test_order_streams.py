@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders import event_id, order_event, order_item, status_event
 from tests.stream.house import House, Rows, later
+from tests.support.builders import event_id, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O3")]
 

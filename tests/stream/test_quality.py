@@ -20,10 +20,10 @@ from quality.publish import PublishError, begin_branch, publish_branch
 from quality.run import Plan, Run, run_quality
 from quality.store import QualityError
 from quality.suite import FactSuite, House, RowSuite, Suite, expect
-from streaming.connectors.iceberg import open_catalog
-from streaming.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
-from tests.builders import order_event
+from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
 from tests.stream.house import House as Shop
+from tests.support.builders import order_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
 

@@ -16,9 +16,9 @@ from quality.engines import Engines
 from quality.report import build_report
 from quality.run import Plan, run_quality
 from quality.store import QualityError
-from tests.browser import chromium
-from tests.builders import order_event
 from tests.stream.house import House
+from tests.support.browser import chromium
+from tests.support.builders import order_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
 

@@ -10,11 +10,11 @@ import pytest
 
 from quality.engines import Engines
 from quality.run import Plan, Run, run_quality
-from streaming.connectors.iceberg import open_catalog
 from streaming.jobs import NAMES
-from tests.builders import detection_event, order_event, order_item, status_event
+from streaming.lake.iceberg.lake import open_catalog
 from tests.stream.house import NOW
 from tests.stream.house import House as Shop
+from tests.support.builders import detection_event, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
 

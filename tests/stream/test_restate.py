@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from streaming.restate import Restated, RestateError, restate_orders
-from tests.builders import event_id, order_event, order_item, status_event
+from streaming.recompute.orders import Restated, RestateError, restate_orders
 from tests.stream.house import House, Rows
+from tests.support.builders import event_id, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L4")]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from streaming.restate import RestateError
-from streaming.restate_cameras import RestatedCameras, restate_cameras
-from tests.builders import detection, detection_event
+from streaming.recompute.cameras import RestatedCameras, restate_cameras
+from streaming.recompute.orders import RestateError
 from tests.stream.house import House, Rows, later
+from tests.support.builders import detection, detection_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("V7")]
 

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.connectors import delta_tables, iceberg
-from streaming.connectors.formats import create_tables
-from streaming.connectors.lake import LakeError
 from streaming.jobs import bronze_order_events, order_event_processor
+from streaming.lake.delta import tables as delta_tables
+from streaming.lake.formats import create_tables
+from streaming.lake.iceberg import lake as iceberg
+from streaming.lake.protocol import LakeError
+from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 from streaming.stream import Batch, Stream
-from streaming.tables import SILVER_ORDERS, TABLES, Table
-from tests.builders import as_json, order_event
 from tests.stream.house import House, Rows
+from tests.support.builders import as_json, order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from tests.builders import order_event, status_event
 from tests.stream.house import House, Rows, later
+from tests.support.builders import order_event, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O4")]
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from tests.builders import detection, detection_event, order_event
 from tests.stream.house import House, Rows, later
+from tests.support.builders import detection, detection_event, order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("J1")]
 

@@ -21,9 +21,9 @@ from streaming.jobs import find_streams
 from streaming.lease import LeaseHeldError, Leases
 from streaming.runner import Runner
 from streaming.stream import Batch, Stream
-from tests.builders import order_event
-from tests.postgres_local import own_postgres, start
 from tests.stream.house import House
+from tests.support.builders import order_event
+from tests.support.postgres_local import own_postgres, start
 
 pytestmark = pytest.mark.timeout(900)
 

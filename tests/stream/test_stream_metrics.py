@@ -15,9 +15,9 @@ from conf.traces import Trace
 from streaming import lag
 from streaming.jobs import find_streams
 from streaming.runner import Runner
-from tests.builders import as_json, detection_event, order_event
 from tests.conftest import free_ports
 from tests.stream.house import NOW, House, later
+from tests.support.builders import as_json, detection_event, order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("M1")]
 

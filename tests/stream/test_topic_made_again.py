@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from streaming.runner import StreamFailedError
-from tests.builders import order_event
 from tests.stream.house import House
+from tests.support.builders import order_event
 
 pytestmark = pytest.mark.timeout(600)
 

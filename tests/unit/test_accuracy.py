@@ -15,7 +15,7 @@ from conf.settings import load_settings
 from conf.stores import load_stores
 from simulator.shop import ShopDay
 from streaming.transforms.tracks import Crossing
-from tests.builders import as_json, detection, detection_event
+from tests.support.builders import as_json, detection, detection_event
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 

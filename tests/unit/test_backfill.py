@@ -17,13 +17,13 @@ from pyspark.sql import DataFrame
 from conf.settings import load_settings
 from quality.backfill import check_window, find_table
 from quality.publish import is_begun, open_branch, publish
-from streaming import backfill
-from streaming.backfill import SOURCES, Backfill, BackfillError, Filled, Piece, Source
-from streaming.connectors.commits import BranchTransaction, LakeTransaction
-from streaming.connectors.iceberg import IcebergLake
-from streaming.connectors.lake import shape
-from streaming.tables import SILVER_DETECTIONS, SILVER_ORDERS, TABLES
-from tests.small_lake import EVENTS, NOON, events, make_tables, open_lake
+from streaming.lake.iceberg.commits import BranchTransaction, LakeTransaction
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.protocol import shape
+from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS, TABLES
+from streaming.recompute import backfill
+from streaming.recompute.backfill import SOURCES, Backfill, BackfillError, Filled, Piece, Source
+from tests.support.small_lake import EVENTS, NOON, events, make_tables, open_lake
 
 pytestmark = pytest.mark.requirement("L4")
 

@@ -15,21 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.stores import Stores
-from streaming.connectors import kafka
-from streaming.connectors import pulsar as pulsar_source
-from streaming.connectors.log_source import to_arrow
-from streaming.connectors.source_rows import (
+from streaming.source import GENERATION, UNREADABLE_HEADER, broker_time
+from streaming.sources import kafka
+from streaming.sources import pulsar as pulsar_source
+from streaming.sources.log import to_arrow
+from streaming.sources.rows import (
     BYTES_PER_ARROW_BATCH,
     headers_of,
     message_bytes,
     to_batches,
 )
-from streaming.source import GENERATION, UNREADABLE_HEADER, broker_time
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.silver_detections import frames, judged_detections, to_silver_detections
-from tests.builders import as_json, detection_event, order_event
-from tests.messages import RECEIVED
+from tests.support.builders import as_json, detection_event, order_event
+from tests.support.messages import RECEIVED
 
 SKEW = timedelta(minutes=10)
 BAD = ["broker_metadata_readable"]

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from conf.stores import Stores
-from tests.camera_scenes import Person, follow, scene, steps, together, way
+from tests.support.camera_scenes import Person, follow, scene, steps, together, way
 
 pytestmark = pytest.mark.requirement("V6")
 

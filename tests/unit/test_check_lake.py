@@ -10,7 +10,7 @@ import pytest
 from cli.check.answers import compare
 from cli.check.upkeep import maintenance
 from queries.engine import Answer
-from streaming.connectors.commits import CONFLICT
+from streaming.lake.iceberg.commits import CONFLICT
 
 pytestmark = [pytest.mark.requirement("L2"), pytest.mark.requirement("L3")]
 

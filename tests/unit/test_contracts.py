@@ -28,11 +28,11 @@ from conf.contracts.odcs import compare_odcs, read_odcs
 from conf.errors import ContractError
 from gateway.models import VERSIONS as GATEWAY_VERSIONS
 from infra.postgres.migrate import MIGRATIONS
-from streaming.ddl import parse_columns, split_top_level
-from streaming.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
-from streaming.transforms import order_rules
+from streaming.lake.ddl import parse_columns, split_top_level
+from streaming.lake.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
 from streaming.transforms.order_event_processor import OrderEvent
 from streaming.transforms.silver_detections import DetectionEvent
+from streaming.validation import order_rules
 
 pytestmark = pytest.mark.requirement("Q1")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.connectors.dead_letters import to_messages
-from streaming.connectors.kafka_producer import DeadLetterMessage
+from streaming.sinks.dead_letters import to_messages
+from streaming.sinks.kafka_producer import DeadLetterMessage
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.quarantine import split_judged
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from streaming.contracts import Fault, find_faults
 from streaming.letters import DeadLetterError, letter_id, origin_of, read_id
 from streaming.transforms.repair import (
     order_id_of,
@@ -17,7 +16,8 @@ from streaming.transforms.repair import (
     set_path,
     to_bytes,
 )
-from tests.builders import MISSING, as_json, order_event, order_item, status_event
+from streaming.validation.contracts import Fault, find_faults
+from tests.support.builders import MISSING, as_json, order_event, order_item, status_event
 
 
 def event(**overrides: Any) -> Any:

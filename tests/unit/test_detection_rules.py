@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from conf.stores import Stores
-from streaming.tables import SILVER_DETECTIONS
+from streaming.lake.tables import SILVER_DETECTIONS
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.silver_detections import (
     frames,
     judged_detections,
     to_silver_detections,
 )
-from tests.builders import as_json, detection, detection_event
-from tests.messages import Sent, cases, read_case, to_rows
+from tests.support.builders import as_json, detection, detection_event
+from tests.support.messages import Sent, cases, read_case, to_rows
 
 JOB = "silver_detections"
 SKEW = timedelta(minutes=10)

@@ -16,8 +16,8 @@ from cli.docs import (
     type_words,
     write_pages,
 )
-from streaming.ddl import Column, parse_columns, split_top_level
-from streaming.tables import TABLES
+from streaming.lake.ddl import Column, parse_columns, split_top_level
+from streaming.lake.tables import TABLES
 
 
 def test_columns_are_split_at_commas_outside_of_brackets_and_quotes() -> None:

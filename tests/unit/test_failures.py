@@ -23,9 +23,9 @@ SOURCE_FAILED = """\
 planPartitions: Traceback (most recent call last):
   File "pyspark/sql/worker/python_streaming_source_runner.py", line 231, in main
     latest_offset_func(reader, outfile)
-  File "streaming/connectors/log_source.py", line 401, in latestOffset
+  File "streaming/sources/log.py", line 401, in latestOffset
     raise lost(partition)
-streaming.connectors.log_source.DataLossError: order-created[0]: the stream stands at offset 7
+streaming.sources.log.DataLossError: order-created[0]: the stream stands at offset 7
  SQLSTATE: 38000 SQLSTATE: XXKST
 === Streaming Query ===
 Identifier: bronze [id = 35e5df3f-d9ad-4556, runId = 042909ad]
@@ -81,7 +81,7 @@ def test_a_sentence_of_our_own_is_told_without_its_class() -> None:
         (
             SOURCE_FAILED,
             (
-                "streaming.connectors.log_source.DataLossError: "
+                "streaming.sources.log.DataLossError: "
                 "order-created[0]: the stream stands at offset 7"
             ),
         ),

@@ -19,7 +19,7 @@ from conf.settings import GatewaySettings, Settings, load_settings
 from conf.traces import Trace
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Message, Outcome
-from tests.builders import MISSING, as_json, event_id, order_event, order_item, status_event
+from tests.support.builders import MISSING, as_json, event_id, order_event, order_item, status_event
 
 pytestmark = pytest.mark.requirement("O1")
 

@@ -13,7 +13,7 @@ from conf.settings import GatewaySettings, load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Message, Outcome
 from gateway.refusals import UnavailableError
-from tests.builders import as_json, event_id, order_event, status_event
+from tests.support.builders import as_json, event_id, order_event, status_event
 
 pytestmark = pytest.mark.requirement("O1")
 

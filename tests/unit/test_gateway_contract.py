@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.events import check, parse
 from gateway.refusals import NotAnEventError
-from streaming.contracts import find_faults
-from tests.builders import MISSING, as_json, order_event, order_item, status_event
+from streaming.validation.contracts import find_faults
+from tests.support.builders import MISSING, as_json, order_event, order_item, status_event
 
 
 def schema_accepts(document: Any) -> bool:

@@ -17,7 +17,7 @@ from gateway.app import create_app
 from gateway.events import parse
 from gateway.producer import MemoryPublisher
 from gateway.refusals import NotJsonError
-from streaming.contracts import find_faults
+from streaming.validation.contracts import find_faults
 
 # Small limits, so that the generator passes them now and then.
 GATEWAY = GatewaySettings(max_body_bytes=16_384, max_batch_bytes=32_768, max_batch_events=20)

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from conf.settings import load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher
-from tests.builders import as_json, order_event, status_event
+from tests.support.builders import as_json, order_event, status_event
 
 CREATED = "/api/kafka/events/order-created"
 TEST = "/api/kafka/test-connection"

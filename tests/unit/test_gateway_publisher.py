@@ -13,7 +13,7 @@ from conf.settings import KafkaSettings
 from gateway.kafka import KafkaPublisher
 from gateway.producer import MemoryPublisher, publish
 from gateway.refusals import UnavailableError
-from tests.publisher_suite import PublisherSuite, Stage, message
+from tests.support.publisher_suite import PublisherSuite, Stage, message
 
 
 class TestMemoryPublisher(PublisherSuite):

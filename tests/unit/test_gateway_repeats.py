@@ -17,7 +17,7 @@ from gateway.limits import RateLimit
 from gateway.producer import MemoryPublisher, Message, Outcome, Receipt
 from gateway.recent import RecentIds
 from gateway.refusals import ConflictError, TooManyError, UnavailableError
-from tests.builders import as_json, event_id, order_event
+from tests.support.builders import as_json, event_id, order_event
 
 EVENTS = "/api/kafka/events"
 CREATED = f"{EVENTS}/order-created"

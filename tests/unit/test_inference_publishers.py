@@ -15,7 +15,7 @@ from inference_service.publishers.memory import MemoryPublisher
 from inference_service.publishers.ndjson import NdjsonPublisher
 from inference_service.publishers.spool import Spool
 from infra.local.process import wait_until
-from tests.event_publisher_suite import EventPublisherSuite, Stage
+from tests.support.event_publisher_suite import EventPublisherSuite, Stage
 
 pytestmark = pytest.mark.requirement("V4")
 

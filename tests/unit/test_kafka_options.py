@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
-from streaming.connectors.kafka import KafkaLog, KafkaUnavailableError
-from streaming.connectors.kafka_producer import DeadLetterProducer, produce
-from streaming.connectors.log_source import DataLossError, Limit, Range, Subscription
+from streaming.sinks.kafka_producer import DeadLetterProducer, produce
+from streaming.sources.kafka import KafkaLog, KafkaUnavailableError
+from streaming.sources.log import DataLossError, Limit, Range, Subscription
 from tests.conftest import free_ports
 
 
@@ -47,7 +47,7 @@ def away() -> KafkaSettings:
 def test_a_full_queue_of_a_producer_is_waited_for_and_then_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("streaming.connectors.kafka_producer.QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr("streaming.sinks.kafka_producer.QUEUE_SECONDS", 0.2)
     producer = Producer(producer_config(away(), {"queue.buffering.max.messages": 1}))
     produce(producer, "t", b"1")
     with pytest.raises(BufferError, match="no room"):
@@ -58,14 +58,14 @@ def test_a_full_queue_of_a_producer_is_waited_for_and_then_given_up(
 def test_a_dead_letter_that_finds_no_room_is_an_error_of_the_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("streaming.connectors.kafka_producer.QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr("streaming.sinks.kafka_producer.QUEUE_SECONDS", 0.2)
     producer = DeadLetterProducer(away(), queue_kbytes=1)
     with pytest.raises(KafkaUnavailableError, match=r"order-dlq: \d of \d not stored"):
         producer.send([(None, b"x" * 900, []), (None, b"x" * 900, [])])
 
 
 def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.connectors.kafka.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("streaming.sources.kafka.CALL_SECONDS", 0.5)
     kafka = away()
     log = KafkaLog(
         Subscription(("t",)), {"bootstrap.servers": kafka.bootstrap, "log_level": "0"}, "g"

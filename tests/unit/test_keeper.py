@@ -23,10 +23,10 @@ from infra.local.children import Program
 from infra.local.keeper import Keeper, end_all
 from infra.local.process import is_alive, wait_until
 from infra.local.state_files import UnreadableStateError, read_state
-from tests.broken_files import BREAK
 from tests.conftest import free_ports
-from tests.kept_house import keeper_of
-from tests.small_server import SmallServer
+from tests.support.broken_files import BREAK
+from tests.support.kept_house import keeper_of
+from tests.support.small_server import SmallServer
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"restart_base_seconds": 0.05, "restart_max_seconds": 0.2, "steady_seconds": 30}
@@ -90,7 +90,13 @@ class House:
             self.keeper = None
 
     def start_process(self) -> psutil.Process:
-        command = [sys.executable, "-m", "tests.kept_house", str(self.board.var), str(self.told)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.kept_house",
+            str(self.board.var),
+            str(self.told),
+        ]
         self.board.keeper.spawn(command, cwd=ROOT)
         keeper = self.board.keeper.find()
         assert keeper is not None

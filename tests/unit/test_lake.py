@@ -16,14 +16,15 @@ from pyiceberg.transforms import DayTransform
 
 from conf.settings import Settings, SettingsError, load_settings
 from quality.publish import begin_branch
-from streaming import tables
-from streaming.connectors import delta_tables, formats, iceberg
-from streaming.connectors.delta import DeltaLake
-from streaming.connectors.iceberg import IcebergLake, KnowingCatalog
-from streaming.connectors.lake import LakeError
-from streaming.ddl import parse_columns
+from streaming.lake import formats, tables
+from streaming.lake.ddl import parse_columns
+from streaming.lake.delta import tables as delta_tables
+from streaming.lake.delta.lake import DeltaLake
+from streaming.lake.iceberg import lake as iceberg
+from streaming.lake.iceberg.lake import IcebergLake, KnowingCatalog
+from streaming.lake.protocol import LakeError
 from streaming.session import launch_conf, session_conf
-from tests.lake_suite import (
+from tests.support.lake_suite import (
     EVENTS,
     MAY,
     SALES,
@@ -266,7 +267,7 @@ class TestDelta(LakeSuite):
     def test_without_its_package_one_sentence_says_what_to_install(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(__import__("sys").modules, "streaming.connectors.delta", None)
+        monkeypatch.setitem(__import__("sys").modules, "streaming.lake.delta.lake", None)
         with pytest.raises(SettingsError, match=r"install storelake\[delta\]"):
             formats.open_lake(settings)
 

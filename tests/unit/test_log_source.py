@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.connectors.log_source import (
+from streaming.source import SOURCE_SCHEMA
+from streaming.sources.log import (
     ROWS_WORTH_A_TASK,
     DataLossError,
     DenseLog,
@@ -32,7 +33,6 @@ from streaming.connectors.log_source import (
     to_arrow,
     to_wire,
 )
-from streaming.source import SOURCE_SCHEMA
 
 A, B = ("orders", 0), ("orders", 1)
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)

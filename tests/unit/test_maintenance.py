@@ -18,15 +18,15 @@ from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import load_settings
 from quality.run import Plan, QualityError, Reached, _start
-from streaming.connectors.commits import LakeTransaction, expire_old
-from streaming.connectors.iceberg import IcebergLake
-from streaming.connectors.iceberg_state import IcebergState, added_since
-from streaming.connectors.lake_files import file_system, list_files, named_files
-from streaming.maintenance.compact import join_files
-from streaming.maintenance.plan import files_to_join, live_files
-from streaming.maintenance.run import Done, MaintenanceError, maintain, run_maintenance
-from streaming.tables import QUALITY_MAINTENANCE_RUNS, Table
-from tests.small_lake import AT_ONCE, EVENTS, SALES, events, make_tables, open_lake, sales
+from streaming.lake.files import file_system, list_files, named_files
+from streaming.lake.iceberg.commits import LakeTransaction, expire_old
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.iceberg.state import IcebergState, added_since
+from streaming.lake.maintenance.compact import join_files
+from streaming.lake.maintenance.plan import files_to_join, live_files
+from streaming.lake.maintenance.run import Done, MaintenanceError, maintain, run_maintenance
+from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, Table
+from tests.support.small_lake import AT_ONCE, EVENTS, SALES, events, make_tables, open_lake, sales
 
 pytestmark = pytest.mark.requirement("L3")
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from conf.stores import Stores
 from streaming.transforms.order_event_processor import silver_orders
-from tests.builders import as_json, order_event, order_item
-from tests.messages import Sent, to_rows
+from tests.support.builders import as_json, order_event, order_item
+from tests.support.messages import Sent, to_rows
 
 
 def totals(stores: Stores, events: list[bytes]) -> list[Decimal | None]:

@@ -12,7 +12,7 @@ import yaml
 
 from cli.dashboards import DASHBOARDS, DATASOURCE, as_grafana
 from cli.metrics_page import meters, metrics_page, registries
-from tests.prometheus_local import panels, read_alerts
+from tests.support.prometheus_local import panels, read_alerts
 
 pytestmark = pytest.mark.requirement("M1")
 

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from conf.stores import Stores
-from streaming.rules import REFUSED, envelope_rules
-from streaming.tables import SILVER_ORDERS
+from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import silver_orders
-from streaming.transforms.order_rules import MEANINGS, order_rules
 from streaming.transforms.quarantine import split_judged
-from tests.builders import as_json, order_event, order_item, status_event
-from tests.messages import Sent, cases, read_case, to_rows
+from streaming.validation.order_rules import MEANINGS, order_rules
+from streaming.validation.rules import REFUSED, envelope_rules
+from tests.support.builders import as_json, order_event, order_item, status_event
+from tests.support.messages import Sent, cases, read_case, to_rows
 
 pytestmark = pytest.mark.requirement("O3")
 

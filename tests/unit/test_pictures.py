@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.pictures import bytes_of, find_pictures, find_pixels
+from tests.support.pictures import bytes_of, find_pictures, find_pixels
 
 NOISE = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
 

@@ -39,9 +39,9 @@ from infra.local.process import wait_until
 from infra.local.service import ServiceStatus, State
 from infra.local.state_files import write_state
 from streaming.metrics import Metrics
-from tests.broken_files import BREAK
 from tests.conftest import free_ports
-from tests.processes import processes_of
+from tests.support.broken_files import BREAK
+from tests.support.processes import processes_of
 
 ROOT = Path(__file__).parents[2]
 SLEEPER = [sys.executable, "-IS", "-c", "import time; time.sleep(100)"]
@@ -386,7 +386,13 @@ def test_an_application_that_was_refused_shows_the_sentence_that_it_ended_with(
 ) -> None:
     sentence = "The stream footfall is held by process 7 of host a: run `storelake stop streams`."
     Board(own.var_dir).keeper.spawn(
-        [sys.executable, "-m", "tests.kept_house", str(own.var_dir), str(own.var_dir / "told")],
+        [
+            sys.executable,
+            "-m",
+            "tests.support.kept_house",
+            str(own.var_dir),
+            str(own.var_dir / "told"),
+        ],
         cwd=ROOT,
     )
     program = [sys.executable, "-IS", "-c", f"import sys; sys.exit({sentence!r})"]

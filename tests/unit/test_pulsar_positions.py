@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.connectors.log_source import ROWS_WORTH_A_TASK, Range, Task
-from streaming.connectors.pulsar import (
+from streaming.sources.log import ROWS_WORTH_A_TASK, Range, Task
+from streaming.sources.pulsar import (
     Connection,
     PulsarLog,
     PulsarSource,

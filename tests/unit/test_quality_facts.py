@@ -18,7 +18,7 @@ from quality.suite import Suite
 from quality.suites import all_suites, anomalies, business, counted, frames
 from quality.suites.accounts import account_suites
 from quality.suites.twins import twin_suites
-from streaming.tables import (
+from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
     GOLD_ORDER_HOURLY,
@@ -30,8 +30,8 @@ from streaming.tables import (
     TABLES,
     Table,
 )
-from tests.builders import as_json, detection, detection_event
-from tests.judging import Finding, judge
+from tests.support.builders import as_json, detection, detection_event
+from tests.support.judging import Finding, judge
 from tests.unit.test_quality_tables import good_row, rows_in, schema_of
 
 pytestmark = pytest.mark.requirement("Q1")

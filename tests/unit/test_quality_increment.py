@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
 
-from streaming.connectors.iceberg_state import IcebergIncrement, added_since
+from streaming.lake.iceberg.state import IcebergIncrement, added_since
 
 pytestmark = pytest.mark.requirement("Q1")
 

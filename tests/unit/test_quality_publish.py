@@ -16,7 +16,7 @@ from conf.settings import load_settings
 from quality.engines import Engines
 from quality.publish import PublishError, audit, open_branch, publish
 from quality.suite import RowSuite, expect
-from streaming.connectors.commits import LakeTransaction
+from streaming.lake.iceberg.commits import LakeTransaction
 
 pytestmark = pytest.mark.requirement("Q1")
 

@@ -15,8 +15,7 @@ from conf.stores import Stores, load_stores
 from quality.facts import arrow_type, declared_types
 from quality.memory import MemoryHouse
 from quality.suites.tables import JUDGED, table_suites
-from streaming.source import SOURCE_SCHEMA
-from streaming.tables import (
+from streaming.lake.tables import (
     BRONZE_ORDER_EVENTS,
     GOLD_FOOTFALL_MINUTE,
     GOLD_ORDER_HOURLY,
@@ -26,7 +25,8 @@ from streaming.tables import (
     TABLES,
     Table,
 )
-from tests.judging import Finding, judge, rows_for
+from streaming.source import SOURCE_SCHEMA
+from tests.support.judging import Finding, judge, rows_for
 
 pytestmark = pytest.mark.requirement("Q1")
 

@@ -18,8 +18,8 @@ from queries import ENGINES, Answer, QueryError, open_engine
 from queries.ask import find_question, questions
 from queries.references import Version, parse_reading, references
 from queries.spark_engine import for_questions
-from streaming.tables import TABLES
-from streaming.views import DIALECT, in_dialect, views
+from streaming.lake.tables import TABLES
+from streaming.lake.views import DIALECT, in_dialect, views
 
 pytestmark = pytest.mark.requirement("L2")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.connectors.log_source import Limit, Offsets
-from streaming.connectors.read_ahead import ReadAhead
+from streaming.sources.log import Limit, Offsets
+from streaming.sources.read_ahead import ReadAhead
 
 A, B = ("orders", 0), ("orders", 1)
 MANY = 10**6

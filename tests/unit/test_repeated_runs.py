@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import quality.run
-import streaming.maintenance.run
+import streaming.lake.maintenance.run
 from cli import maintain as maintain_command
 from cli import quality as quality_command
 from conf.settings import Settings
@@ -29,7 +29,7 @@ def handlers() -> Iterator[None]:
 
 COMMANDS: dict[str, tuple[ModuleType, Callable[[Settings], None]]] = {
     "run_maintenance": (
-        streaming.maintenance.run,
+        streaming.lake.maintenance.run,
         lambda own: maintain_command._serve(own, None, timedelta(0)),
     ),
     "run_quality": (

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from quality.shapes import line_rows, rule_rows
-from streaming.checks import AnyRule, Rule
-from streaming.transforms.detection_rules import DETECTION_MEANINGS, detection_rules
-from streaming.transforms.order_rules import MEANINGS, order_rules
+from streaming.validation.checks import AnyRule, Rule
+from streaming.validation.detection_rules import DETECTION_MEANINGS, detection_rules
+from streaming.validation.order_rules import MEANINGS, order_rules
 
 pytestmark = pytest.mark.requirement("Q1")
 

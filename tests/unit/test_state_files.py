@@ -24,7 +24,7 @@ from infra.local.state_files import (
     write_text,
 )
 from infra.local.streams import read_streams
-from tests.broken_files import BREAK
+from tests.support.broken_files import BREAK
 
 SLEEPER = [sys.executable, "-IS", "-c", "import time; time.sleep(100)"]
 PARENT = (

@@ -13,8 +13,8 @@ from pyiceberg.io import load_file_io
 
 from conf.settings import CatalogSettings, S3Settings, Settings, SettingsError, load_settings
 from conf.storage import ATTEMPTS, complaint, delta_options, file_properties, hadoop_client
-from streaming.connectors.iceberg import open_catalog
-from streaming.connectors.storage import StorageError
+from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.storage import StorageError
 from streaming.session import launch_conf, session_conf
 from tests.conftest import free_ports
 

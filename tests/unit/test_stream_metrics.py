@@ -13,14 +13,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from conf.exporter import served
-from streaming.connectors.log_source import Log, Offsets, Subscription
-from streaming.connectors.memory import MemoryBroker, MemoryLog
-from streaming.connectors.pulsar import entries_behind, pack
 from streaming.lag import LagWatch
+from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
+from streaming.lake.maintenance.run import Done
 from streaming.listener import ProgressListener, read_progress
-from streaming.maintenance.metrics import Metrics as MaintenanceMetrics
-from streaming.maintenance.run import Done
 from streaming.metrics import Metrics, Progress
+from streaming.sources.log import Log, Offsets, Subscription
+from streaming.sources.memory import MemoryBroker, MemoryLog
+from streaming.sources.pulsar import entries_behind, pack
 from tests.conftest import free_ports
 
 pytestmark = pytest.mark.requirement("M1")

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from streaming.jobs import NAMES
-from streaming.tables import TABLES, Table
+from streaming.lake.tables import TABLES, Table
 
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conf.stores import Stores
-from tests.camera_scenes import TEN, ParsedFrame, Seen, follow_frames
+from tests.support.camera_scenes import TEN, ParsedFrame, Seen, follow_frames
 
 SECOND = 1_000_000
 OWN = ("A", "B", "C")

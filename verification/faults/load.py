@@ -22,7 +22,7 @@ from quality.order_observer import RunStart
 from simulator.ledger import SendReport
 from simulator.orders import instant
 from simulator.send import send
-from streaming.connectors.postgres import Database
+from streaming.sinks.postgres import Database
 from verification.faults.deployment import VerificationError
 from verification.faults.walkers import CYCLE_FRAMES, FPS, KEY, frame
 

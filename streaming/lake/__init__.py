@@ -1,0 +1,1 @@
+"""The lake: tables, views and their two formats behind one protocol."""

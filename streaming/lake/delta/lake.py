@@ -1,0 +1,236 @@
+"""The lake in Delta: guarded appends and keyed upserts, without a catalog and without a JVM.
+
+Delivery guarantee: exactly-once in effect. An append commits, with its rows, a `txn` action
+(txnAppId, txnVersion) for every topic partition that it takes further; the newest version of each
+is part of the table's state, whatever becomes of old logs. Rows up to there are dropped first, and
+of two writers that start from the same state the log refuses the second. An upsert is a MERGE of
+absolute values (docs/adr/0022). A commit of a stream also carries the epoch of its lease as a `txn`
+action; where the loaded table has a higher one, the commit is refused (`FencedError`).
+
+A table is a folder, `<warehouse>/<namespace>/<table>`, and its log is all there is to know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from conf.settings import Settings
+from streaming.lake.delta.state import DeltaState, read, schema_of
+from streaming.lake.delta.tables import exists, find
+from streaming.lake.protocol import EVERYTHING, MissingTableError, Where, require_epoch, shape
+from streaming.lake.tables import Table
+from streaming.progress import Progress, advance, fresh, from_text, to_text
+
+FIRST_POSITIONS = "storelake.first-positions"
+"""A property of the table: which topic partitions have `txn` actions, and what positions look like;
+a log can be asked for the version of a txnAppId, but not for all of them."""
+
+BATCH_METADATA = "storelake.batch-id"
+EPOCH_APP_ID = "storelake.epoch"
+"""The txnAppId whose version is the epoch of the lease under which a stream has last written."""
+
+_ZSTD = WriterProperties(compression="ZSTD")
+
+retry_conflicts = retry(
+    retry=retry_if_exception_type(CommitFailedError),
+    wait=wait_random_exponential(multiplier=0.05, max=2),
+    stop=stop_after_attempt(10),
+    reraise=True,
+)
+
+
+@dataclass
+class DeltaLake:
+    """See `Lake`."""
+
+    settings: Settings
+    epoch: int | None = None
+    _tables: dict[str, DeltaTable] = field(default_factory=dict)
+
+    def __enter__(self) -> DeltaLake:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def another(self, epoch: int | None = None) -> DeltaLake:
+        """See `Lake`."""
+        return DeltaLake(self.settings, epoch)
+
+    def close(self) -> None:
+        """See `Lake`."""
+        self._tables.clear()
+
+    def open(self, table: str) -> DeltaTable:
+        """A table as it is now, for writers: they follow its log, and do not read it anew.
+
+        Raises:
+            LakeError: there is no such table.
+        """
+        # A table that follows its log does not notice when that is gone.
+        known = self._tables.pop(table, None)
+        if known is not None and exists(self.settings, table):
+            known.update_incremental()
+        else:
+            known = self._load(table)
+        self._tables[table] = known
+        return known
+
+    def _load(self, table: str) -> DeltaTable:
+        found = find(self.settings, table)
+        if found is None:
+            raise MissingTableError(table)
+        return found
+
+    def state(self, table: str) -> DeltaState | None:
+        """See `Lake`."""
+        found = find(self.settings, table)
+        return None if found is None else DeltaState(found, self.settings)
+
+    def read(
+        self, table: str, columns: Sequence[str] = ("*",), where: Where = EVERYTHING
+    ) -> pa.Table:
+        """See `Lake`."""
+        return read(self._load(table), columns, where)
+
+    def schema(self, table: str) -> pa.Schema:
+        """See `Lake`."""
+        return schema_of(self._load(table))
+
+    def progress(self, table: Table) -> Progress:
+        """See `Lake`."""
+        return _progress(self.open(table.name))
+
+    def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
+        """See `Lake`."""
+        return fresh(rows, self.progress(table)) if rows.num_rows else rows
+
+    @retry_conflicts
+    def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
+        """See `Lake`. After a conflict, what is new is asked again."""
+        if not rows.num_rows:
+            return 0
+        delta = self.open(table.name)
+        done = _progress(delta)
+        new = fresh(rows, done)
+        if not new.num_rows:
+            return 0
+        after = advance(done, new)
+        _declare_partitions(delta, after)
+        moved = [
+            Transaction(app_id, version)
+            for (topic, number), position in after.items()
+            if done.get((topic, number)) != position
+            for app_id, version in zip(
+                _app_ids(topic, number, position), map(int, position.split(":")), strict=True
+            )
+        ]
+        write_deltalake(
+            delta,
+            shape(new, schema_of(delta), table),
+            mode="append",
+            writer_properties=_ZSTD,
+            commit_properties=CommitProperties(
+                {BATCH_METADATA: str(batch_id)}, 0, moved + self._fence(delta, table)
+            ),
+        )
+        return int(new.num_rows)
+
+    @retry_conflicts
+    def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
+        """See `Lake`."""
+        if not rows.num_rows:
+            return
+        delta = self.open(table.name)
+        rows = shape(rows, schema_of(delta), table)
+        bounds = pc.min_max(rows[time_key]).as_py()
+        same_key = [f"old.{name} = new.{name}" for name in table.key]
+        # Files of other times need not be read.
+        span = [
+            f"old.{time_key} >= '{bounds['min'].isoformat()}'",
+            f"old.{time_key} <= '{bounds['max'].isoformat()}'",
+        ]
+        (
+            delta.merge(
+                rows,
+                " AND ".join(same_key + span),
+                source_alias="new",
+                target_alias="old",
+                writer_properties=_ZSTD,
+                commit_properties=CommitProperties(None, 0, self._fence(delta, table)),
+            )
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .execute()
+        )
+
+    def _fence(self, delta: DeltaTable, table: Table) -> list[Transaction]:
+        """The `txn` action of this epoch where it is new to the loaded table.
+
+        Raises:
+            FencedError: the table has a newer one.
+        """
+        newest = delta.transaction_version(EPOCH_APP_ID) or 0
+        require_epoch(self.epoch, newest, table.name)
+        if self.epoch is None or self.epoch == newest:
+            return []
+        return [Transaction(EPOCH_APP_ID, self.epoch)]
+
+    def add(self, table: Table, rows: pa.Table) -> None:
+        """See `Lake`."""
+        self._write(table, rows, "append")
+
+    def replace(self, table: Table, rows: pa.Table) -> None:
+        """See `Lake`."""
+        self._write(table, rows, "overwrite")
+
+    def tag(self, table: str, commit_id: int, tag: str) -> None:
+        """See `Lake`: Delta has no tags."""
+
+    @retry_conflicts
+    def _write(self, table: Table, rows: pa.Table, mode: Any) -> None:
+        delta = self.open(table.name)
+        rows = shape(rows, schema_of(delta), table)
+        write_deltalake(delta, rows, mode=mode, writer_properties=_ZSTD)
+
+
+def _progress(delta: DeltaTable) -> dict[tuple[str, int], str]:
+    """The newest position of each topic partition, by the `txn` actions of the table."""
+    first = from_text(delta.metadata().configuration.get(FIRST_POSITIONS, "[]"))
+    done = {}
+    for (topic, number), position in first.items():
+        parts = [delta.transaction_version(app_id) for app_id in _app_ids(topic, number, position)]
+        if None not in parts:  # else the first append of this partition did not come to its end
+            widths = map(len, position.split(":"))
+            done[topic, number] = ":".join(
+                f"{part:0{width}d}" for part, width in zip(parts, widths, strict=True)
+            )
+    return done
+
+
+def _app_ids(topic: str, number: int, position: str) -> Iterator[str]:
+    """One txnAppId for each number that a position is made of: Kafka's has one, Pulsar's four."""
+    return (f"{topic}/{number}/{part}" for part in range(position.count(":") + 1))
+
+
+def _declare_partitions(delta: DeltaTable, after: Progress) -> None:
+    """Note partitions that are new: a commit of its own, before the first rows of them."""
+    known = from_text(delta.metadata().configuration.get(FIRST_POSITIONS, "[]"))
+    if after.keys() - known.keys():
+        delta.alter.set_table_properties(
+            {FIRST_POSITIONS: to_text({**after, **known})}, raise_if_not_exists=False
+        )

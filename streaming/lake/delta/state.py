@@ -1,0 +1,182 @@
+"""A Delta table as it was loaded, and the rows that were committed to it since some version.
+
+What is new is what the table names now and did not name at that version. So the log must still know
+the version; where it has forgotten it, all rows count as new, which is more work and never less.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from conf.settings import Settings
+from conf.storage import delta_options, file_properties
+from streaming.lake.protocol import EVERYTHING, Commit, Where, to_arrow_filter
+
+ROUNDED = timedelta(milliseconds=1)
+"""Delta keeps the bounds of times in whole milliseconds, cut off."""
+
+log = logging.getLogger("storelake.lake")
+
+
+def schema_of(delta: DeltaTable) -> pa.Schema:
+    """The columns of a table."""
+    return pa.schema(delta.schema().to_arrow())
+
+
+def read(delta: DeltaTable, columns: Sequence[str], where: Where) -> pa.Table:
+    """Rows of a table; files whose bounds do not fit are not read."""
+    dataset = delta.to_pyarrow_dataset()
+    wanted = None if "*" in columns else list(columns)
+    fitting = None if where is EVERYTHING else to_arrow_filter(dataset.schema, where)
+    return dataset.to_table(wanted, filter=fitting)
+
+
+@dataclass(frozen=True)
+class DeltaState:
+    """See `TableState`; a version is both the id and the sequence of a commit.
+
+    Attributes:
+        delta: the table as it was loaded.
+        settings: of the house; they say how its files are reached.
+    """
+
+    delta: DeltaTable
+    settings: Settings
+
+    @property
+    def identity(self) -> str:
+        """See `TableState`."""
+        return str(self.delta.metadata().id)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `TableState`."""
+        return schema_of(self.delta)
+
+    @property
+    def commits(self) -> list[Commit]:
+        """See `TableState`."""
+        return self._commits()
+
+    @property
+    def newest(self) -> Commit | None:
+        """See `TableState`."""
+        return next(iter(self._commits(1)), None)
+
+    def _commits(self, limit: int | None = None) -> list[Commit]:
+        """From the newest one on; version 0 made the table."""
+        return [
+            Commit(one["version"], one["version"], _at(one["timestamp"]))
+            for one in self.delta.history(limit)
+            if one["version"]
+        ]
+
+    def added_since(self, sequence: int) -> DeltaIncrement:
+        """See `TableState`."""
+        newest = self.newest
+        if newest is None or newest.sequence <= sequence:
+            return DeltaIncrement(self.delta, self.settings, newest, frozenset())
+        now = _paths(self.delta)
+        return DeltaIncrement(self.delta, self.settings, newest, now - self._paths_at(sequence))
+
+    def _paths_at(self, version: int) -> frozenset[str]:
+        if not version:
+            return frozenset()
+        try:
+            at, options = self.delta.table_uri, delta_options(self.settings)
+            return _paths(DeltaTable(at, version=version, storage_options=options))
+        except TableNotFoundError:
+            log.info(
+                "the log of %s has forgotten version %d: all of its rows count as new",
+                self.delta.metadata().name,
+                version,
+            )
+            return frozenset()
+
+
+@dataclass(frozen=True)
+class DeltaIncrement:
+    """Data files of one version that an older one did not name: see `Increment`.
+
+    Attributes:
+        delta, settings: see `DeltaState`.
+        newest: its version.
+        files: their paths below the table.
+    """
+
+    delta: DeltaTable
+    settings: Settings
+    newest: Commit | None
+    files: frozenset[str]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `Increment`."""
+        return schema_of(self.delta)
+
+    @cached_property
+    def _actions(self) -> pa.Table:
+        """The `add` actions of the files, with their statistics."""
+        actions = pa.table(self.delta.get_add_actions(flatten=True))
+        ours = pc.is_in(actions["path"], pa.array(sorted(self.files), pa.string()))
+        return actions.filter(ours)
+
+    @property
+    def rows(self) -> int:
+        """See `Increment`."""
+        return sum(self._actions["num_records"].to_pylist())
+
+    @property
+    def access(self) -> dict[str, str]:
+        """See `Increment`."""
+        return {k: v for k, v in file_properties(self.settings).items() if k.startswith("s3.")}
+
+    @property
+    def paths(self) -> list[str]:
+        """See `Increment`."""
+        return [f"{self.delta.table_uri.rstrip('/')}/{path}" for path in sorted(self.files)]
+
+    def span(self, column: str) -> tuple[datetime, datetime] | None:
+        """See `Increment`; the end of a time may be a millisecond late."""
+        kind = self.schema.field(column).type if column in self.schema.names else pa.null()
+        if not pa.types.is_temporal(kind) or f"min.{column}" not in self._actions.column_names:
+            return None
+        low, high = (
+            [_moment(one) for one in self._actions[f"{end}.{column}"].to_pylist() if one]
+            for end in ("min", "max")
+        )
+        if not low or not high:
+            return None
+        return min(low), max(high) + (timedelta(0) if pa.types.is_date(kind) else ROUNDED)
+
+    def to_arrow(self, columns: Sequence[str] = ("*",)) -> pa.Table:
+        """See `Increment`."""
+        whole = self.delta.to_pyarrow_dataset()
+        parts = [one for one in whole.get_fragments() if one.path in self.files]
+        part = pads.FileSystemDataset(parts, whole.schema, whole.format, whole.filesystem)
+        return part.to_table(None if "*" in columns else list(columns))
+
+
+def _paths(delta: DeltaTable) -> frozenset[str]:
+    return frozenset(pa.table(delta.get_add_actions())["path"].to_pylist())
+
+
+def _at(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+
+
+def _moment(value: date | datetime) -> datetime:
+    """A bound as a time in UTC; a day is its midnight."""
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)

@@ -1,0 +1,102 @@
+"""Which table format the lake has: `catalog.format`. The only place that asks for it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame, SparkSession
+
+from conf.settings import Settings, SettingsError
+from conf.storage import hadoop_client
+from streaming.lake.iceberg import lake as iceberg
+from streaming.lake.iceberg import purge as iceberg_purge
+from streaming.lake.iceberg.purge import Purged
+from streaming.lake.protocol import Lake, LakeError
+from streaming.lake.storage import check_storage
+from streaming.lake.tables import Table
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def open_lake(settings: Settings) -> Lake:
+    """The lake without Spark, for writers on the driver and for readers; close it.
+
+    Raises:
+        SettingsError: the database password is missing, a key of the S3, or the package of the
+            format.
+        StorageError: the warehouse or the catalog does not answer, or refuses.
+    """
+    if settings.catalog.format == "delta":
+        check_storage(settings)
+        lake: Lake = _delta("lake").DeltaLake(settings)
+        return lake
+    return iceberg.IcebergLake(settings, iceberg.open_catalog(settings))
+
+
+def create_tables(spark: SparkSession, settings: Settings) -> None:
+    """Make the tables and columns that are missing.
+
+    Raises:
+        LakeError: a column has another type than declared.
+    """
+    if settings.catalog.format == "delta":
+        _delta("tables").create_tables(settings)
+    else:
+        iceberg.create_tables(spark, settings)
+
+
+def spark_table(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
+    """A table of the lake as Spark reads it, in parallel."""
+    if settings.catalog.format == "delta":
+        place: str = _delta("tables").location(settings, table.name)
+        reader = spark.read.format("delta")
+        if settings.bucket is not None:
+            place = place.replace("s3://", "s3a://", 1)
+            reader = reader.options(**hadoop_client(settings))
+        return reader.load(place)
+    return spark.table(f"{settings.catalog.name}.{table.name}")
+
+
+def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purged:
+    """Delete the rows older than `before` for good, and prove it on the files.
+
+    Args:
+        lake: where the table is.
+        table: an append or an upsert.
+        time_column: a timestamp in UTC that says how old a row is.
+        before: the limit, with a time zone.
+    """
+    if isinstance(lake, iceberg.IcebergLake):
+        return iceberg_purge.purge(lake, table, time_column, before)
+    purged: Purged = _delta("purge").purge(lake, table, time_column, before)
+    return purged
+
+
+def require_iceberg(settings: Settings, what: str) -> None:
+    """That the lake is in Iceberg.
+
+    Args:
+        settings: of the house.
+        what: begins the sentence of the error.
+
+    Raises:
+        LakeError: it is not.
+    """
+    if settings.catalog.format != "iceberg":
+        raise LakeError(
+            f"{what} needs Iceberg, and catalog.format is {settings.catalog.format}; "
+            "docs/FORMATS.md says what differs."
+        )
+
+
+def _delta(module: str) -> ModuleType:
+    """One of Delta's modules; their package is an extra, so nobody else needs it."""
+    try:
+        return import_module(f"streaming.lake.delta.{module}")
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "catalog.format is delta: install storelake[delta], or set it to iceberg"
+        ) from error

@@ -1,0 +1,1 @@
+"""The lake in Iceberg, written by PyIceberg."""

@@ -1,0 +1,173 @@
+"""An Iceberg table as it was loaded, and the rows that were committed to it since some snapshot.
+
+By sequence number: every data file carries that of the commit that added it
+(https://iceberg.apache.org/spec/#sequence-numbers). So snapshots may expire before anybody judged
+them, rows are found as long as they are there, and a rewritten row is judged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.conversions import from_bytes
+from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.types import DateType, TimestampType, TimestamptzType
+
+from streaming.lake.iceberg.files import read_files
+from streaming.lake.protocol import Commit
+from streaming.lake.storage import LakeFiles
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class IcebergState:
+    """See `TableState`."""
+
+    iceberg: IcebergTable
+
+    @property
+    def identity(self) -> str:
+        """See `TableState`."""
+        return str(self.iceberg.metadata.table_uuid)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `TableState`."""
+        return self.iceberg.schema().as_arrow()
+
+    @property
+    def commits(self) -> list[Commit]:
+        """See `TableState`."""
+        return [commit_of(snapshot) for snapshot in self.iceberg.metadata.snapshots]
+
+    @property
+    def newest(self) -> Commit | None:
+        """See `TableState`."""
+        snapshot = self.iceberg.current_snapshot()
+        return commit_of(snapshot) if snapshot else None
+
+    def added_since(self, sequence: int) -> IcebergIncrement:
+        """See `TableState`."""
+        return added_since(self.iceberg, sequence)
+
+
+def commit_of(snapshot: Snapshot) -> Commit:
+    """A snapshot as every format has it."""
+    at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc)
+    return Commit(snapshot.snapshot_id, snapshot.sequence_number or 0, at)
+
+
+@dataclass(frozen=True)
+class IcebergIncrement:
+    """Data files of one snapshot that are newer than a sequence number.
+
+    Attributes:
+        iceberg: the table as it was loaded.
+        snapshot: the newest one; None for a table that nobody has written to.
+        files: what was added and is still there.
+    """
+
+    iceberg: IcebergTable
+    snapshot: Snapshot | None
+    files: tuple[DataFile, ...]
+
+    @property
+    def newest(self) -> Commit | None:
+        """See `Increment`."""
+        return commit_of(self.snapshot) if self.snapshot else None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `Increment`."""
+        return self.iceberg.schema().as_arrow()
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are to judge."""
+        return sum(file.record_count for file in self.files)
+
+    @property
+    def paths(self) -> list[str]:
+        """Where the files are: URIs."""
+        return [file.file_path for file in self.files]
+
+    @property
+    def access(self) -> dict[str, str]:
+        """What another process must know to read the files: an S3 and its keys, if any."""
+        return {k: v for k, v in self.iceberg.io.properties.items() if k.startswith("s3.")}
+
+    def span(self, column: str) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest value of a time (UTC) or a day; None without any.
+
+        By the statistics of the files, which are exact for times.
+        """
+        names = {field.name: field for field in self.iceberg.schema().fields}
+        if column not in names:
+            return None
+        field = names[column]
+        if not isinstance(field.field_type, (DateType, TimestampType, TimestamptzType)):
+            return None
+        unit = timedelta(days=1) if isinstance(field.field_type, DateType) else timedelta(0, 0, 1)
+        bounds = [
+            EPOCH + unit * int(from_bytes(field.field_type, bound))
+            for file in self.files
+            for bound in (
+                (file.lower_bounds or {}).get(field.field_id),
+                (file.upper_bounds or {}).get(field.field_id),
+            )
+            if bound is not None
+        ]
+        return (min(bounds), max(bounds)) if bounds else None
+
+    def to_arrow(self, columns: Sequence[str] = ("*",)) -> pa.Table:
+        """The rows.
+
+        Raises:
+            FileNotFoundError: a file was replaced and removed since the table was loaded.
+        """
+        schema = self.iceberg.schema()
+        wanted = schema if "*" in columns else schema.select(*columns)
+        return read_files(self.iceberg, self.files, wanted)
+
+
+def read_file(path: str, schema: pa.Schema, access: Mapping[str, str]) -> Iterator[pa.Table]:
+    """The rows of one data file, some ten thousand at a time.
+
+    Args:
+        path: a URI.
+        schema: of the table; columns that are younger than the file are null.
+        access: see `Increment`.
+    """
+    with LakeFiles(dict(access)).new_input(path).open() as file:
+        for batch in pq.ParquetFile(file).iter_batches():
+            rows = pa.Table.from_batches([batch])
+            for field in schema:
+                if field.name not in rows.column_names:
+                    rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+            yield rows.select(schema.names).cast(schema)
+
+
+def added_since(iceberg: IcebergTable, sequence: int) -> IcebergIncrement:
+    """What commits after `sequence` added and none has removed since; all of it from 0 on.
+
+    Only data files: writers here copy on write, so there are no delete files to apply.
+    """
+    snapshot = iceberg.current_snapshot()
+    if snapshot is None or (snapshot.sequence_number or 0) <= sequence:
+        return IcebergIncrement(iceberg, snapshot, ())
+    files = [
+        entry.data_file
+        for manifest in snapshot.manifests(iceberg.io)
+        # A manifest is as old as the commit that wrote it, what it lists at most as old.
+        if manifest.content == ManifestContent.DATA and manifest.sequence_number > sequence
+        for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
+        if entry.status != ManifestEntryStatus.DELETED and (entry.sequence_number or 0) > sequence
+    ]
+    return IcebergIncrement(iceberg, snapshot, tuple(files))

@@ -1,0 +1,234 @@
+"""Views for analysts: what was validated, with clocks as they hang in the branch.
+
+One text a view, in Trino's SQL; sqlglot says it in Spark's and DuckDB's. They lie in the catalog as
+Iceberg views with a text for Spark and one for Trino, and DuckDB, which reads no catalog, gets them
+from here (docs/adr/0019). A view shows a table as it is at the tag `validated`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlglot
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyiceberg.exceptions import NoSuchNamespaceError
+from pyspark.sql import SparkSession
+from sqlglot import exp
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
+from conf.settings import Settings
+from conf.stores import Stores, load_stores
+from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
+
+NAMESPACE = "analyst"
+TAG = "validated"
+DIALECT = "trino"  # of every text here and in queries/questions
+SHARED_DIALECTS = ("spark", "trino")  # of the engines that find views in the catalog
+FINGERPRINT = "storelake.views"
+
+log = logging.getLogger("storelake.lake")
+
+_LINE = ("product_id", "name", "category", "quantity", "unit_price")
+
+
+@dataclass(frozen=True)
+class View:
+    """One view.
+
+    Attributes:
+        name: in the namespace `analyst`.
+        grain: what one row is.
+        sql: its query, in Trino's SQL; tables of the lake as `namespace.table`.
+    """
+
+    name: str
+    grain: str
+    sql: str
+
+    @property
+    def full_name(self) -> str:
+        """As a query has it."""
+        return f"{NAMESPACE}.{self.name}"
+
+
+def views(stores: Stores) -> list[View]:
+    """All of them; one that reads another comes after it.
+
+    Args:
+        stores: the time zone of each branch.
+    """
+    plain = [t for t in TABLES if t.name.startswith(("silver.", "gold.")) and t != SILVER_ORDERS]
+    return [_orders(stores), _order_lines(), *(_plain(table, stores) for table in plain)]
+
+
+def _plain(table: Table, stores: Stores) -> View:
+    columns = [column.name for column in table.fields]
+    types = {column.name: column.type for column in table.fields}
+    wanted = [*columns]
+    if types[table.time_column] == "timestamp" and "timestamp_ntz" not in types.values():
+        wanted.append(f"{_clock(table.time_column, stores)} AS {table.time_column}_local")
+    where = " WHERE NOT withdrawn" if "withdrawn" in columns else ""
+    # S608: names come from this repository, not from input.
+    sql = f"SELECT {', '.join(wanted)} FROM {table.name} FOR VERSION AS OF '{TAG}'{where}"  # noqa: S608
+    return View(table.name.partition(".")[2], table.grain, sql)
+
+
+def _orders(stores: Stores) -> View:
+    """As orders_processed has it: the newest body, the newest status."""
+    body = (
+        *("customer_id", "region", "payment_method", "currency", "total_price", "created_at"),
+        *("channel", "local_date", "local_hour", "item_count", "items"),
+    )
+    # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
+    # newest event_time, too, since versions sort by it first.
+    # S608: names come from this repository, not from input.
+    rows = f"{SILVER_ORDERS.name} FOR VERSION AS OF '{TAG}'"
+    sql = f"""
+        WITH newest AS (
+            SELECT order_id, MAX_BY(branch_id, version) AS branch_id,
+                MAX_BY(status, version) AS status, MAX(event_time) AS last_event_at,
+                MAX(CASE WHEN created_at IS NOT NULL THEN version END) AS body_version
+            FROM {rows} GROUP BY order_id)
+        SELECT newest.order_id, newest.branch_id, newest.status, newest.last_event_at,
+            {", ".join(f"body.{name}" for name in body)},
+            {_clock("body.created_at", stores, "newest.branch_id")} AS created_at_local
+        FROM newest JOIN {rows} AS body
+            ON body.order_id = newest.order_id AND body.version = newest.body_version"""  # noqa: S608
+    return View("orders", "one order in its newest version", sql)
+
+
+def _order_lines() -> View:
+    fields = ", ".join(f"ELEMENT_AT(o.items, t.line).{name} AS {name}" for name in _LINE)
+    # S608: names come from this repository, not from input.
+    sql = f"""
+        SELECT o.order_id, o.branch_id, o.customer_id, o.status, o.created_at, o.created_at_local,
+            CAST(t.line AS BIGINT) AS line, {fields}
+        FROM {NAMESPACE}.orders AS o
+        CROSS JOIN UNNEST(SEQUENCE(1, CARDINALITY(o.items))) AS t(line)"""  # noqa: S608
+    return View("order_lines", "one line of the newest version of one order", sql)
+
+
+def _clock(column: str, stores: Stores, branch: str = "branch_id") -> str:
+    """The wall clock of the branch at an instant, as a timestamp without a time zone."""
+    zones = " ".join(
+        f"WHEN '{b.branch_id}' THEN CAST({column} AT TIME ZONE '{b.timezone}' AS TIMESTAMP(6))"
+        for b in stores.branches
+    )
+    return f"CASE {branch} {zones} END"
+
+
+def in_dialect(query: exp.Expr, dialect: str) -> str:
+    """The text of a parsed query for an engine.
+
+    Raises:
+        sqlglot.errors.UnsupportedError: the engine has no such thing.
+    """
+
+    def keep_clocks(node: exp.Expr) -> exp.Expr:
+        """To Spark, a TIMESTAMP is an instant, and what a clock shows has another type."""
+        if isinstance(node, exp.Cast) and isinstance(node.this, exp.AtTimeZone):
+            node.set("to", exp.DataType.build("TIMESTAMPNTZ"))
+        return node
+
+    tree = query.transform(keep_clocks) if dialect == "spark" else query
+    return tree.sql(dialect, unsupported_level=sqlglot.ErrorLevel.RAISE)
+
+
+def create_views(spark: SparkSession, settings: Settings) -> None:
+    """Make the views, or make them anew where their texts have changed; not where nobody wants any.
+
+    The namespace carries a fingerprint of all texts, so that a start that changes nothing costs
+    one look. Delta has no catalog to keep them.
+    """
+    if not settings.catalog.views or settings.catalog.format != "iceberg":
+        return
+    wanted = views(load_stores(settings.stores_file))
+    said = json.dumps([[view.name, view.sql] for view in wanted])
+    fingerprint = hashlib.sha256(said.encode()).hexdigest()
+    if _fingerprint(settings) == fingerprint:
+        return
+    try:
+        _create_all(spark, settings, wanted)
+    except Py4JJavaError as error:
+        if "UnsupportedOperationException" not in str(error.java_exception):
+            raise
+        log.warning("The catalog keeps no views, so %s is for DuckDB alone.", NAMESPACE)
+        return
+    name = f"{settings.catalog.name}.{NAMESPACE}"
+    spark.sql(f"ALTER NAMESPACE {name} SET PROPERTIES ('{FINGERPRINT}' = '{fingerprint}')")
+
+
+def _fingerprint(settings: Settings) -> str | None:
+    with open_catalog(settings) as catalog:
+        try:
+            return dict(catalog.load_namespace_properties(NAMESPACE)).get(FINGERPRINT)
+        except NoSuchNamespaceError:
+            return None
+
+
+# Another application that starts now may make them first.
+@retry(retry=retry_if_exception_type(Py4JError), stop=stop_after_attempt(3), reraise=True)
+def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[View]) -> None:
+    """By Iceberg's own interface: the SQL of an engine writes its own dialect alone."""
+    name = settings.catalog.name
+    spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{NAMESPACE}")
+    jvm = spark._jvm
+    assert jvm is not None  # noqa: S101 (it runs)
+    manager = spark._jsparkSession.sessionState().catalogManager()
+    catalog = manager.catalog(name).icebergCatalog()
+    iceberg = jvm.org.apache.iceberg
+    for view, query, plain in _parsed(wanted):
+        rows = spark.sql(in_dialect(_qualified(plain, name), "spark"))
+        builder = (
+            catalog.buildView(iceberg.catalog.TableIdentifier.parse(view.full_name))
+            .withSchema(iceberg.spark.SparkSchemaUtil.convert(rows._jdf.schema()))
+            .withDefaultCatalog(name)
+            .withDefaultNamespace(iceberg.catalog.Namespace.of(_strings(spark, NAMESPACE)))
+            .withProperty("comment", view.grain)
+        )
+        for dialect in SHARED_DIALECTS:
+            builder = builder.withQuery(dialect, in_dialect(_qualified(query, name), dialect))
+        builder.createOrReplace()
+
+
+def _parsed(
+    wanted: Sequence[View],
+) -> Iterator[tuple[View, exp.Expr, exp.Expr]]:
+    """Each view, its query, and a query with the same columns that needs no tag and no view."""
+    bare: dict[str, exp.Query] = {}
+    for view in wanted:
+        query = sqlglot.parse_one(view.sql, read=DIALECT)
+        plain = exp.expand(query.copy(), dict(bare), dialect=DIALECT)
+        for table in plain.find_all(exp.Table):
+            table.set("version", None)
+        assert isinstance(plain, exp.Query)  # noqa: S101 (views are queries)
+        bare[view.full_name] = plain
+        yield view, query, plain
+
+
+def _qualified(query: exp.Expr, catalog: str) -> exp.Expr:
+    """The query with the catalog before each table of the lake: a view stands on its own."""
+    named = query.copy()
+    for table in named.find_all(exp.Table):
+        if table.db:
+            table.set("catalog", exp.to_identifier(catalog))
+    return named
+
+
+def _strings(spark: SparkSession, *texts: str) -> object:
+    gateway = spark.sparkContext._gateway
+    assert gateway is not None  # noqa: S101 (it runs)
+    array = gateway.new_array(gateway.jvm.java.lang.String, len(texts))
+    for index, text in enumerate(texts):
+        array[index] = text
+    return array
+
+
+def by_name(stores: Stores) -> Mapping[str, View]:
+    """The views, by the names that a query has."""
+    return {view.full_name: view for view in views(stores)}

@@ -1,0 +1,1 @@
+"""Recomputation of windows from bronze, backfill of history, retention."""

@@ -1,0 +1,272 @@
+"""A window of bronze computed anew into a table that a stream appends to, on a branch of it (L4).
+
+By the transforms of the stream (`streaming.feeds`), piece by piece. The branch begins as the table
+is. Of each message that came in the window, and that the stream has come to, the branch then has
+the rows that the stream would write today: missing ones are added, others replaced; equal ones are
+left alone, so that a window that is done twice is the same. Each piece is one commit that says how
+far the branch is (`PROGRESS`): whoever was cut short goes on there. Nobody sees a branch until
+`quality.backfill` has validated and published it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import (
+    And,
+    BooleanExpression,
+    EqualTo,
+    GreaterThanOrEqual,
+    LessThanOrEqual,
+    Or,
+)
+from pyiceberg.table import Table as IcebergTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from conf.errors import StorelakeError
+from conf.settings import Settings
+from conf.stores import load_stores
+from streaming.arrow import Transform
+from streaming.feeds import to_detections, to_order_events
+from streaming.lake.iceberg.commits import BranchTransaction
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.protocol import shape
+from streaming.lake.tables import (
+    BRONZE_DETECTIONS,
+    BRONZE_ORDER_EVENTS,
+    QUARANTINE_DETECTIONS,
+    QUARANTINE_ORDER_EVENTS,
+    SILVER_DETECTIONS,
+    SILVER_ORDERS,
+    Table,
+)
+from streaming.progress import Progress, from_text, to_text
+from streaming.recompute.cameras import up_to
+from streaming.transforms.quarantine import split_judged
+from streaming.transforms.silver_detections import to_silver_detections
+
+POSITION = ("topic", "partition", "position")
+PROGRESS = "storelake.backfill"
+"""Of a snapshot of a branch, JSON: `to`, the end of what is done, and `positions`, which the stream
+had come to when the branch began."""
+BUCKET = timedelta(minutes=1)
+MESSAGES = 50_000
+"""Of a piece, about: it is held in memory."""
+
+
+class BackfillError(StorelakeError):
+    """A window that cannot be computed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a table comes from bronze.
+
+    Attributes:
+        bronze: where the messages are.
+        last: what the stream writes last: how far it has come.
+        transform: makes the transform of the stream.
+        rows: of a judged batch, those of the table.
+    """
+
+    bronze: Table
+    last: Table
+    transform: Callable[..., Transform]
+    rows: Callable[[pa.Table], pa.Table]
+
+
+def _good(judged: pa.Table) -> pa.Table:
+    return split_judged(judged)[0]
+
+
+def _rejected(judged: pa.Table) -> pa.Table:
+    return split_judged(judged)[1]
+
+
+def _objects(judged: pa.Table) -> pa.Table:
+    return to_silver_detections(_good(judged))
+
+
+SOURCES: Mapping[str, Source] = {
+    SILVER_ORDERS.name: Source(BRONZE_ORDER_EVENTS, SILVER_ORDERS, to_order_events, _good),
+    QUARANTINE_ORDER_EVENTS.name: Source(
+        BRONZE_ORDER_EVENTS, SILVER_ORDERS, to_order_events, _rejected
+    ),
+    SILVER_DETECTIONS.name: Source(BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _objects),
+    QUARANTINE_DETECTIONS.name: Source(
+        BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _rejected
+    ),
+}
+"""By table: what streams append to."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Messages that came in [start, end), in UTC, and about how many."""
+
+    start: datetime
+    end: datetime
+    messages: int
+
+
+@dataclass
+class Filled:
+    """What a branch has got: messages that were looked at, rows added, rows replaced."""
+
+    messages: int = 0
+    added: int = 0
+    replaced: int = 0
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """One window of one table.
+
+    Attributes:
+        settings: of the house, whose streams may be running.
+        lake: where the table is.
+        spark: computes.
+        table: one of `SOURCES`.
+        branch: of the table, begun when `positions` had been read.
+        positions: that the stream has come to; what came after them is the stream's to write.
+    """
+
+    settings: Settings
+    lake: IcebergLake
+    spark: SparkSession
+    table: Table
+    branch: str
+    positions: Progress
+
+    @property
+    def source(self) -> Source:
+        """How the table comes from bronze."""
+        return SOURCES[self.table.name]
+
+    def pieces(self, start: datetime, end: datetime) -> list[Piece]:
+        """The window in pieces of about `MESSAGES`; none where bronze has nothing."""
+        minutes = (
+            self._bronze(start, end)
+            .groupBy(F.date_trunc("minute", "timestamp").alias("minute"))
+            .count()
+            .orderBy("minute")
+            .toArrow()
+            .to_pylist()
+        )
+        found: list[Piece] = []
+        for row in minutes:
+            first = max(row["minute"].astimezone(timezone.utc), start)
+            last = min(row["minute"].astimezone(timezone.utc) + BUCKET, end)
+            if found and found[-1].messages + row["count"] <= MESSAGES:
+                found[-1] = Piece(found[-1].start, last, found[-1].messages + row["count"])
+            else:
+                found.append(Piece(first, last, row["count"]))
+        return found
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last message of bronze came, in UTC."""
+        rows = self.spark.table(f"{self.settings.catalog.name}.{self.source.bronze.name}")
+        (found,) = (
+            rows.agg(F.min("timestamp").alias("first"), F.max("timestamp").alias("last"))
+            .toArrow()
+            .to_pylist()
+        )
+        return (found["first"], found["last"]) if found["first"] else None
+
+    def fill(self, piece: Piece) -> Filled:
+        """One piece, in one commit to the branch; none where nothing differs."""
+        transform = self.source.transform(
+            load_stores(self.settings.stores_file), self.settings.streams
+        )
+        judged = self._bronze(piece.start, piece.end).transform(transform).toArrow()
+        iceberg = self.lake.load(self.table)
+        made = shape(self.source.rows(judged), iceberg.schema().as_arrow(), self.table)
+        near = _around(judged)
+        there = shape(
+            iceberg.scan(near).use_ref(self.branch).to_arrow(),
+            iceberg.schema().as_arrow(),
+            self.table,
+        )
+        mine = _among(there, judged)
+        old, rest = there.filter(mine), there.filter(pc.invert(mine))
+        known = _among(made, old)
+        filled = Filled(judged.num_rows)
+        said = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
+        properties = {PROGRESS: json.dumps(said)}
+        if self._sorted(made.filter(known)).equals(self._sorted(old)):
+            missing = made.filter(pc.invert(known))
+            filled.added = missing.num_rows
+            if missing.num_rows:
+                with BranchTransaction(iceberg) as change:
+                    change.append(missing, properties, self.branch)
+        else:
+            filled.added, filled.replaced = made.num_rows, old.num_rows
+            with BranchTransaction(iceberg) as change:
+                change.overwrite(
+                    pa.concat_tables([rest, made]), near, properties, branch=self.branch
+                )
+        return filled
+
+    def _bronze(self, start: datetime, end: datetime) -> DataFrame:
+        rows = self.spark.table(f"{self.settings.catalog.name}.{self.source.bronze.name}")
+        came = F.col("timestamp")
+        return rows.where((came >= F.lit(start)) & (came < F.lit(end)) & up_to(self.positions))
+
+    def _sorted(self, rows: pa.Table) -> pa.Table:
+        keys = dict.fromkeys((*POSITION, *self.table.key))
+        return rows.sort_by([(name, "ascending") for name in keys])
+
+
+def read_progress(iceberg: IcebergTable, branch: str) -> tuple[datetime, Progress]:
+    """The end of what a branch has, and the positions that it goes up to.
+
+    Raises:
+        BackfillError: somebody else has written to the branch.
+    """
+    snapshot = iceberg.metadata.snapshot_by_id(iceberg.metadata.refs[branch].snapshot_id)
+    summary = snapshot.summary if snapshot else None
+    if summary is None or PROGRESS not in summary.additional_properties:
+        raise BackfillError(
+            f"Somebody has written to the branch {branch} by hand: publish it by "
+            "`storelake quality publish`, or give it up with --anew."
+        )
+    said: dict[str, Any] = json.loads(summary.additional_properties[PROGRESS])
+    return datetime.fromisoformat(said["to"]), from_text(said["positions"])
+
+
+def _among(rows: pa.Table, messages: pa.Table) -> pa.ChunkedArray:
+    """Of each row, whether its message is among these."""
+    names = list(POSITION)
+    wanted = messages.select(names).group_by(names).aggregate([])
+    numbered = rows.select(names).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    kinds = pa.schema([numbered.schema.field(name) for name in names])
+    found = numbered.join(wanted.cast(kinds), names, join_type="left semi")
+    return pc.is_in(numbered["row"], value_set=found["row"])
+
+
+def _around(messages: pa.Table) -> BooleanExpression:
+    """Where the rows of these messages are: from the first to the last of each partition."""
+    bounds = messages.group_by(["topic", "partition"]).aggregate(
+        [("position", "min"), ("position", "max")]
+    )
+    ranges: list[BooleanExpression] = [
+        And(
+            And(
+                EqualTo(term="topic", value=row["topic"]),
+                EqualTo(term="partition", value=row["partition"]),
+            ),
+            And(
+                GreaterThanOrEqual(term="position", value=row["position_min"]),
+                LessThanOrEqual(term="position", value=row["position_max"]),
+            ),
+        )
+        for row in bounds.to_pylist()
+    ]
+    return Or(*ranges) if len(ranges) > 1 else ranges[0]

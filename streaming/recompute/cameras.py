@@ -1,0 +1,188 @@
+"""Compute hours of cameras anew from bronze, with the transforms of the stream (V7).
+
+Every run that has a frame in the window is followed from its first frame on, by the drawings as
+they are now, with late frames in their places. Then crossings, visits, footfall and queue lengths
+of the window are replaced in one transaction that no batch of the stream overlaps; dwell, waits,
+`store_hourly` and the lake follow by change ids. A window that is done twice is the same, and the
+same as the stream makes it when no frame is late.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from conf.settings import Settings
+from conf.stores import load_stores
+from streaming.feeds import track_rules
+from streaming.jobs import footfall
+from streaming.lake.formats import open_lake, spark_table
+from streaming.lake.tables import BRONZE_DETECTIONS
+from streaming.progress import Progress
+from streaming.recompute.orders import RestateError, check_hours
+from streaming.session import build_session
+from streaming.sinks.postgres import Database, stage
+from streaming.transforms.footfall import RUN, Told, follow_whole_runs, to_told
+from streaming.transforms.silver_detections import to_frames
+
+LONGEST_RUN = timedelta(days=1)
+"""A run ends at midnight in UTC at the latest (`inference_service.events.Run`)."""
+
+BRONZE_SECONDS = 60.0
+"""How long bronze may take to come as far as the footfall is."""
+
+ATTEMPTS = 3
+
+_NEWEST_SQL = """
+    SELECT coalesce(max(change_id), 0) AS change_id FROM footfall_minute
+    WHERE minute >= %(start)s AND minute < %(end)s"""
+
+_NOTE_SQL = """
+    INSERT INTO restated_camera_hours (hour, frames, crossings, visits)
+    SELECT h, (SELECT coalesce(sum(frames), 0) FROM footfall_minute
+            WHERE minute >= h AND minute < h + interval '1 hour'),
+        (SELECT count(*) FROM line_crossings WHERE NOT withdrawn
+            AND crossed_at >= h AND crossed_at < h + interval '1 hour'),
+        (SELECT count(*) FROM zone_visits WHERE NOT withdrawn
+            AND entered_at >= h AND entered_at < h + interval '1 hour')
+    FROM generate_series(%(start)s, %(end)s - interval '1 hour', interval '1 hour') h
+    RETURNING hour, frames, crossings, visits"""
+
+
+Window = dict[str, datetime]
+"""start and end, in UTC."""
+
+
+@dataclass(frozen=True)
+class RestatedCameras:
+    """What one UTC hour of all cameras holds now: frames, crossings and visits."""
+
+    hour: datetime
+    frames: int
+    crossings: int
+    visits: int
+
+
+def restate_cameras(
+    settings: Settings, start: datetime, end: datetime, tell: Callable[[str], None]
+) -> list[RestatedCameras]:
+    """Compute what cameras saw in [start, end) anew.
+
+    Args:
+        settings: of the house, whose streams may be running.
+        start: the first hour, with a time zone.
+        end: the hour after the last one.
+        tell: hears what is going on.
+
+    Returns:
+        One entry per hour, also for an hour without a frame.
+
+    Raises:
+        RestateError: the window is empty or not of whole hours; frames of it are still arriving;
+            bronze does not hold what the footfall has counted.
+    """
+    check_hours(start, end)
+    start, end = start.astimezone(timezone.utc), end.astimezone(timezone.utc)
+    window = {"start": start, "end": end}
+    spark, db = build_session(settings, "storelake:restate"), Database(settings.postgres.dsn, 2)
+    try:
+        for _ in range(ATTEMPTS):
+            before, done = _counted(db, window)
+            tell("waiting for bronze")
+            _wait_for_bronze(settings, done)
+            tell("following the tracks")
+            followed = _follow(settings, spark, done, window)
+            tell("writing")
+            said = _apply(db, followed, before, window)
+            if said is not None:
+                return said
+        raise RestateError(
+            f"Frames between {start:%Y-%m-%d %H:%M} and {end:%H:%M} are still arriving: end the "
+            "window at an hour that is over, or try again later."
+        )
+    finally:
+        db.close()
+        spark.stop()
+
+
+def _counted(db: Database, window: Window) -> tuple[int, Progress]:
+    """The newest change of the window, and how far the stream had come with it."""
+    with db.writing(footfall.STREAM.name):
+        (row,) = db.fetch(_NEWEST_SQL, window)
+        done, _ = db.progress(footfall.STREAM.name)
+        return int(row["change_id"]), done
+
+
+def _wait_for_bronze(settings: Settings, done: Progress) -> None:
+    def behind() -> bool:
+        with open_lake(settings) as lake:
+            bronze = lake.progress(BRONZE_DETECTIONS)
+        return any(bronze.get(at, "") < position for at, position in done.items())
+
+    try:
+        Retrying(
+            retry=retry_if_result(bool), stop=stop_after_delay(BRONZE_SECONDS), wait=wait_fixed(1)
+        )(behind)
+    except RetryError as error:
+        raise RestateError(
+            "bronze.detections is behind the footfall: run the stream bronze_detections, too."
+        ) from error
+
+
+def _follow(
+    settings: Settings, spark: SparkSession, done: Progress, window: Window
+) -> tuple[Told, pa.Table]:
+    """What the runs of the window tell, and which runs these are."""
+    stores, limits = load_stores(settings.stores_file), settings.streams
+    # Nothing reaches the broker before it happened, but for the skew that the rules allow.
+    oldest = window["start"] - LONGEST_RUN - limits.max_future_skew
+    at = F.get_json_object("frame", "$.at").cast("long")
+    frames = (
+        spark_table(spark, settings, BRONZE_DETECTIONS)
+        .where((F.col("timestamp") >= F.lit(oldest)) & up_to(done))
+        .transform(to_frames(stores, limits.max_future_skew))
+        .withColumn("at", at)
+        .persist(StorageLevel.DISK_ONLY)
+        .where(F.col("branch_id").isNotNull())
+    )
+    low, high = (int(window[name].timestamp() * 1e6) for name in ("start", "end"))
+    inside = (F.col("at") >= low) & (F.col("at") < high)
+    runs = frames.where(inside).select(*RUN).distinct()
+    whole = frames.join(runs, list(RUN), "left_semi")
+    rows = whole.transform(follow_whole_runs(stores, track_rules(limits))).toArrow()
+    return to_told(rows), runs.toArrow()
+
+
+def up_to(done: Progress) -> Column:
+    """Whether a message is among those that the stream has counted."""
+    parts = [
+        (F.col("topic") == topic) & (F.col("partition") == part) & (F.col("position") <= position)
+        for (topic, part), position in done.items()
+    ]
+    return functools.reduce(operator.or_, parts, F.lit(False))
+
+
+def _apply(
+    db: Database, followed: tuple[Told, pa.Table], before: int, window: Window
+) -> list[RestatedCameras] | None:
+    """Replace the window; None when frames of it came meanwhile."""
+    told, runs = followed
+    with db.writing(footfall.STREAM.name) as connection:
+        (newest,) = connection.execute(_NEWEST_SQL.encode(), window).fetchone() or (0,)
+        if newest != before:
+            return None
+        footfall.stage_told(connection, told)
+        stage(connection, "restated_runs", dict.fromkeys(RUN, "text"), runs)
+        connection.execute("SELECT restate_cameras(%(start)s, %(end)s)", window)
+        connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
+        rows = connection.execute(_NOTE_SQL.encode(), window).fetchall()
+    return [RestatedCameras(*row) for row in rows]

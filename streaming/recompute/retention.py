@@ -1,0 +1,95 @@
+"""What cameras saw does not stay for ever (V8): rows about single people go when they are old.
+
+Boxes, tracks, crossings and visits go; counts per minute and hour stay, since they are about
+nobody. The broker forgets by its own setting (`retention.ms` of the topic), the state of tracks by
+`streams.track_ttl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+
+import psycopg
+
+from conf.errors import StorelakeError
+from conf.settings import Settings
+from streaming.jobs import footfall
+from streaming.lake.formats import open_lake, purge
+from streaming.lake.iceberg.purge import Purged
+from streaming.lake.tables import (
+    BRONZE_DETECTIONS,
+    QUARANTINE_DETECTIONS,
+    SILVER_DETECTIONS,
+    SILVER_LINE_CROSSINGS,
+    SILVER_ZONE_VISITS,
+)
+from streaming.sinks.postgres import Database
+
+AGED = (
+    (BRONZE_DETECTIONS, "timestamp"),
+    (QUARANTINE_DETECTIONS, "timestamp"),
+    (SILVER_DETECTIONS, "captured_at"),
+    (SILVER_LINE_CROSSINGS, "crossed_at"),
+    (SILVER_ZONE_VISITS, "entered_at"),
+)
+"""Tables of the lake about single people, and what says how old a row is."""
+
+SERVED = (("line_crossings", "crossed_at"), ("zone_visits", "entered_at"))
+"""The same in Postgres."""
+
+
+class RetentionError(StorelakeError):
+    """Something old is left; the message says where."""
+
+
+def apply_retention(
+    settings: Settings, older_than: timedelta, tell: Callable[[str], None]
+) -> list[Purged]:
+    """Delete what is older, from Postgres and from the files of the lake; streams may run.
+
+    Args:
+        settings: of the house.
+        older_than: the age from which rows go.
+        tell: hears what is going on.
+
+    Returns:
+        For each table what was deleted, and what its files say afterwards.
+
+    Raises:
+        RetentionError: the age is not positive, or files still hold older rows.
+    """
+    if older_than <= timedelta(0):
+        raise RetentionError("The age must be more than nothing.")
+    before = datetime.now(timezone.utc) - older_than
+    # Postgres first: what is gone there cannot be copied to the lake again.
+    _delete_served(settings, before)
+    purged = []
+    with open_lake(settings) as lake:
+        for table, time_column in AGED:
+            tell(table.name)
+            purged.append(purge(lake, table, time_column, before))
+    left = [f"{p.table}: {file}" for p in purged for file in p.left_in]
+    if left:
+        raise RetentionError(
+            f"Files still hold rows from before {before:%Y-%m-%d %H:%M %Z}, since a commit under "
+            "way or a tag may need them; run the command again later, or drop the tag: "
+            + "; ".join(left)
+        )
+    return purged
+
+
+def _delete_served(settings: Settings, before: datetime) -> None:
+    with (
+        closing(Database(settings.postgres.dsn, 1)) as db,
+        db.writing(footfall.STREAM.name) as connection,
+    ):
+        for table, column in SERVED:
+            # S608: names come from this repository, not from input.
+            delete = f"DELETE FROM {table} WHERE {column} < %s"  # noqa: S608
+            connection.execute(delete.encode(), (before,))
+    # Deleted rows stay in the files of Postgres until they are swept.
+    with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
+        for table, _ in SERVED:
+            connection.execute(f"VACUUM {table}".encode())

@@ -1,0 +1,140 @@
+"""The producer of dead letters in Kafka, and how a full queue of a producer is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import lru_cache, partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from conf.kafka import producer_config
+from conf.settings import KafkaSettings
+from streaming.sources.kafka import KafkaUnavailableError
+
+QUEUE_SECONDS = 35.0
+"""Longer than a message may wait: by then each has room, was sent, or has failed."""
+
+DeadLetterMessage = tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
+"""Key, value, headers."""
+
+VALUE_BYTES_HEADER = "storelake-value-bytes"
+"""Of a dead letter without its value: how large that was."""
+
+
+def produce(producer: Producer, *message: Any, **options: Any) -> None:
+    """`producer.produce`, which waits while the queue of the producer is full.
+
+    Raises:
+        BufferError: there was no room for 35 s.
+    """
+    give_up = time.monotonic() + QUEUE_SECONDS
+    while not _offer(producer, *message, **options):
+        if time.monotonic() > give_up:
+            raise BufferError(f"no room in the producer's queue for {QUEUE_SECONDS:.0f} s")
+        producer.poll(0.1)  # delivery reports make room
+
+
+def _offer(producer: Producer, *message: Any, **options: Any) -> bool:
+    try:
+        producer.produce(*message, **options)
+    except BufferError:
+        return False
+    return True
+
+
+class DeadLetterProducer:
+    """Sends rejected messages on, whole; at least once, acknowledged by all replicas.
+
+    A batch that is run again may send a message again: its headers name the source position, which
+    is the key to tell the copies by. The quarantine table has each one exactly once.
+
+    Args:
+        kafka: the cluster, and the topic `order_dlq`.
+        queue_kbytes: how much may wait for the broker.
+    """
+
+    def __init__(self, kafka: KafkaSettings, queue_kbytes: int = 32 * 1024) -> None:
+        self._topic = kafka.order_dlq
+        own = {
+            "message.max.bytes": 16_777_216,
+            "message.timeout.ms": 30_000,
+            "queue.buffering.max.kbytes": queue_kbytes,
+        }
+        self._producer = Producer(producer_config(kafka, own))
+
+    def send(self, messages: Iterable[DeadLetterMessage]) -> int:
+        """Send (key, value, headers) and wait until all are acknowledged.
+
+        A message that the topic does not take for its size goes without its value, whose size a
+        header tells: one large message must not stop the stream, and quarantine has it whole.
+
+        Raises:
+            KafkaUnavailableError: the broker did not acknowledge every message within 30 s.
+        """
+        count, too_large = self._send(messages)
+        # A request is refused as a whole, so small messages beside a large one are, too: each
+        # gets a request of its own.
+        for message in too_large:
+            _, alone = self._send([message])
+            self._send(map(_without_value, alone))
+        return count
+
+    def _send(self, messages: Iterable[DeadLetterMessage]) -> tuple[int, list[DeadLetterMessage]]:
+        failed: list[str] = []
+        too_large: list[DeadLetterMessage] = []
+        count = 0
+
+        def done(message: DeadLetterMessage, error: KafkaError | None, _: Message | None) -> None:
+            if error is None:
+                return
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and message[1] is not None:
+                too_large.append(message)
+            else:
+                failed.append(error.str())
+
+        for message in messages:
+            key, value, headers = message
+            report = partial(done, message)
+            count += 1
+            try:
+                produce(
+                    self._producer, self._topic, value, key, headers=headers, on_delivery=report
+                )
+            except BufferError as error:
+                failed.append(str(error))
+                break
+            except KafkaException as error:  # larger than this client sends at all
+                report(error.args[0], None)
+            self._producer.poll(0)
+        left = self._producer.flush(QUEUE_SECONDS)
+        if failed or left:
+            why = failed[0] if failed else "no answer in time"
+            raise KafkaUnavailableError(
+                f"{self._topic}: {len(failed) + left} of {count} not stored: {why}"
+            )
+        return count, too_large
+
+
+def _without_value(message: DeadLetterMessage) -> DeadLetterMessage:
+    key, value, headers = message
+    return key, None, [*headers, (VALUE_BYTES_HEADER, str(len(value or b"")).encode())]
+
+
+@lru_cache(maxsize=4)
+def _shared(settings: str) -> DeadLetterProducer:
+    return DeadLetterProducer(KafkaSettings.model_validate_json(settings))
+
+
+def send_messages(kafka: KafkaSettings, messages: Iterable[DeadLetterMessage]) -> int:
+    """`DeadLetterProducer.send` by the one producer of this process, made at first use.
+
+    A producer has threads, buffers and connections, so none is made for each batch; one that has
+    failed is replaced.
+    """
+    try:
+        return _shared(kafka.model_dump_json()).send(messages)
+    except KafkaUnavailableError:
+        _shared.cache_clear()
+        raise

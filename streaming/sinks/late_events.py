@@ -1,0 +1,56 @@
+"""Events that came too late for their hour: kept in Postgres, replicated to the lake.
+
+Delivery guarantee: exactly-once in effect. The transaction that decides what is late writes it, so
+the decision and the row commit together. The replica follows `change_id`: whatever a crash leaves
+behind, the next call brings, and a row that comes twice has the same key.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+
+from streaming.lake.tables import QUARANTINE_LATE_EVENTS
+from streaming.mirror import newest_change
+from streaming.sources.messages import (
+    MESSAGE_COLUMNS,
+    headers_from_json,
+    insert_messages,
+    message_rows,
+)
+from streaming.stream import Hands
+
+_COLUMNS = {**MESSAGE_COLUMNS, "rules": "text[]"}
+
+_NEWER_SQL = """
+    SELECT key, value, topic, partition, position, received_at AS timestamp, headers, rules,
+        change_id
+    FROM late_events WHERE change_id > %s"""
+
+
+def insert_late(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+    """Keep late events, in the transaction that has decided that they are late.
+
+    Args:
+        connection: in a transaction.
+        rows: source columns and `rules`.
+    """
+    values = ((*message, row["rules"]) for row, message in message_rows(rows))
+    insert_messages(connection, "late_events", _COLUMNS, values)
+
+
+def replicate_late(hands: Hands) -> int:
+    """Bring the lake table up to date with Postgres; returns the number of rows copied."""
+    table = QUARANTINE_LATE_EVENTS
+    if table.name not in hands.memory:
+        hands.memory[table.name] = newest_change(hands.lake.read(table.name, ("change_id",)))
+    found = hands.db.fetch(_NEWER_SQL, (hands.memory[table.name],))
+    if not found:
+        return 0
+    late = [{**row, "headers": headers_from_json(row["headers"])} for row in found]
+    rows = pa.Table.from_pylist(late, schema=hands.lake.schema(table.name))
+    hands.lake.upsert(table, rows, table.time_column)
+    hands.memory[table.name] = newest_change(rows)
+    return int(rows.num_rows)

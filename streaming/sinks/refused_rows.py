@@ -1,0 +1,33 @@
+"""Messages that the sink of a stream could not hold because of their data, in Postgres.
+
+Delivery guarantee: exactly-once in effect, by key (stream, topic, partition, position): a batch
+that comes again refuses the same rows again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+
+from streaming.sources.messages import MESSAGE_COLUMNS, insert_messages, message_rows
+
+_COLUMNS = {"stream": "text", **MESSAGE_COLUMNS, "error_class": "text", "error": "text"}
+
+
+def write_refused(
+    connection: psycopg.Connection[Any], stream: str, rows: pa.Table, error: Exception, cause: str
+) -> None:
+    """Keep rows that a sink refused.
+
+    Args:
+        connection: in a transaction.
+        stream: whose sink.
+        rows: with topic, partition, position, and the other source columns where it reads messages.
+        error: what the sink raised.
+        cause: the same in one line.
+    """
+    reason = (type(error).__name__, cause.replace("\0", "\\0"))
+    values = ((stream, *message, *reason) for _, message in message_rows(rows))
+    insert_messages(connection, "refused_rows", _COLUMNS, values)

@@ -1,0 +1,1 @@
+"""Sources: logs of Kafka and Pulsar, and one in memory, as Spark data sources."""

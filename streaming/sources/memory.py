@@ -1,0 +1,229 @@
+"""A log in a folder: the broker that ships for tests and trials, true to the real contract.
+
+`MemoryBroker` appends; `format("storelake_memory")` with option `path` reads, batch and streaming.
+It is a folder of JSON lines, since Spark plans in one process, reads in others, and the test writes
+in a third. Not for production: one writer, no replication, no retention but `trim`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from streaming.source import GENERATION, SOURCE_SCHEMA
+from streaming.sources.log import (
+    DenseLog,
+    Generation,
+    Limit,
+    LogSource,
+    Offsets,
+    Partition,
+    Range,
+    ReadOptions,
+    Subscription,
+    TopicRemadeError,
+    lost_offset,
+    to_arrow,
+)
+from streaming.sources.read_ahead import ReadAhead
+from streaming.sources.rows import Row, message_bytes, to_batches
+
+POSITION = SOURCE_SCHEMA.get_field_index("position")
+TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")
+
+ID_FILE = "id"
+"""Beside the partitions of a topic: what tells it from another one of its name."""
+
+
+def _encode(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode("ascii")
+
+
+def _decode(value: str | None) -> bytes | None:
+    return None if value is None else base64.b64decode(value)
+
+
+class MemoryBroker:
+    """Writes topics below one folder; partitions are files, offsets are line numbers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create_topic(self, topic: str, partitions: int = 1) -> None:
+        """Make a topic; more partitions may be added by a second call."""
+        for number in range(partitions):
+            self._file(topic, number).parent.mkdir(parents=True, exist_ok=True)
+            self._file(topic, number).touch()
+        identity = self.path / topic / ID_FILE
+        if not identity.exists():
+            identity.write_text(uuid.uuid4().hex, encoding="ascii")
+
+    def delete_topic(self, topic: str) -> None:
+        """Remove a topic with its messages; one made again under its name has another id."""
+        shutil.rmtree(self.path / topic)
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        *,
+        partition: int = 0,
+        timestamp: datetime,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> None:
+        """Append one message; it is readable when this returns."""
+        line = {
+            "key": _encode(key),
+            "value": _encode(value),
+            "timestamp": timestamp.isoformat(),
+            "headers": [[k, _encode(v)] for k, v in headers] if headers else None,
+        }
+        with self._file(topic, partition).open("a", encoding="ascii") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def trim(self, topic: str, partition: int, low: int) -> None:
+        """Forget everything before offset `low`, as retention would."""
+        self._file(topic, partition).with_suffix(".low").write_text(str(low), encoding="ascii")
+
+    def _file(self, topic: str, partition: int) -> Path:
+        return self.path / topic / f"{partition}.ndjson"
+
+
+class MemoryLog(DenseLog):
+    """`log_source.Log` over such a folder.
+
+    Args:
+        path: the folder.
+        topics: to read.
+        generations: of the topics that are known by their ids.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        topics: Subscription,
+        generations: Mapping[str, Generation] | None = None,
+    ) -> None:
+        self._path, self._topics = path, topics
+        self._generations = dict(generations or {})
+
+    def _names(self) -> list[str]:
+        return self._topics.among(folder.name for folder in self._path.glob("*"))
+
+    def topic_ids(self) -> dict[str, str]:
+        """As `MemoryBroker` has made them up."""
+        files = {topic: self._path / topic / ID_FILE for topic in self._names()}
+        return {t: f.read_text(encoding="ascii") for t, f in files.items() if f.exists()}
+
+    def _base(self, topic: str) -> int:
+        known = self._generations.get(topic)
+        return known.number * GENERATION if known else 0
+
+    def _verify(self) -> None:
+        ids = self.topic_ids()
+        for topic, known in self._generations.items():
+            if ids.get(topic, known.topic_id) != known.topic_id:
+                raise TopicRemadeError(f"topic {topic} was deleted and made again")
+
+    def bounds(self) -> dict[Partition, tuple[int, int]]:
+        """First and next offset of each partition; a topic without a folder is an error."""
+        found: dict[Partition, tuple[int, int]] = {}
+        for topic in self._names():
+            base = self._base(topic)
+            for file in sorted((self._path / topic).glob("*.ndjson")):
+                low = file.with_suffix(".low")
+                first = int(low.read_text(encoding="ascii")) if low.exists() else 0
+                lines = file.read_bytes().count(b"\n")
+                found[topic, int(file.stem)] = (base + first, base + lines)
+        self._verify()
+        return found
+
+    def at_time(self, moment: datetime) -> Offsets:
+        """By the messages' own timestamps."""
+        return {
+            (topic, number): next(
+                (
+                    int(row[POSITION])
+                    for row in self._rows(Range(topic, number, low, high))
+                    if row[TIMESTAMP] >= moment
+                ),
+                high,
+            )
+            for (topic, number), (low, high) in self.bounds().items()
+        }
+
+    def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
+        """What is in the files after `position`."""
+        bounds = self.bounds()
+        start = {p: position.get(p, self.origin(high)) for p, (_, high) in bounds.items()}
+        self._compare(start, bounds)
+        most = {p: min(high, start[p] + limit.rows) for p, (_, high) in bounds.items()}
+        rows, end = self._ahead(start, most).within(limit)
+        return (to_arrow(rows) if rows else None), end
+
+    def _ahead(self, start: Offsets, end: Offsets) -> ReadAhead[Row]:
+        ahead = ReadAhead[Row](start)
+        for (topic, number), stop in end.items():
+            for row in self._rows(Range(topic, number, start[topic, number], stop)):
+                size = message_bytes(row[0], row[1], row[-1])
+                ahead.add((topic, number), int(row[POSITION]), size, row)
+        return ahead
+
+    def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
+        """Read the files."""
+        return self._ahead(start, end).within(Limit(sum(end.values()), most), end)[1]
+
+    def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
+        """All rows of the ranges."""
+        bounds = self.bounds()
+        for piece in ranges:
+            low, high = bounds[piece.topic, piece.partition]
+            if piece.start < low:
+                raise lost_offset((piece.topic, piece.partition), piece.start, low, high)
+        yield from to_batches(row for piece in ranges for row in self._rows(piece))
+        self._verify()
+
+    def _rows(self, piece: Range) -> Iterator[Row]:
+        file = self._path / piece.topic / f"{piece.partition}.ndjson"
+        base = self._base(piece.topic)
+        lines = file.read_text(encoding="ascii").splitlines()
+        for offset, line in enumerate(lines[piece.start - base : piece.end - base], piece.start):
+            message = json.loads(line)
+            headers = message["headers"]
+            yield (
+                _decode(message["key"]),
+                _decode(message["value"]),
+                piece.topic,
+                piece.partition,
+                f"{offset:020d}",
+                datetime.fromisoformat(message["timestamp"]),
+                [{"key": k, "value": _decode(v)} for k, v in headers] if headers else None,
+            )
+
+    def commit(self, offsets: Offsets) -> None:
+        """Progress has no other reader here."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class MemorySource(LogSource):
+    """`format("storelake_memory")`; options `path`, and those of `log_source.ReadOptions`."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The name to use in `format(...)`."""
+        return "storelake_memory"
+
+    def open_log(self) -> MemoryLog:
+        """See `LogSource.open_log`."""
+        given = ReadOptions.parse(self.options)
+        return MemoryLog(Path(self.options["path"]), given.topics, given.generations)

@@ -1,0 +1,649 @@
+"""Pulsar as a Spark source, over pulsar-client (C++), with the administration over HTTP.
+
+Guarantees are those of `log_source`. Of Pulsar's own (docs/adr/0011 has the reasons):
+
+- An offset is a message id (ledger, entry, index in the batch) as one number, see `pack`. In rows,
+  `position` is `ledger:entry:partition:batch index` with leading zeros.
+- A row's timestamp is the event time where the producer set one, else the publish time; headers are
+  the properties. Pulsar has text keys, and does not tell an empty key from none: both are null.
+- Ids have gaps, so the planner finds the end of a batch by reading ahead, at most `maxRowsPerBatch`
+  messages; tasks read the same range again, in parallel by partition.
+- A durable subscription named `groupId` keeps messages for the stream: up to the last entry of a
+  finished batch, which stays, too. The first message that a reader hands out must come from the
+  ledger that it left off in, and at each change of ledgers the broker is asked whether one between
+  them is missing: that is how messages that were deleted unread are noticed.
+- A broker that is away, restarts or unloads a topic is waited for, 30 s by the planner and
+  `fetchTimeoutSeconds` by a task; then they fail with a sentence that names the broker, and the
+  runner retries. A topic deleted while read is an error.
+- A topic that was deleted and made again has new ledgers, whose ids are larger than all before it
+  in its cluster, so its positions sort behind the old ones. The ids of a cluster that was set up
+  anew begin again, which no position shows: its topics need other names.
+
+Options besides those of `log_source.ReadOptions`, topics as `persistent://tenant/namespace/topic`
+(one partition, `...-partition-2`, is a topic, too): `pulsar.service.url`, `pulsar.admin.url`,
+`pulsar.token`, `pulsar.tls.ca.file`, `groupId`, `fetchTimeoutSeconds` (30).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pulsar
+import pyarrow as pa
+
+from streaming.source import broker_time
+from streaming.sources.log import (
+    ROWS_WORTH_A_TASK,
+    DataLossError,
+    Limit,
+    LogSource,
+    Offsets,
+    Partition,
+    Range,
+    ReadOptions,
+    Subscription,
+    Task,
+    lost,
+    to_arrow,
+)
+from streaming.sources.rows import Header, Row, headers_of, message_bytes, to_batches
+
+log = logging.getLogger(__name__)
+
+ENTRIES = 10**12  # of a ledger, at most: Pulsar begins a new one after 50,000
+BATCH = 10**6  # messages of an entry, at most: Pulsar's limit is the size, 5 MB
+METADATA_REFRESH_SECONDS = 30.0
+CALL_TIMEOUT_SECONDS = 10
+ADMIN_TIMEOUT_SECONDS = 20  # the web server of a busy broker comes last
+AWAY_SECONDS = 30.0  # so long a broker may restart, or move a topic, without a word
+QUEUE_MESSAGES = 1_000
+RETRY_SECONDS = 0.2
+PROMISED_MILLIS = 2_000  # a message that the broker says is there comes within
+
+_task_clients: dict[Connection, pulsar.Client] = {}
+"""Clients of this Python worker; Spark reuses workers between batches."""
+
+
+class PulsarUnavailableError(Exception):
+    """Pulsar could not be read; the message names the topic and what Pulsar said."""
+
+
+class UnreachableError(PulsarUnavailableError):
+    """The administration did not answer, which says nothing about a topic."""
+
+
+def _gone(topic: str) -> PulsarUnavailableError:
+    return PulsarUnavailableError(f"topic {topic} was deleted while it was read")
+
+
+def pack(ledger: int, entry: int, batch: int) -> int:
+    """A message id as a number that rises along a partition; (12, 5, 0) -> 12000000000005000000.
+
+    The number after a message is the offset behind it, whether or not a message is there.
+    """
+    return (ledger * ENTRIES + entry) * BATCH + max(batch, 0)
+
+
+def unpack(offset: int) -> tuple[int, int, int]:
+    """The inverse of `pack`: ledger, entry, batch index (0 also for a message without a batch)."""
+    rest, batch = divmod(offset, BATCH)
+    ledger, entry = divmod(rest, ENTRIES)
+    return ledger, entry, batch
+
+
+def _behind(ledger: int, entry: int) -> int:
+    """The offset behind an entry of which nobody has counted the messages."""
+    return pack(ledger, entry, BATCH - 1)
+
+
+def _behind_an_entry(offset: int) -> bool:
+    return offset % BATCH == BATCH - 1
+
+
+def position(offset: int, partition: int) -> str:
+    """The message id in an ordered text form."""
+    ledger, entry, batch = unpack(offset)
+    return f"{ledger:020d}:{entry:020d}:{partition:05d}:{batch:010d}"
+
+
+def entries_behind(ledgers: Sequence[tuple[int, int]], offset: int) -> int:
+    """How many entries of the ledgers (id, entries) begin at an offset or behind it."""
+    ledger, entry, batch = unpack(offset)
+    begun = entry + (batch > 0)  # the offset may lie within or behind an entry
+    return sum(
+        entries if one > ledger else max(0, entries - begun)
+        for one, entries in ledgers
+        if one >= ledger
+    )
+
+
+def _show(offset: int) -> str:
+    ledger, entry, batch = unpack(offset)
+    return f"{ledger}:{entry}:{batch}"
+
+
+def _bytes(text: Callable[[], str]) -> bytes | None:
+    """Text of the broker as bytes; a client that wrote other bytes must not stop a stream."""
+    try:
+        return text().encode() or None
+    except UnicodeDecodeError as error:
+        return bytes(error.object)
+
+
+def _row(topic: str, partition: int, offset: int, message: pulsar.Message) -> Row:
+    millis = message.event_timestamp() or message.publish_timestamp()
+    return (
+        _bytes(message.partition_key),
+        None if message.has_null_value() else message.data(),
+        topic,
+        partition,
+        position(offset, partition),
+        broker_time(millis),
+        _headers(message),
+    )
+
+
+def _headers(message: pulsar.Message) -> list[Header] | None:
+    return headers_of(lambda: [(k, v.encode()) for k, v in message.properties().items()])
+
+
+def _size(message: pulsar.Message) -> int:
+    value = None if message.has_null_value() else message.data()
+    return message_bytes(_bytes(message.partition_key), value, _headers(message))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a cluster."""
+
+    service_url: str
+    admin_url: str
+    token: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+    def client(self) -> pulsar.Client:
+        """A client; it connects at first use."""
+        return pulsar.Client(
+            self.service_url,
+            authentication=pulsar.AuthenticationToken(self.token) if self.token else None,
+            tls_trust_certs_file_path=self.ca_file,
+            operation_timeout_seconds=CALL_TIMEOUT_SECONDS,
+            connection_timeout_ms=CALL_TIMEOUT_SECONDS * 1000,
+            logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error),
+        )
+
+
+class Administration:
+    """The few questions that only the HTTP side answers; all need no more than leave to consume."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._url = connection.admin_url
+        self._client = httpx.Client(
+            base_url=f"{connection.admin_url}/admin/v2",
+            headers={"Authorization": f"Bearer {connection.token}"} if connection.token else {},
+            verify=connection.ca_file or True,
+            timeout=ADMIN_TIMEOUT_SECONDS,
+        )
+
+    def _get(self, path: str) -> Any:
+        try:
+            answer = self._client.get(path)
+            # Of a broker that is starting or ending, the web server says 404, too: without JSON.
+            found = answer.json()
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                return None
+            answer.raise_for_status()
+            return found
+        except (httpx.HTTPError, ValueError) as error:
+            raise UnreachableError(f"Pulsar at {self._url} does not answer: {error}") from error
+
+    def topics(self, namespace: str) -> list[str]:
+        """The topics of `tenant/namespace` by their full names, partitioned ones as one."""
+        plain = self._get(f"/persistent/{namespace}") or []
+        whole = self._get(f"/persistent/{namespace}/partitioned") or []
+        return [*whole, *(t for t in plain if re.sub(r"-partition-\d+$", "", t) not in whole)]
+
+    def partitions(self, topic: str) -> list[str] | None:
+        """The names of a topic's partitions, its own where it has none; None: there is no topic."""
+        found = self._get(f"{_path(topic)}/partitions")
+        if found is None:
+            return None
+        count = int(found["partitions"])
+        if count == 0 and self._get(f"{_path(topic)}/internalStats") is None:
+            return None  # Pulsar says 0 of a partition, too, that is no more
+        return [f"{topic}-partition-{n}" for n in range(count)] or [topic]
+
+    def ledgers(self, name: str) -> list[tuple[int, int]]:
+        """(ledger, entries) of one partition, oldest first, those with entries alone."""
+        found = self._get(f"{_path(name)}/internalStats")
+        if found is None:
+            raise PulsarUnavailableError(f"topic {name} does not exist (any more)")
+        closed = {int(one["ledgerId"]): int(one["entries"]) for one in found["ledgers"]}
+        ledger, entry = map(int, found["lastConfirmedEntry"].split(":"))
+        if ledger in closed:  # the open one is listed without its entries
+            closed[ledger] = max(closed[ledger], entry + 1)
+        return sorted((one, entries) for one, entries in closed.items() if entries)
+
+    def at_time(self, name: str, moment: datetime) -> tuple[int, int]:
+        """(ledger, entry) of the first message published at or after a time, or behind the last."""
+        found = self._get(f"{_path(name)}/messageid/{int(moment.timestamp() * 1000)}")
+        if found is None:
+            raise PulsarUnavailableError(f"topic {name} does not exist (any more)")
+        return int(found["ledgerId"]), int(found["entryId"])
+
+
+def _path(topic: str) -> str:
+    return "/" + quote(topic.replace("://", "/"))
+
+
+class _Reader:
+    """Reads one partition from an offset on, and proves that it skips nothing.
+
+    Attributes:
+        at: the offset behind the last message that it handed out.
+    """
+
+    def __init__(
+        self, client: pulsar.Client, admin: Administration, name: str, partition: Partition, at: int
+    ) -> None:
+        self._admin, self._name, self._partition = admin, name, partition
+        self.at = at
+        self._ledger, entry, _ = unpack(at)
+        # From the whole entry on, dropping what lies before `at`: one that was handed out in part,
+        # or whole, is read again and shows that the ledger is still there.
+        before = pulsar.MessageId(-1, self._ledger, entry - 1, -1)
+        self._reader = client.create_reader(
+            name, before if at else pulsar.MessageId.earliest, receiver_queue_size=QUEUE_MESSAGES
+        )
+
+    def waiting(self) -> Iterator[tuple[int, pulsar.Message]]:
+        """Every (offset, message) that is there; ends when the broker has no more.
+
+        Raises:
+            DataLossError: messages on the way were deleted.
+            pulsar.PulsarException: the broker is away, or broke its promise of a message.
+        """
+        while True:
+            try:
+                message = self._reader.read_next(0)
+            except pulsar.Timeout:
+                # An empty queue says nothing; this asks the broker.
+                if not self._reader.has_message_available():
+                    return
+                message = self._reader.read_next(PROMISED_MILLIS)
+            found = message.message_id()
+            offset = pack(found.ledger_id(), found.entry_id(), found.batch_index())
+            if found.ledger_id() != self._ledger:
+                self._cross(found.ledger_id())
+            if offset >= self.at:
+                self.at = offset + 1
+                yield offset, message
+
+    def _cross(self, ledger: int) -> None:
+        """From one ledger to the next: none between them may be missing."""
+        if self._ledger:
+            held = [one for one, _ in self._admin.ledgers(self._name)]
+            between = [one for one in held if self._ledger < one < ledger]
+            if self._ledger not in held or between:
+                raise lost(self._partition, f"message {_show(self.at)}", f"[{ledger}:0:0, ...)")
+        self._ledger = ledger
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._reader.close()
+
+
+class PulsarLog:
+    """`log_source.Log` over one Pulsar cluster. Connections are made at first use."""
+
+    def __init__(
+        self,
+        topics: Subscription,
+        connection: Connection,
+        group_id: str,
+        fetch_timeout: float = 60.0,
+    ) -> None:
+        self._topics, self._connection, self._group = topics, connection, group_id
+        self._fetch_timeout = fetch_timeout
+        self._known: dict[Partition, str] = {}
+        self._known_at = 0.0
+        self._no_room_for: Partition | None = None
+        self._away_since: float | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._connected: pulsar.Client | None = None
+        self._asked: Administration | None = None
+        self._readers: dict[Partition, _Reader] = {}
+        self._holders: dict[Partition, pulsar.Consumer] = {}
+        self._sizes: dict[Range, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        rest = ("_connected", "_asked", "_readers", "_holders", "_sizes")
+        return {k: v for k, v in self.__dict__.items() if k not in rest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    @property
+    def _client(self) -> pulsar.Client:
+        if self._connected is None:
+            self._connected = self._connection.client()
+        return self._connected
+
+    @property
+    def _admin(self) -> Administration:
+        if self._asked is None:
+            self._asked = Administration(self._connection)
+        return self._asked
+
+    def _partitions(self) -> dict[Partition, str]:
+        """Partitions of the topics and their own names; asked again every 30 s."""
+        if not self._known or time.monotonic() - self._known_at >= METADATA_REFRESH_SECONDS:
+            try:
+                self._known = self._look_up()
+            except UnreachableError as error:
+                if not self._known:
+                    raise
+                log.warning("topics not looked up: %s", error)
+            self._known_at = time.monotonic()
+        return self._known
+
+    def _look_up(self) -> dict[Partition, str]:
+        found: dict[Partition, str] = {}
+        for topic in self._names():
+            names = self._admin.partitions(topic)
+            if names is None:
+                raise (
+                    _gone(topic)
+                    if self._known
+                    else PulsarUnavailableError(
+                        f"topic {topic} does not exist; `storelake up` makes the topics"
+                    )
+                )
+            found.update({(topic, number): name for number, name in enumerate(names)})
+        for topic, _ in self._known.keys() - found.keys():
+            raise _gone(topic)
+        return found
+
+    def _names(self) -> list[str]:
+        pattern = self._topics.pattern
+        if pattern is None:
+            return sorted(self._topics.names)
+        namespace = "/".join(pattern.split("/")[2:4])
+        try:
+            return self._topics.among(self._admin.topics(namespace))
+        except LookupError as error:
+            raise PulsarUnavailableError(str(error)) from None
+
+    def bounds(self) -> dict[Partition, tuple[int, int]]:
+        """The first message, and behind the last entry; (0, 0) of a partition without any."""
+        found: dict[Partition, tuple[int, int]] = {}
+        for partition, name in self._partitions().items():
+            ledgers = self._admin.ledgers(name)
+            found[partition] = (0, 0)
+            if ledgers:
+                (first, _), (last, entries) = ledgers[0], ledgers[-1]
+                found[partition] = pack(first, 0, 0), _behind(last, entries - 1)
+        return found
+
+    def at_time(self, moment: datetime) -> Offsets:
+        """By the time of publishing, which the broker searches for."""
+        bounds = self.bounds()
+        return {
+            partition: min(pack(*self._admin.at_time(name, moment), 0), bounds[partition][1])
+            for partition, name in self._partitions().items()
+        }
+
+    def behind(self, position: Offsets) -> int:
+        """Entries, as the ledgers count them: what a producer sent together is one."""
+        return sum(
+            entries_behind(self._admin.ledgers(name), position.get(partition, 0))
+            for partition, name in self._partitions().items()
+        )
+
+    def check(self, position: Offsets) -> None:
+        """Compare with the ledgers that are there; the very beginning is always in the log."""
+        bounds = self.bounds()
+        for partition, offset in position.items():
+            low, high = bounds.get(partition, (0, 0))
+            if offset and not low <= offset <= high:
+                held = f"[{_show(low)}, {_show(high)})"
+                raise lost(partition, f"message {_show(offset)}", held)
+
+    def origin(self, offset: int) -> int:  # noqa: ARG002
+        """Before everything: ids of ledgers rise within a cluster, also over deleted topics."""
+        return 0
+
+    def topic_ids(self) -> dict[str, str]:
+        """None: Pulsar's topics have no ids, and need none."""
+        return {}
+
+    def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
+        """What the readers have been sent; asks the broker only where that is nothing."""
+        rows: list[Row] = []
+        size = 0
+        end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
+        for topic, number in self._in_turn(end):
+            for offset, message in self._waiting((topic, number), end[topic, number]):
+                size += _size(message)
+                if rows and size > limit.bytes:
+                    self._no_room_for = (topic, number)
+                    return to_arrow(rows), end
+                rows.append(_row(topic, number, offset, message))
+                end[topic, number] = offset + 1
+                if len(rows) >= limit.rows:
+                    return to_arrow(rows), end
+        return (to_arrow(rows) if rows else None), end
+
+    def _in_turn(self, partitions: Iterable[Partition]) -> list[Partition]:
+        """All of them, the one first that the last batch had no room for."""
+        first = self._no_room_for
+        return sorted(partitions, key=lambda p: (first is not None and p < first, p))
+
+    def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
+        """Read ahead. Every partition gets its share first, then those with more take the rest."""
+        self.check(position)
+        end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
+        counts = dict.fromkeys(end, 0)
+        hungry, left, room, cut = self._in_turn(end), limit.rows, limit.bytes, False
+        while hungry and left:
+            share = -(-left // len(hungry))
+            for partition in [*hungry]:
+                quota = Limit(min(share, left), room)
+                taken, size, there_is_more = self._pass(partition, end, quota, left < limit.rows)
+                counts[partition] += taken
+                left, room = left - taken, max(0, room - size)
+                if not there_is_more:
+                    hungry.remove(partition)
+                elif taken < quota.rows:  # the bytes are used up
+                    self._no_room_for = partition
+                    hungry, cut = [], True
+                    break
+        self._sizes = {
+            Range(*p, position.get(p, 0), end[p]): count for p, count in counts.items() if count
+        }
+        # As many as were asked for, where only the bytes kept the batch from more of them.
+        return end, limit.rows if cut else limit.rows - left
+
+    def _pass(
+        self, partition: Partition, end: Offsets, limit: Limit, begun: bool
+    ) -> tuple[int, int, bool]:
+        """Move the end of a batch over messages of one partition.
+
+        Args:
+            partition: to read.
+            end: of the batch so far; changed.
+            limit: of what is added.
+            begun: whether the batch has a message already: then none is larger than the limit.
+
+        Returns:
+            Their number, their bytes, and whether the partition may have more.
+        """
+        taken = size = 0
+        for offset, message in self._waiting(partition, end[partition]) if limit.rows else ():
+            more = _size(message)
+            if (begun or taken) and size + more > limit.bytes:
+                return taken, size, True
+            end[partition] = offset + 1
+            taken, size = taken + 1, size + more
+            if taken == limit.rows:
+                return taken, size, True
+        return taken, size, False
+
+    def _waiting(self, partition: Partition, at: int) -> Iterator[tuple[int, pulsar.Message]]:
+        """What is there of one partition; nothing while its broker is away."""
+        name, began = self._partitions()[partition], time.monotonic()
+        try:
+            self._hold(partition, name)
+            reader = self._readers.get(partition)
+            if reader is None or reader.at != at:
+                if reader is not None:
+                    self._readers.pop(partition).close()
+                reader = _Reader(self._client, self._admin, name, partition, at)
+                self._readers[partition] = reader
+            for found in reader.waiting():
+                self._away_since = None
+                yield found
+            self._away_since = None
+        except DataLossError:
+            # The reader has taken the message that told it; the next one begins at the position.
+            self._readers.pop(partition).close()
+            raise
+        except pulsar.PulsarException as error:
+            self._readers.pop(partition, None)
+            self._known_at = 0.0  # Was it deleted? That is asked now, and before the next read.
+            self._partitions()
+            self._wait_for_broker(name, began, error)
+
+    def _wait_for_broker(self, name: str, began: float, error: Exception) -> None:
+        """Warn; raise `PulsarUnavailableError` where no partition was read for 30 s."""
+        self._away_since = self._away_since or began
+        seconds = time.monotonic() - self._away_since
+        if seconds > AWAY_SECONDS:
+            raise PulsarUnavailableError(
+                f"Pulsar at {self._connection.service_url} has not answered for {seconds:.0f} s "
+                f"about {name}: {error}"
+            ) from error
+        log.warning("%s: waiting for its broker: %s", name, error)
+
+    def _hold(self, partition: Partition, name: str) -> None:
+        """Have the broker keep what this stream has not finished."""
+        if partition not in self._holders:
+            self._holders[partition] = self._client.subscribe(
+                name,
+                self._group,
+                # A planner that is still ending must not keep the next one out.
+                consumer_type=pulsar.ConsumerType.Failover,
+                initial_position=pulsar.InitialPosition.Earliest,
+                receiver_queue_size=1,
+            )
+
+    def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
+        """By partition, the largest first; of a range in doubt the size is unknown."""
+        sizes = {r: self._sizes.get(r, ROWS_WORTH_A_TASK) for r in ranges}
+        shares = max(1, min(tasks, len(ranges), sum(sizes.values()) // ROWS_WORTH_A_TASK))
+        buckets: list[list[Range]] = [[] for _ in range(shares)]
+        for piece in sorted(ranges, key=lambda r: -sizes[r]):
+            min(buckets, key=lambda b: sum(sizes[r] for r in b)).append(piece)
+        return [Task(tuple(bucket)) for bucket in buckets if bucket]
+
+    def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
+        """Read ranges with this worker's own client."""
+        if self._connection not in _task_clients:
+            _task_clients[self._connection] = self._connection.client()
+        client = _task_clients[self._connection]
+        yield from to_batches(
+            _row(piece.topic, piece.partition, offset, message)
+            for piece in ranges
+            for offset, message in self._read_range(client, piece)
+        )
+
+    def _read_range(
+        self, client: pulsar.Client, piece: Range
+    ) -> Iterator[tuple[int, pulsar.Message]]:
+        partition, at = (piece.topic, piece.partition), piece.start
+        name = self._partitions()[partition]
+        give_up = time.monotonic() + self._fetch_timeout
+        while time.monotonic() < give_up:
+            why = "nothing more arrived"
+            try:
+                reader = _Reader(client, self._admin, name, partition, at)
+                try:
+                    for offset, message in reader.waiting():
+                        if offset >= piece.end:
+                            return
+                        at = offset + 1
+                        yield offset, message
+                        if at == piece.end:
+                            return
+                finally:
+                    reader.close()
+                if _behind_an_entry(piece.end):
+                    return
+                self.check({partition: at})
+            except (pulsar.PulsarException, UnreachableError) as error:
+                why = str(error)
+            time.sleep(RETRY_SECONDS)
+        raise PulsarUnavailableError(
+            f"{name}: {why} for {self._fetch_timeout:.0f} s while reading "
+            f"[{_show(at)}, {_show(piece.end)}); is the broker up?"
+        )
+
+    def commit(self, offsets: Offsets) -> None:
+        """Let the broker forget what is done, but for the last entry; a failure is only logged."""
+        for partition, offset in offsets.items():
+            ledger, entry, _ = unpack(offset)
+            if entry and partition in self._holders:
+                try:
+                    self._holders[partition].acknowledge_cumulative(
+                        pulsar.MessageId(-1, ledger, entry - 1, -1)
+                    )
+                except pulsar.PulsarException as error:
+                    log.warning("%s: subscription not moved: %s", partition[0], error)
+
+    def close(self) -> None:
+        """Leave the cluster; the subscription stays."""
+        if self._connected is not None:
+            self._connected.close()
+        self._forget()
+
+
+class PulsarSource(LogSource):
+    """`format("storelake_pulsar")`, batch and streaming; rows as `source.SOURCE_DDL`."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The name to use in `format(...)`."""
+        return "storelake_pulsar"
+
+    def open_log(self) -> PulsarLog:
+        """See `LogSource.open_log`."""
+        options = {k.lower(): v for k, v in self.options.items()}
+        topics = ReadOptions.parse(self.options).topics
+        for name in (*topics.names, *filter(None, [topics.pattern])):
+            if not re.match(r"persistent://[^/]+/[^/]+/[^/]", name):
+                raise ValueError(f"{name} is not written as persistent://tenant/namespace/topic")
+        for needed in ("pulsar.service.url", "pulsar.admin.url"):
+            if needed not in options:
+                raise ValueError(f"option '{needed}' is required")
+        return PulsarLog(
+            topics,
+            Connection(
+                options["pulsar.service.url"],
+                options["pulsar.admin.url"],
+                options.get("pulsar.token"),
+                options.get("pulsar.tls.ca.file"),
+            ),
+            options.get("groupid", "storelake"),
+            float(options.get("fetchtimeoutseconds", "30")),
+        )

@@ -1,0 +1,87 @@
+"""Messages that a planner has read and no batch has taken yet, by partition; no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from streaming.sources.log import Limit, Offsets, Partition
+
+M = TypeVar("M")
+_Entry = tuple[int, int, M]
+"""Offset, bytes, message."""
+
+
+class ReadAhead(Generic[M]):
+    """Keeps messages in the order of each partition, and cuts batches by rows and bytes.
+
+    Args:
+        start: offsets that reading begins at; None: nowhere yet.
+
+    Attributes:
+        start: offsets of the first message that no batch has taken.
+    """
+
+    def __init__(self, start: Offsets | None = None) -> None:
+        self.start = start
+        self._waiting: dict[Partition, deque[_Entry[M]]] = {p: deque() for p in start or ()}
+        self._seen: Offsets = dict(start or {})
+        self._bytes = 0
+
+    def add(self, partition: Partition, offset: int, size: int, message: M) -> None:
+        """The next message of a partition; `size` in bytes."""
+        self._waiting[partition].append((offset, size, message))
+        self._seen[partition] = offset + 1
+        self._bytes += size
+
+    def ends(self, partition: Partition, offset: int) -> None:
+        """The partition has no message before this offset that was not added."""
+        self._seen[partition] = max(self._seen[partition], offset)
+
+    def holds(self, end: Offsets, most: int) -> bool:
+        """Whether a batch up to `end`, or of `most` bytes, can be cut from what was added."""
+        if self._bytes >= most and any(
+            line and line[0][0] < end.get(p, 0) for p, line in self._waiting.items()
+        ):
+            return True
+        return all(self._seen[p] >= offset for p, offset in end.items())
+
+    def within(
+        self, limit: Limit, end: Mapping[Partition, int] | None = None
+    ) -> tuple[list[M], Offsets]:
+        """The first messages of all partitions in turn, and the offsets behind them.
+
+        Args:
+            limit: of the batch; a first message that is larger is taken alone.
+            end: where the batch ends at most, by partition; None: with what was added.
+        """
+        reached = dict(self.start or {})
+        taken: list[M] = []
+        size = 0
+        for partition, (offset, more, message) in self._in_turn(end):
+            if taken and (len(taken) == limit.rows or size + more > limit.bytes):
+                return taken, reached
+            taken.append(message)
+            size += more
+            reached[partition] = offset + 1
+        # Offsets without a message (compaction, transactions) end a batch, too.
+        return taken, {**reached, **(end or {})}
+
+    def _in_turn(
+        self, end: Mapping[Partition, int] | None
+    ) -> Iterator[tuple[Partition, _Entry[M]]]:
+        lines = deque((p, iter(line)) for p, line in self._waiting.items())
+        while lines:
+            partition, line = lines.popleft()
+            entry = next(line, None)
+            if entry is not None and (end is None or entry[0] < end[partition]):
+                yield partition, entry
+                lines.append((partition, line))
+
+    def drop(self, reached: Offsets) -> None:
+        """Forget the messages before these offsets: a batch has them."""
+        for partition, line in self._waiting.items():
+            while line and line[0][0] < reached[partition]:
+                self._bytes -= line.popleft()[1]
+        self.start = dict(reached)

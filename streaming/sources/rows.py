@@ -1,0 +1,64 @@
+"""Messages of a broker as source rows: what every connector does with sizes and with headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from streaming.source import UNREADABLE_HEADER
+from streaming.sources.log import to_arrow
+
+ROWS_PER_ARROW_BATCH = 10_000
+BYTES_PER_ARROW_BATCH = 16 * 1024 * 1024
+
+Row = tuple[Any, ...]
+"""In the order of `SOURCE_SCHEMA`."""
+Header = dict[str, Any]
+"""{"key": text, "value": bytes or None}."""
+
+
+def message_bytes(key: bytes | None, value: bytes | None, headers: Sequence[Header] | None) -> int:
+    """The size of a message, as batches are bounded by it."""
+    size = len(key or b"") + len(value or b"")
+    return size + sum(len(h["key"]) + len(h["value"] or b"") for h in headers or ())
+
+
+def to_batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
+    """Rows as Arrow batches of at most 10,000 rows and 16 MiB; a larger row is one of its own."""
+    held: list[Row] = []
+    size = 0
+    for row in rows:
+        more = message_bytes(row[0], row[1], row[-1])
+        if held and (len(held) == ROWS_PER_ARROW_BATCH or size + more > BYTES_PER_ARROW_BATCH):
+            yield to_arrow(held)
+            held, size = [], 0
+        held.append(row)
+        size += more
+    if held:
+        yield to_arrow(held)
+
+
+def headers_of(
+    pairs: Callable[[], Iterable[tuple[str, bytes | None]] | None],
+) -> list[Header] | None:
+    """The headers of a message, None without any.
+
+    Args:
+        pairs: asks the client of the broker, which fails to decode a name or value of other bytes
+            than UTF-8. These bytes alone are kept then, under `UNREADABLE_HEADER`.
+    """
+    try:
+        return [{"key": name, "value": value} for name, value in pairs() or ()] or None
+    except (UnicodeDecodeError, SystemError) as error:
+        return [{"key": UNREADABLE_HEADER, "value": _undecoded(error)}]
+
+
+def _undecoded(error: UnicodeDecodeError | SystemError) -> bytes | None:
+    """The bytes that are no text.
+
+    confluent-kafka goes on after it failed to decode, so Python raises a SystemError from that.
+    """
+    cause = error if isinstance(error, UnicodeDecodeError) else error.__cause__
+    return bytes(cause.object) if isinstance(cause, UnicodeDecodeError) else None

@@ -1,0 +1,1 @@
+"""Validation: predicates, rules as data, parsing."""

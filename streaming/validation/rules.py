@@ -1,0 +1,181 @@
+"""Judging messages inside a stream: cheap, inline, by rules whose ids quarantine shows.
+
+A rule is true for a good row. Null counts as broken: a rule that cannot be judged has failed.
+
+The rules on bytes and JSON are here: what they judge is gone when a message is a row of silver.
+Bronze still has the message, quarantine has it with the ids. The rules on the content are data
+(`checks`), since the silver tables are judged by them, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from streaming.source import UNREADABLE_HEADER
+from streaming.validation.checks import (
+    UUID,
+    AnyRule,
+    Array,
+    Matches,
+    Message,
+    MessageRule,
+    Rule,
+    failed,
+    is_one_of,
+)
+from streaming.validation.parsing import Parsed, parse
+
+MAX_VALUE_BYTES = 1024 * 1024
+
+# What JSON allows in a text and PostgreSQL's text and jsonb do not: NUL, half a surrogate pair,
+# numbers beyond `numeric` (also by their digits). https://www.postgresql.org/docs/18/datatype-json.html
+_UNSTORABLE = re.compile(
+    rb"\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+    rb"|[:,\[]\s*-?(?:\d[\d.]*[eE][+-]?\d{4}|[\d.]{1001})"
+)
+# A fast look before the slow one: no message without this is unstorable.
+_SUSPICIOUS = r"\\u|[\d.][eE][+-]?\d{4}|[\d.]{500}"
+
+ENVELOPE_MEANINGS = {
+    "broker_metadata_readable": "The time that the broker has for the message lies in no possible "
+    "range, or the name of a header is no UTF-8 text.",
+    "value_present": "The message is empty.",
+    "value_not_too_large": "The message is larger than 1 MiB.",
+    "valid_utf8": "The bytes are no UTF-8 text.",
+    "storable_text": "The text holds something that the database cannot store: a NUL character, "
+    "half of a surrogate pair, or a number beyond all bounds.",
+    "json_object": "The text is not one whole JSON object.",
+}
+"""What a failed rule on the bytes says about a message."""
+
+REFUSED = "refused_by_sink"
+REFUSED_MEANING = {
+    REFUSED: "A sink could not hold a value of the message: `refused_rows` in Postgres says which."
+}
+"""Of a message that passes every rule, and that the database or the lake refuses all the same."""
+
+E = TypeVar("E", bound=msgspec.Struct)
+
+
+def metadata_rule(rows: pa.Table) -> Array:
+    """Whether the broker's time and the headers of messages could be read; no nulls.
+
+    Args:
+        rows: source rows. A time that is none is null; `UNREADABLE_HEADER` stands for headers.
+    """
+    headers = rows["headers"].combine_chunks()
+    names = pc.struct_field(pc.list_flatten(headers), "key")
+    unreadable = pc.list_parent_indices(headers).filter(pc.equal(names, UNREADABLE_HEADER))
+    readable = np.ones(rows.num_rows, bool)
+    readable[unreadable.to_numpy()] = False
+    return pc.and_(pc.is_valid(rows["timestamp"].combine_chunks()), pa.array(readable))
+
+
+def envelope_rules(values: Array) -> dict[str, Array]:
+    """Rules on the bytes of messages, before anything is parsed; no nulls.
+
+    Args:
+        values: binary. What is missing or no text fails the rule that says so, and no other one.
+    """
+    size = pc.binary_length(values)
+    is_text = _each(values, _are_texts(values), _is_text)
+    suspicious = pc.match_substring_regex(values, _SUSPICIOUS)
+    return {
+        "value_present": pc.fill_null(pc.greater(size, 0), False),
+        "value_not_too_large": pc.fill_null(pc.less_equal(size, MAX_VALUE_BYTES), True),
+        "valid_utf8": is_text,
+        "storable_text": _each(
+            values,
+            pc.fill_null(pc.invert(suspicious), True),
+            lambda value: _UNSTORABLE.search(value) is None,
+        ),
+    }
+
+
+def _are_texts(values: Array) -> Array:
+    """Whether all of them are; if not, each needs a closer look."""
+    try:
+        values.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pc.is_null(values)
+    return pa.array(np.ones(len(values), bool))
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _each(values: Array, surely: Array, closer: Callable[[bytes], bool]) -> Array:
+    """`surely`, and where that is false what a closer look says."""
+    good = np.array(surely.to_numpy(zero_copy_only=False))
+    for at in np.flatnonzero(~good):
+        good[at] = closer(values[int(at)].as_py())
+    return pa.array(good)
+
+
+def event_rules(versions: Sequence[int], version_says: str) -> tuple[AnyRule, ...]:
+    """What every event of a contract must be like, before its own rules.
+
+    Args:
+        versions: the known ones.
+        version_says: what is wrong with another version, for people.
+    """
+    return (
+        MessageRule(
+            "types_match",
+            "A field has the wrong JSON type, such as a number in quotes.",
+            "JSON types are gone: columns have one type.",
+            lambda m: m.fields["types_match"],
+        ),
+        MessageRule(
+            "schema_version_known",
+            version_says,
+            "A table has one schema, whatever the version of the message.",
+            lambda m: is_one_of(m.fields["schema_version"], versions),
+        ),
+        Rule("event_id_uuid", "event_id is no UUID.", (Matches("event_id", UUID),)),
+    )
+
+
+def judge(
+    rows: pa.Table,
+    decoder: msgspec.json.Decoder[E],
+    rules: Sequence[AnyRule],
+    message: Callable[[pa.Table, Parsed[E]], Message],
+) -> tuple[Message, pa.ListArray]:
+    """Source rows -> what is in them, column by column, and the ids of the rules that each failed.
+
+    Of a rejected message the columns say what could be read of it.
+
+    Args:
+        rows: source rows.
+        decoder: of an event.
+        rules: on the content.
+        message: source rows and their events -> columns, for the rules and for the table.
+    """
+    values = rows["value"].combine_chunks()
+    envelope = {"broker_metadata_readable": metadata_rule(rows), **envelope_rules(values)}
+    clean = reduce(pc.and_, envelope.values())
+    parsed = parse(pc.if_else(clean, values, None).to_pylist(), decoder)
+    readable = pa.array(parsed.readable)
+    said = message(rows, parsed)
+    # One cause at a time: bytes, then JSON, then the content.
+    verdicts = {
+        **envelope,
+        "json_object": pc.or_(pc.invert(clean), readable),
+        **{rule.id: pc.or_(pc.invert(readable), rule.good(said)) for rule in rules},
+    }
+    return said, failed(verdicts)

@@ -1,0 +1,1 @@
+"""What tests share: builders, suites of behaviour, services of their own."""

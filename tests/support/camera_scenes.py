@@ -1,0 +1,179 @@
+"""Scenes before B01-entrance as detection events, and what is counted in them without Spark.
+
+The line of B01-entrance stands at x = 0.65; who walks over it from left to right has entered. Its
+queue is between x = 0.35 and 0.6, and between y = 0.25 and 0.5. See `conf/stores/demo.toml`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from conf.stores import Stores
+from streaming.transforms.footfall import (
+    CROSSING_KEY,
+    RUN,
+    VISIT_KEY,
+    tell,
+    to_told,
+)
+from streaming.transforms.silver_detections import frames, judged_detections
+from streaming.transforms.tracks import Camera, Rules, drawings_by_camera
+from tests.support.builders import as_json, detection, detection_event
+from tests.support.messages import Sent, to_rows
+
+TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
+CAMERA_ID = "B01-entrance"
+SKEW = timedelta(hours=1)
+Person = tuple[Any, float, float]
+"""track_id and the place of the feet; times are given by the scene."""
+
+TEXT, COUNT, FLAG = pa.string(), pa.int64(), pa.bool_()
+_DRAWN = {"is_staff": FLAG, "layout_version": pa.int32()}
+_CROSSING = dict.fromkeys(("track_id", "line_id", "kind", "direction"), TEXT)
+_VISIT = dict.fromkeys(("track_id", "zone_id", "kind"), TEXT)
+OUTPUT_SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(RUN, TEXT),
+        **dict.fromkeys(("captured_at", "frames", "late_frames", "people"), COUNT),
+        "crossings": pa.list_(pa.struct(_CROSSING | {"crossed_at": COUNT} | _DRAWN)),
+        "visits": pa.list_(
+            pa.struct(_VISIT | {"entered_at": COUNT, "exited_at": COUNT, "is_open": FLAG} | _DRAWN)
+        ),
+        "queues": pa.list_(pa.struct({"zone_id": TEXT, "captured_at": COUNT, "people": COUNT})),
+        "staff": pa.list_(TEXT),
+    }
+)
+"""`footfall.OUTPUT_DDL` in Arrow, without the position."""
+
+
+def scene(
+    *people: Sequence[Person], fps: float = 5.0, label: str = "person", **fields: Any
+) -> list[dict[str, Any]]:
+    """One event for each frame: `fps` frames a second from 10:00, everybody with that label.
+
+    Args:
+        people: of each frame.
+        fps: infinite: all frames have one time stamp.
+        label: the class of all objects.
+        fields: of all events.
+    """
+    return [
+        detection_event(
+            frame_index=index,
+            captured_at=f"{TEN + timedelta(seconds=index / fps):%Y-%m-%dT%H:%M:%S.%fZ}",
+            detections=[
+                detection(
+                    **{"track_id": track, "class": label},
+                    bbox=[round(x - 0.01, 6), round(y - 0.2, 6), round(x + 0.01, 6), y],
+                )
+                for track, x, y in here
+            ],
+            **fields,
+        )
+        for index, here in enumerate(people)
+    ]
+
+
+def way(track: Any, *xs: float, y: float = 0.6) -> list[list[Person]]:
+    """Frames of one person who is at each x in turn."""
+    return [[(track, x, y)] for x in xs]
+
+
+def steps(start: float, end: float, count: int) -> list[float]:
+    """`count` places at equal distances, both ends included."""
+    return [start + (end - start) * n / (count - 1) for n in range(count)]
+
+
+def together(*ways: Sequence[Sequence[Person]]) -> list[list[Person]]:
+    """Several ways in one picture, each from the first frame on."""
+    length = max(len(one) for one in ways)
+    return [[p for one in ways if n < len(one) for p in one[n]] for n in range(length)]
+
+
+@dataclass(frozen=True)
+class ParsedFrame:
+    """A row of `silver_detections.FRAMES_SCHEMA`, as far as it is read."""
+
+    frame: str
+    topic: str = "detections"
+    partition: int = 0
+    position: str = ""
+
+
+@dataclass
+class Seen:
+    """What is stored of a scene: one row for each key, crossings as first, visits as last written.
+
+    Attributes:
+        crossings: `footfall.CROSSING_KEY` -> the row.
+        visits: `footfall.VISIT_KEY` -> the row.
+        queue: the queue length of each frame.
+        rejected: how many frames were not followed because of a failed rule.
+        keys: track, line and time of every crossing as it came, repeated ones included.
+        names: after each batch, the names of all tracks that may go on.
+    """
+
+    crossings: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
+    visits: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
+    queue: list[int] = field(default_factory=list)
+    rejected: int = 0
+    keys: list[tuple[Any, ...]] = field(default_factory=list)
+    names: list[list[str]] = field(default_factory=list)
+
+    def count(self, direction: str) -> int:
+        return sum(c["direction"] == direction for c in self.crossings.values())
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Entries and exits."""
+        return self.count("entry"), self.count("exit")
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """The rows of one batch."""
+        self.keys += [(c[0], c[1], c[4]) for row in rows for c in row["crossings"]]
+        told = to_told(pa.Table.from_pylist(rows, schema=OUTPUT_SCHEMA))
+        for row in told.crossings.to_pylist():
+            self.crossings.setdefault(tuple(row[name] for name in CROSSING_KEY), row)
+        for row in told.visits.to_pylist():
+            self.visits[tuple(row[name] for name in VISIT_KEY)] = row
+        self.queue += told.queues["people"].to_pylist()
+
+
+def follow(stores: Stores, events: Iterable[dict[str, Any]], *, cuts: Sequence[int] = ()) -> Seen:
+    """What the stream stores of the events of one run of B01-entrance.
+
+    Args:
+        stores: the chain of the demo.
+        events: in the order of the topic.
+        cuts: numbers of messages before which another batch begins.
+    """
+    rows = to_rows("detections", [Sent(as_json(event)) for event in events])
+    parsed = frames(judged_detections(stores, SKEW)(rows)).to_pylist()
+    good = [ParsedFrame(row["frame"]) for row in parsed if row["frame"]]
+    seen = follow_frames(stores, good, cuts=cuts)
+    seen.rejected = len(parsed) - len(good)
+    return seen
+
+
+def follow_frames(stores: Stores, run: Sequence[ParsedFrame], *, cuts: Sequence[int] = ()) -> Seen:
+    """The same for frames that are parsed; the state goes through its text between batches."""
+    seen, text = Seen(), None
+    for begin, end in pairwise([0, *sorted(cuts), len(run)]):
+        camera = Camera(drawings_by_camera(stores)[CAMERA_ID], Rules(), text)
+        rows = tell(("B01", CAMERA_ID, "run-1"), run[begin:end], camera.run("run-1", 0))
+        seen.add(list(rows))
+        text = camera.to_text()
+        seen.names.append([t[0] for k in ("live", "lost") for t in _tracks(text, k)])
+    return seen
+
+
+def _tracks(text: str, which: str) -> list[list[Any]]:
+    ((_, state),) = json.loads(text).values()
+    return list(state[which].values())

@@ -1,0 +1,74 @@
+"""A lake of one test without Spark: a catalog in SQLite, a table of events and one of sales."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pyarrow as pa
+from pyiceberg.transforms import DayTransform
+
+from streaming.lake.iceberg.lake import KnowingCatalog
+from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, Table, Upkeep
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
+AT_ONCE = Upkeep(
+    sort=("shop", "position"),
+    min_files=3,
+    quiet=timedelta(0),
+    max_manifests=4,
+    snapshot_age=timedelta(0),
+    orphan_age=timedelta(0),
+)
+EVENTS = Table(
+    name="bronze.events",
+    grain="one message",
+    key=("topic", "partition", "position"),
+    writer="bronze_order_events",
+    strategy="append",
+    columns="topic string, partition int, position string, shop string, timestamp timestamp",
+    upkeep=AT_ONCE,
+)
+SALES = Table(
+    name="gold.sales",
+    grain="one shop in one hour",
+    key=("shop", "hour"),
+    writer="real_time_metrics",
+    strategy="upsert",
+    columns="shop string, hour timestamp, sold int",
+    time_column="hour",
+    upkeep=AT_ONCE,
+)
+TIME = pa.timestamp("us", tz="UTC")
+KINDS = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64()}
+
+
+def open_lake(folder: Path) -> KnowingCatalog:
+    """Close it."""
+    return KnowingCatalog("test", uri=f"sqlite:///{folder}/c.db", warehouse=f"file://{folder}/lake")
+
+
+def make_tables(catalog: KnowingCatalog) -> None:
+    """Events by day, sales, and the runs of maintenance; all of them empty."""
+    for table in (EVENTS, SALES, QUALITY_MAINTENANCE_RUNS):
+        fields = [(c.name, KINDS.get(c.type, TIME)) for c in table.fields]
+        catalog.create_namespace_if_not_exists(table.name.split(".")[0])
+        made = catalog.create_table(table.name, pa.schema(fields))
+        if table is EVENTS:
+            with made.update_spec() as spec:
+                spec.add_field("timestamp", DayTransform(), "day")
+
+
+def events(*positions: int, shop: str = "A", day: int = 0) -> pa.Table:
+    """Messages at these positions, as a source gives them."""
+    row = {"topic": "t", "partition": 0, "shop": shop, "timestamp": NOON + timedelta(days=day)}
+    rows = [row | {"position": f"{position:06}"} for position in positions]
+    kinds = [("topic", pa.string()), ("partition", pa.int32()), ("shop", pa.string())]
+    kinds += [("timestamp", TIME), ("position", pa.string())]
+    return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
+
+
+def sales(sold: int, hour: int = 0, shop: str = "A") -> pa.Table:
+    """One row, an hour or more after noon."""
+    rows = {"shop": [shop], "hour": [NOON + timedelta(hours=hour)], "sold": [sold]}
+    return pa.table(rows).cast(pa.schema([("shop", "string"), ("hour", TIME), ("sold", "int32")]))
