@@ -22,9 +22,9 @@ from quality.order_observer import (
     since,
 )
 from quality.reconciliation import DETECTIONS, POSITION, position_ids
-from streaming.connectors.lake import EVERYTHING, Lake
-from streaming.connectors.postgres import Database
-from streaming.tables import Table
+from streaming.lake.protocol import EVERYTHING, Lake
+from streaming.lake.tables import Table
+from streaming.sinks.postgres import Database
 
 _NOTHING = FootfallMinute()
 

@@ -20,14 +20,14 @@ from quality.frame_reconciliation import FootfallMinute
 from quality.order_reconciliation import ObservedOrders, OrderRow, StoredMessage
 from quality.reconciliation import DETECTIONS, LATE_ORDERS, ORDERS, POSITION
 from simulator.ledger import Entry, digest
-from streaming.connectors.formats import open_lake
-from streaming.connectors.kafka import KafkaLog
-from streaming.connectors.lake import Lake, Where
-from streaming.connectors.log_source import Range, Subscription
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Lake, Where
+from streaming.lake.tables import Table
 from streaming.progress import Progress, advance
+from streaming.sinks.postgres import Database
 from streaming.source import broker_offset
-from streaming.tables import Table
+from streaming.sources.kafka import KafkaLog
+from streaming.sources.log import Range, Subscription
 
 Offsets = dict[tuple[str, int], int]
 Position = tuple[str, int, int]

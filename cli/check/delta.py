@@ -12,8 +12,8 @@ from conf.settings import Settings
 from infra.local.process import wait_until
 from quality.order_observer import end_offsets
 from quality.reconciliation import POSITION
-from streaming.connectors.formats import open_lake
-from streaming.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
+from streaming.lake.formats import open_lake
+from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 
 SETTLE_SECONDS = 180.0
 STREAMS = ("bronze_order_events", "order_event_processor")

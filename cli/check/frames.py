@@ -13,14 +13,13 @@ from cli.check.truth import Measured, Span
 from quality.frame_observer import FrameObserver
 from quality.frame_reconciliation import reconcile_cameras
 from quality.reconciliation import differences
-from streaming.connectors.lake import EVERYTHING, Where
-from streaming.tables import (
+from streaming.lake.protocol import EVERYTHING, Where
+from streaming.lake.tables import (
     GOLD_FOOTFALL_MINUTE,
     GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
     Table,
 )
-from streaming.sinks.postgres import Database
 
 
 class CameraObserver(FrameObserver):

@@ -17,8 +17,8 @@ from quality.order_observer import OrderObserver, RunStart, end_offsets
 from quality.order_reconciliation import reconcile_orders
 from quality.reconciliation import Difference
 from simulator.ledger import read_ledger
-from streaming.connectors.formats import open_lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.sinks.postgres import Database
 
 ORDER_NUMBERS = (
     "sent",

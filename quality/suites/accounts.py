@@ -35,9 +35,9 @@ from quality.reconciliation import (
     without,
 )
 from quality.suite import FactSuite, House, Suite, expect
-from streaming.connectors.lake import Where
+from streaming.lake.protocol import Where
+from streaming.lake.tables import Table
 from streaming.progress import Progress
-from streaming.tables import Table
 
 OVERLAP = 2 * MINUTE
 """So far before the first new message an account begins: sinks commit one after the other."""

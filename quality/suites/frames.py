@@ -17,7 +17,6 @@ from quality.reconciliation import DETECTIONS, POSITION
 from quality.suite import FactSuite, House, Suite, expect
 from quality.suites.accounts import start_of, up_to
 from streaming.jobs import footfall
-from streaming.lake.tables import BRONZE_DETECTIONS, QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.progress import Progress
 
 FRAMES = {

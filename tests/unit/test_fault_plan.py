@@ -10,7 +10,7 @@ import pytest
 
 from conf.errors import StorelakeError
 from quality.reconciliation import Difference, Reconciliation
-from tests.builders import order_event
+from tests.support.builders import order_event
 from verification.faults.deployment import Ended, is_driver
 from verification.faults.fault import Result
 from verification.faults.messages import Odd, odd_messages

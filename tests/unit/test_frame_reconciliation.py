@@ -17,7 +17,7 @@ from quality.frame_reconciliation import (
     reconcile_cameras,
     reconcile_frames,
 )
-from tests.builders import as_json, detection, detection_event
+from tests.support.builders import as_json, detection, detection_event
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 DOOR, TILL = "B01-entrance", "B01-till"

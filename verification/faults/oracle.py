@@ -32,9 +32,9 @@ from quality.reconciliation import (
     split_differences,
 )
 from simulator.ledger import digest, read_ledger
-from streaming.connectors.formats import open_lake
-from streaming.connectors.lake import Lake
-from streaming.connectors.postgres import Database
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Lake
+from streaming.sinks.postgres import Database
 from verification.faults.load import Load
 from verification.faults.messages import Sent
 from verification.faults.walkers import CAMERA_ID, Crossings, expected
