@@ -12,7 +12,6 @@ from quality.frame_reconciliation import (
     FrameEvent,
     ObservedFrames,
     parse_frame,
-    sum_minutes,
 )
 from quality.order_observer import (
     CLOCK_SLACK,
@@ -45,13 +44,10 @@ class FrameObserver:
 
     def counted(self, *cameras: str) -> int:
         """Frames that footfall_minute counts, late ones included; no camera means all of them."""
-        total = self.total(*cameras)
-        return total.frames + total.late_frames
-
-    def total(self, *cameras: str) -> FootfallMinute:
-        """The sum of all minutes of the cameras; no camera means all of them."""
         rows = self.minutes().items()
-        return sum_minutes(row for key, row in rows if not cameras or key[0] in cameras)
+        return sum(
+            row.frames + row.late_frames for key, row in rows if not cameras or key[0] in cameras
+        )
 
     def minutes(self) -> Minutes:
         """What footfall_minute has counted of the run, without minutes of nothing."""
@@ -96,7 +92,7 @@ class FrameObserver:
         if self.counted(*cameras) + len(rejected) < published:
             return True
         frames = [f for f in self.bronze() if not cameras or f.camera_id in cameras]
-        boxes = {box for f in frames if f.message not in rejected for box in f.boxes}
+        boxes = {box for f in frames if f.message_id not in rejected for box in f.boxes}
         return len(frames) < published or not boxes <= set(self.boxes())
 
     def quarantined(self) -> list[str]:

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from quality.reconciliation import (
     DETECTIONS,
     Difference,
+    Place,
     PlaceIds,
     Reconciliation,
-    differences,
     reconcile,
 )
 
+BRONZE = Place("bronze_frames", DETECTIONS.received.name, "frames")
+SILVER = Place(
+    "silver_rows", DETECTIONS.good.name, "boxes", "boxes that nobody sent in silver.detections"
+)
 
-class FrameEvent(NamedTuple):
-    """One detection event, that is one frame.
 
-    Attributes:
-        captured_at: UTC.
-        tracks: the track id of each box.
-        topic, message: where it lies, and the id of its message there; empty before it is sent.
+class TrackedBox(msgspec.Struct, frozen=True):
+    """One box of a frame."""
+
+    track_id: str
+
+
+class FrameEvent(msgspec.Struct, frozen=True):
+    """One detection event (version 1), that is one frame; `captured_at` has a time zone.
+
+    `stored_topic` and `message_id` locate it in a table; they are empty before it is sent.
     """
 
     branch_id: str
     camera_id: str
     run_id: str
     frame_index: int
-    captured_at: datetime
-    tracks: tuple[str, ...]
-    topic: str = ""
-    message: str = ""
+    captured_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    detections: tuple[TrackedBox, ...]
+    stored_topic: str = ""
+    message_id: str = ""
 
     @property
     def id(self) -> str:
@@ -45,45 +54,21 @@ class FrameEvent(NamedTuple):
     @property
     def boxes(self) -> list[str]:
         """The id of each box: that of the frame, and the track."""
-        return [f"{self.id}/{track}" for track in self.tracks]
+        return [f"{self.id}/{box.track_id}" for box in self.detections]
 
     @property
     def minute(self) -> tuple[str, datetime]:
-        """Camera and minute (UTC), as footfall_minute counts frames."""
+        """Camera and minute, as footfall_minute counts frames."""
         return self.camera_id, self.captured_at.replace(second=0, microsecond=0)
 
 
-def read_frame(event: Mapping[str, Any], topic: str = "", message: str = "") -> FrameEvent:
-    """A frame from a detection event (version 1).
-
-    Raises:
-        KeyError, TypeError, ValueError: it is none.
-    """
-    return FrameEvent(
-        event["branch_id"],
-        event["camera_id"],
-        event["run_id"],
-        event["frame_index"],
-        _utc(event["captured_at"]),
-        tuple(box["track_id"] for box in event["detections"]),
-        topic,
-        message,
-    )
-
-
-def _utc(text: str) -> datetime:
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        raise ValueError(f"{text} has no time zone")
-    return moment.astimezone(timezone.utc)
-
-
-def parse_frame(value: bytes | None, topic: str = "", message: str = "") -> FrameEvent | None:
-    """A frame from the value of a message; None for a message that belongs in the quarantine."""
+def parse_frame(value: bytes | None, topic: str = "", message_id: str = "") -> FrameEvent | None:
+    """The frame in the value of a message; None for a message that belongs in the quarantine."""
     try:
-        return read_frame(json.loads(value or b""), topic, message)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        frame = msgspec.json.decode(value or b"", type=FrameEvent)
+    except (ValueError, RecursionError):
         return None
+    return msgspec.structs.replace(frame, stored_topic=topic, message_id=message_id)
 
 
 class FootfallMinute(NamedTuple):
@@ -93,11 +78,6 @@ class FootfallMinute(NamedTuple):
     late_frames: int = 0
     entries: int = 0
     exits: int = 0
-
-
-def sum_minutes(rows: Iterable[FootfallMinute]) -> FootfallMinute:
-    """What the rows count together."""
-    return FootfallMinute(*map(sum, zip(FootfallMinute(), *rows, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -116,10 +96,14 @@ class ObservedFrames:
     quarantined: Sequence[str]
     minutes: Mapping[tuple[str, datetime], FootfallMinute]
 
+    def total(self) -> FootfallMinute:
+        """The sum of all minutes."""
+        return FootfallMinute(*map(sum, zip(FootfallMinute(), *self.minutes.values(), strict=True)))
+
     def of(self, camera_id: str) -> ObservedFrames:
         """What was found of one camera."""
         frames = [f for f in self.bronze if f.camera_id == camera_id]
-        messages = {f.message for f in frames}
+        messages = {f.message_id for f in frames}
         return replace(
             self,
             bronze=frames,
@@ -136,45 +120,31 @@ def reconcile_frames(sent: Iterable[FrameEvent], observed: ObservedFrames) -> Re
     """
     frames = {frame.id: frame for frame in sent}
     boxes = {box for frame in frames.values() for box in frame.boxes}
-    cameras = {frame.camera_id for frame in frames.values()}
-    wanted = Counter(frame.minute for frame in frames.values())
-    counted = {
-        k: row.frames for k, row in observed.minutes.items() if row.frames and k[0] in cameras
-    }
-    total = sum_minutes(observed.minutes.values())
+    total, strange = observed.total(), set(observed.boxes) - boxes
     places = (
-        PlaceIds(
-            "bronze_frames",
-            DETECTIONS.received.name,
-            "frames",
-            frames,
-            [f.id for f in observed.bronze],
-        ),
-        PlaceIds(
-            "silver_rows",
-            DETECTIONS.good.name,
-            "boxes",
-            boxes,
-            observed.boxes,
-            {"boxes that nobody sent in silver.detections": set(observed.boxes) - boxes},
-        ),
+        PlaceIds(BRONZE, frames, [f.id for f in observed.bronze]),
+        PlaceIds(SILVER, boxes, observed.boxes, strange),
     )
-    late = Difference("unexpected", f"{total.late_frames} frames came too late to be followed")
+    late = [f"{total.late_frames} frames came too late to be followed"] * bool(total.late_frames)
     return reconcile(places).plus(
-        *differences(
+        Difference(
             "unexpected",
             "minutes of footfall_minute with another number of frames",
-            {
-                f"{camera} {at:%Y-%m-%dT%H:%M}"
-                for (camera, at), _ in wanted.items() ^ counted.items()
-            },
+            _miscounted(frames.values(), observed),
         ),
-        *([late] if total.late_frames else []),
+        *(Difference("unexpected", what) for what in late),
         frames_counted=total.frames,
         quarantined=len(observed.quarantined),
         entries=total.entries,
         exits=total.exits,
     )
+
+
+def _miscounted(frames: Collection[FrameEvent], observed: ObservedFrames) -> set[str]:
+    cameras, wanted = {f.camera_id for f in frames}, Counter(f.minute for f in frames)
+    rows = observed.minutes.items()
+    counted = {key: row.frames for key, row in rows if row.frames and key[0] in cameras}
+    return {f"{camera} {at:%Y-%m-%dT%H:%M}" for (camera, at), _ in wanted.items() ^ counted.items()}
 
 
 def compare_published(who: str, published: int, observed: ObservedFrames) -> list[Difference]:
@@ -185,13 +155,12 @@ def compare_published(who: str, published: int, observed: ObservedFrames) -> lis
         published: events.
         observed: of the same cameras.
     """
-    total = sum_minutes(observed.minutes.values())
+    total = observed.total()
+    counted = total.frames + total.late_frames + len(observed.quarantined)
     found = {
         "rows in bronze": len(observed.bronze),
         "different frames in bronze": len({f.id for f in observed.bronze}),
-        "frames counted, late or quarantined": total.frames
-        + total.late_frames
-        + len(observed.quarantined),
+        "frames counted, late or quarantined": counted,
     }
     return [
         Difference("unexpected", f"{who}: {published} frames published, {number} {what}")
@@ -215,11 +184,13 @@ def reconcile_cameras(
         here = observed.of(camera_id)
         found = found.plus(*compare_published(camera_id, count, here))
         # Pulsar gives a partition a topic of its own.
-        if ways := {f.topic.split("-partition-")[0] for f in here.bronze} - {topics[camera_id]}:
-            what = f"{camera_id}: came over {', '.join(sorted(ways))}"
-            found = found.plus(Difference("unexpected", what))
+        used = {f.stored_topic.split("-partition-")[0] for f in here.bronze}
+        if others := used - {topics[camera_id]}:
+            found = found.plus(
+                Difference("unexpected", f"{camera_id}: came over other topics", others)
+            )
     strangers = {f.camera_id for f in observed.bronze} - published.keys()
     return found.plus(
-        *differences("unexpected", "cameras that nobody played", strangers),
-        *differences("unexpected", "published, yet quarantined", observed.quarantined),
+        Difference("unexpected", "cameras that nobody played", strangers),
+        Difference("unexpected", "published, yet quarantined", observed.quarantined),
     )

@@ -34,6 +34,10 @@ Position = tuple[str, int, int]
 """Topic, partition, offset."""
 Minutes = Mapping[tuple[str, datetime], FootfallMinute]
 CLOCK_SLACK = timedelta(hours=1)
+PROCESSED_SQL = """
+    SELECT order_id, status, total_price FROM orders_processed WHERE order_id = ANY(%s)"""
+COUNTED_SQL = """
+    SELECT order_id FROM order_contributions WHERE hour IS NOT NULL AND order_id = ANY(%s)"""
 
 
 def end_offsets(settings: Settings, topics: Sequence[str]) -> Offsets:
@@ -167,15 +171,8 @@ class OrderObserver:
         ids = sorted({e.event_id for e in self.entries})
         orders = sorted({e.order_id for e in self.entries})
         raw = self.db.fetch("SELECT event_id FROM orders_raw WHERE event_id = ANY(%s)", (ids,))
-        processed = self.db.fetch(
-            "SELECT order_id, status, total_price FROM orders_processed WHERE order_id = ANY(%s)",
-            (orders,),
-        )
-        counted = self.db.fetch(
-            "SELECT order_id FROM order_contributions "
-            "WHERE hour IS NOT NULL AND order_id = ANY(%s)",
-            (orders,),
-        )
+        processed = self.db.fetch(PROCESSED_SQL, (orders,))
+        counted = self.db.fetch(COUNTED_SQL, (orders,))
         return ObservedOrders(
             kafka=self._kafka(),
             bronze=list(_messages(self._scan(ORDERS.received, "value"), self._is_ours)),

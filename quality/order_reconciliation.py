@@ -12,15 +12,27 @@ import pyarrow as pa
 from quality.reconciliation import (
     LATE_ORDERS,
     ORDERS,
+    Difference,
+    Place,
     PlaceIds,
     Reconciliation,
-    differences,
     reconcile,
     split,
     split_differences,
 )
 from simulator.ledger import Entry
 
+AS_SENT = "messages as they were sent"
+PLACES = (
+    Place("in_kafka", "Kafka", AS_SENT),
+    Place("bronze", ORDERS.received.name, AS_SENT),
+    Place("silver", ORDERS.good.name, "accepted events", "broken, yet in silver.orders"),
+    Place("quarantined", ORDERS.quarantined.name, "broken messages", "accepted, yet quarantined"),
+    Place("late", LATE_ORDERS.name, "late events", "on time, yet set aside as late"),
+    Place("orders_raw", "orders_raw", "accepted events", "broken, yet in orders_raw"),
+    Place("orders_processed", "orders_processed", "orders", "not the newest version of the order"),
+    Place("orders_counted", "order_metrics", "orders", "late, yet counted by order_metrics"),
+)
 OUTCOMES = ("accepted", "rejected", "poisoned", "failed")
 
 
@@ -73,12 +85,10 @@ def reconcile_orders(entries: Sequence[Entry], observed: ObservedOrders) -> Reco
     bronze = [m.id for m in observed.bronze]
     tables = (bronze, observed.silver, observed.quarantined, observed.late)
     parts = split(*(pa.array(ids, pa.string()) for ids in tables))
-    lost = differences(
-        "unexpected",
-        "not delivered",
-        [e.event_id for e in entries if e.outcome in ("rejected", "failed")],
+    lost = [e.event_id for e in entries if e.outcome in ("rejected", "failed")]
+    found = reconcile(_places(taken, observed)).plus(
+        Difference("unexpected", "not delivered", lost), *split_differences(parts)
     )
-    found = reconcile(_order_places(taken, observed)).plus(*lost, *split_differences(parts))
     missing = found.ids("missing")
     return found.plus(
         sent=len(entries),
@@ -93,77 +103,28 @@ def _position(entry: Entry) -> str:
     return "/".join(map(str, entry.position or ()))
 
 
-def _order_places(taken: Sequence[Entry], observed: ObservedOrders) -> Iterator[PlaceIds]:
+def _places(taken: Sequence[Entry], observed: ObservedOrders) -> Iterator[PlaceIds]:
     accepted = [e for e in taken if e.outcome == "accepted"]
     broken = [e for e in taken if e.outcome == "poisoned"]
     good, bad = {_position(e) for e in accepted}, {_position(e) for e in broken}
     late = {_position(e) for e in accepted if e.late}
     events, orders = {e.event_id for e in accepted}, {e.order_id for e in accepted}
     on_time = {e.order_id for e in accepted if not e.late}
+    rows = [row.order_id for row in observed.orders]
     sent = {_position(e): e.digest for e in taken}
-    for key, place, messages in (
-        ("in_kafka", "Kafka", observed.kafka),
-        ("bronze", ORDERS.received.name, observed.bronze),
-    ):
+    for place, messages in zip(PLACES, (observed.kafka, observed.bronze), strict=False):
         altered = {m.id for m in messages if sent.get(m.id) != m.digest}
-        yield PlaceIds(
-            key,
-            place,
-            "messages as they were sent",
-            sent,
-            [m.id for m in messages],
-            altered=altered,
-        )
-    yield from (
-        PlaceIds(
-            "silver",
-            ORDERS.good.name,
-            "accepted events",
-            good,
-            observed.silver,
-            {"broken, yet in silver.orders": bad},
-        ),
-        PlaceIds(
-            "quarantined",
-            ORDERS.quarantined.name,
-            "broken messages",
-            bad,
-            observed.quarantined,
-            {"accepted, yet quarantined": good},
-        ),
-        PlaceIds(
-            "late",
-            LATE_ORDERS.name,
-            "late events",
-            late,
-            observed.late,
-            {"on time, yet set aside as late": good - late},
-        ),
-        PlaceIds(
-            "orders_raw",
-            "orders_raw",
-            "accepted events",
-            events,
-            observed.raw,
-            {"broken, yet in orders_raw": {e.event_id for e in broken} - events},
-        ),
-        PlaceIds(
-            "orders_processed",
-            "orders_processed",
-            "orders",
-            orders,
-            [o.order_id for o in observed.orders],
-            {"unlike the newest version of the order": _outdated(accepted, observed.orders)},
-        ),
-        PlaceIds(
-            "orders_counted",
-            "order_metrics",
-            "orders",
-            on_time,
-            observed.counted,
-            {"late, yet counted by order_metrics": orders - on_time},
-        ),
+        yield PlaceIds(place, sent, [m.id for m in messages], altered=altered)
+    tables = (
+        (good, observed.silver, bad),
+        (bad, observed.quarantined, good),
+        (late, observed.late, good - late),
+        (events, observed.raw, {e.event_id for e in broken} - events),
+        (orders, rows, _outdated(accepted, observed.orders)),
+        (on_time, observed.counted, orders - on_time),
     )
+    for place, ids in zip(PLACES[2:], tables, strict=True):
+        yield PlaceIds(place, *ids)
 
 
 def _outdated(accepted: Sequence[Entry], rows: Sequence[OrderRow]) -> set[str]:

@@ -55,15 +55,15 @@ DETECTIONS = Flow(BRONZE_DETECTIONS, SILVER_DETECTIONS, QUARANTINE_DETECTIONS)
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that does not hold: a sentence, and the ids it concerns, if it concerns any."""
+    """One thing that does not hold: a sentence, and the ids it concerns; None: it names no ids."""
 
     kind: Kind
     what: str
-    ids: frozenset[str] = frozenset()
+    ids: Collection[str] | None = None
 
     def __str__(self) -> str:
         """The sentence, with the number of ids and some of them."""
-        if not self.ids:
+        if self.ids is None:
             return self.what
         return f"{self.what}: {len(self.ids)} (such as {', '.join(sorted(self.ids)[:EXAMPLES])})"
 
@@ -72,7 +72,7 @@ class Difference:
 class Reconciliation:
     """How many ids are where they belong, and everything that does not hold."""
 
-    numbers: Mapping[str, int]
+    numbers: Mapping[str, int] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
 
     @property
@@ -87,68 +87,64 @@ class Reconciliation:
 
     def ids(self, kind: Kind) -> frozenset[str]:
         """All ids that are missing, doubled or unexpected somewhere."""
-        return frozenset[str]().union(*(d.ids for d in self.differences if d.kind == kind))
+        return frozenset[str]().union(*(d.ids or () for d in self.differences if d.kind == kind))
 
-    def plus(self, *differences: Difference, **numbers: int) -> Reconciliation:
-        """The same with more numbers and differences."""
-        return Reconciliation({**self.numbers, **numbers}, (*self.differences, *differences))
-
-
-def differences(kind: Kind, what: str, ids: Iterable[str]) -> tuple[Difference, ...]:
-    """One difference about these ids; none without an id."""
-    found = frozenset(ids)
-    return (Difference(kind, what, found),) if found else ()
+    def plus(self, *found: Difference, **numbers: int) -> Reconciliation:
+        """The same with more numbers and differences; one about no id at all is none."""
+        real = (d for d in found if d.ids is None or d.ids)
+        return Reconciliation({**self.numbers, **numbers}, (*self.differences, *real))
 
 
 # -- ids that belong somewhere, against those that are there ---------------------------------------
 
 
-@dataclass(frozen=True)
-class PlaceIds:
-    """One place, the ids that belong there, and the ids that it holds.
+class Place(NamedTuple):
+    """A place that holds ids.
 
     Attributes:
         key: of its number in `Reconciliation.numbers`.
-        place: its name for people.
+        name: for people.
         what: what belongs there, in the plural.
-        expected: ids that belong there, once.
-        found: ids that are there; a repeated one is repeated here.
-        unexpected: description -> ids that must not be there.
-        altered: ids that are there with another content; they are missing.
+        unexpected: what is wrong with ids that must not be there.
     """
 
     key: str
-    place: str
+    name: str
     what: str
+    unexpected: str = "unexpected"
+
+
+class PlaceIds(NamedTuple):
+    """The ids that belong at a place, and those that it holds.
+
+    Attributes:
+        place: see `Place`.
+        expected: ids that belong there, once.
+        found: ids that are there; a repeated one is repeated here.
+        unexpected: ids that must not be there.
+        altered: ids that are there with another content; they are missing.
+    """
+
+    place: Place
     expected: Collection[str]
     found: Sequence[str]
-    unexpected: Mapping[str, Collection[str]] = field(default_factory=dict)
+    unexpected: Collection[str] = ()
     altered: Collection[str] = ()
 
 
 def reconcile(places: Iterable[PlaceIds]) -> Reconciliation:
     """Compare each place by itself; its number counts the ids that are where they belong."""
-    result = Reconciliation({})
-    for one in places:
-        there = Counter(one.found)
-        present = set(one.expected) & there.keys() - set(one.altered)
+    result = Reconciliation()
+    for place, expected, found, unexpected, altered in places:
+        there = Counter(found)
+        present = set(expected) & there.keys() - set(altered)
+        missing = set(expected) - present
+        doubled = {name for name, times in there.items() if times > 1}
         result = result.plus(
-            *differences(
-                "missing",
-                f"missing: {one.what} in {one.place}",
-                set(one.expected) - present,
-            ),
-            *differences(
-                "doubled",
-                f"more than once in {one.place}",
-                [i for i, n in there.items() if n > 1],
-            ),
-            *(
-                difference
-                for what, ids in one.unexpected.items()
-                for difference in differences("unexpected", what, there.keys() & set(ids))
-            ),
-            **{one.key: len(present)},
+            Difference("missing", f"missing: {place.what} in {place.name}", missing),
+            Difference("doubled", f"more than once in {place.name}", doubled),
+            Difference("unexpected", place.unexpected, there.keys() & set(unexpected)),
+            **{place.key: len(present)},
         )
     return result
 
@@ -215,17 +211,12 @@ def split(received: Ids, good: Ids, quarantined: Ids, late: Ids = NO_IDS) -> Spl
     )
 
 
-def split_differences(parts: Split) -> tuple[Difference, ...]:
-    """What of a split does not hold."""
-    return (
-        *differences(
-            "unexpected",
-            "in bronze, and neither good nor quarantined",
-            parts.unaccounted.to_pylist(),
-        ),
-        *differences(
-            "unexpected", "good or quarantined, and not in bronze", parts.unreceived.to_pylist()
-        ),
-        *differences("doubled", "both good and quarantined", parts.both.to_pylist()),
-        *differences("unexpected", "late, and not accepted", parts.late_rejected.to_pylist()),
+def split_differences(parts: Split) -> list[Difference]:
+    """What of a split does not hold; differences without an id included."""
+    found: tuple[tuple[Kind, str, pa.Array], ...] = (
+        ("unexpected", "in bronze, and neither good nor quarantined", parts.unaccounted),
+        ("unexpected", "good or quarantined, and not in bronze", parts.unreceived),
+        ("doubled", "both good and quarantined", parts.both),
+        ("unexpected", "late, and not accepted", parts.late_rejected),
     )
+    return [Difference(kind, what, ids.to_pylist()) for kind, what, ids in found]

@@ -12,7 +12,7 @@ from pyiceberg.expressions import And, EqualTo
 from cli.check.truth import Measured, Span
 from quality.frame_observer import FrameObserver
 from quality.frame_reconciliation import reconcile_cameras
-from quality.reconciliation import differences
+from quality.reconciliation import Difference
 from streaming.lake.protocol import EVERYTHING, Where
 from streaming.lake.tables import (
     GOLD_FOOTFALL_MINUTE,
@@ -32,14 +32,11 @@ class CameraObserver(FrameObserver):
             published: camera -> events that its broker acknowledged.
             topics: camera -> where they were sent.
         """
-        found = reconcile_cameras(published, topics, self.read())
-        return found.faults + [
-            str(difference)
+        doubled = [
+            Difference("doubled", f"more than once in {table.name}", self._doubled_keys(table))
             for table in (GOLD_FOOTFALL_MINUTE, GOLD_STORE_HOURLY)
-            for difference in differences(
-                "doubled", f"more than once in {table.name}", self._doubled_keys(table)
-            )
         ]
+        return reconcile_cameras(published, topics, self.read()).plus(*doubled).faults
 
     def gold_is_behind(self, branch_id: str, orders: int) -> bool:
         """Whether the gold tables lack something of what Postgres and the tills have."""

@@ -100,7 +100,7 @@ class Auditor:
     def _detections(self, published: int) -> tuple[dict[str, int], list[Difference]]:
         observed = self._frames.read()
         rejected = set(observed.quarantined)
-        good = [frame for frame in observed.bronze if frame.message not in rejected]
+        good = [frame for frame in observed.bronze if frame.message_id not in rejected]
         found = reconcile_frames(good, observed)
         compared = compare_published("cameras", published, observed)
         return {"frames_sent": published, **found.numbers}, [*compared, *found.differences]

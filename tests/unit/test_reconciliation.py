@@ -19,6 +19,7 @@ from quality.order_reconciliation import (
 )
 from quality.reconciliation import (
     NO_IDS,
+    Place,
     PlaceIds,
     position_ids,
     positions_of,
@@ -127,12 +128,9 @@ def test_a_run_whose_rows_are_all_where_they_belong_balances() -> None:
 
 
 def test_a_result_names_the_ids_of_each_kind() -> None:
-    layer = PlaceIds(
-        *("orders", "orders_raw", "orders", ["a", "b", "c"], ["b", "c", "c", "x", "y"]),
-        {"cancelled, yet there": ["x"], "unknown": ["z"]},
-        altered=["b"],
-    )
-    found = reconcile([layer])
+    place = Place("orders", "orders_raw", "orders", "cancelled, yet there")
+    ids = PlaceIds(place, ["a", "b", "c"], ["b", "c", "c", "x", "y"], ["x", "z"], altered=["b"])
+    found = reconcile([ids])
     assert found.ids("missing") == {"a", "b"}
     assert found.ids("doubled") == {"c"}
     assert found.ids("unexpected") == {"x"}

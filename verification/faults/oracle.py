@@ -10,11 +10,12 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from infra.local.process import wait_until
 from quality.frame_observer import FrameObserver
-from quality.frame_reconciliation import FootfallMinute, read_frame, reconcile_frames
+from quality.frame_reconciliation import FootfallMinute, FrameEvent, reconcile_frames
 from quality.order_observer import OrderObserver, broker_positions, message_id
 from quality.order_reconciliation import reconcile_orders
 from quality.reconciliation import (
@@ -24,9 +25,9 @@ from quality.reconciliation import (
     POSITION,
     Difference,
     Flow,
+    Place,
     PlaceIds,
     Reconciliation,
-    differences,
     reconcile,
     split,
     split_differences,
@@ -60,23 +61,26 @@ def _balance(load: Load, db: Database, lake: Lake) -> Reconciliation:
     behind: list[str] = []
 
     def arrived() -> bool:
-        total = cameras.total(CAMERA_ID)
-        waits = (total.entries, total.exits) < wanted
-        waits = waits or cameras.is_behind(len(load.frames), CAMERA_ID)
+        waits = cameras.is_behind(len(load.frames), CAMERA_ID) or crossed() < wanted
         behind[:] = [*orders.behind(), *(["footfall"] if waits else [])]
         return not behind
 
+    def crossed() -> tuple[int, int]:
+        rows = [row for key, row in cameras.minutes().items() if key[0] == CAMERA_ID]
+        return sum(row.entries for row in rows), sum(row.exits for row in rows)
+
     wait_until(arrived, ARRIVAL_SECONDS, every=1.0)
     observed, frames = orders.read(), cameras.read().of(CAMERA_ID)
+    sent_frames = msgspec.convert(load.frames, list[FrameEvent])
     sent = {e.digest for e in orders.entries} | {digest(one.value) for one in load.odd}
     strangers = [m.id for m in observed.kafka if m.digest not in sent]
     ledger = [json.loads(line) for line in load.ledger.read_text().splitlines()]
     return reconcile_orders(orders.entries, observed).plus(
-        *differences("missing", f"not arrived after {ARRIVAL_SECONDS:.0f} s", behind),
-        *differences("unexpected", "messages in Kafka that nobody sent", strangers),
+        Difference("missing", f"not arrived after {ARRIVAL_SECONDS:.0f} s", behind),
+        Difference("unexpected", "messages in Kafka that nobody sent", strangers),
         *compare_hours(hours_of(ledger), metrics_of(db)),
-        *reconcile_frames(map(read_frame, load.frames), frames).differences,
-        *compare_crossings(wanted, cameras.total(CAMERA_ID), cameras.crossings(CAMERA_ID)),
+        *reconcile_frames(sent_frames, frames).differences,
+        *compare_crossings(wanted, frames.total(), cameras.crossings(CAMERA_ID)),
         *compare_odd(load.odd, lake),
         retries=load.sent.retries,
         frames=len(load.frames),
@@ -208,17 +212,11 @@ def compare_crossings(
 # -- odd messages ----------------------------------------------------------------------------------
 
 
-def compare_odd(sent: Sequence[Sent], lake: Lake) -> list[Difference]:
+def compare_odd(sent: Sequence[Sent], lake: Lake) -> tuple[Difference, ...]:
     """Each odd message is in bronze once, and either good or quarantined, once."""
-    return [
-        difference
-        for flow in (ORDERS, DETECTIONS)
-        for difference in _compare_odd(
-            flow,
-            [one for one in sent if (one.position[0] == "detections") == (flow is DETECTIONS)],
-            lake,
-        )
-    ]
+    orders = [one for one in sent if one.position[0] != "detections"]
+    frames = [one for one in sent if one.position[0] == "detections"]
+    return (*_compare_odd(ORDERS, orders, lake), *_compare_odd(DETECTIONS, frames, lake))
 
 
 def _compare_odd(flow: Flow, sent: Sequence[Sent], lake: Lake) -> tuple[Difference, ...]:
@@ -228,12 +226,12 @@ def _compare_odd(flow: Flow, sent: Sequence[Sent], lake: Lake) -> tuple[Differen
         there = map(message_id, broker_positions(lake.read(table, POSITION)))
         return [names[message] for message in there if message in names]
 
-    bronze, good, bad = (held(table.name) for table in (flow.received, flow.good, flow.quarantined))
+    bronze, good, bad = (held(table.name) for table in flow)
     parts = split(*(pa.array(ids, pa.string()) for ids in (bronze, good, bad)))
     if flow is DETECTIONS:  # a good frame without anybody has no row in silver
         parts = parts._replace(unaccounted=NO_IDS)
     places = (
-        PlaceIds("odd", flow.received.name, "odd messages", names.values(), bronze),
-        PlaceIds("odd_quarantined", flow.quarantined.name, "odd messages", (), bad),
+        PlaceIds(Place("odd", flow.received.name, "odd messages"), names.values(), bronze),
+        PlaceIds(Place("quarantined", flow.quarantined.name, "odd messages"), (), bad),
     )
-    return (*reconcile(places).differences, *split_differences(parts))
+    return reconcile(places).plus(*split_differences(parts)).differences
