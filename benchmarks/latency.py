@@ -26,12 +26,12 @@ from infra import local
 from infra.local.poller import Poller
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
+from quality.frame_observer import FrameObserver
 from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
 from verification import watch
 from verification.cameras.footage import real_clip
-from verification.cameras.frames import Trail
 from verification.demo.play import start_cameras
 from verification.demo.scene import Footage
 from verification.deployment import Deployment
@@ -168,11 +168,12 @@ def films(settings: Settings, load: Load) -> Footage | None:
 def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime]]:
     """Camera -> when its frames were taken, in the order of their index, as bronze has them."""
     with closing(Database(settings.postgres.dsn, 1)) as db, open_lake(settings) as lake:
-        frames = Trail(db, lake).bronze()
-    return {
-        camera_id: [frame.captured_at for frame in found if frame.captured_at >= start]
-        for camera_id, found in frames.items()
-    }
+        frames = FrameObserver(db, lake).bronze()
+    taken: dict[str, list[datetime]] = {}
+    for frame in frames:
+        if frame.captured_at >= start:
+            taken.setdefault(frame.camera_id, []).append(frame.captured_at)
+    return taken
 
 
 def measure(settings: Settings, load: Load) -> dict[str, Any]:

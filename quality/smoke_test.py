@@ -23,8 +23,8 @@ from infra.local.poller import Poller
 from infra.local.process import wait_until
 from infra.local.readiness import gateway_ready, gateway_url
 from infra.local.streams import stream_states
-from quality.account import settle
-from quality.evidence import Start, Trail
+from quality.order_observer import OrderObserver, RunStart
+from quality.order_reconciliation import reconcile_orders
 from simulator.ledger import Entry, SendReport, read_ledger
 from simulator.plan import Plan
 from simulator.send import send
@@ -108,7 +108,7 @@ def check(settings: Settings, plan: Plan, listener: Listener, *, patience: float
     ledger = folder / "ledger.ndjson"
     db = Database(settings.postgres.dsn, 2)
     try:
-        start = Start.now(settings)
+        start = RunStart.of_orders(settings)
         with _visible_since(settings) as seen:
             sent = send(
                 settings,
@@ -119,21 +119,19 @@ def check(settings: Settings, plan: Plan, listener: Listener, *, patience: float
                 late_from=lambda: watermark_is_near(settings, db),
                 stop=listener.stop,
             )
-            trail = Trail(settings, db, start, read_ledger(ledger))
-            behind = _wait(trail, listener, patience)
+            observer = OrderObserver(settings, db, start, read_ledger(ledger))
+            behind = _wait(observer, listener, patience)
         listener.step("counting")
-        account = settle(trail.entries, trail.gather())
+        found = reconcile_orders(observer.entries, observer.read())
     finally:
         db.close()
     unmet = [f"not everything after {patience:.0f} s in: {', '.join(behind)}"] if behind else []
     unmet += ["the check was interrupted"] if listener.stop.is_set() else []
     report = {
-        **account.numbers,
-        "missing": account.missing,
-        "duplicated": account.duplicated,
-        "latency_seconds": latency(trail.entries, seen),
-        "ok": account.ok and not unmet,
-        "faults": [*account.faults, *unmet],
+        **found.numbers,
+        "latency_seconds": latency(observer.entries, seen),
+        "ok": found.ok and not unmet,
+        "faults": [*found.faults, *unmet],
         "run_id": sent.run_id,
         "started_at": start.at.isoformat(),
         "sending_seconds": round(sent.seconds, 1),
@@ -151,12 +149,12 @@ def watermark_is_near(settings: Settings, db: Database) -> bool:
     return watermark is not None and watermark >= now - settings.streams.watermark - NEAR
 
 
-def _wait(trail: Trail, listener: Listener, patience: float) -> list[str]:
+def _wait(observer: OrderObserver, listener: Listener, patience: float) -> list[str]:
     """Until everything has arrived, or nobody wants to wait; returns where it has not."""
     behind: list[str] = []
 
     def over() -> bool:
-        behind[:] = trail.behind()
+        behind[:] = observer.behind()
         listener.step(f"waiting for {', '.join(behind)}" if behind else "everything has arrived")
         return not behind or listener.stop.is_set()
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from conf.settings import Settings
-from quality.evidence import end_offsets
+from quality.order_observer import end_offsets
 from simulator.ledger import Delivery
 from simulator.orders import OrderEvent, as_json
 from simulator.transport import KafkaTransport, topic_of

@@ -16,8 +16,8 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import wait_until
-from quality.account import settle
-from quality.evidence import Start, Trail
+from quality.order_observer import OrderObserver, RunStart
+from quality.order_reconciliation import reconcile_orders
 from quality.smoke_test import STREAMS
 from simulator.ledger import read_ledger
 from streaming.lake.iceberg.lake import open_catalog
@@ -111,19 +111,19 @@ def test_a_row_that_somebody_deletes_or_writes_twice_is_noticed(
     positions = sorted((e.position for e in entries if e.position), reverse=True)
     offsets = {(topic, partition): offset for topic, partition, offset in positions}
     database = Database(house.postgres.dsn, 1)
-    trail = Trail(house, database, Start(offsets, began), entries)
+    observer = OrderObserver(house, database, RunStart(began, offsets), entries)
     try:
-        assert settle(entries, trail.gather()).ok
+        assert reconcile_orders(entries, observer.read()).ok
 
         with database.transaction() as connection:
             connection.execute("DELETE FROM orders_raw WHERE event_id = %s", (entries[3].event_id,))
-        account = settle(entries, trail.gather())
-        assert (account.missing, account.duplicated) == (1, 0)
+        found = reconcile_orders(entries, observer.read())
+        assert (found.numbers["missing"], found.numbers["duplicated"]) == (1, 0)
 
         silver = open_catalog(house).load_table(SILVER_ORDERS.name)
         silver.append(silver.scan(f"event_id = '{entries[5].event_id}'").to_arrow())
-        account = settle(entries, trail.gather())
-        assert (account.missing, account.duplicated) == (1, 1)
+        found = reconcile_orders(entries, observer.read())
+        assert (found.numbers["missing"], found.numbers["duplicated"]) == (1, 1)
     finally:
         database.close()
 

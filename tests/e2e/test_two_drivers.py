@@ -13,13 +13,14 @@ import pytest
 from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
 from infra.local.streams import read_streams, stream_states, streams_ready
+from quality.order_observer import broker_positions
+from quality.reconciliation import POSITION
 from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
 from tests.conftest import settings_from
 from tests.stream.house import empty_tables
 from verification.deployment import Deployment
-from verification.faults.oracle import positions
 from verification.faults.rivals import complaints, fenced_words, submit
 from verification.processes import Child
 
@@ -72,7 +73,8 @@ def rows(settings: Settings) -> dict[str, Counter[tuple[str, int, int]]]:
     """Table -> how often it holds the message of each position."""
     with open_lake(settings) as lake:
         return {
-            t.name: Counter(positions(lake, t.name)) for t in (SILVER_ORDERS, BRONZE_ORDER_EVENTS)
+            t.name: Counter(broker_positions(lake.read(t.name, POSITION)))
+            for t in (SILVER_ORDERS, BRONZE_ORDER_EVENTS)
         }
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from conf.errors import StorelakeError
+from quality.reconciliation import Difference, Reconciliation
 from tests.support.builders import order_event
 from verification.faults.deployment import is_driver
 from verification.faults.fault import Result
 from verification.faults.messages import Odd, odd_messages
-from verification.faults.oracle import Balance
 from verification.faults.plan import FAULTS, chosen
 from verification.faults.report import report
 from verification.faults.rivals import complaints, fenced_words
@@ -146,6 +146,7 @@ GOOD = Result("kill-jvm", "SIGKILL", observed="pid 1 is gone", recovery_seconds=
 def test_a_proof_is_ok_when_each_fault_fired_and_held_and_nothing_differs(
     results: list[Result], differences: tuple[str, ...], ok: bool
 ) -> None:
-    content = report(results, Balance({"sent": 1}, differences), 1, 2.0)
+    found = Reconciliation({"sent": 1}, tuple(Difference("doubled", d) for d in differences))
+    content = report(results, found, 1, 2.0)
     assert content["ok"] is ok
     assert json.loads(json.dumps(content)) == content

@@ -9,7 +9,7 @@ from conf.settings import Settings
 from inference_service.footage import draw_clip, fetch_clip
 from infra.local.process import wait_until
 from verification import watch
-from verification.cameras.frames import Trail
+from verification.cameras.frames import CameraObserver
 from verification.deployment import Deployment
 from verification.processes import STOP_SECONDS
 
@@ -21,7 +21,7 @@ LEAST_FRAMES = FPS  # one second, as benchmarks.footage counts people
 COUNT_SECONDS = 120.0
 
 
-def play(deployment: Deployment, trail: Trail, seconds: float) -> dict[str, Any]:
+def play(deployment: Deployment, observer: CameraObserver, seconds: float) -> dict[str, Any]:
     """Play the real clip in real time; frames that come too late for the detector are dropped.
 
     Returns:
@@ -41,20 +41,20 @@ def play(deployment: Deployment, trail: Trail, seconds: float) -> dict[str, Any]
     done = camera.totals()
     published = done["published"]
     deployment.step("waiting until its last frame is counted")
-    wait_until(lambda: trail.counted([CAMERA]) >= published, COUNT_SECONDS, every=0.5)
+    wait_until(lambda: observer.counted(CAMERA) >= published, COUNT_SECONDS, every=0.5)
     watcher.finish()
-    wait_until(lambda: not trail.lake_is_behind(CAMERA, published), COUNT_SECONDS, every=1.0)
-    frames = trail.bronze().get(CAMERA, [])
+    wait_until(lambda: not observer.is_behind(published, CAMERA), COUNT_SECONDS, every=1.0)
+    frames = [frame for frame in observer.bronze() if frame.camera_id == CAMERA]
     found = counted.latencies({CAMERA: [frame.captured_at for frame in frames]})
     latency = found.summary()
-    crossings = trail.crossings(CAMERA)
+    crossings = observer.crossings(CAMERA)
     return {
         "footage": about,
         "camera": CAMERA,
         "detector": DETECTOR,
         "frames": published,
         "dropped": done["dropped"],
-        "people": trail.people(CAMERA, LEAST_FRAMES),
+        "people": observer.people(CAMERA, LEAST_FRAMES),
         "entries": crossings["entry"],
         "exits": crossings["exit"],
         "measured_frames": latency["events"],

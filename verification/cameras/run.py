@@ -20,7 +20,7 @@ from simulator.shop import ShopDay
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
 from verification.cameras import footage, overhead, shop
-from verification.cameras.frames import Trail, find_faults
+from verification.cameras.frames import CameraObserver
 from verification.cameras.truth import compare
 from verification.deployment import Deployment, Step, verify_fresh
 from verification.processes import Child
@@ -70,7 +70,9 @@ def _verify(deployment: Deployment, plan: Plan) -> dict[str, Any]:
             closing(Database(settings.postgres.dsn, 2)) as db,
             open_lake(settings) as lake,
         ):
-            result = _play(deployment, plan, day, videos, streams=streams, trail=Trail(db, lake))
+            result = _play(
+                deployment, plan, day, videos, streams=streams, observer=CameraObserver(db, lake)
+            )
     return {
         "ok": not result["faults"],
         **result,
@@ -87,18 +89,18 @@ def _play(
     videos: dict[str, Path],
     *,
     streams: Child,
-    trail: Trail,
+    observer: CameraObserver,
 ) -> dict[str, Any]:
-    played = shop.play(deployment, trail, day, videos)
+    played = shop.play(deployment, observer, day, videos)
     streams.require_alive()
-    counts = compare(day.truth(), trail.measured(day.branch.branch_id, day.start))
-    clip = footage.play(deployment, trail, plan.clip_seconds)
+    counts = compare(day.truth(), observer.measured(day.branch.branch_id, day.start))
+    clip = footage.play(deployment, observer, plan.clip_seconds)
     streams.require_alive()
     deployment.step("counting")
     kafka = deployment.settings.kafka
     published = {**played.published, footage.CAMERA: clip["frames"]}
     topics = {**shop.topics(deployment.settings, day), footage.CAMERA: kafka.detections}
-    faults = [*played.faults, *find_faults(trail.gather(), published, topics)]
+    faults = [*played.faults, *observer.faults(published, topics)]
     faults += [f"{what} is out of its bound" for what, ok in counts.pop("within").items() if not ok]
     if clip["latency_p95_s"] is None or clip["latency_p95_s"] > MAX_LATENCY:
         faults.append(f"latency is {clip['latency_p95_s']} s at p95, over {MAX_LATENCY:g}")

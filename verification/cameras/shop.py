@@ -13,7 +13,7 @@ from infra.local.process import wait_until
 from simulator.ledger import SendReport
 from simulator.on_time import send_on_time
 from simulator.shop import ShopDay
-from verification.cameras.frames import Trail
+from verification.cameras.frames import CameraObserver
 from verification.deployment import Deployment
 from verification.processes import STOP_SECONDS
 
@@ -39,7 +39,9 @@ class Played:
     faults: list[str]
 
 
-def play(deployment: Deployment, trail: Trail, day: ShopDay, videos: Mapping[str, Path]) -> Played:
+def play(
+    deployment: Deployment, observer: CameraObserver, day: ShopDay, videos: Mapping[str, Path]
+) -> Played:
     """Play a day that is over as fast as the detector is, until the gold tables have all of it.
 
     Raises:
@@ -58,7 +60,7 @@ def play(deployment: Deployment, trail: Trail, day: ShopDay, videos: Mapping[str
 
         def over() -> bool:
             deployment.step(
-                f"{trail.counted(day.camera_ids)} of {day.frames * len(cameras)} frames counted"
+                f"{observer.counted(*day.camera_ids)} of {day.frames * len(cameras)} frames counted"
             )
             return not [camera for camera in cameras if not camera.ended()]
 
@@ -71,7 +73,7 @@ def play(deployment: Deployment, trail: Trail, day: ShopDay, videos: Mapping[str
     seconds = time.monotonic() - began
     published = {camera.child.title: camera.totals()["published"] for camera in cameras}
     frames, orders = sum(published.values()), sent.by_type["order.created"]
-    faults = _wait_for_gold(deployment, trail, day, frames, orders)
+    faults = _wait_for_gold(deployment, observer, day, frames, orders)
     if sent.accepted != (events := len(day.orders())):
         faults.append(f"{events} order events, {sent.accepted} taken by the gateway")
     return Played(published, orders, round(frames / seconds, 1), faults)
@@ -99,12 +101,12 @@ def _sell(deployment: Deployment, day: ShopDay) -> SendReport:
 
 
 def _wait_for_gold(
-    deployment: Deployment, trail: Trail, day: ShopDay, frames: int, orders: int
+    deployment: Deployment, observer: CameraObserver, day: ShopDay, frames: int, orders: int
 ) -> list[str]:
     """Wait until the gold tables have all of it; one sentence when they do not."""
 
     def complete() -> bool:
-        return trail.counted(day.camera_ids) >= frames and not trail.gold_is_behind(
+        return observer.counted(*day.camera_ids) >= frames and not observer.gold_is_behind(
             day.branch.branch_id, orders
         )
 

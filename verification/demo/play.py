@@ -154,16 +154,18 @@ def _run(
     streams = stack.enter_context(deployment.run_streams())
     stack.enter_context(deployment.run_gateway())
     db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
-    auditor = account.Auditor(settings, db, account.baseline(settings, db))
+    auditor = account.Auditor(settings, db)
     measured = _Measured(settings, streams.pid)
     ledgers, published = _send(stack, deployment, plan, scene, measured)
     deployment.step("waiting until every stream has caught up")
-    trail = auditor.trail(*ledgers)
-    caught_up = wait_until(lambda: auditor.settled(trail, published), CATCH_UP_SECONDS, every=0.5)
+    orders = auditor.follow(*ledgers)
+    caught_up = wait_until(
+        lambda: auditor.has_arrived(orders, published), CATCH_UP_SECONDS, every=0.5
+    )
     measured.finish()
     streams.require_alive()
     deployment.step("counting")
-    found = auditor.account(trail, published)
+    found = auditor.account(orders, published)
     faults = found.faults + (
         [] if caught_up else [f"streams did not catch up in {CATCH_UP_SECONDS} s"]
     )
@@ -229,7 +231,7 @@ def start_cameras(
 
 
 def _beside_truth(
-    scene: Scene, counted: account.Account, db: Database, start: datetime
+    scene: Scene, counted: account.DemoAccount, db: Database, start: datetime
 ) -> list[dict[str, Any]] | None:
     """What was measured beside the truth; None where that is unknown."""
     truth = scene.truth()

@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 from conf.settings import Settings
 from inference_service.events import encode
 from inference_service.publishers import open_publisher
-from quality.evidence import Start
+from quality.order_observer import RunStart
 from quality.smoke_test import watermark_is_near
 from simulator.ledger import SendReport
 from simulator.orders import instant
@@ -65,7 +65,7 @@ class Load:
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
             for work in (self._send_orders, self._send_frames)
         ]
-        self._start: Start | None = None
+        self._start: RunStart | None = None
 
     @property
     def ledger(self) -> Path:
@@ -73,7 +73,7 @@ class Load:
         return self.settings.var_dir / "check" / "ledger.ndjson"
 
     @property
-    def start(self) -> Start:
+    def start(self) -> RunStart:
         """What the topics held before the first message.
 
         Raises:
@@ -85,7 +85,7 @@ class Load:
 
     def begin(self) -> None:
         """Begin to send."""
-        self._start = Start.now(self.settings)
+        self._start = RunStart.of_orders(self.settings)
         for thread in self._threads:
             thread.start()
 

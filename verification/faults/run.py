@@ -11,6 +11,7 @@ from typing import Any
 
 from conf.settings import Settings
 from infra.local.process import wait_until
+from quality.reconciliation import Difference, Reconciliation
 from verification.deployment import Step, fresh_deployment
 from verification.faults.deployment import (
     SupervisedDeployment,
@@ -20,7 +21,7 @@ from verification.faults.deployment import (
 )
 from verification.faults.fault import Fault, Result, Trial, prove
 from verification.faults.load import Load
-from verification.faults.oracle import Balance, balance
+from verification.faults.oracle import balance
 from verification.faults.report import report
 
 WARM_SECONDS = 120.0
@@ -64,7 +65,7 @@ def verify(
                 load.finish()
                 found = balance(load)
             except VerificationError as error:  # the report has what was seen until here
-                found = Balance({}, (str(error),))
+                found = Reconciliation({}, (Difference("unexpected", str(error)),))
             content = report(results, found, seed, time.monotonic() - begun)
         deployment.keep = not content["ok"]
     file = base.var_dir / "verify-faults.json"

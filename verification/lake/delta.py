@@ -8,7 +8,8 @@ from typing import Any
 
 from conf.settings import Settings
 from infra.local.streams import stream_states
-from quality.evidence import POSITION, end_offsets
+from quality.order_observer import end_offsets
+from quality.reconciliation import POSITION
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from verification.deployment import Deployment

@@ -32,7 +32,7 @@ from streaming.lake.formats import open_lake, require_iceberg
 from streaming.lake.iceberg.lake import IcebergLake, open_catalog
 from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
 from streaming.sinks.postgres import Database
-from verification.demo.account import Account, Auditor, baseline
+from verification.demo.account import Auditor, DemoAccount
 from verification.deployment import Deployment, Step, verify_fresh
 from verification.history import ONE_BATCH, send_frames, send_orders, wait_for_history
 from verification.lake.delta import rows_of, write_delta
@@ -63,7 +63,7 @@ class Live:
 
     start: datetime
     end: datetime
-    account: Account
+    account: DemoAccount
     maintenance: dict[str, Any]
 
 
@@ -164,7 +164,7 @@ def _live(deployment: Deployment, frames: int, minutes: float, seed: int) -> Liv
         wait_for_history(deployment, frames, streams)
         _send_late(settings, seed)
         wait_for_history(deployment, frames, streams)
-        auditor = Auditor(_with_pulsar_cameras(settings), db, baseline(settings, db))
+        auditor = Auditor(_with_pulsar_cameras(settings), db)
         start = datetime.now(timezone.utc)
         with deployment.run("maintain", "maintain", "--every", MAINTAIN_EVERY) as beside:
             ledger, published = _send_live(deployment, minutes, seed)
@@ -180,13 +180,15 @@ def _live(deployment: Deployment, frames: int, minutes: float, seed: int) -> Liv
 
 def _reconcile(
     deployment: Deployment, auditor: Auditor, ledger: Path, published: int, streams: Child
-) -> Account:
+) -> DemoAccount:
     deployment.step("waiting until every stream has caught up")
-    trail = auditor.trail(ledger)
-    caught_up = wait_until(lambda: auditor.settled(trail, published), CATCH_UP_SECONDS, every=1.0)
+    orders = auditor.follow(ledger)
+    caught_up = wait_until(
+        lambda: auditor.has_arrived(orders, published), CATCH_UP_SECONDS, every=1.0
+    )
     streams.require_alive()
     deployment.step("counting")
-    account = auditor.account(trail, published)
+    account = auditor.account(orders, published)
     if not caught_up:
         account.faults.append(f"the streams have not caught up in {CATCH_UP_SECONDS:.0f} s")
     return account

@@ -1,13 +1,13 @@
-"""What the topics and tables hold of one run: readers of their own, without Spark.
+"""Readers of what brokers, lake and Postgres hold of a run, without Spark.
 
-A run is scoped by the offsets that the topics had before it and by the last ones in its ledger, so
-it can be followed beside any other traffic.
+A run is scoped by the positions that topics and tables had before it, and one of orders by the last
+offsets in its ledger, too, so it can be followed beside any other traffic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 
@@ -16,17 +16,13 @@ from pyiceberg.expressions import GreaterThanOrEqual
 
 from conf.kafka import client_config
 from conf.settings import Settings
-from quality.account import Evidence, Message, OrderRow, Position
+from quality.frame_reconciliation import FootfallMinute
+from quality.order_reconciliation import ObservedOrders, OrderRow, StoredMessage
+from quality.reconciliation import DETECTIONS, LATE_ORDERS, ORDERS, POSITION
 from simulator.ledger import Entry, digest
 from streaming.lake.formats import open_lake
-from streaming.lake.protocol import Lake
-from streaming.lake.tables import (
-    BRONZE_ORDER_EVENTS,
-    QUARANTINE_LATE_EVENTS,
-    QUARANTINE_ORDER_EVENTS,
-    SILVER_ORDERS,
-    Table,
-)
+from streaming.lake.protocol import Lake, Where
+from streaming.lake.tables import Table
 from streaming.progress import Progress, advance
 from streaming.sinks.postgres import Database
 from streaming.source import broker_offset
@@ -34,8 +30,14 @@ from streaming.sources.kafka import KafkaLog
 from streaming.sources.log import Range, Subscription
 
 Offsets = dict[tuple[str, int], int]
-POSITION = ("topic", "partition", "position")
+Position = tuple[str, int, int]
+"""Topic, partition, offset."""
+Minutes = Mapping[tuple[str, datetime], FootfallMinute]
 CLOCK_SLACK = timedelta(hours=1)
+PROCESSED_SQL = """
+    SELECT order_id, status, total_price FROM orders_processed WHERE order_id = ANY(%s)"""
+COUNTED_SQL = """
+    SELECT order_id FROM order_contributions WHERE hour IS NOT NULL AND order_id = ANY(%s)"""
 
 
 def end_offsets(settings: Settings, topics: Sequence[str]) -> Offsets:
@@ -64,26 +66,48 @@ def last_positions(entries: Iterable[Entry]) -> Offsets:
 
 
 @dataclass(frozen=True)
-class Start:
+class RunStart:
     """What was there before a run.
 
     Attributes:
-        offsets: the next one of each partition of the order topics.
         at: when that was (UTC).
+        offsets: the next one of each partition of Kafka's topics.
+        detections: the newest positions of bronze.detections, of every broker.
+        minutes: the newest rows of footfall_minute.
     """
 
-    offsets: Offsets
     at: datetime
+    offsets: Offsets
+    detections: Progress = field(default_factory=dict)
+    minutes: Minutes = field(default_factory=dict)
 
     @classmethod
-    def now(cls, settings: Settings) -> Start:
-        """Call it before anything is sent."""
-        return cls(end_offsets(settings, settings.kafka.order_topics), datetime.now(timezone.utc))
+    def of_orders(cls, settings: Settings) -> RunStart:
+        """Call it before any order is sent."""
+        at = datetime.now(timezone.utc)
+        return cls(at, end_offsets(settings, settings.kafka.order_topics))
+
+    @classmethod
+    def of_all(cls, settings: Settings, db: Database) -> RunStart:
+        """Call it before any order or frame is sent; the tables must be there."""
+        topics = (*settings.kafka.order_topics, settings.kafka.detections)
+        at = datetime.now(timezone.utc)
+        with open_lake(settings) as lake:
+            detections = lake.progress(DETECTIONS.received)
+        return cls(
+            at, end_offsets(settings, topics), detections, footfall_minutes(db, at - CLOCK_SLACK)
+        )
+
+    def is_before(self, topic: str, partition: int, position: str) -> bool:
+        """Whether a message of the detections was sent before the run."""
+        if (topic, partition) in self.offsets:  # a message of Kafka that waited unread is older
+            return broker_offset(position) < self.offsets[topic, partition]
+        return position <= self.detections.get((topic, partition), "")
 
 
 @dataclass(frozen=True)
-class Trail:
-    """Follows the messages of one run.
+class OrderObserver:
+    """Follows the order messages of one run.
 
     Attributes:
         settings: where everything is.
@@ -94,7 +118,7 @@ class Trail:
 
     settings: Settings
     db: Database
-    start: Start
+    start: RunStart
     entries: Sequence[Entry]
 
     @cached_property
@@ -115,14 +139,14 @@ class Trail:
         return (
             ("Postgres", "order_event_processor", good),
             ("metrics", "real_time_metrics", good),
-            ("bronze", BRONZE_ORDER_EVENTS, self._ends),
-            ("quarantine", QUARANTINE_ORDER_EVENTS, poisoned),
-            ("late events", QUARANTINE_LATE_EVENTS, late),
-            ("silver", SILVER_ORDERS, good),
+            ("bronze", ORDERS.received, self._ends),
+            ("quarantine", ORDERS.quarantined, poisoned),
+            ("late events", LATE_ORDERS, late),
+            ("silver", ORDERS.good, good),
         )
 
     def behind(self) -> list[str]:
-        """Which places do not have all of the run yet; cheap, asked again and again."""
+        """The places that do not have all of the run yet; cheap enough to poll."""
         return [name for name, place, ends in self._wanted if not self._has(place, ends)]
 
     def _has(self, place: Table | str, ends: Offsets) -> bool:
@@ -142,37 +166,30 @@ class Trail:
             return self._lake.progress(place)
         return advance({}, self._lake.read(place.name, POSITION))
 
-    def gather(self) -> Evidence:
+    def read(self) -> ObservedOrders:
         """Read everything, whole."""
         ids = sorted({e.event_id for e in self.entries})
         orders = sorted({e.order_id for e in self.entries})
         raw = self.db.fetch("SELECT event_id FROM orders_raw WHERE event_id = ANY(%s)", (ids,))
-        processed = self.db.fetch(
-            "SELECT order_id, status, total_price FROM orders_processed WHERE order_id = ANY(%s)",
-            (orders,),
-        )
-        counted = self.db.fetch(
-            "SELECT order_id FROM order_contributions "
-            "WHERE hour IS NOT NULL AND order_id = ANY(%s)",
-            (orders,),
-        )
-        return Evidence(
+        processed = self.db.fetch(PROCESSED_SQL, (orders,))
+        counted = self.db.fetch(COUNTED_SQL, (orders,))
+        return ObservedOrders(
             kafka=self._kafka(),
-            bronze=_messages(self._scan(BRONZE_ORDER_EVENTS, "value"), self._mine),
-            silver=self._positions(SILVER_ORDERS),
-            quarantined=self._positions(QUARANTINE_ORDER_EVENTS),
-            late=self._positions(QUARANTINE_LATE_EVENTS),
+            bronze=list(_messages(self._scan(ORDERS.received, "value"), self._is_ours)),
+            silver=self._ids(ORDERS.good),
+            quarantined=self._ids(ORDERS.quarantined),
+            late=self._ids(LATE_ORDERS),
             raw=[row["event_id"] for row in raw],
             orders=[OrderRow(**row) for row in processed],
             counted=[row["order_id"] for row in counted],
         )
 
-    def _mine(self, position: Position) -> bool:
+    def _is_ours(self, position: Position) -> bool:
         topic, partition, offset = position
         first = self.start.offsets.get((topic, partition), 0)
         return first <= offset <= self._ends.get((topic, partition), -1)
 
-    def _kafka(self) -> list[Message]:
+    def _kafka(self) -> list[StoredMessage]:
         ranges = [
             Range(topic, number, self.start.offsets.get((topic, number), 0), end + 1)
             for (topic, number), end in self._ends.items()
@@ -182,24 +199,30 @@ class Trail:
             return [
                 message
                 for batch in log.fetch(ranges)
-                for message in _messages(pa.Table.from_batches([batch]), self._mine)
+                for message in _messages(pa.Table.from_batches([batch]), self._is_ours)
             ]
         finally:
             log.close()
 
-    def _positions(self, table: Table) -> list[Position]:
-        return [p for p in _positions(self._scan(table)) if self._mine(p)]
+    def _ids(self, table: Table) -> list[str]:
+        return [message_id(p) for p in broker_positions(self._scan(table)) if self._is_ours(p)]
 
     def _scan(self, table: Table, *more: str) -> pa.Table:
-        # The broker's time of a message prunes what was there before; offsets decide.
-        since = GreaterThanOrEqual(
-            term="timestamp", value=(self.start.at - CLOCK_SLACK).isoformat()
-        )
-        columns = (*POSITION, *more)
-        return self._lake.read(table.name, columns, since)
+        return self._lake.read(table.name, (*POSITION, *more), since(self.start))
 
 
-def _positions(rows: pa.Table) -> list[Position]:
+def since(start: RunStart) -> Where:
+    """Messages that are not much older than a run: prunes files, positions decide."""
+    return GreaterThanOrEqual(term="timestamp", value=(start.at - CLOCK_SLACK).isoformat())
+
+
+def message_id(position: Position) -> str:
+    """The id of a message as reconciliations name it."""
+    return "/".join(map(str, position))
+
+
+def broker_positions(rows: pa.Table) -> list[Position]:
+    """Topic, partition and offset at the broker of each row's message."""
     topics, partitions, positions = (rows[name].to_pylist() for name in POSITION)
     return [
         (topic, partition, broker_offset(position))
@@ -207,10 +230,20 @@ def _positions(rows: pa.Table) -> list[Position]:
     ]
 
 
-def _messages(rows: pa.Table, mine: Callable[[Position], bool]) -> list[Message]:
-    values = rows["value"].to_pylist()
-    return [
-        Message(position, digest(value))
-        for position, value in zip(_positions(rows), values, strict=True)
-        if mine(position)
-    ]
+def _messages(rows: pa.Table, is_ours: Callable[[Position], bool]) -> Iterator[StoredMessage]:
+    for position, value in zip(broker_positions(rows), rows["value"].to_pylist(), strict=True):
+        if is_ours(position):
+            yield StoredMessage(message_id(position), digest(value))
+
+
+def footfall_minutes(db: Database, first: datetime) -> dict[tuple[str, datetime], FootfallMinute]:
+    """(camera, minute in UTC) -> what footfall_minute counts, of the minutes since then."""
+    rows = db.fetch(
+        "SELECT camera_id, minute, frames, late_frames, entries, exits FROM footfall_minute "
+        "WHERE minute >= %s",
+        (first,),
+    )
+    return {
+        (row.pop("camera_id"), row.pop("minute").astimezone(timezone.utc)): FootfallMinute(**row)
+        for row in rows
+    }
