@@ -36,7 +36,7 @@ FRAMES = [frame("run", index, TEN + index * STEP) for index in range(7 * CYCLE_F
 # -- cameras ---------------------------------------------------------------------------------------
 
 
-def test_the_streams_count_what_the_walkers_are_drawn_to_do() -> None:
+def test_the_streams_count_what_the_walkers_do() -> None:
     drawings = drawings_by_camera(load_stores(CONF_DIR / "stores" / "demo.toml"))
     run, directions = CameraRun(drawings[CAMERA_ID], Rules()), Counter[str]()
     for one in FRAMES:

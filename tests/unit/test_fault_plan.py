@@ -1,4 +1,4 @@
-"""The faults of `make verify-faults`: their page, their messages, what a refusal must say."""
+"""The faults of `make verify-faults`: their page, their messages, what a rejection must name."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def test_names_choose_faults_in_the_order_of_the_table() -> None:
 
 # -- a second application --------------------------------------------------------------------------
 
-REFUSAL = (
+REJECTION = (
     "order_event_processor is held by pid 77 on till since 2024-05-01T10:00:00Z: run "
     "`storelake stop streams`, or pass --take-over."
 )
 
 
-def test_a_refusal_names_stream_holder_time_and_both_ways_out() -> None:
-    assert complaints(Ended(1, f"warning\n{REFUSAL}\n", 9.0), 77) == []
+def test_a_rejection_names_stream_holder_time_and_both_ways_out() -> None:
+    assert complaints(Ended(1, f"warning\n{REJECTION}\n", 9.0), 77) == []
 
 
 @pytest.mark.parametrize(
     ("ended", "complaint"),
     [
         (Ended(124, "", 90.0), "the second application ran for 90 s"),
-        (Ended(0, REFUSAL, 9.0), "the second application ended with exit code 0"),
-        (Ended(1, REFUSAL.replace("77", "78"), 9.0), "the rejection does not name 77"),
-        (Ended(1, REFUSAL.replace("since", "at"), 9.0), "the rejection does not name since"),
+        (Ended(0, REJECTION, 9.0), "the second application ended with exit code 0"),
+        (Ended(1, REJECTION.replace("77", "78"), 9.0), "the rejection does not name 77"),
+        (Ended(1, REJECTION.replace("since", "at"), 9.0), "the rejection does not name since"),
         (Ended(1, "Traceback", 9.0), "the rejection does not name order_event_processor, since"),
     ],
 )
-def test_a_refusal_that_lacks_something_is_named(ended: Ended, complaint: str) -> None:
+def test_a_rejection_that_lacks_something_is_named(ended: Ended, complaint: str) -> None:
     (found,) = complaints(ended, 77)
     assert found.startswith(complaint)
 
@@ -80,7 +80,7 @@ def test_the_line_about_a_take_over_is_found_in_a_log(tmp_path: Path) -> None:
         (["/usr/bin/java", "org.apache.spark.deploy.SparkSubmit", "streaming/jobs/x.py"], False),
     ],
 )
-def test_drivers_are_told_by_their_command_line(words: list[str], driver: bool) -> None:
+def test_drivers_are_found_by_their_command_line(words: list[str], driver: bool) -> None:
     assert is_driver(words) is driver
 
 

@@ -69,7 +69,7 @@ def compare_zone(true: Sequence[Span], measured: Sequence[Span]) -> dict[str, An
 
 
 def compare(truths: Sequence[Truth], measured: Measured) -> dict[str, Any]:
-    """Measured beside true, and whether each stays within its bound."""
+    """Measured beside true, and whether each is within its bound."""
     total = sum_up(truths)
     zones = {}
     for key in total["zones"]:

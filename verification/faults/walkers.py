@@ -1,4 +1,4 @@
-"""Frames of a camera whose right footfall is known: one person walks over the door at a time."""
+"""Frames of a camera whose right footfall is known: one person at a time crosses the entrance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CYCLE_FRAMES = 50
 
 WALK_FRAMES = 25
 LEFT, RIGHT = 0.35, 0.95
-"""Where the feet are at the ends of a walk, as shares of the width; the door is at 0.65."""
+"""Where the feet are at the ends of a walk, as shares of the width; the entrance is at 0.65."""
 
 NAMESPACE = UUID("5e3f2f0a-5a0f-4a58-9a55-0d0c5f5f4a10")
 
 
 class Crossings(NamedTuple):
-    """People who walk over the door, in either direction."""
+    """People who cross the entrance, in either direction."""
 
     entries: int
     exits: int
@@ -72,7 +72,7 @@ def _people(index: int) -> list[dict[str, Any]]:
 
 
 def is_exit(walker: int) -> bool:
-    """Every third walker goes out; the others come in."""
+    """Every third walker leaves; the others enter."""
     return walker % 3 == 2
 
 

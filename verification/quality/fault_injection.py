@@ -41,7 +41,7 @@ class InjectedFault:
         name: what it is.
         named_by: expectations, of which at least one must fail; regular expressions on their ids.
         hints: words, of which a failure that names it must show one in its samples or observation;
-            none: the id says enough.
+            none: the id is enough.
         follows: expectations that may fail as well, since they see the same damage from elsewhere.
     """
 
