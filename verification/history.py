@@ -114,11 +114,11 @@ def wait_for_history(deployment: Deployment, frames: int, streams: Child) -> Non
 
 def _replicated(db: Database, lake: Lake, ends: Any, frames: int) -> bool:
     """Whether bronze has every message, and each replica the newest change."""
-    for table, count in (
+    for name, count in (
         ("bronze.order_events", sum(ends.values())),
         ("bronze.detections", frames),
     ):
-        if lake.read(table, ("topic",)).num_rows < count:
+        if lake.read(name, ("topic",)).num_rows < count:
             return False
     for table in TABLES:
         if table.copy_of is None:

@@ -134,22 +134,21 @@ def _footfall_plot(samples: Samples) -> str:
 def show(report: Mapping[str, Any], console: Console) -> None:
     """Print the tables."""
     for title, numbers in (("Orders", report["orders"]), ("Cameras", report["detections"])):
-        rows = [(name.replace("_", " "), f"{number:,}") for name, number in numbers.items()]
-        console.print(_table(title, (), rows))
-    columns = ("p50", "p95", "max", "events")
-    rows = [
-        (reader, *(str(row[column]) for column in columns))
+        counts = [(name.replace("_", " "), f"{number:,}") for name, number in numbers.items()]
+        console.print(_table(title, (), counts))
+    figures = ("p50", "p95", "max", "events")
+    latencies = [
+        (reader, *(str(row[figure]) for figure in figures))
         for reader, row in report["latency_seconds"].items()
         if reader != "warm_up"
     ]
-    console.print(_table("Event time to visible, seconds", ("reader", *columns), rows))
+    console.print(_table("Event time to visible, seconds", ("reader", *figures), latencies))
     if report["shop"] is not None:
-        rows = [(r["what"], _or_dash(r["measured"]), _or_dash(r["true"])) for r in report["shop"]]
-        console.print(_table("The shop: measured beside true", ("what", "measured", "true"), rows))
-    columns = ("hour", "visitors", "orders", "conversion", "revenue", "coverage")
-    rows = [_hour(row) for row in report["store_hourly"]]
-    title = "Conversion rate per branch and hour (UTC)"
-    console.print(_table(title, ("branch", *columns), rows))
+        shop = [(r["what"], _or_dash(r["measured"]), _or_dash(r["true"])) for r in report["shop"]]
+        console.print(_table("The shop: measured beside true", ("what", "measured", "true"), shop))
+    columns = ("branch", "hour", "visitors", "orders", "conversion", "revenue", "coverage")
+    hours = [_hour(row) for row in report["store_hourly"]]
+    console.print(_table("Conversion rate per branch and hour (UTC)", columns, hours))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -78,14 +78,14 @@ def produce(bootstrap: str, topic: str, record: Record, partition: int = 0) -> i
     library, why = _library(), ctypes.create_string_buffer(512)
     outcome: list[tuple[int, int]] = []
 
-    @_Delivered
     def delivered(_: int, message: Any, __: int) -> None:
         outcome.append((message.contents.error, message.contents.offset))
 
+    callback = _Delivered(delivered)  # referenced until the end of the function
     conf = ctypes.c_void_p(library.rd_kafka_conf_new())
     for name, value in (("bootstrap.servers", bootstrap), ("message.timeout.ms", str(TIMEOUT_MS))):
         library.rd_kafka_conf_set(conf, name.encode(), value.encode(), why, 512)
-    library.rd_kafka_conf_set_dr_msg_cb(conf, delivered)
+    library.rd_kafka_conf_set_dr_msg_cb(conf, callback)
     handle = ctypes.c_void_p(library.rd_kafka_new(_PRODUCER, conf, why, 512))
     if not handle:
         raise ProduceError(why.value.decode())
