@@ -14,6 +14,7 @@ import typer
 from cli import (
     backfill,
     background,
+    check,
     console,
     contracts,
     dlq,
@@ -38,8 +39,6 @@ from cli import (
     zones,
 )
 from cli.app import new_app, options
-from cli.check import command as check
-from cli.demo import command as demo
 from conf.errors import StorelakeError
 from conf.terminal import error_console
 
@@ -55,9 +54,8 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         run.run,
         gateway.gateway,
         console.console,
-        demo.demo,
     ),
-    "Orders": (send.send, dlq.app, contracts.app),
+    "Orders": (send.send, check.check, dlq.app, contracts.app),
     "Cameras": (infer.infer, replay.replay, shop.app, zones.app),
     "Lake": (
         sql.sql,
@@ -67,14 +65,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         maintain.maintain,
         retention.app,
     ),
-    "Quality": (
-        quality.app,
-        check.check,
-        check.verify_orders,
-        check.verify_cameras,
-        check.verify_quality,
-        check.verify_lake,
-    ),
+    "Quality": (quality.app,),
     "Operate": (prepare.prepare, migrate.migrate, reset.reset, run.spark_conf),
 }
 

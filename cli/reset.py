@@ -18,7 +18,7 @@ REPORTS = ("memory", "quality", "demo", "check", "films")
 REASONS = {
     "secrets.env": "its passwords are used again by the next `storelake up`",
     "logs": "they record what has happened until now",
-    "verify": "`storelake verify-...` keeps a deployment of its own there, and deletes it itself",
+    "verify": "`make verify-...` keeps a deployment of its own there, and deletes it itself",
 }
 
 
