@@ -192,5 +192,5 @@ def reconcile_cameras(
     strangers = {f.camera_id for f in observed.bronze} - published.keys()
     return found.plus(
         Difference("unexpected", "cameras that nobody played", strangers),
-        Difference("unexpected", "published, yet quarantined", observed.quarantined),
+        Difference("unexpected", "published, yet quarantined", set(observed.quarantined)),
     )
