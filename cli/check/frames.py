@@ -12,7 +12,7 @@ from cli.check.truth import Measured, Span
 from quality.frame_observer import FrameObserver
 from quality.frame_reconciliation import FootfallMinute, reconcile_cameras, sum_minutes
 from quality.reconciliation import Difference
-from streaming.lake.protocol import EVERYTHING
+from streaming.lake.protocol import EVERYTHING, Where
 from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, GOLD_STORE_HOURLY, Table
 
 
@@ -67,6 +67,6 @@ class CameraObserver(FrameObserver):
     def _sums(
         self, table: Table, columns: Sequence[str], branch_id: str | None = None
     ) -> tuple[int, ...]:
-        where = EqualTo(term="branch_id", value=branch_id) if branch_id else EVERYTHING
+        where: Where = EqualTo(term="branch_id", value=branch_id) if branch_id else EVERYTHING
         rows = self.lake.read(table.name, columns, where)
         return tuple(sum(number or 0 for number in rows[name].to_pylist()) for name in columns)
