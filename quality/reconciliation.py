@@ -154,8 +154,8 @@ def reconcile(places: Iterable[PlaceIds]) -> Reconciliation:
 
 def position_ids(rows: pa.Table) -> pa.ChunkedArray:
     """The id of each row's message. Columns: topic, partition, position."""
-    partition = rows["partition"].cast(pa.string())
-    return pc.binary_join_element_wise(rows["topic"], partition, rows["position"], "/")
+    # PyIceberg reads text as large_string.
+    return pc.binary_join_element_wise(*(rows[name].cast(pa.string()) for name in POSITION), "/")
 
 
 def positions_of(ids: Ids) -> pa.Table:
