@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.sources.log import ROWS_WORTH_A_TASK, Range, Task
+from streaming.sources.options import Subscription
 from streaming.sources.pulsar import (
     Connection,
     PulsarLog,
     PulsarSource,
-    Subscription,
     pack,
     position,
     unpack,
