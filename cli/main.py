@@ -55,7 +55,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         gateway.gateway,
         console.console,
     ),
-    "Orders": (send.send, check.check, dlq.app, contracts.app),
+    "Orders": (send.send, dlq.app, contracts.app),
     "Cameras": (infer.infer, replay.replay, shop.app, zones.app),
     "Lake": (
         sql.sql,
@@ -65,7 +65,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         maintain.maintain,
         retention.app,
     ),
-    "Quality": (quality.app,),
+    "Quality": (quality.app, check.check),
     "Operate": (prepare.prepare, migrate.migrate, reset.reset, run.spark_conf),
 }
 
