@@ -35,13 +35,14 @@ from streaming.sources.kafka import KafkaSource, KafkaUnavailableError
 from streaming.sources.log import LogStreamReader
 from tests.support.raw_kafka import send_raw
 from tests.support.source_suite import NOON, Met, Reader, Shop, SourceSuite
-from tests.support.spark_local import end_spark, start_spark
+from tests.support.spark_local import start_spark
 
 
 @pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    yield start_spark()
-    end_spark()
+def spark(settings: Settings) -> Iterator[SparkSession]:
+    session = start_spark(settings)
+    yield session
+    session.stop()
 
 
 def alter(entry: ConfigEntry) -> ConfigEntry:
