@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ALL := $(VENV)/.installed-yolo
 PYTEST := $(BIN)/python -m pytest
+VERIFY := PYTHONPATH='$(CURDIR)' $(BIN)/python -m verification
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults notebooks dist \
@@ -42,28 +43,28 @@ $(ALL): $(STAMP)
 
 ##@ Run
 
-demo: install  ## Run the whole house for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=, CONSOLE=no)
-	@$(BIN)/storelake demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
+demo: install  ## Run everything for a minute (PROFILE=, FORMAT=, VIDEO=, BROKER=, SECONDS_=, RATE=, POISON=, SEED=, CONSOLE=no)
+	@$(VERIFY) demo $(if $(PROFILE),--profile $(PROFILE)) $(if $(VIDEO),--video '$(VIDEO)') $(if $(BROKER),--broker $(BROKER)) \
 		$(if $(FORMAT),--format $(FORMAT)) $(if $(SECONDS_),--seconds $(SECONDS_)) $(if $(RATE),--rate $(RATE)) $(if $(POISON),--poison $(POISON)) $(if $(SEED),--seed $(SEED)) $(if $(CONSOLE),--$(if $(filter no,$(CONSOLE)),no-)console)
 
 verify-orders: install  ## Prove that a killed stream loses and repeats nothing (COUNT=, RATE=, SEED=)
-	@$(BIN)/storelake verify-orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \
+	@$(VERIFY) orders $(if $(COUNT),--count $(COUNT)) $(if $(RATE),--rate $(RATE)) \
 		$(if $(SEED),--seed $(SEED))
 
 verify-cameras: install  ## Prove that what cameras count is what happened (SHOPPERS=, SEED=)
-	@$(BIN)/storelake verify-cameras $(if $(SHOPPERS),--shoppers $(SHOPPERS)) $(if $(SEED),--seed $(SEED))
+	@$(VERIFY) cameras $(if $(SHOPPERS),--shoppers $(SHOPPERS)) $(if $(SEED),--seed $(SEED))
 
 verify-quality: install  ## Prove that validation names ten kinds of damage, and nothing else (SEED=)
-	@$(BIN)/storelake verify-quality $(if $(SEED),--seed $(SEED))
+	@$(VERIFY) quality $(if $(SEED),--seed $(SEED))
 
 verify-lake: install  ## Prove the lake on MinIO: three engines, maintenance, backfill, Delta (MINUTES=, SEED=)
-	@$(BIN)/storelake verify-lake $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	@$(VERIFY) lake $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 verify-run: install  ## Prove a newcomer's path, every alert, and a cluster that loses a worker
-	@PYTHONPATH='$(CURDIR)' $(BIN)/python scripts/verify_run.py
+	@$(VERIFY) run
 
 verify-faults: install  ## Kill and hang each process once, under load; compare ids (ONLY="NAME...", RATE=, SEED=, FORMAT=)
-	@PYTHONPATH='$(CURDIR)' $(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(BIN)/python -m verification.faults \
+	@$(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(VERIFY) faults \
 		$(foreach name,$(ONLY),--only $(name)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
 
 notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings
@@ -142,15 +143,15 @@ check: install  ## Lint, format, types, import rules, shell scripts, spelling, g
 	@$(BIN)/shellcheck -x scripts/*.sh .ci/run
 	@$(BIN)/hadolint infra/docker/Dockerfile
 	@$(BIN)/codespell
-	@$(BIN)/storelake docs --check
+	@$(BIN)/python -m tools.docs --check
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: install  ## Format the code and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: install  ## Write the pages and contracts again that are made from code
-	@$(BIN)/storelake docs
+docs: install  ## Write the pages and contracts that are generated from code
+	@$(BIN)/python -m tools.docs
 
 docs-site: install  ## Build the site of the documentation into build/site; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from cli.demo.report import versions
+from verification.demo.report import versions
 
 
 def tell(text: str) -> None:

@@ -3,7 +3,7 @@
 The simulated shop is drawn into one video a camera; each goes through `storelake infer` as any file
 does, to NDJSON; crossings and visits come from those events by the code that the streams run
 (`streaming.transforms.tracks`), and orders from the tills. The truth is that of the simulator, and
-`cli.check.truth` holds one against the other.
+`verification.cameras.truth` holds one against the other.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ import cv2
 import typer
 
 from benchmarks import print_result, tell
-from cli import processes
-from cli.check.truth import Measured, Span, compare
-from cli.shop import open_day, render_day
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from simulator.shop import FPS, ShopDay
+from simulator.shop.render import open_day, render_day
 from streaming.transforms.tracks import (
     CameraRun,
     Crossing,
@@ -38,6 +36,8 @@ from streaming.transforms.tracks import (
     Visit,
     drawings_by_camera,
 )
+from verification.cameras.truth import Measured, Span, compare
+from verification.processes import command
 
 SPEED_FRAMES = 1000
 
@@ -74,8 +74,7 @@ def infer(
     summary = out.with_suffix(".summary.json")
     arguments = ["infer", "--camera", camera_id, "--source", str(video), *options]
     arguments += ["--publisher", "ndjson", "--out", str(out), "--summary", str(summary)]
-    command = processes.command(arguments, environment or {})
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(arguments, environment or {}), check=True, stdout=subprocess.DEVNULL)
     return dict(json.loads(summary.read_text(encoding="utf-8")))
 
 

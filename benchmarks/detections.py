@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import random
 import time
-from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,11 +21,13 @@ import typer
 from confluent_kafka import Producer
 
 from benchmarks import print_result, tell
-from cli import processes
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
+from verification.deployment import Deployment
+from verification.processes import ProcessError
 
 STREAMS = ("silver_detections", "bronze_detections", "footfall")
 FPS = 5
@@ -111,20 +112,19 @@ def drain(
     settings: Settings, names: tuple[str, ...], frames: int
 ) -> tuple[dict[str, float], float]:
     """Seconds until each stream has written everything, and the CPU seconds of all meanwhile."""
-    with ExitStack() as stack:
-        child = processes.start_streams(stack, settings, tell, names)
+    with Deployment(settings, step=tell).run_streams(*names) as child:
         pid = int(json.loads((settings.var_dir / "run" / "streams.json").read_text())["pid"])
         started, before, done = time.monotonic(), cpu_seconds(pid), dict[str, float]()
 
         def finished() -> bool:
-            processes.require_alive(child, "streams", settings)
-            for name, state in processes.stream_states(settings).items():
+            child.require_alive()
+            for name, state in stream_states(settings).items():
                 if name not in done and state["finished_rows"] >= frames:
                     done[name] = round(time.monotonic() - started, 1)
             return len(done) == len(names)
 
         if not wait_until(finished, GIVE_UP_SECONDS, every=0.2):
-            raise processes.ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
+            raise ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
         return done, cpu_seconds(pid) - before
 
 

@@ -12,7 +12,6 @@ import json
 import random
 import sys
 import time
-from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +22,12 @@ import typer
 from confluent_kafka import Consumer, Producer
 
 from benchmarks import print_result, tell
-from cli import processes
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
+from verification.deployment import Deployment
+from verification.processes import ProcessError
 
 ORDER_STREAMS = ("order_event_processor", "bronze_order_events")
 GIVE_UP_SECONDS = 900
@@ -141,20 +142,21 @@ def _write_floor(connection: psycopg.Connection[Any], messages: list[Any]) -> No
 def drain(settings: Settings, names: tuple[str, ...], count: int) -> dict[str, float]:
     """Seconds from `every query is active` until each stream has written everything."""
     query = "SELECT coalesce(sum(rows_in), 0) FROM stream_batches WHERE query_id = %s"
-    with ExitStack() as stack:
-        db = stack.enter_context(psycopg.connect(settings.postgres.dsn, autocommit=True))
-        child = processes.start_streams(stack, settings, tell, names)
+    with (
+        psycopg.connect(settings.postgres.dsn, autocommit=True) as db,
+        Deployment(settings, step=tell).run_streams(*names) as child,
+    ):
         started, done = time.monotonic(), dict[str, float]()
 
         def finished() -> bool:
-            processes.require_alive(child, "streams", settings)
-            for name, state in processes.stream_states(settings).items():
+            child.require_alive()
+            for name, state in stream_states(settings).items():
                 if name not in done and state["finished_rows"] >= count:
                     done[name] = round(time.monotonic() - started, 1)
             return len(done) == len(names)
 
         if not wait_until(finished, GIVE_UP_SECONDS, every=0.1):
-            raise processes.ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
+            raise ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
         written = {n: db.execute(query, (n,)).fetchone() for n in names}
         sys.stderr.write(f"ledger: {written}\n")
         return done

@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,13 +26,14 @@ import typer
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import print_result, tell
-from cli import processes
 from conf.settings import KafkaSettings, Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.kafka import KafkaService
 from simulator.baskets import read_baskets
 from simulator.orders import Shop
+from verification.deployment import Deployment
+from verification.processes import ProcessError
 
 ROUTE = "/api/kafka/events/generic"
 WARM_UP_SHARE = 0.2  # of the time; it is not counted
@@ -208,13 +208,12 @@ def measure(
         (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + batch]) + b"]"), batch)
         for n in range(0, len(rest) - batch + 1, batch)
     ]
-    with ExitStack() as stack:
-        door = processes.start_gateway(stack, settings)
+    with Deployment(settings, step=tell).run_gateway() as gateway:
         broker = KafkaService(settings).daemon.find()
         if broker is None:
-            raise processes.ProcessError("the broker is not one of this machine")
+            raise ProcessError("the broker is not one of this machine")
         watched = {
-            "gateway": psutil.Process(door.pid),
+            "gateway": psutil.Process(gateway.pid),
             "broker": broker,
             "client": psutil.Process(),
         }

@@ -20,12 +20,12 @@ from typing import Any
 import psutil
 
 from benchmarks import print_result, tell
-from cli.check.floor import bare, serve
 from conf.settings import Settings, load_settings
 from inference_service.detectors import build_detector
 from inference_service.footage import draw_clip
 from inference_service.service import Limits
 from inference_service.sources import SourceOptions
+from verification.cameras.overhead import bare, serve
 
 CAMERA_FPS = 5.0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,17 +20,21 @@ import psutil
 import typer
 
 from benchmarks import print_result, tell
-from cli import processes, watch
-from cli.check.frames import Trail
-from cli.demo import stage
-from cli.demo.scene import Footage, real_clip
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
+from infra.local.poller import Poller
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
+from quality.frame_observer import FrameObserver
 from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
+from verification import watch
+from verification.cameras.footage import real_clip
+from verification.demo.play import start_cameras
+from verification.demo.scene import Footage
+from verification.deployment import Deployment
 
 WINDOW = timedelta(seconds=10)
 
@@ -123,7 +127,7 @@ class Seen:
     footfall: watch.FrameCounts
     footfall_lake: watch.FrameCounts
     memory: watch.Memory
-    watchers: list[watch.Watcher]
+    watchers: list[Poller]
 
     @classmethod
     def begin(cls, settings: Settings, pid: int) -> Seen:
@@ -157,19 +161,19 @@ def films(settings: Settings, load: Load) -> Footage | None:
     known = [c.camera_id for b in load_stores(settings.stores_file).branches for c in b.cameras]
     if load.cameras > len(known):
         raise typer.BadParameter(f"the store file has {len(known)} cameras")
-    clip = real_clip(settings)
-    (film,) = clip.films.values()
-    return replace(clip, films=dict.fromkeys(known[: load.cameras], film), detector=load.detector)
+    clip, note = real_clip(settings)
+    return Footage(note, dict.fromkeys(known[: load.cameras], clip), load.detector)
 
 
 def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime]]:
     """Camera -> when its frames were taken, in the order of their index, as bronze has them."""
     with closing(Database(settings.postgres.dsn, 1)) as db, open_lake(settings) as lake:
-        frames = Trail(db, lake).bronze()
-    return {
-        camera_id: [frame.captured_at for frame in found if frame.captured_at >= start]
-        for camera_id, found in frames.items()
-    }
+        frames = FrameObserver(db, lake).bronze()
+    taken: dict[str, list[datetime]] = {}
+    for frame in frames:
+        if frame.captured_at >= start:
+            taken.setdefault(frame.camera_id, []).append(frame.captured_at)
+    return taken
 
 
 def measure(settings: Settings, load: Load) -> dict[str, Any]:
@@ -178,19 +182,20 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
     with ExitStack() as stack:
         begun = time.monotonic()
         names = () if footage else ORDER_STREAMS
-        streams = processes.start_streams(stack, settings, tell, names)
+        deployment = Deployment(settings, step=tell)
+        streams = stack.enter_context(deployment.run_streams(*names))
         start_seconds = time.monotonic() - begun
-        processes.start_gateway(stack, settings)
+        stack.enter_context(deployment.run_gateway())
         seen = Seen.begin(settings, streams.pid)
         start, camera = datetime.now(timezone.utc), None
         if footage:
-            camera = stage.start_cameras(stack, settings, footage, load.seconds)
+            camera = stack.enter_context(start_cameras(deployment, footage, load.seconds))
         send(settings, rate=load.rate, seconds=load.warm_up)
         cpu = CpuTimes(streams.pid)
-        before = processes.stream_states(settings)
+        before = stream_states(settings)
         send(settings, rate=load.rate, seconds=load.seconds - load.warm_up)
-        cores, after = cpu.cores(), processes.stream_states(settings)
-        filmed = stage.camera_summary(*camera, settings) if camera else {}
+        cores, after = cpu.cores(), stream_states(settings)
+        filmed = camera.totals() if camera else {}
         wait_until(lambda: len(seen.lake.pairs) >= len(seen.postgres.pairs), 30, every=0.2)
         published = filmed.get("published", 0)
         wait_until(lambda: seen.footfall_lake.total() >= published, 30, every=0.2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -22,12 +22,13 @@ from confluent_kafka import Producer
 
 from benchmarks import print_result, tell
 from benchmarks.drain import event
-from cli import processes
 from conf.kafka import producer_config
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
 from streaming.sinks.kafka_producer import produce
+from verification.deployment import Deployment
+from verification.processes import ProcessError
 
 GIVE_UP_SECONDS = 900
 IDLE_SECONDS = 60
@@ -84,13 +85,12 @@ def quarantined(settings: Settings) -> int:
 
 def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[str, object]:
     """Send the messages in rounds, each once those before are written; the memory by round."""
-    with ExitStack() as stack:
-        child = processes.start_streams(stack, settings, tell)
+    with Deployment(settings, step=tell).run_streams() as child:
         watch = Watch(psutil.Process(child.pid))
         ends, size, wanted = list[Megabytes](), 0, quarantined(settings)
 
         def written() -> bool:
-            processes.require_alive(child, "streams", settings)
+            child.require_alive()
             watch.look()
             tell(f"{watch.now['all']} MB")
             return quarantined(settings) >= wanted
@@ -99,7 +99,7 @@ def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[s
             size += bad_messages(settings, messages // rounds, number)
             wanted += messages // rounds
             if not wait_until(written, GIVE_UP_SECONDS, every=1.0):
-                raise processes.ProcessError(f"not written after {GIVE_UP_SECONDS} s")
+                raise ProcessError(f"not written after {GIVE_UP_SECONDS} s")
             ends.append(watch.now)
         wanted += 1  # nobody sends it: a minute of looks
         wait_until(written, IDLE_SECONDS, every=1.0)

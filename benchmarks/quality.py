@@ -17,23 +17,24 @@ import typer
 
 from benchmarks import print_result, tell
 from benchmarks.latency import CpuTimes
-from cli import processes
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
 from simulator.send import send
+from verification.deployment import Deployment
 
 FIRST_RUN_SECONDS = 180.0
 
 
 def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict[str, Any]:
     """One run on running services."""
+    deployment = Deployment(settings, step=tell)
     with ExitStack() as stack:
-        processes.start_streams(stack, settings, tell)
-        processes.start_gateway(stack, settings)
+        stack.enter_context(deployment.run_streams())
+        stack.enter_context(deployment.run_gateway())
         send(settings, rate=rate, seconds=30)
         service = stack.enter_context(
-            processes.process("quality", ["quality", "run", "--every", f"{every}s"], settings)
+            deployment.run("quality", "quality", "run", "--every", f"{every}s")
         )
         tell("the first validation")
         if not wait_until(lambda: runs(settings) > 0, FIRST_RUN_SECONDS, every=0.5):

@@ -1,52 +1,32 @@
-"""What every command shares: the settings and the two consoles.
-
-Heavy imports stay inside the functions, so that `storelake --help` answers at once.
-"""
+"""Options and values that several commands take."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+import re
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from conf.settings import Settings
-
-
-@cache
-def console() -> Console:
-    """Where results go: standard output."""
-    from rich.console import Console
-
-    return Console()
-
-
-@cache
-def error_console() -> Console:
-    """Where progress and errors go: standard error, so that results can be piped."""
-    from rich.console import Console
-
-    return Console(stderr=True)
-
 
 Profile = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="local, full, ...; by default what STORELAKE_PROFILE says."),
+    typer.Option(metavar="NAME", help="local, full, ...; else the value of STORELAKE_PROFILE."),
 ]
+INSTANTS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H%z"]
+"""Formats of an option that is a time with its zone."""
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def read_settings(profile: str | None = None) -> Settings:
     """The settings tree.
 
     Args:
-        profile: what the operator asked for by `--profile`; commands beside us follow it, too.
+        profile: value of `--profile`; programs that this command starts use it, too.
 
     Raises:
         SettingsError: an unknown profile, or a value that does not fit.
@@ -58,78 +38,18 @@ def read_settings(profile: str | None = None) -> Settings:
     return load_settings()
 
 
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """One moving line with the latest step; a plain line for each where nobody watches a terminal.
-
-    Args:
-        what: the first step.
-
-    Yields:
-        A function that takes the next step.
-    """
-    out = error_console()
-    if not out.is_terminal:
-        said = [""]
-
-        def say(step: str) -> None:
-            if step != said[0]:
-                said[0] = step
-                out.print(step, style="dim", highlight=False)
-
-        yield say
-        return
-    with out.status(what) as line:
-        yield line.update
+def parse_age(text: str) -> timedelta:
+    """A duration: 30d, 12h, 45m or 90s."""
+    found = re.fullmatch(r"(\d{1,6})([dhms])", text)
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no age: write 30d, 12h, 45m or 90s")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def and_list(names: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-
-
-@contextmanager
-def one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends a command in order; further ones do not disturb that."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt(*_: object) -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in signals}
+def parse_instant(text: str) -> datetime:
+    """An ISO 8601 date or time; in UTC unless it names a zone."""
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def clear_outages() -> Iterator[None]:
-    """A database or a broker that is not there, or goes away, is one sentence, not a traceback.
-
-    Raises:
-        StorelakeError: says so.
-    """
-    from confluent_kafka import KafkaException
-    from psycopg import OperationalError
-    from psycopg_pool import PoolTimeout
-    from sqlalchemy import exc  # PyIceberg's way to the catalog
-
-    from conf.errors import StorelakeError, first_line
-    from streaming.sources.kafka import KafkaUnavailableError
-
-    try:
-        yield
-    except (OperationalError, exc.OperationalError, PoolTimeout) as error:
-        raise StorelakeError(
-            f"Postgres cannot be reached ({first_line(getattr(error, 'orig', error))}): see "
-            "`storelake status`, or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
-        ) from error
-    except (KafkaException, KafkaUnavailableError) as error:
-        raise StorelakeError(
-            f"Kafka cannot be reached ({first_line(error)}): see `storelake status`, or check "
-            "STORELAKE_KAFKA__BOOTSTRAP_SERVERS."
-        ) from error
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time like 2024-05-01T10:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -3,11 +3,12 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from cli.context import console, read_settings
+from cli.context import read_settings
+from conf.terminal import console
 
 
 def migrate() -> None:
-    """Bring the tables of the database up to date; `up` does so too."""
+    """Apply new migrations of the database; `up` does so, too."""
     from infra.postgres.migrate import migrate as apply
 
     applied = apply(read_settings())

@@ -1,21 +1,19 @@
-"""`storelake retention`: what is old goes, and the files are read to prove it."""
+"""`storelake retention`: delete old rows about single people, and verify it in the files."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from cli.context import console, progress, read_settings
-
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+from cli.context import parse_age, read_settings
+from conf.terminal import console, progress
 
 app = typer.Typer(
     name="retention",
-    help="How long rows about single people stay.",
+    help="How long rows about single people are kept.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -26,14 +24,6 @@ def group() -> None:
     """Keeps `apply` a command of its own while there is no second one."""
 
 
-def parse_age(text: str) -> timedelta:
-    """30d, 12h, 45m or 90s."""
-    found = re.fullmatch(r"(\d{1,6})([dhms])", text)
-    if not found:
-        raise typer.BadParameter(f"{text!r} is no age: write 30d, 12h, 45m or 90s")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
 @app.command()
 def apply(
     older_than: Annotated[
@@ -41,19 +31,19 @@ def apply(
         typer.Option(parser=parse_age, metavar="AGE", help="30d, 12h, ...; else the setting."),
     ] = None,
 ) -> None:
-    """Delete detections, crossings and visits past their age, for good; streams may run."""
+    """Delete detections, crossings and visits past their age; streams may run."""
     from rich.table import Table
 
     from streaming.recompute.retention import apply_retention
 
     settings = read_settings()
-    with progress("retention") as tell:
-        purged = apply_retention(settings, older_than or settings.retention.detections, tell)
-    report = Table(title="what the files say now", title_justify="left")
+    with progress("retention") as report:
+        purged = apply_retention(settings, older_than or settings.retention.detections, report)
+    table = Table(title="what the files hold now", title_justify="left")
     for name in ("table", "rows deleted", "files deleted", "files left", "older rows", "oldest"):
-        report.add_column(name, justify="left" if name in {"table", "oldest"} else "right")
+        table.add_column(name, justify="left" if name in {"table", "oldest"} else "right")
     for one in purged:
         oldest = f"{one.oldest:%Y-%m-%d %H:%M:%S}" if one.oldest else ""
         counts = (one.rows_deleted, one.files_deleted, one.files, one.rows_left)
-        report.add_row(one.table, *map(str, counts), oldest)
-    console().print(report)
+        table.add_row(one.table, *map(str, counts), oldest)
+    console().print(table)

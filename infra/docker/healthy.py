@@ -13,7 +13,7 @@ SECONDS = 4
 
 
 def main(what: str) -> bool:
-    """Whether it is well."""
+    """Whether the streams are ready (`streams`), or an HTTP address responds without an error."""
     if what == "streams":
         return _streams()
     try:
@@ -25,9 +25,9 @@ def main(what: str) -> bool:
 
 
 def _streams() -> bool:
-    from cli.processes import streams_ready  # noqa: PLC0415 - half a second that URLs need not
-    from conf.errors import StorelakeError  # noqa: PLC0415
+    from conf.errors import StorelakeError  # noqa: PLC0415 - slow, and URLs do not need it
     from conf.settings import load_settings  # noqa: PLC0415
+    from infra.local.streams import streams_ready  # noqa: PLC0415
 
     try:
         return streams_ready(load_settings())

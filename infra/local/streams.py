@@ -1,8 +1,9 @@
-"""What the Spark application says of its streams, for every process of the deployment."""
+"""State of the streams, as the Spark application reports it to all processes of a deployment."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -10,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from infra.local.daemon import CLOCK_TOLERANCE_SECONDS
+from conf.processes import CLOCK_TOLERANCE_SECONDS
+from conf.settings import Settings
 from infra.local.process import is_alive
 from infra.local.state_files import read_state, unreadable
 
@@ -43,3 +45,26 @@ def _lives(pid: int, at: object) -> bool:
         latest = at + CLOCK_TOLERANCE_SECONDS if isinstance(at, (int, float)) else math.inf
         return is_alive(process) and process.create_time() <= latest
     return False
+
+
+def stream_states(settings: Settings) -> dict[str, Any]:
+    """State of each stream by name, as the Spark application reports it; empty while none runs."""
+    report = read_streams(settings.var_dir)
+    return dict(report["streams"]) if report else {}
+
+
+def ready_streams(settings: Settings) -> int:
+    """Number of streams whose query is active."""
+    return sum(1 for state in stream_states(settings).values() if state["ready"])
+
+
+def streams_ready(settings: Settings, report: Callable[[str], None] = lambda _: None) -> bool:
+    """Whether a Spark application runs and all its queries are active.
+
+    Args:
+        settings: of the deployment.
+        report: receives how many are active, as text for a person who waits.
+    """
+    states, ready = stream_states(settings), ready_streams(settings)
+    report(f"{ready} of {len(states)} streams" if states else "starting Spark")
+    return bool(states) and ready == len(states)

@@ -2,8 +2,8 @@
 
 Streams run beside the account, so it ends, partition by partition, at the position that every sink
 has passed: no message after it is looked at (docs/adr/0016). The streams that split messages write
-what they reject before what they accept, so how far silver is says how far both are. How far a sink
-has come is read before its rows are.
+what they reject before what they accept, so the positions of silver hold for both. Positions are
+read before rows are.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, Or
 
 from conf.settings import Settings
 from quality.facts import MINUTE, UTC_TIME, facts, hours_of, rows_of, within
+from quality.reconciliation import (
+    DETECTIONS,
+    LATE_ORDERS,
+    ORDERS,
+    POSITION,
+    Split,
+    position_ids,
+    positions_of,
+    split,
+    without,
+)
 from quality.suite import FactSuite, House, Suite, expect
 from streaming.lake.protocol import Where
-from streaming.lake.tables import (
-    BRONZE_DETECTIONS,
-    BRONZE_ORDER_EVENTS,
-    QUARANTINE_DETECTIONS,
-    QUARANTINE_LATE_EVENTS,
-    QUARANTINE_ORDER_EVENTS,
-    SILVER_DETECTIONS,
-    SILVER_ORDERS,
-    Table,
-)
+from streaming.lake.tables import Table
 from streaming.progress import Progress
 
-POSITION = ("topic", "partition", "position")
 OVERLAP = 2 * MINUTE
 """So far before the first new message an account begins: sinks commit one after the other."""
 FEWEST = 100
@@ -48,17 +49,16 @@ ACCOUNT = {
     "partition": pa.int32(),
     "hour": UTC_TIME,
     "received": pa.int64(),
-    "judged": pa.int64(),
-    "known": pa.int64(),
+    "accounted": pa.int64(),
+    "handled": pa.int64(),
     "late": pa.int64(),
     "late_accepted": pa.int64(),
     "quarantined_share": pa.float64(),
     "late_share": pa.float64(),
     "example": pa.string(),
 }
-"""Of a topic's partition: messages in bronze, those of them that silver or quarantine has, those
-that silver or quarantine has at all, late ones, those of them that silver has. Of an hour of
-arrival: shares."""
+"""Of a topic's partition: messages in bronze, how many of them are good or quarantined, all good or
+quarantined ones, late ones, how many of them are good. Of an hour of arrival: shares."""
 
 
 def account_suites(settings: Settings) -> list[Suite]:
@@ -76,7 +76,7 @@ def account_suites(settings: Settings) -> list[Suite]:
         "A message in bronze is neither in silver nor in quarantine.",
         ExpectColumnPairValuesToBeEqual,
         column_A="received",
-        column_B="judged",
+        column_B="accounted",
     )
     orders = (
         accounted,
@@ -84,8 +84,8 @@ def account_suites(settings: Settings) -> list[Suite]:
             "received",
             "Silver or quarantine holds a message that bronze has not.",
             ExpectColumnPairValuesToBeEqual,
-            column_A="known",
-            column_B="judged",
+            column_A="handled",
+            column_B="accounted",
         ),
         expect(
             "late_accepted",
@@ -106,8 +106,8 @@ def account_suites(settings: Settings) -> list[Suite]:
         ),
     )
     return [
-        _account(BRONZE_ORDER_EVENTS, orders, load_orders),
-        _account(BRONZE_DETECTIONS, (accounted, quarantined), load_detections),
+        _account(ORDERS.received, orders, load_orders),
+        _account(DETECTIONS.received, (accounted, quarantined), load_detections),
     ]
 
 
@@ -139,23 +139,16 @@ def common(*places: Progress) -> dict[tuple[str, int], str]:
     return {at: min(place[at] for place in places) for at in shared}
 
 
-def distinct(rows: pa.Table, *others: pa.Table) -> pa.Table:
-    """Each source position once, of all tables together."""
-    columns = list(POSITION)
-    return (
-        pa.concat_tables([t.select(columns) for t in (rows, *others)])
-        .group_by(columns)
-        .aggregate([])
-    )
+def _received(parts: Split) -> dict[str, dict[tuple[str, int], int]]:
+    return {
+        "received": _per_partition(parts.received),
+        "accounted": _per_partition(without(parts.received, parts.unaccounted)),
+    }
 
 
-def _per_partition(rows: pa.Table) -> dict[tuple[str, int], int]:
-    counts = rows.group_by(["topic", "partition"]).aggregate([([], "count_all")])
+def _per_partition(ids: pa.Array) -> dict[tuple[str, int], int]:
+    counts = positions_of(ids).group_by(["topic", "partition"]).aggregate([([], "count_all")])
     return {(r["topic"], r["partition"]): r["count_all"] for r in counts.to_pylist()}
-
-
-def _without(rows: pa.Table, others: pa.Table) -> pa.Table:
-    return rows.join(others.select(list(POSITION)), list(POSITION), join_type="left anti")
 
 
 def _examples(*tables: pa.Table) -> dict[tuple[str, int], str]:
@@ -166,10 +159,7 @@ def _examples(*tables: pa.Table) -> dict[tuple[str, int], str]:
 
 def load_orders(house: House) -> pa.Table:
     """The account of the order topics, by partition; and shares, by hour of arrival."""
-    tables = (
-        *(SILVER_ORDERS, BRONZE_ORDER_EVENTS, QUARANTINE_ORDER_EVENTS),
-        QUARANTINE_LATE_EVENTS,
-    )
+    tables = (ORDERS.good, ORDERS.received, ORDERS.quarantined, LATE_ORDERS)
     start = start_of(house, house.settings.quality.reach, *tables)
     if start is None:
         return facts(ACCOUNT, ())
@@ -177,18 +167,15 @@ def load_orders(house: House) -> pa.Table:
     silver, bronze, rejected, late = (
         up_to(rows_of(house, t, (*POSITION, "timestamp"), within(t, start)), bound) for t in tables
     )
-    received, judged = distinct(bronze), distinct(silver, rejected)
-    lost, invented = _without(received, judged), _without(judged, received)
-    late_ones = distinct(late)
-    unseen = _without(late_ones, silver)
-    examples = _examples(lost, invented, unseen)
+    parts = split(*(position_ids(rows) for rows in (bronze, silver, rejected, late)))
     counts = {
-        "received": _per_partition(received),
-        "judged": _per_partition(_without(received, lost)),
-        "known": _per_partition(judged),
-        "late": _per_partition(late_ones),
-        "late_accepted": _per_partition(_without(late_ones, unseen)),
+        **_received(parts),
+        "handled": _per_partition(parts.handled),
+        "late": _per_partition(parts.late),
+        "late_accepted": _per_partition(without(parts.late, parts.late_rejected)),
     }
+    wrong = (parts.unaccounted, parts.unreceived, parts.late_rejected)
+    examples = _examples(*(positions_of(ids) for ids in wrong))
     shares = _shares(received_at=bronze, rejected=rejected, late=late, accepted=silver)
     return facts(ACCOUNT, [*_partitions(bound, counts, examples), *shares])
 
@@ -223,32 +210,27 @@ def _per_hour(rows: pa.Table) -> dict[datetime, int]:
 
 def load_detections(house: House) -> pa.Table:
     """The account of the detections topics: a frame without people has no row in silver."""
-    tables = (SILVER_DETECTIONS, BRONZE_DETECTIONS, QUARANTINE_DETECTIONS)
+    tables = (DETECTIONS.good, DETECTIONS.received, DETECTIONS.quarantined)
     start = start_of(house, house.settings.quality.lookback, *tables[1:])
     if start is None:
         return facts(ACCOUNT, ())
     bound = common(*(house.progress(table.name) for table in tables[:2]))
     columns = (*POSITION, "timestamp")
-    bronze = rows_of(
-        house, BRONZE_DETECTIONS, (*columns, "value"), within(BRONZE_DETECTIONS, start)
-    )
+    bronze = rows_of(house, tables[1], (*columns, "value"), within(tables[1], start))
     bronze = up_to(bronze, bound)
     if not bronze.num_rows:
         return facts(ACCOUNT, ())
-    rejected = rows_of(house, QUARANTINE_DETECTIONS, columns, within(QUARANTINE_DETECTIONS, start))
+    rejected = rows_of(house, tables[2], columns, within(tables[2], start))
     rejected = up_to(rejected, bound)
-    silver = rows_of(house, SILVER_DETECTIONS, POSITION, _from(bronze))
+    silver = rows_of(house, tables[0], POSITION, _from(bronze))
     empty = bronze.filter(pc.match_substring_regex(bronze["value"], rb'"detections"\s*:\s*\[\s*\]'))
-    received = distinct(bronze)
-    lost = _without(received, distinct(silver, rejected, empty))
-    counts = {
-        "received": _per_partition(received),
-        "judged": _per_partition(_without(received, lost)),
-    }
+    good = pa.concat_tables([silver, empty.select(list(POSITION))])
+    parts = split(*(position_ids(rows) for rows in (bronze, good, rejected)))
+    examples = _examples(positions_of(parts.unaccounted))
     shares = _shares(
         received_at=bronze, rejected=rejected, late=rejected.slice(0, 0), accepted=None
     )
-    return facts(ACCOUNT, [*_partitions(bound, counts, _examples(lost)), *shares])
+    return facts(ACCOUNT, [*_partitions(bound, _received(parts), examples), *shares])
 
 
 def _from(rows: pa.Table) -> Where:
@@ -264,7 +246,4 @@ def _from(rows: pa.Table) -> Where:
         )
         for (topic, number), position in firsts.items()
     ]
-    either: Where = terms[0]
-    for term in terms[1:]:
-        either = Or(either, term)
-    return either
+    return reduce(Or, terms)

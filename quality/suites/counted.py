@@ -12,10 +12,10 @@ import pyarrow as pa
 from great_expectations.expectations.core import ExpectColumnPairValuesToBeEqual
 
 from quality.facts import HOUR, UTC_TIME, facts, floor, rows_of, within
+from quality.reconciliation import LATE_ORDERS, ORDERS, POSITION
 from quality.suite import FactSuite, House, Suite, expect
-from quality.suites.accounts import POSITION, start_of
+from quality.suites.accounts import start_of
 from streaming.jobs import real_time_metrics
-from streaming.lake.tables import QUARANTINE_LATE_EVENTS, SILVER_ORDERS
 
 COUNTED = {
     "branch_id": pa.string(),
@@ -48,7 +48,7 @@ def counted_suites() -> list[Suite]:
     """The suite of this module."""
     return [
         FactSuite(
-            SILVER_ORDERS.name,
+            ORDERS.good.name,
             (
                 expect(
                     "counted",
@@ -78,16 +78,14 @@ def load_counted(house: House) -> pa.Table:
     An order is looked at by its newest version among these rows; one of which the metrics know a
     newer version is counted, at an amount that is no longer this one.
     """
-    start = start_of(house, house.settings.quality.lookback, SILVER_ORDERS)
+    start = start_of(house, house.settings.quality.lookback, ORDERS.good)
     if start is None:
         return facts(COUNTED, ())
     # First how far the metrics are; what they had set aside by then is there afterwards.
     offsets = house.query(OFFSETS_SQL, {"stream": real_time_metrics.STREAM.name})
     passed = {(r["topic"], r["partition"]): r["position"] for r in offsets}
-    rows = rows_of(house, SILVER_ORDERS, _COLUMNS, within(SILVER_ORDERS, start)).to_pylist()
-    late = rows_of(
-        house, QUARANTINE_LATE_EVENTS, POSITION, within(QUARANTINE_LATE_EVENTS, start)
-    ).to_pylist()
+    rows = rows_of(house, ORDERS.good, _COLUMNS, within(ORDERS.good, start)).to_pylist()
+    late = rows_of(house, LATE_ORDERS, POSITION, within(LATE_ORDERS, start)).to_pylist()
     aside = {tuple(row.values()) for row in late}
     orders = _newest(row for row in rows if _is_due(row, passed) and _position(row) not in aside)
     counted = {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,10 +12,11 @@ import pyarrow.compute as pc
 from great_expectations.expectations.core import ExpectColumnValuesToBeNull
 
 from quality.facts import MINUTE, UTC_TIME, facts, rows_of, within
+from quality.frame_reconciliation import parse_frame
+from quality.reconciliation import DETECTIONS, POSITION
 from quality.suite import FactSuite, House, Suite, expect
-from quality.suites.accounts import POSITION, start_of, up_to
+from quality.suites.accounts import start_of, up_to
 from streaming.jobs import footfall
-from streaming.lake.tables import BRONZE_DETECTIONS, QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.progress import Progress
 
 FRAMES = {
@@ -68,11 +68,11 @@ def load_frames(house: House) -> pa.Table:
     A repeated frame counts once. One that comes when its place in the run is long passed is late,
     and may or may not count, so that the number lies between the frames and these with them.
     """
-    start = start_of(house, house.settings.quality.lookback, BRONZE_DETECTIONS)
+    start = start_of(house, house.settings.quality.lookback, DETECTIONS.received)
     if start is None:
         return facts(FRAMES, ())
-    lake = [house.progress(t.name) for t in (BRONZE_DETECTIONS, SILVER_DETECTIONS)]
-    rejected_up_to = house.progress(QUARANTINE_DETECTIONS.name)
+    lake = [house.progress(t.name) for t in (DETECTIONS.received, DETECTIONS.good)]
+    rejected_up_to = house.progress(DETECTIONS.quarantined.name)
     rows = house.query(FRAMES_SQL, {"start": start, "stream": footfall.STREAM.name})
     passed = {(r["topic"], r["partition"]): r["position"] for r in rows if r["topic"]}
     counted = {
@@ -80,28 +80,30 @@ def load_frames(house: House) -> pa.Table:
     }
     bronze = rows_of(
         house,
-        BRONZE_DETECTIONS,
+        DETECTIONS.received,
         (*POSITION, "timestamp", "value"),
-        within(BRONZE_DETECTIONS, start),
+        within(DETECTIONS.received, start),
     )
-    rejected = rows_of(house, QUARANTINE_DETECTIONS, POSITION, within(QUARANTINE_DETECTIONS, start))
-    judged = {
+    quarantine = rows_of(
+        house, DETECTIONS.quarantined, POSITION, within(DETECTIONS.quarantined, start)
+    )
+    handled = {
         at: max(lake[1].get(at, ""), rejected_up_to.get(at, ""))
         for at in {*lake[1], *rejected_up_to}
     }
-    until = _told_until(bronze, passed, (lake[0], judged))
-    good = up_to(bronze, passed).join(rejected, list(POSITION), join_type="left anti")
+    until = _complete_until(bronze, passed, (lake[0], handled))
+    good = up_to(bronze, passed).join(quarantine, list(POSITION), join_type="left anti")
     frames, ahead = _frames(good)
     first = start + MINUTE + max(ahead, timedelta(0))
     return facts(FRAMES, _compare(frames, counted, first, until))
 
 
-def _told_until(
+def _complete_until(
     bronze: pa.Table, passed: Progress, places: tuple[Progress, ...]
 ) -> datetime | None:
-    """Until when the lake has all that footfall had passed; None when it has all of it.
+    """The time until which the lake has all that footfall has read; None when it has all of it.
 
-    Where the lake is behind, what it lacks came in after the newest that it has.
+    Where the lake is behind, what it lacks arrived after the newest message that it has.
     """
     newest = bronze.group_by(["topic", "partition"]).aggregate([("timestamp", "max")]).to_pylist()
     arrived = {(r["topic"], r["partition"]): r["timestamp_max"] for r in newest}
@@ -116,37 +118,22 @@ def _told_until(
     return min(bounds, default=None)
 
 
-def _frames(rows: pa.Table) -> tuple[dict[_Minute, set[tuple[str, int]]], timedelta]:
-    """The distinct frames per camera and minute; and how far cameras' clocks are ahead of ours."""
-    found: dict[_Minute, set[tuple[str, int]]] = defaultdict(set)
+def _frames(rows: pa.Table) -> tuple[dict[_Minute, set[str]], timedelta]:
+    """The ids of frames per camera and minute; and how far clocks of cameras are ahead of ours."""
+    found: dict[_Minute, set[str]] = defaultdict(set)
     ahead = timedelta(0)
     for value, arrived in zip(
         rows["value"].to_pylist(), rows["timestamp"].to_pylist(), strict=True
     ):
-        frame = _read(value)
+        frame = parse_frame(value)
         if frame is not None:
-            at, minute, name = frame
-            found[minute].add(name)
-            ahead = max(ahead, at - arrived)
+            found[_Minute(frame.branch_id, *frame.minute)].add(frame.id)
+            ahead = max(ahead, frame.captured_at - arrived)
     return found, ahead
 
 
-def _read(value: bytes) -> tuple[datetime, _Minute, tuple[str, int]] | None:
-    """When, where and which frame a message is about; None for one that will be quarantined."""
-    try:
-        frame: Any = json.loads(value)
-        text = frame["captured_at"]
-        form = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
-        at = datetime.strptime(text, form).replace(tzinfo=timezone.utc)
-        start = at.replace(second=0, microsecond=0)
-        minute = _Minute(frame["branch_id"], frame["camera_id"], start)
-        return at, minute, (frame["run_id"], frame["frame_index"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def _compare(
-    frames: dict[_Minute, set[tuple[str, int]]],
+    frames: dict[_Minute, set[str]],
     counted: dict[_Minute, dict[str, Any]],
     first: datetime,
     until: datetime | None,

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,18 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.check.account import settle
-from cli.check.evidence import Start, Trail
-from cli.check.run import STREAMS
-from cli.processes import start_gateway, start_streams
 from conf.settings import Settings
 from infra.local.process import wait_until
+from quality.order_observer import OrderObserver, RunStart
+from quality.order_reconciliation import reconcile_orders
+from quality.smoke_test import STREAMS
 from simulator.ledger import read_ledger
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.sinks.postgres import Database
 from tests.stream.house import empty_tables
 from tests.support.processes import processes_of
+from verification.deployment import Deployment
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -40,9 +39,8 @@ def house(services: Settings, environment: Mapping[str, str]) -> Iterator[Settin
     """Services, the order streams and the gateway, as `storelake run` and `gateway` start them."""
     empty_tables(services)
     ours = {key: value for key, value in environment.items() if key.startswith("STORELAKE_")}
-    with ExitStack() as stack:
-        start_streams(stack, services, lambda _: None, STREAMS, ours)
-        start_gateway(stack, services, ours)
+    deployment = Deployment(services, ours)
+    with deployment.run_streams(*STREAMS), deployment.run_gateway():
         yield services
 
 
@@ -113,19 +111,19 @@ def test_a_row_that_somebody_deletes_or_writes_twice_is_noticed(
     positions = sorted((e.position for e in entries if e.position), reverse=True)
     offsets = {(topic, partition): offset for topic, partition, offset in positions}
     database = Database(house.postgres.dsn, 1)
-    trail = Trail(house, database, Start(offsets, began), entries)
+    observer = OrderObserver(house, database, RunStart(began, offsets), entries)
     try:
-        assert settle(entries, trail.gather()).ok
+        assert reconcile_orders(entries, observer.read()).ok
 
         with database.transaction() as connection:
             connection.execute("DELETE FROM orders_raw WHERE event_id = %s", (entries[3].event_id,))
-        account = settle(entries, trail.gather())
-        assert (account.missing, account.duplicated) == (1, 0)
+        found = reconcile_orders(entries, observer.read())
+        assert (found.numbers["missing"], found.numbers["duplicated"]) == (1, 0)
 
         silver = open_catalog(house).load_table(SILVER_ORDERS.name)
         silver.append(silver.scan(f"event_id = '{entries[5].event_id}'").to_arrow())
-        account = settle(entries, trail.gather())
-        assert (account.missing, account.duplicated) == (1, 1)
+        found = reconcile_orders(entries, observer.read())
+        assert (found.numbers["missing"], found.numbers["duplicated"]) == (1, 1)
     finally:
         database.close()
 
@@ -143,7 +141,7 @@ def start_proof(
 ) -> psutil.Popen:
     with log.open("wb") as out:
         return psutil.Popen(
-            [sys.executable, "-m", "cli.main", "verify-orders", *options],
+            [sys.executable, "-m", "verification", "orders", *options],
             env={**environment, "STORELAKE_VAR_DIR": str(var)},
             stdout=out,
             stderr=subprocess.STDOUT,

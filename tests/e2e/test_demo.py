@@ -1,4 +1,4 @@
-"""`storelake demo` as somebody runs it who has just cloned the house."""
+"""`make demo` as somebody runs it who has just cloned the house."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -23,6 +21,7 @@ from conf.settings import Settings
 from infra import local
 from tests.conftest import free_ports
 from tests.support.pictures import bytes_of, find_pictures
+from tests.support.processes import processes_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -50,23 +49,13 @@ class Demo:
 
 def run_demo(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", "demo", *arguments],
+        [sys.executable, "-m", "verification", "demo", *arguments],
         env=dict(environment),
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
     )
-
-
-def processes_of(var: Path) -> list[str]:
-    """Everything that still runs with this folder for its state."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("STORELAKE_VAR_DIR") == str(var):
-                found.append(" ".join(process.cmdline())[:200])
-    return found
 
 
 def listens(port: int) -> bool:

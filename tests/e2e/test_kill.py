@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-import psutil
 import pytest
 
 from conf.settings import Settings
 from infra.local.process import tail, wait_until
 from tests.stream.house import House, empty_tables
 from tests.support.builders import order_event
+from verification.deployment import Deployment
+from verification.processes import Child, kill_family
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O3")]
 
@@ -39,50 +36,26 @@ def house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> House
     )
 
 
-@contextmanager
-def application(house: House, environment: Mapping[str, str]) -> Iterator[psutil.Process]:
-    """`storelake run` with the settings of the house; killed with all its children at the end."""
+def deployment_of(house: House, environment: Mapping[str, str]) -> Deployment:
+    """Programs with the settings of the house."""
     settings = house.settings
-    own = {
+    variables = {
+        **{k: v for k, v in environment.items() if k.startswith("STORELAKE_")},
         "STORELAKE_VAR_DIR": str(settings.var_dir),
         "STORELAKE_CATALOG__NAME": settings.catalog.name,
         "STORELAKE_POSTGRES__PASSWORD": settings.postgres.secret,
         "STORELAKE_STREAMS__SOURCE": settings.streams.source,
         "STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": str(settings.streams.max_rows_per_batch),
     }
-    with log_of(house).open("ab") as log:
-        child = psutil.Popen(
-            [sys.executable, "-m", "cli.main", "run", *NAMES],
-            env={**environment, **own},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield child
-        finally:
-            kill(child)
+    return Deployment(settings, variables)
 
 
-def log_of(house: House) -> Path:
-    return house.settings.var_dir / "application.log"
+def wait(application: Child, condition: Callable[[], bool]) -> None:
+    def met() -> bool:
+        application.require_alive()
+        return condition()
 
-
-def kill(application: psutil.Process) -> None:
-    """SIGKILL for the driver, its JVM and every worker, so that nobody can tidy up."""
-    family = [application]
-    if application.is_running():
-        family += application.children(recursive=True)
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(family, timeout=20)
-
-
-def wait(house: House, application: psutil.Process, condition: Callable[[], bool]) -> None:
-    met = wait_until(lambda: application.poll() is not None or condition(), 240)
-    assert met, "\n".join(tail(log_of(house), 10))
-    assert application.poll() is None, "\n".join(tail(log_of(house), 10))
+    assert wait_until(met, 240), "\n".join(tail(application.log, 10))
 
 
 def written(house: House) -> int:
@@ -97,13 +70,14 @@ def test_an_application_killed_in_the_middle_loses_nothing_and_writes_nothing_tw
         if number % 50 == 0:
             house.send_raw("order-created", b"scribble", b"nobody")
 
-    with application(house, environment) as first:
-        wait(house, first, lambda: written(house) >= 100)
-        kill(first)
+    deployment = deployment_of(house, environment)
+    with deployment.run("streams", "run", *NAMES) as first:
+        wait(first, lambda: written(house) >= 100)
+        kill_family(first)
     before = written(house)
 
-    with application(house, environment) as second:
-        wait(house, second, lambda: house.finished(*NAMES))
+    with deployment.run("streams", "run", *NAMES) as second:
+        wait(second, lambda: house.finished(*NAMES))
         second.send_signal(signal.SIGTERM)
         assert second.wait(60) == 0
 

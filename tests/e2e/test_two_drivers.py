@@ -7,21 +7,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from cli.processes import Child, process, start_streams, stream_states, streams_ready
 from conf.settings import Settings
 from infra.local.process import is_alive, tail, wait_until
-from infra.local.streams import read_streams
+from infra.local.streams import read_streams, stream_states, streams_ready
+from quality.order_observer import broker_positions
+from quality.reconciliation import POSITION
 from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
 from tests.conftest import settings_from
 from tests.stream.house import empty_tables
-from verification.faults.oracle import positions
+from verification.deployment import Deployment
 from verification.faults.rivals import complaints, fenced_words, submit
+from verification.processes import Child
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("O3")]
 
@@ -30,28 +31,21 @@ RATE = 600.0
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """Streams that run while orders come in.
+class Running:
+    """Streams that run while orders come in, and the application that runs them."""
 
-    Attributes:
-        settings: with the password of the database.
-        environment: variables that give other commands the same settings.
-        driver: the application that runs the streams.
-    """
-
-    settings: Settings
-    environment: Mapping[str, str]
+    deployment: Deployment
     driver: Child
 
     @property
-    def log(self) -> Path:
-        return self.settings.var_dir / "logs" / "streams.log"
+    def settings(self) -> Settings:
+        return self.deployment.settings
 
 
 @pytest.fixture(scope="module", params=["iceberg", "delta"])
-def deployment(
+def running(
     request: pytest.FixtureRequest, services: Settings, environment: Mapping[str, str]
-) -> Iterator[Deployment]:
+) -> Iterator[Running]:
     """Two streams as `storelake run` starts them; orders come in for all of the tests."""
     empty_tables(services)
     given = {k: v for k, v in environment.items() if k.startswith("STORELAKE_")}
@@ -67,19 +61,20 @@ def deployment(
     sender = threading.Thread(
         target=send, args=(settings,), kwargs={"rate": RATE, "via": "kafka", "stop": stop}
     )
-    with ExitStack() as stack:
-        driver = start_streams(stack, settings, lambda _: None, STREAMS, ours)
+    deployment = Deployment(settings, ours)
+    with deployment.run_streams(*STREAMS) as driver, ExitStack() as stack:
         sender.start()
         stack.callback(sender.join)
         stack.callback(stop.set)
-        yield Deployment(settings, ours, driver)
+        yield Running(deployment, driver)
 
 
 def rows(settings: Settings) -> dict[str, Counter[tuple[str, int, int]]]:
     """Table -> how often it holds the message of each position."""
     with open_lake(settings) as lake:
         return {
-            t.name: Counter(positions(lake, t.name)) for t in (SILVER_ORDERS, BRONZE_ORDER_EVENTS)
+            t.name: Counter(broker_positions(lake.read(t.name, POSITION)))
+            for t in (SILVER_ORDERS, BRONZE_ORDER_EVENTS)
         }
 
 
@@ -90,26 +85,25 @@ def require_none_twice(settings: Settings) -> None:
 
 
 def test_the_command_of_the_readme_is_refused_and_no_row_is_there_twice(
-    deployment: Deployment,
+    running: Running,
 ) -> None:
-    settings = deployment.settings
+    settings = running.settings
     assert wait_until(lambda: bool(rows(settings)[SILVER_ORDERS.name]), 60)
 
-    second = submit(deployment.environment, settings.var_dir, 90)
+    second = submit(running.deployment.environment, settings.var_dir, 90)
 
     require_none_twice(settings)
-    assert complaints(second, deployment.driver.pid) == []
+    assert complaints(second, running.driver.pid) == []
     assert "Traceback" not in second.output
-    assert is_alive(deployment.driver)
+    assert is_alive(running.driver)
     assert streams_ready(settings)
 
 
 def test_an_application_that_takes_over_is_the_only_one_and_writes_no_row_twice(
-    deployment: Deployment,
+    running: Running,
 ) -> None:
-    settings, first = deployment.settings, deployment.driver
-    arguments = ["run", *STREAMS, "--take-over"]
-    with process("second", arguments, settings, deployment.environment) as second:
+    settings, first = running.settings, running.driver
+    with running.deployment.run("second", "run", *STREAMS, "--take-over") as second:
 
         def runs() -> bool:
             said = read_streams(settings.var_dir)
@@ -119,7 +113,7 @@ def test_an_application_that_takes_over_is_the_only_one_and_writes_no_row_twice(
         assert second.poll() is None, tail(settings.var_dir / "logs" / "second.log", 5)
         assert wait_until(lambda: not is_alive(first), 30)
         assert first.poll() == 1
-        assert str(second.pid) in fenced_words(deployment.log)
+        assert str(second.pid) in fenced_words(settings.var_dir / "logs" / "streams.log")
 
         before = sum(rows(settings)[SILVER_ORDERS.name].values())
         more = lambda: sum(rows(settings)[SILVER_ORDERS.name].values()) > before  # noqa: E731

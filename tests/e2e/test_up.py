@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.processes import stream_states
 from conf.settings import Settings
 from infra.local.board import Board
 from infra.local.process import wait_until
+from infra.local.streams import stream_states
 from tests.conftest import free_ports, settings_from
 from tests.support.broken_files import BREAK
 from tests.support.processes import processes_of

@@ -1,4 +1,4 @@
-"""`storelake verify-cameras`: a small day of the simulated shop, and a moment of the real clip."""
+"""`make verify-cameras`: a small day of the simulated shop, and a moment of the real clip."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_what_cameras_count_over_both_brokers_is_what_happened(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "verify-cameras", *SMALL],
+        [sys.executable, "-m", "verification", "cameras", *SMALL],
         env={**environment, "STORELAKE_VAR_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

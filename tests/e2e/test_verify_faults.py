@@ -19,7 +19,16 @@ def test_a_killed_gateway_is_started_again_and_no_id_is_lost(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "verification.faults", "--only", "kill-gateway", "--rate", "1200"],
+        [
+            sys.executable,
+            "-m",
+            "verification",
+            "faults",
+            "--only",
+            "kill-gateway",
+            "--rate",
+            "1200",
+        ],
         env={**environment, "STORELAKE_VAR_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -12,10 +12,10 @@ import httpx
 import psutil
 import pytest
 
-from cli.processes import gateway_ready, gateway_url
 from conf.settings import Settings
 from infra.local.keeper import Board
 from infra.local.process import is_alive, wait_until
+from infra.local.readiness import gateway_ready, gateway_url
 from tests.support.processes import processes_of
 from tests.unit.test_programs import LISTENER
 
@@ -124,8 +124,8 @@ def test_a_gateway_that_dies_at_its_start_is_told_with_its_last_words(
     hopeless = {
         **environment,
         "STORELAKE_KAFKA__CLIENT_OPTIONS": '{"no.such.option": "1"}',
-        "STORELAKE_KEEPER__GIVE_UP_AFTER": "2",
-        "STORELAKE_KEEPER__RESTART_BASE_SECONDS": "0.1",
+        "STORELAKE_SUPERVISOR__GIVE_UP_AFTER": "2",
+        "STORELAKE_SUPERVISOR__RESTART_BASE_SECONDS": "0.1",
     }
     result = storelake(hopeless, "start", "gateway")
 

@@ -27,15 +27,16 @@ from confluent_kafka.admin import (
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
+from conf.errors import KafkaUnavailableError
 from conf.settings import Settings
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from streaming.source import UNREADABLE_HEADER
-from streaming.sources.kafka import KafkaSource, KafkaUnavailableError
-from streaming.sources.log import LogStreamReader
-from tests.support.raw_kafka import send_raw
+from streaming.sources.kafka import KafkaSource
+from streaming.sources.readers import LogStreamReader
 from tests.support.source_suite import NOON, Met, Reader, Shop, SourceSuite
 from tests.support.spark_local import start_spark
+from verification.faults.raw_kafka import Record, produce
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ class TestKafkaSource(SourceSuite):
         self, shop: Shop, topic: str, reader: Callable[..., Reader]
     ) -> None:
         where = shop.options["kafka.bootstrap.servers"]
-        send_raw(where, topic, b"1", b"k", headers=[(b"good", b"x"), (b"\xff\xfe", b"y")])
+        produce(where, topic, Record(b"1", b"k", headers=[(b"good", b"x"), (b"\xff\xfe", b"y")]))
         for prefetch in ("0", "100"):
             stream = reader(prefetchRows=prefetch)
             stream.checkpoint = stream.checkpoint / prefetch
@@ -147,7 +148,7 @@ class TestKafkaSource(SourceSuite):
         (done,) = admin.incremental_alter_configs([resource]).values()
         done.result(20)
         at = int(NOON.timestamp() * unit)
-        send_raw(shop.options["kafka.bootstrap.servers"], topic, b"1", b"k", millis=at)
+        produce(shop.options["kafka.bootstrap.servers"], topic, Record(b"1", b"k", at))
         (row,) = self.table(spark, shop, topic)
         assert (row["value"], row["timestamp"]) == (b"1", None)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import Seen, follow, measured
-from cli.check.truth import Measured, compare, compare_zone, pair
-from cli.watch import FrameCounts
 from conf.settings import load_settings
 from conf.stores import load_stores
 from simulator.shop import ShopDay
 from streaming.transforms.tracks import Crossing
 from tests.support.builders import as_json, detection, detection_event
+from verification.cameras.truth import Measured, compare, compare_zone, pair
+from verification.watch import FrameCounts
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 

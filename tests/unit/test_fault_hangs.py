@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.check.house import House
 from conf.settings import load_settings
 from infra.local.process import wait_until
-from verification.faults.deployment import Deployment, kill_family
+from verification.faults.deployment import SupervisedDeployment
 from verification.faults.fault import gone
 from verification.faults.hangs import stopped
+from verification.processes import kill_family
 
 PARENT = "import subprocess; subprocess.run(['sleep', '100'])"
 
@@ -32,13 +32,13 @@ def parent() -> Iterator[psutil.Process]:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Deployment:
-    return Deployment(House(load_settings(var_dir=tmp_path), {}))
+def deployment(tmp_path: Path) -> SupervisedDeployment:
+    return SupervisedDeployment(load_settings(var_dir=tmp_path))
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_process_is_stopped_for_a_while_with_its_children_or_alone(
-    deployment: Deployment, parent: psutil.Process, alone: bool
+    deployment: SupervisedDeployment, parent: psutil.Process, alone: bool
 ) -> None:
     (child,) = parent.children()
     with stopped(deployment, lambda _: parent, "the parent", alone=alone) as pids:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
+from quality.frame_reconciliation import FootfallMinute
+from quality.reconciliation import ORDERS
+from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.tracks import CameraRun, Rules, drawings_by_camera
-from verification.faults.oracle import HourSums, Seen, compare_frames, compare_hours, hours_of
-from verification.faults.walkers import (
-    CAMERA_ID,
-    CYCLE_FRAMES,
-    Counts,
-    expected,
-    frame,
+from verification.faults.messages import Sent
+from verification.faults.oracle import (
+    HourSums,
+    compare_crossings,
+    compare_hours,
+    compare_odd,
+    hours_of,
 )
+from verification.faults.walkers import CAMERA_ID, CYCLE_FRAMES, expected, frame
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 STEP = timedelta(seconds=0.2)
@@ -31,7 +36,7 @@ FRAMES = [frame("run", index, TEN + index * STEP) for index in range(7 * CYCLE_F
 # -- cameras ---------------------------------------------------------------------------------------
 
 
-def test_the_streams_count_what_the_walkers_are_drawn_to_do() -> None:
+def test_the_streams_count_what_the_walkers_do() -> None:
     drawings = drawings_by_camera(load_stores(CONF_DIR / "stores" / "demo.toml"))
     run, directions = CameraRun(drawings[CAMERA_ID], Rules()), Counter[str]()
     for one in FRAMES:
@@ -41,8 +46,7 @@ def test_the_streams_count_what_the_walkers_are_drawn_to_do() -> None:
         )
         effects = run.receive(one["frame_index"], at, people)
         directions.update(crossing.direction for crossing in effects.crossings)
-    wanted = expected(FRAMES)
-    assert directions == {"entry": wanted.entries, "exit": wanted.exits} == {"entry": 5, "exit": 2}
+    assert (directions["entry"], directions["exit"]) == expected(FRAMES) == (5, 2)
 
 
 def feet(box: list[float]) -> tuple[float, float]:
@@ -54,45 +58,63 @@ def test_a_frame_is_the_same_whenever_it_is_made() -> None:
     assert len({one["event_id"] for one in FRAMES}) == len(FRAMES)
 
 
-def seen(wanted: Counts) -> Seen:
-    """Tables that hold exactly what was sent."""
-    return Seen(
-        bronze=sorted(wanted.event_ids),
-        silver=sorted(wanted.boxes),
-        frames=dict(wanted.frames),
-        entries=wanted.entries,
-        exits=wanted.exits,
-        late=0,
-        crossings={"entry": wanted.entries, "exit": wanted.exits},
-    )
+def test_what_the_walkers_do_is_what_the_tables_must_count() -> None:
+    wanted, crossings = expected(FRAMES), {"entry": 5, "exit": 2}
+    assert wanted == (5, 2)
+    assert compare_crossings(wanted, FootfallMinute(entries=5, exits=2), crossings) == []
+    (difference,) = compare_crossings(wanted, FootfallMinute(entries=6, exits=2), crossings)
+    assert str(difference).startswith("footfall_minute: 6 entries and 2 exits, the frames show 5 ")
+    (difference,) = compare_crossings(wanted, FootfallMinute(entries=5, exits=2), {"entry": 5})
+    assert str(difference).startswith("crossings: 5 entries and 0 exits")
 
 
-WANTED = expected(FRAMES)
-GOOD = seen(WANTED)
-MINUTE = TEN + timedelta(minutes=1)
+# -- odd messages ----------------------------------------------------------------------------------
 
 
-def test_tables_that_hold_what_was_sent_differ_in_nothing() -> None:
-    assert compare_frames(WANTED, GOOD) == []
+ODD = [Sent(f"kind {n}", ("order-created", 0, n), None) for n in range(3)]
+
+
+class Tables:
+    """A lake that holds messages of order-created by their offsets; other tables are empty."""
+
+    def __init__(self, bronze: Sequence[int], good: Sequence[int], bad: Sequence[int]) -> None:
+        self._offsets = dict(zip((t.name for t in ORDERS), (bronze, good, bad), strict=True))
+
+    def read(self, table: str, _columns: Sequence[str]) -> pa.Table:
+        offsets = self._offsets.get(table, ())
+        rows = [
+            {"topic": "order-created", "partition": 0, "position": f"{n:020d}"} for n in offsets
+        ]
+        return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
+
+
+def odd_faults(bronze: Sequence[int], good: Sequence[int], bad: Sequence[int]) -> list[str]:
+    return [str(d) for d in compare_odd(ODD, Tables(bronze, good, bad))]  # type: ignore[arg-type]
+
+
+def test_odd_messages_that_are_good_or_quarantined_once_differ_in_nothing() -> None:
+    assert odd_faults([0, 1, 2, 7], [0, 7], [1, 2]) == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("bronze", "good", "bad", "named"),
     [
-        ({"bronze": GOOD.bronze[1:]}, "frames that bronze.detections lacks: 1"),
-        ({"bronze": [*GOOD.bronze, GOOD.bronze[0]]}, "more than once in bronze.detections: 1"),
-        ({"silver": GOOD.silver[2:]}, "boxes that silver.detections lacks: 2"),
-        ({"silver": [*GOOD.silver, GOOD.silver[0]]}, "more than once in silver.detections: 1"),
-        ({"silver": [*GOOD.silver, (1, "nobody")]}, "boxes that nobody sent"),
-        ({"frames": {**GOOD.frames, MINUTE: 7}}, "minutes of footfall_minute"),
-        ({"late": 3}, "3 frames came too late"),
-        ({"entries": 6}, "footfall_minute: 6 entries and 2 exits, the frames show 5 and 2"),
-        ({"crossings": {"entry": 5}}, "crossings: 5 entries and 0 exits"),
+        ([0, 1, 2, 2], [0], [1, 2], "more than once in bronze.order_events: 1 (such as kind 2 at"),
+        ([0, 1, 2], [0], [1], "in bronze, and neither good nor quarantined: 1 (such as kind 2"),
+        ([0, 1, 2], [0], [0, 1, 2], "both good and quarantined: 1 (such as kind 0"),
+        ([0, 1, 2], [0], [1, 2, 2], "more than once in quarantine.order_events: 1 (such as kind 2"),
     ],
 )
-def test_each_difference_of_the_cameras_is_named(changes: dict[str, Any], named: str) -> None:
-    (difference,) = compare_frames(WANTED, replace(GOOD, **changes))
-    assert named in difference
+def test_an_odd_message_that_is_elsewhere_is_named(
+    bronze: list[int], good: list[int], bad: list[int], named: str
+) -> None:
+    (fault,) = odd_faults(bronze, good, bad)
+    assert fault.startswith(named)
+
+
+def test_an_odd_message_that_is_nowhere_is_missing() -> None:
+    (fault,) = odd_faults([0, 1], [0], [1])
+    assert fault.startswith("missing: odd messages in bronze.order_events: 1 (such as kind 2 at")
 
 
 # -- order metrics ---------------------------------------------------------------------------------
@@ -155,4 +177,4 @@ def test_an_hour_that_differs_or_is_missing_is_named() -> None:
     changed = {hour: replace(sums, order_count=2) for hour, sums in wanted.items()}
     assert len(compare_hours(wanted, changed)) == 2
     (difference,) = compare_hours(wanted, {key: wanted[key] for key in list(wanted)[:1]})
-    assert "order_metrics of B01 at 2024-05-01 11:00" in difference
+    assert "order_metrics of B01 at 2024-05-01 11:00" in str(difference)

@@ -1,27 +1,25 @@
-"""The deployment that faults are injected into: its processes, its ledger, and what it reports."""
+"""The supervised deployment that faults are injected into."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 
-from cli.check.house import House
-from cli.processes import command, gateway_ready, process, stream_states, streams_ready
 from conf.errors import StorelakeError
-from conf.settings import Settings
 from infra import local
-from infra.local.keeper import Board
-from infra.local.process import is_alive, wait_until
-from infra.local.streams import read_streams
+from infra.local.board import Board
+from infra.local.process import is_alive
+from infra.local.readiness import gateway_ready
+from infra.local.streams import read_streams, stream_states, streams_ready
+from verification.deployment import COMMAND_SECONDS, Deployment
+from verification.processes import kill_family
 
 PROGRAMS = ("streams", "gateway", "maintenance")
 LEDGERED = (
@@ -30,8 +28,6 @@ LEDGERED = (
 )
 """Streams that write a row of `stream_batches` with every batch."""
 
-COMMAND_SECONDS = 300.0
-
 _OFFSETS_SQL = "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s"
 
 
@@ -39,44 +35,20 @@ class VerificationError(StorelakeError):
     """The deployment cannot be brought into the state that a proof needs."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A command that was run to its end."""
-
-    code: int
-    output: str
-    seconds: float
-
-
 @dataclass
-class Deployment:
+class SupervisedDeployment(Deployment):
     """Services and programs of one deployment, kept running by its supervisor.
 
     Attributes:
-        house: settings, and the variables that give other commands the same ones.
         stopped: processes that were sent SIGSTOP; they are continued at the end.
     """
 
-    house: House
     stopped: list[psutil.Process] = field(default_factory=list)
-
-    @property
-    def settings(self) -> Settings:
-        """With the password of the database."""
-        return self.house.settings
 
     @property
     def board(self) -> Board:
         """Files of the supervisor."""
         return Board(self.settings.var_dir)
-
-    def storelake(self, *arguments: str, timeout: float = COMMAND_SECONDS) -> Ended:
-        """Run `storelake <arguments>` to its end; exit code 124 after `timeout` seconds."""
-        return run(command(arguments, self.house.environment), timeout)
-
-    def beside(self, name: str, *arguments: str, **variables: str) -> Any:
-        """`storelake <arguments>` beside this process, as a context manager (see `process`)."""
-        return process(name, arguments, self.settings, {**self.house.environment, **variables})
 
     def program(self, name: str) -> psutil.Process | None:
         """The process of a program of the supervisor."""
@@ -97,15 +69,15 @@ class Deployment:
 
     def reporter(self) -> int | None:
         """The pid of the application that reports the streams."""
-        said = read_streams(self.settings.var_dir)
-        return int(said["pid"]) if said else None
+        report = read_streams(self.settings.var_dir)
+        return int(report["pid"]) if report else None
 
     def states(self) -> dict[str, str]:
         """Stream -> its state, such as `running` or `stalled`; "" where none is given."""
         return {name: str(one.get("state", "")) for name, one in self.streams().items()}
 
     def ready(self) -> bool:
-        """Whether streams and gateway do their work."""
+        """Whether streams and gateway are ready."""
         return streams_ready(self.settings) and gateway_ready(self.settings)
 
     def committed_at(self) -> dict[str, datetime]:
@@ -155,11 +127,6 @@ class Deployment:
         if number is signal.SIGCONT:
             self.stopped = [one for one in self.stopped if one not in processes]
 
-    def kill(self, process: psutil.Process) -> None:
-        """SIGKILL for a process and everything below it, and wait until it is gone."""
-        kill_family(process)
-        wait_until(lambda: not is_alive(process), 10.0)
-
     def drivers(self) -> list[psutil.Process]:
         """Every process of this deployment that runs streams, whoever has started it."""
         found = []
@@ -171,62 +138,26 @@ class Deployment:
         return found
 
     def heal(self) -> str:
-        """Start what does not run, as an operator does; empty, or the end of what went wrong."""
+        """Start what does not run, as an operator does; returns an error message or nothing."""
         self.signal(list(self.stopped), signal.SIGCONT)
         for arguments in (("up", "--services-only"), ("start", *PROGRAMS)):
             done = self.storelake(*arguments)
             if done.code:
-                return f"storelake {arguments[0]} ended with {done.code}: {last_line(done.output)}"
+                return f"storelake {arguments[0]} ended with {done.code}: {done.last_lines(1)}"
         return ""
+
+    def end(self) -> None:
+        """Stop everything that runs with the folder of this deployment."""
+        self.step("stopping what still runs")
+        self.signal(list(self.stopped), signal.SIGCONT)
+        self.storelake("down")  # the services, too: else the supervisor keeps them
+        for one in self.drivers():
+            kill_family(one)
 
 
 def now() -> datetime:
     """UTC, with the clock that Postgres has, too."""
     return datetime.now(timezone.utc)
-
-
-def run(
-    arguments: Sequence[str],
-    timeout: float,
-    *,
-    cwd: Path | None = None,
-) -> Ended:
-    """Run a program to its end, or kill it and its children after `timeout` seconds (code 124)."""
-    begun = now()
-    with psutil.Popen(
-        list(arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        cwd=cwd,
-    ) as child:
-        code = None
-        try:
-            output, _ = child.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            kill_family(child)
-            output, _ = child.communicate()
-            code = 124
-        except BaseException:
-            kill_family(child)
-            raise
-    return Ended(code or child.returncode, output, (now() - begun).total_seconds())
-
-
-def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and everything below it."""
-    with suppress(psutil.NoSuchProcess):
-        return [process, *process.children(recursive=True)]
-    return [process]
-
-
-def kill_family(process: psutil.Process) -> None:
-    """SIGKILL for a process and everything below it."""
-    for one in family(process):
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
 
 
 def java_below(process: psutil.Process | None) -> psutil.Process | None:
@@ -245,35 +176,18 @@ def is_driver(words: Sequence[str]) -> bool:
     return submitted or ("cli.main" in words and "run" in words)
 
 
-def last_line(text: str) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no output"
-
-
 @contextmanager
-def deployment(house: House, tell: Callable[[str], None]) -> Iterator[Deployment]:
-    """Programs of a deployment whose services run; neither goes on afterwards.
+def supervised(deployment: Deployment) -> Iterator[SupervisedDeployment]:
+    """Programs on services that run, kept running by the supervisor; all end afterwards.
 
     Raises:
-        StorelakeError: something does not come up.
+        StorelakeError: a program does not start.
     """
-    made = Deployment(house)
-    with ExitStack() as stack:
-        stack.callback(_end, made, tell)
+    made = SupervisedDeployment(deployment.settings, deployment.environment, deployment.step)
+    try:
         if trouble := made.heal():
             raise VerificationError(trouble)
-        if not wait_until(made.ready, COMMAND_SECONDS, every=0.5):
-            raise VerificationError(
-                f"the deployment is not ready; see {house.settings.var_dir}/logs"
-            )
+        made.require(made.ready, COMMAND_SECONDS, "the deployment is not ready", every=0.5)
         yield made
-
-
-def _end(made: Deployment, tell: Callable[[str], None]) -> None:
-    """Stop everything that runs with the folder of this deployment."""
-    tell("stopping what still runs")
-    made.signal(list(made.stopped), signal.SIGCONT)
-    made.storelake("down")  # the services, too: else the supervisor keeps them
-    for one in made.drivers():
-        kill_family(one)
+    finally:
+        made.end()

@@ -13,7 +13,12 @@ import psutil
 from confluent_kafka import KafkaException
 
 from infra.local.process import collect, is_alive, wait_until
-from verification.faults.deployment import LEDGERED, Deployment, VerificationError, now
+from verification.faults.deployment import (
+    LEDGERED,
+    SupervisedDeployment,
+    VerificationError,
+    now,
+)
 from verification.faults.load import Load
 
 FIRE_SECONDS = 20.0
@@ -30,15 +35,17 @@ class Trial:
 
     Attributes:
         deployment: that it happens to.
-        load: that goes on meanwhile.
-        seed: of what is drawn.
-        tell: takes one line of progress.
+        load: that continues meanwhile.
+        seed: of random input.
     """
 
-    deployment: Deployment
+    deployment: SupervisedDeployment
     load: Load
     seed: int
-    tell: Callable[[str], None]
+
+    def step(self, sentence: str) -> None:
+        """Report progress."""
+        self.deployment.step(sentence)
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,12 @@ class Fired:
     """A fault that was injected.
 
     Attributes:
-        evidence: one sentence: what was seen, with pids and counts.
+        observed: one sentence: what was seen, with pids and counts.
         since: recovery is measured from here (UTC).
         broken: promises that did not hold meanwhile, one sentence each.
     """
 
-    evidence: str
+    observed: str
     since: datetime
     broken: tuple[str, ...] = ()
 
@@ -63,14 +70,12 @@ class Fault:
     Attributes:
         name: for `--only`.
         title: what is done.
-        promise: what must hold, beside ids in = ids out.
         inject: does it, and returns when it is over; recovery comes after.
         bound_seconds: from `Fired.since` until every stream has committed again.
     """
 
     name: str
     title: str
-    promise: str
     inject: Callable[[Trial], Fired]
     bound_seconds: float = 60.0
 
@@ -80,14 +85,14 @@ class Result:
     """What became of one fault.
 
     Attributes:
-        evidence: that it fired; empty when it did not.
+        observed: that it fired; empty when it did not.
         recovery_seconds: None when the streams did not commit again in time.
         broken: promises that did not hold.
     """
 
     name: str
     title: str
-    evidence: str = ""
+    observed: str = ""
     recovery_seconds: float | None = None
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
@@ -95,7 +100,7 @@ class Result:
     @property
     def ok(self) -> bool:
         """It fired, the streams recovered, and everything held."""
-        return bool(self.evidence) and not self.broken
+        return bool(self.observed) and not self.broken
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
@@ -120,13 +125,13 @@ def prove(fault: Fault, trial: Trial, result: Result) -> None:
         result.broken.append(f"did not fire: {error or type(error).__name__}")
         _heal(trial, result)
     else:
-        result.evidence, result.broken = fired.evidence, list(fired.broken)
+        result.observed, result.broken = fired.observed, list(fired.broken)
         _measure(fault, trial, fired, result)
     result.seconds = round(time.monotonic() - begun, 1)
 
 
 def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
-    trial.tell(f"{fault.name}: waiting for every stream to commit")
+    trial.step(f"{fault.name}: waiting for every stream to commit")
     deployment = trial.deployment
     if wait_until(lambda: deployment.recovered(fired.since), fault.bound_seconds, every=0.25):
         result.recovery_seconds = round((now() - fired.since).total_seconds(), 1)
@@ -140,8 +145,8 @@ def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
 
 
 def _heal(trial: Trial, result: Result) -> None:
-    """Do what an operator would do, and say so in the result."""
-    trial.tell(f"{result.name}: starting by hand what does not run")
+    """Start what does not run, as an operator would, and note it in the result."""
+    trial.step(f"{result.name}: starting by hand what does not run")
     since, deployment = now(), trial.deployment
     if trouble := deployment.heal():
         result.broken.append(trouble)
@@ -164,7 +169,7 @@ def require(process: psutil.Process | None, name: str) -> psutil.Process:
 
 
 def gone(process: psutil.Process, seconds: float = FIRE_SECONDS) -> bool:
-    """Whether a process ends within so many seconds; no zombie of it stays."""
+    """Whether a process ends within so many seconds; its zombie is collected."""
     if not wait_until(lambda: not is_alive(process), seconds):
         return False
     collect(process)  # a child of ours, as services are at first: Postgres looks for its last pid

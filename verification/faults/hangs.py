@@ -11,11 +11,11 @@ from datetime import timedelta
 
 import psutil
 
-from cli.processes import Child
 from infra.local.process import is_alive, wait_until
-from verification.faults.deployment import Deployment, family, now
+from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import READY_SECONDS, Fired, NotFiredError, Trial, gone, require
 from verification.faults.proxy import TcpProxy
+from verification.processes import Child, family, kill_family
 
 HANG_SECONDS = 75.0
 REPORT_SECONDS = 65.0
@@ -26,12 +26,12 @@ TERM_SECONDS = 20.0
 RECENT = timedelta(seconds=10)
 WELL = ("running", "starting")
 
-Find = Callable[[Deployment], "psutil.Process | None"]
+Find = Callable[[SupervisedDeployment], "psutil.Process | None"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The first report of a stream that it is not well: what it said, and after how long."""
+    """The first report of trouble in a stream, and after how long it came."""
 
     seconds: float
     sentence: str
@@ -46,15 +46,15 @@ def hang(name: str, find: Find) -> Callable[[Trial], Fired]:
     def inject(trial: Trial) -> Fired:
         with stopped(trial.deployment, find, name) as pids:
             report = watch(trial, f"{name} is stopped", HANG_SECONDS)
-        evidence = f"{len(pids)} processes of {name} in state T for {HANG_SECONDS:.0f} s"
-        return Fired(f"{evidence}; {_words(report)}", now(), _in_time(report, name))
+        observed = f"{len(pids)} processes of {name} in state T for {HANG_SECONDS:.0f} s"
+        return Fired(f"{observed}; {_words(report)}", now(), _in_time(report, name))
 
     return inject
 
 
 @contextmanager
 def stopped(
-    deployment: Deployment, find: Find, name: str, *, alone: bool = False
+    deployment: SupervisedDeployment, find: Find, name: str, *, alone: bool = False
 ) -> Iterator[list[int]]:
     """SIGSTOP for a process and its children, SIGCONT at the end; yields their pids.
 
@@ -86,13 +86,13 @@ def watch(trial: Trial, what: str, seconds: float) -> Report | None:
     """Let a fault last so long; the first report of trouble, if there was one."""
     begun, first = time.monotonic(), None
     while (spent := time.monotonic() - begun) < seconds:
-        trial.tell(f"{what}, {spent:.0f} of {seconds:.0f} s")
+        trial.step(f"{what}, {spent:.0f} of {seconds:.0f} s")
         first = first or _trouble(trial.deployment, spent)
         time.sleep(1.0)  # the length of the fault is what is waited for
     return first
 
 
-def _trouble(deployment: Deployment, spent: float) -> Report | None:
+def _trouble(deployment: SupervisedDeployment, spent: float) -> Report | None:
     for name, one in deployment.streams().items():
         if one.get("state", "running") not in WELL:
             return Report(spent, f"{name} is {one['state']}: {one.get('detail', '')}")
@@ -124,17 +124,17 @@ def silence(name: str) -> Callable[[Trial], Fired]:
             raise NotFiredError(f"`storelake stop streams` ended with exit code {done.code}")
         try:
             with _proxied(deployment, name) as (proxy, child):
-                evidence, broken = _silence(trial, name, proxy)
+                observed, broken = _silence(trial, name, proxy)
                 broken += _end(child, f"with silent connections to {name}")
         finally:
             deployment.storelake("start", "streams")
-        return Fired(evidence, now(), broken)
+        return Fired(observed, now(), broken)
 
     return inject
 
 
 @contextmanager
-def _proxied(deployment: Deployment, name: str) -> Iterator[tuple[TcpProxy, Child]]:
+def _proxied(deployment: SupervisedDeployment, name: str) -> Iterator[tuple[TcpProxy, Child]]:
     """All streams, with a proxy between them and Kafka or Postgres."""
     settings = deployment.settings
     target = settings.kafka.port if name == "kafka" else settings.postgres.port
@@ -144,14 +144,14 @@ def _proxied(deployment: Deployment, name: str) -> Iterator[tuple[TcpProxy, Chil
             "postgres": {"STORELAKE_POSTGRES__PORT": str(proxy.port)},
         }[name]
         since = now()
-        with deployment.beside("streams-proxied", "run", **variables) as child:
+        with deployment.run("streams-proxied", "run", **variables) as child:
             if not wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
                 raise NotFiredError(f"streams behind a proxy to {name} do not come up")
             yield proxy, child
 
 
 def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, ...]]:
-    """Evidence and what is broken: reconnected within a minute, or reported and reconnected."""
+    """What was observed, and what is broken: no new connection, or no report, within a minute."""
     deployment = trial.deployment
 
     def commits() -> bool:
@@ -163,12 +163,12 @@ def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, 
     report = watch(trial, f"{count} connections to {name} are silent", RECONNECT_SECONDS)
     begun = now()
     broken = () if commits() else _in_time(report, name)
-    trial.tell(f"waiting until the streams have reconnected to {name}")
+    trial.step(f"waiting until the streams have reconnected to {name}")
     if not wait_until(commits, RECONNECT_SECONDS, every=0.5):
         broken += (f"no commit two minutes after the connections to {name} went silent",)
     more = (now() - begun).total_seconds()
-    evidence = f"{count} connections to {name} went silent, {proxy.live} others since then"
-    return f"{evidence}; commits after {RECONNECT_SECONDS + more:.0f} s; {_words(report)}", broken
+    observed = f"{count} connections to {name} went silent, {proxy.live} others since then"
+    return f"{observed}; commits after {RECONNECT_SECONDS + more:.0f} s; {_words(report)}", broken
 
 
 def _end(child: Child, when: str) -> tuple[str, ...]:
@@ -200,7 +200,7 @@ def terminate(trial: Trial) -> Fired:
         took = time.monotonic() - begun
         left = [name for name, one in running.items() if is_alive(one)]
         for name in left:
-            deployment.kill(running[name])
+            kill_family(running[name])
     broken = tuple(f"{name} runs {TERM_SECONDS:.0f} s after SIGTERM" for name in left)
     ended = f"all ended after {took:.1f} s" if not left else f"{', '.join(left)} had to be killed"
     return Fired(f"Postgres in state T ({len(pids)} processes); {ended}", now(), broken)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import psutil
 
-from verification.faults.deployment import PROGRAMS, Deployment, now
+from verification.faults.deployment import PROGRAMS, SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, gone, replaced, require
 
 BACK_SECONDS = 30.0
 APPLICATION_BACK_SECONDS = 60.0
 
-Find = Callable[[Deployment], "psutil.Process | None"]
+Find = Callable[[SupervisedDeployment], "psutil.Process | None"]
 
 
 def _kill(process: psutil.Process, name: str) -> None:
@@ -59,8 +59,8 @@ def kill_supervisor(trial: Trial) -> Fired:
     broken = [f"`storelake start` ended with exit code {done.code}"] if done.code else []
     if pids != before:
         broken.append(f"programs were started again: {before}, then {pids}")
-    evidence = f"pid {old.pid} is gone, pid {new.pid} there; programs keep their pids"
-    return Fired(evidence, since, tuple(broken))
+    observed = f"pid {old.pid} is gone, pid {new.pid} there; programs keep their pids"
+    return Fired(observed, since, tuple(broken))
 
 
 kill_driver = kill("the driver", lambda d: d.program("streams"), APPLICATION_BACK_SECONDS)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,10 +15,11 @@ from uuid import uuid4
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from cli.check.evidence import Start
 from conf.settings import Settings
 from inference_service.events import encode
 from inference_service.publishers import open_publisher
+from quality.order_observer import RunStart
+from quality.smoke_test import watermark_is_near
 from simulator.ledger import SendReport
 from simulator.orders import instant
 from simulator.send import send
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 POISON, LATE, DUPLICATES = 0.03, 0.02, 0.03
 PATIENCE_SECONDS = 600.0
 JOIN_SECONDS = 120.0
-NEAR = timedelta(minutes=30)
 FUZZ_CAMERA = "B02-entrance"
 
 
@@ -65,7 +65,7 @@ class Load:
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
             for work in (self._send_orders, self._send_frames)
         ]
-        self._start: Start | None = None
+        self._start: RunStart | None = None
 
     @property
     def ledger(self) -> Path:
@@ -73,7 +73,7 @@ class Load:
         return self.settings.var_dir / "check" / "ledger.ndjson"
 
     @property
-    def start(self) -> Start:
+    def start(self) -> RunStart:
         """What the topics held before the first message.
 
         Raises:
@@ -85,7 +85,7 @@ class Load:
 
     def begin(self) -> None:
         """Begin to send."""
-        self._start = Start.now(self.settings)
+        self._start = RunStart.of_orders(self.settings)
         for thread in self._threads:
             thread.start()
 
@@ -162,7 +162,7 @@ class Load:
             database.close()
 
     def _is_over(self) -> bool:
-        """Whether the last cycle of frames is whole, or nobody asks for it."""
+        """Whether the last cycle of frames is whole, or the load was abandoned."""
         whole = len(self.frames) % CYCLE_FRAMES == 0
         return self._gone.is_set() or (self._stop.is_set() and whole)
 
@@ -170,12 +170,9 @@ class Load:
         self.sent = report
 
     def _late_counts(self, database: Database) -> bool:
-        """Whether `order_metrics` has a watermark of now, so that late events are late."""
-        watermark = None
         with suppress(psycopg.Error, PoolTimeout):
-            _, watermark = database.progress("real_time_metrics")
-        wanted = datetime.now(timezone.utc) - self.settings.streams.watermark - NEAR
-        return watermark is not None and watermark >= wanted
+            return watermark_is_near(self.settings, database)
+        return False
 
     def _send_frames(self) -> None:
         """Frames at a steady pace, whole cycles of them, in the order of their index."""

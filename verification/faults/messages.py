@@ -18,10 +18,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 )
 
 from infra.local.process import wait_until
-from verification.faults.deployment import Deployment, now
+from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, require
+from verification.faults.raw_kafka import ProduceError, Record, produce
 from verification.faults.walkers import KEY
-from verification.faults.wire import ProduceError, Record, produce
 
 log = logging.getLogger("storelake.faults")
 
@@ -36,7 +36,10 @@ MICROSECONDS = 1_764_000_000_000_000  # what a producer sends that takes them fo
 def delete_dead_letter_topic(trial: Trial) -> Fired:
     """Delete `order-dlq` while poison comes in: orders stop, and cameras go on."""
     deployment = trial.deployment
-    driver, topic = require(deployment.program("streams"), "the driver"), _dead_letters(deployment)
+    driver, topic = (
+        require(deployment.program("streams"), "the driver"),
+        _dead_letter_topic(deployment),
+    )
     admin = _admin(deployment)
     for done in admin.delete_topics([topic], operation_timeout=ADMIN_SECONDS).values():
         done.result(ADMIN_SECONDS)
@@ -45,7 +48,7 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
 
     def over() -> bool:
         states = deployment.states()
-        trial.tell(
+        trial.step(
             f"{topic} is deleted; order_event_processor is "
             f"{states.get('order_event_processor') or 'somewhere'}"
         )
@@ -58,18 +61,18 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
     broken += [] if cameras else ["footfall commits nothing any more"]
     states = deployment.states()
     broken += [f"{name} is {states[name]}" for name in CAMERAS if states.get(name, "") in BAD]
-    evidence = f"{topic} deleted; orders {states.get('order_event_processor') or 'without a state'}"
+    observed = f"{topic} deleted; orders {states.get('order_event_processor') or 'without a state'}"
     deployment.storelake("up", "--services-only")  # makes the topic again
     if states.get("order_event_processor") == "failed":
         deployment.storelake("stop", "streams")
         deployment.storelake("start", "streams")
-    return Fired(evidence, now(), tuple(broken))
+    return Fired(observed, now(), tuple(broken))
 
 
 BAD = ("failed", "stalled", "retrying")
 
 
-def _dead_letters(deployment: Deployment) -> str:
+def _dead_letter_topic(deployment: SupervisedDeployment) -> str:
     return str(deployment.settings.kafka.order_dlq)
 
 
@@ -146,15 +149,15 @@ def fuzz(trial: Trial) -> Fired:
     for topic, odds in made.items():
         load.odd += [send(trial.deployment, topic, odd) for odd in odds]
     count, kinds = sum(map(len, made.values())), len(made[kafka.detections])
-    evidence = f"{count} messages of {kinds} kinds are in {len(made)} topics"
+    observed = f"{count} messages of {kinds} kinds are in {len(made)} topics"
     last = {one.position[:2]: one.position[2] for one in load.odd}
-    trial.tell(f"{evidence}; waiting until every stream is past them")
+    trial.step(f"{observed}; waiting until every stream is past them")
     past = wait_until(lambda: not trial.deployment.behind(last), PAST_SECONDS, every=0.5)
     broken = () if past else (f"not past them: {', '.join(trial.deployment.behind(last))}",)
-    return Fired(evidence, now(), broken)
+    return Fired(observed, now(), broken)
 
 
-def _accept_any_time(deployment: Deployment, topics: Sequence[str]) -> None:
+def _accept_any_time(deployment: SupervisedDeployment, topics: Sequence[str]) -> None:
     """Have the topics take times of the far future, as brokers before Kafka 4 did by themselves."""
     limit = ConfigEntry(
         "message.timestamp.after.max.ms",
@@ -169,28 +172,27 @@ def _accept_any_time(deployment: Deployment, topics: Sequence[str]) -> None:
         done.result(ADMIN_SECONDS)
 
 
-def _admin(deployment: Deployment) -> AdminClient:
+def _admin(deployment: SupervisedDeployment) -> AdminClient:
     return AdminClient({"bootstrap.servers": deployment.settings.kafka.bootstrap}, logger=log)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """Where a message lies that no ledger knows."""
+    """The position of a message that is in no ledger."""
 
     kind: str
     position: tuple[str, int, int]
     value: bytes | None
 
 
-def send(deployment: Deployment, topic: str, odd: Odd) -> Sent:
+def send(deployment: SupervisedDeployment, topic: str, odd: Odd) -> Sent:
     """Send a message past every client library, to partition 0.
 
     Raises:
         NotFiredError: Kafka refuses it.
     """
-    kafka = deployment.settings.kafka
     try:
-        offset = produce(kafka.host, kafka.port, topic, 0, odd.record)
-    except (ProduceError, OSError) as error:
+        offset = produce(deployment.settings.kafka.bootstrap, topic, odd.record)
+    except ProduceError as error:
         raise NotFiredError(f"Kafka does not take {odd.kind}: {error}") from error
     return Sent(odd.kind, (topic, 0, offset), odd.record.value)

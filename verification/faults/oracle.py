@@ -10,46 +10,42 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from cli.check.account import EXAMPLES, Account, settle
-from cli.check.evidence import Trail
+import msgspec
+import pyarrow as pa
+
 from infra.local.process import wait_until
+from quality.frame_observer import FrameObserver
+from quality.frame_reconciliation import FootfallMinute, FrameEvent, reconcile_frames, sum_minutes
+from quality.order_observer import OrderObserver, broker_positions, message_id
+from quality.order_reconciliation import reconcile_orders
+from quality.reconciliation import (
+    DETECTIONS,
+    NO_IDS,
+    ORDERS,
+    POSITION,
+    Difference,
+    Flow,
+    Place,
+    PlaceIds,
+    Reconciliation,
+    reconcile,
+    split,
+    split_differences,
+)
 from simulator.ledger import digest, read_ledger
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Lake
-from streaming.lake.tables import (
-    BRONZE_DETECTIONS,
-    BRONZE_ORDER_EVENTS,
-    QUARANTINE_DETECTIONS,
-    QUARANTINE_ORDER_EVENTS,
-    SILVER_DETECTIONS,
-    SILVER_ORDERS,
-)
 from streaming.sinks.postgres import Database
 from verification.faults.load import Load
 from verification.faults.messages import Sent
-from verification.faults.walkers import BRANCH_ID, CAMERA_ID, Counts, expected
+from verification.faults.walkers import CAMERA_ID, Crossings, expected
 
-SETTLE_SECONDS = 180.0
-POSITION = ("topic", "partition", "position")
+ARRIVAL_SECONDS = 180.0
 
-Position = tuple[str, int, int]
 Hour = tuple[str, datetime]
 
 
-@dataclass(frozen=True)
-class Balance:
-    """The comparison.
-
-    Attributes:
-        numbers: how many of what.
-        differences: one sentence for each thing that differs; empty when all is well.
-    """
-
-    numbers: Mapping[str, int]
-    differences: tuple[str, ...]
-
-
-def balance(load: Load) -> Balance:
+def balance(load: Load) -> Reconciliation:
     """Wait until everything has arrived, then compare all of it."""
     db = Database(load.settings.postgres.dsn, 2)
     try:
@@ -59,52 +55,39 @@ def balance(load: Load) -> Balance:
         db.close()
 
 
-def _balance(load: Load, db: Database, lake: Lake) -> Balance:
-    entries = read_ledger(load.ledger)
-    trail = Trail(load.settings, db, load.start, entries)
-    wanted = expected(load.frames)
+def _balance(load: Load, db: Database, lake: Lake) -> Reconciliation:
+    orders = OrderObserver(load.settings, db, load.start, read_ledger(load.ledger))
+    cameras, wanted = FrameObserver(db, lake), expected(load.frames)
     behind: list[str] = []
 
     def arrived() -> bool:
-        behind[:] = [*trail.behind(), *cameras_behind(db, wanted)]
+        waits = cameras.is_behind(len(load.frames), CAMERA_ID) or crossed() < wanted
+        behind[:] = [*orders.behind(), *(["footfall"] if waits else [])]
         return not behind
 
-    wait_until(arrived, SETTLE_SECONDS, every=1.0)
-    evidence = trail.gather()
-    account = settle(entries, evidence)
-    known = {e.digest for e in entries} | {digest(one.value) for one in load.odd}
-    strangers = [m.position for m in evidence.kafka if m.digest not in known]
+    def crossed() -> tuple[int, int]:
+        total = sum_minutes(cameras.minutes())  # another camera of the load shows nobody
+        return total.entries, total.exits
+
+    wait_until(arrived, ARRIVAL_SECONDS, every=1.0)
+    observed, frames = orders.read(), cameras.read().of(CAMERA_ID)
+    sent_frames = msgspec.convert(load.frames, list[FrameEvent])
+    sent = {e.digest for e in orders.entries} | {digest(one.value) for one in load.odd}
+    strangers = [m.id for m in observed.kafka if m.digest not in sent]
     ledger = [json.loads(line) for line in load.ledger.read_text().splitlines()]
-    differences = [
-        *account.faults,
-        *named(f"not arrived after {SETTLE_SECONDS:.0f} s", behind),
-        *named("messages in Kafka that nobody sent", strangers),
+    return reconcile_orders(orders.entries, observed).plus(
+        Difference("missing", f"not arrived after {ARRIVAL_SECONDS:.0f} s", behind),
+        Difference("unexpected", "messages in Kafka that nobody sent", strangers),
         *compare_hours(hours_of(ledger), metrics_of(db)),
-        *compare_frames(wanted, Seen.of(load, db, lake)),
+        *reconcile_frames(sent_frames, frames).differences,
+        *compare_crossings(wanted, sum_minutes(frames.minutes), cameras.crossings(CAMERA_ID)),
         *compare_odd(load.odd, lake),
-    ]
-    return Balance(_numbers(load, account, wanted), tuple(differences))
-
-
-def _numbers(load: Load, account: Account, wanted: Counts) -> dict[str, int]:
-    return {
-        **account.numbers,
-        "missing": account.missing,
-        "duplicated": account.duplicated,
-        "retries": load.sent.retries,
-        "frames": len(wanted.event_ids),
-        "entries": wanted.entries,
-        "exits": wanted.exits,
-        "odd": len(load.odd),
-    }
-
-
-def named(what: str, keys: Iterable[object]) -> list[str]:
-    """One sentence that counts keys and names some of them; none without a key."""
-    found = sorted({str(key) for key in keys})
-    if not found:
-        return []
-    return [f"{what}: {len(found)} (such as {', '.join(found[:EXAMPLES])})"]
+        retries=load.sent.retries,
+        frames=len(load.frames),
+        entries=wanted.entries,
+        exits=wanted.exits,
+        odd=len(load.odd),
+    )
 
 
 # -- order metrics ---------------------------------------------------------------------------------
@@ -112,7 +95,7 @@ def named(what: str, keys: Iterable[object]) -> list[str]:
 
 @dataclass(frozen=True)
 class HourSums:
-    """What `order_metrics` says of a branch and hour; money in the currency of the branch."""
+    """A branch and hour in `order_metrics`; money in the currency of the branch."""
 
     order_count: int = 0
     total_revenue: Decimal = Decimal(0)
@@ -167,7 +150,7 @@ PAYMENTS = ("cash", "online")
 
 
 def metrics_of(db: Database) -> dict[Hour, HourSums]:
-    """What `order_metrics` says."""
+    """The rows of `order_metrics`."""
     rows = db.fetch("SELECT * FROM order_metrics WHERE order_count > 0")
     return {(row["branch_id"], row["hour"].astimezone(timezone.utc)): _row(row) for row in rows}
 
@@ -182,11 +165,16 @@ def _row(row: Mapping[str, Any]) -> HourSums:
     )
 
 
-def compare_hours(wanted: Mapping[Hour, HourSums], found: Mapping[Hour, HourSums]) -> list[str]:
-    """One sentence for each branch and hour that differs."""
+def compare_hours(
+    wanted: Mapping[Hour, HourSums], found: Mapping[Hour, HourSums]
+) -> list[Difference]:
+    """One difference for each branch and hour."""
     return [
-        f"order_metrics of {branch} at {hour:%Y-%m-%d %H}:00: recomputed {wanted.get(key)}, "
-        f"found {found.get(key)}"
+        Difference(
+            "unexpected",
+            f"order_metrics of {branch} at {hour:%Y-%m-%d %H}:00: recomputed {wanted.get(key)}, "
+            f"found {found.get(key)}",
+        )
         for key in sorted({*wanted, *found})
         for branch, hour in [key]
         if wanted.get(key) != found.get(key)
@@ -196,152 +184,54 @@ def compare_hours(wanted: Mapping[Hour, HourSums], found: Mapping[Hour, HourSums
 # -- cameras ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the tables hold of the camera; repeated rows are repeated here.
+def compare_crossings(
+    wanted: Crossings, footfall: FootfallMinute, crossings: Mapping[str, int]
+) -> list[Difference]:
+    """Entries and exits in footfall_minute and line_crossings against those of the walkers.
 
-    Attributes:
-        bronze: event ids.
-        silver: (frame_index, track_id).
-        frames: minute -> frames.
-        entries, exits, late: of all minutes.
+    Args:
+        wanted: of the frames that were sent.
+        footfall: the sum of all minutes.
         crossings: direction -> rows of line_crossings.
     """
-
-    bronze: Sequence[str]
-    silver: Sequence[tuple[int, str]]
-    frames: Mapping[datetime, int]
-    entries: int
-    exits: int
-    late: int
-    crossings: Mapping[str, int]
-
-    @classmethod
-    def of(cls, load: Load, db: Database, lake: Lake) -> Seen:
-        """Read them, whole."""
-        minutes = _minutes(db)
-        crossings = db.fetch(
-            "SELECT direction, count(*) AS n FROM line_crossings "
-            "WHERE camera_id = %s AND NOT withdrawn GROUP BY 1",
-            (CAMERA_ID,),
+    found = {
+        "footfall_minute": Crossings(footfall.entries, footfall.exits),
+        "crossings": Crossings(crossings.get("entry", 0), crossings.get("exit", 0)),
+    }
+    return [
+        Difference(
+            "unexpected",
+            f"{where}: {there.entries} entries and {there.exits} exits, the frames show "
+            f"{wanted.entries} and {wanted.exits}",
         )
-        return cls(
-            bronze=_bronze_ids(lake, load.run_id),
-            silver=_silver_boxes(lake, load.run_id),
-            frames={row["minute"]: int(row["frames"]) for row in minutes},
-            entries=sum(row["entries"] for row in minutes),
-            exits=sum(row["exits"] for row in minutes),
-            late=sum(row["late_frames"] for row in minutes),
-            crossings={row["direction"]: row["n"] for row in crossings},
-        )
-
-
-def _minutes(db: Database) -> list[dict[str, Any]]:
-    return db.fetch(
-        "SELECT minute, frames, late_frames, entries, exits FROM footfall_minute "
-        "WHERE branch_id = %s AND camera_id = %s",
-        (BRANCH_ID, CAMERA_ID),
-    )
-
-
-def _bronze_ids(lake: Lake, run_id: str) -> list[str]:
-    ids = []
-    for value in lake.read(BRONZE_DETECTIONS.name, ("value",))["value"].to_pylist():
-        try:
-            event = json.loads(value or b"")
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, dict) and event.get("run_id") == run_id:
-            ids.append(str(event["event_id"]))
-    return ids
-
-
-def _silver_boxes(lake: Lake, run_id: str) -> list[tuple[int, str]]:
-    columns = ("run_id", "frame_index", "track_id")
-    rows = lake.read(SILVER_DETECTIONS.name, columns)
-    boxes = zip(*(rows[name].to_pylist() for name in columns), strict=True)
-    return [(index, track) for run, index, track in boxes if run == run_id]
-
-
-def cameras_behind(db: Database, wanted: Counts) -> list[str]:
-    """What of the camera has not arrived yet; cheap, asked again and again."""
-    minutes = _minutes(db)
-    counted = sum(row["frames"] + row["late_frames"] for row in minutes)
-    crossed = (sum(r["entries"] for r in minutes), sum(r["exits"] for r in minutes))
-    complete = counted >= len(wanted.event_ids) and crossed >= (wanted.entries, wanted.exits)
-    return [] if complete else ["footfall"]
-
-
-def compare_frames(wanted: Counts, seen: Seen) -> list[str]:
-    """One sentence for each thing that differs between the frames and the tables."""
-    again = [key for key, times in Counter(seen.bronze).items() if times > 1]
-    boxes = [key for key, times in Counter(seen.silver).items() if times > 1]
-    crossings = seen.crossings.get("entry", 0), seen.crossings.get("exit", 0)
-    differences = [
-        *named("frames that bronze.detections lacks", wanted.event_ids - set(seen.bronze)),
-        *named("frames more than once in bronze.detections", again),
-        *named("boxes that silver.detections lacks", wanted.boxes - set(seen.silver)),
-        *named("boxes that nobody sent in silver.detections", set(seen.silver) - wanted.boxes),
-        *named("boxes more than once in silver.detections", boxes),
-        *named(
-            "minutes of footfall_minute with another number of frames",
-            {*wanted.frames.items()} ^ {*seen.frames.items()},
-        ),
+        for where, there in found.items()
+        if there != wanted
     ]
-    if seen.late:
-        differences.append(f"{seen.late} frames came too late to be followed")
-    for where, found in (("footfall_minute", (seen.entries, seen.exits)), ("crossings", crossings)):
-        if found != (wanted.entries, wanted.exits):
-            differences.append(
-                f"{where}: {found[0]} entries and {found[1]} exits, the frames show "
-                f"{wanted.entries} and {wanted.exits}"
-            )
-    return differences
 
 
 # -- odd messages ----------------------------------------------------------------------------------
 
 
-def compare_odd(sent: Sequence[Sent], lake: Lake) -> list[str]:
+def compare_odd(sent: Sequence[Sent], lake: Lake) -> tuple[Difference, ...]:
     """Each odd message is in bronze once, and either good or quarantined, once."""
     orders = [one for one in sent if one.position[0] != "detections"]
     frames = [one for one in sent if one.position[0] == "detections"]
-    return [
-        *_lost_or_twice(
-            orders, lake, BRONZE_ORDER_EVENTS.name, SILVER_ORDERS.name, QUARANTINE_ORDER_EVENTS.name
-        ),
-        *_lost_or_twice(
-            frames, lake, BRONZE_DETECTIONS.name, SILVER_DETECTIONS.name, QUARANTINE_DETECTIONS.name
-        ),
-    ]
+    return (*_compare_odd(ORDERS, orders, lake), *_compare_odd(DETECTIONS, frames, lake))
 
 
-def _lost_or_twice(
-    sent: Sequence[Sent], lake: Lake, bronze: str, silver: str, quarantine: str
-) -> list[str]:
-    if not sent:
-        return []
-    kinds = {one.position: one.kind for one in sent}
-    stored = Counter(p for p in positions(lake, bronze) if p in kinds)
-    good = {p for p in positions(lake, silver) if p in kinds}
-    bad = Counter(p for p in positions(lake, quarantine) if p in kinds)
-    # A good frame without anybody has no row in silver.
-    nowhere = kinds.keys() - good - bad.keys() if "orders" in silver else set()
-    return [
-        *named(f"odd messages that {bronze} lacks", [kinds[p] for p in kinds.keys() - stored]),
-        *named(f"odd messages twice in {bronze}", [kinds[p] for p, n in stored.items() if n > 1]),
-        *named("odd messages that are neither good nor quarantined", [kinds[p] for p in nowhere]),
-        *named("odd messages both good and quarantined", [kinds[p] for p in good & bad.keys()]),
-        *named(f"odd messages twice in {quarantine}", [kinds[p] for p, n in bad.items() if n > 1]),
-    ]
+def _compare_odd(flow: Flow, sent: Sequence[Sent], lake: Lake) -> tuple[Difference, ...]:
+    names = {message_id(one.position): f"{one.kind} at {one.position}" for one in sent}
 
+    def held(table: str) -> list[str]:
+        there = map(message_id, broker_positions(lake.read(table, POSITION)))
+        return [names[message] for message in there if message in names]
 
-def positions(lake: Lake, table: str) -> list[Position]:
-    """Where the messages lay whose rows a table holds."""
-    rows = lake.read(table, POSITION)
-    return [
-        (topic, partition, int(position))
-        for topic, partition, position in zip(
-            *(rows[name].to_pylist() for name in POSITION), strict=True
-        )
-    ]
+    bronze, good, bad = (held(table.name) for table in flow)
+    parts = split(*(pa.array(ids, pa.string()) for ids in (bronze, good, bad)))
+    if flow is DETECTIONS:  # a good frame without anybody has no row in silver
+        parts = parts._replace(unaccounted=NO_IDS)
+    places = (
+        PlaceIds(Place("odd", flow.received.name, "odd messages"), names.values(), bronze),
+        PlaceIds(Place("quarantined", flow.quarantined.name, "odd messages"), (), bad),
+    )
+    return reconcile(places).plus(*split_differences(parts)).differences

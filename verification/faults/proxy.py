@@ -42,7 +42,8 @@ def drop_packets(connection: socket.socket) -> None:
     """Have the kernel drop every packet of a connection before TCP sees it.
 
     Data and keep-alive probes are not acknowledged any more, and nothing is reset: the peer cannot
-    tell it from a network that has failed. A classic BPF program of one instruction, `return 0`.
+    distinguish it from a network that has failed. A classic BPF program of one
+    instruction, `return 0`.
     """
     instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
     program = struct.pack("HP", 1, ctypes.addressof(instruction))

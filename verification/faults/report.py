@@ -8,19 +8,21 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from quality.reconciliation import Reconciliation
 from verification.faults.fault import Result
-from verification.faults.oracle import Balance
 
 
-def report(results: Sequence[Result], found: Balance, seed: int, seconds: float) -> dict[str, Any]:
+def report(
+    results: Sequence[Result], found: Reconciliation, seed: int, seconds: float
+) -> dict[str, Any]:
     """The content of the JSON report."""
     return {
-        "ok": bool(results) and all(one.ok for one in results) and not found.differences,
+        "ok": bool(results) and all(one.ok for one in results) and found.ok,
         "seed": seed,
         "seconds": round(seconds, 1),
         "faults": [one.as_dict() for one in results],
         "ids": dict(found.numbers),
-        "differences": list(found.differences),
+        "differences": found.faults,
     }
 
 
@@ -31,7 +33,7 @@ def tables(content: Mapping[str, Any]) -> list[Table]:
         recovery = one["recovery_seconds"]
         faults.add_row(
             Text(one["name"], "green" if one["ok"] else "bold red"),
-            Text(one["evidence"] or "no"),
+            Text(one["observed"] or "no"),
             "-" if recovery is None else f"{recovery:.1f} s",
             Text("; ".join(one["broken"]) or "-"),
         )

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cli.processes import command
 from infra.local.process import tail, wait_until
-from verification.faults.deployment import Ended, last_line, now, run
+from verification.faults.deployment import now
 from verification.faults.fault import READY_SECONDS, Fired, Trial, gone, require
+from verification.processes import TIMED_OUT, Ended, command, run_to_end
 
 ROOT = Path(__file__).parents[2]
 JOB = "streaming/jobs/order_event_processor.py"
 REFUSED_SECONDS = 90.0
 FENCED_SECONDS = 30.0
-MUST_SAY = ("order_event_processor", "since", "storelake stop streams", "--take-over")
+MUST_NAME = ("order_event_processor", "since", "storelake stop streams", "--take-over")
 
 
 def submit(environment: Mapping[str, str], var_dir: Path, seconds: float) -> Ended:
@@ -28,33 +28,36 @@ def submit(environment: Mapping[str, str], var_dir: Path, seconds: float) -> End
         seconds: until the job is killed (exit code 124).
     """
     conf = var_dir / "spark.conf"
-    conf.write_text(run(command(["spark-conf"], environment), seconds).output, encoding="utf-8")
+    conf.write_text(
+        run_to_end(command(["spark-conf"], environment), seconds).output, encoding="utf-8"
+    )
     ours = {**environment, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
     named = [f"{name}={value}" for name, value in ours.items()]
     spark = str(Path(sys.executable).with_name("spark-submit"))
-    return run(["env", *named, spark, "--properties-file", str(conf), JOB], seconds, cwd=ROOT)
+    arguments = ["env", *named, spark, "--properties-file", str(conf), JOB]
+    return run_to_end(arguments, seconds, cwd=ROOT)
 
 
 def complaints(ended: Ended, holder: int) -> list[str]:
-    """What a refusal lacks: an exit code, and a sentence with the holder, the time and a way out.
+    """What a rejection lacks: an exit code, a sentence with the holder, the time and a way out.
 
     Args:
         ended: the second application.
         holder: pid of the first one.
     """
-    if ended.code == 124:
+    if ended.code == TIMED_OUT:
         return [f"the second application ran for {ended.seconds:.0f} s"]
     if ended.code == 0:
         return ["the second application ended with exit code 0"]
-    sentence = refusal(ended.output)
-    lacks = [word for word in (*MUST_SAY, str(holder)) if word not in sentence]
-    return [f"the refusal does not say {', '.join(lacks)}: {sentence}"] if lacks else []
+    sentence = rejection(ended)
+    lacks = [text for text in (*MUST_NAME, str(holder)) if text not in sentence]
+    return [f"the rejection does not name {', '.join(lacks)}: {sentence}"] if lacks else []
 
 
-def refusal(output: str) -> str:
+def rejection(ended: Ended) -> str:
     """The line that names the way out; else the last line."""
-    lines = [line for line in output.splitlines() if "--take-over" in line]
-    return lines[-1].strip()[:600] if lines else last_line(output)
+    lines = [line for line in ended.output.splitlines() if "--take-over" in line]
+    return lines[-1].strip()[:600] if lines else ended.last_lines(1)
 
 
 def second_application(trial: Trial) -> Fired:
@@ -62,13 +65,13 @@ def second_application(trial: Trial) -> Fired:
     deployment = trial.deployment
     first = require(deployment.program("streams"), "the driver")
     since = now()
-    trial.tell("a second application by spark-submit")
-    ended = submit(deployment.house.environment, deployment.settings.var_dir, REFUSED_SECONDS)
+    trial.step("a second application by spark-submit")
+    ended = submit(deployment.environment, deployment.settings.var_dir, REFUSED_SECONDS)
     broken = complaints(ended, first.pid)
     if deployment.program("streams") != first:
         broken.append("the first application ended")
-    evidence = f"exit code {ended.code} after {ended.seconds:.0f} s: {refusal(ended.output)}"
-    return Fired(evidence, since, tuple(broken))
+    observed = f"exit code {ended.code} after {ended.seconds:.0f} s: {rejection(ended)}"
+    return Fired(observed, since, tuple(broken))
 
 
 def take_over(trial: Trial) -> Fired:
@@ -76,8 +79,8 @@ def take_over(trial: Trial) -> Fired:
     deployment = trial.deployment
     first = require(deployment.program("streams"), "the driver")
     log = deployment.settings.var_dir / "logs" / "streams.log"
-    trial.tell("a second application takes over")
-    with deployment.beside("streams-second", "run", "--take-over") as second:
+    trial.step("a second application takes over")
+    with deployment.run("streams-second", "run", "--take-over") as second:
 
         def runs() -> bool:
             return deployment.reporter() == second.pid and deployment.ready()
@@ -86,13 +89,13 @@ def take_over(trial: Trial) -> Fired:
         broken = [] if runs() else ["the second application does not run"]
         broken += [] if gone(first, FENCED_SECONDS) else [f"pid {first.pid} still runs streams"]
         words = fenced_words(log)
-        broken += [] if words else ["the log of the first application does not say why it ends"]
-        evidence = (
+        broken += [] if words else ["the log of the first application does not name the reason"]
+        observed = (
             f"pid {second.pid} took over from pid {first.pid}: {words or 'nothing in its log'}"
         )
     deployment.storelake("stop", "streams")
     deployment.storelake("start", "streams")
-    return Fired(evidence, now(), tuple(broken))
+    return Fired(observed, now(), tuple(broken))
 
 
 def fenced_words(log: Path) -> str:

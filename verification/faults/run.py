@@ -5,65 +5,69 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from cli.check.house import fresh_house
 from conf.settings import Settings
 from infra.local.process import wait_until
-from verification.faults.deployment import Deployment, VerificationError, deployment, now
+from quality.reconciliation import Difference, Reconciliation
+from verification.deployment import Step, fresh_deployment
+from verification.faults.deployment import (
+    SupervisedDeployment,
+    VerificationError,
+    now,
+    supervised,
+)
 from verification.faults.fault import Fault, Result, Trial, prove
 from verification.faults.load import Load
-from verification.faults.oracle import Balance, balance
+from verification.faults.oracle import balance
 from verification.faults.report import report
 
 WARM_SECONDS = 120.0
 
-Tell = Callable[[str], None]
-
 
 def verify(
-    base: Settings, faults: Sequence[Fault], *, rate: float, seed: int, tell: Tell, show: Tell
+    base: Settings, faults: Sequence[Fault], *, rate: float, seed: int, step: Step, show: Step
 ) -> dict[str, Any]:
-    """Run the proof; nothing goes on afterwards, however it ends.
+    """Run the proof; every program is stopped at its end.
 
     Args:
         base: of the operator; only its `var_dir` is used.
         faults: to inject, in this order.
         rate: order events a minute.
         seed: of the orders and of the odd messages.
-        tell: takes the present step.
+        step: takes the present step.
         show: takes one line for each fault that is over.
 
     Returns:
         The report, which is also written to <var>/verify-faults.json. The data of a proof that
-        failed stays in <var>/verify; logs always do.
+        failed is kept in <var>/verify; logs always are.
 
     Raises:
         StorelakeError: services or programs do not come up at the start.
     """
     begun, results = time.monotonic(), list[Result]()
-    with fresh_house(base, "verify-faults", tell) as house:
-        house.keep = True
-        with _logged(house.settings), deployment(house, tell) as made, ExitStack() as stack:
+    with fresh_deployment(base, "verify-faults", step) as deployment:
+        deployment.keep = True
+        with _logged(deployment.settings), supervised(deployment) as made, ExitStack() as stack:
             load = Load(made.settings, rate, seed)
             stack.callback(load.abandon)
             try:
-                _warm_up(made, load, tell)
+                _warm_up(made, load)
                 for number, fault in enumerate(faults, 1):
-                    tell(f"{number} of {len(faults)}: {fault.title}")
+                    step(f"{number} of {len(faults)}: {fault.title}")
                     results.append(Result(fault.name, fault.title))
-                    prove(fault, Trial(made, load, seed, tell), results[-1])
+                    prove(fault, Trial(made, load, seed), results[-1])
                     show(_line(results[-1], number, len(faults)))
                     load.require_going()
-                tell("waiting until everything has arrived, then comparing")
+                step("waiting until everything has arrived, then comparing")
                 load.finish()
                 found = balance(load)
-            except VerificationError as error:  # the report says what was seen until here
-                found = Balance({}, (str(error),))
+            except VerificationError as error:  # the report has what was seen until here
+                found = Reconciliation({}, (Difference("unexpected", str(error)),))
             content = report(results, found, seed, time.monotonic() - begun)
-        house.keep = not content["ok"]
+        deployment.keep = not content["ok"]
     file = base.var_dir / "verify-faults.json"
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return content
@@ -71,10 +75,10 @@ def verify(
 
 @contextmanager
 def _logged(settings: Settings) -> Iterator[None]:
-    """What our own clients log meanwhile goes to a file: they lose their brokers on purpose."""
+    """Log our own clients to a file meanwhile: they lose their brokers on purpose."""
     handler = logging.FileHandler(settings.var_dir / "logs" / "verify-faults.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(handlers=[logging.NullHandler()])  # else what comes later goes to stderr
+    logging.basicConfig(handlers=[logging.NullHandler()])  # else later ones are on stderr
     logging.getLogger().addHandler(handler)
     try:
         yield
@@ -83,9 +87,9 @@ def _logged(settings: Settings) -> Iterator[None]:
         handler.close()
 
 
-def _warm_up(made: Deployment, load: Load, tell: Tell) -> None:
+def _warm_up(made: SupervisedDeployment, load: Load) -> None:
     """Begin to send, and wait until every stream has committed something of it."""
-    tell("the first orders and frames")
+    made.step("the first orders and frames")
     since = now()
     load.begin()
     if not wait_until(lambda: made.recovered(since), WARM_SECONDS, every=0.5):
@@ -100,5 +104,5 @@ def _line(result: Result, number: int, count: int) -> str:
     if result.recovery_seconds is not None:
         recovery = f"recovered in {result.recovery_seconds:.1f} s"
     verdict = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
-    evidence = result.evidence or "not fired"
-    return f"{number:2} of {count} {result.name}: {evidence}; {recovery}; {verdict}"
+    observed = result.observed or "not fired"
+    return f"{number:2} of {count} {result.name}: {observed}; {recovery}; {verdict}"

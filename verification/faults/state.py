@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 
 from infra.local.process import wait_until
-from verification.faults.deployment import PROGRAMS, Deployment, kill_family, last_line, now
+from verification.faults.deployment import PROGRAMS, SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, Trial, gone, require
 from verification.faults.hangs import stopped
+from verification.processes import kill_family
 
 LOOKS_SECONDS = 5.0  # the supervisor looks four times a second
 
@@ -62,15 +63,15 @@ def delete_all(checkpoints: Path) -> str:
     return f"{len(queries)} checkpoints deleted"
 
 
-def cut_wishes(trial: Trial) -> Fired:
-    """Cut `wanted.json`, which says what shall run: everything must go on."""
+def cut_wanted(trial: Trial) -> Fired:
+    """Cut `wanted.json`, the list of wanted programs: everything must keep running."""
     return _damage(trial, ("run/wanted.json",), _cut)
 
 
-def scribble_on_pids(trial: Trial) -> Fired:
+def overwrite_pids(trial: Trial) -> Fired:
     """Garbage in the pid files of streams and gateway, then `storelake start`: no second driver."""
     files = ("run/programs/streams.json", "run/programs/gateway.json", "run/streams.json")
-    return _damage(trial, files, _scribble)
+    return _damage(trial, files, _overwrite)
 
 
 def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str]) -> Fired:
@@ -78,7 +79,7 @@ def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str])
     deployment = trial.deployment
     before = {name: require(deployment.program(name), name) for name in PROGRAMS}
     var, since = deployment.settings.var_dir, now()
-    evidence = "; ".join(damage(var / name) for name in names)
+    observed = "; ".join(damage(var / name) for name in names)
     switched_off = wait_until(lambda: not _all_run(before), LOOKS_SECONDS)
     done = deployment.storelake("start", *PROGRAMS)
     broken = [f"{name} was ended" for name, one in before.items() if not one.is_running()]
@@ -86,17 +87,17 @@ def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str])
     if switched_off:
         broken.append("the supervisor ended programs")
     if done.code:
-        broken.append(f"`storelake start` ended with {done.code}: {last_line(done.output)}")
+        broken.append(f"`storelake start` ended with {done.code}: {done.last_lines(1)}")
     if (count := len(_roots(deployment))) != 1:
         broken.append(f"{count} drivers run")
-    return Fired(evidence, since, tuple(broken))
+    return Fired(observed, since, tuple(broken))
 
 
 def _all_run(processes: dict[str, psutil.Process]) -> bool:
     return all(one.is_running() for one in processes.values())
 
 
-def _roots(deployment: Deployment) -> list[psutil.Process]:
+def _roots(deployment: SupervisedDeployment) -> list[psutil.Process]:
     """Drivers; a child of a driver that has its command line (a fork) is none."""
     drivers = deployment.drivers()
     pids = {one.pid for one in drivers}
@@ -109,7 +110,7 @@ def _cut(file: Path) -> str:
     return f"{file.name} cut from {len(content)} to {len(content) // 2} bytes"
 
 
-def _scribble(file: Path) -> str:
+def _overwrite(file: Path) -> str:
     size = file.stat().st_size
     file.write_bytes(b"\x00\xff{garbage" * 3)
     return f"{file.name} ({size} bytes) overwritten by garbage"

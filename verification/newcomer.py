@@ -1,0 +1,167 @@
+"""`make verify-run`: the path of a newcomer without a person, then alerts, then a cluster.
+
+In a deployment of its own: the demo; everything started in the background; the console read in a
+browser; a video and an order, which the console must show; `storelake down`, after which no process
+may be left. Then every alert fires in a real Prometheus, and a cluster loses a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import psutil
+from playwright.sync_api import expect
+
+from conf.errors import StorelakeError
+from infra.local.readiness import gateway_url
+from tests.support.browser import Visitor, chromium
+from tests.support.builders import order_event
+from verification.deployment import Deployment, Step, new_deployment
+from verification.processes import command, run_to_end
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")
+BRANCH = "B01"
+STEP_SECONDS = 1200.0
+SHOWN_MS = 120_000
+ALERT = "test_an_alert_fires"
+
+
+class StepError(StorelakeError):
+    """A step of the path failed; the message has the step and its last lines."""
+
+
+def verify(step: Step) -> dict[str, Any]:
+    """Run it all; returns `ok` and `faults`, one sentence for each thing that does not hold."""
+    faults: list[str] = []
+    complaints = 0
+    with tempfile.TemporaryDirectory(prefix="storelake-run-") as folder:
+        deployment = new_deployment(Path(folder), step)
+        try:
+            complaints = _newcomer(deployment)
+        except (StepError, AssertionError) as error:
+            faults.append(str(error))
+        left = list(_left_running(folder))
+    alerts = [c for c in _tests("integration/test_alerts.py", step) if ALERT in str(c.get("name"))]
+    cluster = _tests("e2e/test_cluster.py", step)
+    faults += [f"still runs: {one}" for one in left]
+    cluster_ok = bool(cluster) and _passed(cluster) == len(cluster)
+    return {
+        "ok": _passed(alerts) == len(alerts) > 0 and cluster_ok and not complaints and not faults,
+        "alerts_fired": _passed(alerts),
+        "alerts_total": len(alerts),
+        "console_errors": complaints,
+        "cluster_ok": cluster_ok,
+        "left_running": len(left),
+        "faults": faults,
+    }
+
+
+def _newcomer(deployment: Deployment) -> int:
+    """Returns how many errors browsers reported.
+
+    Raises:
+        StepError: a command failed.
+    """
+    videos = deployment.settings.var_dir / "films"
+    _demo(deployment)
+    with _up(deployment):
+        _storelake(deployment, "status", "--json")
+        _storelake(deployment, "shop", "render", "--out", str(videos), "--shoppers", "5")
+        (video,) = videos.glob(f"{BRANCH}-entrance*.mp4")
+        _storelake(deployment, "infer", "--camera", f"{BRANCH}-entrance", "--source", str(video))
+        deployment.step("the console in a browser")
+        with chromium() as browser:
+            return _browse(Visitor(browser, deployment.settings.console.url), deployment)
+
+
+@contextmanager
+def _up(deployment: Deployment) -> Iterator[None]:
+    try:
+        _storelake(deployment, "up")
+        yield
+    finally:
+        _storelake(deployment, "down")
+
+
+def _storelake(deployment: Deployment, *arguments: str) -> None:
+    deployment.step("storelake " + " ".join(arguments))
+    done = deployment.storelake(*arguments, timeout=STEP_SECONDS)
+    if done.code:
+        raise StepError(f"storelake {arguments[0]} ended with {done.code}: {done.last_lines()}")
+
+
+def _demo(deployment: Deployment) -> None:
+    deployment.step("the demo")
+    arguments = command(
+        ["demo", "--seconds", "20", "--no-console"], deployment.environment, "verification"
+    )
+    done = run_to_end(arguments, STEP_SECONDS, cwd=ROOT)
+    if done.code:
+        raise StepError(f"the demo ended with {done.code}: {done.last_lines()}")
+
+
+def _browse(visitor: Visitor, deployment: Deployment) -> int:
+    """Read every page, and wait until a new order is shown."""
+    for path in PAGES:
+        expect(visitor.open(path).locator("h1")).to_be_visible(timeout=SHOWN_MS)
+    orders = visitor.open("/").locator(f"#branch-{BRANCH} .orders")
+    expect(orders).not_to_be_empty(timeout=SHOWN_MS)
+    before = int(orders.inner_text().replace(",", ""))
+    _order(deployment)
+    expect(orders).to_have_text(f"{before + 1:,}", timeout=SHOWN_MS)
+    return len(visitor.complaints) + len(visitor.elsewhere)
+
+
+def _order(deployment: Deployment) -> None:
+    """Send one order through the gateway."""
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    number = uuid.uuid4()
+    event = order_event(
+        order_id=f"mine-{number}",
+        event_id=str(number),
+        branch_id=BRANCH,
+        created_at=now,
+        event_time=now,
+    )
+    url = f"{gateway_url(deployment.settings)}/api/kafka/events/order-created"
+    answer = httpx.post(url, json=event, trust_env=False)
+    if answer.is_error:
+        raise StepError(f"the gateway rejects an order: {answer.status_code} {answer.text}")
+
+
+def _left_running(folder: str) -> Iterator[str]:
+    """Command lines of other processes that have the deployment's folder in them."""
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), process.environ().get("STORELAKE_VAR_DIR", "")]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(folder in word for word in words):
+            yield " ".join(words)[:200]
+
+
+def _tests(path: str, step: Step) -> list[ElementTree.Element]:
+    """Run a file of tests; returns its cases."""
+    step(path)
+    with tempfile.NamedTemporaryFile(suffix=".xml") as report:
+        pytest = [sys.executable, "-m", "pytest", f"tests/{path}", "-q"]
+        command = [*pytest, f"--junitxml={report.name}"]
+        subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False)
+        return list(ElementTree.parse(report.name).getroot().iter("testcase"))  # noqa: S314 (ours)
+
+
+def _passed(cases: list[ElementTree.Element]) -> int:
+    """How many passed: neither failed nor skipped."""
+    return sum(1 for case in cases if not len(case))

@@ -1,0 +1,145 @@
+"""`make verify-orders`: a check whose Spark application is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import psycopg
+
+from conf.settings import Settings
+from infra.local.process import wait_until
+from infra.local.streams import stream_states
+from quality.smoke_test import STREAMS
+from simulator.plan import Plan
+from verification.deployment import Deployment, Step, verify_fresh
+from verification.processes import Child, ProcessError, kill_family
+
+HALF_SECONDS = 300.0
+RECOVERY_SECONDS = 180.0
+ARRIVAL_SECONDS = 300.0
+
+
+def verify(base: Settings, plan: Plan, step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the check in a fresh deployment.
+
+    Args:
+        base: of the operator; only its `var_dir` is used.
+        plan: of the check.
+        step: receives the present step.
+
+    Returns:
+        The result in short, and the report of the check.
+
+    Raises:
+        StorelakeError: a program did not start or died by itself.
+    """
+    report: dict[str, Any] = {}
+
+    def work(deployment: Deployment) -> dict[str, Any]:
+        result, found = _verify(deployment, plan)
+        report.update(found)
+        return result
+
+    return verify_fresh(base, "verify-orders", step, work), report
+
+
+def _verify(deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
+    with (
+        deployment.run_streams(*STREAMS) as first,
+        deployment.run_gateway(),
+        deployment.run("check", *_arguments(plan)) as check,
+    ):
+        killed_at_rows = _half_way(deployment, plan, first, check)
+        deployment.step(f"{killed_at_rows} events are in Postgres: killing the Spark application")
+        killed = time.monotonic()
+        kill_family(first)
+        with deployment.run("streams", "run", *STREAMS) as second:
+            recovery = _recovery(deployment, second) - killed
+            code = _finish(deployment, check, second)
+    file = deployment.settings.var_dir / "check" / "report.json"
+    if not file.is_file():
+        check.require_alive()
+    report = dict(json.loads(file.read_text(encoding="utf-8")))
+    result = {
+        "ok": code == 0 and bool(report["ok"]),
+        "sent": report["sent"],
+        "missing": report["missing"],
+        "duplicated": report["duplicated"],
+        "latency_p50_s": report["latency_seconds"]["p50"],
+        "latency_p95_s": report["latency_seconds"]["p95"],  # the outage included
+        "recovery_s": round(recovery, 1),
+        "killed_at_rows": killed_at_rows,
+    }
+    return result, report
+
+
+def _arguments(plan: Plan) -> list[str]:
+    options = {
+        "count": plan.count,
+        "rate": plan.rate,
+        "poison": plan.poison,
+        "late": plan.late,
+        "duplicates": plan.duplicates,
+        "seed": plan.seed,
+        "source": plan.source,
+        "patience": ARRIVAL_SECONDS,
+    }
+    pairs = [(f"--{name}", str(value)) for name, value in options.items() if value is not None]
+    return ["check", *(part for pair in pairs for part in pair)]
+
+
+def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) -> int:
+    """Wait until half of the events are in Postgres; returns their number."""
+    wanted, rows = (plan.count or 0) // 2, 0
+    sending = 60 * (plan.count or 0) / plan.rate if plan.rate else 0.0
+
+    def half() -> bool:
+        nonlocal rows
+        streams.require_alive()
+        rows = _number(deployment, "SELECT count(*) FROM orders_raw")
+        deployment.step(f"{rows} events in Postgres, the streams are killed at {wanted}")
+        if rows < wanted:
+            check.require_alive()
+        return rows >= wanted
+
+    deployment.require(half, HALF_SECONDS + sending, f"not {wanted} events are in Postgres")
+    return rows
+
+
+def _recovery(deployment: Deployment, second: Child) -> float:
+    """The moment (monotonic) at which the first row of the new application is visible."""
+    query = "SELECT coalesce(max(seq), 0) FROM orders_raw"
+    newest = _number(deployment, query)
+
+    def new_row() -> bool:
+        nonlocal newest
+        second.require_alive()
+        now = _number(deployment, query)
+        if not stream_states(deployment.settings):
+            newest = now  # until the new one runs, a last commit of the killed one may appear
+            return False
+        return now > newest
+
+    deployment.step("the Spark application starts again")
+    deployment.require(new_row, RECOVERY_SECONDS, "no new row after the kill", every=0.1)
+    return time.monotonic()
+
+
+def _finish(deployment: Deployment, check: Child, streams: Child) -> int:
+    """Wait for the check, which has a deadline of its own; returns its exit code."""
+    while check.poll() is None:
+        streams.require_alive()
+        rows = _number(deployment, "SELECT count(*) FROM orders_raw")
+        deployment.step(f"{rows} events in Postgres, the check runs")
+        wait_until(lambda: check.poll() is not None, 2.0)
+    return int(check.returncode)
+
+
+def _number(deployment: Deployment, query: str) -> int:
+    with psycopg.connect(deployment.settings.postgres.dsn) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    if row is None:
+        raise ProcessError(f"no row: {query}")
+    return int(row[0])

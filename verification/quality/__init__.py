@@ -1,0 +1,1 @@
+"""Injected damage, and the expectations that must report it."""

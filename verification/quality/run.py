@@ -1,0 +1,147 @@
+"""`make verify-quality`: ten kinds of damage; the report must name each and nothing else.
+
+Two weeks of a chain pass through a fresh deployment, and must be valid. Then comes a bad span of
+two hours, partly through the streams and partly past them, and everything is validated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from conf.settings import Settings
+from conf.stores import Stores, load_stores
+from quality.engines import Engines
+from quality.results import Result
+from quality.run import Plan, Run, run_quality
+from simulator.history import HOUR, Span, frame_history, order_history
+from simulator.orders import OrderEvent
+from streaming.lake.formats import require_iceberg
+from verification.deployment import Deployment, Step, verify_fresh
+from verification.history import ONE_BATCH, send_frames, send_orders, wait_for_history
+from verification.processes import Child
+from verification.quality import fault_injection
+from verification.quality.fault_injection import FAULTS, InjectedFault
+
+HISTORY = timedelta(days=14)
+FILMED = 3 * HOUR
+BAD = 2 * HOUR
+ORDERS_AN_HOUR = 10.0  # of each branch
+
+
+@dataclass
+class _Input:
+    """What is sent to the deployment.
+
+    Attributes:
+        settings: of the deployment.
+        seed: of the history.
+        now: where the history ends and the bad span begins: a full hour.
+        frames: that were sent so far.
+    """
+
+    settings: Settings
+    seed: int
+    now: datetime
+    frames: int = 0
+
+    def send_history(self) -> None:
+        """Two weeks of orders and a few hours of frames, all sent now: brokers delete old ones."""
+        history = self._orders(Span(self.now - HISTORY, self.now), "past")
+        send_orders(self.settings, history, on_time=False)
+        self._film(Span(self.now - FILMED, self.now), None)
+
+    def send_bad_span(self, deployment: Deployment, streams: Child) -> None:
+        """Two hours with drift, a silent branch and a stale camera; then a late burst."""
+        span = Span(self.now, self.now + BAD)
+        events = list(self._orders(span, "bad"))
+        damaged = list(fault_injection.via_broker(events, span))
+        for hour in span.hours():
+            within = Span(hour, hour + HOUR)
+            send_orders(
+                self.settings, (e for e in damaged if within.start <= e.event_time < within.end)
+            )
+            self._film(within, self.now + HOUR / 2)
+            wait_for_history(deployment, self.frames, streams)
+        late = fault_injection.late_burst(events, self.now - 6 * HOUR, span.end - HOUR / 2)
+        send_orders(self.settings, late)
+        wait_for_history(deployment, self.frames, streams)
+
+    def _orders(self, span: Span, run_id: str) -> Iterable[OrderEvent]:
+        return order_history(
+            self._stores.branches, span, mean=ORDERS_AN_HOUR, seed=self.seed, run_id=run_id
+        )
+
+    def _film(self, span: Span, stale_from: datetime | None) -> None:
+        run_id = f"{span.start:%Y%m%dT%H}"
+        frames = frame_history(self._stores, span, run_id=run_id)
+        if stale_from is not None:
+            frames = fault_injection.frames_with_a_stale_camera(frames, stale_from)
+        self.frames += send_frames(self.settings, frames)
+
+    @property
+    def _stores(self) -> Stores:
+        return load_stores(self.settings.stores_file)
+
+
+def verify(base: Settings, seed: int, step: Step) -> dict[str, Any]:
+    """Run it all in a fresh deployment.
+
+    Returns:
+        `ok`, `planted`, `found`, `false_alarms`, `missed` and `alarms` by name, `seconds`, and how
+        long each validation took.
+
+    Raises:
+        StorelakeError: a program did not start or died by itself, or the lake is in Delta.
+    """
+    require_iceberg(base, "The proof of validation, which damages Iceberg tables,")
+    return verify_fresh(base, "verify-quality", step, lambda d: _verify(d, seed))
+
+
+def _verify(deployment: Deployment, seed: int) -> dict[str, Any]:
+    clean, damaged = _validate_twice(deployment, seed)
+    missed, alarms = match(FAULTS, damaged.failures)
+    alarms = [*clean.failures, *alarms]
+    return {
+        "ok": not missed and not alarms,
+        "planted": len(FAULTS),
+        "found": len(FAULTS) - len(missed),
+        "false_alarms": len(alarms),
+        "missed": missed,
+        "alarms": [f"{one.id}: {one.observed or ''} {one.samples}" for one in alarms],
+        "named": [one.id for one in damaged.failures],
+        "expectations": len(damaged.results),
+        "validation_seconds": [round(run.seconds, 1) for run in (clean, damaged)],
+    }
+
+
+def match(
+    injected: Iterable[InjectedFault], failures: Iterable[Result]
+) -> tuple[list[str], list[Result]]:
+    """The faults that no failure names, and the failures that no fault explains."""
+    injected, failures = list(injected), list(failures)
+    missed = [fault.name for fault in injected if not any(map(fault.names, failures))]
+    alarms = [one for one in failures if not any(fault.explains(one) for fault in injected)]
+    return missed, alarms
+
+
+def _validate_twice(deployment: Deployment, seed: int) -> tuple[Run, Run]:
+    settings, step = deployment.settings, deployment.step
+    now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - BAD
+    source = _Input(settings, seed, now)
+    with closing(Engines(settings)) as engines:
+        step("two weeks of orders")
+        source.send_history()
+        with deployment.run_streams(**ONE_BATCH) as streams:
+            wait_for_history(deployment, source.frames, streams)
+            step("validating the clean deployment")
+            clean = run_quality(settings, Plan(), step, engines=engines, now=now)
+            step("two bad hours")
+            source.send_bad_span(deployment, streams)
+        step("direct writes")
+        fault_injection.write_directly(settings)
+        step("validating the damaged deployment")
+        return clean, run_quality(settings, Plan(), step, engines=engines, now=now + BAD)

@@ -1,0 +1,181 @@
+"""Measures latency as a reader outside the streams sees it: event time to visible, in seconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import psutil
+import psycopg
+
+from conf.settings import Settings
+from infra.local.poller import Poller
+from infra.local.process import resident
+from quality.smoke_test import new_orders
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Commit, Lake, LakeError, TableState
+from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
+
+EVER = datetime.min.replace(tzinfo=timezone.utc)
+
+
+@dataclass
+class Latencies:
+    """Pairs of (event time, seconds until visible), both sides on this machine's clock."""
+
+    pairs: list[tuple[datetime, float]] = field(default_factory=list)
+
+    def seen(self, event_times: list[datetime]) -> None:
+        """Record events that became visible just now."""
+        now = datetime.now(timezone.utc)
+        self.pairs += [(t, (now - t).total_seconds()) for t in event_times]
+
+    def summary(self, warm: datetime = EVER, start: datetime = EVER) -> dict[str, Any]:
+        """p50, p95, maximum and count of the events from `warm` on; of all where that was late."""
+        values = self._since(warm) or self._since(start)
+        if not values:
+            return {"p50": None, "p95": None, "max": None, "events": 0}
+        p50, p95 = np.percentile(values, [50, 95])
+        return {
+            "p50": round(float(p50), 3),
+            "p95": round(float(p95), 3),
+            "max": round(max(values), 3),
+            "events": len(values),
+        }
+
+    def _since(self, moment: datetime) -> list[float]:
+        return [seconds for event_time, seconds in self.pairs if event_time >= moment]
+
+
+@dataclass
+class FrameCounts:
+    """When a reader saw how many frames of each camera counted in footfall_minute.
+
+    Attributes:
+        before: camera -> frames that were counted before anybody looked.
+        seen: camera -> (moment, frames counted since), both rising.
+    """
+
+    before: Mapping[str, int] = field(default_factory=dict)
+    seen: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
+
+    def saw(self, counted: Mapping[str, int]) -> None:
+        """Record what is counted now."""
+        now = datetime.now(timezone.utc)
+        for camera_id, total in counted.items():
+            frames = total - self.before.get(camera_id, 0)
+            seen = self.seen.setdefault(camera_id, [])
+            if frames > (seen[-1][1] if seen else 0):
+                seen.append((now, frames))
+
+    def total(self) -> int:
+        """Frames of all cameras that are counted by now."""
+        return sum(seen[-1][1] for seen in self.seen.values() if seen)
+
+    def latencies(self, captured_at: Mapping[str, Sequence[datetime]]) -> Latencies:
+        """How long each frame took that was counted; frames of a camera count in their order.
+
+        Args:
+            captured_at: camera -> of its frames since, in the order of their index.
+        """
+        pairs: list[tuple[datetime, float]] = []
+        for camera_id, seen in self.seen.items():
+            done, frames = 0, captured_at.get(camera_id, ())
+            for moment, total in seen:
+                pairs += [(at, (moment - at).total_seconds()) for at in frames[done:total]]
+                done = total
+        return Latencies(pairs)
+
+
+def watch_postgres(settings: Settings, found: Latencies) -> Poller:
+    """New rows of orders_raw, for a second client of Postgres."""
+    return new_orders(settings, lambda rows: found.seen([time for _, time in rows]))
+
+
+def watch_lake(settings: Settings, found: Latencies) -> Poller:
+    """A second reader of the lake without Spark, four times a second: new rows of silver.orders."""
+    lake, table = open_lake(settings), SILVER_ORDERS.name
+    last = _sequence(_state(lake, table).newest)
+
+    def look() -> None:
+        nonlocal last
+        added = _state(lake, table).added_since(last)
+        if (now := _sequence(added.newest)) > last:
+            found.seen(added.to_arrow(("event_time",))["event_time"].to_pylist())
+            last = now
+
+    return Poller(settings.catalog.format, look, 0.25)
+
+
+def watch_footfall(settings: Settings, found: FrameCounts) -> Poller:
+    """A second client of Postgres, ten times a second: frames in footfall_minute."""
+    connection = psycopg.connect(settings.postgres.dsn, autocommit=True)
+
+    def counted() -> dict[str, int]:
+        rows = connection.execute(
+            "SELECT camera_id, sum(frames + late_frames) FROM footfall_minute GROUP BY camera_id"
+        )
+        return {camera_id: int(frames) for camera_id, frames in rows}
+
+    found.before = counted()
+    return Poller("footfall", lambda: found.saw(counted()), 0.1)
+
+
+def watch_footfall_lake(settings: Settings, found: FrameCounts) -> Poller:
+    """A second reader of the lake without Spark, four times a second: frames in the gold table."""
+    lake, table = open_lake(settings), GOLD_FOOTFALL_MINUTE.name
+    last = _sequence(_state(lake, table).newest)
+
+    def counted() -> dict[str, int]:
+        columns = ("camera_id", "frames", "late_frames")
+        rows = lake.read(table, columns)
+        totals: Counter[str] = Counter()
+        for camera_id, *frames in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+            totals[camera_id] += sum(frames)
+        return totals
+
+    def look() -> None:
+        nonlocal last
+        # A reading takes CPU from what is measured, so only what is new is read.
+        if (now := _sequence(_state(lake, table).newest)) > last:
+            found.saw(counted())
+            last = now
+
+    found.before = counted()
+    return Poller("footfall in the lake", look, 0.25)
+
+
+def _state(lake: Lake, table: str) -> TableState:
+    state = lake.state(table)
+    if state is None:
+        raise LakeError(f"There is no table {table} in the lake.")
+    return state
+
+
+def _sequence(newest: Commit | None) -> int:
+    """0 for a table that nobody has written to."""
+    return newest.sequence if newest else 0
+
+
+@dataclass
+class Memory:
+    """The largest resident memory seen of a process and its children, in bytes."""
+
+    peak: int = 0
+
+
+def watch_memory(pid: int, found: Memory) -> Poller:
+    """Sample the tree of a process once a second."""
+
+    def look() -> None:
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(pid)
+            tree = (root, *root.children(recursive=True))
+            found.peak = max(found.peak, sum(map(resident, tree)))
+
+    return Poller("memory", look, 1.0)
