@@ -126,7 +126,7 @@ test-integration: install-yolo  ## Real Kafka, Postgres and ultralytics
 	@$(ARCHIVE)
 	@$(PYTEST) tests/integration $(TWO)
 
-test-e2e: install  ## The whole house
+test-e2e: install  ## A whole deployment
 	@$(ARCHIVE)
 	@$(PYTEST) tests/e2e $(TWO)
 
