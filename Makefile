@@ -103,16 +103,17 @@ compose-reset:  ## Stop them and delete all their data
 ##@ Test
 
 # A layer is run by itself: what a JVM is started with cannot change in its process. Two processes
-# share its files, each with services of its own; a house of `e2e` wants both cores for itself.
+# share its files, each with services of its own.
 TWO := -n 2 --dist loadfile
-ARCHIVE := $(BIN)/python -m tests.support.spark_archive
 COVERED := --cov --cov-append --cov-report= --cov-fail-under=0
+ARCHIVE := $(BIN)/python -m tests.support.spark_archive
 
 test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@rm -f .coverage .coverage.*
 	@$(ARCHIVE)
 	@for layer in unit stream integration; do $(PYTEST) tests/$$layer $(TWO) $(COVERED) || exit 1; done
-	@$(PYTEST) tests/e2e --cov --cov-append
+	@$(BIN)/coverage report
+	@$(PYTEST) tests/e2e $(TWO)
 
 test-unit: install  ## No JVM, no service
 	@$(PYTEST) tests/unit $(TWO)
@@ -125,9 +126,9 @@ test-integration: install-yolo  ## Real Kafka, Postgres and ultralytics
 	@$(ARCHIVE)
 	@$(PYTEST) tests/integration $(TWO)
 
-test-e2e: install  ## The whole house
+test-e2e: install  ## A whole deployment
 	@$(ARCHIVE)
-	@$(PYTEST) tests/e2e
+	@$(PYTEST) tests/e2e $(TWO)
 
 screenshots: install  ## Make the pictures of the console in docs/images anew, from its test
 	@$(PYTEST) tests/integration/test_console.py --screenshots docs/images
