@@ -140,15 +140,15 @@ check: install  ## Lint, format, types, import rules, shell scripts, spelling, g
 	@$(BIN)/shellcheck -x scripts/*.sh .ci/run
 	@$(BIN)/hadolint infra/docker/Dockerfile
 	@$(BIN)/codespell
-	@$(BIN)/storelake docs --check
+	@$(BIN)/python -m tools.docs --check
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: install  ## Format the code and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: install  ## Write the pages and contracts again that are made from code
-	@$(BIN)/storelake docs
+docs: install  ## Write the pages and contracts that are generated from code
+	@$(BIN)/python -m tools.docs
 
 docs-site: install  ## Build the site of the documentation into build/site; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

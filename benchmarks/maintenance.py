@@ -30,7 +30,9 @@ from pyspark.sql import SparkSession
 from benchmarks import print_result, tell
 from conf.settings import Settings, load_settings
 from infra import local
-from streaming.lake.iceberg.lake import IcebergLake, create_tables, open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.iceberg.tables import create_tables
 from streaming.lake.maintenance.run import maintain, run_maintenance
 from streaming.lake.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
 from streaming.session import build_session

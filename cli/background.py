@@ -227,7 +227,7 @@ def _stop(settings: Settings, gone: Collection[str]) -> list[str]:
     from infra.local.process import wait_until
 
     board = Board(settings.var_dir)
-    patience = settings.keeper.stop_seconds
+    patience = settings.supervisor.stop_seconds
     # Two ranks, and it may just have begun to end something else.
     bound = 3 * patience + MARGIN_SECONDS
 

@@ -27,7 +27,7 @@ def keep(profile: Profile = None) -> None:
     keeper = Keeper(
         Board(settings.var_dir),
         programs(settings),
-        settings.keeper,
+        settings.supervisor,
         Path.cwd(),
         services=kept_services(settings, cancel),
         cancel=cancel,

@@ -17,7 +17,6 @@ from cli import (
     console,
     contracts,
     dlq,
-    docs,
     gateway,
     infer,
     keep,
@@ -65,7 +64,6 @@ COMMANDS = (
     backfill.backfill,
     maintain.maintain,
     check.check,
-    docs.docs,
 )
 
 app = typer.Typer(

@@ -89,14 +89,14 @@ KEPT = (
     Kept("gateway", lambda _: ("gateway",), gateway_url, "STORELAKE_GATEWAY__PORT", gateway_ready),
     Kept(
         "quality",
-        lambda s: ("quality", "run", "--every", _age(s.keeper.quality_every.total_seconds())),
+        lambda s: ("quality", "run", "--every", _age(s.supervisor.quality_every.total_seconds())),
         _quality,
         "STORELAKE_QUALITY__METRICS_PORT",
         lambda s: _answers(_quality(s)),
     ),
     Kept(
         "maintenance",
-        lambda s: ("maintain", "--every", _age(s.keeper.maintain_every.total_seconds())),
+        lambda s: ("maintain", "--every", _age(s.supervisor.maintain_every.total_seconds())),
         _maintenance,
         "STORELAKE_MAINTENANCE__METRICS_PORT",
         lambda s: _answers(_maintenance(s)),
@@ -180,7 +180,7 @@ def _supervised(settings: Settings, board: Board, row: ServiceStatus) -> Service
         silence = max(0.0, time.time() - word.silent_since)
         detail = f"{row.detail}, for {silence:.0f} s"
         if board.keeper.find() is not None:
-            detail += f"; after {settings.keeper.silent_seconds:.0f} s it is started again"
+            detail += f"; after {settings.supervisor.silent_seconds:.0f} s it is started again"
         return replace(row, state="not answering", detail=detail)
     return row
 

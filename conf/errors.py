@@ -13,6 +13,20 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def database_down(database: str, error: BaseException) -> str:
+    """The sentence for a database that does not answer.
+
+    Args:
+        database: what and where it is, such as `Postgres at 127.0.0.1:5432`.
+        error: of the driver.
+    """
+    reason = " ".join(str(error).split())
+    return (
+        f"{database} does not answer ({reason}): run `storelake up`, or check "
+        "STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
+    )
+
+
 class ContractError(StorelakeError):
     """A file that is no contract, or contracts that break a promise; the message says which."""
 

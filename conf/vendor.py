@@ -22,7 +22,6 @@ def keep_ultralytics_at_home(cache_dir: Path) -> None:
         os.environ.setdefault(name, value)
 
 
-def keep_great_expectations_quiet() -> None:
-    """Call before `import great_expectations`: it tells its makers nothing, and draws no bars."""
+def disable_great_expectations_analytics() -> None:
+    """Call before `import great_expectations`: switch its analytics off."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")

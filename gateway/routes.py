@@ -39,7 +39,7 @@ class EventRoute:
 
 
 def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
-    """The routes of O1 and the topics of O2."""
+    """The routes that accept order events, with the topic of each."""
     created, updated, cancelled, events = kafka.order_topics
 
     full = (OrderEvent, OrderEventV2)

@@ -38,7 +38,7 @@ class Run:
     """The id under which track ids count.
 
     It is random, new at each start and after each midnight in UTC: without it nobody can join the
-    track ids of two days (V8). It is also new when the clock was set back or the picture changed
+    track ids of two days. It is also new when the clock was set back or the picture changed
     its size: times and places of before cannot be compared with those of after.
     """
 
@@ -63,8 +63,8 @@ class EventBuilder:
     """Builds the events of one camera.
 
     The tracker's ids are replaced by a keyed hash over run, camera and id. The key is made at each
-    start, stays in this process and enters no event, and the run is another one each day: an id
-    says nothing outside of its day and camera (V8).
+    start and enters no event, and the run changes each day: an id is not joinable
+    outside of its day and camera.
     """
 
     branch_id: str

@@ -1,4 +1,4 @@
-"""Plays recorded events again, at any speed and without a model (V5).
+"""Plays recorded events again, at any speed and without a model.
 
 A recording is NDJSON, as `--publisher ndjson` writes it: one event a line. It is read twice: first
 to check every line and to find its first and last moment, then to publish, in order of the file.
@@ -138,7 +138,7 @@ class Shift:
 
     All times move by the same amount, so that nobody walks faster in a fast replay, and none comes
     to lie in the future. Events and runs get new ids: else sinks would take them for repetitions,
-    and track ids could be joined across days (V8).
+    and track ids could be joined across days.
     """
 
     by: timedelta

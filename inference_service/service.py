@@ -1,4 +1,4 @@
-"""The loop: sources -> detector -> trackers -> events -> publisher. No pixel leaves it (V8)."""
+"""The loop: sources -> detector -> trackers -> events -> publisher. No pixel leaves it."""
 
 from __future__ import annotations
 

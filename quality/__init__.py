@@ -4,6 +4,6 @@ Belongs here: suites, the run over new snapshots, results, reports. Does not: th
 a stream, which are data in `streaming` and which `suites.row_rules` turns into expectations.
 """
 
-from conf.vendor import keep_great_expectations_quiet
+from conf.vendor import disable_great_expectations_analytics
 
-keep_great_expectations_quiet()  # before anything here imports it
+disable_great_expectations_analytics()  # before anything here imports it

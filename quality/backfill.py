@@ -26,7 +26,8 @@ from quality.publish import (
 )
 from quality.results import Result
 from streaming.lake.formats import require_iceberg
-from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.tables import TABLES, Table
 from streaming.progress import Progress
 from streaming.recompute.backfill import SOURCES, Backfill, BackfillError, Filled, read_progress

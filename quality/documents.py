@@ -1,8 +1,7 @@
-"""The newest word of Great Expectations on every suite, as files: what Data Docs are built from.
+"""The newest result of every suite as a file: the source of Data Docs.
 
-One JSON file a suite, in the form of Great Expectations, replaced as a whole: who reads while a run
-writes sees the old one or the new one. Values of columns that may say something about a person are
-taken out before anything is written.
+One JSON file a suite in the format of Great Expectations, replaced atomically. Values of columns
+that may be personal are removed before the file is written.
 """
 
 from __future__ import annotations

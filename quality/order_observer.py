@@ -27,7 +27,8 @@ from streaming.progress import Progress, advance
 from streaming.sinks.postgres import Database
 from streaming.source import broker_offset
 from streaming.sources.kafka import KafkaLog
-from streaming.sources.log import Range, Subscription
+from streaming.sources.log import Range
+from streaming.sources.options import Subscription
 
 Offsets = dict[tuple[str, int], int]
 Position = tuple[str, int, int]

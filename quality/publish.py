@@ -31,8 +31,9 @@ from quality.results import Result, to_result
 from quality.suite import RowSuite
 from quality.suites import all_suites
 from streaming.lake.formats import require_iceberg
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.commits import LakeTransaction, retry_conflicts
-from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.state import IcebergIncrement
 from streaming.sinks.postgres import Database
 

@@ -1,33 +1,31 @@
-"""`storelake quality report`: one page for every layer, and Data Docs of every suite, as files."""
+"""`storelake quality report`: collects what `quality.pages` shows, and writes the files."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from quality import documents, plots
-from quality.data_docs import Pages
+from quality import documents
 from quality.house import LiveHouse
+from quality.pages import suite_page, summary_page
 from quality.store import QualityError, Reached, read_reached
 from quality.suite import Suite, name_of
 from quality.suites import all_suites
-from quality.summary import Standing, Summary, summarise
+from quality.summary import Quarantined, Standing, summarise
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import TABLES
 from streaming.sinks.postgres import Database
 
 RUNS = 200
-"""So many runs make a trend."""
+"""Number of runs in a trend."""
 
 _NEWEST = """
     SELECT r.*, CASE WHEN r.state <> 'passed' THEN (
@@ -43,7 +41,7 @@ _NEWEST = """
         FROM quality_results ORDER BY table_name, suite, ran_at DESC
     ) newest USING (table_name, suite, run_id)
     ORDER BY r.severity, r.table_name, r.suite, r.expectation"""
-"""Of a whole run, not of each expectation: what an older run found of a suite no longer holds."""
+"""The newest run of each suite as a whole: results of older runs of a suite are out of date."""
 
 _TREND = """
     SELECT layer, ran_at AS at, max(coalesce(unexpected_share, 0)) AS worst_share,
@@ -52,22 +50,6 @@ _TREND = """
     FROM quality_results
     WHERE ran_at IN (SELECT DISTINCT ran_at FROM quality_results ORDER BY ran_at DESC LIMIT %s)
     GROUP BY layer, ran_at ORDER BY ran_at"""
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """Rows of one table of quarantine that failed one rule.
-
-    Attributes:
-        newest: when the newest of them was sent, UTC; None where no broker said when.
-        says: what the rule means.
-    """
-
-    table: str
-    rule: str
-    rows: int
-    newest: datetime | None
-    says: str
 
 
 def build_report(
@@ -80,13 +62,13 @@ def build_report(
     """Write the pages and return the first one, `index.html`.
 
     Args:
-        settings: of the house; Kafka and the streams need not run.
-        out: the folder; by default `quality/report` in the folder of the house.
-        suites: in place of those of the product.
-        now: by default the clock's.
+        settings: of the deployment; Kafka and the streams need not run.
+        out: target folder; by default `<var>/quality/report`.
+        suites: in place of the suites of the product.
+        now: UTC; by default the current time.
 
     Raises:
-        QualityError: the house has no place for results yet, or the folder cannot be written.
+        QualityError: the deployment has no tables for results yet, or the folder cannot be written.
     """
     now = now or datetime.now(timezone.utc)
     stores = load_stores(settings.stores_file)
@@ -109,11 +91,10 @@ def build_report(
             house.query(_NEWEST), house.query(_TREND, (RUNS,)), standings, names, now
         )
         quarantined = count_quarantined(house, suites)
-    pages = Pages()
     wanted = {f"{table}.{suite}" for table, of_table in names.items() for suite in of_table}
     docs = {
-        suite: pages.page(judged)
-        for suite, judged in documents.read(settings).items()
+        suite: suite_page(document)
+        for suite, document in documents.read(settings).items()
         if suite in wanted
     }
     return _write(
@@ -123,35 +104,8 @@ def build_report(
     )
 
 
-def summary_page(
-    summary: Summary, quarantined: list[Quarantined], pages: Mapping[str, str], now: datetime
-) -> str:
-    """HTML of the first page: one file, pictures inside, nothing loaded from elsewhere.
-
-    Args:
-        summary: of every layer.
-        quarantined: rows by rule.
-        pages: Data Docs by suite, to link to.
-        now: when it was made, UTC.
-    """
-    environment = Environment(
-        loader=PackageLoader("quality"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("summary.html.j2").render(
-        summary=summary,
-        quarantined=quarantined,
-        pages=pages,
-        now=now,
-        plots={
-            layer.name: (plots.failures_plot(layer.trend), plots.share_plot(layer.trend))
-            for layer in summary.layers
-            if len(layer.trend) > 1 and any(p.critical or p.warning for p in layer.trend)
-        },
-    )
-
-
 def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarantined]:
-    """By table and rule, the most frequent first."""
+    """Count quarantined rows by table and rule, the most frequent first."""
     says = {name_of(one): str(one.notes or "") for suite in suites for one in suite.expectations}
     found: list[Quarantined] = []
     for table in TABLES:
@@ -182,7 +136,7 @@ def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarant
 
 
 def _standing(house: LiveHouse, table: str, reached: Reached | None) -> Standing:
-    """How far a table of the lake has been judged."""
+    """How far a table of the lake is validated."""
     state = house.table(table)
     if state is None:
         return Standing()
@@ -201,7 +155,7 @@ def _standing(house: LiveHouse, table: str, reached: Reached | None) -> Standing
 
 
 def _write(out: Path, docs: Mapping[str, str], index: str) -> Path:
-    """Data Docs first, then the page that leads to them; pages of suites that are gone go."""
+    """Write Data Docs, then the page that links to them; delete pages of removed suites."""
     folder = out / "data-docs"
     try:
         folder.mkdir(parents=True, exist_ok=True)

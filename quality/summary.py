@@ -1,4 +1,4 @@
-"""What a person wants to know of every layer, made of rows of results: values in, values out."""
+"""The state of every layer, computed from rows of results; no input or output."""
 
 from __future__ import annotations
 
@@ -11,19 +11,35 @@ State = Literal["passed", "warned", "failed", "unjudged", "empty"]
 
 LAYERS = ("bronze", "silver", "gold", "quarantine", "postgres")
 STALE_AFTER = timedelta(hours=1)
-"""A newest run older than this is said to be old."""
+"""The page warns when the newest run is older."""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Rows of one table of quarantine that failed one rule.
+
+    Attributes:
+        newest: broker timestamp of the newest row, UTC; None without timestamps.
+        says: description of the rule.
+    """
+
+    table: str
+    rule: str
+    rows: int
+    newest: datetime | None
+    says: str
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far one table has been judged.
+    """How far one table is validated.
 
     Attributes:
-        validated_at: when it was judged last, UTC; None for never.
-        behind: commits that nobody has judged; None where there are none to count.
-        tag: when the snapshot was committed that the tag `validated` is on, UTC.
-        tag_newest: whether that is the newest one.
-        empty: nobody has written to it.
+        validated_at: last validation, UTC; None for never.
+        behind: commits without validation; None for a table without commits.
+        tag: commit time of the snapshot at the tag `validated`, UTC.
+        tag_newest: whether that snapshot is the newest one.
+        empty: the table has no commits.
     """
 
     validated_at: datetime | None = None

@@ -14,16 +14,17 @@ import pyarrow.dataset as ds
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table as IcebergTable
 from sqlglot import exp
+from typing_extensions import override
 
 from conf.settings import Settings
-from queries.engine import Answer
+from queries.engine import Answer, Engine
 from queries.failures import explain
 from queries.lake import Shelf, open_shelf
 from queries.references import Reference, parse_reading, references, snapshot_of
 from streaming.lake.views import in_dialect
 
 
-class DuckDbEngine:
+class DuckDbEngine(Engine):
     """An empty database, in which each query finds the tables that it names."""
 
     name = "duckdb"
@@ -31,8 +32,8 @@ class DuckDbEngine:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    @override
     def ask(self, sql: str) -> Answer:
-        """See `Engine`."""
         query = parse_reading(sql, self.name)
         catalog = self._settings.catalog.name
         with duckdb.connect() as connection:

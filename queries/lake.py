@@ -16,7 +16,7 @@ from conf.settings import Settings
 from conf.stores import load_stores
 from queries.engine import QueryError
 from queries.references import Reference, references, snapshot_of
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.views import DIALECT, View, by_name
 
 

@@ -15,7 +15,7 @@ from conf.settings import Settings, load_settings
 from queries.ask import ask_question, find_question
 from queries.engine import Answer, Engine
 from queries.engines import open_engine
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 
 
 class Lab:

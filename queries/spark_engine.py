@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
+from typing_extensions import override
 
 from conf.settings import Settings
-from queries.engine import Answer
+from queries.engine import Answer, Engine
 from queries.failures import explain
 from queries.references import parse_reading
 from streaming.session import build_session
@@ -25,7 +26,7 @@ def for_questions(settings: Settings) -> Settings:
     return settings.model_copy(update={"spark": spark.model_copy(update=update)})
 
 
-class SparkEngine:
+class SparkEngine(Engine):
     """A session of its own, which takes some seconds to start."""
 
     name = "spark"
@@ -35,8 +36,8 @@ class SparkEngine:
         self._spark = build_session(for_questions(settings), "storelake:sql")
         self._spark.catalog.setCurrentCatalog(settings.catalog.name)
 
+    @override
     def ask(self, sql: str) -> Answer:
-        """See `Engine`."""
         query = parse_reading(sql, self.name)
         try:
             rows = self._spark.sql(sql.strip().rstrip(";")).toArrow()

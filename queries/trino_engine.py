@@ -8,14 +8,15 @@ from urllib.parse import urlsplit
 import trino
 from trino.exceptions import TrinoConnectionError, TrinoQueryError
 from trino.types import NamedRowTuple
+from typing_extensions import override
 
 from conf.settings import Settings
-from queries.engine import Answer, QueryError
+from queries.engine import Answer, Engine, QueryError
 from queries.failures import explain
 from queries.references import parse_reading
 
 
-class TrinoEngine:
+class TrinoEngine(Engine):
     """A connection to the server of the settings; it may only read."""
 
     name = "trino"
@@ -33,8 +34,8 @@ class TrinoEngine:
             timezone="UTC",
         )
 
+    @override
     def ask(self, sql: str) -> Answer:
-        """See `Engine`."""
         query = parse_reading(sql, self.name)
         cursor = self._connection.cursor()
         try:

@@ -1,7 +1,7 @@
-"""Hooks of MkDocs: pages that lie outside of docs/, and those that nobody put into the nav.
+"""Hooks of MkDocs: pages outside of docs/, pages that the nav does not list, and Mermaid.
 
-A page that is written and not listed would be found by nobody; a list of decisions by hand grows
-stale with each new one.
+Pages missing from the nav are added to it, so a new page or decision record needs no entry.
+Mermaid comes from NiceGUI, which the console needs anyway: the theme would load it from a server.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nicegui
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -20,6 +21,8 @@ OUTSIDE = {
     "inference_service/models/shop_person.md": "shop_person.md",
 }
 """Page of the checkout -> its place in the site."""
+MERMAID = Path(nicegui.__file__).parent / "elements" / "mermaid" / "dist"
+MERMAID_GLOBAL = 'import { mermaid } from "./mermaid/index.js"; globalThis.mermaid = mermaid;\n'
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -43,10 +46,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of the checkout that others link to."""
+    """Add the pages of the checkout that others link to, and Mermaid."""
     for source, place in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, place, content=_from_docs(text)))
+    for script in MERMAID.glob("*.js"):
+        files.append(File.generated(config, f"mermaid/{script.name}", abs_src_path=str(script)))
+    files.append(File.generated(config, "mermaid.mjs", content=MERMAID_GLOBAL))
     return files
 
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from simulator.orders import OrderEvent, instant
@@ -132,12 +131,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()

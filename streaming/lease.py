@@ -29,7 +29,8 @@ import psutil
 import psycopg
 from psycopg.rows import class_row
 
-from conf.errors import StorelakeError, first_line
+from conf.errors import StorelakeError, database_down, first_line
+from conf.processes import find_process
 
 log = logging.getLogger("storelake.streams")
 
@@ -40,8 +41,6 @@ TAKE_OVER = (
 RENEWALS = 5
 """A lease is renewed so many times in its time: four may fail."""
 LOOK_SECONDS = 0.25
-CLOCK_TOLERANCE_SECONDS = 2.0
-"""psutil derives the start of a process from the boot time, which moves a little."""
 
 _HELD_SQL = """
     SELECT stream, epoch, owner, holder, machine, pid, pid_start, since, expires_at,
@@ -96,11 +95,7 @@ class Held:
         """Whether its owner was a process of this machine that has ended."""
         if self.machine != this_machine() or self.pid is None or self.pid_start is None:
             return False
-        try:
-            started = psutil.Process(self.pid).create_time()
-        except psutil.Error:
-            return True
-        return abs(started - self.pid_start) > CLOCK_TOLERANCE_SECONDS
+        return find_process(self.pid, self.pid_start) is None
 
     def __str__(self) -> str:
         since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "an unknown time"
@@ -201,10 +196,7 @@ class Leases:
                 "Postgres has no table of leases: run `storelake migrate`, or `storelake up`."
             ) from error
         except psycopg.OperationalError as error:
-            raise LeaseError(
-                f"Postgres does not answer ({' '.join(str(error).split())}): run `storelake up`, "
-                "or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
-            ) from error
+            raise LeaseError(database_down("Postgres", error)) from error
 
     def _try(self) -> list[Held]:
         """Acquire all, unless some are held: those."""

@@ -1,7 +1,7 @@
 """What Prometheus reads of the streams: one series a stream, whichever queries they share.
 
-Rows, seconds and state come from the progress of Spark's queries (`streaming/listener.py`), what
-became of rows from the sinks (`Meters`), lag from the brokers (`streaming/lag.py`).
+Rows, seconds and state come from the progress of Spark's queries (`streaming/listener.py`), the
+counts of late, skipped and rejected rows from the sinks, lag from the brokers (`streaming/lag.py`).
 """
 
 from __future__ import annotations
@@ -139,10 +139,6 @@ class Metrics:
         for stream in settling:
             self._last_settled.labels(stream).set(now)
 
-    def of(self, stream: str) -> Meters:
-        """Those that the sink of a stream moves itself."""
-        return Meters(self, stream)
-
     def is_up(self, stream: str, up: bool) -> None:
         """Whether its query runs."""
         self._up.labels(stream).set(up)
@@ -185,40 +181,32 @@ class Metrics:
         """A round of the clock is over."""
         self._last_settled.labels(stream).set(self._clock())
 
+    def dead_letters(self, stream: str, rows: int) -> None:
+        """Count messages put aside for the rules that they broke."""
+        self._dead.labels(stream).inc(rows)
 
-@dataclass(frozen=True)
-class Meters:
-    """What one stream tells of its own rows. Made by `Metrics.of`."""
+    def late(self, stream: str, rows: int) -> None:
+        """Count rows that came later than is allowed."""
+        self._late.labels(stream).inc(rows)
 
-    _all: Metrics
-    stream: str
+    def refused(self, stream: str, rows: int) -> None:
+        """Count rows that the sink could not hold because of their data."""
+        self._refused.labels(stream).inc(rows)
 
-    def dead_letters(self, rows: int) -> None:
-        """So many messages were put aside for the rules that they broke."""
-        self._all._dead.labels(self.stream).inc(rows)
+    def skipped(self, stream: str, sink: str, rows: int) -> None:
+        """Count rows that the sink had already."""
+        self._skipped.labels(stream, sink).inc(rows)
 
-    def late(self, rows: int) -> None:
-        """So many rows came later than is allowed."""
-        self._all._late.labels(self.stream).inc(rows)
-
-    def refused(self, rows: int) -> None:
-        """So many rows could not be held by the sink for their data."""
-        self._all._refused.labels(self.stream).inc(rows)
-
-    def skipped(self, sink: str, rows: int) -> None:
-        """So many rows were there already."""
-        self._all._skipped.labels(self.stream, sink).inc(rows)
-
-    def watermark(self, moment: datetime | None) -> None:
-        """Up to when events have been seen; None before the first."""
+    def watermark(self, stream: str, moment: datetime | None) -> None:
+        """Set up to when events have been seen; None before the first."""
         if moment is not None:
-            self._all._watermark.labels(self.stream).set(moment.timestamp())
+            self._watermark.labels(stream).set(moment.timestamp())
 
-    def wrote(self, seconds: float, latency: float | None) -> None:
-        """Its sink is through with a batch; `latency` of the oldest row, None without rows."""
-        self._all._sink.labels(self.stream).inc(seconds)
+    def wrote(self, stream: str, seconds: float, latency: float | None) -> None:
+        """The sink finished a batch; `latency` of its oldest row, None without rows."""
+        self._sink.labels(stream).inc(seconds)
         if latency is not None:
-            self._all._latency.labels(self.stream).observe(latency)
+            self._latency.labels(stream).observe(latency)
 
 
 def _begin(stream: str, *meters: MetricWrapperBase) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +22,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.failures import SinkError, StoppingError, cause_in_text, root_cause
 from streaming.health import Health
+from streaming.jvm import hadoop_configuration, java
 from streaming.lease import FencedError
 from streaming.metrics import Metrics
 from streaming.refusals import write_all
@@ -268,7 +268,7 @@ def _write(stream: Stream, batch: Batch, oldest: datetime | None) -> None:
     assert stream.sink is not None  # noqa: S101 - the query serves only streams with one
     write_all(stream.sink, batch, keeps_rejected=stream.keeps_rejected)
     latency = time.time() - oldest.timestamp() if oldest else None
-    batch.meters.wrote(time.monotonic() - started, latency)
+    batch.metrics.wrote(batch.stream, time.monotonic() - started, latency)
 
 
 def _oldest(rows: pa.Table, made_at: str) -> datetime | None:
@@ -282,14 +282,13 @@ def _copy_checkpoint(context: Context, source: str, target: str) -> None:
 
     The copy gets a query id of its own: Spark ends a query when another one of its id starts.
     """
-    spark: Any = context.spark
-    jvm, conf = spark._jvm, spark._jsc.hadoopConfiguration()
-    here, there = (jvm.org.apache.hadoop.fs.Path(place) for place in (source, target))
+    hadoop, conf = java(context.spark).org.apache.hadoop.fs, hadoop_configuration(context.spark)
+    here, there = (hadoop.Path(place) for place in (source, target))
     files = here.getFileSystem(conf)
     files.delete(there, True)
     if files.exists(here):
-        jvm.org.apache.hadoop.fs.FileUtil.copy(files, here, files, there, False, conf)
-        files.delete(jvm.org.apache.hadoop.fs.Path(there, "metadata"), False)
+        hadoop.FileUtil.copy(files, here, files, there, False, conf)
+        files.delete(hadoop.Path(there, "metadata"), False)
 
 
 def shared_queries(app: Application, streams: Sequence[Stream]) -> list[SharedQuery]:

@@ -70,7 +70,7 @@ def _refuse(sink: Sink, batch: Batch, error: Exception, keeps_rejected: bool) ->
     log.error("%s refuses %s: %s", batch.stream, span(batch.rows), root_cause(error))
     with batch.db.writing(batch.stream) as connection:
         write_refused(connection, batch.stream, batch.rows, error, root_cause(error))
-    batch.meters.refused(1)
+    batch.metrics.refused(batch.stream, 1)
     if keeps_rejected:
         try:
             sink(replace(batch, rows=_rejected(batch.rows)))

@@ -144,18 +144,21 @@ class Runner:
 
     def _hands(self, stream: Stream) -> Hands:
         lake = self._lake.another(self._leases.epoch(stream.name))
-        meters = self.metrics.of(stream.name)
-        return Hands(stream.name, lake, self._db, self._context, {}, meters)
+        return Hands(stream.name, lake, self._db, self._context, {}, self.metrics)
 
     def _make_tasks(self) -> list[PeriodicTask]:
         """The interval tasks of all streams; their first calls are spread over the interval."""
         limits = self._settings.streams
         settling = [s for s in self._streams if s.settle]
-        step = limits.settle_seconds / max(1, len(settling))
+        step = limits.interval_seconds / max(1, len(settling))
         return [
-            *(self._task(s, "copy", s.copy, limits.copy_seconds) for s in self._streams if s.copy),
             *(
-                self._task(s, "settle", s.settle, limits.settle_seconds, step * number)
+                self._task(s, "copy", s.copy, limits.replicate_seconds)
+                for s in self._streams
+                if s.copy
+            ),
+            *(
+                self._task(s, "settle", s.settle, limits.interval_seconds, step * number)
                 for number, s in enumerate(settling, 1)
             ),
         ]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from pathlib import Path
-from typing import Any
 
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
@@ -14,9 +11,10 @@ from pyspark.sql import SparkSession
 from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
 from conf.storage import checkpoint_properties, file_properties, rest_properties
+from streaming.jvm import java
 from streaming.sources.kafka import KafkaSource
-from streaming.sources.log import LogSource
 from streaming.sources.memory import MemorySource
+from streaming.sources.readers import LogSource
 
 OF_SPARK = (
     *("org.apache.hadoop:hadoop-client-api", "org.apache.hadoop:hadoop-client-runtime"),
@@ -191,7 +189,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
     _leave_query_errors_to_us(spark)
     # An archive has no pyspark of its own.
     if str(spark.sparkContext.master).startswith("local") and settings.spark.archive is None:
-        spark.sparkContext.pythonExec = str(_worker_python(settings))
+        spark.sparkContext.pythonExec = sys.executable
     for broker in {"kafka", "memory", *settings.streams.detections_from}:
         spark.dataSource.register(log_source(broker))
     return spark
@@ -199,8 +197,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
 
 def _leave_query_errors_to_us(spark: SparkSession) -> None:
     """Spark logs a query that ended with its whole plan; the runner logs the cause in one line."""
-    jvm: Any = spark._jvm
-    log4j = jvm.org.apache.logging.log4j
+    log4j = java(spark).org.apache.logging.log4j
     log4j.core.config.Configurator.setLevel(
         "org.apache.spark.sql.execution.streaming", log4j.Level.FATAL
     )
@@ -221,23 +218,3 @@ def log_source(broker: str) -> type[LogSource]:
             "streams.detections_from names pulsar: install storelake[pulsar], or take it out"
         ) from error
     return PulsarSource
-
-
-def _worker_python(settings: Settings) -> Path:
-    """A launcher for Python workers that skips Spark's zipped copies of pyspark and py4j.
-
-    Spark puts them first on PYTHONPATH; Python keeps no byte code for a zip, so every worker would
-    compile pyspark anew (4 s of CPU). The installed packages are the same code.
-    """
-    path = settings.var_dir / "run" / "python-worker"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    script = f"""#!/bin/sh
-without_zips=$(printf %s "$PYTHONPATH" | tr : '\\n' | grep -v 'python/lib/[^/]*[.]zip$')
-PYTHONPATH=$(printf %s "$without_zips" | tr '\\n' :)
-export PYTHONPATH
-exec {shlex.quote(sys.executable)} "$@"
-"""
-    if not path.exists() or path.read_text(encoding="utf-8") != script:
-        path.write_text(script, encoding="utf-8")
-        path.chmod(0o755)
-    return path

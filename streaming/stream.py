@@ -16,7 +16,7 @@ from conf.settings import Settings
 from conf.stores import Stores
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import Table
-from streaming.metrics import Meters
+from streaming.metrics import Metrics
 from streaming.session import log_source
 from streaming.sinks.postgres import Database
 from streaming.sources.generations import as_option, meet_topics
@@ -106,7 +106,7 @@ class Hands:
         db: Postgres.
         context: settings and stores.
         memory: what it keeps from call to call; empty after a restart: a cache, never truth.
-        meters: what it tells Prometheus.
+        metrics: of all streams of the application.
     """
 
     stream: str
@@ -114,7 +114,7 @@ class Hands:
     db: Database
     context: Context
     memory: dict[str, Any]
-    meters: Meters
+    metrics: Metrics
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ class Batch(Hands):
     ) -> int:
         """`Database.commit_batch` of this batch, counted."""
         new = self.db.commit_batch(self.stream, self.id, rows, write, watermark=watermark)
-        self.meters.skipped("postgres", rows.num_rows - new)
-        self.meters.watermark(watermark)
+        self.metrics.skipped(self.stream, "postgres", rows.num_rows - new)
+        self.metrics.watermark(self.stream, watermark)
         return new
 
     def append(self, table: Table, rows: pa.Table) -> int:
         """`Lake.append` of this batch, counted."""
         new = self.lake.append(table, rows, self.id)
-        self.meters.skipped(table.name, rows.num_rows - new)
+        self.metrics.skipped(self.stream, table.name, rows.num_rows - new)
         return new
 
 
@@ -186,9 +186,9 @@ class Stream:
         name: names its progress, its ledger rows and its lease.
         feed: where its rows come from; None for a stream that reads tables and only settles.
         sink: writes one micro-batch; rows that it has already written must change nothing.
-        settle: what need not happen with each micro-batch; called every `streams.settle_seconds`
+        settle: what need not happen with each micro-batch; called every `streams.interval_seconds`
             and once more at a clean stop, and finds by itself what is to do.
-        copy: the same every `streams.copy_seconds`, for what somebody waits for in the lake.
+        copy: the same every `streams.replicate_seconds`, for what somebody waits for in the lake.
         keeps_rejected: whether its sink writes rejected messages to a quarantine: what the sink
             cannot hold for its data goes there, too; else to `refused_rows`.
     """

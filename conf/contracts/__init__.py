@@ -1,8 +1,8 @@
-"""The contracts of what others send and read.
+"""The contracts of events and public tables.
 
-`EVENT.vN.json` is the JSON Schema of version N of an event, written by hand: the truth that
-gateway, streams and cameras keep to. `*.odcs.yaml` says the same, and what a table promises, in the
-Open Data Contract Standard; `storelake docs` writes those.
+`EVENT.vN.json` is the JSON Schema of version N of an event, written by hand; gateway, streams and
+cameras follow it. `*.odcs.yaml` describes topics and tables in the Open Data Contract Standard;
+`python -m tools.docs` generates these files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Appends events to a file, one JSON document a line; it can be replayed without a model (V5)."""
+"""Appends events to a file, one JSON document a line; it can be replayed without a model."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from typing import Literal
 
 import psutil
 
+from conf.processes import find_process
 from infra.local.last_words import last_words
 from infra.local.pid_files import PidRecord, read_record, write_record
 from infra.local.process import (
@@ -36,8 +37,6 @@ from infra.local.process import (
 )
 from infra.local.state_files import UnreadableStateError, remove_state
 
-# psutil derives the creation time from the boot time, which moves a little with the clock.
-CLOCK_TOLERANCE_SECONDS = 2.0
 LARGEST_LOG_BYTES = 16 * 1024 * 1024
 
 Ending = Literal["absent", "graceful", "killed"]
@@ -158,11 +157,7 @@ class Daemon:
         record = read_record(self.pid_file)
         if record is None:
             return None, []
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(record.pid)
-            if abs(process.create_time() - record.create_time) < CLOCK_TOLERANCE_SECONDS:
-                return process, record.command
-        return None, record.command
+        return find_process(record.pid, record.create_time), record.command
 
     def last_words(self) -> str:
         """Why the process of the pid file ended, as far as its log says; empty if it does not."""

@@ -21,7 +21,7 @@ from threading import Event
 import psutil
 
 from conf.errors import StorelakeError, first_line
-from conf.settings import KeeperSettings
+from conf.settings import SupervisorSettings
 from infra.local.board import NAME, Board, Word
 from infra.local.children import Child, Program, ProgramChild, ServiceChild, Supervised, age
 from infra.local.daemon import Daemon
@@ -52,7 +52,7 @@ class Keeper:
         self,
         board: Board,
         programs: Sequence[Program],
-        conf: KeeperSettings,
+        conf: SupervisorSettings,
         cwd: Path,
         *,
         services: Sequence[Supervised] = (),

@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 
+from conf.processes import CLOCK_TOLERANCE_SECONDS
 from conf.settings import Settings
-from infra.local.daemon import CLOCK_TOLERANCE_SECONDS
 from infra.local.process import is_alive
 from infra.local.state_files import read_state, unreadable
 

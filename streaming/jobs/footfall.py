@@ -1,6 +1,6 @@
 """Detections topic -> line crossings, zone visits, footfall, dwell and queues (Postgres, lake).
 
-State per track (`transforms/tracks.py`), in one value per camera run. Keys: (camera_id, run_id,
+State per track (`transforms/tracks.py`), in one value per camera. Keys: (camera_id, run_id,
 track_id, line_id, crossed_at); (camera_id, run_id, track_id, zone_id, entered_at); per branch and
 camera the minute, and with the zone the minute and the hour. Rows, increments and ledger row of a
 batch commit together; what is about hours and waits follows by change ids when the stream settles,
@@ -67,9 +67,9 @@ QUEUES_STAGE = {
 def write(batch: Batch) -> None:
     """One transaction."""
     if batch.commit(batch.rows, _upsert):
-        batch.meters.late(pc.sum(batch.rows["late_frames"]).as_py())
+        batch.metrics.late(batch.stream, pc.sum(batch.rows["late_frames"]).as_py())
         newest = pc.max(batch.rows["captured_at"].cast(pa.timestamp("us", "UTC"))).as_py()
-        batch.meters.watermark(newest)
+        batch.metrics.watermark(batch.stream, newest)
 
 
 def settle(hands: Hands) -> None:

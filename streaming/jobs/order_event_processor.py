@@ -23,7 +23,7 @@ def write(batch: Batch) -> None:
         batch.stream,
         batch.lake.fresh(QUARANTINE_ORDER_EVENTS, rejected),
     )
-    batch.meters.dead_letters(batch.append(QUARANTINE_ORDER_EVENTS, rejected))
+    batch.metrics.dead_letters(batch.stream, batch.append(QUARANTINE_ORDER_EVENTS, rejected))
     batch.append(SILVER_ORDERS, good)
 
 

@@ -55,7 +55,7 @@ def write(batch: Batch) -> None:
 
     batch.commit(good, upsert, watermark=after)
     if count := sum(found):
-        batch.meters.late(count)
+        batch.metrics.late(batch.stream, count)
         replicate_late(batch)
 
 

@@ -14,7 +14,7 @@ from streaming.transforms.silver_detections import to_silver_detections
 def write(batch: Batch) -> None:
     """Rejected messages first: whoever reads how far silver is knows that they are there, too."""
     good, rejected = split_judged(batch.rows)
-    batch.meters.dead_letters(batch.append(QUARANTINE_DETECTIONS, rejected))
+    batch.metrics.dead_letters(batch.stream, batch.append(QUARANTINE_DETECTIONS, rejected))
     batch.append(SILVER_DETECTIONS, to_silver_detections(good))
 
 

@@ -1,6 +1,6 @@
-"""order_metrics + footfall_minute + zone_visits -> store_hourly (Postgres), gold.store_hourly: J1.
+"""order_metrics + footfall_minute + zone_visits -> store_hourly (Postgres), gold.store_hourly.
 
-Key (branch_id, hour). Every `streams.settle_seconds` `upsert_store_hourly()` finds the hours that
+Key (branch_id, hour). Every `streams.interval_seconds` `upsert_store_hourly()` finds the hours that
 changed on any side since the newest changes that store_hourly itself names, and computes them
 anew. Late data on any side corrects its hour; running twice changes nothing.
 """

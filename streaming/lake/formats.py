@@ -10,8 +10,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import Settings, SettingsError
 from conf.storage import hadoop_client
-from streaming.lake.iceberg import lake as iceberg
 from streaming.lake.iceberg import purge as iceberg_purge
+from streaming.lake.iceberg import tables as iceberg_tables
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.purge import Purged
 from streaming.lake.protocol import Lake, LakeError
 from streaming.lake.storage import check_storage
@@ -33,7 +35,7 @@ def open_lake(settings: Settings) -> Lake:
         check_storage(settings)
         lake: Lake = _delta("lake").DeltaLake(settings)
         return lake
-    return iceberg.IcebergLake(settings, iceberg.open_catalog(settings))
+    return IcebergLake(settings, open_catalog(settings))
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:
@@ -45,7 +47,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     if settings.catalog.format == "delta":
         _delta("tables").create_tables(settings)
     else:
-        iceberg.create_tables(spark, settings)
+        iceberg_tables.create_tables(spark, settings)
 
 
 def spark_table(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
@@ -69,7 +71,7 @@ def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purge
         time_column: a timestamp in UTC that says how old a row is.
         before: the limit, with a time zone.
     """
-    if isinstance(lake, iceberg.IcebergLake):
+    if isinstance(lake, IcebergLake):
         return iceberg_purge.purge(lake, table, time_column, before)
     purged: Purged = _delta("purge").purge(lake, table, time_column, before)
     return purged

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Protocol
 
 import pyarrow as pa
@@ -22,12 +21,13 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.expressions.visitors import bind
 from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids, expression_to_pyarrow
 from pyiceberg.schema import assign_fresh_schema_ids
+from typing_extensions import Self
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from streaming.lake.tables import Table
 from streaming.lease import FencedError
-from streaming.progress import Progress
+from streaming.progress import Progress, fresh
 
 Where = BooleanExpression
 """A filter on rows, whatever the format: PyIceberg's expressions have no catalog in them."""
@@ -134,9 +134,7 @@ class Lake(Protocol):
     Close it, or use it in a `with` block.
     """
 
-    @property
-    def settings(self) -> Settings:
-        """Of the house."""
+    settings: Settings
 
     def another(self, epoch: int | None = None) -> Lake:
         """The same tables for another query, over the same connections: not to be closed.
@@ -149,16 +147,11 @@ class Lake(Protocol):
     def close(self) -> None:
         """Give connections back."""
 
-    def __enter__(self) -> Lake:
-        """Itself."""
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     def state(self, table: str) -> TableState | None:
         """A table as it is now; None when there is no such table."""
@@ -184,6 +177,7 @@ class Lake(Protocol):
 
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
         """The rows that the table does not hold yet, by their source positions."""
+        return fresh(rows, self.progress(table)) if rows.num_rows else rows
 
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
         """Append the rows that the table does not hold yet, by the table as each attempt loads it.

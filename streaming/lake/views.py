@@ -1,8 +1,8 @@
-"""Views for analysts: what was validated, with clocks as they hang in the branch.
+"""Views for analysts: validated rows, with times in the time zone of the branch.
 
-One text a view, in Trino's SQL; sqlglot says it in Spark's and DuckDB's. They lie in the catalog as
-Iceberg views with a text for Spark and one for Trino, and DuckDB, which reads no catalog, gets them
-from here (docs/adr/0019). A view shows a table as it is at the tag `validated`.
+One text per view, in Trino's SQL; sqlglot translates it to Spark's and DuckDB's. The catalog has
+them as Iceberg views with a text for Spark and one for Trino; DuckDB, which reads no catalog, takes
+them from this module (docs/adr/0019). A view shows a table at its tag `validated`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.jvm import java
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 
 NAMESPACE = "analyst"
@@ -140,16 +141,16 @@ def in_dialect(query: exp.Expr, dialect: str) -> str:
 
 
 def create_views(spark: SparkSession, settings: Settings) -> None:
-    """Make the views, or make them anew where their texts have changed; not where nobody wants any.
+    """Create the views, and replace them when a text has changed; `catalog.views` turns them off.
 
-    The namespace carries a fingerprint of all texts, so that a start that changes nothing costs
-    one look. Delta has no catalog to keep them.
+    A property of the namespace has the fingerprint of all texts, so a start that changes nothing
+    reads only that. Delta has no catalog for them.
     """
     if not settings.catalog.views or settings.catalog.format != "iceberg":
         return
     wanted = views(load_stores(settings.stores_file))
-    said = json.dumps([[view.name, view.sql] for view in wanted])
-    fingerprint = hashlib.sha256(said.encode()).hexdigest()
+    texts = json.dumps([[view.name, view.sql] for view in wanted])
+    fingerprint = hashlib.sha256(texts.encode()).hexdigest()
     if _fingerprint(settings) == fingerprint:
         return
     try:
@@ -157,7 +158,7 @@ def create_views(spark: SparkSession, settings: Settings) -> None:
     except Py4JJavaError as error:
         if "UnsupportedOperationException" not in str(error.java_exception):
             raise
-        log.warning("The catalog keeps no views, so %s is for DuckDB alone.", NAMESPACE)
+        log.warning("The catalog does not support views: only DuckDB has %s.", NAMESPACE)
         return
     name = f"{settings.catalog.name}.{NAMESPACE}"
     spark.sql(f"ALTER NAMESPACE {name} SET PROPERTIES ('{FINGERPRINT}' = '{fingerprint}')")
@@ -171,24 +172,24 @@ def _fingerprint(settings: Settings) -> str | None:
             return None
 
 
-# Another application that starts now may make them first.
+# Another application may create them at the same time.
 @retry(retry=retry_if_exception_type(Py4JError), stop=stop_after_attempt(3), reraise=True)
 def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[View]) -> None:
-    """By Iceberg's own interface: the SQL of an engine writes its own dialect alone."""
+    """Through Iceberg's view builder: an engine's CREATE VIEW writes its own dialect only."""
     name = settings.catalog.name
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{NAMESPACE}")
-    jvm = spark._jvm
-    assert jvm is not None  # noqa: S101 (it runs)
-    manager = spark._jsparkSession.sessionState().catalogManager()
-    catalog = manager.catalog(name).icebergCatalog()
-    iceberg = jvm.org.apache.iceberg
+    jvm = java(spark)
+    session = jvm.org.apache.spark.sql.classic.SparkSession.active()
+    catalog = session.sessionState().catalogManager().catalog(name).icebergCatalog()
     for view, query, plain in _parsed(wanted):
         rows = spark.sql(in_dialect(_qualified(plain, name), "spark"))
+        schema = jvm.org.apache.spark.sql.types.DataType.fromJson(rows.schema.json())
+        identifier = jvm.org.apache.iceberg.catalog.TableIdentifier.parse(view.full_name)
         builder = (
-            catalog.buildView(iceberg.catalog.TableIdentifier.parse(view.full_name))
-            .withSchema(iceberg.spark.SparkSchemaUtil.convert(rows._jdf.schema()))
+            catalog.buildView(identifier)
+            .withSchema(jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert(schema))
             .withDefaultCatalog(name)
-            .withDefaultNamespace(iceberg.catalog.Namespace.of(_strings(spark, NAMESPACE)))
+            .withDefaultNamespace(identifier.namespace())
             .withProperty("comment", view.grain)
         )
         for dialect in SHARED_DIALECTS:
@@ -218,15 +219,6 @@ def _qualified(query: exp.Expr, catalog: str) -> exp.Expr:
         if table.db:
             table.set("catalog", exp.to_identifier(catalog))
     return named
-
-
-def _strings(spark: SparkSession, *texts: str) -> object:
-    gateway = spark.sparkContext._gateway
-    assert gateway is not None  # noqa: S101 (it runs)
-    array = gateway.new_array(gateway.jvm.java.lang.String, len(texts))
-    for index, text in enumerate(texts):
-        array[index] = text
-    return array
 
 
 def by_name(stores: Stores) -> Mapping[str, View]:

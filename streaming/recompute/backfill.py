@@ -1,4 +1,4 @@
-"""A window of bronze computed anew into a table that a stream appends to, on a branch of it (L4).
+"""A window of bronze computed again into a table that a stream appends to, on a branch of it.
 
 By the transforms of the stream (`streaming.feeds`), piece by piece. The branch begins as the table
 is. Of each message that came in the window, and that the stream has come to, the branch then has
@@ -48,7 +48,7 @@ from streaming.lake.tables import (
     Table,
 )
 from streaming.progress import Progress, from_text, to_text
-from streaming.recompute.cameras import up_to
+from streaming.recompute.window import up_to
 from streaming.transforms.quarantine import split_judged
 from streaming.transforms.silver_detections import to_silver_detections
 

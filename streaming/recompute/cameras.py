@@ -1,23 +1,21 @@
-"""Compute hours of cameras anew from bronze, with the transforms of the stream (V7).
+"""Recompute hours of cameras from bronze, with the transforms of the stream.
 
-Every run that has a frame in the window is followed from its first frame on, by the drawings as
-they are now, with late frames in their places. Then crossings, visits, footfall and queue lengths
-of the window are replaced in one transaction that no batch of the stream overlaps; dwell, waits,
-`store_hourly` and the lake follow by change ids. A window that is done twice is the same, and the
-same as the stream makes it when no frame is late.
+Every run with a frame in the window is tracked from its first frame on, with the current layouts
+and with late frames in their place. Then crossings, visits, footfall and queue lengths of the
+window are replaced in one transaction that no batch of the stream overlaps; dwell, waits,
+`store_hourly` and the lake follow by change ids. Recomputing a window twice changes nothing, and
+the result equals the stream's when no frame is late.
 """
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -28,8 +26,7 @@ from streaming.jobs import footfall
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_DETECTIONS
 from streaming.progress import Progress
-from streaming.recompute.orders import RestateError, check_hours
-from streaming.session import build_session
+from streaming.recompute.window import RestateError, spark_and_database, up_to, whole_hours
 from streaming.sinks.postgres import Database, stage
 from streaming.transforms.footfall import RUN, Told, follow_whole_runs, to_told
 from streaming.transforms.silver_detections import to_frames
@@ -75,13 +72,13 @@ class RestatedCameras:
 def restate_cameras(
     settings: Settings, start: datetime, end: datetime, tell: Callable[[str], None]
 ) -> list[RestatedCameras]:
-    """Compute what cameras saw in [start, end) anew.
+    """Recompute what cameras saw in [start, end).
 
     Args:
-        settings: of the house, whose streams may be running.
+        settings: of the deployment, whose streams may be running.
         start: the first hour, with a time zone.
         end: the hour after the last one.
-        tell: hears what is going on.
+        tell: called with each step, for the user.
 
     Returns:
         One entry per hour, also for an hour without a frame.
@@ -90,11 +87,9 @@ def restate_cameras(
         RestateError: the window is empty or not of whole hours; frames of it are still arriving;
             bronze does not hold what the footfall has counted.
     """
-    check_hours(start, end)
-    start, end = start.astimezone(timezone.utc), end.astimezone(timezone.utc)
+    start, end = whole_hours(start, end)
     window = {"start": start, "end": end}
-    spark, db = build_session(settings, "storelake:restate"), Database(settings.postgres.dsn, 2)
-    try:
+    with spark_and_database(settings) as (spark, db):
         for _ in range(ATTEMPTS):
             before, done = _counted(db, window)
             tell("waiting for bronze")
@@ -102,16 +97,13 @@ def restate_cameras(
             tell("following the tracks")
             followed = _follow(settings, spark, done, window)
             tell("writing")
-            said = _apply(db, followed, before, window)
-            if said is not None:
-                return said
-        raise RestateError(
-            f"Frames between {start:%Y-%m-%d %H:%M} and {end:%H:%M} are still arriving: end the "
-            "window at an hour that is over, or try again later."
-        )
-    finally:
-        db.close()
-        spark.stop()
+            hours = _apply(db, followed, before, window)
+            if hours is not None:
+                return hours
+    raise RestateError(
+        f"Frames between {start:%Y-%m-%d %H:%M} and {end:%H:%M} are still arriving: end the "
+        "window at an hour that is over, or try again later."
+    )
 
 
 def _counted(db: Database, window: Window) -> tuple[int, Progress]:
@@ -160,15 +152,6 @@ def _follow(
     whole = frames.join(runs, list(RUN), "left_semi")
     rows = whole.transform(follow_whole_runs(stores, track_rules(limits))).toArrow()
     return to_told(rows), runs.toArrow()
-
-
-def up_to(done: Progress) -> Column:
-    """Whether a message is among those that the stream has counted."""
-    parts = [
-        (F.col("topic") == topic) & (F.col("partition") == part) & (F.col("position") <= position)
-        for (topic, part), position in done.items()
-    ]
-    return functools.reduce(operator.or_, parts, F.lit(False))
 
 
 def _apply(

@@ -1,18 +1,17 @@
-"""Compute the hours of orders anew from bronze, with the transforms of the stream (L4).
+"""Recompute hours of orders from bronze, with the transforms of the stream.
 
-Hour by hour, while the streams run: in a transaction that no batch of the stream overlaps, each
-order made in the hour is forgotten and told again by all its accepted events, the late ones too;
-then the hour (and for products the day) is added up from its orders. Rows carry versions, so what
-the stream has learned since bronze was read stays, and what it learns afterwards finds its place.
-An hour that is done twice is the same. `store_hourly` and the lake follow by the `settle` of the
-streams, now or when they run next.
+Hour by hour, while the streams run: a transaction that no batch of the stream overlaps deletes each
+order created in the hour and applies all its accepted events again, late ones included; then the
+hour (and for products the day) is summed from its orders. Rows have versions, so newer events that
+the stream has applied since bronze was read are kept. Recomputing an hour twice changes nothing.
+`store_hourly` and the lake follow with the interval tasks of the streams.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,24 +19,18 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from streaming.feeds import to_order_events
 from streaming.jobs import product_analytics, real_time_metrics
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
-from streaming.session import build_session
+from streaming.recompute.window import HOUR, spark_and_database, whole_hours
 from streaming.sinks.postgres import Database, stage
 
-HOUR = timedelta(hours=1)
 POSITION = ("topic", "partition", "position")
 
 _NOTE_SQL = "INSERT INTO restated_hours (hour, orders, events, late_events) VALUES (%s, %s, %s, %s)"
-
-
-class RestateError(StorelakeError):
-    """A window that cannot be restated; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +86,13 @@ class Restated:
 def restate_orders(
     settings: Settings, start: datetime, end: datetime, tell: Callable[[str], None]
 ) -> list[Restated]:
-    """Compute order_metrics and order_items_analytics anew for the orders of [start, end).
+    """Recompute order_metrics and order_items_analytics for the orders of [start, end).
 
     Args:
-        settings: of the house, whose streams may be running.
+        settings: of the deployment, whose streams may be running.
         start: the first hour, with a time zone.
         end: the hour after the last one.
-        tell: hears what is going on.
+        tell: called with each step, for the user.
 
     Returns:
         One entry per hour, also for an hour without an order.
@@ -107,39 +100,18 @@ def restate_orders(
     Raises:
         RestateError: the window is empty or does not begin and end on the hour.
     """
-    check_hours(start, end)
-    start, end = start.astimezone(timezone.utc), end.astimezone(timezone.utc)
-    spark, db = build_session(settings, "storelake:restate"), Database(settings.postgres.dsn, 2)
-    try:
+    start, end = whole_hours(start, end)
+    done = []
+    with spark_and_database(settings) as (spark, db):
         tell("reading bronze")
         events = _events(settings, spark, start, end).persist(StorageLevel.DISK_ONLY)
         late = _late_positions(settings)
-        done = []
         for number in range(int((end - start) / HOUR)):
             hour = start + number * HOUR
             rows = events.where(F.col("order_hour") == F.lit(hour)).toArrow()
             done.append(_apply(db, hour, rows, late))
             tell(f"{hour:%Y-%m-%d %H:00}: {done[-1].orders} orders")
-        return done
-    finally:
-        db.close()
-        spark.stop()
-
-
-def check_hours(start: datetime, end: datetime) -> None:
-    """That a window begins and ends on the hour, with a time zone.
-
-    Raises:
-        RestateError: it does not, or is empty.
-    """
-    for moment in (start, end):
-        if moment.tzinfo is None or moment.timestamp() % HOUR.total_seconds():
-            raise RestateError(
-                f"{moment.isoformat()} is not a full hour with a time zone, like "
-                "2024-05-01T10:00:00Z: hours are restated whole."
-            )
-    if start >= end:
-        raise RestateError(f"{start.isoformat()} is not before {end.isoformat()}.")
+    return done
 
 
 def _events(settings: Settings, spark: SparkSession, start: datetime, end: datetime) -> DataFrame:

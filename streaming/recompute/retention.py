@@ -1,4 +1,4 @@
-"""What cameras saw does not stay for ever (V8): rows about single people go when they are old.
+"""Delete rows about single people once they are older than the retention limit.
 
 Boxes, tracks, crossings and visits go; counts per minute and hour stay, since they are about
 nobody. The broker forgets by its own setting (`retention.ms` of the topic), the state of tracks by

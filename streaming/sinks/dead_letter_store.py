@@ -16,6 +16,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg.rows import class_row, dict_row
 
+from conf.errors import database_down
 from conf.settings import Settings
 from streaming.letters import DeadLetterError, Headers
 
@@ -231,8 +232,5 @@ def open_letters(settings: Settings) -> Iterator[LetterStore]:
             "The database has no table dead_letters yet: run `storelake migrate`."
         ) from error
     except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split())
-        raise DeadLetterError(
-            f"Postgres at {conf.host}:{conf.port} does not answer ({reason}): run `storelake up`, "
-            "or check STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
-        ) from error
+        place = f"Postgres at {conf.host}:{conf.port}"
+        raise DeadLetterError(database_down(place, error)) from error

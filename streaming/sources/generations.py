@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import psycopg
 
-from streaming.sources.log import Generation
+from streaming.sources.options import Generation
 
 _NEWEST_SQL = """
     SELECT generation, topic_id FROM topic_generations WHERE topic = %s

@@ -13,8 +13,8 @@ Guarantees are those of `log_source`. Of Kafka's own:
 - A broker that does not answer is noticed within 30 s: the planner fails with a sentence that names
   it, and a task after `fetchTimeoutSeconds` without a message, which the runner retries.
 
-Options besides those of `log_source.ReadOptions`: `kafka.<librdkafka option>` (at least
-`kafka.bootstrap.servers`), `groupId`, `fetchTimeoutSeconds` (30).
+Options besides those of `ReadOptions`: `kafka.<librdkafka option>`, at least
+`kafka.bootstrap.servers`.
 """
 
 from __future__ import annotations
@@ -43,19 +43,16 @@ from streaming.sources.kafka_topics import TopicIds
 from streaming.sources.log import (
     DataLossError,
     DenseLog,
-    Generation,
     Limit,
-    LogSource,
     Offsets,
     Partition,
     Range,
-    ReadOptions,
-    Subscription,
     lost_offset,
-    to_arrow,
 )
+from streaming.sources.options import Generation, ReadOptions, Subscription
 from streaming.sources.read_ahead import ReadAhead
-from streaming.sources.rows import Row, headers_of, message_bytes, to_batches
+from streaming.sources.readers import LogSource
+from streaming.sources.rows import Row, headers_of, message_bytes, to_arrow, to_batches
 
 log = logging.getLogger(__name__)
 
@@ -375,17 +372,14 @@ class KafkaSource(LogSource):
         """The name to use in `format(...)`."""
         return "storelake_kafka"
 
-    def open_log(self) -> KafkaLog:
-        """See `LogSource.open_log`."""
-        options = {k.lower(): v for k, v in self.options.items()}
-        client = {k[len("kafka.") :]: v for k, v in options.items() if k.startswith("kafka.")}
-        if "bootstrap.servers" not in client:
-            raise ValueError("option 'kafka.bootstrap.servers' is required")
-        given = ReadOptions.parse(self.options)
+    def connect(self, options: ReadOptions) -> KafkaLog:
+        """Options that begin with `kafka.` are librdkafka's."""
+        options.required("kafka.bootstrap.servers")
+        client = {
+            name.removeprefix("kafka."): value
+            for name, value in options.given.items()
+            if name.startswith("kafka.")
+        }
         return KafkaLog(
-            given.topics,
-            client,
-            options.get("groupid", "storelake"),
-            float(options.get("fetchtimeoutseconds", "30")),
-            given.generations,
+            options.topics, client, options.group_id, options.fetch_timeout, options.generations
         )

@@ -1,6 +1,6 @@
 """What every partitioned log (Kafka, Pulsar, the memory log) has in common as a Spark source.
 
-A broker module implements `Log`; this module turns it into a Python Data Source with Spark's
+A broker module implements `Log`; `readers.py` turns it into a Python Data Source with Spark's
 promises. Where offsets are counted without gaps, `DenseLog` has a part of `Log` already.
 
 Delivery guarantee: offsets live in Spark's checkpoint, and a batch is a half-open range of offsets
@@ -16,38 +16,24 @@ messages are read, so the planner reads a batch ahead of the tasks and keeps no 
 A topic that was deleted and made again under its name is another topic. Where a broker gives topics
 ids, option `topicGenerations` numbers the topics of one name, and an offset contains that number
 (`GENERATION`): whatever sorts positions sorts the new topic behind the old one (docs/adr/0030).
-
-Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the
-driver, through a consumer that stays open, and handed to Spark with the plan. Such a batch starts
-no Python worker. Anything larger is split into at most `readTasks` tasks, evenly and whatever the
-number of broker partitions in a dense log. The hand-over is what PySpark 4.1 does for its own
-`SimpleDataSourceStreamReader`.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from typing import Any, Protocol, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 import pyarrow as pa
-from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
-from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
-from pyspark.sql.types import StructType
+from pyspark.sql.datasource import InputPartition
 
-from streaming.source import GENERATION, SOURCE_DDL, SOURCE_SCHEMA
-
-log = logging.getLogger(__name__)
+from streaming.source import GENERATION
 
 Partition = tuple[str, int]
 Offsets = dict[Partition, int]
 """Where a stream stands: a whole number that rises along a partition. 0 is before everything."""
 Wire = dict[str, dict[str, int]]
-
 
 ROWS_WORTH_A_TASK = 2_500
 
@@ -88,36 +74,6 @@ class Task(InputPartition):
     """What one Spark task reads."""
 
     ranges: tuple[Range, ...]
-
-
-@dataclass(frozen=True)
-class Subscription:
-    """Which topics: some by name, or all that fit a pattern, those made later included.
-
-    Attributes:
-        names: of the topics.
-        pattern: a regular expression for the whole name; then there are no names.
-    """
-
-    names: tuple[str, ...] = ()
-    pattern: str | None = None
-
-    def among(self, present: Iterable[str]) -> list[str]:
-        """The topics to read, sorted.
-
-        Raises:
-            LookupError: a named topic is not present, or none fits the pattern.
-        """
-        there = set(present)
-        for name in self.names:
-            if name not in there:
-                raise LookupError(f"topic {name} does not exist; `storelake up` makes the topics")
-        if self.pattern is None:
-            return sorted(self.names)
-        found = sorted(name for name in there if re.fullmatch(self.pattern, name))
-        if not found:
-            raise LookupError(f"no topic fits the pattern {self.pattern}")
-        return found
 
 
 class Log(Protocol):
@@ -178,12 +134,8 @@ class Log(Protocol):
         ...
 
 
-class DenseLog:
+class DenseLog(Log):
     """The part of `Log` that follows where the difference of two offsets is a number of rows."""
-
-    def bounds(self) -> dict[Partition, tuple[int, int]]:
-        """See `Log.bounds`."""
-        raise NotImplementedError
 
     def check(self, position: Offsets) -> None:
         """Compare with the bounds."""
@@ -252,86 +204,6 @@ def lost_offset(partition: Partition, offset: int, low: int, high: int) -> DataL
     )
 
 
-@dataclass(frozen=True)
-class Generation:
-    """Which of the topics of one name is read.
-
-    Attributes:
-        topic_id: as the broker has it.
-        number: how many topics the name had before.
-    """
-
-    topic_id: str
-    number: int
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """The options of a log source, parsed from Spark's (case-insensitive) option map."""
-
-    topics: Subscription
-    starting: str = "earliest"
-    starting_time: datetime | None = None
-    max_rows: int = 20_000
-    max_bytes: int = 32 * 1024 * 1024
-    prefetch_rows: int = 2_000
-    tasks: int = 2
-    on_data_loss: str = "fail"
-    generations: Mapping[str, Generation] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, options: Mapping[str, str]) -> ReadOptions:
-        """Check the options; `ValueError` names the one that does not fit."""
-        given = {k.lower(): v for k, v in options.items()}
-        names = tuple(t.strip() for t in given.get("subscribe", "").split(",") if t.strip())
-        topics = Subscription(names, given.get("subscribepattern"))
-        if bool(topics.names) == bool(topics.pattern):
-            raise ValueError("option 'subscribe' or 'subscribePattern' must name topics, not both")
-        starting = given.get("startingoffsets", "earliest")
-        if starting not in ("earliest", "latest") and not _is_json_object(starting):
-            raise ValueError("option 'startingOffsets' is earliest, latest, or JSON by topic")
-        loss = given.get("ondataloss", "fail")
-        if loss not in ("fail", "continue"):
-            raise ValueError("option 'onDataLoss' is fail or continue")
-        return cls(
-            topics,
-            starting,
-            _moment(given.get("startingtimestamp")),
-            max_rows=_whole_number(given, "maxRowsPerBatch", cls.max_rows, at_least=1),
-            max_bytes=_whole_number(given, "maxBytesPerBatch", cls.max_bytes, at_least=1),
-            prefetch_rows=_whole_number(given, "prefetchRows", cls.prefetch_rows, at_least=0),
-            tasks=_whole_number(given, "readTasks", cls.tasks, at_least=1),
-            on_data_loss=loss,
-            generations={
-                topic: Generation(*known)
-                for topic, known in json.loads(given.get("topicgenerations", "{}")).items()
-            },
-        )
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-def _moment(millis: str | None) -> datetime | None:
-    """Option `startingTimestamp`: milliseconds since 1970 in UTC, as in Spark's Kafka source."""
-    if millis is None:
-        return None
-    if not (millis.isascii() and millis.isdigit()):
-        raise ValueError("option 'startingTimestamp' is a number of milliseconds since 1970")
-    return datetime.fromtimestamp(int(millis) / 1000, tz=timezone.utc)
-
-
-def _whole_number(given: Mapping[str, str], option: str, default: int, at_least: int) -> int:
-    text = given.get(option.lower(), str(default))
-    if not text.isascii() or not text.isdigit() or int(text) < at_least:
-        raise ValueError(f"option {option!r} is a whole number of at least {at_least}")
-    return int(text)
-
-
 def to_wire(offsets: Offsets) -> Wire:
     """{(topic, 0): 5} -> {"topic": {"0": 5}}, sorted: Spark compares offsets as text."""
     wire: Wire = {}
@@ -386,187 +258,3 @@ def split(ranges: Sequence[Range], tasks: int) -> list[Task]:
             start += step
             room -= step
     return [Task(tuple(b)) for b in buckets]
-
-
-def _ranges(broker: Log, start: Offsets, end: Offsets) -> list[Range]:
-    """The non-empty ranges between two offsets; a partition new in `end` starts at its first."""
-    spans = ((p, start.get(p, broker.origin(e)), e) for p, e in sorted(end.items()))
-    return [Range(t, n, s, e) for (t, n), s, e in spans if e > s]
-
-
-def _present(ranges: Sequence[Range], bounds: Mapping[Partition, tuple[int, int]]) -> list[Range]:
-    """What of the ranges the broker still holds."""
-    held = ((r, *bounds.get((r.topic, r.partition), (0, 0))) for r in ranges)
-    cut = (replace(r, start=max(r.start, low), end=min(r.end, high)) for r, low, high in held)
-    return [r for r in cut if r.end > r.start]
-
-
-class LogBatchReader(DataSourceReader):
-    """`spark.read.format(...)`: everything from startingOffsets to what is there now."""
-
-    def __init__(self, broker: Log, options: ReadOptions) -> None:
-        self._broker, self._options = broker, options
-
-    def partitions(self) -> Sequence[InputPartition]:
-        """Plan once, on the driver."""
-        bounds = self._broker.bounds()
-        ends = {p: bounds[p][1] for p in bounds}
-        ranges = _ranges(self._broker, _start(self._broker, self._options), ends)
-        return self._broker.split(ranges, 1_000) or [Task(())]
-
-    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """Read one task's ranges as Arrow batches."""
-        return self._broker.fetch(cast(Task, partition).ranges)
-
-
-def _start(broker: Log, options: ReadOptions) -> Offsets:
-    """Where a read without a checkpoint starts; a time comes before `startingOffsets`."""
-    if options.starting_time is not None:
-        return broker.at_time(options.starting_time)
-    return starting_offsets(broker.bounds(), options.starting, broker.origin)
-
-
-def starting_offsets(
-    bounds: Mapping[Partition, tuple[int, int]],
-    starting: str,
-    origin: Callable[[int], int] = lambda _: 0,
-) -> Offsets:
-    """Where a new stream starts: earliest, latest, or JSON such as {"topic": {"0": 5}}.
-
-    Offsets in JSON are those of the broker; `origin` of `Log` places them in their generation.
-    In JSON -2 is the earliest and -1 the latest offset, as in Spark's own Kafka source. A
-    partition that the JSON does not name starts at its earliest offset.
-    """
-    if starting == "latest":
-        return {p: high for p, (_, high) in bounds.items()}
-    offsets = {p: low for p, (low, _) in bounds.items()}
-    if starting != "earliest":
-        for partition, offset in from_wire(json.loads(starting)).items():
-            if partition not in bounds:
-                raise ValueError(f"startingOffsets names {partition}, which does not exist")
-            low, high = bounds[partition]
-            first = origin(high)
-            here = offset if offset >= first else first + offset
-            offsets[partition] = {-2: low, -1: high}.get(offset, here)
-    return offsets
-
-
-class LogStreamReader(_SimpleStreamReaderWrapper):
-    """`spark.readStream.format(...)`: see the module's docstring for what it guarantees.
-
-    It inherits from PySpark's prefetching wrapper only to be recognised as one; every method that
-    Spark calls is its own.
-    """
-
-    def __init__(self, broker: Log, options: ReadOptions) -> None:
-        self._broker, self._options = broker, options
-        self._position: Offsets | None = None
-        self._behind = True
-        self._prefetched: list[tuple[Wire, Wire, pa.RecordBatch]] = []
-
-    def initialOffset(self) -> Wire:  # noqa: N802  (Spark's name)
-        """Where a stream without a checkpoint starts."""
-        return to_wire(_start(self._broker, self._options))
-
-    def latestOffset(self) -> Wire:  # noqa: N802
-        """The end of the next batch; equal to the last one when nothing waits."""
-        if self._position is None:
-            self._position = from_wire(self.initialOffset())
-        try:
-            self._position = self._advance(self._position)
-        except DataLossError as loss:
-            if self._options.on_data_loss == "fail":
-                self._broker.check(self._position)
-                raise
-            log.warning("data loss, continuing by option: %s", loss)
-            self._position = self._into_bounds(self._position)
-        return to_wire(self._position)
-
-    def _advance(self, position: Offsets) -> Offsets:
-        options = self._options
-        limit = min(options.prefetch_rows, options.max_rows)
-        if not self._behind and limit:
-            rows, end = self._broker.poll(position, Limit(limit, options.max_bytes))
-            if rows is None or rows.num_rows < limit:
-                if rows is not None:
-                    self._prefetched.append((to_wire(position), to_wire(end), rows))
-                return end
-        end, waiting = self._broker.advance(position, Limit(options.max_rows, options.max_bytes))
-        # Behind by a whole prefetch: plan tasks, and ask the broker first next time, too.
-        self._behind = waiting >= max(limit, 1)
-        return end
-
-    def _into_bounds(self, position: Offsets) -> Offsets:
-        return {
-            p: (low if not low <= position.get(p, low) <= high else position.get(p, low))
-            for p, (low, high) in self._broker.bounds().items()
-        }
-
-    def partitions(self, start: Wire, end: Wire) -> Sequence[InputPartition]:
-        """Plan [start, end); start == end after a restart, which says where the stream stands."""
-        if self._position is None:
-            self._position = from_wire(end)
-        if self.getCache(start, end) is not None:
-            return [Task(())]
-        ranges = _ranges(self._broker, from_wire(start), from_wire(end))
-        if self._options.on_data_loss == "continue":
-            ranges = _present(ranges, self._broker.bounds())
-        return self._broker.split(ranges, self._options.tasks)
-
-    def getCache(self, start: Wire, end: Wire) -> Iterator[Any] | None:  # type: ignore[override]  # noqa: N802
-        """The prefetched rows of exactly [start, end), or None: then tasks read them."""
-        found: list[pa.RecordBatch] = []
-        at = start
-        for from_, to, rows in self._prefetched:
-            if from_ == at and at != end:
-                found.append(rows)
-                at = to
-        return iter(found) if found and at == end else None
-
-    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """Read one task's ranges as Arrow batches, in a Python worker."""
-        return self._broker.fetch(cast(Task, partition).ranges)
-
-    def commit(self, end: Wire) -> None:
-        """Forget prefetched rows up to `end`, and tell the broker's tools how far we are."""
-        done = from_wire(end)
-        self._prefetched = [
-            (s, e, rows)
-            for s, e, rows in self._prefetched
-            if any(o > done.get(p, 0) for p, o in from_wire(e).items())
-        ]
-        self._broker.commit(done)
-
-    def stop(self) -> None:
-        """Close the planner's consumer."""
-        self._broker.close()
-
-
-def to_arrow(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    """Rows in the order of `SOURCE_SCHEMA` -> one Arrow batch."""
-    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(SOURCE_SCHEMA)
-    arrays = [
-        pa.array(column, type=field.type)
-        for column, field in zip(columns, SOURCE_SCHEMA, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=SOURCE_SCHEMA)
-
-
-class LogSource(DataSource):
-    """What `format("storelake_<broker>")` is for every broker: batch and streaming."""
-
-    def open_log(self) -> Log:
-        """The broker that `self.options` name."""
-        raise NotImplementedError
-
-    def schema(self) -> str:
-        """A source row, whatever the broker."""
-        return SOURCE_DDL
-
-    def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
-        """For `spark.read`."""
-        return LogBatchReader(self.open_log(), ReadOptions.parse(self.options))
-
-    def streamReader(self, schema: StructType) -> LogStreamReader:  # noqa: N802, ARG002
-        """For `spark.readStream`."""
-        return LogStreamReader(self.open_log(), ReadOptions.parse(self.options))

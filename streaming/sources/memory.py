@@ -20,20 +20,17 @@ import pyarrow as pa
 from streaming.source import GENERATION, SOURCE_SCHEMA
 from streaming.sources.log import (
     DenseLog,
-    Generation,
     Limit,
-    LogSource,
     Offsets,
     Partition,
     Range,
-    ReadOptions,
-    Subscription,
     TopicRemadeError,
     lost_offset,
-    to_arrow,
 )
+from streaming.sources.options import Generation, ReadOptions, Subscription
 from streaming.sources.read_ahead import ReadAhead
-from streaming.sources.rows import Row, message_bytes, to_batches
+from streaming.sources.readers import LogSource
+from streaming.sources.rows import Row, message_bytes, to_arrow, to_batches
 
 POSITION = SOURCE_SCHEMA.get_field_index("position")
 TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")
@@ -216,14 +213,13 @@ class MemoryLog(DenseLog):
 
 
 class MemorySource(LogSource):
-    """`format("storelake_memory")`; options `path`, and those of `log_source.ReadOptions`."""
+    """`format("storelake_memory")`; option `path`, and those of `ReadOptions`."""
 
     @classmethod
     def name(cls) -> str:
         """The name to use in `format(...)`."""
         return "storelake_memory"
 
-    def open_log(self) -> MemoryLog:
-        """See `LogSource.open_log`."""
-        given = ReadOptions.parse(self.options)
-        return MemoryLog(Path(self.options["path"]), given.topics, given.generations)
+    def connect(self, options: ReadOptions) -> MemoryLog:
+        """Option `path` is the folder."""
+        return MemoryLog(Path(options.required("path")), options.topics, options.generations)

@@ -19,9 +19,9 @@ Guarantees are those of `log_source`. Of Pulsar's own (docs/adr/0011 has the rea
   in its cluster, so its positions sort behind the old ones. The ids of a cluster that was set up
   anew begin again, which no position shows: its topics need other names.
 
-Options besides those of `log_source.ReadOptions`, topics as `persistent://tenant/namespace/topic`
+Options besides those of `ReadOptions`, topics as `persistent://tenant/namespace/topic`
 (one partition, `...-partition-2`, is a topic, too): `pulsar.service.url`, `pulsar.admin.url`,
-`pulsar.token`, `pulsar.tls.ca.file`, `groupId`, `fetchTimeoutSeconds` (30).
+`pulsar.token`, `pulsar.tls.ca.file`.
 """
 
 from __future__ import annotations
@@ -44,17 +44,15 @@ from streaming.sources.log import (
     ROWS_WORTH_A_TASK,
     DataLossError,
     Limit,
-    LogSource,
     Offsets,
     Partition,
     Range,
-    ReadOptions,
-    Subscription,
     Task,
     lost,
-    to_arrow,
 )
-from streaming.sources.rows import Header, Row, headers_of, message_bytes, to_batches
+from streaming.sources.options import ReadOptions, Subscription
+from streaming.sources.readers import LogSource
+from streaming.sources.rows import Header, Row, headers_of, message_bytes, to_arrow, to_batches
 
 log = logging.getLogger(__name__)
 
@@ -626,24 +624,16 @@ class PulsarSource(LogSource):
         """The name to use in `format(...)`."""
         return "storelake_pulsar"
 
-    def open_log(self) -> PulsarLog:
-        """See `LogSource.open_log`."""
-        options = {k.lower(): v for k, v in self.options.items()}
-        topics = ReadOptions.parse(self.options).topics
+    def connect(self, options: ReadOptions) -> PulsarLog:
+        """Topics are written as `persistent://tenant/namespace/topic`."""
+        topics = options.topics
         for name in (*topics.names, *filter(None, [topics.pattern])):
             if not re.match(r"persistent://[^/]+/[^/]+/[^/]", name):
                 raise ValueError(f"{name} is not written as persistent://tenant/namespace/topic")
-        for needed in ("pulsar.service.url", "pulsar.admin.url"):
-            if needed not in options:
-                raise ValueError(f"option '{needed}' is required")
-        return PulsarLog(
-            topics,
-            Connection(
-                options["pulsar.service.url"],
-                options["pulsar.admin.url"],
-                options.get("pulsar.token"),
-                options.get("pulsar.tls.ca.file"),
-            ),
-            options.get("groupid", "storelake"),
-            float(options.get("fetchtimeoutseconds", "30")),
+        cluster = Connection(
+            options.required("pulsar.service.url"),
+            options.required("pulsar.admin.url"),
+            options.given.get("pulsar.token"),
+            options.given.get("pulsar.tls.ca.file"),
         )
+        return PulsarLog(topics, cluster, options.group_id, options.fetch_timeout)

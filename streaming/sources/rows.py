@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.source import UNREADABLE_HEADER
-from streaming.sources.log import to_arrow
+from streaming.source import SOURCE_SCHEMA, UNREADABLE_HEADER
 
 ROWS_PER_ARROW_BATCH = 10_000
 BYTES_PER_ARROW_BATCH = 16 * 1024 * 1024
@@ -17,6 +16,16 @@ Row = tuple[Any, ...]
 """In the order of `SOURCE_SCHEMA`."""
 Header = dict[str, Any]
 """{"key": text, "value": bytes or None}."""
+
+
+def to_arrow(rows: Sequence[Row]) -> pa.RecordBatch:
+    """Rows in the order of `SOURCE_SCHEMA` -> one Arrow batch."""
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(SOURCE_SCHEMA)
+    arrays = [
+        pa.array(column, type=field.type)
+        for column, field in zip(columns, SOURCE_SCHEMA, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=SOURCE_SCHEMA)
 
 
 def message_bytes(key: bytes | None, value: bytes | None, headers: Sequence[Header] | None) -> int:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import override
 
 END = r"(?![\s\S])"
 """The end of a text, to Java and to Python: `\\z` and `\\Z` mean something else to the other."""
@@ -84,12 +85,12 @@ class Check(ABC):
 class Present(Check):
     """Anything at all, an empty text included."""
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return pc.is_valid(fields[self.field])
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         return Expected("ExpectColumnValuesToNotBeNull", {"column": self.field})
 
 
@@ -99,12 +100,12 @@ class Text(Check):
 
     longest: int = 64
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return _within(pc.utf8_length(fields[self.field]), 1, self.longest)
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         bounds = {"min_value": 1, "max_value": self.longest}
         return Expected("ExpectColumnValueLengthsToBeBetween", {"column": self.field, **bounds})
 
@@ -115,12 +116,12 @@ class OneOf(Check):
 
     values: tuple[str, ...]
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return is_one_of(fields[self.field], self.values)
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         arguments = {"column": self.field, "value_set": list(self.values)}
         return Expected("ExpectColumnValuesToBeInSet", arguments)
 
@@ -130,21 +131,22 @@ class OneOfIfAny(OneOf):
     """One of some texts, or none at all: a field that may be left out."""
 
     @property
+    @override
     def label(self) -> str:
-        """See `Check`: null counts as broken, so it takes the place of a known text here."""
+        """Null counts as broken, so it takes the place of a known text here."""
         return f"{self.field}_if_any"
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return pc.or_(pc.is_null(fields[self.field]), super().good(fields))
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         arguments = {"column": self.label, "value_set": list(self.values)}
         return Expected("ExpectColumnValuesToBeInSet", arguments)
 
+    @override
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
-        """See `Check`."""
         return pc.fill_null(rows[self.field], self.values[0])
 
 
@@ -156,21 +158,22 @@ class OneOfPairs(Check):
     pairs: tuple[tuple[str, str], ...]
 
     @property
+    @override
     def label(self) -> str:
-        """See `Check`: both, with a stroke between."""
+        """Both, with a stroke between."""
         return f"{self.field}_{self.other}"
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return is_one_of(self._join(fields), self._joined())
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         arguments = {"column": self.label, "value_set": list(self._joined())}
         return Expected("ExpectColumnValuesToBeInSet", arguments)
 
+    @override
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
-        """See `Check`."""
         return self._join(rows)
 
     def _join(self, fields: Any) -> Any:
@@ -187,14 +190,14 @@ class Matches(Check):
 
     pattern: str
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         # RE2, which has no look ahead, calls the end of a text by another name.
         pattern = self.pattern.removesuffix(END) + r"\z"
         return pc.match_substring_regex(fields[self.field], pattern)
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         arguments = {"column": self.field, "regex": self.pattern}
         return Expected("ExpectColumnValuesToMatchRegex", arguments)
 
@@ -206,12 +209,12 @@ class Between(Check):
     low: float
     high: float | None = None
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return _within(fields[self.field], self.low, self.high)
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         return _between(self.field, min_value=self.low, max_value=self.high)
 
 
@@ -222,20 +225,21 @@ class Below(Check):
     other: str
 
     @property
+    @override
     def label(self) -> str:
-        """See `Check`; it only names the expectation, which is about two columns."""
+        """It only names the expectation, which is about two columns."""
         return f"{self.field}_below_{self.other}"
 
+    @override
     def columns(self) -> tuple[str, ...]:
-        """See `Check`."""
         return (self.field, self.other)
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return pc.less(fields[self.field], fields[self.other])
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         arguments = {"column_A": self.other, "column_B": self.field}
         return Expected("ExpectColumnPairValuesAToBeGreaterThanB", arguments)
 
@@ -244,14 +248,14 @@ class Below(Check):
 class Money(Check):
     """A positive amount of at most two places, below ten millions; a table has no third place."""
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         value = fields[self.field]
         bounded = pc.and_(pc.greater(value, Decimal(0)), pc.less(value, Decimal(MONEY_LIMIT)))
         return pc.and_(bounded, pc.equal(value, pc.round(value, 2)))
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         bounds = {"min_value": 0, "max_value": MONEY_LIMIT}
         return _between(self.field, strict_min=True, strict_max=True, **bounds)
 
@@ -260,12 +264,12 @@ class Money(Check):
 class Instant(Check):
     """A moment from the year 2000 on; null is what a message had in another form (`instants`)."""
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return pc.greater_equal(fields[self.field], EARLIEST)
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         return _between(self.field, min_value=EARLIEST)
 
 
@@ -277,20 +281,21 @@ class NotAfter(Check):
     slack: timedelta = timedelta()
 
     @property
+    @override
     def label(self) -> str:
-        """See `Check`: the microseconds that are left."""
+        """The microseconds that are left."""
         return f"{self.field}_until_{self.other}"
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return pc.greater_equal(self._left(fields), 0)
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         return _between(self.label, min_value=0)
 
+    @override
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
-        """See `Check`."""
         return self._left(rows)
 
     def _left(self, fields: Any) -> Any:
@@ -307,20 +312,22 @@ class SumOfLines(Check):
     """An amount that is the sum of quantity times unit price over `items`, to the cent."""
 
     @property
+    @override
     def label(self) -> str:
-        """See `Check`: the distance between the two."""
+        """The distance between the two."""
         return f"{self.field}_less_items"
 
+    @override
     def good(self, fields: Fields) -> Array:
-        """See `Check`."""
         return pc.less_equal(self._distance(fields), Decimal("0.01"))
 
+    @override
     def expected(self) -> Expected:
-        """See `Check`."""
         return _between(self.label, min_value=0, max_value=0.01)
 
+    @override
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
-        """See `Check`; exact until the end."""
+        """Exact until the end."""
         return self._distance(rows).cast(pa.float64())
 
     def _distance(self, fields: Any) -> Any:

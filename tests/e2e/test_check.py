@@ -20,7 +20,7 @@ from quality.order_observer import OrderObserver, RunStart
 from quality.order_reconciliation import reconcile_orders
 from quality.smoke_test import STREAMS
 from simulator.ledger import read_ledger
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.sinks.postgres import Database
 from tests.stream.house import empty_tables

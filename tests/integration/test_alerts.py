@@ -149,11 +149,10 @@ class House:
             state_bytes=state,
         )
         self.streams.progressed([stream], done)
-        meters = self.streams.of(stream)
-        meters.wrote(0.3, latency)
-        meters.skipped("postgres", 0)
-        meters.dead_letters(aside)
-        meters.late(aside)
+        self.streams.wrote(stream, 0.3, latency)
+        self.streams.skipped(stream, "postgres", 0)
+        self.streams.dead_letters(stream, aside)
+        self.streams.late(stream, aside)
 
     def _frames(self, *, processed: int) -> None:
         """20 frames of each camera; those that are not processed came too late."""

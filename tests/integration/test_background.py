@@ -124,8 +124,8 @@ def test_a_gateway_that_dies_at_its_start_is_told_with_its_last_words(
     hopeless = {
         **environment,
         "STORELAKE_KAFKA__CLIENT_OPTIONS": '{"no.such.option": "1"}',
-        "STORELAKE_KEEPER__GIVE_UP_AFTER": "2",
-        "STORELAKE_KEEPER__RESTART_BASE_SECONDS": "0.1",
+        "STORELAKE_SUPERVISOR__GIVE_UP_AFTER": "2",
+        "STORELAKE_SUPERVISOR__RESTART_BASE_SECONDS": "0.1",
     }
     result = storelake(hopeless, "start", "gateway")
 

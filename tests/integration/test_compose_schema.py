@@ -11,9 +11,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from cli.docs import ROOT
 from conf.settings import load_settings
 from infra.local.go import MINIO, find_go
+from tools.docs.files import ROOT
 
 MODULE = "github.com/compose-spec/compose-go/v2@v2.16.2"
 

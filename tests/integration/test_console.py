@@ -308,6 +308,7 @@ def test_every_page_fits_and_can_be_read(
         page = visitor.open(path, size, scheme)
         expect(page.locator(".status")).to_contain_text("Live")
         expect(page.locator("h1")).to_have_count(1)
+        expect(page.get_by_text("No figures today yet")).to_have_count(0)  # the rows were read
         expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(5)
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"{path} is wider than the screen"

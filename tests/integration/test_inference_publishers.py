@@ -19,7 +19,8 @@ from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
 from infra.local.topics import ensure_topics
-from streaming.sources.log import Limit, Subscription
+from streaming.sources.log import Limit
+from streaming.sources.options import Subscription
 from streaming.sources.pulsar import Connection, PulsarLog
 from tests.conftest import free_ports
 from tests.support.event_publisher_suite import CAMERAS, EventPublisherSuite, Stage

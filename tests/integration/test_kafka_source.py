@@ -33,7 +33,7 @@ from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
 from streaming.source import UNREADABLE_HEADER
 from streaming.sources.kafka import KafkaSource
-from streaming.sources.log import LogStreamReader
+from streaming.sources.readers import LogStreamReader
 from tests.support.source_suite import NOON, Met, Reader, Shop, SourceSuite
 from tests.support.spark_local import end_spark, start_spark
 from verification.faults.raw_kafka import Record, produce

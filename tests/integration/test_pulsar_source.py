@@ -20,8 +20,8 @@ from conf.settings import PulsarSettings, Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
-from streaming.sources.log import LogStreamReader
 from streaming.sources.pulsar import PulsarSource, PulsarUnavailableError
+from streaming.sources.readers import LogStreamReader
 from streaming.stream import Context
 from tests.support.pulsar_local import start_pulsar
 from tests.support.source_suite import NOON, Reader, Shop, SourceSuite

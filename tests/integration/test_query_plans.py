@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from conf.settings import Settings
-from infra.postgres.migrate import MIGRATIONS
+from infra.postgres.migrate import FUNCTIONS, MIGRATIONS
 
 pytestmark = pytest.mark.requirement("O7")
 
@@ -89,8 +89,8 @@ def db(services: Settings) -> Iterator[Connection]:
         try:
             connection.execute(f"SET search_path = {SCHEMA}")
             connection.execute("SET timezone = 'UTC'")
-            for migration in sorted(MIGRATIONS.glob("*.sql")):
-                connection.execute(migration.read_bytes())
+            for file in (*sorted(MIGRATIONS.glob("*.sql")), *FUNCTIONS.glob("*.sql")):
+                connection.execute(file.read_bytes())
             fill(connection)
             yield connection
         finally:

@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from conf.settings import Settings
-from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.storage import StorageError
 from streaming.lake.tables import SILVER_ORDERS
 from tests.conftest import free_ports

@@ -25,7 +25,8 @@ from infra.errors import ServiceError
 from infra.local.bucket import ensure_bucket
 from infra.local.minio import MinioService
 from infra.local.process import wait_until
-from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.purge import purge
 from streaming.lake.iceberg.state import added_since, read_file
 from streaming.lake.storage import StorageError, check_storage

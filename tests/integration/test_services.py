@@ -346,7 +346,7 @@ def rows_of(environment: Mapping[str, str], shop: Settings) -> dict[str, dict[st
 def test_services_that_were_killed_or_hang_are_back_within_30_seconds_with_their_data(
     environment: Mapping[str, str], shop: Settings
 ) -> None:
-    quick = {**environment, "STORELAKE_KEEPER__SILENT_SECONDS": "10"}
+    quick = {**environment, "STORELAKE_SUPERVISOR__SILENT_SECONDS": "10"}
     command = storelake(quick, shop, "up", "--services-only")
     _, complained = command.communicate(timeout=120)
     assert command.returncode == 0, complained

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cli.serving import Relation, read_relations
 from conf.settings import Settings
 from infra.postgres.migrate import MIGRATIONS
 from streaming.sinks.postgres import Database
 from tests.stream.house import empty_tables
 from tests.support.builders import order_item
+from tools.docs.relations import Relation, read_relations
 
 pytestmark = pytest.mark.requirement("O7")
 

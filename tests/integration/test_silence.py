@@ -17,7 +17,7 @@ from conf.settings import Settings
 from infra.local.postgres import PostgresService
 from infra.local.process import wait_until
 from streaming.lake.iceberg import lake as iceberg
-from streaming.lake.iceberg.lake import watch_connections
+from streaming.lake.iceberg.catalog import watch_connections
 from streaming.sinks import postgres as serving
 from streaming.sinks.postgres import Database
 from streaming.sources.silence import SilenceWatch

@@ -10,7 +10,7 @@ import pytest
 
 from conf.settings import Settings
 from streaming.sources.generations import meet_topics
-from streaming.sources.log import Generation
+from streaming.sources.options import Generation
 
 
 @pytest.fixture

@@ -26,14 +26,14 @@ from conf.stores import load_stores
 from streaming.jobs import find_streams
 from streaming.lake.delta.tables import file_system
 from streaming.lake.formats import open_lake
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import TABLES
 from streaming.metrics import Metrics
 from streaming.runner import Runner
 from streaming.sinks.postgres import Database
 from streaming.source import GENERATION
-from streaming.sources.log import Subscription
 from streaming.sources.memory import MemoryBroker, MemoryLog
+from streaming.sources.options import Subscription
 from streaming.stream import Context, Hands, Stream
 from tests.support.builders import as_json
 
@@ -167,7 +167,7 @@ class House:
             open_lake(self.settings) as lake,
             closing(Database(self.settings.postgres.dsn, 2)) as db,
         ):
-            stream.settle(Hands(name, lake, db, context, {}, Metrics([name]).of(name)))
+            stream.settle(Hands(name, lake, db, context, {}, Metrics([name])))
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")

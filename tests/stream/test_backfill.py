@@ -16,7 +16,8 @@ from pyspark.sql import SparkSession
 
 from quality.backfill import Backfilled, compute
 from quality.engines import Engines
-from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.maintenance.run import maintain
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,

@@ -14,8 +14,8 @@ import pytest
 from streaming.letters import letter_id
 from streaming.sinks.dead_letter_store import Selection, open_letters
 from streaming.sinks.redrive import to_return
-from streaming.sources.log import Subscription
 from streaming.sources.memory import MemoryLog
+from streaming.sources.options import Subscription
 from streaming.transforms.repair import read_event, set_path, to_bytes
 from tests.stream.house import NOW, House, Rows
 from tests.support.builders import as_json, event_id, order_event

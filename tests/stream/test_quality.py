@@ -20,7 +20,7 @@ from quality.publish import PublishError, begin_branch, publish_branch
 from quality.run import Plan, Run, run_quality
 from quality.store import QualityError
 from quality.suite import FactSuite, House, RowSuite, Suite, expect
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
 from tests.stream.house import House as Shop
 from tests.support.builders import order_event

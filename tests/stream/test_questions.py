@@ -34,7 +34,7 @@ from infra.local.trino import TrinoService
 from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.ask import ask_question, find_question, questions
 from queries.engine import alike
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import TABLES
 from streaming.lake.views import TAG
 from tests.conftest import free_ports

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from streaming.recompute.orders import Restated, RestateError, restate_orders
+from streaming.recompute.orders import Restated, restate_orders
+from streaming.recompute.window import RestateError
 from tests.stream.house import House, Rows
 from tests.support.builders import event_id, order_event, order_item, status_event
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streaming.recompute.cameras import RestatedCameras, restate_cameras
-from streaming.recompute.orders import RestateError
+from streaming.recompute.window import RestateError
 from tests.stream.house import House, Rows, later
 from tests.support.builders import detection, detection_event
 

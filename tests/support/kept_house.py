@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from conf.settings import KeeperSettings
+from conf.settings import SupervisorSettings
 from infra.local.board import Board
 from infra.local.children import Program, Supervised
 from infra.local.keeper import Keeper
@@ -22,7 +22,7 @@ def keeper_of(var: Path, told: Path, services: Sequence[Supervised] = ()) -> Kee
     """The keeper that the file describes, of these services, too."""
     said = json.loads(told.read_text())
     programs = [Program(n, tuple(command), rank) for n, (rank, command) in said["programs"].items()]
-    conf = KeeperSettings(**said["conf"])
+    conf = SupervisorSettings(**said["conf"])
     return Keeper(Board(var), programs, conf, var, services=services)
 
 

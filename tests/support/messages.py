@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from streaming.source import SOURCE_SCHEMA
-from streaming.sources.log import to_arrow
+from streaming.sources.rows import to_arrow
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 RECEIVED = datetime(2024, 5, 1, 10, 0, 1, tzinfo=timezone.utc)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyiceberg.transforms import DayTransform
 
-from streaming.lake.iceberg.lake import KnowingCatalog
+from streaming.lake.iceberg.catalog import KnowingCatalog
 from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, Table, Upkeep
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)

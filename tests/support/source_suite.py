@@ -19,7 +19,8 @@ from pyspark.sql.streaming import StreamingQuery
 from infra.local.process import wait_until
 from streaming.session import log_source
 from streaming.sources.generations import as_option
-from streaming.sources.log import Generation, Log
+from streaming.sources.log import Log
+from streaming.sources.options import Generation
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 

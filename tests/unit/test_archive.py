@@ -13,11 +13,11 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from cli.docs import ROOT
 from conf.settings import Settings, SettingsError, load_settings
 from conf.storage import checkpoint_properties
 from streaming.connect import connect_conf
 from streaming.session import launch_conf, session_conf
+from tools.docs.files import ROOT
 
 pytestmark = pytest.mark.requirement("D2")
 

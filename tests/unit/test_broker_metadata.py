@@ -18,11 +18,11 @@ from conf.stores import Stores
 from streaming.source import GENERATION, UNREADABLE_HEADER, broker_time
 from streaming.sources import kafka
 from streaming.sources import pulsar as pulsar_source
-from streaming.sources.log import to_arrow
 from streaming.sources.rows import (
     BYTES_PER_ARROW_BATCH,
     headers_of,
     message_bytes,
+    to_arrow,
     to_batches,
 )
 from streaming.transforms.order_event_processor import silver_orders

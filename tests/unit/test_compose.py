@@ -23,7 +23,6 @@ import pytest
 import typer
 import yaml
 
-from cli.docs import ROOT, configuration_page
 from cli.main import app as command_line
 from conf.settings import CONF_DIR, Settings, load_settings
 from gateway.app import create_app
@@ -32,6 +31,8 @@ from infra.local.jars import KAFKA_VERSION, PULSAR_VERSION, TRINO_VERSION
 from infra.local.process import wait_until
 from infra.local.trino import TrinoService
 from tests.conftest import free_ports
+from tools.docs.files import ROOT
+from tools.docs.settings_page import settings_page
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -231,7 +232,7 @@ def test_the_example_has_the_defaults_of_the_file() -> None:
 
 
 def test_the_settings_of_the_profile_and_of_every_service_are_known(compose_settings: Any) -> None:
-    known = set(re.findall(r"`(STORELAKE_\w+)`", configuration_page()))
+    known = set(re.findall(r"`(STORELAKE_\w+)`", settings_page(ROOT)))
     profile = tomllib.loads((CONF_DIR / "profiles" / "compose.toml").read_text(encoding="utf-8"))
     leaves = {
         f"STORELAKE_{key}__{name}".upper()

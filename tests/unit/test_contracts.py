@@ -20,8 +20,6 @@ from typer.testing import CliRunner
 from cli import contracts as command
 from cli.contracts import file_changes, parse, read_folder, read_git
 from cli.main import app
-from cli.odcs import table_contract, versioned
-from cli.serving import read_relations
 from conf.contracts import FOLDER, event_schemas, read_event_schema
 from conf.contracts.compare import compare_schemas, expand
 from conf.contracts.odcs import compare_odcs, read_odcs
@@ -33,6 +31,8 @@ from streaming.lake.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORD
 from streaming.transforms.order_event_processor import OrderEvent
 from streaming.transforms.silver_detections import DetectionEvent
 from streaming.validation import order_rules
+from tools.docs.odcs import table_contract, versioned
+from tools.docs.relations import read_relations
 
 pytestmark = pytest.mark.requirement("Q1")
 

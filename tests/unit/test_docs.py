@@ -1,23 +1,20 @@
-"""The generated pages: what they say, and that a stale one is noticed."""
+"""The generated pages: their content, and the check for stale ones."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from pydantic import SecretStr
 
-from cli.docs import (
-    ROOT,
-    DocsError,
-    configuration_page,
-    tables_page,
-    type_words,
-    write_pages,
-)
+from streaming.jobs import NAMES
 from streaming.lake.ddl import Column, parse_columns, split_top_level
 from streaming.lake.tables import TABLES
+from tools.docs.files import ROOT, DocsError, check_files, write_files
+from tools.docs.settings_page import settings_page, type_words
+from tools.docs.tables_page import tables_page
 
 
 def test_columns_are_split_at_commas_outside_of_brackets_and_quotes() -> None:
@@ -40,14 +37,14 @@ def test_every_table_has_a_section_with_every_column() -> None:
     page = tables_page()
     for table in TABLES:
         section = page.split(f"\n## {table.name}\n")[1].split("\n## ")[0]
-        assert table.grain in section
+        assert f"| {table.grain} | `{table.writer}` |" in page
         columns = parse_columns(table.columns)
         assert set(table.key) <= {c.name for c in columns}
         assert all(f"| `{c.name}` | `{c.type}` |" in section for c in columns)
 
 
 def test_every_setting_is_shown_with_its_variable_type_and_default() -> None:
-    page = configuration_page()
+    page = settings_page(ROOT)
     assert "| `STORELAKE_KAFKA__PORT` | whole number | `19092` |" in page
     assert "| `STORELAKE_STREAMS__WATERMARK` | duration | `PT5M` |" in page
     assert "| `STORELAKE_JAVA_HOME` or `JAVA_HOME` | path | not set |" in page
@@ -55,13 +52,13 @@ def test_every_setting_is_shown_with_its_variable_type_and_default() -> None:
 
 
 def test_a_secret_is_a_secret_and_no_path_of_this_machine_is_shown() -> None:
-    page = configuration_page()
+    page = settings_page(ROOT)
     assert "| `STORELAKE_POSTGRES__PASSWORD` | secret | not set |" in page
     assert str(ROOT) not in page
     assert str(Path.home()) not in page
 
 
-def test_types_are_said_in_words() -> None:
+def test_types_are_given_in_words() -> None:
     assert type_words(SecretStr | None) == "secret"
     assert type_words(Literal["a", "b"]) == "`a` or `b`"
     assert type_words(tuple[str, ...]) == "list of text"
@@ -72,24 +69,25 @@ def test_a_file_is_written_once_and_a_stale_one_fails_the_check(tmp_path: Path) 
     page, contracts = tmp_path / "docs" / "TABLES.md", tmp_path / "conf" / "contracts"
     page.parent.mkdir()
     contracts.mkdir(parents=True)
-    written = write_pages(tmp_path, check=False)
+    written = write_files(tmp_path)
     assert written[:3] == ["docs/TABLES.md", "docs/CONFIGURATION.md", "docs/CONTRACTS.md"]
     assert "conf/contracts/silver.orders.odcs.yaml" in written
-    assert write_pages(tmp_path, check=True) == []
+    check_files(tmp_path)
 
     page.write_text("old", encoding="utf-8")
     with pytest.raises(DocsError, match=r"docs/TABLES.md does not match the code: run `make docs`"):
-        write_pages(tmp_path, check=True)
+        check_files(tmp_path)
     assert page.read_text(encoding="utf-8") == "old"
 
     (contracts / "silver.gone.odcs.yaml").write_text("of a table that is no more", "utf-8")
-    assert write_pages(tmp_path, check=False) == [
+    assert write_files(tmp_path) == [
         "docs/TABLES.md",
         "conf/contracts/silver.gone.odcs.yaml",
     ]
     assert not (contracts / "silver.gone.odcs.yaml").exists()
 
 
-def test_outside_of_a_checkout_the_command_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DocsError, match="run `storelake docs` in a checkout"):
-        write_pages(tmp_path, check=False)
+def test_the_diagram_of_the_flow_has_every_stream() -> None:
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    diagrams = "".join(re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL))
+    assert set(NAMES) <= set(re.findall(r"\w+", diagrams))

@@ -18,16 +18,11 @@ import pytest
 import typer
 from jsonschema import Draft202012Validator
 
-from cli.docs import ROOT
 from cli.main import app
 from conf.contracts import event_schemas
+from tools.docs.files import ROOT
 
-GENERATED = {"CLI.md"}
-PAGES = sorted(
-    page
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    if page.name not in GENERATED
-)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"(?:<!-- (?P<note>.+?) -->\n)?```sh\n(?P<text>.*?)```", re.DOTALL)
 
 

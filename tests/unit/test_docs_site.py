@@ -8,15 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli.docs import ROOT
+import pytest
+
+from tools.docs.files import ROOT
 
 LOADED = re.compile(
     r'<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)="((?:https?:)?//[^"]+)'
 )
 
 
-def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    site = tmp_path / "site"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a broken link fails the build."""
+    site = tmp_path_factory.mktemp("docs") / "site"
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", site],
         cwd=ROOT,
@@ -26,8 +30,18 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
         check=False,
     )
     assert built.returncode == 0, built.stderr
+    return site
 
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
-    assert {"index.html", "TUTORIAL.html", "CLI.html", "TABLES.html"} <= {p.name for p in pages}
-    asked = {address for page in pages for address in LOADED.findall(page.read_text("utf-8"))}
-    assert asked == set()
+    assert {"index.html", "TUTORIAL.html", "TABLES.html"} <= {p.name for p in pages}
+    loaded = {address for page in pages for address in LOADED.findall(page.read_text("utf-8"))}
+    assert loaded == set()
+
+
+def test_the_site_has_its_own_mermaid(site: Path) -> None:
+    """The theme loads it from another server unless the page has defined it."""
+    assert 'src="mermaid.mjs"' in (site / "ARCHITECTURE.html").read_text("utf-8")
+    (module,) = re.findall(r'from "./(.+?)"', (site / "mermaid.mjs").read_text("utf-8"))
+    assert "as mermaid" in (site / module).read_text("utf-8")

@@ -15,7 +15,8 @@ from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
 from streaming.sinks.kafka_producer import DeadLetterProducer, produce
 from streaming.sources.kafka import KafkaLog
-from streaming.sources.log import DataLossError, Limit, Range, Subscription
+from streaming.sources.log import DataLossError, Limit, Range
+from streaming.sources.options import Subscription
 from tests.conftest import free_ports
 
 

@@ -21,7 +21,8 @@ from streaming.lake.ddl import parse_columns
 from streaming.lake.delta import tables as delta_tables
 from streaming.lake.delta.lake import DeltaLake
 from streaming.lake.iceberg import lake as iceberg
-from streaming.lake.iceberg.lake import IcebergLake, KnowingCatalog
+from streaming.lake.iceberg.catalog import KnowingCatalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.protocol import LakeError
 from streaming.session import launch_conf, session_conf
 from tests.support.lake_suite import (

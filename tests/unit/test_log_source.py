@@ -18,21 +18,19 @@ from streaming.sources.log import (
     DataLossError,
     DenseLog,
     Limit,
-    LogBatchReader,
-    LogStreamReader,
     Offsets,
     Partition,
     Range,
-    ReadOptions,
     Task,
     Wire,
     from_wire,
     share_out,
     split,
-    starting_offsets,
-    to_arrow,
     to_wire,
 )
+from streaming.sources.options import ReadOptions
+from streaming.sources.readers import LogBatchReader, LogStreamReader, starting_offsets
+from streaming.sources.rows import to_arrow
 
 A, B = ("orders", 0), ("orders", 1)
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.docs import ROOT
+from tools.docs.files import ROOT
 
 SCRIPTS = sorted((ROOT / "scripts").glob("*-*.sh"))
 NAMES = {

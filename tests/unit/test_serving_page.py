@@ -1,4 +1,4 @@
-"""What the generated page says of the serving database."""
+"""The serving database on the generated page of tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.docs import tables_page
-from cli.serving import Relation, ServedColumn, read_relations
 from infra.postgres.migrate import MIGRATIONS
+from tools.docs.relations import Relation, ServedColumn, read_relations
+from tools.docs.tables_page import tables_page
 
 
 def test_a_table_and_a_view_are_read_from_the_migrations(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from cli.context import read_settings
 from conf.settings import PLACEHOLDERS, PostgresSettings, SettingsError, load_settings
+from conf.settings.renamed import rename_tree
 
 PASSWORD = "STORELAKE_POSTGRES__PASSWORD"
 
@@ -136,7 +137,7 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(set_: pytest.MonkeyP
 @pytest.mark.parametrize("word", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
 def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, word: str) -> None:
     set_.setenv(PASSWORD, word)
-    with pytest.raises(SettingsError, match=PASSWORD):
+    with pytest.raises(SettingsError, match=r"postgres\.password: .* is a placeholder"):
         load_settings()
 
 
@@ -170,6 +171,48 @@ def test_a_misspelt_variable_of_a_branch_is_refused(set_: pytest.MonkeyPatch) ->
     set_.setenv("STORELAKE_KAFKA__PROT", "1")
     with pytest.raises(SettingsError, match=r"kafka\.prot"):
         load_settings()
+
+
+OLD_NAMES = [
+    ("STORELAKE_KEEPER__STOP_SECONDS", "STORELAKE_SUPERVISOR__STOP_SECONDS"),
+    ("STORELAKE_STREAMS__SETTLE_SECONDS", "STORELAKE_STREAMS__INTERVAL_SECONDS"),
+    ("STORELAKE_STREAMS__COPY_SECONDS", "STORELAKE_STREAMS__REPLICATE_SECONDS"),
+]
+
+
+@pytest.mark.parametrize(("former", "name"), OLD_NAMES)
+def test_a_former_name_works_and_its_warning_has_the_new_name(
+    set_: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, former: str, name: str
+) -> None:
+    set_.setenv(former, "7")
+    branch, setting = name.removeprefix("STORELAKE_").lower().split("__")
+    assert getattr(getattr(load_settings(), branch), setting) == 7
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{former} is now {name}:")
+
+
+def test_a_former_name_inside_of_json_works(set_: pytest.MonkeyPatch) -> None:
+    set_.setenv("STORELAKE_KEEPER", '{"stop_seconds": 7}')
+    set_.setenv("STORELAKE_STREAMS", '{"settle_seconds": 8}')
+    settings = load_settings()
+    assert (settings.supervisor.stop_seconds, settings.streams.interval_seconds) == (7, 8)
+
+
+def test_a_former_name_is_as_strong_as_its_source(set_: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    former, name = OLD_NAMES[1]
+    (tmp_path / ".env").write_text(f"{name}=7\n")
+    set_.setenv(former, "8")
+    assert load_settings().streams.interval_seconds == 8
+    set_.setenv(name, "9")
+    assert load_settings().streams.interval_seconds == 9
+
+
+def test_former_names_in_a_profile_are_renamed() -> None:
+    profile = {"keeper": {"stop_seconds": 1}, "streams": {"copy_seconds": 2, "retries": 3}}
+    assert rename_tree(profile) == {
+        "supervisor": {"stop_seconds": 1},
+        "streams": {"replicate_seconds": 2, "retries": 3},
+    }
 
 
 def test_an_existing_cluster_replaces_the_local_broker(set_: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,9 @@ from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
 from streaming.listener import ProgressListener, read_progress
 from streaming.metrics import Metrics, Progress
-from streaming.sources.log import Log, Offsets, Subscription
+from streaming.sources.log import Log, Offsets
 from streaming.sources.memory import MemoryBroker, MemoryLog
+from streaming.sources.options import Subscription
 from streaming.sources.pulsar import entries_behind, pack
 from tests.conftest import free_ports
 
@@ -159,14 +160,13 @@ def test_every_stream_of_a_query_has_its_batches_rows_and_seconds() -> None:
 
 def test_sinks_count_what_became_of_their_rows() -> None:
     metrics = Metrics(["orders"])
-    meters = metrics.of("orders")
-    meters.dead_letters(3)
-    meters.late(2)
-    meters.skipped("postgres", 7)
-    meters.watermark(None)
-    meters.watermark(NOON)
-    meters.wrote(0.25, latency=1.2)
-    meters.wrote(0.25, latency=None)  # a batch without rows
+    metrics.dead_letters("orders", 3)
+    metrics.late("orders", 2)
+    metrics.skipped("orders", "postgres", 7)
+    metrics.watermark("orders", None)
+    metrics.watermark("orders", NOON)
+    metrics.wrote("orders", 0.25, latency=1.2)
+    metrics.wrote("orders", 0.25, latency=None)  # a batch without rows
     metrics.failed(["orders"])
     seen = metrics.registry
 

@@ -12,10 +12,10 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from cli.docs import ROOT
 from cli.main import COMMANDS, app
 from cli.programs import KEPT, NAMES
-from conf.settings import KeeperSettings, Settings
+from conf.settings import Settings, SupervisorSettings
+from tools.docs.files import ROOT
 
 UNITS = ROOT / "infra" / "systemd"
 SERVICES = sorted(UNITS.glob("*.service"))
@@ -70,12 +70,12 @@ def test_a_command_that_is_not_there_would_be_noticed() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_systemd_starts_what_the_keeper_would(name: str, settings: Settings) -> None:
     unit = read(UNITS / f"storelake-{name}.service")
-    plain = settings.model_copy(update={"keeper": KeeperSettings()})
+    plain = settings.model_copy(update={"supervisor": SupervisorSettings()})
     kept = next(one for one in KEPT if one.name == name)
     ours = " ".join(kept.arguments(plain)).replace("120s", "2m")
     assert " ".join(command_of(unit, "ExecStart")) == ours
-    assert float(unit["Service"]["TimeoutStopSec"]) == plain.keeper.stop_seconds
-    assert int(unit["Unit"]["StartLimitBurst"]) == plain.keeper.give_up_after
+    assert float(unit["Service"]["TimeoutStopSec"]) == plain.supervisor.stop_seconds
+    assert int(unit["Unit"]["StartLimitBurst"]) == plain.supervisor.give_up_after
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")

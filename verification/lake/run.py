@@ -29,7 +29,8 @@ from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.orders import OrderEvent, as_json
 from simulator.send import send
 from streaming.lake.formats import open_lake, require_iceberg
-from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
 from streaming.sinks.postgres import Database
 from verification.demo.account import Auditor, DemoAccount

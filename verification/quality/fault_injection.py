@@ -24,7 +24,7 @@ from conf.settings import Settings
 from quality.results import Result
 from simulator.history import HOUR, Span
 from simulator.orders import OrderEvent, instant
-from streaming.lake.iceberg.lake import open_catalog
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import TABLES
 
 DRIFT_BRANCH, MISSING_BRANCH, STALE_CAMERA = "B02", "B03", "B01-entrance"

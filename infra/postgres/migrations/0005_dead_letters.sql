@@ -1,4 +1,4 @@
--- Rejected order messages, whole, and what became of each (Q2).
+-- Rejected order messages, whole, and what became of each.
 -- depends: 0004_cameras
 
 CREATE TABLE dead_letters (

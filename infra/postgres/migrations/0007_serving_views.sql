@@ -1,4 +1,4 @@
--- What people ask first of the serving database (O7): four views, and the indexes that serve them.
+-- What people ask first of the serving database: four views, and the indexes that serve them.
 -- Days are UTC; "the last 7 days" are today and the six before it.
 -- depends: 0006_order_items
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -22,11 +21,12 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from typing_extensions import override
 
 from conf.settings import Settings
 from streaming.lake.delta.state import DeltaState, read, schema_of
 from streaming.lake.delta.tables import exists, find
-from streaming.lake.protocol import EVERYTHING, MissingTableError, Where, require_epoch, shape
+from streaming.lake.protocol import EVERYTHING, Lake, MissingTableError, Where, require_epoch, shape
 from streaming.lake.tables import Table
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 
@@ -49,30 +49,19 @@ retry_conflicts = retry(
 
 
 @dataclass
-class DeltaLake:
-    """See `Lake`."""
+class DeltaLake(Lake):
+    """The tables of a folder of Delta tables."""
 
     settings: Settings
     epoch: int | None = None
     _tables: dict[str, DeltaTable] = field(default_factory=dict)
 
-    def __enter__(self) -> DeltaLake:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
+    @override
     def another(self, epoch: int | None = None) -> DeltaLake:
-        """See `Lake`."""
         return DeltaLake(self.settings, epoch)
 
+    @override
     def close(self) -> None:
-        """See `Lake`."""
         self._tables.clear()
 
     def open(self, table: str) -> DeltaTable:
@@ -96,32 +85,29 @@ class DeltaLake:
             raise MissingTableError(table)
         return found
 
+    @override
     def state(self, table: str) -> DeltaState | None:
-        """See `Lake`."""
         found = find(self.settings, table)
         return None if found is None else DeltaState(found, self.settings)
 
+    @override
     def read(
         self, table: str, columns: Sequence[str] = ("*",), where: Where = EVERYTHING
     ) -> pa.Table:
-        """See `Lake`."""
         return read(self._load(table), columns, where)
 
+    @override
     def schema(self, table: str) -> pa.Schema:
-        """See `Lake`."""
         return schema_of(self._load(table))
 
+    @override
     def progress(self, table: Table) -> Progress:
-        """See `Lake`."""
         return _progress(self.open(table.name))
 
-    def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
-        """See `Lake`."""
-        return fresh(rows, self.progress(table)) if rows.num_rows else rows
-
     @retry_conflicts
+    @override
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
-        """See `Lake`. After a conflict, what is new is asked again."""
+        """After a conflict, what is new is asked again."""
         if not rows.num_rows:
             return 0
         delta = self.open(table.name)
@@ -151,8 +137,8 @@ class DeltaLake:
         return int(new.num_rows)
 
     @retry_conflicts
+    @override
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
-        """See `Lake`."""
         if not rows.num_rows:
             return
         delta = self.open(table.name)
@@ -190,16 +176,17 @@ class DeltaLake:
             return []
         return [Transaction(EPOCH_APP_ID, self.epoch)]
 
+    @override
     def add(self, table: Table, rows: pa.Table) -> None:
-        """See `Lake`."""
         self._write(table, rows, "append")
 
+    @override
     def replace(self, table: Table, rows: pa.Table) -> None:
-        """See `Lake`."""
         self._write(table, rows, "overwrite")
 
+    @override
     def tag(self, table: str, commit_id: int, tag: str) -> None:
-        """See `Lake`: Delta has no tags."""
+        """Delta has no tags."""
 
     @retry_conflicts
     def _write(self, table: Table, rows: pa.Table, mode: Any) -> None:

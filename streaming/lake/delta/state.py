@@ -17,10 +17,18 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+from typing_extensions import override
 
 from conf.settings import Settings
 from conf.storage import delta_options, file_properties
-from streaming.lake.protocol import EVERYTHING, Commit, Where, to_arrow_filter
+from streaming.lake.protocol import (
+    EVERYTHING,
+    Commit,
+    Increment,
+    TableState,
+    Where,
+    to_arrow_filter,
+)
 
 ROUNDED = timedelta(milliseconds=1)
 """Delta keeps the bounds of times in whole milliseconds, cut off."""
@@ -42,8 +50,8 @@ def read(delta: DeltaTable, columns: Sequence[str], where: Where) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class DeltaState:
-    """See `TableState`; a version is both the id and the sequence of a commit.
+class DeltaState(TableState):
+    """A Delta table at one version, which is both the id and the sequence of a commit.
 
     Attributes:
         delta: the table as it was loaded.
@@ -54,23 +62,23 @@ class DeltaState:
     settings: Settings
 
     @property
+    @override
     def identity(self) -> str:
-        """See `TableState`."""
         return str(self.delta.metadata().id)
 
     @property
+    @override
     def schema(self) -> pa.Schema:
-        """See `TableState`."""
         return schema_of(self.delta)
 
     @property
+    @override
     def commits(self) -> list[Commit]:
-        """See `TableState`."""
         return self._commits()
 
     @property
+    @override
     def newest(self) -> Commit | None:
-        """See `TableState`."""
         return next(iter(self._commits(1)), None)
 
     def _commits(self, limit: int | None = None) -> list[Commit]:
@@ -81,8 +89,8 @@ class DeltaState:
             if one["version"]
         ]
 
+    @override
     def added_since(self, sequence: int) -> DeltaIncrement:
-        """See `TableState`."""
         newest = self.newest
         if newest is None or newest.sequence <= sequence:
             return DeltaIncrement(self.delta, self.settings, newest, frozenset())
@@ -105,23 +113,28 @@ class DeltaState:
 
 
 @dataclass(frozen=True)
-class DeltaIncrement:
-    """Data files of one version that an older one did not name: see `Increment`.
+class DeltaIncrement(Increment):
+    """Data files of one version that an older one did not name.
 
     Attributes:
         delta, settings: see `DeltaState`.
-        newest: its version.
+        version: its commit; None for a table without rows.
         files: their paths below the table.
     """
 
     delta: DeltaTable
     settings: Settings
-    newest: Commit | None
+    version: Commit | None
     files: frozenset[str]
 
     @property
+    @override
+    def newest(self) -> Commit | None:
+        return self.version
+
+    @property
+    @override
     def schema(self) -> pa.Schema:
-        """See `Increment`."""
         return schema_of(self.delta)
 
     @cached_property
@@ -132,22 +145,23 @@ class DeltaIncrement:
         return actions.filter(ours)
 
     @property
+    @override
     def rows(self) -> int:
-        """See `Increment`."""
         return sum(self._actions["num_records"].to_pylist())
 
     @property
+    @override
     def access(self) -> dict[str, str]:
-        """See `Increment`."""
         return {k: v for k, v in file_properties(self.settings).items() if k.startswith("s3.")}
 
     @property
+    @override
     def paths(self) -> list[str]:
-        """See `Increment`."""
         return [f"{self.delta.table_uri.rstrip('/')}/{path}" for path in sorted(self.files)]
 
+    @override
     def span(self, column: str) -> tuple[datetime, datetime] | None:
-        """See `Increment`; the end of a time may be a millisecond late."""
+        """The end of a time may be a millisecond late."""
         kind = self.schema.field(column).type if column in self.schema.names else pa.null()
         if not pa.types.is_temporal(kind) or f"min.{column}" not in self._actions.column_names:
             return None
@@ -159,8 +173,8 @@ class DeltaIncrement:
             return None
         return min(low), max(high) + (timedelta(0) if pa.types.is_date(kind) else ROUNDED)
 
+    @override
     def to_arrow(self, columns: Sequence[str] = ("*",)) -> pa.Table:
-        """See `Increment`."""
         whole = self.delta.to_pyarrow_dataset()
         parts = [one for one in whole.get_fragments() if one.path in self.files]
         part = pads.FileSystemDataset(parts, whole.schema, whole.format, whole.filesystem)

@@ -18,43 +18,44 @@ from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.types import DateType, TimestampType, TimestamptzType
+from typing_extensions import override
 
 from streaming.lake.iceberg.files import read_files
-from streaming.lake.protocol import Commit
+from streaming.lake.protocol import Commit, Increment, TableState
 from streaming.lake.storage import LakeFiles
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
-class IcebergState:
-    """See `TableState`."""
+class IcebergState(TableState):
+    """An Iceberg table at one snapshot."""
 
     iceberg: IcebergTable
 
     @property
+    @override
     def identity(self) -> str:
-        """See `TableState`."""
         return str(self.iceberg.metadata.table_uuid)
 
     @property
+    @override
     def schema(self) -> pa.Schema:
-        """See `TableState`."""
         return self.iceberg.schema().as_arrow()
 
     @property
+    @override
     def commits(self) -> list[Commit]:
-        """See `TableState`."""
         return [commit_of(snapshot) for snapshot in self.iceberg.metadata.snapshots]
 
     @property
+    @override
     def newest(self) -> Commit | None:
-        """See `TableState`."""
         snapshot = self.iceberg.current_snapshot()
         return commit_of(snapshot) if snapshot else None
 
+    @override
     def added_since(self, sequence: int) -> IcebergIncrement:
-        """See `TableState`."""
         return added_since(self.iceberg, sequence)
 
 
@@ -65,7 +66,7 @@ def commit_of(snapshot: Snapshot) -> Commit:
 
 
 @dataclass(frozen=True)
-class IcebergIncrement:
+class IcebergIncrement(Increment):
     """Data files of one snapshot that are newer than a sequence number.
 
     Attributes:
@@ -79,35 +80,33 @@ class IcebergIncrement:
     files: tuple[DataFile, ...]
 
     @property
+    @override
     def newest(self) -> Commit | None:
-        """See `Increment`."""
         return commit_of(self.snapshot) if self.snapshot else None
 
     @property
+    @override
     def schema(self) -> pa.Schema:
-        """See `Increment`."""
         return self.iceberg.schema().as_arrow()
 
     @property
+    @override
     def rows(self) -> int:
-        """How many rows there are to judge."""
         return sum(file.record_count for file in self.files)
 
     @property
+    @override
     def paths(self) -> list[str]:
-        """Where the files are: URIs."""
         return [file.file_path for file in self.files]
 
     @property
+    @override
     def access(self) -> dict[str, str]:
-        """What another process must know to read the files: an S3 and its keys, if any."""
         return {k: v for k, v in self.iceberg.io.properties.items() if k.startswith("s3.")}
 
+    @override
     def span(self, column: str) -> tuple[datetime, datetime] | None:
-        """The earliest and the latest value of a time (UTC) or a day; None without any.
-
-        By the statistics of the files, which are exact for times.
-        """
+        # Bounds in the statistics of files are exact for times.
         names = {field.name: field for field in self.iceberg.schema().fields}
         if column not in names:
             return None
@@ -126,12 +125,8 @@ class IcebergIncrement:
         ]
         return (min(bounds), max(bounds)) if bounds else None
 
+    @override
     def to_arrow(self, columns: Sequence[str] = ("*",)) -> pa.Table:
-        """The rows.
-
-        Raises:
-            FileNotFoundError: a file was replaced and removed since the table was loaded.
-        """
         schema = self.iceberg.schema()
         wanted = schema if "*" in columns else schema.select(*columns)
         return read_files(self.iceberg, self.files, wanted)

@@ -24,8 +24,9 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from streaming.lake.files import file_system, named_files, old_files, remove_file
 from streaming.lake.formats import require_iceberg
+from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.commits import LakeTransaction, expire_old, retry_conflicts
-from streaming.lake.iceberg.lake import IcebergLake, open_catalog
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.replace_files import is_fine
 from streaming.lake.maintenance.compact import join_files, replace_files
 from streaming.lake.maintenance.plan import Files, files_to_join, has_deletes, live_files

@@ -1,0 +1,44 @@
+"""What all branches of the settings share: the base model, the error, secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+
+from conf.errors import StorelakeError
+
+CONF_DIR = Path(__file__).resolve().parents[1]
+PLACEHOLDERS = frozenset({"", "changeme", "change-me", "password", "secret", "placeholder"})
+
+
+class SettingsError(StorelakeError):
+    """A setting is missing or invalid; the message names it and the correction."""
+
+
+class Frozen(BaseModel):
+    """Base of every branch: immutable, unknown names are errors, docstrings are descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _reject_placeholder(value: SecretStr) -> SecretStr:
+    if value.get_secret_value().lower() in PLACEHOLDERS:
+        raise ValueError("this is a placeholder; set a real secret")
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_reject_placeholder)]
+"""A password or key; placeholders of examples are invalid."""
+
+
+def required(secret: SecretStr | None, variable: str, advice: str) -> str:
+    """The text of a secret.
+
+    Raises:
+        SettingsError: the secret is not set; the message has the variable and the advice.
+    """
+    if secret is None:
+        raise SettingsError(f"{variable} is not set: {advice}")
+    return secret.get_secret_value()

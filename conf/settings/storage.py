@@ -1,0 +1,166 @@
+"""Settings of Postgres, the object store and the catalog of the lake."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Literal
+from urllib.parse import quote, urlencode
+
+from pydantic import Field, SecretStr, model_validator
+
+from conf.settings.base import Frozen, Secret, required
+
+LIBPQ_BOUNDS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Seconds, the last one milliseconds: a broken connection is found within half a minute.
+https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-KEEPALIVES"""
+
+
+class PostgresSettings(Frozen):
+    """The serving database, which also has the Iceberg catalog."""
+
+    host: str = "127.0.0.1"
+    """Address of the server."""
+    port: int = 15432
+    """Port of the server."""
+    database: str = "storelake"
+    """Name of the database."""
+    user: str = "storelake"
+    """Role of the product."""
+    password: Secret | None = None
+    """Password of the role; `storelake up` generates one for the local server."""
+    pool_size: int = Field(default=4, ge=1)
+    """Connections of one process at most."""
+    local: bool = True
+    """Whether `storelake up` starts and stops the server; false for an existing server."""
+
+    @property
+    def secret(self) -> str:
+        """The password.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        return required(
+            self.password,
+            "STORELAKE_POSTGRES__PASSWORD",
+            "run `storelake up`, which generates one for the local server, or set that of your "
+            "server.",
+        )
+
+    @property
+    def dsn(self) -> str:
+        """A libpq connection string with the password, for psycopg."""
+        # Quoting: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING
+        password = self.secret.replace("\\", "\\\\").replace("'", "\\'")
+        return (
+            f"host={self.host} port={self.port} dbname={self.database} user={self.user} "
+            f"password='{password}' {' '.join(f'{k}={v}' for k, v in LIBPQ_BOUNDS.items())}"
+        )
+
+    @property
+    def jdbc_url(self) -> str:
+        """The JDBC address, without credentials."""
+        bounds = "connectTimeout=10&loginTimeout=10&socketTimeout=60&tcpKeepAlive=true"
+        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}?{bounds}"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The SQLAlchemy address with the password, for PyIceberg's SqlCatalog."""
+        password = quote(self.secret, safe="")
+        return (
+            f"postgresql+psycopg://{self.user}:{password}@{self.host}:{self.port}/{self.database}"
+            f"?{urlencode(LIBPQ_BOUNDS)}"
+        )
+
+
+class S3Settings(Frozen):
+    """The object store of a warehouse on S3; by default MinIO on this machine (docs/STORAGE.md)."""
+
+    host: str = "127.0.0.1"
+    """Address of the local MinIO."""
+    port: int = 19000
+    """Port of the local MinIO."""
+    endpoint: str | None = None
+    """Address of an existing S3; by default the local MinIO at host:port."""
+    region: str = "us-east-1"
+    """Region of the bucket: AWS rejects requests signed for another one."""
+    path_style: bool = True
+    """Whether the bucket is in the path of an address instead of its host name; false for AWS."""
+    access_key: Secret | None = None
+    """Access key id; `storelake up` generates one for the local MinIO."""
+    secret_key: Secret | None = None
+    """Secret access key; `storelake up` generates one for the local MinIO."""
+    create_bucket: bool = True
+    """Whether `storelake up` creates a missing bucket."""
+
+    @property
+    def url(self) -> str:
+        """The address for clients."""
+        return self.endpoint or f"http://{self.host}:{self.port}"
+
+    @property
+    def access(self) -> str:
+        """The access key id.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        return self._required("ACCESS_KEY", self.access_key)
+
+    @property
+    def secret(self) -> str:
+        """The secret access key.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        return self._required("SECRET_KEY", self.secret_key)
+
+    @staticmethod
+    def _required(name: str, value: SecretStr | None) -> str:
+        return required(
+            value,
+            f"STORELAKE_S3__{name}",
+            "run `storelake up`, which generates the keys of the local MinIO, or set that of your "
+            "S3.",
+        )
+
+
+class CatalogSettings(Frozen):
+    """The table format, the Iceberg catalog (in Postgres, or a REST service) and the warehouse."""
+
+    format: Literal["iceberg", "delta"] = "iceberg"
+    """Format of all tables of the lake; docs/FORMATS.md compares them."""
+    name: str = "storelake"
+    """Name of the catalog in SQL."""
+    type: Literal["jdbc", "rest"] = "jdbc"
+    """jdbc: a catalog in Postgres; rest: the service at `uri`."""
+    uri: str | None = Field(default=None, pattern="^https?://")
+    """Address of the REST catalog: http:// or https://."""
+    token: SecretStr | None = None
+    """Bearer token of a REST catalog with authentication."""
+    credential: SecretStr | None = None
+    """ID:SECRET, which a REST catalog exchanges for a token (OAuth2)."""
+    warehouse: str | None = None
+    """file:///FOLDER or s3://BUCKET/PREFIX, or the name of a warehouse in a REST catalog; by
+    default <var>/warehouse, and <var>/delta for Delta."""
+    views: bool = True
+    """Whether streams create the views for analysts in the catalog when they start."""
+    snapshot_retention: timedelta = timedelta(minutes=3)
+    """Age at which maintenance expires a snapshot: the reach of time travel."""
+
+    @model_validator(mode="after")
+    def _require_an_address(self) -> CatalogSettings:
+        if (self.type == "rest") != (self.uri is not None):
+            raise ValueError("a catalog of type rest, and no other, needs a uri: set both")
+        known = re.match(r"file:///|s3://[a-z0-9]", self.warehouse or "file:///")
+        if self.type == "jdbc" and not known:
+            raise ValueError(f"{self.warehouse!r} is neither file:///FOLDER nor s3://BUCKET/PREFIX")
+        return self

@@ -1,0 +1,91 @@
+-- Applies one batch of order events to order_metrics. The newest version of an order wins; body and
+-- status have separate versions, since a status change carries no body. The result depends on the
+-- set of versions applied, not on their order. An order counts once, in the UTC hour of its
+-- created_at.
+-- Arguments: p_watermark, the stream's; p_final_after: an hour is final once the watermark has
+-- passed its end by this. With nulls no hour becomes final.
+-- Reads: pg_temp.order_versions (order_id, branch_id, created_at, total_price, payment_method,
+-- status, version), one row per order event; created_at is null without a body.
+-- Writes: order_contributions (the state of each order); order_metrics, key (metric_date, hour,
+-- branch_id).
+-- Returns: nothing.
+CREATE OR REPLACE FUNCTION upsert_order_metrics(p_watermark timestamptz, p_final_after interval)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TEMP TABLE IF NOT EXISTS touched
+        (LIKE order_contributions, sign integer) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS change (branch_id text, hour timestamptz, orders bigint,
+        total numeric, net numeric, pending bigint, processing bigint, completed bigint,
+        cancelled bigint, cash bigint, online bigint) ON COMMIT DELETE ROWS;
+
+    INSERT INTO touched SELECT c.*, -1 FROM order_contributions c
+        WHERE c.order_id IN (SELECT v.order_id FROM pg_temp.order_versions v);
+
+    INSERT INTO order_contributions AS c
+    SELECT s.order_id, b.branch_id, b.hour, b.total_price, b.payment_method, s.status, b.version,
+        s.version
+    FROM (
+        SELECT DISTINCT ON (v.order_id) v.order_id, v.status, v.version
+        FROM pg_temp.order_versions v ORDER BY v.order_id, v.version COLLATE "C" DESC
+    ) s LEFT JOIN (
+        SELECT DISTINCT ON (v.order_id) v.order_id, v.branch_id,
+            date_trunc('hour', v.created_at, 'UTC') AS hour, v.total_price, v.payment_method,
+            v.version
+        FROM pg_temp.order_versions v WHERE v.created_at IS NOT NULL
+        ORDER BY v.order_id, v.version COLLATE "C" DESC
+    ) b USING (order_id)
+    ON CONFLICT (order_id) DO UPDATE SET
+        (branch_id, hour, total_price, payment_method, body_version) = (
+            SELECT n.branch_id, n.hour, n.total_price, n.payment_method, n.body_version
+            FROM (VALUES
+                (EXCLUDED.branch_id, EXCLUDED.hour, EXCLUDED.total_price, EXCLUDED.payment_method,
+                    EXCLUDED.body_version),
+                (c.branch_id, c.hour, c.total_price, c.payment_method, c.body_version)
+            ) AS n (branch_id, hour, total_price, payment_method, body_version)
+            ORDER BY n.body_version COLLATE "C" DESC NULLS LAST LIMIT 1),
+        status = CASE WHEN EXCLUDED.status_version > c.status_version
+            THEN EXCLUDED.status ELSE c.status END,
+        status_version = greatest(EXCLUDED.status_version, c.status_version);
+
+    INSERT INTO touched SELECT c.*, 1 FROM order_contributions c
+        WHERE c.order_id IN (SELECT v.order_id FROM pg_temp.order_versions v);
+
+    INSERT INTO change
+    SELECT t.branch_id, t.hour, sum(sign), sum(sign * t.total_price),
+        coalesce(sum(sign * t.total_price) FILTER (WHERE status <> 'cancelled'), 0),
+        coalesce(sum(sign) FILTER (WHERE status = 'pending'), 0),
+        coalesce(sum(sign) FILTER (WHERE status = 'processing'), 0),
+        coalesce(sum(sign) FILTER (WHERE status = 'completed'), 0),
+        coalesce(sum(sign) FILTER (WHERE status = 'cancelled'), 0),
+        coalesce(sum(sign) FILTER (WHERE payment_method = 'cash'), 0),
+        coalesce(sum(sign) FILTER (WHERE payment_method = 'online'), 0)
+    FROM touched t WHERE t.hour IS NOT NULL GROUP BY t.branch_id, t.hour;
+
+    -- Two steps, since a check constraint would reject a negative increment before the conflict.
+    INSERT INTO order_metrics (metric_date, hour, branch_id, order_count, total_revenue,
+        net_revenue, pending_count, processing_count, completed_count, cancelled_count,
+        cash_count, online_count, revision, updated_at)
+    SELECT (d.hour AT TIME ZONE 'UTC')::date, d.hour, d.branch_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        now() FROM change d
+    ON CONFLICT DO NOTHING;
+
+    UPDATE order_metrics m SET
+        order_count = m.order_count + d.orders,
+        total_revenue = m.total_revenue + d.total,
+        net_revenue = m.net_revenue + d.net,
+        pending_count = m.pending_count + d.pending,
+        processing_count = m.processing_count + d.processing,
+        completed_count = m.completed_count + d.completed,
+        cancelled_count = m.cancelled_count + d.cancelled,
+        cash_count = m.cash_count + d.cash,
+        online_count = m.online_count + d.online,
+        revision = m.revision + 1,
+        updated_at = now(), change_id = nextval('changes')
+    FROM change d
+    WHERE m.metric_date = (d.hour AT TIME ZONE 'UTC')::date AND m.hour = d.hour
+        AND m.branch_id = d.branch_id;
+
+    UPDATE order_metrics m SET is_final = true, revision = m.revision + 1,
+        updated_at = now(), change_id = nextval('changes')
+    WHERE NOT m.is_final AND m.hour + interval '1 hour' + p_final_after <= p_watermark;
+END $$;

@@ -1,0 +1,116 @@
+-- Recomputes every hour whose orders, footfall or finished queue visits changed since the newest
+-- changes that store_hourly itself records, and the later hours of the same local day at the
+-- branch, since occupancy carries over. Visitors are the entries of cameras with an entrance line;
+-- without a minute of one they are unknown (null), not zero. Coverage is the share of the camera
+-- minutes of the whole hour in which a frame arrived.
+-- Arguments: p_branches, [{"branch_id", "timezone", "cameras", "entrances"}]: the number of
+-- cameras, and the ids of those with an entrance line.
+-- Reads: order_metrics, footfall_minute, zone_visits.
+-- Writes: store_hourly, key (branch_id, hour), hour in UTC.
+-- Returns: nothing.
+CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO store_hourly AS s (branch_id, hour, local_hour, visitors, orders, conversion_rate,
+        revenue, net_revenue, revenue_per_visitor, camera_coverage, queue_waits, queue_wait_p50,
+        queue_wait_p95, occupancy_peak, is_final, orders_change_id, footfall_change_id,
+        visits_change_id, updated_at)
+    WITH branch AS (
+        SELECT * FROM jsonb_to_recordset(p_branches)
+            AS b (branch_id text, timezone text, cameras integer, entrances text[])
+    ), seen AS (
+        SELECT DISTINCT f.branch_id, date_trunc('hour', f.minute, 'UTC') AS hour
+        FROM footfall_minute f
+        WHERE f.change_id > (SELECT coalesce(max(footfall_change_id), 0) FROM store_hourly)
+    ), changed AS (
+        SELECT m.branch_id, m.hour FROM order_metrics m
+        WHERE m.change_id > (SELECT coalesce(max(orders_change_id), 0) FROM store_hourly)
+        UNION SELECT seen.branch_id, seen.hour FROM seen
+        UNION SELECT v.branch_id, date_trunc('hour', v.exited_at, 'UTC') FROM zone_visits v
+        WHERE NOT v.is_open AND v.kind = 'queue'
+            AND v.change_id > (SELECT coalesce(max(visits_change_id), 0) FROM store_hourly)
+        UNION SELECT later.branch_id, later.hour FROM seen
+        JOIN branch b USING (branch_id)
+        JOIN store_hourly later ON later.branch_id = seen.branch_id AND later.hour > seen.hour
+            AND later.hour < (((seen.hour + interval '59 minutes') AT TIME ZONE b.timezone)::date
+                + 1)::timestamp AT TIME ZONE b.timezone
+    ), days AS (
+        SELECT DISTINCT c.branch_id, b.timezone, b.entrances,
+            ((c.hour + part) AT TIME ZONE b.timezone)::date AS day
+        FROM changed c JOIN branch b USING (branch_id),
+            unnest(ARRAY[interval '0', interval '59 minutes']) AS part
+    ), flow AS (
+        SELECT d.branch_id, d.day, f.minute,
+            sum(sum(f.entries - f.exits)) OVER today AS so_far
+        FROM days d JOIN footfall_minute f ON f.branch_id = d.branch_id
+            AND f.camera_id = ANY (d.entrances)
+            AND f.minute >= d.day::timestamp AT TIME ZONE d.timezone
+            AND f.minute < (d.day + 1)::timestamp AT TIME ZONE d.timezone
+        GROUP BY d.branch_id, d.day, f.minute
+        WINDOW today AS (PARTITION BY d.branch_id, d.day ORDER BY f.minute)
+    ), inside AS (
+        -- People inside since before midnight, or missed at entry, must not push it below zero.
+        SELECT branch_id, minute, so_far - least(0, min(so_far) OVER today) AS people
+        FROM flow WINDOW today AS (PARTITION BY branch_id, day ORDER BY minute)
+    ), occupancy AS (
+        SELECT branch_id, date_trunc('hour', minute, 'UTC') AS hour, max(people)::bigint AS peak
+        FROM inside GROUP BY 1, 2
+    )
+    SELECT c.branch_id, c.hour, c.hour AT TIME ZONE b.timezone, f.visitors,
+        coalesce(m.order_count, 0),
+        coalesce(m.order_count, 0)::double precision / nullif(f.visitors, 0),
+        coalesce(m.total_revenue, 0), coalesce(m.net_revenue, 0),
+        round(coalesce(m.total_revenue, 0) / nullif(f.visitors, 0), 2),
+        coalesce(f.camera_minutes, 0)::double precision / nullif(b.cameras * 60, 0),
+        coalesce(q.waits, 0), q.p50, q.p95, o.peak,
+        coalesce(m.is_final, false), coalesce(m.change_id, 0), coalesce(f.change_id, 0),
+        coalesce(q.change_id, 0), now()
+    FROM changed c
+    JOIN branch b USING (branch_id)
+    LEFT JOIN order_metrics m
+        ON m.metric_date = (c.hour AT TIME ZONE 'UTC')::date AND m.hour = c.hour
+        AND m.branch_id = c.branch_id
+    LEFT JOIN LATERAL (
+        SELECT sum(entries) FILTER (WHERE camera_id = ANY (b.entrances))::bigint AS visitors,
+            count(*) AS camera_minutes, max(change_id) AS change_id
+        FROM footfall_minute x
+        WHERE x.branch_id = c.branch_id AND x.minute >= c.hour
+            AND x.minute < c.hour + interval '1 hour'
+    ) f ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE NOT is_staff AND NOT withdrawn) AS waits,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY dwell_seconds)
+                FILTER (WHERE NOT is_staff AND NOT withdrawn) AS p50,
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY dwell_seconds)
+                FILTER (WHERE NOT is_staff AND NOT withdrawn) AS p95,
+            max(change_id) AS change_id
+        FROM zone_visits v
+        WHERE v.kind = 'queue' AND NOT v.is_open AND v.branch_id = c.branch_id
+            AND v.exited_at >= c.hour AND v.exited_at < c.hour + interval '1 hour'
+    ) q ON true
+    LEFT JOIN occupancy o ON o.branch_id = c.branch_id AND o.hour = c.hour
+    ON CONFLICT (branch_id, hour) DO UPDATE SET
+        local_hour = EXCLUDED.local_hour,
+        visitors = EXCLUDED.visitors,
+        orders = EXCLUDED.orders,
+        conversion_rate = EXCLUDED.conversion_rate,
+        revenue = EXCLUDED.revenue,
+        net_revenue = EXCLUDED.net_revenue,
+        revenue_per_visitor = EXCLUDED.revenue_per_visitor,
+        camera_coverage = EXCLUDED.camera_coverage,
+        -- Old visits are deleted by retention; their counts are kept.
+        queue_waits = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_waits
+            ELSE s.queue_waits END,
+        queue_wait_p50 = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_wait_p50
+            ELSE s.queue_wait_p50 END,
+        queue_wait_p95 = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_wait_p95
+            ELSE s.queue_wait_p95 END,
+        occupancy_peak = EXCLUDED.occupancy_peak,
+        is_final = EXCLUDED.is_final,
+        orders_change_id = EXCLUDED.orders_change_id,
+        footfall_change_id = EXCLUDED.footfall_change_id,
+        visits_change_id = greatest(s.visits_change_id, EXCLUDED.visits_change_id),
+        updated_at = EXCLUDED.updated_at,
+        change_id = nextval('changes')
+    WHERE (s.orders_change_id, s.footfall_change_id, s.visits_change_id, s.occupancy_peak)
+        IS DISTINCT FROM (EXCLUDED.orders_change_id, EXCLUDED.footfall_change_id,
+            EXCLUDED.visits_change_id, EXCLUDED.occupancy_peak)
+$$;

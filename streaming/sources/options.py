@@ -1,0 +1,137 @@
+"""The options of a log source: which topics, from where on, and how much at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """Which topics: some by name, or all that fit a pattern, those made later included.
+
+    Attributes:
+        names: of the topics.
+        pattern: a regular expression for the whole name; then there are no names.
+    """
+
+    names: tuple[str, ...] = ()
+    pattern: str | None = None
+
+    def among(self, present: Iterable[str]) -> list[str]:
+        """The topics to read, sorted.
+
+        Raises:
+            LookupError: a named topic is not present, or none fits the pattern.
+        """
+        there = set(present)
+        for name in self.names:
+            if name not in there:
+                raise LookupError(f"topic {name} does not exist; `storelake up` makes the topics")
+        if self.pattern is None:
+            return sorted(self.names)
+        found = sorted(name for name in there if re.fullmatch(self.pattern, name))
+        if not found:
+            raise LookupError(f"no topic fits the pattern {self.pattern}")
+        return found
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Which of the topics of one name is read.
+
+    Attributes:
+        topic_id: as the broker has it.
+        number: how many topics the name had before.
+    """
+
+    topic_id: str
+    number: int
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """The options of a log source, parsed from Spark's (case-insensitive) option map.
+
+    Attributes:
+        group_id: option `groupId`: under which name the broker shows progress.
+        fetch_timeout: option `fetchTimeoutSeconds`: seconds without a message until reading fails.
+        given: all options with their names in lower case, those of one broker included.
+    """
+
+    topics: Subscription
+    starting: str = "earliest"
+    starting_time: datetime | None = None
+    max_rows: int = 20_000
+    max_bytes: int = 32 * 1024 * 1024
+    prefetch_rows: int = 2_000
+    tasks: int = 2
+    on_data_loss: str = "fail"
+    generations: Mapping[str, Generation] = field(default_factory=dict)
+    group_id: str = "storelake"
+    fetch_timeout: float = 30.0
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def required(self, name: str) -> str:
+        """An option that the broker needs; `ValueError` names a missing one."""
+        if name not in self.given:
+            raise ValueError(f"option '{name}' is required")
+        return self.given[name]
+
+    @classmethod
+    def parse(cls, options: Mapping[str, str]) -> ReadOptions:
+        """Check the options; `ValueError` names the one that does not fit."""
+        given = {k.lower(): v for k, v in options.items()}
+        names = tuple(t.strip() for t in given.get("subscribe", "").split(",") if t.strip())
+        topics = Subscription(names, given.get("subscribepattern"))
+        if bool(topics.names) == bool(topics.pattern):
+            raise ValueError("option 'subscribe' or 'subscribePattern' must name topics, not both")
+        starting = given.get("startingoffsets", "earliest")
+        if starting not in ("earliest", "latest") and not _is_json_object(starting):
+            raise ValueError("option 'startingOffsets' is earliest, latest, or JSON by topic")
+        loss = given.get("ondataloss", "fail")
+        if loss not in ("fail", "continue"):
+            raise ValueError("option 'onDataLoss' is fail or continue")
+        return cls(
+            topics,
+            starting,
+            _moment(given.get("startingtimestamp")),
+            max_rows=_whole_number(given, "maxRowsPerBatch", cls.max_rows, at_least=1),
+            max_bytes=_whole_number(given, "maxBytesPerBatch", cls.max_bytes, at_least=1),
+            prefetch_rows=_whole_number(given, "prefetchRows", cls.prefetch_rows, at_least=0),
+            tasks=_whole_number(given, "readTasks", cls.tasks, at_least=1),
+            on_data_loss=loss,
+            generations={
+                topic: Generation(*known)
+                for topic, known in json.loads(given.get("topicgenerations", "{}")).items()
+            },
+            group_id=given.get("groupid", cls.group_id),
+            fetch_timeout=float(given.get("fetchtimeoutseconds", cls.fetch_timeout)),
+            given=given,
+        )
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _moment(millis: str | None) -> datetime | None:
+    """Option `startingTimestamp`: milliseconds since 1970 in UTC, as in Spark's Kafka source."""
+    if millis is None:
+        return None
+    if not (millis.isascii() and millis.isdigit()):
+        raise ValueError("option 'startingTimestamp' is a number of milliseconds since 1970")
+    return datetime.fromtimestamp(int(millis) / 1000, tz=timezone.utc)
+
+
+def _whole_number(given: Mapping[str, str], option: str, default: int, at_least: int) -> int:
+    text = given.get(option.lower(), str(default))
+    if not text.isascii() or not text.isdigit() or int(text) < at_least:
+        raise ValueError(f"option {option!r} is a whole number of at least {at_least}")
+    return int(text)

@@ -1,0 +1,22 @@
+"""Functions of the database: one a file, named as the file, none of them in a migration."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.postgres.migrate import FUNCTIONS, MIGRATIONS
+
+DEFINED = re.compile(r"^CREATE (OR REPLACE )?FUNCTION (\w+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", sorted(FUNCTIONS.glob("*.sql")), ids=lambda file: file.stem)
+def test_a_file_replaces_the_function_of_its_name(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert DEFINED.findall(text) == [("OR REPLACE ", file.stem)]
+    assert re.match(r"(-- .+\n)+-- Returns: .+\n(-- .+\n)*CREATE", text)
+
+
+def test_migrations_define_only_the_function_of_a_generated_column() -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in MIGRATIONS.glob("*.sql"))
+    assert [name for _, name in DEFINED.findall(text)] == ["items_total"]

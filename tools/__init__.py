@@ -1,0 +1,1 @@
+"""Tools of the repository: generated pages and checks. They are not part of the wheel."""

@@ -1,0 +1,100 @@
+"""docs/METRICS.md: the metrics of each process, read from its Prometheus registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+
+from gateway.metrics import Metrics as GatewayMetrics
+from inference_service.buffer import Intake
+from inference_service.metrics import Metrics as InferenceMetrics
+from inference_service.publishers.memory import MemoryPublisher
+from quality.metrics import Metrics as QualityMetrics
+from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
+from streaming.metrics import Metrics as StreamMetrics
+from tools.docs.markdown import table_lines
+
+HEAD = """\
+# Metrics
+
+The metrics of each process at its `/metrics`, next to `process_*` (memory, CPU).
+[MONITORING.md](MONITORING.md) describes the alerts and dashboards.
+
+A counter starts at 0 with its process; a histogram has `_bucket`, `_sum` and `_count`.
+"""
+PORTS = {
+    "gateway": "`storelake gateway`, on `STORELAKE_GATEWAY__PORT`",
+    "streams": "`storelake run` and each job, on `STORELAKE_STREAMS__METRICS_PORT`",
+    "inference": "`storelake infer`, on `STORELAKE_INFERENCE__METRICS_PORT`",
+    "quality": "`storelake quality run --every AGE`, on `STORELAKE_QUALITY__METRICS_PORT`",
+    "maintenance": "`storelake maintain --every AGE`, on `STORELAKE_MAINTENANCE__METRICS_PORT`",
+}
+ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+
+
+@dataclass(frozen=True)
+class Meter:
+    """One metric of the product.
+
+    Attributes:
+        name: without the suffixes of its kind.
+        kind: counter, gauge or histogram.
+        labels: their names.
+        description: what it measures.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    description: str
+
+    @property
+    def series(self) -> list[str]:
+        """The names of its series in PromQL."""
+        return [self.name + ending for ending in ENDINGS[self.kind]]
+
+
+def registries() -> dict[str, CollectorRegistry]:
+    """The registry of every process, as it is after its start."""
+    inference, minute = InferenceMetrics(), timedelta(minutes=1)
+    inference.watch(Intake({}, 1), MemoryPublisher())
+    return {
+        "gateway": GatewayMetrics(()).registry,
+        "streams": StreamMetrics(()).registry,
+        "inference": inference.registry,
+        "quality": QualityMetrics(minute).registry,
+        "maintenance": MaintenanceMetrics(minute).registry,
+    }
+
+
+def meters(registry: CollectorRegistry) -> Iterator[Meter]:
+    """The metrics of the product in a registry, by name."""
+    families = {
+        family.name: (family, getattr(made, "_labelnames", getattr(family, "_labelnames", ())))
+        for made in registry._collector_to_names  # public families lack their labels
+        for family in made.collect()
+    }
+    for name, (family, labels) in sorted(families.items()):
+        if name.startswith("storelake_"):
+            yield Meter(name, family.type, tuple(labels), family.documentation)
+
+
+def metrics_page() -> str:
+    """The page without the notice that it is generated."""
+    lines = [HEAD]
+    for process, registry in registries().items():
+        rows = [
+            (
+                f"`{meter.name}{'_total' if meter.kind == 'counter' else ''}`",
+                meter.kind,
+                ", ".join(f"`{label}`" for label in meter.labels),
+                meter.description,
+            )
+            for meter in meters(registry)
+        ]
+        lines += [f"## {process}", "", f"{PORTS[process]}.", ""]
+        lines += [*table_lines(("name", "kind", "labels", "meaning"), rows), ""]
+    return "\n".join(lines)
