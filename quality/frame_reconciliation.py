@@ -80,6 +80,11 @@ class FootfallMinute(NamedTuple):
     exits: int = 0
 
 
+def sum_minutes(minutes: Mapping[tuple[str, datetime], FootfallMinute]) -> FootfallMinute:
+    """The sum of all minutes."""
+    return FootfallMinute(*map(sum, zip(FootfallMinute(), *minutes.values(), strict=True)))
+
+
 @dataclass(frozen=True)
 class ObservedFrames:
     """What was found of a run; repeated rows are repeated here.
@@ -95,10 +100,6 @@ class ObservedFrames:
     boxes: Sequence[str]
     quarantined: Sequence[str]
     minutes: Mapping[tuple[str, datetime], FootfallMinute]
-
-    def total(self) -> FootfallMinute:
-        """The sum of all minutes."""
-        return FootfallMinute(*map(sum, zip(FootfallMinute(), *self.minutes.values(), strict=True)))
 
     def of(self, camera_id: str) -> ObservedFrames:
         """What was found of one camera."""
@@ -120,7 +121,7 @@ def reconcile_frames(sent: Iterable[FrameEvent], observed: ObservedFrames) -> Re
     """
     frames = {frame.id: frame for frame in sent}
     boxes = {box for frame in frames.values() for box in frame.boxes}
-    total, strange = observed.total(), set(observed.boxes) - boxes
+    total, strange = sum_minutes(observed.minutes), set(observed.boxes) - boxes
     places = (
         PlaceIds(BRONZE, frames, [f.id for f in observed.bronze]),
         PlaceIds(SILVER, boxes, observed.boxes, strange),
@@ -155,7 +156,7 @@ def compare_published(who: str, published: int, observed: ObservedFrames) -> lis
         published: events.
         observed: of the same cameras.
     """
-    total = observed.total()
+    total = sum_minutes(observed.minutes)
     counted = total.frames + total.late_frames + len(observed.quarantined)
     found = {
         "rows in bronze": len(observed.bronze),
@@ -192,5 +193,5 @@ def reconcile_cameras(
     strangers = {f.camera_id for f in observed.bronze} - published.keys()
     return found.plus(
         Difference("unexpected", "cameras that nobody played", strangers),
-        Difference("unexpected", "published, yet quarantined", observed.quarantined),
+        Difference("unexpected", "published, yet quarantined", set(observed.quarantined)),
     )

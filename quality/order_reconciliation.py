@@ -85,7 +85,7 @@ def reconcile_orders(entries: Sequence[Entry], observed: ObservedOrders) -> Reco
     bronze = [m.id for m in observed.bronze]
     tables = (bronze, observed.silver, observed.quarantined, observed.late)
     parts = split(*(pa.array(ids, pa.string()) for ids in tables))
-    lost = [e.event_id for e in entries if e.outcome in ("rejected", "failed")]
+    lost = {e.event_id for e in entries if e.outcome in ("rejected", "failed")}
     found = reconcile(_places(taken, observed)).plus(
         Difference("unexpected", "not delivered", lost), *split_differences(parts)
     )

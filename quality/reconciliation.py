@@ -154,8 +154,8 @@ def reconcile(places: Iterable[PlaceIds]) -> Reconciliation:
 
 def position_ids(rows: pa.Table) -> pa.ChunkedArray:
     """The id of each row's message. Columns: topic, partition, position."""
-    partition = rows["partition"].cast(pa.string())
-    return pc.binary_join_element_wise(rows["topic"], partition, rows["position"], "/")
+    # PyIceberg reads text as large_string.
+    return pc.binary_join_element_wise(*(rows[name].cast(pa.string()) for name in POSITION), "/")
 
 
 def positions_of(ids: Ids) -> pa.Table:
@@ -177,37 +177,25 @@ def _union(*parts: Ids) -> pa.Array:
 
 
 class Split(NamedTuple):
-    """How the received messages were divided; an id is once in each array.
-
-    Attributes:
-        received, handled, late: all received ids, all good or quarantined ones, all late ones.
-        unaccounted: received, and neither good nor quarantined.
-        unreceived: good or quarantined, and not received.
-        both: good and quarantined.
-        late_rejected: late, and not good.
-    """
+    """How the received messages were divided; an id is once in each array."""
 
     received: pa.Array
-    handled: pa.Array
+    handled: pa.Array  # good or quarantined
     late: pa.Array
-    unaccounted: pa.Array
-    unreceived: pa.Array
-    both: pa.Array
-    late_rejected: pa.Array
+    unaccounted: pa.Array  # received, and not handled
+    unreceived: pa.Array  # handled, and not received
+    both: pa.Array  # good and quarantined
+    late_rejected: pa.Array  # late, and not good
 
 
 def split(received: Ids, good: Ids, quarantined: Ids, late: Ids = NO_IDS) -> Split:
     """Compare the tables of a flow with each other. Arrays of text; ids may be repeated."""
-    got, handled, late = _union(received), _union(good, quarantined), _union(late)
-    accepted = _union(good)
+    got, accepted, late = _union(received), _union(good), _union(late)
+    handled, both = _union(good, quarantined), pc.is_in(accepted, value_set=_union(quarantined))
     return Split(
-        received=got,
-        handled=handled,
-        late=late,
-        unaccounted=without(got, handled),
-        unreceived=without(handled, got),
-        both=accepted.filter(pc.is_in(accepted, value_set=_union(quarantined))),
-        late_rejected=without(late, good),
+        *(got, handled, late, without(got, handled), without(handled, got)),
+        accepted.filter(both),
+        without(late, accepted),
     )
 
 

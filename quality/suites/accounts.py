@@ -246,7 +246,4 @@ def _from(rows: pa.Table) -> Where:
         )
         for (topic, number), position in firsts.items()
     ]
-    either: Where = terms[0]
-    for term in terms[1:]:
-        either = Or(either, term)
-    return either
+    return reduce(Or, terms)

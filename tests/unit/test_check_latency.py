@@ -1,4 +1,4 @@
-"""How long `storelake check` says that an event takes: from the till to a reader."""
+"""Latency in the report of `storelake check`: from the till to a reader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from quality.smoke_test import latency
 from tests.unit.test_reconciliation import NOON, entry
 
 
-def test_latency_is_from_the_till_to_the_first_sight_and_leaves_repeats_out() -> None:
+def test_latency_is_from_the_till_to_the_first_reading_and_leaves_repeats_out() -> None:
     repeat = replace(entry(1), duplicate_of="E-1", made_at=NOON - timedelta(hours=1))
     seen = {
         "E-1": NOON + timedelta(seconds=2),

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from msgspec.structs import replace as change
 
+from quality.frame_observer import FrameObserver
 from quality.frame_reconciliation import (
     FootfallMinute,
     FrameEvent,
@@ -19,6 +22,8 @@ from quality.frame_reconciliation import (
     reconcile_cameras,
     reconcile_frames,
 )
+from quality.order_observer import RunStart
+from streaming.source import SOURCE_SCHEMA
 from tests.support.builders import as_json, detection, detection_event
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
@@ -151,3 +156,47 @@ def test_a_frame_is_read_from_its_event_and_anything_else_is_none() -> None:
     bad = as_json({**event, "captured_at": "2024-05-01T12:00:00"})
     for value in (None, b"", b"[]", b"7", b"[" * 5000, b"\xff", bad):
         assert parse_frame(value) is None
+
+
+# -- what lake and Postgres hold of one run --------------------------------------------------------
+
+
+class Stored:
+    """A lake and a serving database with one message per offset of the topic `detections`."""
+
+    def __init__(self, offsets: range, counted: int) -> None:
+        self.offsets, self.counted = offsets, counted
+
+    def read(self, table: str, columns: Sequence[str], _where: object) -> pa.Table:
+        if table == "quarantine.detections":
+            return SOURCE_SCHEMA.empty_table().select(columns)
+        rows = [self._row(offset) for offset in self.offsets]
+        return pa.table({name: [row[name] for row in rows] for name in columns})
+
+    def _row(self, offset: int) -> dict[str, Any]:
+        event = detection_event(frame_index=offset, detections=[detection()])
+        value = {"value": as_json(event), "track_id": event["detections"][0]["track_id"]}
+        at = {"topic": "detections", "partition": 0, "position": f"{offset:020d}"}
+        return {**event, **value, **at}
+
+    def fetch(self, _sql: str, _parameters: object) -> list[dict[str, Any]]:
+        row = {"camera_id": DOOR, "minute": NOON, "frames": self.counted}
+        return [{**row, "late_frames": 0, "entries": 0, "exits": 0}]
+
+
+def test_a_run_is_what_topics_and_tables_gained_since_its_start() -> None:
+    stored: Any = Stored(range(10), counted=10)
+    whole = FrameObserver(stored, stored)
+    assert [frame.frame_index for frame in whole.bronze()] == list(range(10))
+    assert (len(whole.read().boxes), whole.counted(), whole.counted(TILL)) == (10, 10, 0)
+
+    before = {(DOOR, NOON): FootfallMinute(6)}
+    for start in (
+        RunStart(NOON, {("detections", 0): 7}, minutes=before),  # Kafka: the next offset
+        RunStart(NOON, {}, {("detections", 0): f"{6:020d}"}, before),  # the newest one there
+    ):
+        run = FrameObserver(stored, stored, start)
+        assert [frame.frame_index for frame in run.bronze()] == [7, 8, 9]
+        assert (len(run.read().boxes), run.counted()) == (3, 4)
+        assert not run.is_behind(3)
+        assert run.is_behind(5)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-import pyarrow as pa
-from pyiceberg.expressions import And, EqualTo
+from pyiceberg.expressions import EqualTo
 
 from quality.frame_observer import FrameObserver
-from quality.frame_reconciliation import reconcile_cameras
+from quality.frame_reconciliation import FootfallMinute, reconcile_cameras, sum_minutes
 from quality.reconciliation import Difference
 from streaming.lake.protocol import EVERYTHING, Where
-from streaming.lake.tables import (
-    GOLD_FOOTFALL_MINUTE,
-    GOLD_STORE_HOURLY,
-    SILVER_DETECTIONS,
-    Table,
-)
+from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, GOLD_STORE_HOURLY, Table
 from verification.cameras.truth import Measured, Span
 
 
@@ -40,22 +34,15 @@ class CameraObserver(FrameObserver):
 
     def gold_is_behind(self, branch_id: str, orders: int) -> bool:
         """Whether the gold tables lack something of what Postgres and the tills have."""
-        minutes = self._read(GOLD_FOOTFALL_MINUTE, "frames", "late_frames", "entries", "exits")
-        there = [sum(column.to_pylist()) for column in minutes.columns]
-        row = self.db.fetch(
-            "SELECT coalesce(sum(frames), 0)::bigint AS frames, "
-            "coalesce(sum(late_frames), 0)::bigint AS late, "
-            "coalesce(sum(entries), 0)::bigint AS entries, "
-            "coalesce(sum(exits), 0)::bigint AS exits FROM footfall_minute"
-        )[0]
-        entries, _ = self._footfall(branch_id)
-        sold, visitors = self._hours(branch_id)
-        return there != list(row.values()) or (sold, visitors) != (orders, entries)
+        counted = self._sums(GOLD_FOOTFALL_MINUTE, FootfallMinute._fields)
+        (entries,) = self._sums(GOLD_FOOTFALL_MINUTE, ("entries",), branch_id)
+        hours = self._sums(GOLD_STORE_HOURLY, ("orders", "visitors"), branch_id)
+        return counted != sum_minutes(self.minutes()) or hours != (orders, entries)
 
     def measured(self, branch_id: str, start: datetime) -> Measured:
         """Figures of a branch in the gold tables and zone_visits; spans: seconds since `start`."""
-        entries, exits = self._footfall(branch_id)
-        orders, visitors = self._hours(branch_id)
+        entries, exits = self._sums(GOLD_FOOTFALL_MINUTE, ("entries", "exits"), branch_id)
+        orders, visitors = self._sums(GOLD_STORE_HOURLY, ("orders", "visitors"), branch_id)
         visits: dict[str, list[Span]] = {}
         for row in self.db.fetch(
             "SELECT camera_id, zone_id, entered_at, exited_at FROM zone_visits "
@@ -68,29 +55,18 @@ class CameraObserver(FrameObserver):
 
     def people(self, camera_id: str, least_frames: int) -> int:
         """Tracks of a camera that were in so many frames."""
-        rows = self._read(SILVER_DETECTIONS, "run_id", "track_id", camera_id=camera_id)
-        seen = Counter(zip(*(c.to_pylist() for c in rows.columns), strict=True))
+        frames = (frame for frame in self.bronze() if frame.camera_id == camera_id)
+        seen = Counter((f.run_id, box.track_id) for f in frames for box in f.detections)
         return sum(frames >= least_frames for frames in seen.values())
 
     def _doubled_keys(self, table: Table) -> list[str]:
-        rows = self._read(table, *table.key)
-        keys = Counter(zip(*(c.to_pylist() for c in rows.columns), strict=True))
+        rows = self.lake.read(table.name, table.key)
+        keys = Counter(zip(*(rows[name].to_pylist() for name in table.key), strict=True))
         return ["/".join(map(str, key)) for key, times in keys.items() if times > 1]
 
-    def _footfall(self, branch_id: str) -> tuple[int, int]:
-        rows = self._read(GOLD_FOOTFALL_MINUTE, "entries", "exits", branch_id=branch_id)
-        entries, exits = (sum(column.to_pylist()) for column in rows.columns)
-        return entries, exits
-
-    def _hours(self, branch_id: str) -> tuple[int, int]:
-        """Orders and visitors of all hours."""
-        rows = self._read(GOLD_STORE_HOURLY, "orders", "visitors", branch_id=branch_id)
-        orders, visitors = (sum(v or 0 for v in column.to_pylist()) for column in rows.columns)
-        return orders, visitors
-
-    def _read(self, table: Table, *columns: str, **where: str) -> pa.Table:
-        """Some columns of a table, in that order."""
-        wanted: Where = EVERYTHING
-        for name, value in where.items():
-            wanted = And(wanted, EqualTo(term=name, value=value))
-        return self.lake.read(table.name, columns, wanted).select(columns)
+    def _sums(
+        self, table: Table, columns: Sequence[str], branch_id: str | None = None
+    ) -> tuple[int, ...]:
+        where: Where = EqualTo(term="branch_id", value=branch_id) if branch_id else EVERYTHING
+        rows = self.lake.read(table.name, columns, where)
+        return tuple(sum(number or 0 for number in rows[name].to_pylist()) for name in columns)
