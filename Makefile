@@ -11,7 +11,7 @@ VERIFY := PYTHONPATH='$(CURDIR)' $(BIN)/python -m verification
 .DEFAULT_GOAL := help
 .PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
-	test test-unit test-spark test-stream test-integration test-e2e screenshots check format docs docs-site clean
+	test test-unit test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*##" } \
@@ -105,26 +105,28 @@ compose-reset:  ## Stop them and delete all their data
 # A layer is run by itself: what a JVM is started with cannot change in its process. Two processes
 # share its files, each with services of its own; a house of `e2e` wants both cores for itself.
 TWO := -n 2 --dist loadfile
+ARCHIVE := $(BIN)/python -m tests.support.spark_archive
 COVERED := --cov --cov-append --cov-report= --cov-fail-under=0
 
 test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@rm -f .coverage .coverage.*
-	@for layer in unit spark stream integration; do $(PYTEST) tests/$$layer $(TWO) $(COVERED) || exit 1; done
+	@$(ARCHIVE)
+	@for layer in unit stream integration; do $(PYTEST) tests/$$layer $(TWO) $(COVERED) || exit 1; done
 	@$(PYTEST) tests/e2e --cov --cov-append
 
-test-unit: install-yolo  ## No JVM, no service
+test-unit: install  ## No JVM, no service
 	@$(PYTEST) tests/unit $(TWO)
 
-test-spark: install  ## Transforms on a local Spark
-	@$(PYTEST) tests/spark $(TWO)
-
-test-stream: install  ## Streams over the memory log
+test-stream: install  ## Spark: rules, and streams over the memory log
+	@$(ARCHIVE)
 	@$(PYTEST) tests/stream $(TWO)
 
-test-integration: install  ## Real Kafka and Postgres
+test-integration: install-yolo  ## Real Kafka, Postgres and ultralytics
+	@$(ARCHIVE)
 	@$(PYTEST) tests/integration $(TWO)
 
 test-e2e: install  ## The whole house
+	@$(ARCHIVE)
 	@$(PYTEST) tests/e2e
 
 screenshots: install  ## Make the pictures of the console in docs/images anew, from its test

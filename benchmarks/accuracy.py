@@ -24,10 +24,10 @@ import cv2
 import typer
 
 from benchmarks import print_result, tell
-from cli.shop import open_day, render_day
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from simulator.shop import FPS, ShopDay
+from simulator.shop.render import open_day, render_day
 from streaming.transforms.tracks import (
     CameraRun,
     Crossing,

@@ -1,4 +1,4 @@
-"""`storelake console`: what happens now, in a browser."""
+"""`storelake console`: serve the live console."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
@@ -19,7 +19,7 @@ def console(
     host: Annotated[str | None, typer.Option(help="Address; else the setting (loopback).")] = None,
     port: Annotated[int | None, typer.Option(help="Port; else the setting.")] = None,
 ) -> None:
-    """Show today, the store, orders, streams and quality in a browser until SIGTERM or Ctrl-C."""
+    """Serve the live console until Ctrl-C or SIGTERM."""
     import signal
 
     import uvicorn
@@ -36,8 +36,8 @@ def console(
     require_free_port(console.host, console.port, "the console", "STORELAKE_CONSOLE__PORT")
     configure_logging("console", settings.log_level)
     app = create_app(settings)
-    _tell(settings)
-    # uvicorn ends in order first, and then raises the signal again for whoever had it before.
+    _print_address(settings)
+    # uvicorn ends in order first, and then raises the signal again for the earlier handler.
     signal.signal(signal.SIGTERM, end_well)
     uvicorn.run(
         app,
@@ -50,8 +50,8 @@ def console(
     )
 
 
-def _tell(settings: Settings) -> None:
-    """Where to look; and already here, if the database does not let us in."""
+def _print_address(settings: Settings) -> None:
+    """Print the URL, and a warning when Postgres rejects the console."""
     import psycopg
 
     from dashboard.reader import knock
@@ -64,7 +64,7 @@ def _tell(settings: Settings) -> None:
         reason = " ".join(str(error).split())
         out.print(
             f"Postgres does not let the console in ({reason}): see `storelake status`, and "
-            "docs/CONSOLE.md for the role. The console says so, too, and goes on by itself.",
+            "docs/CONSOLE.md for the role. The console shows this, too, and keeps trying.",
             style="yellow",
             markup=False,
             highlight=False,

@@ -1,42 +1,26 @@
-"""`storelake dlq`: rejected order messages, from the list to the way back."""
+"""`storelake dlq`: list, show, fix and send back rejected order messages."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import parse_instant, read_settings
-from conf.errors import StorelakeError
-from conf.terminal import console, error_console, progress
+from cli.app import new_app
+from cli.context import read_settings
+from cli.dlq_options import Format, Identifier, Rule, Since, Status, Topic, open_store, select
+from cli.dlq_output import counts_table, heads_table, print_report, print_rows
+from conf.terminal import console, progress
 
 if TYPE_CHECKING:
-    from streaming.sinks.dead_letter_store import Letter, LetterStore, Selection
+    from streaming.sinks.dead_letter_store import LetterStore
+    from streaming.sinks.redrive import Report
 
-app = typer.Typer(
-    name="dlq",
-    help="Rejected order messages: list, show, fix, send back.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-
-Rule = Annotated[str | None, typer.Option(metavar="ID", help="Only those that failed this rule.")]
-Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="Only those from this topic.")]
-Since = Annotated[
-    datetime | None,
-    typer.Option(parser=parse_instant, metavar="TIME", help="Only those received since, in UTC."),
-]
-Standing = Literal["open", "redriven", "resolved", "superseded", "all"]
-Status = Annotated[Standing, typer.Option(help="Where they stand.")]
-Format = Annotated[Literal["table", "json"], typer.Option("--format", help="Of the answer.")]
-Identifier = Annotated[str, typer.Argument(metavar="ID", help="Such as order-created/0/42.")]
+app = new_app("dlq", "Rejected order messages: list, show, fix, send back.")
 
 
 @app.command("list")
@@ -46,20 +30,13 @@ def list_letters(
     topic: Topic = None,
     since: Since = None,
     status: Status = "open",
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     form: Format = "table",
 ) -> None:
     """List dead letters, the newest first."""
-    from cli.letters import as_json, letters_table
-
-    with _letters() as store:
-        heads = store.heads(_select(rule, topic, since, status), limit)
-    if form == "json":
-        typer.echo(as_json(heads))
-    elif heads:
-        console().print(letters_table(heads))
-    else:
-        error_console().print("There are no such dead letters.")
+    with open_store() as store:
+        rows = store.heads(select(rule, topic, since, status), limit)
+    print_rows(rows, form, heads_table)
 
 
 @app.command()
@@ -67,16 +44,9 @@ def counts(
     topic: Topic = None, since: Since = None, status: Status = "open", form: Format = "table"
 ) -> None:
     """Count dead letters by rule and topic; one that failed two rules counts in both."""
-    from cli.letters import as_json, counts_table
-
-    with _letters() as store:
-        found = store.counts(_select(None, topic, since, status))
-    if form == "json":
-        typer.echo(as_json(found))
-    elif found:
-        console().print(counts_table(found))
-    else:
-        error_console().print("There are no such dead letters.")
+    with open_store() as store:
+        rows = store.counts(select(None, topic, since, status))
+    print_rows(rows, form, counts_table)
 
 
 @app.command()
@@ -84,16 +54,16 @@ def show(
     identifier: Identifier,
     raw: Annotated[bool, typer.Option("--raw", help="Only the bytes of the value.")] = False,
 ) -> None:
-    """Show one dead letter: where it stood, what was wrong and where, and what it says."""
-    from cli.letters import letter_page
+    """Show one dead letter: status, times, failed rules, headers and value."""
+    from cli.dlq_page import page
     from streaming.letters import read_id
 
-    with _letters() as store:
-        (letter,) = store.get([read_id(identifier)])
+    with open_store() as store:
+        (dead_letter,) = store.get([read_id(identifier)])
     if raw:
-        typer.echo(letter.value or b"", nl=False)
+        typer.echo(dead_letter.value or b"", nl=False)
     else:
-        typer.echo(letter_page(letter))
+        typer.echo(page(dead_letter))
 
 
 @app.command()
@@ -113,25 +83,27 @@ def fix(
         bool, typer.Option("--original", help="Start from the value, not from an earlier fix.")
     ] = False,
 ) -> None:
-    """Keep a mended value beside the original, and say what the contract still objects to."""
-    from cli.letters import faults_text
+    """Store an edited value beside the original, and print what still violates the contract."""
+    from cli.dlq_page import faults_text
     from streaming.letters import read_id
+    from streaming.sinks.dead_letter_edits import edited_value, needs_no_edit, require_open
     from streaming.transforms.repair import order_id_of, read_event
     from streaming.validation.contracts import find_faults
 
-    with _letters() as store:
-        (letter,) = store.get([read_id(identifier)])
-        _must_be_open(letter)
-        mended = _mend(letter, assignments or [], value, original=original)
-        store.store_fix(letter, mended)
-    event = read_event(mended)
-    order_id = order_id_of(event)
-    console().print(f"Fixed {letter.id}; its key will be {order_id or 'as it was'}.", markup=False)
-    faults = find_faults(event)
-    if faults:
+    with open_store() as store:
+        (dead_letter,) = store.get([read_id(identifier)])
+        require_open(dead_letter)
+        if not assignments and value is None and not needs_no_edit(dead_letter):
+            raise typer.BadParameter("give a change: --set PATH=VALUE or --value FILE")
+        edited = edited_value(dead_letter, assignments or [], value, original=original)
+        store.store_fix(dead_letter, edited)
+    event = read_event(edited)
+    key = order_id_of(event) or "as it was"
+    console().print(f"Fixed {dead_letter.id}; its key will be {key}.", markup=False)
+    if faults := find_faults(event):
         typer.echo("The contract still objects:\n" + faults_text(faults))
     else:
-        typer.echo("It fits the contract; the stream judges the rest once it is sent back.")
+        typer.echo("It fits the contract; the stream validates it again once it is sent back.")
 
 
 @app.command()
@@ -144,106 +116,34 @@ def redrive(
     topic: Topic = None,
     since: Since = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
 ) -> None:
     """Send open dead letters back to their topics: fixed, or as they came."""
     from streaming.letters import read_id
-    from streaming.sinks.redrive import Redriver
 
     if not (identifiers or rule or topic or since or everything):
-        raise typer.BadParameter("name some, choose with --rule, --topic or --since, or say --all")
-    wanted = [read_id(i) for i in identifiers or []]
-    chosen = _select(rule, topic, since, "open", wanted or None)
-    with _letters() as store:
-        if dry_run:
-            _tell_others(store, wanted)
-            ids = store.ids(chosen)
-            typer.echo("\n".join([*ids, f"{len(ids)} would be sent."]))
-            return
-        with store.alone():
-            _tell_others(store, wanted)
-            ids = store.ids(chosen)
-            if not ids:
-                typer.echo("Nothing to send.")
-                return
-            with progress("sending") as step:
-                report = Redriver(read_settings().kafka).redrive(
-                    store, ids, lambda done: step(f"{done} of {len(ids)}")
-                )
-    for letter, reason in report.refused.items():
-        typer.echo(f"{letter} was not sent: {reason}.", err=True)
-    for letter, back_as in list(report.sent.items())[:20]:
-        typer.echo(f"{letter} -> {back_as}")
-    typer.echo(f"{len(report.sent)} sent; the stream says what becomes of them.")
-    if report.refused:
-        raise typer.Exit(1)
+        raise typer.BadParameter("name some, choose with --rule, --topic or --since, or give --all")
+    named = [read_id(i) for i in identifiers or []]
+    selection = select(rule, topic, since, "open", named or None)
+    with open_store() as store, nullcontext() if dry_run else store.alone():
+        for dead_letter in store.get(named):
+            if dead_letter.status != "open":
+                typer.echo(f"{dead_letter.id} is {dead_letter.status} and is not sent.", err=True)
+        ids = store.ids(selection)
+        report = None if dry_run or not ids else _send(store, ids)
+    if report is not None:
+        print_report(report)
+        if report.refused:
+            raise typer.Exit(1)
+    elif dry_run:
+        typer.echo("\n".join([*ids, f"{len(ids)} would be sent."]))
+    else:
+        typer.echo("Nothing to send.")
 
 
-def _letters() -> AbstractContextManager[LetterStore]:
-    from streaming.sinks.dead_letter_store import open_letters
+def _send(store: LetterStore, ids: Sequence[str]) -> Report:
+    from streaming.sinks.redrive import Redriver
 
-    return open_letters(read_settings())
-
-
-def _select(
-    rule: str | None,
-    topic: str | None,
-    since: datetime | None,
-    status: Standing,
-    ids: Sequence[str] | None = None,
-) -> Selection:
-    from streaming.sinks.dead_letter_store import Selection
-
-    if rule is not None:
-        from streaming.validation.order_rules import MEANINGS
-
-        if rule not in MEANINGS:
-            raise StorelakeError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")
-    if topic is not None:
-        known = read_settings().kafka.order_topics
-        if topic not in known:
-            raise StorelakeError(f"{topic} carries no orders; those that do: {', '.join(known)}.")
-    return Selection(ids, rule, topic, since, None if status == "all" else status)
-
-
-def _must_be_open(letter: Letter) -> None:
-    if letter.status == "open":
-        return
-    next_step = {
-        "redriven": "it was sent back, so wait for what the stream says",
-        "resolved": "what was sent back was good, so nothing is left to fix",
-        "superseded": f"what was sent back was rejected again, so fix {letter.superseded_by}",
-    }
-    raise StorelakeError(f"{letter.id} is {letter.status}: {next_step[letter.status]}.")
-
-
-def _mend(letter: Letter, sets: Sequence[str], file: Path | None, *, original: bool) -> bytes:
-    """The bytes to keep as the fix."""
-    from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
-    from streaming.validation.rules import MAX_VALUE_BYTES
-
-    if not sets and file is None and "key_is_order_id" not in letter.rules:
-        raise typer.BadParameter("say what to change: --set PATH=VALUE or --value FILE")
-    fixed = None if original else letter.fixed_value
-    start = file.read_bytes() if file else letter.value if fixed is None else fixed
-    try:
-        event = read_event(start)
-    except StorelakeError as error:
-        what = file or f"{letter.id}"
-        raise StorelakeError(
-            f"{what} is no JSON ({error}): `storelake dlq show {letter.id} --raw` prints its "
-            "bytes; mend them in a file and give it with --value."
-        ) from error
-    for path, value in map(read_assignment, sets):
-        event = set_path(event, path, value)
-    mended = to_bytes(event) if sets else start or b""
-    if len(mended) > MAX_VALUE_BYTES:
-        raise StorelakeError("That is larger than 1 MiB: the stream would reject it again.")
-    return mended
-
-
-def _tell_others(store: LetterStore, wanted: Sequence[str]) -> None:
-    """Of the letters that were named: which are not open, and so stay where they are."""
-    for letter in store.get(wanted):
-        if letter.status != "open":
-            typer.echo(f"{letter.id} is {letter.status} and stays where it is.", err=True)
+    with progress("sending") as step:
+        redriver = Redriver(read_settings().kafka)
+        return redriver.redrive(store, ids, lambda done: step(f"{done} of {len(ids)}"))

@@ -1,4 +1,4 @@
-"""`storelake gateway`: serve the HTTP door."""
+"""`storelake gateway`: serve the HTTP gateway of orders."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
@@ -18,7 +18,7 @@ def gateway(
     host: Annotated[str | None, typer.Option(help="Address; else the setting (loopback).")] = None,
     port: Annotated[int | None, typer.Option(help="Port; else the setting.")] = None,
 ) -> None:
-    """Serve the order gateway with one worker until SIGTERM or Ctrl-C, then flush and end."""
+    """Serve the order gateway until Ctrl-C or SIGTERM."""
     import uvicorn
 
     from conf.logs import configure_logging
@@ -29,7 +29,7 @@ def gateway(
     host, port = host or settings.gateway.host, port or settings.gateway.port
     require_free_port(host, port, "the gateway", "STORELAKE_GATEWAY__PORT")
     configure_logging("gateway", settings.log_level)
-    # uvicorn ends in order first, and then raises the signal again for whoever had it before.
+    # uvicorn ends in order first, and then raises the signal again for the earlier handler.
     signal.signal(signal.SIGTERM, end_well)
     uvicorn.run(
         create_app(settings),
@@ -43,5 +43,5 @@ def gateway(
 
 
 def end_well(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End with 0: being told to stop is no error."""
+    """End with exit code 0: a signal to stop is no error."""
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""`storelake keep`: the keeper, which `storelake up` and `start` bring up in the background."""
+"""`storelake keep`: the supervisor process, which `storelake up` and `start` spawn."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
@@ -9,15 +9,15 @@ from cli.context import Profile, read_settings
 
 
 def keep(profile: Profile = None) -> None:
-    """Keep running what was asked for by `up` and `start`, until SIGTERM."""
+    """Keep running what `up` and `start` requested, until SIGTERM."""
     import logging
     from pathlib import Path
     from threading import Event
 
-    from cli.programs import programs
     from infra.local.board import Board
     from infra.local.keeper import Keeper
     from infra.local.kept_services import kept_services
+    from infra.local.programs import programs
 
     settings = read_settings(profile)
     logging.basicConfig(

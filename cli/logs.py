@@ -13,7 +13,7 @@ from conf.terminal import console
 
 def logs(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Whose logs; all of them by default.")
+        list[str] | None, typer.Argument(help="Of services or processes; all of them by default.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log.")] = 20,

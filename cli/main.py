@@ -1,12 +1,13 @@
 """The entry point: registers the commands and turns expected errors into one sentence.
 
-A new command is a function in a module of its own, and one more line in `COMMANDS`. The modules
-are imported at once, so they keep heavy imports inside the function.
+A new command is a function in a module of its own, and an entry in `SECTIONS`. The modules are
+imported at once, so they keep heavy imports inside the function.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -37,52 +38,49 @@ from cli import (
     up,
     zones,
 )
+from cli.app import new_app, options
 from conf.errors import StorelakeError
 from conf.terminal import error_console
 
-COMMANDS = (
-    up.up,
-    up.down,
-    up.restart,
-    status.status,
-    logs.logs,
-    reset.reset,
-    migrate.migrate,
-    prepare.prepare,
-    run.run,
-    run.spark_conf,
-    gateway.gateway,
-    console.console,
-    background.start,
-    background.stop,
-    infer.infer,
-    replay.replay,
-    send.send,
-    restate.restate,
-    sql.sql,
-    sql.ask,
-    backfill.backfill,
-    maintain.maintain,
-    check.check,
-)
+SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
+    "Run": (
+        up.up,
+        up.down,
+        up.restart,
+        status.status,
+        logs.logs,
+        background.start,
+        background.stop,
+        run.run,
+        gateway.gateway,
+        console.console,
+    ),
+    "Orders": (send.send, check.check, dlq.app, contracts.app),
+    "Cameras": (infer.infer, replay.replay, shop.app, zones.app),
+    "Lake": (
+        sql.sql,
+        sql.ask,
+        restate.restate,
+        backfill.backfill,
+        maintain.maintain,
+        retention.app,
+    ),
+    "Quality": (quality.app,),
+    "Operate": (prepare.prepare, migrate.migrate, reset.reset, run.spark_conf),
+}
 
-app = typer.Typer(
-    name="storelake",
-    help="A retail lakehouse on one machine: cameras and tills meet in the conversion rate.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # Importing Rich for the help alone would take half a second.
-    pretty_exceptions_enable=False,
+app = new_app(
+    "storelake",
+    "A retail lakehouse on one machine: cameras and tills meet in the conversion rate.",
 )
-for command in COMMANDS:
-    app.command()(command)
+app.callback()(options)
+for section, commands in SECTIONS.items():
+    for command in commands:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, rich_help_panel=section)
+        else:
+            app.command(rich_help_panel=section)(command)
 app.command(hidden=True)(keep.keep)
-app.add_typer(dlq.app)
-app.add_typer(contracts.app)
-app.add_typer(shop.app)
-app.add_typer(zones.app)
-app.add_typer(retention.app)
-app.add_typer(quality.app)
 
 
 def main() -> None:

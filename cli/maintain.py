@@ -1,13 +1,10 @@
-"""`storelake maintain`: tables of the lake kept fit for reading, once or again and again."""
+"""`storelake maintain`: maintenance of the tables of the lake, once or periodically."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +14,6 @@ from conf.outages import clear_outages
 from conf.terminal import console, progress
 
 if TYPE_CHECKING:
-    from conf.settings import Settings
     from streaming.lake.maintenance.run import Done
 
 MEGABYTE = 1_000_000
@@ -27,74 +23,33 @@ def maintain(
     *,
     every: Annotated[
         timedelta | None,
-        typer.Option(parser=parse_age, metavar="AGE", help="Again and again: 10m, 1h, ..."),
+        typer.Option(parser=parse_age, metavar="AGE", help="Repeat after this pause: 10m, 1h, ..."),
     ] = None,
     table: Annotated[str | None, typer.Option(help="Only this one, such as silver.orders.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")
     ] = False,
 ) -> None:
-    """Join small files, rewrite manifests, forget old snapshots, remove orphans; streams may run.
+    """Compact files, rewrite manifests, expire snapshots, remove orphans.
+
+    Streams may run meanwhile.
 
     Exit code 1 when a table could not be maintained.
     """
     from streaming.lake.maintenance.run import run_maintenance
+    from streaming.lake.maintenance.serve import serve
 
     settings = read_settings()
     if every is not None:
         if dry_run:
-            raise typer.BadParameter("--dry-run says it once: leave --every out")
-        _serve(settings, table, every)
+            raise typer.BadParameter("--dry-run runs once: leave --every out")
+        serve(settings, table, every)
         return
-    with progress("maintenance") as tell, clear_outages():
-        done = run_maintenance(settings, tell, only=table, dry=dry_run)
+    with progress("maintenance") as report, clear_outages():
+        done = run_maintenance(settings, report, only=table, dry=dry_run)
     _report(done, dry=dry_run)
     if any(one.state == "failed" for one in done):
         raise typer.Exit(1)
-
-
-def _serve(settings: Settings, table: str | None, every: timedelta) -> None:
-    """Until Ctrl-C or SIGTERM; a run that fails is told, and the next one tries again."""
-    import signal
-
-    from conf.errors import StorelakeError, first_line
-    from conf.exporter import served
-    from conf.logs import configure_logging
-    from streaming.lake.maintenance.metrics import Metrics
-    from streaming.lake.maintenance.run import run_maintenance
-
-    configure_logging("maintenance", settings.log_level)
-    log = logging.getLogger("storelake.maintenance")
-    metrics, stop = Metrics(every), threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    port, variable = settings.maintenance.metrics_port, "STORELAKE_MAINTENANCE__METRICS_PORT"
-    with served(metrics.registry, settings.metrics_host, port, variable):
-        while not stop.is_set():
-            began = datetime.now(timezone.utc)
-            try:
-                with clear_outages():
-                    done = run_maintenance(settings, lambda _: None, only=table)
-            except StorelakeError as error:
-                log.error("run_failed", extra={"error": str(error)})
-            except Exception as error:  # whatever it is: the next run may find it mended
-                log.exception("run_failed", extra={"error": first_line(error)})
-            else:
-                metrics.update(began, done)
-                _log_run(log, done)
-            stop.wait(every.total_seconds())
-
-
-def _log_run(log: logging.Logger, done: Sequence[Done]) -> None:
-    """A line for each table that was not left as it was, and one for the run."""
-    for one in done:
-        if one.state == "nothing to do":
-            continue
-        about = {"table" if k == "table_name" else k: v for k, v in asdict(one).items()}
-        log.log(logging.ERROR if one.state == "failed" else logging.INFO, "maintained", extra=about)
-    failed = sum(one.state == "failed" for one in done)
-    seconds = round(sum(one.seconds for one in done), 3)
-    log.info("run", extra={"tables": len(done), "failed": failed, "seconds": seconds})
 
 
 def _report(done: Sequence[Done], *, dry: bool) -> None:

@@ -8,7 +8,7 @@ from conf.terminal import console
 
 
 def migrate() -> None:
-    """Bring the tables of the database up to date; `up` does so too."""
+    """Apply new migrations of the database; `up` does so, too."""
     from infra.postgres.migrate import migrate as apply
 
     applied = apply(read_settings())

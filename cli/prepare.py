@@ -1,4 +1,4 @@
-"""`storelake prepare`: what the house needs on services that somebody else runs."""
+"""`storelake prepare`: provision services that run elsewhere."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
@@ -9,19 +9,19 @@ from conf.terminal import console, progress
 
 
 def prepare() -> None:
-    """Make topics, bucket, tables of Postgres and of the lake where they are missing.
+    """Create topics, bucket and tables where they are missing.
 
-    For services that run already, in containers or elsewhere; here `up` does it. It can be run
-    again at any time: what is there stays.
+    For services that run already, in containers or elsewhere; on this machine `up` does it. It
+    can be run again at any time: what exists is kept.
     """
     from infra import local
     from streaming.lake.formats import create_tables
     from streaming.session import build_session
 
     settings = read_settings()
-    with progress("preparing") as tell, clear_outages():
-        local.furnish(settings, tell)
-        tell("namespaces and tables of the lake")
+    with progress("preparing") as report, clear_outages():
+        local.furnish(settings, report)
+        report("namespaces and tables of the lake")
         spark = build_session(settings, "storelake:prepare")
         try:
             create_tables(spark, settings)

@@ -1,11 +1,8 @@
-"""`storelake replay`: publish recorded events again, without a camera and without a model."""
+"""`storelake replay`: publish recorded detection events, without a camera or a model."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console, error_console, progress
+from conf.terminal import console, error_console, on_signals, progress
 
 if TYPE_CHECKING:
     from inference_service.replay import Recording
@@ -25,9 +22,9 @@ SHOWN_FAULTS = 5
 def replay(
     file: Annotated[Path, typer.Argument(help="NDJSON, as infer --publisher ndjson writes it.")],
     *,
-    speed: Annotated[float, typer.Option(min=0.01, help="Times as fast as it was recorded.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.01, help="2 is twice as fast as recorded.")] = 1.0,
     as_fast_as_possible: Annotated[
-        bool, typer.Option("--as-fast-as-possible", help="Wait for nothing; in place of --speed.")
+        bool, typer.Option("--as-fast-as-possible", help="Without pauses; instead of --speed.")
     ] = False,
     shift_to_now: Annotated[
         bool,
@@ -51,14 +48,16 @@ def replay(
     settings = read_settings()
     configure_logging("replay", settings.log_level)
     recording = open_recording(file)
-    _complain(recording)
+    _print_faults(recording)
     pace = AS_FAST_AS_POSSIBLE if as_fast_as_possible else speed
     stopping = Event()
-    with progress(f"replaying {recording.events} events") as say, _ended_by_signals(stopping):
+    # After the event at hand; what was sent is acknowledged.
+    ended = on_signals(lambda *_: stopping.set())
+    with progress(f"replaying {recording.events} events") as show, ended:
 
         def report(count: int) -> None:
             if count % REPORT_EVERY == 0 or count == recording.events:
-                say(f"{count} of {recording.events} events")
+                show(f"{count} of {recording.events} events")
 
         name = broker or settings.inference.publisher
         publisher = open_publisher(settings, name, stopping=stopping, spool="replay")
@@ -78,20 +77,7 @@ def replay(
     )
 
 
-@contextmanager
-def _ended_by_signals(stopping: Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the replay after the event at hand; what was sent is acknowledged."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _complain(recording: Recording) -> None:
-    """Say of broken lines which and why."""
+def _print_faults(recording: Recording) -> None:
     for fault in recording.faults[:SHOWN_FAULTS]:
         error_console().print(
             f"{recording.path}, line {fault.line} is skipped: {fault.reason}",

@@ -9,16 +9,15 @@ from typing import Annotated
 
 import typer
 
-from cli.background import stop_everything
 from cli.context import read_settings
 from conf.terminal import and_list, console, progress
 
 REPORTS = ("memory", "quality", "demo", "check", "films")
-"""What commands and streams leave below the state folder beside the data of the services."""
+"""Folders that commands and streams write below the state folder, beside the services' data."""
 
-KEPT = {
+REASONS = {
     "secrets.env": "its passwords are used again by the next `storelake up`",
-    "logs": "they say what has happened until now",
+    "logs": "they record what has happened until now",
     "verify": "`make verify-...` keeps a deployment of its own there, and deletes it itself",
 }
 
@@ -26,11 +25,14 @@ KEPT = {
 def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Stop everything and delete all local data: topics, tables, files, checkpoints and reports.
+    """Stop everything and delete all local data.
 
-    Passwords and logs stay, and what storelake has not made; the command names what stays.
+    That is topics, tables, files, checkpoints and reports.
+
+    Passwords and logs are kept, and what storelake did not create; the command lists both.
     """
     from infra import local
+    from infra.local.background import stop_everything
 
     settings = read_settings()
     if not yes:
@@ -45,14 +47,14 @@ def reset(
         highlight=False,
     )
     for name in left_in(settings.var_dir):
-        why = KEPT.get(name, "storelake has not made it")
-        console().print(f"{name} stays: {why}.", markup=False, highlight=False)
+        why = REASONS.get(name, "storelake did not create it")
+        console().print(f"{name} is kept: {why}.", markup=False, highlight=False)
 
 
 def delete_state(run: Path) -> bool:
     """Delete the state files of processes, which have ended; returns whether there were any.
 
-    The empty lock files stay, since another command may wait for one.
+    The empty lock files are kept, since another command may wait for one.
     """
     files = [path for path in run.glob("*") if path.suffix != ".lock"]
     for path in files:

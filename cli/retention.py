@@ -1,4 +1,4 @@
-"""`storelake retention`: what is old goes, and the files are read to prove it."""
+"""`storelake retention`: delete old rows about single people, and verify it in the files."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
@@ -13,7 +13,7 @@ from conf.terminal import console, progress
 
 app = typer.Typer(
     name="retention",
-    help="How long rows about single people stay.",
+    help="How long rows about single people are kept.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,19 +31,19 @@ def apply(
         typer.Option(parser=parse_age, metavar="AGE", help="30d, 12h, ...; else the setting."),
     ] = None,
 ) -> None:
-    """Delete detections, crossings and visits past their age, for good; streams may run."""
+    """Delete detections, crossings and visits past their age; streams may run."""
     from rich.table import Table
 
     from streaming.recompute.retention import apply_retention
 
     settings = read_settings()
-    with progress("retention") as tell:
-        purged = apply_retention(settings, older_than or settings.retention.detections, tell)
-    report = Table(title="what the files say now", title_justify="left")
+    with progress("retention") as report:
+        purged = apply_retention(settings, older_than or settings.retention.detections, report)
+    table = Table(title="what the files hold now", title_justify="left")
     for name in ("table", "rows deleted", "files deleted", "files left", "older rows", "oldest"):
-        report.add_column(name, justify="left" if name in {"table", "oldest"} else "right")
+        table.add_column(name, justify="left" if name in {"table", "oldest"} else "right")
     for one in purged:
         oldest = f"{one.oldest:%Y-%m-%d %H:%M:%S}" if one.oldest else ""
         counts = (one.rows_deleted, one.files_deleted, one.files, one.rows_left)
-        report.add_row(one.table, *map(str, counts), oldest)
-    console().print(report)
+        table.add_row(one.table, *map(str, counts), oldest)
+    console().print(table)

@@ -19,11 +19,11 @@ def run(
         bool,
         typer.Option(
             "--take-over",
-            help="Take the streams over from another application that writes them; that one ends.",
+            help="Take over streams that another application writes; that one ends.",
         ),
     ] = False,
 ) -> None:
-    """Run streams side by side in one Spark application, until Ctrl-C or SIGTERM."""
+    """Run streams in one Spark application until Ctrl-C or SIGTERM."""
     import logging
 
     from conf.logs import configure_logging
@@ -33,7 +33,7 @@ def run(
         streams = settings.streams.model_copy(update={"take_over": True})
         settings = settings.model_copy(update={"streams": streams})
     configure_logging("streams", settings.log_level)
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner says what failed
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner logs what failed
     from infra.local.checks import find_java
     from infra.local.process import step_back
     from streaming.jobs import find_streams
@@ -45,7 +45,7 @@ def run(
 
 
 def spark_conf() -> None:
-    """Print the properties that `spark-submit --properties-file` takes, without secrets."""
+    """Print properties for spark-submit, without secrets."""
     from streaming.session import launch_conf
 
     for key, value in launch_conf(read_settings()).items():

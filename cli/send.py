@@ -1,4 +1,4 @@
-"""`storelake send`: make the shop talk."""
+"""`storelake send`: send simulated orders."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console, error_console
+from conf.terminal import console, error_console, on_signals
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -28,7 +28,7 @@ def send(
     rate: Annotated[float | None, typer.Option(min=1, help="Messages a minute.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long.")] = None,
-    poison: Annotated[float, typer.Option(min=0, max=1, help="Share that is broken.")] = 0.0,
+    poison: Annotated[float, typer.Option(min=0, max=1, help="Share that is invalid.")] = 0.0,
     late: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share that is too late to count; not in the first tenth."),
@@ -38,17 +38,21 @@ def send(
         typer.Option(min=0, max=1, help="Share that repeats an event, half past the gateway."),
     ] = 0.0,
     source: Annotated[
-        Literal["baskets", "synthetic"], typer.Option(help="Real baskets, or drawn ones.")
+        Literal["baskets", "synthetic"], typer.Option(help="Real baskets, or random ones.")
     ] = "baskets",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed sells the same.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed sends the same orders.")] = 1,
     ledger: Annotated[Path | None, typer.Option(help="NDJSON file, a line per message.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Part of all ids; else random.")] = None,
     via: Annotated[
-        Literal["gateway", "kafka"], typer.Option(help="The way of good events; poison skips it.")
+        Literal["gateway", "kafka"],
+        typer.Option(help="Target of valid events."),
     ] = "gateway",
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 16,
 ) -> None:
-    """Replay grocery baskets as order events, until --count, --seconds or Ctrl-C."""
+    """Send grocery baskets as order events.
+
+    Ends at --count, --seconds or Ctrl-C. Invalid events are sent to Kafka, past the gateway.
+    """
     from simulator.send import send as run_send
 
     settings = read_settings()
@@ -78,35 +82,32 @@ def send(
 
 @contextmanager
 def stop_on_ctrl_c() -> Iterator[Event]:
-    """Ctrl-C ends the sending, not the accounting for what is under way."""
+    """An event that Ctrl-C sets in a block, so that what was sent is still counted."""
     stop = Event()
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
+    with on_signals(lambda *_: stop.set(), [signal.SIGINT]):
         yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A progress bar on standard error; `show` takes the totals of `send`, `tell` what follows."""
+    """A progress bar on standard error; `show` takes the totals of `send`, `tell` a state."""
 
     progress: Progress
     task: TaskID
 
     def show(self, report: SendReport) -> None:
-        """How many, and how well."""
+        """Show how many were sent, failed and repeated."""
         state = f"{report.failed} failed, {report.retries} repeats"
         self.progress.update(self.task, completed=report.sent, state=state)
 
     def tell(self, state: str) -> None:
-        """What goes on now."""
+        """Show a state."""
         self.progress.update(self.task, state=state)
 
 
 @contextmanager
 def sending_bar(total: int | None) -> Iterator[Bar]:
-    """A bar that moves for the length of a block."""
+    """A bar that is shown during a block."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -134,7 +135,7 @@ def _summary(report: SendReport) -> Table:
     for counter, what in (
         (report.by_type, "accepted"),
         (report.by_poison, "poisoned"),
-        (report.failures, "refused or failed"),
+        (report.failures, "rejected or failed"),
     ):
         for name, messages in sorted(counter.items()):
             table.add_row(f"  {what}: {name}", str(messages))

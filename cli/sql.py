@@ -1,18 +1,14 @@
-"""`storelake sql` and `storelake ask`: questions to the lake, on the engine of your choice."""
+"""`storelake sql` and `storelake ask`: queries of the lake on DuckDB, Spark or Trino."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from datetime import date, datetime
 from decimal import Decimal
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,27 +20,13 @@ if TYPE_CHECKING:
     from queries.engine import Answer
 
 
-class EngineName(str, Enum):
-    """Where a query runs."""
-
-    duckdb = "duckdb"
-    spark = "spark"
-    trino = "trino"
-
-
-class Format(str, Enum):
-    """How the rows are written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
 EngineOption = Annotated[
-    EngineName, typer.Option("--engine", help="duckdb needs no server; spark for what is large.")
+    Literal["duckdb", "spark", "trino"],
+    typer.Option("--engine", help="duckdb needs no server; spark for what is large."),
 ]
 FormatOption = Annotated[
-    Format, typer.Option("--format", help="Figures are whole in csv and json.")
+    Literal["table", "csv", "json"],
+    typer.Option("--format", help="Figures are whole in csv and json."),
 ]
 
 
@@ -52,25 +34,28 @@ def sql(
     query: Annotated[str | None, typer.Argument(help="SQL of that engine; - reads it.")] = None,
     *,
     file: Annotated[Path | None, typer.Option(help="A file with the query.")] = None,
-    engine: EngineOption = EngineName.duckdb,
-    form: FormatOption = Format.table,
+    engine: EngineOption = "duckdb",
+    form: FormatOption = "table",
 ) -> None:
-    """Ask the lake in SQL; tables are called as in docs/TABLES.md, views as in docs/QUERIES.md."""
+    """Query the lake in SQL.
+
+    Tables have the names of docs/TABLES.md, views those of docs/QUERIES.md.
+    """
     from queries import open_engine
 
     text = _text(query, file)
-    with closing(open_engine(read_settings(), engine.value)) as opened:
-        WRITERS[form](opened.ask(text))
+    with closing(open_engine(read_settings(), engine)) as opened:
+        _print(opened.ask(text), form)
 
 
 def ask(
     name: Annotated[str | None, typer.Argument(help="Of the question; without it, all.")] = None,
     *,
-    engine: EngineOption = EngineName.duckdb,
-    form: FormatOption = Format.table,
+    engine: EngineOption = "duckdb",
+    form: FormatOption = "table",
     show: Annotated[bool, typer.Option("--show", help="Only the SQL, for that engine.")] = False,
 ) -> None:
-    """Ask one of the questions of docs/QUERIES.md, or list them."""
+    """Answer a question of docs/QUERIES.md, or list all."""
     from queries import open_engine
     from queries.ask import ask_question, find_question, questions
 
@@ -79,10 +64,10 @@ def ask(
         return
     question = find_question(name)
     if show:
-        sys.stdout.write(f"{question.for_engine(engine.value)}\n")
+        sys.stdout.write(f"{question.for_engine(engine)}\n")
         return
-    with closing(open_engine(read_settings(), engine.value)) as opened:
-        WRITERS[form](ask_question(opened, question))
+    with closing(open_engine(read_settings(), engine)) as opened:
+        _print(ask_question(opened, question), form)
 
 
 def _text(query: str | None, file: Path | None) -> str:
@@ -106,9 +91,11 @@ def _list(found: Mapping[str, str]) -> None:
     console().print(table)
 
 
-def _write_table(answer: Answer) -> None:
+def _print_table(answer: Answer) -> None:
     from rich.table import Table
     from rich.text import Text
+
+    from queries.formats import short
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(answer.columns):
@@ -123,51 +110,10 @@ def _write_table(answer: Answer) -> None:
     console().print(f"{count} row{'' if count == 1 else 's'}", style="dim", highlight=False)
 
 
-def short(value: Any) -> str:
-    """A value as a table shows it: an instant to the second, a share to four digits."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4f}".rstrip("0").rstrip(".")
-    if isinstance(value, datetime):
-        zone = "Z" if value.tzinfo else ""
-        return f"{value:%Y-%m-%d %H:%M:%S}{zone}"
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, default=_jsonable, ensure_ascii=False)
-    return str(_jsonable(value) if isinstance(value, bytes) else value)
+def _print(answer: Answer, form: str) -> None:
+    from queries.formats import write_csv, write_json
 
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(value)  # money, to the cent: a JSON number would be a float
-
-
-def _write_csv(answer: Answer) -> None:
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(answer.columns)
-    for row in answer.rows:
-        out.writerow([_cell(value) for value in row])
-
-
-def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, (int, float, str)):
-        return value
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, default=_jsonable, ensure_ascii=False)
-    return _jsonable(value)
-
-
-def _write_json(answer: Answer) -> None:
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-    text = json.dumps(rows, default=_jsonable, ensure_ascii=False, indent=2)
-    sys.stdout.write(f"{text}\n")
-
-
-WRITERS: Mapping[Format, Callable[[Answer], None]] = {
-    Format.table: _write_table,
-    Format.csv: _write_csv,
-    Format.json: _write_json,
-}
+    if form == "table":
+        _print_table(answer)
+    else:
+        (write_csv if form == "csv" else write_json)(answer, sys.stdout)

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show how services and processes are doing; exit code 3 unless all that shall run do."""
-    rows = house(read_settings())
+    """Show the state of services and processes.
+
+    Exit code 3 unless all that should run do.
+    """
+    rows = all_statuses(read_settings())
     if as_json:
         import json
         from dataclasses import asdict
@@ -32,13 +35,13 @@ def status(
         raise typer.Exit(3)
 
 
-def house(settings: Settings) -> list[ServiceStatus]:
-    """Services, then the processes beside them; asked together, since each waits for answers."""
+def all_statuses(settings: Settings) -> list[ServiceStatus]:
+    """Rows of the services, then of the processes; read together, since both wait for answers."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from cli.programs import statuses, supervised
     from infra import local
+    from infra.local.program_status import statuses, supervised
 
     with ThreadPoolExecutor() as pool:
-        services, processes = (pool.submit(ask, settings) for ask in (local.status, statuses))
+        services, processes = (pool.submit(read, settings) for read in (local.status, statuses))
         return [*supervised(settings, services.result()), *processes.result()]

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.background import keep_services, require_profile, start_background, stop_everything
 from cli.context import Profile, read_settings
-from cli.status import house
+from cli.status import all_statuses
 from cli.tables import show_services
+from conf.errors import StorelakeError
 from conf.terminal import and_list, console, one_interrupt, progress
 
 if TYPE_CHECKING:
     from conf.settings import Settings
 
-Pulsar = Annotated[bool, typer.Option("--pulsar", help="Pulsar, too, as the profile full does.")]
-Trino = Annotated[bool, typer.Option("--trino", help="Trino, too, as the profile full does.")]
+Pulsar = Annotated[bool, typer.Option("--pulsar", help="Pulsar, too, as in the profile full.")]
+Trino = Annotated[bool, typer.Option("--trino", help="Trino, too, as in the profile full.")]
 ServicesOnly = Annotated[
     bool, typer.Option("--services-only", help="Kafka, Postgres and the like, and no process.")
 ]
@@ -30,37 +30,44 @@ def up(
     pulsar: Pulsar = False,
     trino: Trino = False,
 ) -> None:
-    """Start the services of the profile on this machine, then all processes; all are kept running.
+    """Start services and processes; all are kept running.
 
-    The processes are streams, gateway, quality, maintenance and console. What runs already is left
-    alone. Ctrl-C undoes what this has started; a process that does not come up leaves the rest.
-    Exit code 1 unless everything is ready at the end.
+    The services are those of the profile, on this machine. The processes are streams, gateway,
+    quality, maintenance and console. What runs already is left alone. Ctrl-C stops what this
+    command has started; a process that does not come up leaves the rest running. Exit code 1
+    unless everything is ready at the end.
     """
-    from cli.programs import KEPT, require_free
-    from conf.errors import StorelakeError
-    from infra import local
-
     settings = _with_more(read_settings(profile), pulsar=pulsar, trino=trino)
-    trouble: StorelakeError | None = None
-    with one_interrupt(), progress("starting") as tell:
-        require_profile(settings)
-        if not services_only:
-            require_free(settings, KEPT)
-        with local.started(settings, tell) as ready:
-            kept = [one.name for one in local.status(ready) if one.state != "external"]
-            try:
-                if services_only:
-                    keep_services(ready, kept)
-                else:
-                    start_background(ready, (), tell, services=kept)
-            except StorelakeError as error:
-                trouble = error
-    rows = house(settings)
+    failure = _start(settings, services_only=services_only)
+    rows = all_statuses(settings)
     show_services(console(), rows)
-    if trouble:
-        raise trouble
+    if failure:
+        raise failure
     if bad := [f"{one.name} is {one.state}: {one.detail}" for one in rows if not one.well]:
         raise StorelakeError(f"Not everything is ready ({'; '.join(bad)}): see `storelake status`.")
+
+
+def _start(settings: Settings, *, services_only: bool) -> StorelakeError | None:
+    """Start services and processes; returns the error of processes that did not come up."""
+    from infra import local
+    from infra.local.background import keep_services, require_profile, start_programs
+    from infra.local.program_status import require_free
+    from infra.local.programs import MANAGED
+
+    with one_interrupt(), progress("starting") as report:
+        require_profile(settings)
+        if not services_only:
+            require_free(settings, MANAGED)
+        with local.started(settings, report) as ready:
+            ours = [one.name for one in local.status(ready) if one.state != "external"]
+            try:
+                if services_only:
+                    keep_services(ready, ours)
+                else:
+                    start_programs(ready, (), report, services=ours)
+            except StorelakeError as error:
+                return error
+    return None
 
 
 def _with_more(settings: Settings, *, pulsar: bool, trino: bool) -> Settings:
@@ -75,7 +82,9 @@ def _with_more(settings: Settings, *, pulsar: bool, trino: bool) -> Settings:
 
 
 def down() -> None:
-    """Stop the processes, after what is under way, then the services; data stays."""
+    """Stop the processes, then the services; data is kept."""
+    from infra.local.background import stop_everything
+
     settings = read_settings()
     with progress("stopping"):
         stopped = stop_everything(settings)

@@ -8,6 +8,7 @@ and is idempotent.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,10 @@ CONNECTION: Mapping[str, Any] = {
 KEY_PARTITIONER: Mapping[str, Any] = {"partitioner": "murmur2_random"}
 """Puts a key where JVM producers put it, so that an order keeps to one partition, whoever sends."""
 
-_DURABLE = {"acks": "all", "enable.idempotence": True}
+_DURABLE: Mapping[str, Any] = {"acks": "all", "enable.idempotence": True}
+_TIMEOUTS = ("message.timeout.ms", "delivery.timeout.ms")
+
+_log = logging.getLogger(__name__)
 
 
 def client_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -43,13 +47,30 @@ def client_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) ->
     return {**given, "bootstrap.servers": kafka.bootstrap}
 
 
-def producer_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Options of an idempotent producer that waits for all replicas; arguments as above.
+def producer_config(
+    kafka: KafkaSettings,
+    own: Mapping[str, Any] | None = None,
+    *,
+    message_timeout_ms: int | None = None,
+) -> dict[str, Any]:
+    """Options of an idempotent producer that waits for all replicas.
 
-    At most 64 MiB wait for the broker; beyond that `produce` raises `BufferError`.
+    At most 64 MiB wait for the broker; beyond that `produce` raises `BufferError`. A warning names
+    each of the `client_options` that does not apply.
+
+    Args:
+        kafka: the cluster, with its `client_options`.
+        own: defaults of the caller, which `client_options` may change.
+        message_timeout_ms: how long a message may wait for its acknowledgement, 0 for ever. The
+            caller relies on it, so `client_options` does not change it. None: librdkafka's default.
     """
-    defaults = {
-        "linger.ms": 5,
-        "queue.buffering.max.kbytes": 64 * 1024,
-    }
-    return {**client_config(kafka, {**defaults, **(own or {})}), **_DURABLE}
+    defaults = {"linger.ms": 5, "queue.buffering.max.kbytes": 64 * 1024, **(own or {})}
+    required = dict(_DURABLE)
+    ignored = set(_DURABLE)
+    if message_timeout_ms is not None:
+        required[_TIMEOUTS[0]] = message_timeout_ms
+        ignored.update(_TIMEOUTS)
+    for name in sorted(ignored.intersection(kafka.client_options)):
+        _log.warning("kafka.client_options: %s is ignored, this producer sets it", name)
+    given = {n: v for n, v in client_config(kafka, defaults).items() if n not in ignored}
+    return given | required

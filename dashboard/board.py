@@ -23,7 +23,8 @@ from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import Stores
 from dashboard.queries import QUERIES, Query, Row
-from dashboard.streams import STREAMS, Ends, Said, read_said
+from dashboard.streams import Ends, Said, read_said
+from streaming.registry import STREAMS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from typing import Literal, cast, get_args
 from conf.settings import Settings
 from dashboard.board import Fault, Snapshot
 from dashboard.queries import LATENCY, LEDGER, OFFSETS, Latency, Ledger, Offset
-from dashboard.streams import STREAMS, Said, Stream, lag, topics_of
+from dashboard.streams import Said, lag
+from streaming.registry import STREAMS, StreamEntry
 
 Health = Literal["running", "starting", "retrying", "stalled", "failed", "stopped", "silent"]
 
@@ -30,7 +31,7 @@ class StreamNow:
         ledger: None before it has committed a batch, and for streams of the lake.
     """
 
-    stream: Stream
+    stream: StreamEntry
     health: Health
     detail: str
     failures: int
@@ -101,13 +102,13 @@ def _health(said: Said | None, name: str, now: datetime, stale_after: timedelta)
 
 
 def _lag(
-    settings: Settings, snapshot: Snapshot, stream: Stream, offsets: Sequence[Offset]
+    settings: Settings, snapshot: Snapshot, stream: StreamEntry, offsets: Sequence[Offset]
 ) -> tuple[int | None, str]:
     if stream.reads is None:
         return None, "reads tables, not messages"
     if stream.ledger == "lake":
         return None, "its positions are only in the lake"
-    topics = topics_of(settings, stream)
+    topics = stream.topics(settings)
     if not topics:
         return None, "Pulsar's positions cannot be counted"
     if isinstance(snapshot.ends, Fault):

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition, admin
 
 from conf.kafka import client_config
-from conf.settings import KafkaSettings, Settings
+from conf.settings import KafkaSettings
 from dashboard.queries import Offset
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import read_streams
@@ -25,36 +25,6 @@ from streaming.source import broker_offset
 KAFKA_SECONDS = 2.0
 Ends = Mapping[tuple[str, int], int]
 """(topic, partition) -> the position that the next message will get."""
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One stream.
-
-    Attributes:
-        name: of its file in streaming/jobs, and of its rows in the ledger.
-        reads: what its messages are; None: it reads tables, when they have changed.
-        ledger: where its progress is.
-        letters: the table of what it rejects or sets aside; None: it rejects nothing.
-    """
-
-    name: str
-    reads: Literal["orders", "detections"] | None
-    ledger: Literal["postgres", "lake"]
-    letters: str | None = None
-
-
-STREAMS = (
-    Stream("order_event_processor", "orders", "postgres", "dead_letters"),
-    Stream("real_time_metrics", "orders", "postgres", "quarantine.late_events"),
-    Stream("order_status_tracker", "orders", "postgres"),
-    Stream("product_analytics", "orders", "postgres"),
-    Stream("footfall", "detections", "postgres"),
-    Stream("store_hourly", None, "postgres"),
-    Stream("silver_detections", "detections", "lake", "quarantine.detections"),
-    Stream("bronze_order_events", "orders", "lake"),
-    Stream("bronze_detections", "detections", "lake"),
-)
 
 
 @dataclass(frozen=True)
@@ -74,14 +44,6 @@ def read_said(var_dir: Path) -> Said | None:
         if said := read_streams(var_dir):
             return Said(datetime.fromtimestamp(said["at"], timezone.utc), dict(said["streams"]))
     return None
-
-
-def topics_of(settings: Settings, stream: Stream) -> tuple[str, ...]:
-    """The topics of Kafka that it reads; those of Pulsar have no positions to count with."""
-    if stream.reads == "orders":
-        return settings.kafka.order_topics
-    from_kafka = stream.reads == "detections" and "kafka" in settings.streams.detections_from
-    return (settings.kafka.detections,) if from_kafka else ()
 
 
 def lag(ends: Ends, offsets: Sequence[Offset], stream: str, topics: Sequence[str]) -> int | None:

@@ -17,7 +17,7 @@ from gateway.kafka import KafkaPublisher
 from gateway.lane import FastLane
 from gateway.limits import Identify, RateLimit, client_address
 from gateway.metrics import Metrics
-from gateway.models import OrderEvent, OrderEventV2, StatusChangedEvent
+from gateway.models import EVENT_MODELS, STATUS_MODEL
 from gateway.observe import Observer
 from gateway.operations import operations_router
 from gateway.producer import Publisher
@@ -75,7 +75,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         _, models = models_json_schema(
-            [(model, "validation") for model in (OrderEvent, OrderEventV2, StatusChangedEvent)],
+            [(model, "validation") for model in (*EVENT_MODELS.values(), STATUS_MODEL)],
             ref_template="#/components/schemas/{model}",
         )
         schema["components"]["schemas"].update(models["$defs"])

@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from gateway.models import EVENT_TYPES, UUID_PATTERN, model_for
+from conf.contracts.fields import FORMATS
+from conf.contracts.order_event import EVENT_TYPES
+from gateway.models import model_for
 from gateway.refusals import (
     FieldFault,
     NotABatchError,
@@ -20,7 +22,7 @@ from gateway.refusals import (
     TooLargeError,
 )
 
-_UUID = re.compile(UUID_PATTERN)
+_UUID = re.compile(FORMATS["uuid"])
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -131,15 +133,14 @@ def _judge(document: Any, body: bytes, accepted: frozenset[str]) -> CheckedEvent
     declared = document.get("event_type")
     faults = _route_faults(declared, accepted)
     try:
-        event = model_for(declared, document.get("schema_version"), accepted).model_validate(
-            document
-        )
+        model_for(declared, document.get("schema_version"), accepted).model_validate(document)
     except ValidationError as error:
         found = [_fault(_path(e["loc"]), e["type"], e["msg"]) for e in error.errors()]
         raise NotAnEventError(faults + found, _event_id(document)) from None
     if faults:
-        raise NotAnEventError(faults, event.event_id)
-    return CheckedEvent(event.event_id, event.event_type, event.order.order_id, body)
+        raise NotAnEventError(faults, document["event_id"])
+    event_id, order_id = document["event_id"], document["order"]["order_id"]
+    return CheckedEvent(event_id, document["event_type"], order_id, body)
 
 
 def _route_faults(declared: object, accepted: frozenset[str]) -> list[FieldFault]:

@@ -135,13 +135,9 @@ class KafkaPublisher:
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:
-    own = {
-        **KEY_PARTITIONER,
-        "client.id": "storelake-gateway",
-        # A message is given up when its caller is: it shall not arrive minutes after the 503.
-        "message.timeout.ms": max(int(ack_timeout * 1000), 10),
-    }
-    return producer_config(kafka, own)
+    own = {**KEY_PARTITIONER, "client.id": "storelake-gateway"}
+    # A message expires with its request: it must not arrive minutes after the 503.
+    return producer_config(kafka, own, message_timeout_ms=max(int(ack_timeout * 1000), 10))
 
 
 def _wake(loop: asyncio.AbstractEventLoop, answers: list[tuple[_Waiting, Outcome]]) -> None:

@@ -1,28 +1,33 @@
-"""Order events as pydantic models: the verdict of `conf/contracts/order_event.v*.json`, with paths.
+"""Order events as pydantic models made from the contract, which find every wrong field.
 
-The models judge; they never rebuild an event. What the gateway forwards are the bytes it received,
-so unknown fields pass untouched. Models are validated from `json.loads(parse_float=Decimal)`
-objects: money never becomes a float.
+The models validate and never rebuild an event: the gateway forwards the bytes that it received, so
+unknown fields pass untouched. They read objects whose fractions are `Decimal`: money never becomes
+a float.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
+from msgspec import Struct
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
     WithJsonSchema,
+    create_model,
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
-INSTANT_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"
+from conf.contracts import order_event as contract
+from conf.contracts.fields import FORMATS, ContractField, contract_fields
+from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, VERSIONS, field_schema
+
 _INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z", re.ASCII)
 # Days that every month of every year has. Nearly all events end here, at a tenth of the cost.
 _ORDINARY_INSTANT = re.compile(
@@ -30,12 +35,12 @@ _ORDINARY_INSTANT = re.compile(
     r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?Z",
     re.ASCII,
 )
-VERSIONS = (1, 2)
-_LARGEST_MONEY, _CENT = Decimal("9999999.99"), Decimal("0.01")
+_CENT = Decimal("0.01")
+_LARGEST_MONEY = contract.MONEY_LIMIT - _CENT
 
 
 def _instant(value: object) -> str:
-    """The text of an existing instant; nothing here computes with it."""
+    """The text of an existing instant; it is kept as text."""
     if isinstance(value, str) and _ORDINARY_INSTANT.fullmatch(value):
         return value
     match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
@@ -54,9 +59,9 @@ def _instant(value: object) -> str:
 
 
 def _money(value: object) -> int | Decimal:
-    """A JSON number; text is refused, because the streams would read it as NULL.
+    """A JSON number; text is rejected, because the streams would read it as null.
 
-    The words are pydantic's own; asking it for each price would take as long as all the rest.
+    The messages are those of pydantic, whose own decimals take as long as all other fields.
     """
     if not isinstance(value, (int, Decimal)) or isinstance(value, bool):
         raise PydanticCustomError(
@@ -74,119 +79,92 @@ def _money(value: object) -> int | Decimal:
 def _version(value: object) -> int:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value in VERSIONS:
         return int(value)
-    raise PydanticCustomError("schema_version", "Input should be 1 or 2, the versions known here")
+    raise PydanticCustomError(
+        "schema_version",
+        "Input should be {known}, the versions known here",
+        {"known": " or ".join(map(str, VERSIONS))},
+    )
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=64)]
-EventId = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
-Instant = Annotated[
-    str,
-    PlainValidator(_instant),
-    WithJsonSchema({"type": "string", "format": "date-time", "pattern": INSTANT_PATTERN}),
-]
-Money = Annotated[
-    Decimal,
-    PlainValidator(_money),
-    WithJsonSchema(
-        {"type": "number", "exclusiveMinimum": 0, "maximum": 9999999.99, "multipleOf": 0.01}
-    ),
-]
-Version1 = Annotated[int, PlainValidator(_version), WithJsonSchema({"const": 1})]
-Version2 = Annotated[int, PlainValidator(_version), WithJsonSchema({"const": 2})]
-SchemaVersion = Annotated[int, PlainValidator(_version), WithJsonSchema({"enum": [*VERSIONS]})]
-Status = Literal["pending", "processing", "completed", "cancelled"]
-FullOrderType = Literal["order.created", "order.updated", "order.cancelled"]
-
-
-class Wire(BaseModel):
-    """Base of every model: no coercion, unknown fields tolerated (they are forwarded as bytes)."""
+class ContractModel(BaseModel):
+    """Base of every model: no coercion, unknown fields are allowed."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class Item(Wire):
-    """One line of an order."""
-
-    product_id: Identifier
-    name: Annotated[str, Field(min_length=1, max_length=256)]
-    category: Annotated[str, Field(min_length=1, max_length=128)]
-    quantity: Annotated[int, Field(ge=1, le=100_000)]
-    unit_price: Money
-
-
-class Order(Wire):
-    """A whole order, as it stands after the event."""
-
-    order_id: Identifier
-    customer_id: Identifier
-    branch_id: Identifier
-    status: Status
-    payment_method: Literal["cash", "online"]
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
-    total_price: Money
-    created_at: Instant
-    items: Annotated[list[Item], Field(min_length=1, max_length=10_000)]
+def _model(
+    name: str, struct: type[Struct], version: int = 1, doc: str | None = None, **types: Any
+) -> type[ContractModel]:
+    """A model of a contract's struct, as of a version; `types` replace those of single fields."""
+    fields: dict[str, Any] = {
+        f.name: (types.get(f.name) or _type(f), ... if f.required else None)
+        for f in contract_fields(struct)
+        if f.since <= version
+    }
+    return create_model(name, __base__=ContractModel, __doc__=doc or struct.__doc__, **fields)
 
 
-class OrderV2(Order):
-    """A whole order of version 2."""
-
-    channel: Literal["store", "web", "app"] | None = None
-
-
-class StatusChange(Wire):
-    """The only part of an order that a status change carries."""
-
-    order_id: Identifier
-    branch_id: Identifier
-    old_status: Status
-    new_status: Status
+def _type(field: ContractField) -> Any:
+    plain = _plain_type(field)
+    return plain | None if field.nullable else plain
 
 
-class Envelope(Wire):
-    """What every order event has."""
-
-    event_id: EventId
-    event_time: Instant
-    schema_version: SchemaVersion
-    source: Identifier
-
-
-class OrderEvent(Envelope):
-    """An order was created, updated or cancelled."""
-
-    schema_version: Version1
-    event_type: FullOrderType
-    order: Order
-
-
-class OrderEventV2(OrderEvent):
-    """An order was created, updated or cancelled; version 2 may say where it was placed."""
-
-    schema_version: Version2
-    order: OrderV2
+def _plain_type(field: ContractField) -> Any:
+    limits = {name: v for name, v in field.limits.items() if name not in ("gt", "multiple_of")}
+    if field.kind == "choice":
+        return Literal[field.values]
+    if field.kind == "uuid":
+        pattern, extra = FORMATS["uuid"], dict(field_schema(field))
+        return Annotated[str, Field(pattern=pattern, json_schema_extra=extra)]
+    if field.kind in ("instant", "money"):
+        read = _instant if field.kind == "instant" else _money
+        return Annotated[Any, PlainValidator(read), WithJsonSchema(field_schema(field))]
+    if field.kind == "list":
+        return Annotated[list[Item], Field(**limits)]  # type: ignore[valid-type]
+    base = int if field.kind == "integer" else str
+    return Annotated[base, Field(**limits)]
 
 
-class StatusChangedEvent(Envelope):
-    """An order moved from one status to another; the same in both versions."""
-
-    event_type: Literal["order.status_changed"]
-    order: StatusChange
+def _version_type(*versions: int) -> Any:
+    schema = {"const": versions[0]} if len(versions) == 1 else {"enum": [*versions]}
+    return Annotated[int, PlainValidator(_version), WithJsonSchema(schema)]
 
 
-AnyEvent: TypeAlias = OrderEvent | StatusChangedEvent
-STATUS_CHANGED = "order.status_changed"
-EVENT_TYPES = frozenset({"order.created", "order.updated", "order.cancelled", STATUS_CHANGED})
+def _event_model(version: int) -> type[ContractModel]:
+    suffix = f"V{version}" if version > 1 else ""
+    return _model(
+        f"OrderEvent{suffix}",
+        contract.OrderEvent,
+        version,
+        "An order was created, updated or cancelled.",
+        schema_version=_version_type(version),
+        event_type=Literal[contract.FULL_EVENT_TYPES],
+        order=_model(f"Order{suffix}", contract.Order, version),
+    )
 
 
-def model_for(declared: object, version: object, accepted: frozenset[str]) -> type[AnyEvent]:
+Item = _model("Item", contract.Item)
+EVENT_MODELS: Mapping[int, type[ContractModel]] = {v: _event_model(v) for v in VERSIONS}
+"""Version -> model of an event with a whole order."""
+STATUS_MODEL = _model(
+    "StatusChangedEvent",
+    contract.OrderEvent,
+    doc="The status of an order changed.",
+    schema_version=_version_type(*VERSIONS),
+    event_type=Literal[STATUS_CHANGED],
+    order=_model("StatusChange", contract.StatusChange),
+)
+"""The model of a status change, which is the same in all versions."""
+
+
+def model_for(declared: object, version: object, accepted: frozenset[str]) -> type[ContractModel]:
     """The model of a declared type and version.
 
     For an unknown type it is that of the types `accepted`, for an unknown version that of the
-    first: whichever it is, it finds the fault.
+    first: either reports the wrong field.
     """
     known = isinstance(declared, str) and declared in EVENT_TYPES
     changed = declared == STATUS_CHANGED if known else accepted == {STATUS_CHANGED}
     if changed:
-        return StatusChangedEvent
-    return OrderEventV2 if version == 2 else OrderEvent
+        return STATUS_MODEL
+    return next((m for v, m in EVENT_MODELS.items() if v == version), EVENT_MODELS[VERSIONS[0]])

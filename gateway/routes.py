@@ -9,13 +9,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from conf import traces
+from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, event_path
 from conf.settings import GatewaySettings, KafkaSettings
 from gateway.events import check, check_batch
 from gateway.intake import Headers, Intake
 from gateway.lane import Handler
 from gateway.limits import Identify, RateLimit
 from gateway.metrics import Metrics
-from gateway.models import EVENT_TYPES, AnyEvent, OrderEvent, OrderEventV2, StatusChangedEvent
+from gateway.models import EVENT_MODELS, STATUS_MODEL, ContractModel
 from gateway.refusals import BodyTooLargeError, RefusalError
 from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
@@ -30,7 +31,7 @@ class EventRoute:
     path: str
     event_types: frozenset[str]
     topic: str
-    models: tuple[type[AnyEvent], ...]
+    models: tuple[type[ContractModel], ...]
 
     @property
     def takes(self) -> str:
@@ -39,21 +40,21 @@ class EventRoute:
 
 
 def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
-    """The routes that accept order events, with the topic of each."""
-    created, updated, cancelled, events = kafka.order_topics
-
-    full = (OrderEvent, OrderEventV2)
-
-    def one(path: str, event_type: str, topic: str, *models: type[AnyEvent]) -> EventRoute:
-        return EventRoute(path, frozenset({event_type}), topic, models)
-
-    return (
-        one("/order-created", "order.created", created, *full),
-        one("/order-updated", "order.updated", updated, *full),
-        one("/order-cancelled", "order.cancelled", cancelled, *full),
-        one("/order-status-changed", "order.status_changed", events, StatusChangedEvent),
-        EventRoute("/generic", EVENT_TYPES, events, (*full, StatusChangedEvent)),
+    """One route for each type of event, and `/generic` for all of them."""
+    full = tuple(EVENT_MODELS.values())
+    single = (
+        EventRoute(
+            f"/{event_path(event_type)}",
+            frozenset({event_type}),
+            topic,
+            (STATUS_MODEL,) if event_type == STATUS_CHANGED else full,
+        )
+        for event_type, topic in zip(EVENT_TYPES, kafka.order_topics, strict=True)
     )
+    every = EventRoute(
+        "/generic", frozenset(EVENT_TYPES), kafka.order_events, (*full, STATUS_MODEL)
+    )
+    return (*single, every)
 
 
 @dataclass(frozen=True)

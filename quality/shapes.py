@@ -14,7 +14,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.validation.checks import Present, Rule
+from streaming.validation.checks import Rule
 
 
 def rule_rows(rows: pa.Table, rules: Sequence[Rule], keys: Sequence[str]) -> pa.Table:
@@ -33,7 +33,7 @@ def rule_rows(rows: pa.Table, rules: Sequence[Rule], keys: Sequence[str]) -> pa.
     judged = {name for check in checks for name in check.columns()}
     judged |= {rule.when.field for rule in rules if rule.when is not None}
     kept = [name for name in rows.column_names if name in judged.union(keys)]
-    full = judged - {check.field for check in checks if isinstance(check, Present)}
+    full = judged - {check.field for check in checks if check.allows_null}
     columns = {n: _without_null(rows[n]) if n in full else rows[n] for n in kept}
     return pa.table(columns)
 

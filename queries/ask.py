@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import sqlglot
-
 from queries.engine import Answer, Engine, QueryError
-from streaming.lake.views import DIALECT, in_dialect
 
 FOLDER = Path(__file__).parent / "questions"
 
@@ -38,6 +35,10 @@ class Question:
 
     def for_engine(self, engine: str) -> str:
         """The same in the SQL of an engine."""
+        import sqlglot  # noqa: PLC0415 - slow, and a list of the questions does not need it
+
+        from streaming.lake.views import DIALECT, in_dialect  # noqa: PLC0415
+
         return in_dialect(sqlglot.parse_one(self.sql, read=DIALECT), engine)
 
 

@@ -1,21 +1,12 @@
-"""Which engines there are."""
+"""The engines by name."""
 
+# ruff: noqa: PLC0415 - each engine has large libraries of its own
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from conf.settings import Settings
-from queries.duckdb_engine import DuckDbEngine
 from queries.engine import Engine
-from queries.spark_engine import SparkEngine
-from queries.trino_engine import TrinoEngine
-from streaming.lake.formats import require_iceberg
 
-ENGINES: Mapping[str, Callable[[Settings], Engine]] = {
-    "duckdb": DuckDbEngine,
-    "spark": SparkEngine,
-    "trino": TrinoEngine,
-}
+ENGINES = ("duckdb", "spark", "trino")
 
 
 def open_engine(settings: Settings, name: str) -> Engine:
@@ -23,6 +14,22 @@ def open_engine(settings: Settings, name: str) -> Engine:
 
     Raises:
         LakeError: the lake is in Delta, which has no catalog that the engines share.
+        ValueError: there is no such engine.
     """
+    from streaming.lake.formats import require_iceberg
+
     require_iceberg(settings, "A query over the tables' names")
-    return ENGINES[name](settings)
+    match name:
+        case "duckdb":
+            from queries.duckdb_engine import DuckDbEngine
+
+            return DuckDbEngine(settings)
+        case "spark":
+            from queries.spark_engine import SparkEngine
+
+            return SparkEngine(settings)
+        case "trino":
+            from queries.trino_engine import TrinoEngine
+
+            return TrinoEngine(settings)
+    raise ValueError(f"unknown engine {name}")

@@ -12,23 +12,18 @@ from typing import Any
 import httpx
 from confluent_kafka import KafkaException, Producer
 
+from conf.contracts.order_event import EVENT_TYPES, event_path
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings, Settings
 from simulator.ledger import Delivery
 from simulator.orders import OrderEvent
 
-ROUTES = {
-    "order.created": "order-created",
-    "order.updated": "order-updated",
-    "order.cancelled": "order-cancelled",
-    "order.status_changed": "order-status-changed",
-}
 BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
 
 
 def topic_of(event_type: str, kafka: KafkaSettings) -> str:
     """The topic of a type of event."""
-    return dict(zip(ROUTES, kafka.order_topics, strict=True))[event_type]
+    return dict(zip(EVENT_TYPES, kafka.order_topics, strict=True))[event_type]
 
 
 class GatewayTransport:
@@ -48,7 +43,7 @@ class GatewayTransport:
         stop: Event,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._topics = {t: topic_of(t, settings.kafka) for t in ROUTES}
+        self._topics = {t: topic_of(t, settings.kafka) for t in EVENT_TYPES}
         self._patience = patience
         self._stop = stop
         self._client = httpx.AsyncClient(
@@ -63,7 +58,7 @@ class GatewayTransport:
     async def deliver(self, event: OrderEvent) -> Delivery:
         """Send one event, and repeat it as long as that makes sense."""
         topic, body = self._topics[event.event_type], event.value
-        path = f"/api/kafka/events/{ROUTES[event.event_type]}"
+        path = f"/api/kafka/events/{event_path(event.event_type)}"
         deadline = asyncio.get_running_loop().time() + self._patience
         retries = 0
         while True:
@@ -94,15 +89,10 @@ class KafkaTransport:
     """Bytes straight to a topic. Delivery reports come back while `poll` or `drain` run."""
 
     def __init__(self, kafka: KafkaSettings, patience: float) -> None:
-        own = {
-            **KEY_PARTITIONER,
-            "client.id": "storelake-simulator",
-            "message.timeout.ms": int(patience * 1000),
-        }
+        own = {**KEY_PARTITIONER, "client.id": "storelake-simulator"}
+        config = producer_config(kafka, own, message_timeout_ms=int(patience * 1000))
         self._patience = patience
-        self._producer = Producer(
-            producer_config(kafka, own), logger=logging.getLogger("simulator.librdkafka")
-        )
+        self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
 
     async def send(
         self,

@@ -8,10 +8,18 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 from conf.settings import Settings, SparkSettings, load_settings
 from infra import local
+from tests.support.spark_archive import driver_options
+
+# Where the environment has CI, Hypothesis takes this profile by itself. A test bounds its examples
+# only where one example is a whole batch.
+hypothesis.settings.register_profile(
+    "ci", parent=hypothesis.settings.get_profile("ci"), max_examples=30
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,6 +84,7 @@ def environment(
         "STORELAKE_CATALOG__FORMAT": pytestconfig.getoption("--lake-format"),
         "STORELAKE_SPARK__PACKAGES": packages,
         "STORELAKE_SPARK__DELTA_PACKAGES": packages,
+        "STORELAKE_SPARK__DRIVER_JAVA_OPTIONS": driver_options(load_settings()),
         "STORELAKE_PROFILE": "test",
         "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("var")),
         "STORELAKE_KAFKA__PORT": kafka,

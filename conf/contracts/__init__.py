@@ -1,8 +1,8 @@
 """The contracts of events and public tables.
 
-`EVENT.vN.json` is the JSON Schema of version N of an event, written by hand; gateway, streams and
-cameras follow it. `*.odcs.yaml` describes topics and tables in the Open Data Contract Standard;
-`python -m tools.docs` generates these files.
+`order_event.py` defines order events. `order_event.vN.json` is the JSON Schema of its version N,
+and `*.odcs.yaml` describes topics and tables in the Open Data Contract Standard; both are generated
+by `python -m tools.docs`. `detection_event.v1.json` is written by hand.
 """
 
 from __future__ import annotations

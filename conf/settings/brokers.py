@@ -43,7 +43,8 @@ class KafkaSettings(Frozen):
     """Topic of detection events."""
     client_options: dict[str, str] = Field(default_factory=dict)
     """Additional librdkafka options of every client (SASL, TLS). Producers always wait for all
-    replicas and are idempotent: acks and enable.idempotence cannot be set."""
+    replicas and are idempotent: acks and enable.idempotence cannot be set; each
+    sets its own message.timeout.ms."""
 
     @field_validator("client_options")
     @classmethod

@@ -24,8 +24,8 @@ class KafkaOutlet:
     def __init__(self, settings: KafkaSettings) -> None:
         self._topic = settings.detections
         self._where = f"Kafka at {settings.bootstrap}, topic {self._topic}"
-        # 0: never give up by itself, which would be a silent loss.
-        options = producer_config(settings, {"linger.ms": 10}) | {"message.timeout.ms": 0}
+        # No timeout: librdkafka would drop events of a long outage.
+        options = producer_config(settings, {"linger.ms": 10}, message_timeout_ms=0)
         self._producer = Producer(options, logger=log)
         self._closed = threading.Event()
         self._polling = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)

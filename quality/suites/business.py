@@ -19,11 +19,13 @@ from great_expectations.expectations.core import (
     ExpectColumnValuesToBeNull,
 )
 
+from conf.contracts.order_event import STATUSES
 from conf.settings import Settings
 from conf.stores import Branch
 from quality.comparing import agree
 from quality.facts import DAY, HOUR, UTC_TIME, facts, floor, named
 from quality.suite import FactSuite, House, RowSuite, Suite, expect
+from streaming import registry
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
@@ -32,7 +34,6 @@ from streaming.lake.tables import (
     GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
 )
-from streaming.validation.order_rules import STATUSES
 
 FEWEST = 10
 """An hour with nothing is missing where at least so many were to be expected: by chance alone, at
@@ -66,13 +67,9 @@ HOURS_SQL = """
     ORDER BY branch_id, hour"""
 """`frames`: camera minutes."""
 
-KEEPS = {
-    **dict.fromkeys(("bronze_order_events", "order_event_processor", "bronze_detections"), 0),
-    **dict.fromkeys(("real_time_metrics", "order_status_tracker", "product_analytics"), 1),
-    "footfall": 1,
-    "silver_detections": 2,
-}
-"""Stream -> what of the messages moves its positions: all, the good ones, those with people."""
+_MOVED_BY = ("all", "good", "people")
+KEEPS = {s.name: _MOVED_BY.index(s.moved_by) for s in registry.STREAMS if s.reads}
+"""Stream -> which messages move its positions: fewer with each number."""
 
 STREAMS = {"stream": pa.string(), "topic": pa.string(), "minutes_behind": pa.float64()}
 CAMERAS = {

@@ -16,17 +16,17 @@ from great_expectations.expectations.core import (
     ExpectColumnPairValuesToBeEqual,
 )
 
+from conf.contracts.order_event import STATUSES
 from quality.comparing import HOURLY, agree, both_sides, look_from, sides
 from quality.facts import UTC_TIME, facts
 from quality.suite import FactSuite, House, Suite, expect
-from streaming.jobs import NAMES
 from streaming.lake.tables import (
     GOLD_ORDER_HOURLY,
     GOLD_PRODUCT_DAILY,
     GOLD_STORE_HOURLY,
     SILVER_ORDERS,
 )
-from streaming.validation.order_rules import STATUSES
+from streaming.registry import NAMES
 
 LEDGER_BATCHES = 1_000
 """Of each stream so many of the newest batches are looked at."""

@@ -5,20 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from conf.errors import StorelakeError
+from streaming.registry import NAMES
 from streaming.stream import Stream
-
-NAMES = (
-    "order_event_processor",
-    "real_time_metrics",
-    "order_status_tracker",
-    "footfall",
-    "store_hourly",
-    "product_analytics",
-    "silver_detections",
-    "bronze_order_events",
-    "bronze_detections",
-)
-"""Every stream, the ones that people wait for first."""
 
 
 def find_streams(names: tuple[str, ...] = ()) -> list[Stream]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, get_args
 
+from conf.contracts.order_event import STATUSES
 from conf.stores import Line, Zone
 from streaming.lake.ddl import Column, parse_columns, split_top_level
 from streaming.lake.domains import Domain, Range, Values
+from streaming.registry import STREAMS
 from streaming.source import SOURCE_DDL
+from streaming.transforms.order_columns import ORDER_COLUMNS
 from streaming.transforms.tracks import ENTRY, EXIT
-from streaming.validation.order_rules import STATUSES
 
 Strategy = Literal["append", "upsert"]
 
@@ -146,24 +148,9 @@ SILVER_ORDERS = Table(
     upkeep=Upkeep(sort=("branch_id", "created_at", "order_id", "version")),
     writer="order_event_processor",
     strategy="append",
-    columns="""
-        event_id string, event_type string, event_time timestamp, order_id string,
-        customer_id string, branch_id string, region string, status string,
-        payment_method string, currency string, total_price decimal(12,2),
-        created_at timestamp,
-        channel string COMMENT 'store, web or app; null where the till did not say (version 1)',
-        local_date date COMMENT 'of created_at, where the branch is',
-        local_hour int, item_count int,
-        items array<struct<product_id: string, name: string, category: string, quantity: int,
-            unit_price: decimal(12,2)>>,
-        source string, version string COMMENT 'sorts as (event_time, topic, partition, position)',
-        topic string, partition int, position string, timestamp timestamp""",
+    columns=",\n".join(column.ddl for column in ORDER_COLUMNS if column.lake),
     partition=("days(event_time)",),
-    nullable=(
-        *("customer_id", "payment_method", "currency", "total_price", "created_at"),
-        *("channel", "local_date", "local_hour", "item_count", "items"),  # a change has no body
-        "timestamp",
-    ),
+    nullable=tuple(column.name for column in ORDER_COLUMNS if column.lake and column.nullable),
 )
 
 ANOMALIES = ("duplicate", "out_of_order", "illegal_transition", "stuck", "stuck_withdrawn")
@@ -532,19 +519,5 @@ TABLES = (
     QUALITY_MAINTENANCE_RUNS,
 )
 
-SERVING_WRITERS = {
-    "orders_raw": "order_event_processor",
-    "orders_processed": "order_event_processor",
-    "order_metrics": "real_time_metrics",
-    "order_items": "product_analytics",
-    "order_items_analytics": "product_analytics",
-    "order_status_history": "order_status_tracker",
-    "line_crossings": "footfall",
-    "zone_visits": "footfall",
-    "footfall_minute": "footfall",
-    "zone_dwell_hourly": "footfall",
-    "queue_minute": "footfall",
-    "store_hourly": "store_hourly",
-}
-"""The tables of the serving database that others may rely on, and the stream that writes each; the
-rest is state and ledgers."""
+SERVING_WRITERS = {table: stream.name for stream in STREAMS for table in stream.serving}
+"""Table of Postgres that others may rely on -> the stream that writes it."""

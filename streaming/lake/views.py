@@ -25,6 +25,7 @@ from conf.stores import Stores, load_stores
 from streaming.jvm import java
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
+from streaming.transforms.order_columns import LINE, ORDER_COLUMNS
 
 NAMESPACE = "analyst"
 TAG = "validated"
@@ -33,8 +34,6 @@ SHARED_DIALECTS = ("spark", "trino")  # of the engines that find views in the ca
 FINGERPRINT = "storelake.views"
 
 log = logging.getLogger("storelake.lake")
-
-_LINE = ("product_id", "name", "category", "quantity", "unit_price")
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,7 @@ def _plain(table: Table, stores: Stores) -> View:
 
 def _orders(stores: Stores) -> View:
     """As orders_processed has it: the newest body, the newest status."""
-    body = (
-        *("customer_id", "region", "payment_method", "currency", "total_price", "created_at"),
-        *("channel", "local_date", "local_hour", "item_count", "items"),
-    )
+    body = [column.name for column in ORDER_COLUMNS if column.body and column.lake]
     # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
     # newest event_time, too, since versions sort by it first.
     # S608: names come from this repository, not from input.
@@ -104,7 +100,7 @@ def _orders(stores: Stores) -> View:
 
 
 def _order_lines() -> View:
-    fields = ", ".join(f"ELEMENT_AT(o.items, t.line).{name} AS {name}" for name in _LINE)
+    fields = ", ".join(f"ELEMENT_AT(o.items, t.line).{f.name} AS {f.name}" for f in LINE)
     # S608: names come from this repository, not from input.
     sql = f"""
         SELECT o.order_id, o.branch_id, o.customer_id, o.status, o.created_at, o.created_at_local,

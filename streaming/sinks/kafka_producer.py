@@ -57,12 +57,8 @@ class DeadLetterProducer:
 
     def __init__(self, kafka: KafkaSettings, queue_kbytes: int = 32 * 1024) -> None:
         self._topic = kafka.order_dlq
-        own = {
-            "message.max.bytes": 16_777_216,
-            "message.timeout.ms": 30_000,
-            "queue.buffering.max.kbytes": queue_kbytes,
-        }
-        self._producer = Producer(producer_config(kafka, own))
+        own = {"message.max.bytes": 16_777_216, "queue.buffering.max.kbytes": queue_kbytes}
+        self._producer = Producer(producer_config(kafka, own, message_timeout_ms=30_000))
 
     def send(self, messages: Iterable[DeadLetterMessage]) -> int:
         """Send (key, value, headers) and wait until all are acknowledged.

@@ -12,31 +12,14 @@ import psycopg
 import pyarrow as pa
 
 from streaming.sinks.postgres import stage
+from streaming.transforms.order_columns import ORDER_COLUMNS, SQL_TYPES
 
 STAGE = {
-    "event_id": "text",
-    "event_type": "text",
-    "event_time": "timestamptz",
-    "order_id": "text",
-    "customer_id": "text",
-    "branch_id": "text",
-    "region": "text",
-    "status": "text",
-    "payment_method": "text",
-    "currency": "text",
-    "total_price": "numeric(12, 2)",
-    "created_at": "timestamptz",
-    "local_date": "date",
-    "local_hour": "smallint",
-    "item_count": "integer",
+    **{column.name: SQL_TYPES[column.type][1] for column in ORDER_COLUMNS if column.staged},
     "items_json": "jsonb",
-    "version": "text",
-    "topic": "text",
-    "partition": "integer",
-    "position": "text",
-    "timestamp": "timestamptz",
     "payload": "jsonb",
 }
+"""Column of the staging table -> its type."""
 
 _RAW_SQL = """
     INSERT INTO orders_raw (event_id, order_id, event_type, event_time, branch_id, payload, topic,
@@ -46,18 +29,7 @@ _RAW_SQL = """
     FROM pg_temp.order_events ORDER BY event_time, topic, partition, position
     ON CONFLICT DO NOTHING"""
 
-_BODY = (
-    "customer_id",
-    "region",
-    "payment_method",
-    "currency",
-    "total_price",
-    "created_at",
-    "local_date",
-    "local_hour",
-    "item_count",
-    "items",
-)
+_BODY = (*(column.name for column in ORDER_COLUMNS if column.body and column.staged), "items")
 
 
 def _processed_sql() -> str:

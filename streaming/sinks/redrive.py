@@ -80,9 +80,9 @@ class Redriver:
             # Beyond all that a consumer has read: the topic decides what is too large.
             "message.max.bytes": 100_000_000,
             "queue.buffering.max.kbytes": 128 * 1024,
-            "message.timeout.ms": 30_000,
         }
-        self._producer = Producer(producer_config(kafka, own), logger=_SILENT)
+        config = producer_config(kafka, own, message_timeout_ms=30_000)
+        self._producer = Producer(config, logger=_SILENT)
         try:
             self._producer.list_topics(timeout=5)
         except KafkaException as error:

@@ -21,13 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
+from conf.contracts.fields import FORMATS
+from conf.contracts.order_event import MONEY_LIMIT
+
 END = r"(?![\s\S])"
 """The end of a text, to Java and to Python: `\\z` and `\\Z` mean something else to the other."""
 
-UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}" + END
+UUID = FORMATS["uuid"].removesuffix("$") + END
 EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)
-MONEY_LIMIT = 10_000_000
-"""No price and no total reaches ten millions."""
 _WHOLE, _COUNT, _TOTAL = pa.decimal128(19, 0), pa.decimal128(12, 0), pa.decimal128(37, 6)
 
 Array: TypeAlias = Any
@@ -72,6 +73,11 @@ class Check(ABC):
         """The column that is judged in the table: its own, or one that `derived` makes."""
         return self.field
 
+    @property
+    def allows_null(self) -> bool:
+        """Whether the expectation itself treats a null as this check does."""
+        return False
+
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that the expectation reads."""
         return (self.label,)
@@ -84,6 +90,11 @@ class Check(ABC):
 @dataclass(frozen=True)
 class Present(Check):
     """Anything at all, an empty text included."""
+
+    @property
+    @override
+    def allows_null(self) -> bool:
+        return True
 
     @override
     def good(self, fields: Fields) -> Array:
@@ -127,27 +138,23 @@ class OneOf(Check):
 
 
 @dataclass(frozen=True)
-class OneOfIfAny(OneOf):
-    """One of some texts, or none at all: a field that may be left out."""
+class IfAny(Check):
+    """Another check of the field, which may be null: a field that may be left out."""
+
+    check: Check
 
     @property
     @override
-    def label(self) -> str:
-        """Null counts as broken, so it takes the place of a known text here."""
-        return f"{self.field}_if_any"
+    def allows_null(self) -> bool:
+        return True
 
     @override
     def good(self, fields: Fields) -> Array:
-        return pc.or_(pc.is_null(fields[self.field]), super().good(fields))
+        return pc.or_kleene(pc.is_null(fields[self.field]), self.check.good(fields))
 
     @override
     def expected(self) -> Expected:
-        arguments = {"column": self.label, "value_set": list(self.values)}
-        return Expected("ExpectColumnValuesToBeInSet", arguments)
-
-    @override
-    def derived(self, rows: pa.Table) -> pa.ChunkedArray:
-        return pc.fill_null(rows[self.field], self.values[0])
+        return self.check.expected()
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,28 @@
-"""What an order event must be like: the one place for its rules, and for what each one means."""
+"""What an order event must be like: rules from the contract, and those that compare fields."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conf.contracts.fields import ContractField, contract_fields
+from conf.contracts.order_event import STATUS_CHANGED, STATUSES, VERSIONS, Item, Order, OrderEvent
 from streaming.validation.checks import (
     END,
     AnyRule,
     Between,
+    Check,
+    IfAny,
     Instant,
     Matches,
     MessageRule,
     Money,
     NotAfter,
     OneOf,
-    OneOfIfAny,
     Rule,
     SumOfLines,
     Text,
@@ -27,12 +31,8 @@ from streaming.validation.checks import (
 )
 from streaming.validation.rules import ENVELOPE_MEANINGS, REFUSED_MEANING, event_rules
 
-STATUSES = ("pending", "processing", "completed", "cancelled")
-FULL_EVENTS = ("order.created", "order.updated", "order.cancelled")
-STATUS_CHANGED = "order.status_changed"
-VERSIONS = (1, 2)
-CHANNELS = ("store", "web", "app")
-
+_ENVELOPE = {field.name: field for field in contract_fields(OrderEvent)}
+_BODY = {field.name: field for field in contract_fields(Order)}
 _CHANGE = When("event_type", STATUS_CHANGED)
 _ORDER = When("event_type", STATUS_CHANGED, holds=False)
 
@@ -47,35 +47,105 @@ def order_rules(branches: Sequence[str], max_future_skew: timedelta) -> tuple[An
     return (*_event_rules(tuple(branches), max_future_skew), *_CHANGE_RULES, *_ORDER_RULES)
 
 
+def field_rule(field: ContractField, path: str = "", when: When | None = None) -> Rule:
+    """The rule that checks a field by its own constraints.
+
+    Args:
+        field: of the event or of its order.
+        path: of the object that has it, for the sentence: `order.`.
+        when: the events that have it.
+    """
+    kind = _KINDS[field.kind]
+    suffix = kind.suffix if field.required else kind.optional_suffix or kind.suffix
+    added = f", a field of version {field.since}," if field.since > 1 else ""
+    sentence = f"{path}{field.name}{added} {_fault(field)}."
+    return Rule(field.rule or f"{field.name}_{suffix}", sentence, (_check(field),), when=when)
+
+
+@dataclass(frozen=True)
+class _KindOfField:
+    """How fields of a kind are checked.
+
+    Attributes:
+        suffix: of the rule's id.
+        check: of a field that is there.
+        fault: the end of the sentence about a broken field.
+        optional_suffix: of the id, where a field may be left out and it differs.
+    """
+
+    suffix: str
+    check: Callable[[ContractField], Check]
+    fault: Callable[[ContractField], str]
+    optional_suffix: str | None = None
+
+
+def _check(field: ContractField) -> Check:
+    check = _KINDS[field.kind].check(field)
+    return check if field.required else IfAny(field.name, check)
+
+
+def _fault(field: ContractField) -> str:
+    return field.fault or _KINDS[field.kind].fault(field)
+
+
+def _text_check(field: ContractField) -> Check:
+    if pattern := field.limits.get("pattern"):
+        return Matches(field.name, pattern.removesuffix("$") + END)
+    return Text(field.name, field.limits["max_length"])
+
+
+def _size_fault(field: ContractField) -> str:
+    missing = "missing, " if field.required else ""
+    unit = "lines" if field.kind == "list" else "characters"
+    return f"is {missing}empty or longer than {field.limits['max_length']:,} {unit}"
+
+
+def _none_of(values: Sequence[object]) -> str:
+    if len(values) == 2:
+        return f"is neither {values[0]} nor {values[1]}"
+    return f"is none of {', '.join(map(str, values))}"
+
+
+_KINDS = {
+    "text": _KindOfField("present", _text_check, _size_fault, "length"),
+    "choice": _KindOfField(
+        "known", lambda f: OneOf(f.name, f.values), lambda f: _none_of(f.values)
+    ),
+    "integer": _KindOfField(
+        "in_range",
+        lambda f: Between(f.name, f.limits["ge"], f.limits["le"]),
+        lambda f: f"is outside of {f.limits['ge']:,} to {f.limits['le']:,}",
+    ),
+    "money": _KindOfField(
+        "money",
+        lambda f: Money(f.name),
+        lambda _: "is no positive amount with at most two decimals",
+    ),
+    "instant": _KindOfField(
+        "utc",
+        lambda f: Instant(f.name),
+        lambda _: "is no existing time in UTC, like 2024-05-01T10:00:00Z",
+    ),
+    "list": _KindOfField(
+        "present",
+        lambda f: Between("item_count", f.limits["min_length"], f.limits["max_length"]),
+        _size_fault,
+    ),
+}
+
+
 def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, ...]:
-    kinds = (*FULL_EVENTS, STATUS_CHANGED)
     return (
-        *event_rules(VERSIONS, "schema_version is neither 1 nor 2."),
-        Rule(
-            "event_type_known",
-            f"event_type is none of {', '.join(kinds)}.",
-            (OneOf("event_type", kinds),),
-        ),
-        Rule(
-            "event_time_utc",
-            "event_time is no existing time in UTC, like 2024-05-01T10:00:00Z.",
-            (Instant("event_time"),),
-        ),
+        *event_rules(VERSIONS, f"schema_version {_none_of(VERSIONS)}."),
+        field_rule(_ENVELOPE["event_type"]),
+        field_rule(_ENVELOPE["event_time"]),
         Rule(
             "event_time_not_in_future",
             "event_time lies too far after the time of arrival.",
             (NotAfter("event_time", "timestamp", skew),),
         ),
-        Rule(
-            "source_present",
-            "source is missing, empty or longer than 64 characters.",
-            (Text("source"),),
-        ),
-        Rule(
-            "order_id_present",
-            "order.order_id is missing, empty or longer than 64 characters.",
-            (Text("order_id"),),
-        ),
+        field_rule(_ENVELOPE["source"]),
+        field_rule(_BODY["order_id"], "order."),
         MessageRule(
             "key_is_order_id",
             "The key of the message is not order.order_id.",
@@ -93,7 +163,7 @@ def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, .
 _CHANGE_RULES = (
     MessageRule(
         "old_status_known",
-        f"order.old_status is none of {', '.join(STATUSES)}.",
+        f"order.old_status {_none_of(STATUSES)}.",
         "silver.orders keeps no old status; silver.order_status works it out from all changes.",
         lambda m: pc.or_(
             pc.invert(_CHANGE.applies(m.fields)), is_one_of(m.fields["old_status"], STATUSES)
@@ -101,97 +171,56 @@ _CHANGE_RULES = (
     ),
     Rule(
         "new_status_known",
-        f"order.new_status is none of {', '.join(STATUSES)}.",
+        f"order.new_status {_none_of(STATUSES)}.",
         (OneOf("status", STATUSES),),
         when=_CHANGE,
     ),
 )
 
-_ORDER_RULES = (
-    Rule(
-        "customer_id_present",
-        "order.customer_id is missing, empty or longer than 64 characters.",
-        (Text("customer_id"),),
-        when=_ORDER,
-    ),
-    Rule(
-        "status_known",
-        f"order.status is none of {', '.join(STATUSES)}.",
-        (OneOf("status", STATUSES),),
-        when=_ORDER,
-    ),
-    Rule(
-        "payment_method_known",
-        "order.payment_method is neither cash nor online.",
-        (OneOf("payment_method", ("cash", "online")),),
-        when=_ORDER,
-    ),
-    Rule(
-        "currency_code",
-        "order.currency is no code of three capital letters.",
-        (Matches("currency", "^[A-Z]{3}" + END),),
-        when=_ORDER,
-    ),
-    Rule(
-        "total_price_money",
-        "order.total_price is no positive amount with at most two decimals.",
-        (Money("total_price"),),
-        when=_ORDER,
-    ),
-    Rule(
-        "created_at_utc",
-        "order.created_at is no existing time in UTC, like 2024-05-01T10:00:00Z.",
-        (Instant("created_at"),),
-        when=_ORDER,
-    ),
-    Rule(
+_EXTRA_RULES = {
+    "created_at": Rule(
         "created_at_not_after_event",
         "order.created_at lies after event_time.",
         (NotAfter("created_at", "event_time"),),
         when=_ORDER,
-    ),
-    Rule(
-        "channel_known",
-        f"order.channel, a field of version 2, is none of {', '.join(CHANNELS)}.",
-        (OneOfIfAny("channel", CHANNELS),),
-        when=_ORDER,
-    ),
-    Rule(
-        "items_present",
-        "order.items is missing, empty or longer than 10,000 lines.",
-        (Between("item_count", 1, 10_000),),
-        when=_ORDER,
-    ),
-    Rule(
-        "item_named",
-        "A line of order.items lacks its product_id, name or category, or has a longer one than "
-        "the contract allows.",
-        (Text("product_id"), Text("name", 256), Text("category", 128)),
-        when=_ORDER,
-        each=True,
-    ),
-    Rule(
-        "item_quantity_positive",
-        "A line of order.items has a quantity outside of 1 to 100,000.",
-        (Between("quantity", 1, 100_000),),
-        when=_ORDER,
-        each=True,
-    ),
-    Rule(
-        "item_price_money",
-        "A line of order.items has a unit_price that is no positive amount with at most two "
-        "decimals.",
-        (Money("unit_price"),),
-        when=_ORDER,
-        each=True,
-    ),
-    Rule(
+    )
+}
+"""Field -> the rule that compares it with another one."""
+
+
+def _order_rules() -> Iterator[Rule]:
+    for field in _BODY.values():
+        if field.name not in ("order_id", "branch_id"):  # every event has them
+            yield field_rule(field, "order.", _ORDER)
+        if field.name in _EXTRA_RULES:
+            yield _EXTRA_RULES[field.name]
+    yield from _line_rules()
+    yield Rule(
         "total_equals_items",
         "order.total_price is not the sum of the lines, to the cent.",
         (SumOfLines("total_price"),),
         when=_ORDER,
-    ),
-)
+    )
+
+
+def _line_rules() -> Iterator[Rule]:
+    """Fields of a line that have the same rule id make one rule."""
+    groups: dict[str, list[ContractField]] = {}
+    for field in contract_fields(Item):
+        groups.setdefault(field.rule or field.name, []).append(field)
+    for rule_id, fields in groups.items():
+        names = [field.name for field in fields]
+        problem = (
+            f"has a {names[0]} that {_fault(fields[0])}."
+            if len(fields) == 1
+            else f"lacks its {', '.join(names[:-1])} or {names[-1]}, or has a longer one than the "
+            "contract allows."
+        )
+        sentence = f"A line of order.items {problem}"
+        yield Rule(rule_id, sentence, tuple(map(_check, fields)), when=_ORDER, each=True)
+
+
+_ORDER_RULES = tuple(_order_rules())
 
 MEANINGS = (
     ENVELOPE_MEANINGS

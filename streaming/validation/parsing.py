@@ -20,6 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conf.contracts.fields import FORMATS
+
 Mask = npt.NDArray[np.bool_]
 Int = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -31,7 +33,7 @@ AMOUNT = pa.decimal128(20, 6)
 """Money of a message: with six places, so that a third one is seen and refused, not rounded away;
 what lies beyond is the noise of binary fractions."""
 INSTANT = pa.timestamp("us", "UTC")
-_INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z\z"
+_INSTANT = FORMATS["date-time"].removesuffix("$") + r"\z"
 
 E = TypeVar("E", bound=msgspec.Struct)
 _anything = msgspec.json.Decoder(float_hook=Decimal)

@@ -146,9 +146,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Row], list[list[Row]]]:
     return versions, [queue[a:b] for a, b in zip([0, *cuts], [*cuts, len(queue)], strict=True)]
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries())
 def test_products_do_not_depend_on_how_the_versions_of_orders_arrive(
     db: Database, delivery: tuple[list[Row], list[list[Row]]]

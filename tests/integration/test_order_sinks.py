@@ -205,9 +205,7 @@ def deliveries(draw: st.DrawFn) -> list[list[Row]]:
     return [queue[a:b] for a, b in zip([0, *cuts], [*cuts, len(queue)], strict=True)]
 
 
-any_delivery = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+any_delivery = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @any_delivery

@@ -265,9 +265,7 @@ MEANING += ("session_id", "new_status", "changed_at")
 
 
 @given(st.permutations(LIFE), st.integers(1, len(LIFE)), st.integers(0, len(LIFE) - 1))
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_arrival_in_any_order_in_any_batches_with_any_repetition_means_the_same(
     db: Database, arrival: Sequence[Row], size: int, again: int
 ) -> None:

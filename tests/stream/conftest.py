@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings
+from streaming.session import build_session
 from tests.stream.house import House, empty_tables
 
 _numbers = count(1)
@@ -62,3 +63,9 @@ def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> C
 def house(new_house: Callable[[], House]) -> House:
     """The shop of a test file."""
     return new_house()
+
+
+@pytest.fixture(scope="module")
+def spark(house: House) -> SparkSession:
+    """The session of the product, for tests of what runs in it without a runner."""
+    return build_session(house.settings, "storelake-tests")

@@ -10,8 +10,8 @@ import pytest
 
 from quality.engines import Engines
 from quality.run import Plan, Run, run_quality
-from streaming.jobs import NAMES
 from streaming.lake.iceberg.catalog import open_catalog
+from streaming.registry import NAMES
 from tests.stream.house import NOW
 from tests.stream.house import House as Shop
 from tests.support.builders import detection_event, order_event, order_item, status_event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import psutil
@@ -13,18 +13,8 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.session import build_session, session_conf
+from streaming.session import session_conf
 from tests.stream.house import House
-
-
-@pytest.fixture(scope="module")
-def house(new_house: Callable[..., House]) -> House:
-    return new_house()
-
-
-@pytest.fixture(scope="module")
-def spark(house: House) -> SparkSession:
-    return build_session(house.settings, "storelake-tests")
 
 
 def test_a_worker_opens_no_jar_and_takes_no_import_for_garbage(spark: SparkSession) -> None:

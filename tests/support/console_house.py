@@ -348,7 +348,7 @@ def fill_pipeline(db: Database, now: datetime) -> None:
 
 def say_streams_run(house: House, **states: Mapping[str, Any]) -> None:
     """What the Spark application writes of its streams, under the pid of this process."""
-    from dashboard.streams import STREAMS as ALL  # noqa: PLC0415 - its name is taken here
+    from streaming.registry import STREAMS as ALL  # noqa: PLC0415 - its name is taken here
 
     word = {"ready": True, "finished_batches": 60, "finished_rows": 1800, "failures": 0}
     said = {stream.name: {**word, **states.get(stream.name, {})} for stream in ALL}

@@ -7,9 +7,11 @@ import sys
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from conf.settings import load_settings
 from streaming.sources.kafka import KafkaSource
 from streaming.sources.memory import MemorySource
 from streaming.sources.pulsar import PulsarSource
+from tests.support.spark_archive import driver_options
 
 LAUNCH = {
     "spark.master": "local[2]",
@@ -18,7 +20,7 @@ LAUNCH = {
     "spark.driver.host": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "spark.driver.extraJavaOptions": driver_options(load_settings()),
 }
 SQL = {
     "spark.sql.session.timeZone": "UTC",

@@ -26,8 +26,8 @@ from dashboard.floor import cameras_now
 from dashboard.pipeline import StreamNow, pipeline_now
 from dashboard.quality import layers_now
 from dashboard.queries import QUERIES, Query
-from dashboard.streams import STREAMS, Said, lag, topics_of
-from streaming.jobs import NAMES
+from dashboard.streams import Said, lag
+from streaming.registry import STREAMS
 
 pytestmark = pytest.mark.requirement("M1")
 
@@ -215,10 +215,6 @@ def test_the_map_has_the_zones_of_the_drawing_that_holds_and_the_way_in(stores: 
     assert (entrance.silent, till.silent) == (False, True)
 
 
-def test_the_streams_of_the_console_are_those_of_the_product() -> None:
-    assert {stream.name for stream in STREAMS} == set(NAMES)
-
-
 def test_lag_is_what_the_topics_have_beyond_the_written_positions(settings: Settings) -> None:
     ends = {("order-created", 0): 10, ("order-created", 1): 4, ("detections", 0): 99}
     offsets = [queries.Offset("metrics", "order-created", 0, f"{7:020d}")]
@@ -227,7 +223,7 @@ def test_lag_is_what_the_topics_have_beyond_the_written_positions(settings: Sett
     assert lag(ends, offsets, "other", ("order-created",)) is None
     footfall = next(stream for stream in STREAMS if stream.name == "footfall")
     both = settings.streams.model_copy(update={"detections_from": ("pulsar",)})
-    assert topics_of(settings.model_copy(update={"streams": both}), footfall) == ()
+    assert footfall.topics(settings.model_copy(update={"streams": both})) == ()
 
 
 def streams_of(settings: Settings, snapshot: Snapshot) -> Mapping[str, StreamNow]:

@@ -18,19 +18,19 @@ from open_data_contract_standard.model import OpenDataContractStandard
 from typer.testing import CliRunner
 
 from cli import contracts as command
-from cli.contracts import file_changes, parse, read_folder, read_git
 from cli.main import app
-from conf.contracts import FOLDER, event_schemas, read_event_schema
+from conf.contracts import FOLDER, event_schemas, order_event, read_event_schema
+from conf.contracts.changes import file_changes
 from conf.contracts.compare import compare_schemas, expand
+from conf.contracts.files import parse, read_folder, read_git
 from conf.contracts.odcs import compare_odcs, read_odcs
 from conf.errors import ContractError
-from gateway.models import VERSIONS as GATEWAY_VERSIONS
 from infra.postgres.migrate import MIGRATIONS
 from streaming.lake.ddl import parse_columns, split_top_level
 from streaming.lake.tables import SERVING_WRITERS, SILVER_DETECTIONS, SILVER_ORDERS
-from streaming.transforms.order_event_processor import OrderEvent
+from streaming.transforms.order_columns import ORDER_COLUMNS
+from streaming.transforms.order_message import OrderEvent
 from streaming.transforms.silver_detections import DetectionEvent
-from streaming.validation import order_rules
 from tools.docs.odcs import table_contract, versioned
 from tools.docs.relations import read_relations
 
@@ -338,14 +338,9 @@ def test_the_streams_parse_every_field_that_some_version_of_the_order_event_has(
 
 def test_gateway_and_streams_take_the_versions_that_have_a_contract() -> None:
     versions = event_schemas("order_event")
-    assert tuple(versions) == GATEWAY_VERSIONS == order_rules.VERSIONS
+    assert tuple(versions) == order_event.VERSIONS
     for number, schema in versions.items():
         assert schema["properties"]["schema_version"] == {"const": number}
-
-
-def test_the_streams_know_the_channels_of_the_contract() -> None:
-    order = event_schemas("order_event")[2]["$defs"]["order"]["properties"]
-    assert order["channel"]["enum"] == [*order_rules.CHANNELS, None]
 
 
 def test_silver_orders_has_every_field_of_an_order() -> None:
@@ -393,6 +388,12 @@ def test_every_table_of_the_serving_database_that_is_promised_has_columns_and_a_
     assert metrics["average_order_value"] == ("numeric(18, 2)", False)
     subtotal = {c.name: c.type for c in relations["orders_processed"].columns}["subtotal"]
     assert subtotal == "numeric(18, 2)"
+
+
+def test_a_migration_has_a_column_for_every_field_of_an_order_that_postgres_serves() -> None:
+    relations = {r.name: {c.name for c in r.columns} for r in read_relations(MIGRATIONS)}
+    served = {c.name for c in ORDER_COLUMNS if c.staged and c.body}
+    assert served <= relations["orders_processed"]
 
 
 def test_a_float_is_never_read_from_a_contract() -> None:

@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 from pydantic import SecretStr
 
-from streaming.jobs import NAMES
 from streaming.lake.ddl import Column, parse_columns, split_top_level
 from streaming.lake.tables import TABLES
+from streaming.registry import NAMES
 from tools.docs.files import ROOT, DocsError, check_files, write_files
 from tools.docs.settings_page import settings_page, type_words
 from tools.docs.tables_page import tables_page

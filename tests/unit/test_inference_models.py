@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnxruntime
 import pytest
 
 from conf.settings import Settings, SettingsError, load_settings
-from inference_service.detections import Detections, Image
 from inference_service.detectors import build_detector, onnx
 from inference_service.detectors.onnx import Fit, OnnxDetector, letterbox
 from inference_service.detectors.weights import SHIPPED
@@ -21,6 +18,7 @@ from inference_service.publishers.memory import MemoryPublisher
 from inference_service.service import InferenceService, Stream
 from inference_service.sources import SourceOptions, open_source
 from inference_service.trackers.bytetrack import ByteTracker
+from tests.support.drawn_people import assert_same, drawn_people
 
 GREY = np.full((60, 120, 3), 200, np.uint8)
 
@@ -203,14 +201,11 @@ def settings(**inference: Any) -> Settings:
     return load_settings(inference=inference)
 
 
-@pytest.mark.parametrize("name", ["onnx", "yolo"])
-def test_a_file_that_is_no_model_is_one_sentence(name: str, tmp_path: Path) -> None:
-    if name == "yolo":
-        require_ultralytics()
+def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     fake = tmp_path / "model.onnx"
     fake.write_text("no model")
     with pytest.raises(SettingsError, match=r"^the model .*model\.onnx cannot be read: [^\n]+$"):
-        build_detector(settings(weights=fake), name)
+        build_detector(settings(weights=fake), "onnx")
 
 
 @pytest.mark.parametrize(
@@ -236,30 +231,9 @@ def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         build_detector(settings(weights=SHIPPED), "yolo")
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
-    """Four pictures of drawn people."""
-    clip = draw_clip(tmp_path_factory.mktemp("clip") / "clip.avi", seconds=4, fps=5)
-    frames = open_source(str(clip), SourceOptions())
-    return [frame.image for frame in frames if frame.index in (10, 12, 14, 16)]
-
-
-def require_ultralytics() -> None:
-    """Continuous integration installs the extra `yolo`: there its absence is a fault."""
-    if os.environ.get("CI") == "true":
-        __import__("ultralytics")
-    pytest.importorskip("ultralytics")
-
-
-def assert_same(left: Detections, right: Detections) -> None:
-    assert len(left) == len(right) > 0
-    rows, others = (np.argsort(found.boxes[:, 0]) for found in (left, right))
-    assert left.boxes[rows] == pytest.approx(right.boxes[others], abs=1.5)
-    assert left.confidence[rows] == pytest.approx(right.confidence[others], abs=0.02)
-
-
 @pytest.mark.requirement("V2")
-def test_the_shipped_model_sees_drawn_people_alone_and_in_a_batch(pictures: list[Image]) -> None:
+def test_the_shipped_model_sees_drawn_people_alone_and_in_a_batch(tmp_path: Path) -> None:
+    pictures = drawn_people(tmp_path)
     shipped = build_detector(settings(), "onnx")
     batch = shipped.detect({str(n): picture for n, picture in enumerate(pictures)})
     alone = [shipped.detect({"door": picture})["door"] for picture in pictures]
@@ -285,52 +259,3 @@ def test_four_cameras_under_load_account_for_every_frame(tmp_path: Path) -> None
         own = [event for key, event in publisher.messages if key.endswith(camera.encode())]
         assert counts.processed + counts.dropped == counts.read
         assert 0 < counts.processed == len(own)
-
-
-@pytest.mark.requirement("V2")
-def test_ultralytics_on_the_shipped_weights_agrees_with_onnxruntime(
-    pictures: list[Image],
-) -> None:
-    require_ultralytics()
-    images = {str(n): picture for n, picture in enumerate(pictures)}
-    images["small"] = np.asarray(cv2.resize(pictures[0], (320, 240)), np.uint8)
-    ultralytics = build_detector(settings(weights=SHIPPED, device="cpu"), "yolo")
-    seen = ultralytics.detect(images)
-    expected = build_detector(settings(), "onnx").detect(
-        {camera: image for camera, image in images.items() if camera != "small"}
-    )
-    for camera, found in expected.items():
-        # A mixed batch is padded to squares, so that pixels fall a little differently.
-        assert_same(ultralytics.detect({camera: images[camera]})[camera], found)
-    assert len(seen["small"]) == len(seen["0"])
-    assert (ultralytics.name, ultralytics.model) == ("yolo", "shop_person.onnx")
-
-
-@pytest.fixture
-def untaught(tmp_path: Path) -> Path:
-    """A YOLO11n as .pt whose weights are random, of the classes that ultralytics gives it."""
-    require_ultralytics()
-    from conf.vendor import keep_ultralytics_at_home  # noqa: PLC0415
-
-    keep_ultralytics_at_home(tmp_path)
-    import ultralytics  # noqa: PLC0415
-
-    path = tmp_path / "untaught.pt"
-    ultralytics.YOLO("yolo11n.yaml", task="detect").save(str(path))
-    return path
-
-
-@pytest.mark.requirement("V2")
-def test_a_pt_file_takes_one_batch_of_several_sizes(untaught: Path, pictures: list[Image]) -> None:
-    options = {"weights": untaught, "device": "cpu", "min_confidence": 0.0, "person_class": "0"}
-    seen = build_detector(settings(**options), "yolo").detect(
-        {"door": pictures[0], "till": np.full((120, 200, 3), 90, np.uint8)}
-    )
-    assert list(seen) == ["door", "till"]
-    assert all(set(found.classes) <= {"person"} for found in seen.values())
-
-
-def test_a_gpu_that_torch_does_not_see_is_one_sentence() -> None:
-    require_ultralytics()
-    with pytest.raises(SettingsError, match="device 'cuda:7' is not there: torch sees"):
-        build_detector(settings(weights=SHIPPED, device="cuda:7"), "yolo")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from confluent_kafka import KafkaError, Producer, TopicPartition
@@ -13,7 +14,11 @@ from pydantic import ValidationError
 from conf.errors import KafkaUnavailableError
 from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
+from gateway.kafka import KafkaPublisher
+from inference_service.publishers.kafka import KafkaOutlet
+from simulator.transport import KafkaTransport
 from streaming.sinks.kafka_producer import DeadLetterProducer, produce
+from streaming.sinks.redrive import Redriver
 from streaming.sources.kafka import KafkaLog
 from streaming.sources.log import DataLossError, Limit, Range
 from streaming.sources.options import Subscription
@@ -34,6 +39,52 @@ def test_every_producer_waits_for_all_replicas_and_closes_a_silent_connection() 
     assert (made["linger.ms"], made["client.id"]) == ("50", "till")
     assert int(made["socket.timeout.ms"]) <= 30_000
     Producer(made)  # librdkafka knows each of them
+
+
+WEAKENED = {"acks": "0", "enable.idempotence": "false", "delivery.timeout.ms": "7"}
+PRODUCERS: dict[str, tuple[str, Callable[[KafkaSettings], object], int]] = {
+    "gateway": ("gateway.kafka", lambda k: KafkaPublisher(k, ack_timeout=2), 2_000),
+    "quarantine": ("streaming.sinks.kafka_producer", DeadLetterProducer, 30_000),
+    "redrive": ("streaming.sinks.redrive", Redriver, 30_000),
+    "simulator": ("simulator.transport", lambda k: KafkaTransport(k, patience=9), 9_000),
+    "cameras": ("inference_service.publishers.kafka", KafkaOutlet, 0),
+}
+
+
+class Recorded:
+    """A producer that records its configuration."""
+
+    configs: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, config: dict[str, Any], **_: object) -> None:
+        self.configs.append(config)
+
+    def poll(self, _: float) -> int:
+        time.sleep(0.1)
+        return 0
+
+    def list_topics(self, timeout: float) -> None:
+        """The cluster answers."""
+
+
+@pytest.mark.parametrize(("module", "create", "timeout"), PRODUCERS.values(), ids=PRODUCERS)
+def test_no_client_option_weakens_a_producer_and_a_warning_names_each_one(
+    module: str,
+    create: Callable[[KafkaSettings], object],
+    timeout: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(f"{module}.Producer", Recorded)
+    options = {"linger.ms": "50", **WEAKENED}
+    create(KafkaSettings().model_copy(update={"client_options": options}))  # no validation
+    made = Recorded.configs[-1]
+    assert (made["acks"], made["enable.idempotence"]) == ("all", True)
+    assert made["message.timeout.ms"] == timeout
+    assert "delivery.timeout.ms" not in made
+    assert made["linger.ms"] == "50"
+    assert all(f"{name} is ignored" in caplog.text for name in WEAKENED)
+    Producer(made)  # librdkafka accepts each of them
 
 
 def test_a_client_option_comes_before_a_default() -> None:

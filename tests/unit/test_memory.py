@@ -36,7 +36,7 @@ def batch():
     kept.append(bytes(20_000))  # what a batch leaves behind for good: it holds no page but its own
 
 start = psutil.Process().memory_info().rss
-for _ in range(20):
+for _ in range(10):
     batch()
     if sys.argv[1] == "given back":
         memory.give_back()
@@ -45,7 +45,7 @@ print((psutil.Process().memory_info().rss - start) // 1_000_000)
 
 
 def megabytes_kept(how: str) -> int:
-    """How much a process has more after 20 batches of 22 MB each."""
+    """How much a process has more after 10 batches of 22 MB each."""
     done = subprocess.run(
         [sys.executable, "-c", BATCHES, how],
         env={k: v for k, v in os.environ.items() if not k.startswith(("ARROW_", "MALLOC_"))},

@@ -21,21 +21,29 @@ from prometheus_client import start_http_server
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli import background, programs
-from cli.background import (
-    _require_keeper,
-    start_background,
-    stop_background,
-    stop_everything,
-)
 from cli.follow import log_files
 from cli.main import app
 from cli.tables import services_table, show_services
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra.errors import ServiceError
+from infra.local import background
+from infra.local.background import (
+    require_profile,
+    start_programs,
+    stop_everything,
+    stop_programs,
+)
 from infra.local.board import Board, Word
 from infra.local.process import wait_until
+from infra.local.program_status import (
+    lag_rows,
+    require_free,
+    runs_elsewhere,
+    statuses,
+    supervised,
+)
+from infra.local.programs import MANAGED, MANAGED_NAMES, chosen
 from infra.local.service import ServiceStatus, State
 from infra.local.state_files import write_state
 from streaming.metrics import Metrics
@@ -60,15 +68,15 @@ def own(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
         }
     )
     yield mine
-    stop_background(mine)
+    stop_programs(mine)
 
 
 def row(settings: Settings, name: str) -> ServiceStatus:
-    return next(one for one in programs.statuses(settings) if one.name == name)
+    return next(one for one in statuses(settings) if one.name == name)
 
 
 def test_what_nobody_asked_for_is_off_and_no_reason_to_worry(own: Settings) -> None:
-    rows = programs.statuses(own)
+    rows = statuses(own)
     assert [one.name for one in rows] == [
         "streams",
         "gateway",
@@ -128,7 +136,7 @@ def test_without_a_keeper_everything_can_still_be_stopped(own: Settings) -> None
     board.want({"maintenance": 5.0, "gateway": 5.0})
     board.daemon("maintenance").spawn(SLEEPER, cwd=ROOT)
 
-    assert stop_background(own) == ["maintenance"]
+    assert stop_programs(own) == ["maintenance"]
 
     assert board.daemon("maintenance").find() is None
     assert board.wanted() == {}
@@ -138,15 +146,15 @@ def test_the_lag_is_that_of_the_stream_which_is_furthest_behind(own: Settings) -
     (port,) = free_ports(1)
     streams = own.streams.model_copy(update={"metrics_port": port})
     house = own.model_copy(update={"streams": streams})
-    assert programs.lag_rows(house) is None
+    assert lag_rows(house) is None
 
     metrics = Metrics(["bronze_order_events", "footfall"])
     server, thread = start_http_server(port, "127.0.0.1", metrics.registry)
     try:
-        assert programs.lag_rows(house) is None
+        assert lag_rows(house) is None
         metrics.behind("bronze_order_events", "kafka", 12)
         metrics.behind("footfall", "pulsar", 340)
-        assert programs.lag_rows(house) == 340
+        assert lag_rows(house) == 340
     finally:
         server.shutdown()
         server.server_close()
@@ -157,7 +165,7 @@ def test_a_process_in_a_terminal_of_its_own_is_neither_started_nor_stopped(own: 
     server, thread = start_http_server(own.quality.metrics_port, "127.0.0.1")
     try:
         assert row(own, "quality").state == "external"
-        programs.require_free(own, programs.chosen(["quality"]))
+        require_free(own, chosen(["quality"]))
     finally:
         server.shutdown()
         server.server_close()
@@ -177,7 +185,7 @@ def test_a_taken_port_is_named_before_anything_starts(own: Settings) -> None:
             match=rf"Port {own.gateway.port} for the process gateway is taken by process "
             rf"{server.pid} .*STORELAKE_GATEWAY__PORT",
         ):
-            programs.require_free(own, programs.KEPT)
+            require_free(own, MANAGED)
     finally:
         server.kill()
         server.communicate()
@@ -192,12 +200,12 @@ while True:
 """
 
 
-def test_a_house_runs_in_one_profile(own: Settings) -> None:
-    board = Board(own.var_dir)
-    board.keeper.spawn([*SLEEPER, "--profile", "full"], cwd=ROOT)
-    _require_keeper(board, "full")
+def test_a_deployment_runs_in_one_profile(own: Settings) -> None:
+    assert not require_profile(own)
+    Board(own.var_dir).keeper.spawn([*SLEEPER, "--profile", "full"], cwd=ROOT)
+    assert require_profile(own.model_copy(update={"profile": "full"}))
     with pytest.raises(StorelakeError, match=r"runs in the profile full, not test.*`storelake d"):
-        _require_keeper(board, "test")
+        require_profile(own)
 
 
 def test_an_unknown_process_is_answered_with_the_known_ones() -> None:
@@ -308,7 +316,7 @@ def test_the_status_for_programs_has_every_row(
         out, _ = command.communicate(timeout=120)
     rows = json.loads(out)
     assert command.returncode == 3, "services do not run"
-    assert {one["name"] for one in rows} == {"kafka", "postgres", *programs.NAMES}
+    assert {one["name"] for one in rows} == {"kafka", "postgres", *MANAGED_NAMES}
     assert {"state", "address", "memory_mb", "lag_rows", "restarts"} <= rows[0].keys()
 
 
@@ -415,16 +423,16 @@ def test_what_was_ready_and_died_while_others_started_is_not_called_ready(
         return len(polls) == 2  # the first time is before the start
 
     board = Board(own.var_dir)
-    kept = [replace(one, ready=dies) for one in programs.chosen(["quality"])]
-    kept += [replace(one, ready=lambda _: len(polls) > 3) for one in programs.chosen(["gateway"])]
+    kept = [replace(one, check=dies) for one in chosen(["quality"])]
+    kept += [replace(one, check=lambda _: len(polls) > 3) for one in chosen(["gateway"])]
     for one in kept:
         board.daemon(one.name).spawn(SLEEPER, cwd=ROOT)
     board.keeper.spawn([*SLEEPER, "--profile", own.profile], cwd=ROOT)
-    monkeypatch.setattr(programs, "chosen", lambda _: kept)
+    monkeypatch.setattr(background, "chosen", lambda _: kept)
     monkeypatch.setattr(background, "READY_SECONDS", 2.0)
 
     with pytest.raises(StorelakeError, match=r"^`storelake quality` is not ready after 2 s"):
-        start_background(own, (), lambda _: None)
+        start_programs(own, (), lambda _: None)
 
 
 # State files that cannot be read
@@ -441,7 +449,7 @@ def test_streams_whose_pid_file_is_broken_are_found_and_not_started_again(
     found = row(own, "streams")
 
     assert (found.state, found.pid) == ("starting", pid)
-    assert stop_background(own, ["streams"]) == ["streams"]
+    assert stop_programs(own, ["streams"]) == ["streams"]
     assert not psutil.pid_exists(pid)
 
 
@@ -455,7 +463,7 @@ def test_stopping_one_process_leaves_the_others_though_nobody_can_read_what_is_w
     board.want({"maintenance": 5.0, "gateway": 5.0})
     BREAK[how](own.var_dir / "run" / "wanted.json")
 
-    assert stop_background(own, ["gateway"]) == ["gateway"]
+    assert stop_programs(own, ["gateway"]) == ["gateway"]
 
     assert board.daemon("maintenance").find() is not None
     assert board.wanted().keys() == {"maintenance"}
@@ -465,11 +473,11 @@ def test_whether_streams_run_in_a_terminal_is_not_guessed_from_a_file_that_nobod
     own: Settings,
 ) -> None:
     say_streams(own, footfall=RUNS)
-    streams = programs.chosen(["streams"])
-    assert programs.runs_elsewhere(own, streams[0])
+    streams = chosen(["streams"])
+    assert runs_elsewhere(own, streams[0])
     BREAK["cut off"](own.var_dir / "run" / "streams.json")
     with pytest.raises(StorelakeError, match=r"streams\.json cannot be read"):
-        start_background(own, ["streams"], lambda _: None)
+        start_programs(own, ["streams"], lambda _: None)
     assert "streams.json cannot be read" in row(own, "streams").detail
     assert not row(own, "streams").well
 
@@ -479,7 +487,7 @@ def test_whether_streams_run_in_a_terminal_is_not_guessed_from_a_file_that_nobod
 
 def service_row(own: Settings, state: State, detail: str = "") -> ServiceStatus:
     rows = [ServiceStatus("kafka", state, "127.0.0.1:1", detail=detail)]
-    return programs.supervised(own, rows)[0]
+    return supervised(own, rows)[0]
 
 
 def test_a_service_that_died_says_when_it_starts_again_and_why_it_ended(own: Settings) -> None:
@@ -518,7 +526,7 @@ def test_a_stop_of_the_last_process_leaves_a_keeper_to_the_services(own: Setting
     board = Board(own.var_dir)
     keeper = board.keeper.spawn(SLEEPER, cwd=ROOT)
     board.want({"kafka": 5.0, "gateway": 5.0})
-    stop_background(own)
+    stop_programs(own)
     assert board.wanted() == {"kafka": 5.0}
     assert psutil.pid_exists(keeper)
     stop_everything(own)
@@ -543,7 +551,7 @@ def test_a_reset_says_what_it_deletes_and_what_stays_and_why(
 
     assert command.returncode == 0, said
     assert "Deleted warehouse, memory, quality, demo, check and run." in " ".join(out.split())
-    assert re.findall(r"^(\S+) stays: ", out, re.MULTILINE) == [
+    assert re.findall(r"^(\S+) is kept: ", out, re.MULTILINE) == [
         *("logs", "mine", "secrets.env", "verify"),
     ]
     assert {one.name for one in own.var_dir.iterdir()} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -11,11 +12,11 @@ import sqlglot
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.sql import WRITERS, Format, short
 from conf.settings import CONF_DIR, Settings
 from conf.stores import Stores, load_stores
 from queries import ENGINES, Answer, QueryError, open_engine
 from queries.ask import find_question, questions
+from queries.formats import short, write_csv, write_json
 from queries.references import Version, parse_reading, references
 from queries.spark_engine import for_questions
 from streaming.lake.tables import TABLES
@@ -177,9 +178,9 @@ def test_csv_and_json_keep_money_to_the_cent_and_times_exact(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answer = Answer(("price", "at", "note"), ((Decimal("2.50"), MIDNIGHT, None),))
-    WRITERS[Format.csv](answer)
+    write_csv(answer, sys.stdout)
     assert capsys.readouterr().out == "price,at,note\n2.50,2024-05-01T00:00:00Z,\n"
-    WRITERS[Format.json](answer)
+    write_json(answer, sys.stdout)
     assert json.loads(capsys.readouterr().out) == [
         {"price": "2.50", "at": "2024-05-01T00:00:00Z", "note": None}
     ]

@@ -13,9 +13,10 @@ import pytest
 
 import quality.run
 import streaming.lake.maintenance.run
-from cli import maintain as maintain_command
-from cli import quality as quality_command
 from conf.settings import Settings
+from quality.engines import Engines
+from quality.serve import serve as serve_quality
+from streaming.lake.maintenance.serve import serve as serve_maintenance
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +31,11 @@ def handlers() -> Iterator[None]:
 COMMANDS: dict[str, tuple[ModuleType, Callable[[Settings], None]]] = {
     "run_maintenance": (
         streaming.lake.maintenance.run,
-        lambda own: maintain_command._serve(own, None, timedelta(0)),
+        lambda own: serve_maintenance(own, None, timedelta(0)),
     ),
     "run_quality": (
         quality.run,
-        lambda _: quality_command._serve(quality.run.Plan(), timedelta(0), None),
+        lambda own: serve_quality(own, quality.run.Plan(), timedelta(0), Engines(own)),
     ),
 }
 
@@ -61,7 +62,6 @@ def test_a_run_that_fails_for_whatever_reason_is_followed_by_the_next(
     }
     own = settings.model_copy(update=quiet)
     monkeypatch.setattr(module, function, fails)
-    monkeypatch.setattr(quality_command, "read_settings", lambda: own)
 
     serve(own)
 

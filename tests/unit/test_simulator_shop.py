@@ -18,12 +18,12 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.shop import open_day, render_day
 from conf.settings import CONF_DIR, SettingsError, load_settings
 from conf.stores import Branch, load_stores
 from simulator.shop import FPS, HEIGHT, WIDTH, ShopDay, Shot, Truth, sum_up, write_pictures
 from simulator.shop.figures import draw_look
 from simulator.shop.pictures import SIDE, label_pictures
+from simulator.shop.render import open_day, render_day
 from simulator.shop.shoppers import CURVE, DOOR_SECONDS, PATIENCE, TILLS, arrivals, live_a_day
 from simulator.shop.till import FREE_AFTER, Comer, Turn, serve
 from streaming.transforms.tracks import CameraRun, Rules, drawings_by_camera

@@ -12,9 +12,9 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from cli.main import COMMANDS, app
-from cli.programs import KEPT, NAMES
+from cli.main import app
 from conf.settings import Settings, SupervisorSettings
+from infra.local.programs import MANAGED, MANAGED_NAMES
 from tools.docs.files import ROOT
 
 UNITS = ROOT / "infra" / "systemd"
@@ -38,15 +38,13 @@ def command_of(unit: configparser.ConfigParser, key: str) -> list[str]:
 def test_there_is_a_unit_for_each_process_and_one_for_the_services() -> None:
     assert {file.stem for file in SERVICES} == {
         "storelake-services",
-        *(f"storelake-{name}" for name in NAMES),
+        *(f"storelake-{name}" for name in MANAGED_NAMES),
     }
     assert all(file.name in (UNITS / "storelake.target").read_text() for file in SERVICES)
 
 
 @pytest.mark.parametrize("file", SERVICES, ids=lambda file: file.stem)
 def test_the_command_line_takes_what_a_unit_says(file: Path) -> None:
-    if "console" in file.stem and "console" not in {c.__name__ for c in COMMANDS}:
-        pytest.skip("there is no console yet")
     unit = read(file)
     for key in ("ExecStart", "ExecStop"):
         if key not in unit["Service"]:
@@ -67,11 +65,11 @@ def test_a_command_that_is_not_there_would_be_noticed() -> None:
         command.resolve_command(typer.Context(command, info_name="storelake"), ["gatehouse"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MANAGED_NAMES)
 def test_systemd_starts_what_the_keeper_would(name: str, settings: Settings) -> None:
     unit = read(UNITS / f"storelake-{name}.service")
     plain = settings.model_copy(update={"supervisor": SupervisorSettings()})
-    kept = next(one for one in KEPT if one.name == name)
+    kept = next(one for one in MANAGED if one.name == name)
     ours = " ".join(kept.arguments(plain)).replace("120s", "2m")
     assert " ".join(command_of(unit, "ExecStart")) == ours
     assert float(unit["Service"]["TimeoutStopSec"]) == plain.supervisor.stop_seconds

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from streaming.jobs import NAMES
 from streaming.lake.tables import TABLES, Table
+from streaming.registry import NAMES
 
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
 

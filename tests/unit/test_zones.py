@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from cli import zones
+from conf.errors import StorelakeError
 from conf.settings import CONF_DIR
 from conf.stores import Stores, load_stores
 from conf.stores.check import find_faults, find_oddities
+from conf.stores.picture import RED, draw
 
 pytestmark = pytest.mark.requirement("V7")
 
@@ -231,7 +233,7 @@ def test_check_ends_with_an_error_that_names_every_fault(tmp_path: Path) -> None
     path = store_file(tmp_path, "[1.0, 0.9]", "[1.2, 0.9]")
     result = CLI.invoke(zones.app, ["check", "--file", str(path)])
 
-    assert isinstance(result.exception, zones.ZonesError)
+    assert isinstance(result.exception, StorelakeError)
     assert "zone lobby, corner 3" in str(result.exception)
 
 
@@ -252,9 +254,9 @@ def test_show_draws_zones_by_kind_and_an_entry_to_the_right_of_its_line(
     blank = colour(0.1, 0.9)
     assert colour(0.45, 0.45) != blank  # the queue
     assert colour(0.9, 0.8) not in (blank, colour(0.45, 0.45))  # the lobby
-    assert colour(0.65, 0.3) == list(zones.RED)  # the line
-    assert colour(0.69, 0.5) == list(zones.RED)  # the arrow, to its right
-    assert colour(0.61, 0.5) != list(zones.RED)
+    assert colour(0.65, 0.3) == list(RED)  # the line
+    assert colour(0.69, 0.5) == list(RED)  # the arrow, to its right
+    assert colour(0.61, 0.5) != list(RED)
 
 
 def test_show_draws_on_a_frame(tmp_path: Path) -> None:
@@ -275,7 +277,7 @@ def test_a_frame_that_is_none_is_one_sentence(tmp_path: Path, name: str) -> None
     arguments = ["show", "--camera", "B01-entrance", "--out", str(tmp_path / "zones.png")]
     result = CLI.invoke(zones.app, [*arguments, "--frame", str(tmp_path / name)])
 
-    assert isinstance(result.exception, zones.ZonesError)
+    assert isinstance(result.exception, StorelakeError)
     assert name in str(result.exception)
 
 
@@ -284,4 +286,4 @@ def test_the_demo_can_be_drawn_camera_by_camera() -> None:
     blank = np.zeros((90, 160, 3), np.uint8)
     for camera in (c for b in chain.branches for c in b.cameras):
         for drawing in chain.drawings(camera):
-            assert zones.draw(blank, drawing, camera.name).any()
+            assert draw(blank, drawing, camera.name).any()

@@ -20,7 +20,7 @@ The public interfaces: the topics, and the tables of silver, gold and the servin
 tables are internal. Each contract is a file `NAME.odcs.yaml` in `conf/contracts`, generated from
 the code, in the [Open Data Contract
 Standard](https://github.com/bitol-io/open-data-contract-standard), with required fields and allowed
-values. Next to them is the JSON Schema of each version of an event, written by hand.
+values. Next to them is the JSON Schema of each version of an event.
 
 **The rule.** A new version only adds. Events of an older version remain valid, and a reader of an
 older version finds every field with its type. New optional fields, more values and wider bounds are

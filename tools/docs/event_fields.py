@@ -74,6 +74,8 @@ def _properties(schema: Schema) -> list[SchemaProperty]:
 def _property(name: str | None, schema: Schema, required: bool) -> SchemaProperty:
     values = [schema["const"]] if "const" in schema else schema.get("enum", [])
     type_ = schema.get("type") or ("integer" if isinstance(values[0], int) else "string")
+    if isinstance(type_, list):  # it may be null
+        type_ = next(name for name in type_ if name != "null")
     is_time = schema.get("format") == "date-time"
     options = {o: _plain(schema[o]) for o in _OPTIONS.get(type_, ()) if o in schema}
     return SchemaProperty(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from conf.contracts.odcs import SUFFIX
+from conf.contracts.order_event import schema_files
 from conf.errors import StorelakeError
 from tools.docs.contracts_page import contracts_page
 from tools.docs.metrics_page import metrics_page
@@ -38,6 +39,7 @@ def generated_files(root: Path) -> dict[str, str]:
     }
     return {
         **{f"docs/{name}.md": NOTICE + text for name, text in pages.items()},
+        **{f"{CONTRACTS}/{name}": text for name, text in schema_files().items()},
         **{f"{CONTRACTS}/{name}": contract.to_yaml() for name, contract in contracts.items()},
     }
 

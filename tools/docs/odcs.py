@@ -22,8 +22,9 @@ from open_data_contract_standard.model import (
     SchemaProperty,
 )
 
-from conf.contracts import event_schemas
+from conf.contracts import Schema, event_schemas, read_event_schema
 from conf.contracts.odcs import MESSAGE_KEY, SUFFIX, compare_odcs, read_odcs
+from conf.contracts.order_event import schema_files
 from conf.errors import ContractError
 from conf.settings import KafkaSettings
 from gateway.routes import event_routes
@@ -89,9 +90,17 @@ def topics() -> list[Topic]:
     return [*orders, Topic(kafka.detections, "detection_event", "branch_id/camera_id")]
 
 
+def _defined(event: str) -> dict[int, Schema]:
+    """The schemas of an event that is defined in code, whose files may not be written yet."""
+    if event != "order_event":
+        return {}
+    texts = enumerate(schema_files().items(), 1)
+    return {version: read_event_schema(text, name) for version, (name, text) in texts}
+
+
 def topic_contract(topic: Topic) -> OpenDataContractStandard:
     """The contract of a topic: fields of the newest schema version, links to all versions."""
-    versions = event_schemas(topic.event)
+    versions = {**event_schemas(topic.event), **_defined(topic.event)}
     newest = versions[max(versions)]
     fields = event_fields(newest, topic.event_types)
     for field in fields:

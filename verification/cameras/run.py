@@ -14,9 +14,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from cli.shop import open_day, render_day
 from conf.settings import Settings
 from simulator.shop import ShopDay
+from simulator.shop.render import open_day, render_day
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
 from verification.cameras import footage, overhead, shop

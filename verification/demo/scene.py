@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from cli.shop import film_day, open_day
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from simulator.orders import OrderEvent
 from simulator.shop import BRANCH, Truth
+from simulator.shop.render import film_day, open_day
 from verification.cameras.footage import real_clip
 from verification.deployment import Step
 

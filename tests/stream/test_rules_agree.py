@@ -23,12 +23,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
+from conf.contracts.order_event import STATUS_CHANGED
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from quality.suite import RowSuite, name_of
 from quality.suites.row_rules import detection_suites, order_suites, rule_of
 from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS, Table
-from streaming.transforms.order_event_processor import Item, Order, OrderEvent, order_message
+from streaming.transforms.order_message import Item, Order, OrderEvent, order_message
 from streaming.transforms.silver_detections import (
     Detection,
     DetectionEvent,
@@ -38,7 +39,7 @@ from streaming.transforms.silver_detections import (
 )
 from streaming.validation.checks import AnyRule, Message, MessageRule, Rule, failed
 from streaming.validation.detection_rules import detection_rules
-from streaming.validation.order_rules import STATUS_CHANGED, order_rules
+from streaming.validation.order_rules import order_rules
 from streaming.validation.parsing import Parsed
 from tests.support.builders import event_id
 

@@ -1,0 +1,88 @@
+"""Output of `storelake dlq`: tables, JSON, and the page of one dead letter."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from conf.terminal import console, error_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from streaming.sinks.dead_letter_store import Count, LetterHead
+    from streaming.sinks.redrive import Report
+
+SHOWN = 20
+"""How many of the messages that were sent back are listed."""
+MINUTE = "%Y-%m-%d %H:%M"
+
+Row = TypeVar("Row", "LetterHead", "Count")
+
+
+def print_rows(rows: Sequence[Row], form: str, table: Callable[[Sequence[Row]], Table]) -> None:
+    """Print rows as JSON or as a table."""
+    if form == "json":
+        plain = [asdict(row) for row in rows]
+        typer.echo(json.dumps(plain, indent=2, default=instant, ensure_ascii=False))
+    elif rows:
+        console().print(table(rows))
+    else:
+        error_console().print("There are no such dead letters.")
+
+
+def instant(moment: datetime) -> str:
+    """ISO 8601 in UTC, with a Z."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def heads_table(heads: Sequence[LetterHead]) -> Table:
+    """One row a dead letter."""
+    rows = [
+        (h.id, h.status, f"{h.received_at:{MINUTE}}", h.order_id or "", ", ".join(h.rules))
+        for h in heads
+    ]
+    return _table(("id", "status", "received (UTC)", "order", "rules"), rows)
+
+
+def counts_table(counts: Sequence[Count]) -> Table:
+    """One row a rule and topic."""
+    rows = [
+        (c.rule, c.topic, str(c.letters), f"{c.oldest:{MINUTE}}", f"{c.newest:{MINUTE}}")
+        for c in counts
+    ]
+    return _table(("rule", "topic", "letters", "oldest (UTC)", "newest (UTC)"), rows)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, justify="right" if title == "letters" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
+
+
+def print_report(report: Report) -> None:
+    """Print which dead letters were sent back as what, and which were not."""
+    for dead_letter, reason in report.refused.items():
+        typer.echo(f"{dead_letter} was not sent: {reason}.", err=True)
+    for dead_letter, back_as in list(report.sent.items())[:SHOWN]:
+        typer.echo(f"{dead_letter} -> {back_as}")
+    typer.echo(f"{len(report.sent)} sent; the stream reports what becomes of them.")
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, which could move a cursor or hide text, are escapes."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )

@@ -1,0 +1,87 @@
+"""The page of one dead letter, for `storelake dlq show`."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from cli.dlq_output import instant, printable
+from conf.errors import StorelakeError
+
+if TYPE_CHECKING:
+    from streaming.sinks.dead_letter_store import Letter
+    from streaming.validation.contracts import Fault
+
+LONGEST_VALUE = 20_000
+"""Characters of a value that a page shows."""
+
+
+def page(dead_letter: Letter) -> str:
+    """Status, times, failed rules, headers and value of one dead letter."""
+    from streaming.validation.order_rules import MEANINGS
+
+    lines = [f"{dead_letter.id}: {dead_letter.status}", *_facts(dead_letter), "", "What is wrong"]
+    lines += [f"  {rule}: {MEANINGS.get(rule, 'unknown rule')}" for rule in dead_letter.rules]
+    if dead_letter.headers:
+        lines += ["", "Headers"]
+        lines += [f"  {n}: {'no value' if v is None else _text(v)}" for n, v in dead_letter.headers]
+    lines += ["", *_value("Value", dead_letter.value)]
+    if dead_letter.fixed_value is not None:
+        lines += ["", *_value("Fixed value", dead_letter.fixed_value)]
+    return printable("\n".join(lines))
+
+
+def _facts(dead_letter: Letter) -> Iterator[str]:
+    facts = {
+        "received": dead_letter.received_at,
+        "rejected": dead_letter.rejected_at,
+        "key": "none" if dead_letter.key is None else _text(dead_letter.key),
+        "event": dead_letter.event_id,
+        "order": dead_letter.order_id,
+        "sent back for": dead_letter.origin,
+        "fixed": dead_letter.fixed_at,
+        "sent back": dead_letter.redriven_at,
+        "sent back as": dead_letter.redriven_as,
+        "resolved": dead_letter.resolved_at,
+        "rejected again": dead_letter.superseded_by,
+    }
+    for name, fact in facts.items():
+        if fact is not None:
+            yield f"  {name:<15}{instant(fact) if isinstance(fact, datetime) else fact}"
+
+
+def _value(title: str, value: bytes | None) -> list[str]:
+    """The value as JSON with its violations of the contract, or else its bytes."""
+    from streaming.transforms.repair import read_event, to_lines
+    from streaming.validation.contracts import find_faults
+
+    if not value:
+        return [f"{title}: none" if value is None else f"{title}: 0 bytes"]
+    size = f"{title} ({len(value):,} bytes"
+    try:
+        event = read_event(value)
+    except StorelakeError as error:
+        return [f"{size}, no JSON: {error})", _cut(_text(value))]
+    faults = find_faults(event)
+    objections = ["The contract objects to", faults_text(faults), ""] if faults else []
+    return [*objections, f"{size})", _cut(to_lines(event))]
+
+
+def faults_text(faults: Sequence[Fault]) -> str:
+    """One line for each violation, with the path that `fix --set` takes."""
+    lines = [f"  {f.path or 'the event'}: {f.message}" for f in faults[:50]]
+    if more := len(faults) - len(lines):
+        lines.append(f"  and {more:,} more")
+    return printable("\n".join(lines))
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_VALUE:
+        return text
+    return f"{text[:LONGEST_VALUE]}\n... cut here; --raw prints all of it"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")

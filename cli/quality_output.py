@@ -1,0 +1,42 @@
+"""Output of validation: the table of failures, and the line of totals."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from conf.terminal import console
+
+if TYPE_CHECKING:
+    from quality.results import Result
+    from quality.run import Run
+
+
+def show_failures(results: Sequence[Result]) -> None:
+    """Print the results that failed as a table; nothing when none did."""
+    from rich.table import Table
+
+    failures = [one for one in results if not one.success]
+    if not failures:
+        return
+    table = Table(title="not as expected", title_justify="left")
+    for name in ("severity", "expectation", "rows", "unexpected", "what it means"):
+        table.add_column(name, justify="right" if name in {"rows", "unexpected"} else "left")
+    for one in failures:
+        count = "" if one.unexpected is None else str(one.unexpected)
+        meaning = one.says if one.state == "failed" else f"{one.says} {one.observed}"
+        table.add_row(one.severity, one.id, str(one.rows), count, meaning)
+    console().print(table)
+
+
+def show_run(run: Run) -> None:
+    """Print the failures of a run and its totals."""
+    show_failures(run.failures)
+    critical = sum(one.severity == "critical" for one in run.failures)
+    tables = len({one.table for one in run.results})
+    console().print(
+        f"{len(run.results)} expectations on {tables} tables, {len(run.failures)} not met "
+        f"({critical} critical), {run.seconds:.1f} s",
+        highlight=False,
+    )

@@ -1,0 +1,56 @@
+"""The loop of a process that does one job again and again, with logs and metrics."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from conf.errors import StorelakeError, first_line
+from conf.exporter import served
+from conf.logs import configure_logging
+from conf.outages import clear_outages
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from conf.settings import Settings
+
+
+def run_periodically(
+    job: Callable[[logging.Logger], None],
+    every: timedelta,
+    *,
+    process: str,
+    settings: Settings,
+    registry: CollectorRegistry,
+    port: int,
+) -> None:
+    """Run a job until SIGINT or SIGTERM; a run that fails is logged, and the next one follows.
+
+    Args:
+        job: one run; takes the logger of the process.
+        every: pause between two runs.
+        process: its name in log lines, and the branch of its settings.
+        settings: of the deployment.
+        registry: of its meters.
+        port: of its metrics; 0 for none.
+    """
+    configure_logging(process, settings.log_level)
+    log, stop = logging.getLogger(f"storelake.{process}"), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    variable = f"STORELAKE_{process.upper()}__METRICS_PORT"
+    with served(registry, settings.metrics_host, port, variable):
+        while not stop.is_set():
+            try:
+                with clear_outages():
+                    job(log)
+            except StorelakeError as error:
+                log.error("run_failed", extra={"error": str(error)})
+            except Exception as error:  # its cause may be gone at the next run
+                log.exception("run_failed", extra={"error": first_line(error)})
+            stop.wait(every.total_seconds())

@@ -1,0 +1,83 @@
+"""One process of the inference service, assembled from the settings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from conf.exporter import served
+from conf.logs import configure_logging
+from conf.settings import Settings
+from inference_service.cameras import CameraInput
+from inference_service.detectors import build_detector
+from inference_service.metrics import Metrics
+from inference_service.preview import Preview
+from inference_service.publishers import open_publisher
+from inference_service.service import InferenceService, Limits, Stream, Summary, stop_on_signals
+from inference_service.sources import SourceOptions, open_source
+from inference_service.trackers import build_tracker
+
+
+def run_inference(
+    settings: Settings,
+    cameras: Sequence[CameraInput],
+    *,
+    options: SourceOptions,
+    limits: Limits,
+    publisher: str | None = None,
+    out: Path | None = None,
+    preview: Path | None = None,
+) -> Summary:
+    """Detect and track until the sources end, a limit is reached, or SIGINT or SIGTERM.
+
+    Args:
+        settings: of the deployment.
+        cameras: to read side by side.
+        options: of their sources; frame rates come from the cameras.
+        limits: when to stop.
+        publisher: kafka, pulsar or ndjson; None for the setting.
+        out: the file of ndjson.
+        preview: an MP4 to write, of one camera.
+    """
+    configure_logging("inference", settings.log_level)
+    stopping, metrics = threading.Event(), Metrics()
+    # Processes with other cameras have another file on disk.
+    spool = "+".join(sorted(one.camera.camera_id for one in cameras))
+    with ExitStack() as stack:
+        streams = [
+            # One camera that is away must not keep the others from starting.
+            _open(settings, one, options, preview, stack, patient=len(cameras) > 1)
+            for one in cameras
+        ]
+        service = InferenceService(
+            streams,
+            detector=build_detector(settings),
+            publisher=open_publisher(settings, publisher, out, stopping, spool),
+            queue_frames=settings.inference.queue_frames,
+            limits=limits,
+            metrics=metrics,
+            stopping=stopping,
+        )
+        port, setting = settings.inference.metrics_port, "STORELAKE_INFERENCE__METRICS_PORT"
+        stack.enter_context(served(metrics.registry, settings.metrics_host, port, setting))
+        stack.enter_context(stop_on_signals(service))
+        return service.run()
+
+
+def _open(
+    settings: Settings,
+    one: CameraInput,
+    options: SourceOptions,
+    preview: Path | None,
+    stack: ExitStack,
+    *,
+    patient: bool,
+) -> Stream:
+    fps = replace(options, default_fps=one.camera.fps, live_fps=one.camera.fps)
+    source = open_source(one.source, fps, settings.inference, patient=patient)
+    observer = stack.enter_context(Preview(preview, one.camera, source.fps)) if preview else None
+    tracker = build_tracker(settings.inference, source.fps)
+    return Stream(one.branch.branch_id, one.camera.camera_id, source, tracker, observer)

@@ -1,0 +1,179 @@
+"""Status of the managed commands: one row each for `storelake status`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from conf.settings import Settings
+from infra.local.board import NAME, Board, Word
+from infra.local.checks import require_free_port
+from infra.local.daemon import Daemon
+from infra.local.process import resident
+from infra.local.programs import MANAGED, ManagedCommand, streams_url
+from infra.local.readiness import fetch
+from infra.local.service import ServiceStatus
+from infra.local.state_files import UnreadableStateError
+from infra.local.streams import stream_states
+
+TROUBLE = ("failed", "stalled", "retrying")
+"""States of a stream that the row of the streams names."""
+
+LAG = "storelake_stream_lag_rows"
+
+
+def runs_elsewhere(settings: Settings, one: ManagedCommand) -> bool:
+    """Whether a command runs without the supervisor: in a terminal, or under systemd."""
+    if Board(settings.var_dir).daemon(one.name).find() is not None:
+        return False
+    if one.name == "streams":  # single streams may fail while their application runs
+        return bool(stream_states(settings))
+    return bool(one.address(settings)) and one.ready(settings)
+
+
+def require_free(settings: Settings, wanted: Sequence[ManagedCommand]) -> None:
+    """Make sure that the ports of what does not run yet are free.
+
+    Raises:
+        ServiceError: names the port, the process that listens there, and the variable to change.
+    """
+    board = Board(settings.var_dir)
+    for one in wanted:
+        place = urlsplit(one.address(settings))
+        idle = board.daemon(one.name).find() is None and not runs_elsewhere(settings, one)
+        if place.port and place.hostname and idle:
+            require_free_port(place.hostname, place.port, f"the process {one.name}", one.setting)
+
+
+def statuses(settings: Settings) -> list[ServiceStatus]:
+    """A row for each command, and a last one for the supervisor once something is wanted."""
+    board = Board(settings.var_dir)
+    wanted = board.wanted()
+    rows = [_status(settings, board, one, wanted=one.name in wanted) for one in MANAGED]
+    process = board.keeper.find()
+    if process is None and not wanted:
+        return rows
+    if process is None:
+        detail = "It ended; `storelake start` takes over what still runs"
+        return [*rows, ServiceStatus(NAME, "stopped", "", detail=detail)]
+    row = _with_process(ServiceStatus(NAME, "running", ""), board.keeper)
+    # Without its children, which have rows of their own.
+    return [*rows, replace(row, memory_mb=resident(process) // 2**20)]
+
+
+def supervised(settings: Settings, services: Sequence[ServiceStatus]) -> list[ServiceStatus]:
+    """The rows of services, with what the supervisor reports of those that it keeps running."""
+    board = Board(settings.var_dir)
+    wanted = board.wanted()
+    return [_supervised(settings, board, row) if row.name in wanted else row for row in services]
+
+
+def _supervised(settings: Settings, board: Board, row: ServiceStatus) -> ServiceStatus:
+    word = board.word(row.name)
+    row = replace(row, restarts=word.restarts)
+    if row.state == "stopped":
+        return _absent(board, row, word)
+    if row.state == "starting" and word.silent_since is not None:
+        silence = max(0.0, time.time() - word.silent_since)
+        detail = f"{row.detail}, for {silence:.0f} s"
+        if board.keeper.find() is not None:
+            detail += f"; after {settings.supervisor.silent_seconds:.0f} s it is started again"
+        return replace(row, state="not answering", detail=detail)
+    return row
+
+
+def _status(
+    settings: Settings, board: Board, one: ManagedCommand, *, wanted: bool
+) -> ServiceStatus:
+    word = board.word(one.name)
+    row = ServiceStatus(one.name, "off", one.address(settings), restarts=word.restarts)
+    try:
+        daemon = board.daemon(one.name)
+        if daemon.find() is not None:
+            return _with_process(_running(settings, one, row), daemon)
+        if not wanted and runs_elsewhere(settings, one):
+            row = replace(row, state="external", detail="not from here")
+            return with_streams(settings, row) if one.name == "streams" else row
+    except UnreadableStateError as error:
+        return replace(row, state="failed", detail=str(error))
+    return _absent(board, row, word) if wanted else row
+
+
+def _running(settings: Settings, one: ManagedCommand, row: ServiceStatus) -> ServiceStatus:
+    row = replace(row, state="running" if one.ready(settings) else "starting")
+    if one.name == "streams":
+        return replace(with_streams(settings, row), lag_rows=lag_rows(settings))
+    return row
+
+
+def _absent(board: Board, row: ServiceStatus, word: Word) -> ServiceStatus:
+    """The row of what should run and does not: the cause, and what happens next."""
+    if word.failed:
+        return replace(row, state="failed", detail=f"{word.note}; given up")
+    if word.again_at is not None and board.keeper.find() is not None:
+        pause = max(0.0, word.again_at - time.time())
+        return replace(row, state="waiting", detail=f"{word.note}; again in {pause:.0f} s")
+    return replace(row, state="stopped", detail=word.note)
+
+
+def with_streams(settings: Settings, row: ServiceStatus) -> ServiceStatus:
+    """The row of the streams with the state of each.
+
+    A stream that is `failed` or `stalled` makes the row so, and the detail names it.
+    """
+    try:
+        states = {name: _stream(report) for name, report in stream_states(settings).items()}
+    except UnreadableStateError as error:
+        return replace(row, detail=str(error))
+    if not states:
+        return replace(row, detail="starting Spark")
+    bad = {name: report for name, report in states.items() if report["state"] in TROUBLE}
+    up = sum(report["state"] == "running" for report in states.values())
+    # Streams that share a query share its sentence.
+    lines = dict.fromkeys(_trouble(name, report) for name, report in bad.items())
+    detail = "; ".join([f"{up} of {len(states)} streams", *lines])
+    row = replace(row, detail=detail, streams=states)
+    found = {report["state"] for report in bad.values()}
+    worst = next((state for state in ("failed", "stalled") if state in found), row.state)
+    return replace(row, state=worst)
+
+
+def _trouble(name: str, report: Mapping[str, str]) -> str:
+    """The detail of a stream, with its name."""
+    detail = report["detail"]
+    return detail if name in detail else f"{name} {report['state']}: {detail}".rstrip(": ")
+
+
+def _stream(report: Mapping[str, Any]) -> Mapping[str, str]:
+    """State and detail of one stream; by `ready` alone where an application reports no state."""
+    plain = "running" if report.get("ready") else "starting"
+    return {"state": str(report.get("state", plain)), "detail": str(report.get("detail", ""))}
+
+
+def _with_process(row: ServiceStatus, daemon: Daemon) -> ServiceStatus:
+    process = daemon.find()
+    return replace(
+        row,
+        pid=process.pid if process else None,
+        memory_mb=daemon.memory_mb(),
+        uptime_seconds=daemon.uptime_seconds(),
+    )
+
+
+def lag_rows(settings: Settings) -> int | None:
+    """Number of messages that wait for the stream that is furthest behind; None if not known."""
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - slow
+
+    url = streams_url(settings)
+    response = fetch(f"{url}/metrics") if url else None
+    if response is None:
+        return None
+    try:
+        families = list(text_string_to_metric_families(response.text))
+    except ValueError:
+        return None
+    lags = [s.value for f in families for s in f.samples if s.name == LAG]
+    return int(max(lags)) if lags else None

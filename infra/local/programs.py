@@ -1,0 +1,119 @@
+"""The commands of a deployment that the supervisor keeps running beside the services."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from conf.settings import Settings
+from infra.local.children import Program
+from infra.local.readiness import gateway_ready, gateway_url, responds
+from infra.local.state_files import UnreadableStateError
+from infra.local.streams import streams_ready
+
+
+@dataclass(frozen=True)
+class ManagedCommand:
+    """One command of `storelake` that runs in the background.
+
+    Attributes:
+        name: of its row in `status`, its log and its pid file.
+        arguments: of `storelake`.
+        address: URL at which it listens; empty where it does not.
+        setting: the variable that changes its port.
+        check: whether it does its work.
+        rank: at the end, a higher one ends first.
+    """
+
+    name: str
+    arguments: Callable[[Settings], tuple[str, ...]]
+    address: Callable[[Settings], str]
+    setting: str
+    check: Callable[[Settings], bool]
+    rank: int = 1
+
+    def command(self, settings: Settings) -> tuple[str, ...]:
+        """Its program and arguments."""
+        return (sys.executable, "-m", "cli.main", *self.arguments(settings))
+
+    def ready(self, settings: Settings) -> bool:
+        """Whether it does its work; False while its state file cannot be read."""
+        with suppress(UnreadableStateError):
+            return self.check(settings)
+        return False
+
+
+def streams_url(settings: Settings) -> str:
+    """Base URL of the metrics of the streams; empty where they are switched off."""
+    return _metrics(settings, settings.streams.metrics_port)
+
+
+def _quality(settings: Settings) -> str:
+    return _metrics(settings, settings.quality.metrics_port)
+
+
+def _maintenance(settings: Settings) -> str:
+    return _metrics(settings, settings.maintenance.metrics_port)
+
+
+def _console(settings: Settings) -> str:
+    return f"http://{settings.console.host}:{settings.console.port}"
+
+
+def _metrics(settings: Settings, port: int) -> str:
+    return f"http://{settings.metrics_host}:{port}" if port else ""
+
+
+def _age(every: timedelta) -> str:
+    return f"{max(1, round(every.total_seconds()))}s"
+
+
+# The streams end last: they may still write what the gateway accepted until its end.
+MANAGED = (
+    ManagedCommand(
+        "streams",
+        lambda _: ("run",),
+        streams_url,
+        "STORELAKE_STREAMS__METRICS_PORT",
+        streams_ready,
+        rank=0,
+    ),
+    ManagedCommand(
+        "gateway", lambda _: ("gateway",), gateway_url, "STORELAKE_GATEWAY__PORT", gateway_ready
+    ),
+    ManagedCommand(
+        "quality",
+        lambda s: ("quality", "run", "--every", _age(s.supervisor.quality_every)),
+        _quality,
+        "STORELAKE_QUALITY__METRICS_PORT",
+        lambda s: responds(_quality(s)),
+    ),
+    ManagedCommand(
+        "maintenance",
+        lambda s: ("maintain", "--every", _age(s.supervisor.maintain_every)),
+        _maintenance,
+        "STORELAKE_MAINTENANCE__METRICS_PORT",
+        lambda s: responds(_maintenance(s)),
+    ),
+    ManagedCommand(
+        "console",
+        lambda _: ("console",),
+        _console,
+        "STORELAKE_CONSOLE__PORT",
+        lambda s: responds(_console(s)),
+    ),
+)
+MANAGED_NAMES = tuple(one.name for one in MANAGED)
+
+
+def chosen(names: Sequence[str]) -> list[ManagedCommand]:
+    """These commands in the order of `MANAGED`; all of them without a name."""
+    return [one for one in MANAGED if not names or one.name in names]
+
+
+def programs(settings: Settings) -> list[Program]:
+    """All of them, as the supervisor takes them."""
+    return [Program(one.name, one.command(settings), one.rank) for one in MANAGED]

@@ -1,0 +1,51 @@
+"""Maintenance again and again, as `storelake maintain --every` does it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
+
+from conf.periodic import run_periodically
+from conf.settings import Settings
+from streaming.lake.maintenance import run
+from streaming.lake.maintenance.metrics import Metrics
+
+
+def serve(settings: Settings, table: str | None, every: timedelta) -> None:
+    """Maintain tables every so often until SIGINT or SIGTERM, and serve the metrics of the runs.
+
+    Args:
+        settings: of the deployment.
+        table: only this one; None for all.
+        every: pause between two runs.
+    """
+    metrics = Metrics(every)
+
+    def job(log: logging.Logger) -> None:
+        began = datetime.now(timezone.utc)
+        done = run.run_maintenance(settings, lambda _: None, only=table)
+        metrics.update(began, done)
+        log_run(log, done)
+
+    run_periodically(
+        job,
+        every,
+        process="maintenance",
+        settings=settings,
+        registry=metrics.registry,
+        port=settings.maintenance.metrics_port,
+    )
+
+
+def log_run(log: logging.Logger, done: Sequence[run.Done]) -> None:
+    """Write a line for each table that was changed or failed, and one for the run."""
+    for one in done:
+        if one.state == "nothing to do":
+            continue
+        about = {"table" if k == "table_name" else k: v for k, v in asdict(one).items()}
+        log.log(logging.ERROR if one.state == "failed" else logging.INFO, "maintained", extra=about)
+    failed = sum(one.state == "failed" for one in done)
+    seconds = round(sum(one.seconds for one in done), 3)
+    log.info("run", extra={"tables": len(done), "failed": failed, "seconds": seconds})

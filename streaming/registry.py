@@ -1,0 +1,94 @@
+"""Every stream: what it reads, where its progress is, and what it writes. Imports no Spark.
+
+Jobs, tables, console, quality suites and checks derive their lists of streams from `STREAMS`. What
+a stream does is in `streaming/jobs/NAME.py`; which tables of the lake it writes is `Table.writer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from conf.settings import Settings
+
+
+@dataclass(frozen=True)
+class StreamEntry:
+    """One stream.
+
+    Attributes:
+        name: of its module in `streaming/jobs`, its ledger rows and its lease.
+        reads: what its messages are; None: it reads tables when they have changed.
+        ledger: where its source positions are.
+        moved_by: which messages move its positions: all, good ones, or frames with people.
+        serving: tables of Postgres that others may rely on and that this stream writes.
+        dead_letters: the table of what it rejects or sets aside; None: it rejects nothing.
+        stateful: whether its query keeps state in Spark.
+    """
+
+    name: str
+    reads: Literal["orders", "detections"] | None
+    ledger: Literal["postgres", "lake"]
+    moved_by: Literal["all", "good", "people"] = "good"
+    serving: tuple[str, ...] = ()
+    dead_letters: str | None = None
+    stateful: bool = False
+
+    def topics(self, settings: Settings) -> tuple[str, ...]:
+        """The Kafka topics that it reads; Pulsar's topics have no positions to count with."""
+        if self.reads == "orders":
+            return settings.kafka.order_topics
+        from_kafka = self.reads == "detections" and "kafka" in settings.streams.detections_from
+        return (settings.kafka.detections,) if from_kafka else ()
+
+
+STREAMS = (
+    StreamEntry(
+        "order_event_processor",
+        "orders",
+        "postgres",
+        moved_by="all",
+        serving=("orders_raw", "orders_processed"),
+        dead_letters="dead_letters",
+    ),
+    StreamEntry(
+        "real_time_metrics",
+        "orders",
+        "postgres",
+        serving=("order_metrics",),
+        dead_letters="quarantine.late_events",
+    ),
+    StreamEntry("order_status_tracker", "orders", "postgres", serving=("order_status_history",)),
+    StreamEntry(
+        "footfall",
+        "detections",
+        "postgres",
+        serving=(
+            "line_crossings",
+            "zone_visits",
+            "footfall_minute",
+            "zone_dwell_hourly",
+            "queue_minute",
+        ),
+        stateful=True,
+    ),
+    StreamEntry("store_hourly", None, "postgres", serving=("store_hourly",)),
+    StreamEntry(
+        "product_analytics",
+        "orders",
+        "postgres",
+        serving=("order_items", "order_items_analytics"),
+    ),
+    StreamEntry(
+        "silver_detections",
+        "detections",
+        "lake",
+        moved_by="people",
+        dead_letters="quarantine.detections",
+    ),
+    StreamEntry("bronze_order_events", "orders", "lake", moved_by="all"),
+    StreamEntry("bronze_detections", "detections", "lake", moved_by="all"),
+)
+"""The streams that people wait for come first."""
+
+NAMES = tuple(stream.name for stream in STREAMS)

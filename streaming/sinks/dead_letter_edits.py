@@ -1,0 +1,82 @@
+"""Which dead letters an operator selects, and the edited value of one. No SQL, no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from conf.errors import StorelakeError
+from streaming.letters import DeadLetterError
+from streaming.sinks.dead_letter_store import Letter, Selection
+from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
+from streaming.validation.order_rules import MEANINGS
+from streaming.validation.rules import MAX_VALUE_BYTES
+
+
+def require_known(selection: Selection, topics: Collection[str]) -> None:
+    """Check the names in a selection.
+
+    Args:
+        selection: as the operator gave it.
+        topics: all that carry orders.
+
+    Raises:
+        DeadLetterError: there is no such rule or topic.
+    """
+    rule, topic = selection.rule, selection.topic
+    if rule is not None and rule not in MEANINGS:
+        raise DeadLetterError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")
+    if topic is not None and topic not in topics:
+        raise DeadLetterError(f"{topic} carries no orders; those that do: {', '.join(topics)}.")
+
+
+def require_open(letter: Letter) -> None:
+    """Make sure that a dead letter can be edited.
+
+    Raises:
+        DeadLetterError: it is not open; the message names the next step.
+    """
+    next_steps = {
+        "redriven": "it was sent back, so wait for the result of the stream",
+        "resolved": "what was sent back was good, so nothing is left to fix",
+        "superseded": f"what was sent back was rejected again, so fix {letter.superseded_by}",
+    }
+    if letter.status in next_steps:
+        raise DeadLetterError(f"{letter.id} is {letter.status}: {next_steps[letter.status]}.")
+
+
+def needs_no_edit(letter: Letter) -> bool:
+    """Whether sending its value back under another key is a fix."""
+    return "key_is_order_id" in letter.rules
+
+
+def edited_value(
+    letter: Letter, assignments: Sequence[str], file: Path | None, *, original: bool
+) -> bytes:
+    """The bytes to send back instead of the value.
+
+    Args:
+        letter: an open one.
+        assignments: `path=value`, applied in their order.
+        file: to start from; None for the earlier fix, or else the value.
+        original: whether to start from the value although there is an earlier fix.
+
+    Raises:
+        DeadLetterError: there is no JSON to start from, a path leads nowhere, or the result is
+            larger than a stream accepts.
+    """
+    fixed = None if original else letter.fixed_value
+    start = file.read_bytes() if file else letter.value if fixed is None else fixed
+    try:
+        event = read_event(start)
+    except StorelakeError as error:
+        raise DeadLetterError(
+            f"{file or letter.id} is no JSON ({error}): `storelake dlq show {letter.id} --raw` "
+            "prints its bytes; correct them in a file and give it with --value."
+        ) from error
+    for path, value in map(read_assignment, assignments):
+        event = set_path(event, path, value)
+    edited = to_bytes(event) if assignments else start or b""
+    if len(edited) > MAX_VALUE_BYTES:
+        raise DeadLetterError("That is larger than 1 MiB: the stream would reject it again.")
+    return edited

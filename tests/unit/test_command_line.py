@@ -1,0 +1,62 @@
+"""The command line as a whole: its help, its version, and how little it imports at the start."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from cli.main import SECTIONS, app
+
+runner = CliRunner()
+
+
+def paths(group: TyperGroup, *above: str) -> Iterator[tuple[str, ...]]:
+    """The words of every command and group."""
+    yield above
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from paths(command, *above, name)
+        else:
+            yield (*above, name)
+
+
+def commands() -> list[tuple[str, ...]]:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    return list(paths(group))
+
+
+def test_the_help_lists_commands_by_section_and_hides_the_supervisor() -> None:
+    text = runner.invoke(app, ["--help"]).output
+    assert re.findall(r"^(\w+):$", text, re.MULTILINE) == ["Options", *SECTIONS]
+    assert list(SECTIONS) == ["Run", "Orders", "Cameras", "Lake", "Quality", "Operate"]
+    assert re.search(r"^  dlq +Rejected order messages", text, re.MULTILINE)
+    assert not re.search(r"^  keep\b", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_has_a_help_in_plain_text(words: tuple[str, ...]) -> None:
+    short = runner.invoke(app, [*words, "-h"])
+    assert short.exit_code == 0
+    assert short.output == runner.invoke(app, [*words, "--help"]).output
+    assert "╭" not in short.output
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"storelake {version('storelake')}\n")
+
+
+def test_the_help_needs_no_large_library() -> None:
+    large = {"rich", "pydantic", "httpx", "numpy", "pyarrow", "pyspark", "psycopg"}
+    code = f"import sys, cli.main; sys.exit(', '.join({large} & sys.modules.keys()) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
