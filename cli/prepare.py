@@ -20,7 +20,7 @@ def prepare() -> None:
 
     settings = read_settings()
     with progress("preparing") as report, clear_outages():
-        local.furnish(settings, report)
+        local.provision(settings, report)
         report("namespaces and tables of the lake")
         spark = build_session(settings, "storelake:prepare")
         try:

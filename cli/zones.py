@@ -36,19 +36,19 @@ def show(
 
     stores = load_stores(read_settings().stores_file)
     _, found = stores.camera(camera)
-    drawing = stores.drawing_at(found, at or datetime.now(timezone.utc))
-    if drawing is None:
-        first = stores.drawings(found)[0].valid_from
-        raise StorelakeError(f"camera {camera} has no drawing before {first:%Y-%m-%d %H:%M %Z}.")
-    picture = draw(read_background(frame), drawing, f"{camera}, drawing {drawing.version}")
+    layout = stores.layout_at(found, at or datetime.now(timezone.utc))
+    if layout is None:
+        first = stores.layouts(found)[0].valid_from
+        raise StorelakeError(f"camera {camera} has no layout before {first:%Y-%m-%d %H:%M %Z}.")
+    picture = draw(read_background(frame), layout, f"{camera}, layout {layout.version}")
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() != ".png" or not cv2.imwrite(str(out), picture):
         raise StorelakeError(
             f"{out} cannot be written: name a .png in a folder that can be written."
         )
     console().print(
-        f"{out}: {len(drawing.lines)} lines, {len(drawing.zones)} zones, drawing "
-        f"{drawing.version}, valid from {drawing.valid_from:%Y-%m-%d %H:%M %Z}",
+        f"{out}: {len(layout.lines)} lines, {len(layout.zones)} zones, layout "
+        f"{layout.version}, valid from {layout.valid_from:%Y-%m-%d %H:%M %Z}",
         highlight=False,
     )
 

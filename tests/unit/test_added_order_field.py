@@ -34,7 +34,7 @@ from datetime import timedelta
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from gateway.events import check
-from gateway.refusals import NotAnEventError
+from gateway.rejections import NotAnEventError
 from cli.event_fields import event_fields
 from streaming.sinks import orders
 from streaming.lake.tables import SILVER_ORDERS
