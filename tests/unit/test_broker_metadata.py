@@ -121,7 +121,7 @@ def rows(found: list[tuple[Any, ...]]) -> pa.Table:
     return pa.Table.from_batches([to_arrow(found)])
 
 
-@pytest.mark.parametrize("judge", [silver_orders, validated_detections])
+@pytest.mark.parametrize("validate", [silver_orders, validated_detections])
 @BROKERS
 @settings(max_examples=60, deadline=None)
 @given(sent=st.lists(messages, min_size=1, max_size=5))

@@ -229,7 +229,7 @@ def test_pulsar_is_started_small_on_loopback_with_its_own_files(own: Settings) -
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "desired",
     [
         {"pulsar": {"enabled": True}},
         {"streams": {"detections_from": ("pulsar",)}},

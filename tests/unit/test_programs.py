@@ -337,7 +337,7 @@ RUNS = {"ready": True, "state": "running", "detail": ""}
 
 
 @pytest.mark.parametrize(
-    ("said", "state", "detail"),
+    ("reported", "state", "detail"),
     [
         (RUNS, "running", "2 of 2 streams"),
         ({"ready": True}, "running", "2 of 2 streams"),

@@ -198,10 +198,10 @@ def test_a_camera_of_another_branch_is_unknown(context: MemoryContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "word"), [([], "none"), (["json_object", "nonsense"], "unknown")]
+    ("rules", "unknown"), [([], "none"), (["json_object", "nonsense"], "unknown")]
 )
 def test_quarantine_names_known_rules(
-    context: MemoryContext, rules: list[str], status: str
+    context: MemoryContext, rules: list[str], unknown: str
 ) -> None:
     table = QUARANTINE_ORDER_EVENTS
     context.tables[table.name] = rows_in(
@@ -211,7 +211,7 @@ def test_quarantine_names_known_rules(
     [finding] = found_in(context, table)
 
     assert finding.id == "quarantine.order_events.columns.rules_known"
-    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", status)
+    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", unknown)
 
 
 def test_a_key_that_is_there_twice_is_named_in_its_hour(context: MemoryContext) -> None:
