@@ -61,7 +61,7 @@ def test_the_archive_has_every_package_that_streams_import() -> None:
     assert needed - {"psycopg-pool"} <= listed()  # which is the extra `pool` of psycopg
 
 
-def test_streams_import_no_other_room() -> None:
+def test_streams_import_no_other_package() -> None:
     """Else the archive would lack it: only these three are copied."""
     others = {folder.name for folder in ROOT.iterdir() if (folder / "__init__.py").is_file()}
     files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
@@ -92,7 +92,7 @@ def test_a_cluster_is_given_the_archive_and_a_driver_that_it_can_reach(settings:
     assert "spark.driver.host" not in launch_conf(on_a_cluster(settings))
 
 
-def test_on_one_machine_the_driver_remains_on_loopback(settings: Settings) -> None:
+def test_on_one_machine_the_driver_listens_on_loopback(settings: Settings) -> None:
     given = launch_conf(settings)
     assert given["spark.driver.host"] == given["spark.driver.bindAddress"] == "127.0.0.1"
     assert "spark.archives" not in given
@@ -128,7 +128,7 @@ def test_the_client_of_checkpoints_on_s3_comes_with_them(settings: Settings) -> 
     assert len(versions) == 1
 
 
-def test_a_lake_in_delta_on_s3_is_read_by_the_same_client(settings: Settings) -> None:
+def test_a_delta_lake_on_s3_is_read_by_the_same_client(settings: Settings) -> None:
     catalog = settings.catalog.model_copy(update={"format": "delta"})
     on_disk = settings.model_copy(update={"catalog": catalog})
     assert "hadoop-aws" not in launch_conf(on_disk)["spark.jars.packages"]

@@ -47,7 +47,9 @@ TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
         ("quality.validation_results", "does not follow from bronze alone"),
     ],
 )
-def test_a_table_that_cannot_be_backfilled_is_reported_why(name: str, says: str) -> None:
+def test_a_table_that_cannot_be_backfilled_is_rejected_with_the_reason(
+    name: str, says: str
+) -> None:
     with pytest.raises(BackfillError, match=says):
         find_table(name)
 

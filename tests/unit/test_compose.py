@@ -177,7 +177,7 @@ def test_servers_have_the_versions_that_the_tests_run_on() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_who_waits_for_a_service_can_see_it_come(name: str) -> None:
+def test_a_service_that_others_wait_for_has_a_health_check(name: str) -> None:
     for other, how in SERVICES[name].get("depends_on", {}).items():
         needed = SERVICES[other]
         if how["condition"] == "service_healthy":
@@ -304,7 +304,7 @@ def test_every_address_is_a_service_and_a_port_that_it_has() -> None:
         assert port in ports(host) or controller, f"{where} names {host}:{port}"
 
 
-def test_prometheus_requests_where_each_process_answers() -> None:
+def test_prometheus_scrapes_the_address_of_each_process() -> None:
     conf = yaml.safe_load((ROOT / "infra/docker/prometheus.yml").read_text(encoding="utf-8"))
     targets = {
         t for job in conf["scrape_configs"] for s in job["static_configs"] for t in s["targets"]
@@ -336,7 +336,7 @@ def test_grafana_finds_its_dashboards_and_its_prometheus() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_health_check_requests_a_port_of_its_own_service(name: str) -> None:
+def test_a_health_check_queries_a_port_of_its_own_service(name: str) -> None:
     if name in ONCE:
         return
     _, program, what = SERVICES[name]["healthcheck"]["test"]
@@ -345,7 +345,7 @@ def test_a_health_check_requests_a_port_of_its_own_service(name: str) -> None:
         assert int(re.search(r"localhost:(\d+)/", what)[1]) in ports(name)  # type: ignore[index]
 
 
-def test_the_gateway_has_the_page_that_its_health_check_requests_for(compose_settings: Any) -> None:
+def test_the_gateway_has_the_page_that_its_health_check_requests(compose_settings: Any) -> None:
     path = SERVICES["gateway"]["healthcheck"]["test"][-1].partition(":18080")[2]
     assert path in create_app(compose_settings("gateway"), MemoryPublisher()).openapi()["paths"]
 
@@ -416,7 +416,7 @@ def test_what_an_image_needs_is_listed_from_the_project() -> None:
     assert "jupyterlab" not in reported.stdout.split()
 
 
-def test_the_command_of_the_gateway_starts_and_its_health_check_sees_it(tmp_path: Path) -> None:
+def test_the_command_of_the_gateway_starts_and_its_health_check_passes(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STORELAKE_")} | {
         "STORELAKE_PROFILE": "compose",
@@ -517,7 +517,7 @@ def test_without_docker_or_secrets_the_next_step_is_reported(checkout: Path, doc
     assert unset.stderr == ".env is missing: write it with `scripts/compose.sh env`.\n"
 
 
-def test_data_is_deleted_only_when_somebody_reports_so(checkout: Path, docker: Path) -> None:
+def test_data_is_deleted_only_with_the_option_for_it(checkout: Path, docker: Path) -> None:
     path = f"{docker.parent}:/usr/bin:/bin"
     compose_script(checkout, "env")
     assert compose_script(checkout, "reset", path=path).returncode == 1

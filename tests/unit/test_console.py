@@ -117,7 +117,7 @@ def test_visitors_that_nobody_counted_are_not_known_and_not_none() -> None:
     assert (none_came.visitors, none_came.conversion) == (0, None)
 
 
-def test_a_change_is_reported_by_a_sign_and_a_status() -> None:
+def test_a_change_is_shown_by_a_sign_and_a_word() -> None:
     assert change(12, 10) == FigureChange("▲", "up 20.0 %")
     assert change(Decimal(5), 0) is None
     assert points(0.21, 0.25) == FigureChange("▼", "down 4.0 points")
@@ -137,7 +137,7 @@ def test_a_day_begins_where_the_branch_is(stores: Stores) -> None:
     assert [h.local_hour.hour for h in today.hours] == [0]
 
 
-def test_a_card_reports_what_is_there_with_the_time_zone_of_the_branch(
+def test_a_card_shows_its_figures_with_the_time_zone_of_the_branch(
     settings: Settings, stores: Stores
 ) -> None:
     rows = [hour(12), hour(13, revenue=Decimal("1234.565")), hour(12, days_ago=7, visitors=8)]
@@ -155,7 +155,7 @@ def test_a_card_reports_what_is_there_with_the_time_zone_of_the_branch(
     assert "silent" not in card
 
 
-def test_an_empty_day_and_a_silent_camera_are_reported_plainly(
+def test_an_empty_day_and_a_silent_camera_are_shown_as_such(
     settings: Settings, stores: Stores
 ) -> None:
     snapshot = answered(cameras=[seen(NOW - 14 * MINUTE)])
@@ -168,7 +168,7 @@ def test_an_empty_day_and_a_silent_camera_are_reported_plainly(
     assert "Tills is silent. No frame yet" in cards
 
 
-def test_a_part_that_cannot_be_read_reports_why_and_no_other_is_concerned(
+def test_a_part_that_cannot_be_read_shows_the_reason_and_no_other_is_affected(
     settings: Settings, stores: Stores
 ) -> None:
     fault = ReadFault("queue_minute did not answer within 3 s")
@@ -232,7 +232,7 @@ def streams_of(settings: Settings, snapshot: Snapshot) -> Mapping[str, StreamNow
     return {one.stream.name: one for one in found}
 
 
-def test_a_stream_that_failed_or_stalled_reports_so_with_its_cause(settings: Settings) -> None:
+def test_a_stream_that_failed_or_stalled_is_shown_with_its_cause(settings: Settings) -> None:
     status = {"ready": False, "failures": 9, "finished_batches": 3}
     failed = {**status, "state": "failed", "detail": "footfall failed: no <broker>"}
     stalled = {**status, "failures": 0, "state": "stalled", "detail": "its batch does not end"}
@@ -260,7 +260,7 @@ def test_a_stream_runs_retries_is_silent_or_is_stopped(settings: Settings) -> No
     assert old["footfall"].health == "silent"
 
 
-def test_what_only_the_lake_has_is_reported_to_be_there(settings: Settings) -> None:
+def test_the_page_names_what_only_the_lake_has(settings: Settings) -> None:
     page = text_of(sections.pipeline(answered(), settings))
     assert "its positions are only in the lake" in page
     assert "only in the lake: quarantine.detections" in page
@@ -278,7 +278,7 @@ def expectation(**overrides: Any) -> queries.Expectation:
     return replace(row, **overrides)
 
 
-def test_layers_come_from_raw_to_served_with_what_was_not_met() -> None:
+def test_layers_come_from_raw_to_served_with_their_failed_expectations() -> None:
     rows = [
         expectation(layer="gold", severity="warning", state="failed"),
         expectation(layer="bronze"),
@@ -289,7 +289,7 @@ def test_layers_come_from_raw_to_served_with_what_was_not_met() -> None:
     assert (gold.name, gold.critical, gold.warnings) == ("gold", 0, 1)
 
 
-def test_without_a_run_and_without_a_report_the_page_reports_how_to_get_them(
+def test_without_a_run_and_a_report_the_page_shows_how_to_get_them(
     settings: Settings,
 ) -> None:
     page = text_of(sections.quality(answered(), settings))
@@ -383,7 +383,9 @@ class Watch:
         return self.board.fresh()
 
 
-def test_however_many_watch_the_database_is_asked_once(settings: Settings, stores: Stores) -> None:
+def test_however_many_watch_the_database_is_queried_once(
+    settings: Settings, stores: Stores
+) -> None:
     database = FakeDatabase()
     watch = Watch(settings, stores, database)
     assert len({id(watch.after(0.3)) for _ in range(5)}) == 1
@@ -401,7 +403,7 @@ def test_a_page_that_is_opened_after_a_pause_does_not_show_the_past_as_the_prese
     assert watch.board.glance() == BoardView()
 
 
-def test_heavy_questions_are_asked_less_often(settings: Settings, stores: Stores) -> None:
+def test_heavy_queries_run_less_often(settings: Settings, stores: Stores) -> None:
     database = FakeDatabase()
     watch = Watch(settings, stores, database)
     for seconds in (0, 2, 8):
@@ -411,7 +413,7 @@ def test_heavy_questions_are_asked_less_often(settings: Settings, stores: Stores
     assert ["store_hourly" in names for names in asked] == [True, True, True]
 
 
-def test_a_database_that_continues_away_leaves_the_last_figures_and_its_return_is_seen(
+def test_without_the_database_the_last_figures_remain_until_it_is_back(
     settings: Settings, stores: Stores
 ) -> None:
     database = FakeDatabase()
@@ -430,7 +432,7 @@ def test_a_database_that_continues_away_leaves_the_last_figures_and_its_return_i
     assert watch.after(2).away is None
 
 
-def test_a_question_that_fails_is_a_fault_of_its_part_alone(
+def test_a_query_that_fails_is_a_fault_of_its_part_alone(
     settings: Settings, stores: Stores
 ) -> None:
     database = FakeDatabase(
@@ -447,7 +449,7 @@ def test_a_question_that_fails_is_a_fault_of_its_part_alone(
     assert snapshot.rows(queries.HOURS) == []
 
 
-def test_the_first_line_reports_whether_this_is_the_present(settings: Settings) -> None:
+def test_the_first_line_shows_whether_the_figures_are_current(settings: Settings) -> None:
     away = Away(NOW, "gone")
     assert "There is nothing to show yet." in text_of(
         sections.status(BoardView(None, away), settings)
@@ -455,7 +457,7 @@ def test_the_first_line_reports_whether_this_is_the_present(settings: Settings) 
     assert "as of 12:20:00 UTC" in text_of(sections.status(BoardView(answered()), settings))
 
 
-def test_the_command_line_starts_without_the_weight_of_the_console() -> None:
+def test_the_command_line_starts_without_the_libraries_of_the_console() -> None:
     code = "import sys, cli.main; sys.exit('nicegui' in sys.modules or 'fastapi' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

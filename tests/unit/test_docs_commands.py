@@ -98,7 +98,7 @@ def parse(words: list[str]) -> None:
         command.make_context("storelake", words).close()
 
 
-def test_every_block_of_the_tutorial_reports_whether_a_test_runs_it() -> None:
+def test_every_block_of_the_tutorial_states_whether_a_test_runs_it() -> None:
     for block in (b for b in BLOCKS if b.page == TUTORIAL):
         assert block.note == "run" or block.note.startswith("not run: "), block
         for test in re.findall(r"tests/[\w/]+\.py", block.note):
@@ -118,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)
-def test_a_block_that_needs_no_sandbox_does_what_it_reports(block: Block, folder: Path) -> None:
+def test_a_block_that_needs_no_sandbox_runs_as_described(block: Block, folder: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STORELAKE_")} | {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),

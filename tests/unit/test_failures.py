@@ -102,7 +102,7 @@ def test_the_error_of_a_batch_names_streams_and_positions() -> None:
     )
 
 
-def test_many_partitions_are_counted_and_an_empty_batch_reports_so() -> None:
+def test_many_partitions_are_counted_and_an_empty_batch_is_named() -> None:
     rows = pa.concat_tables([positions(1, partition=n) for n in range(5)])
     assert span(rows).endswith(" and 2 more")
     assert span(rows.slice(0, 0)) == "no rows"

@@ -119,7 +119,7 @@ def test_a_frame_that_is_lost_everywhere_is_missed_by_what_was_published() -> No
     ]
 
 
-def test_a_frame_that_bronze_lost_is_named_when_it_is_known_what_was_sent() -> None:
+def test_a_frame_that_bronze_lost_is_named_when_the_sent_frames_are_known() -> None:
     found = reconcile_frames(SENT, replace(WHOLE, bronze=SENT[1:]))
     assert found.faults == ["missing: frames in bronze.detections: 1 (such as B01-entrance/run/0)"]
     assert found.ids("missing") == {"B01-entrance/run/0"}
@@ -141,7 +141,7 @@ def test_a_minute_that_counts_a_frame_less_or_a_late_one_is_named() -> None:
     assert "1 frames came too late to be followed" in faults(late)
 
 
-def test_a_camera_of_which_nothing_came_is_lost_altogether() -> None:
+def test_a_camera_without_any_frame_is_reported_as_lost() -> None:
     assert len(faults(perfect([]))) == 6
 
 

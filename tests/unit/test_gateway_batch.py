@@ -155,9 +155,7 @@ def test_what_is_no_batch_is_refused_as_a_whole(
     assert not broker.messages
 
 
-def test_without_a_broker_every_event_is_reported_to_come_back(
-    post: Post, broker: MemoryPublisher
-) -> None:
+def test_without_a_broker_every_event_is_to_be_retried(post: Post, broker: MemoryPublisher) -> None:
     body = array(as_json(order_event(order_id="O-1")), as_json(order_event(order_id="O-2")))
     broker.stalled = True
     response = post(BATCH, body)

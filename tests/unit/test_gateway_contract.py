@@ -121,7 +121,7 @@ def test_model_and_schema_both_accept(event: Any) -> None:
 
 
 @pytest.mark.parametrize("event", BAD.values(), ids=BAD.keys())
-def test_model_and_schema_both_refuse(event: Any) -> None:
+def test_model_and_schema_both_reject(event: Any) -> None:
     assert verdicts(event) == (False, False)
 
 

@@ -78,7 +78,7 @@ def test_a_repeated_event_gets_the_first_answer_and_is_not_produced_again() -> N
     assert len(broker.messages["order-created"]) == 2
 
 
-def test_an_id_is_one_event_on_every_route_and_in_every_dead_letter_case() -> None:
+def test_an_id_is_one_event_on_every_route_in_upper_and_lower_case() -> None:
     broker = MemoryPublisher()
     event = order_event()
     shouted = event | {"event_id": event["event_id"].upper()}
@@ -131,7 +131,7 @@ def test_a_repeat_waits_for_the_first_one_that_is_under_way(
     assert len(broker.outcomes) == 1
 
 
-def test_what_the_broker_did_not_take_is_not_remembered() -> None:
+def test_an_event_that_the_broker_refused_is_not_remembered() -> None:
     broker = MemoryPublisher(ack_timeout=0.01)
     body = as_json(order_event())
 
@@ -145,7 +145,7 @@ def test_what_the_broker_did_not_take_is_not_remembered() -> None:
     run(scenario, broker)
 
 
-def test_the_memory_is_bounded_and_expires_the_oldest_first() -> None:
+def test_the_memory_is_bounded_and_drops_the_oldest_first() -> None:
     async def scenario() -> None:
         recent = RecentIds(2)
         for number, name in enumerate("abc"):
@@ -162,7 +162,7 @@ def test_the_memory_is_bounded_and_expires_the_oldest_first() -> None:
     asyncio.run(scenario())
 
 
-def test_a_client_that_sends_too_much_is_reported_when_to_come_back() -> None:
+def test_a_client_that_sends_too_much_gets_the_time_of_a_retry() -> None:
     broker = MemoryPublisher()
     slow = GatewaySettings(events_per_second=0.5, burst_events=3, max_batch_events=2)
     two = b"[" + as_json(order_event()) + b"," + as_json(order_event()) + b"]"

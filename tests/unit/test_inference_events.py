@@ -88,7 +88,7 @@ def test_a_track_keeps_its_id_through_a_run_and_no_longer() -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_what_the_ids_are_made_with_is_in_no_event_and_in_no_log() -> None:
+def test_the_secret_of_the_ids_is_in_no_event_and_in_no_log() -> None:
     assert BUILDER._salt.hex() not in json.dumps(event([20, 10, 60, 90]))
     assert "salt" not in repr(BUILDER)
 

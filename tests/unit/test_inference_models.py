@@ -175,7 +175,7 @@ def test_the_person_is_found_by_name_or_number(
         ("{broken", "person", "its file does not name its classes"),
     ],
 )
-def test_weights_that_know_no_person_are_refused_with_what_they_know(
+def test_weights_without_a_class_person_are_refused_with_their_classes(
     monkeypatch: pytest.MonkeyPatch, names: str, person: str, sentence: str
 ) -> None:
     with pytest.raises(SettingsError, match=sentence):
@@ -190,7 +190,7 @@ def test_weights_that_know_no_person_are_refused_with_what_they_know(
         FakeSession(np.zeros(9, np.float32)),
     ],
 )
-def test_a_model_that_is_no_yolo_export_is_reported(
+def test_a_model_that_is_no_yolo_export_is_named(
     monkeypatch: pytest.MonkeyPatch, session: FakeSession
 ) -> None:
     with pytest.raises(SettingsError, match="is no YOLO export"):
@@ -212,14 +212,12 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     ("file", "sentence"),
     [("gone.onnx", "does not exist; name yours with"), ("weights.zip", "is none of .onnx")],
 )
-def test_weights_that_are_not_there_are_one_sentence(
-    file: str, sentence: str, tmp_path: Path
-) -> None:
+def test_missing_weights_are_one_sentence(file: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=sentence):
         build_detector(settings(weights=tmp_path / file), "onnx")
 
 
-def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(SettingsError, match="device 'cuda:0' is not there"):
         build_detector(settings(device="cuda:0"), "onnx")

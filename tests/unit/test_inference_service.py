@@ -246,7 +246,7 @@ def test_a_frame_without_a_picture_is_left_out_and_counted() -> None:
     assert [e["frame_index"] for e in events(publisher)] == [0, 4, 5]
 
 
-def test_a_camera_that_changes_its_resolution_continues_on_in_a_new_run() -> None:
+def test_a_camera_that_changes_its_resolution_goes_on_in_a_new_run() -> None:
     class Switching(ScriptedSource):
         def __iter__(self) -> Iterator[Frame]:
             for frame in super().__iter__():

@@ -59,7 +59,7 @@ def test_frames_are_picked_evenly(native: float, wanted: float, n: int) -> None:
     assert len(set(np.diff(picked))) <= 2
 
 
-def test_a_loop_continues_on_in_time(clip: Path) -> None:
+def test_a_loop_goes_on_in_time(clip: Path) -> None:
     source = open_source(str(clip), SourceOptions(loop=True, started_at=START))
     frames = list(itertools.islice(source, 45))
     assert [f.index for f in frames] == list(range(45))
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_video_is_reported_in_one_sentence(tmp_path: Path) -> 
         open_source(str(tmp_path / "text.mp4"))
 
 
-def test_a_video_cut_in_the_middle_ends_cleanly_and_reports_so(
+def test_a_video_cut_in_the_middle_ends_cleanly_with_a_message(
     clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cut = tmp_path / "cut.avi"
@@ -106,7 +106,7 @@ def test_a_video_cut_in_the_middle_ends_cleanly_and_reports_so(
     assert f"ended at frame {len(frames)} of 20" in caplog.text
 
 
-def test_a_video_broken_in_the_middle_continues_on_or_ends_but_never_raises(
+def test_a_video_broken_in_the_middle_goes_on_or_ends_but_never_raises(
     clip: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.avi"

@@ -117,7 +117,7 @@ def test_a_dead_letter_that_finds_no_room_is_an_error_of_the_broker(
         producer.send([(None, b"x" * 900, []), (None, b"x" * 900, [])])
 
 
-def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streaming.sources.kafka.CALL_SECONDS", 0.5)
     kafka = away()
     log = KafkaLog(

@@ -103,7 +103,7 @@ def test_what_is_accepted_quarantined_or_not_yet_reached_is_accounted_for(
     assert account(context) == []
 
 
-def test_a_message_that_went_nowhere_is_named(context: MemoryContext) -> None:
+def test_a_message_that_is_in_no_table_is_named(context: MemoryContext) -> None:
     put(context, BRONZE_ORDER_EVENTS, *(at(n) for n in range(6)))
     put(context, SILVER_ORDERS, *(at(n) for n in (0, 1, 3, 4, 5)))
     [finding] = account(context)
@@ -112,7 +112,7 @@ def test_a_message_that_went_nowhere_is_named(context: MemoryContext) -> None:
     assert (row["topic"], row["partition"], row["example"]) == ("order-created", 0, f"{2:020d}")
 
 
-def test_a_row_of_silver_that_no_message_stands_for_is_named(context: MemoryContext) -> None:
+def test_a_row_of_silver_without_a_message_is_named(context: MemoryContext) -> None:
     put(context, BRONZE_ORDER_EVENTS, at(0), at(1), at(3))
     put(context, SILVER_ORDERS, *(at(n) for n in range(4)))
     assert ids(account(context)) == ["bronze.order_events.account.received"]
@@ -235,7 +235,7 @@ def test_a_minute_that_footfall_has_not_counted_wholly_is_named(context: MemoryC
     )
 
 
-def test_minutes_that_the_lake_has_not_come_to_are_nobodys_fault(context: MemoryContext) -> None:
+def test_minutes_that_the_lake_has_not_reached_are_no_fault(context: MemoryContext) -> None:
     film(context)
     context.answers[frames.FRAMES_SQL][0]["position"] = f"{900:020d}"  # type: ignore[index]
     context.answers[frames.FRAMES_SQL][3]["frames"] = 150  # type: ignore[index]
@@ -347,7 +347,7 @@ def test_a_camera_is_stale_when_others_send_and_it_does_not(context: MemoryConte
     assert [row["camera_id"] for row in finding.rows] == ["B01-entrance"]
 
 
-def test_a_context_asleep_has_no_stale_camera(context: MemoryContext) -> None:
+def test_without_any_frame_no_camera_is_stale(context: MemoryContext) -> None:
     context.now = NOON + DAY
     assert cameras(context, NOON, B01_entrance=NOON - 2 * MINUTE) == []
 
@@ -474,7 +474,7 @@ def test_a_drift_of_the_order_value_and_a_slump_are_named_by_their_hours(
     assert [r["hour"] for r in slump.rows] == [rows[-6]["hour"]]
 
 
-def test_too_little_history_is_not_validated_and_reports_so(context: MemoryContext) -> None:
+def test_too_little_history_is_reported_and_not_validated(context: MemoryContext) -> None:
     rows = history(5)
     rows[-2]["orders"] = 9_000.0
     assert figures(context, rows, "orders") == []

@@ -144,7 +144,7 @@ def docs_page(settings: Settings) -> str:
     return suite_page(documents.read(settings)["silver.orders.rows"])
 
 
-def test_the_newest_status_on_a_suite_is_kept_without_anything_personal(kept: Path) -> None:
+def test_the_newest_result_of_a_suite_is_kept_without_personal_data(kept: Path) -> None:
     text = kept.read_text(encoding="utf-8")
     assert "Jane" not in text
     assert "Traceback" not in text
@@ -160,7 +160,7 @@ def test_the_newest_status_on_a_suite_is_kept_without_anything_personal(kept: Pa
     assert [path.name for path in kept.parent.iterdir()] == [kept.name], "no half-written file"
 
 
-def test_a_later_run_replaces_the_status_on_what_it_validated_and_on_nothing_else(
+def test_a_later_run_replaces_the_results_of_what_it_validated_and_no_others(
     engines: Engines, tmp_path: Path
 ) -> None:
     context = load_settings(var_dir=tmp_path)
@@ -312,7 +312,7 @@ def test_a_table_is_as_good_as_the_worst_of_its_suites() -> None:
     )
 
 
-def test_results_of_a_suite_that_is_gone_are_nobodys_failure() -> None:
+def test_results_of_a_suite_that_is_gone_are_no_failure() -> None:
     assert not summary(failed(suite="rows of last year")).failures
 
 
@@ -322,7 +322,7 @@ def test_what_failed_last_comes_first() -> None:
     assert [one.expectation for one in of.failures] == ["order_id_present", "mild", "old"]
 
 
-def test_the_page_reports_of_every_table_how_it_stands() -> None:
+def test_the_page_shows_the_state_of_every_table() -> None:
     text = words(summary(failed(), result(suite="counts")))
     assert "1 critical expectation is not met." in text
     assert "3 tables were not validated." in text
@@ -335,7 +335,7 @@ def test_the_page_reports_of_every_table_how_it_stands() -> None:
     assert "gold.store_hourly empty" in text
 
 
-def test_the_page_reports_what_a_failure_means_since_when_and_where() -> None:
+def test_the_page_shows_what_a_failure_means_since_when_and_where() -> None:
     text = words(summary(failed(says="An order has <no> id.")))
     assert "An order has <no> id. 3 of 200 rows (1.5 %)." in text
     assert "Rows such as topic=order-created, position=7" in text
@@ -369,13 +369,13 @@ def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
     assert "Nothing has failed in 2 runs." in Read(page).text
 
 
-def test_a_context_that_nobody_has_validated_reports_what_to_do() -> None:
+def test_without_a_validation_the_page_shows_what_to_do() -> None:
     text = words(summarise([], [], {}, SUITES, NOW))
     assert "Nothing has been validated yet: run storelake quality run ." in text
     assert "Quarantined rows" in text
 
 
-def test_an_old_newest_run_is_reported_to_be_old() -> None:
+def test_the_page_marks_an_old_newest_run() -> None:
     later = NOW + timedelta(hours=3)
     assert "No run since then: start one" in words(summary(result(), now=later), now=later)
     assert "No run since then" not in words(summary(result()))

@@ -89,7 +89,7 @@ def test_good_rows_pass_and_are_counted(engines: Engines) -> None:
     )
 
 
-def test_a_bad_row_is_named_by_its_key_and_by_nothing_personal(engines: Engines) -> None:
+def test_a_bad_row_is_named_by_its_key_without_personal_data(engines: Engines) -> None:
     results = validate(
         engines,
         SUITE,

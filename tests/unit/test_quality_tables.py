@@ -136,7 +136,7 @@ def test_a_removed_an_added_and_a_retyped_column_are_named(context: MemoryContex
     ]
 
 
-def test_a_time_without_a_zone_is_another_type_and_keeps_nobody_from_going_on(
+def test_a_time_without_a_zone_is_another_type_and_stops_no_validation(
     context: MemoryContext,
 ) -> None:
     rows = context.tables[GOLD_FOOTFALL_MINUTE.name]

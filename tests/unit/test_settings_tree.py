@@ -128,7 +128,7 @@ def test_a_profile_that_a_command_is_given_holds_for_what_it_starts_too(
     assert read_settings().profile == "full"
 
 
-def test_an_unknown_profile_is_answered_with_the_known_ones(set_: pytest.MonkeyPatch) -> None:
+def test_an_unknown_profile_is_rejected_with_the_known_ones(set_: pytest.MonkeyPatch) -> None:
     set_.setenv("STORELAKE_PROFILE", "prod")
     with pytest.raises(SettingsError, match=r"'prod' is unknown; known: .*local.*test"):
         load_settings()
@@ -198,7 +198,9 @@ def test_a_former_name_inside_of_json_works(set_: pytest.MonkeyPatch) -> None:
     assert (settings.supervisor.stop_seconds, settings.streams.interval_seconds) == (7, 8)
 
 
-def test_a_former_name_is_as_strong_as_its_source(set_: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_former_name_has_the_priority_of_its_source(
+    set_: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     former, name = OLD_NAMES[1]
     (tmp_path / ".env").write_text(f"{name}=7\n")
     set_.setenv(former, "8")

@@ -43,7 +43,7 @@ def test_events_come_in_the_order_of_their_times_and_every_order_ends(stores: St
     assert max(e.event_time for e in created) < DAY.end
 
 
-def test_the_same_seed_reports_the_same_day_and_another_run_has_other_ids(stores: Stores) -> None:
+def test_the_same_seed_gives_the_same_day_and_another_run_has_other_ids(stores: Stores) -> None:
     first, again, other = orders(stores), orders(stores), orders(stores, run_id="other")
     assert first == again
     assert [e.total_price for e in first] == [e.total_price for e in other]

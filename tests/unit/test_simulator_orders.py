@@ -117,7 +117,7 @@ def test_the_total_is_the_sum_of_the_items_to_the_cent() -> None:
             assert order["total_price"] == total == event.total_price
 
 
-def test_the_same_seed_and_run_report_the_same_day() -> None:
+def test_the_same_seed_and_run_give_the_same_day() -> None:
     assert [e.value for e in a_day(200)] == [e.value for e in a_day(200)]
 
 
@@ -227,6 +227,6 @@ def test_the_largest_poison_fits_through_a_broker_as_it_comes() -> None:
     assert HUGE_BYTES < len(bad.value or b"") < 1_000_000
 
 
-def test_all_ways_are_rendered() -> None:
+def test_all_ways_are_used() -> None:
     rng = random.Random(1)
     assert {draw_way(rng) for _ in range(1000)} == set(WAYS)

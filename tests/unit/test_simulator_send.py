@@ -304,7 +304,7 @@ def test_the_ledger_has_the_fingerprint_of_every_message(
         assert entry.digest in (digest(value), None if value == b"" else digest(value))
 
 
-def test_a_shop_without_real_baskets_sells_rendered_ones(
+def test_a_shop_without_real_baskets_sells_invented_ones(
     tree: Settings, door: RouteContext, tmp_path: Path
 ) -> None:
     report = sending.send(tree, count=100, source="synthetic", ledger=tmp_path / "sent.ndjson")

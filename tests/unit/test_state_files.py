@@ -188,7 +188,7 @@ def test_when_nobody_can_read_what_is_wanted_it_is_what_was_reported_last_and_wh
 
 
 @broken
-def test_words_of_the_supervisor_that_cannot_be_read_show_nothing_of_a_program(
+def test_an_unreadable_status_of_the_supervisor_shows_nothing_of_a_program(
     how: str, tmp_path: Path
 ) -> None:
     board = StateDir(tmp_path)

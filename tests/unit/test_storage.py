@@ -38,7 +38,7 @@ def sandbox(
 AWS = {"endpoint": "https://s3.eu-west-1.amazonaws.com", "region": "eu-west-1", "path_style": False}
 
 
-def test_spark_and_pyiceberg_are_reported_of_the_same_s3(settings: Settings) -> None:
+def test_spark_and_pyiceberg_are_given_the_same_s3(settings: Settings) -> None:
     on_aws = sandbox(settings, {"warehouse": "s3://shop/lake"}, AWS)
     output = file_properties(on_aws)
     assert output["s3.endpoint"] == AWS["endpoint"]
@@ -112,7 +112,7 @@ def test_what_spark_submit_is_given_holds_no_key(settings: Settings) -> None:
     assert "word-of-the-key" not in str(given)
 
 
-def test_a_rest_catalog_is_reported_to_spark_without_our_database(settings: Settings) -> None:
+def test_spark_gets_a_rest_catalog_without_our_database(settings: Settings) -> None:
     rest = {"type": "rest", "uri": "https://catalog.example", "token": SecretStr("let-me-in")}
     spark = session_conf(sandbox(settings, {**rest, "warehouse": "shops"}))
     output = {key.rpartition("lake.")[2]: v for key, v in spark.items() if "catalog.lake." in key}
@@ -134,7 +134,7 @@ def test_a_rest_catalog_is_reported_to_spark_without_our_database(settings: Sett
         ({"uri": "http://catalog.example"}, "needs a uri"),
     ],
 )
-def test_a_place_that_cannot_be_is_refused_when_settings_are_read(
+def test_an_invalid_place_is_refused_when_settings_are_read(
     catalog: dict[str, str], says: str
 ) -> None:
     with pytest.raises(SettingsError, match=says):
@@ -174,7 +174,7 @@ STRANGE = "AWS Error INTERNAL_FAILURE during ListObjectsV2 operation: We encount
         (STRANGE, "does not give the bucket shop: We encountered a comet."),
     ],
 )
-def test_what_an_s3_reports_is_one_sentence_with_the_setting_to_mend(
+def test_an_error_of_s3_is_one_sentence_with_the_setting_to_change(
     settings: Settings, reported: str, meant: str
 ) -> None:
     output = complaint(sandbox(settings, {"warehouse": "s3://shop/lake"}), OSError(reported))
@@ -191,7 +191,7 @@ def test_a_catalog_whose_postgres_is_away_is_one_sentence(settings: Settings) ->
         open_catalog(own.model_copy(update={"postgres": postgres}))
 
 
-def test_streams_have_the_patience_for_an_outage_of_a_minute(
+def test_streams_retry_through_an_outage_of_a_minute(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("STORELAKE_PROFILE", raising=False)

@@ -84,7 +84,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     return registry.get_sample_value(f"storelake_{name}", labels)
 
 
-def test_spark_s_progress_is_read_with_its_phases_state_and_offsets() -> None:
+def test_the_progress_of_spark_is_read_with_its_phases_state_and_offsets() -> None:
     name, seen, ends = read_progress(reported())
 
     assert name == "footfall"

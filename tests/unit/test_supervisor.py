@@ -181,7 +181,7 @@ def test_a_program_that_was_killed_comes_back(sandbox: Sandbox) -> None:
     assert not sandbox.status("gateway").failed
 
 
-def test_a_program_that_always_dies_is_given_up_with_its_last_words(sandbox: Sandbox) -> None:
+def test_a_program_that_always_dies_is_given_up_with_its_last_error(sandbox: Sandbox) -> None:
     notify(sandbox, {"give_up_after": 4}, gateway=FAILS)
     sandbox.want("gateway")
     sandbox.start()
@@ -204,7 +204,7 @@ def test_the_pauses_grow_up_to_a_cap(sandbox: Sandbox, caplog: pytest.LogCapture
     assert pauses == ["0.1 s", "0.1 s", "0.2 s", "0.2 s", "0.2 s"]
 
 
-def test_who_requests_again_for_a_program_that_was_given_up_gets_another_try(
+def test_a_new_request_for_a_program_that_was_given_up_is_another_try(
     sandbox: Sandbox,
 ) -> None:
     notify(sandbox, {"give_up_after": 2}, gateway=MENDED)
@@ -362,7 +362,7 @@ def test_nothing_is_switched_off_when_nobody_can_read_what_is_wanted(sandbox: Sa
     assert sandbox.pid("console") is not None
 
 
-def test_the_next_supervisor_learns_from_the_processes_what_nobody_can_read(
+def test_the_next_supervisor_reads_an_unreadable_state_from_the_processes(
     sandbox: Sandbox,
 ) -> None:
     notify(sandbox, gateway=REMAINS, console=REMAINS)
@@ -398,7 +398,7 @@ def test_a_program_whose_pid_file_was_deleted_is_not_started_twice(sandbox: Sand
     assert sandbox.log("gateway").count("here") == 1
 
 
-def test_what_the_supervisor_has_reported_is_written_again_when_nobody_can_read_it(
+def test_an_unreadable_status_of_the_supervisor_is_written_again(
     sandbox: Sandbox,
 ) -> None:
     notify(sandbox, gateway=REMAINS)
@@ -445,7 +445,7 @@ def test_a_service_that_was_killed_comes_back(sandbox: Sandbox, server: SmallSer
     assert sandbox.status("kafka").note.startswith("It ended")
 
 
-def test_a_service_that_stopped_answering_is_reported_so_then_killed_and_started_again(
+def test_a_service_that_stopped_answering_is_reported_then_killed_and_started_again(
     sandbox: Sandbox, server: SmallServer
 ) -> None:
     notify(sandbox, {"silent_seconds": 2.0})
@@ -488,7 +488,7 @@ def test_a_service_that_has_not_answered_yet_is_given_more_time(
     assert well(server)
 
 
-def test_a_service_that_cannot_start_reports_why_and_is_given_up(
+def test_a_service_that_cannot_start_is_given_up_with_the_reason(
     sandbox: Sandbox, server: SmallServer
 ) -> None:
     server.refuses = "Port 1 for Kafka is taken by process 7 (java): stop that."

@@ -44,7 +44,7 @@ def test_there_is_a_unit_for_each_process_and_one_for_the_services() -> None:
 
 
 @pytest.mark.parametrize("file", SERVICES, ids=lambda file: file.stem)
-def test_the_command_line_takes_what_a_unit_reports(file: Path) -> None:
+def test_the_command_line_accepts_the_command_of_a_unit(file: Path) -> None:
     unit = read(file)
     for key in ("ExecStart", "ExecStop"):
         if key not in unit["Service"]:

@@ -135,7 +135,7 @@ def test_one_frame_inside_is_no_visit() -> None:
     assert not seen.visits
 
 
-def test_who_is_lost_for_less_than_the_grace_has_stayed() -> None:
+def test_who_is_lost_for_less_than_the_grace_is_still_visiting() -> None:
     seen = Watched()
     seen.play(
         *zone_state("anna", IN_QUEUE, 5),
@@ -208,7 +208,7 @@ def test_the_queue_is_as_long_as_each_frame_shows() -> None:
     assert seen.queue == [0, 2, 2, 1, 1, 0]
 
 
-def test_who_remains_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
+def test_who_stands_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
     seen = Watched()
     seen.play(*zone_state("eve", IN_OFFICE, 22), *zone_state("eve", IN_QUEUE, 5), *nobody(20))
 
@@ -271,7 +271,7 @@ def test_where_the_clock_stands_still_a_gap_holds_back_a_bounded_number_of_frame
     assert sum(len(effects.visits) for effects in found) == 1
 
 
-def test_a_state_from_before_tracks_were_handed_over_is_read_on() -> None:
+def test_a_state_of_an_older_format_is_read() -> None:
     seen = Watched()
     seen.play(*walk("anna", 0.4, 0.45, 0.48))
     state = json.loads(seen.text or "")
@@ -348,7 +348,7 @@ def _a_busy_minute(seed: int) -> list[tuple[int, list[Person]]]:
     return frames + [(index, []) for index in range(60, 80)]
 
 
-def test_the_state_of_many_visitors_remains_small() -> None:
+def test_the_state_of_many_visitors_is_small() -> None:
     run = CameraRun([layout()], Rules(expire=timedelta(seconds=60)))
     for index in range(5_000):
         run.receive(index, TEN + index * STEP, one(f"t{index // 5}", ((index * 0.37) % 1, 0.5)))

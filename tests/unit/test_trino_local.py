@@ -37,7 +37,7 @@ def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_without_a_newer_java_trino_reports_which_one_it_needs_and_where_to_name_it(
+def test_without_a_newer_java_trino_names_the_one_it_needs_and_its_setting(
     own: Settings,
 ) -> None:
     with pytest.raises(
@@ -63,7 +63,7 @@ def test_the_java_of_the_settings_comes_first(own: Settings, tmp_path: Path) -> 
     assert checks.find_newer_java((named,), 24, "Trino", "X").release == 26
 
 
-def test_a_question_may_take_half_of_the_heap_and_then_continues_to_disk(own: Settings) -> None:
+def test_a_query_may_take_half_of_the_heap_and_then_spills_to_disk(own: Settings) -> None:
     conf = own.trino.model_copy(update={"heap_mb": 2048})
     output = TrinoService(own.model_copy(update={"trino": conf})).configuration(Path("jars"))
     assert "query.max-memory-per-node=1024MB" in output
@@ -94,7 +94,7 @@ def test_the_lake_on_s3_is_read_with_its_region_and_keys(own: Settings) -> None:
     assert "native-local" not in output
 
 
-def test_a_rest_catalog_is_asked_with_its_token(own: Settings) -> None:
+def test_a_rest_catalog_is_queried_with_its_token(own: Settings) -> None:
     output = {"type": "rest", "uri": "http://127.0.0.1:9998", "token": SecretStr("s3cret-token")}
     catalog = own.catalog.model_copy(update=output)
     text = TrinoService(own.model_copy(update={"catalog": catalog})).catalog()

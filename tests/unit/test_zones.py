@@ -125,12 +125,12 @@ def test_a_hollow_polygon_may_be() -> None:
     assert stores(zones=[zone([*horseshoe, [0.4, 0.9]])])
 
 
-def test_a_zone_id_stands_once_on_a_picture() -> None:
+def test_a_zone_id_is_unique_in_a_picture() -> None:
     with pytest.raises(ValidationError, match="zone_id is not unique: till"):
         stores(zones=[zone(), zone()])
 
 
-def test_only_a_staff_zone_reports_staff() -> None:
+def test_only_a_staff_zone_has_a_limit_for_staff() -> None:
     with pytest.raises(ValidationError, match="staff_after belongs to a zone of the kind staff"):
         stores(zones=[zone(staff_after=60)])
 
@@ -156,7 +156,7 @@ def test_only_a_staff_zone_reports_staff() -> None:
     ],
     ids=["crossing edges", "outside", "an id twice"],
 )
-def test_a_fault_is_reported_in_the_words_of_the_file(
+def test_a_fault_is_reported_in_the_terms_of_the_file(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
     (fault,) = find_faults(store_file(tmp_path, old, new))
@@ -281,7 +281,7 @@ def test_a_frame_that_is_none_is_one_sentence(tmp_path: Path, name: str) -> None
     assert name in str(result.exception)
 
 
-def test_the_demo_can_be_rendered_camera_by_camera() -> None:
+def test_the_demo_can_be_drawn_camera_by_camera() -> None:
     chain = load_stores(DEMO)
     blank = np.zeros((90, 160, 3), np.uint8)
     for camera in (c for b in chain.branches for c in b.cameras):
