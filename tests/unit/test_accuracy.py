@@ -1,4 +1,4 @@
-"""How measured crossings and visits are held against the truth."""
+"""Measured crossings and visits, compared with the truth."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def test_events_become_crossings_and_visits_as_in_the_streams(tmp_path: Path) ->
 
 def crossings(entries: int, exits: int) -> list[LineCrossing]:
     return [
-        LineCrossing(str(n), "door", "entrance", "entry" if n < entries else "exit", n, False, 1)
+        LineCrossing(
+            str(n), "entrance", "entrance", "entry" if n < entries else "exit", n, False, 1
+        )
         for n in range(entries + exits)
     ]
 

@@ -1,4 +1,4 @@
-"""What is wrong with a machine is one sentence with the next step, before anything has started."""
+"""A fault of the machine is one sentence with the next step, before anything has started."""
 
 from __future__ import annotations
 

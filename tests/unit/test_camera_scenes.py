@@ -1,4 +1,4 @@
-"""What people do at a door, what trackers make of it, and the right counts of both."""
+"""How people walk at an entrance, what trackers report, and the right counts."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_who_walks_in_and_out_again_has_come_and_left(stores: Stores, depth: flo
 
 
 def test_frames_with_one_time_stamp_give_every_crossing_a_time_of_its_own(stores: Stores) -> None:
-    """A clock that does not go on: in, out and in again at once."""
+    """A clock that stands still: in, out and in again at once."""
     xs = [*steps(OUTSIDE, 0.8, 8), *steps(0.8, OUTSIDE, 8), *steps(OUTSIDE, 0.8, 8)]
     seen = follow(stores, scene(*way("A", *xs), fps=float("inf")))
     assert seen.counts == (2, 1)

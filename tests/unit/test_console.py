@@ -1,4 +1,4 @@
-"""The live console without a browser: what it makes of rows, and how it shows faults."""
+"""The live console without a browser: how it shows rows and faults."""
 
 from __future__ import annotations
 
@@ -209,9 +209,9 @@ def test_the_map_has_the_zones_of_the_layout_that_holds_and_the_way_in(stores: S
     assert (lobby.heat, waiting.dwell, waiting.queue) == (0.5, None, None)
     assert till.zones[0].queue == queue
     assert till.zones[1].heat == 1.0
-    (door,) = entrance.lines  # drawn upwards, so that its right is the right of the picture
-    assert door.inside[0] > door.middle[0]
-    assert door.inside[1] == door.middle[1]
+    (line,) = entrance.lines  # from bottom to top, so that its right is the right of the picture
+    assert line.inside[0] > line.middle[0]
+    assert line.inside[1] == line.middle[1]
     assert (entrance.silent, till.silent) == (False, True)
 
 
@@ -273,7 +273,17 @@ def test_the_page_names_what_only_the_lake_has(settings: Settings) -> None:
 
 def expectation(**overrides: Any) -> queries.Expectation:
     row = queries.Expectation(
-        "silver.orders", "rows", "known", "silver", "critical", "passed", NOW, 9, 0, None, "Says."
+        "silver.orders",
+        "rows",
+        "known",
+        "silver",
+        "critical",
+        "passed",
+        NOW,
+        9,
+        0,
+        None,
+        "Meaning.",
     )
     return replace(row, **overrides)
 
@@ -341,7 +351,7 @@ def test_durations_are_as_short_as_they_can_be_understood(value: float | None, t
 
 
 class FakeLook:
-    """A database that answers with nothing, or fails as it is told."""
+    """A database without rows, of which some queries fail."""
 
     def __init__(self, failing: Mapping[str, Exception]) -> None:
         self.at = NOW
@@ -356,7 +366,7 @@ class FakeLook:
 
 
 class FakeDatabase:
-    """Opens looks, unless it is away."""
+    """Opens snapshots, unless it is unreachable."""
 
     def __init__(self, **failing: Exception) -> None:
         self.away = False
@@ -372,7 +382,7 @@ class FakeDatabase:
 
 
 class Watch:
-    """A board in front of a database, and a clock that tests move by hand."""
+    """A board over a database, with a clock that tests set."""
 
     def __init__(self, settings: Settings, stores: Stores, database: FakeDatabase) -> None:
         self.seconds = 0.0
@@ -463,7 +473,7 @@ def test_the_command_line_starts_without_the_libraries_of_the_console() -> None:
 
 
 def text_of(html: str) -> str:
-    """What a person reads of it, with single blanks."""
+    """Visible text, with single blanks."""
     inside, out = False, []
     for character in html:
         inside = character == "<" or (inside and character != ">")

@@ -1,4 +1,4 @@
-"""Contracts: what breaks one, what the command says of it, and that they say what the code does."""
+"""Contracts: breaking changes, the command that reports them, and contracts equal to the code."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ ADDITIVE: dict[str, tuple[str, Edit]] = {
     ),
 }
 BREAKING: dict[str, tuple[str, Edit]] = {
-    "a field that goes": ("note", lambda s: s["properties"].pop("note")),
+    "a removed field": ("note", lambda s: s["properties"].pop("note")),
     "another type": ("note", lambda s: s["properties"]["note"].update(type="integer")),
     "a type that widens": (
         "note",
@@ -90,9 +90,9 @@ BREAKING: dict[str, tuple[str, Edit]] = {
     ),
     "an optional field that is required now": ("note", lambda s: s["required"].append("note")),
     "a required field that is optional now": ("kind", lambda s: s["required"].remove("kind")),
-    "a value that goes": ("kind", lambda s: s["properties"]["kind"]["enum"].remove("return")),
+    "a removed value": ("kind", lambda s: s["properties"]["kind"]["enum"].remove("return")),
     "a value that is null": ("kind", lambda s: s["properties"]["kind"]["enum"].append(None)),
-    "values where anything went": ("note", lambda s: s["properties"]["note"].update(enum=["a"])),
+    "values where all were allowed": ("note", lambda s: s["properties"]["note"].update(enum=["a"])),
     "a lower maximum": ("id", lambda s: s["$defs"]["id"].update(maxLength=32)),
     "a bound where there was none": ("note", lambda s: s["properties"]["note"].update(minLength=1)),
     "another pattern": ("note", lambda s: s["properties"]["note"].update(pattern="^[A-Z]*$")),
@@ -102,7 +102,7 @@ BREAKING: dict[str, tuple[str, Edit]] = {
     ),
     "another condition": ("the event", lambda s: s["if"]["properties"]["kind"].update(const="x")),
     "a closed event": ("the event", lambda s: s.update(additionalProperties=False)),
-    "a branch that goes": ("the event", lambda s: s.pop("then")),
+    "a removed branch": ("the event", lambda s: s.pop("then")),
 }
 
 
@@ -348,7 +348,7 @@ def test_gateway_and_streams_take_the_versions_that_have_a_contract() -> None:
 def test_silver_orders_has_every_field_of_an_order() -> None:
     order = fields_of(expand(event_schemas("order_event")[2]))["order"]
     silver = names_in(SILVER_ORDERS.columns)
-    # Of a change, silver keeps the new status as the status.
+    # Silver keeps the new status of a change.
     assert order.keys() - {"old_status", "new_status"} <= silver.keys()
     assert silver["items"] == order["items"]
 

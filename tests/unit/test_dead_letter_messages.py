@@ -1,4 +1,4 @@
-"""Rejected messages on their way back to a topic."""
+"""Rejected messages as they are sent to the topic of dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mending a rejected event: paths, exact numbers, what the contract still objects to."""
+"""Edits of a rejected event: paths, exact numbers, faults that the contract still finds."""
 
 from __future__ import annotations
 

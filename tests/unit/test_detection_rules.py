@@ -35,7 +35,7 @@ def process(stores: Stores, messages: list[Sent]) -> pa.Table:
 
 
 def outcome(rows: pa.Table) -> list[dict[str, Any]]:
-    """The rows in the words of `then.json`: of a good frame, its objects in silver."""
+    """The rows in the form of `then.json`: of a good frame, its objects in silver."""
     found: list[dict[str, Any]] = []
     for number in range(rows.num_rows):
         row = rows.slice(number, 1)
@@ -83,7 +83,7 @@ def test_a_frame_has_the_feet_of_its_people_and_of_nothing_else(stores: Stores) 
     assert found["branch_id"].to_pylist() == ["B01", "B01", "B01", None]
 
 
-# Each example is a whole batch: making it smaller costs more than it tells.
+# Each example is a whole batch: shrinking it costs more than it shows.
 @settings(
     max_examples=20,
     deadline=None,

@@ -1,4 +1,4 @@
-"""What `make verify-faults` compares: each kind of difference is named, and nothing else."""
+"""What `make verify-faults` compares: it names each kind of difference, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy of `make verify-faults`: it forwards, or goes silent without a reset."""
+"""The proxy of `make verify-faults`: it forwards, or becomes silent without a reset."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from conf.stores import Line
 from streaming.transforms.tracks import MARGIN, LineState, Rules, Spot, follow
 
-DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
+ENTRANCE = Line(line_id="entrance", a=(0.5, 0.9), b=(0.5, 0.1))
 """Entering means walking from left to right."""
 
 
-def walk(*way: tuple[float, float], line: Line = DOOR, confirm: int = 1) -> list[str]:
+def walk(*way: tuple[float, float], line: Line = ENTRANCE, confirm: int = 1) -> list[str]:
     """The crossings of one track, in order."""
     line_state: LineState | None = None
     found = []
@@ -37,7 +37,7 @@ def test_walking_out_is_an_exit() -> None:
 
 
 def test_a_line_in_the_other_direction_turns_entries_into_exits() -> None:
-    turned = Line(line_id="door", a=DOOR.b, b=DOOR.a)
+    turned = Line(line_id="entrance", a=ENTRANCE.b, b=ENTRANCE.a)
     assert walk(*at(0.3, 0.7), line=turned) == ["exit"]
 
 
@@ -104,14 +104,14 @@ def test_one_frame_far_from_the_line_does_not_make_a_track_clear_of_it() -> None
 
 
 def test_a_slanted_line_is_crossed_once_by_who_sways_on_it() -> None:
-    slanted = Line(line_id="door", a=(0.3, 0.8), b=(0.7, 0.2))
+    slanted = Line(line_id="entrance", a=(0.3, 0.8), b=(0.7, 0.2))
     assert walk(*at(0.3, *[0.53, 0.47] * 20), line=slanted) == ["entry"]
 
 
 def test_a_crossing_is_where_the_new_side_began_not_where_it_was_confirmed() -> None:
     line_state: LineState | None = None
     for number, x in enumerate((0.3, 0.3, 0.7, 0.7)):
-        line_state, crossed = follow(DOOR, line_state, Spot(x, 0.5, number), 2)
+        line_state, crossed = follow(ENTRANCE, line_state, Spot(x, 0.5, number), 2)
     assert crossed == ("entry", 2)
 
 

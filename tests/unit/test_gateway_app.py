@@ -1,4 +1,4 @@
-"""What a till sees of the gateway, with a broker in memory."""
+"""The gateway as a till uses it, with a broker in memory."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_a_body_just_under_the_limit_is_accepted(call: Call) -> None:
 
 
 @pytest.mark.parametrize("fault", ["down", "stalled"])
-def test_without_an_acknowledgement_the_response_asks_the_till_to_retry(
+def test_without_an_acknowledgement_the_till_is_to_retry(
     call: Call, broker: MemoryPublisher, fault: str
 ) -> None:
     setattr(broker, fault, True)

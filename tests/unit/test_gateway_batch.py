@@ -1,4 +1,4 @@
-"""What a web shop sees of the batch routes, with a broker in memory."""
+"""The batch routes as a web shop uses them, with a broker in memory."""
 
 from __future__ import annotations
 

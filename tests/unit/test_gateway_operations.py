@@ -1,4 +1,4 @@
-"""What operators see of the gateway: the test of the connection, and the meters."""
+"""The gateway as operators use it: the test of the connection, and the metrics."""
 
 from __future__ import annotations
 
@@ -131,5 +131,5 @@ def test_requests_are_counted_by_known_routes_and_status(call: Call) -> None:
     assert found["storelake_gateway_requests_total", CREATED, "405"] == 1
     assert found["storelake_gateway_requests_total", "none", "404"] == 2
     assert found["storelake_gateway_request_seconds_count", CREATED] == 2
-    assert found["storelake_gateway_requests_in_flight",] == 1  # the one that asks
+    assert found["storelake_gateway_requests_in_flight",] == 1  # the request for the metrics
     assert "secret" not in call("GET", "/metrics").text

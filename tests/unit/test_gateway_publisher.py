@@ -32,7 +32,7 @@ class TestMemoryPublisher(PublisherSuite):
 
 
 class Doomed:
-    """A librdkafka producer that has met a fatal error: it refuses for ever."""
+    """A librdkafka producer with a fatal error: it rejects every message from then on."""
 
     made = 0
 

@@ -1,4 +1,4 @@
-"""Repeated event ids and too many events: what the gateway remembers of its clients."""
+"""Repeated event ids and too many events: the memory of the gateway."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Post = Callable[[str, bytes], Awaitable[httpx.Response]]
 
 @dataclass
 class HandClock:
-    """A clock that tests move by hand."""
+    """A clock that tests set."""
 
     now: float = 0.0
 
@@ -36,7 +36,7 @@ class HandClock:
 
 @dataclass
 class SlowBroker(MemoryPublisher):
-    """Acknowledges, or refuses, when it is told to."""
+    """Acknowledges or rejects an event when the test sets its outcome."""
 
     outcomes: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
@@ -81,13 +81,13 @@ def test_a_repeated_event_gets_the_first_answer_and_is_not_produced_again() -> N
 def test_an_id_is_one_event_on_every_route_in_upper_and_lower_case() -> None:
     broker = MemoryPublisher()
     event = order_event()
-    shouted = event | {"event_id": event["event_id"].upper()}
+    upper = event | {"event_id": event["event_id"].upper()}
 
     async def scenario(post: Post) -> None:
         await post(CREATED, as_json(event))
         elsewhere = await post(f"{EVENTS}/generic", as_json(event))
         assert (elsewhere.status_code, elsewhere.json()["topic"]) == (200, "order-created")
-        assert (await post(CREATED, as_json(shouted))).status_code == 409
+        assert (await post(CREATED, as_json(upper))).status_code == 409
 
     run(scenario, broker)
     assert list(broker.messages) == ["order-created"]
@@ -122,7 +122,7 @@ def test_a_repeat_waits_for_the_first_one_that_is_under_way(
         both = [asyncio.ensure_future(post(CREATED, body)) for _ in range(2)]
         while not broker.outcomes:
             await asyncio.sleep(0)
-        await post("/health", b"")  # another request comes and goes meanwhile
+        await post("/health", b"")  # another request is served meanwhile
         assert not any(answer.done() for answer in both)
         broker.outcomes[0].set_result(outcome)
         assert {(await answer).status_code for answer in both} == answers

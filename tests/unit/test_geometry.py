@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from udfs.geometry import Point, contains, passes_between, signed_distance
 
-# A door seen from above: the line goes up the picture, since y grows downwards.
+# A line over an entrance, from the bottom of the picture to the top: y grows downwards.
 A, B = (0.5, 0.9), (0.5, 0.1)
 
 shares = st.integers(0, 100).map(lambda n: n / 100)

@@ -1,4 +1,4 @@
-"""How a query or an interval task is doing: pauses after failures, and its state for people."""
+"""The health of a query or an interval task: pauses after failures, and its state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = StreamSettings(
 
 @dataclass
 class Clock:
-    """Moved by hand."""
+    """A clock that tests set."""
 
     now: float = 1000.0
 
@@ -47,7 +47,7 @@ def test_pauses_double_up_to_a_bound_and_are_long_afterwards() -> None:
     assert pauses == [1, 2, 60, 60]
 
 
-def test_a_part_that_has_failed_is_tried_again_and_goes_on() -> None:
+def test_a_part_that_has_failed_is_tried_again_and_recovers() -> None:
     part = Part()
     part.fail(3)
     assert (part.health.state, part.health.is_due) == ("failed", False)

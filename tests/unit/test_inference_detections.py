@@ -1,4 +1,4 @@
-"""The value type and the two weightless detectors."""
+"""Detections as a value, and the two detectors without a model."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_motion_finds_the_figures_as_upright_boxes(tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "clip.mp4", seconds=6, fps=10)
     detector = MotionDetector()
     frames = open_source(str(clip), SourceOptions(fps=5))
-    seen = [detector.detect({"door": f.image})["door"] for f in frames]
+    seen = [detector.detect({"entrance": f.image})["entrance"] for f in frames]
     boxes = np.vstack([s.boxes for s in seen[5:]])
     size = boxes[:, 2:] - boxes[:, :2]
     assert len(boxes) > 25

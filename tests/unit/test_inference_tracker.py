@@ -1,4 +1,4 @@
-"""Ids stay with their people."""
+"""Each person keeps one id."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def at(number: int, image: np.ndarray | None = None) -> Frame:
 
 
 def follow(pictures: Iterable[Detections], tracker: Tracker | None = None) -> list[dict]:
-    """What the tracker shows: one {track id: x of the feet} per picture, at 5 a second."""
+    """Output of the tracker: one {track id: x of the feet} per picture, at 5 a second."""
     tracker = tracker or ByteTracker()
     shown = []
     for number, picture in enumerate(pictures):
@@ -131,7 +131,7 @@ def dressed(*coats: tuple[float, float, tuple[int, int, int]]) -> tuple[np.ndarr
     return image, found
 
 
-def test_looks_tell_a_red_coat_from_a_blue_one() -> None:
+def test_looks_distinguish_a_red_coat_from_a_blue_one() -> None:
     image, found = dressed(
         (100, 300, (0, 0, 200)), (300, 300, (200, 0, 0)), (500, 300, (0, 0, 190))
     )

@@ -1,4 +1,4 @@
-"""What the supervisor says and refuses, without starting a service."""
+"""Checks before a service starts, its command line and its files; few services start here."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def daemon(tmp_path: Path) -> Daemon:
     return Daemon("sleeper", run_dir=tmp_path / "run", log_dir=tmp_path / "logs")
 
 
-def fake_java(folder: Path, says: str) -> Path:
-    """A Java home whose program only tells its version."""
+def fake_java(folder: Path, version: str) -> Path:
+    """A Java home whose program only prints its version."""
     program = folder / "bin" / "java"
     program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
+    program.write_text(f"#!/bin/sh\necho '{version}' >&2\n")
     program.chmod(0o755)
     return folder
 
@@ -159,14 +159,14 @@ def test_a_lower_priority_applies_to_the_children_of_a_process() -> None:
         "import os, subprocess, sys; from infra.local.process import step_back; step_back(5);"
         "subprocess.run([sys.executable, '-c', 'import os; print(os.nice(0))'], check=True)"
     )
-    reported = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=True,
-        start_new_session=True,  # the whole session steps back
+        start_new_session=True,  # the priority is that of the whole session
     )
-    assert int(reported.stdout) == max(os.nice(0), 5)
+    assert int(done.stdout) == max(os.nice(0), 5)
 
 
 def test_a_process_that_ignores_the_polite_request_is_killed(
@@ -295,7 +295,7 @@ mkdir -p "$GOPATH" && echo "$*" >> "$GOPATH/asked"
 def fake_go(
     monkeypatch: pytest.MonkeyPatch, folder: Path, version: str = "1.26.8", then: str = ""
 ) -> None:
-    """A Go on the PATH that tells its version, and does for a build what a test says."""
+    """A Go on the PATH that prints its version, and builds with the command of a test."""
     program = folder / "bin" / "go"
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(FAKE_GO.format(version=version, then=then))
@@ -332,7 +332,7 @@ def test_without_a_go_that_is_new_enough_the_message_has_the_next_step(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_go(monkeypatch, tmp_path, version="1.19.8")
-    with pytest.raises(ServiceError, match=r"MinIO needs Go 1\.21 or newer, .*go1\.19\.8"):
+    with pytest.raises(ServiceError, match=r"MinIO needs Go 1\.21 or newer; .*go1\.19\.8"):
         build_minio(own)
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(ServiceError, match=r"no Go was found: install .*STORELAKE_S3__ENDPOINT"):

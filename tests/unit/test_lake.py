@@ -1,4 +1,4 @@
-"""The lake in each of its formats: one behaviour, by the suite; and what one of them has more."""
+"""The lake in each of its formats: one behaviour, by the suite, and what only one of them has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a process ended is one sentence: the cause, without a traceback, SQL or links."""
+"""Why a process ended, in one sentence: the cause, without a traceback, SQL or links."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_expiring_snapshots_spares_the_one_that_has_the_positions(lake: IcebergL
     write(lake, 1, 2)
     table = lake.load(EVENTS)
     by_others = events(8).select([f.name for f in table.schema().fields])
-    table.append(by_others.cast(table.schema().as_arrow()))  # knows no positions
+    table.append(by_others.cast(table.schema().as_arrow()))  # has no positions
     table.append(by_others.cast(table.schema().as_arrow()))
 
     with LakeTransaction(table.refresh()) as change:
@@ -325,8 +325,8 @@ def test_files_of_an_older_partition_spec_are_rewritten_by_the_new_one(lake: Ice
 def test_a_dry_run_reports_what_would_be_done_and_does_nothing(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3, 4, 5)
     before = lake.load(EVENTS).metadata_location
-    (reported,) = maintain(lake, [EVENTS], lambda _: None, dry=True)
-    assert (reported.state, reported.compacted, reported.files_after) == ("done", 5, 1)
+    (report,) = maintain(lake, [EVENTS], lambda _: None, dry=True)
+    assert (report.state, report.compacted, report.files_after) == ("done", 5, 1)
     assert lake.load(EVENTS).metadata_location == before
     assert lake.load(QUALITY_MAINTENANCE_RUNS).scan().to_arrow().num_rows == 0
 

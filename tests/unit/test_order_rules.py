@@ -30,7 +30,7 @@ SKEW = timedelta(minutes=10)
 
 
 def process(stores: Stores, messages: list[Sent]) -> pa.Table:
-    """What the job gets for a batch, in the order of the messages."""
+    """Validated rows of a batch, in the order of the messages."""
     return silver_orders(stores, SKEW)(to_rows("order-created", messages))
 
 
@@ -40,7 +40,7 @@ def rules_of(stores: Stores, *messages: Sent) -> list[list[str]]:
 
 
 def outcome(rows: pa.Table, expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows in the words of `then.json`: of a good row, the columns that are asked for."""
+    """The rows in the form of `then.json`: of a good row, the columns named there."""
     found = []
     for number, then in enumerate(expected):
         rules = rows["rules"][number].as_py()
@@ -163,7 +163,7 @@ def broken(chance: random.Random, values: list[Any]) -> bytes:
     )
 
 
-# Each example is a whole batch: making it smaller costs more than it tells.
+# Each example is a whole batch: shrinking it costs more than it shows.
 @settings(
     max_examples=20,
     deadline=None,

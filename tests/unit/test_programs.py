@@ -1,4 +1,4 @@
-"""What `start`, `stop`, `status` and `logs` say of the processes of a deployment, without a JVM."""
+"""`start`, `stop`, `status` and `logs` with the processes of a deployment, without a JVM."""
 
 from __future__ import annotations
 
@@ -213,9 +213,9 @@ def test_a_deployment_runs_in_one_profile(own: Settings) -> None:
 
 
 def test_an_unknown_process_is_rejected_with_the_known_ones() -> None:
-    result = CliRunner().invoke(app, ["start", "door"])
+    result = CliRunner().invoke(app, ["start", "bakery"])
     assert result.exit_code == 2
-    assert "door is unknown" in result.output
+    assert "bakery is unknown" in result.output
 
 
 def test_logs_of_several_names_come_in_their_order(tmp_path: Path) -> None:
@@ -289,10 +289,10 @@ def test_ctrl_c_while_processes_start_leaves_none(
         assert wait_until(lambda: board.daemon("gateway").find() is not None, 120)
 
         command.send_signal(signal.SIGINT)
-        _, reported = command.communicate(timeout=120)
+        _, errors = command.communicate(timeout=120)
 
-    assert command.returncode == 130, reported
-    assert "Traceback" not in reported
+    assert command.returncode == 130, errors
+    assert "Traceback" not in errors
     assert processes_of(own.var_dir) == []
     assert board.wanted() == {}
 
@@ -308,9 +308,9 @@ def test_ctrl_c_ends_following_logs_without_a_status(
         assert command.stdout.readline() == "gateway     hello\n"
 
         command.send_signal(signal.SIGINT)
-        _, reported = command.communicate(timeout=120)
+        _, errors = command.communicate(timeout=120)
 
-    assert (command.returncode, reported) == (130, "")
+    assert (command.returncode, errors) == (130, "")
 
 
 def test_the_status_for_programs_has_every_row(
@@ -324,11 +324,11 @@ def test_the_status_for_programs_has_every_row(
     assert {"state", "address", "memory_mb", "lag_rows", "restarts"} <= rows[0].keys()
 
 
-# Streams, as the row says it
+# Streams, as their row shows them
 
 
 def report_streams(own: Settings, **streams: Mapping[str, object]) -> None:
-    """What an application that lives (this process) says of its streams."""
+    """Write the state file of an application that runs: this process."""
     who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
     write_state(own.var_dir / "run" / "streams.json", {**who, "streams": streams})
 
@@ -403,13 +403,13 @@ def test_an_application_that_was_refused_shows_its_last_message(
             "-m",
             "tests.support.supervised_sandbox",
             str(own.var_dir),
-            str(own.var_dir / "told"),
+            str(own.var_dir / "programs"),
         ],
         cwd=ROOT,
     )
     program = [sys.executable, "-IS", "-c", f"import sys; sys.exit({sentence!r})"]
-    output = {"programs": {"streams": [0, program]}, "conf": {"restart_base_seconds": 0.05}}
-    write_state(own.var_dir / "told", output)
+    programs = {"programs": {"streams": [0, program]}, "conf": {"restart_base_seconds": 0.05}}
+    write_state(own.var_dir / "programs", programs)
     StateDir(own.var_dir).want({"streams": 5.0})
 
     assert wait_until(lambda: row(own, "streams").state == "failed", 60)
@@ -551,9 +551,9 @@ def test_a_reset_lists_what_it_deletes_and_what_it_keeps_and_why(
     write_state(own.var_dir / "run" / "programs" / "streams.json", {})
 
     with storelake(environment, own, "reset", "--yes") as command:
-        out, reported = command.communicate(timeout=120)
+        out, errors = command.communicate(timeout=120)
 
-    assert command.returncode == 0, reported
+    assert command.returncode == 0, errors
     assert "Deleted warehouse, memory, quality, demo, check and run." in " ".join(out.split())
     assert re.findall(r"^(\S+) is kept: ", out, re.MULTILINE) == [
         *("logs", "mine", "secrets.env", "verify"),

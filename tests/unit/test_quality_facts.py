@@ -1,4 +1,4 @@
-"""Facts of several tables: each injected fault is named, a clean deployment has none."""
+"""Facts of several tables: each injected fault is found, and a clean deployment has none."""
 
 from __future__ import annotations
 
@@ -429,7 +429,7 @@ def test_hours_that_are_always_quiet_are_not_missing_and_a_long_gap_is(
 
 
 def history(days: int, seed: int = 7, **kinds: float) -> list[dict[str, Any]]:
-    """Hours with a daily and a weekly shape, drawn by chance; the newest one has just begun."""
+    """Random hours with a daily and a weekly shape; the newest one has just begun."""
     rng = np.random.default_rng(seed)
     rows = []
     for n in range(days * 24, -1, -1):
@@ -479,9 +479,9 @@ def test_too_little_history_is_reported_and_not_validated(context: MemoryContext
     rows[-2]["orders"] = 9_000.0
     assert figures(context, rows, "orders") == []
     measure = anomalies.MEASURES[0]
-    output = anomalies.find_anomalies(context, measure).to_pylist()
-    assert output
-    assert {row["not_judged"] for row in output} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
+    rows = anomalies.find_anomalies(context, measure).to_pylist()
+    assert rows
+    assert {row["not_judged"] for row in rows} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
 
 
 def test_the_hour_that_has_just_begun_is_not_validated(context: MemoryContext) -> None:

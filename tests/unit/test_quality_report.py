@@ -1,4 +1,4 @@
-"""Reports of validation: what the pages say, and what they must not say."""
+"""Reports of validation: what the pages show, and what they must not show."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def kept(engines: Engines, settings: Settings) -> Path:
 
 
 class Read(HTMLParser):
-    """The words of a page, and what it would make a browser do."""
+    """The text of a page, and what it would make a browser load and run."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -149,13 +149,13 @@ def test_the_newest_result_of_a_suite_is_kept_without_personal_data(kept: Path) 
     assert "Jane" not in text
     assert "Traceback" not in text
     document = json.loads(text)
-    reported = {one["expectation_config"]["meta"]["name"]: one for one in document["results"]}
-    assert reported["customer_known"]["result"]["unexpected_count"] == 2
-    assert reported["customer_known"]["result"]["partial_unexpected_index_list"] == [
+    results = {one["expectation_config"]["meta"]["name"]: one for one in document["results"]}
+    assert results["customer_known"]["result"]["unexpected_count"] == 2
+    assert results["customer_known"]["result"]["partial_unexpected_index_list"] == [
         {"topic": "order-created", "position": "2"},
         {"topic": "order-created", "position": "3"},
     ]
-    assert reported["status_known"]["result"]["partial_unexpected_list"] == [MARKUP]
+    assert results["status_known"]["result"]["partial_unexpected_list"] == [MARKUP]
     assert document["meta"]["run_id"] == {"run_name": "run-1", "run_time": NOW.isoformat()}
     assert [path.name for path in kept.parent.iterdir()] == [kept.name], "no half-written file"
 
@@ -356,10 +356,10 @@ def test_the_page_shows_the_trend_and_quarantine_by_rule() -> None:
 
 
 def test_rows_without_a_time_are_in_the_page_without_one() -> None:
-    says = "No time."
-    timeless = Quarantined("quarantine.order_events", "broker_metadata_readable", 3, None, says)
+    meaning = "No time."
+    timeless = Quarantined("quarantine.order_events", "broker_metadata_readable", 3, None, meaning)
     text = Read(summary_page(summary(result()), [timeless], {}, NOW)).text
-    assert f"quarantine.order_events broker_metadata_readable 3 \N{EN DASH} {says}" in text
+    assert f"quarantine.order_events broker_metadata_readable 3 \N{EN DASH} {meaning}" in text
 
 
 def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:

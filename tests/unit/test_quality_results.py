@@ -1,4 +1,4 @@
-"""What Great Expectations says of rows, as results that people and programs read."""
+"""The output of Great Expectations as results that people and programs read."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ OPENING = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 
 
 class HandClock:
-    """Moves only when told."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = OPENING

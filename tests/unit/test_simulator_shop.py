@@ -295,15 +295,15 @@ def test_a_day_without_shoppers_sells_nothing() -> None:
 def test_a_rendered_day_holds_video_truth_and_orders(tmp_path: Path) -> None:
     settings = load_settings(var_dir=tmp_path)
     short = open_day(settings, shoppers=2, seed=5, start=OPENING, seconds=2)
-    drawn: list[int] = []
-    rendered = render_day(short, tmp_path / "day", drawn.append)
+    progress: list[int] = []
+    rendered = render_day(short, tmp_path / "day", progress.append)
     assert set(rendered.videos) == {"B01-entrance", "B01-till"}
     for video in rendered.videos.values():
         capture = cv2.VideoCapture(str(video))
         assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == short.frames
         assert capture.get(cv2.CAP_PROP_FPS) == FPS
         capture.release()
-    assert drawn[-1] == 2 * short.frames
+    assert progress[-1] == 2 * short.frames
     lines = [json.loads(line) for line in rendered.truth.read_text().splitlines()]
     assert [line["shopper_id"] for line in lines] == ["S00001", "S00002"]
     assert lines[0]["crossings"][0]["at"] > "2024-05-01T08:00:00"

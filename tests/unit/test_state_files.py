@@ -87,7 +87,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(file: Path) 
 def test_content_is_on_disk_before_its_name_and_the_name_before_the_write_returns(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The calls go through; only their order is noted."""
+    """The calls are real; only their order is recorded."""
     steps: list[str] = []
     sync, replace = os.fsync, Path.replace
 

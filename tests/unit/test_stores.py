@@ -1,4 +1,4 @@
-"""Stores as data: what a store file may not say."""
+"""Stores as data: what a store file may not contain."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ def test_a_misspelt_field_is_refused() -> None:
 @pytest.mark.parametrize("point", [(1.1, 0.5), (0.5, -0.1)])
 def test_a_line_lies_in_the_picture(point: tuple[float, float]) -> None:
     with pytest.raises(ValidationError):
-        Line(line_id="door", a=point, b=(0.5, 0.5))
+        Line(line_id="entrance", a=point, b=(0.5, 0.5))
 
 
 def test_a_line_has_two_different_ends() -> None:
     # Of a point, nothing can be on the left or the right.
     with pytest.raises(ValidationError, match="a and b"):
-        Line(line_id="door", a=(0.5, 0.5), b=(0.5, 0.5))
+        Line(line_id="entrance", a=(0.5, 0.5), b=(0.5, 0.5))
 
 
 def test_a_missing_store_file_is_named(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_invalid_store_file_is_rejected_with_the_place(tmp_path: Path) -> Non
 
 def test_a_password_in_a_store_file_is_refused() -> None:
     def camera(source: str) -> list[dict[str, Any]]:
-        return [{"camera_id": "C-1", "name": "Door", "fps": 5, "source": source}]
+        return [{"camera_id": "C-1", "name": "Entrance", "fps": 5, "source": source}]
 
     ok = stores(branch(cameras=camera("rtsp://10.0.0.7:554/main")))
     assert ok.branches[0].cameras[0].source == "rtsp://10.0.0.7:554/main"

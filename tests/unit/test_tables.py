@@ -1,4 +1,4 @@
-"""The tables of the lake as data: what every one must say about itself."""
+"""The tables of the lake as data: what each must declare."""
 
 from __future__ import annotations
 
