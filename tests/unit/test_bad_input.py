@@ -17,7 +17,7 @@ from conf.settings import Settings
 from infra.errors import ServiceError
 from infra.local import jars
 from tests.conftest import free_ports
-from tests.unit.test_infra_local import fake_java
+from tests.support.fake_java import fake_java
 from tests.unit.test_programs import LISTENER
 
 pytestmark = pytest.mark.requirement("D1")

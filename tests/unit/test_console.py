@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from conf.settings import CONF_DIR, Settings, load_settings
-from conf.stores import Stores, load_stores
+from conf.settings import Settings, load_settings
+from conf.stores import Stores
 from dashboard import charts, queries, sections, words
 from dashboard.app import find_report
 from dashboard.board import Away, Board, BoardView, ReadFault, Snapshot
@@ -35,11 +35,6 @@ NOW = datetime(2024, 5, 8, 12, 20, tzinfo=timezone.utc)
 """A Wednesday; 14:20 in Berlin, where B01 is."""
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-@pytest.fixture(scope="module")
-def stores() -> Stores:
-    return load_stores(CONF_DIR / "stores" / "demo.toml")
 
 
 @pytest.fixture

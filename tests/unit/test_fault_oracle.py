@@ -53,11 +53,6 @@ def feet(box: list[float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, box[3]
 
 
-def test_a_frame_is_the_same_whenever_it_is_made() -> None:
-    assert frame("run", 3, TEN) == frame("run", 3, TEN)
-    assert len({one["event_id"] for one in FRAMES}) == len(FRAMES)
-
-
 def test_what_the_walkers_do_is_what_the_tables_must_count() -> None:
     wanted, crossings = expected(FRAMES), {"entry": 5, "exit": 2}
     assert wanted == (5, 2)

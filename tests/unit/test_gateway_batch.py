@@ -14,6 +14,7 @@ from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
 from gateway.rejections import UnavailableError
 from tests.support.builders import as_json, event_id, order_event, status_event
+from tests.support.gateway_requests import request
 
 pytestmark = pytest.mark.requirement("O1")
 
@@ -23,24 +24,11 @@ Post = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def broker() -> MemoryPublisher:
-    return MemoryPublisher(ack_timeout=0.05)
-
-
-@pytest.fixture
 def post(broker: MemoryPublisher) -> Post:
     gateway = GatewaySettings(max_body_bytes=4096, max_batch_events=20, retry_after_seconds=7)
     app = create_app(load_settings(gateway=gateway), broker)
 
-    def request(path: str, content: bytes) -> httpx.Response:
-        async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.post(path, content=content)
-
-        return asyncio.run(once())
-
-    return request
+    return lambda path, content: request(app, "POST", path, content=content)
 
 
 def array(*elements: bytes) -> bytes:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ from conf.settings import load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher
 from tests.support.builders import as_json, order_event, status_event
+from tests.support.gateway_requests import request
 
 CREATED = "/api/kafka/events/order-created"
 TEST = "/api/kafka/test-connection"
@@ -21,23 +21,8 @@ Call = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def broker() -> MemoryPublisher:
-    return MemoryPublisher(ack_timeout=0.05)
-
-
-@pytest.fixture
 def call(broker: MemoryPublisher) -> Call:
-    app = create_app(load_settings(), broker)
-
-    def request(method: str, path: str, **kwargs: Any) -> httpx.Response:
-        async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.request(method, path, **kwargs)
-
-        return asyncio.run(once())
-
-    return request
+    return partial(request, create_app(load_settings(), broker))
 
 
 def meters(call: Call) -> dict[tuple[str, ...], float]:

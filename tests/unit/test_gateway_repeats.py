@@ -18,20 +18,11 @@ from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, Receipt
 from gateway.recent import RecentIds
 from gateway.rejections import ConflictError, TooManyError, UnavailableError
 from tests.support.builders import as_json, event_id, order_event
+from tests.support.clock import HandClock
 
 EVENTS = "/api/kafka/events"
 CREATED = f"{EVENTS}/order-created"
 Post = Callable[[str, bytes], Awaitable[httpx.Response]]
-
-
-@dataclass
-class HandClock:
-    """A clock that tests set."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -190,7 +181,7 @@ def test_each_client_has_a_rate_of_its_own() -> None:
 
 
 def test_the_bucket_fills_again_up_to_the_burst() -> None:
-    clock = HandClock()
+    clock = HandClock(0.0)
     limit = RateLimit(per_second=10, burst=20, clock=clock)
     limit.take("till", 20)
     clock.now = 0.5

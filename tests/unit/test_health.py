@@ -8,6 +8,7 @@ import pytest
 
 from conf.settings import StreamSettings
 from streaming.health import Health
+from tests.support.clock import HandClock
 
 LIMITS = StreamSettings(
     retries=2, retry_base_seconds=1, retry_max_seconds=3, failed_retry_seconds=60, stalled_after=60
@@ -15,18 +16,8 @@ LIMITS = StreamSettings(
 
 
 @dataclass
-class Clock:
-    """A clock that tests set."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
 class Part:
-    clock: Clock = field(default_factory=Clock)
+    clock: HandClock[float] = field(default_factory=lambda: HandClock(1000.0))
 
     def __post_init__(self) -> None:
         self.health = Health("footfall", LIMITS, self.clock)

@@ -31,6 +31,7 @@ from infra.local.pulsar import PulsarService
 from infra.local.services import reset, status, up
 from infra.local.tool import run_tool
 from tests.conftest import free_ports
+from tests.support.fake_java import fake_java
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 DEAF = (
@@ -51,15 +52,6 @@ def own(settings: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture
 def daemon(tmp_path: Path) -> Daemon:
     return Daemon("sleeper", run_dir=tmp_path / "run", log_dir=tmp_path / "logs")
-
-
-def fake_java(folder: Path, version: str) -> Path:
-    """A Java home whose program only prints its version."""
-    program = folder / "bin" / "java"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\necho '{version}' >&2\n")
-    program.chmod(0o755)
-    return folder
 
 
 def test_a_taken_port_is_named_with_its_owner_and_the_setting_that_moves_it() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conf.settings import Settings
-from conf.stores import OpeningHours, Stores, load_stores
+from conf.stores import OpeningHours, Stores
 from quality.memory import MemoryContext
 from quality.suite import Suite
 from quality.suites import all_suites, anomalies, business, counted, frames
@@ -38,11 +38,6 @@ pytestmark = pytest.mark.requirement("Q1")
 
 NOON = datetime(2024, 5, 15, 12, tzinfo=timezone.utc)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def stores(settings: Settings) -> Stores:
-    return load_stores(settings.stores_file)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -101,13 +100,6 @@ ROWS = pa.table(
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return load_settings(var_dir=tmp_path_factory.mktemp("var"))
-
-
-@pytest.fixture(scope="module")
-def engines(settings: Settings) -> Iterator[Engines]:
-    made = Engines(settings)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

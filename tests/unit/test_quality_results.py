@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -12,7 +11,6 @@ import great_expectations.expectations as gxe
 import pyarrow as pa
 import pytest
 
-from conf.settings import load_settings
 from quality.engines import Engines
 from quality.results import Result, to_result
 from quality.suite import RowSuite, expect
@@ -47,13 +45,6 @@ SUITE = RowSuite(
         ),
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    made = Engines(load_settings(var_dir=tmp_path_factory.mktemp("var")))
-    yield made
-    made.close()
 
 
 def order(**changes: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import sqlglot
 from typer.testing import CliRunner
 
 from cli.main import app
-from conf.settings import CONF_DIR, Settings
-from conf.stores import Stores, load_stores
+from conf.settings import Settings
+from conf.stores import Stores
 from queries import ENGINES, Answer, QueryError, open_engine
 from queries.ask import find_question, questions
 from queries.formats import short, write_csv, write_json
@@ -30,11 +30,6 @@ ASKED = {
     *("busiest_camera_hours", "coverage_holes", "late_data", "dead_letters"),
 }
 MIDNIGHT = datetime(2024, 5, 1, tzinfo=timezone.utc)
-
-
-@pytest.fixture
-def stores() -> Stores:
-    return load_stores(CONF_DIR / "stores" / "demo.toml")
 
 
 def refers(sql: str, dialect: str = "duckdb") -> dict[str, Version | None]:

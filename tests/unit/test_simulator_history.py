@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from conf.settings import CONF_DIR, load_settings
-from conf.stores import Stores, load_stores
+from conf.settings import CONF_DIR
+from conf.stores import Stores
 from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.orders import SimulatedOrderEvent
 from udfs.geometry import signed_distance
@@ -21,11 +21,6 @@ pytestmark = pytest.mark.requirement("Q1")
 
 START = datetime(2024, 5, 1, tzinfo=timezone.utc)
 DAY = Span(START, START + timedelta(days=1))
-
-
-@pytest.fixture(scope="module")
-def stores() -> Stores:
-    return load_stores(load_settings().stores_file)
 
 
 def orders(stores: Stores, **changes: Any) -> list[SimulatedOrderEvent]:

@@ -17,6 +17,7 @@ from conf.settings import CONF_DIR
 from simulator.baskets import Basket, BasketLine, price_line, read_baskets
 from simulator.orders import Shop, SimulatedOrderEvent, instant
 from simulator.poison import HUGE_BYTES, WAYS, draw_way, poison
+from tests.support.clock import HandClock
 
 CONTRACT = json.loads(
     (CONF_DIR / "contracts" / "order_event.v1.json").read_text(), parse_float=Decimal
@@ -26,18 +27,10 @@ BRANCHES = [("B01", "USD"), ("B02", "USD"), ("B03", "USD")]
 OPENING = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 
 
-class HandClock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = OPENING
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-def shop(seed: int = 1, run_id: str = "run", baskets: Any = None) -> tuple[Shop, HandClock]:
-    clock = HandClock()
+def shop(
+    seed: int = 1, run_id: str = "run", baskets: Any = None
+) -> tuple[Shop, HandClock[datetime]]:
+    clock = HandClock(OPENING)
     source = baskets if baskets is not None else iter(BASKETS)
     return Shop(source, BRANCHES, seed=seed, run_id=run_id, clock=clock), clock
 

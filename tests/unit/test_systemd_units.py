@@ -58,13 +58,6 @@ def test_the_command_line_accepts_the_command_of_a_unit(file: Path) -> None:
         command.make_context(command.name, rest)
 
 
-def test_a_command_that_is_not_there_would_be_noticed() -> None:
-    command = typer.main.get_command(app)
-    assert isinstance(command, TyperGroup)
-    with pytest.raises(Exception, match="No such command"):
-        command.resolve_command(typer.Context(command, info_name="storelake"), ["gatehouse"])
-
-
 @pytest.mark.parametrize("name", MANAGED_NAMES)
 def test_systemd_starts_what_the_supervisor_would(name: str, settings: Settings) -> None:
     unit = read(UNITS / f"storelake-{name}.service")

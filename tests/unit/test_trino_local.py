@@ -16,21 +16,14 @@ from infra.errors import ServiceError
 from infra.local import checks, jars
 from infra.local.services import services
 from infra.local.trino import TrinoService
-
-
-def fake_java(home: Path, release: int) -> Path:
-    program = home / "bin" / "java"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{release}.0.1\"' >&2\n")
-    program.chmod(0o755)
-    return home
+from tests.support.fake_java import fake_java
 
 
 @pytest.fixture
 def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with a folder of their own, where no Java but that of the deployment is known."""
     monkeypatch.setattr(checks, "JVM_FOLDER", tmp_path / "jvm")
-    monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 17) / "bin"))
+    monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 'version "17.0.1"') / "bin"))
     known = settings.postgres.model_copy(update={"password": SecretStr("s3cret-db")})
     return settings.model_copy(
         update={"var_dir": tmp_path / "var", "postgres": known, "java_home": None}
@@ -49,7 +42,7 @@ def test_without_a_newer_java_trino_names_the_one_it_needs_and_its_setting(
 
 
 def test_a_newer_java_beside_the_one_of_the_sandbox_is_found(own: Settings, tmp_path: Path) -> None:
-    home = fake_java(tmp_path / "jvm" / "temurin-25", 25)
+    home = fake_java(tmp_path / "jvm" / "temurin-25", 'version "25.0.1"')
 
     found = checks.find_newer_java((None, own.java_home), 24, "Trino", "X")
 
@@ -58,8 +51,8 @@ def test_a_newer_java_beside_the_one_of_the_sandbox_is_found(own: Settings, tmp_
 
 
 def test_the_java_of_the_settings_comes_first(own: Settings, tmp_path: Path) -> None:
-    fake_java(tmp_path / "jvm" / "temurin-25", 25)
-    named = fake_java(tmp_path / "mine", 26)
+    fake_java(tmp_path / "jvm" / "temurin-25", 'version "25.0.1"')
+    named = fake_java(tmp_path / "mine", 'version "26.0.1"')
     assert checks.find_newer_java((named,), 24, "Trino", "X").release == 26
 
 
