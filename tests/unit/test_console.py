@@ -332,14 +332,12 @@ def test_the_minutes_end_with_the_present_one_by_the_clock_of_the_branch() -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [(None, "not known"), (0.04, "under 0.1 s"), (0.84, "0.84 s"), (42, "42 s"),
      (185, "3 min 5 s"), (7800, "2 h 10 min"), (86400, "24 h")],
 )  # fmt: skip
-def test_durations_are_as_short_as_they_can_be_understood(
-    value: float | None, reported: str
-) -> None:
-    assert words.seconds(value) == reported
+def test_durations_are_as_short_as_they_can_be_understood(value: float | None, text: str) -> None:
+    assert words.seconds(value) == text
 
 
 class FakeLook:
