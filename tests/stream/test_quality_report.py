@@ -16,7 +16,7 @@ from quality.engines import Engines
 from quality.report import build_report
 from quality.run import ValidationPlan, run_quality
 from quality.store import QualityError
-from tests.stream.sandbox import AuditContext
+from tests.stream.sandbox import Sandbox
 from tests.support.browser import chromium
 from tests.support.builders import order_event
 
@@ -55,7 +55,7 @@ PERSON = "Jane Doe"
 
 
 @pytest.fixture(scope="module")
-def index(context: AuditContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index(context: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first page of a shop that has sold well, badly, and to somebody with a name."""
     context.send_order(
         order_event(order_id="A-1"),
@@ -155,7 +155,7 @@ def test_the_pages_need_no_network_and_the_browser_has_nothing_to_complain_of(
 
 
 def test_pages_of_suites_that_are_gone_go_and_a_folder_in_the_way_is_one_sentence(
-    index: Path, context: AuditContext, tmp_path: Path
+    index: Path, context: Sandbox, tmp_path: Path
 ) -> None:
     page = build_report(context.settings, tmp_path / "out", suites=(ORDERS,))
     assert [path.name for path in (page.parent / "data-docs").iterdir()] == [

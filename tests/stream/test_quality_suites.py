@@ -13,13 +13,13 @@ from quality.run import QualityRun, ValidationPlan, run_quality
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.registry import NAMES
 from tests.stream.sandbox import NOW
-from tests.stream.sandbox import AuditContext as Shop
+from tests.stream.sandbox import Sandbox
 from tests.support.builders import detection_event, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
 
 
-def validated(shop: Shop, engines: Engines) -> QualityRun:
+def validated(shop: Sandbox, engines: Engines) -> QualityRun:
     return run_quality(
         shop.settings,
         ValidationPlan(),
@@ -30,7 +30,7 @@ def validated(shop: Shop, engines: Engines) -> QualityRun:
 
 
 def test_a_context_that_streams_have_written_has_no_finding_until_something_is_lost(
-    new_context: Callable[..., Shop],
+    new_context: Callable[..., Sandbox],
 ) -> None:
     context = new_context("iceberg")
 

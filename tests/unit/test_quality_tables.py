@@ -198,11 +198,9 @@ def test_a_camera_of_another_branch_is_unknown(context: MemoryContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "word"), [([], "none"), (["json_object", "nonsense"], "unknown")]
+    ("rules", "shown"), [([], "none"), (["json_object", "nonsense"], "unknown")]
 )
-def test_quarantine_names_known_rules(
-    context: MemoryContext, rules: list[str], status: str
-) -> None:
+def test_quarantine_names_known_rules(context: MemoryContext, rules: list[str], shown: str) -> None:
     table = QUARANTINE_ORDER_EVENTS
     context.tables[table.name] = rows_in(
         table, good_row(table), good_row(table, position="2", rules=rules)
@@ -211,7 +209,7 @@ def test_quarantine_names_known_rules(
     [finding] = found_in(context, table)
 
     assert finding.id == "quarantine.order_events.columns.rules_known"
-    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", status)
+    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", shown)
 
 
 def test_a_key_that_is_there_twice_is_named_in_its_hour(context: MemoryContext) -> None:

@@ -134,9 +134,9 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(set_: pytest.MonkeyP
         load_settings()
 
 
-@pytest.mark.parametrize("word", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
-def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, status: str) -> None:
-    set_.setenv(PASSWORD, status)
+@pytest.mark.parametrize("password", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
+def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, password: str) -> None:
+    set_.setenv(PASSWORD, password)
     with pytest.raises(SettingsError, match=r"postgres\.password: .* is a placeholder"):
         load_settings()
 

@@ -163,7 +163,7 @@ STRANGE = "AWS Error INTERNAL_FAILURE during ListObjectsV2 operation: We encount
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("reported", "meant"),
     [
         (
             WRONG_REGION,
