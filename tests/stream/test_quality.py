@@ -70,16 +70,16 @@ SERVED = FactSuite(
 
 
 @pytest.fixture(scope="module")
-def shop(context: Sandbox) -> Sandbox:
+def shop(sandbox: Sandbox) -> Sandbox:
     """Three orders sold."""
-    context.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
-    context.run("order_event_processor")
-    return context
+    sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
+    sandbox.run("order_event_processor")
+    return sandbox
 
 
 @pytest.fixture(scope="module")
-def engines(context: Sandbox) -> Iterator[Engines]:
-    with closing(Engines(context.settings)) as made:
+def engines(sandbox: Sandbox) -> Iterator[Engines]:
+    with closing(Engines(sandbox.settings)) as made:
         yield made
 
 
