@@ -59,7 +59,7 @@ def test_the_dot_env_file_is_over_generated_secrets(tmp_path: Path) -> None:
 def test_the_dot_env_file_may_choose_the_profile_and_the_state_folder(tmp_path: Path) -> None:
     (tmp_path / "sandbox").mkdir()
     (tmp_path / "sandbox" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
-    (tmp_path / ".env").write_text("STORELAKE_PROFILE=test\nSTORELAKE_VAR_DIR=house\n")
+    (tmp_path / ".env").write_text("STORELAKE_PROFILE=test\nSTORELAKE_VAR_DIR=sandbox\n")
     settings = load_settings()
     assert (settings.profile, settings.kafka.port) == ("test", 29092)
     assert settings.postgres.secret == "generated-one"
