@@ -1,6 +1,6 @@
 """An audit context in memory: Arrow tables and prepared answers. It ships for tests.
 
-It keeps the promises of `Deployment`; the real one is tested beside it.
+It behaves as `LiveContext`; the same tests run on both.
 """
 
 from __future__ import annotations
