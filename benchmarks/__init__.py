@@ -1,4 +1,4 @@
-"""Repeatable measurements; each prints one JSON document and says on what machine it ran."""
+"""Repeatable measurements; each prints one JSON document, which names its machine."""
 
 from __future__ import annotations
 

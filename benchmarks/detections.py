@@ -2,7 +2,7 @@
 
 Frames wait in Kafka before the streams start. Time runs from the moment when every query is active
 until each stream has written all of them. A row is one object in one frame. CPU is that of the
-streams' process with its children, since the clock of a shared machine says little.
+streams' process with its children, since wall time on a shared machine means little.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STREAMS = ("silver_detections", "bronze_detections", "footfall")
 FPS = 5
 GIVE_UP_SECONDS = 900
 VISIT_FRAMES = 100
-"""So many frames an object stays in the picture, until another one takes its place."""
+"""Frames that show an object, until another one takes its place."""
 
 
 def objects(frame: int, count: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Events a second through the door: `python -m benchmarks.gateway --seconds 15`.
+"""Events a second through the gateway: `python -m benchmarks.gateway --seconds 15`.
 
 Real baskets through `storelake gateway` as a process of its own, into a real Kafka with acks=all:
 first one event a request over `--connections` kept-alive connections, then batches of `--batch`
@@ -86,7 +86,7 @@ class Client(asyncio.Protocol):
         self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so: a gateway that closes connections is not what we measure."""
+        """Fail the measurement: the gateway must keep connections open."""
         if not self.done.done():
             self.done.set_exception(exc or ConnectionError("the gateway closed the connection"))
 

@@ -86,7 +86,9 @@ def main() -> None:
     """Measure both."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--detector", default="onnx")
-    parser.add_argument("--video", type=Path, help="instead of drawn figures of 640 x 480 pixels")
+    parser.add_argument(
+        "--video", type=Path, help="instead of synthetic figures of 640 x 480 pixels"
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--cameras", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=30.0)

@@ -108,7 +108,7 @@ class Load:
         seconds: how long, the warm-up included.
         warm_up: seconds whose events are in no percentile.
         cameras: how many play, the first ones of the store file; none: no camera stream, either.
-        detector: of the cameras; None: what the settings say.
+        detector: of the cameras; None: as in the settings.
     """
 
     rate: float

@@ -2,9 +2,9 @@
 
 Small commits by the writer of the streams (`IcebergLake.append`) into one partition, with a run of
 `storelake maintain` after every so many. Commit time and scan planning after 2,000 commits are
-compared with those after 20: both are taken 20 commits after the last run, or after nothing. Time
-goes some ten times faster than in a deployment, where a stream commits about once a second: so do
-the retention of snapshots and the age at which a file is the writer's no more.
+compared with those after 20: both are taken 20 commits after the last run, or after nothing.
+Commits, the retention of snapshots and the age at which maintenance may touch a file are some ten
+times faster than in a deployment, where a stream commits about once a second.
 
 With `--spark`, Iceberg's own procedures do the same work on a second table of the same commits:
 what decided docs/adr/0020.
@@ -76,7 +76,7 @@ def measure(
 
 
 def report_nothing(_: str) -> None:
-    """Runs are told of by their number."""
+    """Discard the progress of a run."""
 
 
 def against_spark(settings: Settings, commits: int, rows: int) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def walkers(rng: np.random.Generator) -> list[Walker]:
 def pictures(
     seed: int, fps: float, left_out: float
 ) -> Iterator[tuple[Frame, dict[int, FloatArray], Detections]]:
-    """Frames with the true boxes and what a detector might say."""
+    """Frames with the true boxes and imperfect detections of them."""
     rng = np.random.default_rng(seed)
     people = walkers(rng)
     grain = rng.integers(90, 170, (HEIGHT // 24, WIDTH // 24, 3), np.uint8)
@@ -148,7 +148,7 @@ def _detect(
 class LibraryByteTrack:
     """trackforge's ByteTrack, which we do not use: the reason for ours (ADR 0010).
 
-    With `margin` its boxes are widened and missing frames told to it, as we do for its others.
+    With `margin` its boxes are widened and it is updated for missing frames, as the others are.
     """
 
     name = "trackforge bytetrack"

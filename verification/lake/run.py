@@ -1,8 +1,8 @@
 """`make verify-lake`: the lake of the full profile, maintained while streams write to it.
 
 Two days of a chain and a live stretch pass through a fresh deployment on MinIO, which must balance
-at the end although maintenance ran beside the streams. Then it is validated, and asked the dozen
-questions on three engines; rows are deleted and filled again from bronze; and its topics are
+at the end although maintenance ran beside the streams. Then it is validated, and queried with the
+dozen questions on three engines; rows are deleted and filled again from bronze; and its topics are
 written to Delta, twice.
 """
 
