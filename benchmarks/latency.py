@@ -33,7 +33,7 @@ from streaming.sinks.postgres import Database
 from verification import watch
 from verification.cameras.footage import real_clip
 from verification.demo.play import start_cameras
-from verification.demo.scene import Footage
+from verification.demo.scene import Scene
 from verification.deployment import Deployment
 
 WINDOW = timedelta(seconds=10)
@@ -154,7 +154,7 @@ class Seen:
         return seen
 
 
-def films(settings: Settings, load: Load) -> Footage | None:
+def films(settings: Settings, load: Load) -> Scene | None:
     """The clip of the demo for each of the cameras."""
     if not load.cameras:
         return None
@@ -162,7 +162,7 @@ def films(settings: Settings, load: Load) -> Footage | None:
     if load.cameras > len(known):
         raise typer.BadParameter(f"the store file has {len(known)} cameras")
     clip, note = real_clip(settings)
-    return Footage(note, dict.fromkeys(known[: load.cameras], clip), load.detector)
+    return Scene(note, dict.fromkeys(known[: load.cameras], clip), load.detector)
 
 
 def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime]]:

@@ -76,18 +76,12 @@ def _verify(deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], dict[st
 
 
 def _arguments(plan: Plan) -> list[str]:
-    options = {
-        "count": plan.count,
-        "rate": plan.rate,
-        "poison": plan.poison,
-        "late": plan.late,
-        "duplicates": plan.duplicates,
-        "seed": plan.seed,
-        "source": plan.source,
-        "patience": ARRIVAL_SECONDS,
-    }
-    pairs = [(f"--{name}", str(value)) for name, value in options.items() if value is not None]
-    return ["check", *(part for pair in pairs for part in pair)]
+    options = {name: value for name, value in vars(plan).items() if value is not None}
+    options["patience"] = ARRIVAL_SECONDS
+    return [
+        "check",
+        *(part for name, value in options.items() for part in (f"--{name}", str(value))),
+    ]
 
 
 def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) -> int:
@@ -129,11 +123,10 @@ def _recovery(deployment: Deployment, second: Child) -> float:
 
 def _finish(deployment: Deployment, check: Child, streams: Child) -> int:
     """Wait for the check, which has a deadline of its own; returns its exit code."""
-    while check.poll() is None:
+    while not wait_until(lambda: check.poll() is not None, 2.0):
         streams.require_alive()
         rows = _number(deployment, "SELECT count(*) FROM orders_raw")
         deployment.step(f"{rows} events in Postgres, the check runs")
-        wait_until(lambda: check.poll() is not None, 2.0)
     return int(check.returncode)
 
 
