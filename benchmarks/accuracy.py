@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import cv2
 import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from simulator.shop import FPS, ShopDay
@@ -170,7 +170,7 @@ def main(
         float | None, typer.Option(min=1, help="How long people arrive; else 3 s a shopper.")
     ] = None,
     detector: Annotated[str, typer.Option(help="As of storelake infer.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="Write the JSON here, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Exit code 1 when a figure is out of its bound."""
     settings = load_settings()

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from benchmarks.accuracy import Seen, follow, infer
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
@@ -63,7 +63,7 @@ def measure(settings: Settings, clip: Path, detectors: list[str]) -> dict[str, A
 def main(
     *,
     detectors: Annotated[str, typer.Option(help="With commas.")] = "motion,hog,onnx",
-    out: Annotated[Path | None, typer.Option(help="Write the JSON here, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Raises when the clip cannot be fetched."""
     settings = load_settings()

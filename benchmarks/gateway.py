@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -25,7 +24,7 @@ import psutil
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import KafkaSettings, Settings, load_settings
 from conf.stores import load_stores
 from infra import local
@@ -235,7 +234,7 @@ def main(
     connections: Annotated[int, typer.Option(min=1)] = 32,
     batch: Annotated[int, typer.Option(min=1)] = 500,
     batch_connections: Annotated[int, typer.Option(min=1)] = 4,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure once and print the JSON."""
     with local.running(load_settings(), notify) as settings:

@@ -19,7 +19,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
@@ -27,7 +26,7 @@ import pyarrow as pa
 import typer
 from pyspark.sql import SparkSession
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.iceberg.catalog import open_catalog
@@ -182,7 +181,7 @@ def main(
     retention: Annotated[float, typer.Option(help="Seconds that snapshots are kept.")] = 15,
     quiet: Annotated[float, typer.Option(help="Seconds that files are the writer's.")] = 5,
     spark: Annotated[bool, typer.Option("--spark", help="Compare with Iceberg's own.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure and print."""
     asked = load_settings()

@@ -20,6 +20,7 @@ from quality.smoke_test import new_orders
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Commit, Lake, LakeError, TableState
 from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
+from verification.processes import ProcessError
 
 EVER = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -90,6 +91,15 @@ class FrameCounts:
                 pairs += [(at, (moment - at).total_seconds()) for at in frames[done:total]]
                 done = total
         return Latencies(pairs)
+
+
+def number(settings: Settings, query: str) -> int:
+    """The one integer that a query of Postgres returns."""
+    with psycopg.connect(settings.postgres.dsn) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    if row is None:
+        raise ProcessError(f"no row: {query}")
+    return int(row[0])
 
 
 def watch_postgres(settings: Settings, found: Latencies) -> Poller:
