@@ -37,7 +37,7 @@ MICROSECONDS = 1_764_000_000_000_000  # what a producer sends that takes them fo
 def delete_dead_letter_topic(trial: Trial) -> Fired:
     """Delete `order-dlq` while poison comes in: orders stop, and cameras go on."""
     deployment = trial.deployment
-    driver = require(deployment.program("streams"), "the driver")
+    driver = require(deployment, "streams")
     topic = deployment.settings.kafka.order_dlq
     admin = _admin(deployment)
     for done in admin.delete_topics([topic], operation_timeout=ADMIN_SECONDS).values():
@@ -63,8 +63,7 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
     state = orders()
     deployment.storelake("up", "--services-only")  # makes the topic again
     if state == "failed":
-        deployment.storelake("stop", "streams")
-        deployment.storelake("start", "streams")
+        deployment.restart_streams()
     return Fired(f"{topic} deleted; orders {state}", now(), tuple(broken))
 
 
