@@ -129,10 +129,10 @@ class DeadLetterRepository:
 
     def counts(self, selection: Selection) -> list[Count]:
         """By rule and topic, the most frequent first; a dead letter counts in each of its rules."""
-        query = f"""SELECT rule, topic, count(*) AS dead letters, min(received_at) AS oldest,
+        query = f"""SELECT rule, topic, count(*) AS dead_letters, min(received_at) AS oldest,
                 max(received_at) AS newest
             FROM dead_letters, unnest(rules) AS rule WHERE {_CHOSEN}
-            GROUP BY rule, topic ORDER BY dead letters DESC, rule, topic"""  # noqa: S608
+            GROUP BY rule, topic ORDER BY dead_letters DESC, rule, topic"""  # noqa: S608
         with self._connection.cursor(row_factory=class_row(Count)) as cursor:
             return cursor.execute(query.encode(), asdict(selection)).fetchall()
 
