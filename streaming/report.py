@@ -78,7 +78,7 @@ class StreamsReport:
         if query and silent > self._stalled_after and state != "failed":
             state, detail = "stalled", f"Spark's JVM has not answered for {silent:.0f} s"
         first = query or tasks[0]
-        on_interval = next((h for h in tasks if h.name.endswith("(settle)")), None)
+        on_interval = next((h for h in tasks if h.name.endswith("(interval)")), None)
         return {
             "state": state,
             "detail": detail,

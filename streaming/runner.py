@@ -156,7 +156,7 @@ class Runner:
                 if s.copy
             ),
             *(
-                self._task(s, "settle", s.on_interval, limits.interval_seconds, step * number)
+                self._task(s, "interval", s.on_interval, limits.interval_seconds, step * number)
                 for number, s in enumerate(settling, 1)
             ),
         ]
@@ -174,7 +174,7 @@ class Runner:
         def once() -> None:
             if call:
                 call(sink_context)
-            if name == "settle":
+            if name == "interval":
                 self.metrics.settled(stream.name)
 
         def failed() -> None:
