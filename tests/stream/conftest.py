@@ -16,11 +16,11 @@ from tests.stream.house import House, empty_tables
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_spark() -> Iterator[None]:
-    """All files of a process share a Spark application, whose Python workers take seconds to start.
+    """The runs of a file share a Spark application, whose Python workers take seconds to start.
 
-    What happens when an application ends is tested with real processes, in `tests/e2e`.
+    What happens when an application itself ends is shown with real processes, in `tests/e2e`.
     """
     stop = SparkSession.stop
     with patch.object(SparkSession, "stop"):
