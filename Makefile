@@ -94,7 +94,7 @@ compose-stop:  ## Stop them; data stays
 compose-restart:  ## Stop and start them
 	@scripts/compose.sh restart
 
-compose-deploy:  ## Build the images anew and replace what changed
+compose-deploy:  ## Build the images again and replace what changed
 	@scripts/compose.sh deploy
 
 compose-reset:  ## Stop them and delete all their data
@@ -130,7 +130,7 @@ test-e2e: install  ## A whole deployment
 	@$(ARCHIVE)
 	@$(PYTEST) tests/e2e $(TWO)
 
-screenshots: install  ## Make the pictures of the console in docs/images anew, from its test
+screenshots: install  ## Make the pictures of the console in docs/images again, from its test
 	@$(PYTEST) tests/integration/test_console.py --screenshots docs/images
 
 ##@ Keep in order

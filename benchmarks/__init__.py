@@ -13,7 +13,7 @@ import psutil
 from verification.demo.report import versions
 
 
-def tell(text: str) -> None:
+def notify(text: str) -> None:
     """Progress, on one line of standard error."""
     sys.stderr.write(f"\r{text}\033[K")
 

@@ -23,18 +23,18 @@ from typing import Annotated, Any
 import cv2
 import typer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from simulator.shop import FPS, ShopDay
 from simulator.shop.render import open_day, render_day
 from streaming.transforms.tracks import (
     CameraRun,
-    Crossing,
+    LineCrossing,
     Person,
     Rules,
-    Visit,
-    drawings_by_camera,
+    ZoneVisit,
+    layouts_by_camera,
 )
 from verification.cameras.truth import Measured, Span, compare
 from verification.processes import command
@@ -55,7 +55,7 @@ class Seen:
 
     frames: int
     tracks: Counter[str]
-    crossings: list[Crossing]
+    crossings: list[LineCrossing]
     visits: dict[str, list[Span]]
 
     def count(self, direction: str) -> int:
@@ -92,9 +92,9 @@ def read_events(path: Path) -> Iterator[tuple[int, int, list[Person]]]:
 
 def follow(settings: Settings, camera_id: str, events: Path) -> Seen:
     """Crossings and visits as the streams find them."""
-    run = CameraRun(drawings_by_camera(load_stores(settings.stores_file))[camera_id], Rules())
-    crossings: list[Crossing] = []
-    visits: list[Visit] = []
+    run = CameraRun(layouts_by_camera(load_stores(settings.stores_file))[camera_id], Rules())
+    crossings: list[LineCrossing] = []
+    visits: list[ZoneVisit] = []
     frames, first, tracks = 0, 0, Counter[str]()
     for index, at, people in read_events(events):
         first = first or at
@@ -118,7 +118,7 @@ def measured(day: ShopDay, seen: Mapping[str, Seen]) -> Measured:
     return Measured(entries, exits, orders / entries if entries else None, visits)
 
 
-def drawing_speed(day: ShopDay) -> dict[str, float]:
+def layout_speed(day: ShopDay) -> dict[str, float]:
     """Pictures a second of one core's time, per camera; without encoding."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -138,16 +138,16 @@ def measure(
 ) -> dict[str, Any]:
     """Draw, infer, follow and compare one day."""
     total = day.frames * len(day.camera_ids)
-    speed = drawing_speed(day)
+    speed = layout_speed(day)
 
     def show(drawn: int) -> None:
         if drawn % 100 == 0:
-            tell(f"{drawn} of {total} pictures drawn")
+            notify(f"{drawn} of {total} pictures drawn")
 
     rendered = render_day(day, folder, show)
     seen, services = {}, {}
     for camera_id, video in rendered.videos.items():
-        tell(f"{camera_id}: {rendered.frames} frames through the service")
+        notify(f"{camera_id}: {rendered.frames} frames through the service")
         events = folder / f"{camera_id}.ndjson"
         services[camera_id] = infer(camera_id, video, events, options)
         seen[camera_id] = follow(settings, camera_id, events)
@@ -178,7 +178,7 @@ def main(
     day = open_day(settings, shoppers=shoppers, seed=seed, start=start, seconds=seconds)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(settings, day, Path(folder), ["--detector", detector])
-    tell("")
+    notify("")
     arguments = {"shoppers": shoppers, "seed": seed, "seconds": seconds, "detector": detector}
     print_result({"arguments": arguments, **result}, out)
     if not all(result["within"].values()):

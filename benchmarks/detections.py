@@ -20,7 +20,7 @@ import psycopg
 import typer
 from confluent_kafka import Producer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
@@ -112,7 +112,7 @@ def drain(
     settings: Settings, names: tuple[str, ...], frames: int
 ) -> tuple[dict[str, float], float]:
     """Seconds until each stream has written everything, and the CPU seconds of all meanwhile."""
-    with Deployment(settings, step=tell).run_streams(*names) as child:
+    with Deployment(settings, step=notify).run_streams(*names) as child:
         pid = int(json.loads((settings.var_dir / "run" / "streams.json").read_text())["pid"])
         started, before, done = time.monotonic(), cpu_seconds(pid), dict[str, float]()
 
@@ -148,7 +148,7 @@ def main(
 ) -> None:
     """Measure once, on a state folder without frames, and print the JSON."""
     frames = rows // per_frame
-    with local.running(load_settings(), tell) as settings:
+    with local.running(load_settings(), notify) as settings:
         fill(settings, frames, per_frame, seed)
         done, cpu = drain(settings, tuple(streams.split(",")), frames)
         found = counted(settings)

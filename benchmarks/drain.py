@@ -21,7 +21,7 @@ import psycopg
 import typer
 from confluent_kafka import Consumer, Producer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
@@ -144,7 +144,7 @@ def drain(settings: Settings, names: tuple[str, ...], count: int) -> dict[str, f
     query = "SELECT coalesce(sum(rows_in), 0) FROM stream_batches WHERE query_id = %s"
     with (
         psycopg.connect(settings.postgres.dsn, autocommit=True) as db,
-        Deployment(settings, step=tell).run_streams(*names) as child,
+        Deployment(settings, step=notify).run_streams(*names) as child,
     ):
         started, done = time.monotonic(), dict[str, float]()
 
@@ -171,7 +171,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once, on a state folder that has no orders yet, and print the JSON."""
-    with local.running(load_settings(), tell) as settings:
+    with local.running(load_settings(), notify) as settings:
         fill(settings, events, seed)
         plain = floor(settings, events)
         done = drain(settings, tuple(streams.split(",")), events)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from benchmarks.accuracy import Seen, follow, infer
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
@@ -33,7 +33,7 @@ def reference(clip: Path) -> Path:
     """Events of the reference, from the cache or made now."""
     kept = clip.with_name(f"{clip.stem}.hog-{REFERENCE_UPSCALE}x-{FPS}fps.ndjson")
     if not kept.is_file():
-        tell("making the reference: some minutes")
+        notify("making the reference: some minutes")
         part = kept.with_suffix(".part")
         part.unlink(missing_ok=True)  # of a run that was cut short: events are added at the end
         larger = {"STORELAKE_INFERENCE__HOG_UPSCALE": REFERENCE_UPSCALE}
@@ -53,7 +53,7 @@ def measure(settings: Settings, clip: Path, detectors: list[str]) -> dict[str, A
     result = {"reference": figures(follow(settings, CAMERA, reference(clip)))}
     with tempfile.TemporaryDirectory() as folder:
         for name in detectors:
-            tell(f"{name} on {clip.name}")
+            notify(f"{name} on {clip.name}")
             events = Path(folder) / f"{name}.ndjson"
             infer(CAMERA, clip, events, ["--detector", name, "--fps", str(FPS)])
             result[name] = figures(follow(settings, CAMERA, events))
@@ -71,7 +71,7 @@ def main(
     if clip is None:
         raise StorelakeError("The clip cannot be fetched: it is in Debian's package opencv-doc.")
     result = measure(settings, clip, detectors.split(","))
-    tell("")
+    notify("")
     about = f"hog, picture enlarged {REFERENCE_UPSCALE} times, {FPS} frames a second, same tracker"
     print_result({"clip": clip.name, "camera": CAMERA, "reference_is": about, **result}, out)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.formats import create_tables, open_lake
@@ -72,7 +72,7 @@ def _timed(commits: int, commit: Callable[[int], None]) -> dict[str, float]:
         begun = time.perf_counter()
         commit(number)
         seconds.append(time.perf_counter() - begun)
-        tell(f"{number + 1} of {commits} commits")
+        notify(f"{number + 1} of {commits} commits")
     p50, p95 = np.percentile(seconds, [50, 95])
     first, last = np.median(seconds[:20]), np.median(seconds[-20:])
     found = {"p50": p50, "p95": p95, "first_20": first, "last_20": last}
@@ -84,11 +84,11 @@ def main(
     rows: Annotated[int, typer.Option(min=1, help="Of an append.")] = 300,
     out: Annotated[Path | None, typer.Option(help="A file for the JSON.")] = None,
 ) -> None:
-    """Measure both formats in a house of its own below the folder of the settings."""
+    """Measure both formats in a deployment of its own below the folder of the settings."""
     base = load_settings()
     own = base.model_copy(update={"var_dir": base.var_dir / "formats"})
     found = {}
-    with local.running(own, tell) as settings:
+    with local.running(own, notify) as settings:
         for table_format in ("iceberg", "delta"):
             catalog = settings.catalog.model_copy(update={"format": table_format})
             chosen = settings.model_copy(update={"catalog": catalog})

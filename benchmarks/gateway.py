@@ -4,7 +4,7 @@ Real baskets through `storelake gateway` as a process of its own, into a real Ka
 first one event a request over `--connections` kept-alive connections, then batches of `--batch`
 events over `--batch-connections`. Latency is that of a request, as its client sees it. Requests are
 made before the clock starts, and a client speaks HTTP over bare sockets, so that it takes little of
-the machine; `cores` says how much each process kept busy. At the end the topic must have grown by
+the machine; `cores` states how much each process kept busy. At the end the topic must have grown by
 exactly the events that were accepted.
 """
 
@@ -25,7 +25,7 @@ import psutil
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import KafkaSettings, Settings, load_settings
 from conf.stores import load_stores
 from infra import local
@@ -199,7 +199,7 @@ def measure(
     settings: Settings, seconds: float, connections: int, batch: int, batch_connections: int
 ) -> dict[str, Any]:
     """Both measurements on running services."""
-    tell("making events")
+    notify("making events")
     events = make_events(settings, int(seconds * 25_000))
     singles_count = min(int(seconds * 3_000), len(events) // 4)
     singles = [(make_request(ROUTE, event), 1) for event in events[:singles_count]]
@@ -208,7 +208,7 @@ def measure(
         (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + batch]) + b"]"), batch)
         for n in range(0, len(rest) - batch + 1, batch)
     ]
-    with Deployment(settings, step=tell).run_gateway() as gateway:
+    with Deployment(settings, step=notify).run_gateway() as gateway:
         broker = KafkaService(settings).daemon.find()
         if broker is None:
             raise ProcessError("the broker is not one of this machine")
@@ -217,9 +217,9 @@ def measure(
             "broker": broker,
             "client": psutil.Process(),
         }
-        tell("one event a request")
+        notify("one event a request")
         one = measure_round(settings, watched, singles, connections, seconds)
-        tell("batches")
+        notify("batches")
         many = measure_round(settings, watched, batches, batch_connections, seconds)
         memory = watched["gateway"].memory_info().rss
     return {
@@ -238,7 +238,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once and print the JSON."""
-    with local.running(load_settings(), tell) as settings:
+    with local.running(load_settings(), notify) as settings:
         found = measure(settings, seconds, connections, batch, batch_connections)
     print_result(found, out)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import Settings, load_settings
 from inference_service.detectors import build_detector
 from inference_service.footage import draw_clip
@@ -36,7 +36,7 @@ def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, An
     floor, service, share, stages = [], [], [], []
     cpu: dict[str, list[float]] = {"bare": [], "service": []}
     for run in range(runs):
-        tell(f"run {run + 1} of {runs}")
+        notify(f"run {run + 1} of {runs}")
         clock = time.process_time()
         floor.append(bare(clip, detector))
         cpu["bare"].append(time.process_time() - clock)
@@ -64,7 +64,7 @@ def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, An
 
 def keep_up(settings: Settings, clip: Path, cameras: int, seconds: float) -> dict[str, Any]:
     """Several cameras at 5 frames a second, late frames dropped."""
-    tell(f"{cameras} cameras for {seconds:g} s")
+    notify(f"{cameras} cameras for {seconds:g} s")
     detector = build_detector(settings)
     process = psutil.Process()
     before = sum(process.cpu_times()[:2])

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import psutil
 import typer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
@@ -182,7 +182,7 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
     with ExitStack() as stack:
         begun = time.monotonic()
         names = () if footage else ORDER_STREAMS
-        deployment = Deployment(settings, step=tell)
+        deployment = Deployment(settings, step=notify)
         streams = stack.enter_context(deployment.run_streams(*names))
         start_seconds = time.monotonic() - begun
         stack.enter_context(deployment.run_gateway())
@@ -236,7 +236,7 @@ def main(
 ) -> None:
     """Measure once and print the JSON."""
     load = Load(rate, seconds, warm_up, cameras, detector)
-    with local.running(load_settings(), tell) as settings:
+    with local.running(load_settings(), notify) as settings:
         found = measure(settings, load)
     print_result(found, out)
 

@@ -3,8 +3,8 @@
 Small commits by the writer of the streams (`IcebergLake.append`) into one partition, with a run of
 `storelake maintain` after every so many. Commit time and scan planning after 2,000 commits are
 compared with those after 20: both are taken 20 commits after the last run, or after nothing. Time
-goes some ten times faster than in a house, where a stream commits about once a second: so do the
-retention of snapshots and the age at which a file is the writer's no more.
+goes some ten times faster than in a deployment, where a stream commits about once a second: so do
+the retention of snapshots and the age at which a file is the writer's no more.
 
 With `--spark`, Iceberg's own procedures do the same work on a second table of the same commits:
 what decided docs/adr/0020.
@@ -27,7 +27,7 @@ import pyarrow as pa
 import typer
 from pyspark.sql import SparkSession
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.iceberg.catalog import open_catalog
@@ -45,8 +45,8 @@ def measure(
     settings: Settings, commits: int, every: int, rows: int, quiet: float
 ) -> dict[str, Any]:
     """The ratios, on running services."""
-    upkeep = replace(BRONZE_ORDER_EVENTS.upkeep, quiet=timedelta(seconds=quiet))
-    table = replace(BRONZE_ORDER_EVENTS, upkeep=upkeep)
+    policy = replace(BRONZE_ORDER_EVENTS.policy, quiet=timedelta(seconds=quiet))
+    table = replace(BRONZE_ORDER_EVENTS, policy=policy)
     with closing(open_catalog(settings)) as catalog:
         lake, runs, times, before_run = IcebergLake(settings, catalog), [], [], []
         few: dict[str, float] = {}
@@ -57,8 +57,8 @@ def measure(
                 few = _figures(lake, times)
             if number % every == 0:
                 before_run.append(_plan(lake))
-                runs += maintain(lake, [table], tell_nothing)
-                tell(f"{number} commits")
+                runs += maintain(lake, [table], report_nothing)
+                notify(f"{number} commits")
         many = _figures(lake, times)
         held = lake.load(BRONZE_ORDER_EVENTS).scan().count()
     return {
@@ -75,7 +75,7 @@ def measure(
     }
 
 
-def tell_nothing(_: str) -> None:
+def report_nothing(_: str) -> None:
     """Runs are told of by their number."""
 
 
@@ -86,10 +86,10 @@ def against_spark(settings: Settings, commits: int, rows: int) -> dict[str, Any]
         for table in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS):
             for number in range(1, commits + 1):
                 lake.append(table, _batch(lake, table, number, rows), number)
-            tell(f"{table.name} is there")
-    time.sleep(BRONZE_ORDER_EVENTS.upkeep.quiet.total_seconds())  # until nobody has just written
+            notify(f"{table.name} is there")
+    time.sleep(BRONZE_ORDER_EVENTS.policy.quiet.total_seconds())  # until nobody has just written
     cpu = psutil.Process().cpu_times()
-    ours = _timed(lambda: run_maintenance(settings, tell_nothing, only=BRONZE_ORDER_EVENTS.name))
+    ours = _timed(lambda: run_maintenance(settings, report_nothing, only=BRONZE_ORDER_EVENTS.name))
     after = psutil.Process().cpu_times()
     return {
         "commits": commits,
@@ -187,7 +187,7 @@ def main(
     """Measure and print."""
     asked = load_settings()
     kept = asked.catalog.model_copy(update={"snapshot_retention": timedelta(seconds=retention)})
-    with local.running(asked.model_copy(update={"catalog": kept}), tell) as settings:
+    with local.running(asked.model_copy(update={"catalog": kept}), notify) as settings:
         spark_session = build_session(settings, "storelake:benchmark")
         create_tables(spark_session, settings)
         spark_session.stop()

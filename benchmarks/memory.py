@@ -20,7 +20,7 @@ import psycopg
 import typer
 from confluent_kafka import Producer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from benchmarks.drain import event
 from conf.kafka import producer_config
 from conf.settings import Settings, load_settings
@@ -85,14 +85,14 @@ def quarantined(settings: Settings) -> int:
 
 def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[str, object]:
     """Send the messages in rounds, each once those before are written; the memory by round."""
-    with Deployment(settings, step=tell).run_streams() as child:
+    with Deployment(settings, step=notify).run_streams() as child:
         watch = Watch(psutil.Process(child.pid))
         ends, size, wanted = list[Megabytes](), 0, quarantined(settings)
 
         def written() -> bool:
             child.require_alive()
             watch.look()
-            tell(f"{watch.now['all']} MB")
+            notify(f"{watch.now['all']} MB")
             return quarantined(settings) >= wanted
 
         for number in range(rounds):
@@ -118,7 +118,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
 ) -> None:
     """Measure once, on a state folder without dead letters, and print the JSON."""
-    with local.running(load_settings(), tell) as settings:
+    with local.running(load_settings(), notify) as settings:
         result = under_bad_messages(settings, messages, rounds)
     print_result({"messages": messages, **result}, out)
 

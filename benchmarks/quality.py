@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from benchmarks.latency import CpuTimes
 from conf.settings import Settings, load_settings
 from infra import local
@@ -28,7 +28,7 @@ FIRST_RUN_SECONDS = 180.0
 
 def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict[str, Any]:
     """One run on running services."""
-    deployment = Deployment(settings, step=tell)
+    deployment = Deployment(settings, step=notify)
     with ExitStack() as stack:
         stack.enter_context(deployment.run_streams())
         stack.enter_context(deployment.run_gateway())
@@ -36,11 +36,11 @@ def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict
         service = stack.enter_context(
             deployment.run("quality", "quality", "run", "--every", f"{every}s")
         )
-        tell("the first validation")
+        notify("the first validation")
         if not wait_until(lambda: runs(settings) > 0, FIRST_RUN_SECONDS, every=0.5):
             raise SystemExit(f"no validation ended; see {settings.var_dir}/logs/quality.log")
         before, cpu, begun = runs(settings), CpuTimes(service.pid), time.monotonic()
-        tell("sending")
+        notify("sending")
         send(settings, rate=rate, seconds=seconds)
         cores = sum(cpu.cores().values())
         elapsed, done = time.monotonic() - begun, runs(settings) - before
@@ -78,7 +78,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
 ) -> None:
     """Measure and print."""
-    with local.running(load_settings(), tell) as settings:
+    with local.running(load_settings(), notify) as settings:
         result = measure(settings, rate, seconds, every)
     print_result(result, out)
 

@@ -26,7 +26,7 @@ import numpy as np
 import trackforge
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks import print_result, tell
+from benchmarks import notify, print_result
 from conf.settings import InferenceSettings
 from inference_service.detections import Detections, FloatArray, Image
 from inference_service.frames import Frame
@@ -241,7 +241,7 @@ def main() -> None:
     cases: list[dict[str, Any]] = []
     for fps, left_out in CASES:
         for name, build in trackers(fps).items():
-            tell(f"{name} at {fps:g} frames a second, {left_out:.0%} left out")
+            notify(f"{name} at {fps:g} frames a second, {left_out:.0%} left out")
             runs = [follow(build(), seed, fps, left_out) for seed in range(options.seeds)]
             middle = {key: round(median(r[key] for r in runs), 3) for key in runs[0]}
             cases.append({"tracker": name, "fps": fps, "left_out": left_out, **middle})

@@ -12,7 +12,7 @@ import typer
 from cli.context import INSTANTS, read_settings
 from cli.quality_output import show_failures
 from conf.outages import clear_outages
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 
 def backfill(
@@ -23,7 +23,7 @@ def backfill(
         typer.Option("--from", formats=INSTANTS, help="Received since: 2024-05-01T10:00Z."),
     ],
     end: Annotated[datetime, typer.Option("--to", formats=INSTANTS, help="And before.")],
-    anew: Annotated[
+    from_scratch: Annotated[
         bool, typer.Option("--anew", help="Discard what an earlier run has not published.")
     ] = False,
 ) -> None:
@@ -38,7 +38,9 @@ def backfill(
 
     settings = read_settings()
     with closing(Engines(settings)) as engines, progress("backfill") as report, clear_outages():
-        done = run_backfill(settings, table, start, end, report, engines=engines, anew=anew)
+        done = run_backfill(
+            settings, table, start, end, report, engines=engines, from_scratch=from_scratch
+        )
     show_failures(done.results)
     filled = done.filled
     console().print(
@@ -46,5 +48,5 @@ def backfill(
         highlight=False,
     )
     if not done.published:
-        console().print("Nothing is published: correct what failed, and run it with --anew.")
+        console().print("Nothing is published: correct what failed, and run it with --again.")
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console
+from infra.terminal import console
 
 
 def check(
@@ -38,7 +38,7 @@ def check(
     """
     from cli.send import sending_bar, stop_on_ctrl_c
     from conf.outages import clear_outages
-    from quality.smoke_test import Listener, require_running, summary
+    from quality.smoke_test import TopicListener, require_running, summary
     from quality.smoke_test import check as run_check
     from simulator.plan import Plan
 
@@ -46,7 +46,9 @@ def check(
     plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
     require_running(settings)
     with stop_on_ctrl_c() as stop, sending_bar(count) as bar, clear_outages():
-        report = run_check(settings, plan, Listener(bar.show, bar.tell, stop), patience=patience)
+        report = run_check(
+            settings, plan, TopicListener(bar.show, bar.notify, stop), patience=patience
+        )
     console().print(summary(report))
     for fault in report["faults"]:
         console().print(f"does not hold: {fault}", style="red", markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import read_settings
-from conf.terminal import error_console
+from infra.terminal import error_console
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -54,12 +54,12 @@ def _print_address(settings: Settings) -> None:
     """Print the URL, and a warning when Postgres rejects the console."""
     import psycopg
 
-    from dashboard.reader import knock
+    from dashboard.reader import check_connection
 
     out = error_console()
     out.print(f"Console: {settings.console.url}", highlight=False)
     try:
-        knock(settings.console_dsn)
+        check_connection(settings.console_dsn)
     except psycopg.OperationalError as error:
         reason = " ".join(str(error).split())
         out.print(

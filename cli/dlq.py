@@ -14,17 +14,17 @@ from cli.app import new_app
 from cli.context import read_settings
 from cli.dlq_options import Format, Identifier, Rule, Since, Status, Topic, open_store, select
 from cli.dlq_output import counts_table, heads_table, print_report, print_rows
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 if TYPE_CHECKING:
-    from streaming.sinks.dead_letter_store import LetterStore
-    from streaming.sinks.redrive import Report
+    from streaming.sinks.dead_letter_store import DeadLetterRepository
+    from streaming.sinks.redrive import RedriveReport
 
 app = new_app("dlq", "Rejected order messages: list, show, fix, send back.")
 
 
 @app.command("list")
-def list_letters(
+def list_dead_letters(
     *,
     rule: Rule = None,
     topic: Topic = None,
@@ -56,7 +56,7 @@ def show(
 ) -> None:
     """Show one dead letter: status, times, failed rules, headers and value."""
     from cli.dlq_page import page
-    from streaming.letters import read_id
+    from streaming.dead_letters import read_id
 
     with open_store() as store:
         (dead_letter,) = store.get([read_id(identifier)])
@@ -85,7 +85,7 @@ def fix(
 ) -> None:
     """Store an edited value beside the original, and print what still violates the contract."""
     from cli.dlq_page import faults_text
-    from streaming.letters import read_id
+    from streaming.dead_letters import read_id
     from streaming.sinks.dead_letter_edits import edited_value, needs_no_edit, require_open
     from streaming.transforms.repair import order_id_of, read_event
     from streaming.validation.contracts import find_faults
@@ -119,7 +119,7 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
 ) -> None:
     """Send open dead letters back to their topics: fixed, or as they came."""
-    from streaming.letters import read_id
+    from streaming.dead_letters import read_id
 
     if not (identifiers or rule or topic or since or everything):
         raise typer.BadParameter("name some, choose with --rule, --topic or --since, or give --all")
@@ -141,7 +141,7 @@ def redrive(
         typer.echo("Nothing to send.")
 
 
-def _send(store: LetterStore, ids: Sequence[str]) -> Report:
+def _send(store: DeadLetterRepository, ids: Sequence[str]) -> RedriveReport:
     from streaming.sinks.redrive import Redriver
 
     with progress("sending") as step:

@@ -13,7 +13,7 @@ import typer
 from cli.context import parse_instant, read_settings
 
 if TYPE_CHECKING:
-    from streaming.sinks.dead_letter_store import LetterStore, Selection
+    from streaming.sinks.dead_letter_store import DeadLetterRepository, Selection
 
 Rule = Annotated[str | None, typer.Option(metavar="ID", help="Only those that failed this rule.")]
 Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="Only those from this topic.")]
@@ -28,11 +28,11 @@ Identifier = Annotated[str, typer.Argument(metavar="ID", help="Such as order-cre
 
 
 @contextmanager
-def open_store() -> Iterator[LetterStore]:
+def open_store() -> Iterator[DeadLetterRepository]:
     """The dead letters in the database of the settings."""
-    from streaming.sinks.dead_letter_store import open_letters
+    from streaming.sinks.dead_letter_store import open_dead_letters
 
-    with open_letters(read_settings()) as store:
+    with open_dead_letters(read_settings()) as store:
         yield store
 
 

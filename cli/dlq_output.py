@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from conf.terminal import console, error_console
+from infra.terminal import console, error_console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streaming.sinks.dead_letter_store import Count, LetterHead
-    from streaming.sinks.redrive import Report
+    from streaming.sinks.dead_letter_store import Count, DeadLetterSummary
+    from streaming.sinks.redrive import RedriveReport
 
 SHOWN = 20
 """How many of the messages that were sent back are listed."""
 MINUTE = "%Y-%m-%d %H:%M"
 
-Row = TypeVar("Row", "LetterHead", "Count")
+Row = TypeVar("Row", "DeadLetterSummary", "Count")
 
 
 def print_rows(rows: Sequence[Row], form: str, table: Callable[[Sequence[Row]], Table]) -> None:
@@ -42,7 +42,7 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def heads_table(heads: Sequence[LetterHead]) -> Table:
+def heads_table(heads: Sequence[DeadLetterSummary]) -> Table:
     """One row a dead letter."""
     rows = [
         (h.id, h.status, f"{h.received_at:{MINUTE}}", h.order_id or "", ", ".join(h.rules))
@@ -54,7 +54,7 @@ def heads_table(heads: Sequence[LetterHead]) -> Table:
 def counts_table(counts: Sequence[Count]) -> Table:
     """One row a rule and topic."""
     rows = [
-        (c.rule, c.topic, str(c.letters), f"{c.oldest:{MINUTE}}", f"{c.newest:{MINUTE}}")
+        (c.rule, c.topic, str(c.dead_letters), f"{c.oldest:{MINUTE}}", f"{c.newest:{MINUTE}}")
         for c in counts
     ]
     return _table(("rule", "topic", "letters", "oldest (UTC)", "newest (UTC)"), rows)
@@ -72,7 +72,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def print_report(report: Report) -> None:
+def print_report(report: RedriveReport) -> None:
     """Print which dead letters were sent back as what, and which were not."""
     for dead_letter, reason in report.refused.items():
         typer.echo(f"{dead_letter} was not sent: {reason}.", err=True)

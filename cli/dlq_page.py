@@ -11,14 +11,14 @@ from cli.dlq_output import instant, printable
 from conf.errors import StorelakeError
 
 if TYPE_CHECKING:
-    from streaming.sinks.dead_letter_store import Letter
-    from streaming.validation.contracts import Fault
+    from streaming.sinks.dead_letter_store import DeadLetter
+    from streaming.validation.contracts import ContractViolation
 
 LONGEST_VALUE = 20_000
 """Characters of a value that a page shows."""
 
 
-def page(dead_letter: Letter) -> str:
+def page(dead_letter: DeadLetter) -> str:
     """Status, times, failed rules, headers and value of one dead letter."""
     from streaming.validation.order_rules import MEANINGS
 
@@ -33,7 +33,7 @@ def page(dead_letter: Letter) -> str:
     return printable("\n".join(lines))
 
 
-def _facts(dead_letter: Letter) -> Iterator[str]:
+def _facts(dead_letter: DeadLetter) -> Iterator[str]:
     facts = {
         "received": dead_letter.received_at,
         "rejected": dead_letter.rejected_at,
@@ -69,7 +69,7 @@ def _value(title: str, value: bytes | None) -> list[str]:
     return [*objections, f"{size})", _cut(to_lines(event))]
 
 
-def faults_text(faults: Sequence[Fault]) -> str:
+def faults_text(faults: Sequence[ContractViolation]) -> str:
     """One line for each violation, with the path that `fix --set` takes."""
     lines = [f"  {f.path or 'the event'}: {f.message}" for f in faults[:50]]
     if more := len(faults) - len(lines):

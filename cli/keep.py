@@ -14,18 +14,18 @@ def keep(profile: Profile = None) -> None:
     from pathlib import Path
     from threading import Event
 
-    from infra.local.board import Board
-    from infra.local.keeper import Keeper
+    from infra.local.board import StateDir
     from infra.local.kept_services import kept_services
     from infra.local.programs import programs
+    from infra.local.supervisor import Supervisor
 
     settings = read_settings(profile)
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     cancel = Event()
-    keeper = Keeper(
-        Board(settings.var_dir),
+    supervisor = Supervisor(
+        StateDir(settings.var_dir),
         programs(settings),
         settings.supervisor,
         Path.cwd(),
@@ -33,5 +33,5 @@ def keep(profile: Profile = None) -> None:
         cancel=cancel,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: keeper.stop())
-    keeper.run()
+        signal.signal(number, lambda *_: supervisor.stop())
+    supervisor.run()

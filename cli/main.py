@@ -40,7 +40,7 @@ from cli import (
 )
 from cli.app import new_app, options
 from conf.errors import StorelakeError
-from conf.terminal import error_console
+from infra.terminal import error_console
 
 SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
     "Run": (
@@ -55,7 +55,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         gateway.gateway,
         console.console,
     ),
-    "Orders": (send.send, check.check, dlq.app, contracts.app),
+    "Orders": (send.send, dlq.app, contracts.app),
     "Cameras": (infer.infer, replay.replay, shop.app, zones.app),
     "Lake": (
         sql.sql,
@@ -65,7 +65,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         maintain.maintain,
         retention.app,
     ),
-    "Quality": (quality.app,),
+    "Quality": (quality.app, check.check),
     "Operate": (prepare.prepare, migrate.migrate, reset.reset, run.spark_conf),
 }
 

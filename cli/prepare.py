@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from cli.context import read_settings
 from conf.outages import clear_outages
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 
 def prepare() -> None:
@@ -20,7 +20,7 @@ def prepare() -> None:
 
     settings = read_settings()
     with progress("preparing") as report, clear_outages():
-        local.furnish(settings, report)
+        local.provision(settings, report)
         report("namespaces and tables of the lake")
         spark = build_session(settings, "storelake:prepare")
         try:

@@ -14,7 +14,7 @@ import typer
 from cli.app import new_app
 from cli.context import parse_age, parse_instant, read_settings
 from conf.outages import clear_outages
-from conf.terminal import console, error_console, progress
+from infra.terminal import console, error_console, progress
 
 app = new_app("quality", "Validate committed rows with Great Expectations.")
 
@@ -65,12 +65,12 @@ def run(
     """
     from cli.quality_output import show_run
     from quality.engines import Engines
-    from quality.run import Plan, run_quality
+    from quality.run import ValidationPlan, run_quality
     from quality.serve import serve
 
     if isinstance(since, int) and table is None:
         raise typer.BadParameter("a snapshot id is one table's: name it with --table")
-    settings, plan = read_settings(), Plan(layer, table, since, engine)
+    settings, plan = read_settings(), ValidationPlan(layer, table, since, engine)
     with closing(Engines(settings)) as engines:
         if every is not None:
             serve(settings, plan, every, engines)

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from conf.terminal import console
+from infra.terminal import console
 
 if TYPE_CHECKING:
     from quality.results import Result
-    from quality.run import Run
+    from quality.run import QualityRun
 
 
 def show_failures(results: Sequence[Result]) -> None:
@@ -30,7 +30,7 @@ def show_failures(results: Sequence[Result]) -> None:
     console().print(table)
 
 
-def show_run(run: Run) -> None:
+def show_run(run: QualityRun) -> None:
     """Print the failures of a run and its totals."""
     show_failures(run.failures)
     critical = sum(one.severity == "critical" for one in run.failures)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console, error_console, on_signals
+from infra.terminal import console, error_console, on_signals
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -90,7 +90,7 @@ def stop_on_ctrl_c() -> Iterator[Event]:
 
 @dataclass(frozen=True)
 class Bar:
-    """A progress bar on standard error; `show` takes the totals of `send`, `tell` a state."""
+    """A progress bar on standard error; `show` takes the totals of `send`, `notify` a state."""
 
     progress: Progress
     task: TaskID
@@ -100,7 +100,7 @@ class Bar:
         state = f"{report.failed} failed, {report.retries} repeats"
         self.progress.update(self.task, completed=report.sent, state=state)
 
-    def tell(self, state: str) -> None:
+    def notify(self, state: str) -> None:
         """Show a state."""
         self.progress.update(self.task, state=state)
 

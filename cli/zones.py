@@ -12,7 +12,7 @@ import typer
 from cli.app import new_app
 from cli.context import INSTANTS, read_settings
 from conf.errors import StorelakeError
-from conf.terminal import console
+from infra.terminal import console
 
 app = new_app("zones", "Lines and zones: draw them, check them.")
 
@@ -32,23 +32,23 @@ def show(
     import cv2
 
     from conf.stores import load_stores
-    from conf.stores.picture import draw, read_background
+    from inference_service.zone_picture import draw, read_background
 
     stores = load_stores(read_settings().stores_file)
     _, found = stores.camera(camera)
-    drawing = stores.drawing_at(found, at or datetime.now(timezone.utc))
-    if drawing is None:
-        first = stores.drawings(found)[0].valid_from
-        raise StorelakeError(f"camera {camera} has no drawing before {first:%Y-%m-%d %H:%M %Z}.")
-    picture = draw(read_background(frame), drawing, f"{camera}, drawing {drawing.version}")
+    layout = stores.layout_at(found, at or datetime.now(timezone.utc))
+    if layout is None:
+        first = stores.layouts(found)[0].valid_from
+        raise StorelakeError(f"camera {camera} has no layout before {first:%Y-%m-%d %H:%M %Z}.")
+    picture = draw(read_background(frame), layout, f"{camera}, layout {layout.version}")
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() != ".png" or not cv2.imwrite(str(out), picture):
         raise StorelakeError(
             f"{out} cannot be written: name a .png in a folder that can be written."
         )
     console().print(
-        f"{out}: {len(drawing.lines)} lines, {len(drawing.zones)} zones, drawing "
-        f"{drawing.version}, valid from {drawing.valid_from:%Y-%m-%d %H:%M %Z}",
+        f"{out}: {len(layout.lines)} lines, {len(layout.zones)} zones, layout "
+        f"{layout.version}, valid from {layout.valid_from:%Y-%m-%d %H:%M %Z}",
         highlight=False,
     )
 

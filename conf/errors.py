@@ -28,7 +28,7 @@ def database_down(database: str, error: BaseException) -> str:
 
 
 class ContractError(StorelakeError):
-    """A file that is no contract, or contracts that break a promise; the message says which."""
+    """A file that is no contract, or contracts that break a promise; the message states which."""
 
 
 class KafkaUnavailableError(Exception):

@@ -1,4 +1,4 @@
-"""The warehouse and its catalog as clients are told of them, and what refusals mean; no I/O.
+"""The warehouse and its catalog as clients are told of them, and what rejections mean; no I/O.
 
 One set of properties serves Spark (Iceberg's S3FileIO, by the AWS client for Java) and PyIceberg
 (PyArrow's file system, by the AWS client for C++): each takes the names that it knows.
@@ -138,17 +138,17 @@ def complaint(settings: Settings, error: OSError) -> str:
         settings: of the S3 that was asked.
         error: raised by PyArrow; its text names the error of AWS.
     """
-    said, s3, bucket = " ".join(str(error).split()), settings.s3, settings.bucket
-    region = re.search(r"(?:expecting|located in) '([\w-]+)'", said)
+    reported, s3, bucket = " ".join(str(error).split()), settings.s3, settings.bucket
+    region = re.search(r"(?:expecting|located in) '([\w-]+)'", reported)
     if region:
         return (
             f"The bucket {bucket} at {s3.url} is in the region {region[1]}, and requests are "
             f"signed for {s3.region}: set STORELAKE_S3__REGION={region[1]}."
         )
     for mark, sentence in _MEANINGS.items():
-        if mark in said:
+        if mark in reported:
             return f"The S3 at {s3.url} {sentence}"
-    reason = said.rpartition("operation: ")[2]
+    reason = reported.rpartition("operation: ")[2]
     return f"The S3 at {s3.url} does not give the bucket {bucket}: {reason.rstrip('.')}."
 
 
@@ -161,7 +161,7 @@ _MEANINGS = {
     f"{_KEYS} to others.",
     "curlCode": "does not answer: check that it runs (`storelake status`), and "
     "STORELAKE_S3__ENDPOINT with its http:// or https://.",
-    "PermanentRedirect": "says that the bucket is elsewhere: set STORELAKE_S3__REGION, and "
+    "PermanentRedirect": "states that the bucket is elsewhere: set STORELAKE_S3__REGION, and "
     "STORELAKE_S3__ENDPOINT, to those of the bucket.",
     "HTTP status 503": "is too busy or not ready (503): try again in a while.",
     "SLOW_DOWN": "is too busy (503): try again in a while.",

@@ -23,7 +23,7 @@ from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import Stores
 from dashboard.queries import QUERIES, Query, Row
-from dashboard.streams import Ends, Said, read_said
+from dashboard.streams import Ends, Reported, read_reported
 from streaming.registry import STREAMS
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Fault:
+class ReadFault:
     """Why there is no answer: one sentence."""
 
     says: str
@@ -44,17 +44,17 @@ class Snapshot:
     Attributes:
         at: by its clock, UTC.
         ends: how far the topics reach; a fault where Kafka does not say.
-        said: what the Spark application says of itself; None while none runs.
+        reported: what the Spark application says of itself; None while none runs.
     """
 
     at: datetime
-    answers: Mapping[str, list[Any] | Fault]
-    ends: Ends | Fault = field(default_factory=dict)
-    said: Said | None = None
+    answers: Mapping[str, list[Any] | ReadFault]
+    ends: Ends | ReadFault = field(default_factory=dict)
+    reported: Reported | None = None
 
-    def rows(self, query: Query[Row]) -> list[Row] | Fault:
+    def rows(self, query: Query[Row]) -> list[Row] | ReadFault:
         """The answer to one question."""
-        return cast("list[Row] | Fault", self.answers[query.name])
+        return cast("list[Row] | ReadFault", self.answers[query.name])
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Away:
 
 
 @dataclass(frozen=True)
-class View:
+class BoardView:
     """What pages show: the newest snapshot, and whether it is the present."""
 
     snapshot: Snapshot | None = None
@@ -102,14 +102,14 @@ class Board:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings, self.stores = settings, stores
-        self.view = View()
+        self.view = BoardView()
         self._look, self._ends, self._clock = look, ends, clock
         self._parameters = parameters(settings, stores)
         self._lock = threading.Lock()
         self._looked = float("-inf")
-        self._kept: dict[str, tuple[float, list[Any] | Fault]] = {}
+        self._kept: dict[str, tuple[float, list[Any] | ReadFault]] = {}
 
-    def fresh(self) -> View:
+    def fresh(self) -> BoardView:
         """The view, at most `console.refresh_seconds` old. Blocks; call it from a thread."""
         with self._lock:
             # A little less, or a browser that asks on time would see every second answer twice.
@@ -118,12 +118,12 @@ class Board:
                 self._looked = self._clock()
             return self.view
 
-    def glance(self) -> View:
+    def glance(self) -> BoardView:
         """What is known without a look; nothing, where nobody has watched for a while."""
         is_young = self._clock() - self._looked <= 2 * self.settings.console.refresh_seconds
-        return self.view if is_young else View()
+        return self.view if is_young else BoardView()
 
-    def _renewed(self) -> View:
+    def _renewed(self) -> BoardView:
         try:
             with self._look() as look:
                 answers = {query.name: self._answer(look, query) for query in QUERIES}
@@ -131,49 +131,49 @@ class Board:
                     look.at,
                     answers,
                     self._slow("kafka", 4.0, self._topic_ends),
-                    read_said(self.settings.var_dir),
+                    read_reported(self.settings.var_dir),
                 )
         except (psycopg.OperationalError, PoolTimeout) as error:
             since = self.view.away.since if self.view.away else datetime.now(timezone.utc)
             if self.view.away is None:
                 log.warning("the database does not answer: %s", first_line(error))
-            return View(self.view.snapshot, Away(since, first_line(error)))
+            return BoardView(self.view.snapshot, Away(since, first_line(error)))
         if self.view.away is not None:
             log.warning("the database answers again")
-        return View(snapshot)
+        return BoardView(snapshot)
 
-    def _answer(self, look: Asked, query: Query[Any]) -> list[Any] | Fault:
+    def _answer(self, look: Asked, query: Query[Any]) -> list[Any] | ReadFault:
         return self._slow(query.name, query.every, lambda: self._asked(look, query))
 
-    def _asked(self, look: Asked, query: Query[Any]) -> list[Any] | Fault:
+    def _asked(self, look: Asked, query: Query[Any]) -> list[Any] | ReadFault:
         try:
             return look.ask(query, self._parameters)
         except psycopg.errors.QueryCanceled:
             patience = self.settings.console.query_timeout.total_seconds()
-            return Fault(f"{query.name} did not answer within {patience:g} s")
+            return ReadFault(f"{query.name} did not answer within {patience:g} s")
         except psycopg.errors.InsufficientPrivilege as error:
-            return Fault(f"{first_line(error)}: run `storelake migrate`")
+            return ReadFault(f"{first_line(error)}: run `storelake migrate`")
         except psycopg.errors.UndefinedTable as error:
-            return Fault(f"{first_line(error)}: run `storelake migrate`")
+            return ReadFault(f"{first_line(error)}: run `storelake migrate`")
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
             log.warning("%s cannot be read: %s", query.name, error)
-            return Fault(first_line(error))
+            return ReadFault(first_line(error))
 
-    def _topic_ends(self) -> Ends | Fault:
+    def _topic_ends(self) -> Ends | ReadFault:
         try:
             return self._ends()
         except OSError as error:
-            return Fault(str(error))
+            return ReadFault(str(error))
 
-    def _slow(self, name: str, every: float, ask: Callable[[], T | Fault]) -> T | Fault:
+    def _slow(self, name: str, every: float, ask: Callable[[], T | ReadFault]) -> T | ReadFault:
         """The answer of before, while it is good enough; a fault never is."""
         now = self._clock()
         kept = self._kept.get(name)
-        if kept is None or now - kept[0] >= every or isinstance(kept[1], Fault):
-            kept = self._kept[name] = (now, cast("list[Any] | Fault", ask()))
-        return cast("T | Fault", kept[1])
+        if kept is None or now - kept[0] >= every or isinstance(kept[1], ReadFault):
+            kept = self._kept[name] = (now, cast("list[Any] | ReadFault", ask()))
+        return cast("T | ReadFault", kept[1])
 
 
 def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
@@ -182,8 +182,8 @@ def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
     queues = {
         (branch.branch_id, camera.camera_id, zone.zone_id)
         for branch, camera in cameras
-        for drawing in stores.drawings(camera)
-        for zone in drawing.zones
+        for layout in stores.layouts(camera)
+        for zone in layout.zones
         if zone.kind == "queue"
     }
     return {

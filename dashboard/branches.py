@@ -168,30 +168,30 @@ def add_up(hours: Sequence[StoreHour]) -> Figures:
 
 
 @dataclass(frozen=True)
-class Change:
+class FigureChange:
     """How a figure stands beside the one before, in a sign and in words: never by colour."""
 
     sign: str
     words: str
 
 
-def change(now: float | Decimal | None, before: float | Decimal | None) -> Change | None:
+def change(now: float | Decimal | None, before: float | Decimal | None) -> FigureChange | None:
     """In per cent of what was before; None where that is not known, or nothing."""
     if now is None or not before:
         return None
     share = float(now) / float(before) - 1
     if abs(share) < 0.0005:
-        return Change("=", "no change")
-    sign, word = ("▲", "up") if share > 0 else ("▼", "down")
-    return Change(sign, f"{word} {100 * abs(share):.1f} %")
+        return FigureChange("=", "no change")
+    sign, status = ("▲", "up") if share > 0 else ("▼", "down")
+    return FigureChange(sign, f"{status} {100 * abs(share):.1f} %")
 
 
-def points(now: float | None, before: float | None) -> Change | None:
+def points(now: float | None, before: float | None) -> FigureChange | None:
     """Of two shares: the difference in percentage points."""
     if now is None or before is None:
         return None
     difference = round(100 * (now - before), 1)
     if difference == 0:
-        return Change("=", "no change")
-    sign, word = ("▲", "up") if difference > 0 else ("▼", "down")
-    return Change(sign, f"{word} {abs(difference):.1f} points")
+        return FigureChange("=", "no change")
+    sign, status = ("▲", "up") if difference > 0 else ("▼", "down")
+    return FigureChange(sign, f"{status} {abs(difference):.1f} points")

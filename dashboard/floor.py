@@ -58,14 +58,14 @@ class CameraNow:
     """One camera.
 
     Attributes:
-        drawing: its version; None before the first one is valid.
+        layout: its version; None before the first one is valid.
         seen: the newest minute with a frame.
         silent: whether that is too long ago for a branch that is open.
     """
 
     camera_id: str
     name: str
-    drawing: int | None
+    layout: int | None
     seen: datetime | None
     silent: bool
     people_peak: int | None
@@ -83,22 +83,24 @@ def cameras_now(
     now: datetime,
     stale_after: timedelta,
 ) -> list[CameraNow]:
-    """Every camera of a branch with the drawing that holds now."""
+    """Every camera of a branch with the layout that holds now."""
     seen = {c.camera_id: c for c in cameras}
-    stays = {(d.camera_id, d.zone_id): d for d in dwell}
+    zone_states = {(d.camera_id, d.zone_id): d for d in dwell}
     waits = {(q.camera_id, q.zone_id): q for q in queues if now - q.minute < QUEUE_MINUTES}
     ours = {camera.camera_id for camera in branch.cameras}
-    longest = max((d.dwell_mean or 0 for d in stays.values() if d.camera_id in ours), default=0)
+    longest = max(
+        (d.dwell_mean or 0 for d in zone_states.values() if d.camera_id in ours), default=0
+    )
     found = []
     for camera in branch.cameras:
-        drawing = stores.drawing_at(camera, now)
+        layout = stores.layout_at(camera, now)
         one = seen.get(camera.camera_id)
-        zones, lines = (drawing.zones, drawing.lines) if drawing else ((), ())
+        zones, lines = (layout.zones, layout.lines) if layout else ((), ())
         found.append(
             CameraNow(
                 camera_id=camera.camera_id,
                 name=camera.name,
-                drawing=drawing.version if drawing else None,
+                layout=layout.version if layout else None,
                 seen=one.minute if one else None,
                 silent=branch.is_open(now)
                 and is_silent(one.minute if one else None, now, stale_after),
@@ -106,7 +108,7 @@ def cameras_now(
                 zones=tuple(
                     _zone(
                         zone,
-                        stays.get((camera.camera_id, zone.zone_id)),
+                        zone_states.get((camera.camera_id, zone.zone_id)),
                         waits.get((camera.camera_id, zone.zone_id)),
                         longest,
                     )

@@ -1,4 +1,4 @@
-"""The pages: a head, a line that says whether this is the present, sections that renew themselves.
+"""The pages: a head, a line on how current they are, and sections that renew themselves.
 
 A page is made once; then only what has changed goes to the browser, over a websocket.
 """
@@ -15,7 +15,7 @@ from nicegui import run, ui
 
 from conf.stores import Branch
 from dashboard import charts, queries, sections
-from dashboard.board import Board, Fault, Snapshot, View
+from dashboard.board import Board, BoardView, ReadFault, Snapshot
 from dashboard.branches import BranchToday
 
 PAGES = {
@@ -54,7 +54,7 @@ class Screen:
         self._status = ui.html(sanitize=False).classes("wide-part")
 
     def part(self, make: Html, heading: str | None = None, note: str = "") -> None:
-        """A section whose HTML is made anew of every snapshot."""
+        """A section whose HTML is made again of every snapshot."""
         with ui.element("section").classes("part"):
             if heading:
                 _text("h2", heading)
@@ -64,7 +64,10 @@ class Screen:
         self._renew_html(html, make)
 
     def chart(
-        self, make: Callable[[Snapshot], charts.Options | Fault | None], heading: str, empty: str
+        self,
+        make: Callable[[Snapshot], charts.Options | ReadFault | None],
+        heading: str,
+        empty: str,
     ) -> None:
         """A chart; in its place a sentence, where there is nothing to draw or no way to read it."""
         with ui.element("section").classes("part figure"):
@@ -111,7 +114,7 @@ class Screen:
         if view is not None:  # the console is ending
             self._show(view)
 
-    def _show(self, view: View) -> None:
+    def _show(self, view: BoardView) -> None:
         self._status.set_content(sections.status(view, self._board.settings))
         if view.snapshot is not None:
             for renew in self._renewals:
@@ -200,30 +203,30 @@ class Pages:
                 if branch is now:
                     link.props("aria-current=true")
 
-    def _today(self, snapshot: Snapshot) -> list[BranchToday] | Fault:
+    def _today(self, snapshot: Snapshot) -> list[BranchToday] | ReadFault:
         return sections.today_of(snapshot, self._settings, self._stores)
 
     def _cards(self, snapshot: Snapshot) -> str:
         found = self._today(snapshot)
-        if isinstance(found, Fault):
+        if isinstance(found, ReadFault):
             return sections.broken(found)
         return sections.branch_cards(found, snapshot)
 
-    def _of(self, snapshot: Snapshot, branch: Branch) -> BranchToday | Fault:
+    def _of(self, snapshot: Snapshot, branch: Branch) -> BranchToday | ReadFault:
         found = self._today(snapshot)
-        if isinstance(found, Fault):
+        if isinstance(found, ReadFault):
             return found
         return next(one for one in found if one.branch is branch)
 
-    def _by_hour(self, snapshot: Snapshot, branch: Branch) -> charts.Options | Fault | None:
+    def _by_hour(self, snapshot: Snapshot, branch: Branch) -> charts.Options | ReadFault | None:
         found = self._of(snapshot, branch)
-        if isinstance(found, Fault):
+        if isinstance(found, ReadFault):
             return found
         return charts.hours_chart(found) if found.hours else None
 
     def _hours(self, snapshot: Snapshot, branch: Branch) -> str:
         found = self._of(snapshot, branch)
-        if isinstance(found, Fault):
+        if isinstance(found, ReadFault):
             return sections.broken(found)
         return sections.hours_table(found)
 
@@ -233,9 +236,9 @@ def _text(tag: str, text: str) -> ui.html:
     return ui.html(escape(text), tag=tag, sanitize=False)
 
 
-def _by_minute(snapshot: Snapshot, branch: Branch) -> charts.Options | Fault | None:
+def _by_minute(snapshot: Snapshot, branch: Branch) -> charts.Options | ReadFault | None:
     rows = snapshot.rows(queries.MINUTES)
-    if isinstance(rows, Fault):
+    if isinstance(rows, ReadFault):
         return rows
     mine = [row for row in rows if row.branch_id == branch.branch_id]
     if charts.is_quiet(mine, snapshot.at, timedelta(hours=1)):

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
 from conf.settings import Settings
-from dashboard.board import Fault, Snapshot
-from dashboard.queries import LATENCY, LEDGER, OFFSETS, Latency, Ledger, Offset
-from dashboard.streams import Said, lag
+from dashboard.board import ReadFault, Snapshot
+from dashboard.queries import LATENCY, LEDGER, OFFSETS, BatchLedger, Latency, Offset
+from dashboard.streams import Reported, lag
 from streaming.registry import STREAMS, StreamEntry
 
 Health = Literal["running", "starting", "retrying", "stalled", "failed", "stopped", "silent"]
@@ -39,14 +39,14 @@ class StreamNow:
     lag: int | None
     lag_note: str
     latency: Latency | None
-    ledger: Ledger | None
+    ledger: BatchLedger | None
 
 
 def streams_now(
     settings: Settings,
     snapshot: Snapshot,
     *,
-    ledger: Sequence[Ledger],
+    ledger: Sequence[BatchLedger],
     offsets: Sequence[Offset],
     latency: Sequence[Latency],
 ) -> list[StreamNow]:
@@ -56,16 +56,16 @@ def streams_now(
     found = []
     for stream in STREAMS:
         waiting, note = _lag(settings, snapshot, stream, offsets)
-        word = snapshot.said.streams.get(stream.name) if snapshot.said else None
+        status = snapshot.reported.streams.get(stream.name) if snapshot.reported else None
         found.append(
             StreamNow(
                 stream=stream,
                 health=_health(
-                    snapshot.said, stream.name, snapshot.at, settings.console.stale_after
+                    snapshot.reported, stream.name, snapshot.at, settings.console.stale_after
                 ),
-                detail=str(word.get("detail", "")) if word else "",
-                failures=int(word["failures"]) if word else 0,
-                batches=int(word["finished_batches"]) if word else None,
+                detail=str(status.get("detail", "")) if status else "",
+                failures=int(status["failures"]) if status else 0,
+                batches=int(status["finished_batches"]) if status else None,
                 lag=waiting,
                 lag_note=note,
                 latency=delays.get(stream.name),
@@ -75,30 +75,30 @@ def streams_now(
     return found
 
 
-def pipeline_now(settings: Settings, snapshot: Snapshot) -> list[StreamNow] | Fault:
+def pipeline_now(settings: Settings, snapshot: Snapshot) -> list[StreamNow] | ReadFault:
     """The same from a snapshot; the fault where a table that it needs cannot be read."""
     ledger, offsets = snapshot.rows(LEDGER), snapshot.rows(OFFSETS)
     latency = snapshot.rows(LATENCY)
-    if isinstance(ledger, Fault):
+    if isinstance(ledger, ReadFault):
         return ledger
-    if isinstance(offsets, Fault):
+    if isinstance(offsets, ReadFault):
         return offsets
-    if isinstance(latency, Fault):
+    if isinstance(latency, ReadFault):
         return latency
     return streams_now(settings, snapshot, ledger=ledger, offsets=offsets, latency=latency)
 
 
-def _health(said: Said | None, name: str, now: datetime, stale_after: timedelta) -> Health:
-    if said is None or name not in said.streams:
+def _health(reported: Reported | None, name: str, now: datetime, stale_after: timedelta) -> Health:
+    if reported is None or name not in reported.streams:
         return "stopped"
-    if now - said.at > stale_after:
+    if now - reported.at > stale_after:
         return "silent"
-    word = said.streams[name]
-    if (state := word.get("state")) in get_args(Health):
+    status = reported.streams[name]
+    if (state := status.get("state")) in get_args(Health):
         return cast("Health", state)
-    if word["failures"]:  # an application without states
+    if status["failures"]:  # an application without states
         return "retrying"
-    return "running" if word["ready"] else "starting"
+    return "running" if status["ready"] else "starting"
 
 
 def _lag(
@@ -111,7 +111,7 @@ def _lag(
     topics = stream.topics(settings)
     if not topics:
         return None, "Pulsar's positions cannot be counted"
-    if isinstance(snapshot.ends, Fault):
+    if isinstance(snapshot.ends, ReadFault):
         return None, "not known"
     waiting = lag(snapshot.ends, offsets, stream.name, topics)
     return waiting, "" if waiting is not None else "has written nothing yet"

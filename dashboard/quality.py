@@ -28,7 +28,7 @@ class LayerNow:
 
 
 @dataclass(frozen=True)
-class Report:
+class QualityOverview:
     """The pages that `storelake quality report` wrote.
 
     Attributes:
@@ -45,7 +45,7 @@ def report_folder(var_dir: Path) -> Path:
     return var_dir / "quality" / "report"
 
 
-def read_report(var_dir: Path) -> Report | None:
+def read_report(var_dir: Path) -> QualityOverview | None:
     """What is there; None before the first report."""
     folder = report_folder(var_dir)
     try:
@@ -53,11 +53,11 @@ def read_report(var_dir: Path) -> Report | None:
     except OSError:
         return None
     suites = frozenset(page.stem for page in (folder / "data-docs").glob("*.html"))
-    return Report(datetime.fromtimestamp(made, timezone.utc), suites)
+    return QualityOverview(datetime.fromtimestamp(made, timezone.utc), suites)
 
 
 def layers_now(expectations: Sequence[Expectation]) -> list[LayerNow]:
-    """Every layer that was judged, from the raw to the served."""
+    """Every layer that was validated, from the raw to the served."""
     names = {e.layer for e in expectations}
     ordered = [*(name for name in LAYERS if name in names), *sorted(names - set(LAYERS))]
     return [_layer(name, [e for e in expectations if e.layer == name]) for name in ordered]

@@ -273,7 +273,7 @@ STUCK = Query(
 
 
 @dataclass(frozen=True)
-class Ledger:
+class BatchLedger:
     """What a stream has committed to Postgres. Key: stream.
 
     Attributes:
@@ -292,7 +292,7 @@ class Ledger:
 
 LEDGER = Query(
     "stream_batches",
-    Ledger,
+    BatchLedger,
     """
     SELECT s.stream, n.batch_id, n.rows_in, n.committed_at, n.watermark, n.rows_minute, n.skipped
     FROM unnest(%(streams)s::text[]) AS s (stream) CROSS JOIN LATERAL (
@@ -362,7 +362,7 @@ LATENCY = Query(
 
 
 @dataclass(frozen=True)
-class Letters:
+class DeadLetters:
     """Rejected order messages that nobody has sent back, by rule. Key: rule.
 
     Attributes:
@@ -376,9 +376,9 @@ class Letters:
     of_all: int
 
 
-LETTERS = Query(
+DEAD_LETTERS = Query(
     "dead_letters",
-    Letters,
+    DeadLetters,
     """
     SELECT rule, count(*) AS open,
         count(*) FILTER (WHERE rejected_at > now() - interval '1 hour') AS last_hour,
@@ -422,6 +422,6 @@ QUALITY = Query(
 
 QUERIES: tuple[Query[Any], ...] = (
     *(HOURS, MINUTES, CAMERAS, DWELL, QUEUES, ORDERS, STUCK),
-    *(LEDGER, OFFSETS, LATENCY, LETTERS, QUALITY),
+    *(LEDGER, OFFSETS, LATENCY, DEAD_LETTERS, QUALITY),
 )
 """All of them, in the order in which they are asked."""

@@ -20,7 +20,7 @@ POOL_SECONDS = 2.0
 CONNECTIONS = 2
 
 
-def knock(dsn: str) -> None:
+def check_connection(dsn: str) -> None:
     """Come into the database and leave again.
 
     Raises:
@@ -29,7 +29,7 @@ def knock(dsn: str) -> None:
     psycopg.connect(dsn, connect_timeout=int(POOL_SECONDS)).close()
 
 
-class Look:
+class ReadSnapshot:
     """One consistent look at the database: every question sees the same moment."""
 
     def __init__(self, connection: psycopg.Connection[Any], at: datetime) -> None:
@@ -77,7 +77,7 @@ class Reader:
         )
 
     @contextmanager
-    def look(self) -> Iterator[Look]:
+    def look(self) -> Iterator[ReadSnapshot]:
         """A snapshot of the database, with the database's own time (UTC).
 
         Raises:
@@ -86,14 +86,14 @@ class Reader:
         with self._connection() as connection:
             row = connection.execute("SELECT now()").fetchone()
             assert row is not None  # noqa: S101 - for the types
-            yield Look(connection, row[0])
+            yield ReadSnapshot(connection, row[0])
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
         try:
             pooled = self._pool.getconn()
         except PoolTimeout:
-            knock(self._dsn)  # says why, which the pool does not
+            check_connection(self._dsn)  # states why, which the pool does not
             raise
         try:
             with pooled:

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from conf.settings import Settings
 from conf.stores import Branch, Stores
 from dashboard import queries, words
-from dashboard.board import Fault, Snapshot, View
+from dashboard.board import BoardView, ReadFault, Snapshot
 from dashboard.branches import BranchToday, branches_today, change, points
 from dashboard.floor import HEIGHT, WIDTH, cameras_now
 from dashboard.pipeline import pipeline_now
@@ -34,22 +34,24 @@ def _render(template: str, **values: Any) -> str:
     return _TEMPLATES.get_template(f"{template}.html.j2").render(**values)
 
 
-def broken(*faults: Fault) -> str:
+def broken(*faults: ReadFault) -> str:
     """In the place of a section whose rows cannot be read."""
     return _render("broken", faults=faults)
 
 
-def status(view: View, settings: Settings) -> str:
+def status(view: BoardView, settings: Settings) -> str:
     """The line under the head of every page: whether what is shown is the present."""
     return _render("status", view=view, settings=settings)
 
 
-def today_of(snapshot: Snapshot, settings: Settings, stores: Stores) -> list[BranchToday] | Fault:
+def today_of(
+    snapshot: Snapshot, settings: Settings, stores: Stores
+) -> list[BranchToday] | ReadFault:
     """Every branch; the fault where their hours cannot be read."""
     hours, cameras = snapshot.rows(queries.HOURS), snapshot.rows(queries.CAMERAS)
-    if isinstance(hours, Fault):
+    if isinstance(hours, ReadFault):
         return hours
-    if isinstance(cameras, Fault):
+    if isinstance(cameras, ReadFault):
         return cameras
     return branches_today(
         stores, hours, cameras, now=snapshot.at, stale_after=settings.console.stale_after
@@ -70,11 +72,11 @@ def floor_map(snapshot: Snapshot, settings: Settings, stores: Stores, branch: Br
     """The cameras of a branch with lines, zones, dwell and queues."""
     cameras, dwell = snapshot.rows(queries.CAMERAS), snapshot.rows(queries.DWELL)
     queues = snapshot.rows(queries.QUEUES)
-    if isinstance(cameras, Fault):
+    if isinstance(cameras, ReadFault):
         return broken(cameras)
-    if isinstance(dwell, Fault):
+    if isinstance(dwell, ReadFault):
         return broken(dwell)
-    if isinstance(queues, Fault):
+    if isinstance(queues, ReadFault):
         return broken(queues)
     shown = cameras_now(
         stores,
@@ -93,11 +95,11 @@ def floor_map(snapshot: Snapshot, settings: Settings, stores: Stores, branch: Br
 def order_funnel(snapshot: Snapshot, settings: Settings, stores: Stores) -> str:
     """From visitors to completed orders, for each branch."""
     orders, today = snapshot.rows(queries.ORDERS), today_of(snapshot, settings, stores)
-    if isinstance(orders, Fault):
+    if isinstance(orders, ReadFault):
         return broken(orders)
     visitors = (
         {}
-        if isinstance(today, Fault)
+        if isinstance(today, ReadFault)
         else {t.branch.branch_id: t.so_far.visitors for t in today if t.so_far}
     )
     by_branch = {row.branch_id: row for row in orders}
@@ -107,7 +109,7 @@ def order_funnel(snapshot: Snapshot, settings: Settings, stores: Stores) -> str:
 def stuck_orders(snapshot: Snapshot, settings: Settings, stores: Stores) -> str:
     """Open orders that nobody has touched for `streams.status_stuck_after`."""
     stuck = snapshot.rows(queries.STUCK)
-    if isinstance(stuck, Fault):
+    if isinstance(stuck, ReadFault):
         return broken(stuck)
     after = settings.streams.status_stuck_after.total_seconds()
     names = {branch.branch_id: branch.name for branch in stores.branches}
@@ -117,27 +119,31 @@ def stuck_orders(snapshot: Snapshot, settings: Settings, stores: Stores) -> str:
 def pipeline(snapshot: Snapshot, settings: Settings) -> str:
     """Each stream: whether it runs, lag, latency, the last batch."""
     found = pipeline_now(settings, snapshot)
-    if isinstance(found, Fault):
+    if isinstance(found, ReadFault):
         return broken(found)
     return _render(
         "pipeline",
         streams=found,
-        said=snapshot.said,
-        kafka=snapshot.ends if isinstance(snapshot.ends, Fault) else None,
+        reported=snapshot.reported,
+        kafka=snapshot.ends if isinstance(snapshot.ends, ReadFault) else None,
         now=snapshot.at,
     )
 
 
 def dead_letters(snapshot: Snapshot) -> str:
     """Open dead letters by rule, and what of it only the lake has."""
-    letters = snapshot.rows(queries.LETTERS)
-    return broken(letters) if isinstance(letters, Fault) else _render("letters", letters=letters)
+    dead_letters = snapshot.rows(queries.DEAD_LETTERS)
+    return (
+        broken(dead_letters)
+        if isinstance(dead_letters, ReadFault)
+        else _render("letters", dead_letters=dead_letters)
+    )
 
 
 def quality(snapshot: Snapshot, settings: Settings) -> str:
     """What the newest runs found, with the way to the reports."""
     expectations = snapshot.rows(queries.QUALITY)
-    if isinstance(expectations, Fault):
+    if isinstance(expectations, ReadFault):
         return broken(expectations)
     return _render(
         "quality",

@@ -28,21 +28,23 @@ Ends = Mapping[tuple[str, int], int]
 
 
 @dataclass(frozen=True)
-class Said:
+class Reported:
     """What the Spark application said of its streams, and when (UTC)."""
 
     at: datetime
     streams: Mapping[str, Mapping[str, Any]]
 
 
-def read_said(var_dir: Path) -> Said | None:
+def read_reported(var_dir: Path) -> Reported | None:
     """The application that runs now; None where none does, also when a killed one left its word.
 
-    A word that cannot be read is None, too: who lives writes it anew twice a second.
+    A word that cannot be read is None, too: who lives writes it again twice a second.
     """
     with suppress(KeyError, TypeError, UnreadableStateError):
-        if said := read_streams(var_dir):
-            return Said(datetime.fromtimestamp(said["at"], timezone.utc), dict(said["streams"]))
+        if reported := read_streams(var_dir):
+            return Reported(
+                datetime.fromtimestamp(reported["at"], timezone.utc), dict(reported["streams"])
+            )
     return None
 
 

@@ -1,4 +1,4 @@
-"""The application: routes, limits, refusals and life cycle put together."""
+"""The application: routes, limits, rejections and life cycle put together."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from conf.settings import Settings
+from gateway.direct_routes import DirectRoutes
 from gateway.intake import Intake
 from gateway.kafka import KafkaPublisher
-from gateway.lane import FastLane
 from gateway.limits import Identify, RateLimit, client_address
-from gateway.metrics import Metrics
+from gateway.metrics import GatewayMetrics
 from gateway.models import EVENT_MODELS, STATUS_MODEL
 from gateway.observe import Observer
 from gateway.operations import operations_router
 from gateway.producer import Publisher
 from gateway.recent import RecentIds
-from gateway.responses import install_refusals
-from gateway.routes import Door, event_handlers, event_routes, events_router
+from gateway.responses import install_rejections
+from gateway.routes import RouteContext, event_handlers, event_routes, events_router
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ def create_app(
     """
     kafka, tuning = settings.kafka, settings.gateway
     publisher = producer or KafkaPublisher(kafka, tuning.ack_timeout_seconds)
-    metrics = Metrics(kafka.order_topics)
+    metrics = GatewayMetrics(kafka.order_topics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -49,8 +49,8 @@ def create_app(
         await publisher.close()  # the server let running requests end before: flush the rest
 
     app = FastAPI(title="storelake gateway", version="1", lifespan=lifespan)
-    install_refusals(app, tuning.retry_after_seconds)
-    door = Door(
+    install_rejections(app, tuning.retry_after_seconds)
+    context = RouteContext(
         intake=Intake(publisher, RecentIds(tuning.remembered_ids), metrics),
         settings=tuning,
         limit=RateLimit(tuning.events_per_second, tuning.burst_events),
@@ -58,13 +58,13 @@ def create_app(
         metrics=metrics,
     )
     routes = event_routes(kafka)
-    handlers = event_handlers(routes, door)
+    handlers = event_handlers(routes, context)
     app.include_router(events_router(routes, handlers, tuning.max_batch_events))
     app.include_router(
         operations_router(publisher, metrics, kafka.order_topics, tuning.retry_after_seconds)
     )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    app.add_middleware(FastLane, handlers=handlers, retry_after=tuning.retry_after_seconds)
+    app.add_middleware(DirectRoutes, handlers=handlers, retry_after=tuning.retry_after_seconds)
     # The last one is the outermost: it sees every request.
     app.add_middleware(Observer, metrics=metrics, routes=frozenset(app.openapi()["paths"]))
     return app

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from conf.contracts.fields import FORMATS
 from conf.contracts.order_event import EVENT_TYPES
 from gateway.models import model_for
-from gateway.refusals import (
+from gateway.rejections import (
     FieldFault,
     NotABatchError,
     NotAnEventError,
     NotJsonError,
-    RefusalError,
+    RejectionError,
     TooLargeError,
 )
 
@@ -59,13 +59,13 @@ def check(body: bytes, accepted: frozenset[str]) -> CheckedEvent:
         NotJsonError: the body is no JSON.
         NotAnEventError: with every wrong field and its path.
     """
-    return _judge(parse(body), body, accepted)
+    return _validate_suite(parse(body), body, accepted)
 
 
 def check_batch(
     body: bytes, accepted: frozenset[str], max_events: int, max_event_bytes: int
-) -> list[CheckedEvent | RefusalError]:
-    """Cut an array into its elements, byte for byte, and check each: events or refusals, in order.
+) -> list[CheckedEvent | RejectionError]:
+    """Cut an array into its elements, byte for byte, and check each, in order.
 
     An element that is JSON to others but not to us (a name twice, NaN) is refused alone; where the
     array itself is broken nobody can say where its elements end, so it is refused as a whole.
@@ -102,7 +102,7 @@ def check_batch(
 
 
 def _element(text: str, at: int) -> tuple[Any, int]:
-    """One element and where it ends; for what only we refuse, the refusal as the element."""
+    """One element and where it ends; for what only we refuse, the rejection as the element."""
     try:
         return _STRICT.raw_decode(text, at)
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -116,18 +116,18 @@ def _element(text: str, at: int) -> tuple[Any, int]:
 
 def _verdict(
     document: Any, body: bytes, accepted: frozenset[str], max_bytes: int
-) -> CheckedEvent | RefusalError:
+) -> CheckedEvent | RejectionError:
     if len(body) > max_bytes:
         return TooLargeError(f"the event is over {max_bytes} bytes")
-    if isinstance(document, RefusalError):
+    if isinstance(document, RejectionError):
         return document
     try:
-        return _judge(document, body, accepted)
+        return _validate_suite(document, body, accepted)
     except NotAnEventError as error:
         return error
 
 
-def _judge(document: Any, body: bytes, accepted: frozenset[str]) -> CheckedEvent:
+def _validate_suite(document: Any, body: bytes, accepted: frozenset[str]) -> CheckedEvent:
     if not isinstance(document, dict):
         raise NotAnEventError([_fault("", "object_type", "Input should be a JSON object")])
     declared = document.get("event_type")

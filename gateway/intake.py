@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from gateway.events import CheckedEvent
-from gateway.metrics import Metrics
-from gateway.producer import Message, Outcome, Publisher, Receipt
+from gateway.metrics import GatewayMetrics
+from gateway.producer import Outcome, OutgoingMessage, Publisher, Receipt
 from gateway.recent import RecentIds
-from gateway.refusals import ConflictError, RefusalError, UnavailableError
+from gateway.rejections import ConflictError, RejectionError, UnavailableError
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -34,14 +34,14 @@ class Taken:
 class Intake:
     """One for the whole application: it is what all routes share."""
 
-    def __init__(self, publisher: Publisher, recent: RecentIds, metrics: Metrics) -> None:
+    def __init__(self, publisher: Publisher, recent: RecentIds, metrics: GatewayMetrics) -> None:
         self._publisher = publisher
         self._recent = recent
         self._metrics = metrics
 
     async def take(
-        self, events: Sequence[CheckedEvent | RefusalError], topic: str, headers: Headers
-    ) -> list[Taken | RefusalError]:
+        self, events: Sequence[CheckedEvent | RejectionError], topic: str, headers: Headers
+    ) -> list[Taken | RejectionError]:
         """Send the events to `topic` together, and tell what became of each, in their order.
 
         Events of one order keep their order: after one that the broker's client would not queue,
@@ -49,17 +49,17 @@ class Intake:
         Refusals among `events` come back as they are.
         """
         started = time.perf_counter()
-        sent: list[_Sent | RefusalError] = []
+        sent: list[_Sent | RejectionError] = []
         halted: set[str] = set()
         for event in events:
-            if isinstance(event, RefusalError):
+            if isinstance(event, RejectionError):
                 sent.append(event)
             elif event.order_id in halted:
-                sent.append(_told(event, UnavailableError("an earlier event of its order waits")))
+                sent.append(_output(event, UnavailableError("an earlier event of its order waits")))
             else:
                 sent.append(self._send(event, topic, headers, halted))
         results = [
-            entry if isinstance(entry, RefusalError) else await self._result(*entry)
+            entry if isinstance(entry, RejectionError) else await self._result(*entry)
             for entry in sent
         ]
         self._count(events, results, topic, time.perf_counter() - started)
@@ -67,14 +67,14 @@ class Intake:
 
     def _send(
         self, event: CheckedEvent, topic: str, headers: Headers, halted: set[str]
-    ) -> _Sent | RefusalError:
+    ) -> _Sent | RejectionError:
         try:
             known = self._recent.find(event.event_id, event.body)
         except ConflictError as conflict:
             return conflict
         if known is not None:
             return event, known, True
-        message = Message(topic, event.order_id.encode(), event.body, headers)
+        message = OutgoingMessage(topic, event.order_id.encode(), event.body, headers)
         outcome = self._publisher.send(message)
         if outcome.done() and isinstance(outcome.result(), UnavailableError):
             halted.add(event.order_id)
@@ -83,28 +83,28 @@ class Intake:
 
     async def _result(
         self, event: CheckedEvent, sent: asyncio.Future[Outcome] | Receipt, repeated: bool
-    ) -> Taken | RefusalError:
+    ) -> Taken | RejectionError:
         if isinstance(sent, Receipt):
             return Taken(event.event_id, sent, repeated)
         # Shielded: a caller that gives up shall not take the answer from one who repeats.
         outcome = sent.result() if sent.done() else await asyncio.shield(sent)
         if not isinstance(outcome, Receipt):
-            return _told(event, outcome)
+            return _output(event, outcome)
         if not repeated:
             self._recent.land(event.event_id, sent, outcome)
         return Taken(event.event_id, outcome, repeated)
 
     def _count(
         self,
-        events: Sequence[CheckedEvent | RefusalError],
-        results: Sequence[Taken | RefusalError],
+        events: Sequence[CheckedEvent | RejectionError],
+        results: Sequence[Taken | RejectionError],
         topic: str,
         seconds: float,
     ) -> None:
         outcomes: defaultdict[str, int] = defaultdict(int)
         size = 0
         for event, result in zip(events, results, strict=True):
-            if isinstance(result, RefusalError):
+            if isinstance(result, RejectionError):
                 outcomes[result.error] += 1
             elif result.repeated:
                 outcomes["repeated"] += 1
@@ -118,8 +118,8 @@ class Intake:
             self._metrics.ack_seconds.observe(seconds)
 
 
-def _told(event: CheckedEvent, refusal: RefusalError) -> RefusalError:
-    """The refusal as one of this event: a shared one may belong to several."""
-    told = type(refusal)(*refusal.args)
-    told.event_id = event.event_id
-    return told
+def _output(event: CheckedEvent, rejection: RejectionError) -> RejectionError:
+    """The rejection as one of this event: a shared one may belong to several."""
+    output = type(rejection)(*rejection.args)
+    output.event_id = event.event_id
+    return output

@@ -20,8 +20,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings
-from gateway.producer import BrokerView, Message, Outcome, Receipt
-from gateway.refusals import TooLargeError, UnavailableError
+from gateway.producer import BrokerView, Outcome, OutgoingMessage, Receipt
+from gateway.rejections import TooLargeError, UnavailableError
 
 log = structlog.get_logger()
 _POLL_SECONDS = 0.1
@@ -43,7 +43,7 @@ class KafkaPublisher:
         self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
         self._thread.start()
 
-    def send(self, message: Message) -> asyncio.Future[Outcome]:
+    def send(self, message: OutgoingMessage) -> asyncio.Future[Outcome]:
         """Append to librdkafka's queue; a full one refuses at once."""
         acknowledged: _Waiting = asyncio.get_running_loop().create_future()
         if self._closed.is_set():
@@ -55,7 +55,7 @@ class KafkaPublisher:
             outcome: Outcome = (
                 Receipt(sent.topic(), sent.partition(), sent.offset())
                 if error is None
-                else _refusal(error)
+                else _rejection(error)
             )
             reports.append((acknowledged, outcome))
 
@@ -127,11 +127,11 @@ class KafkaPublisher:
             _wake(loop, settled)
 
     def _refused(self, error: KafkaError) -> Outcome:
-        """What a refusal of `produce` means; a producer that died for good is replaced."""
+        """What a rejection of `produce` means; a producer that died for good is replaced."""
         if error.fatal():
             log.error("producer_replaced", reason=error.str())
             self._producer = self._connect()
-        return _refusal(error)
+        return _rejection(error)
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:
@@ -142,17 +142,17 @@ def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]
 
 def _wake(loop: asyncio.AbstractEventLoop, answers: list[tuple[_Waiting, Outcome]]) -> None:
     try:
-        loop.call_soon_threadsafe(_settle, answers)
+        loop.call_soon_threadsafe(_on_interval, answers)
     except RuntimeError:  # the loop ended before its answer came: nobody waits any more
         log.warning("ack_without_listener", messages=len(answers))
 
 
-def _settle(answers: list[tuple[_Waiting, Outcome]]) -> None:
+def _on_interval(answers: list[tuple[_Waiting, Outcome]]) -> None:
     for waiting, outcome in answers:
         if not waiting.done():  # its deadline may have been first
             waiting.set_result(outcome)
 
 
-def _refusal(error: KafkaError) -> TooLargeError | UnavailableError:
+def _rejection(error: KafkaError) -> TooLargeError | UnavailableError:
     permanent = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
     return (TooLargeError if permanent else UnavailableError)(error.str())

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from starlette.requests import Request
 
-from gateway.refusals import TooManyError
+from gateway.rejections import TooManyError
 
-# A stranger with many addresses shall not fill the memory; a forgotten client starts anew.
+# A stranger with many addresses shall not fill the memory; a expired client starts again.
 _MOST_CLIENTS = 10_000
 
 Identify: TypeAlias = Callable[[Request], str]

@@ -20,7 +20,7 @@ _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 NO_ROUTE = "none"
 
 
-class Metrics:
+class GatewayMetrics:
     """The meters of one application, in a registry of their own."""
 
     def __init__(self, topics: Iterable[str]) -> None:
@@ -45,7 +45,7 @@ class Metrics:
         )
         self._events = Counter(
             "storelake_gateway_events",
-            "Events by what became of them: accepted, repeated, or the name of the refusal.",
+            "Events by what became of them: accepted, repeated, or the name of the rejection.",
             ("topic", "outcome"),
             registry=registry,
         )

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from conf.traces import HEADER, Trace
-from gateway.metrics import NO_ROUTE, Metrics
+from gateway.metrics import NO_ROUTE, GatewayMetrics
 from gateway.responses import refuse
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Observer:
     A pure ASGI middleware: it wraps no streams, so a body is still counted while it is read.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, routes: frozenset[str]) -> None:
         self._app = app
         self._metrics = metrics
         self._routes = routes

@@ -9,9 +9,9 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from gateway.metrics import Metrics
+from gateway.metrics import GatewayMetrics
 from gateway.producer import BrokerView, Publisher
-from gateway.refusals import UnavailableError
+from gateway.rejections import UnavailableError
 from gateway.responses import Refused, refuse
 
 
@@ -31,7 +31,7 @@ class Topic(BaseModel):
     partitions: int
 
 
-class Connection(BaseModel):
+class BrokerConnection(BaseModel):
     """What the broker answered."""
 
     status: str = "connected"
@@ -41,7 +41,7 @@ class Connection(BaseModel):
 
 
 def operations_router(
-    publisher: Publisher, metrics: Metrics, topics: tuple[str, ...], retry_after: int
+    publisher: Publisher, metrics: GatewayMetrics, topics: tuple[str, ...], retry_after: int
 ) -> APIRouter:
     """`/health`, `/ready`, `/metrics` and the test of the connection.
 
@@ -92,7 +92,7 @@ def operations_router(
         except UnavailableError as error:
             return away("broker_unavailable", error)
         milliseconds = (time.perf_counter() - started) * 1000
-        connection = Connection(
+        connection = BrokerConnection(
             brokers=[Broker(id=i, host=host, port=port) for i, host, port in view.brokers],
             topics=[_topic(name, view) for name in topics],
             round_trip_ms=round(milliseconds, 2),
@@ -105,7 +105,7 @@ def operations_router(
             test_connection,
             methods=[method],
             name=f"test-connection-{method.lower()}",
-            response_model=Connection,
+            response_model=BrokerConnection,
             responses={503: {"model": Refused}},
             summary="Ask the broker for its topics, and take the time",
             description="One round trip for metadata, each time; nothing is written to any topic.",

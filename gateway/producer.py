@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from conf.settings import KafkaSettings
-from gateway.refusals import TooLargeError, UnavailableError
+from gateway.rejections import TooLargeError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutgoingMessage:
     """One message, as bytes."""
 
     topic: str
@@ -35,7 +35,8 @@ class Receipt:
     offset: int
 
 
-# A refusal is a value here, because who sends a batch looks at many outcomes, not at the first one.
+# A rejection is a value here, because who sends a batch looks at many outcomes, not at the first
+# one.
 Outcome: TypeAlias = Receipt | TooLargeError | UnavailableError
 
 
@@ -50,7 +51,7 @@ class BrokerView:
 class Publisher(Protocol):
     """Puts messages on topics. One behaviour suite runs on every implementation."""
 
-    def send(self, message: Message) -> asyncio.Future[Outcome]:
+    def send(self, message: OutgoingMessage) -> asyncio.Future[Outcome]:
         """Queue a message; messages with one key reach their topic in the order of the calls.
 
         The future never fails, and is done within the acknowledgement time-out.
@@ -63,7 +64,7 @@ class Publisher(Protocol):
         """Flush what is under way; everything is `UnavailableError` afterwards."""
 
 
-async def publish(publisher: Publisher, message: Message) -> Receipt:
+async def publish(publisher: Publisher, message: OutgoingMessage) -> Receipt:
     """Send one message and wait; raise `UnavailableError` or `TooLargeError`."""
     outcome = await publisher.send(message)
     if isinstance(outcome, Receipt):
@@ -83,14 +84,14 @@ class MemoryPublisher:
         max_message_bytes: int = 1_000_000,
         topics: tuple[str, ...] = KafkaSettings().all_topics,
     ) -> None:
-        self.messages: dict[str, list[Message]] = defaultdict(list)
+        self.messages: dict[str, list[OutgoingMessage]] = defaultdict(list)
         self.topics = topics
         self.down = False
         self.stalled = False
         self._ack_timeout = ack_timeout
         self._max_message_bytes = max_message_bytes
 
-    def send(self, message: Message) -> asyncio.Future[Outcome]:
+    def send(self, message: OutgoingMessage) -> asyncio.Future[Outcome]:
         """Keep the message."""
         loop = asyncio.get_running_loop()
         acknowledged: asyncio.Future[Outcome] = loop.create_future()

@@ -1,9 +1,9 @@
 """The memory of recent event ids: a repeated event is answered, not produced again.
 
-An id names an event and not a route: it is compared over all topics, and without regard to letter
-case, as RFC 9562 compares UUIDs. The same event is one with the same bytes, white space around it
-apart. The memory is bounded and dies with the process: it spares the streams most repeats, while
-the keys downstream make the rest of them harmless.
+An id names an event and not a route: it is compared over all topics, and without regard to dead
+letter case, as RFC 9562 compares UUIDs. The same event is one with the same bytes, white space
+around it apart. The memory is bounded and dies with the process: it spares the streams most
+repeats, while the keys downstream make the rest of them harmless.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from gateway.producer import Outcome, Receipt
-from gateway.refusals import ConflictError
+from gateway.rejections import ConflictError
 
 # Plain tuples of plain values: the garbage collector need not look at a hundred thousand of them.
 _Flying: TypeAlias = tuple[bytes, asyncio.Future[Outcome]]
@@ -22,7 +22,7 @@ _Landed: TypeAlias = tuple[bytes, str, int, int]
 
 
 class RecentIds:
-    """The last `size` ids that were sent; the oldest is forgotten first."""
+    """The last `size` ids that were sent; the oldest is expired first."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""Everything that leaves the gateway is JSON, the refusals too, in one shape."""
+"""Everything that leaves the gateway is JSON, the rejections too, in one shape."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from gateway.intake import Taken
-from gateway.refusals import (
+from gateway.rejections import (
     BodyTooLargeError,
     FieldFault,
-    RefusalError,
+    RejectionError,
     TooManyError,
     UnavailableError,
 )
@@ -66,17 +66,17 @@ def taken(event: Taken) -> JSONResponse:
     return JSONResponse(_place(event), _status(event))
 
 
-def batch_taken(results: Sequence[Taken | RefusalError], retry_after: int) -> JSONResponse:
+def batch_taken(results: Sequence[Taken | RejectionError], retry_after: int) -> JSONResponse:
     """202 when the broker has all events, else 207: then each result tells its own."""
-    refusals = [result for result in results if isinstance(result, RefusalError)]
-    waiting = any(isinstance(refusal, UnavailableError) for refusal in refusals)
+    rejections = [result for result in results if isinstance(result, RejectionError)]
+    waiting = any(isinstance(rejection, UnavailableError) for rejection in rejections)
     answer = {
-        "accepted": len(results) - len(refusals),
-        "refused": len(refusals),
+        "accepted": len(results) - len(rejections),
+        "refused": len(rejections),
         "results": [_result(index, result) for index, result in enumerate(results)],
     }
     headers = {"Retry-After": str(retry_after)} if waiting else None
-    return JSONResponse(answer, 207 if refusals else 202, headers)
+    return JSONResponse(answer, 207 if rejections else 202, headers)
 
 
 def refuse(
@@ -86,23 +86,23 @@ def refuse(
     fields: Sequence[FieldFault] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """A refusal in the one shape."""
+    """A rejection in the one shape."""
     body = Refused(error=error, message=message, fields=list(fields))
     return JSONResponse(body.model_dump(), status, headers)
 
 
-def answer_refusal(error: RefusalError, retry_after: int) -> JSONResponse:
+def answer_rejection(error: RejectionError, retry_after: int) -> JSONResponse:
     """The answer to a request that is refused as a whole."""
     headers = _headers(error, retry_after)
     return refuse(error.status, error.error, _message(error), error.faults, headers)
 
 
-def install_refusals(app: FastAPI, retry_after: int) -> None:
-    """Answer each refusal of the gateway, and those of the framework, in that shape."""
+def install_rejections(app: FastAPI, retry_after: int) -> None:
+    """Answer each rejection of the gateway, and those of the framework, in that shape."""
 
-    @app.exception_handler(RefusalError)
-    async def _refusal(_: Request, error: RefusalError) -> JSONResponse:
-        return answer_refusal(error, retry_after)
+    @app.exception_handler(RejectionError)
+    async def _rejection(_: Request, error: RejectionError) -> JSONResponse:
+        return answer_rejection(error, retry_after)
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
@@ -110,7 +110,7 @@ def install_refusals(app: FastAPI, retry_after: int) -> None:
         return refuse(error.status_code, "http_error", str(error.detail), headers=headers)
 
 
-def _headers(error: RefusalError, retry_after: int) -> dict[str, str]:
+def _headers(error: RejectionError, retry_after: int) -> dict[str, str]:
     if isinstance(error, UnavailableError):
         return {"Retry-After": str(retry_after)}
     if isinstance(error, TooManyError):
@@ -121,7 +121,7 @@ def _headers(error: RefusalError, retry_after: int) -> dict[str, str]:
     return {}
 
 
-def _message(error: RefusalError) -> str:
+def _message(error: RejectionError) -> str:
     if isinstance(error, UnavailableError):
         return f"{error}; repeat with the same event_id, the event may have arrived already"
     return str(error)
@@ -141,7 +141,7 @@ def _place(event: Taken) -> dict[str, Any]:
     }
 
 
-def _result(index: int, result: Taken | RefusalError) -> dict[str, Any]:
+def _result(index: int, result: Taken | RejectionError) -> dict[str, Any]:
     if isinstance(result, Taken):
         return {"index": index, "status": _status(result), **_place(result)}
     return {

@@ -11,13 +11,13 @@ from fastapi.responses import Response
 from conf import traces
 from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, event_path
 from conf.settings import GatewaySettings, KafkaSettings
+from gateway.direct_routes import Handler
 from gateway.events import check, check_batch
 from gateway.intake import Headers, Intake
-from gateway.lane import Handler
 from gateway.limits import Identify, RateLimit
-from gateway.metrics import Metrics
+from gateway.metrics import GatewayMetrics
 from gateway.models import EVENT_MODELS, STATUS_MODEL, ContractModel
-from gateway.refusals import BodyTooLargeError, RefusalError
+from gateway.rejections import BodyTooLargeError, RejectionError
 from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
 PREFIX, BATCH = "/api/kafka/events", "/batch"
@@ -58,30 +58,30 @@ def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
 
 
 @dataclass(frozen=True)
-class Door:
+class RouteContext:
     """What every event route needs."""
 
     intake: Intake
     settings: GatewaySettings
     limit: RateLimit
     identify: Identify
-    metrics: Metrics
+    metrics: GatewayMetrics
 
     def admit(self, request: Request, topic: str, events: int) -> None:
         """Charge the client for its events; raise `TooManyError` when it has none left."""
         try:
             self.limit.take(self.identify(request), events)
-        except RefusalError as refusal:
-            self.metrics.events(topic, refusal.error, events)
+        except RejectionError as rejection:
+            self.metrics.events(topic, rejection.error, events)
             raise
 
 
-def event_handlers(routes: tuple[EventRoute, ...], door: Door) -> dict[str, Handler]:
+def event_handlers(routes: tuple[EventRoute, ...], context: RouteContext) -> dict[str, Handler]:
     """The handler of each path: every route for one event, and for a batch."""
     handlers: dict[str, Handler] = {}
     for route in routes:
-        handlers[PREFIX + route.path] = _single(route, door)
-        handlers[PREFIX + route.path + BATCH] = _batch(route, door)
+        handlers[PREFIX + route.path] = _single(route, context)
+        handlers[PREFIX + route.path + BATCH] = _batch(route, context)
     return handlers
 
 
@@ -97,33 +97,33 @@ def events_router(
     return router
 
 
-def _single(route: EventRoute, door: Door) -> Handler:
+def _single(route: EventRoute, context: RouteContext) -> Handler:
     async def accept(request: Request) -> Response:
-        body = await read_body(request, door.settings.max_body_bytes)
-        door.admit(request, route.topic, 1)
+        body = await read_body(request, context.settings.max_body_bytes)
+        context.admit(request, route.topic, 1)
         try:
             event = check(body, route.event_types)
-        except RefusalError as refusal:
-            door.metrics.events(route.topic, refusal.error)
+        except RejectionError as rejection:
+            context.metrics.events(route.topic, rejection.error)
             raise
-        (result,) = await door.intake.take([event], route.topic, _headers(request))
-        if isinstance(result, RefusalError):
+        (result,) = await context.intake.take([event], route.topic, _headers(request))
+        if isinstance(result, RejectionError):
             raise result
         return taken(result)
 
     return accept
 
 
-def _batch(route: EventRoute, door: Door) -> Handler:
-    settings = door.settings
+def _batch(route: EventRoute, context: RouteContext) -> Handler:
+    settings = context.settings
 
     async def accept_batch(request: Request) -> Response:
         body = await read_body(request, settings.max_batch_bytes)
         events = check_batch(
             body, route.event_types, settings.max_batch_events, settings.max_body_bytes
         )
-        door.admit(request, route.topic, len(events))
-        results = await door.intake.take(events, route.topic, _headers(request))
+        context.admit(request, route.topic, len(events))
+        results = await context.intake.take(events, route.topic, _headers(request))
         return batch_taken(results, settings.retry_after_seconds)
 
     return accept_batch
@@ -138,16 +138,16 @@ def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRout
         response_model=Accepted,
         responses={
             200: {"model": Accepted, "description": "The broker had this event before"},
-            **_refusals(400, 409, 413, 422, 429, 503),
+            **_rejections(400, 409, 413, 422, 429, 503),
         },
         name=route.path.removeprefix("/"),
         summary=f"Send {route.takes}",
         description=(
-            f"Forwards the body, byte for byte, to `{route.topic}`, keyed by order_id. 202 means "
-            "that the broker has it; 200 that it had it already, under the same `event_id` (letter "
-            "case does not matter) and with the same bytes. After 503 repeat with the same "
-            "`event_id`: should the first try have arrived as well, the keys downstream make the "
-            "second one harmless."
+            f"Sends the body, byte for byte, to `{route.topic}`, keyed by order_id. 202 means "
+            "that the broker has it; 200 that it already had it, with the same `event_id` "
+            "(upper or lower case does not matter) and with the same bytes. After 503 repeat with "
+            "the same `event_id`: should the first try have arrived as well, the keys "
+            "downstream make the second one harmless."
         ),
         openapi_extra={"requestBody": _request_body(_schema(route))},
     )
@@ -165,7 +165,7 @@ def _add_batch(
         response_model=BatchAnswer,
         responses={
             207: {"model": BatchAnswer, "description": "Some events were refused; see each result"},
-            **_refusals(400, 413, 422, 429),
+            **_rejections(400, 413, 422, 429),
         },
         name=f"{route.path.removeprefix('/')}-batch",
         summary=f"Send many: {route.takes}",
@@ -197,11 +197,11 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 
 def _headers(request: Request) -> Headers:
-    """The headers of a message: the trace of its request goes on."""
+    """The headers of a message: the trace of its request continues."""
     return (_JSON, (traces.HEADER, request.scope[traces.HEADER].encode()))
 
 
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def _rejections(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Refused} for status in statuses}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inference_service.detections import Image
-from inference_service.frames import Frame, Source
+from inference_service.frames import Frame, FrameSource
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class FrameQueue:
         ended: nothing more will come.
     """
 
-    def __init__(self, source: Source, capacity: int, changed: threading.Condition) -> None:
+    def __init__(self, source: FrameSource, capacity: int, changed: threading.Condition) -> None:
         self.source = source
         self.late = self.handed_out = self._shapeless = 0
         self.error: Exception | None = None
@@ -117,14 +117,14 @@ class FrameQueue:
             return True
 
 
-class Intake:
+class FrameIntake:
     """The queues of several cameras, emptied together.
 
     Attributes:
         queues: one for each camera id.
     """
 
-    def __init__(self, sources: Mapping[str, Source], capacity: int) -> None:
+    def __init__(self, sources: Mapping[str, FrameSource], capacity: int) -> None:
         self._changed = threading.Condition()
         self._closed = False
         self.queues = {

@@ -86,7 +86,7 @@ class Detections:
 
 
 def _frozen_array(values: ArrayLike) -> FloatArray:
-    # A copy: a caller that goes on writing into its buffer must not change what was seen.
+    # A copy: a caller that continues writing into its buffer must not change what was seen.
     array = np.array(values, dtype=np.float64)
     array.setflags(write=False)
     return array

@@ -34,7 +34,7 @@ class Runtime:
 
 
 @dataclass
-class Run:
+class RunIdentity:
     """The id under which track ids count.
 
     It is random, new at each start and after each midnight in UTC: without it nobody can join the
@@ -46,7 +46,7 @@ class Run:
     _last: tuple[datetime, tuple[int, ...]] | None = None
 
     def roll(self, frame: Frame) -> bool:
-        """Take a new id when the frame asks for it; True when the tracker has to start afresh."""
+        """Take a new id when the frame requests it; True when the tracker has to start afresh."""
         at, size = frame.captured_at.astimezone(timezone.utc), frame.image.shape[:2]
         changed = False
         if self._last is not None:
@@ -84,7 +84,7 @@ class EventBuilder:
 
         Args:
             frame: the picture; only its size, index and time enter the event.
-            run_id: see `Run`.
+            run_id: see `RunIdentity`.
             detections: what the tracker returned; boxes in the frame's pixels.
             inference_ms: how long detecting took.
         """

@@ -30,7 +30,7 @@ class Frame:
     captured_at: datetime
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """A stream of pictures, read once by one thread.
 
     Attributes:

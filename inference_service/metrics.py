@@ -17,17 +17,17 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from inference_service.buffer import Intake
+from inference_service.buffer import FrameIntake
 from inference_service.publishers import Counts
 
 if TYPE_CHECKING:
-    from inference_service.publishers import Publisher
+    from inference_service.publishers import EventPublisher
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _FPS_WINDOW = 10.0  # seconds that the rate looks back
 
 
-class Metrics(Collector):
+class InferenceMetrics(Collector):
     """The meters of one service, in a registry of their own.
 
     Stages: ``wait`` (in the queue behind the decoder), ``detect`` (a frame's share of its batch),
@@ -48,12 +48,12 @@ class Metrics(Collector):
         self._processed: Counter[str] = Counter()
         self._done: dict[str, deque[float]] = {}
         self._publish_errors = 0
-        self._intake: Intake | None = None
-        self._publisher: Publisher | None = None
+        self._intake: FrameIntake | None = None
+        self._publisher: EventPublisher | None = None
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
-    def watch(self, intake: Intake, publisher: Publisher) -> None:
+    def watch(self, intake: FrameIntake, publisher: EventPublisher) -> None:
         """Report the queues and the publisher, too."""
         self._intake, self._publisher = intake, publisher
         self._done = {camera: deque() for camera in intake.queues}

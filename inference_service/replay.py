@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from conf.errors import StorelakeError
 from inference_service.events import encode
-from inference_service.publishers import Publisher
+from inference_service.publishers import EventPublisher
 
 AS_FAST_AS_POSSIBLE = float("inf")
 MOST_FAULTS = 1_000
@@ -30,7 +30,7 @@ class RecordingError(StorelakeError):
 
 
 @dataclass(frozen=True)
-class Fault:
+class SkippedLine:
     """A line that is no event: its number, from 1, and what is wrong."""
 
     line: int
@@ -71,7 +71,7 @@ class Recording:
     first: datetime
     last: datetime
     skipped: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[SkippedLine] = field(default_factory=list)
 
 
 def open_recording(path: Path) -> Recording:
@@ -81,10 +81,10 @@ def open_recording(path: Path) -> Recording:
         RecordingError: it cannot be read, or none of its lines is an event.
     """
     found: Recording | None = None
-    faults: list[Fault] = []
+    faults: list[SkippedLine] = []
     skipped = 0
     for line in _lines(path):
-        if isinstance(line, Fault):
+        if isinstance(line, SkippedLine):
             skipped += 1
             faults += [line] * (skipped <= MOST_FAULTS)
         elif found is None:
@@ -100,7 +100,7 @@ def open_recording(path: Path) -> Recording:
     return found
 
 
-def _lines(path: Path) -> Iterator[Recorded | Fault]:
+def _lines(path: Path) -> Iterator[Recorded | SkippedLine]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -111,23 +111,23 @@ def _lines(path: Path) -> Iterator[Recorded | Fault]:
         raise RecordingError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _read(value: bytes, number: int) -> Recorded | Fault:
+def _read(value: bytes, number: int) -> Recorded | SkippedLine:
     try:
         event = json.loads(value)
     except ValueError:
         start = value[:SHOWN].decode("utf-8", "replace")
-        return Fault(number, f"not JSON, perhaps cut off: {start}")
+        return SkippedLine(number, f"not JSON, perhaps cut off: {start}")
     if not isinstance(event, dict):
-        return Fault(number, "not a JSON object")
+        return SkippedLine(number, "not a JSON object")
     for name in ("branch_id", "camera_id", "captured_at", "run_id"):
         if not isinstance(event.get(name), str):
-            return Fault(number, f"{name} is missing, or no text")
+            return SkippedLine(number, f"{name} is missing, or no text")
     try:
         captured_at = datetime.fromisoformat(event["captured_at"].replace("Z", "+00:00"))
     except ValueError:
-        return Fault(number, f"captured_at is no time: {event['captured_at'][:SHOWN]}")
+        return SkippedLine(number, f"captured_at is no time: {event['captured_at'][:SHOWN]}")
     if captured_at.tzinfo is None:
-        return Fault(number, "captured_at has no time zone")
+        return SkippedLine(number, "captured_at has no time zone")
     key = f"{event['branch_id']}/{event['camera_id']}".encode()
     return Recorded(value, event, captured_at.astimezone(timezone.utc), key)
 
@@ -165,7 +165,7 @@ class Shift:
 
 def play(
     recording: Recording,
-    publisher: Publisher,
+    publisher: EventPublisher,
     *,
     speed: float = 1.0,
     shift: Shift | None = None,
@@ -191,7 +191,7 @@ def play(
     stop = stopping or Event()
     started, count = clock(), 0
     for one in _lines(recording.path):
-        if isinstance(one, Fault):
+        if isinstance(one, SkippedLine):
             continue
         due = started + (one.captured_at - recording.first).total_seconds() / speed
         while not stop.is_set() and (wait := due - clock()) > 0:

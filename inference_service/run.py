@@ -13,10 +13,16 @@ from conf.logs import configure_logging
 from conf.settings import Settings
 from inference_service.cameras import CameraInput
 from inference_service.detectors import build_detector
-from inference_service.metrics import Metrics
+from inference_service.metrics import InferenceMetrics
 from inference_service.preview import Preview
 from inference_service.publishers import open_publisher
-from inference_service.service import InferenceService, Limits, Stream, Summary, stop_on_signals
+from inference_service.service import (
+    CameraStream,
+    InferenceService,
+    InferenceSummary,
+    Limits,
+    stop_on_signals,
+)
 from inference_service.sources import SourceOptions, open_source
 from inference_service.trackers import build_tracker
 
@@ -30,7 +36,7 @@ def run_inference(
     publisher: str | None = None,
     out: Path | None = None,
     preview: Path | None = None,
-) -> Summary:
+) -> InferenceSummary:
     """Detect and track until the sources end, a limit is reached, or SIGINT or SIGTERM.
 
     Args:
@@ -43,7 +49,7 @@ def run_inference(
         preview: an MP4 to write, of one camera.
     """
     configure_logging("inference", settings.log_level)
-    stopping, metrics = threading.Event(), Metrics()
+    stopping, metrics = threading.Event(), InferenceMetrics()
     # Processes with other cameras have another file on disk.
     spool = "+".join(sorted(one.camera.camera_id for one in cameras))
     with ExitStack() as stack:
@@ -75,9 +81,9 @@ def _open(
     stack: ExitStack,
     *,
     patient: bool,
-) -> Stream:
+) -> CameraStream:
     fps = replace(options, default_fps=one.camera.fps, live_fps=one.camera.fps)
     source = open_source(one.source, fps, settings.inference, patient=patient)
     observer = stack.enter_context(Preview(preview, one.camera, source.fps)) if preview else None
     tracker = build_tracker(settings.inference, source.fps)
-    return Stream(one.branch.branch_id, one.camera.camera_id, source, tracker, observer)
+    return CameraStream(one.branch.branch_id, one.camera.camera_id, source, tracker, observer)

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 
-from inference_service.buffer import Intake
+from inference_service.buffer import FrameIntake
 from inference_service.detections import Detections
 from inference_service.detectors import Detector
-from inference_service.events import EventBuilder, Run, Runtime, encode
-from inference_service.frames import Frame, Source
-from inference_service.metrics import Metrics
-from inference_service.publishers import Publisher, PublishError
+from inference_service.events import EventBuilder, RunIdentity, Runtime, encode
+from inference_service.frames import Frame, FrameSource
+from inference_service.metrics import InferenceMetrics
+from inference_service.publishers import EventPublisher, PublishError
 from inference_service.trackers import Tracker
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ JOIN_SECONDS = 6.0  # a camera's read gives up after 5, unless the setting says 
 
 
 @dataclass(frozen=True)
-class Stream:
+class CameraStream:
     """One camera under way: what is its own.
 
     Attributes:
@@ -40,7 +40,7 @@ class Stream:
 
     branch_id: str
     camera_id: str
-    source: Source
+    source: FrameSource
     tracker: Tracker
     observer: Observer | None = None
 
@@ -56,7 +56,7 @@ class CameraSummary:
 
 
 @dataclass(frozen=True)
-class Summary:
+class InferenceSummary:
     """What a run did.
 
     Attributes:
@@ -94,9 +94,9 @@ class Limits:
 class _Follower:
     """A camera's way from boxes to events."""
 
-    stream: Stream
+    stream: CameraStream
     events: EventBuilder
-    run: Run = field(default_factory=Run)
+    run: RunIdentity = field(default_factory=RunIdentity)
 
     def track(self, frame: Frame, found: Detections) -> Detections:
         if self.run.roll(frame):
@@ -114,13 +114,13 @@ class InferenceService:
 
     def __init__(
         self,
-        streams: Sequence[Stream],
+        streams: Sequence[CameraStream],
         *,
         detector: Detector,
-        publisher: Publisher,
+        publisher: EventPublisher,
         queue_frames: int = 16,
         limits: Limits | None = None,
-        metrics: Metrics | None = None,
+        metrics: InferenceMetrics | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
         self._detector, self._publisher = detector, publisher
@@ -135,9 +135,9 @@ class InferenceService:
             )
             for s in streams
         }
-        self._intake = Intake({s.camera_id: s.source for s in streams}, queue_frames)
+        self._intake = FrameIntake({s.camera_id: s.source for s in streams}, queue_frames)
         self._limits = limits or Limits()
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics or InferenceMetrics()
         self._metrics.watch(self._intake, publisher)
         self._stopping = stopping or threading.Event()
 
@@ -147,7 +147,7 @@ class InferenceService:
         # Closing takes a lock that the interrupted thread may hold: never do it inside a handler.
         threading.Thread(target=self._intake.close, daemon=True).start()
 
-    def run(self) -> Summary:
+    def run(self) -> InferenceSummary:
         """Work until all sources end, a limit is reached or a stop is requested.
 
         Raises:
@@ -162,14 +162,14 @@ class InferenceService:
         try:
             while not self._stopping.is_set() and (taken := self._intake.take()):
                 self._tick(taken)
-                self._say_failures(failed)
+                self._log_failures(failed)
         finally:
             timer.cancel()
             self._intake.close()
             self._publisher.close()
             for camera in self._intake.join(JOIN_SECONDS):
                 log.warning("camera %s hangs in a read and is left behind", camera)
-        self._say_failures(failed)
+        self._log_failures(failed)
         summary = self._summary(time.monotonic() - started)
         log.info("run ended: %s", asdict(summary))
         for queue in self._intake.queues.values():
@@ -210,13 +210,13 @@ class InferenceService:
         if follower.stream.observer is not None:
             follower.stream.observer(frame, tracked)
 
-    def _say_failures(self, said: set[str]) -> None:
+    def _log_failures(self, reported: set[str]) -> None:
         for camera, queue in self._intake.queues.items():
-            if queue.error is not None and camera not in said:
-                said.add(camera)
+            if queue.error is not None and camera not in reported:
+                reported.add(camera)
                 log.error("camera %s ended: %s", camera, queue.error)
 
-    def _summary(self, seconds: float) -> Summary:
+    def _summary(self, seconds: float) -> InferenceSummary:
         cameras = {
             camera: CameraSummary(
                 queue.read,
@@ -226,7 +226,7 @@ class InferenceService:
             )
             for camera, queue in self._intake.queues.items()
         }
-        return Summary(
+        return InferenceSummary(
             read=sum(c.read for c in cameras.values()),
             processed=self._metrics.processed,
             published=self._publisher.delivered,

@@ -15,7 +15,7 @@ import numpy as np
 
 from conf.settings import InferenceSettings
 from inference_service.detections import Image
-from inference_service.frames import Frame, Source, SourceError
+from inference_service.frames import Frame, FrameSource, SourceError
 from inference_service.live import LiveSource, capture_opener, redact
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class SourceOptions:
 
     Attributes:
         realtime: a file or folder comes at its own speed instead of as fast as possible.
-        loop: a file or folder starts again at its end; time goes on.
+        loop: a file or folder starts again at its end; time continues.
         latest: a file or folder behaves like a camera: at its own speed, and when the consumer is
             too slow only the newest frame waits for it.
         fps: at most so many frames a second (of the video's time) are handed out; None: all.
@@ -147,9 +147,9 @@ class FileSource(_Recorded):
         finally:
             capture.release()
         if not self._closed.is_set():
-            self._say_end(position, good, broken)
+            self._log_end(position, good, broken)
 
-    def _say_end(self, position: int, good: int, broken: int) -> None:
+    def _log_end(self, position: int, good: int, broken: int) -> None:
         if position == 0 or (broken and not good):
             raise SourceError(f"The video {self._path} holds no frame that can be decoded.")
         if broken:
@@ -203,7 +203,7 @@ def open_source(
     settings: InferenceSettings | None = None,
     *,
     patient: bool = False,
-) -> Source:
+) -> FrameSource:
     """The source that `spec` names.
 
     Args:

@@ -12,14 +12,16 @@ lab = Lab()
 # ## Why are messages refused?
 
 # %%
-letters = lab.ask("dead_letters")
+dead_letters = lab.ask("dead_letters")
 axes = chart(
     "Dead letters by the rule that they failed",
     "messages",
     "",
     "A message that fails several rules counts for each; `storelake dlq` mends and sends them again.",
 )
-axes.barh(letters["topic"] + ": " + letters["rule"], letters["messages"], color="#c0504d")
+axes.barh(
+    dead_letters["topic"] + ": " + dead_letters["rule"], dead_letters["messages"], color="#c0504d"
+)
 axes.invert_yaxis()
 axes.grid(axis="x", color="0.9")
 # %% [markdown]
@@ -56,5 +58,5 @@ lab.sql("""
     "received": int(account["received"][0]),
     "good_and_refused": int(account["good"][0] + account["refused"][0]),
     "late": int(late["events"].sum()),
-    "failures": int(letters["messages"].sum()),
+    "failures": int(dead_letters["messages"].sum()),
 }

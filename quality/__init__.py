@@ -1,4 +1,4 @@
-"""Great Expectations on every layer: what tables must be like, judged after they were committed.
+"""Great Expectations on every layer: what tables must be like, validated after they were committed.
 
 Belongs here: suites, the run over new snapshots, results, reports. Does not: the rules that split
 a stream, which are data in `streaming` and which `suites.row_rules` turns into expectations.

@@ -1,6 +1,6 @@
 """`storelake backfill`: computed on a branch, validated, published; the streams may run.
 
-Begun again after a crash it goes on where it was. Done twice it changes nothing. One at a time a
+Begun again after a crash it continues where it was. Done twice it changes nothing. One at a time a
 table, by a lock in Postgres. What computes is `streaming.recompute.backfill`.
 """
 
@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from conf.settings import Settings
 from quality.engines import Engines
 from quality.publish import (
-    PublishError,
+    BranchPublishError,
     drop_branch,
     is_begun,
     open_branch,
@@ -38,7 +38,7 @@ from streaming.sinks.postgres import Database
 PREFIX = "backfill-"
 ATTEMPTS = 3
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass
@@ -61,21 +61,21 @@ def run_backfill(
     name: str,
     start: datetime,
     end: datetime,
-    tell: Tell,
+    notify: Notify,
     *,
     engines: Engines,
-    anew: bool = False,
+    from_scratch: bool = False,
 ) -> Backfilled:
-    """Compute what came in [start, end) anew into a table that a stream appends to.
+    """Compute what came in [start, end) again into a table that a stream appends to.
 
     Args:
-        settings: of the house, whose streams may be running.
+        settings: of the deployment, whose streams may be running.
         name: of the table.
         start: with a time zone; by the time at which the broker got the messages.
         end: the same.
-        tell: hears what is going on.
-        engines: judge.
-        anew: forget what an earlier run has computed and not published.
+        notify: hears what is going on.
+        engines: validate.
+        from_scratch: expire what an earlier run has computed and not published.
 
     Raises:
         BackfillError: the table or the window cannot be computed, or somebody does it just now.
@@ -84,10 +84,19 @@ def run_backfill(
     require_iceberg(settings, "A backfill")
     table = find_table(name)
     start, end = check_window(settings, table, start, end)
-    tell("starting Spark")
+    notify("starting Spark")
     spark = build_session(settings, "storelake:backfill")
     try:
-        return compute(settings, spark, table, start, end, tell=tell, engines=engines, anew=anew)
+        return compute(
+            settings,
+            spark,
+            table,
+            start,
+            end,
+            notify=notify,
+            engines=engines,
+            from_scratch=from_scratch,
+        )
     finally:
         spark.stop()
 
@@ -99,9 +108,9 @@ def compute(
     start: datetime,
     end: datetime,
     *,
-    tell: Tell,
+    notify: Notify,
     engines: Engines,
-    anew: bool = False,
+    from_scratch: bool = False,
 ) -> Backfilled:
     """The same in a session that runs, for a table and a window that are fine."""
     with (
@@ -110,16 +119,16 @@ def compute(
         _alone(db, table),
     ):
         lake = IcebergLake(settings, catalog)
-        if anew:
+        if from_scratch:
             _drop_all(lake.load(table))
         again = Retrying(
-            retry=retry_if_exception_type(PublishError),
+            retry=retry_if_exception_type(BranchPublishError),
             stop=stop_after_attempt(ATTEMPTS),
             before_sleep=lambda _: _drop_all(lake.load(table)),
             reraise=True,
         )
         window = _Window(settings, lake, spark, table, start, end)
-        return again(window.run, tell, engines)
+        return again(window.run, notify, engines)
 
 
 def find_table(name: str) -> Table:
@@ -137,7 +146,7 @@ def find_table(name: str) -> Table:
     if table.name.startswith("bronze."):
         why = "is what backfills are made from: replay its topic instead"
     elif table.copy_of:
-        why = f"is a copy of {table.copy_of} in Postgres, which `storelake restate` computes anew"
+        why = f"is a copy of {table.copy_of} in Postgres, which `storelake restate` computes again"
     else:
         why = "does not follow from bronze alone"
     raise BackfillError(f"{name} {why}; these can be backfilled: {able}.")
@@ -178,7 +187,7 @@ class _Window:
     def branch(self) -> str:
         return f"{PREFIX}{self.start:%Y%m%dT%H%M%SZ}-{self.end:%Y%m%dT%H%M%SZ}"
 
-    def run(self, tell: Tell, engines: Engines) -> Backfilled:
+    def run(self, notify: Notify, engines: Engines) -> Backfilled:
         """On the branch of the window, which may be there already."""
         since, positions = self._begin()
         work = Backfill(self.settings, self.lake, self.spark, self.table, self.branch, positions)
@@ -189,12 +198,12 @@ class _Window:
             raise BackfillError(self._nothing(work))
         for number, piece in enumerate(pieces, 1):
             if piece.end > since:
-                tell(f"{piece.start:%Y-%m-%d %H:%M}, {number} of {len(pieces)}")
+                notify(f"{piece.start:%Y-%m-%d %H:%M}, {number} of {len(pieces)}")
                 _add(done.filled, work.fill(piece))
         if not is_begun(self.lake.load(self.table), self.branch):
             self._drop()  # nothing differs
             return done
-        tell("validating")
+        notify("validating")
         published = publish_branch(self.settings, self.table.name, self.branch, engines)
         done.published, done.results = published.rows is not None, published.results
         return done
@@ -206,7 +215,7 @@ class _Window:
         if others:
             raise BackfillError(
                 f"{self.table.name} has an unfinished backfill, {others[0]}: finish it with the "
-                "same window, or give it up with --anew."
+                "same window, or give it up with --again."
             )
         if is_begun(iceberg, self.branch):
             return read_progress(iceberg, self.branch)

@@ -11,17 +11,17 @@ from great_expectations.expectations.core import ExpectColumnValuesToBeNull
 from great_expectations.expectations.expectation import Expectation
 
 from quality.facts import DAY, HOUR, UTC_TIME, floor
-from quality.suite import House, Severity, expect
+from quality.suite import AuditContext, Severity, expect
 from streaming.lake.tables import Table
 
 HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
 """Facts about one branch and UTC hour; `differs` is null where both sides say the same."""
 
 
-def look_from(house: House, table: Table) -> datetime:
+def look_from(context: AuditContext, table: Table) -> datetime:
     """From which UTC hour on: where a table has new rows, and at least the last while."""
-    start = house.now - (house.settings.quality.lookback if _is_fine(table) else DAY)
-    new = house.touched(table.name)
+    start = context.now - (context.settings.quality.lookback if _is_fine(table) else DAY)
+    new = context.touched(table.name)
     return floor(min(start, new[0]) if new else start, HOUR)
 
 
@@ -50,14 +50,15 @@ def agree(name: str, says: str, severity: Severity = "critical") -> Expectation:
 
 
 def sides(row: Mapping[str, Any], columns: Iterable[str]) -> str | None:
-    """`differing` of a row of `said_COLUMN` and `made_COLUMN`."""
+    """`differing` of a row of `reported_COLUMN` and `made_COLUMN`."""
     names = list(columns)
-    said, made = ({n: row[f"{side}_{n}"] for n in names} for side in ("said", "made"))
-    return differing(said, made, names)
+    reported, made = ({n: row[f"{side}_{n}"] for n in names} for side in ("said", "made"))
+    return differing(reported, made, names)
 
 
-def both_sides(said: str, made: str, columns: Iterable[str]) -> str:
+def both_sides(reported: str, made: str, columns: Iterable[str]) -> str:
     """SQL of the columns that `sides` reads, of two relations; what one has not is zero."""
     return ", ".join(
-        f"coalesce({said}.{n}, 0) AS said_{n}, coalesce({made}.{n}, 0) AS made_{n}" for n in columns
+        f"coalesce({reported}.{n}, 0) AS said_{n}, coalesce({made}.{n}, 0) AS made_{n}"
+        for n in columns
     )

@@ -38,7 +38,7 @@ def keep(
     settings: Settings,
     run_id: str,
     at: datetime,
-    judged: Mapping[str, ExpectationSuiteValidationResult],
+    validated: Mapping[str, ExpectationSuiteValidationResult],
 ) -> None:
     """Write what a run has of each suite; of the others the older file stays.
 
@@ -47,7 +47,7 @@ def keep(
     folder = documents_of(settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for suite, one in judged.items():
+        for suite, one in validated.items():
             document = cleaned(one)
             document["meta"]["run_id"] = {"run_name": run_id, "run_time": at.isoformat()}
             write_whole(folder / f"{suite}.json", json.dumps(document, indent=1))
@@ -69,9 +69,9 @@ def _read(path: Path) -> Document | None:
         return None
 
 
-def cleaned(judged: ExpectationSuiteValidationResult) -> Document:
+def cleaned(validated: ExpectationSuiteValidationResult) -> Document:
     """As JSON has it, without values that may be personal, tracebacks, and marks of the batch."""
-    document: Document = judged.to_json_dict()  # type: ignore[no-untyped-call] # theirs
+    document: Document = validated.to_json_dict()  # type: ignore[no-untyped-call] # theirs
     document["meta"] = {name: document["meta"].get(name) for name in _KEPT_META}
     for one in document["results"]:
         _clean(one)
@@ -80,24 +80,24 @@ def cleaned(judged: ExpectationSuiteValidationResult) -> Document:
 
 def _clean(one: dict[str, Any]) -> None:
     """One expectation, in place."""
-    said: dict[str, Any] = one["result"]
+    reported: dict[str, Any] = one["result"]
     # Not every kind of expectation names the columns; then all that it gives of a row.
-    sample = said.get("unexpected_index_column_names")
-    said["partial_unexpected_index_list"] = [
+    sample = reported.get("unexpected_index_column_names")
+    reported["partial_unexpected_index_list"] = [
         {name: row[name] for name in sample or row if name in row and name not in PERSONAL}
-        for row in said.get("partial_unexpected_index_list") or []
+        for row in reported.get("partial_unexpected_index_list") or []
         if isinstance(row, Mapping)  # a suite that names no column gets numbers of rows
     ]
     about = one["expectation_config"]["kwargs"]
     personal = PERSONAL & columns_of(about)
     if personal:
-        said.pop("partial_unexpected_list", None)
-        said.pop("partial_unexpected_counts", None)
-        said.pop("details", None)
-        if not isinstance(said.get("observed_value"), int | float | None):
-            said["observed_value"] = _NOT_SHOWN
-    counts = said.pop("partial_unexpected_counts", None)
-    one["result"] = _without_personal(said)
+        reported.pop("partial_unexpected_list", None)
+        reported.pop("partial_unexpected_counts", None)
+        reported.pop("details", None)
+        if not isinstance(reported.get("observed_value"), int | float | None):
+            reported["observed_value"] = _NOT_SHOWN
+    counts = reported.pop("partial_unexpected_counts", None)
+    one["result"] = _without_personal(reported)
     if counts:  # pairs of a value and how often it is there: `value` is no column here
         one["result"]["partial_unexpected_counts"] = [
             {**pair, "value": _without_personal(pair["value"])} for pair in counts

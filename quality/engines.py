@@ -41,7 +41,7 @@ def to_pandas(rows: pa.Table) -> pd.DataFrame:
 
 
 class Engines:
-    """Where suites are judged; Spark starts when it is first needed. Close it."""
+    """Where suites are validated; Spark starts when it is first needed. Close it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -59,11 +59,11 @@ class Engines:
             self._spark.stop()
             self._spark = None
 
-    def judge_rows(self, suite: Suite, rows: pa.Table) -> ExpectationSuiteValidationResult:
+    def validate_rows(self, suite: Suite, rows: pa.Table) -> ExpectationSuiteValidationResult:
         """By pandas: rows that fit into memory."""
         return _validate(suite, self._pandas, to_pandas(rows))
 
-    def judge_files(
+    def validate_files(
         self, suite: RowSuite, increment: Increment
     ) -> ExpectationSuiteValidationResult:
         """By Spark: rows of any number, shaped batch by batch."""
@@ -96,7 +96,7 @@ def _validate(
     batch = whole.get_batch({"dataframe": frame})
     # Copies: an expectation belongs to the one suite that took it over.
     expectations = [copy(expectation) for expectation in suite.expectations]
-    judged: ExpectationSuiteValidationResult = batch.validate(
+    validated: ExpectationSuiteValidationResult = batch.validate(
         ExpectationSuite(name=f"{suite.table}.{suite.name}", expectations=expectations),
         result_format={
             "result_format": "SUMMARY",
@@ -104,4 +104,4 @@ def _validate(
             "unexpected_index_column_names": list(suite.sample),
         },
     )
-    return judged
+    return validated

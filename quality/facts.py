@@ -18,7 +18,7 @@ from pyiceberg.expressions import And, GreaterThanOrEqual, LessThanOrEqual
 from pyspark.errors import PySparkException
 from pyspark.sql.pandas.types import from_arrow_type
 
-from quality.suite import House
+from quality.suite import AuditContext
 from streaming.lake.protocol import EVERYTHING, Where
 from streaming.lake.tables import Table
 
@@ -59,7 +59,7 @@ def declared_types(table: Table) -> dict[str, str]:
 
 
 def rows_of(
-    house: House,
+    context: AuditContext,
     table: Table,
     columns: Sequence[str],
     where: Where = EVERYTHING,
@@ -67,13 +67,13 @@ def rows_of(
     """Columns of a table with their declared types; no rows where it is not as declared."""
     types = declared_types(table)
     wanted = pa.schema([(name, arrow_type(types[name])) for name in columns])
-    found = house.schema(table.name)
+    found = context.schema(table.name)
     if found is None or any(
         name not in found.names or type_name(found.field(name).type) != types[name]
         for name in (*columns, table.time_column)
     ):
         return wanted.empty_table()
-    return house.scan(table.name, columns, where).select(list(columns)).cast(wanted)
+    return context.scan(table.name, columns, where).select(list(columns)).cast(wanted)
 
 
 def within(table: Table, start: datetime, end: datetime | None = None) -> Where:

@@ -1,6 +1,6 @@
-"""A house in memory: what suites look at, as Arrow tables and prepared answers. It ships for tests.
+"""An audit context in memory: Arrow tables and prepared answers. It ships for tests.
 
-It keeps the promises of `House`; the real one is tested beside it.
+It keeps the promises of `Deployment`; the real one is tested beside it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
 
 
 @dataclass
-class MemoryHouse:
-    """A house without files and servers.
+class MemoryContext:
+    """A deployment without files and servers.
 
     Attributes:
         tables: of the lake, by name.
@@ -45,7 +45,7 @@ class MemoryHouse:
         columns: Sequence[str],
         where: Where = EVERYTHING,
     ) -> pa.Table:
-        """See `House`."""
+        """See `Deployment`."""
         rows = self.tables.get(table)
         if rows is None:
             return pa.table({})
@@ -54,12 +54,12 @@ class MemoryHouse:
         return rows.select(list(columns))
 
     def schema(self, table: str) -> pa.Schema | None:
-        """See `House`."""
+        """See `Deployment`."""
         rows = self.tables.get(table)
         return None if rows is None else rows.schema
 
     def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """See `House`."""
+        """See `Deployment`."""
         if table in self.news:
             return self.news[table]
         rows = self.tables.get(table)
@@ -73,14 +73,14 @@ class MemoryHouse:
         return low, high
 
     def progress(self, table: str) -> Progress:
-        """See `House`; here it is what the rows say."""
+        """See `Deployment`; here it is what the rows say."""
         rows = self.tables.get(table)
         return {} if rows is None or not rows.num_rows else advance({}, rows)
 
     def committed_at(self, table: str) -> datetime | None:
-        """See `House`; here it is now."""
+        """See `Deployment`; here it is now."""
         return self.now if table in self.tables else None
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:  # noqa: ARG002
-        """See `House`."""
+        """See `Deployment`."""
         return [dict(row) for row in self.answers.get(sql, ())]

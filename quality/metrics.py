@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Gauge
 
 if TYPE_CHECKING:
-    from quality.run import Run
+    from quality.run import QualityRun
 
 
-class Metrics:
+class QualityMetrics:
     """Meters of the newest run, in a registry of their own.
 
     Args:
@@ -21,15 +21,15 @@ class Metrics:
 
     def __init__(self, every: timedelta) -> None:
         self.registry = CollectorRegistry()
-        self._judged = Gauge(
+        self._validated = Gauge(
             "storelake_quality_expectations",
-            "Expectations judged in the newest run.",
+            "Expectations validated in the newest run.",
             ("table",),
             registry=self.registry,
         )
         self._failed = Gauge(
             "storelake_quality_failed_expectations",
-            "Of these, the ones that failed or could not be judged.",
+            "Of these, the ones that failed or could not be validated.",
             ("table", "severity"),
             registry=self.registry,
         )
@@ -48,14 +48,14 @@ class Metrics:
         )
         interval.set(every.total_seconds())
 
-    def update(self, run: Run) -> None:
+    def update(self, run: QualityRun) -> None:
         """Take over what a run found."""
-        judged = Counter(result.table for result in run.results)
+        validated = Counter(result.table for result in run.results)
         failed = Counter((result.table, result.severity) for result in run.failures)
-        self._judged.clear()
+        self._validated.clear()
         self._failed.clear()
-        for table, count in judged.items():
-            self._judged.labels(table).set(count)
+        for table, count in validated.items():
+            self._validated.labels(table).set(count)
             for severity in ("critical", "warning"):
                 # Zero, too: an alert needs to see the end of a failure.
                 self._failed.labels(table, severity).set(failed[table, severity])

@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader
 from quality import plots
 from quality.documents import Document, columns_of
 from quality.suite import PERSONAL, name_of
-from quality.summary import Quarantined, Summary
+from quality.summary import QualitySummary, Quarantined
 
 
 def summary_page(
-    summary: Summary, quarantined: list[Quarantined], pages: Mapping[str, str], now: datetime
+    summary: QualitySummary, quarantined: list[Quarantined], pages: Mapping[str, str], now: datetime
 ) -> str:
     """HTML of the first page, with its plots inside.
 

@@ -1,6 +1,6 @@
-"""Write, audit, publish: rows that nobody sees before they were judged (backfills, repairs).
+"""Write, audit, publish: rows that nobody sees before they were validated (backfills, repairs).
 
-A branch of an Iceberg table takes the rows; the row suites of the table judge them there; main
+A branch of an Iceberg table takes the rows; the row suites of the table validate them there; main
 takes them over in one commit when nothing critical fails. Streams may go on writing to main
 meanwhile. Exactly-once: the commit that publishes also removes the branch.
 """
@@ -25,8 +25,8 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import store
+from quality.context import LiveContext
 from quality.engines import Engines
-from quality.house import LiveHouse
 from quality.results import Result, to_result
 from quality.suite import RowSuite
 from quality.suites import all_suites
@@ -38,8 +38,8 @@ from streaming.lake.iceberg.state import IcebergIncrement
 from streaming.sinks.postgres import Database
 
 
-class PublishError(StorelakeError):
-    """A branch that is not there, or that main cannot take over; the message says why."""
+class BranchPublishError(StorelakeError):
+    """A branch that is not there, or that main cannot take over; the message states why."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ def publish_branch(settings: Settings, table: str, branch: str, engines: Engines
     ):
         iceberg = _load(catalog, table)
         results = audit(iceberg, branch, suites, engines)
-        house = LiveHouse(
+        context = LiveContext(
             settings, stores, datetime.now(timezone.utc), IcebergLake(settings, catalog), db
         )
-        store.write(house, store.new_run_id(), results, ())
+        store.write(context, store.new_run_id(), results, ())
         if any(not one.success and one.severity == "critical" for one in results):
             return Published(results, None)
         return Published(results, publish(iceberg, branch))
@@ -100,7 +100,7 @@ def _load(catalog: Catalog, table: str) -> IcebergTable:
     try:
         return catalog.load_table(table)
     except NoSuchTableError as error:
-        raise PublishError(f"There is no table {table} in the lake.") from error
+        raise BranchPublishError(f"There is no table {table} in the lake.") from error
 
 
 @retry_conflicts
@@ -112,9 +112,9 @@ def open_branch(iceberg: IcebergTable, branch: str) -> None:
     """
     snapshot = iceberg.refresh().current_snapshot()
     if branch in iceberg.metadata.refs or _base(branch) in iceberg.metadata.refs:
-        raise PublishError(f"{_name(iceberg)} has a branch {branch} already.")
+        raise BranchPublishError(f"{_name(iceberg)} has a branch {branch} already.")
     if snapshot is None:
-        raise PublishError(f"{_name(iceberg)} is empty: write to it without a branch.")
+        raise BranchPublishError(f"{_name(iceberg)} is empty: write to it without a branch.")
     with iceberg.transaction() as change:
         refs = ManageSnapshots(change)
         refs.create_tag(snapshot.snapshot_id, _base(branch))
@@ -130,7 +130,7 @@ def is_begun(iceberg: IcebergTable, branch: str) -> bool:
 
 @retry_conflicts
 def drop_branch(iceberg: IcebergTable, branch: str) -> None:
-    """Forget a branch, and what it began with."""
+    """Expire a branch, and what it began with."""
     iceberg.refresh()
     with iceberg.transaction() as change:
         ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()
@@ -146,7 +146,7 @@ def audit(
         iceberg: the table.
         branch: made by `open_branch`.
         suites: of the table; only those on rows can look at a branch.
-        engines: where they are judged, by pandas.
+        engines: where they are validated, by pandas.
 
     Raises:
         PublishError: there is no such branch.
@@ -157,9 +157,10 @@ def audit(
     for suite in suites:
         shaped = suite.shape(rows)
         if shaped.num_rows:
-            judged = engines.judge_rows(suite, shaped)
+            validated = engines.validate_rows(suite, shaped)
             results += [
-                to_result(suite, head.snapshot_id, one, shaped.num_rows) for one in judged.results
+                to_result(suite, head.snapshot_id, one, shaped.num_rows)
+                for one in validated.results
             ]
     return results
 
@@ -186,7 +187,7 @@ def publish(iceberg: IcebergTable, branch: str) -> int:
         if not moved:
             ManageSnapshots(change).set_current_snapshot(head.snapshot_id)
         elif removed:
-            _swap(change, branch, added, removed)
+            _replace_files(change, branch, added, removed)
         else:
             with change.update_snapshot().fast_append() as append:
                 for file in added:
@@ -195,7 +196,7 @@ def publish(iceberg: IcebergTable, branch: str) -> int:
     return sum(file.record_count for file in added)
 
 
-def _swap(
+def _replace_files(
     change: Transaction, branch: str, added: Sequence[DataFile], removed: Sequence[DataFile]
 ) -> None:
     try:
@@ -205,7 +206,7 @@ def _swap(
             for file in added:
                 overwrite.append_data_file(file)
     except ValidationException as error:
-        raise PublishError(
+        raise BranchPublishError(
             f"Rows that the branch {branch} rewrote or deleted have been rewritten meanwhile: "
             "begin a new branch, and write to it again."
         ) from error
@@ -216,7 +217,7 @@ def _compare(iceberg: IcebergTable, branch: str) -> tuple[Snapshot, list[DataFil
     refs = iceberg.metadata.refs
     if branch == MAIN_BRANCH or branch not in refs or _base(branch) not in refs:
         known = sorted(name for name in refs if _base(name) in refs)
-        raise PublishError(
+        raise BranchPublishError(
             f"{_name(iceberg)} has no branch {branch} to publish; there are: "
             f"{', '.join(known) or 'none'}."
         )

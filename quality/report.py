@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import documents
-from quality.house import LiveHouse
+from quality.context import LiveContext
 from quality.pages import suite_page, summary_page
 from quality.store import QualityError, Reached, read_reached
 from quality.suite import Suite, name_of
@@ -80,17 +80,17 @@ def build_report(
         open_lake(settings) as lake,
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
-        house = LiveHouse(settings, stores, now, lake, db)
-        reached = read_reached(house)
+        context = LiveContext(settings, stores, now, lake, db)
+        reached = read_reached(context)
         standings = {
-            table: _standing(house, table, reached.get(table))
+            table: _standing(context, table, reached.get(table))
             for table in names
             if not table.startswith("postgres.")
         }
         summary = summarise(
-            house.query(_NEWEST), house.query(_TREND, (RUNS,)), standings, names, now
+            context.query(_NEWEST), context.query(_TREND, (RUNS,)), standings, names, now
         )
-        quarantined = count_quarantined(house, suites)
+        quarantined = count_quarantined(context, suites)
     wanted = {f"{table}.{suite}" for table, of_table in names.items() for suite in of_table}
     docs = {
         suite: suite_page(document)
@@ -104,14 +104,14 @@ def build_report(
     )
 
 
-def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarantined]:
+def count_quarantined(context: LiveContext, suites: Sequence[Suite]) -> list[Quarantined]:
     """Count quarantined rows by table and rule, the most frequent first."""
     says = {name_of(one): str(one.notes or "") for suite in suites for one in suite.expectations}
     found: list[Quarantined] = []
     for table in TABLES:
         if not table.name.startswith("quarantine."):
             continue
-        rows = house.scan(table.name, ("rules", "timestamp"))
+        rows = context.scan(table.name, ("rules", "timestamp"))
         if not rows.num_rows:
             continue
         rules = rows["rules"].combine_chunks()
@@ -135,9 +135,9 @@ def count_quarantined(house: LiveHouse, suites: Sequence[Suite]) -> list[Quarant
     return sorted(found, key=lambda row: (-row.rows, row.table, row.rule))
 
 
-def _standing(house: LiveHouse, table: str, reached: Reached | None) -> Standing:
+def _standing(context: LiveContext, table: str, reached: Reached | None) -> Standing:
     """How far a table of the lake is validated."""
-    state = house.table(table)
+    state = context.table(table)
     if state is None:
         return Standing()
     newest = state.newest

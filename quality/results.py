@@ -22,15 +22,15 @@ _LONGEST = 300
 
 @dataclass(frozen=True)
 class Result:
-    """One expectation, judged.
+    """One expectation, validated.
 
     Attributes:
         table, suite, name: together the id of the expectation.
         kind: its class, in the words of Great Expectations.
         severity: what a failure means.
-        state: `unreadable` when it could not be judged, which counts as failed.
+        state: `unreadable` when it could not be validated, which counts as failed.
         snapshot_id: of the table's newest snapshot then; None outside of the lake.
-        rows: that were judged.
+        rows: that were validated.
         unexpected: of these, rows that are not as expected; None where rows are not counted.
         observed: a figure or reason, as text.
         samples: up to `SAMPLES` unexpected rows as JSON, named by columns without personal data.
@@ -74,15 +74,15 @@ class Result:
 
 
 def to_result(
-    suite: Suite, snapshot_id: int | None, judged: ExpectationValidationResult, rows: int
+    suite: Suite, snapshot_id: int | None, validated: ExpectationValidationResult, rows: int
 ) -> Result:
     """What Great Expectations says of one expectation, as a row."""
-    config = judged.expectation_config
+    config = validated.expectation_config
     assert config is not None  # noqa: S101 (always there after validation)
-    said: Mapping[str, Any] = judged.result or {}
-    reason = _exception(judged)
-    unexpected = said.get("unexpected_count")
-    observed = reason if reason else said.get("observed_value")
+    reported: Mapping[str, Any] = validated.result or {}
+    reason = _exception(validated)
+    unexpected = reported.get("unexpected_count")
+    observed = reason if reason else reported.get("observed_value")
     if observed is not None and PERSONAL & set(map(str, config.kwargs.values())):
         observed = "(personal)"  # figures and messages hold values of the column
     return Result(
@@ -91,18 +91,18 @@ def to_result(
         name=name_of({"meta": config.meta}),
         kind=config.type,
         severity="warning" if config.severity == "warning" else "critical",
-        state="unreadable" if reason else "passed" if judged.success else "failed",
+        state="unreadable" if reason else "passed" if validated.success else "failed",
         snapshot_id=snapshot_id,
-        rows=int(said.get("element_count") or rows),
+        rows=int(reported.get("element_count") or rows),
         unexpected=None if unexpected is None else int(unexpected),
         observed=None if observed is None else str(observed)[:_LONGEST],
-        samples=json.dumps(_samples(said, suite.sample), default=str),
+        samples=json.dumps(_samples(reported, suite.sample), default=str),
         says=str(config.notes or ""),
     )
 
 
 def broken(suite: Suite, name: str, reason: str, snapshot_id: int | None = None) -> Result:
-    """A suite that could not be judged at all."""
+    """A suite that could not be validated at all."""
     return Result(
         table=suite.table,
         suite=suite.name,
@@ -115,13 +115,13 @@ def broken(suite: Suite, name: str, reason: str, snapshot_id: int | None = None)
         unexpected=None,
         observed=reason[:_LONGEST],
         samples="[]",
-        says="The suite could not be judged.",
+        says="The suite could not be validated.",
     )
 
 
-def _exception(judged: ExpectationValidationResult) -> str | None:
-    """Why it could not be judged, in one line."""
-    info = judged.exception_info or {}
+def _exception(validated: ExpectationValidationResult) -> str | None:
+    """Why it could not be validated, in one line."""
+    info = validated.exception_info or {}
     # One for the expectation, or one for each metric that it needs.
     for one in [info] if "raised_exception" in info else info.values():
         if one.get("raised_exception"):
@@ -129,9 +129,9 @@ def _exception(judged: ExpectationValidationResult) -> str | None:
     return None
 
 
-def _samples(said: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict[str, Any]]:
+def _samples(reported: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict[str, Any]]:
     """Unexpected rows by their key columns; values of other columns may be personal."""
-    found = said.get("partial_unexpected_index_list") or []
+    found = reported.get("partial_unexpected_index_list") or []
     return [
         {column: _plain(row[column]) for column in columns if column in row}
         for row in found[:SAMPLES]

@@ -1,8 +1,8 @@
 """`storelake quality run`: every table by its suites, one after the other, off the hot path.
 
-A table of the lake is judged by what was committed since the newest snapshot that passed, so what
-failed is judged, and named, until it is mended. Nothing that happens to one table keeps the run
-from the next one.
+A table of the lake is validated by what was committed since the newest snapshot that passed, so
+what failed is validated, and named, until it is mended. Nothing that happens to one table keeps the
+run from the next one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import documents, store
+from quality.context import LiveContext
 from quality.engines import Engines
-from quality.house import LiveHouse
 from quality.results import Result, broken, to_result
 from quality.store import QualityError, Reached
 from quality.suite import FactSuite, Suite
@@ -40,12 +40,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class ValidationPlan:
     """What the operator asked for.
 
     Attributes:
         layer, table: only these; all without.
-        since: a snapshot id, or a time in UTC, in place of what was judged before.
+        since: a snapshot id, or a time in UTC, in place of what was validated before.
         engine: `auto` takes Spark for increments above `quality.spark_above_rows`.
     """
 
@@ -63,13 +63,13 @@ class Plan:
 
 
 @dataclass
-class Run:
+class QualityRun:
     """One run.
 
     Attributes:
         id: unique.
-        at: the time that data was judged at, UTC.
-        results: of every expectation that there was something to judge for.
+        at: the time that data was validated at, UTC.
+        results: of every expectation that there was something to validate for.
         documents: of every suite what Great Expectations says, for Data Docs.
         seconds: how long it took.
     """
@@ -88,22 +88,22 @@ class Run:
 
 def run_quality(
     settings: Settings,
-    plan: Plan,
-    tell: Callable[[str], None],
+    plan: ValidationPlan,
+    notify: Callable[[str], None],
     *,
     engines: Engines,
     suites: Sequence[Suite] | None = None,
     now: datetime | None = None,
-) -> Run:
+) -> QualityRun:
     """Judge what is new, keep the results, move the tags.
 
     Args:
-        settings: of the house, whose streams may be running.
+        settings: of the deployment, whose streams may be running.
         plan: which tables.
-        tell: hears what is going on.
+        notify: hears what is going on.
         engines: kept between runs by who runs again and again.
         suites: what tables must be like; by default all that the product has.
-        now: the time to judge at; by default the clock's.
+        now: the time to validate at; by default the clock's.
 
     Raises:
         QualityError: the plan names nothing, or the lake has no place for results.
@@ -117,7 +117,7 @@ def run_quality(
             f"There is no suite for {plan.table or plan.layer}; these tables have some: "
             + ", ".join(sorted({suite.table for suite in known}))
         )
-    run = Run(store.new_run_id(), now or datetime.now(timezone.utc))
+    run = QualityRun(store.new_run_id(), now or datetime.now(timezone.utc))
     with (
         open_lake(settings) as lake,
         closing(Database(settings.postgres.dsn, 2)) as db,
@@ -130,17 +130,17 @@ def run_quality(
                 return reached.passed_sequence_number  # the snapshot of another table
             return _start(plan, reached, state)
 
-        house = LiveHouse(settings, stores, run.at, lake, db, start)
-        round_ = _Round(house, engines, plan, run)
-        before |= store.read_reached(house)
+        context = LiveContext(settings, stores, run.at, lake, db, start)
+        round_ = _Round(context, engines, plan, run)
+        before |= store.read_reached(context)
         reached = []
         for table in dict.fromkeys(suite.table for suite in wanted):
-            tell(table)
+            notify(table)
             of_table = [suite for suite in wanted if suite.table == table]
-            after = round_.judge_table(of_table, before.get(table))
+            after = round_.validate_table(of_table, before.get(table))
             reached += [after] if after else []
         # Whoever looks at other rows than those that are due says nothing of how far all passed.
-        store.write(house, run.id, run.results, reached if plan.since is None else [])
+        store.write(context, run.id, run.results, reached if plan.since is None else [])
     documents.keep(settings, run.id, run.at, run.documents)
     run.seconds = time.monotonic() - started
     return run
@@ -150,21 +150,21 @@ def run_quality(
 class _Round:
     """One run under way."""
 
-    house: LiveHouse
+    context: LiveContext
     engines: Engines
-    plan: Plan
-    run: Run
+    plan: ValidationPlan
+    run: QualityRun
 
     @retry(
         retry=retry_if_exception_type(FileNotFoundError),  # replaced and removed meanwhile
         stop=stop_after_attempt(3),
         reraise=True,
     )
-    def judge_table(self, suites: Sequence[Suite], before: Reached | None) -> Reached | None:
-        """All suites of one table; returns how far it has been judged, for a table of the lake."""
+    def validate_table(self, suites: Sequence[Suite], before: Reached | None) -> Reached | None:
+        """All suites of one table; returns how far a table of the lake has been validated."""
         name = suites[0].table
         in_lake = not name.startswith("postgres.")
-        state = self.house.table(name) if in_lake else None
+        state = self.context.table(name) if in_lake else None
         if in_lake and state is None:
             self.run.results.append(broken(suites[0], "exists", "There is no such table."))
             return None
@@ -172,43 +172,43 @@ class _Round:
         if state is not None:
             reached = Reached.of(state, name, before)
             increment = state.added_since(_start(self.plan, reached, state))
-        results = [one for suite in suites for one in self._judge(suite, increment)]
+        results = [one for suite in suites for one in self._validate_suite(suite, increment)]
         self.run.results += results
         if increment is None or increment.newest is None:
             return None
         failed = any(not r.success and r.severity == "critical" for r in results)
         return reached.after(increment.newest, self.run.id, self.run.at, passed=not failed)
 
-    def _judge(self, suite: Suite, increment: Increment | None) -> list[Result]:
-        """One suite; what cannot be judged is a result, too."""
+    def _validate_suite(self, suite: Suite, increment: Increment | None) -> list[Result]:
+        """One suite; what cannot be validated is a result, too."""
         newest = increment.newest if increment else None
         snapshot_id = newest.id if newest else None
         try:
-            judged, rows = self._validate(suite, increment)
+            validated, rows = self._validate(suite, increment)
         except FileNotFoundError:
             raise
         except Exception as error:
-            # Whatever it is: the other suites are judged, and this one is named.
-            log.warning("%s.%s could not be judged", suite.table, suite.name, exc_info=True)
+            # Whatever it is: the other suites are validated, and this one is named.
+            log.warning("%s.%s could not be validated", suite.table, suite.name, exc_info=True)
             return [broken(suite, "readable", first_line(error), snapshot_id)]
-        if judged is None:
+        if validated is None:
             return []
-        self.run.documents[f"{suite.table}.{suite.name}"] = judged
-        return [to_result(suite, snapshot_id, one, rows) for one in judged.results]
+        self.run.documents[f"{suite.table}.{suite.name}"] = validated
+        return [to_result(suite, snapshot_id, one, rows) for one in validated.results]
 
     def _validate(
         self, suite: Suite, increment: Increment | None
     ) -> tuple[ExpectationSuiteValidationResult | None, int]:
-        """What Great Expectations says, and of how many rows; None with nothing to judge."""
+        """What Great Expectations says, and of how many rows; None with nothing to validate."""
         if isinstance(suite, FactSuite):
-            return self._by_pandas(suite, suite.load(self.house))
+            return self._by_pandas(suite, suite.load(self.context))
         if increment is None or not increment.rows:
             return None, 0
         if self.plan.engine == "spark" or (
             self.plan.engine == "auto"
-            and increment.rows > self.house.settings.quality.spark_above_rows
+            and increment.rows > self.context.settings.quality.spark_above_rows
         ):
-            return self.engines.judge_files(suite, increment), increment.rows
+            return self.engines.validate_files(suite, increment), increment.rows
         return self._by_pandas(suite, suite.shape(increment.to_arrow()))
 
     def _by_pandas(
@@ -216,11 +216,11 @@ class _Round:
     ) -> tuple[ExpectationSuiteValidationResult | None, int]:
         if not rows.num_rows:
             return None, 0
-        return self.engines.judge_rows(suite, rows), rows.num_rows
+        return self.engines.validate_rows(suite, rows), rows.num_rows
 
 
-def _start(plan: Plan, reached: Reached, state: TableState) -> int:
-    """The sequence number after which rows are judged.
+def _start(plan: ValidationPlan, reached: Reached, state: TableState) -> int:
+    """The sequence number after which rows are validated.
 
     Raises:
         QualityError: the table does not know the snapshot.

@@ -9,12 +9,12 @@ from conf.periodic import run_periodically
 from conf.settings import Settings
 from quality import run
 from quality.engines import Engines
-from quality.metrics import Metrics
+from quality.metrics import QualityMetrics
 
 
-def serve(settings: Settings, plan: run.Plan, every: timedelta, engines: Engines) -> None:
+def serve(settings: Settings, plan: run.ValidationPlan, every: timedelta, engines: Engines) -> None:
     """Validate every so often until SIGINT or SIGTERM, and serve the metrics of the newest run."""
-    metrics = Metrics(every)
+    metrics = QualityMetrics(every)
 
     def job(log: logging.Logger) -> None:
         done = run.run_quality(settings, plan, lambda _: None, engines=engines)
@@ -31,7 +31,7 @@ def serve(settings: Settings, plan: run.Plan, every: timedelta, engines: Engines
     )
 
 
-def log_run(log: logging.Logger, done: run.Run) -> None:
+def log_run(log: logging.Logger, done: run.QualityRun) -> None:
     """Write a line for each expectation that is not met, and one for the run; no values of rows."""
     for one in done.failures:
         about = {

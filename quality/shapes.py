@@ -1,4 +1,4 @@
-"""Rows of a table -> what its rules judge.
+"""Rows of a table -> what its rules validate.
 
 Imports no Great Expectations: Spark's Python workers load this, and that one takes seconds.
 
@@ -18,9 +18,9 @@ from streaming.validation.checks import Rule
 
 
 def rule_rows(rows: pa.Table, rules: Sequence[Rule], keys: Sequence[str]) -> pa.Table:
-    """Rows of a table -> the same rows with `keys` and what the rules judge, nulls replaced.
+    """Rows of a table -> the same rows with `keys` and what the rules validate, nulls replaced.
 
-    A column that is missing stays so: the expectation on it says that. The rest is left out.
+    A column that is missing stays so: the expectation on it states that. The rest is left out.
     """
     checks = [check for rule in rules for check in rule.checks]
     for check in checks:
@@ -30,10 +30,10 @@ def rule_rows(rows: pa.Table, rules: Sequence[Rule], keys: Sequence[str]) -> pa.
             continue
         if made is not None:
             rows = rows.append_column(check.label, made)
-    judged = {name for check in checks for name in check.columns()}
-    judged |= {rule.when.field for rule in rules if rule.when is not None}
-    kept = [name for name in rows.column_names if name in judged.union(keys)]
-    full = judged - {check.field for check in checks if check.allows_null}
+    validated = {name for check in checks for name in check.columns()}
+    validated |= {rule.when.field for rule in rules if rule.when is not None}
+    kept = [name for name in rows.column_names if name in validated.union(keys)]
+    full = validated - {check.field for check in checks if check.allows_null}
     columns = {n: _without_null(rows[n]) if n in full else rows[n] for n in kept}
     return pa.table(columns)
 

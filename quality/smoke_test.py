@@ -50,7 +50,7 @@ class CheckError(StorelakeError):
 
 
 @dataclass(frozen=True)
-class Listener:
+class TopicListener:
     """Progress of a check.
 
     Attributes:
@@ -86,7 +86,9 @@ def require_running(settings: Settings) -> None:
         )
 
 
-def check(settings: Settings, plan: Plan, listener: Listener, *, patience: float) -> dict[str, Any]:
+def check(
+    settings: Settings, plan: Plan, listener: TopicListener, *, patience: float
+) -> dict[str, Any]:
     """Send the plan's messages, wait until all have arrived, and account for them.
 
     The streams may die and start again meanwhile; services and gateway must run.
@@ -149,7 +151,7 @@ def watermark_is_near(settings: Settings, db: Database) -> bool:
     return watermark is not None and watermark >= now - settings.streams.watermark - NEAR
 
 
-def _wait(observer: OrderObserver, listener: Listener, patience: float) -> list[str]:
+def _wait(observer: OrderObserver, listener: TopicListener, patience: float) -> list[str]:
     """Until everything has arrived, or nobody wants to wait; returns where it has not."""
     behind: list[str] = []
 

@@ -1,7 +1,7 @@
 """Where results go: two tables of the lake, a copy in Postgres, and a tag on what passed.
 
-Results first, then how far they reach: a run that dies in between judges the same rows again, in a
-run of its own. At least once, that is, with a key that keeps runs apart.
+Results first, then how far they reach: a run that dies in between validates the same rows again, in
+a run of its own. At least once, that is, with a key that keeps runs apart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from conf.errors import StorelakeError
-from quality.house import LiveHouse
+from quality.context import LiveContext
 from quality.results import Result
 from streaming.lake.protocol import Commit, TableState
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
@@ -39,12 +39,12 @@ _STAGE = {
 
 
 class QualityError(StorelakeError):
-    """Validation cannot run at all; the message says why."""
+    """Validation cannot run at all; the message states why."""
 
 
 @dataclass(frozen=True)
 class Reached:
-    """How far one table has been judged: a row of `quality.validated_snapshots`."""
+    """How far one table has been validated: a row of `quality.validated_snapshots`."""
 
     table_name: str
     table_uuid: str
@@ -57,15 +57,15 @@ class Reached:
 
     @classmethod
     def of(cls, state: TableState, name: str, before: Reached | None) -> Reached:
-        """What was known, unless nobody has judged the table, or it was made anew since."""
+        """What was known, unless nobody has validated the table, or it was made again since."""
         if before is not None and before.table_uuid == state.identity:
             return before
         never = datetime.min.replace(tzinfo=timezone.utc)
         return cls(name, state.identity, 0, 0, None, 0, "", never)
 
     def after(self, commit: Commit, run_id: str, at: datetime, *, passed: bool) -> Reached:
-        """The same, once all up to a commit was judged."""
-        judged = replace(
+        """The same, once all up to a commit was validated."""
+        validated = replace(
             self,
             snapshot_id=commit.id,
             sequence_number=commit.sequence,
@@ -73,38 +73,38 @@ class Reached:
             validated_at=at,
         )
         if not passed:
-            return judged
+            return validated
         return replace(
-            judged,
+            validated,
             passed_snapshot_id=commit.id,
             passed_sequence_number=commit.sequence,
         )
 
 
-def read_reached(house: LiveHouse) -> dict[str, Reached]:
-    """By table; nothing for a table that nobody has judged, or that was made anew since.
+def read_reached(context: LiveContext) -> dict[str, Reached]:
+    """By table; nothing for a table that nobody has validated, or that was made again since.
 
     Raises:
         QualityError: the lake has no place for results yet.
     """
-    _require(house, QUALITY_VALIDATED_SNAPSHOTS)
-    rows = house.lake.read(QUALITY_VALIDATED_SNAPSHOTS.name).to_pylist()
+    _require(context, QUALITY_VALIDATED_SNAPSHOTS)
+    rows = context.lake.read(QUALITY_VALIDATED_SNAPSHOTS.name).to_pylist()
     return {row["table_name"]: Reached(**row) for row in rows}
 
 
 def write(
-    house: LiveHouse, run_id: str, results: Sequence[Result], reached: Iterable[Reached]
+    context: LiveContext, run_id: str, results: Sequence[Result], reached: Iterable[Reached]
 ) -> None:
     """Results into the lake and Postgres, then how far they reach, then the tags."""
     if results:
-        rows = [_row(run_id, house.now, result) for result in results]
-        _append(house, rows)
-        _mirror(house, rows)
+        rows = [_row(run_id, context.now, result) for result in results]
+        _append(context, rows)
+        _replicate(context, rows)
     reached = list(reached)
-    _replace(house, reached)
+    _replace(context, reached)
     for one in reached:
         if one.passed_snapshot_id is not None:
-            _tag(house, one.table_name, one.passed_snapshot_id)
+            _tag(context, one.table_name, one.passed_snapshot_id)
 
 
 def new_run_id() -> str:
@@ -113,59 +113,59 @@ def new_run_id() -> str:
 
 
 def _row(run_id: str, ran_at: datetime, result: Result) -> dict[str, Any]:
-    said = asdict(result)
+    reported = asdict(result)
     return {
         "run_id": run_id,
         "ran_at": ran_at,
         "layer": result.layer,
-        "table_name": said.pop("table"),
-        "expectation": said.pop("name"),
-        "row_count": said.pop("rows"),
-        "unexpected_count": said.pop("unexpected"),
+        "table_name": reported.pop("table"),
+        "expectation": reported.pop("name"),
+        "row_count": reported.pop("rows"),
+        "unexpected_count": reported.pop("unexpected"),
         "unexpected_share": result.share,
-        **said,
+        **reported,
     }
 
 
-def _require(house: LiveHouse, table: Table) -> None:
-    if house.table(table.name) is None:
+def _require(context: LiveContext, table: Table) -> None:
+    if context.table(table.name) is None:
         raise QualityError(
             f"The lake has no table {table.name}: start the streams once with `storelake run`, "
             "which makes what is missing."
         )
 
 
-def _append(house: LiveHouse, rows: list[dict[str, Any]]) -> None:
-    _require(house, QUALITY_VALIDATION_RESULTS)
-    schema = house.lake.schema(QUALITY_VALIDATION_RESULTS.name)
-    house.lake.add(QUALITY_VALIDATION_RESULTS, pa.Table.from_pylist(rows, schema=schema))
+def _append(context: LiveContext, rows: list[dict[str, Any]]) -> None:
+    _require(context, QUALITY_VALIDATION_RESULTS)
+    schema = context.lake.schema(QUALITY_VALIDATION_RESULTS.name)
+    context.lake.add(QUALITY_VALIDATION_RESULTS, pa.Table.from_pylist(rows, schema=schema))
 
 
-def _replace(house: LiveHouse, reached: list[Reached]) -> None:
+def _replace(context: LiveContext, reached: list[Reached]) -> None:
     """All rows at once: there is one a table."""
     if not reached:
         return
     new = {one.table_name: asdict(one) for one in reached}
     kept: Mapping[str, dict[str, Any]] = {
-        name: asdict(one) for name, one in read_reached(house).items()
+        name: asdict(one) for name, one in read_reached(context).items()
     }
-    schema = house.lake.schema(QUALITY_VALIDATED_SNAPSHOTS.name)
+    schema = context.lake.schema(QUALITY_VALIDATED_SNAPSHOTS.name)
     rows = pa.Table.from_pylist(list({**kept, **new}.values()), schema=schema)
-    house.lake.replace(QUALITY_VALIDATED_SNAPSHOTS, rows)
+    context.lake.replace(QUALITY_VALIDATED_SNAPSHOTS, rows)
 
 
-def _tag(house: LiveHouse, name: str, commit_id: int) -> None:
+def _tag(context: LiveContext, name: str, commit_id: int) -> None:
     """Move the tag; a table that is gone has none to move."""
-    if house.table(name) is not None:
-        house.lake.tag(name, commit_id, TAG)
+    if context.table(name) is not None:
+        context.lake.tag(name, commit_id, TAG)
 
 
-def _mirror(house: LiveHouse, rows: list[dict[str, Any]]) -> None:
-    keep: timedelta = house.settings.quality.results_keep
+def _replicate(context: LiveContext, rows: list[dict[str, Any]]) -> None:
+    keep: timedelta = context.settings.quality.results_keep
     table = pa.Table.from_pylist(rows)
-    with house.db.transaction() as connection:
+    with context.db.transaction() as connection:
         _insert(connection, table)
-        connection.execute("DELETE FROM quality_results WHERE ran_at < %s", (house.now - keep,))
+        connection.execute("DELETE FROM quality_results WHERE ran_at < %s", (context.now - keep,))
 
 
 def _insert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:

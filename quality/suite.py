@@ -28,7 +28,7 @@ def as_is(rows: pa.Table) -> pa.Table:
     return rows
 
 
-class House(Protocol):
+class AuditContext(Protocol):
     """What a suite may look at beside the rows of its table; all of it is only read."""
 
     @property
@@ -41,7 +41,7 @@ class House(Protocol):
 
     @property
     def now(self) -> datetime:
-        """The time that data is judged at, in UTC."""
+        """The time that data is validated at, in UTC."""
 
     def scan(
         self,
@@ -55,7 +55,7 @@ class House(Protocol):
         """The columns of a table of the lake, as it is now; None when there is no such table."""
 
     def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """From when to when, in UTC and both included, the rows are that have not been judged yet.
+        """First and last time, in UTC, of the rows that have not been validated yet.
 
         By the table's `time_column`; a day counts as its midnight. None when nothing is new.
         """
@@ -72,13 +72,13 @@ class House(Protocol):
 
 @dataclass(frozen=True)
 class RowSuite:
-    """Expectations on the rows that were committed to one table since they were last judged.
+    """Expectations on the rows that were committed to one table since they were last validated.
 
     Attributes:
         table: of the lake, by its name in `streaming.lake.tables`.
         expectations: made by `expect`.
         name: of this suite among those of its table.
-        shape: rows of the table -> what is judged: one row each, or one per element of a list.
+        shape: rows of the table -> what is validated: one row each, or one per element of a list.
             Pure, and right for any part of the rows: Spark calls it batch by batch.
         sample: columns, after `shape`, that name an unexpected row in a report; nothing about a
             person.
@@ -100,14 +100,14 @@ class FactSuite:
         expectations: made by `expect`.
         sample: columns that name an unexpected row in a report.
         name: of this suite among those of its table.
-        load: the house -> the facts. An empty table is one without facts: nothing to expect.
+        load: the deployment -> the facts. An empty table is one without facts: nothing to expect.
     """
 
     table: str
     expectations: tuple[Expectation, ...]
     sample: tuple[str, ...]
     name: str
-    load: Callable[[House], pa.Table]
+    load: Callable[[AuditContext], pa.Table]
 
 
 Suite = RowSuite | FactSuite

@@ -76,7 +76,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class TableState:
+class TableResult:
     """One table on the page."""
 
     name: str
@@ -103,13 +103,13 @@ class LayerState:
     """One layer on the page."""
 
     name: str
-    tables: tuple[TableState, ...]
+    tables: tuple[TableResult, ...]
     failures: tuple[Failure, ...]
     trend: tuple[RunPoint, ...]
 
 
 @dataclass(frozen=True)
-class Summary:
+class QualitySummary:
     """All of it.
 
     Attributes:
@@ -139,7 +139,7 @@ def summarise(
     standings: Mapping[str, Standing],
     suites: Mapping[str, Sequence[str]],
     now: datetime,
-) -> Summary:
+) -> QualitySummary:
     """Sort what runs found by layer and table.
 
     Args:
@@ -181,19 +181,19 @@ def summarise(
             )
         )
     ran_at = max((row["ran_at"] for row in rows), default=None)
-    return Summary(tuple(layers), ran_at, ran_at is not None and now - ran_at > STALE_AFTER)
+    return QualitySummary(tuple(layers), ran_at, ran_at is not None and now - ran_at > STALE_AFTER)
 
 
 def _table(
     table: str, rows: Sequence[Mapping[str, Any]], suites: Sequence[str], standing: Standing
-) -> TableState:
+) -> TableResult:
     bad = {row["severity"] for row in rows if row["state"] != "passed"}
     state: State = "failed" if "critical" in bad else "warned" if bad else "passed"
     if not rows:
         state = "empty" if standing.empty else "unjudged"
     if standing.validated_at is None and rows:  # of Postgres: there are no snapshots
         standing = replace(standing, validated_at=max(row["ran_at"] for row in rows))
-    return TableState(
+    return TableResult(
         table,
         state,
         standing,

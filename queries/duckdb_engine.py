@@ -1,9 +1,10 @@
 """DuckDB, inside this process: no server, an answer in a second.
 
 Its own extension for Iceberg is a download that a machine without the internet cannot have, and
-knows no JDBC catalog. So PyIceberg says which files a snapshot is made of, and DuckDB scans them as
-an Arrow data set: only the columns and row groups that the query needs are read. Files are matched
-to the table by the names of columns, since those of our tables never change (`create_tables`).
+knows no JDBC catalog. So PyIceberg states which files a snapshot is made of, and DuckDB scans them
+as an Arrow data set: only the columns and row groups that the query needs are read. Files are
+matched to the table by the names of columns, since those of our tables never change
+(`create_tables`).
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class DuckDbEngine(Engine):
                 columns = [column[0] for column in connection.description or ()]
                 return Answer.of(columns, connection.fetchall())
             except duckdb.Error as error:
-                said = str(error).partition(" Error: ")[2] or str(error)
-                raise explain(self._settings, "DuckDB", query, said) from error
+                reported = str(error).partition(" Error: ")[2] or str(error)
+                raise explain(self._settings, "DuckDB", query, reported) from error
 
     def close(self) -> None:
         """Nothing is kept from one query to the next."""

@@ -12,7 +12,7 @@ from conf.errors import StorelakeError
 
 
 class QueryError(StorelakeError):
-    """A query that cannot be answered; the message is one sentence that says why."""
+    """A query that cannot be answered; the message is one sentence that states why."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Answer:
         columns: their names, in order.
         rows: plain values, the same from every engine: money is Decimal, an instant is a datetime
             in UTC, a clock on a wall one without a zone, a struct is a dict, an array a list.
-        bytes_read: from the files, where the engine says so (Trino); no part of the answer.
+        bytes_read: from the files, where the engine reports it (Trino); no part of the answer.
     """
 
     columns: tuple[str, ...]

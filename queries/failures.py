@@ -14,14 +14,14 @@ from queries.lake import open_shelf
 NOISE = re.compile(r"\s*SQLSTATE: \w+.*$|^(?:java|org)\.[\w.$]+: ", re.DOTALL)
 
 
-def explain(settings: Settings, engine: str, query: exp.Expr | None, said: str) -> QueryError:
+def explain(settings: Settings, engine: str, query: exp.Expr | None, reported: str) -> QueryError:
     """The reason as we know it, else in the words of the engine.
 
     Args:
-        settings: of the house.
+        settings: of the deployment.
         engine: its name, for people.
         query: parsed, if that was possible.
-        said: by the engine.
+        reported: by the engine.
     """
     try:
         with open_shelf(settings) as shelf:
@@ -29,5 +29,5 @@ def explain(settings: Settings, engine: str, query: exp.Expr | None, said: str) 
                 shelf.check(query)
     except StorelakeError as reason:
         return QueryError(str(reason))
-    lines = [line.strip() for line in said.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in reported.strip().splitlines() if line.strip()]
     return QueryError(f"{engine} refuses the query: {NOISE.sub('', ' '.join(lines[:1]))}")

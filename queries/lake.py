@@ -17,13 +17,13 @@ from conf.stores import load_stores
 from queries.engine import QueryError
 from queries.references import Reference, references, snapshot_of
 from streaming.lake.iceberg.catalog import open_catalog
-from streaming.lake.views import DIALECT, View, by_name
+from streaming.lake.views import DIALECT, LakeView, by_name
 
 
 class Shelf:
     """Tables and views by name."""
 
-    def __init__(self, catalog: Catalog, views: Mapping[str, View]) -> None:
+    def __init__(self, catalog: Catalog, views: Mapping[str, LakeView]) -> None:
         self._catalog, self._views = catalog, views
 
     def view(self, name: str) -> exp.Expr | None:
@@ -71,7 +71,7 @@ class Shelf:
 
 @contextmanager
 def open_shelf(settings: Settings) -> Iterator[Shelf]:
-    """The lake of this house.
+    """The lake of this deployment.
 
     Raises:
         QueryError: nothing was ever written.

@@ -77,13 +77,13 @@ def references(query: exp.Expr) -> list[Reference]:
 
 
 def _version(node: exp.Table) -> Version | None:
-    told = node.args.get("version") or node.args.get("when")
-    if told is None:
+    output = node.args.get("version") or node.args.get("when")
+    if output is None:
         return None
-    literal = told.find(exp.Literal)
+    literal = output.find(exp.Literal)
     if literal is None:
         raise QueryError(f"{node.db}.{node.name}: say which version with a number or a text.")
-    kind = str(told.this if isinstance(told, exp.Version) else told.args.get("kind")).upper()
+    kind = str(output.this if isinstance(output, exp.Version) else output.args.get("kind")).upper()
     if kind.startswith("TIMESTAMP"):
         return _instant(literal.this)
     return str(literal.this) if literal.is_string else int(literal.this)
@@ -123,7 +123,7 @@ def snapshot_of(iceberg: IcebergTable, name: str, version: Version | None) -> in
 def _no_snapshot(iceberg: IcebergTable, name: str, version: Version) -> str:
     if version == "validated":
         return (
-            f"Nothing of {name} has been validated yet, and this asks for validated rows only: run "
+            f"Nothing of {name} has been validated yet, and this requests validated rows only: run "
             "`storelake quality run`."
         )
     if isinstance(version, str):

@@ -5,7 +5,7 @@
 #   start    build what is missing and start the services of COMPOSE_PROFILES; wait until all are well
 #   stop     stop them; data stays
 #   restart  stop, then start
-#   deploy   build the images anew from this checkout and replace the containers that changed
+#   deploy   build the images again from this checkout and replace the containers that changed
 #   status   what runs, and how it is
 #   reset    stop everything and delete all volumes: topics, tables, files. Asks before, unless told --yes
 set -euo pipefail

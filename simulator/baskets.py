@@ -34,7 +34,7 @@ PRODUCT_COLUMNS = ["product_id", "department", "product_category", "product_type
 
 
 @dataclass(frozen=True)
-class Line:
+class BasketLine:
     """One product of a basket."""
 
     product_id: str
@@ -57,7 +57,7 @@ class Basket:
     lap: int
     customer_id: str
     store_id: int
-    lines: tuple[Line, ...]
+    lines: tuple[BasketLine, ...]
     skipped: int
 
 
@@ -102,7 +102,7 @@ def _basket(basket_id: int, lap: int, rows: list[_Row]) -> Basket:
     for row in rows:
         priced = price_line(row.quantity, row.sales_value)
         if priced is not None:
-            lines.append(Line(f"P{row.product_id}", row.name, row.category, *priced))
+            lines.append(BasketLine(f"P{row.product_id}", row.name, row.category, *priced))
     first = rows[0]
     return Basket(
         basket_id=basket_id,

@@ -19,7 +19,7 @@ from uuid import uuid5
 
 from conf.stores import Branch, Camera, Point, Stores
 from simulator.baskets import read_baskets
-from simulator.orders import NAMESPACE, OrderEvent, Shop, instant
+from simulator.orders import NAMESPACE, Shop, SimulatedOrderEvent, instant
 
 HOUR = timedelta(hours=1)
 WALK_FRAMES, WALK_STEP = 8, 0.04  # shares of the picture from frame to frame
@@ -51,7 +51,7 @@ def orders_of_hour(hour: datetime, mean: float, rng: random.Random) -> int:
 
 def order_history(
     branches: Sequence[Branch], span: Span, *, mean: float, seed: int, run_id: str
-) -> Iterator[OrderEvent]:
+) -> Iterator[SimulatedOrderEvent]:
     """Every event of the orders made in a span, in the order of event time.
 
     Args:
@@ -61,16 +61,16 @@ def order_history(
         seed: of the baskets, lives and times.
         run_id: keeps the ids of two histories apart.
     """
-    told = (
+    output = (
         _history_of(branch, span, mean, seed + number, f"{run_id}-{branch.branch_id}")
         for number, branch in enumerate(branches)
     )
-    return heapq.merge(*told, key=attrgetter("event_time"))
+    return heapq.merge(*output, key=attrgetter("event_time"))
 
 
 def _history_of(
     branch: Branch, span: Span, mean: float, seed: int, run_id: str
-) -> Iterator[OrderEvent]:
+) -> Iterator[SimulatedOrderEvent]:
     rng = random.Random(seed)  # noqa: S311 - replayable traffic, not secrets
     now = span.start
     shop = Shop(
@@ -120,8 +120,8 @@ def _minute(
     stores: Stores, camera: Camera, minute: datetime
 ) -> Iterator[tuple[datetime, list[tuple[str, Point]]]]:
     """(captured at, [(track, anchor)]) of one camera."""
-    drawing = stores.drawing_at(camera, minute)
-    lines = [line for line in drawing.lines if line.kind == "entrance"] if drawing else []
+    layout = stores.layout_at(camera, minute)
+    lines = [line for line in layout.lines if line.kind == "entrance"] if layout else []
     walk = FRAME * WALK_FRAMES
     if lines:
         track = f"{minute:%Y%m%d%H%M}"

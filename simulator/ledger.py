@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-from simulator.orders import OrderEvent, instant
+from simulator.orders import SimulatedOrderEvent, instant
 from simulator.poison import Poisoned
 
 Outcome = Literal["accepted", "rejected", "poisoned", "failed"]
@@ -62,7 +62,7 @@ class Entry:
             meant it; `total_price` is None for a status change.
         made_at: when the till made it (UTC); a late event says another time of itself.
         outcome: what became of the message.
-        late: it says that it happened too long ago to count.
+        late: it states that it happened too long ago to count.
         duplicate_of: the event id, when the message repeats one that was accepted before.
         position: (topic, partition, offset), when a broker has it. A gateway that knows the event
             already answers a duplicate with the position of the first one.
@@ -138,7 +138,7 @@ class Ledger:
 
     def note(
         self,
-        event: OrderEvent,
+        event: SimulatedOrderEvent,
         delivery: Delivery,
         poisoned: Poisoned | None = None,
         *,
@@ -180,7 +180,11 @@ class Ledger:
         self._file.write(json.dumps(line) + "\n")
 
     def _count(
-        self, event: OrderEvent, outcome: Outcome, delivery: Delivery, poisoned: Poisoned | None
+        self,
+        event: SimulatedOrderEvent,
+        outcome: Outcome,
+        delivery: Delivery,
+        poisoned: Poisoned | None,
     ) -> None:
         report = self.report
         report.sent += 1

@@ -10,7 +10,7 @@ from threading import Event
 
 from conf.settings import Settings
 from simulator.ledger import Ledger, SendReport
-from simulator.orders import OrderEvent
+from simulator.orders import SimulatedOrderEvent
 from simulator.transport import GatewayTransport
 
 NAP_SECONDS = 0.1
@@ -18,7 +18,7 @@ NAP_SECONDS = 0.1
 
 def send_on_time(
     settings: Settings,
-    events: Iterable[OrderEvent],
+    events: Iterable[SimulatedOrderEvent],
     *,
     ledger: Path,
     run_id: str,

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from simulator.baskets import Basket, Line
+from simulator.baskets import Basket, BasketLine
 
 NAMESPACE = UUID("3f6a1c52-7c0b-4b8e-9f55-0b6f1f0c9d10")
 LIFE_SECONDS = 15.0
@@ -26,7 +26,7 @@ SHARE_UPDATED, SHARE_CANCELLED, SHARE_ONLINE = 0.15, 0.08, 0.35
 
 
 @dataclass(frozen=True)
-class OrderEvent:
+class SimulatedOrderEvent:
     """One event as the till says it, with what a ledger wants to know of it.
 
     `made_at` is when the till made it; `event_time` is what it says, which differs for a late one.
@@ -60,7 +60,7 @@ class Step:
     after: float
     event_type: str
     status: str
-    lines: tuple[Line, ...]
+    lines: tuple[BasketLine, ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def instant(time: datetime) -> str:
 
 
 def plan_steps(
-    lines: tuple[Line, ...], rng: random.Random, life_seconds: float
+    lines: tuple[BasketLine, ...], rng: random.Random, life_seconds: float
 ) -> tuple[Step, ...]:
     """Draw one life: created [updated] [processing] then completed or cancelled."""
 
@@ -107,7 +107,7 @@ def plan_steps(
     return tuple(steps)
 
 
-def _change(lines: tuple[Line, ...], rng: random.Random) -> tuple[Line, ...]:
+def _change(lines: tuple[BasketLine, ...], rng: random.Random) -> tuple[BasketLine, ...]:
     """The customer puts one product back, or takes one more piece of it."""
     at = rng.randrange(len(lines))
     if len(lines) > 1 and rng.random() < 0.5:
@@ -146,7 +146,7 @@ class Shop:
         self._opened = 0
         self._owed = 0
 
-    def next_event(self, seconds: float, slots_left: int | None = None) -> OrderEvent:
+    def next_event(self, seconds: float, slots_left: int | None = None) -> SimulatedOrderEvent:
         """The follow-up that is due, else a new order.
 
         Args:
@@ -161,16 +161,16 @@ class Shop:
             return self._emit(seconds, number, at, life, created_at)
         return self._emit(seconds, self._opened, 0, self._open(), None)
 
-    def finish(self) -> Iterator[OrderEvent]:
+    def finish(self) -> Iterator[SimulatedOrderEvent]:
         """What open orders still have to say, without a new one."""
         while self._due:
             yield self.next_event(self._due[0][0])
 
-    def stray_event(self, age: timedelta = timedelta(0)) -> OrderEvent:
+    def stray_event(self, age: timedelta = timedelta(0)) -> SimulatedOrderEvent:
         """The first or last full event of an order that will never be heard of again.
 
         Args:
-            age: how long ago it says that it happened, and that its order was created.
+            age: how long ago it states that it happened, and that its order was created.
         """
         life = self._open()
         at = self._rng.choice([0, len(life.steps) - 1])
@@ -180,7 +180,7 @@ class Shop:
 
     def _emit(
         self, seconds: float, number: int, at: int, life: Life, created_at: datetime | None
-    ) -> OrderEvent:
+    ) -> SimulatedOrderEvent:
         now = self._now()
         created_at = created_at or now
         if at == 0:
@@ -213,13 +213,13 @@ class Shop:
 
     def _event(
         self, life: Life, at: int, made_at: datetime, event_time: datetime, created_at: datetime
-    ) -> OrderEvent:
-        return tell_step(
+    ) -> SimulatedOrderEvent:
+        return report_step(
             life, at, self._salt, made_at=made_at, event_time=event_time, created_at=created_at
         )
 
 
-def tell_step(
+def report_step(
     life: Life,
     at: int,
     salt: str,
@@ -227,7 +227,7 @@ def tell_step(
     made_at: datetime,
     event_time: datetime,
     created_at: datetime,
-) -> OrderEvent:
+) -> SimulatedOrderEvent:
     """The event of step `at` of a life; `salt`, the order and the step make its id."""
     step = life.steps[at]
     event_id = str(uuid5(NAMESPACE, f"{salt}/{life.order_id}/{at}"))
@@ -242,7 +242,7 @@ def tell_step(
         "source": f"pos-{life.branch_id}",
         "order": order,
     }
-    return OrderEvent(
+    return SimulatedOrderEvent(
         event_id=event_id,
         event_type=step.event_type,
         order_id=life.order_id,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from simulator.orders import OrderEvent, as_json
+from simulator.orders import SimulatedOrderEvent, as_json
 
 HUGE_BYTES = 900_000  # under the megabyte that a broker takes by default
 Rule = Literal[
@@ -41,7 +41,7 @@ class Way:
     message: Callable[[bytes, bytes], tuple[bytes | None, bytes | None]] | None = None
 
 
-def poison(event: OrderEvent, way: str, rng: random.Random) -> Poisoned:
+def poison(event: SimulatedOrderEvent, way: str, rng: random.Random) -> Poisoned:
     """Break `event`, which must carry a full order, in the named way."""
     how = WAYS[way]
     key: bytes | None = event.key

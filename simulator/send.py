@@ -22,7 +22,7 @@ from uuid import uuid4
 from conf.settings import Settings
 from conf.stores import load_stores
 from simulator.ledger import Delivery, Ledger, SendReport
-from simulator.orders import OrderEvent, Shop
+from simulator.orders import Shop, SimulatedOrderEvent
 from simulator.plan import Plan, Source, draw_age
 from simulator.poison import draw_way
 from simulator.poison import poison as break_event
@@ -40,13 +40,13 @@ class _Parcel:
 
     Attributes:
         event: what goes out.
-        late: it says that it happened too long ago to count.
+        late: it states that it happened too long ago to count.
         first: the parcel whose event this one repeats.
         straight: a repeat that goes to Kafka past the gateway, as a foreign producer sends.
         taken: the broker has it.
     """
 
-    event: OrderEvent
+    event: SimulatedOrderEvent
     late: bool = False
     first: _Parcel | None = None
     straight: bool = False
@@ -91,7 +91,7 @@ def send(
         count: stop after so many messages, of whatever kind.
         seconds: stop after so long. With neither, `stop` ends the run.
         poison: share of the messages that are broken, 0..1. They go straight to Kafka.
-        late: share that says that it happened too long ago to count; see `Plan`.
+        late: share that states that it happened too long ago to count; see `Plan`.
         duplicates: share that repeats an event, byte for byte; every other one goes past the
             gateway, as a foreign producer sends.
         seed: which baskets, lives and kinds; the same seed repeats the same run.
@@ -105,7 +105,7 @@ def send(
         ledger: NDJSON file that gets one line per message.
         on_progress: hears the totals about ten times a second.
         late_from: whether late events would be late by now; sending pauses before the first one
-            until it says so. Called in another thread.
+            until it reports it. Called in another thread.
         stop: set it from another thread to end the run early.
     """
     plan = Plan(rate, count, seconds, poison, late, duplicates, seed, source)
@@ -155,7 +155,7 @@ class _Sender:
         self._repeatable: deque[_Parcel] = deque(maxlen=REPEATABLE)
         self._direct: KafkaTransport | None = None
         self._queues: list[_Queue] = []
-        self._told = 0.0
+        self._output = 0.0
         self.on_progress: Callable[[SendReport], None] = lambda _: None
         self.late_from: Callable[[], bool] | None = None
 
@@ -255,7 +255,7 @@ class _Sender:
             else:
                 self._note(parcel, await gateway.deliver(parcel.event))
             queue.task_done()
-            self._tell()
+            self._notify()
 
     def _note(self, parcel: _Parcel, delivery: Delivery) -> None:
         parcel.taken = delivery.outcome == "accepted"
@@ -263,12 +263,12 @@ class _Sender:
 
     def _hear(self) -> None:
         """Delivery reports in, progress out."""
-        self._tell()
+        self._notify()
         if self._direct is not None:
             self._direct.poll()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS:
-            self._told = now
+        if now - self._output >= PROGRESS_SECONDS:
+            self._output = now
             self.on_progress(self._book.report)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from itertools import accumulate, count
 
-from simulator.baskets import Basket, Line
+from simulator.baskets import Basket, BasketLine
 
 CATEGORIES = ("GROCERY", "PRODUCE", "DAIRY", "BAKERY", "DRINKS", "HOUSEHOLD", "PHARMACY")
 PRODUCTS, HOUSEHOLDS, STORES = 400, 2_500, 60
@@ -47,6 +47,6 @@ def _product(number: int, rng: random.Random) -> _Product:
     return f"S{number:04d}", f"{category} ARTICLE {number}", category, price
 
 
-def _line(product: _Product, rng: random.Random) -> Line:
+def _line(product: _Product, rng: random.Random) -> BasketLine:
     product_id, name, category, price = product
-    return Line(product_id, name, category, rng.randint(1, MOST_PIECES), price)
+    return BasketLine(product_id, name, category, rng.randint(1, MOST_PIECES), price)

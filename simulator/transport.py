@@ -16,7 +16,7 @@ from conf.contracts.order_event import EVENT_TYPES, event_path
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings, Settings
 from simulator.ledger import Delivery
-from simulator.orders import OrderEvent
+from simulator.orders import SimulatedOrderEvent
 
 BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
 
@@ -29,8 +29,8 @@ def topic_of(event_type: str, kafka: KafkaSettings) -> str:
 class GatewayTransport:
     """Keep-alive HTTP. Guarantee: at least once; a repeat has the same bytes and event id.
 
-    A refusal for good (4xx) is final; an unavailable broker or gateway is tried again, with growing
-    pauses, for at most `patience` seconds or until `stop`.
+    A rejection for good (4xx) is final; an unavailable broker or gateway is tried again, with
+    growing pauses, for at most `patience` seconds or until `stop`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class GatewayTransport:
             trust_env=False,  # a proxy of the environment has no business between till and gateway
         )
 
-    async def deliver(self, event: OrderEvent) -> Delivery:
+    async def deliver(self, event: SimulatedOrderEvent) -> Delivery:
         """Send one event, and repeat it as long as that makes sense."""
         topic, body = self._topics[event.event_type], event.value
         path = f"/api/kafka/events/{event_path(event.event_type)}"

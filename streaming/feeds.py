@@ -14,7 +14,7 @@ from streaming.arrow import Transform, in_arrow
 from streaming.stream import Context, Feed, Prepare
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
-from streaming.transforms.silver_detections import JUDGED_SCHEMA, judged_detections, to_frames
+from streaming.transforms.silver_detections import VALIDATED_SCHEMA, to_frames, validated_detections
 from streaming.transforms.tracks import Rules
 
 
@@ -25,7 +25,7 @@ def track_rules(limits: StreamSettings) -> Rules:
         grace=limits.zone_grace,
         handover=limits.track_handover,
         delay=limits.frame_delay,
-        forget=limits.track_ttl,
+        expire=limits.track_ttl,
     )
 
 
@@ -36,14 +36,14 @@ def to_order_events(stores: Stores, limits: StreamSettings) -> Transform:
 
 def to_detections(stores: Stores, limits: StreamSettings) -> Transform:
     """Source rows -> rows of `DETECTIONS`, as a step of a plan that reads bronze."""
-    return in_arrow(judged_detections(stores, limits.max_future_skew), JUDGED_SCHEMA)
+    return in_arrow(validated_detections(stores, limits.max_future_skew), VALIDATED_SCHEMA)
 
 
 def _order_events(context: Context, group: str) -> DataFrame:
     return context.read_topics(group, *context.settings.kafka.order_topics)
 
 
-def _judged_orders(context: Context) -> Prepare:
+def _validated_orders(context: Context) -> Prepare:
     return silver_orders(context.stores, context.settings.streams.max_future_skew)
 
 
@@ -51,8 +51,8 @@ def _detections(context: Context, group: str) -> DataFrame:
     return context.read_detections(group)
 
 
-def _judged_detections(context: Context) -> Prepare:
-    return judged_detections(context.stores, context.settings.streams.max_future_skew)
+def _validated_detections(context: Context) -> Prepare:
+    return validated_detections(context.stores, context.settings.streams.max_future_skew)
 
 
 def _crossings(context: Context, group: str) -> DataFrame:
@@ -66,11 +66,11 @@ def _cameras(settings: Settings) -> tuple[str, ...]:
     return settings.streams.detections_from
 
 
-ORDER_EVENTS = Feed("order_events", _order_events, _judged_orders)
+ORDER_EVENTS = Feed("order_events", _order_events, _validated_orders)
 """One row per message of the order topics: `order_event_processor.SILVER_SCHEMA`."""
 
-DETECTIONS = Feed("detections", _detections, _judged_detections, pace=20, brokers=_cameras)
-"""One row per message of the detections topics (a frame): `silver_detections.JUDGED_SCHEMA`."""
+DETECTIONS = Feed("detections", _detections, _validated_detections, pace=20, brokers=_cameras)
+"""One row per message of the detections topics (a frame): `silver_detections.VALIDATED_SCHEMA`."""
 
 CROSSINGS = Feed(
     "crossings",

@@ -23,8 +23,8 @@ class Health:
 
     A failure is followed by a pause that doubles from `retry_base_seconds` to `retry_max_seconds`.
     After `retries` failures in a row the part is `failed`: it is tried every
-    `failed_retry_seconds`, so that it goes on by itself once the cause is gone. One that was fenced
-    is never tried again.
+    `failed_retry_seconds`, so that it continues by itself once the cause is gone. One that was
+    fenced is never tried again.
 
     Args:
         name: in log lines.
@@ -57,13 +57,13 @@ class Health:
     def finished(self, rows: int = 0) -> None:
         """A batch or a call is over."""
         if self.is_failed:
-            log.warning("%s goes on after %d failures", self.name, self.failures)
+            log.warning("%s continues after %d failures", self.name, self.failures)
         self.ready, self.failures, self.cause, self.busy_since = True, 0, "", None
         self.finished_total += 1
         self.rows_total += rows
 
     def failed(self, cause: str) -> None:
-        """A start, a batch or a call failed; the log says what follows."""
+        """A start, a batch or a call failed; the log states what follows."""
         self.failures += 1
         self.failed_total += 1
         self.ready, self.cause, self.busy_since = False, cause, None

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from streaming.metrics import Metrics
+from streaming.metrics import StreamMetrics
 from streaming.sources.log import Log, Offsets
 
 log = logging.getLogger("storelake.streams")
@@ -47,7 +47,7 @@ class LagWatch:
         open_log: how to reach a broker.
     """
 
-    def __init__(self, metrics: Metrics, open_log: OpenLog) -> None:
+    def __init__(self, metrics: StreamMetrics, open_log: OpenLog) -> None:
         self._metrics, self._open = metrics, open_log
         self._readers: dict[str, list[_Reader]] = {}
         self._over = threading.Event()
@@ -113,7 +113,7 @@ class LagWatch:
             waiting = reader.log.behind(at)
         except Exception as error:  # of three client libraries; the next look tries again
             log.warning("%s does not tell what waits: %s", reader.broker, error)
-            # A topic that was made again is known by another id: the next look opens it anew.
+            # A topic that was made again is known by another id: the next look opens it again.
             opened, reader.log = reader.log, None
             if opened is not None:
                 opened.close()

@@ -60,7 +60,7 @@ _RELEASE_SQL = "UPDATE stream_leases SET owner = NULL, expires_at = NULL WHERE o
 
 
 class LeaseError(StorelakeError):
-    """The leases cannot be asked for; the message says what to do."""
+    """The leases cannot be asked for; the message states what to do."""
 
 
 class LeaseHeldError(StorelakeError):
@@ -122,7 +122,7 @@ class Leases:
         take_over: fence another holder.
 
     Attributes:
-        lost: stream -> the sentence that says who has taken it over.
+        lost: stream -> the sentence that states who has taken it over.
     """
 
     dsn: str
@@ -139,8 +139,8 @@ class Leases:
     def acquire(self) -> None:
         """Take the lease of every stream, or of none, then renew them until `release`.
 
-        A lease that is not free is watched until it is renewed, which tells that its holder lives,
-        or until it expires.
+        A lease that is not free is watched until it is renewed, which reports that its holder
+        lives, or until it expires.
 
         Raises:
             LeaseHeldError: a stream has a living holder, and `take_over` is not set.
@@ -150,7 +150,7 @@ class Leases:
         while held := self._try_once():
             renewed = [h for h in held if h.expires_at != seen.setdefault(h.stream, h.expires_at)]
             if renewed:
-                raise LeaseHeldError(_refusal(held))
+                raise LeaseHeldError(_rejection(held))
             time.sleep(LOOK_SECONDS)
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
         self._thread.start()
@@ -255,7 +255,7 @@ class Leases:
         return psycopg.connect(self.dsn, options=options, connect_timeout=max(2, seconds))
 
 
-def _refusal(held: Iterable[Held]) -> str:
+def _rejection(held: Iterable[Held]) -> str:
     """One sentence: who holds which streams, since when, and what to do."""
     by_holder: dict[str, list[str]] = {}
     for one in held:

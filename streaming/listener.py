@@ -21,7 +21,7 @@ from streaming.sources.log import Offsets, from_wire
 
 log = logging.getLogger("storelake.streams")
 
-Tell = Callable[[str, Progress, Sequence[Offsets]], None]
+Notify = Callable[[str, Progress, Sequence[Offsets]], None]
 """(name of the query, what it did, where each of its sources stands now)."""
 
 NO_WATERMARK = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -35,8 +35,8 @@ class ProgressListener(StreamingQueryListener):
     fails here is logged.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
 
     @property
     def _jlistener(self) -> Any:  # what `addListener` registers
@@ -46,7 +46,7 @@ class ProgressListener(StreamingQueryListener):
     def take(self, text: str) -> None:
         """One progress event as JSON."""
         try:
-            self._tell(*read_progress(text))
+            self._notify(*read_progress(text))
         except Exception:  # figures are worth a line in the log, and no stream
             log.warning("a progress event was not understood", exc_info=True)
 
@@ -83,21 +83,21 @@ class _AsJson(JStreamingQueryListener):
 
 def read_progress(text: str) -> tuple[str, Progress, list[Offsets]]:
     """What Spark says as JSON: the query's name, its figures, and where each source stands."""
-    said = json.loads(text)
-    phases = {name: ms / 1000 for name, ms in said["durationMs"].items()}
-    operators = said["stateOperators"]
+    reported = json.loads(text)
+    phases = {name: ms / 1000 for name, ms in reported["durationMs"].items()}
+    operators = reported["stateOperators"]
     progress = Progress(
-        rows=said["numInputRows"],
-        input_rate=said.get("inputRowsPerSecond", 0.0),  # left out where it is no number
-        processed_rate=said.get("processedRowsPerSecond", 0.0),
+        rows=reported["numInputRows"],
+        input_rate=reported.get("inputRowsPerSecond", 0.0),  # left out where it is no number
+        processed_rate=reported.get("processedRowsPerSecond", 0.0),
         seconds=phases.pop("triggerExecution"),
         phases=phases,
-        watermark=_watermark(said.get("eventTime", {}).get("watermark")),
+        watermark=_watermark(reported.get("eventTime", {}).get("watermark")),
         state_rows=sum(one["numRowsTotal"] for one in operators) if operators else None,
         state_bytes=sum(map(_state_bytes, operators)) if operators else None,
         late_rows=sum(one["numRowsDroppedByWatermark"] for one in operators),
     )
-    return said["name"], progress, [from_wire(one["endOffset"]) for one in said["sources"]]
+    return reported["name"], progress, [from_wire(one["endOffset"]) for one in reported["sources"]]
 
 
 def _watermark(text: str | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Memory of the driver's Python: what batches have freed goes back to the system.
+"""Memory of the driver's Python: what batches have freed returns to the system.
 
 A batch of large messages is in memory several times for a moment: as Arrow columns, and as Python
 bytes in the threads of its sinks. Allocators keep what is freed. Arrow's own pool (mimalloc) keeps

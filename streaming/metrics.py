@@ -47,7 +47,7 @@ class Progress:
     late_rows: int = 0
 
 
-class Metrics:
+class StreamMetrics:
     """The meters of the streams of one application, in a registry of their own.
 
     Args:

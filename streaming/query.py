@@ -1,8 +1,8 @@
 """One query of Spark and the streams that share it: read once, parsed once, written by each sink.
 
 A batch is committed when every sink has written it. Where some sinks keep failing and the others do
-not, the query is split: each part goes on with a copy of the checkpoint, so that one failing stream
-stops only itself.
+not, the query is split: each part continues with a copy of the checkpoint, so that one failing
+stream stops only itself.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from streaming.failures import SinkError, StoppingError, cause_in_text, root_cau
 from streaming.health import Health
 from streaming.jvm import hadoop_configuration, java
 from streaming.lease import FencedError
-from streaming.metrics import Metrics
-from streaming.refusals import write_all
-from streaming.stream import Batch, Context, Feed, Hands, Stream
+from streaming.metrics import StreamMetrics
+from streaming.rejections import write_all
+from streaming.stream import Batch, Context, Feed, SinkContext, Stream
 
 log = logging.getLogger("storelake.streams")
 
@@ -41,14 +41,14 @@ class Application:
 
     Attributes:
         context: session, settings, stores.
-        hands: a stream -> what it works with.
+        sink_context: a stream -> what it works with.
         metrics: of all streams.
         stopping: set once the program stops: no further batch begins.
     """
 
     context: Context
-    hands: Callable[[Stream], Hands]
-    metrics: Metrics
+    sink_context: Callable[[Stream], SinkContext]
+    metrics: StreamMetrics
     stopping: threading.Event
 
 
@@ -139,7 +139,7 @@ class SharedQuery:
         mine.health.cause, mine.health.retry_at = self.health.cause, self.health.retry_at
         for stream, cause in self._fenced.items():
             mine.fence(stream, cause)
-        log.warning("%s goes on without %s", others.name, mine.name)
+        log.warning("%s continues without %s", others.name, mine.name)
         return parts
 
     @property
@@ -221,7 +221,7 @@ class SharedQuery:
     def _sink(self) -> Callable[[DataFrame, int], None]:
         """Collect the batch once, then hand it to each stream."""
         app, feed = self._app, self.feed
-        writers = [(s, app.hands(s)) for s in self.streams if s.sink]
+        writers = [(s, app.sink_context(s)) for s in self.streams if s.sink]
         prepare = feed.prepare(app.context) if feed.prepare else None
 
         def sink(df: DataFrame, batch_id: int) -> None:
@@ -243,7 +243,10 @@ class SharedQuery:
 
 
 def _write_each(
-    writers: Sequence[tuple[Stream, Hands]], rows: pa.Table, batch_id: int, oldest: datetime | None
+    writers: Sequence[tuple[Stream, SinkContext]],
+    rows: pa.Table,
+    batch_id: int,
+    oldest: datetime | None,
 ) -> None:
     """Let every stream write; sinks wait for disks and the database most of the time: together.
 
@@ -253,9 +256,9 @@ def _write_each(
     with ThreadPoolExecutor(len(writers)) as pool:
         written = {
             stream.name: pool.submit(
-                _write, stream, Batch(**vars(hands), rows=rows, id=batch_id), oldest
+                _write, stream, Batch(**vars(sink_context), rows=rows, id=batch_id), oldest
             )
-            for stream, hands in writers
+            for stream, sink_context in writers
         }
     errors = {name: one.exception() for name, one in written.items()}
     if failed := {name: e for name, e in errors.items() if isinstance(e, Exception)}:

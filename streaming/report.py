@@ -1,6 +1,6 @@
 """What the application says of its streams while it runs: `<var>/run/streams.json`, and metrics.
 
-It is written in a thread of its own, so that it also tells when everything else hangs.
+It is written in a thread of its own, so that it also reports when everything else hangs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from conf.settings import Settings
 from streaming.health import STATES, Health, State
-from streaming.metrics import Metrics
+from streaming.metrics import StreamMetrics
 
 log = logging.getLogger("storelake.streams")
 
@@ -26,7 +26,7 @@ Parts = Callable[[str], tuple[Health | None, list[Health]]]
 """Of a stream: the health of its query, None without one, and of its interval tasks."""
 
 
-class Report:
+class StreamsReport:
     """Writes how every stream is doing, twice a second.
 
     Args:
@@ -37,7 +37,7 @@ class Report:
     """
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, streams: Sequence[str], parts: Parts
+        self, settings: Settings, metrics: StreamMetrics, streams: Sequence[str], parts: Parts
     ) -> None:
         self._folder = settings.var_dir / "run"
         self._stalled_after = settings.streams.stalled_after
@@ -78,14 +78,14 @@ class Report:
         if query and silent > self._stalled_after and state != "failed":
             state, detail = "stalled", f"Spark's JVM has not answered for {silent:.0f} s"
         first = query or tasks[0]
-        settle = next((h for h in tasks if h.name.endswith("(settle)")), None)
+        on_interval = next((h for h in tasks if h.name.endswith("(settle)")), None)
         return {
             "state": state,
             "detail": detail,
             "ready": all(h.ready for h in parts),
             "finished_batches": first.finished_total,
             "finished_rows": first.rows_total,
-            "settled": settle.finished_total if settle else None,
+            "settled": on_interval.finished_total if on_interval else None,
             "failed_batches": sum(h.failed_total for h in parts),
             "failures": max(h.failures for h in parts),
         }
@@ -93,9 +93,9 @@ class Report:
     def write(self) -> None:
         """Write all of it once, in place of what was there."""
         streams = {name: self.state(name) for name in self._streams}
-        for name, said in streams.items():
-            self._metrics.is_up(name, said["ready"])
-            self._metrics.state(name, said["state"])
+        for name, reported in streams.items():
+            self._metrics.is_up(name, reported["ready"])
+            self._metrics.state(name, reported["state"])
         who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
         self._folder.mkdir(parents=True, exist_ok=True)
         fresh = self._folder / f"streams.{os.getpid()}.tmp"

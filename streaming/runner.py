@@ -1,7 +1,7 @@
 """Runs streams in one Spark application: leases, queries, interval tasks, a clean stop.
 
 A stream is data (`streaming.stream.Stream`). Data errors never come here: transforms and
-`streaming.refusals` send them to quarantine. What fails here is infrastructure: a query or a task
+`streaming.rejections` send them to quarantine. What fails here is infrastructure: a query or a task
 is tried again with exponential back-off, and is `failed` after `streams.retries` failures in a row.
 A failed stream stops only itself, and the program ends with exit code 1; it ends at once when all
 have failed, or were taken over by another application.
@@ -31,14 +31,14 @@ from streaming.lake.views import create_views
 from streaming.lease import Leases
 from streaming.listener import ProgressListener
 from streaming.memory import FreedMemory
-from streaming.metrics import Metrics, Progress
+from streaming.metrics import Progress, StreamMetrics
 from streaming.periodic import PeriodicTask
 from streaming.query import Application, shared_queries
-from streaming.report import Report
+from streaming.report import StreamsReport
 from streaming.session import build_session
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.sources.log import Offsets
-from streaming.stream import Context, Hands, Stream
+from streaming.stream import Context, SinkContext, Stream
 
 log = logging.getLogger("storelake.streams")
 
@@ -64,8 +64,8 @@ class Runner:
             "storelake:" + ",".join(s.name for s in streams),
         )
         with ExitStack() as stack:
-            # First: a warehouse, a catalog or a database that does not answer says so before Spark
-            # has started, and so does a stream that another application holds.
+            # First: a warehouse, a catalog or a database that does not answer reports it before
+            # Spark has started, and so does a stream that another application holds.
             self._lake = open_lake(settings)
             stack.callback(self._lake.close)
             limits = settings.streams
@@ -89,8 +89,8 @@ class Runner:
             stack.callback(spark.stop)
             self._spark, self._closing = spark, stack.pop_all()
         self._context = Context(spark, settings, load_stores(settings.stores_file))
-        self.metrics = Metrics(names, [s.name for s in streams if s.settle is not None])
-        app = Application(self._context, self._hands, self.metrics, self._stop)
+        self.metrics = StreamMetrics(names, [s.name for s in streams if s.on_interval is not None])
+        app = Application(self._context, self._sink_context, self.metrics, self._stop)
         self._queries = shared_queries(app, streams)
         self._memory = FreedMemory()
         self._tasks = self._make_tasks()
@@ -103,7 +103,7 @@ class Runner:
             limits=settings.streams,
         )
         self._lag = LagWatch(self.metrics, self._context.open_log)
-        self._report = Report(settings, self.metrics, names, self._parts)
+        self._report = StreamsReport(settings, self.metrics, names, self._parts)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
         """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.
@@ -142,14 +142,14 @@ class Runner:
             timer.daemon = True
             timer.start()
 
-    def _hands(self, stream: Stream) -> Hands:
+    def _sink_context(self, stream: Stream) -> SinkContext:
         lake = self._lake.another(self._leases.epoch(stream.name))
-        return Hands(stream.name, lake, self._db, self._context, {}, self.metrics)
+        return SinkContext(stream.name, lake, self._db, self._context, {}, self.metrics)
 
     def _make_tasks(self) -> list[PeriodicTask]:
         """The interval tasks of all streams; their first calls are spread over the interval."""
         limits = self._settings.streams
-        settling = [s for s in self._streams if s.settle]
+        settling = [s for s in self._streams if s.on_interval]
         step = limits.interval_seconds / max(1, len(settling))
         return [
             *(
@@ -158,7 +158,7 @@ class Runner:
                 if s.copy
             ),
             *(
-                self._task(s, "settle", s.settle, limits.interval_seconds, step * number)
+                self._task(s, "settle", s.on_interval, limits.interval_seconds, step * number)
                 for number, s in enumerate(settling, 1)
             ),
         ]
@@ -167,15 +167,15 @@ class Runner:
         self,
         stream: Stream,
         name: str,
-        call: Callable[[Hands], None] | None,
+        call: Callable[[SinkContext], None] | None,
         seconds: float,
         first_after: float | None = None,
     ) -> PeriodicTask:
-        hands = self._hands(stream)
+        sink_context = self._sink_context(stream)
 
         def once() -> None:
             if call:
-                call(hands)
+                call(sink_context)
             if name == "settle":
                 self.metrics.settled(stream.name)
 
@@ -208,7 +208,7 @@ class Runner:
         self._report.watched()
 
     def _parts(self, stream: str) -> tuple[Health | None, list[Health]]:
-        """Of a stream: the health of its query, and of its tasks (`settle` last)."""
+        """Of a stream: the health of its query, and of its tasks (`on_interval` last)."""
         queries = [q.health for q in self._queries if stream in (s.name for s in q.streams)]
         tasks = [t.health for t in self._tasks if t.stream == stream]
         return (queries[0] if queries else None), tasks
@@ -270,7 +270,7 @@ def submit(*streams: Stream) -> None:
     try:
         settings = load_settings()
         configure_logging("streams", settings.log_level)
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner says what failed
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner states what failed
         run_streams(settings, streams)
     except StorelakeError as error:
         log.error("%s", error)

@@ -49,7 +49,7 @@ ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvi
 
 
 class SparkError(StorelakeError):
-    """There is no Spark; the message says what it needs."""
+    """There is no Spark; the message states what it needs."""
 
 
 def launch_conf(settings: Settings) -> dict[str, str]:
@@ -143,7 +143,7 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         # Re-planning between the stages of a micro-batch costs more than it saves.
         "spark.sql.adaptive.enabled": "false",
-        # foreachBatch asks for the constraints of the whole plan, a third of the planning time; and
+        # foreachBatch requests the constraints of the whole plan, a third of the planning time; and
         # each execution for its plan as text, which nobody reads while there is no UI.
         "spark.sql.constraintPropagation.enabled": "false",
         "spark.sql.ui.explainMode": "simple",

@@ -16,7 +16,7 @@ from conf.settings import Settings
 from conf.stores import Stores
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import Table
-from streaming.metrics import Metrics
+from streaming.metrics import StreamMetrics
 from streaming.session import log_source
 from streaming.sinks.postgres import Database
 from streaming.sources.generations import as_option, meet_topics
@@ -97,7 +97,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Hands:
+class SinkContext:
     """What a stream works with.
 
     Attributes:
@@ -114,11 +114,11 @@ class Hands:
     db: Database
     context: Context
     memory: dict[str, Any]
-    metrics: Metrics
+    metrics: StreamMetrics
 
 
 @dataclass(frozen=True)
-class Batch(Hands):
+class Batch(SinkContext):
     """One micro-batch in the hands of one stream's sink.
 
     Attributes:
@@ -162,7 +162,7 @@ class Feed:
         prepare: context -> what is done to the rows of a micro-batch, once for all its streams; it
             runs on the driver, where they are collected anyway (docs/adr/0023).
         output_mode: of the query; `update` for stateful ones.
-        made_at: the column that says when a row was made: a time, or microseconds since 1970.
+        made_at: the column that states when a row was made: a time, or microseconds since 1970.
         pace: how many of `streams.trigger_seconds` lie between two micro-batches at least. Nobody
             waits for every feed alike, and each micro-batch takes CPU from the others.
         edition: of the state of a stateful query; a new layout of it begins a new checkpoint.
@@ -186,8 +186,9 @@ class Stream:
         name: names its progress, its ledger rows and its lease.
         feed: where its rows come from; None for a stream that reads tables and only settles.
         sink: writes one micro-batch; rows that it has already written must change nothing.
-        settle: what need not happen with each micro-batch; called every `streams.interval_seconds`
-            and once more at a clean stop, and finds by itself what is to do.
+        on_interval: what need not happen with each micro-batch; called every
+            `streams.interval_seconds` and once more at a clean stop, and finds by itself what is to
+            do.
         copy: the same every `streams.replicate_seconds`, for what somebody waits for in the lake.
         keeps_rejected: whether its sink writes rejected messages to a quarantine: what the sink
             cannot hold for its data goes there, too; else to `refused_rows`.
@@ -196,6 +197,6 @@ class Stream:
     name: str
     feed: Feed | None = None
     sink: Callable[[Batch], None] | None = None
-    settle: Callable[[Hands], None] | None = None
-    copy: Callable[[Hands], None] | None = None
+    on_interval: Callable[[SinkContext], None] | None = None
+    copy: Callable[[SinkContext], None] | None = None
     keeps_rejected: bool = False

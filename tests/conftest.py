@@ -1,4 +1,4 @@
-"""Fixtures of every suite: settings of their own, and real services where a test asks for them."""
+"""Fixtures of every suite: settings of their own, and real services where a test requests them."""
 
 from __future__ import annotations
 

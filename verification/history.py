@@ -14,12 +14,12 @@ from typing import Any
 from conf.settings import Settings
 from quality.order_observer import end_offsets
 from simulator.ledger import Delivery
-from simulator.orders import OrderEvent, as_json
+from simulator.orders import SimulatedOrderEvent, as_json
 from simulator.transport import KafkaTransport, topic_of
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import TABLES
-from streaming.mirror import newest_change
+from streaming.replicate import newest_change
 from streaming.sinks.postgres import Database
 from streaming.source import broker_offset
 from verification.deployment import Deployment
@@ -34,7 +34,9 @@ Message = tuple[str, bytes, bytes, datetime | None]
 """Topic, key, value, and when it was sent; None is now."""
 
 
-def send_orders(settings: Settings, events: Iterable[OrderEvent], *, on_time: bool = True) -> None:
+def send_orders(
+    settings: Settings, events: Iterable[SimulatedOrderEvent], *, on_time: bool = True
+) -> None:
     """Send order events, as if when they were made, or all now: brokers delete old ones."""
     kafka = settings.kafka
     _deliver(

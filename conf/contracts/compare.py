@@ -17,7 +17,7 @@ from conf.errors import ContractError
 _ANNOTATIONS = {"$schema", "$id", "$comment", "title", "description", "examples", "default"}
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-_JUDGED = {*_ANNOTATIONS, *_LOWER, *_UPPER, "type", "enum", "const", "properties", "required"}
+_VALIDATED = {*_ANNOTATIONS, *_LOWER, *_UPPER, "type", "enum", "const", "properties", "required"}
 _INNER = ("items", "then", "else")
 
 
@@ -62,21 +62,21 @@ def expand(schema: Schema) -> dict[str, Any]:
     return expanded
 
 
-def _expand(part: Any, schema: Schema, trail: tuple[str, ...]) -> Any:
+def _expand(part: Any, schema: Schema, observer: tuple[str, ...]) -> Any:
     if isinstance(part, list):
-        return [_expand(p, schema, trail) for p in part]
+        return [_expand(p, schema, observer) for p in part]
     if not isinstance(part, Mapping):
         return part
-    own = {name: _expand(p, schema, trail) for name, p in part.items() if name != "$ref"}
+    own = {name: _expand(p, schema, observer) for name, p in part.items() if name != "$ref"}
     reference = part.get("$ref")
     if not isinstance(reference, str):
         return own
     name = reference.removeprefix("#/$defs/")
     target = schema.get("$defs", {}).get(name)
-    if target is None or name in trail:
+    if target is None or name in observer:
         problem = "into itself" if target is not None else "nowhere in this file's $defs"
         raise ContractError(f"{schema.get('$id', 'A contract')}: {reference} leads {problem}.")
-    return {**_expand(target, schema, (*trail, name)), **own}
+    return {**_expand(target, schema, (*observer, name)), **own}
 
 
 def condition(schema: Schema, *, negated: bool = False) -> str:
@@ -102,7 +102,7 @@ def _changes(old: Schema, new: Schema, path: str) -> Iterator[Change]:
             yield from _changes(old[keyword], new[keyword], _inner_path(old, keyword, path))
     both = {k for k in _INNER if k in old and k in new}
     for keyword in [*old, *(k for k in new if k not in old)]:
-        if keyword not in _JUDGED | both and old.get(keyword) != new.get(keyword):
+        if keyword not in _VALIDATED | both and old.get(keyword) != new.get(keyword):
             sentence = f"{keyword} is {_words(new.get(keyword))} now and was"
             yield Change(where, f"{sentence} {_words(old.get(keyword))}.", breaking=True)
 
@@ -141,9 +141,9 @@ def _bound_changes(old: Schema, new: Schema, path: str) -> Iterator[Change]:
         narrower = before is None or (
             after is not None and ((after > before) == (keyword in _LOWER))
         )
-        said = f"{keyword} is {_words(after)} now and was {_words(before)}"
+        reported = f"{keyword} is {_words(after)} now and was {_words(before)}"
         hurt = ": who sends what the old one allows is refused." if narrower else "."
-        yield Change(path, said + hurt, breaking=narrower)
+        yield Change(path, reported + hurt, breaking=narrower)
 
 
 def _field_changes(old: Schema, new: Schema, path: str) -> Iterator[Change]:

@@ -1,7 +1,7 @@
 """Stores as data: branches, their time zones, cameras, lines and zones, versioned.
 
 Coordinates are shares of the picture's width and height (0..1, y downwards), so that a camera may
-change its resolution without a new drawing.
+change its resolution without a new layout.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Zone(_Frozen):
         return value
 
 
-class _Drawn(_Frozen):
+class _Layout(_Frozen):
     """Lines and zones on one picture."""
 
     lines: tuple[Line, ...] = ()
@@ -110,8 +110,8 @@ class _Drawn(_Frozen):
         return value
 
 
-class Drawing(_Drawn):
-    """What is drawn on a camera's picture from `valid_from` until the next drawing.
+class Layout(_Layout):
+    """What is drawn on a camera's picture from `valid_from` until the next layout.
 
     Key: (camera_id, version).
     """
@@ -120,20 +120,20 @@ class Drawing(_Drawn):
     valid_from: AwareDatetime
 
 
-class Camera(_Drawn):
+class Camera(_Layout):
     """One camera and what is drawn on its picture. Key: camera_id, unique over all branches.
 
     Attributes:
-        lines: of the first drawing, which has the file's `version` and `valid_from`.
+        lines: of the first layout, which has the file's `version` and `valid_from`.
         zones: the same.
-        redrawn: every later drawing, whole, oldest first.
+        redrawn: every later layout, whole, oldest first.
     """
 
     camera_id: Identifier
     name: str
     fps: float = Field(gt=0, description="Frames a second that the camera is expected to deliver.")
     source: str | None = Field(default=None, description="Address, file, folder or webcam index.")
-    redrawn: tuple[Drawing, ...] = ()
+    redrawn: tuple[Layout, ...] = ()
 
     @field_validator("source")
     @classmethod
@@ -195,7 +195,7 @@ class Branch(_Frozen):
 
 
 class Stores(_Frozen):
-    """All branches as they are from `valid_from` on, and each camera's drawings over time."""
+    """All branches as they are from `valid_from` on, and each camera's layouts over time."""
 
     version: int = Field(ge=1)
     valid_from: AwareDatetime
@@ -213,20 +213,20 @@ class Stores(_Frozen):
         return value
 
     @model_validator(mode="after")
-    def _drawings_follow_each_other(self) -> Stores:
+    def _layouts_follow_each_other(self) -> Stores:
         for camera in (c for b in self.branches for c in b.cameras):
-            drawings = self.drawings(camera)
-            for old, new in pairwise(drawings):
+            layouts = self.layouts(camera)
+            for old, new in pairwise(layouts):
                 if new.version <= old.version or new.valid_from <= old.valid_from:
                     raise ValueError(
-                        f"camera {camera.camera_id}: drawing {new.version} must have a higher "
-                        f"version and a later valid_from than drawing {old.version}"
+                        f"camera {camera.camera_id}: layout {new.version} must have a higher "
+                        f"version and a later valid_from than layout {old.version}"
                     )
         return self
 
-    def drawings(self, camera: Camera) -> tuple[Drawing, ...]:
-        """All drawings of one of its cameras, oldest first."""
-        first = Drawing(
+    def layouts(self, camera: Camera) -> tuple[Layout, ...]:
+        """All layouts of one of its cameras, oldest first."""
+        first = Layout(
             version=self.version,
             valid_from=self.valid_from,
             lines=camera.lines,
@@ -234,14 +234,14 @@ class Stores(_Frozen):
         )
         return (first, *camera.redrawn)
 
-    def drawing_at(self, camera: Camera, moment: datetime) -> Drawing | None:
-        """The drawing that holds for a frame captured then; None before the first."""
-        valid = [d for d in self.drawings(camera) if d.valid_from <= moment]
+    def layout_at(self, camera: Camera, moment: datetime) -> Layout | None:
+        """The layout that holds for a frame captured then; None before the first."""
+        valid = [d for d in self.layouts(camera) if d.valid_from <= moment]
         return valid[-1] if valid else None
 
     def has_entrance(self, camera: Camera) -> bool:
-        """Whether people are counted in at one of its cameras, by any of its drawings."""
-        lines = (line for d in self.drawings(camera) for line in d.lines)
+        """Whether people are counted in at one of its cameras, by any of its layouts."""
+        lines = (line for d in self.layouts(camera) for line in d.lines)
         return any(line.kind == "entrance" for line in lines)
 
     def camera(self, camera_id: str) -> tuple[Branch, Camera]:
@@ -276,7 +276,7 @@ def load_stores(path: Path) -> Stores:
     """Read and check a store file.
 
     Raises:
-        SettingsError: the file is missing, is not TOML, or does not fit; the message says where.
+        SettingsError: the file is missing, is not TOML, or does not fit; the message states where.
     """
     tree = read_tree(path)
     try:

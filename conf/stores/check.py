@@ -43,33 +43,33 @@ def find_faults(path: Path) -> list[str]:
 
 
 def find_oddities(path: Path) -> list[str]:
-    """What a usable file says that may be a mistake.
+    """What a usable file states that may be a mistake.
 
     Raises:
         SettingsError: the file cannot be used.
     """
     stores = load_stores(path)
-    said = []
+    reported = []
     for branch in stores.branches:
         if not branch.cameras:
-            said.append(f"branch {branch.branch_id} has no camera: its visitors are unknown.")
+            reported.append(f"branch {branch.branch_id} has no camera: its visitors are unknown.")
         elif not any(stores.has_entrance(c) for c in branch.cameras):
-            said.append(
+            reported.append(
                 f"branch {branch.branch_id} has no entrance line: its visitors are unknown."
             )
         for camera in branch.cameras:
-            drawing = stores.drawings(camera)[-1]
-            if not drawing.zones:
-                also = "" if drawing.lines else " and no lines: only its frames are counted"
-                said.append(f"camera {camera.camera_id} has no zones{also}.")
-            said += [
+            layout = stores.layouts(camera)[-1]
+            if not layout.zones:
+                also = "" if layout.lines else " and no lines: only its frames are counted"
+                reported.append(f"camera {camera.camera_id} has no zones{also}.")
+            reported += [
                 f"camera {camera.camera_id}, lines {one.line_id} and {other.line_id}: who walks "
                 "straight in crosses both and counts as two visitors. Give one of them the kind "
                 '"count", or delete it.'
-                for one, other in combinations(drawing.lines, 2)
+                for one, other in combinations(layout.lines, 2)
                 if one.kind == other.kind == "entrance" and entered_in_a_row(one, other)
             ]
-    return said
+    return reported
 
 
 def entered_in_a_row(one: Line, other: Line) -> bool:

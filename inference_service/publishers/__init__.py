@@ -17,15 +17,15 @@ from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from inference_service.publishers.buffered import Outlet
+    from inference_service.publishers.buffered import EventTransport
 
 
 class PublishError(StorelakeError):
-    """Events were not delivered; the message says how many, where and why."""
+    """Events were not delivered; the message states how many, where and why."""
 
 
-class Publisher(Protocol):
-    """Hands events to the outside."""
+class EventPublisher(Protocol):
+    """SinkContext events to the outside."""
 
     @property
     def delivered(self) -> int:
@@ -84,7 +84,7 @@ def open_publisher(
     out: Path | None = None,
     stopping: threading.Event | None = None,
     spool: str = "events",
-) -> Publisher:
+) -> EventPublisher:
     """The publisher that the settings (or `name`) choose.
 
     Args:
@@ -103,18 +103,20 @@ def open_publisher(
     # Only the chosen client is loaded, and they import this module themselves.
     match name or settings.inference.publisher:
         case "kafka":
-            from inference_service.publishers.kafka import KafkaOutlet  # noqa: PLC0415
+            from inference_service.publishers.kafka import KafkaEventTransport  # noqa: PLC0415
 
-            return _buffered(KafkaOutlet(settings.kafka), settings, f"kafka-{spool}", stopping)
+            return _buffered(
+                KafkaEventTransport(settings.kafka), settings, f"kafka-{spool}", stopping
+            )
         case "pulsar":
             try:
-                from inference_service.publishers.pulsar import PulsarOutlet  # noqa: PLC0415
+                from inference_service.publishers.pulsar import PulsarEventTransport  # noqa: PLC0415
             except ModuleNotFoundError as error:
                 raise SettingsError(
                     "the pulsar publisher needs pulsar-client: install storelake[pulsar]"
                 ) from error
-            outlet = PulsarOutlet(settings.pulsar, settings.inference.buffer_events)
-            return _buffered(outlet, settings, f"pulsar-{spool}", stopping)
+            transport = PulsarEventTransport(settings.pulsar, settings.inference.buffer_events)
+            return _buffered(transport, settings, f"pulsar-{spool}", stopping)
         case "ndjson":
             from inference_service.publishers.ndjson import NdjsonPublisher  # noqa: PLC0415
 
@@ -126,11 +128,13 @@ def open_publisher(
 
 
 def _buffered(
-    outlet: Outlet, settings: Settings, name: str, stopping: threading.Event | None
-) -> Publisher:
+    transport: EventTransport, settings: Settings, name: str, stopping: threading.Event | None
+) -> EventPublisher:
     from inference_service.publishers.buffered import BufferedPublisher  # noqa: PLC0415
     from inference_service.publishers.spool import Spool  # noqa: PLC0415
 
     limits = settings.inference
     spool = Spool(settings.spool, name, limits.spool_events)
-    return BufferedPublisher(outlet, spool, buffer_events=limits.buffer_events, stopping=stopping)
+    return BufferedPublisher(
+        transport, spool, buffer_events=limits.buffer_events, stopping=stopping
+    )

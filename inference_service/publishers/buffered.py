@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 1_000_000  # of one event: Kafka's limit, and below that of Pulsar
 WAIT_SECONDS = 0.1
 RETRY_SECONDS = 2.0
-FORGET_EVERY = 200  # acknowledged events, before those on disk are deleted
+EXPIRE_EVERY = 200  # acknowledged events, before those on disk are deleted
 
 
 class AwayError(Exception):
@@ -40,7 +40,7 @@ class RefusedError(Exception):
     """The broker will not take the event, however often it is tried."""
 
 
-class Outlet(Protocol):
+class EventTransport(Protocol):
     """One broker. Called by one thread only; `done` is called by others."""
 
     @property
@@ -73,18 +73,18 @@ class _Event:
 
 
 class BufferedPublisher:
-    """A `Publisher` to an outlet."""
+    """A `Publisher` to an transport."""
 
     def __init__(
         self,
-        outlet: Outlet,
+        transport: EventTransport,
         spool: Spool,
         *,
         buffer_events: int = 2_000,
         stopping: threading.Event | None = None,
         close_seconds: float = 15.0,
     ) -> None:
-        self._outlet, self._spool, self._limit = outlet, spool, buffer_events
+        self._transport, self._spool, self._limit = transport, spool, buffer_events
         self._stopping = stopping or threading.Event()
         self._close_seconds = close_seconds
         self._changed = threading.Condition()
@@ -97,8 +97,8 @@ class BufferedPublisher:
         self._closed = self._over = False
         if len(spool):
             log.info("%d events wait in %s and are sent first", len(spool), spool.path)
-        self._pump = threading.Thread(target=self._run, name="publish", daemon=True)
-        self._pump.start()
+        self._send_loop = threading.Thread(target=self._run, name="publish", daemon=True)
+        self._send_loop.start()
 
     @property
     def delivered(self) -> int:
@@ -114,7 +114,7 @@ class BufferedPublisher:
         """Take one event over; see `Publisher.publish`."""
         if len(value) > MOST_BYTES:
             raise PublishError(
-                f"{self._outlet.where} took no event: {len(value)} bytes are over {MOST_BYTES}."
+                f"{self._transport.where} took no event: {len(value)} bytes are over {MOST_BYTES}."
             )
         with self._changed:
             self._check()
@@ -124,7 +124,7 @@ class BufferedPublisher:
                 self._waiting.append(_Event(key, value))
             else:
                 if not len(self._spool):
-                    log.warning("%s does not keep up: spooling", self._outlet.where)
+                    log.warning("%s does not keep up: spooling", self._transport.where)
                 self._spool.append(key, value)
                 self._counts.spooled += 1
             self._counts.accepted += 1
@@ -139,11 +139,12 @@ class BufferedPublisher:
 
     def _wait_for_room(self) -> None:
         self._counts.waits += 1
-        log.warning("%s does not keep up, and the spool is full: waiting", self._outlet.where)
+        log.warning("%s does not keep up, and the spool is full: waiting", self._transport.where)
         while not self._has_room():
             if self._stopping.is_set():
                 raise PublishError(
-                    f"Stopped while the spool for {self._outlet.where} was full: one event is lost."
+                    f"Stopped while the spool for {self._transport.where} was full: "
+                    "one event is lost."
                 )
             self._changed.wait(WAIT_SECONDS)
             self._check()
@@ -163,7 +164,7 @@ class BufferedPublisher:
             if self._missing():
                 raise PublishError(
                     f"{self._missing()} of {self._counts.accepted} events were not acknowledged by "
-                    f"{self._outlet.where} within {self._close_seconds:g} s."
+                    f"{self._transport.where} within {self._close_seconds:g} s."
                 )
 
     def close(self) -> None:
@@ -186,8 +187,8 @@ class BufferedPublisher:
         with self._changed:
             self._over = True
             self._changed.notify_all()
-        self._pump.join()
-        self._outlet.close()
+        self._send_loop.join()
+        self._transport.close()
         with self._changed:
             self._delete_stored()
             memory = [e for e in (*self._sent, *self._waiting) if not e.stored and e.number is None]
@@ -200,18 +201,18 @@ class BufferedPublisher:
 
     def _check(self) -> None:
         if self._closed:
-            raise PublishError(f"The publisher to {self._outlet.where} is closed.")
+            raise PublishError(f"The publisher to {self._transport.where} is closed.")
         self._check_refused()
 
     def _check_refused(self) -> None:
         if self._refused is not None:
             raise PublishError(
-                f"{self._outlet.where} refused events: {self._refused} "
+                f"{self._transport.where} refused events: {self._refused} "
                 f"({self._counts.delivered} of {self._counts.accepted} acknowledged)."
             )
 
     def _run(self) -> None:
-        """The pump: from memory, then from disk, to the outlet, until the publisher ends."""
+        """The pump: from memory, then from disk, to the transport, until the publisher ends."""
         try:
             self._send_all()
         except Exception as error:  # a thread that ended unseen would be a silent loss
@@ -230,7 +231,7 @@ class BufferedPublisher:
                 event = self._waiting.popleft()
                 self._sent.append(event)
             try:
-                self._outlet.send(event.key, event.value, partial(self._done, event))
+                self._transport.send(event.key, event.value, partial(self._done, event))
             except (AwayError, RefusedError) as error:
                 self._take_back(error)
 
@@ -249,7 +250,7 @@ class BufferedPublisher:
             if isinstance(error, RefusedError):
                 self._refuse(str(error))
                 return
-            log.warning("%s is away: %s", self._outlet.where, error)
+            log.warning("%s is away: %s", self._transport.where, error)
             self._changed.wait_for(lambda: self._over, RETRY_SECONDS)
 
     def _done(self, event: _Event, error: str | None) -> None:
@@ -261,7 +262,7 @@ class BufferedPublisher:
                     oldest = self._sent.popleft()
                     if oldest.number is not None:
                         self._stored.append(oldest.number)
-                if len(self._stored) >= FORGET_EVERY or not self._sent:
+                if len(self._stored) >= EXPIRE_EVERY or not self._sent:
                     self._delete_stored()
                 self._changed.notify_all()
             elif not self._over:
@@ -274,7 +275,7 @@ class BufferedPublisher:
 
     def _delete_stored(self) -> None:
         if self._stored:
-            self._spool.forget(self._stored.pop())
+            self._spool.expire(self._stored.pop())
             self._stored.clear()
         if not len(self._spool):
-            self._loaded = None  # the numbers begin anew
+            self._loaded = None  # the numbers begin again

@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 
 
-class KafkaOutlet:
-    """librdkafka's producer as an `Outlet`: while the broker is away its queue waits, in order."""
+class KafkaEventTransport:
+    """librdkafka's producer as a transport; its queue waits, in order, while the broker is away."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._topic = settings.detections
@@ -37,7 +37,7 @@ class KafkaOutlet:
         return self._where
 
     def send(self, key: bytes, value: bytes, done: Callable[[str | None], None]) -> None:
-        """Queue one event; see `Outlet.send`."""
+        """Queue one event; see `Transport.send`."""
 
         def stored(error: Any, _: Message) -> None:
             done(None if error is None else str(error.str()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inference_service.publishers import PublishError
 
 
-class MemoryPublisher:
+class MemoryEventPublisher:
     """A list of what was published.
 
     Attributes:

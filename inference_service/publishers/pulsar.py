@@ -28,8 +28,8 @@ NEVER = (
 )
 
 
-class PulsarOutlet:
-    """pulsar-client's producer as an `Outlet`.
+class PulsarEventTransport:
+    """pulsar-client's producer as an `Transport`.
 
     It connects with the first event. `send_async` tells only its callback what went wrong, and
     without `block_if_queue_full` drops what its queue has no room for; so every result is looked
@@ -56,7 +56,7 @@ class PulsarOutlet:
         return f"Pulsar at {self._settings.url}, topic {self._settings.detections}"
 
     def send(self, key: bytes, value: bytes, done: Callable[[str | None], None]) -> None:
-        """Queue one event; see `Outlet.send`."""
+        """Queue one event; see `Transport.send`."""
 
         def stored(result: pulsar.Result, _: Any) -> None:
             done(None if result == pulsar.Result.Ok else str(result))

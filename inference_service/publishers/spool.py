@@ -1,6 +1,6 @@
 """Events on disk while their broker is away: a queue in SQLite, bounded, of one process at a time.
 
-SQLite and not a queue library: many events are read, and forgotten, in one step, and their bytes
+SQLite and not a queue library: many events are read, and expired, in one step, and their bytes
 stay bytes. A row is on disk when the system writes its page cache back, which outlives a killed
 process, though not a power cut: as with our brokers.
 """
@@ -81,7 +81,7 @@ class Spool:
         query = f"SELECT number, key, value FROM events {where} ORDER BY number LIMIT ?"  # noqa: S608
         return [Row(*row) for row in self._db.execute(query, (*([number] * bool(where)), limit))]
 
-    def forget(self, upto: int) -> None:
+    def expire(self, upto: int) -> None:
         """Delete events up to and including one."""
         with self._db:
             gone = self._db.execute("DELETE FROM events WHERE number <= ?", (upto,)).rowcount

@@ -29,7 +29,7 @@ class Tracker(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget everything and count ids from 1 again (a new run begins)."""
+        """Expire everything and count ids from 1 again (a new run begins)."""
         ...
 
 

@@ -52,7 +52,7 @@ class AppearanceTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything and count ids from 1 again."""
+        """Expire everything and count ids from 1 again."""
         self._tracker: Any = (
             trackforge.BOTSORT(
                 track_thresh=self._high,

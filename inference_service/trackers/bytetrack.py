@@ -60,7 +60,7 @@ class ByteTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything and count ids from 1 again."""
+        """Expire everything and count ids from 1 again."""
         self._tracks: list[_Track] = []
         self._filters = BoxFilters()  # row i belongs to track i
         self._last_at: datetime | None = None

@@ -66,7 +66,7 @@ def train(
         optimizer="AdamW",
         lr0=0.001 if weights else 0.002,
         warmup_epochs=0.0 if weights else 1.0,
-        # Every picture is drawn anew with other light, size and places: mosaics add nothing.
+        # Every picture is drawn again with other light, size and places: mosaics add nothing.
         mosaic=0.0,
         erasing=0.0,
         scale=0.3,

@@ -1,4 +1,4 @@
-"""Print what pyproject.toml asks for, and the extras that are named, for `pip install -r`.
+"""Print what pyproject.toml requests, and the extras that are named, for `pip install -r`.
 
 pip installs dependencies only together with the project, whose every change would then cost a
 download of all of them.

@@ -9,13 +9,13 @@ an `up` that more follows; `running` serves tests and the demonstration.
 
 from infra.errors import ServiceError
 from infra.local.service import ServiceStatus
-from infra.local.supervisor import down, furnish, reset, running, started, status, up
+from infra.local.services import down, provision, reset, running, started, status, up
 
 __all__ = [
     "ServiceError",
     "ServiceStatus",
     "down",
-    "furnish",
+    "provision",
     "reset",
     "running",
     "started",

@@ -1,7 +1,8 @@
 """Starts and stops what a deployment runs beside its services.
 
-Commands write what should run (`infra.local.board`); the supervisor process (`infra.local.keeper`)
-starts it, and starts again what died. Logs are in <var>/logs, under the names of the processes.
+Commands write what should run (`infra.local.board`); the supervisor process
+(`infra.local.supervisor`) starts it, and starts again what died. Logs are in <var>/logs, under the
+names of the processes.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pathlib import Path
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from conf.terminal import and_list
-from infra.local.board import SERVICES, Board
-from infra.local.keeper import end_all
+from infra.local.board import SERVICES, StateDir
 from infra.local.locks import exclusive
 from infra.local.process import tail, wait_until
 from infra.local.program_status import require_free, runs_elsewhere, statuses
 from infra.local.programs import MANAGED, MANAGED_NAMES, ManagedCommand, chosen, programs
-from infra.local.supervisor import down
+from infra.local.services import down
+from infra.local.supervisor import end_all
+from infra.terminal import and_list
 
 READY_SECONDS = 180.0
 LOCK_SECONDS = 30.0
@@ -37,7 +38,7 @@ def start_programs(
 ) -> list[str]:
     """Start these commands (all without a name); return when all of them are ready at one time.
 
-    On Ctrl-C what this call started is stopped again. The supervisor goes on to try what does not
+    On Ctrl-C what this call started is stopped again. The supervisor continues to try what does not
     come up, and the rest runs on.
 
     Args:
@@ -52,7 +53,7 @@ def start_programs(
     Raises:
         StorelakeError: a port is taken, or a command did not come up; with the end of its log.
     """
-    board = Board(settings.var_dir)
+    board = StateDir(settings.var_dir)
     wanted = [one for one in chosen(names) if not runs_elsewhere(settings, one)]
     started = {one.name for one in wanted if board.daemon(one.name).find() is None}
     started |= set(services) - board.wanted().keys()
@@ -75,14 +76,14 @@ def _wait(
     settings: Settings, wanted: Sequence[ManagedCommand], report: Callable[[str], None]
 ) -> list[ManagedCommand]:
     """Wait until all run, or all that do not have failed; returns those that do not run."""
-    board = Board(settings.var_dir)
+    board = StateDir(settings.var_dir)
     waiting = list(wanted)
 
     def over() -> bool:
         # All of them each time: one that was ready may have died while another one started.
         waiting[:] = [one for one in wanted if not _is_up(settings, board, one)]
         report(f"waiting for {and_list([_progress(board, one.name) for one in waiting])}")
-        return all(board.word(one.name).failed for one in waiting)
+        return all(board.status(one.name).failed for one in waiting)
 
     wait_until(over, READY_SECONDS, every=0.25)
     return waiting
@@ -99,35 +100,35 @@ def keep_services(settings: Settings, services: Sequence[str]) -> None:
 
 
 def _want(settings: Settings, names: Sequence[str]) -> None:
-    board = Board(settings.var_dir)
+    board = StateDir(settings.var_dir)
     board.want(board.wanted() | dict.fromkeys(names, time.time()))
     if not require_profile(settings):
         command = [sys.executable, "-m", "cli.main", "keep", "--profile", settings.profile]
-        board.keeper.spawn(command, cwd=Path.cwd())
+        board.supervisor.spawn(command, cwd=Path.cwd())
 
 
-def _is_up(settings: Settings, board: Board, one: ManagedCommand) -> bool:
+def _is_up(settings: Settings, board: StateDir, one: ManagedCommand) -> bool:
     return board.daemon(one.name).find() is not None and one.ready(settings)
 
 
-def _progress(board: Board, name: str) -> str:
-    note = board.word(name).note
+def _progress(board: StateDir, name: str) -> str:
+    note = board.status(name).note
     return f"{name} ({note})" if note else name
 
 
-def _failure(settings: Settings, board: Board, one: ManagedCommand) -> str:
+def _failure(settings: Settings, board: StateDir, one: ManagedCommand) -> str:
     """Why a command does not run, in one sentence with the end of its log."""
-    name, word = one.name, board.word(one.name)
-    if not word.failed:
+    name, status = one.name, board.status(one.name)
+    if not status.failed:
         row = next(row for row in statuses(settings) if row.name == name)
         return (
             f"`storelake {name}` is not ready after {READY_SECONDS:.0f} s "
-            f"({row.detail or row.state}); the supervisor goes on trying: see `storelake logs "
+            f"({row.detail or row.state}); the supervisor continues trying: see `storelake logs "
             f"{name}` and `storelake status`."
         )
     lines = "\n  ".join(tail(board.daemon(name).log_file, LAST_LINES)) or "(its log is empty)"
     return (
-        f"The process {name} did not come up. {word.note}, again and again; correct that, then "
+        f"The process {name} did not come up. {status.note}, again and again; correct that, then "
         f"run `storelake start {name}`. The last lines (more with `storelake logs {name}`):\n"
         f"  {lines}"
     )
@@ -139,7 +140,7 @@ def require_profile(settings: Settings) -> bool:
     Raises:
         StorelakeError: the supervisor that runs has another profile.
     """
-    supervisor = Board(settings.var_dir).keeper.recover()
+    supervisor = StateDir(settings.var_dir).supervisor.recover()
     if supervisor is not None and (other := supervisor.cmdline()[-1]) != settings.profile:
         raise StorelakeError(
             f"This deployment runs in the profile {other}, not {settings.profile}: name it with "
@@ -163,7 +164,7 @@ def stop_everything(settings: Settings) -> list[str]:
 
 def _stop(settings: Settings, names: Collection[str]) -> list[str]:
     """Stop wanting these, and wait until the commands among them have ended."""
-    board = Board(settings.var_dir)
+    board = StateDir(settings.var_dir)
     patience = settings.supervisor.stop_seconds
     # Two ranks, and it may just have begun to end something else.
     bound = 3 * patience + MARGIN_SECONDS
@@ -177,8 +178,8 @@ def _stop(settings: Settings, names: Collection[str]) -> list[str]:
         wanted = {name: at for name, at in board.wanted().items() if name not in names}
         board.want(wanted)
         if not wanted:
-            board.keeper.stop(patience_seconds=bound)
-        elif board.keeper.find() is not None:
+            board.supervisor.stop(patience_seconds=bound)
+        elif board.supervisor.find() is not None:
             wait_until(lambda: not alive(), bound)
         # What is left: there was no supervisor, or it was killed.
         left = [(one, board.daemon(one.name)) for one in programs(settings) if one.name in names]

@@ -1,7 +1,7 @@
-"""The files through which commands and the supervisor process (`infra.local.keeper`) talk.
+"""The files through which commands and the supervisor process (`infra.local.supervisor`) talk.
 
 Commands write `<var>/run/wanted.json`: what shall run, and when somebody asked for each. The
-supervisor writes `keeper-state.json`: what became of them.
+supervisor writes `supervisor-state.json`: what became of them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import psutil
 from infra.local.daemon import Daemon
 from infra.local.state_files import UnreadableStateError, read_state, unreadable, write_state
 
-NAME = "keeper"
+NAME = "supervisor"
 SERVICES = ("kafka", "postgres", "pulsar", "minio", "trino")
 
 
 @dataclass(frozen=True)
-class Word:
+class ProgramStatus:
     """What the supervisor says of one program or service.
 
     Attributes:
         asked_at: the request that this answers; what is said of an earlier one is old.
         restarts: since then.
         again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
-        failed: whether nobody tries any more, until somebody asks for it again.
+        failed: whether nobody tries any more, until somebody requests it again.
         note: how it ended last, the cause first.
         answered: whether a service has answered since its start.
         silent_since: since when it does not answer any more, in seconds of the epoch; None while
@@ -46,7 +46,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Board:
+class StateDir:
     """The state files of one deployment.
 
     Attributes:
@@ -56,7 +56,7 @@ class Board:
     var: Path
 
     @property
-    def keeper(self) -> Daemon:
+    def supervisor(self) -> Daemon:
         """The supervisor's own process."""
         return Daemon(NAME, self._run, self.var / "logs")
 
@@ -75,7 +75,7 @@ class Board:
 
     @property
     def _state_file(self) -> Path:
-        return self._run / "keeper-state.json"
+        return self._run / "supervisor-state.json"
 
     def wanted(self) -> dict[str, float]:
         """What shall run, with the time at which each was asked for.
@@ -85,10 +85,12 @@ class Board:
         try:
             return self.asked_for()
         except UnreadableStateError:
-            said: dict[str, Word] = {}
+            reported: dict[str, ProgramStatus] = {}
             with suppress(UnreadableStateError):
-                said = self.words()
-            return dict(self._running()) | {name: word.asked_at for name, word in said.items()}
+                reported = self.words()
+            return dict(self._running()) | {
+                name: status.asked_at for name, status in reported.items()
+            }
 
     def asked_for(self) -> dict[str, float]:
         """The content of `wanted.json`; empty where there is none.
@@ -113,7 +115,7 @@ class Board:
         """Say what shall run from now on."""
         write_state(self._wanted_file, wanted)
 
-    def words(self) -> dict[str, Word]:
+    def words(self) -> dict[str, ProgramStatus]:
         """What the supervisor has said last, of everything.
 
         Raises:
@@ -121,19 +123,19 @@ class Board:
         """
         state = read_state(self._state_file) or {}
         try:
-            return {name: Word(**said) for name, said in state.items()}
+            return {name: ProgramStatus(**reported) for name, reported in state.items()}
         except TypeError as error:
             raise unreadable(self._state_file, "it has other fields") from error
 
-    def word(self, name: str) -> Word:
+    def status(self, name: str) -> ProgramStatus:
         """What the supervisor says of one; nothing yet, if that was about an earlier request."""
         asked_at = self.wanted().get(name, 0.0)
-        word = Word()
-        with suppress(UnreadableStateError):  # the supervisor writes it anew at once
-            word = self.words().get(name, word)
-        return word if word.asked_at == asked_at else Word(asked_at)
+        status = ProgramStatus()
+        with suppress(UnreadableStateError):  # the supervisor writes it again at once
+            status = self.words().get(name, status)
+        return status if status.asked_at == asked_at else ProgramStatus(asked_at)
 
-    def say(self, words: Mapping[str, Word]) -> None:
+    def show(self, words: Mapping[str, ProgramStatus]) -> None:
         """What the supervisor says now."""
-        said: dict[str, Any] = {name: asdict(word) for name, word in words.items()}
-        write_state(self._state_file, said)
+        reported: dict[str, Any] = {name: asdict(status) for name, status in words.items()}
+        write_state(self._state_file, reported)

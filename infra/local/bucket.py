@@ -35,7 +35,7 @@ def ensure_bucket(settings: Settings) -> bool:
         allow_bucket_creation=conf.create_bucket,
     )
     try:
-        # An S3 that refuses a listing says why; asked for the bucket alone, it does not.
+        # An S3 that refuses a listing states why; asked for the bucket alone, it does not.
         store.get_file_info(fs.FileSelector(bucket, allow_not_found=True))
         if store.get_file_info(bucket).type == fs.FileType.Directory:
             return False

@@ -128,7 +128,7 @@ def find_java(java_home: Path | None) -> Java:
 
 
 def find_newer_java(homes: Sequence[Path | None], least: int, who: str, setting: str) -> Java:
-    """The first Java for a server that wants a newer one than the rest of the house.
+    """The first Java for a server that wants a newer one than the rest of the deployment.
 
     Args:
         homes: folders to look into first; then come the PATH and what the system has installed.
@@ -179,6 +179,6 @@ def _java_version(path: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    said = done.stderr + done.stdout
-    match = re.search(r"\(build ([\w.+-]+)", said) or re.search(r'version "([^"]+)"', said)
+    reported = done.stderr + done.stdout
+    match = re.search(r"\(build ([\w.+-]+)", reported) or re.search(r'version "([^"]+)"', reported)
     return match.group(1) if match else ""

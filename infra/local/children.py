@@ -13,7 +13,7 @@ from typing import Protocol
 
 import psutil
 
-from infra.local.board import Word
+from infra.local.board import ProgramStatus
 from infra.local.daemon import Daemon
 from infra.local.process import collect, is_alive
 
@@ -66,7 +66,7 @@ class Child:
     daemon: Daemon
     process: psutil.Process | None = None
     early: int = 0
-    word: Word = field(default_factory=Word)
+    status: ProgramStatus = field(default_factory=ProgramStatus)
 
     def runs(self) -> bool:
         """Whether its process lives, also one that an earlier supervisor or a command started."""
@@ -104,7 +104,7 @@ class Child:
         lived = age(self.process) if self.process else 0.0
         code = collect(self.process) if self.process else None
         self.process = None
-        self.word = replace(self.word, answered=False, silent_since=None)
+        self.status = replace(self.status, answered=False, silent_since=None)
         cause = self._cause(code)
         self.daemon.sweep()
         ending = f"{_ending(code)} after {lived:.0f} s"
@@ -112,7 +112,7 @@ class Child:
 
     def clear(self) -> None:
         """It is not wanted any more."""
-        self.process, self.word, self.early = None, Word(), 0
+        self.process, self.status, self.early = None, ProgramStatus(), 0
 
     def _cause(self, code: int | None) -> str:
         """What its log names as the cause; nothing for one that a signal has ended."""
@@ -171,21 +171,21 @@ class ServiceChild(Child):
         now = time.time()
         if self._probe is None and self.process is not None and now >= self._probe_at:
             self._answered_at = max(self._answered_at, _born(self.process))
-            self._probe_at = now + (PROBE_SECONDS if self.word.answered else START_PROBE_SECONDS)
+            self._probe_at = now + (PROBE_SECONDS if self.status.answered else START_PROBE_SECONDS)
             self._probe = self._pool.submit(self._service.silent)
         if self._probe is None or not self._probe.done():
             return
         silent, self._probe = _outcome(self._probe), None
         if not silent:
             self._answered_at = now
-            self.word = replace(self.word, answered=True, silent_since=None)
+            self.status = replace(self.status, answered=True, silent_since=None)
             return
-        self._kill_after(silent_seconds * (1 if self.word.answered else FIRST_ANSWER_FACTOR))
+        self._kill_after(silent_seconds * (1 if self.status.answered else FIRST_ANSWER_FACTOR))
 
     def _kill_after(self, bound: float) -> None:
         silence = time.time() - self._answered_at
-        if self.word.answered:
-            self.word = replace(self.word, silent_since=self._answered_at)
+        if self.status.answered:
+            self.status = replace(self.status, silent_since=self._answered_at)
         if silence > bound and self.process is not None:
             self._killed_for = f"It did not answer for {silence:.0f} s"
             log.error("%s: %s; it is killed", self.name, self._killed_for)

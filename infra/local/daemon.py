@@ -87,7 +87,7 @@ class Daemon:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         options = (account or Account()).popen_options()
         with self.log_file.open("ab") as log:
-            said_before = log.tell()
+            reported_before = log.tell()
             child = subprocess.Popen(  # type: ignore[call-overload]
                 list(command),
                 cwd=cwd,
@@ -99,7 +99,7 @@ class Daemon:
                 **options,
             )
         try:
-            self._remember(child.pid, command, said_before)
+            self._remember(child.pid, command, reported_before)
         except BaseException:  # a full disk, Ctrl-C: nobody would ever find it again
             child.kill()
             child.wait()
@@ -143,7 +143,7 @@ class Daemon:
         return self.find() or self._search()
 
     def _search(self) -> psutil.Process | None:
-        """The process that was started with this pid file, which is written anew."""
+        """The process that was started with this pid file, which is written again."""
         with contextlib.suppress(psutil.Error, OSError, ValueError):
             leaders = [p for p in marked_processes(self._place) if os.getsid(p.pid) == p.pid]
             # A server may fork children that lead sessions, too; it is older than they are.

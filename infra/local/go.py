@@ -18,12 +18,12 @@ from infra.local.service import Report
 from infra.local.tool import run_tool
 
 LEAST_GO = (1, 21)
-"""From this release on, Go fetches by itself the newer one that a module asks for."""
+"""From this release on, Go fetches by itself the newer one that a module requests."""
 BUILD_BYTES = 5 * 1024**3
 
 
 @dataclass(frozen=True)
-class Source:
+class GoSource:
     """One program.
 
     Attributes:
@@ -47,7 +47,7 @@ class Source:
 
 
 # The newest commit: upstream is archived, and tags its releases by date, which Go cannot name.
-MINIO = Source(
+MINIO = GoSource(
     "MinIO",
     "github.com/minio/minio",
     "v0.0.0-20260212201848-7aac2a2c5b7c",
@@ -56,11 +56,11 @@ MINIO = Source(
 )
 
 
-def build(source: Source, cache_dir: Path, cancel: Event, report: Report) -> Path:
+def build(source: GoSource, cache_dir: Path, cancel: Event, report: Report) -> Path:
     """The program, built the first time.
 
     A file under the final name is always whole: it is built elsewhere and moved there in one step.
-    What Go downloads and compiles on the way stays after a failure, so that the next try goes on
+    What Go downloads and compiles on the way stays after a failure, so that the next try continues
     from there, and goes with the success: it is 3 GB.
 
     Args:
@@ -91,7 +91,7 @@ def build(source: Source, cache_dir: Path, cancel: Event, report: Report) -> Pat
     return program
 
 
-def _command(source: Source, go: str, work: Path, scratch: Path) -> list[str]:
+def _command(source: GoSource, go: str, work: Path, scratch: Path) -> list[str]:
     # Folders of its own: a user's own Go is neither read nor filled.
     folders = {"GOPATH": work / "path", "GOCACHE": work / "cache", "GOBIN": scratch}
     command = ["env", *(f"{name}={folder}" for name, folder in folders.items()), "CGO_ENABLED=0"]
@@ -100,7 +100,7 @@ def _command(source: Source, go: str, work: Path, scratch: Path) -> list[str]:
     return [*command, f"{source.module}@{source.version}"]
 
 
-def _run(source: Source, command: list[str], cancel: Event, progress: _Progress) -> None:
+def _run(source: GoSource, command: list[str], cancel: Event, progress: _Progress) -> None:
     try:
         run_tool(command, f"Building {source.name}", cancel, on_line=progress)
     except ServiceError as error:
@@ -111,7 +111,7 @@ def _run(source: Source, command: list[str], cancel: Event, progress: _Progress)
         ) from error
 
 
-def find_go(source: Source) -> str:
+def find_go(source: GoSource) -> str:
     """A Go that is new enough, on the PATH or where its own installer puts it.
 
     Raises:
@@ -124,11 +124,11 @@ def find_go(source: Source) -> str:
             f"{source.name} is built from its source, and no Go was found: install Go {wanted} or "
             f"newer and put it on the PATH, or {source.instead}."
         )
-    said = subprocess.run([go, "version"], check=False, capture_output=True, text=True).stdout
-    found = re.search(r"go(\d+)\.(\d+)", said)
+    reported = subprocess.run([go, "version"], check=False, capture_output=True, text=True).stdout
+    found = re.search(r"go(\d+)\.(\d+)", reported)
     if found is None or tuple(map(int, found.groups())) < LEAST_GO:
         raise ServiceError(
-            f"{source.name} needs Go {wanted} or newer, and {go} says {said.strip()!r}: install a "
+            f"{source.name} needs Go {wanted} or newer; {go} is {reported.strip()!r}: install a "
             f"newer one and put it on the PATH, or {source.instead}."
         )
     return go

@@ -51,7 +51,7 @@ class Bundle:
 
     @property
     def module(self) -> str:
-        """An Ivy file that asks for the dependencies."""
+        """An Ivy file that requests the dependencies."""
         return f"""\
 <ivy-module version="2.0" xmlns:m="http://ant.apache.org/ivy/maven">
   <info organisation="storelake" module="{self.stem}-broker"/>

@@ -87,8 +87,8 @@ def _logged(entry: dict[str, Any]) -> str:
     if entry.get("level") not in {"error", "critical"}:
         return ""
     raised = list(_causes(str(entry.get("exception") or "").splitlines()))
-    said = entry.get("error") or (raised[-1] if raised else entry.get("event"))
-    return next(iter(str(said or "").splitlines()), "")
+    reported = entry.get("error") or (raised[-1] if raised else entry.get("event"))
+    return next(iter(str(reported or "").splitlines()), "")
 
 
 def _raised(line: str) -> str:
@@ -97,5 +97,5 @@ def _raised(line: str) -> str:
     if found is None:
         return line
     inner = _INNER.match(found["said"])
-    kind, said = (inner or found)["kind"], (inner or found)["said"]
-    return said if kind.startswith("Storelake") else f"{kind}: {said}"
+    kind, reported = (inner or found)["kind"], (inner or found)["said"]
+    return reported if kind.startswith("Storelake") else f"{kind}: {reported}"

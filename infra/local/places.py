@@ -88,7 +88,7 @@ class Places:
             if not chosen.is_dir():
                 raise ServiceError(
                     f"The Postgres data in {chosen} has gone (a temporary folder was cleaned): run "
-                    "`storelake reset` to begin anew."
+                    "`storelake reset` to begin again."
                 )
             return chosen
         if self.account.uid is None:

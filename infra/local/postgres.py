@@ -141,7 +141,7 @@ class PostgresService(Service):
         if not any(marker in line for line in seen):
             raise ServiceError(
                 f"Preparing the Postgres role failed: {' '.join(seen)[-300:]} "
-                "Run `storelake reset` to begin anew."
+                "Run `storelake reset` to begin again."
             )
 
     def command(self, programs: Path, data: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from conf.settings import Settings
-from infra.local.board import NAME, Board, Word
+from infra.local.board import NAME, ProgramStatus, StateDir
 from infra.local.checks import require_free_port
 from infra.local.daemon import Daemon
 from infra.local.process import resident
@@ -27,7 +27,7 @@ LAG = "storelake_stream_lag_rows"
 
 def runs_elsewhere(settings: Settings, one: ManagedCommand) -> bool:
     """Whether a command runs without the supervisor: in a terminal, or under systemd."""
-    if Board(settings.var_dir).daemon(one.name).find() is not None:
+    if StateDir(settings.var_dir).daemon(one.name).find() is not None:
         return False
     if one.name == "streams":  # single streams may fail while their application runs
         return bool(stream_states(settings))
@@ -40,7 +40,7 @@ def require_free(settings: Settings, wanted: Sequence[ManagedCommand]) -> None:
     Raises:
         ServiceError: names the port, the process that listens there, and the variable to change.
     """
-    board = Board(settings.var_dir)
+    board = StateDir(settings.var_dir)
     for one in wanted:
         place = urlsplit(one.address(settings))
         idle = board.daemon(one.name).find() is None and not runs_elsewhere(settings, one)
@@ -50,46 +50,46 @@ def require_free(settings: Settings, wanted: Sequence[ManagedCommand]) -> None:
 
 def statuses(settings: Settings) -> list[ServiceStatus]:
     """A row for each command, and a last one for the supervisor once something is wanted."""
-    board = Board(settings.var_dir)
+    board = StateDir(settings.var_dir)
     wanted = board.wanted()
     rows = [_status(settings, board, one, wanted=one.name in wanted) for one in MANAGED]
-    process = board.keeper.find()
+    process = board.supervisor.find()
     if process is None and not wanted:
         return rows
     if process is None:
         detail = "It ended; `storelake start` takes over what still runs"
         return [*rows, ServiceStatus(NAME, "stopped", "", detail=detail)]
-    row = _with_process(ServiceStatus(NAME, "running", ""), board.keeper)
+    row = _with_process(ServiceStatus(NAME, "running", ""), board.supervisor)
     # Without its children, which have rows of their own.
     return [*rows, replace(row, memory_mb=resident(process) // 2**20)]
 
 
 def supervised(settings: Settings, services: Sequence[ServiceStatus]) -> list[ServiceStatus]:
     """The rows of services, with what the supervisor reports of those that it keeps running."""
-    board = Board(settings.var_dir)
+    board = StateDir(settings.var_dir)
     wanted = board.wanted()
     return [_supervised(settings, board, row) if row.name in wanted else row for row in services]
 
 
-def _supervised(settings: Settings, board: Board, row: ServiceStatus) -> ServiceStatus:
-    word = board.word(row.name)
-    row = replace(row, restarts=word.restarts)
+def _supervised(settings: Settings, board: StateDir, row: ServiceStatus) -> ServiceStatus:
+    status = board.status(row.name)
+    row = replace(row, restarts=status.restarts)
     if row.state == "stopped":
-        return _absent(board, row, word)
-    if row.state == "starting" and word.silent_since is not None:
-        silence = max(0.0, time.time() - word.silent_since)
+        return _absent(board, row, status)
+    if row.state == "starting" and status.silent_since is not None:
+        silence = max(0.0, time.time() - status.silent_since)
         detail = f"{row.detail}, for {silence:.0f} s"
-        if board.keeper.find() is not None:
+        if board.supervisor.find() is not None:
             detail += f"; after {settings.supervisor.silent_seconds:.0f} s it is started again"
         return replace(row, state="not answering", detail=detail)
     return row
 
 
 def _status(
-    settings: Settings, board: Board, one: ManagedCommand, *, wanted: bool
+    settings: Settings, board: StateDir, one: ManagedCommand, *, wanted: bool
 ) -> ServiceStatus:
-    word = board.word(one.name)
-    row = ServiceStatus(one.name, "off", one.address(settings), restarts=word.restarts)
+    status = board.status(one.name)
+    row = ServiceStatus(one.name, "off", one.address(settings), restarts=status.restarts)
     try:
         daemon = board.daemon(one.name)
         if daemon.find() is not None:
@@ -99,7 +99,7 @@ def _status(
             return with_streams(settings, row) if one.name == "streams" else row
     except UnreadableStateError as error:
         return replace(row, state="failed", detail=str(error))
-    return _absent(board, row, word) if wanted else row
+    return _absent(board, row, status) if wanted else row
 
 
 def _running(settings: Settings, one: ManagedCommand, row: ServiceStatus) -> ServiceStatus:
@@ -109,14 +109,14 @@ def _running(settings: Settings, one: ManagedCommand, row: ServiceStatus) -> Ser
     return row
 
 
-def _absent(board: Board, row: ServiceStatus, word: Word) -> ServiceStatus:
+def _absent(board: StateDir, row: ServiceStatus, status: ProgramStatus) -> ServiceStatus:
     """The row of what should run and does not: the cause, and what happens next."""
-    if word.failed:
-        return replace(row, state="failed", detail=f"{word.note}; given up")
-    if word.again_at is not None and board.keeper.find() is not None:
-        pause = max(0.0, word.again_at - time.time())
-        return replace(row, state="waiting", detail=f"{word.note}; again in {pause:.0f} s")
-    return replace(row, state="stopped", detail=word.note)
+    if status.failed:
+        return replace(row, state="failed", detail=f"{status.note}; given up")
+    if status.again_at is not None and board.supervisor.find() is not None:
+        pause = max(0.0, status.again_at - time.time())
+        return replace(row, state="waiting", detail=f"{status.note}; again in {pause:.0f} s")
+    return replace(row, state="stopped", detail=status.note)
 
 
 def with_streams(settings: Settings, row: ServiceStatus) -> ServiceStatus:

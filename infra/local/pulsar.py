@@ -160,7 +160,7 @@ def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
     """Create the topic of the detections with its tenant and namespace, where they are missing.
 
     A namespace that this makes keeps messages for a week, also those that everybody has read, so
-    that streams can be built anew; without that, Pulsar deletes what no subscription waits for.
+    that streams can be built again; without that, Pulsar deletes what no subscription waits for.
 
     Args:
         conf: which topic, with how many partitions, on which cluster.

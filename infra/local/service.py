@@ -32,7 +32,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """How one service, or one process of the house, is doing.
+    """How one service, or one process of the deployment, is doing.
 
     `running` means that our process is alive, owns its port and answers its protocol;
     `starting` that it is alive, but does not answer yet; `not answering` that it has answered and
@@ -64,7 +64,7 @@ class ServiceStatus:
 
 
 class Listener(Protocol):
-    """The branch of the settings that says where a local server listens."""
+    """The branch of the settings that states where a local server listens."""
 
     @property
     def host(self) -> str:
@@ -124,7 +124,7 @@ class Service(ABC):
         """Why it does not serve, asked by its protocol; empty if it does."""
 
     def silent(self) -> bool:
-        """Whether it does not answer at all: a refusal is an answer."""
+        """Whether it does not answer at all: a rejection is an answer."""
         return bool(self.complaint())
 
     @property
@@ -149,7 +149,7 @@ class Service(ABC):
         return ending != "absent"
 
     def after_stop(self, ending: Ending) -> None:  # noqa: B027 (most have nothing to tidy up)
-        """Tidy up; `ending` says whether the process came to its own end."""
+        """Tidy up; `ending` states whether the process came to its own end."""
 
     def status(self) -> ServiceStatus:
         """What can be said now, in a second or two at most."""

@@ -25,17 +25,19 @@ def read_streams(var_dir: Path) -> dict[str, Any] | None:
         one of another machine (or container) lives, only the age of its word (`at`) can say.
 
     Raises:
-        UnreadableStateError: the file is there and does not say. A runner that lives writes it anew
-            within a second.
+        UnreadableStateError: the file is there and does not say. A runner that lives writes it
+            again within a second.
     """
     file = var_dir / "run" / "streams.json"
-    said = read_state(file)
-    if said is None:
+    reported = read_state(file)
+    if reported is None:
         return None
-    pid, streams = said.get("pid"), said.get("streams")
-    if not (type(pid) is int and pid >= 0 and isinstance(streams, dict) and "host" in said):
+    pid, streams = reported.get("pid"), reported.get("streams")
+    if not (type(pid) is int and pid >= 0 and isinstance(streams, dict) and "host" in reported):
         raise unreadable(file, "it names no application")
-    return said if said["host"] != gethostname() or _lives(pid, said.get("at")) else None
+    return (
+        reported if reported["host"] != gethostname() or _lives(pid, reported.get("at")) else None
+    )
 
 
 def _lives(pid: int, at: object) -> bool:

@@ -1,283 +1,206 @@
-"""Starts, checks and stops the local services, all of them together."""
+"""Keeps processes running: those that die come back, with growing pauses, until it is hopeless.
+
+The supervisor process reads what shall run and writes what became of it (`infra.local.board`). All
+else can be found again by the pid files, so a supervisor that was killed is replaced by the next
+one, which takes over what still runs. Programs are commands of ours; services are servers that also
+answer a protocol: one that stays silent is killed, and started again like one that died.
+"""
 
 from __future__ import annotations
 
-import shutil
+import logging
+import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
-from conf.settings import Settings
-from infra.errors import ServiceError
-from infra.local.bucket import ensure_bucket
-from infra.local.checks import require_disk
-from infra.local.kafka import KafkaService
-from infra.local.locks import exclusive
-from infra.local.minio import MinioService
-from infra.local.passwords import with_known_secrets, with_secrets
-from infra.local.places import Places, server_account
-from infra.local.postgres import PostgresService
-from infra.local.process import POLL_SECONDS
-from infra.local.pulsar import PulsarService, ensure_pulsar_topic
-from infra.local.service import Report, Service, ServiceStatus
-from infra.local.topics import ensure_topics
-from infra.local.trino import TrinoService
-from infra.postgres.migrate import migrate
+import psutil
 
-START_SECONDS = 120.0  # Pulsar, on a machine that is busy
-GRACE_SECONDS = 10.0
-LOCK_SECONDS = 120.0
-DATA_FOLDERS = (
-    "kafka",
-    "pulsar",
-    "postgres",
-    "minio",
-    "trino",
-    "warehouse",
-    "delta",
-    "checkpoints",
-    "quarantine",
-    "scratch",
-    "spool",
-)
+from conf.errors import StorelakeError, first_line
+from conf.settings import SupervisorSettings
+from infra.local.board import NAME, ProgramStatus, StateDir
+from infra.local.children import Child, Program, ProgramChild, ServiceChild, Supervised, age
+from infra.local.daemon import Daemon
+from infra.local.process import wait_until
+from infra.local.state_files import UnreadableStateError
+
+__all__ = ["NAME", "Program", "ProgramStatus", "StateDir", "Supervisor", "end_all"]
+
+log = logging.getLogger("storelake.keeper")
+
+LOOK_SECONDS = 0.25
+BIRTH_SECONDS = 10.0
 
 
-def silent(_: str) -> None:
-    """A report that nobody reads."""
-
-
-def services(
-    settings: Settings, cancel: Event | None = None, report: Report = silent
-) -> list[Service]:
-    """The services of this house, in the order of their table.
-
-    Pulsar, MinIO and Trino are where the settings want them, and as long as an earlier command left
-    them running.
-    """
-    event = cancel or Event()
-    found: list[Service] = [
-        KafkaService(settings, event, report),
-        PostgresService(settings, event, report),
-    ]
-    pulsar = PulsarService(settings, event, report)
-    if settings.wants_pulsar or pulsar.daemon.find() is not None:
-        found.append(pulsar)
-    minio = MinioService(settings, event, report)
-    if settings.bucket or minio.daemon.find() is not None:
-        found.append(minio)
-    trino = TrinoService(settings, event, report)
-    if settings.trino.enabled or trino.daemon.find() is not None:
-        found.append(trino)
-    return found
-
-
-def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
-    """Start what does not run yet, then make topics and tables.
-
-    A healthy service is left alone, so this can be called at any time. What was started goes on
-    when the calling process ends. When anything fails, or on Ctrl-C, the services that this call
-    started are stopped again.
+class Supervisor:
+    """Looks after the programs and services of one deployment until it is told to stop.
 
     Args:
-        settings: which ports, which folders.
-        report: told about the progress.
-
-    Returns:
-        The state of each service.
-
-    Raises:
-        ServiceError: with the reason and the next step.
+        board: where it reads what is wanted, and states what became of it.
+        programs: all that may be wanted.
+        conf: pauses, and when to give up.
+        cwd: working folder of the programs.
+        services: all that may be wanted.
+        cancel: set at the end; it interrupts a start of a service.
     """
-    with started(settings, report) as ready:
-        return [service.status() for service in services(ready)]
 
-
-@contextmanager
-def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
-    """As `up`, for who goes on from there: an error or Ctrl-C in the block undoes the start.
-
-    Args:
-        settings: which ports, which folders.
-        report: told about the progress.
-
-    Yields:
-        The settings with the secrets of the services.
-    """
-    with _lock(settings):
-        ready, begun = _up(settings, report)
-    try:
-        yield ready
-    except BaseException:
-        report("stopping what was started")
-        with _lock(settings):
-            _stop(begun)
-        raise
-
-
-def furnish(settings: Settings, report: Report = silent) -> None:
-    """Make what the services must have, where it is missing: topics, bucket, tables of Postgres.
-
-    Args:
-        settings: of services that run, here or elsewhere.
-        report: told about the progress.
-
-    Raises:
-        ServiceError: one does not answer, or refuses.
-    """
-    report("topics, tables and bucket")
-    ensure_topics(settings.kafka)
-    if settings.wants_pulsar:
-        ensure_pulsar_topic(settings.pulsar)
-    ensure_bucket(settings)
-    migrate(settings)
-
-
-def down(settings: Settings) -> list[str]:
-    """Stop the services that we started; returns the names of those that ran."""
-    with _lock(settings):
-        return _stop(services(settings))
-
-
-def status(settings: Settings) -> list[ServiceStatus]:
-    """How each service is doing."""
-    return [service.status() for service in services(with_known_secrets(settings))]
-
-
-def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
-    """Stop the services and delete all data below `var`: topics, tables, files, checkpoints.
-
-    Secrets, logs, and whatever lives on servers of somebody else, stay.
-
-    Args:
-        settings: of the deployment.
-        more: names below `var` that are deleted, too.
-
-    Returns:
-        What was deleted.
-
-    Raises:
-        ServiceError: a folder cannot be deleted.
-    """
-    folders = [settings.var_dir / name for name in (*DATA_FOLDERS, *more)]
-    with _lock(settings):
-        _stop(services(settings))
-        present = [folder for folder in folders if folder.exists()]
-        try:
-            Places(settings.var_dir / "postgres", server_account()).delete_outside()
-            for folder in present:
-                shutil.rmtree(folder)
-        except OSError as error:
-            raise ServiceError(
-                f"{error.filename} cannot be deleted ({error.strerror}): run `storelake reset` as "
-                "the user that ran `storelake up`."
-            ) from error
-    return present
-
-
-@contextmanager
-def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
-    """Services for the length of a block, for tests and the demonstration.
-
-    Args:
-        settings: which ports, which folders.
-        report: told about the progress.
-
-    Yields:
-        The settings with the secrets of the services.
-
-    Services that ran before go on afterwards; those that this started are stopped.
-    """
-    with _lock(settings):
-        ready, started = _up(settings, report)
-    try:
-        yield ready
-    finally:
-        with _lock(settings):
-            _stop(started)
-
-
-def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
-    """Bring everything up; returns the settings with the secrets, and what was started."""
-    require_disk(settings.var_dir)
-    ready = with_secrets(settings)
-    cancel = Event()
-    started: list[Service] = []
-    try:
-        _start_all(services(ready, cancel, report), started, cancel)
-        furnish(ready, report)
-    except BaseException:
-        # Also on Ctrl-C: the threads end first, or one could start a service behind our back.
-        cancel.set()
-        report("stopping what was started")
-        _stop(started)
-        raise
-    return ready, started
-
-
-def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event) -> None:
-    """Side by side, because each spends most of its start waiting."""
-    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-        futures: list[Future[None]] = [
-            pool.submit(_bring_up, service, started, cancel) for service in wanted
+    def __init__(
+        self,
+        board: StateDir,
+        programs: Sequence[Program],
+        conf: SupervisorSettings,
+        cwd: Path,
+        *,
+        services: Sequence[Supervised] = (),
+        cancel: Event | None = None,
+    ) -> None:
+        self._board, self._conf = board, conf
+        self._pool = ThreadPoolExecutor(max_workers=1 + 2 * len(services))
+        self._programs = [
+            ProgramChild(one.name, board.daemon(one.name), program=one, cwd=cwd) for one in programs
         ]
+        self._services = [ServiceChild(one, self._pool) for one in services]
+        self._cancel = cancel or Event()
+        self._stop = Event()
+        self._wanted: dict[str, float] | None = None
+        self._ending: Future[list[str]] | None = None
+
+    def stop(self) -> None:
+        """End all programs in order, then return from `run`; for a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Start what is wanted, stop what is not, bring back what died; until `stop`.
+
+        Services go on when the supervisor ends: `storelake down` stops them afterwards. A
+        supervisor whose place another one has taken ends, too, and leaves the programs to that one.
+        """
+        wait_until(self._in_office, BIRTH_SECONDS)  # the command that starts us writes our pid file
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
-            cancel.set()  # Leaving the block waits for the threads, which look at this.
-            raise
+            while self._in_office() and not self._stop.is_set():
+                try:
+                    self._look()
+                except (OSError, psutil.Error, StorelakeError) as error:  # the next look may do
+                    log.warning("could not look after everything: %s", error)
+                except Exception:  # an end of the supervisor would end all programs
+                    log.exception("could not look after everything")
+                self._stop.wait(LOOK_SECONDS)
+        finally:
+            self._cancel.set()
+            self._pool.shutdown(wait=True)
+            if self._in_office():
+                end_all([(c.program, c.daemon) for c in self._programs], self._conf.stop_seconds)
+            log.info("the supervisor ends")
 
+    def _in_office(self) -> bool:
+        process = self._board.supervisor.find()
+        return process is not None and process.pid == os.getpid()
 
-def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
-    if service.external or service.ready():
-        return
-    if service.status().pid is not None:
-        # Perhaps still on its way up, from a command that was killed; else it hangs.
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline and not cancel.is_set():
-            if service.ready():
+    def _look(self) -> None:
+        wanted = self._read_wanted()
+        everyone = (*self._services, *self._programs)
+        for child in self._services if self._ends_unwanted(wanted) else everyone:
+            if child.name in wanted:
+                self._tend(child, wanted[child.name])
+            else:
+                child.clear()
+        words = {child.name: child.status for child in everyone if child.name in wanted}
+        if words != self._reported():
+            with suppress(OSError):  # a full disk: said the next time
+                self._board.show(words)
+
+    def _read_wanted(self) -> dict[str, float]:
+        """What is wanted; what was wanted before, as long as the file cannot be read."""
+        try:
+            self._wanted = self._board.asked_for()
+        except UnreadableStateError as error:
+            if self._wanted is None:
+                self._wanted = self._board.wanted()
+                log.warning("%s Going on with what runs: %s", error, ", ".join(self._wanted))
+        return self._wanted
+
+    def _reported(self) -> Mapping[str, ProgramStatus] | None:
+        with suppress(UnreadableStateError):
+            return self._board.words()
+        return None
+
+    def _ends_unwanted(self, wanted: Mapping[str, float]) -> bool:
+        """Whether programs are being ended that nobody asked for; the services are tended to.
+
+        A service that nobody asked for is left alone: a command of its own may run it.
+        """
+        if self._ending is not None and self._ending.done():
+            self._ending = None
+        unwanted = [child for child in self._programs if child.name not in wanted]
+        if self._ending is None and any(child.runs() for child in unwanted):
+            gone = [(child.program, child.daemon) for child in unwanted]
+            self._ending = self._pool.submit(end_all, gone, self._conf.stop_seconds)
+        return self._ending is not None
+
+    def _tend(self, child: Child, asked_at: float) -> None:
+        try:
+            if child.starting():
                 return
-            time.sleep(POLL_SECONDS)
-    if cancel.is_set():
-        return
-    service.stop()  # Also waits for the rest of a process that was killed a moment ago.
-    service.start()
-    started.append(service)
-    _wait_ready(service, cancel)
-
-
-def _wait_ready(service: Service, cancel: Event) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not cancel.is_set():
-        state = service.status()
-        if state.state == "running":
+        except Exception as error:  # whatever has kept it from starting: a port, a disk, its data
+            self._put_off(child, f"{first_line(error)} (it could not be started)", lived=0.0)
+        if child.runs():
+            if child.early and child.process and age(child.process) >= self._conf.steady_seconds:
+                child.early = 0
+            child.status = replace(child.status, asked_at=asked_at, again_at=None, failed=False)
+            child.watch(self._conf.silent_seconds)
             return
-        if state.state == "stopped":
-            lines = "\n  ".join(service.last_lines()) or "(its log is empty)"
-            raise ServiceError(
-                f"{service.name} ended right after its start; mend what its log says, then run "
-                f"`storelake up` again. The last lines (more with `storelake logs {service.name}`):"
-                f"\n  {lines}"
+        died = child.process is not None
+        if died:
+            self._put_off(child, *child.end_of_process())
+        if asked_at != child.status.asked_at:  # somebody has mended something, and asks again
+            child.early = 0
+            waits = died and not child.status.failed  # asked for as it ran, or as it was dying
+            child.status = (
+                replace(child.status, asked_at=asked_at) if waits else ProgramStatus(asked_at)
             )
-        if time.monotonic() > deadline:
-            raise ServiceError(
-                f"{service.name} did not answer at {state.address} within {START_SECONDS:.0f} s "
-                f"({state.detail}): see `storelake logs {service.name}`."
-            )
-        time.sleep(POLL_SECONDS)
+        if not child.status.failed and time.time() >= (child.status.again_at or 0.0):
+            self._start(child)
+
+    def _put_off(self, child: Child, note: str, lived: float) -> None:
+        conf, name = self._conf, child.name
+        child.early = child.early + 1 if lived < conf.steady_seconds else 0
+        if child.early >= conf.give_up_after:
+            child.status = replace(child.status, again_at=None, failed=True, note=note)
+            log.error("%s: %s; given up after %d early deaths", name, note, child.early)
+            return
+        doublings = max(0, child.early - 1)
+        pause = min(conf.restart_base_seconds * 2**doublings, conf.restart_max_seconds)
+        child.status = replace(child.status, again_at=time.time() + pause, note=note)
+        log.warning("%s: %s; again in %.1f s", name, note, pause)
+
+    def _start(self, child: Child) -> None:
+        before = child.status
+        try:
+            child.start()
+        except (OSError, StorelakeError) as error:  # a full disk, no memory, no interpreter
+            self._put_off(child, f"{first_line(error)} (it cannot be started)", lived=0.0)
+            return
+        again = before.again_at is not None
+        child.status = replace(before, restarts=before.restarts + again, again_at=None)
 
 
-def _stop(wanted: Sequence[Service]) -> list[str]:
-    if not wanted:
-        return []
-    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-        stopped = list(pool.map(lambda service: service.stop(), wanted))
-    return [service.name for service, was in zip(wanted, stopped, strict=True) if was]
+def end_all(programs: Iterable[tuple[Program, Daemon]], patience_seconds: float) -> list[str]:
+    """End processes by rank, those of one rank side by side; returns the names of those that ran.
 
-
-def _lock(settings: Settings) -> AbstractContextManager[None]:
-    return exclusive(settings.var_dir / "run" / "up.lock", "the services", LOCK_SECONDS)
+    Args:
+        programs: with their processes.
+        patience_seconds: for each rank, to end what it is doing; then it is killed.
+    """
+    known = list(programs)
+    ran: list[str] = []
+    for rank in sorted({program.rank for program, _ in known}, reverse=True):
+        some = [(program, daemon) for program, daemon in known if program.rank == rank]
+        with ThreadPoolExecutor(max_workers=len(some)) as pool:
+            stop = lambda one: one[1].stop(patience_seconds=patience_seconds)  # noqa: E731
+            endings = pool.map(stop, some)
+        ran += [p.name for (p, _), how in zip(some, endings, strict=True) if how != "absent"]
+    return ran

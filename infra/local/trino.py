@@ -1,4 +1,4 @@
-"""Trino on this machine: one server that reads the lake of this house, on loopback.
+"""Trino on this machine: one server that reads the lake of this deployment, on loopback.
 
 It shares the catalog in Postgres with Spark and PyIceberg, and only reads: a table has one writer.
 """
@@ -198,7 +198,7 @@ class TrinoService(JavaService):
 def answers(address: str, seconds: float = 2.0) -> bool:
     """Whether a server there takes queries."""
     try:
-        said = httpx.get(f"{address}/v1/info", timeout=seconds).json()
-        return said.get("starting") is False
+        reported = httpx.get(f"{address}/v1/info", timeout=seconds).json()
+        return reported.get("starting") is False
     except (httpx.HTTPError, ValueError, AttributeError):
         return False

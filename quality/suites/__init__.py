@@ -1,4 +1,4 @@
-"""The suites of every table; `row_rules` turns what streams judge into expectations."""
+"""The suites of every table; `row_rules` turns what streams validate into expectations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from quality.suites.anomalies import anomaly_suites
 from quality.suites.business import business_suites
 from quality.suites.counted import counted_suites
 from quality.suites.frames import frame_suites
+from quality.suites.replicas import replica_suites
 from quality.suites.row_rules import detection_suites, order_suites
 from quality.suites.sums import sum_suites
 from quality.suites.tables import table_suites
-from quality.suites.twins import twin_suites
 
 
 def all_suites(settings: Settings, stores: Stores) -> tuple[Suite, ...]:
@@ -22,7 +22,7 @@ def all_suites(settings: Settings, stores: Stores) -> tuple[Suite, ...]:
         *table_suites(settings, stores),
         *order_suites(settings, stores),
         *detection_suites(settings, stores),
-        *twin_suites(),
+        *replica_suites(),
         *sum_suites(),
         *account_suites(settings),
         *counted_suites(),

@@ -34,7 +34,7 @@ from quality.reconciliation import (
     split,
     without,
 )
-from quality.suite import FactSuite, House, Suite, expect
+from quality.suite import AuditContext, FactSuite, Suite, expect
 from streaming.lake.protocol import Where
 from streaming.lake.tables import Table
 from streaming.progress import Progress
@@ -115,9 +115,9 @@ def _account(table: Table, expectations: Any, load: Any) -> FactSuite:
     return FactSuite(table.name, expectations, sample=tuple(ACCOUNT), name="account", load=load)
 
 
-def start_of(house: House, reach: timedelta, *tables: Table) -> datetime | None:
+def start_of(context: AuditContext, reach: timedelta, *tables: Table) -> datetime | None:
     """From which time of arrival on messages are accounted for; None without new ones."""
-    spans = [span for table in tables if (span := house.touched(table.name))]
+    spans = [span for table in tables if (span := context.touched(table.name))]
     if not spans:
         return None
     earliest, latest = min(s[0] for s in spans), max(s[1] for s in spans)
@@ -157,15 +157,16 @@ def _examples(*tables: pa.Table) -> dict[tuple[str, int], str]:
     return {(r["topic"], r["partition"]): r["position_min"] for r in first.to_pylist()}
 
 
-def load_orders(house: House) -> pa.Table:
+def load_orders(context: AuditContext) -> pa.Table:
     """The account of the order topics, by partition; and shares, by hour of arrival."""
     tables = (ORDERS.good, ORDERS.received, ORDERS.quarantined, LATE_ORDERS)
-    start = start_of(house, house.settings.quality.reach, *tables)
+    start = start_of(context, context.settings.quality.reach, *tables)
     if start is None:
         return facts(ACCOUNT, ())
-    bound = common(*(house.progress(table.name) for table in tables[:2]))
+    bound = common(*(context.progress(table.name) for table in tables[:2]))
     silver, bronze, rejected, late = (
-        up_to(rows_of(house, t, (*POSITION, "timestamp"), within(t, start)), bound) for t in tables
+        up_to(rows_of(context, t, (*POSITION, "timestamp"), within(t, start)), bound)
+        for t in tables
     )
     parts = split(*(position_ids(rows) for rows in (bronze, silver, rejected, late)))
     counts = {
@@ -208,21 +209,21 @@ def _per_hour(rows: pa.Table) -> dict[datetime, int]:
     return {row["hour"]: row["count_all"] for row in counts}
 
 
-def load_detections(house: House) -> pa.Table:
+def load_detections(context: AuditContext) -> pa.Table:
     """The account of the detections topics: a frame without people has no row in silver."""
     tables = (DETECTIONS.good, DETECTIONS.received, DETECTIONS.quarantined)
-    start = start_of(house, house.settings.quality.lookback, *tables[1:])
+    start = start_of(context, context.settings.quality.lookback, *tables[1:])
     if start is None:
         return facts(ACCOUNT, ())
-    bound = common(*(house.progress(table.name) for table in tables[:2]))
+    bound = common(*(context.progress(table.name) for table in tables[:2]))
     columns = (*POSITION, "timestamp")
-    bronze = rows_of(house, tables[1], (*columns, "value"), within(tables[1], start))
+    bronze = rows_of(context, tables[1], (*columns, "value"), within(tables[1], start))
     bronze = up_to(bronze, bound)
     if not bronze.num_rows:
         return facts(ACCOUNT, ())
-    rejected = rows_of(house, tables[2], columns, within(tables[2], start))
+    rejected = rows_of(context, tables[2], columns, within(tables[2], start))
     rejected = up_to(rejected, bound)
-    silver = rows_of(house, tables[0], POSITION, _from(bronze))
+    silver = rows_of(context, tables[0], POSITION, _from(bronze))
     empty = bronze.filter(pc.match_substring_regex(bronze["value"], rb'"detections"\s*:\s*\[\s*\]'))
     good = pa.concat_tables([silver, empty.select(list(POSITION))])
     parts = split(*(position_ids(rows) for rows in (bronze, good, rejected)))

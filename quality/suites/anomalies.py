@@ -29,7 +29,7 @@ from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 
 from quality.facts import DAY, UTC_TIME, facts, floor
-from quality.suite import FactSuite, House, Suite, expect
+from quality.suite import AuditContext, FactSuite, Suite, expect
 
 FALSE_ALARMS = 1e-4
 """How often a run without any anomaly may name one, by the assumptions above."""
@@ -158,37 +158,38 @@ def _suite(measure: Measure) -> FactSuite:
         ),
         sample=tuple(ANOMALIES),
         name=f"anomaly_{measure.name}",
-        load=lambda house: find_anomalies(house, measure),
+        load=lambda context: find_anomalies(context, measure),
     )
 
 
-def find_anomalies(house: House, measure: Measure) -> pa.Table:
-    """Per branch and complete hour of the last day: whether it is off, or why it is not judged.
+def find_anomalies(context: AuditContext, measure: Measure) -> pa.Table:
+    """Per branch and complete hour of the last day: whether it is off, or why it is not validated.
 
-    An hour is complete when a later one has begun somewhere, so a house at rest has no short hour.
+    An hour is complete when a later one has begun somewhere, so a deployment at rest has no short
+    hour.
     """
-    start = floor(house.now - house.settings.quality.history, DAY)
-    rows = [r for r in house.query(SQL[measure.name], {"start": start}) if _is_number(r["value"])]
+    start = floor(context.now - context.settings.quality.history, DAY)
+    rows = [r for r in context.query(SQL[measure.name], {"start": start}) if _is_number(r["value"])]
     newest = max((row["hour"] for row in rows), default=start)
     series: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if row["hour"] < newest:
             series[row["branch_id"]].append(row)
-    judged = [
+    validated = [
         one
-        for branch in house.stores.branches
-        for one in _judge(
+        for branch in context.stores.branches
+        for one in _validate_suite(
             measure, series[branch.branch_id], newest - DAY, ZoneInfo(branch.timezone)
         )
     ]
-    return facts(ANOMALIES, _named(judged))
+    return facts(ANOMALIES, _named(validated))
 
 
 def _is_number(value: Any) -> bool:
     return value is not None and bool(np.isfinite(value))
 
 
-def _judge(
+def _validate_suite(
     measure: Measure, rows: Sequence[Mapping[str, Any]], since: datetime, zone: ZoneInfo
 ) -> Iterator[dict[str, Any]]:
     """The hours of the last day with `z`, their distance from the baseline in its own scale."""
@@ -239,12 +240,12 @@ def _design(local: Sequence[datetime]) -> Floats:
     return np.hstack([hours, days]).astype(np.float64)
 
 
-def _named(judged: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _named(validated: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The facts; of the distances only those that chance does not explain have a name."""
-    distances = [one["z"] for one in judged if "z" in one]
+    distances = [one["z"] for one in validated if "z" in one]
     chances = 2 * norm.sf(np.abs(distances))
     off = iter(multipletests(chances, alpha=FALSE_ALARMS, method="holm")[0] if distances else ())
-    for one in judged:
+    for one in validated:
         fact = {name: value for name, value in one.items() if name != "z"}
         if "z" in one and next(off):
             fact["anomaly"] = f"{one['found']:.4g}, usually {one['usual']:.4g}"

@@ -1,7 +1,7 @@
 """What a shop's day must look like: cameras that see, streams that keep up, hours without a gap.
 
-A house where nothing comes in at all is asleep, and no camera in it is stale: age is measured to
-the newest thing that came in from anywhere, never to the clock alone.
+A deployment where nothing comes in at all is asleep, and no camera in it is stale: age is measured
+to the newest thing that came in from anywhere, never to the clock alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from conf.settings import Settings
 from conf.stores import Branch
 from quality.comparing import agree
 from quality.facts import DAY, HOUR, UTC_TIME, facts, floor, named
-from quality.suite import FactSuite, House, RowSuite, Suite, expect
+from quality.suite import AuditContext, FactSuite, RowSuite, Suite, expect
 from streaming import registry
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
@@ -257,14 +257,14 @@ def store_arithmetic(rows: pa.Table) -> pa.Table:
 # Age.
 
 
-def load_cameras(house: House) -> pa.Table:
+def load_cameras(context: AuditContext) -> pa.Table:
     """Cameras that have sent lately: for how long they have been silent, while it was open."""
-    since = {"start": house.now - house.settings.quality.history}
-    newest = next((row["newest"] for row in house.query(NEWEST_SQL, since)), None)
+    since = {"start": context.now - context.settings.quality.history}
+    newest = next((row["newest"] for row in context.query(NEWEST_SQL, since)), None)
     if newest is None:
         return facts(CAMERAS, ())
-    until = min(newest, house.now)
-    seen = {row["camera_id"]: row["seen"] for row in house.query(CAMERAS_SQL, since)}
+    until = min(newest, context.now)
+    seen = {row["camera_id"]: row["seen"] for row in context.query(CAMERAS_SQL, since)}
     return facts(
         CAMERAS,
         (
@@ -274,7 +274,7 @@ def load_cameras(house: House) -> pa.Table:
                 "seen": seen[camera.camera_id],
                 "minutes_silent": _open_minutes(branch, seen[camera.camera_id], until),
             }
-            for branch in house.stores.branches
+            for branch in context.stores.branches
             for camera in branch.cameras
             if camera.camera_id in seen
         ),
@@ -291,7 +291,7 @@ def _open_minutes(branch: Branch, seen: datetime, until: datetime) -> float:
     return float(minutes)
 
 
-def load_streams(house: House) -> pa.Table:
+def load_streams(context: AuditContext) -> pa.Table:
     """Per stream and topic: for how long it has been behind, by what others have written.
 
     A stream that keeps only good messages does not move for a bad one, so it is held against those
@@ -299,12 +299,12 @@ def load_streams(house: House) -> pa.Table:
     """
     rows = [
         (r["stream"], r["topic"], r["partition"], r["position"], r["committed_at"])
-        for r in house.query(OFFSETS_SQL)
+        for r in context.query(OFFSETS_SQL)
         if r["stream"] in KEEPS
     ]
     for table in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS, SILVER_DETECTIONS):
-        at = house.committed_at(table.name)
-        places = house.progress(table.name).items()
+        at = context.committed_at(table.name)
+        places = context.progress(table.name).items()
         rows += [(table.writer, topic, number, p, at) for (topic, number), p in places]
     behind: dict[tuple[str, str], float] = {}
     for stream, topic, number, position, at in rows:
@@ -312,7 +312,7 @@ def load_streams(house: House) -> pa.Table:
             p for s, t, n, p, _ in rows if (t, n) == (topic, number) and KEEPS[s] >= KEEPS[stream]
         )
         if at is not None:
-            waits = (house.now - at) / timedelta(minutes=1) if position < furthest else 0.0
+            waits = (context.now - at) / timedelta(minutes=1) if position < furthest else 0.0
             behind[stream, topic] = max(waits, behind.get((stream, topic), 0.0))
     return facts(
         STREAMS,
@@ -326,10 +326,10 @@ def load_streams(house: House) -> pa.Table:
 # Hours without anything.
 
 
-def load_gaps(house: House) -> pa.Table:
+def load_gaps(context: AuditContext) -> pa.Table:
     """Per branch and hour of the last days that is over: what it has nothing of, and should."""
-    start = floor(house.now - (SAME_HOURS + 1) * DAY, HOUR)
-    rows = house.query(HOURS_SQL, {"start": start})
+    start = floor(context.now - (SAME_HOURS + 1) * DAY, HOUR)
+    rows = context.query(HOURS_SQL, {"start": start})
     over = max((row["hour"] for row in rows), default=start)
     series: dict[str, dict[str, dict[datetime, int]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
@@ -343,7 +343,7 @@ def load_gaps(house: House) -> pa.Table:
                 "hour": hour,
                 "missing": ", ".join(w for w, s in of.items() if _is_gap(branch, s, hour)) or None,
             }
-            for branch in house.stores.branches
+            for branch in context.stores.branches
             for of in (series.get(branch.branch_id, {}),)
             for hour in _hours(of, over)
         ),

@@ -13,7 +13,7 @@ from great_expectations.expectations.core import ExpectColumnPairValuesToBeEqual
 
 from quality.facts import HOUR, UTC_TIME, facts, floor, rows_of, within
 from quality.reconciliation import LATE_ORDERS, ORDERS, POSITION
-from quality.suite import FactSuite, House, Suite, expect
+from quality.suite import AuditContext, FactSuite, Suite, expect
 from quality.suites.accounts import start_of
 from streaming.jobs import real_time_metrics
 
@@ -72,25 +72,25 @@ def counted_suites() -> list[Suite]:
     ]
 
 
-def load_counted(house: House) -> pa.Table:
+def load_counted(context: AuditContext) -> pa.Table:
     """Per branch and UTC hour of the event: orders among the new rows that the metrics have passed.
 
     An order is looked at by its newest version among these rows; one of which the metrics know a
     newer version is counted, at an amount that is no longer this one.
     """
-    start = start_of(house, house.settings.quality.lookback, ORDERS.good)
+    start = start_of(context, context.settings.quality.lookback, ORDERS.good)
     if start is None:
         return facts(COUNTED, ())
     # First how far the metrics are; what they had set aside by then is there afterwards.
-    offsets = house.query(OFFSETS_SQL, {"stream": real_time_metrics.STREAM.name})
+    offsets = context.query(OFFSETS_SQL, {"stream": real_time_metrics.STREAM.name})
     passed = {(r["topic"], r["partition"]): r["position"] for r in offsets}
-    rows = rows_of(house, ORDERS.good, _COLUMNS, within(ORDERS.good, start)).to_pylist()
-    late = rows_of(house, LATE_ORDERS, POSITION, within(LATE_ORDERS, start)).to_pylist()
+    rows = rows_of(context, ORDERS.good, _COLUMNS, within(ORDERS.good, start)).to_pylist()
+    late = rows_of(context, LATE_ORDERS, POSITION, within(LATE_ORDERS, start)).to_pylist()
     aside = {tuple(row.values()) for row in late}
     orders = _newest(row for row in rows if _is_due(row, passed) and _position(row) not in aside)
     counted = {
         row["order_id"]: row
-        for row in house.query(CONTRIBUTIONS_SQL, {"orders": sorted(orders)} if orders else None)
+        for row in context.query(CONTRIBUTIONS_SQL, {"orders": sorted(orders)} if orders else None)
     }
     return facts(COUNTED, _sums(orders, counted))
 

@@ -14,7 +14,7 @@ from great_expectations.expectations.core import ExpectColumnValuesToBeNull
 from quality.facts import MINUTE, UTC_TIME, facts, rows_of, within
 from quality.frame_reconciliation import parse_frame
 from quality.reconciliation import DETECTIONS, POSITION
-from quality.suite import FactSuite, House, Suite, expect
+from quality.suite import AuditContext, FactSuite, Suite, expect
 from quality.suites.accounts import start_of, up_to
 from streaming.jobs import footfall
 from streaming.progress import Progress
@@ -62,30 +62,30 @@ def frame_suites() -> list[Suite]:
     ]
 
 
-def load_frames(house: House) -> pa.Table:
+def load_frames(context: AuditContext) -> pa.Table:
     """Per camera and minute that is wholly among the new messages: where the numbers differ.
 
     A repeated frame counts once. One that comes when its place in the run is long passed is late,
     and may or may not count, so that the number lies between the frames and these with them.
     """
-    start = start_of(house, house.settings.quality.lookback, DETECTIONS.received)
+    start = start_of(context, context.settings.quality.lookback, DETECTIONS.received)
     if start is None:
         return facts(FRAMES, ())
-    lake = [house.progress(t.name) for t in (DETECTIONS.received, DETECTIONS.good)]
-    rejected_up_to = house.progress(DETECTIONS.quarantined.name)
-    rows = house.query(FRAMES_SQL, {"start": start, "stream": footfall.STREAM.name})
+    lake = [context.progress(t.name) for t in (DETECTIONS.received, DETECTIONS.good)]
+    rejected_up_to = context.progress(DETECTIONS.quarantined.name)
+    rows = context.query(FRAMES_SQL, {"start": start, "stream": footfall.STREAM.name})
     passed = {(r["topic"], r["partition"]): r["position"] for r in rows if r["topic"]}
     counted = {
         _Minute(r["branch_id"], r["camera_id"], r["minute"]): r for r in rows if not r["topic"]
     }
     bronze = rows_of(
-        house,
+        context,
         DETECTIONS.received,
         (*POSITION, "timestamp", "value"),
         within(DETECTIONS.received, start),
     )
     quarantine = rows_of(
-        house, DETECTIONS.quarantined, POSITION, within(DETECTIONS.quarantined, start)
+        context, DETECTIONS.quarantined, POSITION, within(DETECTIONS.quarantined, start)
     )
     handled = {
         at: max(lake[1].get(at, ""), rejected_up_to.get(at, ""))

@@ -2,7 +2,7 @@
 
 Nothing is said here of what a good row is: `streaming.validation.order_rules` and `detection_rules`
 say it, once. An expectation has the id of its rule for a name; where a rule has several checks, the
-judged column follows behind a point (`item_named.category`).
+validated column follows behind a point (`item_named.category`).
 """
 
 from __future__ import annotations

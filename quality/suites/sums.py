@@ -2,7 +2,8 @@
 
 Streams commit one after the other, so a sum is compared only where it says by itself how far it
 has come: within one transaction, by the change ids that it names, or for orders that both streams
-have passed (docs/adr/0016). With `twins` this reaches from the accepted order to gold in the lake.
+have passed (docs/adr/0016). With `replicas` this reaches from the accepted order to gold in the
+lake.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from great_expectations.expectations.core import (
 from conf.contracts.order_event import STATUSES
 from quality.comparing import HOURLY, agree, both_sides, look_from, sides
 from quality.facts import UTC_TIME, facts
-from quality.suite import FactSuite, House, Suite, expect
+from quality.suite import AuditContext, FactSuite, Suite, expect
 from streaming.lake.tables import (
     GOLD_ORDER_HOURLY,
     GOLD_PRODUCT_DAILY,
@@ -232,28 +233,28 @@ def _named(row: Mapping[str, Any], differs: str | None) -> dict[str, Any]:
     return {"branch_id": row["branch_id"], "hour": row["hour"], "differs": differs}
 
 
-def load_metrics(house: House) -> pa.Table:
+def load_metrics(context: AuditContext) -> pa.Table:
     """Per branch and hour: what order_metrics says otherwise than the orders that it counts."""
-    rows = house.query(METRICS_SQL, {"start": look_from(house, GOLD_ORDER_HOURLY)})
+    rows = context.query(METRICS_SQL, {"start": look_from(context, GOLD_ORDER_HOURLY)})
     return facts(HOURLY, (_named(row, sides(row, _METRICS)) for row in rows))
 
 
-def load_store(house: House) -> pa.Table:
+def load_store(context: AuditContext) -> pa.Table:
     """Per branch and hour: what store_hourly says otherwise than both of its sides."""
-    stores = house.stores
+    stores = context.stores
     cameras = (c for b in stores.branches for c in b.cameras)
     entrances = [c.camera_id for c in cameras if stores.has_entrance(c)]
-    start = look_from(house, GOLD_STORE_HOURLY)
-    rows = house.query(STORE_SQL, {"start": start, "entrances": entrances})
+    start = look_from(context, GOLD_STORE_HOURLY)
+    rows = context.query(STORE_SQL, {"start": start, "entrances": entrances})
     return facts(HOURLY, (_named(row, sides(row, _STORE)) for row in rows))
 
 
-def load_products(house: House) -> pa.Table:
+def load_products(context: AuditContext) -> pa.Table:
     """Per branch and UTC day: revenue by product against revenue by hour.
 
     An order's total may be a cent from the sum of its lines (rule `total_equals_items`).
     """
-    rows = house.query(PRODUCTS_SQL, {"start": look_from(house, GOLD_PRODUCT_DAILY)})
+    rows = context.query(PRODUCTS_SQL, {"start": look_from(context, GOLD_PRODUCT_DAILY)})
     return facts(
         HOURLY,
         (
@@ -265,15 +266,15 @@ def load_products(house: House) -> pa.Table:
     )
 
 
-def load_orders(house: House) -> pa.Table:
+def load_orders(context: AuditContext) -> pa.Table:
     """Per branch and hour: orders, and how many of them have just the lines that they say."""
-    rows = house.query(ORDERS_SQL, {"start": look_from(house, SILVER_ORDERS)})
+    rows = context.query(ORDERS_SQL, {"start": look_from(context, SILVER_ORDERS)})
     counts = {"orders": pa.int64(), "whole": pa.int64(), "example": pa.string()}
     return facts({"branch_id": pa.string(), "hour": UTC_TIME, **counts}, rows)
 
 
-def load_ledger(house: House) -> pa.Table:
+def load_ledger(context: AuditContext) -> pa.Table:
     """Of each stream the batch that has the fewest rows to spare."""
-    rows = house.query(LEDGER_SQL, {"streams": list(NAMES), "batches": LEDGER_BATCHES})
+    rows = context.query(LEDGER_SQL, {"streams": list(NAMES), "batches": LEDGER_BATCHES})
     counts = dict.fromkeys(("batch_id", "rows_in", "rows_new"), pa.int64())
     return facts({"stream": pa.string(), **counts}, rows)

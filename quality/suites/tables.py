@@ -28,7 +28,7 @@ from quality.facts import (
     type_name,
     within,
 )
-from quality.suite import PERSONAL, FactSuite, House, RowSuite, Shape, Suite, expect
+from quality.suite import PERSONAL, AuditContext, FactSuite, RowSuite, Shape, Suite, expect
 from streaming.lake.domains import Domain, Values
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
@@ -43,7 +43,7 @@ from streaming.transforms.real_time_metrics import LATE
 from streaming.validation.detection_rules import DETECTION_MEANINGS
 from streaming.validation.order_rules import MEANINGS
 
-JUDGED = tuple(t for t in TABLES if not t.name.startswith("quality."))
+VALIDATED = tuple(t for t in TABLES if not t.name.startswith("quality."))
 """The tables of the lake, less those that say what was found in them."""
 ABSENT = "-"
 Mask: TypeAlias = Any
@@ -53,7 +53,7 @@ Mask: TypeAlias = Any
 def table_suites(settings: Settings, stores: Stores) -> list[Suite]:
     """All suites of this module."""
     suites: list[Suite] = []
-    for table in JUDGED:
+    for table in VALIDATED:
         suites += [schema_suite(table), column_suite(table, settings, stores), key_suite(table)]
     return suites
 
@@ -61,8 +61,8 @@ def table_suites(settings: Settings, stores: Stores) -> list[Suite]:
 def schema_suite(table: Table) -> FactSuite:
     """One row per column, declared or found."""
 
-    def load(house: House) -> pa.Table:
-        found_schema = house.schema(table.name)
+    def load(context: AuditContext) -> pa.Table:
+        found_schema = context.schema(table.name)
         if found_schema is None:
             return facts(schema, ())
         declared = declared_types(table)
@@ -94,8 +94,8 @@ def schema_suite(table: Table) -> FactSuite:
 def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
     """Nulls, values, and of quarantine the ids of rules; one row is one row of the table."""
     sample = tuple(c for c in table.key if c not in PERSONAL)
-    judged_by_rules = table in (SILVER_ORDERS, SILVER_DETECTIONS)
-    domains = {} if judged_by_rules else _domains(table, stores)
+    validated_by_rules = table in (SILVER_ORDERS, SILVER_DETECTIONS)
+    domains = {} if validated_by_rules else _domains(table, stores)
     expectations = [
         expect(
             "not_null",
@@ -135,22 +135,22 @@ def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
         tuple(expectations),
         sample=(*sample, *tests),
         name="columns",
-        shape=_judged(sample, tests),
+        shape=_validated(sample, tests),
     )
 
 
-def _judged(
+def _validated(
     sample: Sequence[str], tests: Mapping[str, Callable[[pa.Table], Mapping[str, Mask]]]
 ) -> Shape:
     """Rows -> what names them, and for each test the names of the columns that fail it."""
 
     def shape(rows: pa.Table) -> pa.Table:
         kept = {c: rows[c] if c in rows.column_names else _nothing(rows) for c in sample}
-        judged = {
+        validated = {
             name: named(masks) if (masks := test(rows)) else _nothing(rows)
             for name, test in tests.items()
         }
-        return pa.table({**kept, **judged})
+        return pa.table({**kept, **validated})
 
     return shape
 
@@ -236,12 +236,12 @@ def _rules(table: Table) -> frozenset[str]:
 def key_suite(table: Table) -> FactSuite:
     """One row per UTC hour that has new rows: how many rows, how many keys, and one key twice."""
 
-    def load(house: House) -> pa.Table:
-        span = house.touched(table.name)
+    def load(context: AuditContext) -> pa.Table:
+        span = context.touched(table.name)
         if span is None:
             return facts(schema, ())
         columns = list(dict.fromkeys((*table.key, table.time_column)))
-        rows = rows_of(house, table, columns, within(table, *span))
+        rows = rows_of(context, table, columns, within(table, *span))
         time = table.time_column
         by_key = rows.group_by(list(table.key)).aggregate([([], "count_all"), (time, "min")])
         at = pa.table({"at": hours_of(by_key[f"{time}_min"]), "copies": by_key["count_all"]})

@@ -14,7 +14,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from simulator.shop.views import Image, View
+from simulator.shop.views import CameraView, Image
 
 Colour = tuple[int, int, int]
 SHIFT = 4  # sub-pixels: 1/16
@@ -28,7 +28,7 @@ STRIDES_PER_METRE = 0.7
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What tells one shopper from another; colours in BGR."""
 
     height: float  # metres
@@ -61,13 +61,13 @@ class Pose:
     sway: float = 0.0
 
 
-def draw_look(rng: random.Random) -> Look:
+def draw_look(rng: random.Random) -> Appearance:
     """Somebody new."""
 
     def colour(brightest: int) -> Colour:
         return rng.randrange(brightest), rng.randrange(brightest), rng.randrange(brightest)
 
-    return Look(
+    return Appearance(
         height=rng.uniform(1.52, 1.92),
         width=rng.uniform(0.22, 0.29),
         coat=colour(235),
@@ -130,7 +130,7 @@ class _Pen:
 
 
 def draw_person(
-    image: Image, view: View, look: Look, pose: Pose
+    image: Image, view: CameraView, look: Appearance, pose: Pose
 ) -> tuple[float, float, float, float]:
     """Draw somebody into the picture.
 
@@ -162,7 +162,7 @@ def _shadow(pen: _Pen, image: Image, foot: tuple[float, float]) -> None:
     pen.oval(0.02, 0.0, 0.17, 0.035, dark, counts=False)
 
 
-def _legs(pen: _Pen, look: Look, facing: int, swing: float, lift: float) -> None:
+def _legs(pen: _Pen, look: Appearance, facing: int, swing: float, lift: float) -> None:
     hip = 0.05 if facing == 0 else 0.02
     for side in (-1, 1):
         reach = 0.15 * swing * side
@@ -175,7 +175,7 @@ def _legs(pen: _Pen, look: Look, facing: int, swing: float, lift: float) -> None
         pen.oval(out + 0.025 * facing, 0.022 + up, 0.05, 0.022, (30, 30, 35))
 
 
-def _body(pen: _Pen, look: Look, broad: float, lean: float) -> None:
+def _body(pen: _Pen, look: Appearance, broad: float, lean: float) -> None:
     half, hips, end = broad / 2, broad * 0.44, look.coat_end
     pen.shape(
         [(lean - half, 0.80), (lean - half * 0.6, 0.835), (lean + half * 0.6, 0.835),
@@ -191,7 +191,13 @@ def _body(pen: _Pen, look: Look, broad: float, lean: float) -> None:
 
 
 def _arms(
-    pen: _Pen, look: Look, body: tuple[float, float], facing: int, swing: float, *, behind: bool
+    pen: _Pen,
+    look: Appearance,
+    body: tuple[float, float],
+    facing: int,
+    swing: float,
+    *,
+    behind: bool,
 ) -> None:
     broad, lean = body
     dark = (int(look.coat[0] * 0.8), int(look.coat[1] * 0.8), int(look.coat[2] * 0.8))
@@ -216,7 +222,7 @@ def _arms(
             )
 
 
-def _head(pen: _Pen, look: Look, lean: float, facing: int) -> None:
+def _head(pen: _Pen, look: Appearance, lean: float, facing: int) -> None:
     pen.limb([(lean, 0.82), (lean, 0.87)], 0.06, look.skin)
     pen.oval(lean, 0.925, 0.056, 0.072, look.hair)
     if facing:

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from simulator.shop.figures import STRIDES_PER_METRE, Look, Pose
-from simulator.shop.views import FloatArray, View
+from simulator.shop.figures import STRIDES_PER_METRE, Appearance, Pose
+from simulator.shop.views import CameraView, FloatArray
 
 STANDING = 0.15  # metres a second
 SAMPLE_SECONDS = 0.1
@@ -29,8 +29,8 @@ class Path:
     """
 
     shopper_id: str
-    view: View
-    look: Look
+    view: CameraView
+    look: Appearance
     stops: Sequence[Stop]
     facing: int = 0
 
@@ -77,7 +77,7 @@ class Path:
 
 
 def walk(start: Stop, places: Sequence[tuple[float, float]], speed: float) -> list[Stop]:
-    """The stops of somebody who goes on from `start` to each place with `speed` (metres a second).
+    """The stops of somebody who walks from `start` to each place at `speed` metres a second.
 
     Returns:
         One stop a place; `start` itself is not among them.

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from simulator.shop.figures import Look, Pose, draw_look
+from simulator.shop.figures import Appearance, Pose, draw_look
 from simulator.shop.scenes import Box, Light, Scene
-from simulator.shop.views import HEIGHT, VIEWS, WIDTH, Image, View
+from simulator.shop.views import HEIGHT, VIEWS, WIDTH, CameraView, Image
 
 SIDE = HEIGHT  # pixels of a cut
 MOST_HIDDEN = 0.75
@@ -68,12 +68,12 @@ def write_pictures(
     return sheet
 
 
-def _view(number: int) -> View:
+def _view(number: int) -> CameraView:
     return list(VIEWS.values())[number % len(VIEWS)]
 
 
-def _other_view(rng: random.Random, number: int) -> View:
-    return View(
+def _other_view(rng: random.Random, number: int) -> CameraView:
+    return CameraView(
         _view(number // 3).camera_id,
         height=rng.uniform(2.6, 4.0),
         tilt=rng.uniform(18, 34),
@@ -81,7 +81,7 @@ def _other_view(rng: random.Random, number: int) -> View:
     )
 
 
-def _crowd(rng: random.Random, view: View) -> list[tuple[Look, Pose]]:
+def _crowd(rng: random.Random, view: CameraView) -> list[tuple[Appearance, Pose]]:
     people = [_somebody(rng, view, rng.uniform(3.2, 9.6), None) for _ in range(rng.randint(0, 9))]
     if rng.random() < 0.35:  # a row, as in a queue
         far, start, step = rng.uniform(4, 7), rng.uniform(-5, 1), rng.uniform(0.6, 1.1)
@@ -100,7 +100,9 @@ def _crowd(rng: random.Random, view: View) -> list[tuple[Look, Pose]]:
     return people
 
 
-def _somebody(rng: random.Random, view: View, far: float, x: float | None) -> tuple[Look, Pose]:
+def _somebody(
+    rng: random.Random, view: CameraView, far: float, x: float | None
+) -> tuple[Appearance, Pose]:
     if x is None:
         x = view.edge(far, rng.uniform(-0.03, 1.03))
     stride = rng.random() if rng.random() < 0.65 else None
@@ -108,7 +110,7 @@ def _somebody(rng: random.Random, view: View, far: float, x: float | None) -> tu
     return draw_look(rng), pose
 
 
-def _hidden(at: int, people: list[tuple[Look, Pose]], boxes: list[Box]) -> float:
+def _hidden(at: int, people: list[tuple[Appearance, Pose]], boxes: list[Box]) -> float:
     """The share of a person's box that lies behind the boxes of the nearer ones."""
     x1, y1, x2, y2 = (round(v) for v in boxes[at])
     if x2 <= x1 or y2 <= y1:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from simulator.shop.figures import Colour, Look, Pose, draw_person
-from simulator.shop.views import ENTRANCE, HEIGHT, TILL, WIDTH, Image, View
+from simulator.shop.figures import Appearance, Colour, Pose, draw_person
+from simulator.shop.views import ENTRANCE, HEIGHT, TILL, WIDTH, CameraView, Image
 
 NOISE_PICTURES = 8
 WALL_FAR = {ENTRANCE.camera_id: 8.5, TILL.camera_id: 10.6}
@@ -41,7 +41,7 @@ class Scene:
         seed: of the goods, the tiles and the noise; the same seed makes the same room.
     """
 
-    def __init__(self, view: View, seed: int = 1) -> None:
+    def __init__(self, view: CameraView, seed: int = 1) -> None:
         self.view = view
         rng = np.random.default_rng([seed, sum(view.camera_id.encode())])
         self.empty = _room(view, rng)
@@ -50,7 +50,7 @@ class Scene:
         self._noise = np.clip(grain * 12 + 128, 0, 255).astype(np.uint8)
 
     def picture(
-        self, people: Sequence[tuple[Look, Pose]], light: Light, number: int = 0
+        self, people: Sequence[tuple[Appearance, Pose]], light: Light, number: int = 0
     ) -> tuple[Image, list[Box]]:
         """The picture and everybody's box, in the order of `people`.
 
@@ -69,7 +69,7 @@ class Scene:
         return image, boxes
 
 
-def _room(view: View, rng: np.random.Generator) -> Image:
+def _room(view: CameraView, rng: np.random.Generator) -> Image:
     image: Image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[:] = _shade((178, 186, 190), (214, 220, 224))
     _tiles(image, view)
@@ -105,7 +105,7 @@ def _fill(image: Image, corners: Sequence[tuple[float, float]], colour: Colour) 
     cv2.fillPoly(image, [points], colour, cv2.LINE_AA, 4)
 
 
-def _tiles(image: Image, view: View) -> None:
+def _tiles(image: Image, view: CameraView) -> None:
     joint = (160, 168, 172)
     for x in range(-14, 15):
         _line(image, view.project(x, 0.5), view.project(x, 14), joint)
@@ -113,7 +113,7 @@ def _tiles(image: Image, view: View) -> None:
         _line(image, view.project(-20, far), view.project(20, far), joint)
 
 
-def _wall(image: Image, view: View, far: float) -> None:
+def _wall(image: Image, view: CameraView, far: float) -> None:
     foot = view.project(0, far)[1]
     _fill(image, [(0, 0), (WIDTH, 0), (WIDTH, foot), (0, foot)], (205, 208, 206))
     _line(image, (0, foot), (WIDTH, foot), (120, 122, 125), 3)
@@ -132,7 +132,13 @@ def _street(image: Image) -> None:
 
 
 def _shelf(
-    image: Image, view: View, rng: np.random.Generator, *, far: float, left: float, right: float
+    image: Image,
+    view: CameraView,
+    rng: np.random.Generator,
+    *,
+    far: float,
+    left: float,
+    right: float,
 ) -> None:
     """Boards full of goods in front of the wall."""
     for board in (0.25, 0.75, 1.25, 1.75):
@@ -147,7 +153,7 @@ def _shelf(
         _line(image, a, b, (96, 104, 112), 2)
 
 
-def _counter(image: Image, view: View, *, x: float, far: float) -> None:
+def _counter(image: Image, view: CameraView, *, x: float, far: float) -> None:
     """A till: a block with a belt, behind whoever pays."""
     near, back, up = far, far + 0.7, 0.9
     front = [view.project(x - 0.9, near), view.project(x + 0.9, near)]
@@ -161,7 +167,7 @@ def _counter(image: Image, view: View, *, x: float, far: float) -> None:
           (40, 40, 44))  # fmt: skip
 
 
-def _rope(image: Image, view: View) -> None:
+def _rope(image: Image, view: CameraView) -> None:
     """A band on the floor where the queue stands."""
     for far in (4.35, 5.55):
         _line(image, view.project(-6, far), view.project(1.5, far), (70, 150, 190), 2)

@@ -15,7 +15,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from simulator.shop.figures import Look, draw_look
+from simulator.shop.figures import Appearance, draw_look
 from simulator.shop.paths import Path, Stop, walk
 from simulator.shop.till import STEP_SECONDS, Comer, Turn, serve
 from simulator.shop.views import ENTRANCE, TILL
@@ -59,7 +59,7 @@ class _Plan:
 
     number: int
     rng: random.Random
-    look: Look
+    look: Appearance
     speed: float
     paths: tuple[Path, ...]
     buys: bool

@@ -21,7 +21,7 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class View:
+class CameraView:
     """One camera: `height` metres over the floor, looking down by `tilt` degrees, without roll."""
 
     camera_id: str
@@ -57,6 +57,6 @@ class View:
         return (share - 0.5) * WIDTH * (far * cos + self.height * sin) / self.focal
 
 
-ENTRANCE = View("B01-entrance")
-TILL = View("B01-till")
+ENTRANCE = CameraView("B01-entrance")
+TILL = CameraView("B01-till")
 VIEWS = {view.camera_id: view for view in (ENTRANCE, TILL)}

@@ -22,11 +22,11 @@ from streaming.lake.tables import (
     SILVER_LINE_CROSSINGS,
     SILVER_ZONE_VISITS,
 )
-from streaming.mirror import mirror
+from streaming.replicate import replicate
 from streaming.runner import submit
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, Hands, Stream
-from streaming.transforms.footfall import Told, to_told
+from streaming.stream import Batch, SinkContext, Stream
+from streaming.transforms.footfall import TrackingOutput, to_output
 
 STAGE = {
     "branch_id": "text",
@@ -72,35 +72,35 @@ def write(batch: Batch) -> None:
         batch.metrics.watermark(batch.stream, newest)
 
 
-def settle(hands: Hands) -> None:
+def on_interval(sink_context: SinkContext) -> None:
     """Visits that nobody hears of any more, dwell and waits; then what changed to the lake."""
-    with hands.db.writing(hands.stream) as connection:
+    with sink_context.db.writing(sink_context.stream) as connection:
         connection.execute(
-            "SELECT close_silent_visits(%s)", (hands.context.settings.streams.track_ttl,)
+            "SELECT close_silent_visits(%s)", (sink_context.context.settings.streams.track_ttl,)
         )
         connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
-    mirror(hands, SILVER_LINE_CROSSINGS)
-    mirror(hands, SILVER_ZONE_VISITS)
-    mirror(hands, GOLD_ZONE_DWELL_HOURLY)
-    mirror(hands, GOLD_QUEUE_MINUTE)
+    replicate(sink_context, SILVER_LINE_CROSSINGS)
+    replicate(sink_context, SILVER_ZONE_VISITS)
+    replicate(sink_context, GOLD_ZONE_DWELL_HOURLY)
+    replicate(sink_context, GOLD_QUEUE_MINUTE)
 
 
-def copy(hands: Hands) -> None:
+def copy(sink_context: SinkContext) -> None:
     """Footfall to the lake, soon: readers wait for it within seconds."""
-    mirror(hands, GOLD_FOOTFALL_MINUTE)
+    replicate(sink_context, GOLD_FOOTFALL_MINUTE)
 
 
-def stage_told(connection: psycopg.Connection[Any], told: Told) -> None:
+def stage_output(connection: psycopg.Connection[Any], output: TrackingOutput) -> None:
     """What frames told, to the temporary tables that the functions of the database read."""
-    stage(connection, "frame_counts", STAGE, told.counts)
-    stage(connection, "seen_crossings", CROSSINGS_STAGE, told.crossings)
-    stage(connection, "seen_visits", VISITS_STAGE, told.visits)
-    stage(connection, "queue_lengths", QUEUES_STAGE, told.queues)
-    stage(connection, "seen_staff", _RUN, told.staff)
+    stage(connection, "frame_counts", STAGE, output.counts)
+    stage(connection, "seen_crossings", CROSSINGS_STAGE, output.crossings)
+    stage(connection, "seen_visits", VISITS_STAGE, output.visits)
+    stage(connection, "queue_lengths", QUEUES_STAGE, output.queues)
+    stage(connection, "seen_staff", _RUN, output.staff)
 
 
 def _upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    stage_told(connection, to_told(rows))
+    stage_output(connection, to_output(rows))
     connection.execute("SELECT insert_crossings()")  # before the minutes, which count them
     connection.execute("SELECT upsert_footfall_minute()")
     connection.execute("SELECT upsert_visits()")
@@ -108,7 +108,7 @@ def _upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     connection.execute("SELECT exclude_staff()")
 
 
-STREAM = Stream("footfall", CROSSINGS, write, settle, copy)
+STREAM = Stream("footfall", CROSSINGS, write, on_interval, copy)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -7,17 +7,17 @@ ledger row, guarded appends to the lake, order-dlq at least once: exactly-once i
 from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.runner import submit
-from streaming.sinks.dead_letter_table import write_judged
+from streaming.sinks.dead_letter_table import write_validated
 from streaming.sinks.dead_letters import send_dead_letters
 from streaming.stream import Batch, Stream
-from streaming.transforms.quarantine import split_judged
+from streaming.transforms.quarantine import split_validated
 
 
 def write(batch: Batch) -> None:
     """Postgres first, since people wait for it; then the dead letter topic and the lake."""
-    batch.commit(batch.rows, write_judged)
-    good, rejected = split_judged(batch.rows)
-    # Before the append, which says that they were sent: a crash in between sends them again.
+    batch.commit(batch.rows, write_validated)
+    good, rejected = split_validated(batch.rows)
+    # Before the append, which states that they were sent: a crash in between sends them again.
     send_dead_letters(
         batch.context.settings.kafka,
         batch.stream,

@@ -2,7 +2,7 @@
 
 Key event_id: one row per `order.status_changed`, with the status before it, the seconds spent
 there, a session and an anomaly; and one per alarm, when an order has not changed for
-`streams.status_stuck_after`. `order.created` says when the first status began, `order.cancelled`
+`streams.status_stuck_after`. `order.created` states when the first status began, `order.cancelled`
 ends an order; neither makes a row. State per order in Postgres (docs/adr/0009); its timers follow
 the stream's watermark. Rows, state and progress commit together: exactly-once in effect.
 """
@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import SILVER_ORDER_STATUS
-from streaming.mirror import mirror
+from streaming.replicate import replicate
 from streaming.runner import submit
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, Hands, Stream
-from streaming.transforms.quarantine import split_judged
+from streaming.stream import Batch, SinkContext, Stream
+from streaming.transforms.quarantine import split_validated
 from streaming.transforms.real_time_metrics import advance_watermark
 
 STAGE = {
@@ -40,7 +40,9 @@ STAGE = {
 def write(batch: Batch) -> None:
     """One transaction: changes, state, and the timers that are due."""
     limits = batch.context.settings.streams
-    good, _ = split_judged(batch.rows)  # the rejected ones are the order_event_processor's to keep
+    good, _ = split_validated(
+        batch.rows
+    )  # the rejected ones are the order_event_processor's to keep
     _, watermark = batch.db.progress(batch.stream)
     clock = advance_watermark(watermark, good["event_time"], limits.watermark)
 
@@ -60,12 +62,12 @@ def write(batch: Batch) -> None:
     batch.commit(good, upsert, watermark=clock)
 
 
-def settle(hands: Hands) -> None:
+def on_interval(sink_context: SinkContext) -> None:
     """New and changed rows to the lake."""
-    mirror(hands, SILVER_ORDER_STATUS)
+    replicate(sink_context, SILVER_ORDER_STATUS)
 
 
-STREAM = Stream("order_status_tracker", ORDER_EVENTS, write, settle)
+STREAM = Stream("order_status_tracker", ORDER_EVENTS, write, on_interval)
 
 if __name__ == "__main__":
     submit(STREAM)

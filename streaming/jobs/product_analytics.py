@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import GOLD_PRODUCT_DAILY
-from streaming.mirror import mirror
+from streaming.replicate import replicate
 from streaming.runner import submit
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, Hands, Stream
-from streaming.transforms.quarantine import split_judged
+from streaming.stream import Batch, SinkContext, Stream
+from streaming.transforms.quarantine import split_validated
 
 STAGE = {
     "order_id": "text",
@@ -34,13 +34,13 @@ STAGE = {
 
 def write(batch: Batch) -> None:
     """One transaction; the rejected rows are the order_event_processor's to keep."""
-    good, _ = split_judged(batch.rows)
+    good, _ = split_validated(batch.rows)
     batch.commit(good, _upsert)
 
 
-def settle(hands: Hands) -> None:
+def on_interval(sink_context: SinkContext) -> None:
     """Changed products to the lake."""
-    mirror(hands, GOLD_PRODUCT_DAILY)
+    replicate(sink_context, GOLD_PRODUCT_DAILY)
 
 
 def _upsert(connection: psycopg.Connection[Any], versions: pa.Table) -> None:
@@ -48,7 +48,7 @@ def _upsert(connection: psycopg.Connection[Any], versions: pa.Table) -> None:
     connection.execute("SELECT upsert_order_items()")
 
 
-STREAM = Stream("product_analytics", ORDER_EVENTS, write, settle)
+STREAM = Stream("product_analytics", ORDER_EVENTS, write, on_interval)
 
 if __name__ == "__main__":
     submit(STREAM)

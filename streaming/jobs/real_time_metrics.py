@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 
 from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import GOLD_ORDER_HOURLY
-from streaming.mirror import mirror
 from streaming.progress import fresh
+from streaming.replicate import replicate
 from streaming.runner import submit
 from streaming.sinks.late_events import insert_late, replicate_late
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, Hands, Stream
-from streaming.transforms.quarantine import split_judged
+from streaming.stream import Batch, SinkContext, Stream
+from streaming.transforms.quarantine import split_validated
 from streaming.transforms.real_time_metrics import advance_watermark, is_late, marked_late
 
 STAGE = {
@@ -38,7 +38,9 @@ STAGE = {
 def write(batch: Batch) -> None:
     """One transaction: what is late is set aside, everything else is counted."""
     limits = batch.context.settings.streams
-    good, _ = split_judged(batch.rows)  # the rejected ones are the order_event_processor's to keep
+    good, _ = split_validated(
+        batch.rows
+    )  # the rejected ones are the order_event_processor's to keep
     done, watermark = batch.db.progress(batch.stream)
     new = fresh(good, done)
     after = advance_watermark(watermark, new["event_time"], limits.watermark)
@@ -59,13 +61,13 @@ def write(batch: Batch) -> None:
         replicate_late(batch)
 
 
-def settle(hands: Hands) -> None:
+def on_interval(sink_context: SinkContext) -> None:
     """Changed hours to the lake, and late events that a crash has left behind."""
-    mirror(hands, GOLD_ORDER_HOURLY)
-    replicate_late(hands)
+    replicate(sink_context, GOLD_ORDER_HOURLY)
+    replicate_late(sink_context)
 
 
-STREAM = Stream("real_time_metrics", ORDER_EVENTS, write, settle)
+STREAM = Stream("real_time_metrics", ORDER_EVENTS, write, on_interval)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -7,13 +7,13 @@ from streaming.feeds import DETECTIONS
 from streaming.lake.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.runner import submit
 from streaming.stream import Batch, Stream
-from streaming.transforms.quarantine import split_judged
+from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
 
 
 def write(batch: Batch) -> None:
     """Rejected messages first: whoever reads how far silver is knows that they are there, too."""
-    good, rejected = split_judged(batch.rows)
+    good, rejected = split_validated(batch.rows)
     batch.metrics.dead_letters(batch.stream, batch.append(QUARANTINE_DETECTIONS, rejected))
     batch.append(SILVER_DETECTIONS, to_silver_detections(good))
 

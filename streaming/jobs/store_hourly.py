@@ -2,20 +2,20 @@
 
 Key (branch_id, hour). Every `streams.interval_seconds` `upsert_store_hourly()` finds the hours that
 changed on any side since the newest changes that store_hourly itself names, and computes them
-anew. Late data on any side corrects its hour; running twice changes nothing.
+again. Late data on any side corrects its hour; running twice changes nothing.
 """
 
 import json
 
 from streaming.lake.tables import GOLD_STORE_HOURLY
-from streaming.mirror import mirror
+from streaming.replicate import replicate
 from streaming.runner import submit
-from streaming.stream import Hands, Stream
+from streaming.stream import SinkContext, Stream
 
 
-def settle(hands: Hands) -> None:
-    """Compute the changed hours anew, then copy them to the lake."""
-    stores = hands.context.stores
+def on_interval(sink_context: SinkContext) -> None:
+    """Compute the changed hours again, then copy them to the lake."""
+    stores = sink_context.context.stores
     branches = [
         {
             "branch_id": b.branch_id,
@@ -25,12 +25,12 @@ def settle(hands: Hands) -> None:
         }
         for b in stores.branches
     ]
-    with hands.db.writing(hands.stream) as connection:
+    with sink_context.db.writing(sink_context.stream) as connection:
         connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))
-    mirror(hands, GOLD_STORE_HOURLY)
+    replicate(sink_context, GOLD_STORE_HOURLY)
 
 
-STREAM = Stream("store_hourly", settle=settle)
+STREAM = Stream("store_hourly", on_interval=on_interval)
 
 if __name__ == "__main__":
     submit(STREAM)

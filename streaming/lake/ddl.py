@@ -26,13 +26,13 @@ def parse_columns(ddl: str) -> list[Column]:
 def split_top_level(ddl: str, opening: str = "(<", closing: str = ")>") -> list[str]:
     """Split at the commas outside of quotes and brackets; white space becomes one space."""
     parts, depth, quoted = [""], 0, False
-    for letter in " ".join(ddl.split()):
-        if letter == "'":
+    for dead_letter in " ".join(ddl.split()):
+        if dead_letter == "'":
             quoted = not quoted
         elif not quoted:
-            depth += (letter in opening) - (letter in closing)
-        if letter == "," and not quoted and not depth:
+            depth += (dead_letter in opening) - (dead_letter in closing)
+        if dead_letter == "," and not quoted and not depth:
             parts.append("")
         else:
-            parts[-1] += letter
+            parts[-1] += dead_letter
     return [part.strip() for part in parts if part.strip()]

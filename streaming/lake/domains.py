@@ -1,4 +1,4 @@
-"""What the values of a column may be, as data: `tables.py` declares it, `quality` judges by it."""
+"""Allowed values of a column, as data: `tables.py` declares them, `quality` validates them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Range:
+class ValueRange:
     """A number from `low` to `high`, both included; without `high` there is no upper bound."""
 
     low: float = 0.0
     high: float | None = None
 
 
-Domain = Values | Range
+Domain = Values | ValueRange
 """A null has no value, so it is in every domain; what may be null is another question."""

@@ -1,7 +1,7 @@
 """The files of a table of the lake: which ones its snapshots name, and which ones lie there.
 
 Works on whatever file system the warehouse is on. A file that no snapshot names may belong to a
-commit that is under way, so only age tells that it is nobody's.
+commit that is under way, so only age reports that it is nobody's.
 """
 
 from __future__ import annotations

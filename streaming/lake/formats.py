@@ -1,4 +1,4 @@
-"""Which table format the lake has: `catalog.format`. The only place that asks for it."""
+"""Which table format the lake has: `catalog.format`. The only place that requests it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purge
     Args:
         lake: where the table is.
         table: an append or an upsert.
-        time_column: a timestamp in UTC that says how old a row is.
+        time_column: a timestamp in UTC that states how old a row is.
         before: the limit, with a time zone.
     """
     if isinstance(lake, IcebergLake):
@@ -81,7 +81,7 @@ def require_iceberg(settings: Settings, what: str) -> None:
     """That the lake is in Iceberg.
 
     Args:
-        settings: of the house.
+        settings: of the deployment.
         what: begins the sentence of the error.
 
     Raises:
@@ -90,7 +90,7 @@ def require_iceberg(settings: Settings, what: str) -> None:
     if settings.catalog.format != "iceberg":
         raise LakeError(
             f"{what} needs Iceberg, and catalog.format is {settings.catalog.format}; "
-            "docs/FORMATS.md says what differs."
+            "docs/FORMATS.md describes what differs."
         )
 
 

@@ -107,7 +107,7 @@ class TableState(Protocol):
 
     @property
     def identity(self) -> str:
-        """Another one when the table is made anew."""
+        """Another one when the table is made again."""
 
     @property
     def schema(self) -> pa.Schema:

@@ -44,8 +44,8 @@ class LakeFiles(PyArrowFileIO):
     """
 
     def _initialize_s3_fs(self, netloc: str | None) -> fs.FileSystem:  # noqa: ARG002 (its signature)
-        told = {k: v for k, v in self.properties.items() if k.startswith("s3.")}
-        return _client(frozenset(told.items()))
+        output = {k: v for k, v in self.properties.items() if k.startswith("s3.")}
+        return _client(frozenset(output.items()))
 
 
 class StorageError(StorelakeError):
@@ -55,7 +55,7 @@ class StorageError(StorelakeError):
 def check_storage(settings: Settings) -> None:
     """Ask an S3 for the warehouse, by the client that will write to it; a disk is not asked.
 
-    Two requests of some milliseconds. The listing comes first: an S3 that refuses it says why,
+    Two requests of some milliseconds. The listing comes first: an S3 that refuses it states why,
     which it does not when it is asked for the bucket alone.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from conf.contracts.order_event import STATUSES
 from conf.stores import Line, Zone
 from streaming.lake.ddl import Column, parse_columns, split_top_level
-from streaming.lake.domains import Domain, Range, Values
+from streaming.lake.domains import Domain, ValueRange, Values
 from streaming.registry import STREAMS
 from streaming.source import SOURCE_DDL
 from streaming.transforms.order_columns import ORDER_COLUMNS
@@ -35,7 +35,7 @@ COMMON_PROPERTIES = {
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class MaintenancePolicy:
     """How one table is maintained (`storelake maintain`).
 
     Attributes:
@@ -45,7 +45,7 @@ class Upkeep:
         min_files: so many small files of one partition are made one.
         quiet: files of commits that are younger are left to the writer.
         max_manifests: more than that are rewritten.
-        snapshot_age: older ones are forgotten; None: `catalog.snapshot_retention`.
+        snapshot_age: older ones are expired; None: `catalog.snapshot_retention`.
         orphan_age: files that no snapshot names are removed when they are older. It must be longer
             than any commit takes, and than any reader reads.
     """
@@ -75,7 +75,7 @@ class Table:
         domains: what the values of a column may be, where its type allows more.
         time_column: a time or a day that tells about when a row is; it bounds what is looked at.
         copy_of: the Postgres table that this one is a copy of, row by row.
-        upkeep: how it is maintained.
+        policy: how it is maintained.
     """
 
     name: str
@@ -89,12 +89,12 @@ class Table:
     domains: Mapping[str, Domain] = field(default_factory=dict)
     time_column: str = "timestamp"
     copy_of: str | None = None
-    upkeep: Upkeep = field(default_factory=Upkeep)
+    policy: MaintenancePolicy = field(default_factory=MaintenancePolicy)
 
     @property
     def sort(self) -> tuple[str, ...]:
         """What rows of a compacted file are sorted by."""
-        return self.upkeep.sort or self.key
+        return self.policy.sort or self.key
 
     @property
     def fields(self) -> list[Column]:
@@ -119,7 +119,7 @@ class Table:
 _POSITION = ("topic", "partition", "position")
 _MESSAGE = ("key", "value", "timestamp", "headers")
 """What a message may do without."""
-_AMOUNT = Range(0)
+_AMOUNT = ValueRange(0)
 _LINE_KINDS = Values(get_args(Line.model_fields["kind"].annotation))
 _ZONE_KINDS = Values(get_args(Zone.model_fields["kind"].annotation))
 
@@ -145,7 +145,7 @@ SILVER_ORDERS = Table(
     name="silver.orders",
     grain="one accepted order event, that is one version of an order; the newest version wins",
     key=_POSITION,
-    upkeep=Upkeep(sort=("branch_id", "created_at", "order_id", "version")),
+    policy=MaintenancePolicy(sort=("branch_id", "created_at", "order_id", "version")),
     writer="order_event_processor",
     strategy="append",
     columns=",\n".join(column.ddl for column in ORDER_COLUMNS if column.lake),
@@ -274,7 +274,7 @@ SILVER_DETECTIONS = Table(
     name="silver.detections",
     grain="one object in one frame",
     key=("camera_id", "run_id", "frame_index", "track_id"),
-    upkeep=Upkeep(sort=("camera_id", "captured_at", "track_id")),
+    policy=MaintenancePolicy(sort=("camera_id", "captured_at", "track_id")),
     writer="silver_detections",
     strategy="append",
     columns="""
@@ -435,7 +435,7 @@ GOLD_STORE_HOURLY = Table(
         **_all_in(_AMOUNT, "visitors", "orders", "conversion_rate", "revenue", "net_revenue"),
         **_all_in(_AMOUNT, "revenue_per_visitor", "queue_waits", "queue_wait_p50"),
         **_all_in(_AMOUNT, "queue_wait_p95", "occupancy_peak"),
-        "camera_coverage": Range(0, 1),
+        "camera_coverage": ValueRange(0, 1),
     },
     time_column="hour",
     copy_of="store_hourly",
@@ -461,7 +461,7 @@ QUALITY_MAINTENANCE_RUNS = Table(
 
 QUALITY_VALIDATION_RESULTS = Table(
     name="quality.validation_results",
-    grain="one expectation, judged in one run of `storelake quality run`",
+    grain="one expectation, validated in one run of `storelake quality run`",
     key=("run_id", "table_name", "suite", "expectation"),
     writer="quality",
     strategy="append",
@@ -472,7 +472,7 @@ QUALITY_VALIDATION_RESULTS = Table(
         severity string COMMENT 'critical or warning',
         state string COMMENT 'passed, failed, or unreadable, which counts as failed',
         snapshot_id bigint COMMENT 'newest of the table then; null for a table of Postgres',
-        row_count bigint COMMENT 'rows that were judged', unexpected_count bigint,
+        row_count bigint COMMENT 'rows that were validated', unexpected_count bigint,
         unexpected_share double COMMENT '0..1', observed string COMMENT 'a figure or reason',
         samples string COMMENT 'JSON: keys of a few unexpected rows, nothing personal',
         says string COMMENT 'what a failure means'""",
@@ -483,15 +483,15 @@ QUALITY_VALIDATION_RESULTS = Table(
 
 QUALITY_VALIDATED_SNAPSHOTS = Table(
     name="quality.validated_snapshots",
-    grain="how far one table of the lake has been judged",
+    grain="how far one table of the lake has been validated",
     key=("table_name",),
     writer="quality",
     strategy="upsert",
     columns="""
-        table_name string, table_uuid string COMMENT 'changes when a table is made anew',
-        snapshot_id bigint COMMENT 'the newest one that was judged', sequence_number bigint,
+        table_name string, table_uuid string COMMENT 'changes when a table is made again',
+        snapshot_id bigint COMMENT 'the newest one that was validated', sequence_number bigint,
         passed_snapshot_id bigint COMMENT 'the tag `validated`: nothing critical failed up to it',
-        passed_sequence_number bigint COMMENT 'rows newer than this are judged next time',
+        passed_sequence_number bigint COMMENT 'rows newer than this are validated next time',
         run_id string, validated_at timestamp""",
     nullable=("passed_snapshot_id",),
     time_column="validated_at",

@@ -37,7 +37,7 @@ log = logging.getLogger("storelake.lake")
 
 
 @dataclass(frozen=True)
-class View:
+class LakeView:
     """One view.
 
     Attributes:
@@ -56,7 +56,7 @@ class View:
         return f"{NAMESPACE}.{self.name}"
 
 
-def views(stores: Stores) -> list[View]:
+def views(stores: Stores) -> list[LakeView]:
     """All of them; one that reads another comes after it.
 
     Args:
@@ -66,7 +66,7 @@ def views(stores: Stores) -> list[View]:
     return [_orders(stores), _order_lines(), *(_plain(table, stores) for table in plain)]
 
 
-def _plain(table: Table, stores: Stores) -> View:
+def _plain(table: Table, stores: Stores) -> LakeView:
     columns = [column.name for column in table.fields]
     types = {column.name: column.type for column in table.fields}
     wanted = [*columns]
@@ -75,10 +75,10 @@ def _plain(table: Table, stores: Stores) -> View:
     where = " WHERE NOT withdrawn" if "withdrawn" in columns else ""
     # S608: names come from this repository, not from input.
     sql = f"SELECT {', '.join(wanted)} FROM {table.name} FOR VERSION AS OF '{TAG}'{where}"  # noqa: S608
-    return View(table.name.partition(".")[2], table.grain, sql)
+    return LakeView(table.name.partition(".")[2], table.grain, sql)
 
 
-def _orders(stores: Stores) -> View:
+def _orders(stores: Stores) -> LakeView:
     """As orders_processed has it: the newest body, the newest status."""
     body = [column.name for column in ORDER_COLUMNS if column.body and column.lake]
     # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
@@ -96,10 +96,10 @@ def _orders(stores: Stores) -> View:
             {_clock("body.created_at", stores, "newest.branch_id")} AS created_at_local
         FROM newest JOIN {rows} AS body
             ON body.order_id = newest.order_id AND body.version = newest.body_version"""  # noqa: S608
-    return View("orders", "one order in its newest version", sql)
+    return LakeView("orders", "one order in its newest version", sql)
 
 
-def _order_lines() -> View:
+def _order_lines() -> LakeView:
     fields = ", ".join(f"ELEMENT_AT(o.items, t.line).{f.name} AS {f.name}" for f in LINE)
     # S608: names come from this repository, not from input.
     sql = f"""
@@ -107,7 +107,7 @@ def _order_lines() -> View:
             CAST(t.line AS BIGINT) AS line, {fields}
         FROM {NAMESPACE}.orders AS o
         CROSS JOIN UNNEST(SEQUENCE(1, CARDINALITY(o.items))) AS t(line)"""  # noqa: S608
-    return View("order_lines", "one line of the newest version of one order", sql)
+    return LakeView("order_lines", "one line of the newest version of one order", sql)
 
 
 def _clock(column: str, stores: Stores, branch: str = "branch_id") -> str:
@@ -170,7 +170,7 @@ def _fingerprint(settings: Settings) -> str | None:
 
 # Another application may create them at the same time.
 @retry(retry=retry_if_exception_type(Py4JError), stop=stop_after_attempt(3), reraise=True)
-def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[View]) -> None:
+def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[LakeView]) -> None:
     """Through Iceberg's view builder: an engine's CREATE VIEW writes its own dialect only."""
     name = settings.catalog.name
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{NAMESPACE}")
@@ -194,8 +194,8 @@ def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[View])
 
 
 def _parsed(
-    wanted: Sequence[View],
-) -> Iterator[tuple[View, exp.Expr, exp.Expr]]:
+    wanted: Sequence[LakeView],
+) -> Iterator[tuple[LakeView, exp.Expr, exp.Expr]]:
     """Each view, its query, and a query with the same columns that needs no tag and no view."""
     bare: dict[str, exp.Query] = {}
     for view in wanted:
@@ -217,6 +217,6 @@ def _qualified(query: exp.Expr, catalog: str) -> exp.Expr:
     return named
 
 
-def by_name(stores: Stores) -> Mapping[str, View]:
+def by_name(stores: Stores) -> Mapping[str, LakeView]:
     """The views, by the names that a query has."""
     return {view.full_name: view for view in views(stores)}

@@ -3,9 +3,9 @@
 By the transforms of the stream (`streaming.feeds`), piece by piece. The branch begins as the table
 is. Of each message that came in the window, and that the stream has come to, the branch then has
 the rows that the stream would write today: missing ones are added, others replaced; equal ones are
-left alone, so that a window that is done twice is the same. Each piece is one commit that says how
-far the branch is (`PROGRESS`): whoever was cut short goes on there. Nobody sees a branch until
-`quality.backfill` has validated and published it.
+left alone, so that a window that is done twice is the same. Each piece is one commit that states
+how far the branch is (`PROGRESS`): whoever was cut short continues there. Nobody sees a branch
+until `quality.backfill` has validated and published it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from streaming.lake.tables import (
 )
 from streaming.progress import Progress, from_text, to_text
 from streaming.recompute.window import up_to
-from streaming.transforms.quarantine import split_judged
+from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
 
 POSITION = ("topic", "partition", "position")
@@ -62,18 +62,18 @@ MESSAGES = 50_000
 
 
 class BackfillError(StorelakeError):
-    """A window that cannot be computed; the message says why."""
+    """A window that cannot be computed; the message states why."""
 
 
 @dataclass(frozen=True)
-class Source:
+class BackfillSource:
     """How a table comes from bronze.
 
     Attributes:
         bronze: where the messages are.
         last: what the stream writes last: how far it has come.
         transform: makes the transform of the stream.
-        rows: of a judged batch, those of the table.
+        rows: of a validated batch, those of the table.
     """
 
     bronze: Table
@@ -82,25 +82,27 @@ class Source:
     rows: Callable[[pa.Table], pa.Table]
 
 
-def _good(judged: pa.Table) -> pa.Table:
-    return split_judged(judged)[0]
+def _good(validated: pa.Table) -> pa.Table:
+    return split_validated(validated)[0]
 
 
-def _rejected(judged: pa.Table) -> pa.Table:
-    return split_judged(judged)[1]
+def _rejected(validated: pa.Table) -> pa.Table:
+    return split_validated(validated)[1]
 
 
-def _objects(judged: pa.Table) -> pa.Table:
-    return to_silver_detections(_good(judged))
+def _objects(validated: pa.Table) -> pa.Table:
+    return to_silver_detections(_good(validated))
 
 
-SOURCES: Mapping[str, Source] = {
-    SILVER_ORDERS.name: Source(BRONZE_ORDER_EVENTS, SILVER_ORDERS, to_order_events, _good),
-    QUARANTINE_ORDER_EVENTS.name: Source(
+SOURCES: Mapping[str, BackfillSource] = {
+    SILVER_ORDERS.name: BackfillSource(BRONZE_ORDER_EVENTS, SILVER_ORDERS, to_order_events, _good),
+    QUARANTINE_ORDER_EVENTS.name: BackfillSource(
         BRONZE_ORDER_EVENTS, SILVER_ORDERS, to_order_events, _rejected
     ),
-    SILVER_DETECTIONS.name: Source(BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _objects),
-    QUARANTINE_DETECTIONS.name: Source(
+    SILVER_DETECTIONS.name: BackfillSource(
+        BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _objects
+    ),
+    QUARANTINE_DETECTIONS.name: BackfillSource(
         BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _rejected
     ),
 }
@@ -130,7 +132,7 @@ class Backfill:
     """One window of one table.
 
     Attributes:
-        settings: of the house, whose streams may be running.
+        settings: of the deployment, whose streams may be running.
         lake: where the table is.
         spark: computes.
         table: one of `SOURCES`.
@@ -146,7 +148,7 @@ class Backfill:
     positions: Progress
 
     @property
-    def source(self) -> Source:
+    def source(self) -> BackfillSource:
         """How the table comes from bronze."""
         return SOURCES[self.table.name]
 
@@ -185,21 +187,21 @@ class Backfill:
         transform = self.source.transform(
             load_stores(self.settings.stores_file), self.settings.streams
         )
-        judged = self._bronze(piece.start, piece.end).transform(transform).toArrow()
+        validated = self._bronze(piece.start, piece.end).transform(transform).toArrow()
         iceberg = self.lake.load(self.table)
-        made = shape(self.source.rows(judged), iceberg.schema().as_arrow(), self.table)
-        near = _around(judged)
+        made = shape(self.source.rows(validated), iceberg.schema().as_arrow(), self.table)
+        near = _around(validated)
         there = shape(
             iceberg.scan(near).use_ref(self.branch).to_arrow(),
             iceberg.schema().as_arrow(),
             self.table,
         )
-        mine = _among(there, judged)
+        mine = _among(there, validated)
         old, rest = there.filter(mine), there.filter(pc.invert(mine))
         known = _among(made, old)
-        filled = Filled(judged.num_rows)
-        said = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
-        properties = {PROGRESS: json.dumps(said)}
+        filled = Filled(validated.num_rows)
+        reported = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
+        properties = {PROGRESS: json.dumps(reported)}
         if self._sorted(made.filter(known)).equals(self._sorted(old)):
             missing = made.filter(pc.invert(known))
             filled.added = missing.num_rows
@@ -235,10 +237,10 @@ def read_progress(iceberg: IcebergTable, branch: str) -> tuple[datetime, Progres
     if summary is None or PROGRESS not in summary.additional_properties:
         raise BackfillError(
             f"Somebody has written to the branch {branch} by hand: publish it by "
-            "`storelake quality publish`, or give it up with --anew."
+            "`storelake quality publish`, or give it up with --again."
         )
-    said: dict[str, Any] = json.loads(summary.additional_properties[PROGRESS])
-    return datetime.fromisoformat(said["to"]), from_text(said["positions"])
+    reported: dict[str, Any] = json.loads(summary.additional_properties[PROGRESS])
+    return datetime.fromisoformat(reported["to"]), from_text(reported["positions"])
 
 
 def _among(rows: pa.Table, messages: pa.Table) -> pa.ChunkedArray:

@@ -28,7 +28,7 @@ from streaming.lake.tables import BRONZE_DETECTIONS
 from streaming.progress import Progress
 from streaming.recompute.window import RestateError, spark_and_database, up_to, whole_hours
 from streaming.sinks.postgres import Database, stage
-from streaming.transforms.footfall import RUN, Told, follow_whole_runs, to_told
+from streaming.transforms.footfall import RUN, TrackingOutput, follow_whole_runs, to_output
 from streaming.transforms.silver_detections import to_frames
 
 LONGEST_RUN = timedelta(days=1)
@@ -70,7 +70,7 @@ class RestatedCameras:
 
 
 def restate_cameras(
-    settings: Settings, start: datetime, end: datetime, tell: Callable[[str], None]
+    settings: Settings, start: datetime, end: datetime, notify: Callable[[str], None]
 ) -> list[RestatedCameras]:
     """Recompute what cameras saw in [start, end).
 
@@ -78,7 +78,7 @@ def restate_cameras(
         settings: of the deployment, whose streams may be running.
         start: the first hour, with a time zone.
         end: the hour after the last one.
-        tell: called with each step, for the user.
+        notify: called with each step, for the user.
 
     Returns:
         One entry per hour, also for an hour without a frame.
@@ -92,11 +92,11 @@ def restate_cameras(
     with spark_and_database(settings) as (spark, db):
         for _ in range(ATTEMPTS):
             before, done = _counted(db, window)
-            tell("waiting for bronze")
+            notify("waiting for bronze")
             _wait_for_bronze(settings, done)
-            tell("following the tracks")
+            notify("following the tracks")
             followed = _follow(settings, spark, done, window)
-            tell("writing")
+            notify("writing")
             hours = _apply(db, followed, before, window)
             if hours is not None:
                 return hours
@@ -132,7 +132,7 @@ def _wait_for_bronze(settings: Settings, done: Progress) -> None:
 
 def _follow(
     settings: Settings, spark: SparkSession, done: Progress, window: Window
-) -> tuple[Told, pa.Table]:
+) -> tuple[TrackingOutput, pa.Table]:
     """What the runs of the window tell, and which runs these are."""
     stores, limits = load_stores(settings.stores_file), settings.streams
     # Nothing reaches the broker before it happened, but for the skew that the rules allow.
@@ -151,19 +151,19 @@ def _follow(
     runs = frames.where(inside).select(*RUN).distinct()
     whole = frames.join(runs, list(RUN), "left_semi")
     rows = whole.transform(follow_whole_runs(stores, track_rules(limits))).toArrow()
-    return to_told(rows), runs.toArrow()
+    return to_output(rows), runs.toArrow()
 
 
 def _apply(
-    db: Database, followed: tuple[Told, pa.Table], before: int, window: Window
+    db: Database, followed: tuple[TrackingOutput, pa.Table], before: int, window: Window
 ) -> list[RestatedCameras] | None:
     """Replace the window; None when frames of it came meanwhile."""
-    told, runs = followed
+    output, runs = followed
     with db.writing(footfall.STREAM.name) as connection:
         (newest,) = connection.execute(_NEWEST_SQL.encode(), window).fetchone() or (0,)
         if newest != before:
             return None
-        footfall.stage_told(connection, told)
+        footfall.stage_output(connection, output)
         stage(connection, "restated_runs", dict.fromkeys(RUN, "text"), runs)
         connection.execute("SELECT restate_cameras(%(start)s, %(end)s)", window)
         connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")

@@ -41,7 +41,7 @@ class Part:
         stream: whose batches wait meanwhile.
         staged: the temporary table that `statement` reads.
         columns: of that table.
-        statement: computes anew; knows `%(hour)s`.
+        statement: computes again; knows `%(hour)s`.
     """
 
     stream: str
@@ -84,7 +84,7 @@ class Restated:
 
 
 def restate_orders(
-    settings: Settings, start: datetime, end: datetime, tell: Callable[[str], None]
+    settings: Settings, start: datetime, end: datetime, notify: Callable[[str], None]
 ) -> list[Restated]:
     """Recompute order_metrics and order_items_analytics for the orders of [start, end).
 
@@ -92,7 +92,7 @@ def restate_orders(
         settings: of the deployment, whose streams may be running.
         start: the first hour, with a time zone.
         end: the hour after the last one.
-        tell: called with each step, for the user.
+        notify: called with each step, for the user.
 
     Returns:
         One entry per hour, also for an hour without an order.
@@ -103,14 +103,14 @@ def restate_orders(
     start, end = whole_hours(start, end)
     done = []
     with spark_and_database(settings) as (spark, db):
-        tell("reading bronze")
+        notify("reading bronze")
         events = _events(settings, spark, start, end).persist(StorageLevel.DISK_ONLY)
         late = _late_positions(settings)
         for number in range(int((end - start) / HOUR)):
             hour = start + number * HOUR
             rows = events.where(F.col("order_hour") == F.lit(hour)).toArrow()
             done.append(_apply(db, hour, rows, late))
-            tell(f"{hour:%Y-%m-%d %H:00}: {done[-1].orders} orders")
+            notify(f"{hour:%Y-%m-%d %H:00}: {done[-1].orders} orders")
     return done
 
 
@@ -146,7 +146,7 @@ def _apply(
 ) -> Restated:
     """One hour, in transactions that no batch of the streams overlaps."""
     positions = set(zip(*(rows[column].to_pylist() for column in POSITION), strict=True))
-    said = Restated(
+    reported = Restated(
         hour, pc.count_distinct(rows["order_id"]).as_py(), rows.num_rows, len(positions & late)
     )
     for part in PARTS:
@@ -154,5 +154,5 @@ def _apply(
             stage(connection, part.staged, part.columns, rows)
             connection.execute(part.statement.encode(), {"hour": hour})
     with db.transaction() as connection:
-        connection.execute(_NOTE_SQL, (hour, said.orders, said.events, said.late))
-    return said
+        connection.execute(_NOTE_SQL, (hour, reported.orders, reported.events, reported.late))
+    return reported

@@ -1,7 +1,7 @@
 """Delete rows about single people once they are older than the retention limit.
 
 Boxes, tracks, crossings and visits go; counts per minute and hour stay, since they are about
-nobody. The broker forgets by its own setting (`retention.ms` of the topic), the state of tracks by
+nobody. The broker expires by its own setting (`retention.ms` of the topic), the state of tracks by
 `streams.track_ttl`.
 """
 
@@ -34,25 +34,25 @@ AGED = (
     (SILVER_LINE_CROSSINGS, "crossed_at"),
     (SILVER_ZONE_VISITS, "entered_at"),
 )
-"""Tables of the lake about single people, and what says how old a row is."""
+"""Tables of the lake about single people, and what states how old a row is."""
 
 SERVED = (("line_crossings", "crossed_at"), ("zone_visits", "entered_at"))
 """The same in Postgres."""
 
 
 class RetentionError(StorelakeError):
-    """Something old is left; the message says where."""
+    """Something old is left; the message states where."""
 
 
 def apply_retention(
-    settings: Settings, older_than: timedelta, tell: Callable[[str], None]
+    settings: Settings, older_than: timedelta, notify: Callable[[str], None]
 ) -> list[Purged]:
     """Delete what is older, from Postgres and from the files of the lake; streams may run.
 
     Args:
-        settings: of the house.
+        settings: of the deployment.
         older_than: the age from which rows go.
-        tell: hears what is going on.
+        notify: hears what is going on.
 
     Returns:
         For each table what was deleted, and what its files say afterwards.
@@ -68,7 +68,7 @@ def apply_retention(
     purged = []
     with open_lake(settings) as lake:
         for table, time_column in AGED:
-            tell(table.name)
+            notify(table.name)
             purged.append(purge(lake, table, time_column, before))
     left = [f"{p.table}: {file}" for p in purged for file in p.left_in]
     if left:

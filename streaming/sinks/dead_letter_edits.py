@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from conf.errors import StorelakeError
-from streaming.letters import DeadLetterError
-from streaming.sinks.dead_letter_store import Letter, Selection
+from streaming.dead_letters import DeadLetterError
+from streaming.sinks.dead_letter_store import DeadLetter, Selection
 from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
 from streaming.validation.order_rules import MEANINGS
 from streaming.validation.rules import MAX_VALUE_BYTES
@@ -30,7 +30,7 @@ def require_known(selection: Selection, topics: Collection[str]) -> None:
         raise DeadLetterError(f"{topic} carries no orders; those that do: {', '.join(topics)}.")
 
 
-def require_open(letter: Letter) -> None:
+def require_open(dead_letter: DeadLetter) -> None:
     """Make sure that a dead letter can be edited.
 
     Raises:
@@ -39,24 +39,26 @@ def require_open(letter: Letter) -> None:
     next_steps = {
         "redriven": "it was sent back, so wait for the result of the stream",
         "resolved": "what was sent back was good, so nothing is left to fix",
-        "superseded": f"what was sent back was rejected again, so fix {letter.superseded_by}",
+        "superseded": f"what was sent back was rejected again, so fix {dead_letter.superseded_by}",
     }
-    if letter.status in next_steps:
-        raise DeadLetterError(f"{letter.id} is {letter.status}: {next_steps[letter.status]}.")
+    if dead_letter.status in next_steps:
+        raise DeadLetterError(
+            f"{dead_letter.id} is {dead_letter.status}: {next_steps[dead_letter.status]}."
+        )
 
 
-def needs_no_edit(letter: Letter) -> bool:
+def needs_no_edit(dead_letter: DeadLetter) -> bool:
     """Whether sending its value back under another key is a fix."""
-    return "key_is_order_id" in letter.rules
+    return "key_is_order_id" in dead_letter.rules
 
 
 def edited_value(
-    letter: Letter, assignments: Sequence[str], file: Path | None, *, original: bool
+    dead_letter: DeadLetter, assignments: Sequence[str], file: Path | None, *, original: bool
 ) -> bytes:
     """The bytes to send back instead of the value.
 
     Args:
-        letter: an open one.
+        dead_letter: an open one.
         assignments: `path=value`, applied in their order.
         file: to start from; None for the earlier fix, or else the value.
         original: whether to start from the value although there is an earlier fix.
@@ -65,14 +67,15 @@ def edited_value(
         DeadLetterError: there is no JSON to start from, a path leads nowhere, or the result is
             larger than a stream accepts.
     """
-    fixed = None if original else letter.fixed_value
-    start = file.read_bytes() if file else letter.value if fixed is None else fixed
+    fixed = None if original else dead_letter.fixed_value
+    start = file.read_bytes() if file else dead_letter.value if fixed is None else fixed
     try:
         event = read_event(start)
     except StorelakeError as error:
         raise DeadLetterError(
-            f"{file or letter.id} is no JSON ({error}): `storelake dlq show {letter.id} --raw` "
-            "prints its bytes; correct them in a file and give it with --value."
+            f"{file or dead_letter.id} is no JSON ({error}): "
+            f"`storelake dlq show {dead_letter.id} --raw` prints its bytes; "
+            "correct them in a file and give it with --value."
         ) from error
     for path, value in map(read_assignment, assignments):
         event = set_path(event, path, value)

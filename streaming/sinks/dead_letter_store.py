@@ -18,7 +18,7 @@ from psycopg.rows import class_row, dict_row
 
 from conf.errors import database_down
 from conf.settings import Settings
-from streaming.letters import DeadLetterError, Headers
+from streaming.dead_letters import DeadLetterError, Headers
 
 Status = Literal["open", "redriven", "resolved", "superseded"]
 
@@ -46,7 +46,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class LetterHead:
+class DeadLetterSummary:
     """A dead letter without its bytes. Times are in UTC."""
 
     id: str
@@ -66,7 +66,7 @@ class LetterHead:
 
 
 @dataclass(frozen=True)
-class Letter(LetterHead):
+class DeadLetter(DeadLetterSummary):
     """A dead letter, whole.
 
     Attributes:
@@ -88,7 +88,7 @@ class Count:
 
     rule: str
     topic: str
-    letters: int
+    dead_letters: int
     oldest: datetime
     newest: datetime
 
@@ -105,18 +105,18 @@ _CHOSEN = """
     AND (%(status)s::text IS NULL OR status = %(status)s)"""
 
 
-class LetterStore:
+class DeadLetterRepository:
     """Dead letters over one connection, which commits each statement."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
-    def heads(self, selection: Selection, limit: int) -> list[LetterHead]:
+    def heads(self, selection: Selection, limit: int) -> list[DeadLetterSummary]:
         """The newest ones that are chosen."""
         # S608: built from the constants above only, here and below.
         query = f"""SELECT {_HEAD} FROM dead_letters WHERE {_CHOSEN}
             ORDER BY received_at DESC, topic, partition, position DESC LIMIT %(limit)s"""  # noqa: S608
-        with self._connection.cursor(row_factory=class_row(LetterHead)) as cursor:
+        with self._connection.cursor(row_factory=class_row(DeadLetterSummary)) as cursor:
             values = {**asdict(selection), "limit": limit}
             return cursor.execute(query.encode(), values).fetchall()
 
@@ -129,14 +129,14 @@ class LetterStore:
 
     def counts(self, selection: Selection) -> list[Count]:
         """By rule and topic, the most frequent first; a dead letter counts in each of its rules."""
-        query = f"""SELECT rule, topic, count(*) AS letters, min(received_at) AS oldest,
+        query = f"""SELECT rule, topic, count(*) AS dead letters, min(received_at) AS oldest,
                 max(received_at) AS newest
             FROM dead_letters, unnest(rules) AS rule WHERE {_CHOSEN}
-            GROUP BY rule, topic ORDER BY letters DESC, rule, topic"""  # noqa: S608
+            GROUP BY rule, topic ORDER BY dead letters DESC, rule, topic"""  # noqa: S608
         with self._connection.cursor(row_factory=class_row(Count)) as cursor:
             return cursor.execute(query.encode(), asdict(selection)).fetchall()
 
-    def get(self, ids: Sequence[str]) -> list[Letter]:
+    def get(self, ids: Sequence[str]) -> list[DeadLetter]:
         """These, whole and in this order.
 
         Raises:
@@ -147,7 +147,7 @@ class LetterStore:
             FROM dead_letters d WHERE id = ANY(%s)"""  # noqa: S608
         with self._connection.cursor(row_factory=dict_row) as cursor:
             found = {
-                row["id"]: Letter(**{**row, "headers": _headers(row["headers"])})
+                row["id"]: DeadLetter(**{**row, "headers": _headers(row["headers"])})
                 for row in cursor.execute(query.encode(), (list(ids),))
             }
         missing = [one for one in ids if one not in found]
@@ -158,7 +158,7 @@ class LetterStore:
             )
         return [found[one] for one in ids]
 
-    def store_fix(self, letter: Letter, value: bytes) -> None:
+    def store_fix(self, dead_letter: DeadLetter, value: bytes) -> None:
         """Keep what to send back; the value itself stays.
 
         Raises:
@@ -167,19 +167,19 @@ class LetterStore:
         changed = self._connection.execute(
             "UPDATE dead_letters SET fixed_value = %s, fixed_at = now() "
             "WHERE id = %s AND status = 'open'",
-            (value, letter.id),
+            (value, dead_letter.id),
         )
         if not changed.rowcount:
-            raise DeadLetterError(f"{letter.id} is no longer open: look at it again.")
+            raise DeadLetterError(f"{dead_letter.id} is no longer open: look at it again.")
 
-    def mark_redriven(self, letter: str, back_as: str) -> None:
-        """Note what was sent back; a stream that has judged it by now has the last word."""
+    def mark_redriven(self, dead_letter: str, back_as: str) -> None:
+        """Note what was sent back; a stream that has validated it by now has the last word."""
         self._connection.execute(
             """UPDATE dead_letters SET redriven_at = now(),
                 redriven_as = CASE WHEN status = 'open' THEN %s ELSE coalesce(redriven_as, %s) END,
                 status = CASE WHEN status = 'open' THEN 'redriven' ELSE status END
             WHERE id = %s""",
-            (back_as, back_as, letter),
+            (back_as, back_as, dead_letter),
         )
 
     def generation(self, topic: str) -> int:
@@ -215,7 +215,7 @@ def _headers(stored: Sequence[Sequence[str | None]] | None) -> Headers:
 
 
 @contextmanager
-def open_letters(settings: Settings) -> Iterator[LetterStore]:
+def open_dead_letters(settings: Settings) -> Iterator[DeadLetterRepository]:
     """The dead letters in the database of the settings.
 
     Raises:
@@ -226,7 +226,7 @@ def open_letters(settings: Settings) -> Iterator[LetterStore]:
     options = "-c timezone=UTC -c application_name=storelake-dlq"
     try:
         with psycopg.connect(conf.dsn, autocommit=True, options=options) as connection:
-            yield LetterStore(connection)
+            yield DeadLetterRepository(connection)
     except psycopg.errors.UndefinedTable as error:
         raise DeadLetterError(
             "The database has no table dead_letters yet: run `storelake migrate`."

@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.letters import ORIGIN_HEADER, letter_id, origin_of
+from streaming.dead_letters import ORIGIN_HEADER, dead_letter_id, origin_of
 from streaming.sinks.orders import write_orders
 from streaming.source import SOURCE_COLUMNS
 from streaming.sources.messages import (
@@ -22,7 +22,7 @@ from streaming.sources.messages import (
     insert_messages,
     message_rows,
 )
-from streaming.transforms.quarantine import split_judged
+from streaming.transforms.quarantine import split_validated
 
 _COLUMNS = {
     **MESSAGE_COLUMNS,
@@ -60,9 +60,9 @@ _SUPERSEDE_SQL = """
     WHERE d.id = came.id AND d.status IN ('open', 'redriven')"""
 
 
-def write_judged(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+def write_validated(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     """Rows of `SILVER_SCHEMA`: the good ones to the orders, the others to the dead letters."""
-    good, rejected = split_judged(rows)
+    good, rejected = split_validated(rows)
     write_orders(connection, good)
     _insert(connection, rows.filter(pc.greater(pc.list_value_length(rows["rules"]), 0)))
     for query, came in ((_SUPERSEDE_SQL, _origins(rejected)), (_RESOLVE_SQL, _origins(good))):
@@ -72,17 +72,17 @@ def write_judged(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
 
 def _insert(connection: psycopg.Connection[Any], rejected: pa.Table) -> None:
     if rejected.num_rows:
-        insert_messages(connection, "dead_letters", _COLUMNS, _letters(rejected))
+        insert_messages(connection, "dead_letters", _COLUMNS, _dead_letters(rejected))
 
 
-def _letters(rejected: pa.Table) -> Iterator[Sequence[Any]]:
+def _dead_letters(rejected: pa.Table) -> Iterator[Sequence[Any]]:
     """The rows of the table, in the order of its columns."""
     unread = pc.is_in(pc.list_element(rejected["rules"], 0), pa.array(_UNREAD))
     for name in ("event_id", "order_id"):
         at = rejected.schema.get_field_index(name)
         rejected = rejected.set_column(at, name, pc.if_else(unread, None, rejected[name]))
     for row, message in message_rows(rejected.select(_CELLS)):
-        own = letter_id(row["topic"], row["partition"], row["position"])
+        own = dead_letter_id(row["topic"], row["partition"], row["position"])
         yield (
             *message,
             row["rules"],
@@ -110,7 +110,7 @@ def _origins(rows: pa.Table) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for row in rows.select(["topic", "partition", "position", "headers"]).to_pylist():
-        own = letter_id(row["topic"], row["partition"], row["position"])
+        own = dead_letter_id(row["topic"], row["partition"], row["position"])
         origin = _origin(header_pairs(row["headers"]), own)
         if origin:
             found.setdefault(origin, own)

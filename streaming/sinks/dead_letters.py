@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from conf.settings import KafkaSettings
-from streaming.letters import ORIGIN_HEADER
+from streaming.dead_letters import ORIGIN_HEADER
 from streaming.sinks.kafka_producer import DeadLetterMessage, send_messages
 
 ROWS_AT_ONCE = 100

@@ -13,14 +13,14 @@ import psycopg
 import pyarrow as pa
 
 from streaming.lake.tables import QUARANTINE_LATE_EVENTS
-from streaming.mirror import newest_change
+from streaming.replicate import newest_change
 from streaming.sources.messages import (
     MESSAGE_COLUMNS,
     headers_from_json,
     insert_messages,
     message_rows,
 )
-from streaming.stream import Hands
+from streaming.stream import SinkContext
 
 _COLUMNS = {**MESSAGE_COLUMNS, "rules": "text[]"}
 
@@ -41,16 +41,18 @@ def insert_late(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     insert_messages(connection, "late_events", _COLUMNS, values)
 
 
-def replicate_late(hands: Hands) -> int:
+def replicate_late(sink_context: SinkContext) -> int:
     """Bring the lake table up to date with Postgres; returns the number of rows copied."""
     table = QUARANTINE_LATE_EVENTS
-    if table.name not in hands.memory:
-        hands.memory[table.name] = newest_change(hands.lake.read(table.name, ("change_id",)))
-    found = hands.db.fetch(_NEWER_SQL, (hands.memory[table.name],))
+    if table.name not in sink_context.memory:
+        sink_context.memory[table.name] = newest_change(
+            sink_context.lake.read(table.name, ("change_id",))
+        )
+    found = sink_context.db.fetch(_NEWER_SQL, (sink_context.memory[table.name],))
     if not found:
         return 0
     late = [{**row, "headers": headers_from_json(row["headers"])} for row in found]
-    rows = pa.Table.from_pylist(late, schema=hands.lake.schema(table.name))
-    hands.lake.upsert(table, rows, table.time_column)
-    hands.memory[table.name] = newest_change(rows)
+    rows = pa.Table.from_pylist(late, schema=sink_context.lake.schema(table.name))
+    sink_context.lake.upsert(table, rows, table.time_column)
+    sink_context.memory[table.name] = newest_change(rows)
     return int(rows.num_rows)

@@ -1,8 +1,8 @@
 """Dead letters on their way back to the topic they came from.
 
-Delivery guarantee: at least once. A letter is marked after the acknowledgement of all replicas; a
-crash in between leaves it open, and the copy that is sent the next time has the same event_id,
-which the keys downstream make harmless.
+Delivery guarantee: at least once. A dead letter is marked after the acknowledgement of all
+replicas; a crash in between leaves it open, and the copy that is sent the next time has the same
+event_id, which the keys downstream make harmless.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings
-from streaming.letters import ORIGIN_HEADER, OWN_HEADERS, DeadLetterError, Headers, letter_id
-from streaming.sinks.dead_letter_store import Letter, LetterStore
+from streaming.dead_letters import (
+    ORIGIN_HEADER,
+    OWN_HEADERS,
+    DeadLetterError,
+    Headers,
+    dead_letter_id,
+)
+from streaming.sinks.dead_letter_store import DeadLetter, DeadLetterRepository
 from streaming.sinks.kafka_producer import produce
 from streaming.source import GENERATION
 from streaming.transforms.repair import order_id_of, read_event
@@ -35,7 +41,7 @@ _SILENT.propagate = False
 class Return:
     """What is sent back for a dead letter."""
 
-    letter: str
+    dead_letter: str
     topic: str
     key: bytes | None
     value: bytes | None
@@ -43,30 +49,30 @@ class Return:
 
 
 @dataclass
-class Report:
+class RedriveReport:
     """What a redrive has done: dead letter -> where it went, or why it did not."""
 
     sent: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def to_return(letter: Letter) -> Return:
-    """The fixed value, or the message as it came; its headers, and the letter it is sent for.
+def to_return(dead_letter: DeadLetter) -> Return:
+    """The fixed value, or the message as it came; its headers, and the dead letter it is sent for.
 
     A fixed value gets its order_id as the key: that is the rule for order topics.
     """
-    key, value = letter.key, letter.value
-    if letter.fixed_value is not None:
-        value = letter.fixed_value
+    key, value = dead_letter.key, dead_letter.value
+    if dead_letter.fixed_value is not None:
+        value = dead_letter.fixed_value
         order_id = order_id_of(read_event(value))
         key = order_id.encode() if order_id else key
-    headers = [(n, v) for n, v in letter.headers if not n.startswith(OWN_HEADERS)]
-    headers.append((ORIGIN_HEADER, letter.id.encode()))
-    return Return(letter.id, letter.topic, key, value, headers)
+    headers = [(n, v) for n, v in dead_letter.headers if not n.startswith(OWN_HEADERS)]
+    headers.append((ORIGIN_HEADER, dead_letter.id.encode()))
+    return Return(dead_letter.id, dead_letter.topic, key, value, headers)
 
 
 class Redriver:
-    """Sends letters back over one producer.
+    """Sends dead letters back over one producer.
 
     Raises:
         DeadLetterError: Kafka does not answer.
@@ -90,35 +96,35 @@ class Redriver:
 
     def redrive(
         self,
-        store: LetterStore,
+        store: DeadLetterRepository,
         ids: Sequence[str],
         on_progress: Callable[[int], None] = lambda _: None,
-    ) -> Report:
-        """Send these letters and mark each that is acknowledged.
+    ) -> RedriveReport:
+        """Send these dead letters and mark each that is acknowledged.
 
         Args:
             store: where they are, held `alone`.
-            ids: of open letters, in the order to send them in.
+            ids: of open dead letters, in the order to send them in.
             on_progress: is told how many are done.
 
         Raises:
             DeadLetterError: Kafka went away; those that it acknowledged are marked.
         """
-        report = Report()
+        report = RedriveReport()
         for chunk in _chunks(ids):
-            messages = [to_return(letter) for letter in store.get(chunk)]
+            messages = [to_return(dead_letter) for dead_letter in store.get(chunk)]
             bases = {m.topic: store.generation(m.topic) * GENERATION for m in messages}
             lost = self._send(messages, bases, report)
-            for letter in chunk:
-                if letter in report.sent:
-                    store.mark_redriven(letter, report.sent[letter])
+            for dead_letter in chunk:
+                if dead_letter in report.sent:
+                    store.mark_redriven(dead_letter, report.sent[dead_letter])
             on_progress(len(report.sent) + len(report.refused))
             if lost:
-                raise self._away(f"{lost}; {len(report.sent)} letters were sent before")
+                raise self._away(f"{lost}; {len(report.sent)} dead letters were sent before")
         return report
 
     def _send(
-        self, messages: Sequence[Return], bases: Mapping[str, int], report: Report
+        self, messages: Sequence[Return], bases: Mapping[str, int], report: RedriveReport
     ) -> str | None:
         """Fill in the report; returns why Kafka did not answer, if it did not.
 
@@ -131,17 +137,19 @@ class Redriver:
         too_large: list[Return] = []
 
         def done(message: Return, error: KafkaError | None, sent: Message) -> None:
-            letter = message.letter
+            dead_letter = message.dead_letter
             if error is None:
                 topic = str(sent.topic())
                 position = f"{bases[topic] + int(sent.offset() or 0):020d}"
-                report.sent[letter] = letter_id(topic, int(sent.partition() or 0), position)
+                report.sent[dead_letter] = dead_letter_id(
+                    topic, int(sent.partition() or 0), position
+                )
             elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(messages) > 1:
                 too_large.append(message)
             elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                report.refused[letter] = "it is larger than the topic takes"
+                report.refused[dead_letter] = "it is larger than the topic takes"
             elif error.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART):
-                report.refused[letter] = "its topic does not exist any more"
+                report.refused[dead_letter] = "its topic does not exist any more"
             else:
                 lost.append(error.str())
 

@@ -75,7 +75,7 @@ _CONNECTING = {
     KafkaError._RESOLVE,
     KafkaError._TIMED_OUT,
 }
-"""librdkafka goes on trying by itself; the clocks here decide when that is too long."""
+"""librdkafka continues trying by itself; the clocks here decide when that is too long."""
 
 _task_consumers: dict[tuple[tuple[str, str], ...], Consumer] = {}
 """Consumers of this Python worker, by their configuration; Spark reuses workers between batches."""
@@ -281,7 +281,7 @@ class KafkaLog(DenseLog):
                 at = self._base(topic) + cast(int, message.offset())
                 self._ahead.add((topic, number), at, _size(message), message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                # Compaction and transaction markers leave gaps: the log's end tells how far.
+                # Compaction and transaction markers leave gaps: the log's end reports how far.
                 at = self._base(topic) + cast(int, message.offset())
                 self._ahead.ends((topic, number), at)
             else:

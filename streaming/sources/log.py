@@ -10,7 +10,7 @@ broker has already deleted is an error (`onDataLoss=fail`) or a logged jump (`co
 
 Bounded: no batch holds more than `maxRowsPerBatch` rows, nor more than `maxBytesPerBatch` of keys,
 values and headers unless it is a single row; also the first one after a restart, because Spark
-tells the reader where it stopped before it asks for the latest offset. Sizes are known only once
+tells the reader where it stopped before it requests the latest offset. Sizes are known only once
 messages are read, so the planner reads a batch ahead of the tasks and keeps no more than one.
 
 A topic that was deleted and made again under its name is another topic. Where a broker gives topics
@@ -126,7 +126,7 @@ class Log(Protocol):
         ...
 
     def commit(self, offsets: Offsets) -> None:
-        """Tell the broker what is done: for its own tools, and so that it may forget that."""
+        """Tell the broker what is done: for its own tools, and so that it may expire that."""
         ...
 
     def close(self) -> None:

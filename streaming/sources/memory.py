@@ -87,7 +87,7 @@ class MemoryBroker:
             file.write(json.dumps(line) + "\n")
 
     def trim(self, topic: str, partition: int, low: int) -> None:
-        """Forget everything before offset `low`, as retention would."""
+        """Expire everything before offset `low`, as retention would."""
         self._file(topic, partition).with_suffix(".low").write_text(str(low), encoding="ascii")
 
     def _file(self, topic: str, partition: int) -> Path:

@@ -17,7 +17,7 @@ Guarantees are those of `log_source`. Of Pulsar's own (docs/adr/0011 has the rea
   runner retries. A topic deleted while read is an error.
 - A topic that was deleted and made again has new ledgers, whose ids are larger than all before it
   in its cluster, so its positions sort behind the old ones. The ids of a cluster that was set up
-  anew begin again, which no position shows: its topics need other names.
+  again begin again, which no position shows: its topics need other names.
 
 Options besides those of `ReadOptions`, topics as `persistent://tenant/namespace/topic`
 (one partition, `...-partition-2`, is a topic, too): `pulsar.service.url`, `pulsar.admin.url`,
@@ -66,7 +66,7 @@ QUEUE_MESSAGES = 1_000
 RETRY_SECONDS = 0.2
 PROMISED_MILLIS = 2_000  # a message that the broker says is there comes within
 
-_task_clients: dict[Connection, pulsar.Client] = {}
+_task_clients: dict[PulsarConnection, pulsar.Client] = {}
 """Clients of this Python worker; Spark reuses workers between batches."""
 
 
@@ -159,7 +159,7 @@ def _size(message: pulsar.Message) -> int:
 
 
 @dataclass(frozen=True)
-class Connection:
+class PulsarConnection:
     """How to reach a cluster."""
 
     service_url: str
@@ -182,7 +182,7 @@ class Connection:
 class Administration:
     """The few questions that only the HTTP side answers; all need no more than leave to consume."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: PulsarConnection) -> None:
         self._url = connection.admin_url
         self._client = httpx.Client(
             base_url=f"{connection.admin_url}/admin/v2",
@@ -305,7 +305,7 @@ class PulsarLog:
     def __init__(
         self,
         topics: Subscription,
-        connection: Connection,
+        connection: PulsarConnection,
         group_id: str,
         fetch_timeout: float = 60.0,
     ) -> None:
@@ -315,9 +315,9 @@ class PulsarLog:
         self._known_at = 0.0
         self._no_room_for: Partition | None = None
         self._away_since: float | None = None
-        self._forget()
+        self._expire()
 
-    def _forget(self) -> None:
+    def _expire(self) -> None:
         self._connected: pulsar.Client | None = None
         self._asked: Administration | None = None
         self._readers: dict[Partition, _Reader] = {}
@@ -330,7 +330,7 @@ class PulsarLog:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._expire()
 
     @property
     def _client(self) -> pulsar.Client:
@@ -598,7 +598,7 @@ class PulsarLog:
         )
 
     def commit(self, offsets: Offsets) -> None:
-        """Let the broker forget what is done, but for the last entry; a failure is only logged."""
+        """Let the broker expire what is done, but for the last entry; a failure is only logged."""
         for partition, offset in offsets.items():
             ledger, entry, _ = unpack(offset)
             if entry and partition in self._holders:
@@ -613,7 +613,7 @@ class PulsarLog:
         """Leave the cluster; the subscription stays."""
         if self._connected is not None:
             self._connected.close()
-        self._forget()
+        self._expire()
 
 
 class PulsarSource(LogSource):
@@ -630,7 +630,7 @@ class PulsarSource(LogSource):
         for name in (*topics.names, *filter(None, [topics.pattern])):
             if not re.match(r"persistent://[^/]+/[^/]+/[^/]", name):
                 raise ValueError(f"{name} is not written as persistent://tenant/namespace/topic")
-        cluster = Connection(
+        cluster = PulsarConnection(
             options.required("pulsar.service.url"),
             options.required("pulsar.admin.url"),
             options.given.get("pulsar.token"),

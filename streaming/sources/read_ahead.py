@@ -80,7 +80,7 @@ class ReadAhead(Generic[M]):
                 lines.append((partition, line))
 
     def drop(self, reached: Offsets) -> None:
-        """Forget the messages before these offsets: a batch has them."""
+        """Expire the messages before these offsets: a batch has them."""
         for partition, line in self._waiting.items():
             while line and line[0][0] < reached[partition]:
                 self._bytes -= line.popleft()[1]

@@ -67,7 +67,7 @@ def headers_of(
 def _undecoded(error: UnicodeDecodeError | SystemError) -> bytes | None:
     """The bytes that are no text.
 
-    confluent-kafka goes on after it failed to decode, so Python raises a SystemError from that.
+    confluent-kafka continues after it failed to decode, so Python raises a SystemError from that.
     """
     cause = error if isinstance(error, UnicodeDecodeError) else error.__cause__
     return bytes(cause.object) if isinstance(cause, UnicodeDecodeError) else None

@@ -4,7 +4,8 @@ TCP keep-alive finds a peer that is gone. It does not find a server that is stop
 that keeps a connection open and forwards nothing: there a client waits for ever. So operations that
 take long are looked at from outside. A second connection asks the server whether the backend still
 works. Where it does not, or where the server does not answer at all, the socket is shut down: the
-waiting thread gets an `OperationalError`, as after a reset. A statement that is only slow goes on.
+waiting thread gets an `OperationalError`, as after a reset. A statement that is only slow
+continues.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
-from conf.stores import Drawing, Stores
+from conf.stores import Layout, Stores
 from streaming.transforms.tracks import (
-    Camera,
     CameraRun,
+    CameraState,
     Effects,
     Rules,
-    drawings_by_camera,
+    layouts_by_camera,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ CROSSING_KEY = ("camera_id", "run_id", "track_id", "line_id", "crossed_at")
 VISIT_KEY = ("camera_id", "run_id", "track_id", "zone_id", "entered_at")
 
 
-class Told(NamedTuple):
+class TrackingOutput(NamedTuple):
     """Rows of `OUTPUT_DDL` as tables; times are timestamps in UTC.
 
     Attributes:
@@ -69,16 +69,16 @@ class Told(NamedTuple):
     staff: pa.Table
 
 
-def tell(
-    key: tuple[str, ...], frames: Iterable[Any], run: CameraRun, *, is_last_word: bool = True
+def notify(
+    key: tuple[str, ...], frames: Iterable[Any], run: CameraRun, *, is_final: bool = True
 ) -> Iterator[dict[str, Any]]:
     """Frames of one run (`silver_detections.FRAMES_SCHEMA`), in order -> rows of `OUTPUT_DDL`.
 
     Args:
         key: branch_id, camera_id, run_id.
         frames: one or more.
-        run: its state, which goes on.
-        is_last_word: whether the last row has the visits that are still open, too.
+        run: its state, which continues.
+        is_final: whether the last row has the visits that are still open, too.
     """
     row: dict[str, Any] = {}
     for frame in frames:
@@ -88,7 +88,7 @@ def tell(
         people = list(zip(seen["ids"], seen["xs"], seen["ys"], strict=True))
         effects = run.receive(seen["index"], seen["at"], people)
         row = dict(zip(RUN, key, strict=True)) | _row(seen["at"], len(people), effects, frame)
-    if row and is_last_word:
+    if row and is_final:
         over = {(v[0], v[1], v[3]) for v in row["visits"] if not v[5]}
         still = [tuple(v) for v in run.open_visits() if (v[0], v[1], v[3]) not in over]
         row["visits"] = row["visits"] + still
@@ -115,14 +115,14 @@ def _row(at: int, people: int, effects: Effects, frame: Any) -> dict[str, Any]:
 class FollowTracks(StatefulProcessor):
     """Keyed by (branch_id, camera_id); messages in, one row per message out.
 
-    State: the text of a `Camera`, one value: one read and one write a batch and camera, however
-    many people there are. It forgets runs by itself: timers of Spark, and its TTL, are planned anew
-    with each batch, at a quarter of the JVM's time (docs/adr/0012). Messages of a camera keep the
-    order of the topic, since it is one key of it.
+    State: the text of a `CameraState`, one value: one read and one write a batch and camera,
+    however many people there are. It expires runs by itself: timers of Spark, and its TTL, are
+    planned again with each batch, at a quarter of the JVM's time (docs/adr/0012). Messages of a
+    camera keep the order of the topic, since it is one key of it.
     """
 
-    def __init__(self, drawings: Mapping[str, tuple[Drawing, ...]], rules: Rules) -> None:
-        self._drawings, self._rules = drawings, rules
+    def __init__(self, layouts: Mapping[str, tuple[Layout, ...]], rules: Rules) -> None:
+        self._layouts, self._rules = layouts, rules
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Open the state; Spark calls this once per partition."""
@@ -139,13 +139,13 @@ class FollowTracks(StatefulProcessor):
             return
         before = self._state.get() if self._state.exists() else None
         text = before[0] if before else None
-        camera = Camera(self._drawings.get(key[1], ()), self._rules, text)
+        camera = CameraState(self._layouts.get(key[1], ()), self._rules, text)
         # By run, each in the order of the topic: runs never meet.
         in_order = sorted(rows, key=attrgetter("run_id", "partition", "position"))
         for run_id, frames in groupby(in_order, key=attrgetter("run_id")):
             of_run = list(frames)
-            heard_at = max(json.loads(frame.frame)["heard"] for frame in of_run)
-            for row in tell((*key, run_id), of_run, camera.run(run_id, heard_at)):
+            seen_at = max(json.loads(frame.frame)["heard"] for frame in of_run)
+            for row in notify((*key, run_id), of_run, camera.run(run_id, seen_at)):
                 yield Row(**row)
         self._state.update((camera.to_text(),))
 
@@ -158,7 +158,7 @@ def follow_tracks(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFra
 
     def apply(frames: DataFrame) -> DataFrame:
         return frames.groupBy(*CAMERA).transformWithState(
-            statefulProcessor=FollowTracks(drawings_by_camera(stores), rules),
+            statefulProcessor=FollowTracks(layouts_by_camera(stores), rules),
             outputStructType=OUTPUT_DDL,
             outputMode="update",
             timeMode="None",
@@ -169,15 +169,15 @@ def follow_tracks(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFra
 
 def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
     """The same of whole runs, as if no frame had been late."""
-    drawings = drawings_by_camera(stores)
+    layouts = layouts_by_camera(stores)
 
     def follow(key: tuple[str, ...], frames: pd.DataFrame) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 - on the executors
 
-        run = CameraRun(drawings.get(key[1], ()), rules)
+        run = CameraRun(layouts.get(key[1], ()), rules)
         index = frames["frame"].map(lambda text: json.loads(text)["index"])
         in_order = frames.assign(index=index).sort_values(["index", "partition", "position"])
-        return pd.DataFrame(tell(key, in_order.itertuples(index=False), run))
+        return pd.DataFrame(notify(key, in_order.itertuples(index=False), run))
 
     def apply(frames: DataFrame) -> DataFrame:
         return frames.groupBy(*RUN).applyInPandas(follow, OUTPUT_DDL)
@@ -185,12 +185,12 @@ def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], Dat
     return apply
 
 
-def to_told(rows: pa.Table) -> Told:
+def to_output(rows: pa.Table) -> TrackingOutput:
     """Rows of `OUTPUT_DDL`, in order -> what they tell, as tables."""
     counts = rows.select([*CAMERA, "captured_at", "frames", "late_frames", "people"])
     for direction in ("entries", "exits"):
         counts = counts.append_column(direction, pa.repeat(0, len(rows)))
-    return Told(
+    return TrackingOutput(
         _timed(counts),
         _unique(_unnest(rows, "crossings", RUN), CROSSING_KEY, "min"),
         _unique(_unnest(rows, "visits", RUN), VISIT_KEY, "max"),

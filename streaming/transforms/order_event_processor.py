@@ -1,4 +1,4 @@
-"""Order events: parse, judge, enrich. Source rows in, judged rows out; nothing is dropped."""
+"""Order events: parse, validate, enrich. Source rows in, validated rows out; nothing is dropped."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from conf.stores import Stores
 from streaming.source import SOURCE_COLUMNS, SOURCE_SCHEMA
 from streaming.transforms.order_columns import ARROW_TYPES, CARRIED, LINE, ORDER_COLUMNS
 from streaming.transforms.order_message import decoder, order_message
-from streaming.validation.checks import AnyRule, Array, Message, is_one_of, relist
+from streaming.validation.checks import AnyRule, Array, ParsedBatch, is_one_of, relist
 from streaming.validation.order_rules import order_rules
 from streaming.validation.parsing import texts
-from streaming.validation.rules import judge
+from streaming.validation.rules import validate
 
 _BODY_FIELDS = [f for f in contract_fields(Order) if f.name not in CARRIED and f.kind != "list"]
 _NUMBERS = {f.name: ARROW_TYPES[f.kind] for f in _BODY_FIELDS if f.kind in ("money", "integer")}
@@ -42,7 +42,7 @@ SILVER_SCHEMA = pa.schema(
 The original message (key, value, headers), `rules`, and `items_json` stay beside it, for the sinks.
 Of a rejected row only these mean anything, and what could be read of event_id and order_id.
 A status change carries no order: its order columns are null, whatever it brought along, since no
-rule has judged them; `status` is its new status.
+rule has validated them; `status` is its new status.
 """
 
 
@@ -58,13 +58,13 @@ def silver_orders(stores: Stores, max_future_skew: timedelta) -> Callable[[pa.Ta
 
 
 def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Table:
-    said, failed = judge(rows, decoder, rules, order_message)
-    fields, is_change = said.fields, is_one_of(said.fields["event_type"], [STATUS_CHANGED])
+    reported, failed = validate(rows, decoder, rules, order_message)
+    fields, is_change = reported.fields, is_one_of(reported.fields["event_type"], [STATUS_CHANGED])
     body = {name: pc.if_else(is_change, None, fields[name]) for name in _BODY}
     # Only of a good order, since a table cannot hold every amount.
     good = pc.and_(pc.equal(pc.list_value_length(failed), 0), pc.invert(is_change))
     numbers = {n: pc.if_else(good, fields[n], None).cast(kind) for n, kind in _NUMBERS.items()}
-    items = _lines_of(said, good)
+    items = _lines_of(reported, good)
     local = _local(body["created_at"], fields["branch_id"], stores)
     silver = {
         **{name: rows[name] for name in SOURCE_SCHEMA.names},
@@ -93,11 +93,11 @@ def order_version(event_time: Array, rows: pa.Table) -> Array:
     return pc.binary_join_element_wise(at, topic, number, position, "|")
 
 
-def _lines_of(said: Message, good: Array) -> pa.ListArray:
+def _lines_of(reported: ParsedBatch, good: Array) -> pa.ListArray:
     """The lines of good messages as a table holds them; null for the others."""
-    kept = good.take(pc.list_parent_indices(said.lines.lists))
-    fields = [pc.if_else(kept, said.lines.fields[f.name], None).cast(f.type) for f in LINE]
-    lines = relist(pa.StructArray.from_arrays(fields, fields=list(LINE)), said.lines.lists)
+    kept = good.take(pc.list_parent_indices(reported.lines.lists))
+    fields = [pc.if_else(kept, reported.lines.fields[f.name], None).cast(f.type) for f in LINE]
+    lines = relist(pa.StructArray.from_arrays(fields, fields=list(LINE)), reported.lines.lists)
     return pc.if_else(good, lines, None)
 
 

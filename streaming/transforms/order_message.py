@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from conf.contracts import order_event as contract
 from conf.contracts.fields import ContractField, contract_fields
 from conf.contracts.order_event import STATUS_CHANGED
-from streaming.validation.checks import Array, Lines, Message, is_one_of
+from streaming.validation.checks import Array, Lines, ParsedBatch, is_one_of
 from streaming.validation.parsing import (
     NO_NUMBER,
     Int,
@@ -80,7 +80,7 @@ _to_json = msgspec.json.Encoder(decimal_format="number").encode
 decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(OrderEvent)
 
 
-def order_message(rows: pa.Table, parsed: Parsed[Any]) -> Message:
+def order_message(rows: pa.Table, parsed: Parsed[Any]) -> ParsedBatch:
     """Source rows and their `OrderEvent`s -> columns named as in silver, for `order_rules`."""
     events = parsed.events
     orders = [event.order or _NO_ORDER for event in events]
@@ -92,7 +92,7 @@ def order_message(rows: pa.Table, parsed: Parsed[Any]) -> Message:
     lines = Lines.of(lengths, item_fields)
     envelope, _ = _columns(events, _ENVELOPE)
     is_change = is_one_of(envelope["event_type"], [STATUS_CHANGED])
-    return Message(
+    return ParsedBatch(
         fields={
             **envelope,
             **fields,

@@ -1,4 +1,4 @@
-"""Judged rows apart: the good ones, and rejected messages whole."""
+"""Validated rows apart: the good ones, and rejected messages whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from streaming.source import SOURCE_COLUMNS
 
 
-def split_judged(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+def split_validated(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Rows with `rules` (ids of failed rules) -> (good rows, rejected messages).
 
     The rejected ones keep the source columns and `rules`: what every quarantine table holds.

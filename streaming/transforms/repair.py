@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from streaming.letters import DeadLetterError
+from streaming.dead_letters import DeadLetterError
 
 _PATH = re.compile(r"[^.\[\]=]+(\[\d{1,6}\])*(\.[^.\[\]=]+(\[\d{1,6}\])*)*")
 _NO_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
@@ -88,7 +88,7 @@ def set_path(event: Any, path: str, value: Any) -> Any:
     place in a list, too.
 
     Raises:
-        DeadLetterError: the path leads nowhere; the message says where it ends.
+        DeadLetterError: the path leads nowhere; the message states where it ends.
     """
     steps = [int(i) if i else name for i, name in _STEP.findall(path)]
     changed = home = copy.copy(event)

@@ -1,4 +1,4 @@
-"""Detection events: parse, judge, one row per object. Source rows in; nothing is dropped."""
+"""Detection events: parse, validate, one row per object. Source rows in; nothing is dropped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
 from streaming.source import SOURCE_SCHEMA
-from streaming.validation.checks import AnyRule, Array, Lines, Message, relist
+from streaming.validation.checks import AnyRule, Array, Lines, ParsedBatch, relist
 from streaming.validation.detection_rules import detection_rules
 from streaming.validation.parsing import INSTANT, Int, Long, Parsed, column, instants, texts
-from streaming.validation.rules import judge
+from streaming.validation.rules import validate
 
 
 class Detection(msgspec.Struct, gc=False):
@@ -37,7 +37,7 @@ class Image(msgspec.Struct, gc=False):
     height: Int | None = None
 
 
-class Runtime(msgspec.Struct, gc=False):
+class RuntimeFields(msgspec.Struct, gc=False):
     """What found the objects."""
 
     detector: str | None = None
@@ -59,7 +59,7 @@ class DetectionEvent(msgspec.Struct):
     captured_at: str | None = None
     image: Image | None = None
     detections: list[Detection | None] | None = None
-    runtime: Runtime | None = None
+    runtime: RuntimeFields | None = None
 
 
 SIDES = ("x1", "y1", "x2", "y2")
@@ -69,7 +69,7 @@ OBJECT = pa.struct(
         *((name, pa.float64()) for name in ("confidence", *SIDES, "anchor_x", "anchor_y")),
     ]
 )
-JUDGED_SCHEMA = pa.schema(
+VALIDATED_SCHEMA = pa.schema(
     [
         *SOURCE_SCHEMA,
         ("rules", pa.list_(pa.string())),
@@ -103,45 +103,47 @@ the box. A text crosses to Python in one piece, where nested columns
 would cross value by value.
 """
 
-_NO_IMAGE, _NO_RUNTIME, _NO_OBJECT = Image(), Runtime(), Detection()
+_NO_IMAGE, _NO_RUNTIME, _NO_OBJECT = Image(), RuntimeFields(), Detection()
 _decoder = msgspec.json.Decoder(DetectionEvent)
 _to_json = msgspec.json.Encoder().encode
 
 
 def to_frames(stores: Stores, max_future_skew: timedelta) -> Transform:
     """Source rows -> rows of `FRAMES_SCHEMA`, one per message, as a step of a plan."""
-    judged = judged_detections(stores, max_future_skew)
-    return in_arrow(lambda rows: frames(judged(rows)), FRAMES_SCHEMA)
+    validated = validated_detections(stores, max_future_skew)
+    return in_arrow(lambda rows: frames(validated(rows)), FRAMES_SCHEMA)
 
 
-def judged_detections(stores: Stores, max_future_skew: timedelta) -> Callable[[pa.Table], pa.Table]:
-    """Source rows -> rows of `JUDGED_SCHEMA`, one per message.
+def validated_detections(
+    stores: Stores, max_future_skew: timedelta
+) -> Callable[[pa.Table], pa.Table]:
+    """Source rows -> rows of `VALIDATED_SCHEMA`, one per message.
 
     Args:
         stores: with the known cameras.
         max_future_skew: how far the capture may lie after the broker's timestamp.
     """
     cameras = [(b.branch_id, c.camera_id) for b in stores.branches for c in b.cameras]
-    return partial(_judged, rules=detection_rules(cameras, max_future_skew))
+    return partial(_validated, rules=detection_rules(cameras, max_future_skew))
 
 
-def _judged(rows: pa.Table, rules: Sequence[AnyRule]) -> pa.Table:
-    said, failed = judge(rows, _decoder, rules, frame_message)
-    seen = dict(said.lines.fields)
+def _validated(rows: pa.Table, rules: Sequence[AnyRule]) -> pa.Table:
+    reported, failed = validate(rows, _decoder, rules, frame_message)
+    seen = dict(reported.lines.fields)
     seen |= {"anchor_x": pc.divide(pc.add(seen["x1"], seen["x2"]), 2), "anchor_y": seen["y2"]}
     objects = [seen[field.name] for field in OBJECT]
-    judged = {
+    validated = {
         **{name: rows[name] for name in SOURCE_SCHEMA.names},
-        **said.fields,
+        **reported.fields,
         "rules": failed,
         "objects": relist(
-            pa.StructArray.from_arrays(objects, fields=list(OBJECT)), said.lines.lists
+            pa.StructArray.from_arrays(objects, fields=list(OBJECT)), reported.lines.lists
         ),
     }
-    return pa.table([judged[name] for name in JUDGED_SCHEMA.names], schema=JUDGED_SCHEMA)
+    return pa.table([validated[name] for name in VALIDATED_SCHEMA.names], schema=VALIDATED_SCHEMA)
 
 
-def frame_message(rows: pa.Table, parsed: Parsed[DetectionEvent]) -> Message:
+def frame_message(rows: pa.Table, parsed: Parsed[DetectionEvent]) -> ParsedBatch:
     """Source rows and their events, for `detection_rules`: each field by its column in silver."""
     events = parsed.events
     images = [event.image or _NO_IMAGE for event in events]
@@ -160,7 +162,7 @@ def frame_message(rows: pa.Table, parsed: Parsed[DetectionEvent]) -> Message:
             **{n: pa.array(side, pa.float64()) for n, side in zip(SIDES, sides, strict=True)},
         },
     )
-    return Message(
+    return ParsedBatch(
         fields={
             "types_match": pa.array(parsed.typed),
             "schema_version": pa.array(column(events, "schema_version"), pa.int32()),
@@ -180,10 +182,10 @@ def frame_message(rows: pa.Table, parsed: Parsed[DetectionEvent]) -> Message:
     )
 
 
-def to_silver_detections(judged: pa.Table) -> pa.Table:
-    """Good rows of `JUDGED_SCHEMA` -> rows of `silver.detections`; an empty frame has none."""
-    objects = judged["objects"].combine_chunks()
-    of_frame = judged.drop_columns(["objects"]).take(pc.list_parent_indices(objects))
+def to_silver_detections(validated: pa.Table) -> pa.Table:
+    """Good rows of `VALIDATED_SCHEMA` -> rows of `silver.detections`; an empty frame has none."""
+    objects = validated["objects"].combine_chunks()
+    of_frame = validated.drop_columns(["objects"]).take(pc.list_parent_indices(objects))
     for name, values in zip(
         objects.type.value_type.names, pc.list_flatten(objects).flatten(), strict=True
     ):
@@ -191,11 +193,11 @@ def to_silver_detections(judged: pa.Table) -> pa.Table:
     return of_frame
 
 
-def frames(judged: pa.Table) -> pa.Table:
-    """Rows of `JUDGED_SCHEMA` -> rows of `FRAMES_SCHEMA`."""
-    judged = judged.combine_chunks()
-    good = pc.equal(pc.list_value_length(judged["rules"]), 0)
-    objects = judged["objects"].combine_chunks()
+def frames(validated: pa.Table) -> pa.Table:
+    """Rows of `VALIDATED_SCHEMA` -> rows of `FRAMES_SCHEMA`."""
+    validated = validated.combine_chunks()
+    good = pc.equal(pc.list_value_length(validated["rules"]), 0)
+    objects = validated["objects"].combine_chunks()
     people = pc.list_flatten(objects)
     label = pc.utf8_lower(pc.utf8_trim_whitespace(pc.struct_field(people, "class")))
     is_person = pc.fill_null(pc.equal(label, "person"), False)
@@ -206,14 +208,14 @@ def frames(judged: pa.Table) -> pa.Table:
         pc.struct_field(people, name).filter(is_person).to_pylist()
         for name in ("track_id", "anchor_x", "anchor_y")
     )
-    said = zip(
+    reported = zip(
         *(
             c.to_pylist()
             for c in (
                 good,
-                judged["frame_index"],
-                judged["captured_at"].cast("int64"),
-                judged["timestamp"].cast("int64"),
+                validated["frame_index"],
+                validated["captured_at"].cast("int64"),
+                validated["timestamp"].cast("int64"),
             )
         ),
         pairwise(ends),
@@ -224,7 +226,7 @@ def frames(judged: pa.Table) -> pa.Table:
             {
                 "index": index,
                 "at": at,
-                "heard": heard,
+                "heard": seen,
                 "ids": ids[a:b],
                 "xs": xs[a:b],
                 "ys": ys[a:b],
@@ -232,10 +234,10 @@ def frames(judged: pa.Table) -> pa.Table:
         ).decode()
         if is_good
         else None
-        for is_good, index, at, heard, (a, b) in said
+        for is_good, index, at, seen, (a, b) in reported
     ]
-    run = [pc.if_else(good, judged[n], None) for n in ("branch_id", "camera_id", "run_id")]
-    where = [judged[n] for n in ("topic", "partition", "position")]
+    run = [pc.if_else(good, validated[n], None) for n in ("branch_id", "camera_id", "run_id")]
+    where = [validated[n] for n in ("topic", "partition", "position")]
     return pa.table([*run, texts(found), *where], schema=FRAMES_SCHEMA)
 
 

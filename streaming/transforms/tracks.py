@@ -5,27 +5,27 @@ messages lie in the topic. So a batch that runs again, other batch boundaries an
 give the same result (docs/adr/0012). Times are microseconds since 1970 in UTC, coordinates shares
 of the picture.
 
-- **Order.** Frames are followed by their index. The next index goes on at once; after a gap a frame
-  waits until the run is `Rules.delay` further, for those that may be missing before it. What comes
-  after its place was passed is late: counted, not followed.
+- **Order.** Frames are followed by their index. The next index continues at once; after a gap a
+  frame waits until the run is `Rules.delay` further, for those that may be missing before it. What
+  comes after its place was passed is late: counted, not followed.
 - **Lines.** A side counts after `confirm` frames in a row beyond `MARGIN`. A change of the side, on
   a way that meets the line between its ends, is one crossing, at the first frame on the new side.
   After a crossing a track is near the line until it was `clear` away from it on the new side; while
   it is near, a way back counts only from `clear` on the other side. So who stands on a line and
-  sways crosses it once, and who goes back out has left.
+  sways crosses it once, and who returns out has left.
 - **Zones.** A visit begins with the first of `confirm` frames inside and ends with the last frame
   inside before more than `grace` without one, whether the track was elsewhere or lost.
-- **Flicker.** A track that comes back under its id goes on. A new id that starts within `handover`
-  and `reach` of where another one just vanished is taken for the same person, under the old name.
-  If the old id comes back beside the new one, they are two people: the new id keeps the name, and
-  the old id goes on from where it vanished, under a name that no other track has.
+- **Flicker.** A track that comes back under its id continues. A new id that starts within
+  `handover` and `reach` of where another one just vanished is taken for the same person, under the
+  old name. If the old id comes back beside the new one, they are two people: the new id keeps the
+  name, and the old id continues from where it vanished, under a name that no other track has.
 - **Identity.** A name is of one track at a time, and an id is of one box of a frame. Boxes that
   share an id, and those with an id of `NO_IDENTITY`, are people in the queue and have no track.
 - **Staff.** Who stays in a staff zone for its `staff_after` is staff from then on, and was before.
-- **Runs.** They never meet. One that is not heard of for `forget` is over (`Camera`).
+- **Runs.** They never meet. One that is not heard of for `expire` is over (`CameraState`).
 - **Clocks.** A frame that is not newer than the one before it, by up to `delay`, counts as taken
   one microsecond after it, so no two frames of a run have one time. One that is older still ends
-  all visits where they were last seen, and begins anew, with names that were not there before.
+  all visits where they were last seen, and begins again, with names that were not there before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from conf.stores import Drawing, Line, Stores, Zone
+from conf.stores import Layout, Line, Stores, Zone
 from udfs.geometry import contains, passes_between, signed_distance
 
 ENTRY, EXIT = "entry", "exit"
@@ -69,7 +69,7 @@ class Rules:
             more. A person who sways on the spot moves by less than the width of a body; 0.06 is
             the median width of a box in the simulated shop (docs/adr/0012).
         delay: how long a frame waits for a missing one before it.
-        forget: after which a track that has not been seen is unknown, and a run.
+        expire: after which a track that has not been seen is unknown, and a run.
     """
 
     confirm: int = 2
@@ -78,10 +78,10 @@ class Rules:
     reach: float = 0.06
     clear: float = 0.06
     delay: timedelta = timedelta(seconds=1)
-    forget: timedelta = timedelta(minutes=10)
+    expire: timedelta = timedelta(minutes=10)
 
 
-class Crossing(NamedTuple):
+class LineCrossing(NamedTuple):
     """One person over one line; `direction` is entry or exit."""
 
     track_id: str
@@ -93,7 +93,7 @@ class Crossing(NamedTuple):
     layout_version: int
 
 
-class Visit(NamedTuple):
+class ZoneVisit(NamedTuple):
     """One stay of one person in one zone, as far as it is known; `exited_at`: last seen inside."""
 
     track_id: str
@@ -126,8 +126,8 @@ class Effects:
 
     is_new: bool = True
     is_late: bool = False
-    crossings: list[Crossing] = field(default_factory=list)
-    visits: list[Visit] = field(default_factory=list)
+    crossings: list[LineCrossing] = field(default_factory=list)
+    visits: list[ZoneVisit] = field(default_factory=list)
     queues: list[QueueLength] = field(default_factory=list)
     staff: list[str] = field(default_factory=list)
 
@@ -140,7 +140,7 @@ class Spot(NamedTuple):
     at: int
 
 
-class Sight(NamedTuple):
+class LineState(NamedTuple):
     """Where a track is to a line: the confirmed side, and the one that it may be changing to.
 
     Sides: -1 left, 0 undecided, 1 right. (x, y) is where the confirmed side was last clear;
@@ -159,7 +159,7 @@ class Sight(NamedTuple):
     near: int = 0
 
 
-class Stay(NamedTuple):
+class ZoneState(NamedTuple):
     """A track in a zone; a visit once it has `frames` enough."""
 
     entered_at: int
@@ -168,8 +168,8 @@ class Stay(NamedTuple):
 
 
 def follow(
-    line: Line, before: Sight | None, spot: Spot, confirm: int, clear: float = Rules.clear
-) -> tuple[Sight, tuple[str, int] | None]:
+    line: Line, before: LineState | None, spot: Spot, confirm: int, clear: float = Rules.clear
+) -> tuple[LineState, tuple[str, int] | None]:
     """One step of one track at one line: its new sight, and (direction, crossed_at) or None.
 
     Args:
@@ -181,26 +181,26 @@ def follow(
     """
     x, y, at = spot
     distance = signed_distance(line.a, line.b, (x, y))
-    sight = before or Sight(0, x, y)
-    goes_back = sight.near > 0 and distance * sight.side < 0
-    side = 0 if abs(distance) < (clear if goes_back else MARGIN) else (1 if distance > 0 else -1)
+    line_state = before or LineState(0, x, y)
+    returns = line_state.near > 0 and distance * line_state.side < 0
+    side = 0 if abs(distance) < (clear if returns else MARGIN) else (1 if distance > 0 else -1)
     if side == 0:
-        # Undecided: the sides stay what they were, and no row of frames goes on.
-        return sight._replace(new=0, frames=0), None
+        # Undecided: the sides stay what they were, and no row of frames continues.
+        return line_state._replace(new=0, frames=0), None
     is_clear = abs(distance) >= clear
-    if side == sight.side:
-        near = sight.near and (sight.near - 1 if is_clear else confirm)
-        return Sight(side, x, y, near=near), None
-    if side != sight.new:
-        sight = sight._replace(new=side, frames=0, new_x=x, new_y=y, new_at=at)
-    sight = sight._replace(frames=sight.frames + 1)
-    if sight.frames < confirm:
-        return sight, None
-    start, step = (sight.x, sight.y), (sight.new_x, sight.new_y)
-    if sight.side == 0 or not passes_between(line.a, line.b, start, step):
-        return Sight(side, x, y, near=sight.near), None
+    if side == line_state.side:
+        near = line_state.near and (line_state.near - 1 if is_clear else confirm)
+        return LineState(side, x, y, near=near), None
+    if side != line_state.new:
+        line_state = line_state._replace(new=side, frames=0, new_x=x, new_y=y, new_at=at)
+    line_state = line_state._replace(frames=line_state.frames + 1)
+    if line_state.frames < confirm:
+        return line_state, None
+    start, step = (line_state.x, line_state.y), (line_state.new_x, line_state.new_y)
+    if line_state.side == 0 or not passes_between(line.a, line.b, start, step):
+        return LineState(side, x, y, near=line_state.near), None
     near = confirm - 1 if is_clear else confirm
-    return Sight(side, x, y, near=near), (ENTRY if side > 0 else EXIT, sight.new_at)
+    return LineState(side, x, y, near=near), (ENTRY if side > 0 else EXIT, line_state.new_at)
 
 
 @dataclass
@@ -215,53 +215,53 @@ class Track:
     x: float
     y: float
     staff: bool = False
-    sights: dict[str, Sight] = field(default_factory=dict)
-    stays: dict[str, Stay] = field(default_factory=dict)
+    sights: dict[str, LineState] = field(default_factory=dict)
+    zone_states: dict[str, ZoneState] = field(default_factory=dict)
 
 
 def _us(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
-class Camera:
+class CameraState:
     """The runs of one camera that may go on; one text holds them all.
 
-    A run of which nothing was heard for `Rules.forget` is forgotten. What counts is when messages
+    A run of which nothing was heard for `Rules.expire` is expired. What counts is when messages
     reached the broker, and only those of the camera: so that, too, follows from the log.
 
     Args:
-        drawings: of the camera, oldest first; none: nothing is counted.
+        layouts: of the camera, oldest first; none: nothing is counted.
         rules: when a track counts as what.
         text: what `to_text` gave; None for a camera that was never heard of.
     """
 
-    def __init__(self, drawings: Sequence[Drawing], rules: Rules, text: str | None = None) -> None:
-        self._drawings, self._rules = drawings, rules
+    def __init__(self, layouts: Sequence[Layout], rules: Rules, text: str | None = None) -> None:
+        self._layouts, self._rules = layouts, rules
         known = json.loads(text) if text else {}
-        self._heard: dict[str, int] = {run_id: heard for run_id, (heard, _) in known.items()}
+        self._seen: dict[str, int] = {run_id: seen for run_id, (seen, _) in known.items()}
         self._runs = {
-            run_id: CameraRun(drawings, rules, state) for run_id, (_, state) in known.items()
+            run_id: CameraRun(layouts, rules, state) for run_id, (_, state) in known.items()
         }
 
-    def run(self, run_id: str, heard_at: int) -> CameraRun:
+    def run(self, run_id: str, seen_at: int) -> CameraRun:
         """The run that a message is of; it begins with its first one.
 
         Args:
             run_id: of the message.
-            heard_at: when it reached the broker, in microseconds since 1970.
+            seen_at: when it reached the broker, in microseconds since 1970.
         """
         if run_id not in self._runs:
-            self._runs[run_id] = CameraRun(self._drawings, self._rules)
-        self._heard[run_id] = max(heard_at, self._heard.get(run_id, heard_at))
+            self._runs[run_id] = CameraRun(self._layouts, self._rules)
+        self._seen[run_id] = max(seen_at, self._seen.get(run_id, seen_at))
         return self._runs[run_id]
 
     def to_text(self) -> str:
         """The state, to go on from later."""
-        oldest = max(self._heard.values(), default=0) - _us(self._rules.forget)
+        oldest = max(self._seen.values(), default=0) - _us(self._rules.expire)
         known = {
-            run_id: (self._heard[run_id], run.state())
+            run_id: (self._seen[run_id], run.state())
             for run_id, run in self._runs.items()
-            if self._heard[run_id] >= oldest
+            if self._seen[run_id] >= oldest
         }
         return json.dumps(known, separators=(",", ":"))
 
@@ -270,18 +270,18 @@ class CameraRun:
     """The state of one (branch, camera, run) and what its next message does to it.
 
     Args:
-        drawings: of the camera, oldest first; none: nothing is counted.
+        layouts: of the camera, oldest first; none: nothing is counted.
         rules: when a track counts as what.
         state: what `state` gave, by way of JSON or not; None for a run that begins.
     """
 
     def __init__(
-        self, drawings: Sequence[Drawing], rules: Rules, state: Mapping[str, Any] | None = None
+        self, layouts: Sequence[Layout], rules: Rules, state: Mapping[str, Any] | None = None
     ) -> None:
-        self._drawings = [(int(d.valid_from.timestamp() * 1e6), d) for d in drawings]
+        self._layouts = [(int(d.valid_from.timestamp() * 1e6), d) for d in layouts]
         self._rules = rules
         self._delay, self._grace = _us(rules.delay), _us(rules.grace)
-        self._handover, self._forget = _us(rules.handover), _us(rules.forget)
+        self._handover, self._expire = _us(rules.handover), _us(rules.expire)
         self._quiet = max(self._grace, self._handover)
         state = state or {}
         self._last: int = state.get("last", -1)
@@ -343,22 +343,22 @@ class CameraRun:
             self._step(at, seen, effects)
         return effects
 
-    def open_visits(self) -> Iterator[Visit]:
+    def open_visits(self) -> Iterator[ZoneVisit]:
         """Every visit that is not over, as far as it is known."""
-        drawing = self._drawing(self._clock)
+        layout = self._layout(self._clock)
         for track in self._live.values():
-            for zone in drawing.zones if drawing else ():
-                stay = track.stays.get(zone.zone_id)
-                if stay and stay.frames >= self._rules.confirm:
-                    yield self._visit(track, zone, stay, is_open=True)
+            for zone in layout.zones if layout else ():
+                zone_state = track.zone_states.get(zone.zone_id)
+                if zone_state and zone_state.frames >= self._rules.confirm:
+                    yield self._visit(track, zone, zone_state, is_open=True)
 
     def _remember(self, index: int) -> None:
         self._recent[index] = None
         if len(self._recent) > REMEMBERED_FRAMES:
             del self._recent[next(iter(self._recent))]
 
-    def _drawing(self, at: int) -> Drawing | None:
-        return next((d for start, d in reversed(self._drawings) if start <= at), None)
+    def _layout(self, at: int) -> Layout | None:
+        return next((d for start, d in reversed(self._layouts) if start <= at), None)
 
     def _step(self, at: int, people: Sequence[Person], effects: Effects) -> None:
         """One frame, in its turn."""
@@ -370,21 +370,21 @@ class CameraRun:
         else:
             at = max(at, self._clock + 1)
         self._clock = at
-        drawing = self._drawing(at)
-        self._redraw(drawing, effects)
-        if drawing is not None:
-            self._look(drawing, at, people, effects)
+        layout = self._layout(at)
+        self._redraw(layout, effects)
+        if layout is not None:
+            self._look(layout, at, people, effects)
 
-    def _redraw(self, drawing: Drawing | None, effects: Effects) -> None:
-        """Another drawing: what was on the old one is over."""
-        version = drawing.version if drawing else 0
+    def _redraw(self, layout: Layout | None, effects: Effects) -> None:
+        """Another layout: what was on the old one is over."""
+        version = layout.version if layout else 0
         if version != self._version:
             self._end_all(effects)
             for track in (*self._live.values(), *self._lost.values(), *self._handed.values()):
-                track.sights, track.stays = {}, {}
+                track.sights, track.zone_states = {}, {}
             self._version = version
 
-    def _look(self, drawing: Drawing, at: int, people: Sequence[Person], effects: Effects) -> None:
+    def _look(self, layout: Layout, at: int, people: Sequence[Person], effects: Effects) -> None:
         boxes = Counter(track_id for track_id, _, _ in people)
         spots = {
             track_id: Spot(x, y, at)
@@ -394,21 +394,21 @@ class CameraRun:
         others = [(x, y) for track_id, x, y in people if track_id not in spots]
         lengths = {
             zone.zone_id: sum(contains(zone.polygon, place) for place in others)
-            for zone in drawing.zones
+            for zone in layout.zones
             if zone.kind == "queue"
         }
         self._identify(spots, {i: t for i, t in self._live.items() if i not in boxes}, at)
         for track_id, spot in spots.items():
             track = self._live[track_id]
-            for line in drawing.lines:
+            for line in layout.lines:
                 self._at_line(track, line, spot, effects)
-            for zone in drawing.zones:
+            for zone in layout.zones:
                 if self._at_zone(track, zone, spot, effects) and zone.zone_id in lengths:
                     lengths[zone.zone_id] += not track.staff
             track.seen_at, track.x, track.y = at, spot.x, spot.y
         for zone_id, length in lengths.items():
             effects.queues.append(QueueLength(zone_id, at, length))
-        self._sweep(drawing, spots, at, effects)
+        self._sweep(layout, spots, at, effects)
 
     def _identify(self, spots: Mapping[str, Spot], absent: Mapping[str, Track], at: int) -> None:
         """Each id gets its track: its own, that of an id that vanished there, or a new one.
@@ -425,7 +425,7 @@ class CameraRun:
         vanished = {i: t for i, t in absent.items() if at - t.seen_at <= self._handover}
         for track_id, old in _nearest_pairs(new, vanished, self._rules.reach):
             track = self._live[track_id] = self._live.pop(old)
-            self._handed[old] = replace(track, sights=dict(track.sights), stays={})
+            self._handed[old] = replace(track, sights=dict(track.sights), zone_states={})
             self._handed.pop(track_id, None)
             del new[track_id]
         for track_id, (x, y, _) in new.items():
@@ -445,68 +445,74 @@ class CameraRun:
 
     def _at_line(self, track: Track, line: Line, spot: Spot, effects: Effects) -> None:
         before = track.sights.get(line.line_id)
-        sight, crossed = follow(line, before, spot, self._rules.confirm, self._rules.clear)
-        track.sights[line.line_id] = sight
+        line_state, crossed = follow(line, before, spot, self._rules.confirm, self._rules.clear)
+        track.sights[line.line_id] = line_state
         if crossed:
             found = (line.line_id, line.kind, *crossed, track.staff, self._version)
-            effects.crossings.append(Crossing(track.person, *found))
+            effects.crossings.append(LineCrossing(track.person, *found))
 
     def _at_zone(self, track: Track, zone: Zone, spot: Spot, effects: Effects) -> bool:
         """Whether the track is on a visit, and inside in this frame."""
-        stay = track.stays.get(zone.zone_id)
-        if stay and spot.at - stay.seen_at > self._grace:
+        zone_state = track.zone_states.get(zone.zone_id)
+        if zone_state and spot.at - zone_state.seen_at > self._grace:
             self._end(track, zone, effects)
-            stay = None
+            zone_state = None
         confirm = self._rules.confirm
         if not contains(zone.polygon, (spot.x, spot.y)):
-            if stay and stay.frames < confirm:
-                del track.stays[zone.zone_id]
+            if zone_state and zone_state.frames < confirm:
+                del track.zone_states[zone.zone_id]
             return False
         at = spot.at
-        stay = Stay(stay.entered_at, at, stay.frames + 1) if stay else Stay(at, at, 1)
-        track.stays[zone.zone_id] = stay
-        if stay.frames == confirm:
-            effects.visits.append(self._visit(track, zone, stay, is_open=True))
+        zone_state = (
+            ZoneState(zone_state.entered_at, at, zone_state.frames + 1)
+            if zone_state
+            else ZoneState(at, at, 1)
+        )
+        track.zone_states[zone.zone_id] = zone_state
+        if zone_state.frames == confirm:
+            effects.visits.append(self._visit(track, zone, zone_state, is_open=True))
         limit = zone.staff_after
-        if limit and not track.staff and at - stay.entered_at > limit * 1e6:
+        if limit and not track.staff and at - zone_state.entered_at > limit * 1e6:
             track.staff = True
             effects.staff.append(track.person)
-        return stay.frames >= confirm
+        return zone_state.frames >= confirm
 
-    def _sweep(self, drawing: Drawing, here: Mapping[str, Spot], at: int, effects: Effects) -> None:
-        """End what is over, and forget."""
+    def _sweep(self, layout: Layout, here: Mapping[str, Spot], at: int, effects: Effects) -> None:
+        """End what is over, and expire."""
         for track_id in [i for i in self._live if i not in here]:
             track = self._live[track_id]
-            for zone in drawing.zones:
-                stay = track.stays.get(zone.zone_id)
-                if stay and at - stay.seen_at > self._grace:
+            for zone in layout.zones:
+                zone_state = track.zone_states.get(zone.zone_id)
+                if zone_state and at - zone_state.seen_at > self._grace:
                     self._end(track, zone, effects)
             if at - track.seen_at > self._quiet:
                 self._lost[track_id] = self._live.pop(track_id)
         self._handed = {i: t for i, t in self._handed.items() if at - t.seen_at <= self._quiet}
-        if at - self._swept > self._forget / 10:
+        if at - self._swept > self._expire / 10:
             self._swept = at
-            self._lost = {i: t for i, t in self._lost.items() if at - t.seen_at <= self._forget}
+            self._lost = {i: t for i, t in self._lost.items() if at - t.seen_at <= self._expire}
 
     def _end_all(self, effects: Effects) -> None:
-        drawing = next((d for _, d in self._drawings if d.version == self._version), None)
+        layout = next((d for _, d in self._layouts if d.version == self._version), None)
         for track in self._live.values():
-            for zone in drawing.zones if drawing else ():
-                if zone.zone_id in track.stays:
+            for zone in layout.zones if layout else ():
+                if zone.zone_id in track.zone_states:
                     self._end(track, zone, effects)
 
     def _end(self, track: Track, zone: Zone, effects: Effects) -> None:
-        stay = track.stays.pop(zone.zone_id)
-        if stay.frames >= self._rules.confirm:
-            effects.visits.append(self._visit(track, zone, stay, is_open=False))
+        zone_state = track.zone_states.pop(zone.zone_id)
+        if zone_state.frames >= self._rules.confirm:
+            effects.visits.append(self._visit(track, zone, zone_state, is_open=False))
 
-    def _visit(self, track: Track, zone: Zone, stay: Stay, *, is_open: bool) -> Visit:
-        return Visit(
+    def _visit(
+        self, track: Track, zone: Zone, zone_state: ZoneState, *, is_open: bool
+    ) -> ZoneVisit:
+        return ZoneVisit(
             track.person,
             zone.zone_id,
             zone.kind,
-            stay.entered_at,
-            stay.seen_at,
+            zone_state.entered_at,
+            zone_state.seen_at,
             is_open,
             track.staff,
             self._version,
@@ -533,18 +539,18 @@ def _nearest_pairs(
 
 
 def _load_track(values: Sequence[Any]) -> Track:
-    person, seen_at, x, y, staff, sights, stays = values
+    person, seen_at, x, y, staff, sights, zone_states = values
     return Track(
         person,
         seen_at,
         x,
         y,
         staff,
-        {i: Sight(*s) for i, s in sights.items()},
-        {i: Stay(*s) for i, s in stays.items()},
+        {i: LineState(*s) for i, s in sights.items()},
+        {i: ZoneState(*s) for i, s in zone_states.items()},
     )
 
 
-def drawings_by_camera(stores: Stores) -> Mapping[str, tuple[Drawing, ...]]:
-    """camera_id -> its drawings, oldest first."""
-    return {c.camera_id: stores.drawings(c) for b in stores.branches for c in b.cameras}
+def layouts_by_camera(stores: Stores) -> Mapping[str, tuple[Layout, ...]]:
+    """camera_id -> its layouts, oldest first."""
+    return {c.camera_id: stores.layouts(c) for b in stores.branches for c in b.cameras}

@@ -1,9 +1,9 @@
-"""Row rules as data: one definition, judged twice.
+"""Row rules as data: one definition, validated twice.
 
-A rule judges the messages of a micro-batch column by column, which splits the stream, and becomes
-expectations over the rows of the silver table, which judge what was committed
+A rule validates the messages of a micro-batch column by column, which splits the stream, and
+becomes expectations over the rows of the silver table, which validate what was committed
 (`quality.suites.row_rules`). Both see the same types, but money, which a message has with six
-places. In both, true is good and null counts as broken: what cannot be judged has failed.
+places. In both, true is good and null counts as broken: what cannot be validated has failed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Check(ABC):
 
     @property
     def label(self) -> str:
-        """The column that is judged in the table: its own, or one that `derived` makes."""
+        """The column that is validated in the table: its own, or one that `derived` makes."""
         return self.field
 
     @property
@@ -400,7 +400,7 @@ class Rule:
         says: a sentence for people, of what is wrong when it does not hold.
         checks: that hold together.
         when: the rows that it is about; all without it.
-        each: whether every element of the message's list is judged, and not the message.
+        each: whether every element of the message's list is validated, and not the message.
     """
 
     id: str
@@ -409,7 +409,7 @@ class Rule:
     when: When | None = None
     each: bool = False
 
-    def good(self, message: Message) -> Array:
+    def good(self, message: ParsedBatch) -> Array:
         """True where a message is good or not concerned; no nulls."""
         if self.each:
             lines = message.lines
@@ -434,16 +434,16 @@ class MessageRule:
     Attributes:
         id: stable; quarantine and reports show it.
         says: a sentence for people, of what is wrong when it does not hold.
-        lost: why the silver table cannot be judged by it.
+        lost: why the silver table cannot be validated by it.
         holds: whether a message is good; a null is not.
     """
 
     id: str
     says: str
     lost: str
-    holds: Callable[[Message], Array]
+    holds: Callable[[ParsedBatch], Array]
 
-    def good(self, message: Message) -> Array:
+    def good(self, message: ParsedBatch) -> Array:
         """True where a message is good; no nulls."""
         return pc.fill_null(self.holds(message), False)
 
@@ -488,7 +488,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Message:
+class ParsedBatch:
     """The messages of a micro-batch, parsed, as rules see them: column by column.
 
     Attributes:

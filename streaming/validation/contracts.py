@@ -1,6 +1,6 @@
 """What the contracts of order events have to say about an event, field by field.
 
-The streams judge with rules of their own, which include all of the contract; this is for people
+The streams validate with rules of their own, which include all of the contract; this is for people
 who mend an event, and need to see which field is wrong.
 """
 
@@ -22,7 +22,7 @@ _DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
 
 
 @dataclass(frozen=True)
-class Fault:
+class ContractViolation:
     """One wrong spot of an event.
 
     Attributes:
@@ -43,7 +43,7 @@ def _validators() -> dict[int, Draft202012Validator]:
     }
 
 
-def find_faults(event: Any) -> list[Fault]:
+def find_faults(event: Any) -> list[ContractViolation]:
     """Where an event, read by `repair.read_event`, does not fit the contract of its version.
 
     An event without a known version is held against the newest.
@@ -55,8 +55,8 @@ def find_faults(event: Any) -> list[Fault]:
     try:
         errors = sorted(validator.iter_errors(event), key=lambda e: [str(p) for p in e.path])
     except ArithmeticError:  # such as 1e999999 % 0.01
-        return [Fault("", "a number is beyond all bounds")]
-    return [Fault(to_path(e.absolute_path), _short(e.message)) for e in errors]
+        return [ContractViolation("", "a number is beyond all bounds")]
+    return [ContractViolation(to_path(e.absolute_path), _short(e.message)) for e in errors]
 
 
 def _short(message: str) -> str:

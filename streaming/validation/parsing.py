@@ -141,9 +141,9 @@ def texts(values: Iterable[str | None]) -> pa.StringArray:
 
 def instants(values: Iterable[str | None]) -> pa.TimestampArray:
     """Texts like 2024-05-01T10:00:00.5Z as moments in UTC; null for one of another form, or day."""
-    said = texts(values)
-    said = pc.if_else(pc.match_substring_regex(said, _INSTANT), said, None)
-    return _cast(said, INSTANT)
+    reported = texts(values)
+    reported = pc.if_else(pc.match_substring_regex(reported, _INSTANT), reported, None)
+    return _cast(reported, INSTANT)
 
 
 def amounts(values: Iterable[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
@@ -151,19 +151,19 @@ def amounts(values: Iterable[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
 
     One that has more digits is null. One in quotes is read: it is only its type that is wrong.
     """
-    said = pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
-    bare = pc.utf8_trim(said, '"')
+    reported = pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
+    bare = pc.utf8_trim(reported, '"')
     is_number = pc.match_substring_regex(bare, r"^-?\d[\d.eE+-]*\z")
-    fits = pc.and_(pc.equal(said, bare), pc.or_(is_number, pc.equal(said, "null")))
+    fits = pc.and_(pc.equal(reported, bare), pc.or_(is_number, pc.equal(reported, "null")))
     return _cast(pc.if_else(is_number, bare, None), AMOUNT), fits.to_numpy(zero_copy_only=False)
 
 
-def _cast(said: pa.StringArray, kind: pa.DataType) -> pa.Array:
+def _cast(reported: pa.StringArray, kind: pa.DataType) -> pa.Array:
     """All at once, or one by one where some are no such value: these are null."""
     try:
-        return said.cast(kind)
+        return reported.cast(kind)
     except pa.ArrowInvalid:
-        return pa.array([_cast_one(text, kind) for text in said.to_pylist()], kind)
+        return pa.array([_cast_one(text, kind) for text in reported.to_pylist()], kind)
 
 
 def _cast_one(text: str | None, kind: pa.DataType) -> Any:

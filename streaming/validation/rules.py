@@ -1,10 +1,10 @@
 """Judging messages inside a stream: cheap, inline, by rules whose ids quarantine shows.
 
-A rule is true for a good row. Null counts as broken: a rule that cannot be judged has failed.
+A rule is true for a good row. Null counts as broken: a rule that cannot be validated has failed.
 
-The rules on bytes and JSON are here: what they judge is gone when a message is a row of silver.
+The rules on bytes and JSON are here: what they validate is gone when a message is a row of silver.
 Bronze still has the message, quarantine has it with the ids. The rules on the content are data
-(`checks`), since the silver tables are judged by them, too.
+(`checks`), since the silver tables are validated by them, too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from streaming.validation.checks import (
     AnyRule,
     Array,
     Matches,
-    Message,
     MessageRule,
+    ParsedBatch,
     Rule,
     failed,
     is_one_of,
@@ -36,7 +36,8 @@ from streaming.validation.parsing import Parsed, parse
 MAX_VALUE_BYTES = 1024 * 1024
 
 # What JSON allows in a text and PostgreSQL's text and jsonb do not: NUL, half a surrogate pair,
-# numbers beyond `numeric` (also by their digits). https://www.postgresql.org/docs/18/datatype-json.html
+# numbers beyond `numeric` (also by their digits).
+# https://www.postgresql.org/docs/18/datatype-json.html
 _UNSTORABLE = re.compile(
     rb"\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
@@ -59,7 +60,7 @@ ENVELOPE_MEANINGS = {
 
 REFUSED = "refused_by_sink"
 REFUSED_MEANING = {
-    REFUSED: "A sink could not hold a value of the message: `refused_rows` in Postgres says which."
+    REFUSED: "A sink could not hold a value of the message; see `refused_rows` in Postgres."
 }
 """Of a message that passes every rule, and that the database or the lake refuses all the same."""
 
@@ -84,7 +85,7 @@ def envelope_rules(values: Array) -> dict[str, Array]:
     """Rules on the bytes of messages, before anything is parsed; no nulls.
 
     Args:
-        values: binary. What is missing or no text fails the rule that says so, and no other one.
+        values: binary. What is missing or no text fails the rule that reports it, and no other one.
     """
     size = pc.binary_length(values)
     is_text = _each(values, _are_texts(values), _is_text)
@@ -126,12 +127,12 @@ def _each(values: Array, surely: Array, closer: Callable[[bytes], bool]) -> Arra
     return pa.array(good)
 
 
-def event_rules(versions: Sequence[int], version_says: str) -> tuple[AnyRule, ...]:
+def event_rules(versions: Sequence[int], version_of: str) -> tuple[AnyRule, ...]:
     """What every event of a contract must be like, before its own rules.
 
     Args:
         versions: the known ones.
-        version_says: what is wrong with another version, for people.
+        version_of: what is wrong with another version, for people.
     """
     return (
         MessageRule(
@@ -142,7 +143,7 @@ def event_rules(versions: Sequence[int], version_says: str) -> tuple[AnyRule, ..
         ),
         MessageRule(
             "schema_version_known",
-            version_says,
+            version_of,
             "A table has one schema, whatever the version of the message.",
             lambda m: is_one_of(m.fields["schema_version"], versions),
         ),
@@ -150,12 +151,12 @@ def event_rules(versions: Sequence[int], version_says: str) -> tuple[AnyRule, ..
     )
 
 
-def judge(
+def validate(
     rows: pa.Table,
     decoder: msgspec.json.Decoder[E],
     rules: Sequence[AnyRule],
-    message: Callable[[pa.Table, Parsed[E]], Message],
-) -> tuple[Message, pa.ListArray]:
+    message: Callable[[pa.Table, Parsed[E]], ParsedBatch],
+) -> tuple[ParsedBatch, pa.ListArray]:
     """Source rows -> what is in them, column by column, and the ids of the rules that each failed.
 
     Of a rejected message the columns say what could be read of it.
@@ -171,11 +172,11 @@ def judge(
     clean = reduce(pc.and_, envelope.values())
     parsed = parse(pc.if_else(clean, values, None).to_pylist(), decoder)
     readable = pa.array(parsed.readable)
-    said = message(rows, parsed)
+    reported = message(rows, parsed)
     # One cause at a time: bytes, then JSON, then the content.
     verdicts = {
         **envelope,
         "json_object": pc.or_(pc.invert(clean), readable),
-        **{rule.id: pc.or_(pc.invert(readable), rule.good(said)) for rule in rules},
+        **{rule.id: pc.or_(pc.invert(readable), rule.good(reported)) for rule in rules},
     }
-    return said, failed(verdicts)
+    return reported, failed(verdicts)

@@ -36,8 +36,8 @@ def whereabouts(_: Iterable[int]) -> Iterator[dict[str, object]]:
 
 def main(answers: str, *names: str) -> None:
     spark = build_session(load_settings(), "storelake:" + ",".join(names))
-    told = spark.sparkContext.parallelize(range(2), 2).mapPartitions(whereabouts).collect()
-    Path(answers).write_text(json.dumps(told), encoding="utf-8")
+    output = spark.sparkContext.parallelize(range(2), 2).mapPartitions(whereabouts).collect()
+    Path(answers).write_text(json.dumps(output), encoding="utf-8")
     submit(*find_streams(names))
 
 

@@ -1,4 +1,4 @@
-"""`storelake check` on a running house, and `verify-orders`, which kills the streams on the way."""
+"""`storelake check` on a running deployment, and `verify-orders`, which kills the streams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from simulator.ledger import read_ledger
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.sinks.postgres import Database
-from tests.stream.house import empty_tables
+from tests.stream.sandbox import empty_tables
 from tests.support.processes import processes_of
 from verification.deployment import Deployment
 
@@ -35,7 +35,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def house(services: Settings, environment: Mapping[str, str]) -> Iterator[Settings]:
+def sandbox(services: Settings, environment: Mapping[str, str]) -> Iterator[Settings]:
     """Services, the order streams and the gateway, as `storelake run` and `gateway` start them."""
     empty_tables(services)
     ours = {key: value for key, value in environment.items() if key.startswith("STORELAKE_")}
@@ -61,10 +61,10 @@ def check(
 
 @pytest.mark.parametrize("count", [100, 1000])
 def test_every_event_is_found_where_it_belongs(
-    house: Settings, environment: Mapping[str, str], count: int
+    sandbox: Settings, environment: Mapping[str, str], count: int
 ) -> None:
     shares = ("--poison", "0.1", "--late", "0.1", "--duplicates", "0.1")
-    result, report = check(environment, house, "--count", str(count), *shares)
+    result, report = check(environment, sandbox, "--count", str(count), *shares)
 
     assert result.returncode == 0, result.stdout + result.stderr
     assert report["ok"] is True
@@ -79,15 +79,17 @@ def test_every_event_is_found_where_it_belongs(
     assert 0 < report["latency_seconds"]["p50"] <= report["latency_seconds"]["p95"]
 
 
-def test_drawn_baskets_do_as_well_and_late_ones_are_set_aside(
-    house: Settings, environment: Mapping[str, str]
+def test_rendered_baskets_do_as_well_and_late_ones_are_set_aside(
+    sandbox: Settings, environment: Mapping[str, str]
 ) -> None:
-    _, report = check(environment, house, "--count", "50", "--late", "0.3", "--source", "synthetic")
+    _, report = check(
+        environment, sandbox, "--count", "50", "--late", "0.3", "--source", "synthetic"
+    )
 
     assert report["ok"] is True
-    late = [entry for entry in read_ledger(ledger_of(house)) if entry.late]
+    late = [entry for entry in read_ledger(ledger_of(sandbox)) if entry.late]
     assert report["late"] == len(late) > 0
-    database = Database(house.postgres.dsn, 1)
+    database = Database(sandbox.postgres.dsn, 1)
     try:
         counted = database.fetch(
             "SELECT order_id FROM order_contributions WHERE order_id = ANY(%s)",
@@ -103,15 +105,15 @@ def ledger_of(settings: Settings) -> Path:
 
 
 def test_a_row_that_somebody_deletes_or_writes_twice_is_noticed(
-    house: Settings, environment: Mapping[str, str]
+    sandbox: Settings, environment: Mapping[str, str]
 ) -> None:
     began = datetime.now(timezone.utc)
-    check(environment, house, "--count", "20")
-    entries = read_ledger(ledger_of(house))
+    check(environment, sandbox, "--count", "20")
+    entries = read_ledger(ledger_of(sandbox))
     positions = sorted((e.position for e in entries if e.position), reverse=True)
     offsets = {(topic, partition): offset for topic, partition, offset in positions}
-    database = Database(house.postgres.dsn, 1)
-    observer = OrderObserver(house, database, RunStart(began, offsets), entries)
+    database = Database(sandbox.postgres.dsn, 1)
+    observer = OrderObserver(sandbox, database, RunStart(began, offsets), entries)
     try:
         assert reconcile_orders(entries, observer.read()).ok
 
@@ -120,7 +122,7 @@ def test_a_row_that_somebody_deletes_or_writes_twice_is_noticed(
         found = reconcile_orders(entries, observer.read())
         assert (found.numbers["missing"], found.numbers["duplicated"]) == (1, 0)
 
-        silver = open_catalog(house).load_table(SILVER_ORDERS.name)
+        silver = open_catalog(sandbox).load_table(SILVER_ORDERS.name)
         silver.append(silver.scan(f"event_id = '{entries[5].event_id}'").to_arrow())
         found = reconcile_orders(entries, observer.read())
         assert (found.numbers["missing"], found.numbers["duplicated"]) == (1, 1)
@@ -128,7 +130,8 @@ def test_a_row_that_somebody_deletes_or_writes_twice_is_noticed(
         database.close()
 
 
-# -- verify-orders: a house of its own -------------------------------------------------------------
+# -- verify-orders: a deployment of its own
+# -------------------------------------------------------------
 
 
 @pytest.fixture
@@ -156,10 +159,10 @@ def test_streams_that_are_killed_lose_and_repeat_nothing(
     shares = ("--poison", "0.05", "--late", "0.02", "--duplicates", "0.05")
     proof = start_proof(environment, var, log, "--count", "600", "--rate", "1200", *shares)
     code = proof.wait(600)
-    said = log.read_text(encoding="utf-8")
+    reported = log.read_text(encoding="utf-8")
 
-    assert code == 0, said
-    result = json.loads(said.splitlines()[-1])
+    assert code == 0, reported
+    result = json.loads(reported.splitlines()[-1])
     assert result["ok"] is True
     assert (result["sent"], result["missing"], result["duplicated"]) == (600, 0, 0)
     assert 300 <= result["killed_at_rows"] < 600

@@ -24,7 +24,7 @@ from infra.local.process import is_alive, wait_until
 from infra.local.topics import ensure_topics
 from streaming.lake.formats import open_lake
 from tests.conftest import free_ports, settings_from
-from tests.stream.house import empty_tables, later
+from tests.stream.sandbox import empty_tables, later
 from tests.support.builders import as_json, detection, detection_event, order_event
 from tests.support.cluster_local import SPARK_HOME, Cluster, running_cluster
 from tests.support.s3_local import start_minio
@@ -172,7 +172,7 @@ def chain(
     minio = start_minio(services.model_copy(update={"var_dir": folder / "s3"}), "s3://cluster/lake")
     try:
         with running_cluster(folder) as cluster:
-            ours = told(environment, minio.settings, cluster, archive)
+            ours = output(environment, minio.settings, cluster, archive)
             chain = Chain(cluster, ours, settings_from(ours))
             ensure_topics(chain.settings.kafka)
             chain.send(range(ROWS), range(ROWS))
@@ -182,7 +182,7 @@ def chain(
         minio.stop()
 
 
-def told(
+def output(
     environment: Mapping[str, str], settings: Settings, cluster: Cluster, archive: Path
 ) -> dict[str, str]:
     """The variables of a driver: topics of its own, the lake and the checkpoints on S3."""
@@ -213,14 +213,14 @@ def told(
 
 
 def test_executors_run_what_is_in_the_archive_and_nothing_else(chain: Chain) -> None:
-    assert len({said["folder"] for said in chain.whereabouts}) == 2
-    for said in chain.whereabouts:
-        folder = Path(said["folder"])
+    assert len({reported["folder"] for reported in chain.whereabouts}) == 2
+    for reported in chain.whereabouts:
+        folder = Path(reported["folder"])
         assert folder.is_relative_to(chain.cluster.folder)
         here = (folder / "environment").resolve()
-        assert all(Path(module).is_relative_to(here) for module in said["modules"])
+        assert all(Path(module).is_relative_to(here) for module in reported["modules"])
         # Spark adds its own Python, which a virtual environment of the checkout may hold.
-        places = [Path(place) for place in said["path"]]
+        places = [Path(place) for place in reported["path"]]
         ours = [place for place in places if place.is_relative_to(ROOT)]
         assert all(place.is_relative_to(SPARK_HOME) for place in ours)
 

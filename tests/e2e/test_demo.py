@@ -1,4 +1,4 @@
-"""`make demo` as somebody runs it who has just cloned the house."""
+"""`make demo` as somebody runs it who has just cloned the deployment."""
 
 from __future__ import annotations
 
@@ -111,14 +111,14 @@ def demo(own: tuple[dict[str, str], Settings]) -> Demo:
     )
 
 
-def test_the_demo_ends_well_and_says_that_the_account_balances(demo: Demo) -> None:
+def test_the_demo_ends_well_and_reports_that_the_account_balances(demo: Demo) -> None:
     assert demo.result.returncode == 0, demo.result.stdout + demo.result.stderr
     assert demo.report["balanced"] is True
     assert "balances" in demo.result.stdout
 
 
 @pytest.mark.requirement("M1")
-def test_the_demo_says_where_its_console_is(demo: Demo) -> None:
+def test_the_demo_reports_where_its_console_is(demo: Demo) -> None:
     assert f"live console, as long as this runs: {demo.settings.console.url}" in " ".join(
         demo.result.stdout.split()
     )
@@ -179,7 +179,7 @@ def topic_ends(settings: Settings, topics: tuple[str, ...]) -> int:
         consumer.close()
 
 
-def test_the_tables_say_what_the_report_says_to_a_reader_of_its_own(demo: Demo) -> None:
+def test_the_tables_show_what_the_report_reports_to_a_reader_of_its_own(demo: Demo) -> None:
     orders, detections = demo.report["orders"], demo.report["detections"]
     with (
         local.running(demo.settings) as ready,
@@ -232,7 +232,7 @@ def test_no_table_log_or_temporary_file_holds_a_picture(demo: Demo) -> None:
     assert {name: what for name, what in found.items() if what} == {}
 
 
-def test_nothing_of_the_demo_goes_on_after_it(demo: Demo) -> None:
+def test_nothing_of_the_demo_continues_on_after_it(demo: Demo) -> None:
     assert demo.left_over == []
     assert demo.open_ports == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import tail, wait_until
-from tests.stream.house import House, empty_tables
+from tests.stream.sandbox import Sandbox, empty_tables
 from tests.support.builders import order_event
 from verification.deployment import Deployment
 from verification.processes import Child, kill_family
@@ -21,11 +21,11 @@ ORDERS = {f"O-{number}" for number in range(500)}
 
 
 @pytest.fixture
-def house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> House:
+def sandbox(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     """A shop whose streams run in another process, in batches small enough to be caught."""
     empty_tables(services)
     update = {"source": "memory", "max_rows_per_batch": 50}
-    return House(
+    return Sandbox(
         services.model_copy(
             update={
                 "var_dir": tmp_path_factory.mktemp("killed"),
@@ -36,9 +36,9 @@ def house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> House
     )
 
 
-def deployment_of(house: House, environment: Mapping[str, str]) -> Deployment:
-    """Programs with the settings of the house."""
-    settings = house.settings
+def deployment_of(sandbox: Sandbox, environment: Mapping[str, str]) -> Deployment:
+    """Programs with the settings of the deployment."""
+    settings = sandbox.settings
     variables = {
         **{k: v for k, v in environment.items() if k.startswith("STORELAKE_")},
         "STORELAKE_VAR_DIR": str(settings.var_dir),
@@ -58,36 +58,38 @@ def wait(application: Child, condition: Callable[[], bool]) -> None:
     assert wait_until(met, 240), "\n".join(tail(application.log, 10))
 
 
-def written(house: House) -> int:
-    return int(house.query("SELECT count(*) AS n FROM orders_raw")[0]["n"])
+def written(sandbox: Sandbox) -> int:
+    return int(sandbox.query("SELECT count(*) AS n FROM orders_raw")[0]["n"])
 
 
 def test_an_application_killed_in_the_middle_loses_nothing_and_writes_nothing_twice(
-    house: House, environment: Mapping[str, str]
+    sandbox: Sandbox, environment: Mapping[str, str]
 ) -> None:
     for number, order in enumerate(sorted(ORDERS)):
-        house.send_order(order_event(order_id=order), topic="order-created")
+        sandbox.send_order(order_event(order_id=order), topic="order-created")
         if number % 50 == 0:
-            house.send_raw("order-created", b"scribble", b"nobody")
+            sandbox.send_raw("order-created", b"scribble", b"nobody")
 
-    deployment = deployment_of(house, environment)
+    deployment = deployment_of(sandbox, environment)
     with deployment.run("streams", "run", *NAMES) as first:
-        wait(first, lambda: written(house) >= 100)
+        wait(first, lambda: written(sandbox) >= 100)
         kill_family(first)
-    before = written(house)
+    before = written(sandbox)
 
     with deployment.run("streams", "run", *NAMES) as second:
-        wait(second, lambda: house.finished(*NAMES))
+        wait(second, lambda: sandbox.finished(*NAMES))
         second.send_signal(signal.SIGTERM)
         assert second.wait(60) == 0
 
     assert 100 <= before < len(ORDERS)
-    raw = house.query("SELECT order_id FROM orders_raw")
+    raw = sandbox.query("SELECT order_id FROM orders_raw")
     assert sorted(r["order_id"] for r in raw) == sorted(ORDERS)
-    assert sorted(r["order_id"] for r in house.lake("silver.orders")) == sorted(ORDERS)
-    assert len(house.lake("quarantine.order_events")) == 10
-    bronze = house.lake("bronze.order_events")
+    assert sorted(r["order_id"] for r in sandbox.lake("silver.orders")) == sorted(ORDERS)
+    assert len(sandbox.lake("quarantine.order_events")) == 10
+    bronze = sandbox.lake("bronze.order_events")
     assert len(bronze) == len({r["position"] for r in bronze}) == len(ORDERS) + 10
-    assert [r["order_count"] for r in house.query("SELECT order_count FROM order_metrics")] == [500]
-    assert [r["order_count"] for r in house.lake("gold.order_hourly")] == [500]
-    assert sum(b["rows_new"] for b in house.ledger("order_event_processor")) == len(ORDERS) + 10
+    assert [r["order_count"] for r in sandbox.query("SELECT order_count FROM order_metrics")] == [
+        500
+    ]
+    assert [r["order_count"] for r in sandbox.lake("gold.order_hourly")] == [500]
+    assert sum(b["rows_new"] for b in sandbox.ledger("order_event_processor")) == len(ORDERS) + 10

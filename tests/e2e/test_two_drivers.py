@@ -19,7 +19,7 @@ from simulator.send import send
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
 from tests.conftest import settings_from
-from tests.stream.house import empty_tables
+from tests.stream.sandbox import empty_tables
 from verification.deployment import Deployment
 from verification.faults.rivals import complaints, fenced_words, submit
 from verification.processes import Child
@@ -106,8 +106,8 @@ def test_an_application_that_takes_over_is_the_only_one_and_writes_no_row_twice(
     with running.deployment.run("second", "run", *STREAMS, "--take-over") as second:
 
         def runs() -> bool:
-            said = read_streams(settings.var_dir)
-            return bool(said) and said["pid"] == second.pid and streams_ready(settings)
+            reported = read_streams(settings.var_dir)
+            return bool(reported) and reported["pid"] == second.pid and streams_ready(settings)
 
         assert wait_until(lambda: second.poll() is not None or runs(), 120)
         assert second.poll() is None, tail(settings.var_dir / "logs" / "second.log", 5)

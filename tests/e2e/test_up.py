@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from conf.settings import Settings
-from infra.local.board import Board
+from infra.local.board import StateDir
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from tests.conftest import free_ports, settings_from
@@ -75,13 +75,13 @@ def test_everything_of_an_empty_folder_is_ready_and_nothing_died_on_the_way(
     done = storelake(variables, "up")
     assert done.returncode == 0, done.stderr
     found = rows(variables)
-    assert {name: found[name]["state"] for name in (*SERVICES, *PROCESSES, "keeper")} == (
-        dict.fromkeys((*SERVICES, *PROCESSES, "keeper"), "running")
+    assert {name: found[name]["state"] for name in (*SERVICES, *PROCESSES, "supervisor")} == (
+        dict.fromkeys((*SERVICES, *PROCESSES, "supervisor"), "running")
     )
     assert {name: found[name]["restarts"] for name in (*SERVICES, *PROCESSES)} == (
         dict.fromkeys((*SERVICES, *PROCESSES), 0)
     )
-    assert all(said["state"] == "running" for said in found["streams"]["streams"].values())
+    assert all(reported["state"] == "running" for reported in found["streams"]["streams"].values())
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -89,8 +89,8 @@ def test_a_killed_service_is_back_within_30_seconds_and_the_streams_go_on(
     fresh: tuple[Mapping[str, str], Settings], service: str
 ) -> None:
     variables, settings = fresh
-    driver = Board(settings.var_dir).daemon("streams").find()
-    process = Board(settings.var_dir).daemon(service).find()
+    driver = StateDir(settings.var_dir).daemon("streams").find()
+    process = StateDir(settings.var_dir).daemon(service).find()
     assert process is not None
     since = time.monotonic()
 
@@ -100,20 +100,20 @@ def test_a_killed_service_is_back_within_30_seconds_and_the_streams_go_on(
     assert wait_until(lambda: rows(variables)[service]["state"] == "running", 60)
     assert time.monotonic() - since < 30
     assert wait_until(lambda: all_run(variables), 120)
-    assert Board(settings.var_dir).daemon("streams").find() == driver
+    assert StateDir(settings.var_dir).daemon("streams").find() == driver
 
 
 def test_no_second_driver_is_started_when_the_pid_file_of_the_first_is_cut_off(
     fresh: tuple[Mapping[str, str], Settings],
 ) -> None:
     variables, settings = fresh
-    board = Board(settings.var_dir)
-    driver, keeper = board.daemon("streams").find(), board.keeper.find()
+    board = StateDir(settings.var_dir)
+    driver, supervisor = board.daemon("streams").find(), board.supervisor.find()
     assert driver is not None
-    assert keeper is not None
-    keeper.kill()
-    keeper.wait(10)
-    for name in ("programs/streams.json", "wanted.json", "keeper-state.json", "keeper.json"):
+    assert supervisor is not None
+    supervisor.kill()
+    supervisor.wait(10)
+    for name in ("programs/streams.json", "wanted.json", "supervisor-state.json", "keeper.json"):
         BREAK["cut off"](settings.var_dir / "run" / name)
 
     done = storelake(variables, "start")

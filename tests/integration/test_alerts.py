@@ -18,18 +18,17 @@ from typing import Any, cast
 import pytest
 
 from conf.exporter import served
-from gateway.metrics import Metrics as GatewayMetrics
-from inference_service.buffer import Intake
-from inference_service.metrics import Metrics as InferenceMetrics
+from gateway.metrics import GatewayMetrics
+from inference_service.buffer import FrameIntake
+from inference_service.metrics import InferenceMetrics
 from inference_service.publishers import Counts
 from infra.local.process import wait_until
-from quality.metrics import Metrics as QualityMetrics
+from quality.metrics import QualityMetrics
 from quality.results import Result
-from quality.run import Run
-from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
+from quality.run import QualityRun
+from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
-from streaming.metrics import Metrics as StreamMetrics
-from streaming.metrics import Progress
+from streaming.metrics import Progress, StreamMetrics
 from tests.conftest import free_ports
 from tests.support.prometheus_local import RULES, Prometheus, panels, prometheus, read_alerts, tool
 
@@ -63,7 +62,7 @@ def result(severity: str, state: str) -> Result:
 
 
 @dataclass
-class House:
+class Sandbox:
     """The meters of every process, and what a moment of a good or of a bad day does to them."""
 
     moments: int = 0
@@ -77,7 +76,7 @@ class House:
         self.inference = InferenceMetrics()
         self.source = SimpleNamespace(live=True, name="a camera", reconnects=0)
         cameras = dict.fromkeys(("B01-entrance", "B01-till"), cast("Any", self.source))
-        self.intake = Intake(cameras, 4)
+        self.intake = FrameIntake(cameras, 4)
         self.publisher = SimpleNamespace(delivered=0, counts=Counts())
         self.inference.watch(self.intake, cast("Any", self.publisher))
         self.quality = QualityMetrics(timedelta(seconds=60))
@@ -103,7 +102,7 @@ class House:
         self.streams.broker_up.labels("kafka").set(1)
         self._frames(processed=20)
         self.publisher.delivered += 20
-        self.quality.update(Run("run", now, [result("critical", "passed")], seconds=2.0))
+        self.quality.update(QualityRun("run", now, [result("critical", "passed")], seconds=2.0))
         self.maintenance.update(now, [Done("silver.orders", "done", files_after=3, seconds=1.0)])
 
     def fail(self) -> None:
@@ -125,7 +124,7 @@ class House:
         self.publisher.counts.errors += 1
         self.publisher.counts.on_disk += 10
         bad = [result("critical", "failed"), result("warning", "failed")]
-        self.quality.update(Run("run", self.long_ago, bad, seconds=100.0))
+        self.quality.update(QualityRun("run", self.long_ago, bad, seconds=100.0))
         failed = Done("silver.orders", "failed", seconds=1000.0)
         self.maintenance.update(self.long_ago, [failed])
 
@@ -180,43 +179,43 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    house, told = House(), Seen()
+    sandbox, output = Sandbox(), Seen()
     port, *ports = free_ports(1 + len(JOBS))
     by_job = dict(zip(JOBS, ports, strict=True))
     folder = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as processes, prometheus(folder, port, by_job, SCALE) as server:
-        house.serve(processes, by_job)
+        sandbox.serve(processes, by_job)
         end = time.monotonic() + GOOD_SECONDS
-        assert wait_until(lambda: good_day(house, server, told) and time.monotonic() > end, 120)
+        assert wait_until(lambda: good_day(sandbox, server, output) and time.monotonic() > end, 120)
         for panel in panels():
-            told.panels[panel] = len(server.query(panel[2].replace("$__rate_interval", "5s")))
+            output.panels[panel] = len(server.query(panel[2].replace("$__rate_interval", "5s")))
         everything = set(ALERTS) - GONE
-        wait_until(lambda: bad_day(house, server, told) >= everything, 120)
+        wait_until(lambda: bad_day(sandbox, server, output) >= everything, 120)
         processes.close()
-        wait_until(lambda: nobody(server, told) >= GONE, 60)
-    return told
+        wait_until(lambda: nobody(server, output) >= GONE, 60)
+    return output
 
 
-def good_day(house: House, server: Prometheus, told: Seen) -> bool:
+def good_day(sandbox: Sandbox, server: Prometheus, output: Seen) -> bool:
     """True once every process was asked often enough for any rate."""
-    house.work()
+    sandbox.work()
     if len(server.query("count_over_time(up[5s]) > 4")) < len(JOBS):
         return False  # before its first answers, everything is absent
-    told.good |= server.firing()
+    output.good |= server.firing()
     return True
 
 
-def bad_day(house: House, server: Prometheus, told: Seen) -> set[str]:
+def bad_day(sandbox: Sandbox, server: Prometheus, output: Seen) -> set[str]:
     """The alerts that have fired so far."""
-    house.fail()
-    told.bad |= server.firing()
-    return told.bad
+    sandbox.fail()
+    output.bad |= server.firing()
+    return output.bad
 
 
-def nobody(server: Prometheus, told: Seen) -> set[str]:
+def nobody(server: Prometheus, output: Seen) -> set[str]:
     """The same, once no process answers."""
-    told.gone |= server.firing()
-    return told.gone
+    output.gone |= server.firing()
+    return output.gone
 
 
 def test_the_rules_and_the_configuration_are_right_in_promtool() -> None:

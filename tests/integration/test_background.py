@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from conf.settings import Settings
-from infra.local.keeper import Board
 from infra.local.process import is_alive, wait_until
 from infra.local.readiness import gateway_ready, gateway_url
+from infra.local.supervisor import StateDir
 from tests.support.processes import processes_of
 from tests.unit.test_programs import LISTENER
 
@@ -40,7 +40,7 @@ def tidy(services: Settings, environment: Mapping[str, str]) -> Iterator[Setting
 
 
 def gateway_of(settings: Settings) -> psutil.Process | None:
-    return Board(settings.var_dir).daemon("gateway").find()
+    return StateDir(settings.var_dir).daemon("gateway").find()
 
 
 def row(environment: Mapping[str, str], name: str) -> dict[str, Any]:
@@ -78,22 +78,22 @@ def test_a_gateway_in_the_background_comes_back_from_death_until_it_is_stopped(
     assert storelake(environment, "stop").stdout == "Nothing was running.\n"
 
 
-def test_after_the_keeper_was_killed_the_gateway_goes_on_and_can_still_be_stopped(
+def test_after_the_supervisor_was_killed_the_gateway_continues_on_and_can_still_be_stopped(
     tidy: Settings, environment: Mapping[str, str]
 ) -> None:
     assert storelake(environment, "start", "gateway").returncode == 0
-    board, before = Board(tidy.var_dir), gateway_of(tidy)
-    keeper = board.keeper.find()
-    assert keeper is not None
+    board, before = StateDir(tidy.var_dir), gateway_of(tidy)
+    supervisor = board.supervisor.find()
+    assert supervisor is not None
     assert before is not None
-    keeper.kill()
-    assert wait_until(lambda: not is_alive(keeper), 10)
+    supervisor.kill()
+    assert wait_until(lambda: not is_alive(supervisor), 10)
     assert gateway_ready(tidy)
 
     assert storelake(environment, "start", "gateway").returncode == 0
     assert gateway_of(tidy) == before, "it was taken over"
 
-    second = board.keeper.find()
+    second = board.supervisor.find()
     assert second is not None
     second.kill()
     assert storelake(environment, "stop").stdout == "Stopped gateway.\n"
@@ -106,11 +106,11 @@ def test_a_gateway_whose_port_is_taken_is_not_even_started(
     port = tidy.gateway.port
     with subprocess.Popen(
         [sys.executable, "-c", LISTENER, str(port)], stdout=subprocess.PIPE
-    ) as stranger:
-        assert stranger.stdout is not None
-        stranger.stdout.readline()
+    ) as outsider:
+        assert outsider.stdout is not None
+        outsider.stdout.readline()
         result = storelake(environment, "start", "gateway")
-        stranger.kill()
+        outsider.kill()
 
     assert result.returncode == 1
     assert f"Port {port} for the process gateway is taken by process" in result.stderr
@@ -118,7 +118,7 @@ def test_a_gateway_whose_port_is_taken_is_not_even_started(
     assert gateway_of(tidy) is None
 
 
-def test_a_gateway_that_dies_at_its_start_is_told_with_its_last_words(
+def test_a_gateway_that_dies_at_its_start_is_reported_with_its_last_words(
     tidy: Settings, environment: Mapping[str, str]
 ) -> None:
     hopeless = {

@@ -12,8 +12,8 @@ import pytest
 from conf.settings import Settings
 from streaming.jobs import footfall
 from streaming.sinks.postgres import Database
-from streaming.transforms.footfall import to_told
-from tests.stream.house import empty_tables
+from streaming.transforms.footfall import to_output
+from tests.stream.sandbox import empty_tables
 from tests.support.camera_scenes import OUTPUT_SCHEMA
 
 pytestmark = pytest.mark.requirement("V6")
@@ -90,7 +90,7 @@ def write(db: Database, *frames: dict[str, Any]) -> None:
         footfall._upsert(connection, pa.Table.from_pylist(list(frames), schema=OUTPUT_SCHEMA))
 
 
-def settle(db: Database, *branches: dict[str, Any]) -> None:
+def on_interval(db: Database, *branches: dict[str, Any]) -> None:
     with db.transaction() as connection:
         connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
         connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches or [BERLIN]),))
@@ -118,11 +118,11 @@ def test_two_crossings_and_visits_of_one_key_in_one_batch_are_one(db: Database) 
     there_and_back = [crossing("entry"), crossing("exit"), crossing("entry")]
     seen = [visit(10, is_open=True), visit(12)]
     write(db, frame(crossings=there_and_back, visits=seen), frame(crossings=there_and_back))
-    (stay,) = db.fetch("SELECT is_open, dwell_seconds FROM zone_visits")
+    (zone_state,) = db.fetch("SELECT is_open, dwell_seconds FROM zone_visits")
 
     assert entries_and_crossings(db) == (1, 1)
     assert db.fetch("SELECT exits FROM footfall_minute")[0]["exits"] == 0
-    assert (stay["is_open"], float(stay["dwell_seconds"])) == (False, 12)
+    assert (zone_state["is_open"], float(zone_state["dwell_seconds"])) == (False, 12)
 
 
 def test_a_crossing_that_comes_again_in_a_later_batch_is_not_counted_again(db: Database) -> None:
@@ -164,7 +164,7 @@ def test_who_turns_out_to_be_staff_leaves_what_was_counted_before(db: Database) 
         frame(visits=[visit(30)]),
     )
     write(db, frame(TEN + timedelta(minutes=5), staff=["anna"]))
-    settle(db)
+    on_interval(db)
     (minute,) = db.fetch("SELECT entries FROM footfall_minute WHERE minute = %s", (TEN,))
     (dwell,) = db.fetch("SELECT visits, dwell_mean FROM zone_dwell_hourly")
 
@@ -179,7 +179,7 @@ def test_dwell_is_counted_in_the_hour_in_which_a_visit_began(db: Database) -> No
     seconds = (10, 20, 30, 40, 100)
     visits = [visit(s, track_id=f"t{s}") for s in seconds]
     write(db, frame(visits=[*visits, visit(50, TEN + HOUR)]))
-    settle(db)
+    on_interval(db)
     first, second = db.fetch("SELECT * FROM zone_dwell_hourly ORDER BY hour")
 
     assert (first["visits"], first["dwell_mean"], first["dwell_p50"]) == (5, 40, 30)
@@ -189,16 +189,16 @@ def test_dwell_is_counted_in_the_hour_in_which_a_visit_began(db: Database) -> No
 
 def test_an_open_visit_has_no_dwell_until_it_is_over(db: Database) -> None:
     write(db, frame(visits=[visit(10, is_open=True)]))
-    settle(db)
+    on_interval(db)
     assert not db.fetch("SELECT 1 FROM zone_dwell_hourly")
 
     write(db, frame(visits=[visit(25)]))
-    settle(db)
+    on_interval(db)
     (row,) = db.fetch("SELECT visits, dwell_p50 FROM zone_dwell_hourly")
     assert (row["visits"], row["dwell_p50"]) == (1, 25)
 
 
-def test_a_visit_that_nobody_hears_of_is_closed_where_it_was_last_seen(db: Database) -> None:
+def test_a_visit_that_nobody_receives_of_is_closed_where_it_was_last_seen(db: Database) -> None:
     write(db, frame(visits=[visit(10, is_open=True), visit(3, track_id="ben", is_open=True)]))
     with db.transaction() as connection:
         connection.execute(
@@ -222,7 +222,7 @@ def test_a_minute_of_the_queue_has_its_length_and_the_waits_that_ended_then(db: 
     write(db, frame(queues=lengths[:2]), frame(queues=lengths[2:]))
     write(db, frame(visits=[visit(125, before), visit(121, before, track_id="ben")]))
     write(db, frame(visits=[visit(10, zone_id="lobby", kind="browse")]))
-    settle(db)
+    on_interval(db)
     (row,) = db.fetch("SELECT * FROM queue_minute")
 
     assert (row["frames"], row["length_mean"], row["length_max"]) == (4, 2, 3)
@@ -233,9 +233,9 @@ def test_a_minute_of_the_queue_has_its_length_and_the_waits_that_ended_then(db: 
 def test_settling_twice_changes_nothing(db: Database) -> None:
     write(db, frame(visits=[visit(10)], crossings=[crossing("entry")]))
     tables = ("zone_dwell_hourly", "queue_minute", "store_hourly")
-    settle(db)
+    on_interval(db)
     before = [db.fetch(f"TABLE {t}") for t in tables]
-    settle(db)
+    on_interval(db)
 
     assert [db.fetch(f"TABLE {t}") for t in tables] == before
     assert all(before)
@@ -247,7 +247,7 @@ def test_the_hour_of_a_branch_has_queue_wait_and_the_peak_of_its_occupancy(db: D
     crossings = [crossing(way, TEN + timedelta(minutes=m), track_id=f"t{m}") for m, way in minutes]
     write(db, *(frame(TEN + timedelta(minutes=m)) for m, _ in minutes))
     write(db, frame(crossings=crossings, visits=[visit(30), visit(50, track_id="ben")]))
-    settle(db)
+    on_interval(db)
     nine, ten, eleven = db.fetch("SELECT * FROM store_hourly ORDER BY hour")
 
     assert [r["occupancy_peak"] for r in (nine, ten, eleven)] == [1, 3, 1]
@@ -258,13 +258,13 @@ def test_the_hour_of_a_branch_has_queue_wait_and_the_peak_of_its_occupancy(db: D
 
 
 @pytest.mark.requirement("J1")
-def test_the_wait_of_an_hour_stays_when_its_visits_are_forgotten(db: Database) -> None:
+def test_the_wait_of_an_hour_remains_when_its_visits_are_expired(db: Database) -> None:
     write(db, frame(visits=[visit(30)]))
-    settle(db)
+    on_interval(db)
     with db.transaction() as connection:
         connection.execute("DELETE FROM zone_visits")
     write(db, frame(crossings=[crossing("entry")]))
-    settle(db)
+    on_interval(db)
     (row,) = db.fetch("SELECT visitors, queue_waits, queue_wait_p50 FROM store_hourly")
 
     assert (row["visitors"], row["queue_waits"], row["queue_wait_p50"]) == (1, 1, 30)
@@ -274,9 +274,9 @@ def test_the_wait_of_an_hour_stays_when_its_visits_are_forgotten(db: Database) -
 def test_who_comes_late_to_light_was_inside_in_the_later_hours_too(db: Database) -> None:
     for minute in (0, 60):
         write(db, frame(TEN + timedelta(minutes=minute), crossings=[]))
-    settle(db)
+    on_interval(db)
     write(db, frame(crossings=[crossing("entry")]))
-    settle(db)
+    on_interval(db)
     ten, eleven = db.fetch("SELECT visitors, occupancy_peak FROM store_hourly ORDER BY hour")
 
     assert (ten["visitors"], ten["occupancy_peak"]) == (1, 1)
@@ -288,7 +288,7 @@ def test_occupancy_begins_at_midnight_where_the_branch_is(db: Database) -> None:
     midnight = datetime(2024, 4, 30, 22, tzinfo=timezone.utc)  # in Berlin
     evening = midnight - timedelta(minutes=1)
     write(db, frame(evening, crossings=[crossing("entry", evening)]), frame(midnight))
-    settle(db)
+    on_interval(db)
     before, after = db.fetch("SELECT occupancy_peak FROM store_hourly ORDER BY hour")
 
     assert (before["occupancy_peak"], after["occupancy_peak"]) == (1, 0)
@@ -298,7 +298,7 @@ def test_occupancy_begins_at_midnight_where_the_branch_is(db: Database) -> None:
 def test_who_leaves_without_having_been_seen_coming_makes_nobody_less(db: Database) -> None:
     out, came = crossing("exit"), crossing("entry", TEN + timedelta(minutes=1))
     write(db, frame(crossings=[out]), frame(TEN + timedelta(minutes=1), crossings=[came]))
-    settle(db)
+    on_interval(db)
     (row,) = db.fetch("SELECT occupancy_peak FROM store_hourly")
 
     assert row["occupancy_peak"] == 1
@@ -307,7 +307,7 @@ def test_who_leaves_without_having_been_seen_coming_makes_nobody_less(db: Databa
 @pytest.mark.requirement("J1")
 def test_a_camera_without_an_entrance_leaves_the_visitors_unknown(db: Database) -> None:
     write(db, frame(camera_id="B01-till"))
-    settle(db)
+    on_interval(db)
     (row,) = db.fetch("SELECT visitors, conversion_rate, camera_coverage FROM store_hourly")
 
     assert (row["visitors"], row["conversion_rate"]) == (None, None)
@@ -315,7 +315,7 @@ def test_a_camera_without_an_entrance_leaves_the_visitors_unknown(db: Database) 
 
 
 def test_a_repeated_frame_counts_nothing(db: Database) -> None:
-    told = to_told(pa.Table.from_pylist([frame(frames=0, people=5)], schema=OUTPUT_SCHEMA))
-    assert told.counts.num_rows == 1
+    output = to_output(pa.Table.from_pylist([frame(frames=0, people=5)], schema=OUTPUT_SCHEMA))
+    assert output.counts.num_rows == 1
     write(db, frame(frames=0, people=5))
     assert not db.fetch("SELECT 1 FROM footfall_minute")

@@ -20,15 +20,15 @@ from infra.postgres.migrate import migrate
 from infra.postgres.roles import READS
 from streaming.sinks.postgres import Database
 from tests.support.browser import DESK, PATIENCE, Visitor, chromium
-from tests.support.console_house import (
-    House,
+from tests.support.console_sandbox import (
+    Sandbox,
     fill,
     fill_trouble,
-    house,
     insert,
-    judged,
     order,
-    say_streams_run,
+    report_streams_run,
+    sandbox,
+    validated,
 )
 
 pytestmark = [pytest.mark.requirement("M1"), pytest.mark.timeout(600)]
@@ -59,12 +59,12 @@ CONTRAST = """() => {
     })
     .filter(([ratio]) => ratio < 4.5);
 }"""
-"""Texts whose contrast is below what WCAG 2.2 (1.4.3) asks for."""
+"""Texts whose contrast is below what WCAG 2.2 (1.4.3) requests."""
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("console")) as made, made.console():
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with sandbox(tmp_path_factory.mktemp("console")) as made, made.console():
         yield made
 
 
@@ -75,37 +75,37 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def db(shop: House) -> Iterator[Database]:
+def db(shop: Sandbox) -> Iterator[Database]:
     with closing(Database(shop.settings.postgres.dsn, 2)) as database:
         yield database
 
 
 @pytest.fixture(autouse=True)
-def empty(db: Database, shop: House) -> None:
+def empty(db: Database, shop: Sandbox) -> None:
     with db.transaction() as connection:
         connection.execute(f"TRUNCATE {', '.join(READS)}")
     (shop.settings.var_dir / "run" / "streams.json").unlink(missing_ok=True)
 
 
 @pytest.fixture
-def day(db: Database, shop: House) -> datetime:
+def day(db: Database, shop: Sandbox) -> datetime:
     """A good day, with all streams running; returns its now."""
     now = datetime.now(timezone.utc)
     fill(db, shop, now)
-    say_streams_run(shop)
+    report_streams_run(shop)
     return now
 
 
 @pytest.fixture
-def troubled(day: datetime, db: Database, shop: House) -> House:
+def troubled(day: datetime, db: Database, shop: Sandbox) -> Sandbox:
     """The same day, with something that somebody should look at on every page."""
     fill_trouble(db, day)
-    judged(db, shop)
+    validated(db, shop)
     return shop
 
 
 @pytest.fixture
-def visitor(browser: Browser, shop: House) -> Iterator[Visitor]:
+def visitor(browser: Browser, shop: Sandbox) -> Iterator[Visitor]:
     """Nobody's browser may have had anything to complain about."""
     one = Visitor(browser, shop.url)
     yield one
@@ -115,8 +115,8 @@ def visitor(browser: Browser, shop: House) -> Iterator[Visitor]:
     assert one.elsewhere == []
 
 
-def test_what_a_card_says_is_what_the_database_has(
-    day: datetime, db: Database, shop: House, visitor: Visitor
+def test_what_a_card_reports_is_what_the_database_has(
+    day: datetime, db: Database, shop: Sandbox, visitor: Visitor
 ) -> None:
     page = visitor.open()
     for branch in shop.stores.branches:
@@ -194,9 +194,9 @@ def test_orders_show_the_funnel_and_what_is_stuck(
 
 
 def test_the_pipeline_shows_each_stream_and_the_dead_letters(
-    day: datetime, db: Database, shop: House, visitor: Visitor
+    day: datetime, db: Database, shop: Sandbox, visitor: Visitor
 ) -> None:
-    say_streams_run(shop, store_hourly={"failures": 2})
+    report_streams_run(shop, store_hourly={"failures": 2})
     fill_trouble(db, day)
     page = visitor.open("/pipeline")
     stream = page.locator("#stream-order_event_processor")
@@ -211,9 +211,9 @@ def test_the_pipeline_shows_each_stream_and_the_dead_letters(
 
 
 def test_quality_leads_to_the_reports_in_which_nothing_runs(
-    db: Database, shop: House, visitor: Visitor, browser: Browser
+    db: Database, shop: Sandbox, visitor: Visitor, browser: Browser
 ) -> None:
-    judged(db, shop)
+    validated(db, shop)
     page = visitor.open("/quality")
     expect(page.locator("#layer-silver")).to_contain_text("critical")
     expect(page.locator("#layer-gold")).to_contain_text("as expected")
@@ -229,19 +229,19 @@ def test_quality_leads_to_the_reports_in_which_nothing_runs(
     assert secrets.status_code == 404
 
 
-def test_an_empty_house_says_that_nothing_has_come_yet(visitor: Visitor) -> None:
+def test_an_empty_sandbox_reports_that_nothing_has_come_yet(visitor: Visitor) -> None:
     page = visitor.open()
     expect(page.get_by_text("No figures today yet.")).to_have_count(5)  # 3 cards, chart, table
     expect(page.get_by_text("No streams run")).to_be_visible()
     expect(page.get_by_text("Nobody came in and nothing was sold")).to_be_visible()
-    for path, said in (
+    for path, reported in (
         ("/store", "No frame yet."),
         ("/orders", "No orders today yet."),
         ("/pipeline", "No Spark application runs here."),
         ("/quality", "No result of a quality run."),
     ):
         page.goto(visitor.url + path)
-        expect(page.get_by_text(said).first).to_be_visible()
+        expect(page.get_by_text(reported).first).to_be_visible()
 
 
 def test_a_camera_that_falls_silent_is_named_and_found_again(
@@ -265,7 +265,7 @@ def test_a_camera_that_falls_silent_is_named_and_found_again(
 
 
 def test_a_part_that_may_not_be_read_is_broken_alone_until_it_may(
-    day: datetime, db: Database, shop: House, visitor: Visitor
+    day: datetime, db: Database, shop: Sandbox, visitor: Visitor
 ) -> None:
     role = shop.settings.console.user
     with db.transaction() as connection:
@@ -277,8 +277,8 @@ def test_a_part_that_may_not_be_read_is_broken_alone_until_it_may(
     expect(page.get_by_text("No rejected order message waits for somebody.")).to_be_visible()
 
 
-def test_a_database_that_goes_away_is_said_and_its_return_seen_without_a_reload(
-    day: datetime, shop: House, visitor: Visitor
+def test_a_database_that_continues_away_is_reported_and_its_return_seen_without_a_reload(
+    day: datetime, shop: Sandbox, visitor: Visitor
 ) -> None:
     page = visitor.open()
     figure = page.locator("#branch-B01 .visitors")
@@ -299,12 +299,12 @@ def test_a_database_that_goes_away_is_said_and_its_return_seen_without_a_reload(
 def test_every_page_fits_and_can_be_read(
     scheme: str,
     size: ViewportSize,
-    troubled: House,
+    troubled: Sandbox,
     visitor: Visitor,
     picture: Callable[[Page, str], None],
 ) -> None:
     for path in PAGES:
-        say_streams_run(troubled)
+        report_streams_run(troubled)
         page = visitor.open(path, size, scheme)
         expect(page.locator(".status")).to_contain_text("Live")
         expect(page.locator("h1")).to_have_count(1)
@@ -320,7 +320,7 @@ def test_every_page_fits_and_can_be_read(
 
 
 def test_the_role_of_the_console_reads_what_it_shows_and_nothing_else(
-    day: datetime, shop: House
+    day: datetime, shop: Sandbox
 ) -> None:
     with psycopg.connect(shop.settings.console_dsn, autocommit=True) as connection:
         assert connection.execute("SELECT count(*) FROM store_hourly").fetchone() != (0,)
@@ -335,7 +335,7 @@ def test_the_role_of_the_console_reads_what_it_shows_and_nothing_else(
                 connection.execute(forbidden.encode())
 
 
-def test_a_port_that_is_taken_is_one_sentence(shop: House) -> None:
+def test_a_port_that_is_taken_is_one_sentence(shop: Sandbox) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "cli.main", "console"],
         env=dict(shop.environment),
@@ -345,9 +345,9 @@ def test_a_port_that_is_taken_is_one_sentence(shop: House) -> None:
         check=False,
     )
     assert second.returncode == 1
-    (said,) = second.stderr.strip().splitlines()
-    assert "for the console is taken by" in said
-    assert "STORELAKE_CONSOLE__PORT" in said
+    (reported,) = second.stderr.strip().splitlines()
+    assert "for the console is taken by" in reported
+    assert "STORELAKE_CONSOLE__PORT" in reported
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def answers(url: str) -> int | None:
         return None
 
 
-def test_what_the_shop_sends_is_in_kafka_as_the_ledger_says(
+def test_what_the_shop_sends_is_in_kafka_as_the_ledger_reports(
     door: tuple[Settings, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     settings, process = door
@@ -175,7 +175,7 @@ def test_a_batch_is_in_kafka_once_and_in_order_however_often_it_is_sent(
         assert kept == sent
 
 
-def test_the_connection_test_asks_the_real_broker(
+def test_the_connection_test_requests_the_real_broker(
     door: tuple[Settings, subprocess.Popen[bytes]],
 ) -> None:
     settings, _ = door
@@ -189,7 +189,7 @@ def test_the_connection_test_asks_the_real_broker(
         assert 0 < answer.json()["round_trip_ms"] < 5000
 
 
-def test_what_is_under_way_when_the_gateway_is_told_to_stop_gets_its_answer(
+def test_what_is_under_way_when_the_gateway_is_reported_to_stop_gets_its_answer(
     door: tuple[Settings, subprocess.Popen[bytes]],
 ) -> None:
     settings, process = door

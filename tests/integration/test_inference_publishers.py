@@ -11,9 +11,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from conf.settings import KafkaSettings, PulsarSettings, Settings
 from inference_service.publishers import PublishError
-from inference_service.publishers.buffered import BufferedPublisher, Outlet
-from inference_service.publishers.kafka import KafkaOutlet
-from inference_service.publishers.pulsar import PulsarOutlet
+from inference_service.publishers.buffered import BufferedPublisher, EventTransport
+from inference_service.publishers.kafka import KafkaEventTransport
+from inference_service.publishers.pulsar import PulsarEventTransport
 from inference_service.publishers.spool import Spool
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
@@ -21,7 +21,7 @@ from infra.local.pulsar import PulsarService
 from infra.local.topics import ensure_topics
 from streaming.sources.log import Limit
 from streaming.sources.options import Subscription
-from streaming.sources.pulsar import Connection, PulsarLog
+from streaming.sources.pulsar import PulsarConnection, PulsarLog
 from tests.conftest import free_ports
 from tests.support.event_publisher_suite import CAMERAS, EventPublisherSuite, Stage
 from tests.support.pulsar_local import start_pulsar
@@ -70,7 +70,7 @@ def from_kafka(kafka: KafkaSettings) -> Callable[[int], Arrived]:
 def from_pulsar(conf: PulsarSettings) -> Callable[[int], Arrived]:
     """The same of Pulsar."""
     topic = Subscription((conf.detections,))
-    log = PulsarLog(topic, Connection(conf.url, conf.admin), f"test-{uuid4()}")
+    log = PulsarLog(topic, PulsarConnection(conf.url, conf.admin), f"test-{uuid4()}")
     at = {partition: high for partition, (_, high) in log.bounds().items()}
 
     def arrived(count: int) -> Arrived:
@@ -93,7 +93,9 @@ class TestKafka(EventPublisherSuite):
     @pytest.fixture
     def stage(self, services: Settings, tmp_path: Path) -> Iterator[Stage]:
         arrived = from_kafka(services.kafka)
-        publisher = BufferedPublisher(KafkaOutlet(services.kafka), Spool(tmp_path, "s", 100_000))
+        publisher = BufferedPublisher(
+            KafkaEventTransport(services.kafka), Spool(tmp_path, "s", 100_000)
+        )
         yield Stage(publisher, arrived)
         publisher.close()
 
@@ -103,23 +105,25 @@ class TestPulsar(EventPublisherSuite):
     def stage(self, pulsar_service: PulsarService, tmp_path: Path) -> Iterator[Stage]:
         conf = pulsar_service.conf
         arrived = from_pulsar(conf)
-        publisher = BufferedPublisher(PulsarOutlet(conf, 2_000), Spool(tmp_path, "s", 100_000))
+        publisher = BufferedPublisher(
+            PulsarEventTransport(conf, 2_000), Spool(tmp_path, "s", 100_000)
+        )
         yield Stage(publisher, arrived)
         publisher.close()
 
-    def test_a_topic_that_is_not_there_is_told_at_once(
+    def test_a_topic_that_is_not_there_is_reported_at_once(
         self, pulsar_service: PulsarService, tmp_path: Path
     ) -> None:
         conf = pulsar_service.conf
         wrong = conf.model_copy(update={"detections": f"{conf.detections}-misspelt"})
-        publisher = BufferedPublisher(PulsarOutlet(wrong, 10), Spool(tmp_path, "s", 10))
+        publisher = BufferedPublisher(PulsarEventTransport(wrong, 10), Spool(tmp_path, "s", 10))
         publisher.publish(b"k", b"{}")
         with pytest.raises(PublishError, match=r"refused events.*TopicNotFound.*1 wait in"):
             publisher.close()
 
 
 def through_an_outage(
-    open_outlet: Callable[[], Outlet],
+    open_transport: Callable[[], EventTransport],
     spool: Path,
     stop: Callable[[], object],
     start: Callable[[], object],
@@ -133,7 +137,9 @@ def through_an_outage(
 
     def opened(close_seconds: float) -> BufferedPublisher:
         disk = Spool(spool, "s", 100_000)
-        return BufferedPublisher(open_outlet(), disk, buffer_events=50, close_seconds=close_seconds)
+        return BufferedPublisher(
+            open_transport(), disk, buffer_events=50, close_seconds=close_seconds
+        )
 
     first = opened(0.5)
     for key, value in sent[:300]:
@@ -178,7 +184,7 @@ def test_a_kafka_outage_delays_events_and_loses_none(settings: Settings, tmp_pat
         ensure_topics(kafka)
         arrived = from_kafka(kafka)
         sent = through_an_outage(
-            lambda: KafkaOutlet(kafka), tmp_path / "spool", service.stop, start
+            lambda: KafkaEventTransport(kafka), tmp_path / "spool", service.stop, start
         )
         in_order_without_loss(sent, arrived(len(sent)))
     finally:
@@ -191,7 +197,7 @@ def test_a_pulsar_outage_delays_events_and_loses_none(
     conf = pulsar_service.conf
     arrived = from_pulsar(conf)
     sent = through_an_outage(
-        lambda: PulsarOutlet(conf, 50),
+        lambda: PulsarEventTransport(conf, 50),
         tmp_path / "spool",
         pulsar_service.stop,
         lambda: start_pulsar(pulsar_service),

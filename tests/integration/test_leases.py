@@ -118,7 +118,7 @@ def test_the_lease_of_a_dead_process_of_another_machine_is_free_when_it_expires(
     assert taker.epoch("footfall") == 4
 
 
-def test_a_writer_that_was_taken_over_commits_nothing_and_says_who_took_it(
+def test_a_writer_that_was_taken_over_commits_nothing_and_reports_who_took_it(
     make: Make, services: Settings
 ) -> None:
     rows = pa.table(

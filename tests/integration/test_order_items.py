@@ -178,7 +178,7 @@ def test_a_body_that_comes_after_a_newer_one_changes_no_line(db: Database) -> No
     assert [r["quantity"] for r in analytics(db)] == [7]
 
 
-def test_a_cancelled_order_stays_in_gross_and_leaves_net_until_it_is_not(db: Database) -> None:
+def test_a_cancelled_order_remains_in_gross_and_leaves_net_until_it_is_not(db: Database) -> None:
     def sums() -> tuple[Any, ...]:
         (row,) = analytics(db)
         return tuple(row[n] for n in SUMS)

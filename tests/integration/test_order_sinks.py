@@ -287,7 +287,7 @@ def test_the_watermark_of_a_stream_is_one_row_and_never_falls(db: Database) -> N
     assert db.progress("orders")[1] == TEN + 20 * MINUTE
 
 
-def test_the_ledger_keeps_the_days_it_was_told_to(db: Database) -> None:
+def test_the_ledger_keeps_the_days_it_was_reported_to(db: Database) -> None:
     for number in range(3):
         db.commit_batch("orders", number, table([order(number + 1)]), write_orders)
     with db.transaction() as connection:

@@ -98,7 +98,7 @@ def anomalies(db: Database) -> list[str | None]:
     return [row["anomaly"] for row in history(db)]
 
 
-def test_an_order_that_goes_its_way_tells_how_long_each_status_took(db: Database) -> None:
+def test_an_order_that_continues_its_way_reports_how_long_each_status_took(db: Database) -> None:
     apply(db, event(1, 0), change(1, 5, "pending", "processing"))
     apply(db, change(2, 25, "processing", "completed", event_id="E-9"))
 
@@ -149,7 +149,7 @@ def test_a_change_from_a_status_that_the_order_was_not_in_is_called_illegal(db: 
     assert anomalies(db) == ["illegal_transition"]
 
 
-def test_the_same_status_again_is_a_duplicate_and_does_not_begin_it_anew(db: Database) -> None:
+def test_the_same_status_again_is_a_duplicate_and_does_not_begin_it_again(db: Database) -> None:
     apply(db, event(1, 0), change(2, 5, "pending", "processing"))
     apply(db, change(3, 15, "pending", "processing"))
     apply(db, change(4, 25, "processing", "completed"))
@@ -214,7 +214,7 @@ def test_an_order_that_nobody_ever_touched_is_stuck_too(db: Database) -> None:
 
 
 @pytest.mark.parametrize("end", [change(3, 9, "processing", "completed"), cancelled(3, 9)])
-def test_an_order_that_has_ended_is_never_stuck_and_is_forgotten(db: Database, end: Row) -> None:
+def test_an_order_that_has_ended_is_never_stuck_and_is_expired(db: Database, end: Row) -> None:
     apply(db, event(1, 0), change(2, 5, "pending", "processing"), end)
 
     apply(db, clock=TEN + 2 * DAY)
@@ -223,7 +223,7 @@ def test_an_order_that_has_ended_is_never_stuck_and_is_forgotten(db: Database, e
     assert state(db) == []
 
 
-def test_what_a_forgotten_order_left_behind_does_not_open_it_again(db: Database) -> None:
+def test_what_a_expired_order_left_behind_does_not_open_it_again(db: Database) -> None:
     apply(db, event(1, 0), change(3, 9, "pending", "completed"))
     apply(db, clock=TEN + 2 * DAY)
 
@@ -233,7 +233,7 @@ def test_what_a_forgotten_order_left_behind_does_not_open_it_again(db: Database)
     assert anomalies(db)[0] == "out_of_order"
 
 
-def test_a_stuck_order_is_forgotten_in_the_end(db: Database) -> None:
+def test_a_stuck_order_is_expired_in_the_end(db: Database) -> None:
     apply(db, event(1, 0), clock=TEN + DAY)
     assert len(state(db)) == 1
 

@@ -29,7 +29,7 @@ TOPICS = ("order_created", "order_updated", "order_cancelled", "order_events", "
 def empty(
     services: Settings, environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """The variables of a house whose Kafka and Postgres run, with nothing in them."""
+    """The variables of a deployment whose Kafka and Postgres run, with nothing in them."""
     folder = tmp_path_factory.mktemp("prepared")
     with own_postgres(services, folder / "postgres") as server:
         postgres = server.settings.postgres
@@ -39,7 +39,7 @@ def empty(
             "STORELAKE_POSTGRES__PORT": str(postgres.port),
             "STORELAKE_POSTGRES__PASSWORD": postgres.secret,
             "STORELAKE_POSTGRES__LOCAL": "false",
-            "STORELAKE_VAR_DIR": str(folder / "house"),
+            "STORELAKE_VAR_DIR": str(folder / "sandbox"),
         }
 
 
@@ -60,9 +60,9 @@ def test_it_makes_what_is_missing_and_leaves_what_is_there(
 ) -> None:
     settings = settings_from(empty)
     for _ in range(2):
-        said = prepare(empty, tmp_path)
-        assert said.returncode == 0, said.stderr
-        assert "are there" in said.stdout
+        reported = prepare(empty, tmp_path)
+        assert reported.returncode == 0, reported.stderr
+        assert "are there" in reported.stdout
 
         client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap})
         assert set(settings.kafka.all_topics) <= client.list_topics(timeout=10).topics.keys()
@@ -74,7 +74,7 @@ def test_it_makes_what_is_missing_and_leaves_what_is_there(
 
 
 def test_a_wrong_password_is_one_sentence(empty: dict[str, str], tmp_path: Path) -> None:
-    said = prepare({**empty, "STORELAKE_POSTGRES__PASSWORD": "not-this-one"}, tmp_path)
-    assert said.returncode == 1
-    assert "Traceback" not in said.stderr
-    assert "password" in said.stderr
+    reported = prepare({**empty, "STORELAKE_POSTGRES__PASSWORD": "not-this-one"}, tmp_path)
+    assert reported.returncode == 1
+    assert "Traceback" not in reported.stderr
+    assert "password" in reported.stderr

@@ -31,13 +31,13 @@ class Run:
     Attributes:
         frames: of the clip, as the process saw them.
         events: values of its messages.
-        said: standard output and error.
+        reported: standard output and error.
         temporary: its folder for temporary files.
     """
 
     frames: list[NDArray[np.uint8]]
     events: list[bytes]
-    said: bytes
+    reported: bytes
     temporary: Path
 
 
@@ -126,4 +126,4 @@ def test_its_log_and_its_temporary_files_hold_no_picture(run: Run, services: Set
         found[str(file)] = find_pictures(content) + find_pixels(content, run.frames[::20])
 
     assert {name: what for name, what in found.items() if what} == {}
-    assert find_pictures(run.said) == []
+    assert find_pictures(run.reported) == []

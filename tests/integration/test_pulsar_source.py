@@ -163,7 +163,7 @@ class TestPulsarSource(SourceSuite):
             delete_topic=delete_topic,
             first_position=r"\d{20}:0{20}:00001:0{10}",
             headers=(("a", "Straße".encode()), ("trace", b"2")),
-            tells_empty_keys=False,
+            reports_empty_keys=False,
             topic_prefix=PREFIX,
         )
 
@@ -280,7 +280,7 @@ class TestPulsarSource(SourceSuite):
         finally:
             query.stop()
 
-    def test_a_topic_made_anew_is_not_taken_for_the_old_one(
+    def test_a_topic_made_again_is_not_taken_for_the_old_one(
         self, shop: Shop, topic: str, admin: httpx.Client, reader: Callable[..., Reader]
     ) -> None:
         shop.fill(topic, 3)
@@ -296,7 +296,7 @@ class TestPulsarSource(SourceSuite):
 
 
 @pytest.mark.timeout(240)
-def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_goes_on(
+def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_continues_on(
     conf: PulsarSettings, producers: Producers, pulsar_service: PulsarService, admin: httpx.Client
 ) -> None:
     topic = f"{PREFIX}silent"

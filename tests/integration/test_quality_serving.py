@@ -1,4 +1,4 @@
-"""The serving database judged by its suites: clean, and with one thing wrong at a time."""
+"""The serving database validated by its suites: clean, and with one thing wrong at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from quality.memory import MemoryHouse
+from quality.memory import MemoryContext
 from quality.suite import Suite
 from quality.suites import all_suites
 from streaming.jobs import product_analytics
@@ -21,7 +21,7 @@ from streaming.lake.tables import GOLD_STORE_HOURLY, TABLES
 from streaming.sinks.postgres import Database, stage
 from tests.integration.test_order_sinks import ARROW, apply_metrics, apply_orders, order
 from tests.support.builders import order_item
-from tests.support.judging import judge
+from tests.support.validating import validate
 from tests.unit.test_quality_tables import schema_of
 
 pytestmark = pytest.mark.requirement("Q1")
@@ -42,7 +42,7 @@ FILLED = (
 )
 
 
-class ServedHouse(MemoryHouse):
+class ServedContext(MemoryContext):
     """A lake in memory beside the real database."""
 
     db: Database
@@ -106,12 +106,12 @@ def fill(db: Database) -> None:
 
 
 @pytest.fixture
-def house(db: Database, services: Settings) -> ServedHouse:
-    """A clean house at one o'clock."""
+def context(db: Database, services: Settings) -> ServedContext:
+    """A clean deployment at one o'clock."""
     with db.transaction() as connection:
         connection.execute(f"TRUNCATE {FILLED}")
     fill(db)
-    made = ServedHouse(services, load_stores(services.stores_file), TEN + 3 * HOUR)
+    made = ServedContext(services, load_stores(services.stores_file), TEN + 3 * HOUR)
     made.db = db
     for table in TABLES:
         rows = schema_of(table).empty_table()
@@ -123,15 +123,15 @@ def house(db: Database, services: Settings) -> ServedHouse:
     return made
 
 
-def suites(house: ServedHouse) -> Sequence[Suite]:
+def suites(context: ServedContext) -> Sequence[Suite]:
     """Those that compare; a warning of a curve is another matter."""
-    known = all_suites(house.settings, house.stores)
+    known = all_suites(context.settings, context.stores)
     names = ("twin", "sums", "items", "ledger", "cameras", "streams", "gaps")
     return [suite for suite in known if suite.name in names]
 
 
-def test_a_clean_house_has_no_finding(house: ServedHouse) -> None:
-    assert judge(all_suites(house.settings, house.stores), house) == []
+def test_a_clean_context_has_no_finding(context: ServedContext) -> None:
+    assert validate(all_suites(context.settings, context.stores), context) == []
 
 
 @pytest.mark.parametrize(
@@ -186,39 +186,39 @@ def test_a_clean_house_has_no_finding(house: ServedHouse) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_one_thing_that_is_wrong_is_named_and_nothing_else(
-    house: ServedHouse, damage: str, found: set[str]
+    context: ServedContext, damage: str, found: set[str]
 ) -> None:
-    with house.db.transaction() as connection:
+    with context.db.transaction() as connection:
         connection.execute(damage.encode())
-    assert {finding.id for finding in judge(suites(house), house)} == found
+    assert {finding.id for finding in validate(suites(context), context)} == found
 
 
-def test_what_is_not_there_yet_is_nobodys_fault(house: ServedHouse) -> None:
+def test_what_is_not_there_yet_is_nobodys_fault(context: ServedContext) -> None:
     """The metrics go on: the copy, the conversion rate and the items follow a little later."""
     more = bought(30, 2, "B01")
-    apply_metrics(house.db, [more])
-    with house.db.transaction() as connection:
+    apply_metrics(context.db, [more])
+    with context.db.transaction() as connection:
         connection.execute(
             "UPDATE stream_offsets SET position = %s WHERE stream = 'real_time_metrics'",
             (f"{30:020d}",),
         )
-    assert judge(suites(house), house) == []
+    assert validate(suites(context), context) == []
 
 
-def test_a_late_order_is_sold_and_not_counted(house: ServedHouse) -> None:
+def test_a_late_order_is_sold_and_not_counted(context: ServedContext) -> None:
     late = bought(30, 0, "B02")
-    apply_orders(house.db, [late])
-    with house.db.transaction() as connection:
+    apply_orders(context.db, [late])
+    with context.db.transaction() as connection:
         rows = pa.Table.from_pylist([late], schema=ARROW)
         stage(connection, "product_versions", product_analytics.STAGE, rows)
         connection.execute("SELECT upsert_order_items()")
         connection.execute("UPDATE stream_offsets SET position = %s", (f"{30:020d}",))
-    assert judge(suites(house), house) == []
+    assert validate(suites(context), context) == []
 
 
-def test_an_hour_that_the_lake_lost_is_named(house: ServedHouse) -> None:
-    rows = house.tables[GOLD_STORE_HOURLY.name]
-    house.tables[GOLD_STORE_HOURLY.name] = rows.filter(pa.compute.field("hour") != TEN + HOUR)
-    [finding] = judge(suites(house), house)
+def test_an_hour_that_the_lake_lost_is_named(context: ServedContext) -> None:
+    rows = context.tables[GOLD_STORE_HOURLY.name]
+    context.tables[GOLD_STORE_HOURLY.name] = rows.filter(pa.compute.field("hour") != TEN + HOUR)
+    [finding] = validate(suites(context), context)
     assert finding.id == "postgres.store_hourly.twin.equals_lake"
     assert {row["hour"] for row in finding.rows} == {TEN + HOUR}

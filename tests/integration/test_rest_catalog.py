@@ -17,7 +17,7 @@ from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.storage import StorageError
 from streaming.lake.tables import SILVER_ORDERS
 from tests.conftest import free_ports
-from tests.stream.house import House, empty_tables
+from tests.stream.sandbox import Sandbox, empty_tables
 from tests.support.builders import order_event
 from tests.support.rest_local import rest_catalog
 from tests.support.spark_local import end_spark
@@ -34,21 +34,21 @@ def at(settings: Settings, uri: str, token: str | None = None) -> Settings:
 def behind_rest(services: Settings, tmp_path: Path) -> Iterator[Settings]:
     empty_tables(services)
     streams = services.streams.model_copy(update={"source": "memory", "trigger_seconds": 0.1})
-    own = services.model_copy(update={"var_dir": tmp_path / "house", "streams": streams})
+    own = services.model_copy(update={"var_dir": tmp_path / "sandbox", "streams": streams})
     end_spark()
     with rest_catalog(services, tmp_path) as uri:
         yield at(own, uri)
     end_spark()
 
 
-def test_streams_write_through_a_rest_catalog_and_its_tables_lie_where_it_says(
+def test_streams_write_through_a_rest_catalog_and_its_tables_lie_where_it_reports(
     behind_rest: Settings, tmp_path: Path
 ) -> None:
-    house = House(behind_rest)
-    house.send_order(*(order_event(order_id=f"O-{n}") for n in range(10)))
-    house.run("order_event_processor")
+    sandbox = Sandbox(behind_rest)
+    sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(10)))
+    sandbox.run("order_event_processor")
 
-    rows = house.lake("silver.orders")
+    rows = sandbox.lake("silver.orders")
     assert sorted(row["order_id"] for row in rows) == sorted(f"O-{n}" for n in range(10))
     with closing(open_catalog(behind_rest)) as catalog:
         silver = catalog.load_table("silver.orders")
@@ -57,7 +57,7 @@ def test_streams_write_through_a_rest_catalog_and_its_tables_lie_where_it_says(
             IcebergLake(behind_rest, catalog).append(SILVER_ORDERS, silver.scan().to_arrow(), 7)
             == 0
         )
-    assert house.lake("silver.orders") == rows
+    assert sandbox.lake("silver.orders") == rows
 
 
 def test_a_rest_catalog_that_is_away_is_one_sentence(services: Settings) -> None:

@@ -1,4 +1,5 @@
-"""A lake on a real S3: streams, retention and quality work there, and every refusal is a sentence.
+"""A lake on a real S3: streams, retention and quality work there, and every rejection is a
+sentence.
 
 What streams promise is shown on a disk (tests/stream, which `--warehouse s3` runs on an S3, whole).
 Here is what an S3 may break: the order sink replayed, restarted, and told 503 on the way.
@@ -32,7 +33,7 @@ from streaming.lake.iceberg.state import added_since, read_file
 from streaming.lake.storage import StorageError, check_storage
 from streaming.lake.tables import SILVER_ORDERS
 from tests.conftest import free_ports
-from tests.stream.house import House, Rows, empty_tables
+from tests.stream.sandbox import Rows, Sandbox, empty_tables
 from tests.support.builders import order_event
 from tests.support.s3_local import Wire, start_minio, through, wire_to
 from tests.support.spark_local import end_spark
@@ -71,31 +72,31 @@ def files(settings: Settings, table: str) -> list[str]:
 class Story:
     """Orders of a shop whose lake is on S3: told once, looked at by each test."""
 
-    def __init__(self, house: House, wire: Wire) -> None:
-        self.house, self.wire = house, wire
+    def __init__(self, sandbox: Sandbox, wire: Wire) -> None:
+        self.sandbox, self.wire = sandbox, wire
         self.lakes: dict[str, dict[str, Rows]] = {}
         self.noticed = False
 
     def remember(self, chapter: str) -> None:
-        self.lakes[chapter] = {table: self.house.lake(table) for table in LAKE}
+        self.lakes[chapter] = {table: self.sandbox.lake(table) for table in LAKE}
 
-    def tell(self) -> None:
-        self.house.send_order(*(order_event(order_id=f"O-{n}") for n in range(10)))
-        self.house.send_raw("order-created", b"no order")
-        self.house.run(*SINKS)
+    def notify(self) -> None:
+        self.sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(10)))
+        self.sandbox.send_raw("order-created", b"no order")
+        self.sandbox.run(*SINKS)
         self.remember("first")
 
-        self.house.forget_newest_commit(*SINKS)
-        self.house.run(*SINKS, steps=[self._replayed], meanwhile=self._mend_once_noticed)
+        self.sandbox.expire_newest_commit(*SINKS)
+        self.sandbox.run(*SINKS, steps=[self._replayed], meanwhile=self._mend_once_noticed)
         self.remember("told 503")
 
     def _replayed(self) -> None:
         self.remember("replayed")
         self.wire.break_it()
-        self.house.send_order(*(order_event(order_id=f"O-{n}") for n in range(10, 30)))
+        self.sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(10, 30)))
 
     def _mend_once_noticed(self) -> None:
-        text = (self.house.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        text = (self.sandbox.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
         failures = max(s["failures"] for s in json.loads(text)["streams"].values())
         if failures and not self.noticed:
             self.noticed = True
@@ -110,15 +111,15 @@ def story(on_s3: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     catalog = on_s3.catalog.model_copy(update={"name": "s3"})
     own = on_s3.model_copy(
         update={
-            "var_dir": tmp_path_factory.mktemp("house"),
+            "var_dir": tmp_path_factory.mktemp("sandbox"),
             "catalog": catalog,
             "streams": on_s3.streams.model_copy(update=streams),
         }
     )
     with wire_to(on_s3.s3.port) as wire:
-        told = Story(House(through(own, wire.url)), wire)
-        told.tell()
-        yield told
+        output = Story(Sandbox(through(own, wire.url)), wire)
+        output.notify()
+        yield output
     end_spark()
 
 
@@ -137,7 +138,7 @@ def test_a_batch_that_runs_again_after_a_crash_changes_nothing_on_s3(story: Stor
     assert story.lakes["replayed"] == story.lakes["first"]
 
 
-def test_an_s3_that_says_503_costs_time_and_no_order(story: Story) -> None:
+def test_an_s3_that_reports_503_costs_time_and_no_order(story: Story) -> None:
     assert story.noticed
     assert story.wire.refused > 0
     assert order_ids(story.lakes["told 503"]["silver.orders"]) == sorted(
@@ -147,7 +148,7 @@ def test_an_s3_that_says_503_costs_time_and_no_order(story: Story) -> None:
 
 
 def test_quality_reads_what_was_committed_file_by_file(story: Story) -> None:
-    with closing(open_catalog(story.house.settings)) as catalog:
+    with closing(open_catalog(story.sandbox.settings)) as catalog:
         new = added_since(catalog.load_table("silver.orders"), 0)
         schema = new.iceberg.schema().as_arrow()
         rows = [
@@ -157,7 +158,7 @@ def test_quality_reads_what_was_committed_file_by_file(story: Story) -> None:
 
 
 def test_old_rows_leave_the_files_on_s3(story: Story) -> None:
-    settings = story.house.settings
+    settings = story.sandbox.settings
     before = files(settings, "silver.orders")
     with closing(open_catalog(settings)) as catalog:
         limit = datetime.now(timezone.utc) + timedelta(days=1)
@@ -168,13 +169,13 @@ def test_old_rows_leave_the_files_on_s3(story: Story) -> None:
 
 
 def test_a_lake_that_lies_elsewhere_is_not_split(story: Story) -> None:
-    settings = story.house.settings
+    settings = story.sandbox.settings
     moved = settings.catalog.model_copy(update={"warehouse": "s3://attic/lake"})
     store(settings, allow_bucket_creation=True)
     elsewhere = settings.model_copy(update={"catalog": moved})
     assert ensure_bucket(elsewhere)
     with pytest.raises(StorelakeError, match=r"catalog s3 are in s3://shop, .*s3://attic/lake"):
-        House(elsewhere).run("bronze_order_events")
+        Sandbox(elsewhere).run("bronze_order_events")
 
 
 def wrong(settings: Settings, **changes: Any) -> Settings:
@@ -194,9 +195,9 @@ def test_a_wrong_setting_is_one_sentence_with_its_name(
         ({"endpoint": f"http://127.0.0.1:{nobody}"}, "does not answer.*STORELAKE_S3__ENDPOINT"),
         ({"endpoint": on_s3.s3.url.replace("http", "https")}, "does not answer.*http://"),
     ):
-        with pytest.raises(StorelakeError, match=says) as told:
+        with pytest.raises(StorelakeError, match=says) as output:
             ask(wrong(on_s3, **changes))
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(output.value)
 
 
 def test_a_bucket_that_may_not_be_made_is_asked_for(on_s3: Settings) -> None:
@@ -208,14 +209,14 @@ def test_a_bucket_that_may_not_be_made_is_asked_for(on_s3: Settings) -> None:
         ensure_bucket(elsewhere)
 
 
-def test_an_s3_that_stays_busy_is_one_sentence(on_s3: Settings) -> None:
+def test_an_s3_that_remains_busy_is_one_sentence(on_s3: Settings) -> None:
     with wire_to(on_s3.s3.port) as wire:
         wire.break_it()
         with pytest.raises(StorageError, match=r"busy .*503"):
             check_storage(through(on_s3, wire.url))
 
 
-def test_run_says_so_before_spark_starts(
+def test_run_reports_so_before_spark_starts(
     on_s3: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = wrong(on_s3, region="us-east-1")

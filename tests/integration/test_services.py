@@ -26,12 +26,12 @@ from pydantic import SecretStr
 from conf.settings import Settings
 from infra import local
 from infra.errors import ServiceError
-from infra.local.board import Board
+from infra.local.board import StateDir
 from infra.local.kafka import KafkaService
 from infra.local.passwords import with_known_secrets
 from infra.local.process import is_alive, wait_until
+from infra.local.services import services as all_services
 from infra.local.state_files import write_state
-from infra.local.supervisor import services as all_services
 from infra.postgres import migrate as migrations
 from infra.postgres.migrate import migrate
 from tests.conftest import free_ports
@@ -135,7 +135,7 @@ def test_the_topics_of_the_product_exist_with_their_partitions(services: Setting
     assert found == dict.fromkeys(services.kafka.all_topics, services.kafka.partitions)
 
 
-def test_an_event_that_goes_into_kafka_comes_out(services: Settings) -> None:
+def test_an_event_that_continues_into_kafka_comes_out(services: Settings) -> None:
     topic, value = services.kafka.order_dlq, uuid.uuid4().bytes
     produce(services, topic, value)
     assert arrives(services, topic, value)
@@ -247,7 +247,7 @@ def test_a_lost_password_is_replaced_at_the_next_start(shop: Settings) -> None:
 
 
 def test_a_hanging_server_is_replaced(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.local.supervisor.GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("infra.local.services.GRACE_SECONDS", 0.5)
     local.up(shop)
     hung = pids(shop)[0]
     assert hung is not None
@@ -271,21 +271,21 @@ def test_a_service_that_dies_at_start_shows_its_log_and_stops_the_others(shop: S
     assert states(local.status(shop)) == ["stopped", "stopped"]
 
 
-def test_a_port_of_somebody_else_is_named_and_nothing_stays_running(shop: Settings) -> None:
+def test_a_port_of_somebody_else_is_named_and_nothing_remains_running(shop: Settings) -> None:
     local.down(shop)
     script = (
         "import socket,sys,time; s = socket.create_server(('127.0.0.1', int(sys.argv[1])));"
         "print('taken', flush=True); time.sleep(60)"
     )
     port = str(shop.postgres.port)
-    with subprocess.Popen([sys.executable, "-c", script, port], stdout=subprocess.PIPE) as stranger:
-        assert stranger.stdout is not None
-        stranger.stdout.readline()
-        with pytest.raises(ServiceError, match=rf"Port {port} for Postgres .*{stranger.pid}"):
+    with subprocess.Popen([sys.executable, "-c", script, port], stdout=subprocess.PIPE) as outsider:
+        assert outsider.stdout is not None
+        outsider.stdout.readline()
+        with pytest.raises(ServiceError, match=rf"Port {port} for Postgres .*{outsider.pid}"):
             local.up(shop)
         assert states(local.status(shop)) == ["stopped", "stopped"]
-        assert stranger.poll() is None
-        stranger.kill()
+        assert outsider.poll() is None
+        outsider.kill()
 
 
 def storelake(
@@ -315,9 +315,9 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(
     command = storelake(environment, shop, "up")
     assert wait_until(lambda: KafkaService(shop).daemon.find() is not None, 30)
     command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
+    _, reported = command.communicate(timeout=60)
     assert command.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in reported
     assert all(service.status().state == "stopped" for service in all_services(shop))
 
 
@@ -325,15 +325,19 @@ def test_what_the_command_line_started_outlives_it_until_down(
     environment: Mapping[str, str], shop: Settings
 ) -> None:
     command = storelake(environment, shop, "up", "--services-only")
-    said, complained = command.communicate(timeout=120)
+    reported, complained = command.communicate(timeout=120)
     assert command.returncode == 0, complained
-    assert re.findall(r"^(\w+) +running", said, re.MULTILINE) == ["kafka", "postgres", "keeper"]
+    assert re.findall(r"^(\w+) +running", reported, re.MULTILINE) == [
+        "kafka",
+        "postgres",
+        "supervisor",
+    ]
     ran = [psutil.Process(pid) for pid in pids(shop) if pid is not None]
     family = [*ran, *(child for one in ran for child in one.children(recursive=True))]
     assert len(ran) == 2
     command = storelake(environment, shop, "down")
-    said, _ = command.communicate(timeout=60)
-    assert said == "Stopped kafka and postgres.\n"
+    reported, _ = command.communicate(timeout=60)
+    assert reported == "Stopped kafka and postgres.\n"
     assert not [one for one in family if one.is_running() and one.status() != "zombie"]
     assert processes_of(shop.var_dir) == []
 
@@ -355,9 +359,9 @@ def test_services_that_were_killed_or_hang_are_back_within_30_seconds_with_their
         produce(ready, ready.kafka.order_events, b"before the fault")
         with psycopg.connect(ready.postgres.dsn) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS row")
-        board = Board(shop.var_dir)
+        board = StateDir(shop.var_dir)
         for fault in ("kill", "suspend"):
-            assert wait_until(lambda: all(board.word(n).answered for n in SERVICES), 30)
+            assert wait_until(lambda: all(board.status(n).answered for n in SERVICES), 30)
             before = [psutil.Process(pid) for pid in pids(ready) if pid is not None]
             for one in before:
                 getattr(one, fault)()
@@ -367,11 +371,11 @@ def test_services_that_were_killed_or_hang_are_back_within_30_seconds_with_their
         assert arrives(ready, ready.kafka.order_events, b"before the fault")
         rows = rows_of(quick, shop)
         assert [rows[name]["restarts"] for name in ("kafka", "postgres")] == [2, 2]
-        assert rows["keeper"]["state"] == "running"
+        assert rows["supervisor"]["state"] == "running"
     finally:
         command = storelake(quick, shop, "down")
-        said, _ = command.communicate(timeout=60)
-    assert said == "Stopped kafka and postgres.\n"
+        reported, _ = command.communicate(timeout=60)
+    assert reported == "Stopped kafka and postgres.\n"
     assert states(local.status(shop)) == ["stopped", "stopped"]
 
 
@@ -406,13 +410,13 @@ def test_a_stopped_storelake_fails_with_one_sentence(
 ) -> None:
     local.down(shop)
     command = storelake(environment, shop, "migrate")
-    _, said = command.communicate(timeout=60)
+    _, reported = command.communicate(timeout=60)
     assert command.returncode == 1
-    assert "run `storelake up`" in said
-    assert "Traceback" not in said
+    assert "run `storelake up`" in reported
+    assert "Traceback" not in reported
 
 
-def test_a_reset_begins_anew(shop: Settings) -> None:
+def test_a_reset_begins_again(shop: Settings) -> None:
     with local.running(shop) as ready:
         produce(ready, ready.kafka.order_events, b"gone soon")
         deleted = local.reset(ready)

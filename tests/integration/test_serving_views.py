@@ -14,7 +14,7 @@ from psycopg import sql
 from conf.settings import Settings
 from infra.postgres.migrate import MIGRATIONS
 from streaming.sinks.postgres import Database
-from tests.stream.house import empty_tables
+from tests.stream.sandbox import empty_tables
 from tests.support.builders import order_item
 from tools.docs.relations import Relation, read_relations
 

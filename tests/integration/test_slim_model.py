@@ -43,7 +43,7 @@ def test_a_large_weight_takes_half_the_room_and_gives_nearly_the_same(tmp_path: 
     )
 
 
-def test_a_small_weight_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_small_weight_remains_as_it_is(tmp_path: Path) -> None:
     full = a_model(tmp_path / "full.onnx", LEAST_VALUES - 1)
     store_half(full, tmp_path / "same.onnx", {})
     assert (run(tmp_path / "same.onnx", LEAST_VALUES - 1) == run(full, LEAST_VALUES - 1)).all()

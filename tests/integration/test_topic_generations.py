@@ -26,7 +26,7 @@ def numbers(dsn: str, **ids: str) -> dict[str, int]:
     return {topic.removeprefix("met-"): found.number for topic, found in met.items()}
 
 
-def test_the_first_topic_of_a_name_is_generation_zero_and_stays_it(dsn: str) -> None:
+def test_the_first_topic_of_a_name_is_generation_zero_and_remains_it(dsn: str) -> None:
     assert numbers(dsn, a="x", b="y") == {"a": 0, "b": 0}
     assert numbers(dsn, a="x", b="y") == {"a": 0, "b": 0}
 

@@ -14,7 +14,7 @@ from conf.vendor import keep_ultralytics_at_home
 from inference_service.detections import Image
 from inference_service.detectors import build_detector
 from inference_service.detectors.weights import SHIPPED
-from tests.support.drawn_people import assert_same, drawn_people
+from tests.support.rendered_people import assert_same, rendered_people
 
 
 def settings(**inference: Any) -> Settings:
@@ -23,7 +23,7 @@ def settings(**inference: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
-    return drawn_people(tmp_path_factory.mktemp("clip"))
+    return rendered_people(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture

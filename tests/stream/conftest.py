@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from conf.settings import Settings
 from streaming.session import build_session
-from tests.stream.house import House, empty_tables
+from tests.stream.sandbox import Sandbox, empty_tables
 
 _numbers = count(1)
 
@@ -30,13 +30,15 @@ def _one_spark() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., House]:
+def new_sandbox(
+    services: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Sandbox]:
     """Makes a shop with a folder, a catalog and empty tables of its own.
 
     Its lake has the format that is asked for, else that of the run (`--lake-format`).
     """
 
-    def make(table_format: str | None = None) -> House:
+    def make(table_format: str | None = None) -> Sandbox:
         empty_tables(services)
         number = next(_numbers)
         catalog = {
@@ -46,7 +48,7 @@ def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> C
         streams = {"source": "memory", "trigger_seconds": 0.1}
         if services.bucket:
             catalog["warehouse"] = f"s3://{services.bucket}/house{number}"
-        return House(
+        return Sandbox(
             services.model_copy(
                 update={
                     "var_dir": tmp_path_factory.mktemp(f"house{number}"),
@@ -60,12 +62,12 @@ def new_house(services: Settings, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 @pytest.fixture(scope="module")
-def house(new_house: Callable[[], House]) -> House:
+def sandbox(new_sandbox: Callable[[], Sandbox]) -> Sandbox:
     """The shop of a test file."""
-    return new_house()
+    return new_sandbox()
 
 
 @pytest.fixture(scope="module")
-def spark(house: House) -> SparkSession:
+def spark(sandbox: Sandbox) -> SparkSession:
     """The session of the product, for tests of what runs in it without a runner."""
-    return build_session(house.settings, "storelake-tests")
+    return build_session(sandbox.settings, "storelake-tests")

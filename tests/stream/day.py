@@ -14,7 +14,7 @@ from typing import Any
 from conf.stores import load_stores
 from simulator.history import Span, frame_history, order_history
 from simulator.transport import topic_of
-from tests.stream.house import House, later
+from tests.stream.sandbox import Sandbox, later
 from tests.support.builders import as_json, detection, detection_event, order_event, order_item
 
 WEDNESDAY, THURSDAY = "2024-05-01T06:00:00Z", "2024-05-02T09:00:00Z"
@@ -35,30 +35,32 @@ ORDER_STREAMS = (
 CAMERA_STREAMS = ("bronze_detections", "silver_detections", "footfall")
 
 
-def live(house: House) -> None:
+def live(sandbox: Sandbox) -> None:
     """Let the whole day happen, and the next morning."""
-    sell(house)
-    film(house)
-    break_things(house)
-    house.run(
+    sell(sandbox)
+    film(sandbox)
+    break_things(sandbox)
+    sandbox.run(
         *ORDER_STREAMS,
         *CAMERA_STREAMS,
         "store_hourly",
-        steps=[lambda: the_next_morning(house), lambda: remember_too_late(house)],
+        steps=[lambda: the_next_morning(sandbox), lambda: remember_too_late(sandbox)],
     )
 
 
-def sell(house: House) -> None:
+def sell(sandbox: Sandbox) -> None:
     """Real baskets in all branches; and somebody who comes back twice."""
-    stores = load_stores(house.settings.stores_file)
-    told = order_history(stores.branches, SELLING, mean=ORDERS_AN_HOUR, seed=11, run_id="wednesday")
-    for event in told:
-        topic = topic_of(event.event_type, house.settings.kafka)
-        house.broker.produce(topic, event.value, event.key, timestamp=event.made_at)
+    stores = load_stores(sandbox.settings.stores_file)
+    output = order_history(
+        stores.branches, SELLING, mean=ORDERS_AN_HOUR, seed=11, run_id="wednesday"
+    )
+    for event in output:
+        topic = topic_of(event.event_type, sandbox.settings.kafka)
+        sandbox.broker.produce(topic, event.value, event.key, timestamp=event.made_at)
     for number, hours in enumerate((0.5, 2.5, 4.75)):
         loyal = an_order(f"O-loyal-{number}", later(WEDNESDAY, hours * 3600))
-        send(house, loyal | {"schema_version": 2}, "order-created")
-    send(house, an_order("O-forgotten", later(WEDNESDAY, 60)), "order-created")
+        send(sandbox, loyal | {"schema_version": 2}, "order-created")
+    send(sandbox, an_order("O-forgotten", later(WEDNESDAY, 60)), "order-created")
 
 
 def an_order(order_id: str, at: str) -> dict[str, Any]:
@@ -69,16 +71,16 @@ def an_order(order_id: str, at: str) -> dict[str, Any]:
     )
 
 
-def send(house: House, event: dict[str, Any], topic: str, arrives: str | None = None) -> None:
+def send(sandbox: Sandbox, event: dict[str, Any], topic: str, arrives: str | None = None) -> None:
     """One event, which arrives when it happens, or later."""
     at = datetime.fromisoformat((arrives or event["event_time"]).replace("Z", "+00:00"))
     key = str(event["order"]["order_id"]).encode()
-    house.broker.produce(topic, as_json(event), key, timestamp=at)
+    sandbox.broker.produce(topic, as_json(event), key, timestamp=at)
 
 
-def film(house: House) -> None:
+def film(sandbox: Sandbox) -> None:
     """One visitor a minute at each entrance; at the tills of B01 people look and wait."""
-    stores = load_stores(house.settings.stores_file)
+    stores = load_stores(sandbox.settings.stores_file)
     camera, gone, how_long = AWAY
     for frame in frame_history(stores, FILMED, run_id="wednesday"):
         at = datetime.fromisoformat(frame["captured_at"].replace("Z", "+00:00"))
@@ -86,15 +88,15 @@ def film(house: House) -> None:
             continue
         if frame["camera_id"] == camera and gone <= at < gone + how_long:
             continue
-        show(house, frame)
+        show(sandbox, frame)
     for frame in at_the_tills():
-        show(house, frame)
+        show(sandbox, frame)
 
 
-def show(house: House, frame: dict[str, Any]) -> None:
+def show(sandbox: Sandbox, frame: dict[str, Any]) -> None:
     """One frame, which arrives when it was taken."""
     at = datetime.fromisoformat(frame["captured_at"].replace("Z", "+00:00"))
-    house.broker.produce("detections", as_json(frame), frame["camera_id"].encode(), timestamp=at)
+    sandbox.broker.produce("detections", as_json(frame), frame["camera_id"].encode(), timestamp=at)
 
 
 def at_the_tills() -> Iterator[dict[str, Any]]:
@@ -123,26 +125,26 @@ def at_the_tills() -> Iterator[dict[str, Any]]:
             index += 1
 
 
-def break_things(house: House) -> None:
+def break_things(sandbox: Sandbox) -> None:
     """Dead letters of orders and of detections."""
     for number in range(3):
         bad = an_order(f"O-bad-{number}", later(WEDNESDAY, 3600 * number))
         bad["order"]["total_price"] = -1
-        send(house, bad, "order-created")
+        send(sandbox, bad, "order-created")
     nowhere = an_order("O-nowhere", later(WEDNESDAY, 7200))
     nowhere["order"]["branch_id"] = "B99"
-    send(house, nowhere, "order-updated")
-    house.broker.produce("order-events", b"{", b"O-half", timestamp=SELLING.start)
-    house.broker.produce("detections", b"\x00\xff", b"B01-entrance", timestamp=FILMED.start)
+    send(sandbox, nowhere, "order-updated")
+    sandbox.broker.produce("order-events", b"{", b"O-half", timestamp=SELLING.start)
+    sandbox.broker.produce("detections", b"\x00\xff", b"B01-entrance", timestamp=FILMED.start)
 
 
-def the_next_morning(house: House) -> None:
-    """Time goes on, by which everybody sees that O-forgotten is stuck."""
-    send(house, an_order("O-thursday", THURSDAY), "order-created")
+def the_next_morning(sandbox: Sandbox) -> None:
+    """Time continues, by which everybody sees that O-expired is stuck."""
+    send(sandbox, an_order("O-thursday", THURSDAY), "order-created")
 
 
-def remember_too_late(house: House) -> None:
+def remember_too_late(sandbox: Sandbox) -> None:
     """Two orders of Wednesday, 06:30, which a till had kept to itself."""
     for number in range(2):
         late = an_order(f"O-late-{number}", later(WEDNESDAY, 1800 + 60 * number))
-        send(house, late, "order-created", arrives=later(THURSDAY, 600 + 45 * 60 * number))
+        send(sandbox, late, "order-created", arrives=later(THURSDAY, 600 + 45 * 60 * number))

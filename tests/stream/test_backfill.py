@@ -25,13 +25,13 @@ from streaming.lake.tables import (
     SILVER_DETECTIONS,
     SILVER_ORDERS,
     TABLES,
+    MaintenancePolicy,
     Table,
-    Upkeep,
 )
 from streaming.recompute import backfill
 from streaming.recompute.backfill import SOURCES, BackfillError
 from streaming.session import build_session
-from tests.stream.house import NOW, House, Rows
+from tests.stream.sandbox import NOW, Rows, Sandbox
 from tests.support.builders import as_json, detection_event, event_id, order_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("L4")]
@@ -43,48 +43,48 @@ STREAMS = (
     "bronze_detections",
 )
 BACKFILLED = {table.name: table for table in TABLES if table.name in SOURCES}
-AT_ONCE = Upkeep(min_files=2, quiet=timedelta(0), max_manifests=1)
+AT_ONCE = MaintenancePolicy(min_files=2, quiet=timedelta(0), max_manifests=1)
 FROM, TO = NOW, NOW + timedelta(hours=1)
 
 Compute = Callable[..., Backfilled]
 
 
 @pytest.fixture(scope="module")
-def shop(new_house: Callable[..., House]) -> House:
+def shop(new_sandbox: Callable[..., Sandbox]) -> Sandbox:
     """Three minutes of orders and frames, good ones and bad ones, as the streams wrote them."""
-    house = new_house("iceberg")
+    sandbox = new_sandbox("iceberg")
     for minute in range(3):
         came = NOW + timedelta(minutes=minute)
         for number in range(2):
             name = f"O-{minute}-{number}"
             order = order_event(order_id=name, event_id=event_id(name))
-            house.broker.produce("order-created", as_json(order), name.encode(), timestamp=came)
-        house.broker.produce("order-created", b"{", b"bad", timestamp=came)
+            sandbox.broker.produce("order-created", as_json(order), name.encode(), timestamp=came)
+        sandbox.broker.produce("order-created", b"{", b"bad", timestamp=came)
         frame = detection_event(frame_index=minute, event_id=event_id(f"F-{minute}"))
-        house.broker.produce("detections", as_json(frame), b"B01-entrance", timestamp=came)
-    house.broker.produce("detections", b"[]", b"B01-entrance", timestamp=NOW)
-    house.run(*STREAMS)
-    with closing(open_catalog(house.settings)) as catalog:  # so Spark reads what it has joined
-        joined = [replace(t, upkeep=AT_ONCE) for t in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS)]
-        maintain(IcebergLake(house.settings, catalog), joined, lambda _: None)
-    return house
+        sandbox.broker.produce("detections", as_json(frame), b"B01-entrance", timestamp=came)
+    sandbox.broker.produce("detections", b"[]", b"B01-entrance", timestamp=NOW)
+    sandbox.run(*STREAMS)
+    with closing(open_catalog(sandbox.settings)) as catalog:  # so Spark reads what it has joined
+        joined = [replace(t, policy=AT_ONCE) for t in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS)]
+        maintain(IcebergLake(sandbox.settings, catalog), joined, lambda _: None)
+    return sandbox
 
 
 @pytest.fixture(scope="module")
-def truth(shop: House) -> dict[str, Rows]:
+def truth(shop: Sandbox) -> dict[str, Rows]:
     """What the streams made of it."""
     return {name: shop.lake(name) for name in BACKFILLED}
 
 
 @pytest.fixture(scope="module")
-def spark(shop: House, truth: dict[str, Rows]) -> Iterator[SparkSession]:
+def spark(shop: Sandbox, truth: dict[str, Rows]) -> Iterator[SparkSession]:
     session = build_session(shop.settings, "storelake:test")
     yield session
     session.stop()
 
 
 @pytest.fixture(scope="module")
-def run(shop: House, spark: SparkSession) -> Iterator[Compute]:
+def run(shop: Sandbox, spark: SparkSession) -> Iterator[Compute]:
     with closing(Engines(shop.settings)) as engines:
 
         def compute_it(
@@ -97,7 +97,7 @@ def run(shop: House, spark: SparkSession) -> Iterator[Compute]:
 
 
 @pytest.fixture
-def lake(shop: House) -> Iterator[IcebergLake]:
+def lake(shop: Sandbox) -> Iterator[IcebergLake]:
     with closing(open_catalog(shop.settings)) as catalog:
         yield IcebergLake(shop.settings, catalog)
 
@@ -109,7 +109,7 @@ def damage(lake: IcebergLake, table: Table, gone: str = "position >= '0'") -> No
 
 @pytest.mark.parametrize("name", sorted(BACKFILLED))
 def test_what_was_lost_comes_back_as_the_stream_made_it_and_twice_is_the_same(
-    shop: House, truth: dict[str, Rows], run: Compute, lake: IcebergLake, name: str
+    shop: Sandbox, truth: dict[str, Rows], run: Compute, lake: IcebergLake, name: str
 ) -> None:
     damage(lake, BACKFILLED[name])
     assert shop.lake(name) == []
@@ -127,7 +127,7 @@ def test_what_was_lost_comes_back_as_the_stream_made_it_and_twice_is_the_same(
 
 
 def test_rows_that_differ_are_replaced_while_a_stream_and_maintenance_commit(
-    shop: House, truth: dict[str, Rows], run: Compute, lake: IcebergLake
+    shop: Sandbox, truth: dict[str, Rows], run: Compute, lake: IcebergLake
 ) -> None:
     table = lake.load(SILVER_ORDERS)
     rows = table.scan().to_arrow()
@@ -145,7 +145,7 @@ def test_rows_that_differ_are_replaced_while_a_stream_and_maintenance_commit(
                         model.column_names.index("position"), "position", [[f"9{number:019}"]]
                     )
                     number += mine.append(SILVER_ORDERS, live, number)
-                    maintain(mine, [replace(SILVER_ORDERS, upkeep=AT_ONCE)], lambda _: None)
+                    maintain(mine, [replace(SILVER_ORDERS, policy=AT_ONCE)], lambda _: None)
         except Exception as error:
             failed.append(error)
 
@@ -166,8 +166,8 @@ def test_rows_that_differ_are_replaced_while_a_stream_and_maintenance_commit(
     damage(lake, SILVER_ORDERS, gone="position >= '9'")
 
 
-def test_a_run_that_was_cut_short_goes_on_where_it_was(
-    shop: House,
+def test_a_run_that_was_cut_short_continues_on_where_it_was(
+    shop: Sandbox,
     truth: dict[str, Rows],
     run: Compute,
     lake: IcebergLake,
@@ -175,22 +175,22 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(backfill, "MESSAGES", 1)  # a piece a minute
     damage(lake, SILVER_ORDERS)
-    told: list[str] = []
+    output: list[str] = []
 
     def until_the_second(step: str) -> None:
-        told.append(step)
+        output.append(step)
         if "2 of 3" in step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tell=until_the_second)
+        run(notify=until_the_second)
     assert shop.lake("silver.orders") == []
     with pytest.raises(BackfillError, match="has an unfinished backfill, backfill-20240501T12"):
         run(end=TO + timedelta(hours=1))
 
-    told.clear()
-    done = run(tell=told.append)
-    assert [step for step in told if " of 3" in step] == [
+    output.clear()
+    done = run(notify=output.append)
+    assert [step for step in output if " of 3" in step] == [
         "2024-05-01 12:01, 2 of 3",
         "2024-05-01 12:02, 3 of 3",
     ]
@@ -198,8 +198,8 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(
     assert shop.lake("silver.orders") == truth["silver.orders"]
 
 
-def test_what_fails_validation_is_seen_by_nobody_and_can_be_computed_anew(
-    shop: House,
+def test_what_fails_validation_is_seen_by_nobody_and_can_be_computed_again(
+    shop: Sandbox,
     truth: dict[str, Rows],
     run: Compute,
     lake: IcebergLake,
@@ -208,8 +208,8 @@ def test_what_fails_validation_is_seen_by_nobody_and_can_be_computed_anew(
     damage(lake, SILVER_ORDERS)
     source = SOURCES["silver.orders"]
 
-    def negative(judged: pa.Table) -> pa.Table:
-        rows = source.rows(judged)
+    def negative(validated: pa.Table) -> pa.Table:
+        rows = source.rows(validated)
         price = pa.array([Decimal("-1.00")] * len(rows), rows.schema.field("total_price").type)
         return rows.set_column(rows.column_names.index("total_price"), "total_price", price)
 
@@ -220,18 +220,20 @@ def test_what_fails_validation_is_seen_by_nobody_and_can_be_computed_anew(
     assert {r.severity for r in held.results if not r.success} >= {"critical"}
     assert shop.lake("silver.orders") == []
 
-    assert run(anew=True).published
+    assert run(from_scratch=True).published
     assert shop.lake("silver.orders") == truth["silver.orders"]
 
 
-def test_a_window_without_a_message_is_told_what_there_is(run: Compute, lake: IcebergLake) -> None:
+def test_a_window_without_a_message_is_reported_what_there_is(
+    run: Compute, lake: IcebergLake
+) -> None:
     with pytest.raises(BackfillError, match=r"bronze\.order_events has no message .* it has 2024"):
         run(start=TO, end=TO + timedelta(days=1))
     assert set(lake.load(SILVER_ORDERS).metadata.refs) == {"main"}
 
 
 def test_a_table_that_the_stream_has_not_come_to_is_left_to_it(
-    shop: House, run: Compute, lake: IcebergLake
+    shop: Sandbox, run: Compute, lake: IcebergLake
 ) -> None:
     lake.catalog.rename_table("silver.detections", "silver.aside")
     old = lake.catalog.load_table("silver.aside")

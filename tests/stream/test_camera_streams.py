@@ -15,7 +15,7 @@ import pytest
 
 from streaming.lake.iceberg.purge import Purged
 from streaming.recompute.retention import AGED, apply_retention
-from tests.stream.house import House, Rows, later
+from tests.stream.sandbox import Rows, Sandbox, later
 from tests.support.builders import detection, detection_event
 from tests.support.camera_scenes import scene, steps, together, way
 
@@ -38,45 +38,45 @@ def frame(index: int, *people: dict[str, Any], **overrides: Any) -> dict[str, An
     return detection_event(detections=list(people), **fields)
 
 
-def to_the_door(house: House) -> None:
+def to_the_door(sandbox: Sandbox) -> None:
     """Anna walks in, Ben walks out, Carl stands on the left; one frame has no people at all."""
     way = [(0.50, 0.80), (0.58, 0.72), (0.60, 0.60), (0.62, 0.55)]
     for index, (anna, ben) in enumerate(way):
         carl = person("carl", 0.2)
-        house.send_frame(frame(index, person("anna", anna), person("ben", ben), carl))
-    house.send_frame(frame(4))
-    house.send_raw("detections", b"\x00\xff", b"B01-entrance")
-    house.send_frame(frame(5, camera_id="B99-entrance"))
+        sandbox.send_frame(frame(index, person("anna", anna), person("ben", ben), carl))
+    sandbox.send_frame(frame(4))
+    sandbox.send_raw("detections", b"\x00\xff", b"B01-entrance")
+    sandbox.send_frame(frame(5, camera_id="B99-entrance"))
 
 
-def through_the_door(house: House) -> None:
+def through_the_door(sandbox: Sandbox) -> None:
     """Anna steps over the line; every frame comes twice, and an old one comes once more."""
     for index, anna in [(5, 0.64), (6, 0.68), (7, 0.75)]:
         step = frame(index, person("anna", anna))
-        house.send_frame(step, step)
-    house.send_frame(frame(0, person("anna", 0.50)))
+        sandbox.send_frame(step, step)
+    sandbox.send_frame(frame(0, person("anna", 0.50)))
 
 
-def confuse_the_stream(house: House) -> None:
+def confuse_the_stream(sandbox: Sandbox) -> None:
     """Two people of whom one is named like the other, and four who share one id, each a run."""
     pair = together(way("A", *steps(0.4, 0.85, 16), y=0.5), way("B", *steps(0.4, 0.85, 16), y=0.54))
     only_b = [[p for p in people if p[0] == "B"] for people in pair[5:6]]
     only_a = [[p for p in people if p[0] == "A"] for people in pair[:5]]
-    house.send_frame(*scene(*only_a, *only_b, *pair[6:], run_id="flickers"))
+    sandbox.send_frame(*scene(*only_a, *only_b, *pair[6:], run_id="flickers"))
     four = [("-1", 0.5, 0.5), ("-1", 0.55, 0.6), ("-1", 0.75, 0.5), ("-1", 0.8, 0.6)]
-    house.send_frame(*scene(*[four] * 10, run_id="shares"))
+    sandbox.send_frame(*scene(*[four] * 10, run_id="shares"))
 
 
-def forget_before(house: House, moment: datetime) -> dict[str, Purged]:
+def expire_before(sandbox: Sandbox, moment: datetime) -> dict[str, Purged]:
     age = datetime.now(timezone.utc) - moment
-    return {p.table: p for p in apply_retention(house.settings, age, lambda _: None)}
+    return {p.table: p for p in apply_retention(sandbox.settings, age, lambda _: None)}
 
 
-def times_in_files(house: House) -> dict[str, list[datetime]]:
+def times_in_files(sandbox: Sandbox) -> dict[str, list[datetime]]:
     """Every time that a data file below a table about people holds, as it lies there."""
     found = {}
     for table, column in AGED:
-        files = house.files(table.name, column)
+        files = sandbox.files(table.name, column)
         found[table.name] = [t for rows in files for t in rows[column].to_pylist()]
     return found
 
@@ -85,7 +85,7 @@ def times_in_files(house: House) -> dict[str, list[datetime]]:
 class Story:
     """What was in every table after each chapter."""
 
-    house: House
+    sandbox: Sandbox
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
     ledger: dict[str, Rows] = field(default_factory=dict)
     repeated_batch: int = -1
@@ -93,47 +93,47 @@ class Story:
     files: dict[str, list[datetime]] = field(default_factory=dict)
 
     def remember(self, chapter: str) -> None:
-        self.tables[chapter] = self.house.look()
-        self.ledger[chapter] = self.house.ledger("footfall")
+        self.tables[chapter] = self.sandbox.look()
+        self.ledger[chapter] = self.sandbox.ledger("footfall")
 
 
 @pytest.fixture(scope="module")
-def story(house: House) -> Story:
-    told = Story(house)
-    to_the_door(house)
-    house.run(*TOGETHER)
-    told.remember("first")
+def story(sandbox: Sandbox) -> Story:
+    output = Story(sandbox)
+    to_the_door(sandbox)
+    sandbox.run(*TOGETHER)
+    output.remember("first")
 
-    through_the_door(house)
-    house.run(*TOGETHER)
-    told.remember("more")
+    through_the_door(sandbox)
+    sandbox.run(*TOGETHER)
+    output.remember("more")
 
-    told.repeated_batch = house.forget_newest_commit("footfall")
-    house.forget_newest_commit("bronze_detections", "silver_detections")
-    house.run(*TOGETHER)
-    told.remember("commit lost")
+    output.repeated_batch = sandbox.expire_newest_commit("footfall")
+    sandbox.expire_newest_commit("bronze_detections", "silver_detections")
+    sandbox.run(*TOGETHER)
+    output.remember("commit lost")
 
-    house.forget_checkpoint("footfall")
-    house.forget_checkpoint("bronze_detections", "silver_detections")
-    house.run(*TOGETHER)
-    told.remember("checkpoint lost")
+    sandbox.expire_checkpoint("footfall")
+    sandbox.expire_checkpoint("bronze_detections", "silver_detections")
+    sandbox.run(*TOGETHER)
+    output.remember("checkpoint lost")
 
-    house.run("silver_detections")
-    told.remember("alone")
+    sandbox.run("silver_detections")
+    output.remember("alone")
 
-    told.purged["half"] = forget_before(house, HALF_WAY)
-    told.remember("half forgotten")
-    house.forget_checkpoint("bronze_detections", "silver_detections")
-    house.run(*TOGETHER)
-    told.remember("and read again")
-    told.purged["all"] = forget_before(house, HALF_WAY + timedelta(days=1))
-    told.remember("all forgotten")
-    told.files = times_in_files(house)
+    output.purged["half"] = expire_before(sandbox, HALF_WAY)
+    output.remember("half expired")
+    sandbox.expire_checkpoint("bronze_detections", "silver_detections")
+    sandbox.run(*TOGETHER)
+    output.remember("and read again")
+    output.purged["all"] = expire_before(sandbox, HALF_WAY + timedelta(days=1))
+    output.remember("all expired")
+    output.files = times_in_files(sandbox)
 
-    confuse_the_stream(house)
-    house.run("footfall")
-    told.remember("confused")
-    return told
+    confuse_the_stream(sandbox)
+    sandbox.run("footfall")
+    output.remember("confused")
+    return output
 
 
 def counts(rows: Rows) -> tuple[int, int, int]:
@@ -177,7 +177,7 @@ def test_a_walk_over_the_line_that_a_restart_interrupts_is_one_entry(story: Stor
     assert counts(story.tables["more"]["footfall_minute"])[:2] == (1, 1)
 
 
-def test_every_stay_in_a_zone_is_a_visit_in_the_database_and_in_the_lake(story: Story) -> None:
+def test_every_remain_in_a_zone_is_a_visit_in_the_database_and_in_the_lake(story: Story) -> None:
     lake, served = (story.tables["more"][n] for n in ("silver.zone_visits", "zone_visits"))
 
     found = sorted((r["track_id"], r["zone_id"], r["kind"], r["dwell_seconds"]) for r in lake)
@@ -190,7 +190,7 @@ def test_a_repeated_frame_is_not_counted_twice(story: Story) -> None:
     assert counts(story.tables["more"]["footfall_minute"])[2] == 8
 
 
-def test_the_lake_says_of_every_minute_what_the_database_says(story: Story) -> None:
+def test_the_lake_reports_of_every_minute_what_the_database_reports(story: Story) -> None:
     lake = story.tables["more"]["gold.footfall_minute"]
     served = story.tables["more"]["footfall_minute"]
 
@@ -207,7 +207,7 @@ def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: st
     assert story.tables[chapter] == story.tables[before]
 
 
-def test_the_ledger_tells_of_a_batch_that_came_again(story: Story) -> None:
+def test_the_ledger_reports_of_a_batch_that_came_again(story: Story) -> None:
     batches = {b["batch_id"]: b for b in story.ledger["commit lost"]}
     again = batches[story.repeated_batch]
 
@@ -216,8 +216,8 @@ def test_the_ledger_tells_of_a_batch_that_came_again(story: Story) -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_what_is_old_is_forgotten_and_the_rest_stays(story: Story) -> None:
-    before, after = story.tables["alone"], story.tables["half forgotten"]
+def test_what_is_old_is_expired_and_the_rest_remains(story: Story) -> None:
+    before, after = story.tables["alone"], story.tables["half expired"]
 
     for name, column in (("silver.detections", "captured_at"), ("zone_visits", "entered_at")):
         assert after[name] == [r for r in before[name] if r[column] >= HALF_WAY]
@@ -227,7 +227,7 @@ def test_what_is_old_is_forgotten_and_the_rest_stays(story: Story) -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_forgetting_says_what_the_files_say(story: Story) -> None:
+def test_forgetting_reports_what_the_files_show(story: Story) -> None:
     silver = story.purged["half"]["silver.detections"]
 
     assert silver.rows_deleted == 13
@@ -238,19 +238,19 @@ def test_forgetting_says_what_the_files_say(story: Story) -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_what_is_forgotten_does_not_come_back_from_the_topic(story: Story) -> None:
-    assert story.tables["and read again"] == story.tables["half forgotten"]
+def test_what_is_expired_does_not_come_back_from_the_topic(story: Story) -> None:
+    assert story.tables["and read again"] == story.tables["half expired"]
 
 
 @pytest.mark.requirement("V8")
 def test_in_the_end_no_file_holds_anybody(story: Story) -> None:
     assert story.files == {table.name: [] for table, _ in AGED}
     assert {p.rows_left for p in story.purged["all"].values()} == {0}
-    assert story.tables["all forgotten"]["gold.footfall_minute"]
+    assert story.tables["all expired"]["gold.footfall_minute"]
 
 
 def test_ids_that_flicker_or_are_shared_stop_nothing_and_count_right(story: Story) -> None:
-    before, after = story.tables["all forgotten"], story.tables["confused"]
+    before, after = story.tables["all expired"], story.tables["confused"]
     crossings = [(c["run_id"], c["direction"]) for c in after["line_crossings"]]
 
     assert crossings == [("flickers", "entry")] * 2

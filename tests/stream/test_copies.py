@@ -7,23 +7,23 @@ from dataclasses import replace
 
 from infra.local.process import wait_until
 from streaming.jobs import footfall
-from tests.stream.house import House
+from tests.stream.sandbox import Sandbox
 from tests.support.builders import detection_event
 
 
 def test_footfall_is_in_the_lake_before_anything_has_settled(
-    new_house: Callable[..., House],
+    new_sandbox: Callable[..., Sandbox],
 ) -> None:
-    house = new_house()
-    house.send_frame(*(detection_event(frame_index=index) for index in range(3)))
+    sandbox = new_sandbox()
+    sandbox.send_frame(*(detection_event(frame_index=index) for index in range(3)))
     copied: list[bool] = []
 
     def wait_for_the_copy() -> None:
-        copied.append(wait_until(lambda: bool(house.lake("gold.footfall_minute")), 60))
+        copied.append(wait_until(lambda: bool(sandbox.lake("gold.footfall_minute")), 60))
 
-    never_settles = replace(footfall.STREAM, settle=None)
-    house.run_streams([never_settles], steps=[wait_for_the_copy])
+    never_catches_up = replace(footfall.STREAM, on_interval=None)
+    sandbox.run_streams([never_catches_up], steps=[wait_for_the_copy])
 
     assert copied == [True]
-    (minute,) = house.lake("gold.footfall_minute")
+    (minute,) = sandbox.lake("gold.footfall_minute")
     assert minute["frames"] == 3

@@ -23,7 +23,7 @@ from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import SILVER_ORDERS, TABLES
 from streaming.recompute.orders import Restated, restate_orders
 from streaming.session import build_session
-from tests.stream.house import House, Rows
+from tests.stream.sandbox import Rows, Sandbox
 from tests.stream.test_camera_streams import through_the_door, to_the_door
 from tests.stream.test_order_streams import first_messages, more_messages
 
@@ -45,87 +45,87 @@ PRICES = RowSuite(
 )
 
 
-def everything(house: House) -> None:
-    first_messages(house)
-    more_messages(house)
-    to_the_door(house)
-    through_the_door(house)
+def everything(sandbox: Sandbox) -> None:
+    first_messages(sandbox)
+    more_messages(sandbox)
+    to_the_door(sandbox)
+    through_the_door(sandbox)
 
 
-def lake_of(house: House) -> dict[str, Rows]:
+def lake_of(sandbox: Sandbox) -> dict[str, Rows]:
     """Every row of the lake, without what counts or times its writing.
 
     A list that is not there is an empty one: PyIceberg cannot tell them apart (docs/FORMATS.md).
     """
     ignored = {"change_id", "revision", "updated_at"}
 
-    def told(row: dict[str, Any]) -> dict[str, Any]:
+    def output(row: dict[str, Any]) -> dict[str, Any]:
         return {k: None if v == [] else v for k, v in row.items() if k not in ignored}
 
-    return {table.name: sorted(map(told, house.lake(table.name)), key=repr) for table in TABLES}
+    return {table.name: sorted(map(output, sandbox.lake(table.name)), key=repr) for table in TABLES}
 
 
 @dataclass
 class Story:
     """What was in the tables after each chapter."""
 
-    house: House
+    sandbox: Sandbox
     lake: dict[str, dict[str, Rows]] = field(default_factory=dict)
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
     metrics: dict[str, Rows] = field(default_factory=dict)
     restated: list[Restated] = field(default_factory=list)
     in_spark: int = 0
-    judged: list[int] = field(default_factory=list)
+    validated: list[int] = field(default_factory=list)
 
     def remember(self, chapter: str) -> None:
-        self.tables[chapter] = self.house.look()
-        self.metrics[chapter] = self.house.query(
+        self.tables[chapter] = self.sandbox.look()
+        self.metrics[chapter] = self.sandbox.query(
             "SELECT hour, order_count, total_revenue, net_revenue FROM order_metrics ORDER BY hour"
         )
 
-    def judge(self, engines: Engines) -> None:
-        """A validation; how many rows there were to judge."""
+    def validate(self, engines: Engines) -> None:
+        """A validation; how many rows there were to validate."""
         run = run_quality(
-            self.house.settings, Plan(), lambda _: None, engines=engines, suites=[PRICES]
+            self.sandbox.settings, Plan(), lambda _: None, engines=engines, suites=[PRICES]
         )
         assert not run.failures
-        self.judged.append(sum(r.rows or 0 for r in run.results))
+        self.validated.append(sum(r.rows or 0 for r in run.results))
 
 
 @pytest.fixture(scope="module")
-def story(new_house: Callable[..., House]) -> Story:
-    iceberg = new_house("iceberg")
+def story(new_sandbox: Callable[..., Sandbox]) -> Story:
+    iceberg = new_sandbox("iceberg")
     everything(iceberg)
     iceberg.run(*ALL)
     in_iceberg = lake_of(iceberg)
 
-    house = new_house("delta")
-    told = Story(house, lake={"iceberg": in_iceberg})
-    shutil.copytree(iceberg.broker.path, house.broker.path, dirs_exist_ok=True)
-    house.run(*ALL)
-    told.lake["delta"] = lake_of(house)
-    told.remember("written")
+    sandbox = new_sandbox("delta")
+    output = Story(sandbox, lake={"iceberg": in_iceberg})
+    shutil.copytree(iceberg.broker.path, sandbox.broker.path, dirs_exist_ok=True)
+    sandbox.run(*ALL)
+    output.lake["delta"] = lake_of(sandbox)
+    output.remember("written")
 
     for query in (ORDERS, FRAMES, ("footfall",)):
-        house.forget_newest_commit(*query)
-    house.run(*ALL)
-    told.remember("commits lost")
+        sandbox.expire_newest_commit(*query)
+    sandbox.run(*ALL)
+    output.remember("commits lost")
 
-    house.run(*APART)
-    told.remember("moved")
+    sandbox.run(*APART)
+    output.remember("moved")
 
-    told.restated = restate_orders(house.settings, HOUR_10, HOUR_11, lambda _: None)
-    told.remember("restated")
-    with closing(Engines(house.settings)) as engines:
-        told.judge(engines)
-        told.judge(engines)
-        with open_lake(house.settings) as lake:
+    output.restated = restate_orders(sandbox.settings, HOUR_10, HOUR_11, lambda _: None)
+    output.remember("restated")
+    with closing(Engines(sandbox.settings)) as engines:
+        output.validate(engines)
+        output.validate(engines)
+        with open_lake(sandbox.settings) as lake:
             lake.add(SILVER_ORDERS, lake.read(SILVER_ORDERS.name).slice(0, 1))
-        told.judge(engines)
-    spark = build_session(house.settings, "reader")
-    told.in_spark = spark_table(spark, house.settings, SILVER_ORDERS).count()
+        output.validate(engines)
+    spark = build_session(sandbox.settings, "reader")
+    output.in_spark = spark_table(spark, sandbox.settings, SILVER_ORDERS).count()
     spark.stop()
-    return told
+    return output
 
 
 @pytest.mark.parametrize("table", [t.name for t in TABLES if not t.name.startswith("quality.")])
@@ -160,10 +160,10 @@ def test_hours_are_restated_from_bronze_as_spark_reads_it(story: Story) -> None:
 
 @pytest.mark.requirement("Q1")
 def test_validation_judges_what_is_new(story: Story) -> None:
-    assert story.judged == [8, 0, 1]
-    (reached,) = story.house.lake("quality.validated_snapshots")
+    assert story.validated == [8, 0, 1]
+    (reached,) = story.sandbox.lake("quality.validated_snapshots")
     assert reached["passed_snapshot_id"] == reached["snapshot_id"]
 
 
 def test_spark_and_a_reader_without_it_see_the_same(story: Story) -> None:
-    assert story.in_spark == len(story.house.lake("silver.orders")) == 9
+    assert story.in_spark == len(story.sandbox.lake("silver.orders")) == 9

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streaming.jobs import real_time_metrics
-from streaming.stream import Batch, Hands
-from tests.stream.house import House, Rows, later
+from streaming.stream import Batch, SinkContext
+from tests.stream.sandbox import Rows, Sandbox, later
 from tests.support.builders import event_id, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O5")]
@@ -20,63 +20,63 @@ HOUR_10, HOUR_11 = "2024-05-01T10:00:00Z", "2024-05-01T11:00:00Z"
 
 
 def test_an_event_later_than_an_hour_after_its_hour_is_set_aside_and_kept(
-    new_house: Callable[[], House],
+    new_sandbox: Callable[[], Sandbox],
 ) -> None:
-    house = new_house()
+    sandbox = new_sandbox()
     names = ("order_event_processor", "real_time_metrics")
 
     def at(order: str, hour: str) -> dict[str, Any]:
         return order_event(order_id=order, event_time=hour, created_at=hour)
 
-    house.send_order(at("O-1", HOUR_10))
-    house.run(
+    sandbox.send_order(at("O-1", HOUR_10))
+    sandbox.run(
         *names,
         steps=[
             # The watermark is 5 minutes behind: hour 10 is open at 11:59, and over at 12:05.
-            lambda: house.send_order(at("O-2", "2024-05-01T11:59:00Z")),
-            lambda: house.send_order(at("O-3", "2024-05-01T10:20:00Z")),
-            lambda: house.send_order(at("O-4", "2024-05-01T12:05:00Z")),
-            lambda: house.send_order(at("O-5", "2024-05-01T10:30:00Z")),
+            lambda: sandbox.send_order(at("O-2", "2024-05-01T11:59:00Z")),
+            lambda: sandbox.send_order(at("O-3", "2024-05-01T10:20:00Z")),
+            lambda: sandbox.send_order(at("O-4", "2024-05-01T12:05:00Z")),
+            lambda: sandbox.send_order(at("O-5", "2024-05-01T10:30:00Z")),
         ],
     )
-    seen = house.look()
-    house.forget_checkpoint(*names)
-    house.run(*names)
+    seen = sandbox.look()
+    sandbox.expire_checkpoint(*names)
+    sandbox.run(*names)
 
     late = seen["quarantine.late_events"]
     assert [(r["key"], r["rules"]) for r in late] == [(b"O-5", ["late"])]
     counted = {r["hour"].hour: (r["order_count"], r["is_final"]) for r in seen["order_metrics"]}
     assert counted == {10: (2, True), 11: (1, False), 12: (1, False)}
     assert {r["order_id"] for r in seen["orders_raw"]} == {"O-1", "O-2", "O-3", "O-4", "O-5"}
-    assert house.look() == seen
+    assert sandbox.look() == seen
 
 
 def test_a_crash_before_late_events_reach_the_lake_loses_none_whatever_the_next_batches_are(
-    new_house: Callable[[], House], monkeypatch: pytest.MonkeyPatch
+    new_sandbox: Callable[[], Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = new_house()
+    sandbox = new_sandbox()
     replicate = real_time_metrics.replicate_late
     crashed: list[bool] = []
 
-    def crash_once(hands: Hands) -> int:
-        if isinstance(hands, Batch) and not crashed:
+    def crash_once(sink_context: SinkContext) -> int:
+        if isinstance(sink_context, Batch) and not crashed:
             crashed.append(True)
             raise OSError("killed")
-        return replicate(hands)
+        return replicate(sink_context)
 
     monkeypatch.setattr(real_time_metrics, "replicate_late", crash_once)
-    house.send_order(order_event(order_id="O-1", event_time="2024-05-01T12:05:00Z"))
+    sandbox.send_order(order_event(order_id="O-1", event_time="2024-05-01T12:05:00Z"))
     late = [order_event(order_id=f"L-{n}", event_time=HOUR_10) for n in range(4)]
-    house.run("real_time_metrics", steps=[lambda: house.send_order(*late)])
+    sandbox.run("real_time_metrics", steps=[lambda: sandbox.send_order(*late)])
     assert crashed
-    house.forget_checkpoint("real_time_metrics")
-    one = house.settings.streams.model_copy(update={"max_rows_per_batch": 1})
-    house.settings = house.settings.model_copy(update={"streams": one})
-    house.run("real_time_metrics")
+    sandbox.expire_checkpoint("real_time_metrics")
+    one = sandbox.settings.streams.model_copy(update={"max_rows_per_batch": 1})
+    sandbox.settings = sandbox.settings.model_copy(update={"streams": one})
+    sandbox.run("real_time_metrics")
 
-    kept = [r["key"] for r in house.lake("quarantine.late_events")]
+    kept = [r["key"] for r in sandbox.lake("quarantine.late_events")]
     assert sorted(kept) == [f"L-{n}".encode() for n in range(4)]
-    assert len(house.query("SELECT FROM late_events")) == 4
+    assert len(sandbox.query("SELECT FROM late_events")) == 4
 
 
 def versions() -> list[tuple[str, dict[str, Any]]]:
@@ -110,7 +110,7 @@ def versions() -> list[tuple[str, dict[str, Any]]]:
     return [(t, e | {"event_id": event_id(f"v{n}")}) for n, (t, e) in enumerate(found)]
 
 
-def business(house: House) -> dict[str, Rows]:
+def business(sandbox: Sandbox) -> dict[str, Rows]:
     """The tables without what depends on the way and the time of arrival."""
     incidental = {"topic", "partition", "position", "seq", "received_at", "updated_at"}
     incidental |= {"body_version", "status_version", "revision", "change_id"}
@@ -120,23 +120,23 @@ def business(house: House) -> dict[str, Rows]:
         return sorted(kept, key=repr)
 
     names = ("orders_raw", "orders_processed", "order_metrics", "gold.order_hourly")
-    seen = house.look()
+    seen = sandbox.look()
     return {name: plain(seen[name]) for name in names}
 
 
 @pytest.mark.parametrize("seed", [7])
 def test_repeated_events_and_versions_in_any_order_give_the_same_tables(
-    new_house: Callable[[], House], seed: int
+    new_sandbox: Callable[[], Sandbox], seed: int
 ) -> None:
     names = ("order_event_processor", "real_time_metrics")
     events = versions()
-    tidy = new_house()
+    tidy = new_sandbox()
     for topic, event in events:
         tidy.send_order(event, topic=topic)
     tidy.run(*names)
     expected = business(tidy)
 
-    untidy = new_house()
+    untidy = new_sandbox()
     shuffled = events + events
     random.Random(seed).shuffle(shuffled)
     half = len(shuffled) // 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.stream.house import House, Rows, later
+from tests.stream.sandbox import Rows, Sandbox, later
 from tests.support.builders import event_id, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O3")]
@@ -27,12 +27,12 @@ MILK = order_item(product_id="P-1", quantity=2, unit_price=1.25)
 BREAD = order_item(product_id="P-2", name="RYE", category="BAKERY", quantity=1, unit_price=3.10)
 
 
-def first_messages(house: House) -> None:
+def first_messages(sandbox: Sandbox) -> None:
     """Hour 10: two orders, a changed one, a repeated event, a broken text and a negative price."""
     first = order_event(order_id="O-1", event_id=event_id("O-1"), items=[MILK, BREAD])
-    house.send_order(first, order_event(order_id="O-2", payment_method="online", items=[BREAD]))
-    house.send_order(first)  # the till sent it twice
-    house.send_order(
+    sandbox.send_order(first, order_event(order_id="O-2", payment_method="online", items=[BREAD]))
+    sandbox.send_order(first)  # the till sent it twice
+    sandbox.send_order(
         order_event(
             order_id="O-1",
             event_type="order.updated",
@@ -41,13 +41,13 @@ def first_messages(house: House) -> None:
         ),
         topic="order-updated",
     )
-    house.send_raw("order-created", b"{not json", b"O-3")
-    house.send_order(order_event(order_id="O-4", total_price=-1))
+    sandbox.send_raw("order-created", b"{not json", b"O-3")
+    sandbox.send_order(order_event(order_id="O-4", total_price=-1))
 
 
-def more_messages(house: House) -> None:
+def more_messages(sandbox: Sandbox) -> None:
     """Hour 11: a new order, one of the day before, O-2 is cancelled, O-1 is completed."""
-    house.send_order(
+    sandbox.send_order(
         order_event(order_id="O-5", event_time=T11, created_at=T11),
         order_event(
             order_id="O-6",
@@ -57,7 +57,7 @@ def more_messages(house: House) -> None:
             items=[MILK],
         ),
     )
-    house.send_order(
+    sandbox.send_order(
         order_event(
             order_id="O-2",
             event_type="order.cancelled",
@@ -68,7 +68,7 @@ def more_messages(house: House) -> None:
         ),
         topic="order-cancelled",
     )
-    house.send_order(
+    sandbox.send_order(
         status_event(order_id="O-1", old_status="pending", new_status="completed", event_time=T11),
         topic="order-events",
     )
@@ -78,38 +78,38 @@ def more_messages(house: House) -> None:
 class Story:
     """What was in every table after each run, and in the ledger of each stream."""
 
-    house: House
+    sandbox: Sandbox
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
     ledgers: dict[str, dict[str, Rows]] = field(default_factory=dict)
     repeated_batch: int = -1
 
     def remember(self, chapter: str) -> None:
-        self.tables[chapter] = self.house.look()
-        self.ledgers[chapter] = {name: self.house.ledger(name) for name in WITH_LEDGER}
+        self.tables[chapter] = self.sandbox.look()
+        self.ledgers[chapter] = {name: self.sandbox.ledger(name) for name in WITH_LEDGER}
 
 
 @pytest.fixture(scope="module")
-def story(house: House) -> Story:
-    told = Story(house)
-    first_messages(house)
-    house.run(*TOGETHER)
-    told.remember("first")
+def story(sandbox: Sandbox) -> Story:
+    output = Story(sandbox)
+    first_messages(sandbox)
+    sandbox.run(*TOGETHER)
+    output.remember("first")
 
-    more_messages(house)
-    house.run(*TOGETHER)
-    told.remember("more")
+    more_messages(sandbox)
+    sandbox.run(*TOGETHER)
+    output.remember("more")
 
-    told.repeated_batch = house.forget_newest_commit(*TOGETHER)
-    house.run(*TOGETHER)
-    told.remember("commit lost")
+    output.repeated_batch = sandbox.expire_newest_commit(*TOGETHER)
+    sandbox.run(*TOGETHER)
+    output.remember("commit lost")
 
-    house.forget_checkpoint(*TOGETHER)
-    house.run(*TOGETHER)
-    told.remember("checkpoint lost")
+    sandbox.expire_checkpoint(*TOGETHER)
+    sandbox.run(*TOGETHER)
+    output.remember("checkpoint lost")
 
-    house.run("real_time_metrics")
-    told.remember("alone")
-    return told
+    sandbox.run("real_time_metrics")
+    output.remember("alone")
+    return output
 
 
 def by(rows: Rows, *keys: str) -> dict[Any, dict[str, Any]]:
@@ -170,7 +170,7 @@ def test_the_ledger_counts_the_rows_of_every_batch(story: Story) -> None:
     assert {b["runs"] for b in ledger} == {1}
 
 
-def test_a_second_run_goes_on_where_the_first_one_ended(story: Story) -> None:
+def test_a_second_run_continues_on_where_the_first_one_ended(story: Story) -> None:
     before, after = story.tables["first"], story.tables["more"]
 
     assert len(after["bronze.order_events"]) == len(before["bronze.order_events"]) + 4
@@ -185,7 +185,9 @@ def test_a_second_run_goes_on_where_the_first_one_ended(story: Story) -> None:
     }
 
 
-def test_a_change_of_status_corrects_the_hour_of_the_order_and_revenue_stays(story: Story) -> None:
+def test_a_change_of_status_corrects_the_hour_of_the_order_and_revenue_remains(
+    story: Story,
+) -> None:
     assert hours(story.tables["more"]["order_metrics"]) == {
         10: (2, Decimal("8.10"), Decimal("5.00"), 0, 1, 1, 1, 1),
         11: (1, Decimal("2.50"), Decimal("2.50"), 1, 0, 0, 1, 0),
@@ -193,7 +195,9 @@ def test_a_change_of_status_corrects_the_hour_of_the_order_and_revenue_stays(sto
 
 
 @pytest.mark.parametrize("chapter", ["first", "more", "alone"])
-def test_the_lake_says_of_every_hour_what_the_database_says(story: Story, chapter: str) -> None:
+def test_the_lake_reports_of_every_hour_what_the_database_reports(
+    story: Story, chapter: str
+) -> None:
     lake = by(story.tables[chapter]["gold.order_hourly"], "branch_id", "hour")
     served = by(story.tables[chapter]["order_metrics"], "branch_id", "hour")
 

@@ -1,4 +1,4 @@
-"""Validation beside the streams: what is judged, what is held back, what a fault leaves alone."""
+"""Validation beside the streams: what is validated, what is held back, what a fault spares."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 from pyiceberg.table import Table as IcebergTable
 
 from quality.engines import Engines
-from quality.publish import PublishError, begin_branch, publish_branch
-from quality.run import Plan, Run, run_quality
+from quality.publish import BranchPublishError, begin_branch, publish_branch
+from quality.run import QualityRun, ValidationPlan, run_quality
 from quality.store import QualityError
-from quality.suite import FactSuite, House, RowSuite, Suite, expect
+from quality.suite import AuditContext, FactSuite, RowSuite, Suite, expect
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
-from tests.stream.house import House as Shop
+from tests.stream.sandbox import AuditContext as Shop
 from tests.support.builders import order_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
@@ -43,9 +43,9 @@ PRICES = RowSuite(
 )
 
 
-def _counts(house: House) -> pa.Table:
-    (row,) = house.query("SELECT count(*) AS served FROM orders_processed")
-    return pa.table({"kept": [house.scan("silver.orders", ("order_id",)).num_rows], **_one(row)})
+def _counts(context: AuditContext) -> pa.Table:
+    (row,) = context.query("SELECT count(*) AS served FROM orders_processed")
+    return pa.table({"kept": [context.scan("silver.orders", ("order_id",)).num_rows], **_one(row)})
 
 
 def _one(row: dict[str, Any]) -> dict[str, list[Any]]:
@@ -70,22 +70,22 @@ SERVED = FactSuite(
 
 
 @pytest.fixture(scope="module")
-def shop(house: Shop) -> Shop:
+def shop(context: Shop) -> Shop:
     """Three orders sold."""
-    house.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
-    house.run("order_event_processor")
-    return house
+    context.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
+    context.run("order_event_processor")
+    return context
 
 
 @pytest.fixture(scope="module")
-def engines(house: Shop) -> Iterator[Engines]:
-    with closing(Engines(house.settings)) as made:
+def engines(context: Shop) -> Iterator[Engines]:
+    with closing(Engines(context.settings)) as made:
         yield made
 
 
 @pytest.fixture
-def judge(shop: Shop, engines: Engines) -> Any:
-    def run(*suites: Suite, plan: Plan = Plan()) -> Run:  # noqa: B008 (frozen)
+def validate(shop: Shop, engines: Engines) -> Any:
+    def run(*suites: Suite, plan: ValidationPlan = ValidationPlan()) -> QualityRun:  # noqa: B008 (frozen)
         return run_quality(
             shop.settings, plan, lambda _: None, engines=engines, suites=suites or (PRICES, SERVED)
         )
@@ -102,7 +102,7 @@ def silver(shop: Shop) -> Iterator[IcebergTable]:
 
 
 def by_the_side_door(table: IcebergTable, **changes: Any) -> None:
-    """A row that no stream has judged."""
+    """A row that no stream has validated."""
     table.refresh()
     row = table.scan("order_id == 'O-1'").to_arrow().to_pylist()[0] | {"order_id": "X"} | changes
     table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
@@ -119,7 +119,7 @@ def newest(table: IcebergTable) -> int:
     return table.metadata.snapshots[-1].snapshot_id
 
 
-def states(run: Run) -> dict[str, str]:
+def states(run: QualityRun) -> dict[str, str]:
     return {result.id: result.state for result in run.results}
 
 
@@ -128,9 +128,9 @@ COUNT = "postgres.orders_processed.counts.served_as_kept"
 
 
 def test_what_the_streams_have_written_passes_and_is_tagged(
-    shop: Shop, judge: Any, silver: IcebergTable
+    shop: Shop, validate: Any, silver: IcebergTable
 ) -> None:
-    run = judge()
+    run = validate()
     assert states(run) == {PRICE: "passed", COUNT: "passed"}
     assert tagged(silver) == newest(silver)
     (reached,) = (r for r in shop.lake(QUALITY_VALIDATED_SNAPSHOTS.name))
@@ -138,13 +138,13 @@ def test_what_the_streams_have_written_passes_and_is_tagged(
     assert reached["passed_snapshot_id"] == reached["snapshot_id"] == newest(silver)
 
 
-def test_what_was_judged_is_not_judged_again(judge: Any) -> None:
-    judge()
-    assert states(judge()) == {COUNT: "passed"}
+def test_what_was_validated_is_not_validated_again(validate: Any) -> None:
+    validate()
+    assert states(validate()) == {COUNT: "passed"}
 
 
-def test_results_are_in_the_lake_and_the_same_in_postgres(shop: Shop, judge: Any) -> None:
-    run = judge(plan=Plan(since=datetime(2000, 1, 1, tzinfo=timezone.utc)))
+def test_results_are_in_the_lake_and_the_same_in_postgres(shop: Shop, validate: Any) -> None:
+    run = validate(plan=ValidationPlan(since=datetime(2000, 1, 1, tzinfo=timezone.utc)))
     of_run = [r for r in shop.lake(QUALITY_VALIDATION_RESULTS.name) if r["run_id"] == run.id]
     served = shop.query("SELECT * FROM quality_results WHERE run_id = %s", run.id)
     assert {r["expectation"] for r in of_run} == {"total_price_money", "served_as_kept"}
@@ -154,11 +154,11 @@ def test_results_are_in_the_lake_and_the_same_in_postgres(shop: Shop, judge: Any
 
 
 def test_a_bad_row_from_the_side_door_is_named_until_it_is_gone(
-    judge: Any, silver: IcebergTable
+    validate: Any, silver: IcebergTable
 ) -> None:
     good = newest(silver)
     by_the_side_door(silver, total_price=Decimal("-1.00"), position="side-door")
-    first = judge(PRICES)
+    first = validate(PRICES)
     assert states(first) == {PRICE: "failed"}
     assert json.loads(first.results[0].samples) == [
         {"topic": "order-created", "partition": 0, "position": "side-door"}
@@ -166,18 +166,18 @@ def test_a_bad_row_from_the_side_door_is_named_until_it_is_gone(
     assert tagged(silver) == good, "readers of validated data do not see it"
 
     by_the_side_door(silver, position="another")
-    again = judge(PRICES)
+    again = validate(PRICES)
     assert states(again) == {PRICE: "failed"}, "the next commit does not hide it"
     assert again.results[0].rows == 2
     assert tagged(silver) == good
 
     silver.refresh()
     silver.delete("position == 'side-door'")
-    assert states(judge(PRICES)) == {PRICE: "passed"}
+    assert states(validate(PRICES)) == {PRICE: "passed"}
     assert tagged(silver) == newest(silver)
 
 
-def test_a_warning_is_told_and_holds_nothing_back(judge: Any, silver: IcebergTable) -> None:
+def test_a_warning_is_reported_and_holds_nothing_back(validate: Any, silver: IcebergTable) -> None:
     dear = expect(
         "dear",
         "Orders are cheap.",
@@ -187,12 +187,12 @@ def test_a_warning_is_told_and_holds_nothing_back(judge: Any, silver: IcebergTab
         min_value=10**6,
     )
     by_the_side_door(silver, position="cheap")
-    run = judge(replace(PRICES, expectations=(dear,)))
+    run = validate(replace(PRICES, expectations=(dear,)))
     assert [(r.severity, r.state) for r in run.results] == [("warning", "failed")]
     assert tagged(silver) == newest(silver)
 
 
-def test_spark_finds_what_pandas_finds(judge: Any) -> None:
+def test_spark_finds_what_pandas_finds(validate: Any) -> None:
     def lines(rows: pa.Table) -> pa.Table:
         return rows.select(("topic", "partition", "position", "total_price"))
 
@@ -212,7 +212,7 @@ def test_spark_finds_what_pandas_finds(judge: Any) -> None:
     )
     since = datetime(2000, 1, 1, tzinfo=timezone.utc)
     (pandas,), (spark,) = (
-        judge(picky, plan=Plan(since=since, engine=engine)).results
+        validate(picky, plan=ValidationPlan(since=since, engine=engine)).results
         for engine in ("pandas", "spark")
     )
     in_order = [
@@ -222,42 +222,42 @@ def test_spark_finds_what_pandas_finds(judge: Any) -> None:
     assert in_order[0] == in_order[1]
 
 
-def test_a_table_that_vanished_is_named_and_the_run_goes_on(judge: Any) -> None:
-    run = judge(replace(PRICES, table="silver.nowhere"), SERVED)
+def test_a_table_that_vanished_is_named_and_the_run_continues_on(validate: Any) -> None:
+    run = validate(replace(PRICES, table="silver.nowhere"), SERVED)
     assert states(run) == {"silver.nowhere.rows.exists": "unreadable"} | {COUNT: states(run)[COUNT]}
 
 
-def test_facts_that_cannot_be_had_are_named_and_the_run_goes_on(judge: Any) -> None:
-    def load(house: House) -> pa.Table:
-        house.query("SELECT * FROM nowhere")
+def test_facts_that_cannot_be_had_are_named_and_the_run_continues_on(validate: Any) -> None:
+    def load(context: AuditContext) -> pa.Table:
+        context.query("SELECT * FROM nowhere")
         return pa.table({})
 
-    run = judge(replace(SERVED, load=load), PRICES)
+    run = validate(replace(SERVED, load=load), PRICES)
     (broken,) = run.failures
     assert broken.id == "postgres.orders_processed.counts.readable"
     assert "nowhere" in str(broken.observed)
 
 
 def test_a_snapshot_that_is_not_there_and_a_table_without_suites_are_one_sentence(
-    judge: Any,
+    validate: Any,
 ) -> None:
     with pytest.raises(
         QualityError, match=r"silver\.orders has no snapshot 987654321; it may have expired"
     ):
-        judge(PRICES, plan=Plan(table="silver.orders", since=987654321))
+        validate(PRICES, plan=ValidationPlan(table="silver.orders", since=987654321))
     with pytest.raises(QualityError, match=r"no suite for gold\.nothing"):
-        judge(PRICES, plan=Plan(table="gold.nothing"))
+        validate(PRICES, plan=ValidationPlan(table="gold.nothing"))
 
 
 def test_the_tag_outlives_the_snapshots_around_it(
-    shop: Shop, judge: Any, silver: IcebergTable
+    shop: Shop, validate: Any, silver: IcebergTable
 ) -> None:
-    judge(PRICES)
+    validate(PRICES)
     held = tagged(silver)
     by_the_side_door(silver, total_price=Decimal("-2.00"), position="held")
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
     silver.maintenance.expire_snapshots().older_than(later).commit()
-    judge(PRICES)
+    validate(PRICES)
     assert tagged(silver) == held
     before = silver.scan(snapshot_id=held).to_arrow()
     assert "held" not in before["position"].to_pylist()
@@ -265,7 +265,7 @@ def test_the_tag_outlives_the_snapshots_around_it(
     silver.delete("position == 'held'")
 
 
-def test_a_branch_is_published_when_its_rows_pass_and_stays_when_they_do_not(
+def test_a_branch_is_published_when_its_rows_pass_and_remains_when_they_do_not(
     shop: Shop, engines: Engines, silver: IcebergTable
 ) -> None:
     def write(price: str, position: str) -> None:
@@ -294,5 +294,5 @@ def test_a_branch_is_published_when_its_rows_pass_and_stays_when_they_do_not(
     assert done.rows == 1
     assert "mended" in there()
     assert "bad" not in there()
-    with pytest.raises(PublishError, match=r"no table silver\.nothing"):
+    with pytest.raises(BranchPublishError, match=r"no table silver\.nothing"):
         begin_branch(shop.settings, "silver.nothing", "repair")

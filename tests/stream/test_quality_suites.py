@@ -9,26 +9,30 @@ from datetime import timedelta
 import pytest
 
 from quality.engines import Engines
-from quality.run import Plan, Run, run_quality
+from quality.run import QualityRun, ValidationPlan, run_quality
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.registry import NAMES
-from tests.stream.house import NOW
-from tests.stream.house import House as Shop
+from tests.stream.sandbox import NOW
+from tests.stream.sandbox import AuditContext as Shop
 from tests.support.builders import detection_event, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
 
 
-def judged(shop: Shop, engines: Engines) -> Run:
+def validated(shop: Shop, engines: Engines) -> QualityRun:
     return run_quality(
-        shop.settings, Plan(), lambda _: None, engines=engines, now=NOW + timedelta(minutes=1)
+        shop.settings,
+        ValidationPlan(),
+        lambda _: None,
+        engines=engines,
+        now=NOW + timedelta(minutes=1),
     )
 
 
-def test_a_house_that_streams_have_written_has_no_finding_until_something_is_lost(
-    new_house: Callable[..., Shop],
+def test_a_context_that_streams_have_written_has_no_finding_until_something_is_lost(
+    new_context: Callable[..., Shop],
 ) -> None:
-    house = new_house("iceberg")
+    context = new_context("iceberg")
 
     def at(second: int) -> str:
         moment = NOW - timedelta(seconds=60 - second)
@@ -37,25 +41,25 @@ def test_a_house_that_streams_have_written_has_no_finding_until_something_is_los
     for n in range(20):
         items = [order_item(quantity=1 + n % 3), order_item(product_id="P-2", unit_price=0.99)]
         made = {"order_id": f"O-{n}", "created_at": at(n), "event_time": at(n)}
-        house.send_order(order_event(items=items, **made))
-        house.send_order(status_event(order_id=f"O-{n}", event_time=at(n + 30)))
-    house.send_order(order_event(order_id="O-bad", total_price=-1))
+        context.send_order(order_event(items=items, **made))
+        context.send_order(status_event(order_id=f"O-{n}", event_time=at(n + 30)))
+    context.send_order(order_event(order_id="O-bad", total_price=-1))
     for n in range(60):
         frame = detection_event(frame_index=n, captured_at=at(n))
-        house.send_frame(frame)
-    house.run(*NAMES)
+        context.send_frame(frame)
+    context.run(*NAMES)
 
-    with closing(Engines(house.settings)) as engines:
-        first = judged(house, engines)
-        again = judged(house, engines)
+    with closing(Engines(context.settings)) as engines:
+        first = validated(context, engines)
+        again = validated(context, engines)
         assert [(r.id, r.says, r.samples) for r in first.failures] == []
         assert [(r.id, r.says, r.samples) for r in again.failures] == []
 
-        with closing(open_catalog(house.settings)) as catalog:
+        with closing(open_catalog(context.settings)) as catalog:
             silver = catalog.load_table("silver.orders")
             silver.delete("order_id == 'O-7'")
             silver.append(silver.scan("order_id == 'O-3'").to_arrow())
-        damaged = judged(house, engines)
+        damaged = validated(context, engines)
 
     assert {result.id for result in damaged.failures} == {
         "bronze.order_events.account.accounted_for",  # the lost order

@@ -39,7 +39,7 @@ from streaming.lake.tables import TABLES
 from streaming.lake.views import TAG
 from tests.conftest import free_ports
 from tests.stream.day import AWAY, live
-from tests.stream.house import House
+from tests.stream.sandbox import Sandbox
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L2")]
 
@@ -53,7 +53,7 @@ RunNotebook = Callable[[str], tuple[dict[str, Any], int]]
 class Lake:
     """A lake with a past, and the engines that read it."""
 
-    house: House
+    sandbox: Sandbox
     engines: dict[str, Engine]
     missing: dict[str, str]
 
@@ -65,38 +65,38 @@ class Lake:
     def orders(self) -> dict[str, dict[str, Any]]:
         """Each order by its id: its newest body with its newest status, in plain Python."""
         found: dict[str, dict[str, Any]] = {}
-        for row in sorted(self.house.lake("silver.orders"), key=lambda row: row["version"]):
+        for row in sorted(self.sandbox.lake("silver.orders"), key=lambda row: row["version"]):
             body = row if row["created_at"] else found.get(row["order_id"], {})
             found[row["order_id"]] = {**body, "status": row["status"]}
         return {order_id: row for order_id, row in found.items() if row.get("created_at")}
 
 
 @pytest.fixture(scope="module")
-def lake(new_house: Callable[..., House]) -> Iterator[Lake]:
-    house = new_house("iceberg")
+def lake(new_sandbox: Callable[..., Sandbox]) -> Iterator[Lake]:
+    sandbox = new_sandbox("iceberg")
     (port,) = free_ports(1)
-    house.settings = house.settings.model_copy(
+    sandbox.settings = sandbox.settings.model_copy(
         update={
-            "trino": house.settings.trino.model_copy(update={"port": port}),
-            "catalog": house.settings.catalog.model_copy(update={"views": True}),
+            "trino": sandbox.settings.trino.model_copy(update={"port": port}),
+            "catalog": sandbox.settings.catalog.model_copy(update={"views": True}),
         }
     )
-    trino, missing = TrinoService(house.settings), {}
+    trino, missing = TrinoService(sandbox.settings), {}
     with ExitStack() as stack:
         try:
             trino.start()
             stack.callback(trino.stop)
         except ServiceError as error:
             missing["trino"] = str(error)
-        live(house)  # meanwhile Trino comes up
-        validate(house.settings)
+        live(sandbox)  # meanwhile Trino comes up
+        validate(sandbox.settings)
         if not missing:
             wait_for(trino)
         engines = {
-            name: stack.enter_context(closing(open_engine(house.settings, name)))
+            name: stack.enter_context(closing(open_engine(sandbox.settings, name)))
             for name in ENGINES
         }
-        yield Lake(house, engines, missing)
+        yield Lake(sandbox, engines, missing)
 
 
 def validate(settings: Settings) -> None:
@@ -125,7 +125,7 @@ def engine(lake: Lake, request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture
 def silver_orders(lake: Lake) -> Iterator[IcebergTable]:
-    with closing(open_catalog(lake.house.settings)) as catalog:
+    with closing(open_catalog(lake.sandbox.settings)) as catalog:
         yield catalog.load_table("silver.orders")
 
 
@@ -165,11 +165,11 @@ def test_cancellations_are_those_of_the_newest_version_of_each_order(lake: Lake)
             cancelled[key] += 1
             lost[key] += order["total_price"]
 
-    said = ask(lake.engine("duckdb"), "cancellations")
+    reported = ask(lake.engine("duckdb"), "cancellations")
 
     assert sum(cancelled.values()) > 0
-    assert {(r["branch_id"], r["payment_method"]): r["orders"] for r in said} == orders
-    for row in said:
+    assert {(r["branch_id"], r["payment_method"]): r["orders"] for r in reported} == orders
+    for row in reported:
         key = (row["branch_id"], row["payment_method"])
         assert (row["cancelled"], row["cancelled_revenue"]) == (cancelled[key], lost[key])
 
@@ -184,11 +184,11 @@ def test_basket_pairs_are_counted_as_by_hand(lake: Lake) -> None:
     pairs = Counter(pair for basket in baskets for pair in combinations(sorted(basket), 2))
     often = sorted(((p, n) for p, n in pairs.items() if n > 1), key=lambda x: (-x[1], x[0]))
 
-    said = ask(lake.engine("duckdb"), "basket_pairs")
+    reported = ask(lake.engine("duckdb"), "basket_pairs")
 
     assert often
-    assert [((r["first_id"], r["second_id"]), r["orders_together"]) for r in said] == often[:20]
-    for row in said:
+    assert [((r["first_id"], r["second_id"]), r["orders_together"]) for r in reported] == often[:20]
+    for row in reported:
         one, other = single[row["first_id"]], single[row["second_id"]]
         assert row["lift"] == pytest.approx(
             row["orders_together"] * len(baskets) / (one * other), rel=1e-12
@@ -218,7 +218,9 @@ def test_what_the_day_had_in_store_is_found(lake: Lake) -> None:
 
 
 def test_a_view_shows_the_clock_of_the_branch(lake: Lake, engine: Engine) -> None:
-    zones = {b.branch_id: b.timezone for b in load_stores(lake.house.settings.stores_file).branches}
+    zones = {
+        b.branch_id: b.timezone for b in load_stores(lake.sandbox.settings.stores_file).branches
+    }
     answer = engine.ask("SELECT branch_id, created_at, created_at_local FROM analyst.orders")
     assert {row[0] for row in answer.rows} == set(zones)
     for branch, at, local in answer.rows:
@@ -283,8 +285,8 @@ def test_a_query_that_cannot_be_answered_gets_one_sentence(
     assert "\n" not in str(refused.value)
 
 
-def test_a_view_of_what_was_never_validated_says_what_to_do(lake: Lake, engine: Engine) -> None:
-    with closing(open_catalog(lake.house.settings)) as catalog:
+def test_a_view_of_what_was_never_validated_reports_what_to_do(lake: Lake, engine: Engine) -> None:
+    with closing(open_catalog(lake.sandbox.settings)) as catalog:
         table = catalog.load_table("gold.product_daily")
         snapshot = table.metadata.refs[TAG].snapshot_id
         table.manage_snapshots().remove_tag(TAG).commit()
@@ -312,13 +314,13 @@ def run_notebook(lake: Lake) -> Iterator[RunNotebook]:
         plots = sum("image/png" in output.get("data", {}) for output in outputs)
         return ast.literal_eval(outputs[-1]["data"]["text/plain"]), plots
 
-    with host.setup_kernel(env=environment_of(lake.house.settings)):
+    with host.setup_kernel(env=environment_of(lake.sandbox.settings)):
         yield run
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """What a process of its own must know of a house."""
-    told = {
+    """What a process of its own must know of a deployment."""
+    output = {
         "PROFILE": "test",
         "VAR_DIR": settings.var_dir,
         "POSTGRES__PORT": settings.postgres.port,
@@ -327,53 +329,57 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "CATALOG__WAREHOUSE": settings.warehouse,
     }
     if settings.bucket:
-        told |= {
+        output |= {
             "S3__PORT": settings.s3.port,
             "S3__ACCESS_KEY": settings.s3.access,
             "S3__SECRET_KEY": settings.s3.secret,
         }
     kept = {key: value for key, value in os.environ.items() if not key.startswith("STORELAKE_")}
-    own = {f"STORELAKE_{name}": str(value) for name, value in told.items()}
+    own = {f"STORELAKE_{name}": str(value) for name, value in output.items()}
     return {**kept, **own, "PYTHONPATH": str(NOTEBOOKS.parent)}
 
 
 def test_the_notebook_on_footfall_counts_everybody_who_came_in(
     lake: Lake, run_notebook: RunNotebook
 ) -> None:
-    said, plots = run_notebook("footfall_and_conversion")
+    reported, plots = run_notebook("footfall_and_conversion")
 
-    entered = sum(row["entries"] for row in lake.house.lake("gold.footfall_minute"))
-    assert said["visitors"] == said["entries"] == entered > 0
-    assert 0 < said["orders"] < said["visitors"]
+    entered = sum(row["entries"] for row in lake.sandbox.lake("gold.footfall_minute"))
+    assert reported["visitors"] == reported["entries"] == entered > 0
+    assert 0 < reported["orders"] < reported["visitors"]
     assert plots == 2
 
 
 def test_the_notebook_on_orders_counts_each_order_once(
     lake: Lake, run_notebook: RunNotebook
 ) -> None:
-    said, plots = run_notebook("order_flow")
+    reported, plots = run_notebook("order_flow")
 
     orders = lake.orders()
     cancelled = [o for o in orders.values() if o["status"] == "cancelled"]
-    assert (said["orders"], said["cancelled"]) == (len(orders), len(cancelled))
-    assert "O-forgotten" in said["stuck"]
+    assert (reported["orders"], reported["cancelled"]) == (len(orders), len(cancelled))
+    assert "O-forgotten" in reported["stuck"]
     assert plots == 2
 
 
 def test_the_notebook_on_quality_balances(lake: Lake, run_notebook: RunNotebook) -> None:
-    said, plots = run_notebook("data_quality")
+    reported, plots = run_notebook("data_quality")
 
-    assert said["received"] == said["good_and_refused"] > 0
-    assert (said["late"], said["failures"]) == (2, 9)
+    assert reported["received"] == reported["good_and_refused"] > 0
+    assert (reported["late"], reported["failures"]) == (2, 9)
     assert plots == 1
 
 
 def test_the_notebook_on_the_lake_reads_every_snapshot(
     lake: Lake, run_notebook: RunNotebook
 ) -> None:
-    said, plots = run_notebook("lake_internals")
+    reported, plots = run_notebook("lake_internals")
 
-    assert len(said["rows"]) == said["snapshots"] > 1
-    assert said["rows"][-1] == said["records_in_files"] == len(lake.house.lake("silver.orders"))
-    assert said["rows"][0] < said["validated"] <= max(said["rows"])
+    assert len(reported["rows"]) == reported["snapshots"] > 1
+    assert (
+        reported["rows"][-1]
+        == reported["records_in_files"]
+        == len(lake.sandbox.lake("silver.orders"))
+    )
+    assert reported["rows"][0] < reported["validated"] <= max(reported["rows"])
     assert plots == 2

@@ -12,7 +12,7 @@ import pytest
 
 from streaming.recompute.orders import Restated, restate_orders
 from streaming.recompute.window import RestateError
-from tests.stream.house import House, Rows
+from tests.stream.sandbox import Rows, Sandbox
 from tests.support.builders import event_id, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L4")]
@@ -26,19 +26,19 @@ def at(clock: str) -> dict[str, Any]:
     return {"event_time": moment, "created_at": moment}
 
 
-def in_time(house: House) -> None:
+def in_time(sandbox: Sandbox) -> None:
     """O-1 at 6; at 11:30 O-2, which closes the hours up to 9 for good."""
-    house.send_order(order_event(order_id="O-1", event_id=event_id("O-1"), **at("06:10")))
-    house.send_order(order_event(order_id="O-2", event_id=event_id("O-2"), **at("11:30")))
+    sandbox.send_order(order_event(order_id="O-1", event_id=event_id("O-1"), **at("06:10")))
+    sandbox.send_order(order_event(order_id="O-2", event_id=event_id("O-2"), **at("11:30")))
 
 
-def too_late(house: House) -> None:
+def too_late(sandbox: Sandbox) -> None:
     """A second order of 6, and the completion of O-1 at 6:40."""
     items = [order_item(quantity=3)]
-    house.send_order(
+    sandbox.send_order(
         order_event(order_id="O-3", event_id=event_id("O-3"), items=items, **at("06:20"))
     )
-    house.send_order(
+    sandbox.send_order(
         status_event(
             order_id="O-1",
             event_id=event_id("O-1 done"),
@@ -49,17 +49,17 @@ def too_late(house: House) -> None:
     )
 
 
-def hours(house: House) -> Rows:
+def hours(sandbox: Sandbox) -> Rows:
     """order_metrics without what counts the writing."""
     ignored = {"revision", "updated_at", "change_id", "is_final"}
-    rows = house.query("SELECT * FROM order_metrics ORDER BY hour, branch_id")
+    rows = sandbox.query("SELECT * FROM order_metrics ORDER BY hour, branch_id")
     return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
 
 
-def sold(house: House) -> Rows:
+def sold(sandbox: Sandbox) -> Rows:
     """order_items_analytics without what counts the writing."""
     ignored = {"revision", "updated_at", "change_id"}
-    rows = house.query("SELECT * FROM order_items_analytics ORDER BY branch_id, day, product_id")
+    rows = sandbox.query("SELECT * FROM order_items_analytics ORDER BY branch_id, day, product_id")
     return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
 
 
@@ -68,48 +68,48 @@ class Story:
     """order_metrics after each chapter, and what restate said."""
 
     metrics: dict[str, Rows] = field(default_factory=dict)
-    said: dict[str, list[Restated]] = field(default_factory=dict)
+    reported: dict[str, list[Restated]] = field(default_factory=dict)
     sold: dict[str, Rows] = field(default_factory=dict)
     late: Rows = field(default_factory=list)
     rates: Rows = field(default_factory=list)
     lake: Rows = field(default_factory=list)
 
-    def restate(self, house: House, chapter: str) -> None:
-        self.said[chapter] = restate_orders(house.settings, FROM, TO, lambda _: None)
-        self.metrics[chapter] = hours(house)
+    def restate(self, sandbox: Sandbox, chapter: str) -> None:
+        self.reported[chapter] = restate_orders(sandbox.settings, FROM, TO, lambda _: None)
+        self.metrics[chapter] = hours(sandbox)
 
 
 @pytest.fixture(scope="module")
-def story(new_house: Callable[[], House]) -> Story:
-    told = Story()
-    punctual = new_house()
+def story(new_sandbox: Callable[[], Sandbox]) -> Story:
+    output = Story()
+    punctual = new_sandbox()
     too_late(punctual)
     in_time(punctual)
     punctual.run(*TOGETHER)
-    told.metrics["nothing was late"] = hours(punctual)
+    output.metrics["nothing was late"] = hours(punctual)
 
-    house = new_house()
-    in_time(house)
-    house.run(*TOGETHER)
-    too_late(house)
-    house.run(*TOGETHER)
-    told.metrics["streams"] = hours(house)
-    told.late = house.lake("quarantine.late_events")
+    sandbox = new_sandbox()
+    in_time(sandbox)
+    sandbox.run(*TOGETHER)
+    too_late(sandbox)
+    sandbox.run(*TOGETHER)
+    output.metrics["streams"] = hours(sandbox)
+    output.late = sandbox.lake("quarantine.late_events")
 
-    told.restate(house, "restated")
-    told.restate(house, "twice")
-    house.query(
+    output.restate(sandbox, "restated")
+    output.restate(sandbox, "twice")
+    sandbox.query(
         "WITH broken AS (UPDATE order_contributions SET total_price = 99 RETURNING 1) "
         "UPDATE order_metrics SET total_revenue = 1234, net_revenue = 1 RETURNING 1"
     )
-    told.sold["streams"] = sold(house)
-    house.query("UPDATE order_items_analytics SET quantity = 99, revenue = 99 RETURNING 1")
-    told.restate(house, "mended")
-    told.sold["mended"] = sold(house)
-    house.run(*TOGETHER)
-    told.rates = house.query("SELECT hour, orders, revenue FROM store_hourly ORDER BY hour")
-    told.lake = house.lake("gold.order_hourly")
-    return told
+    output.sold["streams"] = sold(sandbox)
+    sandbox.query("UPDATE order_items_analytics SET quantity = 99, revenue = 99 RETURNING 1")
+    output.restate(sandbox, "mended")
+    output.sold["mended"] = sold(sandbox)
+    sandbox.run(*TOGETHER)
+    output.rates = sandbox.query("SELECT hour, orders, revenue FROM store_hourly ORDER BY hour")
+    output.lake = sandbox.lake("gold.order_hourly")
+    return output
 
 
 def test_the_streams_set_aside_what_came_too_late(story: Story) -> None:
@@ -122,8 +122,8 @@ def test_the_hours_are_what_they_were_had_nothing_been_late(story: Story, chapte
     assert story.metrics[chapter] == story.metrics["nothing was late"]
 
 
-def test_it_says_what_it_applied_hour_by_hour(story: Story) -> None:
-    six, seven, eight = story.said["restated"]
+def test_it_reports_what_it_applied_hour_by_hour(story: Story) -> None:
+    six, seven, eight = story.reported["restated"]
 
     assert (six.hour, six.orders, six.events, six.late) == (FROM, 2, 3, 2)
     assert (seven.events, eight.events) == (0, 0)
@@ -151,6 +151,6 @@ def test_the_conversion_rate_and_the_lake_follow(story: Story) -> None:
     ("start", "end"),
     [(TO, FROM), (FROM, FROM), (FROM.replace(minute=30), TO), (FROM.replace(tzinfo=None), TO)],
 )
-def test_a_window_that_is_none_is_refused(house: House, start: datetime, end: datetime) -> None:
+def test_a_window_that_is_none_is_refused(sandbox: Sandbox, start: datetime, end: datetime) -> None:
     with pytest.raises(RestateError):
-        restate_orders(house.settings, start, end, lambda _: None)
+        restate_orders(sandbox.settings, start, end, lambda _: None)

@@ -1,4 +1,4 @@
-"""restate cameras: hours from bronze equal what the stream makes with the same drawing."""
+"""restate cameras: hours from bronze equal what the stream makes with the same layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from streaming.recompute.cameras import RestatedCameras, restate_cameras
 from streaming.recompute.window import RestateError
-from tests.stream.house import House, Rows, later
+from tests.stream.sandbox import Rows, Sandbox, later
 from tests.support.builders import detection, detection_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("V7")]
@@ -85,7 +85,7 @@ def clerk(index: int) -> dict[str, Any] | None:
     return detection(track_id="clerk", bbox=[x - 0.02, 0.4, x + 0.02, 0.7]) if index >= 60 else None
 
 
-def a_morning(house: House) -> None:
+def a_morning(sandbox: Sandbox) -> None:
     """Two runs of 40 seconds around ten o'clock; one frame comes twice, another late."""
     for run in ("run-1", "run-2"):
         frames = []
@@ -99,15 +99,15 @@ def a_morning(house: House) -> None:
                     detections=[p for p in people if p],
                 )
             )
-        house.send_frame(*frames[:100], frames[50], *frames[102:104], frames[101], *frames[104:])
-        house.send_frame(frames[100])
+        sandbox.send_frame(*frames[:100], frames[50], *frames[102:104], frames[101], *frames[104:])
+        sandbox.send_frame(frames[100])
 
 
-def seen(house: House) -> dict[str, Rows]:
+def seen(sandbox: Sandbox) -> dict[str, Rows]:
     """What counts: without what was withdrawn, and without what counts the writing."""
     tables = {}
     for name, ignored in COMPARED.items():
-        rows = house.query(f"SELECT * FROM {name}")  # noqa: S608
+        rows = sandbox.query(f"SELECT * FROM {name}")  # noqa: S608
         tables[name] = sorted(
             (
                 {k: v for k, v in row.items() if k not in ignored | {"withdrawn"}}
@@ -119,10 +119,10 @@ def seen(house: House) -> dict[str, Rows]:
     return tables
 
 
-def draw(house: House, folder: Path, text: str) -> None:
+def draw(sandbox: Sandbox, folder: Path, text: str) -> None:
     file = folder / "stores.toml"
     file.write_text(text, encoding="utf-8")
-    house.settings = house.settings.model_copy(update={"stores_file": file})
+    sandbox.settings = sandbox.settings.model_copy(update={"stores_file": file})
 
 
 @dataclass
@@ -130,48 +130,48 @@ class Story:
     """The tables after each chapter, and what restate said."""
 
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
-    said: list[RestatedCameras] = field(default_factory=list)
+    reported: list[RestatedCameras] = field(default_factory=list)
     lake: dict[str, Rows] = field(default_factory=dict)
     served: dict[str, Rows] = field(default_factory=dict)
 
-    def restate(self, house: House, chapter: str) -> None:
-        self.said = restate_cameras(house.settings, NINE, ELEVEN, lambda _: None)
-        self.tables[chapter] = seen(house)
+    def restate(self, sandbox: Sandbox, chapter: str) -> None:
+        self.reported = restate_cameras(sandbox.settings, NINE, ELEVEN, lambda _: None)
+        self.tables[chapter] = seen(sandbox)
 
 
 @pytest.fixture(scope="module")
-def story(new_house: Callable[[], House], tmp_path_factory: pytest.TempPathFactory) -> Story:
-    told, folder = Story(), tmp_path_factory.mktemp("stores")
-    house = new_house()
-    draw(house, folder, STORES + REDRAWN)
-    a_morning(house)
-    house.run(*TOGETHER)
-    told.tables["drawn so from the start"] = seen(house)
+def story(new_sandbox: Callable[[], Sandbox], tmp_path_factory: pytest.TempPathFactory) -> Story:
+    output, folder = Story(), tmp_path_factory.mktemp("stores")
+    sandbox = new_sandbox()
+    draw(sandbox, folder, STORES + REDRAWN)
+    a_morning(sandbox)
+    sandbox.run(*TOGETHER)
+    output.tables["drawn so from the start"] = seen(sandbox)
 
-    house = new_house()
-    draw(house, folder, STORES)
-    a_morning(house)
-    house.run(*TOGETHER)
-    told.tables["drawn otherwise"] = seen(house)
-    told.restate(house, "the same drawing")
-    draw(house, folder, STORES + REDRAWN)
-    told.restate(house, "redrawn")
-    told.restate(house, "twice")
-    house.settle("footfall")
+    sandbox = new_sandbox()
+    draw(sandbox, folder, STORES)
+    a_morning(sandbox)
+    sandbox.run(*TOGETHER)
+    output.tables["drawn otherwise"] = seen(sandbox)
+    output.restate(sandbox, "the same layout")
+    draw(sandbox, folder, STORES + REDRAWN)
+    output.restate(sandbox, "redrawn")
+    output.restate(sandbox, "twice")
+    sandbox.on_interval("footfall")
     for name in ("zone_visits", "line_crossings"):
-        told.lake[name] = house.lake(f"silver.{name}")
-        told.served[name] = house.query(f"SELECT * FROM {name}")  # noqa: S608
-    return told
+        output.lake[name] = sandbox.lake(f"silver.{name}")
+        output.served[name] = sandbox.query(f"SELECT * FROM {name}")  # noqa: S608
+    return output
 
 
-def test_the_drawing_makes_a_difference(story: Story) -> None:
+def test_the_layout_makes_a_difference(story: Story) -> None:
     before, after = (story.tables[c] for c in ("drawn otherwise", "drawn so from the start"))
 
     assert all(before[name] and before[name] != after[name] for name in COMPARED)
 
 
-def test_without_a_new_drawing_nothing_changes_but_the_late_frame(story: Story) -> None:
-    streamed, restated = (story.tables[c] for c in ("drawn otherwise", "the same drawing"))
+def test_without_a_new_layout_nothing_changes_but_the_late_frame(story: Story) -> None:
+    streamed, restated = (story.tables[c] for c in ("drawn otherwise", "the same layout"))
 
     assert sum(r["late_frames"] for r in streamed["footfall_minute"]) == 2
     assert [{**r, "late_frames": 0} for r in streamed["footfall_minute"]] == (
@@ -183,13 +183,13 @@ def test_without_a_new_drawing_nothing_changes_but_the_late_frame(story: Story) 
 
 @pytest.mark.parametrize("chapter", ["redrawn", "twice"])
 @pytest.mark.parametrize("name", ["line_crossings", "zone_visits", "zone_dwell_hourly"])
-def test_the_hours_are_what_they_were_had_it_been_drawn_so_from_the_start(
+def test_the_hours_are_what_they_were_had_it_been_rendered_so_from_the_start(
     story: Story, name: str, chapter: str
 ) -> None:
     assert story.tables[chapter][name] == story.tables["drawn so from the start"][name]
 
 
-def test_a_clerk_is_staff_by_the_new_drawing_and_leaves_the_footfall(story: Story) -> None:
+def test_a_clerk_is_staff_by_the_new_layout_and_leaves_the_footfall(story: Story) -> None:
     after = story.tables["redrawn"]
 
     assert {r["track_id"] for r in after["line_crossings"] if r["is_staff"]} == {"clerk"}
@@ -216,13 +216,13 @@ def test_the_lake_follows_with_what_was_withdrawn(story: Story) -> None:
         assert sorted(rows, key=repr) == sorted(served, key=repr)
 
 
-def test_it_says_what_the_hours_hold(story: Story) -> None:
-    nine, ten = story.said
+def test_it_reports_what_the_hours_hold(story: Story) -> None:
+    nine, ten = story.reported
 
     assert nine.frames + ten.frames == 400
     assert nine.visits + ten.visits == len(story.tables["twice"]["zone_visits"])
 
 
-def test_a_window_that_is_none_is_refused(house: House) -> None:
+def test_a_window_that_is_none_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(RestateError):
-        restate_cameras(house.settings, ELEVEN, NINE, lambda _: None)
+        restate_cameras(sandbox.settings, ELEVEN, NINE, lambda _: None)

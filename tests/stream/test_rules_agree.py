@@ -1,8 +1,8 @@
-"""A rule is one thing judged twice: the stream's verdict and the table's expectation must agree.
+"""A rule is one thing validated twice: the stream's verdict and the table's expectation must agree.
 
 Rows of the silver tables are made, good ones and ones broken in every column, and put back into the
-form of their message. Every rule of the registry, which is the one that the streams judge by, must
-then reject the same messages as its expectations do, and must reject and accept some.
+form of their message. Every rule of the registry, which is the one that the streams validate by,
+must then reject the same messages as its expectations do, and must reject and accept some.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from streaming.transforms.silver_detections import (
     Detection,
     DetectionEvent,
     Image,
-    Runtime,
+    RuntimeFields,
     frame_message,
 )
-from streaming.validation.checks import AnyRule, Message, MessageRule, Rule, failed
+from streaming.validation.checks import AnyRule, MessageRule, ParsedBatch, Rule, failed
 from streaming.validation.detection_rules import detection_rules
 from streaming.validation.order_rules import order_rules
 from streaming.validation.parsing import Parsed
@@ -256,7 +256,7 @@ def frame_event(rows: Sequence[Row]) -> DetectionEvent:
         captured_at=wire_time(row["captured_at"]),
         schema_version=1,
         image=Image(row["image_width"], row["image_height"]),
-        runtime=Runtime(row["detector"], row["model"]),
+        runtime=RuntimeFields(row["detector"], row["model"]),
         detections=[
             Detection(
                 seen["track_id"],
@@ -269,8 +269,8 @@ def frame_event(rows: Sequence[Row]) -> DetectionEvent:
     )
 
 
-def judged_by_stream(
-    positions: Sequence[str], rules: tuple[AnyRule, ...], message: Message
+def validated_by_stream(
+    positions: Sequence[str], rules: tuple[AnyRule, ...], message: ParsedBatch
 ) -> dict[str, set[str]]:
     """Rule -> positions of the messages that the stream rejects."""
     broken: dict[str, set[str]] = {rule.id: set() for rule in rules}
@@ -293,14 +293,14 @@ def arrived(moments: list[datetime]) -> pa.Table:
     return pa.table({"key": keys, "timestamp": pa.array(moments, pa.timestamp("us", "UTC"))})
 
 
-def validated(suite: RowSuite, rows: Any, **told: Any) -> Iterator[tuple[str, Row]]:
+def validated(suite: RowSuite, rows: Any, **output: Any) -> Iterator[tuple[str, Row]]:
     """Name of each expectation -> what Great Expectations found, on pandas or on Spark."""
     context = gx.get_context(mode="ephemeral")
     engine = "spark" if isinstance(rows, DataFrame) else "pandas"
     asset = getattr(context.data_sources, f"add_{engine}")("rows").add_dataframe_asset("rows")
     batch = asset.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": rows})
-    judged = gx.ExpectationSuite("rows", expectations=list(suite.expectations))
-    for one in batch.validate(judged, result_format=told).results:
+    validated = gx.ExpectationSuite("rows", expectations=list(suite.expectations))
+    for one in batch.validate(validated, result_format=output).results:
         assert "unexpected_count" in one.result, one.exception_info
         assert one.success == (one.result["unexpected_count"] == 0)
         yield name_of(one.expectation_config), one.result
@@ -308,7 +308,7 @@ def validated(suite: RowSuite, rows: Any, **told: Any) -> Iterator[tuple[str, Ro
 
 @dataclass(frozen=True)
 class Case:
-    """A table, judged.
+    """A table, validated.
 
     Attributes:
         positions: of all its messages.
@@ -342,12 +342,14 @@ def batched(suite: RowSuite, rows: pa.Table) -> DataFrame:
     return SparkSession.active().createDataFrame(rows).mapInArrow(each, schema).cache()
 
 
-def judge_case(by_stream: dict[str, set[str]], rows: pa.Table, suites: Sequence[RowSuite]) -> Case:
+def validate_case(
+    by_stream: dict[str, set[str]], rows: pa.Table, suites: Sequence[RowSuite]
+) -> Case:
     by_pandas, on_pandas, on_spark = dict[str, set[str]](), dict[str, int](), dict[str, int]()
-    told = {"result_format": "COMPLETE", "unexpected_index_column_names": ["position"]}
+    output = {"result_format": "COMPLETE", "unexpected_index_column_names": ["position"]}
     for suite in suites:
         parts = [suite.shape(rows.slice(start, 100)) for start in range(0, len(rows), 100)]
-        for name, result in validated(suite, pa.concat_tables(parts).to_pandas(), **told):
+        for name, result in validated(suite, pa.concat_tables(parts).to_pandas(), **output):
             found = {i["position"] for i in result.get("unexpected_index_list") or ()}
             by_pandas.setdefault(rule_of(name), set()).update(found)
             on_pandas[name] = result["unexpected_count"]
@@ -363,9 +365,9 @@ def order_case(spark: SparkSession) -> Case:
     message = order_message(
         arrived([row["timestamp"] for row in rows]), parsed([order_event(row) for row in rows])
     )
-    by_stream = judged_by_stream([row["position"] for row in rows], ORDER_RULES, message)
+    by_stream = validated_by_stream([row["position"] for row in rows], ORDER_RULES, message)
     suites = order_suites(SETTINGS, STORES)
-    return judge_case(by_stream, arrow(spark, SILVER_ORDERS, rows), suites)
+    return validate_case(by_stream, arrow(spark, SILVER_ORDERS, rows), suites)
 
 
 @pytest.fixture(scope="module")
@@ -376,9 +378,9 @@ def detection_case(spark: SparkSession) -> Case:
         by_frame.setdefault(row["position"], []).append(row)
     events = [frame_event(seen) for seen in by_frame.values()]
     message = frame_message(arrived([NOON] * len(events)), parsed(events))
-    by_stream = judged_by_stream(list(by_frame), DETECTION_RULES, message)
+    by_stream = validated_by_stream(list(by_frame), DETECTION_RULES, message)
     suites = detection_suites(SETTINGS, STORES)
-    return judge_case(by_stream, arrow(spark, SILVER_DETECTIONS, rows), suites)
+    return validate_case(by_stream, arrow(spark, SILVER_DETECTIONS, rows), suites)
 
 
 def in_table(rules: tuple[AnyRule, ...]) -> list[str]:
@@ -413,6 +415,6 @@ def test_no_expectation_has_another_source_than_a_rule(
 
 
 @pytest.mark.parametrize("rule", [*ORDER_RULES, *DETECTION_RULES], ids=lambda r: r.id)
-def test_a_rule_without_an_expectation_says_what_is_lost(rule: AnyRule) -> None:
+def test_a_rule_without_an_expectation_reports_what_is_lost(rule: AnyRule) -> None:
     assert isinstance(rule, Rule) or (isinstance(rule, MessageRule) and rule.lost.endswith("."))
     assert rule.says.endswith(".")

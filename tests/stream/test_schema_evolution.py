@@ -1,4 +1,5 @@
-"""Version 2 of the order event meets a house that runs: no stream stops for it, no row is lost.
+"""Version 2 of the order event meets a deployment that runs: no stream stops for it, no row is
+lost.
 
 The release before knows no `silver.orders.channel`. Its stream writes version 1, then version 2;
 the column is added under its feet; then the new release starts where it ended.
@@ -15,11 +16,11 @@ from pyspark.sql import SparkSession
 from streaming.jobs import bronze_order_events, order_event_processor
 from streaming.lake.delta import tables as delta_tables
 from streaming.lake.formats import create_tables
-from streaming.lake.iceberg import lake as iceberg
+from streaming.lake.iceberg import tables as iceberg
 from streaming.lake.protocol import LakeError
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 from streaming.stream import Batch, Stream
-from tests.stream.house import House, Rows
+from tests.stream.sandbox import Rows, Sandbox
 from tests.support.builders import as_json, order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
@@ -59,18 +60,18 @@ def release_before() -> list[Stream]:
 class Story:
     """The tables that an order event reaches, after each chapter; what was sent, in its order."""
 
-    house: House
+    sandbox: Sandbox
     sent: list[bytes] = field(default_factory=list)
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
 
     def send(self, order_id: str, **fields: Any) -> None:
         event = order_event(order_id=order_id, **fields)
         self.sent.append(as_json(event))
-        self.house.send_order(event)
+        self.sandbox.send_order(event)
 
     def remember(self, chapter: str) -> None:
         lake = ("bronze.order_events", "silver.orders", "quarantine.order_events")
-        self.tables[chapter] = {name: self.house.lake(name) for name in lake}
+        self.tables[chapter] = {name: self.sandbox.lake(name) for name in lake}
 
     def channels(self, chapter: str) -> dict[str, str | None]:
         rows = self.tables[chapter]["silver.orders"]
@@ -78,37 +79,37 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(house: House) -> Story:
-    told = Story(house)
+def story(sandbox: Sandbox) -> Story:
+    output = Story(sandbox)
 
     def new_release_adds_its_columns() -> None:
-        told.remember("before")
+        output.remember("before")
         declare(release, TABLES)
-        create_tables(SparkSession.active(), house.settings)
-        told.send("O-3", schema_version=2, channel="web")
-        told.send("O-4")
+        create_tables(SparkSession.active(), sandbox.settings)
+        output.send("O-3", schema_version=2, channel="web")
+        output.send("O-4")
 
     with pytest.MonkeyPatch.context() as release:
         older = with_columns(columns_before())
         (silver,) = (t for t in older if t.name == SILVER_ORDERS.name)
         release.setattr(order_event_processor, "SILVER_ORDERS", silver)
         declare(release, older)
-        told.send("O-1")
-        told.send("O-2", schema_version=2, channel="web")
-        house.run_streams(
+        output.send("O-1")
+        output.send("O-2", schema_version=2, channel="web")
+        sandbox.run_streams(
             release_before(),
             steps=[new_release_adds_its_columns],
         )
-    told.remember("evolved")
+    output.remember("evolved")
 
-    told.send("O-5")
-    told.send("O-6", schema_version=2, channel="app")
-    told.send("O-7", schema_version=2)
-    told.send("O-8", schema_version=3, channel="web")
-    house.forget_newest_commit(*NAMES)  # so the new release meets a batch of the older one again
-    house.run(*NAMES)
-    told.remember("restarted")
-    return told
+    output.send("O-5")
+    output.send("O-6", schema_version=2, channel="app")
+    output.send("O-7", schema_version=2)
+    output.send("O-8", schema_version=3, channel="web")
+    sandbox.expire_newest_commit(*NAMES)  # so the new release meets a batch of the older one again
+    sandbox.run(*NAMES)
+    output.remember("restarted")
+    return output
 
 
 def test_version_2_lands_where_version_1_does_before_anybody_declares_its_field(
@@ -117,7 +118,7 @@ def test_version_2_lands_where_version_1_does_before_anybody_declares_its_field(
     assert story.channels("before") == {"O-1": "no such column", "O-2": "no such column"}
 
 
-def test_a_stream_of_the_release_before_goes_on_when_a_column_appears(story: Story) -> None:
+def test_a_stream_of_the_release_before_continues_on_when_a_column_appears(story: Story) -> None:
     assert story.channels("evolved") == dict.fromkeys(("O-1", "O-2", "O-3", "O-4"))
 
 
@@ -128,7 +129,7 @@ def test_after_the_restart_version_2_fills_the_column_and_version_1_leaves_it_nu
     assert story.channels("restarted") == story.channels("evolved") | later
 
 
-def test_nothing_is_quarantined_but_a_version_that_nobody_knows(story: Story) -> None:
+def test_nothing_is_quarantined_but_a_version_that_nobody_has(story: Story) -> None:
     assert story.tables["evolved"]["quarantine.order_events"] == []
     (bad,) = story.tables["restarted"]["quarantine.order_events"]
     assert (bad["key"], bad["rules"]) == (b"O-8", ["schema_version_known"])
@@ -137,7 +138,9 @@ def test_nothing_is_quarantined_but_a_version_that_nobody_knows(story: Story) ->
 def test_bronze_and_the_serving_table_keep_what_was_sent_whole(story: Story) -> None:
     seen = story.tables["restarted"]
     assert sorted(r["value"] for r in seen["bronze.order_events"]) == sorted(story.sent)
-    raw = story.house.query("SELECT order_id, payload->'order'->>'channel' AS said FROM orders_raw")
+    raw = story.sandbox.query(
+        "SELECT order_id, payload->'order'->>'channel' AS said FROM orders_raw"
+    )
     assert {r["order_id"]: r["said"] for r in raw if r["said"]} == {
         "O-2": "web",
         "O-3": "web",
@@ -158,4 +161,4 @@ def test_a_column_never_changes_its_type_by_itself(
     declare(monkeypatch, with_columns(wider))
 
     with pytest.raises(LakeError, match=r"total_price is decimal\(12,2\) in the lake"):
-        story.house.run(*NAMES)
+        story.sandbox.run(*NAMES)

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.session import session_conf
-from tests.stream.house import House
+from tests.stream.sandbox import Sandbox
 
 
 def test_a_worker_opens_no_jar_and_takes_no_import_for_garbage(spark: SparkSession) -> None:
@@ -39,10 +39,12 @@ def test_a_worker_opens_no_jar_and_takes_no_import_for_garbage(spark: SparkSessi
 
 
 @pytest.mark.requirement("S1")
-def test_no_password_is_on_the_command_line_of_the_jvm(house: House, spark: SparkSession) -> None:
-    secret = house.settings.postgres.secret
-    name = f"spark.sql.catalog.{house.settings.catalog.name}.jdbc.password"
-    given = session_conf(house.settings).get(name)
+def test_no_password_is_on_the_command_line_of_the_jvm(
+    sandbox: Sandbox, spark: SparkSession
+) -> None:
+    secret = sandbox.settings.postgres.secret
+    name = f"spark.sql.catalog.{sandbox.settings.catalog.name}.jdbc.password"
+    given = session_conf(sandbox.settings).get(name)
     assert spark.sparkContext.applicationId  # it runs
     lines = []
     for process in psutil.Process().children(recursive=True):

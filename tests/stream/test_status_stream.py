@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.stream.house import House, Rows, later
+from tests.stream.sandbox import Rows, Sandbox, later
 from tests.support.builders import order_event, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O4")]
@@ -17,9 +17,9 @@ TEN = "2024-04-30T10:00:00Z"
 NEXT_DAY = "2024-05-01T11:00:00Z"
 
 
-def first_day(house: House) -> None:
+def first_day(sandbox: Sandbox) -> None:
     """O-1 goes its way; O-2 is begun and left; a message that says nothing."""
-    house.send_order(
+    sandbox.send_order(
         order_event(order_id="O-1", created_at=TEN, event_time=TEN),
         order_event(order_id="O-2", created_at=TEN, event_time=TEN),
     )
@@ -29,13 +29,13 @@ def first_day(house: House) -> None:
         ("O-1", "processing", "completed", 600),
     ):
         change = {"old_status": old, "new_status": new, "event_time": later(TEN, seconds)}
-        house.send_order(status_event(order_id=order_id, **change), topic="order-events")
-    house.send_raw("order-events", b"{", b"O-3")
+        sandbox.send_order(status_event(order_id=order_id, **change), topic="order-events")
+    sandbox.send_raw("order-events", b"{", b"O-3")
 
 
-def next_day(house: House) -> None:
+def next_day(sandbox: Sandbox) -> None:
     """A new order moves the clock past the day that O-2 had."""
-    house.send_order(order_event(order_id="O-4", created_at=NEXT_DAY, event_time=NEXT_DAY))
+    sandbox.send_order(order_event(order_id="O-4", created_at=NEXT_DAY, event_time=NEXT_DAY))
 
 
 @dataclass
@@ -46,33 +46,33 @@ class Story:
     lake: dict[str, Rows] = field(default_factory=dict)
     state: dict[str, Rows] = field(default_factory=dict)
 
-    def remember(self, house: House, chapter: str) -> None:
-        self.served[chapter] = house.query("SELECT * FROM order_status_history ORDER BY event_id")
+    def remember(self, sandbox: Sandbox, chapter: str) -> None:
+        self.served[chapter] = sandbox.query("SELECT * FROM order_status_history ORDER BY event_id")
         self.lake[chapter] = sorted(
-            house.lake("silver.order_status"), key=lambda r: str(r["event_id"])
+            sandbox.lake("silver.order_status"), key=lambda r: str(r["event_id"])
         )
-        self.state[chapter] = house.query("SELECT * FROM order_status_state ORDER BY order_id")
+        self.state[chapter] = sandbox.query("SELECT * FROM order_status_state ORDER BY order_id")
 
 
 @pytest.fixture(scope="module")
-def story(house: House) -> Story:
-    told = Story()
-    first_day(house)
-    house.run(TRACKER)
-    told.remember(house, "first day")
-    next_day(house)
-    house.run(TRACKER)
-    told.remember(house, "next day")
-    house.forget_newest_commit(TRACKER)
-    house.run(TRACKER)
-    told.remember(house, "commit lost")
-    house.forget_checkpoint(TRACKER)
-    house.run(TRACKER)
-    told.remember(house, "checkpoint lost")
-    return told
+def story(sandbox: Sandbox) -> Story:
+    output = Story()
+    first_day(sandbox)
+    sandbox.run(TRACKER)
+    output.remember(sandbox, "first day")
+    next_day(sandbox)
+    sandbox.run(TRACKER)
+    output.remember(sandbox, "next day")
+    sandbox.expire_newest_commit(TRACKER)
+    sandbox.run(TRACKER)
+    output.remember(sandbox, "commit lost")
+    sandbox.expire_checkpoint(TRACKER)
+    sandbox.run(TRACKER)
+    output.remember(sandbox, "checkpoint lost")
+    return output
 
 
-def test_each_change_tells_how_long_the_status_before_it_took(story: Story) -> None:
+def test_each_change_reports_how_long_the_status_before_it_took(story: Story) -> None:
     times = {
         (r["order_id"], r["new_status"]): r["processing_time_seconds"]
         for r in story.served["first day"]
@@ -86,7 +86,9 @@ def test_each_change_tells_how_long_the_status_before_it_took(story: Story) -> N
     assert not any(r["anomaly"] for r in story.served["first day"])
 
 
-def test_a_restart_goes_on_with_the_state_and_finds_the_order_that_is_stuck(story: Story) -> None:
+def test_a_restart_continues_on_with_the_state_and_finds_the_order_that_is_stuck(
+    story: Story,
+) -> None:
     alarms = [r for r in story.served["next day"] if r["anomaly"]]
 
     assert [(r["order_id"], r["anomaly"], r["previous_status"]) for r in alarms] == [
@@ -99,7 +101,7 @@ def test_a_restart_goes_on_with_the_state_and_finds_the_order_that_is_stuck(stor
 
 
 @pytest.mark.parametrize("chapter", ["first day", "next day"])
-def test_the_lake_says_what_the_database_says(story: Story, chapter: str) -> None:
+def test_the_lake_reports_what_the_database_reports(story: Story, chapter: str) -> None:
     lake = story.lake[chapter]
 
     assert lake

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.stream.house import House, Rows, later
+from tests.stream.sandbox import Rows, Sandbox, later
 from tests.support.builders import detection, detection_event, order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("J1")]
@@ -17,29 +17,29 @@ TOGETHER = ("footfall", "real_time_metrics", "store_hourly")
 TEN, ELEVEN = "2024-05-01T10:00:00Z", "2024-05-01T11:00:00Z"
 
 
-def a_morning(house: House) -> None:
+def a_morning(sandbox: Sandbox) -> None:
     """B01 at 10: two visitors, one order. B02 at 10: nobody came. B01 at 11: the camera was off."""
     for index, x in enumerate((0.55, 0.60, 0.70, 0.75)):
         two = [
             detection(track_id=t, bbox=[x - 0.02, y - 0.2, x + 0.02, y])
             for t, y in (("anna", 0.5), ("ben", 0.8))
         ]
-        house.send_frame(
+        sandbox.send_frame(
             detection_event(detections=two, frame_index=index, captured_at=later(TEN, index))
         )
-    house.send_frame(
+    sandbox.send_frame(
         detection_event(branch_id="B02", camera_id="B02-entrance", detections=[], captured_at=TEN)
     )
-    house.send_order(
+    sandbox.send_order(
         order_event(order_id="O-1", created_at=TEN, event_time=TEN),
         order_event(order_id="O-2", created_at=ELEVEN, event_time=ELEVEN),
     )
 
 
-def an_order_that_took_its_time(house: House) -> None:
+def an_order_that_took_its_time(sandbox: Sandbox) -> None:
     """Made at 10:30, and sent after the first one of 11."""
     half_past = "2024-05-01T10:30:00Z"
-    house.send_order(order_event(order_id="O-3", created_at=half_past, event_time=half_past))
+    sandbox.send_order(order_event(order_id="O-3", created_at=half_past, event_time=half_past))
 
 
 @dataclass
@@ -49,37 +49,37 @@ class Story:
     served: dict[str, Rows] = field(default_factory=dict)
     lake: dict[str, Rows] = field(default_factory=dict)
 
-    def remember(self, house: House, chapter: str) -> None:
-        self.served[chapter] = house.query("SELECT * FROM store_hourly ORDER BY branch_id, hour")
+    def remember(self, sandbox: Sandbox, chapter: str) -> None:
+        self.served[chapter] = sandbox.query("SELECT * FROM store_hourly ORDER BY branch_id, hour")
         self.lake[chapter] = sorted(
-            house.lake("gold.store_hourly"), key=lambda r: (r["branch_id"], r["hour"])
+            sandbox.lake("gold.store_hourly"), key=lambda r: (r["branch_id"], r["hour"])
         )
 
 
 @pytest.fixture(scope="module")
-def story(house: House) -> Story:
-    told = Story()
-    a_morning(house)
-    house.run(
+def story(sandbox: Sandbox) -> Story:
+    output = Story()
+    a_morning(sandbox)
+    sandbox.run(
         *TOGETHER,
         steps=[
-            lambda: told.remember(house, "morning"),
-            lambda: an_order_that_took_its_time(house),
+            lambda: output.remember(sandbox, "morning"),
+            lambda: an_order_that_took_its_time(sandbox),
         ],
     )
-    told.remember(house, "late order")
-    house.run("store_hourly")
-    told.remember(house, "alone")
-    house.run(*TOGETHER)
-    told.remember(house, "together")
-    return told
+    output.remember(sandbox, "late order")
+    sandbox.run("store_hourly")
+    output.remember(sandbox, "alone")
+    sandbox.run(*TOGETHER)
+    output.remember(sandbox, "together")
+    return output
 
 
 def test_conversion_is_orders_per_visitor_and_unknown_without_visitors(story: Story) -> None:
     rows = {(r["branch_id"], r["hour"].hour): r for r in story.served["morning"]}
 
-    said = {k: (r["visitors"], r["orders"], r["conversion_rate"]) for k, r in rows.items()}
-    assert said == {
+    reported = {k: (r["visitors"], r["orders"], r["conversion_rate"]) for k, r in rows.items()}
+    assert reported == {
         ("B01", 10): (2, 1, 0.5),
         ("B01", 11): (None, 1, None),
         ("B02", 10): (0, 0, None),
@@ -104,7 +104,9 @@ def test_a_late_order_corrects_its_hour_and_leaves_the_others_alone(story: Story
 
 
 @pytest.mark.parametrize("chapter", ["morning", "late order"])
-def test_the_lake_says_of_every_hour_what_the_database_says(story: Story, chapter: str) -> None:
+def test_the_lake_reports_of_every_hour_what_the_database_reports(
+    story: Story, chapter: str
+) -> None:
     lake = story.lake[chapter]
 
     assert lake

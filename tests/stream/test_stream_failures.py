@@ -21,7 +21,7 @@ from streaming.jobs import find_streams
 from streaming.lease import LeaseHeldError, Leases
 from streaming.runner import Runner
 from streaming.stream import Batch, Stream
-from tests.stream.house import House
+from tests.stream.sandbox import Sandbox
 from tests.support.builders import order_event
 from tests.support.postgres_local import own_postgres, start
 
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_a_sink_that_keeps_failing_ends_the_run_and_names_the_stream(
-    new_house: Callable[[], House],
+    new_sandbox: Callable[[], Sandbox],
 ) -> None:
-    house = new_house()
-    streams = house.settings.streams.model_copy(update={"retries": 1, "retry_base_seconds": 0.05})
-    house.settings = house.settings.model_copy(update={"streams": streams})
-    house.send_order(order_event())
+    sandbox = new_sandbox()
+    streams = sandbox.settings.streams.model_copy(update={"retries": 1, "retry_base_seconds": 0.05})
+    sandbox.settings = sandbox.settings.model_copy(update={"streams": streams})
+    sandbox.send_order(order_event())
     attempts: list[int] = []
 
     def broken(batch: Batch) -> None:
@@ -43,23 +43,23 @@ def test_a_sink_that_keeps_failing_ends_the_run_and_names_the_stream(
             raise OSError("the disk is full")
 
     with pytest.raises(StreamFailedError, match=r"doomed failed 2 times.*the disk is full"):
-        house.run_streams([Stream("doomed", ORDER_EVENTS, broken)])
+        sandbox.run_streams([Stream("doomed", ORDER_EVENTS, broken)])
 
     assert len(attempts) == 2
     assert len(set(attempts)) == 1
 
 
 def test_a_stream_that_keeps_failing_stops_only_itself(
-    new_house: Callable[[], House],
+    new_sandbox: Callable[[], Sandbox],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both share a query; the disk is mended in the end."""
     monkeypatch.setattr(query, "SPLIT_SECONDS", 0.2)
-    house = new_house()
+    sandbox = new_sandbox()
     limits = {"retries": 2, "retry_base_seconds": 0.05, "failed_retry_seconds": 0.5}
-    streams = house.settings.streams.model_copy(update=limits)
-    house.settings = house.settings.model_copy(update={"streams": streams})
+    streams = sandbox.settings.streams.model_copy(update=limits)
+    sandbox.settings = sandbox.settings.model_copy(update={"streams": streams})
     seen: dict[str, list[str]] = {"broken": [], "sound": []}
     states: list[dict[str, Any]] = []
     sent_again: list[bool] = []
@@ -75,7 +75,7 @@ def test_a_stream_that_keeps_failing_stops_only_itself(
         keep(batch)
 
     def state() -> dict[str, Any]:
-        text = (house.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        text = (sandbox.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
         return dict(json.loads(text)["streams"])
 
     def until() -> bool:
@@ -83,15 +83,15 @@ def test_a_stream_that_keeps_failing_stops_only_itself(
             return False
         if not sent_again:
             sent_again.append(True)
-            house.send_order(order_event(order_id="O-2"))
+            sandbox.send_order(order_event(order_id="O-2"))
         if not mended and len(seen["sound"]) == 2 and state()["broken"]["state"] == "failed":
             states.append(state())
             mended.append(True)
         return len(seen["broken"]) == 2
 
-    house.send_order(order_event(order_id="O-1"))
+    sandbox.send_order(order_event(order_id="O-1"))
     Runner(
-        house.settings,
+        sandbox.settings,
         [Stream("broken", ORDER_EVENTS, broken), Stream("sound", ORDER_EVENTS, keep)],
     ).run(until=until)
 
@@ -103,12 +103,12 @@ def test_a_stream_that_keeps_failing_stops_only_itself(
     assert not [r for r in caplog.messages if "LocalRelation" in r or "Thread State" in r]
 
 
-def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_goes_on(
-    new_house: Callable[[], House],
+def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_continues_on(
+    new_sandbox: Callable[[], Sandbox],
 ) -> None:
     """Two of forty: one that the processor cannot hold, and one that the metrics cannot."""
-    house = new_house()
-    with psycopg.connect(house.settings.postgres.dsn, autocommit=True) as connection:
+    sandbox = new_sandbox()
+    with psycopg.connect(sandbox.settings.postgres.dsn, autocommit=True) as connection:
         connection.execute(
             "ALTER TABLE orders_raw ADD CONSTRAINT odd CHECK (order_id <> 'O-7') NOT VALID"
         )
@@ -116,23 +116,27 @@ def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_goes_on(
             "ALTER TABLE order_contributions ADD CONSTRAINT odd CHECK (order_id <> 'O-9') NOT VALID"
         )
         try:
-            house.send_order(*[order_event(order_id=f"O-{n}") for n in range(40)])
+            sandbox.send_order(*[order_event(order_id=f"O-{n}") for n in range(40)])
             for _ in range(2):
-                house.run("order_event_processor", "real_time_metrics")
-                house.forget_checkpoint("order_event_processor", "real_time_metrics")
+                sandbox.run("order_event_processor", "real_time_metrics")
+                sandbox.expire_checkpoint("order_event_processor", "real_time_metrics")
         finally:
             connection.execute("ALTER TABLE orders_raw DROP CONSTRAINT odd")
             connection.execute("ALTER TABLE order_contributions DROP CONSTRAINT odd")
 
     sold = {f"O-{n}" for n in range(40)}
-    assert {r["order_id"] for r in house.query("SELECT order_id FROM orders_raw")} == sold - {"O-7"}
-    assert sorted(r["order_id"] for r in house.lake("silver.orders")) == sorted(sold - {"O-7"})
-    (letter,) = house.query("SELECT position, rules FROM dead_letters")
-    assert letter["rules"] == ["refused_by_sink"]
-    (rejected,) = house.lake("quarantine.order_events")
-    assert rejected["position"] == letter["position"]
-    assert [r["order_count"] for r in house.query("SELECT order_count FROM order_metrics")] == [39]
-    refused = house.query("SELECT stream, error_class, value FROM refused_rows ORDER BY stream")
+    assert {r["order_id"] for r in sandbox.query("SELECT order_id FROM orders_raw")} == sold - {
+        "O-7"
+    }
+    assert sorted(r["order_id"] for r in sandbox.lake("silver.orders")) == sorted(sold - {"O-7"})
+    (dead_letter,) = sandbox.query("SELECT position, rules FROM dead_letters")
+    assert dead_letter["rules"] == ["refused_by_sink"]
+    (rejected,) = sandbox.lake("quarantine.order_events")
+    assert rejected["position"] == dead_letter["position"]
+    assert [r["order_count"] for r in sandbox.query("SELECT order_count FROM order_metrics")] == [
+        39
+    ]
+    refused = sandbox.query("SELECT stream, error_class, value FROM refused_rows ORDER BY stream")
     assert [(r["stream"], r["error_class"]) for r in refused] == [
         ("order_event_processor", "CheckViolation"),
         ("real_time_metrics", "CheckViolation"),
@@ -140,48 +144,50 @@ def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_goes_on(
     assert [json.loads(r["value"])["order"]["order_id"] for r in refused] == ["O-7", "O-9"]
 
 
-def test_of_two_streams_in_one_query_the_one_that_was_taken_over_ends_and_the_other_goes_on(
-    new_house: Callable[[], House],
+def test_of_two_streams_in_one_query_the_one_that_was_taken_over_ends_and_the_other_continues_on(
+    new_sandbox: Callable[[], Sandbox],
 ) -> None:
-    house = new_house()
+    sandbox = new_sandbox()
     names = ("order_event_processor", "bronze_order_events")
     other = Leases(
-        house.settings.postgres.dsn,
+        sandbox.settings.postgres.dsn,
         ["bronze_order_events"],
         "another application",
         timedelta(seconds=3),
         take_over=True,
     )
     steps = [
-        lambda: other.acquire() if house.finished(*names) else False,
+        lambda: other.acquire() if sandbox.finished(*names) else False,
         lambda: (
-            house.send_order(order_event(order_id="O-2")) if state("bronze") == "failed" else False
+            sandbox.send_order(order_event(order_id="O-2"))
+            if state("bronze") == "failed"
+            else False
         ),
     ]
 
     def state(name: str) -> str:
-        text = (house.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        text = (sandbox.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
         return str(json.loads(text)["streams"][f"{name}_order_events"]["state"])
 
     def until() -> bool:
         if steps and steps[0]() is not False:
             steps.pop(0)
-        return len(house.query("SELECT FROM orders_raw")) == 2
+        return len(sandbox.query("SELECT FROM orders_raw")) == 2
 
-    house.send_order(order_event(order_id="O-1"))
+    sandbox.send_order(order_event(order_id="O-1"))
     try:
         with pytest.raises(StreamFailedError, match=r"^bronze_order_events was taken over by"):
-            Runner(house.settings, find_streams(names)).run(until=until)
+            Runner(sandbox.settings, find_streams(names)).run(until=until)
     finally:
         other.release()
-    assert len(house.lake("bronze.order_events")) == 1
+    assert len(sandbox.lake("bronze.order_events")) == 1
 
 
 def test_a_second_application_is_refused_and_one_that_takes_over_fences_the_first(
-    new_house: Callable[[], House],
+    new_sandbox: Callable[[], Sandbox],
 ) -> None:
-    house = new_house()
-    settings = house.settings
+    sandbox = new_sandbox()
+    settings = sandbox.settings
     taking = settings.streams.model_copy(update={"take_over": True})
 
     def try_a_second_one() -> None:
@@ -196,21 +202,21 @@ def test_a_second_application_is_refused_and_one_that_takes_over_fences_the_firs
         second = Leases(dsn, ["order_event_processor"], *others, take_over=taking.take_over)
         second.acquire()
         second.release()
-        house.send_order(order_event(order_id="O-2"))
+        sandbox.send_order(order_event(order_id="O-2"))
 
-    house.send_order(order_event(order_id="O-1"))
+    sandbox.send_order(order_event(order_id="O-1"))
     with pytest.raises(StreamFailedError, match="order_event_processor was taken over by"):
-        house.run("order_event_processor", steps=[try_a_second_one])
-    assert [r["order_id"] for r in house.query("SELECT order_id FROM orders_raw")] == ["O-1"]
-    assert [r["order_id"] for r in house.lake("silver.orders")] == ["O-1"]
+        sandbox.run("order_event_processor", steps=[try_a_second_one])
+    assert [r["order_id"] for r in sandbox.query("SELECT order_id FROM orders_raw")] == ["O-1"]
+    assert [r["order_id"] for r in sandbox.lake("silver.orders")] == ["O-1"]
 
-    house.run("order_event_processor")
-    assert sorted(r["order_id"] for r in house.lake("silver.orders")) == ["O-1", "O-2"]
+    sandbox.run("order_event_processor")
+    assert sorted(r["order_id"] for r in sandbox.lake("silver.orders")) == ["O-1", "O-2"]
 
 
 @pytest.fixture
 def server(services: Settings, tmp_path: Path) -> Iterator[PostgresService]:
-    """Its house tries again as often as it takes."""
+    """Its deployment tries again as often as it takes."""
     streams = {"source": "memory", "trigger_seconds": 0.1, "retries": 100, "retry_max_seconds": 0.5}
     update: dict[str, Any] = {"streams": services.streams.model_copy(update=streams)}
     if services.bucket:
@@ -222,27 +228,27 @@ def server(services: Settings, tmp_path: Path) -> Iterator[PostgresService]:
 
 
 def test_streams_outlive_a_database_that_stops_and_comes_back(server: PostgresService) -> None:
-    house = House(server.settings)
+    sandbox = Sandbox(server.settings)
     failed: list[bool] = []
 
     def orders(first: int, last: int) -> list[dict[str, Any]]:
         return [order_event(order_id=f"O-{n}") for n in range(first, last)]
 
     def failures() -> int:
-        text = (house.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
+        text = (sandbox.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
         return max(s["failures"] for s in json.loads(text)["streams"].values())
 
     def stop_it_and_sell_on() -> None:
         server.stop()
-        house.send_order(*orders(10, 30))
+        sandbox.send_order(*orders(10, 30))
 
     def start_it_once_they_noticed() -> None:
         if not failed and failures():
             failed.append(True)
             start(server)
 
-    house.send_order(*orders(0, 10))
-    house.run(
+    sandbox.send_order(*orders(0, 10))
+    sandbox.run(
         "order_event_processor",
         "real_time_metrics",
         steps=[stop_it_and_sell_on],
@@ -251,6 +257,8 @@ def test_streams_outlive_a_database_that_stops_and_comes_back(server: PostgresSe
 
     assert failed
     everything = {f"O-{n}" for n in range(30)}
-    assert {r["order_id"] for r in house.query("SELECT order_id FROM orders_raw")} == everything
-    assert sorted(r["order_id"] for r in house.lake("silver.orders")) == sorted(everything)
-    assert [r["order_count"] for r in house.query("SELECT order_count FROM order_metrics")] == [30]
+    assert {r["order_id"] for r in sandbox.query("SELECT order_id FROM orders_raw")} == everything
+    assert sorted(r["order_id"] for r in sandbox.lake("silver.orders")) == sorted(everything)
+    assert [r["order_count"] for r in sandbox.query("SELECT order_count FROM order_metrics")] == [
+        30
+    ]

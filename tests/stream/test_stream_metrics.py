@@ -16,7 +16,7 @@ from streaming import lag
 from streaming.jobs import find_streams
 from streaming.runner import Runner
 from tests.conftest import free_ports
-from tests.stream.house import NOW, House, later
+from tests.stream.sandbox import NOW, Sandbox, later
 from tests.support.builders import as_json, detection_event, order_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("M1")]
@@ -48,9 +48,9 @@ class Scrapes:
         return self.newest.get((f"storelake_stream_{name}", frozenset(labels.items())))
 
 
-def run(house: House, names: tuple[str, ...], done: Callable[[Scrapes], bool]) -> Scrapes:
-    """Run streams until the page says what is waited for."""
-    runner = Runner(house.settings, find_streams(names))
+def run(sandbox: Sandbox, names: tuple[str, ...], done: Callable[[Scrapes], bool]) -> Scrapes:
+    """Run streams until the page states what is waited for."""
+    runner = Runner(sandbox.settings, find_streams(names))
     (port,) = free_ports(1)
     end = time.monotonic() + DEADLINE_SECONDS
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}")
@@ -68,15 +68,15 @@ def run(house: House, names: tuple[str, ...], done: Callable[[Scrapes], bool]) -
 
 
 @pytest.fixture(scope="module")
-def watched(house: House) -> House:
+def watched(sandbox: Sandbox) -> Sandbox:
     """With the endpoint on, which also asks the broker for the lag."""
-    streams = house.settings.streams.model_copy(update={"metrics_port": 1, "retries": 20})
-    house.settings = house.settings.model_copy(update={"streams": streams})
-    return house
+    streams = sandbox.settings.streams.model_copy(update={"metrics_port": 1, "retries": 20})
+    sandbox.settings = sandbox.settings.model_copy(update={"streams": streams})
+    return sandbox
 
 
-def test_the_page_says_what_the_streams_did_and_a_repeated_batch_is_skipped(
-    watched: House, monkeypatch: pytest.MonkeyPatch
+def test_the_page_reports_what_the_streams_did_and_a_repeated_batch_is_skipped(
+    watched: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lag, "LOOK_SECONDS", 0.2)
     watched.send_order(
@@ -117,7 +117,7 @@ def test_the_page_says_what_the_streams_did_and_a_repeated_batch_is_skipped(
     (traced,) = [row["headers"] for row in bronze if row["key"] == b"O-traced"]
     assert traced == [{"key": "traceparent", "value": trace.encode()}]
 
-    watched.forget_newest_commit(*ORDERS)
+    watched.expire_newest_commit(*ORDERS)
     early = later(T10, -4 * 3600)  # its hour ended at 07:00, and the watermark is at 09:55
     watched.send_order(order_event(order_id="O-late", event_time=early, created_at=early))
     again = run(watched, ORDERS, lambda seen: seen.of("late_rows_total", stream=ORDERS[1]) == 1)

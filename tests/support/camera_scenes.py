@@ -20,11 +20,11 @@ from streaming.transforms.footfall import (
     CROSSING_KEY,
     RUN,
     VISIT_KEY,
-    tell,
-    to_told,
+    notify,
+    to_output,
 )
-from streaming.transforms.silver_detections import frames, judged_detections
-from streaming.transforms.tracks import Camera, Rules, drawings_by_camera
+from streaming.transforms.silver_detections import frames, validated_detections
+from streaming.transforms.tracks import CameraState, Rules, layouts_by_camera
 from tests.support.builders import as_json, detection, detection_event
 from tests.support.messages import Sent, to_rows
 
@@ -138,12 +138,12 @@ class Seen:
     def add(self, rows: list[dict[str, Any]]) -> None:
         """The rows of one batch."""
         self.keys += [(c[0], c[1], c[4]) for row in rows for c in row["crossings"]]
-        told = to_told(pa.Table.from_pylist(rows, schema=OUTPUT_SCHEMA))
-        for row in told.crossings.to_pylist():
+        output = to_output(pa.Table.from_pylist(rows, schema=OUTPUT_SCHEMA))
+        for row in output.crossings.to_pylist():
             self.crossings.setdefault(tuple(row[name] for name in CROSSING_KEY), row)
-        for row in told.visits.to_pylist():
+        for row in output.visits.to_pylist():
             self.visits[tuple(row[name] for name in VISIT_KEY)] = row
-        self.queue += told.queues["people"].to_pylist()
+        self.queue += output.queues["people"].to_pylist()
 
 
 def follow(stores: Stores, events: Iterable[dict[str, Any]], *, cuts: Sequence[int] = ()) -> Seen:
@@ -155,7 +155,7 @@ def follow(stores: Stores, events: Iterable[dict[str, Any]], *, cuts: Sequence[i
         cuts: numbers of messages before which another batch begins.
     """
     rows = to_rows("detections", [Sent(as_json(event)) for event in events])
-    parsed = frames(judged_detections(stores, SKEW)(rows)).to_pylist()
+    parsed = frames(validated_detections(stores, SKEW)(rows)).to_pylist()
     good = [ParsedFrame(row["frame"]) for row in parsed if row["frame"]]
     seen = follow_frames(stores, good, cuts=cuts)
     seen.rejected = len(parsed) - len(good)
@@ -166,8 +166,8 @@ def follow_frames(stores: Stores, run: Sequence[ParsedFrame], *, cuts: Sequence[
     """The same for frames that are parsed; the state goes through its text between batches."""
     seen, text = Seen(), None
     for begin, end in pairwise([0, *sorted(cuts), len(run)]):
-        camera = Camera(drawings_by_camera(stores)[CAMERA_ID], Rules(), text)
-        rows = tell(("B01", CAMERA_ID, "run-1"), run[begin:end], camera.run("run-1", 0))
+        camera = CameraState(layouts_by_camera(stores)[CAMERA_ID], Rules(), text)
+        rows = notify(("B01", CAMERA_ID, "run-1"), run[begin:end], camera.run("run-1", 0))
         seen.add(list(rows))
         text = camera.to_text()
         seen.names.append([t[0] for k in ("live", "lost") for t in _tracks(text, k)])

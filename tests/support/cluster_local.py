@@ -60,14 +60,16 @@ class Cluster:
     def start(self) -> None:
         listen = ["--host", "127.0.0.1", "--webui-port", "0"]
         self._spawn("master", MASTER, "--port", str(self.port), *listen)
-        assert self._says("master", "I have been elected leader"), self.log("master")
+        assert self._reports("master", "I have been elected leader"), self.log("master")
         for number in range(2):
             own = ["--work-dir", str(self.folder / f"worker-{number}")]
             size = ["--cores", "1", "--memory", "1g"]
             name = f"worker-{number}"
             self.workers.append(self._spawn(name, WORKER, *listen, *own, *size, self.url))
         for number in range(2):
-            assert self._says(f"worker-{number}", "Successfully registered"), self.log("worker-0")
+            assert self._reports(f"worker-{number}", "Successfully registered"), self.log(
+                "worker-0"
+            )
 
     def log(self, name: str) -> str:
         return "\n".join(tail(self.folder / f"{name}.log", 400))
@@ -80,13 +82,13 @@ class Cluster:
     def kill_worker(self, number: int) -> list[str]:
         """SIGKILL for a worker and its executors; what was killed."""
         family = [self.workers[number], *self.workers[number].children(recursive=True)]
-        told = []
+        output = []
         for process in family:
             with suppress(psutil.NoSuchProcess):
-                told.append(" ".join(process.cmdline()))
+                output.append(" ".join(process.cmdline()))
                 process.kill()
         psutil.wait_procs(family, timeout=20)
-        return told
+        return output
 
     def processes(self) -> list[psutil.Process]:
         """All that runs with the environment of the cluster, whoever its parent is by now."""
@@ -120,7 +122,7 @@ class Cluster:
                 start_new_session=True,
             )
 
-    def _says(self, name: str, text: str) -> bool:
+    def _reports(self, name: str, text: str) -> bool:
         return wait_until(lambda: text in self.log(name), 120)
 
 

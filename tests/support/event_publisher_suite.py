@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from inference_service.publishers import Publisher, PublishError
+from inference_service.publishers import EventPublisher, PublishError
 
 CAMERAS = (b"B01/a", b"B01/b", b"B02/c")
 
@@ -16,7 +16,7 @@ CAMERAS = (b"B01/a", b"B01/b", b"B02/c")
 class Stage:
     """A publisher, and a way to see what arrived: the (key, value) pairs, or (None, value)."""
 
-    publisher: Publisher
+    publisher: EventPublisher
     arrived: Callable[[int], list[tuple[bytes | None, bytes]]]
     """arrived(count): waits for so many."""
 

@@ -121,7 +121,7 @@ class LakeSuite:
         assert len(shop.positions()) == 2
 
     def test_of_two_writers_with_the_same_rows_one_writes_them(self, shop: Shop) -> None:
-        """A driver that was thought dead goes on beside its successor."""
+        """A driver that was thought dead continues beside its successor."""
         shop.lake.append(EVENTS, events(0), 0)
         zombie = shop.lake.another()
         zombie.append(EVENTS, events(0), 0)  # both know the table as it is now
@@ -179,7 +179,7 @@ class LakeSuite:
         assert moved.append(EVENTS, again, 0) == 1
         assert len(shop.positions()) == 4
 
-    def test_partitions_and_topics_are_told_apart(self, shop: Shop) -> None:
+    def test_partitions_and_topics_are_reported_apart(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(5), 0)
         assert shop.lake.append(EVENTS, events(5, partition=1), 1) == 1
         assert shop.lake.append(EVENTS, events(5, topic="cancelled"), 2) == 1
@@ -196,7 +196,7 @@ class LakeSuite:
         assert shop.lake.another().append(EVENTS, events(message_id(8, 0, 0), huge), 0) == 0
         assert shop.lake.another().progress(EVENTS) == {("orders", 0): huge}
 
-    def test_fresh_says_beforehand_what_an_append_would_write(self, shop: Shop) -> None:
+    def test_fresh_reports_beforehand_what_an_append_would_write(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1), 0)
         fresh = shop.lake.another().fresh(EVENTS, events(1, 2))
         assert fresh["position"].to_pylist() == [offset(2)]
@@ -231,7 +231,7 @@ class LakeSuite:
         shop.lake.append(EVENTS, events(1).slice(0, 0), 0)
         assert [shop.lake.state(t.name).newest for t in TABLES] == [None, None, None]  # type: ignore[union-attr]
 
-    def test_a_column_of_a_newer_release_stays_null_in_an_append(self, shop: Shop) -> None:
+    def test_a_column_of_a_newer_release_remains_null_in_an_append(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1), 0)
         shop.widen(EVENTS, "note")
         shop.lake.append(EVENTS, events(2), 1)
@@ -265,7 +265,7 @@ class LakeSuite:
         assert found(And(EqualTo("partition", 1), EqualTo("topic", "orders"))) == ["3"]
         assert found(Or(EqualTo("partition", 7), EqualTo("position", offset(2)))) == ["2"]
 
-    def test_a_reader_goes_on_with_what_it_has_loaded(self, shop: Shop) -> None:
+    def test_a_reader_continues_on_with_what_it_has_loaded(self, shop: Shop) -> None:
         shop.lake.upsert(SALES, sales(("A", 1)), "day")
         before = shop.lake.state(SALES.name)
         assert before is not None
@@ -328,7 +328,7 @@ class LakeSuite:
             shop.lake.read("gold.nothing")
 
     @pytest.mark.parametrize("known", [True, False], ids=["running", "starting"])
-    def test_a_stream_whose_table_is_dropped_says_so_and_goes_on_with_a_new_one(
+    def test_a_stream_whose_table_is_dropped_reports_so_and_continues_on_with_a_new_one(
         self, shop: Shop, *, known: bool
     ) -> None:
         shop.lake.append(EVENTS, events(1), 0)
@@ -348,7 +348,7 @@ class LakeSuite:
         assert [p for _, _, p in shop.positions()] == [offset(2)]
         assert sold(shop.rows(SALES)) == {("A", MAY): 2}
 
-    def test_old_rows_go_for_good_and_the_guard_stays(self, shop: Shop) -> None:
+    def test_old_rows_go_for_good_and_the_guard_remains(self, shop: Shop) -> None:
         old = NOON - timedelta(days=40)
         shop.lake.append(EVENTS, pa.concat_tables([events(1, at=old), events(2)]), 0)
         shop.lake.append(EVENTS, events(8, partition=1, at=old), 1)

@@ -1,4 +1,4 @@
-"""A database server that one test may stop, fill or leave empty; that of the whole run goes on."""
+"""A database server that one test may stop, fill or leave empty; the shared one continues."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def own_postgres(settings: Settings, folder: Path) -> Iterator[PostgresService]:
     """A server without tables, on a port and in a folder of its own; gone with its data afterwards.
 
     Args:
-        settings: what else its house has.
-        folder: empty; the house is there.
+        settings: what else its deployment has.
+        folder: empty; the deployment is there.
 
     Yields:
         The server; its settings have its password.

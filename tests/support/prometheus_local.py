@@ -101,7 +101,7 @@ class Prometheus:
 def prometheus(
     folder: Path, port: int, jobs: Mapping[str, int], scale: float
 ) -> Iterator[Prometheus]:
-    """Run one that asks a port of this machine for each job, and judges by the faster rules."""
+    """Run one that asks a port of this machine for each job, and validates by the faster rules."""
     config = {
         "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
         "rule_files": ["rules.yml"],

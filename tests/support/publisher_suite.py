@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.producer import Message, Publisher, publish
-from gateway.refusals import TooLargeError, UnavailableError
+from gateway.producer import OutgoingMessage, Publisher, publish
+from gateway.rejections import TooLargeError, UnavailableError
 
 Seen = tuple[bytes, bytes, dict[str, bytes]]
 
@@ -24,8 +24,8 @@ class Stage:
     cut: Callable[[], None]
 
 
-def message(topic: str, key: str = "O-1", value: bytes = b'{"a": 1}') -> Message:
-    return Message(topic, key.encode(), value, (("traceparent", b"00-aa"),))
+def message(topic: str, key: str = "O-1", value: bytes = b'{"a": 1}') -> OutgoingMessage:
+    return OutgoingMessage(topic, key.encode(), value, (("traceparent", b"00-aa"),))
 
 
 class PublisherSuite:
@@ -66,7 +66,7 @@ class PublisherSuite:
         assert view.partitions[stage.topic] == 1
         assert len(view.brokers) == 1
 
-    def test_what_is_too_large_for_ever_is_told_apart(self, stage: Stage) -> None:
+    def test_what_is_too_large_for_ever_is_reported_apart(self, stage: Stage) -> None:
         with pytest.raises(TooLargeError):
             asyncio.run(publish(stage.publisher, message(stage.topic, value=b"x" * 2_000_000)))
 

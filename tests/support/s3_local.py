@@ -92,14 +92,14 @@ class Wire:
                 return
             with socket.create_connection(("127.0.0.1", self.port)) as server:
                 self._open |= {caller, server}
-                back = threading.Thread(target=self._pump, args=(server, caller), daemon=True)
+                back = threading.Thread(target=self._send_loop, args=(server, caller), daemon=True)
                 back.start()
-                self._pump(caller, server)
+                self._send_loop(caller, server)
                 back.join()
                 self._open -= {caller, server}
 
     @staticmethod
-    def _pump(source: socket.socket, target: socket.socket) -> None:
+    def _send_loop(source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while chunk := source.recv(65536):
                 target.sendall(chunk)

@@ -9,10 +9,10 @@ import pyarrow as pa
 from pyiceberg.transforms import DayTransform
 
 from streaming.lake.iceberg.catalog import KnowingCatalog
-from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, Table, Upkeep
+from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, MaintenancePolicy, Table
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-AT_ONCE = Upkeep(
+AT_ONCE = MaintenancePolicy(
     sort=("shop", "position"),
     min_files=3,
     quiet=timedelta(0),
@@ -27,7 +27,7 @@ EVENTS = Table(
     writer="bronze_order_events",
     strategy="append",
     columns="topic string, partition int, position string, shop string, timestamp timestamp",
-    upkeep=AT_ONCE,
+    policy=AT_ONCE,
 )
 SALES = Table(
     name="gold.sales",
@@ -37,7 +37,7 @@ SALES = Table(
     strategy="upsert",
     columns="shop string, hour timestamp, sold int",
     time_column="hour",
-    upkeep=AT_ONCE,
+    policy=AT_ONCE,
 )
 TIME = pa.timestamp("us", tz="UTC")
 KINDS = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64()}

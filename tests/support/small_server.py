@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ServiceError
-from infra.local.board import Board
+from infra.local.board import StateDir
 from infra.local.daemon import Daemon
 
 SERVES = """\
@@ -31,7 +31,7 @@ class SmallServer:
         refuses: why it does not start; empty where it does.
     """
 
-    board: Board
+    board: StateDir
     port: int
     name: str = "kafka"
     refuses: str = ""

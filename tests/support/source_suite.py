@@ -53,13 +53,13 @@ class Shop:
     create_topic: Callable[[str, int], None]
     write: Write
     trim: Callable[[str, int, int], None]
-    """trim(topic, partition, low): forget the first `low` messages."""
+    """trim(topic, partition, low): expire the first `low` messages."""
     delete_topic: Callable[[str], None]
     first_position: str = "0" * 20
     """A regular expression: of the first message of an empty partition 1."""
     headers: Sequence[tuple[str, bytes]] = (("trace", b"\x00\x01"), ("trace", b"2"))
     """What the broker can carry beside a message."""
-    tells_empty_keys: bool = True
+    reports_empty_keys: bool = True
     """Whether an empty key differs from none."""
     topic_prefix: str = ""
 
@@ -182,7 +182,7 @@ class SourceSuite:
         ]
 
     @pytest.mark.parametrize("how", ["batch", "trickle", "backlog"])
-    def test_nulls_empty_bytes_and_tombstones_are_told_apart(
+    def test_nulls_empty_bytes_and_tombstones_are_reported_apart(
         self,
         spark: SparkSession,
         shop: Shop,
@@ -197,9 +197,9 @@ class SourceSuite:
             rows = self.table(spark, shop, topic)
         else:
             (rows,) = reader(prefetchRows="0" if how == "backlog" else "100").run()
-        empty = b"" if shop.tells_empty_keys else None
-        told = [(key if key != b"" else empty, value) for key, value in sent]
-        assert [(row["key"], row["value"]) for row in rows] == told
+        empty = b"" if shop.reports_empty_keys else None
+        output = [(key if key != b"" else empty, value) for key, value in sent]
+        assert [(row["key"], row["value"]) for row in rows] == output
         assert [row["headers"] for row in rows] == [None] * 4
 
     def test_positions_sort_as_text_in_the_order_of_the_log(
@@ -348,7 +348,7 @@ class SourceSuite:
         with pytest.raises(StreamingQueryException, match=r"stands at .*onDataLoss"):
             reader().run()
 
-    def test_by_option_a_stream_goes_on_with_what_is_left(
+    def test_by_option_a_stream_continues_on_with_what_is_left(
         self, shop: Shop, topic: str, reader: Callable[..., Reader]
     ) -> None:
         shop.fill(topic, 3)
@@ -388,7 +388,7 @@ class SourceSuite:
         with pytest.raises(StreamingQueryException, match=r"stands at .*onDataLoss"):
             reader(topicGenerations=met.option(topic)).run()
 
-    def test_a_topic_that_was_made_again_is_read_anew_without_a_checkpoint(
+    def test_a_topic_that_was_made_again_is_read_again_without_a_checkpoint(
         self, shop: Shop, topic: str, reader: Callable[..., Reader], tmp_path: Path
     ) -> None:
         met = Met(shop)

@@ -12,7 +12,7 @@ from benchmarks.accuracy import Seen, follow, measured
 from conf.settings import load_settings
 from conf.stores import load_stores
 from simulator.shop import ShopDay
-from streaming.transforms.tracks import Crossing
+from streaming.transforms.tracks import LineCrossing
 from tests.support.builders import as_json, detection, detection_event
 from verification.cameras.truth import Measured, compare, compare_zone, pair
 from verification.watch import FrameCounts
@@ -67,9 +67,9 @@ def test_events_become_crossings_and_visits_as_in_the_streams(tmp_path: Path) ->
     assert end == pytest.approx(3.8)
 
 
-def crossings(entries: int, exits: int) -> list[Crossing]:
+def crossings(entries: int, exits: int) -> list[LineCrossing]:
     return [
-        Crossing(str(n), "door", "entrance", "entry" if n < entries else "exit", n, False, 1)
+        LineCrossing(str(n), "door", "entrance", "entry" if n < entries else "exit", n, False, 1)
         for n in range(entries + exits)
     ]
 

@@ -92,7 +92,7 @@ def test_a_cluster_is_given_the_archive_and_a_driver_that_it_can_reach(settings:
     assert "spark.driver.host" not in launch_conf(on_a_cluster(settings))
 
 
-def test_on_one_machine_the_driver_stays_on_loopback(settings: Settings) -> None:
+def test_on_one_machine_the_driver_remains_on_loopback(settings: Settings) -> None:
     given = launch_conf(settings)
     assert given["spark.driver.host"] == given["spark.driver.bindAddress"] == "127.0.0.1"
     assert "spark.archives" not in given

@@ -22,7 +22,14 @@ from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.protocol import shape
 from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS, TABLES
 from streaming.recompute import backfill
-from streaming.recompute.backfill import SOURCES, Backfill, BackfillError, Filled, Piece, Source
+from streaming.recompute.backfill import (
+    SOURCES,
+    Backfill,
+    BackfillError,
+    BackfillSource,
+    Filled,
+    Piece,
+)
 from tests.support.small_lake import EVENTS, NOON, events, make_tables, open_lake
 
 pytestmark = pytest.mark.requirement("L4")
@@ -40,7 +47,7 @@ TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
         ("quality.validation_results", "does not follow from bronze alone"),
     ],
 )
-def test_a_table_that_cannot_be_backfilled_is_told_why(name: str, says: str) -> None:
+def test_a_table_that_cannot_be_backfilled_is_reported_why(name: str, says: str) -> None:
     with pytest.raises(BackfillError, match=says):
         find_table(name)
 
@@ -79,12 +86,12 @@ def test_rows_past_their_retention_do_not_come_back() -> None:
 
 
 @dataclass
-class Judged:
+class Validated:
     """What Spark makes of bronze."""
 
     rows: pa.Table
 
-    def transform(self, _: Any) -> Judged:
+    def transform(self, _: Any) -> Validated:
         return self
 
     def toArrow(self) -> pa.Table:  # noqa: N802 - Spark's name
@@ -95,13 +102,13 @@ class FromBronze(Backfill):
     """Of messages 2 to 4, whatever the window."""
 
     def _bronze(self, start: datetime, end: datetime) -> DataFrame:
-        return cast("DataFrame", Judged(events(2, 3, 4)))
+        return cast("DataFrame", Validated(events(2, 3, 4)))
 
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IcebergLake]:
     """With messages 1 to 6, one commit each."""
-    as_it_came = Source(EVENTS, EVENTS, lambda *_: lambda rows: rows, lambda rows: rows)
+    as_it_came = BackfillSource(EVENTS, EVENTS, lambda *_: lambda rows: rows, lambda rows: rows)
     monkeypatch.setattr(backfill, "SOURCES", {EVENTS.name: as_it_came})
     with closing(open_lake(tmp_path)) as catalog:
         make_tables(catalog)
@@ -138,7 +145,7 @@ def test_missing_rows_are_added_beside_what_a_stream_writes(lake: IcebergLake) -
     assert shops(lake) == before | {"000007": "A"}
 
 
-def test_different_rows_are_replaced_and_rows_of_other_messages_stay(lake: IcebergLake) -> None:
+def test_different_rows_are_replaced_and_rows_of_other_messages_remain(lake: IcebergLake) -> None:
     before = shops(lake)
     table = lake.load(EVENTS)
     rows = table.scan("position >= '000002' and position <= '000003'").to_arrow()

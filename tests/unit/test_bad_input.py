@@ -24,7 +24,7 @@ pytestmark = pytest.mark.requirement("D1")
 ROOT = Path(__file__).parents[2]
 
 
-def test_streams_without_any_java_say_so_before_spark_starts(
+def test_streams_without_any_java_show_so_before_spark_starts(
     environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("STORELAKE_VAR_DIR", str(tmp_path))
@@ -80,7 +80,7 @@ def test_a_spark_that_does_not_start_is_one_sentence(
     assert "a network" in done.stdout
 
 
-def test_without_a_network_the_first_download_says_what_to_check_and_leaves_nothing(
+def test_without_a_network_the_first_download_reports_what_to_check_and_leaves_nothing(
     settings: Settings, tmp_path: Path
 ) -> None:
     java = tmp_path / "java"
@@ -103,14 +103,14 @@ def test_a_gateway_whose_port_is_taken_names_who_has_it(
     monkeypatch.setenv("STORELAKE_GATEWAY__PORT", str(port))
     with subprocess.Popen(
         [sys.executable, "-IS", "-c", LISTENER, str(port)], stdout=subprocess.PIPE
-    ) as stranger:
-        assert stranger.stdout is not None
-        stranger.stdout.readline()
+    ) as outsider:
+        assert outsider.stdout is not None
+        outsider.stdout.readline()
         with pytest.raises(
-            ServiceError, match=rf"Port {port} for the gateway is taken by process {stranger.pid} "
+            ServiceError, match=rf"Port {port} for the gateway is taken by process {outsider.pid} "
         ):
             gateway()
-        stranger.kill()
+        outsider.kill()
 
 
 def test_a_broken_dot_env_stops_every_command_with_its_line(

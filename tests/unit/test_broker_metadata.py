@@ -26,8 +26,12 @@ from streaming.sources.rows import (
     to_batches,
 )
 from streaming.transforms.order_event_processor import silver_orders
-from streaming.transforms.quarantine import split_judged
-from streaming.transforms.silver_detections import frames, judged_detections, to_silver_detections
+from streaming.transforms.quarantine import split_validated
+from streaming.transforms.silver_detections import (
+    frames,
+    to_silver_detections,
+    validated_detections,
+)
 from tests.support.builders import as_json, detection_event, order_event
 from tests.support.messages import RECEIVED
 
@@ -117,18 +121,18 @@ def rows(found: list[tuple[Any, ...]]) -> pa.Table:
     return pa.Table.from_batches([to_arrow(found)])
 
 
-@pytest.mark.parametrize("judge", [silver_orders, judged_detections])
+@pytest.mark.parametrize("judge", [silver_orders, validated_detections])
 @BROKERS
 @settings(max_examples=60, deadline=None)
 @given(sent=st.lists(messages, min_size=1, max_size=5))
 def test_no_message_of_any_bytes_stops_a_stream(
-    stores: Stores, row_of: Any, judge: Any, sent: list[Sent]
+    stores: Stores, row_of: Any, validate: Any, sent: list[Sent]
 ) -> None:
-    judged = judge(stores, SKEW)(rows([row_of(one) for one in sent]))
-    good, rejected = split_judged(judged)
+    validated = validate(stores, SKEW)(rows([row_of(one) for one in sent]))
+    good, rejected = split_validated(validated)
     assert good.num_rows + rejected.num_rows == len(sent)
-    if judge is judged_detections:
-        frames(judged)
+    if validate is validated_detections:
+        frames(validated)
         to_silver_detections(good)
 
 
@@ -165,9 +169,9 @@ def test_an_order_whose_broker_time_is_in_microseconds_is_rejected_whole(
 ) -> None:
     value = as_json(order_event())
     micros = Sent(value, b"O-1", millis=int(RECEIVED.timestamp() * 1_000_000))
-    judged = silver_orders(stores, SKEW)(rows([row_of(Sent(value, b"O-1")), row_of(micros)]))
-    assert judged["rules"].to_pylist() == [[], BAD]
-    assert judged["value"].to_pylist() == [value, value]
+    validated = silver_orders(stores, SKEW)(rows([row_of(Sent(value, b"O-1")), row_of(micros)]))
+    assert validated["rules"].to_pylist() == [[], BAD]
+    assert validated["value"].to_pylist() == [value, value]
 
 
 @BROKERS
@@ -176,18 +180,18 @@ def test_a_frame_with_a_header_that_is_no_text_is_rejected_with_the_bytes_of_its
 ) -> None:
     value = as_json(detection_event())
     sent = Sent(value, b"B01-entrance", pairs=[(b"good", b"1"), (b"\xff\xfe", b"2")])
-    judged = judged_detections(stores, SKEW)(rows([row_of(sent)]))
-    assert judged["rules"].to_pylist() == [BAD]
-    assert judged["headers"].to_pylist() == [[{"key": UNREADABLE_HEADER, "value": b"\xff\xfe"}]]
+    validated = validated_detections(stores, SKEW)(rows([row_of(sent)]))
+    assert validated["rules"].to_pylist() == [BAD]
+    assert validated["headers"].to_pylist() == [[{"key": UNREADABLE_HEADER, "value": b"\xff\xfe"}]]
 
 
 @BROKERS
 def test_ten_thousand_headers_are_headers(stores: Stores, row_of: Any) -> None:
     pairs: Pairs = [(b"h%d" % n, b"v") for n in range(10_000)]
     sent = Sent(as_json(order_event()), b"O-1", pairs=pairs)
-    judged = silver_orders(stores, SKEW)(rows([row_of(sent)]))
-    assert judged["rules"].to_pylist() == [[]]
-    assert len(judged["headers"][0]) == 10_000
+    validated = silver_orders(stores, SKEW)(rows([row_of(sent)]))
+    assert validated["rules"].to_pylist() == [[]]
+    assert len(validated["headers"][0]) == 10_000
 
 
 def test_a_header_without_a_value_has_none() -> None:

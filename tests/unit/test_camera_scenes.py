@@ -186,6 +186,6 @@ def test_a_person_is_one_in_whatever_case_the_label_is_written(stores: Stores, l
     assert follow(stores, scene(*frames, label=label)).counts == (5, 0)
 
 
-def test_a_label_that_only_contains_the_word_is_nobody(stores: Stores) -> None:
+def test_a_label_that_only_contains_the_status_is_nobody(stores: Stores) -> None:
     frames = way("A", *steps(OUTSIDE, INSIDE, 20))
     assert follow(stores, scene(*frames, label="person on a poster")).counts == (0, 0)

@@ -1,6 +1,6 @@
 """The containers: what docker-compose.yml, its Dockerfile and its files name, the code has.
 
-No engine runs here: docs/COMPOSE.md says what nobody has tried.
+No engine runs here: docs/COMPOSE.md describes what nobody has tried.
 """
 
 from __future__ import annotations
@@ -115,11 +115,11 @@ def stages() -> dict[str, list[str]]:
 
 
 def user_of_stage(name: str) -> str | None:
-    """Whom a stage ends as, also when an earlier one said so."""
+    """Whom a stage ends as, also when an earlier one reported it."""
     lines = stages()[name]
-    said = [line.split()[1] for line in lines if line.startswith("USER ")]
+    reported = [line.split()[1] for line in lines if line.startswith("USER ")]
     base = lines[0].split()[1]
-    return said[-1] if said else user_of_stage(base) if base in stages() else None
+    return reported[-1] if reported else user_of_stage(base) if base in stages() else None
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_every_address_is_a_service_and_a_port_that_it_has() -> None:
         assert port in ports(host) or controller, f"{where} names {host}:{port}"
 
 
-def test_prometheus_asks_where_each_process_answers() -> None:
+def test_prometheus_requests_where_each_process_answers() -> None:
     conf = yaml.safe_load((ROOT / "infra/docker/prometheus.yml").read_text(encoding="utf-8"))
     targets = {
         t for job in conf["scrape_configs"] for s in job["static_configs"] for t in s["targets"]
@@ -336,7 +336,7 @@ def test_grafana_finds_its_dashboards_and_its_prometheus() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_health_check_asks_a_port_of_its_own_service(name: str) -> None:
+def test_a_health_check_requests_a_port_of_its_own_service(name: str) -> None:
     if name in ONCE:
         return
     _, program, what = SERVICES[name]["healthcheck"]["test"]
@@ -345,7 +345,7 @@ def test_a_health_check_asks_a_port_of_its_own_service(name: str) -> None:
         assert int(re.search(r"localhost:(\d+)/", what)[1]) in ports(name)  # type: ignore[index]
 
 
-def test_the_gateway_has_the_page_that_its_health_check_asks_for(compose_settings: Any) -> None:
+def test_the_gateway_has_the_page_that_its_health_check_requests_for(compose_settings: Any) -> None:
     path = SERVICES["gateway"]["healthcheck"]["test"][-1].partition(":18080")[2]
     assert path in create_app(compose_settings("gateway"), MemoryPublisher()).openapi()["paths"]
 
@@ -386,12 +386,12 @@ def test_the_images_are_built_from_what_is_there() -> None:
         assert base in stages() or re.search(r":.*\d", base), f"{base} is not pinned"
         for line in lines:
             if line.startswith("COPY "):
-                words = [word for word in line.split()[1:-1] if not word.startswith("--")]
+                words = [status for status in line.split()[1:-1] if not status.startswith("--")]
                 of_stage = re.search(r"--from=(\S+)", line)
                 if of_stage:
                     assert of_stage[1] in stages()
                 else:
-                    assert all((ROOT / word).exists() for word in words)
+                    assert all((ROOT / status).exists() for status in words)
 
 
 def test_the_dockerfile_is_clean() -> None:
@@ -407,13 +407,13 @@ def test_what_an_image_needs_is_listed_from_the_project() -> None:
     script = ROOT / "infra" / "docker" / "requirements.py"
     if sys.version_info < (3, 11):
         pytest.skip("the images have Python 3.11")
-    said = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, script, "pulsar"], cwd=ROOT, capture_output=True, text=True, check=True
     )
 
-    assert "fastapi" in said.stdout.split()
-    assert "pulsar-client" in said.stdout.split()
-    assert "jupyterlab" not in said.stdout.split()
+    assert "fastapi" in reported.stdout.split()
+    assert "pulsar-client" in reported.stdout.split()
+    assert "jupyterlab" not in reported.stdout.split()
 
 
 def test_the_command_of_the_gateway_starts_and_its_health_check_sees_it(tmp_path: Path) -> None:
@@ -451,12 +451,12 @@ def test_streams_are_healthy_when_all_of_them_run(tmp_path: Path) -> None:
     def healthy() -> bool:
         return subprocess.run(check, env=environment, cwd=tmp_path, check=False).returncode == 0
 
-    said = tmp_path / "run" / "streams.json"
-    said.parent.mkdir()
+    reported = tmp_path / "run" / "streams.json"
+    reported.parent.mkdir()
     for ready in (False, True):
         streams = {"a": {"ready": True}, "b": {"ready": ready}}
         who = {"host": gethostname(), "pid": os.getpid()}
-        said.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
+        reported.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
         assert healthy() is ready
 
 
@@ -504,7 +504,7 @@ def docker(tmp_path: Path) -> Path:
     return program
 
 
-def test_without_docker_or_secrets_the_next_step_is_said(checkout: Path, docker: Path) -> None:
+def test_without_docker_or_secrets_the_next_step_is_reported(checkout: Path, docker: Path) -> None:
     broken = docker.with_name("broken")
     broken.mkdir()
     (broken / "docker").symlink_to("/bin/false")
@@ -517,7 +517,7 @@ def test_without_docker_or_secrets_the_next_step_is_said(checkout: Path, docker:
     assert unset.stderr == ".env is missing: write it with `scripts/compose.sh env`.\n"
 
 
-def test_data_is_deleted_only_when_somebody_says_so(checkout: Path, docker: Path) -> None:
+def test_data_is_deleted_only_when_somebody_reports_so(checkout: Path, docker: Path) -> None:
     path = f"{docker.parent}:/usr/bin:/bin"
     compose_script(checkout, "env")
     assert compose_script(checkout, "reset", path=path).returncode == 1

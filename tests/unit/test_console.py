@@ -1,4 +1,4 @@
-"""The live console without a browser: what it makes of the rows, and how it says what is wrong."""
+"""The live console without a browser: what it makes of rows, and how it shows faults."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from conf.settings import CONF_DIR, Settings, load_settings
 from conf.stores import Stores, load_stores
 from dashboard import charts, queries, sections, words
 from dashboard.app import find_report
-from dashboard.board import Away, Board, Fault, Snapshot, View
-from dashboard.branches import Change, add_up, branches_today, change, compare, points
+from dashboard.board import Away, Board, BoardView, ReadFault, Snapshot
+from dashboard.branches import FigureChange, add_up, branches_today, change, compare, points
 from dashboard.floor import cameras_now
 from dashboard.pipeline import StreamNow, pipeline_now
 from dashboard.quality import layers_now
 from dashboard.queries import QUERIES, Query
-from dashboard.streams import Said, lag
+from dashboard.streams import Reported, lag
 from streaming.registry import STREAMS
 
 pytestmark = pytest.mark.requirement("M1")
@@ -63,7 +63,7 @@ def hour(local: int, *, days_ago: int = 0, **overrides: Any) -> queries.StoreHou
     return replace(row, **overrides)
 
 
-def answered(**answers: Sequence[Any] | Fault) -> Snapshot:
+def answered(**answers: Sequence[Any] | ReadFault) -> Snapshot:
     """A snapshot of an empty database, except for these answers by the name of the query."""
     known = {query.name: query for query in QUERIES}
     assert answers.keys() <= known.keys()
@@ -117,11 +117,11 @@ def test_visitors_that_nobody_counted_are_not_known_and_not_none() -> None:
     assert (none_came.visitors, none_came.conversion) == (0, None)
 
 
-def test_a_change_is_told_by_a_sign_and_a_word() -> None:
-    assert change(12, 10) == Change("▲", "up 20.0 %")
+def test_a_change_is_reported_by_a_sign_and_a_status() -> None:
+    assert change(12, 10) == FigureChange("▲", "up 20.0 %")
     assert change(Decimal(5), 0) is None
-    assert points(0.21, 0.25) == Change("▼", "down 4.0 points")
-    assert points(0.2, 0.2) == Change("=", "no change")
+    assert points(0.21, 0.25) == FigureChange("▼", "down 4.0 points")
+    assert points(0.2, 0.2) == FigureChange("=", "no change")
 
 
 def test_a_day_begins_where_the_branch_is(stores: Stores) -> None:
@@ -137,13 +137,13 @@ def test_a_day_begins_where_the_branch_is(stores: Stores) -> None:
     assert [h.local_hour.hour for h in today.hours] == [0]
 
 
-def test_a_card_says_what_is_there_with_the_time_zone_of_the_branch(
+def test_a_card_reports_what_is_there_with_the_time_zone_of_the_branch(
     settings: Settings, stores: Stores
 ) -> None:
     rows = [hour(12), hour(13, revenue=Decimal("1234.565")), hour(12, days_ago=7, visitors=8)]
     snapshot = answered(store_hourly=rows, cameras=[seen(), seen(camera_id="B01-till")])
     today = sections.today_of(snapshot, settings, stores)
-    assert not isinstance(today, Fault)
+    assert not isinstance(today, ReadFault)
     card = text_of(sections.branch_cards(today, snapshot)).split("Market Square")[0]
 
     assert "14:20 Europe/Berlin · open" in card
@@ -155,12 +155,12 @@ def test_a_card_says_what_is_there_with_the_time_zone_of_the_branch(
     assert "silent" not in card
 
 
-def test_an_empty_day_and_a_silent_camera_are_said_plainly(
+def test_an_empty_day_and_a_silent_camera_are_reported_plainly(
     settings: Settings, stores: Stores
 ) -> None:
     snapshot = answered(cameras=[seen(NOW - 14 * MINUTE)])
     today = sections.today_of(snapshot, settings, stores)
-    assert not isinstance(today, Fault)
+    assert not isinstance(today, ReadFault)
     cards = text_of(sections.branch_cards(today, snapshot))
 
     assert cards.count("No figures today yet.") == 3
@@ -168,10 +168,10 @@ def test_an_empty_day_and_a_silent_camera_are_said_plainly(
     assert "Tills is silent. No frame yet" in cards
 
 
-def test_a_part_that_cannot_be_read_says_why_and_no_other_is_concerned(
+def test_a_part_that_cannot_be_read_reports_why_and_no_other_is_concerned(
     settings: Settings, stores: Stores
 ) -> None:
-    fault = Fault("queue_minute did not answer within 3 s")
+    fault = ReadFault("queue_minute did not answer within 3 s")
     snapshot = answered(queue_minute=fault)
 
     page = text_of(sections.floor_map(snapshot, settings, stores, stores.branches[0]))
@@ -187,7 +187,7 @@ def test_texts_of_the_database_are_shown_and_not_run(settings: Settings, stores:
     assert "&lt;script&gt;" in page
 
 
-def test_the_map_has_the_zones_of_the_drawing_that_holds_and_the_way_in(stores: Stores) -> None:
+def test_the_map_has_the_zones_of_the_layout_that_holds_and_the_way_in(stores: Stores) -> None:
     branch = stores.branches[0]
     dwell = [
         queries.ZoneDwell("B01-entrance", "lobby", 12, 30.0, 70.0),
@@ -228,16 +228,16 @@ def test_lag_is_what_the_topics_have_beyond_the_written_positions(settings: Sett
 
 def streams_of(settings: Settings, snapshot: Snapshot) -> Mapping[str, StreamNow]:
     found = pipeline_now(settings, snapshot)
-    assert not isinstance(found, Fault)
+    assert not isinstance(found, ReadFault)
     return {one.stream.name: one for one in found}
 
 
-def test_a_stream_that_failed_or_stalled_says_so_with_its_cause(settings: Settings) -> None:
-    word = {"ready": False, "failures": 9, "finished_batches": 3}
-    failed = {**word, "state": "failed", "detail": "footfall failed: no <broker>"}
-    stalled = {**word, "failures": 0, "state": "stalled", "detail": "its batch does not end"}
-    said = Said(NOW, {"footfall": failed, "store_hourly": stalled})
-    snapshot = replace(answered(), said=said)
+def test_a_stream_that_failed_or_stalled_reports_so_with_its_cause(settings: Settings) -> None:
+    status = {"ready": False, "failures": 9, "finished_batches": 3}
+    failed = {**status, "state": "failed", "detail": "footfall failed: no <broker>"}
+    stalled = {**status, "failures": 0, "state": "stalled", "detail": "its batch does not end"}
+    reported = Reported(NOW, {"footfall": failed, "store_hourly": stalled})
+    snapshot = replace(answered(), reported=reported)
     found = streams_of(settings, snapshot)
 
     assert (found["footfall"].health, found["footfall"].detail) == ("failed", failed["detail"])
@@ -249,10 +249,10 @@ def test_a_stream_that_failed_or_stalled_says_so_with_its_cause(settings: Settin
 
 
 def test_a_stream_runs_retries_is_silent_or_is_stopped(settings: Settings) -> None:
-    word = {"ready": True, "failures": 0, "finished_batches": 3}
-    said = Said(NOW, {"footfall": word, "store_hourly": {**word, "failures": 2}})
-    found = streams_of(settings, replace(answered(), said=said))
-    old = streams_of(settings, replace(answered(), said=replace(said, at=NOW - HOUR)))
+    status = {"ready": True, "failures": 0, "finished_batches": 3}
+    reported = Reported(NOW, {"footfall": status, "store_hourly": {**status, "failures": 2}})
+    found = streams_of(settings, replace(answered(), reported=reported))
+    old = streams_of(settings, replace(answered(), reported=replace(reported, at=NOW - HOUR)))
 
     assert found["footfall"].health == "running"
     assert (found["store_hourly"].health, found["store_hourly"].failures) == ("retrying", 2)
@@ -260,12 +260,12 @@ def test_a_stream_runs_retries_is_silent_or_is_stopped(settings: Settings) -> No
     assert old["footfall"].health == "silent"
 
 
-def test_what_only_the_lake_knows_is_said_to_be_there(settings: Settings) -> None:
+def test_what_only_the_lake_has_is_reported_to_be_there(settings: Settings) -> None:
     page = text_of(sections.pipeline(answered(), settings))
     assert "its positions are only in the lake" in page
     assert "only in the lake: quarantine.detections" in page
     assert "No Spark application runs here." in page
-    broken = replace(answered(), ends=Fault("Kafka does not answer"))
+    broken = replace(answered(), ends=ReadFault("Kafka does not answer"))
     assert "Lag is not known. Kafka does not answer." in text_of(
         sections.pipeline(broken, settings)
     )
@@ -289,7 +289,7 @@ def test_layers_come_from_raw_to_served_with_what_was_not_met() -> None:
     assert (gold.name, gold.critical, gold.warnings) == ("gold", 0, 1)
 
 
-def test_without_a_run_and_without_a_report_the_page_says_how_to_get_them(
+def test_without_a_run_and_without_a_report_the_page_reports_how_to_get_them(
     settings: Settings,
 ) -> None:
     page = text_of(sections.quality(answered(), settings))
@@ -316,7 +316,7 @@ def test_an_hour_without_cameras_is_a_gap_in_the_chart_and_not_a_zero(
     found = sections.today_of(
         answered(store_hourly=[hour(11, visitors=None), hour(12)]), settings, stores
     )
-    assert not isinstance(found, Fault)
+    assert not isinstance(found, ReadFault)
     chart = charts.hours_chart(found[0])
     assert chart["xAxis"]["data"] == ["11:00", "12:00"]
     assert [one["data"] for one in chart["series"]] == [[None, 10], [2, 2]]
@@ -336,8 +336,10 @@ def test_the_minutes_end_with_the_present_one_by_the_clock_of_the_branch() -> No
     [(None, "not known"), (0.04, "under 0.1 s"), (0.84, "0.84 s"), (42, "42 s"),
      (185, "3 min 5 s"), (7800, "2 h 10 min"), (86400, "24 h")],
 )  # fmt: skip
-def test_durations_are_as_short_as_they_can_be_understood(value: float | None, said: str) -> None:
-    assert words.seconds(value) == said
+def test_durations_are_as_short_as_they_can_be_understood(
+    value: float | None, reported: str
+) -> None:
+    assert words.seconds(value) == reported
 
 
 class FakeLook:
@@ -378,7 +380,7 @@ class Watch:
         self.seconds = 0.0
         self.board = Board(settings, stores, database.look, dict, clock=lambda: self.seconds)
 
-    def after(self, seconds: float) -> View:
+    def after(self, seconds: float) -> BoardView:
         self.seconds += seconds
         return self.board.fresh()
 
@@ -398,7 +400,7 @@ def test_a_page_that_is_opened_after_a_pause_does_not_show_the_past_as_the_prese
     watch.seconds += 1
     assert watch.board.glance() is shown
     watch.seconds += 600
-    assert watch.board.glance() == View()
+    assert watch.board.glance() == BoardView()
 
 
 def test_heavy_questions_are_asked_less_often(settings: Settings, stores: Stores) -> None:
@@ -411,7 +413,7 @@ def test_heavy_questions_are_asked_less_often(settings: Settings, stores: Stores
     assert ["store_hourly" in names for names in asked] == [True, True, True]
 
 
-def test_a_database_that_goes_away_leaves_the_last_figures_and_its_return_is_seen(
+def test_a_database_that_continues_away_leaves_the_last_figures_and_its_return_is_seen(
     settings: Settings, stores: Stores
 ) -> None:
     database = FakeDatabase()
@@ -440,15 +442,19 @@ def test_a_question_that_fails_is_a_fault_of_its_part_alone(
     snapshot = Watch(settings, stores, database).after(0).snapshot
 
     assert snapshot is not None
-    assert snapshot.rows(queries.LETTERS) == Fault("dead_letters did not answer within 3 s")
-    assert snapshot.rows(queries.QUALITY) == Fault("permission denied: run `storelake migrate`")
+    assert snapshot.rows(queries.DEAD_LETTERS) == ReadFault(
+        "dead_letters did not answer within 3 s"
+    )
+    assert snapshot.rows(queries.QUALITY) == ReadFault("permission denied: run `storelake migrate`")
     assert snapshot.rows(queries.HOURS) == []
 
 
-def test_the_first_line_says_whether_this_is_the_present(settings: Settings) -> None:
+def test_the_first_line_reports_whether_this_is_the_present(settings: Settings) -> None:
     away = Away(NOW, "gone")
-    assert "There is nothing to show yet." in text_of(sections.status(View(None, away), settings))
-    assert "as of 12:20:00 UTC" in text_of(sections.status(View(answered()), settings))
+    assert "There is nothing to show yet." in text_of(
+        sections.status(BoardView(None, away), settings)
+    )
+    assert "as of 12:20:00 UTC" in text_of(sections.status(BoardView(answered()), settings))
 
 
 def test_the_command_line_starts_without_the_weight_of_the_console() -> None:

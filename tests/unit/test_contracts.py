@@ -116,7 +116,7 @@ def test_breaking_to_an_event_is(contract: dict[str, Any], path: str, edit: Edit
     assert changed(contract, edit) == [(path, True)]
 
 
-def test_a_renamed_field_is_one_that_goes_and_one_that_comes(contract: dict[str, Any]) -> None:
+def test_a_renamed_field_is_one_that_continues_and_one_that_comes(contract: dict[str, Any]) -> None:
     def rename(schema: dict[str, Any]) -> None:
         schema["properties"]["remark"] = schema["properties"].pop("note")
 
@@ -369,7 +369,7 @@ def test_silver_detections_are_parsed_from_the_fields_of_the_contract() -> None:
         "postgres.order_metrics.odcs.yaml",
     ],
 )
-def test_our_contracts_are_what_the_standard_says(file: str) -> None:
+def test_our_contracts_are_what_the_standard_reports(file: str) -> None:
     standard = json.loads((files("open_data_contract_standard") / "schema.json").read_text("utf-8"))
     tree = read_odcs((FOLDER / file).read_text("utf-8"), file).model_dump(
         by_alias=True, exclude_none=True

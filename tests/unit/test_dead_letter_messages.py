@@ -11,15 +11,15 @@ import pyarrow as pa
 from streaming.sinks.dead_letters import to_messages
 from streaming.sinks.kafka_producer import DeadLetterMessage
 from streaming.source import SOURCE_SCHEMA
-from streaming.transforms.quarantine import split_judged
+from streaming.transforms.quarantine import split_validated
 
 STREAM = "order_event_processor"
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-JUDGED = SOURCE_SCHEMA.append(pa.field("rules", pa.list_(pa.string())))
+VALIDATED = SOURCE_SCHEMA.append(pa.field("rules", pa.list_(pa.string())))
 
 
-def judged(*rows: dict[str, Any]) -> pa.Table:
-    """Judged messages with full defaults: rejected for its branch."""
+def validated(*rows: dict[str, Any]) -> pa.Table:
+    """Validated messages with full defaults: rejected for its branch."""
     defaults = {
         "key": b"O-1",
         "value": b"{}",
@@ -30,11 +30,11 @@ def judged(*rows: dict[str, Any]) -> pa.Table:
         "headers": None,
         "rules": ["branch_known"],
     }
-    return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=JUDGED)
+    return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=VALIDATED)
 
 
 def message(**row: Any) -> DeadLetterMessage:
-    (found,) = to_messages(judged(row), STREAM, NOON)
+    (found,) = to_messages(validated(row), STREAM, NOON)
     return found
 
 
@@ -43,12 +43,12 @@ def test_key_and_value_are_kept_byte_for_byte() -> None:
     assert (key, value) == (b"\x00\xff", b'{ "a":\t\xed\xa0\x80')
 
 
-def test_a_tombstone_stays_one() -> None:
+def test_a_tombstone_remains_one() -> None:
     key, value, _ = message(key=None, value=None)
     assert (key, value) == (None, None)
 
 
-def test_headers_say_where_the_message_stood_what_was_wrong_who_said_so_and_when() -> None:
+def test_headers_show_where_the_message_stood_what_was_wrong_who_reported_so_and_when() -> None:
     _, _, headers = message(rules=["branch_known", "items_present"])
     assert dict(headers) == {
         "storelake-origin": b"order-created/3/00000000000000000042",
@@ -70,20 +70,20 @@ def test_a_header_without_a_value_is_sent_without_one() -> None:
 
 
 def test_every_rejected_message_is_sent_once_in_its_order() -> None:
-    rows = judged(*({"position": f"{n:020d}", "value": str(n).encode()} for n in range(50)))
+    rows = validated(*({"position": f"{n:020d}", "value": str(n).encode()} for n in range(50)))
     assert [int(value or b"") for _, value, _ in to_messages(rows, STREAM, NOON)] == list(range(50))
 
 
 def test_only_rejected_messages_are_split_off_and_none_is_lost() -> None:
-    rows = judged({"rules": []}, {"rules": ["a"]}, {"rules": []}, {"rules": ["b", "c"]})
-    good, rejected = split_judged(rows)
+    rows = validated({"rules": []}, {"rules": ["a"]}, {"rules": []}, {"rules": ["b", "c"]})
+    good, rejected = split_validated(rows)
     assert good["rules"].to_pylist() == [[], []]
     assert rejected["rules"].to_pylist() == [["a"], ["b", "c"]]
 
 
 def test_a_rejected_message_has_the_columns_of_quarantine() -> None:
-    _, rejected = split_judged(judged({}).append_column("event_id", pa.array(["E-1"])))
-    assert rejected.schema.names == JUDGED.names
+    _, rejected = split_validated(validated({}).append_column("event_id", pa.array(["E-1"])))
+    assert rejected.schema.names == VALIDATED.names
 
 
 def test_rules_in_the_header_are_json() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streaming.letters import DeadLetterError, letter_id, origin_of, read_id
+from streaming.dead_letters import DeadLetterError, dead_letter_id, origin_of, read_id
 from streaming.transforms.repair import (
     order_id_of,
     read_assignment,
@@ -16,7 +16,7 @@ from streaming.transforms.repair import (
     set_path,
     to_bytes,
 )
-from streaming.validation.contracts import Fault, find_faults
+from streaming.validation.contracts import ContractViolation, find_faults
 from tests.support.builders import MISSING, as_json, order_event, order_item, status_event
 
 
@@ -77,7 +77,7 @@ def test_a_missing_field_can_be_added() -> None:
         ("source.name", "source is no object, so it has no name"),
     ],
 )
-def test_a_path_that_leads_nowhere_says_where_it_ends(path: str, sentence: str) -> None:
+def test_a_path_that_leads_nowhere_reports_where_it_ends(path: str, sentence: str) -> None:
     with pytest.raises(DeadLetterError, match=sentence):
         set_path(event(), path, 1)
 
@@ -90,7 +90,7 @@ def test_money_keeps_every_digit() -> None:
     assert to_bytes(read_event(text)) == text
 
 
-def test_text_of_any_script_stays_as_it_is() -> None:
+def test_text_of_any_script_remains_as_it_is() -> None:
     text = '{"name":"Käse 🧀 \\u0001"}'.encode()
     assert to_bytes(read_event(text)) == text
 
@@ -111,7 +111,7 @@ def test_half_a_surrogate_pair_is_still_an_escape_afterwards() -> None:
         (b"1" * 5_000, "too long"),
     ],
 )
-def test_what_is_no_json_says_where(value: bytes | None, sentence: str) -> None:
+def test_what_is_no_json_reports_where(value: bytes | None, sentence: str) -> None:
     with pytest.raises(DeadLetterError, match=sentence):
         read_event(value)
 
@@ -126,7 +126,9 @@ def test_an_event_of_the_contract_has_no_faults(good: Any) -> None:
 
 def test_a_sum_of_floats_is_no_money() -> None:
     (fault,) = find_faults(event(total_price=0.1 + 0.2))
-    assert fault == Fault("order.total_price", "0.30000000000000004 is not a multiple of 0.01")
+    assert fault == ContractViolation(
+        "order.total_price", "0.30000000000000004 is not a multiple of 0.01"
+    )
 
 
 @pytest.mark.parametrize("cents", ["0.01", "0.07", "1.10", "19.99", "9999999.99", "1234567.89"])
@@ -139,9 +141,9 @@ def test_every_wrong_spot_is_named_with_its_path() -> None:
         items=[order_item(), order_item(quantity=0)], total_price=12.505, customer_id=MISSING
     )
     assert find_faults(broken) == [
-        Fault("order", "'customer_id' is a required property"),
-        Fault("order.items[1].quantity", "0 is less than the minimum of 1"),
-        Fault("order.total_price", "12.505 is not a multiple of 0.01"),
+        ContractViolation("order", "'customer_id' is a required property"),
+        ContractViolation("order.items[1].quantity", "0 is less than the minimum of 1"),
+        ContractViolation("order.total_price", "12.505 is not a multiple of 0.01"),
     ]
 
 
@@ -169,11 +171,11 @@ def test_the_order_of_a_message_is_known_only_as_text() -> None:
 
 
 def test_an_id_reads_as_people_write_it_and_as_a_header_has_it() -> None:
-    written = letter_id("order-created", 3, "00000000000000000042")
+    written = dead_letter_id("order-created", 3, "00000000000000000042")
     assert written == "order-created/3/42"
     assert read_id("order-created/3/00000000000000000042") == read_id(" order-created/3/42 ")
     assert read_id(written) == written
-    assert letter_id("t", 0, "0" * 20) == "t/0/0"
+    assert dead_letter_id("t", 0, "0" * 20) == "t/0/0"
 
 
 @pytest.mark.parametrize("text", ["", "order-created", "a/b/c", "t/0", "t/0/1/2", "t/0/1'; --"])
@@ -193,6 +195,6 @@ def test_a_header_of_somebody_elses_making_is_no_origin(value: bytes | None) -> 
     assert origin_of([]) is None
 
 
-def test_json_stays_json_for_other_readers() -> None:
+def test_json_remains_json_for_other_readers() -> None:
     mended = to_bytes(set_path(event(), "order.total_price", Decimal("1E+2")))
     assert json.loads(mended)["order"]["total_price"] == 100

@@ -1,4 +1,4 @@
-"""Detection events, judged: a frame is good, empty or not, or has the rules it failed."""
+"""Detection events, validated: a frame is good, empty or not, or has the rules it failed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from conf.stores import Stores
 from streaming.lake.tables import SILVER_DETECTIONS
-from streaming.transforms.quarantine import split_judged
+from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import (
     frames,
-    judged_detections,
     to_silver_detections,
+    validated_detections,
 )
 from tests.support.builders import as_json, detection, detection_event
 from tests.support.messages import Sent, cases, read_case, to_rows
@@ -31,7 +31,7 @@ SKEW = timedelta(minutes=10)
 
 def process(stores: Stores, messages: list[Sent]) -> pa.Table:
     """One row per message, in their order."""
-    return judged_detections(stores, SKEW)(to_rows("detections", messages))
+    return validated_detections(stores, SKEW)(to_rows("detections", messages))
 
 
 def outcome(rows: pa.Table) -> list[dict[str, Any]]:
@@ -49,14 +49,14 @@ def outcome(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", cases(JOB), ids=lambda p: p.name)
-def test_frames_become_what_the_scenario_says(stores: Stores, case: Path) -> None:
+def test_frames_become_what_the_scenario_reports(stores: Stores, case: Path) -> None:
     about, messages, then = read_case(case)
     found = outcome(process(stores, messages))
     assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
 
 
 def test_silver_has_the_columns_of_its_table(stores: Stores) -> None:
-    good, _ = split_judged(process(stores, [Sent(as_json(detection_event()))]))
+    good, _ = split_validated(process(stores, [Sent(as_json(detection_event()))]))
     names = [column.name for column in SILVER_DETECTIONS.fields]
     (row,) = to_silver_detections(good).select(names).to_pylist()
     assert [name for name in names if row[name] is None] == []
@@ -102,7 +102,7 @@ def test_whatever_comes_is_good_or_rejected_and_nothing_raises(stores: Stores, s
         return whole[:at] + middle + whole[chance.choice([at, at + 1, end]) :]
 
     messages = [Sent(broken()) for _ in range(300)] + [Sent(whole)]
-    good, rejected = split_judged(process(stores, messages))
+    good, rejected = split_validated(process(stores, messages))
 
     assert good.num_rows + rejected.num_rows == len(messages)
     assert good.num_rows >= 1

@@ -71,7 +71,7 @@ def test_the_innermost_of_chained_errors_is_the_cause() -> None:
     assert root_cause(error) == "OSError: No space left on device"
 
 
-def test_a_sentence_of_our_own_is_told_without_its_class() -> None:
+def test_a_sentence_of_our_own_is_reported_without_its_class() -> None:
     assert root_cause(StorelakeError("The lake is away.")) == "The lake is away."
 
 
@@ -102,7 +102,7 @@ def test_the_error_of_a_batch_names_streams_and_positions() -> None:
     )
 
 
-def test_many_partitions_are_counted_and_an_empty_batch_says_so() -> None:
+def test_many_partitions_are_counted_and_an_empty_batch_reports_so() -> None:
     rows = pa.concat_tables([positions(1, partition=n) for n in range(5)])
     assert span(rows).endswith(" and 2 more")
     assert span(rows.slice(0, 0)) == "no rows"

@@ -17,7 +17,7 @@ from conf.stores import load_stores
 from quality.frame_reconciliation import FootfallMinute
 from quality.reconciliation import ORDERS
 from streaming.source import SOURCE_SCHEMA
-from streaming.transforms.tracks import CameraRun, Rules, drawings_by_camera
+from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 from verification.faults.messages import Sent
 from verification.faults.oracle import (
     HourSums,
@@ -37,8 +37,8 @@ FRAMES = [frame("run", index, TEN + index * STEP) for index in range(7 * CYCLE_F
 
 
 def test_the_streams_count_what_the_walkers_do() -> None:
-    drawings = drawings_by_camera(load_stores(CONF_DIR / "stores" / "demo.toml"))
-    run, directions = CameraRun(drawings[CAMERA_ID], Rules()), Counter[str]()
+    layouts = layouts_by_camera(load_stores(CONF_DIR / "stores" / "demo.toml"))
+    run, directions = CameraRun(layouts[CAMERA_ID], Rules()), Counter[str]()
     for one in FRAMES:
         people = [(p["track_id"], *feet(p["bbox"])) for p in one["detections"]]
         at = int(

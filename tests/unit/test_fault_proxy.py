@@ -90,7 +90,7 @@ def test_new_connections_work_while_old_ones_are_silent(proxy: TcpProxy) -> None
             assert proxy.silence() == 1
 
 
-def test_a_connection_that_its_client_closes_is_forgotten(proxy: TcpProxy) -> None:
+def test_a_connection_that_its_client_closes_is_expired(proxy: TcpProxy) -> None:
     connect(proxy).close()
     assert wait_until(lambda: proxy.live == 0, 5)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.stores import Line
-from streaming.transforms.tracks import MARGIN, Rules, Sight, Spot, follow
+from streaming.transforms.tracks import MARGIN, LineState, Rules, Spot, follow
 
 DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
 """Entering means walking from left to right."""
@@ -16,10 +16,10 @@ DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
 
 def walk(*way: tuple[float, float], line: Line = DOOR, confirm: int = 1) -> list[str]:
     """The crossings of one track, in order."""
-    sight: Sight | None = None
+    line_state: LineState | None = None
     found = []
     for number, (x, y) in enumerate(way):
-        sight, crossed = follow(line, sight, Spot(x, y, number), confirm)
+        line_state, crossed = follow(line, line_state, Spot(x, y, number), confirm)
         found += [crossed[0]] if crossed else []
     return found
 
@@ -36,7 +36,7 @@ def test_walking_out_is_an_exit() -> None:
     assert walk(*at(0.7, 0.6, 0.4)) == ["exit"]
 
 
-def test_a_line_drawn_the_other_way_turns_entries_into_exits() -> None:
+def test_a_line_rendered_the_other_way_turns_entries_into_exits() -> None:
     turned = Line(line_id="door", a=DOOR.b, b=DOOR.a)
     assert walk(*at(0.3, 0.7), line=turned) == ["exit"]
 
@@ -72,7 +72,7 @@ def test_who_appears_on_the_line_has_not_crossed_it() -> None:
     assert walk(*at(0.5, 0.7)) == []
 
 
-def test_who_appears_on_the_line_and_goes_on_through_the_shop_is_followed_from_there() -> None:
+def test_who_appears_on_the_line_and_continues_on_through_the_shop_is_followed_from_there() -> None:
     assert walk(*at(0.5, 0.7, 0.3)) == ["exit"]
 
 
@@ -109,9 +109,9 @@ def test_a_slanted_line_is_crossed_once_by_who_sways_on_it() -> None:
 
 
 def test_a_crossing_is_where_the_new_side_began_not_where_it_was_confirmed() -> None:
-    sight: Sight | None = None
+    line_state: LineState | None = None
     for number, x in enumerate((0.3, 0.3, 0.7, 0.7)):
-        sight, crossed = follow(DOOR, sight, Spot(x, 0.5, number), 2)
+        line_state, crossed = follow(DOOR, line_state, Spot(x, 0.5, number), 2)
     assert crossed == ("entry", 2)
 
 
@@ -122,7 +122,7 @@ def test_through_one_door_entries_and_exits_take_turns(xs: list[float]) -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
-def test_entries_less_exits_say_on_which_side_a_track_is(xs: list[float]) -> None:
+def test_entries_less_exits_show_on_which_side_a_track_is(xs: list[float]) -> None:
     clear = [x for x in xs if abs(x - 0.5) > Rules.clear]
     found = walk(*at(*clear)) if clear else []
     inside = found.count("entry") - found.count("exit")

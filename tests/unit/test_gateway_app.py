@@ -18,7 +18,7 @@ from conf.logs import configure_logging
 from conf.settings import GatewaySettings, Settings, load_settings
 from conf.traces import Trace
 from gateway.app import create_app
-from gateway.producer import MemoryPublisher, Message, Outcome
+from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
 from tests.support.builders import MISSING, as_json, event_id, order_event, order_item, status_event
 
 pytestmark = pytest.mark.requirement("O1")
@@ -99,7 +99,7 @@ def test_the_bytes_are_forwarded_untouched_with_unknown_fields(
 
 
 @pytest.mark.requirement("M1")
-def test_a_trace_goes_with_the_event_and_back_to_the_till(
+def test_a_trace_continues_with_the_event_and_back_to_the_till(
     call: Call, broker: MemoryPublisher
 ) -> None:
     sent = Trace.begin()
@@ -220,7 +220,7 @@ def test_a_body_just_under_the_limit_is_accepted(call: Call) -> None:
 
 
 @pytest.mark.parametrize("fault", ["down", "stalled"])
-def test_without_an_acknowledgement_the_till_is_told_to_come_back(
+def test_without_an_acknowledgement_the_till_is_reported_to_come_back(
     call: Call, broker: MemoryPublisher, fault: str
 ) -> None:
     setattr(broker, fault, True)
@@ -238,11 +238,11 @@ def test_the_answer_waits_for_the_broker(app: FastAPI, broker: MemoryPublisher) 
         acknowledge = asyncio.Event()
         send = broker.send
 
-        async def slow(message: Message) -> Outcome:
+        async def slow(message: OutgoingMessage) -> Outcome:
             await acknowledge.wait()
             return await send(message)
 
-        def send_slowly(message: Message) -> asyncio.Future[Outcome]:
+        def send_slowly(message: OutgoingMessage) -> asyncio.Future[Outcome]:
             return asyncio.ensure_future(slow(message))
 
         broker.send = send_slowly  # type: ignore[method-assign]
@@ -279,7 +279,7 @@ def test_health_is_about_the_process_and_ready_about_the_broker(
     assert [call("GET", p).status_code for p in ("/health", "/ready")] == [200, 503]
 
 
-def test_the_openapi_page_knows_the_event_models(call: Call) -> None:
+def test_the_openapi_page_has_the_event_models(call: Call) -> None:
     document = call("GET", "/openapi.json").json()
 
     body = document["paths"][CREATED]["post"]["requestBody"]["content"]["application/json"]
@@ -328,7 +328,7 @@ def test_logs_are_json_with_the_request_id_and_without_the_payload(
 def test_an_unexpected_error_is_a_json_500_with_a_request_id(
     call: Call, broker: MemoryPublisher
 ) -> None:
-    def broken(message: Message) -> asyncio.Future[Outcome]:
+    def broken(message: OutgoingMessage) -> asyncio.Future[Outcome]:
         raise RuntimeError("boom")
 
     broker.send = broken  # type: ignore[method-assign]

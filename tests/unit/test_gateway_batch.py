@@ -11,8 +11,8 @@ import pytest
 
 from conf.settings import GatewaySettings, load_settings
 from gateway.app import create_app
-from gateway.producer import MemoryPublisher, Message, Outcome
-from gateway.refusals import UnavailableError
+from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
+from gateway.rejections import UnavailableError
 from tests.support.builders import as_json, event_id, order_event, status_event
 
 pytestmark = pytest.mark.requirement("O1")
@@ -155,7 +155,7 @@ def test_what_is_no_batch_is_refused_as_a_whole(
     assert not broker.messages
 
 
-def test_without_a_broker_every_event_is_told_to_come_back(
+def test_without_a_broker_every_event_is_reported_to_come_back(
     post: Post, broker: MemoryPublisher
 ) -> None:
     body = array(as_json(order_event(order_id="O-1")), as_json(order_event(order_id="O-2")))
@@ -173,7 +173,7 @@ def test_later_events_of_an_order_wait_for_the_earlier_one(
 ) -> None:
     take, full = broker.send, True
 
-    def send(message: Message) -> asyncio.Future[Outcome]:
+    def send(message: OutgoingMessage) -> asyncio.Future[Outcome]:
         nonlocal full
         if not full:
             return take(message)

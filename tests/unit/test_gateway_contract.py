@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.events import check, parse
-from gateway.refusals import NotAnEventError
+from gateway.rejections import NotAnEventError
 from streaming.validation.contracts import find_faults
 from tests.support.builders import MISSING, as_json, order_event, order_item, status_event
 
@@ -61,7 +61,7 @@ GOOD = {
     "a version of 2.0": order_event(schema_version=2.0, channel="app"),
     "a status change of version 2": status_event(schema_version=2),
     "a channel in version 1, which knows none": order_event(channel=["by", "phone"]),
-    "a total that is not the sum (the streams judge that)": order_event(total_price=77.0),
+    "a total that is not the sum (the streams validate that)": order_event(total_price=77.0),
 }
 
 BAD = {
@@ -79,7 +79,7 @@ BAD = {
     "the order of a status change": order_event(order=status_event()["order"])
     | {"order": status_event()["order"]},
     "no order": order_event(extra={"order": None}),
-    "an event id with a foreign letter": order_event(
+    "an event id with a foreign dead letter": order_event(
         event_id="zf0c0f5e-6d0b-4c4e-9a58-6d3d8c5f2a10"
     ),
     "an event id without dashes": order_event(event_id="5f0c0f5e6d0b4c4e9a586d3d8c5f2a10"),

@@ -16,7 +16,7 @@ from conf.settings import GatewaySettings, load_settings
 from gateway.app import create_app
 from gateway.events import parse
 from gateway.producer import MemoryPublisher
-from gateway.refusals import NotJsonError
+from gateway.rejections import NotJsonError
 from streaming.validation.contracts import find_faults
 
 # Small limits, so that the generator passes them now and then.

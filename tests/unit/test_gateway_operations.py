@@ -74,7 +74,7 @@ def test_the_connection_test_shows_brokers_topics_and_time(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_connection_test_says_when_the_broker_is_away(
+def test_the_connection_test_reports_when_the_broker_is_away(
     call: Call, broker: MemoryPublisher, method: str
 ) -> None:
     broker.down = True

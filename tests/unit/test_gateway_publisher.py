@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from conf.settings import KafkaSettings
 from gateway.kafka import KafkaPublisher
 from gateway.producer import MemoryPublisher, publish
-from gateway.refusals import UnavailableError
+from gateway.rejections import UnavailableError
 from tests.support.publisher_suite import PublisherSuite, Stage, message
 
 

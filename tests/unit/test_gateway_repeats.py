@@ -14,9 +14,9 @@ from starlette.requests import Request
 from conf.settings import GatewaySettings, load_settings
 from gateway.app import create_app
 from gateway.limits import RateLimit
-from gateway.producer import MemoryPublisher, Message, Outcome, Receipt
+from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, Receipt
 from gateway.recent import RecentIds
-from gateway.refusals import ConflictError, TooManyError, UnavailableError
+from gateway.rejections import ConflictError, TooManyError, UnavailableError
 from tests.support.builders import as_json, event_id, order_event
 
 EVENTS = "/api/kafka/events"
@@ -43,7 +43,7 @@ class SlowBroker(MemoryPublisher):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def send(self, message: Message) -> asyncio.Future[Outcome]:
+    def send(self, message: OutgoingMessage) -> asyncio.Future[Outcome]:
         self.outcomes.append(asyncio.get_running_loop().create_future())
         return self.outcomes[-1]
 
@@ -78,7 +78,7 @@ def test_a_repeated_event_gets_the_first_answer_and_is_not_produced_again() -> N
     assert len(broker.messages["order-created"]) == 2
 
 
-def test_an_id_is_one_event_on_every_route_and_in_every_letter_case() -> None:
+def test_an_id_is_one_event_on_every_route_and_in_every_dead_letter_case() -> None:
     broker = MemoryPublisher()
     event = order_event()
     shouted = event | {"event_id": event["event_id"].upper()}
@@ -145,7 +145,7 @@ def test_what_the_broker_did_not_take_is_not_remembered() -> None:
     run(scenario, broker)
 
 
-def test_the_memory_is_bounded_and_forgets_the_oldest_first() -> None:
+def test_the_memory_is_bounded_and_expires_the_oldest_first() -> None:
     async def scenario() -> None:
         recent = RecentIds(2)
         for number, name in enumerate("abc"):
@@ -162,7 +162,7 @@ def test_the_memory_is_bounded_and_forgets_the_oldest_first() -> None:
     asyncio.run(scenario())
 
 
-def test_a_client_that_sends_too_much_is_told_when_to_come_back() -> None:
+def test_a_client_that_sends_too_much_is_reported_when_to_come_back() -> None:
     broker = MemoryPublisher()
     slow = GatewaySettings(events_per_second=0.5, burst_events=3, max_batch_events=2)
     two = b"[" + as_json(order_event()) + b"," + as_json(order_event()) + b"]"

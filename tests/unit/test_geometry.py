@@ -82,7 +82,7 @@ HORSESHOE = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.6, 0.9), (0.6, 0.4), (0.4, 0
 
 
 @pytest.mark.parametrize("corners", [SQUARE, tuple(reversed(SQUARE))])
-def test_a_polygon_contains_what_is_inside_whichever_way_it_is_drawn(
+def test_a_polygon_contains_what_is_inside_whichever_way_it_is_rendered(
     corners: tuple[Point, ...],
 ) -> None:
     assert contains(corners, (0.5, 0.5))

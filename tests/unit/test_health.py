@@ -39,7 +39,7 @@ class Part:
         return self.health.retry_at - self.clock.now
 
 
-def test_pauses_double_up_to_a_bound_and_then_stay_long() -> None:
+def test_pauses_double_up_to_a_bound_and_then_remain_long() -> None:
     part, pauses = Part(), []
     for _ in range(4):
         part.fail()
@@ -47,7 +47,7 @@ def test_pauses_double_up_to_a_bound_and_then_stay_long() -> None:
     assert pauses == [1, 2, 60, 60]
 
 
-def test_a_part_that_has_failed_is_tried_again_and_goes_on() -> None:
+def test_a_part_that_has_failed_is_tried_again_and_continues_on() -> None:
     part = Part()
     part.fail(3)
     assert (part.health.state, part.health.is_due) == ("failed", False)
@@ -92,7 +92,7 @@ def test_between_two_batches_no_time_is_counted() -> None:
     assert part.health.state == "starting"
 
 
-def test_a_failure_is_said_once_loudly_and_not_at_every_retry(
+def test_a_failure_is_reported_once_loudly_and_not_at_every_retry(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     part = Part()

@@ -47,7 +47,7 @@ def test_a_clip_becomes_a_file_of_events_and_a_preview(clip: Path, tmp_path: Pat
     assert "20 events published, 0 frames dropped" in " ".join(done.output.split())
 
 
-def test_a_file_can_say_when_it_was_filmed(clip: Path, tmp_path: Path) -> None:
+def test_a_file_can_show_when_it_was_filmed(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "events.ndjson"
     arguments = ["--camera", "B01-entrance", "--source", str(clip), "--detector", "motion"]
     arguments += ["--publisher", "ndjson", "--out", str(out), "--max-frames", "3", "--fps", "5"]

@@ -70,7 +70,7 @@ def test_a_detector_sees_nobody_in_an_empty_picture(name: str) -> None:
     assert detector.name == name
 
 
-def test_motion_finds_the_drawn_figures_as_upright_boxes(tmp_path: Path) -> None:
+def test_motion_finds_the_rendered_figures_as_upright_boxes(tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "clip.mp4", seconds=6, fps=10)
     detector = MotionDetector()
     frames = open_source(str(clip), SourceOptions(fps=5))
@@ -94,7 +94,7 @@ def test_each_camera_has_its_own_background() -> None:
     assert (len(seen["a"]), len(seen["b"])) == (1, 0)
 
 
-def test_a_camera_that_changes_its_resolution_learns_its_background_anew() -> None:
+def test_a_camera_that_changes_its_resolution_learns_its_background_again() -> None:
     room = np.random.default_rng(1).integers(0, 255, (240, 320, 3), np.uint8)
     detector = MotionDetector()
     for _ in range(10):

@@ -13,7 +13,7 @@ import pytest
 
 import conf
 from inference_service.detections import Detections
-from inference_service.events import EventBuilder, Run, Runtime, encode
+from inference_service.events import EventBuilder, RunIdentity, Runtime, encode
 from inference_service.frames import Frame
 
 NOON = datetime(2026, 1, 5, 12, 0, 0, 250_000, tzinfo=timezone.utc)
@@ -104,7 +104,7 @@ def taken(at: datetime, size: tuple[int, int] = (10, 10)) -> Frame:
 
 
 def test_a_run_ends_at_midnight_in_utc_and_its_id_is_random() -> None:
-    run, other = Run(), Run()
+    run, other = RunIdentity(), RunIdentity()
     first = run.run_id
     assert first != other.run_id
     assert not run.roll(taken(NOON))
@@ -115,7 +115,7 @@ def test_a_run_ends_at_midnight_in_utc_and_its_id_is_random() -> None:
 
 
 def test_a_clock_that_jumps_back_begins_a_new_run() -> None:
-    run = Run()
+    run = RunIdentity()
     first = run.run_id
     run.roll(taken(NOON))
     assert not run.roll(taken(NOON))
@@ -124,7 +124,7 @@ def test_a_clock_that_jumps_back_begins_a_new_run() -> None:
 
 
 def test_a_picture_of_another_size_begins_a_new_run() -> None:
-    run = Run()
+    run = RunIdentity()
     first = run.run_id
     run.roll(taken(NOON))
     assert run.roll(taken(NOON + timedelta(seconds=1), size=(20, 10)))

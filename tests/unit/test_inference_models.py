@@ -14,11 +14,11 @@ from inference_service.detectors import build_detector, onnx
 from inference_service.detectors.onnx import Fit, OnnxDetector, letterbox
 from inference_service.detectors.weights import SHIPPED
 from inference_service.footage import draw_clip
-from inference_service.publishers.memory import MemoryPublisher
-from inference_service.service import InferenceService, Stream
+from inference_service.publishers.memory import MemoryEventPublisher
+from inference_service.service import CameraStream, InferenceService
 from inference_service.sources import SourceOptions, open_source
 from inference_service.trackers.bytetrack import ByteTracker
-from tests.support.drawn_people import assert_same, drawn_people
+from tests.support.rendered_people import assert_same, rendered_people
 
 GREY = np.full((60, 120, 3), 200, np.uint8)
 
@@ -190,7 +190,7 @@ def test_weights_that_know_no_person_are_refused_with_what_they_know(
         FakeSession(np.zeros(9, np.float32)),
     ],
 )
-def test_a_model_that_is_no_yolo_export_is_said(
+def test_a_model_that_is_no_yolo_export_is_reported(
     monkeypatch: pytest.MonkeyPatch, session: FakeSession
 ) -> None:
     with pytest.raises(SettingsError, match="is no YOLO export"):
@@ -232,8 +232,8 @@ def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.requirement("V2")
-def test_the_shipped_model_sees_drawn_people_alone_and_in_a_batch(tmp_path: Path) -> None:
-    pictures = drawn_people(tmp_path)
+def test_the_shipped_model_sees_rendered_people_alone_and_in_a_batch(tmp_path: Path) -> None:
+    pictures = rendered_people(tmp_path)
     shipped = build_detector(settings(), "onnx")
     batch = shipped.detect({str(n): picture for n, picture in enumerate(pictures)})
     alone = [shipped.detect({"door": picture})["door"] for picture in pictures]
@@ -248,10 +248,12 @@ def test_the_shipped_model_sees_drawn_people_alone_and_in_a_batch(tmp_path: Path
 def test_four_cameras_under_load_account_for_every_frame(tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "clip.avi", seconds=1, fps=10)
     streams = [
-        Stream("B01", camera, open_source(str(clip), SourceOptions(latest=True)), ByteTracker())
+        CameraStream(
+            "B01", camera, open_source(str(clip), SourceOptions(latest=True)), ByteTracker()
+        )
         for camera in ("a", "b", "c", "d")
     ]
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     shipped = build_detector(settings(), "onnx")
     summary = InferenceService(streams, detector=shipped, publisher=publisher).run()
     assert {counts.read for counts in summary.cameras.values()} == {10}

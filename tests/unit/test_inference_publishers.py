@@ -11,7 +11,7 @@ import pytest
 from conf.settings import Settings, SettingsError
 from inference_service.publishers import PublishError, open_publisher
 from inference_service.publishers.buffered import AwayError, BufferedPublisher, RefusedError
-from inference_service.publishers.memory import MemoryPublisher
+from inference_service.publishers.memory import MemoryEventPublisher
 from inference_service.publishers.ndjson import NdjsonPublisher
 from inference_service.publishers.spool import Spool
 from infra.local.process import wait_until
@@ -20,7 +20,7 @@ from tests.support.event_publisher_suite import EventPublisherSuite, Stage
 pytestmark = pytest.mark.requirement("V4")
 
 
-class FakeOutlet:
+class FakeEventTransport:
     """A broker in a list, which a test may take away, make hold back its answers, or refuse."""
 
     where = "the fake"
@@ -59,7 +59,7 @@ class FakeOutlet:
 class TestMemoryPublisher(EventPublisherSuite):
     @pytest.fixture
     def stage(self) -> Stage:
-        memory = MemoryPublisher()
+        memory = MemoryEventPublisher()
         return Stage(memory, lambda _: [*memory.messages])
 
 
@@ -74,9 +74,9 @@ class TestNdjsonPublisher(EventPublisherSuite):
 class TestBufferedPublisher(EventPublisherSuite):
     @pytest.fixture
     def stage(self, tmp_path: Path) -> Stage:
-        outlet = FakeOutlet()
-        publisher = BufferedPublisher(outlet, Spool(tmp_path, "s", 10), buffer_events=5)
-        return Stage(publisher, lambda _: [*outlet.stored])
+        transport = FakeEventTransport()
+        publisher = BufferedPublisher(transport, Spool(tmp_path, "s", 10), buffer_events=5)
+        return Stage(publisher, lambda _: [*transport.stored])
 
 
 @pytest.fixture(autouse=True)
@@ -85,16 +85,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def outlet() -> FakeOutlet:
-    return FakeOutlet()
+def transport() -> FakeEventTransport:
+    return FakeEventTransport()
 
 
 @pytest.fixture
-def opened(tmp_path: Path, outlet: FakeOutlet) -> Iterator[Callable[..., BufferedPublisher]]:
-    """Publishers to the outlet, one after the other, on one spool of 20 and with a memory of 5."""
+def opened(
+    tmp_path: Path, transport: FakeEventTransport
+) -> Iterator[Callable[..., BufferedPublisher]]:
+    """Publishers to the transport, in turn, on one spool of 20 and with a memory of 5."""
     made: list[BufferedPublisher] = []
 
-    def make(to: FakeOutlet = outlet, spool: int = 20, **options: object) -> BufferedPublisher:
+    def make(
+        to: FakeEventTransport = transport, spool: int = 20, **options: object
+    ) -> BufferedPublisher:
         publisher = BufferedPublisher(
             to,
             Spool(tmp_path / "spool", "s", spool),
@@ -108,7 +112,7 @@ def opened(tmp_path: Path, outlet: FakeOutlet) -> Iterator[Callable[..., Buffere
     yield make
     for one in made:
         if not one._closed:
-            outlet.away = True
+            transport.away = True
             try:
                 one.close()
             except PublishError:
@@ -120,14 +124,14 @@ def publish(publisher: BufferedPublisher, *numbers: int) -> None:
         publisher.publish(b"k", b"%d" % number)
 
 
-def numbers(outlet: FakeOutlet) -> list[int]:
-    return [int(value) for value in outlet.values]
+def numbers(transport: FakeEventTransport) -> list[int]:
+    return [int(value) for value in transport.values]
 
 
 def test_while_the_broker_is_away_memory_fills_then_the_disk(
-    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
-    outlet.away = True
+    transport.away = True
     publisher = opened()
     publish(publisher, *range(12))
     counts = publisher.counts
@@ -136,31 +140,31 @@ def test_while_the_broker_is_away_memory_fills_then_the_disk(
 
 
 def test_when_the_broker_is_back_everything_leaves_in_order(
-    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet, tmp_path: Path
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport, tmp_path: Path
 ) -> None:
-    outlet.away = True
+    transport.away = True
     publisher = opened()
     publish(publisher, *range(12))
-    outlet.away = False
+    transport.away = False
     publish(publisher, *range(12, 15))
     publisher.flush()
-    assert numbers(outlet) == list(range(15))
+    assert numbers(transport) == list(range(15))
     publish(publisher, 15)
     publisher.close()
-    assert numbers(outlet) == list(range(16))
+    assert numbers(transport) == list(range(16))
     assert publisher.counts.on_disk == 0
     assert not list((tmp_path / "spool").glob("*.db"))
 
 
-def test_what_was_not_acknowledged_is_told_kept_and_sent_first_by_the_next_process(
-    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+def test_what_was_not_acknowledged_is_reported_kept_and_sent_first_by_the_next_process(
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
-    outlet.away = True
+    transport.away = True
     first = opened()
     publish(first, *range(8))
     with pytest.raises(PublishError, match=r"^8 of 8 events were not ack.* 8 wait in .*next start"):
         first.close()
-    again = FakeOutlet()
+    again = FakeEventTransport()
     again.away = True
     second = opened(again)
     publish(second, 8, 9)
@@ -171,51 +175,51 @@ def test_what_was_not_acknowledged_is_told_kept_and_sent_first_by_the_next_proce
 
 
 def test_what_the_broker_took_but_did_not_acknowledge_is_sent_again(
-    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
-    outlet.holding = True
+    transport.holding = True
     first = opened()
     publish(first, *range(7))
-    assert wait_until(lambda: len(outlet.held) == 5, 5)
-    outlet.held.pop(0)(None)
+    assert wait_until(lambda: len(transport.held) == 5, 5)
+    transport.held.pop(0)(None)
     with pytest.raises(PublishError, match="of 7 events"):
         first.close()
-    again = FakeOutlet()
+    again = FakeEventTransport()
     opened(again).close()
     assert numbers(again) == list(range(1, 7))
 
 
 def test_a_killed_process_leaves_what_was_on_disk(
-    opened: Callable[..., BufferedPublisher], tmp_path: Path, outlet: FakeOutlet
+    opened: Callable[..., BufferedPublisher], tmp_path: Path, transport: FakeEventTransport
 ) -> None:
     spool = Spool(tmp_path / "spool", "s", 20)
     for number in range(3):
         spool.append(b"k", b"%d" % number)
     spool._lock.close()  # what the system does for a dead process
     opened().close()
-    assert numbers(outlet) == [0, 1, 2]
+    assert numbers(transport) == [0, 1, 2]
 
 
 def test_publishing_waits_while_memory_and_disk_are_full(
-    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
-    outlet.away = True
+    transport.away = True
     publisher = opened(spool=3)
     publish(publisher, *range(8))
     late = threading.Thread(target=publish, args=(publisher, 8))
     late.start()
     assert wait_until(lambda: publisher.counts.waits == 1, 5)
     assert publisher.counts.accepted == 8
-    outlet.away = False
+    transport.away = False
     late.join(5)
     publisher.close()
-    assert numbers(outlet) == list(range(9))
+    assert numbers(transport) == list(range(9))
 
 
 def test_a_publisher_that_waits_for_room_can_be_stopped(
-    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
-    outlet.away = True
+    transport.away = True
     stopping = threading.Event()
     publisher = opened(spool=0, stopping=stopping)
     publish(publisher, *range(5))
@@ -225,9 +229,9 @@ def test_a_publisher_that_waits_for_room_can_be_stopped(
 
 
 def test_an_event_that_is_refused_stops_the_publisher_loudly(
-    opened: Callable[..., BufferedPublisher], outlet: FakeOutlet
+    opened: Callable[..., BufferedPublisher], transport: FakeEventTransport
 ) -> None:
-    outlet.refuses = b"1"
+    transport.refuses = b"1"
     publisher = opened()
     publish(publisher, 0, 1)
     with pytest.raises(PublishError, match=r"refused events: not allowed \(1 of 2 ack"):
@@ -263,7 +267,7 @@ def test_two_processes_do_not_share_a_spool_and_the_next_one_takes_over_both(
     assert len(Spool(tmp_path, "s", 10)) == 2
 
 
-def test_a_spool_that_is_not_one_is_said_at_once(tmp_path: Path) -> None:
+def test_a_spool_that_is_not_one_is_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"this is no database, but it is long enough to be read as one")
     with pytest.raises(PublishError, match=r"spool .*s cannot be used: file is not a database"):
         Spool(tmp_path, "s", 10)
@@ -278,7 +282,7 @@ def test_a_line_cut_by_a_crash_is_not_glued_to_the_next(tmp_path: Path) -> None:
     assert path.read_bytes().splitlines() == [b'{"n":1}', b'{"n":', b'{"n":3}']
 
 
-def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="cannot be written"):
         NdjsonPublisher(tmp_path)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from conf.errors import StorelakeError
-from inference_service.publishers.memory import MemoryPublisher
+from inference_service.publishers.memory import MemoryEventPublisher
 from inference_service.replay import (
     AS_FAST_AS_POSSIBLE,
     RecordingError,
@@ -68,7 +68,7 @@ class Clock:
 
 def test_without_a_shift_every_line_is_published_as_it_stands(tmp_path: Path) -> None:
     lines = [line(n, more="Straße") for n in range(4)]
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     recording = open_recording(record(tmp_path, *lines))
     assert play(recording, publisher, speed=AS_FAST_AS_POSSIBLE) == 4
     keys = [b"B01/B01-entrance", b"B01/B01-till"] * 2
@@ -82,7 +82,7 @@ def test_events_keep_their_distance_divided_by_the_speed(
     stop = threading.Event()
     clock = Clock(stop)
     recording = open_recording(record(tmp_path, *map(line, range(4))))
-    play(recording, MemoryPublisher(), speed=speed, stopping=stop, clock=clock)
+    play(recording, MemoryEventPublisher(), speed=speed, stopping=stop, clock=clock)
     assert clock.waits == pytest.approx([pause] * 3)
 
 
@@ -90,7 +90,7 @@ def test_as_fast_as_possible_waits_for_nothing(tmp_path: Path) -> None:
     stop = threading.Event()
     clock = Clock(stop)
     recording = open_recording(record(tmp_path, *map(line, range(4))))
-    play(recording, MemoryPublisher(), speed=AS_FAST_AS_POSSIBLE, stopping=stop, clock=clock)
+    play(recording, MemoryEventPublisher(), speed=AS_FAST_AS_POSSIBLE, stopping=stop, clock=clock)
     assert clock.waits == []
 
 
@@ -98,7 +98,7 @@ def test_a_clock_that_jumped_back_in_the_recording_stops_nothing(tmp_path: Path)
     stop = threading.Event()
     clock = Clock(stop)
     path = record(tmp_path, line(5), line(0), line(6))
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     play(open_recording(path), publisher, stopping=stop, clock=clock)
     assert [json.loads(v)["frame_index"] for _, v in publisher.messages] == [5, 0, 6]
     assert clock.waits == pytest.approx([5, 1])
@@ -107,12 +107,12 @@ def test_a_clock_that_jumped_back_in_the_recording_stops_nothing(tmp_path: Path)
 @pytest.mark.parametrize(
     ("speed", "first"), [(1.0, 0), (2.0, -10), (AS_FAST_AS_POSSIBLE, -20), (0.5, 0)]
 )
-def test_shifted_to_now_no_frame_lies_in_the_future_and_distances_stay(
+def test_shifted_to_now_no_frame_lies_in_the_future_and_distances_remain(
     tmp_path: Path, speed: float, first: int
 ) -> None:
     now = datetime(2030, 1, 1, tzinfo=timezone.utc)
     recording = open_recording(record(tmp_path, *(line(n) for n in (0, 5, 20))))
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     play(
         recording,
         publisher,
@@ -130,7 +130,7 @@ def test_a_shifted_replay_is_a_run_of_its_own(tmp_path: Path) -> None:
     path = record(tmp_path, line(0), line(1), line(2, run_id="tuesday"))
     recording = open_recording(path)
     shift = Shift.to_now(recording, 1.0, NOON)
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     play(recording, publisher, speed=AS_FAST_AS_POSSIBLE, shift=shift)
     events = [json.loads(value) for _, value in publisher.messages]
     runs = [event["run_id"] for event in events]
@@ -140,7 +140,7 @@ def test_a_shifted_replay_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert [event["frame_index"] for event in events] == [0, 1, 2]
 
 
-def test_broken_lines_are_skipped_and_told_with_number_and_reason(tmp_path: Path) -> None:
+def test_broken_lines_are_skipped_and_reported_with_number_and_reason(tmp_path: Path) -> None:
     path = record(
         tmp_path,
         line(0),
@@ -160,7 +160,7 @@ def test_broken_lines_are_skipped_and_told_with_number_and_reason(tmp_path: Path
         (6, "captured_at has no time zone"),
         (7, "camera_id is missing, or no text"),
     ]
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     assert play(recording, publisher, speed=AS_FAST_AS_POSSIBLE) == 2
 
 
@@ -181,7 +181,7 @@ def test_a_file_without_an_event_is_one_sentence(
 def test_a_stopped_replay_ends_where_it_is(tmp_path: Path) -> None:
     stop = threading.Event()
     recording = open_recording(record(tmp_path, *map(line, range(5))))
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
 
     def report(count: int) -> None:
         if count == 2:
@@ -190,10 +190,10 @@ def test_a_stopped_replay_ends_where_it_is(tmp_path: Path) -> None:
     assert play(recording, publisher, speed=1_000, stopping=stop, report=report) == 2
 
 
-def test_the_command_tells_what_it_skips_before_it_needs_a_broker(
+def test_the_command_reports_what_it_skips_before_it_needs_a_broker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     monkeypatch.setattr("inference_service.publishers.open_publisher", lambda *_, **__: publisher)
     path = record(tmp_path, line(0), b"{", line(1))
     done = CliRunner().invoke(app, ["replay", str(path), "--as-fast-as-possible"])

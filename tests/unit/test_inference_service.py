@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 import pytest
 
-from inference_service.buffer import Intake
+from inference_service.buffer import FrameIntake
 from inference_service.detections import Detections
 from inference_service.detectors.fake import FakeDetector
 from inference_service.footage import draw_clip
-from inference_service.frames import Frame, Source, SourceError
-from inference_service.metrics import Metrics
+from inference_service.frames import Frame, FrameSource, SourceError
+from inference_service.metrics import InferenceMetrics
 from inference_service.publishers import PublishError
-from inference_service.publishers.memory import MemoryPublisher
-from inference_service.service import InferenceService, Limits, Stream, stop_on_signals
+from inference_service.publishers.memory import MemoryEventPublisher
+from inference_service.service import CameraStream, InferenceService, Limits, stop_on_signals
 from inference_service.sources import SourceOptions, open_source
 from inference_service.trackers.bytetrack import ByteTracker
 
@@ -61,26 +61,26 @@ class ScriptedSource:
         self.closed.set()
 
 
-def stream(source: Source, camera: str = "B01-entrance", observer: Any = None) -> Stream:
-    return Stream("B01", camera, source, ByteTracker(), observer)
+def stream(source: FrameSource, camera: str = "B01-entrance", observer: Any = None) -> CameraStream:
+    return CameraStream("B01", camera, source, ByteTracker(), observer)
 
 
-def service(source: Source, publisher: Any, observer: Any = None, **changes: Any) -> Any:
+def service(source: FrameSource, publisher: Any, observer: Any = None, **changes: Any) -> Any:
     return several([stream(source, observer=observer)], publisher, **changes)
 
 
-def several(streams: list[Stream], publisher: Any, **changes: Any) -> InferenceService:
+def several(streams: list[CameraStream], publisher: Any, **changes: Any) -> InferenceService:
     detector = FakeDetector([PERSON] * 1000)
     return InferenceService(streams, **{"detector": detector, "publisher": publisher, **changes})
 
 
-def events(publisher: MemoryPublisher) -> list[dict[str, Any]]:
+def events(publisher: MemoryEventPublisher) -> list[dict[str, Any]]:
     return [json.loads(value) for _, value in publisher.messages]
 
 
 @pytest.mark.requirement("V1")
 def test_every_frame_of_a_file_becomes_an_event_in_order() -> None:
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     summary = service(ScriptedSource(200), publisher, queue_frames=3).run()
     assert (summary.read, summary.processed, summary.published, summary.dropped) == (200,) * 3 + (
         0,
@@ -94,15 +94,15 @@ def test_every_frame_of_a_file_becomes_an_event_in_order() -> None:
 def test_an_image_that_cannot_be_read_counts_as_read_and_dropped(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((80, 80, 3), np.uint8))
     (tmp_path / "b.png").write_bytes(b"broken")
-    metrics = Metrics()
-    one = service(open_source(str(tmp_path)), MemoryPublisher(), metrics=metrics)
+    metrics = InferenceMetrics()
+    one = service(open_source(str(tmp_path)), MemoryEventPublisher(), metrics=metrics)
     summary = one.run()
     assert (summary.read, summary.processed, summary.dropped) == (2, 1, 1)
     assert b'dropped_total{camera="B01-entrance",reason="unusable"} 1.0' in metrics.render()
 
 
 def test_a_new_day_begins_a_new_run_with_ids_from_one() -> None:
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     source = ScriptedSource(8, step=timedelta(hours=3, seconds=1))
     fast = FakeDetector([PERSON] * 8)
     service(source, publisher, detector=fast).run()
@@ -113,7 +113,7 @@ def test_a_new_day_begins_a_new_run_with_ids_from_one() -> None:
 
 
 def test_a_limit_of_frames_ends_an_endless_source() -> None:
-    publisher, source = MemoryPublisher(), ScriptedSource()
+    publisher, source = MemoryEventPublisher(), ScriptedSource()
     summary = service(source, publisher, limits=Limits(frames=7)).run()
     assert summary.processed == summary.published == 7
     assert summary.read == summary.processed + summary.dropped
@@ -123,14 +123,14 @@ def test_a_limit_of_frames_ends_an_endless_source() -> None:
 def test_a_limit_of_seconds_ends_a_source_that_delivers_nothing() -> None:
     source = ScriptedSource()
     source._before = lambda _: source.closed.wait()
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     summary = service(source, publisher, limits=Limits(seconds=0.05)).run()
     assert summary.processed == 0
     assert publisher.closed
 
 
 def test_a_stop_request_ends_the_loop_and_closes_the_publisher() -> None:
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     running: list[InferenceService] = []
     running.append(
         service(
@@ -145,7 +145,7 @@ def test_a_stop_request_ends_the_loop_and_closes_the_publisher() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_loop_and_the_old_handler_comes_back(number: int) -> None:
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     before = signal.getsignal(number)
 
     def on_frame(frame: Frame, _: Detections) -> None:
@@ -170,7 +170,7 @@ def test_a_slow_reader_of_a_camera_gets_the_newest_frame_and_counts_the_rest() -
             all_there.set()
 
     source = ScriptedSource(10, live=True, before=before)
-    intake = Intake({"door": source}, capacity=64)
+    intake = FrameIntake({"door": source}, capacity=64)
     intake.start()
     seen = [intake.take()["door"][0].index]
     taken.set()
@@ -188,7 +188,7 @@ def test_a_source_that_fails_fails_the_run_after_flushing() -> None:
         if index == 3:
             raise SourceError("The camera burns.")
 
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     with pytest.raises(SourceError, match="burns"):
         service(ScriptedSource(before=before), publisher).run()
     assert publisher.delivered == 3
@@ -196,7 +196,7 @@ def test_a_source_that_fails_fails_the_run_after_flushing() -> None:
 
 
 def test_events_that_were_not_acknowledged_fail_the_run() -> None:
-    class Refusing(MemoryPublisher):
+    class Refusing(MemoryEventPublisher):
         def close(self) -> None:
             raise PublishError("2 of 2 events were not acknowledged.")
 
@@ -206,7 +206,7 @@ def test_events_that_were_not_acknowledged_fail_the_run() -> None:
 
 @pytest.mark.requirement("V1")
 def test_several_cameras_are_one_batch_and_keep_their_own_order_runs_and_ids() -> None:
-    publisher, detector = MemoryPublisher(), FakeDetector([PERSON] * 1000)
+    publisher, detector = MemoryEventPublisher(), FakeDetector([PERSON] * 1000)
     cameras = {"a": 30, "b": 30, "c": 12}
     streams = [stream(ScriptedSource(n), camera) for camera, n in cameras.items()]
     summary = several(streams, publisher, detector=detector).run()
@@ -225,7 +225,7 @@ def test_a_camera_that_fails_does_not_stop_the_others_but_fails_the_run() -> Non
         if index == 2:
             raise SourceError("The camera burns.")
 
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     streams = [stream(ScriptedSource(before=before), "a"), stream(ScriptedSource(50), "b")]
     with pytest.raises(SourceError, match="burns"):
         several(streams, publisher).run()
@@ -240,13 +240,13 @@ def test_a_frame_without_a_picture_is_left_out_and_counted() -> None:
                 image = frame.image if shape is None else np.zeros(shape, np.uint8)
                 yield Frame(image, frame.index, frame.captured_at)
 
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     summary = service(Flawed(6), publisher).run()
     assert (summary.read, summary.processed, summary.dropped) == (6, 3, 3)
     assert [e["frame_index"] for e in events(publisher)] == [0, 4, 5]
 
 
-def test_a_camera_that_changes_its_resolution_goes_on_in_a_new_run() -> None:
+def test_a_camera_that_changes_its_resolution_continues_on_in_a_new_run() -> None:
     class Switching(ScriptedSource):
         def __iter__(self) -> Iterator[Frame]:
             for frame in super().__iter__():
@@ -254,16 +254,16 @@ def test_a_camera_that_changes_its_resolution_goes_on_in_a_new_run() -> None:
                 image = np.zeros((side, side, 3), np.uint8)
                 yield Frame(image, frame.index, frame.captured_at)
 
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     service(Switching(8), publisher).run()
     seen = [(e["run_id"], e["image"]["width"], len(e["detections"])) for e in events(publisher)]
     assert [width for _, width, _ in seen] == [80] * 4 + [120] * 4
-    assert [n for *_, n in seen] == [0, 1, 1, 1, 0, 1, 1, 1]  # confirmed anew
+    assert [n for *_, n in seen] == [0, 1, 1, 1, 0, 1, 1, 1]  # confirmed again
     assert len({run for run, *_ in seen}) == 2
 
 
 def test_a_limit_of_frames_holds_for_all_cameras_together() -> None:
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     streams = [stream(ScriptedSource(), camera) for camera in "abc"]
     summary = several(streams, publisher, limits=Limits(frames=10)).run()
     assert summary.processed == summary.published == 10
@@ -274,7 +274,7 @@ def test_a_file_played_as_a_camera_drops_what_is_late(tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "clip.mp4", seconds=1, fps=20)
     source = open_source(str(clip), SourceOptions(latest=True))
     seen = threading.Event()
-    publisher = MemoryPublisher()
+    publisher = MemoryEventPublisher()
     # The first frame is held until the source has ended: of the others only the last waits.
     summary = service(source, publisher, observer=lambda *_: source_ended(seen)).run()
     assert summary.read == 20
@@ -290,16 +290,16 @@ def source_ended(seen: threading.Event) -> None:
         reader.join(10)
 
 
-def scrape(metrics: Metrics) -> dict[str, float]:
+def scrape(metrics: InferenceMetrics) -> dict[str, float]:
     lines = [line for line in metrics.render().decode().splitlines() if line[0] != "#"]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 @pytest.mark.requirement("V1")
-def test_metrics_tell_frames_stages_and_events() -> None:
-    metrics = Metrics()
+def test_metrics_report_frames_stages_and_events() -> None:
+    metrics = InferenceMetrics()
     streams = [stream(ScriptedSource(5), "a"), stream(ScriptedSource(3), "b")]
-    several(streams, MemoryPublisher(), metrics=metrics).run()
+    several(streams, MemoryEventPublisher(), metrics=metrics).run()
     seen = scrape(metrics)
     prefix = "storelake_inference"
     assert seen[f'{prefix}_frames_read_total{{camera="a"}}'] == 5
@@ -316,17 +316,17 @@ def test_metrics_tell_frames_stages_and_events() -> None:
 
 
 def test_an_event_that_is_not_taken_counts_as_an_error() -> None:
-    class Full(MemoryPublisher):
+    class Full(MemoryEventPublisher):
         def publish(self, key: bytes, value: bytes) -> None:
             raise PublishError("No room.")
 
-    metrics = Metrics()
+    metrics = InferenceMetrics()
     with pytest.raises(PublishError, match="No room"):
         service(ScriptedSource(3), Full(), metrics=metrics).run()
     assert scrape(metrics)["storelake_inference_publish_errors_total"] == 1
 
 
-def test_a_drawn_clip_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+def test_a_rendered_clip_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     def pixels(name: str, seed: int) -> list[bytes]:
         path = draw_clip(tmp_path / name, seconds=2, fps=5, seed=seed)
         return [f.image.tobytes() for f in open_source(str(path))]

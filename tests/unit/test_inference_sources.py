@@ -59,7 +59,7 @@ def test_frames_are_picked_evenly(native: float, wanted: float, n: int) -> None:
     assert len(set(np.diff(picked))) <= 2
 
 
-def test_a_loop_goes_on_in_time(clip: Path) -> None:
+def test_a_loop_continues_on_in_time(clip: Path) -> None:
     source = open_source(str(clip), SourceOptions(loop=True, started_at=START))
     frames = list(itertools.islice(source, 45))
     assert [f.index for f in frames] == list(range(45))
@@ -84,18 +84,18 @@ def test_closing_ends_a_paced_file(clip: Path) -> None:
     assert frame.index == 2
 
 
-def test_a_missing_file_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^The video .*no\.mp4 does not exist\.$"):
         open_source(str(tmp_path / "no.mp4"))
 
 
-def test_a_file_that_is_no_video_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(SourceError, match=r"^The video .*text\.mp4 cannot be opened: .*\.$"):
         open_source(str(tmp_path / "text.mp4"))
 
 
-def test_a_video_cut_in_the_middle_ends_cleanly_and_says_so(
+def test_a_video_cut_in_the_middle_ends_cleanly_and_reports_so(
     clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cut = tmp_path / "cut.avi"
@@ -106,7 +106,7 @@ def test_a_video_cut_in_the_middle_ends_cleanly_and_says_so(
     assert f"ended at frame {len(frames)} of 20" in caplog.text
 
 
-def test_a_video_broken_in_the_middle_goes_on_or_ends_but_never_raises(
+def test_a_video_broken_in_the_middle_continues_on_or_ends_but_never_raises(
     clip: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.avi"
@@ -135,7 +135,7 @@ class FakeVideo:
     def release(self) -> None: ...
 
 
-def test_a_video_of_which_no_frame_can_be_decoded_is_said_in_one_sentence(
+def test_a_video_of_which_no_frame_can_be_decoded_is_reported_in_one_sentence(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = open_source(str(clip))
@@ -179,7 +179,7 @@ def test_an_unreadable_image_is_counted_each_time_and_logged_once(
     assert caplog.text.count("b.png cannot be read") == 1
 
 
-def test_an_empty_folder_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no images"):
         open_source(str(tmp_path))
 

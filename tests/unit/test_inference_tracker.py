@@ -131,7 +131,7 @@ def dressed(*coats: tuple[float, float, tuple[int, int, int]]) -> tuple[np.ndarr
     return image, found
 
 
-def test_looks_tell_a_red_coat_from_a_blue_one() -> None:
+def test_looks_report_a_red_coat_from_a_blue_one() -> None:
     image, found = dressed(
         (100, 300, (0, 0, 200)), (300, 300, (200, 0, 0)), (500, 300, (0, 0, 190))
     )

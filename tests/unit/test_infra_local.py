@@ -28,7 +28,7 @@ from infra.local.minio import MinioService
 from infra.local.postgres import PostgresService, drop_stale_lock, end_orphans
 from infra.local.process import Account, wait_until
 from infra.local.pulsar import PulsarService
-from infra.local.supervisor import reset, status, up
+from infra.local.services import reset, status, up
 from infra.local.tool import run_tool
 from tests.conftest import free_ports
 
@@ -135,23 +135,23 @@ def test_a_process_is_found_again_by_its_pid_file_and_ended(daemon: Daemon, tmp_
 
 
 def test_a_recycled_pid_is_neither_taken_for_ours_nor_ended(daemon: Daemon, tmp_path: Path) -> None:
-    stranger = subprocess.Popen(SLEEPER)
+    outsider = subprocess.Popen(SLEEPER)
     try:
-        process = psutil.Process(stranger.pid)
+        process = psutil.Process(outsider.pid)
         assert wait_until(lambda: process.cmdline() == SLEEPER, 10)  # it has none as it starts
         created = process.create_time()
         daemon.run_dir.mkdir()
         for record in (
-            {"pid": stranger.pid, "create_time": created - 3600, "command": SLEEPER},
-            {"pid": stranger.pid, "create_time": created, "command": ["java", "kafka.Kafka"]},
+            {"pid": outsider.pid, "create_time": created - 3600, "command": SLEEPER},
+            {"pid": outsider.pid, "create_time": created, "command": ["java", "kafka.Kafka"]},
         ):
             daemon.pid_file.write_text(json.dumps(record))
             assert daemon.find() is None
             assert daemon.stop() == "absent"
-        assert stranger.poll() is None
+        assert outsider.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        outsider.kill()
+        outsider.wait()
 
 
 def test_a_process_that_steps_back_takes_its_children_along() -> None:
@@ -159,14 +159,14 @@ def test_a_process_that_steps_back_takes_its_children_along() -> None:
         "import os, subprocess, sys; from infra.local.process import step_back; step_back(5);"
         "subprocess.run([sys.executable, '-c', 'import os; print(os.nice(0))'], check=True)"
     )
-    said = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=True,
         start_new_session=True,  # the whole session steps back
     )
-    assert int(said.stdout) == max(os.nice(0), 5)
+    assert int(reported.stdout) == max(os.nice(0), 5)
 
 
 def test_a_process_that_ignores_the_polite_request_is_killed(
@@ -236,10 +236,12 @@ def test_pulsar_is_started_small_on_loopback_with_its_own_files(own: Settings) -
         {"inference": {"publisher": "pulsar"}},
     ],
 )
-def test_pulsar_is_a_service_of_the_house_where_a_setting_asks_for_it(
-    own: Settings, wish: dict[str, dict[str, object]]
+def test_pulsar_is_a_service_of_the_sandbox_where_a_setting_requests_for_it(
+    own: Settings, desired: dict[str, dict[str, object]]
 ) -> None:
-    changed = {name: getattr(own, name).model_copy(update=update) for name, update in wish.items()}
+    changed = {
+        name: getattr(own, name).model_copy(update=update) for name, update in desired.items()
+    }
     with_pulsar = own.model_copy(update=changed)
     assert [one.name for one in status(own)] == ["kafka", "postgres"]
     assert [one.name for one in status(with_pulsar)] == ["kafka", "postgres", "pulsar"]
@@ -252,7 +254,7 @@ def on_s3(own: Settings) -> Settings:
     return own.model_copy(update={"catalog": catalog})
 
 
-def test_minio_is_a_service_of_the_house_where_the_warehouse_is_on_s3(on_s3: Settings) -> None:
+def test_minio_is_a_service_of_the_sandbox_where_the_warehouse_is_on_s3(on_s3: Settings) -> None:
     assert [one.name for one in status(on_s3)] == ["kafka", "postgres", "minio"]
 
 
@@ -306,7 +308,7 @@ def build_minio(settings: Settings) -> Path:
     return go.build(go.MINIO, settings.cache_dir, threading.Event(), lambda _: None)
 
 
-def test_minio_is_built_once_and_what_the_build_needed_goes(
+def test_minio_is_built_once_and_what_the_build_needed_continues(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_go(monkeypatch, tmp_path, then='echo "$*" > "$GOBIN/minio"')
@@ -317,7 +319,7 @@ def test_minio_is_built_once_and_what_the_build_needed_goes(
     assert {one.name for one in own.cache_dir.iterdir()} == {program.name, "minio.lock"}
 
 
-def test_a_build_that_fails_is_one_sentence_and_goes_on_next_time(
+def test_a_build_that_fails_is_one_sentence_and_continues_on_next_time(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_go(monkeypatch, tmp_path, then="echo no route; exit 1")
@@ -326,7 +328,7 @@ def test_a_build_that_fails_is_one_sentence_and_goes_on_next_time(
     assert (own.cache_dir / "go-minio" / "path" / "asked").exists()
 
 
-def test_without_a_go_that_is_new_enough_the_sentence_says_what_to_do(
+def test_without_a_go_that_is_new_enough_the_sentence_reports_what_to_do(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_go(monkeypatch, tmp_path, version="1.19.8")
@@ -367,7 +369,7 @@ def test_the_password_is_made_once_and_only_its_owner_can_read_it(own: Settings)
     assert first.postgres.secret not in repr(first)
 
 
-def test_a_password_that_is_set_stays_and_other_secrets_are_kept(own: Settings) -> None:
+def test_a_password_that_is_set_remains_and_other_secrets_are_kept(own: Settings) -> None:
     own.var_dir.mkdir()
     own.secrets_file.write_text("STORELAKE_OTHER=kept")
     made = passwords.with_secrets(own)
@@ -411,14 +413,14 @@ def test_backends_that_outlive_their_server_are_ended_before_it_starts_again(
     sleep = [str(program), "-IS", "-c", "import time; time.sleep(60)"]
     for folder in (data, other):
         folder.mkdir()
-    orphan, stranger = (subprocess.Popen(sleep, cwd=folder) for folder in (data, other))
+    orphan, outsider = (subprocess.Popen(sleep, cwd=folder) for folder in (data, other))
     try:
         assert wait_until(lambda: psutil.Process(orphan.pid).name() == "postgres", 10)
         end_orphans(data)
         assert orphan.wait(10) == -signal.SIGKILL
-        assert stranger.poll() is None
+        assert outsider.poll() is None
     finally:
-        for one in (orphan, stranger):
+        for one in (orphan, outsider):
             one.kill()
             one.wait()
 
@@ -477,7 +479,7 @@ def test_a_lock_file_of_a_killed_postgres_that_nobody_has_collected_is_removed(
         server.wait()
 
 
-def test_data_that_the_server_cannot_reach_goes_to_a_folder_that_is_remembered(
+def test_data_that_the_server_cannot_reach_continues_to_a_folder_that_is_remembered(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     reachable = tmp_path / "reachable"
@@ -494,7 +496,7 @@ def test_data_that_the_server_cannot_reach_goes_to_a_folder_that_is_remembered(
         place.root()
 
 
-def test_a_folder_of_somebody_else_is_not_deleted_whatever_the_location_says(
+def test_a_folder_of_somebody_else_is_not_deleted_whatever_the_location_reports(
     own: Settings, tmp_path: Path
 ) -> None:
     precious = tmp_path / "precious"

@@ -15,7 +15,7 @@ from conf.errors import KafkaUnavailableError
 from conf.kafka import client_config, producer_config
 from conf.settings import KafkaSettings
 from gateway.kafka import KafkaPublisher
-from inference_service.publishers.kafka import KafkaOutlet
+from inference_service.publishers.kafka import KafkaEventTransport
 from simulator.transport import KafkaTransport
 from streaming.sinks.kafka_producer import DeadLetterProducer, produce
 from streaming.sinks.redrive import Redriver
@@ -47,7 +47,7 @@ PRODUCERS: dict[str, tuple[str, Callable[[KafkaSettings], object], int]] = {
     "quarantine": ("streaming.sinks.kafka_producer", DeadLetterProducer, 30_000),
     "redrive": ("streaming.sinks.redrive", Redriver, 30_000),
     "simulator": ("simulator.transport", lambda k: KafkaTransport(k, patience=9), 9_000),
-    "cameras": ("inference_service.publishers.kafka", KafkaOutlet, 0),
+    "cameras": ("inference_service.publishers.kafka", KafkaEventTransport, 0),
 }
 
 
@@ -178,7 +178,7 @@ def test_errors_of_a_connection_do_not_keep_a_task_from_giving_up() -> None:
         list(log_over(away)._read_range(cast("Any", away), Range("orders", 0, 5, 9)))
 
 
-def test_a_position_is_read_from_anew_after_an_error_and_not_after_a_lost_connection() -> None:
+def test_a_position_is_read_from_again_after_an_error_and_not_after_a_lost_connection() -> None:
     position = {("orders", 0): 5}
     away = Failing(KafkaError._ALL_BROKERS_DOWN)
     log = log_over(away)

@@ -144,7 +144,7 @@ class TestIceberg(LakeSuite):
         assert seen[3] & seen[7]  # a file of old rows is never written again
         assert len(seen[7]) <= len(days)
 
-    def test_a_catalog_that_knows_metadata_hears_of_every_other_commit(
+    def test_a_catalog_that_has_metadata_receives_of_every_other_commit(
         self, shop: Shop, tmp_path: Path
     ) -> None:
         assert isinstance(shop.lake, IcebergLake)
@@ -203,7 +203,7 @@ class TestDelta(LakeSuite):
         table = DeltaTable(delta_tables.location(settings, EVENTS.name))
         assert table.transaction_version("orders/3/0") == 41
 
-    def test_no_upkeep_by_other_hands_disarms_the_guard(
+    def test_no_maintenance_by_other_others_disarms_the_guard(
         self, shop: Shop, settings: Settings
     ) -> None:
         for number in range(3):
@@ -219,7 +219,7 @@ class TestDelta(LakeSuite):
         assert shop.lake.another().append(EVENTS, events(0, 1, 2, 3), 0) == 1
         assert len(shop.positions()) == 4
 
-    def test_where_the_log_has_forgotten_a_version_everything_counts_as_new(
+    def test_where_the_log_has_expired_a_version_everything_counts_as_new(
         self, shop: Shop, settings: Settings
     ) -> None:
         for number in range(3):
@@ -265,7 +265,7 @@ class TestDelta(LakeSuite):
         with pytest.raises(LakeError, match=r"A branch of a table needs Iceberg.*FORMATS\.md"):
             begin_branch(settings, "silver.orders", "repair")
 
-    def test_without_its_package_one_sentence_says_what_to_install(
+    def test_without_its_package_one_sentence_reports_what_to_install(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(__import__("sys").modules, "streaming.lake.delta.lake", None)
@@ -273,7 +273,9 @@ class TestDelta(LakeSuite):
             formats.open_lake(settings)
 
 
-def test_spark_loads_the_format_that_is_set_and_asks_delta_for_no_password(tmp_path: Path) -> None:
+def test_spark_loads_the_format_that_is_set_and_requests_delta_for_no_password(
+    tmp_path: Path,
+) -> None:
     settings = settings_of("delta", tmp_path)
     assert settings.postgres.password is None
     conf = launch_conf(settings) | session_conf(settings)

@@ -85,15 +85,15 @@ def test_the_cause_is_the_last_error_or_plain_line(log: str, cause: str, tmp_pat
     assert last_words(tmp_path / "log") == cause
 
 
-def test_what_an_earlier_process_said_is_not_its_own(tmp_path: Path) -> None:
+def test_what_an_earlier_process_reported_is_not_its_own(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(SQLALCHEMY)
     before = log.stat().st_size
     with log.open("a") as more:
         more.write("no such shop\n")
     assert last_words(log, before) == "no such shop"
-    log.write_text("a log that was begun anew\n")
-    assert last_words(log, before) == "a log that was begun anew"
+    log.write_text("a log that was begun again\n")
+    assert last_words(log, before) == "a log that was begun again"
 
 
 def test_a_log_that_is_not_there_or_very_long_is_no_trouble(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_an_option_that_does_not_fit_is_named(given: dict[str, str], named: str)
         ('{"orders": {"0": -1, "1": -2}}', {A: 9, B: 0}),
     ],
 )
-def test_a_new_stream_starts_where_it_is_told(starting: str, expected: Offsets) -> None:
+def test_a_new_stream_starts_where_it_is_reported(starting: str, expected: Offsets) -> None:
     assert starting_offsets({A: (3, 9), B: (0, 4)}, starting) == expected
 
 
@@ -311,7 +311,7 @@ def test_a_stream_that_starts_at_latest_reads_only_what_comes_then() -> None:
 def test_the_first_batch_after_a_restart_is_bounded_and_starts_where_the_last_one_ended() -> None:
     reader = LogStreamReader(FakeLog(p0=100), options(maxRowsPerBatch="10"))
     stood = wire(40)
-    assert reader.partitions(stood, stood) == []  # Spark says where the stream stands
+    assert reader.partitions(stood, stood) == []  # Spark states where the stream stands
     end = reader.latestOffset()
     assert end == wire(50)
     assert consume(reader, stood, end) == [(0, n) for n in range(40, 50)]
@@ -402,7 +402,7 @@ def test_a_backlog_is_not_polled_for() -> None:
     assert broker.polled == []
 
 
-def test_a_committed_batch_is_forgotten_and_published() -> None:
+def test_a_committed_batch_is_expired_and_published() -> None:
     broker, reader = awake(p0=2)
     first = reader.latestOffset()
     broker.high[A] = 3
@@ -457,7 +457,7 @@ def test_a_log_that_is_shorter_than_what_was_read_is_data_loss() -> None:
 
 
 @pytest.mark.parametrize("waiting", [12, 9_000], ids=["trickle", "backlog"])
-def test_by_option_the_stream_goes_on_with_what_is_left(waiting: int) -> None:
+def test_by_option_the_stream_continues_on_with_what_is_left(waiting: int) -> None:
     broker = FakeLog(p0=waiting)
     reader = LogStreamReader(broker, options(onDataLoss="continue"))
     reader.partitions(wire(4), wire(4))
@@ -466,7 +466,7 @@ def test_by_option_the_stream_goes_on_with_what_is_left(waiting: int) -> None:
     assert seen == [(0, n) for n in range(10, waiting)]
 
 
-def test_by_option_a_planned_batch_goes_on_with_what_is_left_of_it() -> None:
+def test_by_option_a_planned_batch_continues_on_with_what_is_left_of_it() -> None:
     broker = FakeLog(p0=9)
     broker.low[A] = 5
     reader = LogStreamReader(broker, options(onDataLoss="continue"))

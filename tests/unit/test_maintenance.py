@@ -17,7 +17,7 @@ from pyiceberg.exceptions import ValidationException
 from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import load_settings
-from quality.run import Plan, QualityError, Reached, _start
+from quality.run import QualityError, Reached, ValidationPlan, _start
 from streaming.lake.files import file_system, list_files, named_files
 from streaming.lake.iceberg.commits import LakeTransaction, expire_old
 from streaming.lake.iceberg.lake import IcebergLake
@@ -48,9 +48,9 @@ def positions(lake: IcebergLake) -> list[int]:
     return sorted(int(p) for p in lake.load(EVENTS).scan().to_arrow()["position"].to_pylist())
 
 
-def upkeep(lake: IcebergLake, table: Table = EVENTS, **changed: Any) -> Done:
+def policy(lake: IcebergLake, table: Table = EVENTS, **changed: Any) -> Done:
     """One run over one table, with the policy changed."""
-    kept = replace(table, upkeep=replace(table.upkeep, **changed))
+    kept = replace(table, policy=replace(table.policy, **changed))
     (done,) = maintain(lake, [kept], lambda _: None)
     return done
 
@@ -74,7 +74,7 @@ def test_a_stream_that_starts_again_after_maintenance_writes_nothing_twice(
     lake: IcebergLake,
 ) -> None:
     write(lake, 1, 2, 3, 4)
-    done = upkeep(lake)
+    done = policy(lake)
     assert (done.compacted, done.snapshots_forgotten) == (4, 4)
 
     again = IcebergLake(lake.settings, lake.catalog)
@@ -82,12 +82,12 @@ def test_a_stream_that_starts_again_after_maintenance_writes_nothing_twice(
     assert positions(lake) == [1, 2, 3, 4, 5]
 
 
-def test_forgetting_snapshots_spares_the_one_that_knows_the_positions(lake: IcebergLake) -> None:
+def test_forgetting_snapshots_spares_the_one_that_has_the_positions(lake: IcebergLake) -> None:
     write(lake, 1, 2)
     table = lake.load(EVENTS)
-    by_other_hands = events(8).select([f.name for f in table.schema().fields])
-    table.append(by_other_hands.cast(table.schema().as_arrow()))  # knows no positions
-    table.append(by_other_hands.cast(table.schema().as_arrow()))
+    by_others = events(8).select([f.name for f in table.schema().fields])
+    table.append(by_others.cast(table.schema().as_arrow()))  # knows no positions
+    table.append(by_others.cast(table.schema().as_arrow()))
 
     with LakeTransaction(table.refresh()) as change:
         assert expire_old(change, datetime.now(timezone.utc) + timedelta(hours=1)) == 2
@@ -100,21 +100,21 @@ def test_small_files_of_a_partition_become_one_and_the_second_run_finds_nothing(
 ) -> None:
     for position in range(1, 7):
         write(lake, position, shop="BA"[position % 2], day=position % 2)
-    done = upkeep(lake)
+    done = policy(lake)
     assert (done.state, done.files_before, done.files_after) == ("done", 6, 2)
     assert positions(lake) == [1, 2, 3, 4, 5, 6]
     days = {str(e.data_file.partition) for e in live_files(lake.load(EVENTS))}
     assert len(days) == 2
 
-    upkeep(lake)  # the files of snapshots that are forgotten
-    again = upkeep(lake)
+    policy(lake)  # the files of snapshots that are expired
+    again = policy(lake)
     assert (again.state, again.compacted, files(lake)) == ("nothing to do", 0, 2)
 
 
 def test_rows_of_a_compacted_file_are_in_order(lake: IcebergLake) -> None:
     for shop, position in (("B", 1), ("A", 2), ("B", 3), ("A", 4)):
         write(lake, position, shop=shop)
-    upkeep(lake)
+    policy(lake)
     rows = lake.load(EVENTS).scan().to_arrow()
     assert list(zip(rows["shop"].to_pylist(), rows["position"].to_pylist(), strict=True)) == [
         ("A", "000002"),
@@ -124,14 +124,14 @@ def test_rows_of_a_compacted_file_are_in_order(lake: IcebergLake) -> None:
     ]
 
 
-def test_rows_that_passed_are_not_judged_again_and_new_ones_are(lake: IcebergLake) -> None:
+def test_rows_that_passed_are_not_validated_again_and_new_ones_are(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
     table = lake.load(EVENTS)
     passed = table.current_snapshot()
     assert passed is not None
     table.manage_snapshots().create_tag(passed.snapshot_id, "validated").commit()
     write(lake, 4, 5, 6)
-    assert upkeep(lake).compacted == 6
+    assert policy(lake).compacted == 6
     table.refresh()
     due = added_since(table, passed.sequence_number or 0)
     assert sorted(due.to_arrow()["position"].to_pylist()) == ["000004", "000005", "000006"]
@@ -140,14 +140,14 @@ def test_rows_that_passed_are_not_judged_again_and_new_ones_are(lake: IcebergLak
 
 def test_what_was_written_a_moment_ago_is_left_to_the_writer(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
-    assert upkeep(lake, quiet=timedelta(hours=1), snapshot_age=timedelta(hours=1)).compacted == 0
+    assert policy(lake, quiet=timedelta(hours=1), snapshot_age=timedelta(hours=1)).compacted == 0
     assert files(lake) == 3
 
 
 def test_a_large_file_is_rewritten_only_with_as_much_beside_it(lake: IcebergLake) -> None:
     lake.append(EVENTS, events(*range(1, 5001)), 1)
     write(lake, *range(5001, 5005))
-    upkeep(lake)
+    policy(lake)
     sizes = sorted(e.data_file.record_count for e in live_files(lake.load(EVENTS)))
     assert sizes == [4, 5000]
 
@@ -160,7 +160,7 @@ def test_a_tag_and_a_branch_keep_what_they_name(lake: IcebergLake) -> None:
     refs = table.manage_snapshots().create_tag(tagged.snapshot_id, "month-end")
     refs.create_branch(tagged.snapshot_id, "repair").commit()
     write(lake, 3, 4, 5)
-    upkeep(lake)
+    policy(lake)
     table.refresh()
     assert table.scan(snapshot_id=tagged.snapshot_id).to_arrow().num_rows == 2
     assert table.scan().use_ref("repair").to_arrow().num_rows == 2
@@ -170,16 +170,16 @@ def test_a_tag_and_a_branch_keep_what_they_name(lake: IcebergLake) -> None:
 def test_an_expired_snapshot_that_is_asked_for_gets_one_sentence(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
     gone = lake.load(EVENTS).metadata.snapshots[0].snapshot_id
-    upkeep(lake)
+    policy(lake)
     table = lake.load(EVENTS)
     state = IcebergState(table)
     with pytest.raises(QualityError, match=f"has no snapshot {gone}; it may have expired"):
-        _start(Plan(since=gone), Reached.of(state, EVENTS.name, None), state)
+        _start(ValidationPlan(since=gone), Reached.of(state, EVENTS.name, None), state)
 
 
 def test_manifests_are_few_and_name_the_same_files(lake: IcebergLake) -> None:
     write(lake, *range(1, 7))
-    done = upkeep(lake, min_files=100)
+    done = policy(lake, min_files=100)
     assert (done.compacted, done.manifests_before, done.manifests_after) == (0, 6, 1)
     assert positions(lake) == [1, 2, 3, 4, 5, 6]
 
@@ -194,16 +194,16 @@ def test_only_old_files_that_no_snapshot_names_are_removed(lake: IcebergLake) ->
         then = file.stat().st_mtime - age
         os.utime(file, (then, then))
     before = named_files(table)
-    done = upkeep(lake, min_files=100, orphan_age=timedelta(hours=1), snapshot_age=timedelta(1))
+    done = policy(lake, min_files=100, orphan_age=timedelta(hours=1), snapshot_age=timedelta(1))
     assert (done.files_removed, done.bytes_removed) == (1, 14)
     assert (folder / "under-way.parquet").exists()
     assert all(Path(path).exists() for path in before if path.endswith((".parquet", ".avro")))
 
 
-def test_files_that_only_forgotten_snapshots_named_go(lake: IcebergLake) -> None:
+def test_files_that_only_expired_snapshots_named_go(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
-    upkeep(lake)
-    upkeep(lake)
+    policy(lake)
+    policy(lake)
     table = lake.load(EVENTS)
     there = {f.path for f in list_files(file_system(table), table, ".parquet")}
     assert len(there) == 1
@@ -216,7 +216,7 @@ def test_a_writer_and_maintenance_commit_at_the_same_time(
 ) -> None:
     wrong: list[Exception] = []
     # Not at once: a writer may look at what it has just committed.
-    beside = replace(EVENTS, upkeep=replace(AT_ONCE, orphan_age=timedelta(minutes=1)))
+    beside = replace(EVENTS, policy=replace(AT_ONCE, orphan_age=timedelta(minutes=1)))
 
     def stream() -> None:
         try:
@@ -232,7 +232,7 @@ def test_a_writer_and_maintenance_commit_at_the_same_time(
     writer.start()
     runs = []
     while writer.is_alive():
-        runs += maintain(lake, [beside, replace(SALES, upkeep=beside.upkeep)], lambda _: None)
+        runs += maintain(lake, [beside, replace(SALES, policy=beside.policy)], lambda _: None)
     writer.join()
     runs += maintain(lake, [beside], lambda _: None)
 
@@ -256,11 +256,11 @@ def test_nothing_is_committed_where_the_writer_has_replaced_a_file_meanwhile(
     with pytest.raises(ValidationException, match="replaced or deleted meanwhile"):
         join_files(lake, SALES, planned)
     assert sorted(lake.load(SALES).scan().to_arrow()["sold"].to_pylist()) == [0, 2, 99]
-    assert upkeep(lake, SALES).compacted == 3
+    assert policy(lake, SALES).compacted == 3
     assert sorted(lake.load(SALES).scan().to_arrow()["sold"].to_pylist()) == [0, 2, 99]
 
 
-def test_a_tag_that_was_set_meanwhile_is_not_forgotten(lake: IcebergLake) -> None:
+def test_a_tag_that_was_set_meanwhile_is_not_expired(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
     stale, table = lake.load(EVENTS), lake.load(EVENTS)
     first = table.metadata.snapshots[0].snapshot_id
@@ -291,7 +291,7 @@ def test_a_disk_that_fills_up_leaves_the_table_as_it_was(lake: IcebergLake, tmp_
     before = lake.load(EVENTS).metadata_location
     largest = max(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file())
     with nearly_full_disk(largest + 1):
-        done = upkeep(lake, orphan_age=timedelta(hours=1), snapshot_age=timedelta(hours=1))
+        done = policy(lake, orphan_age=timedelta(hours=1), snapshot_age=timedelta(hours=1))
     assert done.state == "failed"
     assert done.note is not None
     assert done.note.startswith("The disk is full: nothing of it was committed.")
@@ -300,9 +300,9 @@ def test_a_disk_that_fills_up_leaves_the_table_as_it_was(lake: IcebergLake, tmp_
     halves = {f.path for f in list_files(file_system(table), table, ".parquet")}
     assert len(halves - named_files(table)) == 1
 
-    mended = upkeep(lake)
+    mended = policy(lake)
     assert (mended.state, mended.files_after) == ("done", 1)
-    upkeep(lake)
+    policy(lake)
     table = lake.load(EVENTS)
     assert {f.path for f in list_files(file_system(table), table, ".parquet")} <= named_files(table)
     assert len(positions(lake)) == 90_000
@@ -314,7 +314,7 @@ def test_files_of_an_older_partition_spec_are_rewritten_by_the_new_one(lake: Ice
         spec.add_identity("shop")
     for position, shop in ((4, "A"), (5, "B"), (6, "A"), (7, "B"), (8, "A"), (9, "B")):
         write(lake, position, shop=shop)
-    done = upkeep(lake)
+    done = policy(lake)
     assert (done.state, done.files_after) == ("done", 3)
     table: IcebergTable = lake.load(EVENTS)
     assert {e.data_file.spec_id for e in live_files(table)} == {table.spec().spec_id}
@@ -322,11 +322,11 @@ def test_files_of_an_older_partition_spec_are_rewritten_by_the_new_one(lake: Ice
     assert table.scan("shop == 'B'").to_arrow().num_rows == 3
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(lake: IcebergLake) -> None:
+def test_a_dry_run_reports_what_would_be_done_and_does_nothing(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3, 4, 5)
     before = lake.load(EVENTS).metadata_location
-    (said,) = maintain(lake, [EVENTS], lambda _: None, dry=True)
-    assert (said.state, said.compacted, said.files_after) == ("done", 5, 1)
+    (reported,) = maintain(lake, [EVENTS], lambda _: None, dry=True)
+    assert (reported.state, reported.compacted, reported.files_after) == ("done", 5, 1)
     assert lake.load(EVENTS).metadata_location == before
     assert lake.load(QUALITY_MAINTENANCE_RUNS).scan().to_arrow().num_rows == 0
 
@@ -343,6 +343,6 @@ def test_each_run_leaves_a_row_a_table(lake: IcebergLake) -> None:
 
 
 def test_an_empty_table_has_nothing_to_do_and_an_unknown_one_is_named(lake: IcebergLake) -> None:
-    assert upkeep(lake).state == "nothing to do"
+    assert policy(lake).state == "nothing to do"
     with pytest.raises(MaintenanceError, match=r"no table gold\.nothing; there are: bronze"):
         run_maintenance(lake.settings, lambda _: None, only="gold.nothing")

@@ -39,7 +39,7 @@ def asked(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("alert", read_alerts(), ids=lambda alert: str(alert["alert"]))
-def test_an_alert_asks_for_what_is_served_and_says_what_to_do(
+def test_an_alert_requests_for_what_is_served_and_reports_what_to_do(
     alert: dict[str, Any], served: set[str]
 ) -> None:
     assert asked(alert["expr"])
@@ -56,7 +56,7 @@ def test_the_runbook_names_no_alert_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: f"{panel[0]}: {panel[1]}")
-def test_a_panel_asks_for_what_is_served(panel: tuple[str, str, str], served: set[str]) -> None:
+def test_a_panel_requests_for_what_is_served(panel: tuple[str, str, str], served: set[str]) -> None:
     assert asked(panel[2])
     assert asked(panel[2]) <= served
 
@@ -68,8 +68,8 @@ def test_every_meter_of_ours_is_in_a_dashboard_or_an_alert(served: set[str]) -> 
         for name in asked(expression)
     }
     endings = ("_sum", "_count")  # of histograms that are asked for their buckets
-    forgotten = {name for name in served - shown if not name.endswith(endings)}
-    assert forgotten <= {"storelake_maintenance_forgotten_snapshots_total"}
+    expired = {name for name in served - shown if not name.endswith(endings)}
+    assert expired <= {"storelake_maintenance_forgotten_snapshots_total"}
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
@@ -99,7 +99,7 @@ def test_grafana_has_the_datasource_that_the_dashboards_query() -> None:
     assert provider["type"] == "file"
 
 
-def test_prometheus_asks_every_process_at_its_port() -> None:
+def test_prometheus_requests_every_process_at_its_port() -> None:
     file = ROOT / "infra/prometheus/prometheus.yml"
     jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
     from conf.settings import Settings  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Order events, judged: a message is a good row or has the rules it failed; none is lost."""
+"""Order events, validated: a message is a good row or has the rules it failed; none is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from conf.stores import Stores
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import silver_orders
-from streaming.transforms.quarantine import split_judged
+from streaming.transforms.quarantine import split_validated
 from streaming.validation.order_rules import MEANINGS, order_rules
 from streaming.validation.rules import REFUSED, envelope_rules
 from tests.support.builders import as_json, order_event, order_item, status_event
@@ -55,14 +55,14 @@ def _plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("case", cases(JOB), ids=lambda p: p.name)
-def test_messages_become_what_the_scenario_says(stores: Stores, case: Path) -> None:
+def test_messages_become_what_the_scenario_reports(stores: Stores, case: Path) -> None:
     about, messages, then = read_case(case)
     rows = process(stores, messages)
     found = outcome(rows, then)
     assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
 
 
-def test_every_rule_has_a_sentence_that_says_what_it_means(stores: Stores) -> None:
+def test_every_rule_has_a_sentence_that_reports_what_it_means(stores: Stores) -> None:
     content = [rule.id for rule in order_rules([b.branch_id for b in stores.branches], SKEW)]
     envelope = ["broker_metadata_readable", *envelope_rules(pa.array([b"{}"])), "json_object"]
     assert [*envelope, *content, REFUSED] == list(MEANINGS)
@@ -71,7 +71,7 @@ def test_every_rule_has_a_sentence_that_says_what_it_means(stores: Stores) -> No
 
 def test_a_good_row_has_the_columns_of_its_table(stores: Stores) -> None:
     newest = order_event(schema_version=2, channel="store")
-    good, _ = split_judged(process(stores, [Sent(as_json(newest))]))
+    good, _ = split_validated(process(stores, [Sent(as_json(newest))]))
     names = [column.name for column in SILVER_ORDERS.fields]
     assert [n for n in names if n not in good.schema.names] == []
     (row,) = good.select(names).to_pylist()
@@ -104,7 +104,7 @@ def test_a_later_version_sorts_behind_an_earlier_one(stores: Stores) -> None:
     assert len(set(versions)) == len(events)
 
 
-def test_the_message_itself_stays_byte_for_byte_good_or_bad(stores: Stores) -> None:
+def test_the_message_itself_remains_byte_for_byte_good_or_bad(stores: Stores) -> None:
     values = [b"\x00\xff", b"", None, as_json(order_event()) + b"\n", as_json(order_event())]
     rows = process(stores, [Sent(value) for value in values])
     assert rows["value"].to_pylist() == values
@@ -180,7 +180,7 @@ def test_whatever_comes_is_good_or_rejected_and_nothing_raises(
     messages += [Sent(as_json(event)) for event in GOOD]
 
     rows = process(stores, messages)
-    good, rejected = split_judged(rows)
+    good, rejected = split_validated(rows)
 
     assert good.num_rows + rejected.num_rows == len(messages)
     assert good.num_rows >= len(GOOD)

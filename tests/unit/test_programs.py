@@ -1,4 +1,4 @@
-"""What `start`, `stop`, `status` and `logs` say of the processes of a house, without a JVM."""
+"""What `start`, `stop`, `status` and `logs` say of the processes of a deployment, without a JVM."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from infra.local.background import (
     stop_everything,
     stop_programs,
 )
-from infra.local.board import Board, Word
+from infra.local.board import ProgramStatus, StateDir
 from infra.local.process import wait_until
 from infra.local.program_status import (
     lag_rows,
@@ -46,7 +46,7 @@ from infra.local.program_status import (
 from infra.local.programs import MANAGED, MANAGED_NAMES, chosen
 from infra.local.service import ServiceStatus, State
 from infra.local.state_files import write_state
-from streaming.metrics import Metrics
+from streaming.metrics import StreamMetrics
 from tests.conftest import free_ports
 from tests.support.broken_files import BREAK
 from tests.support.processes import processes_of
@@ -57,7 +57,7 @@ SLEEPER = [sys.executable, "-IS", "-c", "import time; time.sleep(100)"]
 
 @pytest.fixture
 def own(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """A house of this test, with ports that nobody has."""
+    """A deployment of this test, with ports that nobody has."""
     gateway, quality, console = free_ports(3)
     mine = settings.model_copy(
         update={
@@ -89,10 +89,10 @@ def test_what_nobody_asked_for_is_off_and_no_reason_to_worry(own: Settings) -> N
 
 
 def test_a_process_that_was_given_up_shows_its_last_words(own: Settings) -> None:
-    board = Board(own.var_dir)
+    board = StateDir(own.var_dir)
     board.want({"gateway": 5.0})
     note = "ended with exit code 1 after 2 s: no such shop"
-    board.say({"gateway": Word(asked_at=5.0, restarts=4, failed=True, note=note)})
+    board.show({"gateway": ProgramStatus(asked_at=5.0, restarts=4, failed=True, note=note)})
 
     found = row(own, "gateway")
 
@@ -100,19 +100,21 @@ def test_a_process_that_was_given_up_shows_its_last_words(own: Settings) -> None
     assert found.detail == f"{note}; given up"
 
 
-def test_what_was_said_of_an_earlier_wish_is_old(own: Settings) -> None:
-    board = Board(own.var_dir)
-    board.say({"gateway": Word(asked_at=5.0, failed=True, note="ended")})
+def test_what_was_reported_of_an_earlier_request_is_old(own: Settings) -> None:
+    board = StateDir(own.var_dir)
+    board.show({"gateway": ProgramStatus(asked_at=5.0, failed=True, note="ended")})
     board.want({"gateway": 6.0})
     assert row(own, "gateway").state == "stopped"
 
 
-def test_a_process_that_waits_to_start_again_says_when_and_why(own: Settings) -> None:
-    board = Board(own.var_dir)
-    board.keeper.spawn(SLEEPER, cwd=ROOT)
+def test_a_process_that_waits_to_start_again_reports_when_and_why(own: Settings) -> None:
+    board = StateDir(own.var_dir)
+    board.supervisor.spawn(SLEEPER, cwd=ROOT)
     board.want({"quality": 5.0})
     again = time.time() + 1000
-    board.say({"quality": Word(asked_at=5.0, restarts=1, again_at=again, note="ended after 3 s")})
+    board.show(
+        {"quality": ProgramStatus(asked_at=5.0, restarts=1, again_at=again, note="ended after 3 s")}
+    )
 
     found = row(own, "quality")
 
@@ -120,19 +122,21 @@ def test_a_process_that_waits_to_start_again_says_when_and_why(own: Settings) ->
     assert found.detail.startswith("ended after 3 s; again in ")
 
 
-def test_processes_whose_keeper_was_killed_are_told_with_the_next_step(own: Settings) -> None:
-    board = Board(own.var_dir)
+def test_processes_whose_supervisor_was_killed_are_reported_with_the_next_step(
+    own: Settings,
+) -> None:
+    board = StateDir(own.var_dir)
     board.want({"maintenance": 5.0})
     board.daemon("maintenance").spawn(SLEEPER, cwd=ROOT)
 
     assert row(own, "maintenance").state == "running"
-    keeper = row(own, "keeper")
-    assert (keeper.state, keeper.well) == ("stopped", False)
-    assert "`storelake start`" in keeper.detail
+    supervisor = row(own, "supervisor")
+    assert (supervisor.state, supervisor.well) == ("stopped", False)
+    assert "`storelake start`" in supervisor.detail
 
 
-def test_without_a_keeper_everything_can_still_be_stopped(own: Settings) -> None:
-    board = Board(own.var_dir)
+def test_without_a_supervisor_everything_can_still_be_stopped(own: Settings) -> None:
+    board = StateDir(own.var_dir)
     board.want({"maintenance": 5.0, "gateway": 5.0})
     board.daemon("maintenance").spawn(SLEEPER, cwd=ROOT)
 
@@ -145,16 +149,16 @@ def test_without_a_keeper_everything_can_still_be_stopped(own: Settings) -> None
 def test_the_lag_is_that_of_the_stream_which_is_furthest_behind(own: Settings) -> None:
     (port,) = free_ports(1)
     streams = own.streams.model_copy(update={"metrics_port": port})
-    house = own.model_copy(update={"streams": streams})
-    assert lag_rows(house) is None
+    sandbox = own.model_copy(update={"streams": streams})
+    assert lag_rows(sandbox) is None
 
-    metrics = Metrics(["bronze_order_events", "footfall"])
+    metrics = StreamMetrics(["bronze_order_events", "footfall"])
     server, thread = start_http_server(port, "127.0.0.1", metrics.registry)
     try:
-        assert lag_rows(house) is None
+        assert lag_rows(sandbox) is None
         metrics.behind("bronze_order_events", "kafka", 12)
         metrics.behind("footfall", "pulsar", 340)
-        assert lag_rows(house) == 340
+        assert lag_rows(sandbox) == 340
     finally:
         server.shutdown()
         server.server_close()
@@ -202,7 +206,7 @@ while True:
 
 def test_a_deployment_runs_in_one_profile(own: Settings) -> None:
     assert not require_profile(own)
-    Board(own.var_dir).keeper.spawn([*SLEEPER, "--profile", "full"], cwd=ROOT)
+    StateDir(own.var_dir).supervisor.spawn([*SLEEPER, "--profile", "full"], cwd=ROOT)
     assert require_profile(own.model_copy(update={"profile": "full"}))
     with pytest.raises(StorelakeError, match=r"runs in the profile full, not test.*`storelake d"):
         require_profile(own)
@@ -280,20 +284,20 @@ def storelake(
 def test_ctrl_c_while_processes_start_leaves_none(
     environment: Mapping[str, str], own: Settings
 ) -> None:
-    board = Board(own.var_dir)
+    board = StateDir(own.var_dir)
     with storelake(environment, own, "start", "gateway") as command:
         assert wait_until(lambda: board.daemon("gateway").find() is not None, 120)
 
         command.send_signal(signal.SIGINT)
-        _, said = command.communicate(timeout=120)
+        _, reported = command.communicate(timeout=120)
 
-    assert command.returncode == 130, said
-    assert "Traceback" not in said
+    assert command.returncode == 130, reported
+    assert "Traceback" not in reported
     assert processes_of(own.var_dir) == []
     assert board.wanted() == {}
 
 
-def test_ctrl_c_ends_following_logs_without_a_word(
+def test_ctrl_c_ends_following_logs_without_a_status(
     environment: Mapping[str, str], own: Settings
 ) -> None:
     logs = own.var_dir / "logs"
@@ -304,9 +308,9 @@ def test_ctrl_c_ends_following_logs_without_a_word(
         assert command.stdout.readline() == "gateway     hello\n"
 
         command.send_signal(signal.SIGINT)
-        _, said = command.communicate(timeout=120)
+        _, reported = command.communicate(timeout=120)
 
-    assert (command.returncode, said) == (130, "")
+    assert (command.returncode, reported) == (130, "")
 
 
 def test_the_status_for_programs_has_every_row(
@@ -323,7 +327,7 @@ def test_the_status_for_programs_has_every_row(
 # Streams, as the row says it
 
 
-def say_streams(own: Settings, **streams: Mapping[str, object]) -> None:
+def report_streams(own: Settings, **streams: Mapping[str, object]) -> None:
     """What an application that lives (this process) says of its streams."""
     who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
     write_state(own.var_dir / "run" / "streams.json", {**who, "streams": streams})
@@ -360,31 +364,31 @@ RUNS = {"ready": True, "state": "running", "detail": ""}
     ],
 )
 def test_the_streams_are_as_well_as_the_worst_of_them_and_the_detail_names_it(
-    own: Settings, said: Mapping[str, object], state: str, detail: str
+    own: Settings, reported: Mapping[str, object], state: str, detail: str
 ) -> None:
-    Board(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
-    say_streams(own, bronze_detections=RUNS, footfall=said)
+    StateDir(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
+    report_streams(own, bronze_detections=RUNS, footfall=reported)
 
     found = row(own, "streams")
 
     assert (found.state, found.detail) == (state, detail)
     assert found.well == (state == "running")
-    assert (found.streams or {})["footfall"]["detail"] == said.get("detail", "")
+    assert (found.streams or {})["footfall"]["detail"] == reported.get("detail", "")
 
 
-def test_streams_that_share_a_failing_query_say_its_sentence_once(own: Settings) -> None:
-    Board(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
+def test_streams_that_share_a_failing_query_show_its_sentence_once(own: Settings) -> None:
+    StateDir(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
     failed = {
         "ready": False,
         "state": "failed",
         "detail": "bronze+footfall failed: no disk",
     }
-    say_streams(own, bronze=failed, footfall=failed)
+    report_streams(own, bronze=failed, footfall=failed)
     assert row(own, "streams").detail == "0 of 2 streams; bronze+footfall failed: no disk"
 
 
 def test_a_failed_stream_of_an_application_in_a_terminal_is_named_too(own: Settings) -> None:
-    say_streams(own, footfall={"ready": False, "state": "failed", "detail": "no broker"})
+    report_streams(own, footfall={"ready": False, "state": "failed", "detail": "no broker"})
     found = row(own, "streams")
     assert (found.state, found.well) == ("failed", False)
 
@@ -393,20 +397,20 @@ def test_an_application_that_was_refused_shows_the_sentence_that_it_ended_with(
     own: Settings,
 ) -> None:
     sentence = "The stream footfall is held by process 7 of host a: run `storelake stop streams`."
-    Board(own.var_dir).keeper.spawn(
+    StateDir(own.var_dir).supervisor.spawn(
         [
             sys.executable,
             "-m",
-            "tests.support.kept_house",
+            "tests.support.supervised_sandbox",
             str(own.var_dir),
             str(own.var_dir / "told"),
         ],
         cwd=ROOT,
     )
     program = [sys.executable, "-IS", "-c", f"import sys; sys.exit({sentence!r})"]
-    told = {"programs": {"streams": [0, program]}, "conf": {"restart_base_seconds": 0.05}}
-    write_state(own.var_dir / "told", told)
-    Board(own.var_dir).want({"streams": 5.0})
+    output = {"programs": {"streams": [0, program]}, "conf": {"restart_base_seconds": 0.05}}
+    write_state(own.var_dir / "told", output)
+    StateDir(own.var_dir).want({"streams": 5.0})
 
     assert wait_until(lambda: row(own, "streams").state == "failed", 60)
     assert row(own, "streams").detail.startswith(f"{sentence} (it ended with exit code 1 after ")
@@ -415,19 +419,19 @@ def test_an_application_that_was_refused_shows_the_sentence_that_it_ended_with(
 def test_what_was_ready_and_died_while_others_started_is_not_called_ready(
     own: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes that live, whose readiness the test decides; no keeper is needed for them."""
+    """Two live processes whose readiness the test decides; no supervisor is needed."""
     polls: list[str] = []
 
     def dies(_: Settings) -> bool:
         polls.append("quality")
         return len(polls) == 2  # the first time is before the start
 
-    board = Board(own.var_dir)
+    board = StateDir(own.var_dir)
     kept = [replace(one, check=dies) for one in chosen(["quality"])]
     kept += [replace(one, check=lambda _: len(polls) > 3) for one in chosen(["gateway"])]
     for one in kept:
         board.daemon(one.name).spawn(SLEEPER, cwd=ROOT)
-    board.keeper.spawn([*SLEEPER, "--profile", own.profile], cwd=ROOT)
+    board.supervisor.spawn([*SLEEPER, "--profile", own.profile], cwd=ROOT)
     monkeypatch.setattr(background, "chosen", lambda _: kept)
     monkeypatch.setattr(background, "READY_SECONDS", 2.0)
 
@@ -442,7 +446,7 @@ def test_what_was_ready_and_died_while_others_started_is_not_called_ready(
 def test_streams_whose_pid_file_is_broken_are_found_and_not_started_again(
     own: Settings, how: str
 ) -> None:
-    board = Board(own.var_dir)
+    board = StateDir(own.var_dir)
     pid = board.daemon("streams").spawn(SLEEPER, cwd=ROOT)
     BREAK[how](board.daemon("streams").pid_file)
 
@@ -457,7 +461,7 @@ def test_streams_whose_pid_file_is_broken_are_found_and_not_started_again(
 def test_stopping_one_process_leaves_the_others_though_nobody_can_read_what_is_wanted(
     own: Settings, how: str
 ) -> None:
-    board = Board(own.var_dir)
+    board = StateDir(own.var_dir)
     for name in ("maintenance", "gateway"):
         board.daemon(name).spawn(SLEEPER, cwd=ROOT)
     board.want({"maintenance": 5.0, "gateway": 5.0})
@@ -472,7 +476,7 @@ def test_stopping_one_process_leaves_the_others_though_nobody_can_read_what_is_w
 def test_whether_streams_run_in_a_terminal_is_not_guessed_from_a_file_that_nobody_can_read(
     own: Settings,
 ) -> None:
-    say_streams(own, footfall=RUNS)
+    report_streams(own, footfall=RUNS)
     streams = chosen(["streams"])
     assert runs_elsewhere(own, streams[0])
     BREAK["cut off"](own.var_dir / "run" / "streams.json")
@@ -490,54 +494,54 @@ def service_row(own: Settings, state: State, detail: str = "") -> ServiceStatus:
     return supervised(own, rows)[0]
 
 
-def test_a_service_that_died_says_when_it_starts_again_and_why_it_ended(own: Settings) -> None:
-    board = Board(own.var_dir)
+def test_a_service_that_died_reports_when_it_starts_again_and_why_it_ended(own: Settings) -> None:
+    board = StateDir(own.var_dir)
     assert service_row(own, "stopped").state == "stopped"
-    board.keeper.spawn(SLEEPER, cwd=ROOT)
+    board.supervisor.spawn(SLEEPER, cwd=ROOT)
     board.want({"kafka": 5.0})
-    word = Word(5.0, restarts=2, again_at=time.time() + 1000, note="It ended after 3 s")
-    board.say({"kafka": word})
+    status = ProgramStatus(5.0, restarts=2, again_at=time.time() + 1000, note="It ended after 3 s")
+    board.show({"kafka": status})
 
     found = service_row(own, "stopped")
     assert (found.state, found.restarts) == ("waiting", 2)
     assert found.detail.startswith("It ended after 3 s; again in ")
 
-    board.say({"kafka": replace(word, again_at=None, failed=True)})
+    board.show({"kafka": replace(status, again_at=None, failed=True)})
     assert service_row(own, "stopped").detail == "It ended after 3 s; given up"
     assert service_row(own, "stopped").state == "failed"
     assert service_row(own, "running").restarts == 2
 
 
-def test_a_service_that_answers_no_more_says_since_when_and_what_follows(own: Settings) -> None:
-    board = Board(own.var_dir)
-    board.keeper.spawn(SLEEPER, cwd=ROOT)
+def test_a_service_that_answers_no_more_reports_since_when_and_what_follows(own: Settings) -> None:
+    board = StateDir(own.var_dir)
+    board.supervisor.spawn(SLEEPER, cwd=ROOT)
     board.want({"kafka": 5.0})
-    board.say({"kafka": Word(5.0)})
+    board.show({"kafka": ProgramStatus(5.0)})
     assert service_row(own, "starting", "does not answer").state == "starting"
 
-    board.say({"kafka": Word(5.0, silent_since=time.time() - 40)})
+    board.show({"kafka": ProgramStatus(5.0, silent_since=time.time() - 40)})
     found = service_row(own, "starting", "does not answer")
 
     assert (found.state, found.well) == ("not answering", False)
     assert re.fullmatch(r"does not answer, for 4\d s; after 60 s it is started again", found.detail)
 
 
-def test_a_stop_of_the_last_process_leaves_a_keeper_to_the_services(own: Settings) -> None:
-    board = Board(own.var_dir)
-    keeper = board.keeper.spawn(SLEEPER, cwd=ROOT)
+def test_a_stop_of_the_last_process_leaves_a_supervisor_to_the_services(own: Settings) -> None:
+    board = StateDir(own.var_dir)
+    supervisor = board.supervisor.spawn(SLEEPER, cwd=ROOT)
     board.want({"kafka": 5.0, "gateway": 5.0})
     stop_programs(own)
     assert board.wanted() == {"kafka": 5.0}
-    assert psutil.pid_exists(keeper)
+    assert psutil.pid_exists(supervisor)
     stop_everything(own)
     assert board.wanted() == {}
-    assert not psutil.pid_exists(keeper)
+    assert not psutil.pid_exists(supervisor)
 
 
 # Reset
 
 
-def test_a_reset_says_what_it_deletes_and_what_stays_and_why(
+def test_a_reset_reports_what_it_deletes_and_what_remains_and_why(
     environment: Mapping[str, str], own: Settings
 ) -> None:
     for name in ("warehouse", "quality", "demo", "check", "memory", "logs", "verify", "mine"):
@@ -547,9 +551,9 @@ def test_a_reset_says_what_it_deletes_and_what_stays_and_why(
     write_state(own.var_dir / "run" / "programs" / "streams.json", {})
 
     with storelake(environment, own, "reset", "--yes") as command:
-        out, said = command.communicate(timeout=120)
+        out, reported = command.communicate(timeout=120)
 
-    assert command.returncode == 0, said
+    assert command.returncode == 0, reported
     assert "Deleted warehouse, memory, quality, demo, check and run." in " ".join(out.split())
     assert re.findall(r"^(\S+) is kept: ", out, re.MULTILINE) == [
         *("logs", "mine", "secrets.env", "verify"),

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.sources.log import ROWS_WORTH_A_TASK, Range, Task
+from streaming.sources.options import Subscription
 from streaming.sources.pulsar import (
-    Connection,
+    PulsarConnection,
     PulsarLog,
     PulsarSource,
-    Subscription,
     pack,
     position,
     unpack,
@@ -50,7 +50,9 @@ def test_a_message_outside_of_a_batch_counts_as_its_first() -> None:
 
 def planned(**counts: int) -> tuple[PulsarLog, list[Range]]:
     """A log that has counted ranges, by partition."""
-    log = PulsarLog(Subscription((TOPIC,)), Connection("pulsar://nobody", "http://nobody"), "g")
+    log = PulsarLog(
+        Subscription((TOPIC,)), PulsarConnection("pulsar://nobody", "http://nobody"), "g"
+    )
     sizes = {Range(TOPIC, int(name[1:]), 0, 10**18): count for name, count in counts.items()}
     log._sizes = sizes
     return log, [*sizes]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from quality.metrics import Metrics
+from quality.metrics import QualityMetrics
 from quality.results import Result
-from quality.run import Run
+from quality.run import QualityRun
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -34,9 +34,9 @@ def result(**changes: Any) -> Result:
 
 
 def served(*results: Result) -> str:
-    metrics = Metrics(timedelta(seconds=60))
+    metrics = QualityMetrics(timedelta(seconds=60))
     at = datetime(2024, 5, 1, tzinfo=timezone.utc)
-    metrics.update(Run("run-1", at, list(results), seconds=1.5))
+    metrics.update(QualityRun("run-1", at, list(results), seconds=1.5))
     return generate_latest(metrics.registry).decode()
 
 

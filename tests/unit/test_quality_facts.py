@@ -1,4 +1,4 @@
-"""Facts of several tables: each planted fault is named with its culprit, a clean house never."""
+"""Facts of several tables: each injected fault is named, a clean deployment has none."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 from conf.settings import Settings
 from conf.stores import OpeningHours, Stores, load_stores
-from quality.memory import MemoryHouse
+from quality.memory import MemoryContext
 from quality.suite import Suite
 from quality.suites import all_suites, anomalies, business, counted, frames
 from quality.suites.accounts import account_suites
-from quality.suites.twins import twin_suites
+from quality.suites.replicas import replica_suites
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
@@ -31,7 +31,7 @@ from streaming.lake.tables import (
     Table,
 )
 from tests.support.builders import as_json, detection, detection_event
-from tests.support.judging import Finding, judge
+from tests.support.validating import Finding, validate
 from tests.unit.test_quality_tables import good_row, rows_in, schema_of
 
 pytestmark = pytest.mark.requirement("Q1")
@@ -46,18 +46,18 @@ def stores(settings: Settings) -> Stores:
 
 
 @pytest.fixture
-def house(settings: Settings, stores: Stores) -> MemoryHouse:
+def context(settings: Settings, stores: Stores) -> MemoryContext:
     """Every table, without a row."""
     tables = {t.name: schema_of(t).empty_table() for t in TABLES}
-    return MemoryHouse(settings, stores, NOON, tables)
+    return MemoryContext(settings, stores, NOON, tables)
 
 
-def suites_of(house: MemoryHouse, suites: Iterable[Suite], name: str) -> list[Suite]:
+def suites_of(context: MemoryContext, suites: Iterable[Suite], name: str) -> list[Suite]:
     return [suite for suite in suites if suite.name == name]
 
 
-def put(house: MemoryHouse, table: Table, *rows: dict[str, Any]) -> None:
-    house.tables[table.name] = rows_in(table, *(good_row(table, **row) for row in rows))
+def put(context: MemoryContext, table: Table, *rows: dict[str, Any]) -> None:
+    context.tables[table.name] = rows_in(table, *(good_row(table, **row) for row in rows))
 
 
 def at(number: int, **more: Any) -> dict[str, Any]:
@@ -70,17 +70,17 @@ def ids(findings: list[Finding]) -> list[str]:
     return sorted(finding.id for finding in findings)
 
 
-def test_a_house_without_a_row_has_no_finding(house: MemoryHouse) -> None:
-    assert judge(all_suites(house.settings, house.stores), house) == []
+def test_a_context_without_a_row_has_no_finding(context: MemoryContext) -> None:
+    assert validate(all_suites(context.settings, context.stores), context) == []
 
 
-def test_a_house_without_a_table_has_no_finding(house: MemoryHouse) -> None:
-    house.tables = {}
-    assert judge(all_suites(house.settings, house.stores), house) == []
+def test_a_context_without_a_table_has_no_finding(context: MemoryContext) -> None:
+    context.tables = {}
+    assert validate(all_suites(context.settings, context.stores), context) == []
 
 
-def test_ids_are_unique_and_every_sample_names_something(house: MemoryHouse) -> None:
-    suites = all_suites(house.settings, house.stores)
+def test_ids_are_unique_and_every_sample_names_something(context: MemoryContext) -> None:
+    suites = all_suites(context.settings, context.stores)
     names = [(s.table, s.name, e.meta["name"]) for s in suites for e in s.expectations]
     assert len(names) == len(set(names))
     assert all(suite.sample for suite in suites)
@@ -89,49 +89,51 @@ def test_ids_are_unique_and_every_sample_names_something(house: MemoryHouse) -> 
 # Orders, from the topic to silver.
 
 
-def account(house: MemoryHouse) -> list[Finding]:
-    return judge(account_suites(house.settings), house)
+def account(context: MemoryContext) -> list[Finding]:
+    return validate(account_suites(context.settings), context)
 
 
 def test_what_is_accepted_quarantined_or_not_yet_reached_is_accounted_for(
-    house: MemoryHouse,
+    context: MemoryContext,
 ) -> None:
-    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(10)))
-    put(house, SILVER_ORDERS, *(at(n) for n in (0, 1, 2, 4, 5)))
-    put(house, QUARANTINE_ORDER_EVENTS, at(3), at(6), at(7))
-    put(house, QUARANTINE_LATE_EVENTS, at(4))
-    assert account(house) == []
+    put(context, BRONZE_ORDER_EVENTS, *(at(n) for n in range(10)))
+    put(context, SILVER_ORDERS, *(at(n) for n in (0, 1, 2, 4, 5)))
+    put(context, QUARANTINE_ORDER_EVENTS, at(3), at(6), at(7))
+    put(context, QUARANTINE_LATE_EVENTS, at(4))
+    assert account(context) == []
 
 
-def test_a_message_that_went_nowhere_is_named(house: MemoryHouse) -> None:
-    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(6)))
-    put(house, SILVER_ORDERS, *(at(n) for n in (0, 1, 3, 4, 5)))
-    [finding] = account(house)
+def test_a_message_that_went_nowhere_is_named(context: MemoryContext) -> None:
+    put(context, BRONZE_ORDER_EVENTS, *(at(n) for n in range(6)))
+    put(context, SILVER_ORDERS, *(at(n) for n in (0, 1, 3, 4, 5)))
+    [finding] = account(context)
     assert finding.id == "bronze.order_events.account.accounted_for"
     [row] = finding.rows
     assert (row["topic"], row["partition"], row["example"]) == ("order-created", 0, f"{2:020d}")
 
 
-def test_a_row_of_silver_that_no_message_stands_for_is_named(house: MemoryHouse) -> None:
-    put(house, BRONZE_ORDER_EVENTS, at(0), at(1), at(3))
-    put(house, SILVER_ORDERS, *(at(n) for n in range(4)))
-    assert ids(account(house)) == ["bronze.order_events.account.received"]
+def test_a_row_of_silver_that_no_message_stands_for_is_named(context: MemoryContext) -> None:
+    put(context, BRONZE_ORDER_EVENTS, at(0), at(1), at(3))
+    put(context, SILVER_ORDERS, *(at(n) for n in range(4)))
+    assert ids(account(context)) == ["bronze.order_events.account.received"]
 
 
-def test_a_late_event_that_silver_has_not_accepted_is_named(house: MemoryHouse) -> None:
-    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(4)))
-    put(house, SILVER_ORDERS, at(0), at(2), at(3))
-    put(house, QUARANTINE_ORDER_EVENTS, at(1))
-    put(house, QUARANTINE_LATE_EVENTS, at(1), at(2))
-    assert ids(account(house)) == ["bronze.order_events.account.late_accepted"]
+def test_a_late_event_that_silver_has_not_accepted_is_named(context: MemoryContext) -> None:
+    put(context, BRONZE_ORDER_EVENTS, *(at(n) for n in range(4)))
+    put(context, SILVER_ORDERS, at(0), at(2), at(3))
+    put(context, QUARANTINE_ORDER_EVENTS, at(1))
+    put(context, QUARANTINE_LATE_EVENTS, at(1), at(2))
+    assert ids(account(context)) == ["bronze.order_events.account.late_accepted"]
 
 
-def test_bursts_of_bad_and_of_late_messages_are_warnings_of_their_hour(house: MemoryHouse) -> None:
-    put(house, BRONZE_ORDER_EVENTS, *(at(n) for n in range(300)))
-    put(house, SILVER_ORDERS, *(at(n) for n in range(60, 300)))
-    put(house, QUARANTINE_ORDER_EVENTS, *(at(n) for n in range(60)))
-    put(house, QUARANTINE_LATE_EVENTS, *(at(n) for n in range(100, 160)))
-    found = account(house)
+def test_bursts_of_bad_and_of_late_messages_are_warnings_of_their_hour(
+    context: MemoryContext,
+) -> None:
+    put(context, BRONZE_ORDER_EVENTS, *(at(n) for n in range(300)))
+    put(context, SILVER_ORDERS, *(at(n) for n in range(60, 300)))
+    put(context, QUARANTINE_ORDER_EVENTS, *(at(n) for n in range(60)))
+    put(context, QUARANTINE_LATE_EVENTS, *(at(n) for n in range(100, 160)))
+    found = account(context)
     assert ids(found) == [
         "bronze.order_events.account.late_share",
         "bronze.order_events.account.quarantined_share",
@@ -141,14 +143,14 @@ def test_bursts_of_bad_and_of_late_messages_are_warnings_of_their_hour(house: Me
 
 
 def test_an_accepted_order_is_counted_at_its_amount_once_the_metrics_have_passed_it(
-    house: MemoryHouse,
+    context: MemoryContext,
 ) -> None:
     orders = [
         at(n, order_id=f"O-{n}", version=f"{n:03d}", event_time=NOON, total_price=Decimal(n))
         for n in range(1, 6)
     ]
-    put(house, SILVER_ORDERS, *orders)
-    put(house, QUARANTINE_LATE_EVENTS, at(2))
+    put(context, SILVER_ORDERS, *orders)
+    put(context, QUARANTINE_LATE_EVENTS, at(2))
     passed = {"topic": "order-created", "partition": 0, "position": f"{4:020d}"}
     known = {
         n: {
@@ -159,15 +161,15 @@ def test_an_accepted_order_is_counted_at_its_amount_once_the_metrics_have_passed
         }
         for n in (1, 3, 4)
     }
-    house.answers = {
+    context.answers = {
         counted.OFFSETS_SQL: [passed],
         counted.CONTRIBUTIONS_SQL: list(known.values()),
     }
-    assert judge(counted.counted_suites(), house) == []
+    assert validate(counted.counted_suites(), context) == []
 
     known[3]["total_price"] = Decimal("3.50")
-    house.answers[counted.CONTRIBUTIONS_SQL] = [known[1], known[3]]
-    found = judge(counted.counted_suites(), house)
+    context.answers[counted.CONTRIBUTIONS_SQL] = [known[1], known[3]]
+    found = validate(counted.counted_suites(), context)
     assert ids(found) == [
         "silver.orders.metrics.at_its_amount",
         "silver.orders.metrics.counted",
@@ -187,13 +189,13 @@ def frame(number: int, **more: Any) -> dict[str, Any]:
     return at(number, topic="detections", timestamp=captured, value=as_json(value))
 
 
-def film(house: MemoryHouse, *, gone: int = -1, empty: int = 5) -> None:
+def film(context: MemoryContext, *, gone: int = -1, empty: int = 5) -> None:
     """Six minutes: footfall counted all frames, silver has not the frame `gone`."""
     messages = [frame(n, detections=[] if n == empty else [detection()]) for n in range(180)]
-    put(house, BRONZE_DETECTIONS, *messages)
+    put(context, BRONZE_DETECTIONS, *messages)
     seen = (m for n, m in enumerate(messages) if n not in (gone, empty))
-    put(house, SILVER_DETECTIONS, *({**m, "captured_at": m["timestamp"]} for m in seen))
-    house.answers[frames.FRAMES_SQL] = [
+    put(context, SILVER_DETECTIONS, *({**m, "captured_at": m["timestamp"]} for m in seen))
+    context.answers[frames.FRAMES_SQL] = [
         {"topic": "detections", "partition": 0, "position": f"{179:020d}"},
         *(
             {
@@ -210,22 +212,22 @@ def film(house: MemoryHouse, *, gone: int = -1, empty: int = 5) -> None:
     ]
 
 
-def test_every_frame_is_in_silver_and_in_its_minute(house: MemoryHouse) -> None:
-    film(house)
-    assert judge([*account_suites(house.settings), *frames.frame_suites()], house) == []
+def test_every_frame_is_in_silver_and_in_its_minute(context: MemoryContext) -> None:
+    film(context)
+    assert validate([*account_suites(context.settings), *frames.frame_suites()], context) == []
 
 
-def test_a_frame_with_people_that_silver_lacks_is_named(house: MemoryHouse) -> None:
-    film(house, gone=77)
-    [finding] = account(house)
+def test_a_frame_with_people_that_silver_lacks_is_named(context: MemoryContext) -> None:
+    film(context, gone=77)
+    [finding] = account(context)
     assert finding.id == "bronze.detections.account.accounted_for"
     assert finding.rows[0]["example"] == f"{77:020d}"
 
 
-def test_a_minute_that_footfall_has_not_counted_wholly_is_named(house: MemoryHouse) -> None:
-    film(house)
-    house.answers[frames.FRAMES_SQL][3]["frames"] = 29  # type: ignore[index]
-    [finding] = judge(frames.frame_suites(), house)
+def test_a_minute_that_footfall_has_not_counted_wholly_is_named(context: MemoryContext) -> None:
+    film(context)
+    context.answers[frames.FRAMES_SQL][3]["frames"] = 29  # type: ignore[index]
+    [finding] = validate(frames.frame_suites(), context)
     assert finding.id == "postgres.footfall_minute.frames.counted"
     assert (finding.rows[0]["camera_id"], finding.rows[0]["differs"]) == (
         "B01-entrance",
@@ -233,21 +235,21 @@ def test_a_minute_that_footfall_has_not_counted_wholly_is_named(house: MemoryHou
     )
 
 
-def test_minutes_that_the_lake_has_not_come_to_are_nobodys_fault(house: MemoryHouse) -> None:
-    film(house)
-    house.answers[frames.FRAMES_SQL][0]["position"] = f"{900:020d}"  # type: ignore[index]
-    house.answers[frames.FRAMES_SQL][3]["frames"] = 150  # type: ignore[index]
-    assert judge(frames.frame_suites(), house) == []
+def test_minutes_that_the_lake_has_not_come_to_are_nobodys_fault(context: MemoryContext) -> None:
+    film(context)
+    context.answers[frames.FRAMES_SQL][0]["position"] = f"{900:020d}"  # type: ignore[index]
+    context.answers[frames.FRAMES_SQL][3]["frames"] = 150  # type: ignore[index]
+    assert validate(frames.frame_suites(), context) == []
 
 
 # Copies.
 
 
-def test_a_copy_is_compared_up_to_its_newest_change(house: MemoryHouse) -> None:
+def test_a_copy_is_compared_up_to_its_newest_change(context: MemoryContext) -> None:
     table = GOLD_ORDER_HOURLY
     hours = [{"hour": NOON - n * HOUR, "change_id": 10 - n, "order_count": 5} for n in (1, 2, 3)]
-    put(house, table, *hours)
-    [suite] = [s for s in twin_suites() if s.table == "postgres.order_metrics"]
+    put(context, table, *hours)
+    [suite] = [s for s in replica_suites() if s.table == "postgres.order_metrics"]
     sql = suite.load.__self__.sql  # type: ignore[union-attr]
     served = [
         {
@@ -262,11 +264,11 @@ def test_a_copy_is_compared_up_to_its_newest_change(house: MemoryHouse) -> None:
         for h in hours
     ]
     served.append({**served[0], "hour": NOON, "change_id": 11, "newest": 11})
-    house.answers[sql] = served
-    assert judge([suite], house) == []
+    context.answers[sql] = served
+    assert validate([suite], context) == []
 
     served[1]["total_revenue"] = 2
-    [finding] = judge([suite], house)
+    [finding] = validate([suite], context)
     assert finding.id == "postgres.order_metrics.twin.equals_lake"
     assert finding.rows[0]["differs"] == "total_revenue: 2 and 1.00"
 
@@ -285,7 +287,7 @@ def test_a_copy_is_compared_up_to_its_newest_change(house: MemoryHouse) -> None:
     ],
 )
 def test_a_row_that_contradicts_itself_is_named(
-    house: MemoryHouse, table: Table, column: str, value: Any, named: str
+    context: MemoryContext, table: Table, column: str, value: Any, named: str
 ) -> None:
     good = {
         "order_count": 4,
@@ -300,17 +302,17 @@ def test_a_row_that_contradicts_itself_is_named(
         "revenue": Decimal(10),
         "revenue_per_visitor": Decimal("1.25"),
     }
-    suites = suites_of(house, business.business_suites(house.settings), "arithmetic")
+    suites = suites_of(context, business.business_suites(context.settings), "arithmetic")
     suites = [suite for suite in suites if suite.table == table.name]
-    put(house, table, good)
-    assert judge(suites, house) == []
-    put(house, table, good, {**good, column: value})
-    [finding] = judge(suites, house)
+    put(context, table, good)
+    assert validate(suites, context) == []
+    put(context, table, good, {**good, column: value})
+    [finding] = validate(suites, context)
     assert (finding.id, finding.rows[0]["differs"]) == (f"{table.name}.arithmetic.adds_up", named)
 
 
 def test_more_orders_than_visitors_is_a_warning_where_cameras_have_seen_the_hour(
-    house: MemoryHouse,
+    context: MemoryContext,
 ) -> None:
     row = {
         "visitors": 2,
@@ -320,46 +322,48 @@ def test_more_orders_than_visitors_is_a_warning_where_cameras_have_seen_the_hour
         "revenue_per_visitor": Decimal(5),
         "camera_coverage": 0.1,
     }
-    suites = suites_of(house, business.business_suites(house.settings), "arithmetic")
-    put(house, GOLD_STORE_HOURLY, row)
-    assert judge(suites, house) == []
-    put(house, GOLD_STORE_HOURLY, {**row, "camera_coverage": 0.9})
-    [finding] = judge(suites, house)
+    suites = suites_of(context, business.business_suites(context.settings), "arithmetic")
+    put(context, GOLD_STORE_HOURLY, row)
+    assert validate(suites, context) == []
+    put(context, GOLD_STORE_HOURLY, {**row, "camera_coverage": 0.9})
+    [finding] = validate(suites, context)
     assert finding.id == "gold.store_hourly.arithmetic.conversion_at_most_one"
     assert finding.severity == "warning"
 
 
-def cameras(house: MemoryHouse, newest: datetime, **seen: datetime) -> list[Finding]:
-    house.answers[business.NEWEST_SQL] = [{"newest": newest}]
-    house.answers[business.CAMERAS_SQL] = [
+def cameras(context: MemoryContext, newest: datetime, **seen: datetime) -> list[Finding]:
+    context.answers[business.NEWEST_SQL] = [{"newest": newest}]
+    context.answers[business.CAMERAS_SQL] = [
         {"camera_id": name.replace("_", "-"), "seen": moment} for name, moment in seen.items()
     ]
-    return judge(suites_of(house, business.business_suites(house.settings), "cameras"), house)
+    return validate(
+        suites_of(context, business.business_suites(context.settings), "cameras"), context
+    )
 
 
-def test_a_camera_is_stale_when_others_send_and_it_does_not(house: MemoryHouse) -> None:
-    [finding] = cameras(house, NOON, B01_entrance=NOON - 11 * MINUTE, B01_till=NOON - MINUTE)
+def test_a_camera_is_stale_when_others_send_and_it_does_not(context: MemoryContext) -> None:
+    [finding] = cameras(context, NOON, B01_entrance=NOON - 11 * MINUTE, B01_till=NOON - MINUTE)
     assert finding.id == "postgres.footfall_minute.cameras.camera_silent"
     assert [row["camera_id"] for row in finding.rows] == ["B01-entrance"]
 
 
-def test_a_house_asleep_has_no_stale_camera(house: MemoryHouse) -> None:
-    house.now = NOON + DAY
-    assert cameras(house, NOON, B01_entrance=NOON - 2 * MINUTE) == []
+def test_a_context_asleep_has_no_stale_camera(context: MemoryContext) -> None:
+    context.now = NOON + DAY
+    assert cameras(context, NOON, B01_entrance=NOON - 2 * MINUTE) == []
 
 
-def test_a_camera_may_be_silent_while_its_branch_is_closed(house: MemoryHouse) -> None:
+def test_a_camera_may_be_silent_while_its_branch_is_closed(context: MemoryContext) -> None:
     hours = OpeningHours.model_validate({"opens": "13:55", "closes": "20:00"})  # noon UTC: 14:00
-    first, *others = house.stores.branches
+    first, *others = context.stores.branches
     branch = first.model_copy(update={"opening_hours": (hours,)})
-    house.stores = house.stores.model_copy(update={"branches": (branch, *others)})
-    assert cameras(house, NOON, B01_entrance=NOON - 8 * HOUR) == []
-    house.now = NOON + HOUR
-    assert len(cameras(house, NOON + HOUR, B01_entrance=NOON - 8 * HOUR)) == 1
+    context.stores = context.stores.model_copy(update={"branches": (branch, *others)})
+    assert cameras(context, NOON, B01_entrance=NOON - 8 * HOUR) == []
+    context.now = NOON + HOUR
+    assert len(cameras(context, NOON + HOUR, B01_entrance=NOON - 8 * HOUR)) == 1
 
 
-def streams(house: MemoryHouse, **places: tuple[int, datetime]) -> list[Finding]:
-    house.answers[business.OFFSETS_SQL] = [
+def streams(context: MemoryContext, **places: tuple[int, datetime]) -> list[Finding]:
+    context.answers[business.OFFSETS_SQL] = [
         {
             "stream": name,
             "topic": "order-created",
@@ -369,13 +373,15 @@ def streams(house: MemoryHouse, **places: tuple[int, datetime]) -> list[Finding]
         }
         for name, (number, moment) in places.items()
     ]
-    return judge(suites_of(house, business.business_suites(house.settings), "streams"), house)
+    return validate(
+        suites_of(context, business.business_suites(context.settings), "streams"), context
+    )
 
 
-def test_a_stream_that_leaves_messages_waiting_is_behind(house: MemoryHouse) -> None:
+def test_a_stream_that_leaves_messages_waiting_is_behind(context: MemoryContext) -> None:
     old = NOON - 30 * MINUTE
     [finding] = streams(
-        house,
+        context,
         order_event_processor=(9, NOON),
         real_time_metrics=(4, old),
         product_analytics=(8, old),
@@ -384,34 +390,38 @@ def test_a_stream_that_leaves_messages_waiting_is_behind(house: MemoryHouse) -> 
     assert [row["stream"] for row in finding.rows] == ["real_time_metrics"]
 
 
-def test_a_stream_that_keeps_good_messages_does_not_wait_for_bad_ones(house: MemoryHouse) -> None:
+def test_a_stream_that_keeps_good_messages_does_not_wait_for_bad_ones(
+    context: MemoryContext,
+) -> None:
     old = NOON - 30 * MINUTE
-    assert streams(house, order_event_processor=(9, old), real_time_metrics=(7, old)) == []
+    assert streams(context, order_event_processor=(9, old), real_time_metrics=(7, old)) == []
 
 
-def gaps(house: MemoryHouse, orders: dict[datetime, int]) -> list[Finding]:
-    house.answers[business.HOURS_SQL] = [
+def gaps(context: MemoryContext, orders: dict[datetime, int]) -> list[Finding]:
+    context.answers[business.HOURS_SQL] = [
         {"branch_id": "B01", "hour": hour, "orders": count, "frames": 0}
         for hour, count in orders.items()
         if count
     ]
-    return judge(suites_of(house, business.business_suites(house.settings), "gaps"), house)
+    return validate(suites_of(context, business.business_suites(context.settings), "gaps"), context)
 
 
-def test_an_hour_without_anything_between_busy_ones_is_missing(house: MemoryHouse) -> None:
+def test_an_hour_without_anything_between_busy_ones_is_missing(context: MemoryContext) -> None:
     hours = {NOON - n * HOUR: 20 for n in range(6)}
-    assert gaps(house, hours) == []
-    [finding] = gaps(house, {**hours, NOON - 3 * HOUR: 0})
+    assert gaps(context, hours) == []
+    [finding] = gaps(context, {**hours, NOON - 3 * HOUR: 0})
     assert finding.id == "postgres.order_metrics.gaps.no_gap"
     assert [(row["hour"], row["missing"]) for row in finding.rows] == [(NOON - 3 * HOUR, "orders")]
 
 
-def test_hours_that_are_always_quiet_are_not_missing_and_a_long_gap_is(house: MemoryHouse) -> None:
+def test_hours_that_are_always_quiet_are_not_missing_and_a_long_gap_is(
+    context: MemoryContext,
+) -> None:
     days = {
         NOON - day * DAY + n * HOUR: 30 for day in range(9) for n in range(-4, 5) if day or n < 1
     }
-    assert gaps(house, days) == []
-    found = gaps(house, {**days, NOON - HOUR: 0, NOON - 2 * HOUR: 0})
+    assert gaps(context, days) == []
+    found = gaps(context, {**days, NOON - HOUR: 0, NOON - 2 * HOUR: 0})
     assert [row["hour"] for row in found[0].rows] == [NOON - 2 * HOUR, NOON - HOUR]
 
 
@@ -434,62 +444,62 @@ def history(days: int, seed: int = 7, **kinds: float) -> list[dict[str, Any]]:
     return rows
 
 
-def figures(house: MemoryHouse, rows: list[dict[str, Any]], name: str) -> list[Finding]:
+def figures(context: MemoryContext, rows: list[dict[str, Any]], name: str) -> list[Finding]:
     number = {"orders": 1.0}
-    house.answers[anomalies.SQL[name]] = [
+    context.answers[anomalies.SQL[name]] = [
         {**row, "value": row[name], "number": number.get(name, row["number"])} for row in rows
     ]
     suites = [s for s in anomalies.anomaly_suites() if s.name == f"anomaly_{name}"]
-    return judge(suites, house)
+    return validate(suites, context)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_two_weeks_of_ordinary_days_have_no_anomaly(house: MemoryHouse, seed: int) -> None:
+def test_two_weeks_of_ordinary_days_have_no_anomaly(context: MemoryContext, seed: int) -> None:
     rows = history(14, seed)
-    assert figures(house, rows, "orders") + figures(house, rows, "order_value") == []
+    assert figures(context, rows, "orders") + figures(context, rows, "order_value") == []
 
 
 def test_a_drift_of_the_order_value_and_a_slump_are_named_by_their_hours(
-    house: MemoryHouse,
+    context: MemoryContext,
 ) -> None:
     rows = history(14)
     for row in rows[-4:-1]:
         row["order_value"] *= 2
     rows[-6]["orders"] /= 4
-    [drift] = figures(house, rows, "order_value")
+    [drift] = figures(context, rows, "order_value")
     assert drift.id == "postgres.order_metrics.anomaly_order_value.usual"
     assert drift.severity == "warning"
     assert [r["hour"] for r in drift.rows] == [row["hour"] for row in rows[-4:-1]]
-    [slump] = figures(house, rows, "orders")
+    [slump] = figures(context, rows, "orders")
     assert [r["hour"] for r in slump.rows] == [rows[-6]["hour"]]
 
 
-def test_too_little_history_is_not_judged_and_says_so(house: MemoryHouse) -> None:
+def test_too_little_history_is_not_validated_and_reports_so(context: MemoryContext) -> None:
     rows = history(5)
     rows[-2]["orders"] = 9_000.0
-    assert figures(house, rows, "orders") == []
+    assert figures(context, rows, "orders") == []
     measure = anomalies.MEASURES[0]
-    told = anomalies.find_anomalies(house, measure).to_pylist()
-    assert told
-    assert {row["not_judged"] for row in told} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
+    output = anomalies.find_anomalies(context, measure).to_pylist()
+    assert output
+    assert {row["not_judged"] for row in output} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
 
 
-def test_the_hour_that_has_just_begun_is_not_judged(house: MemoryHouse) -> None:
+def test_the_hour_that_has_just_begun_is_not_validated(context: MemoryContext) -> None:
     rows = history(14)
     rows[-1]["orders"] = 0.0
-    assert figures(house, rows, "orders") == []
+    assert figures(context, rows, "orders") == []
 
 
-def test_a_value_that_is_no_number_is_left_out(house: MemoryHouse) -> None:
+def test_a_value_that_is_no_number_is_left_out(context: MemoryContext) -> None:
     rows = history(14)
     rows[-3]["order_value"] = float("nan")
-    assert figures(house, rows, "order_value") == []
+    assert figures(context, rows, "order_value") == []
 
 
-def test_messages_that_are_no_json_are_left_to_quarantine(house: MemoryHouse) -> None:
-    film(house)
-    values = house.tables[BRONZE_DETECTIONS.name].to_pylist()
+def test_messages_that_are_no_json_are_left_to_quarantine(context: MemoryContext) -> None:
+    film(context)
+    values = context.tables[BRONZE_DETECTIONS.name].to_pylist()
     broken = [json.dumps([1]).encode(), b"{", None]
     rows = [*values, *({**values[0], "position": f"{n}", "value": v} for n, v in enumerate(broken))]
-    house.tables[BRONZE_DETECTIONS.name] = rows_in(BRONZE_DETECTIONS, *rows)
-    assert judge(frames.frame_suites(), house) == []
+    context.tables[BRONZE_DETECTIONS.name] = rows_in(BRONZE_DETECTIONS, *rows)
+    assert validate(frames.frame_suites(), context) == []

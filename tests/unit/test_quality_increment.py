@@ -1,4 +1,4 @@
-"""What is judged next: the rows that were committed since, wherever snapshots have gone."""
+"""What is validated next: the rows that were committed since, wherever snapshots have gone."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def ids(increment: IcebergIncrement) -> list[str]:
     return found
 
 
-def test_a_table_that_nobody_has_written_to_has_nothing_to_judge(orders: IcebergTable) -> None:
+def test_a_table_that_nobody_has_written_to_has_nothing_to_validate(orders: IcebergTable) -> None:
     increment = added_since(orders, 0)
     assert increment.snapshot is None
     assert ids(increment) == []
 
 
-def test_only_what_was_committed_since_is_judged(orders: IcebergTable) -> None:
+def test_only_what_was_committed_since_is_validated(orders: IcebergTable) -> None:
     first = add(orders, "a", "b")
     second = add(orders, "c")
     assert ids(added_since(orders, 0)) == ["a", "b", "c"]
@@ -58,7 +58,7 @@ def test_only_what_was_committed_since_is_judged(orders: IcebergTable) -> None:
     assert ids(added_since(orders, second)) == []
 
 
-def test_rows_of_a_snapshot_that_expired_unjudged_are_judged(orders: IcebergTable) -> None:
+def test_rows_of_a_snapshot_that_expired_unjudged_are_validated(orders: IcebergTable) -> None:
     add(orders, "a")
     add(orders, "b")
     add(orders, "c")
@@ -68,12 +68,12 @@ def test_rows_of_a_snapshot_that_expired_unjudged_are_judged(orders: IcebergTabl
     assert ids(added_since(orders, 0)) == ["a", "b", "c"]
 
 
-def test_a_row_that_was_rewritten_is_judged_again_and_a_deleted_one_is_not(
+def test_a_row_that_was_rewritten_is_validated_again_and_a_deleted_one_is_not(
     orders: IcebergTable,
 ) -> None:
-    judged = add(orders, "a", "b", "c")
+    validated = add(orders, "a", "b", "c")
     orders.delete("order_id == 'c'")
-    assert ids(added_since(orders, judged)) == ["a", "b"]
+    assert ids(added_since(orders, validated)) == ["a", "b"]
     assert ids(added_since(orders, 0)) == ["a", "b"]
 
 
@@ -83,12 +83,12 @@ def test_what_merged_manifests_carry_along_is_not_new(orders: IcebergTable) -> N
             {"commit.manifest-merge.enabled": "true", "commit.manifest.min-count-to-merge": "2"}
         )
     for name in "abcd":
-        judged = add(orders, name)
+        validated = add(orders, name)
     add(orders, "e")
     snapshot = orders.current_snapshot()
     assert snapshot is not None
     assert len(snapshot.manifests(orders.io)) < 5
-    assert ids(added_since(orders, judged)) == ["e"]
+    assert ids(added_since(orders, validated)) == ["e"]
 
 
 def test_only_the_columns_asked_for_are_read(orders: IcebergTable) -> None:

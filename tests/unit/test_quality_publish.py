@@ -1,4 +1,4 @@
-"""Write, audit, publish: nobody sees rows before they were judged, and nobody sees them twice."""
+"""Write, audit, publish: rows are seen once, after they were validated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import load_settings
 from quality.engines import Engines
-from quality.publish import PublishError, audit, open_branch, publish
+from quality.publish import BranchPublishError, audit, open_branch, publish
 from quality.suite import RowSuite, expect
 from streaming.lake.iceberg.commits import LakeTransaction
 
@@ -68,7 +68,7 @@ def on_main(table: IcebergTable) -> list[str]:
     return sorted(table.refresh().scan().to_arrow()["order_id"].to_pylist())
 
 
-def test_rows_of_a_branch_are_judged_before_anybody_sees_them(
+def test_rows_of_a_branch_are_validated_before_anybody_sees_them(
     orders: IcebergTable, engines: Engines
 ) -> None:
     orders.append(rows("c"), branch="backfill")
@@ -85,11 +85,11 @@ def test_main_takes_over_a_branch_once(orders: IcebergTable) -> None:
     assert publish(orders, "backfill") == 2
     assert on_main(orders) == ["a", "b", "c", "d"]
     assert set(orders.metadata.refs) == {"main"}
-    with pytest.raises(PublishError, match=r"silver\.orders has no branch backfill.*none"):
+    with pytest.raises(BranchPublishError, match=r"silver\.orders has no branch backfill.*none"):
         publish(orders, "backfill")
 
 
-def test_what_streams_have_written_meanwhile_stays(orders: IcebergTable) -> None:
+def test_what_streams_have_written_meanwhile_remains(orders: IcebergTable) -> None:
     orders.append(rows("c"), branch="backfill")
     orders.append(rows("live"))
     assert publish(orders, "backfill") == 1
@@ -135,11 +135,11 @@ def test_a_branch_and_main_that_rewrite_the_same_rows_are_not_put_together(
 ) -> None:
     orders.delete("order_id == 'b'", branch="backfill")
     orders.delete("order_id == 'a'")
-    with pytest.raises(PublishError, match="begin a new branch"):
+    with pytest.raises(BranchPublishError, match="begin a new branch"):
         publish(orders, "backfill")
     assert on_main(orders) == ["b"]
 
 
 def test_a_second_branch_of_that_name_is_refused(orders: IcebergTable) -> None:
-    with pytest.raises(PublishError, match="has a branch backfill already"):
+    with pytest.raises(BranchPublishError, match="has a branch backfill already"):
         open_branch(orders, "backfill")

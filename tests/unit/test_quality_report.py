@@ -18,7 +18,7 @@ from quality import documents
 from quality.engines import Engines
 from quality.pages import suite_page, summary_page
 from quality.suite import RowSuite, expect
-from quality.summary import Quarantined, Standing, Summary, summarise
+from quality.summary import QualitySummary, Quarantined, Standing, summarise
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -112,9 +112,9 @@ def engines(settings: Settings) -> Iterator[Engines]:
 
 @pytest.fixture(scope="module")
 def kept(engines: Engines, settings: Settings) -> Path:
-    """The file of one suite that was really judged."""
-    judged = engines.judge_rows(SUITE, ROWS)
-    documents.keep(settings, "run-1", NOW, {"silver.orders.rows": judged})
+    """The file of one suite that was really validated."""
+    validated = engines.validate_rows(SUITE, ROWS)
+    documents.keep(settings, "run-1", NOW, {"silver.orders.rows": validated})
     return documents.documents_of(settings) / "silver.orders.rows.json"
 
 
@@ -144,30 +144,32 @@ def docs_page(settings: Settings) -> str:
     return suite_page(documents.read(settings)["silver.orders.rows"])
 
 
-def test_the_newest_word_on_a_suite_is_kept_without_anything_personal(kept: Path) -> None:
+def test_the_newest_status_on_a_suite_is_kept_without_anything_personal(kept: Path) -> None:
     text = kept.read_text(encoding="utf-8")
     assert "Jane" not in text
     assert "Traceback" not in text
     document = json.loads(text)
-    said = {one["expectation_config"]["meta"]["name"]: one for one in document["results"]}
-    assert said["customer_known"]["result"]["unexpected_count"] == 2
-    assert said["customer_known"]["result"]["partial_unexpected_index_list"] == [
+    reported = {one["expectation_config"]["meta"]["name"]: one for one in document["results"]}
+    assert reported["customer_known"]["result"]["unexpected_count"] == 2
+    assert reported["customer_known"]["result"]["partial_unexpected_index_list"] == [
         {"topic": "order-created", "position": "2"},
         {"topic": "order-created", "position": "3"},
     ]
-    assert said["status_known"]["result"]["partial_unexpected_list"] == [MARKUP]
+    assert reported["status_known"]["result"]["partial_unexpected_list"] == [MARKUP]
     assert document["meta"]["run_id"] == {"run_name": "run-1", "run_time": NOW.isoformat()}
     assert [path.name for path in kept.parent.iterdir()] == [kept.name], "no half-written file"
 
 
-def test_a_later_run_replaces_the_word_on_what_it_judged_and_on_nothing_else(
+def test_a_later_run_replaces_the_status_on_what_it_validated_and_on_nothing_else(
     engines: Engines, tmp_path: Path
 ) -> None:
-    house = load_settings(var_dir=tmp_path)
-    judged = engines.judge_rows(SUITE, ROWS)
-    documents.keep(house, "run-1", NOW, {"silver.orders.rows": judged, "silver.x.rows": judged})
-    documents.keep(house, "run-2", NOW, {"silver.orders.rows": judged})
-    runs = {name: d["meta"]["run_id"]["run_name"] for name, d in documents.read(house).items()}
+    context = load_settings(var_dir=tmp_path)
+    validated = engines.validate_rows(SUITE, ROWS)
+    documents.keep(
+        context, "run-1", NOW, {"silver.orders.rows": validated, "silver.x.rows": validated}
+    )
+    documents.keep(context, "run-2", NOW, {"silver.orders.rows": validated})
+    runs = {name: d["meta"]["run_id"]["run_name"] for name, d in documents.read(context).items()}
     assert runs == {"silver.orders.rows": "run-2", "silver.x.rows": "run-1"}
 
 
@@ -175,19 +177,19 @@ def test_a_folder_that_cannot_be_written_costs_the_documents_and_not_the_run(
     engines: Engines, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "quality").write_text("in the way", encoding="utf-8")
-    judged = engines.judge_rows(SUITE, ROWS)
-    documents.keep(load_settings(var_dir=tmp_path), "run-1", NOW, {"silver.orders.rows": judged})
+    validated = engines.validate_rows(SUITE, ROWS)
+    documents.keep(load_settings(var_dir=tmp_path), "run-1", NOW, {"silver.orders.rows": validated})
     assert "no Data Docs of this run" in caplog.text
 
 
 def test_a_document_that_is_broken_is_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = load_settings(var_dir=tmp_path)
-    folder = documents.documents_of(house)
+    context = load_settings(var_dir=tmp_path)
+    folder = documents.documents_of(context)
     folder.mkdir(parents=True)
     (folder / "silver.orders.rows.json").write_text("{", encoding="utf-8")
-    assert documents.read(house) == {}
+    assert documents.read(context) == {}
     assert "silver.orders.rows.json is left out" in caplog.text
 
 
@@ -280,15 +282,15 @@ def point(minutes: int, critical: int) -> dict[str, Any]:
     }
 
 
-def summary(*newest: dict[str, Any], now: datetime = NOW) -> Summary:
+def summary(*newest: dict[str, Any], now: datetime = NOW) -> QualitySummary:
     return summarise(newest, [point(2, 0), point(1, 1)], STANDINGS, SUITES, now)
 
 
-def states(of: Summary) -> dict[str, str]:
+def states(of: QualitySummary) -> dict[str, str]:
     return {table.name: table.state for layer in of.layers for table in layer.tables}
 
 
-def words(of: Summary, *quarantined: Quarantined, now: datetime = NOW) -> str:
+def words(of: QualitySummary, *quarantined: Quarantined, now: datetime = NOW) -> str:
     return Read(summary_page(of, list(quarantined), {"silver.orders.rows": ""}, now)).text
 
 
@@ -320,20 +322,20 @@ def test_what_failed_last_comes_first() -> None:
     assert [one.expectation for one in of.failures] == ["order_id_present", "mild", "old"]
 
 
-def test_the_page_says_of_every_table_how_it_stands() -> None:
+def test_the_page_reports_of_every_table_how_it_stands() -> None:
     text = words(summary(failed(), result(suite="counts")))
     assert "1 critical expectation is not met." in text
-    assert "3 tables were not judged." in text
-    assert "bronze.order_events never judged" in text
+    assert "3 tables were not validated." in text
+    assert "bronze.order_events never validated" in text
     assert "silver.orders failed 1 of 2 1.5 % 2024-05-01 12:00:00 stays at 2024-05-01 11:00:00" in (
         text
     )
-    assert "silver.detections not judged since 2024-04-28 12:00:00" in text
+    assert "silver.detections not validated since 2024-04-28 12:00:00" in text
     assert "2 newer commits newest snapshot" in text
     assert "gold.store_hourly empty" in text
 
 
-def test_the_page_says_what_a_failure_means_since_when_and_where() -> None:
+def test_the_page_reports_what_a_failure_means_since_when_and_where() -> None:
     text = words(summary(failed(says="An order has <no> id.")))
     assert "An order has <no> id. 3 of 200 rows (1.5 %)." in text
     assert "Rows such as topic=order-created, position=7" in text
@@ -367,13 +369,13 @@ def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
     assert "Nothing has failed in 2 runs." in Read(page).text
 
 
-def test_a_house_that_nobody_has_validated_says_what_to_do() -> None:
+def test_a_context_that_nobody_has_validated_reports_what_to_do() -> None:
     text = words(summarise([], [], {}, SUITES, NOW))
     assert "Nothing has been validated yet: run storelake quality run ." in text
     assert "Quarantined rows" in text
 
 
-def test_an_old_newest_run_is_said_to_be_old() -> None:
+def test_an_old_newest_run_is_reported_to_be_old() -> None:
     later = NOW + timedelta(hours=3)
     assert "No run since then: start one" in words(summary(result(), now=later), now=later)
     assert "No run since then" not in words(summary(result()))

@@ -70,15 +70,15 @@ def order(**changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def judge(engines: Engines, suite: RowSuite, *rows: dict[str, Any]) -> dict[str, Result]:
+def validate(engines: Engines, suite: RowSuite, *rows: dict[str, Any]) -> dict[str, Result]:
     table = pa.Table.from_pylist(list(rows))
-    judged = engines.judge_rows(suite, table)
-    results = [to_result(suite, 42, one, table.num_rows) for one in judged.results]
+    validated = engines.validate_rows(suite, table)
+    results = [to_result(suite, 42, one, table.num_rows) for one in validated.results]
     return {result.name: result for result in results}
 
 
 def test_good_rows_pass_and_are_counted(engines: Engines) -> None:
-    results = judge(engines, SUITE, order(), order(position="8"))
+    results = validate(engines, SUITE, order(), order(position="8"))
     assert {r.state for r in results.values()} == {"passed"}
     found = results["total_price_money"]
     assert (found.id, found.rows, found.unexpected, found.share) == (
@@ -90,7 +90,7 @@ def test_good_rows_pass_and_are_counted(engines: Engines) -> None:
 
 
 def test_a_bad_row_is_named_by_its_key_and_by_nothing_personal(engines: Engines) -> None:
-    results = judge(
+    results = validate(
         engines,
         SUITE,
         order(),
@@ -105,7 +105,7 @@ def test_a_bad_row_is_named_by_its_key_and_by_nothing_personal(engines: Engines)
 
 def test_a_batch_that_fails_as_a_whole_names_a_few_rows(engines: Engines) -> None:
     rows = [order(position=str(n), order_id=None) for n in range(500)]
-    found = judge(engines, SUITE, *rows)["order_id_present"]
+    found = validate(engines, SUITE, *rows)["order_id_present"]
     assert (found.unexpected, found.share) == (500, 1.0)
     assert len(json.loads(found.samples)) == 5
 
@@ -115,14 +115,14 @@ def test_a_column_that_is_not_there_makes_the_result_unreadable_and_no_other(
 ) -> None:
     row = order()
     del row["total_price"]
-    results = judge(engines, SUITE, row)
+    results = validate(engines, SUITE, row)
     assert results["total_price_money"].state == "unreadable"
     assert not results["total_price_money"].success
     assert "total_price" in str(results["total_price_money"].observed)
     assert results["order_id_present"].state == "passed"
 
 
-def test_whole_numbers_with_gaps_stay_exact_and_a_nan_is_no_number(engines: Engines) -> None:
+def test_whole_numbers_with_gaps_remain_exact_and_a_nan_is_no_number(engines: Engines) -> None:
     large = 2**53 + 1  # as a float it would be another number
     present = [
         expect(name, "It is missing.", gxe.ExpectColumnValuesToNotBeNull, column=name)
@@ -137,7 +137,7 @@ def test_whole_numbers_with_gaps_stay_exact_and_a_nan_is_no_number(engines: Engi
     )
     suite = RowSuite("gold.store_hourly", (*present, exact), sample=("position",))
     rows = [order(quantity=large), order(position="8", quantity=None, share=float("nan"))]
-    results = judge(engines, suite, *rows)
+    results = validate(engines, suite, *rows)
     for name in ("quantity", "share"):
         assert json.loads(results[name].samples) == [{"position": "8"}]
     assert results["quantity_exact"].state == "passed"

@@ -1,4 +1,4 @@
-"""What `tables.py` declares, judged by Great Expectations: a fault is named, a good row never."""
+"""`tables.py`, validated by Great Expectations: faults are named, good rows are not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
 from quality.facts import arrow_type, declared_types
-from quality.memory import MemoryHouse
-from quality.suites.tables import JUDGED, table_suites
+from quality.memory import MemoryContext
+from quality.suites.tables import VALIDATED, table_suites
 from streaming.lake.tables import (
     BRONZE_ORDER_EVENTS,
     GOLD_FOOTFALL_MINUTE,
@@ -26,7 +26,7 @@ from streaming.lake.tables import (
     Table,
 )
 from streaming.source import SOURCE_SCHEMA
-from tests.support.judging import Finding, judge, rows_for
+from tests.support.validating import Finding, rows_for, validate
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -97,36 +97,36 @@ def stores(settings: Settings) -> Stores:
 
 
 @pytest.fixture
-def house(settings: Settings, stores: Stores) -> MemoryHouse:
+def context(settings: Settings, stores: Stores) -> MemoryContext:
     """One good row in every table."""
-    tables = {t.name: rows_in(t, good_row(t)) for t in JUDGED}
-    return MemoryHouse(settings, stores, NOON + timedelta(minutes=5), tables)
+    tables = {t.name: rows_in(t, good_row(t)) for t in VALIDATED}
+    return MemoryContext(settings, stores, NOON + timedelta(minutes=5), tables)
 
 
-def found_in(house: MemoryHouse, table: Table) -> list[Finding]:
-    suites = table_suites(house.settings, house.stores)
-    return judge([suite for suite in suites if suite.table == table.name], house)
+def found_in(context: MemoryContext, table: Table) -> list[Finding]:
+    suites = table_suites(context.settings, context.stores)
+    return validate([suite for suite in suites if suite.table == table.name], context)
 
 
-def test_a_good_row_in_every_table_has_no_finding(house: MemoryHouse) -> None:
-    assert judge(table_suites(house.settings, house.stores), house) == []
+def test_a_good_row_in_every_table_has_no_finding(context: MemoryContext) -> None:
+    assert validate(table_suites(context.settings, context.stores), context) == []
 
 
 def test_an_empty_table_and_one_that_is_not_there_have_nothing_to_expect(
-    house: MemoryHouse,
+    context: MemoryContext,
 ) -> None:
-    house.tables = {t.name: schema_of(t).empty_table() for t in JUDGED[:-1]}
-    assert judge(table_suites(house.settings, house.stores), house) == []
+    context.tables = {t.name: schema_of(t).empty_table() for t in VALIDATED[:-1]}
+    assert validate(table_suites(context.settings, context.stores), context) == []
 
 
-def test_a_removed_an_added_and_a_retyped_column_are_named(house: MemoryHouse) -> None:
-    rows = house.tables[GOLD_ORDER_HOURLY.name]
+def test_a_removed_an_added_and_a_retyped_column_are_named(context: MemoryContext) -> None:
+    rows = context.tables[GOLD_ORDER_HOURLY.name]
     rows = rows.drop_columns(["cash_count"]).append_column("tax", pa.array([1.5]))
     retyped = rows.schema.get_field_index("order_count")
     rows = rows.set_column(retyped, "order_count", rows["order_count"].cast(pa.string()))
-    house.tables[GOLD_ORDER_HOURLY.name] = rows
+    context.tables[GOLD_ORDER_HOURLY.name] = rows
 
-    [finding] = [f for f in found_in(house, GOLD_ORDER_HOURLY) if ".schema." in f.id]
+    [finding] = [f for f in found_in(context, GOLD_ORDER_HOURLY) if ".schema." in f.id]
 
     assert finding.id == "gold.order_hourly.schema.as_declared"
     assert [(r["column"], r["declared"], r["found"]) for r in finding.rows] == [
@@ -137,27 +137,27 @@ def test_a_removed_an_added_and_a_retyped_column_are_named(house: MemoryHouse) -
 
 
 def test_a_time_without_a_zone_is_another_type_and_keeps_nobody_from_going_on(
-    house: MemoryHouse,
+    context: MemoryContext,
 ) -> None:
-    rows = house.tables[GOLD_FOOTFALL_MINUTE.name]
+    rows = context.tables[GOLD_FOOTFALL_MINUTE.name]
     at = rows.schema.get_field_index("minute")
-    house.tables[GOLD_FOOTFALL_MINUTE.name] = rows.set_column(
+    context.tables[GOLD_FOOTFALL_MINUTE.name] = rows.set_column(
         at, "minute", rows["minute"].cast(pa.timestamp("us"))
     )
 
-    [finding] = found_in(house, GOLD_FOOTFALL_MINUTE)
+    [finding] = found_in(context, GOLD_FOOTFALL_MINUTE)
 
     assert finding.rows[0]["column"] == "minute"
     assert finding.rows[0]["found"] == "timestamp_ntz"
 
 
-def test_a_null_is_named_by_its_column_and_row(house: MemoryHouse) -> None:
+def test_a_null_is_named_by_its_column_and_row(context: MemoryContext) -> None:
     table = BRONZE_ORDER_EVENTS
-    house.tables[table.name] = rows_in(
+    context.tables[table.name] = rows_in(
         table, good_row(table, key=None, value=None), good_row(table, position=None, partition=7)
     )
 
-    [finding] = found_in(house, table)
+    [finding] = found_in(context, table)
 
     assert finding.id == "bronze.order_events.columns.not_null"
     assert finding.severity == "critical"
@@ -178,21 +178,21 @@ def test_a_null_is_named_by_its_column_and_row(house: MemoryHouse) -> None:
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_a_value_outside_of_its_domain_is_named(
-    house: MemoryHouse, table: Table, column: str, value: Any
+    context: MemoryContext, table: Table, column: str, value: Any
 ) -> None:
-    house.tables[table.name] = rows_in(table, good_row(table, **{column: value}))
+    context.tables[table.name] = rows_in(table, good_row(table, **{column: value}))
 
-    [finding] = found_in(house, table)
+    [finding] = found_in(context, table)
 
     assert finding.id == f"{table.name}.columns.in_domain"
     assert finding.rows[0]["strange_in"] == column
 
 
-def test_a_camera_of_another_branch_is_unknown(house: MemoryHouse) -> None:
+def test_a_camera_of_another_branch_is_unknown(context: MemoryContext) -> None:
     table = GOLD_FOOTFALL_MINUTE
-    house.tables[table.name] = rows_in(table, good_row(table, branch_id="B02"))
+    context.tables[table.name] = rows_in(table, good_row(table, branch_id="B02"))
 
-    [finding] = found_in(house, table)
+    [finding] = found_in(context, table)
 
     assert finding.rows[0]["strange_in"] == "branch_id/camera_id"
 
@@ -200,22 +200,24 @@ def test_a_camera_of_another_branch_is_unknown(house: MemoryHouse) -> None:
 @pytest.mark.parametrize(
     ("rules", "word"), [([], "none"), (["json_object", "nonsense"], "unknown")]
 )
-def test_quarantine_names_known_rules(house: MemoryHouse, rules: list[str], word: str) -> None:
+def test_quarantine_names_known_rules(
+    context: MemoryContext, rules: list[str], status: str
+) -> None:
     table = QUARANTINE_ORDER_EVENTS
-    house.tables[table.name] = rows_in(
+    context.tables[table.name] = rows_in(
         table, good_row(table), good_row(table, position="2", rules=rules)
     )
 
-    [finding] = found_in(house, table)
+    [finding] = found_in(context, table)
 
     assert finding.id == "quarantine.order_events.columns.rules_known"
-    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", word)
+    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", status)
 
 
-def test_a_key_that_is_there_twice_is_named_in_its_hour(house: MemoryHouse) -> None:
+def test_a_key_that_is_there_twice_is_named_in_its_hour(context: MemoryContext) -> None:
     table = BRONZE_ORDER_EVENTS
     later = NOON + timedelta(hours=1, minutes=20)
-    house.tables[table.name] = rows_in(
+    context.tables[table.name] = rows_in(
         table,
         good_row(table),
         good_row(table, position="7", timestamp=later),
@@ -223,7 +225,7 @@ def test_a_key_that_is_there_twice_is_named_in_its_hour(house: MemoryHouse) -> N
         good_row(table, position="8", timestamp=later),
     )
 
-    [finding] = found_in(house, table)
+    [finding] = found_in(context, table)
 
     assert finding.id == "bronze.order_events.keys.unique"
     assert [(r["rows"], r["keys"], r["example"]) for r in finding.rows] == [
@@ -232,31 +234,31 @@ def test_a_key_that_is_there_twice_is_named_in_its_hour(house: MemoryHouse) -> N
 
 
 def test_keys_are_compared_with_the_older_rows_of_their_time_and_no_others(
-    house: MemoryHouse,
+    context: MemoryContext,
 ) -> None:
     table = BRONZE_ORDER_EVENTS
     old, new = NOON - timedelta(days=3), NOON
-    house.tables[table.name] = rows_in(
+    context.tables[table.name] = rows_in(
         table,
         *[good_row(table, position="1", timestamp=old)] * 2,
         *[good_row(table, position="2", timestamp=new)] * 2,
     )
-    house.news[table.name] = (new, new)
+    context.news[table.name] = (new, new)
 
-    [finding] = found_in(house, table)
+    [finding] = found_in(context, table)
 
     assert [r["example"] for r in finding.rows] == ["order-created/1/2"]
 
 
-def test_no_suite_shows_who_bought_or_who_walked(house: MemoryHouse) -> None:
-    for suite in table_suites(house.settings, house.stores):
+def test_no_suite_shows_who_bought_or_who_walked(context: MemoryContext) -> None:
+    for suite in table_suites(context.settings, context.stores):
         assert not {"customer_id", "track_id"} & {
             *suite.sample,
-            *rows_for(suite, house).column_names,
+            *rows_for(suite, context).column_names,
         }
 
 
-def test_null_is_only_where_the_data_say_so() -> None:
+def test_null_is_only_where_the_data_show_so() -> None:
     for table in TABLES:
         assert {*table.nullable, *table.domains, table.time_column} <= {
             c.name for c in table.fields

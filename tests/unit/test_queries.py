@@ -53,7 +53,7 @@ def test_the_dozen_questions_are_there_each_with_a_title_a_question_and_a_readin
 
 @pytest.mark.parametrize("name", sorted(ASKED))
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_a_question_can_be_said_in_the_sql_of_every_engine(
+def test_a_question_can_be_reported_in_the_sql_of_every_engine(
     name: str, engine: str, stores: Stores
 ) -> None:
     text = find_question(name).for_engine(engine)
@@ -129,7 +129,7 @@ def test_looking_around_is_reading(sql: str, dialect: str) -> None:
     parse_reading(sql, dialect)
 
 
-def test_an_engine_that_does_not_run_says_how_to_start_it(settings: Settings) -> None:
+def test_an_engine_that_does_not_run_reports_how_to_start_it(settings: Settings) -> None:
     with pytest.raises(QueryError, match=r"Trino does not answer at .*`storelake up --trino`"):
         open_engine(settings, "trino").ask("SELECT 1")
 
@@ -150,7 +150,7 @@ def test_a_session_for_questions_is_made_for_large_joins_and_keeps_what_the_oper
     assert "TieredStopAtLevel" not in asked.driver_java_options
 
 
-def test_an_instant_is_in_utc_and_a_clock_on_a_wall_stays_as_it_is() -> None:
+def test_an_instant_is_in_utc_and_a_clock_on_a_wall_remains_as_it_is() -> None:
     there = datetime(2024, 5, 1, 2, tzinfo=timezone(timedelta(hours=2)))
     wall = datetime(2024, 5, 1, 2)  # noqa: DTZ001
     assert Answer.of(("a",), [(there,), (wall,)]).rows == ((MIDNIGHT,), (wall,))

@@ -1,4 +1,4 @@
-"""Rows of silver tables as the rules judge them: nulls replaced, lines apart, sums to the cent."""
+"""Rows of silver tables as the rules validate them: nulls replaced, lines apart, exact sums."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ ORDER_RULES = order_rules(["B01"], timedelta(minutes=10))
 DETECTION_RULES = detection_rules([("B01", "door")], timedelta(minutes=10))
 
 
-def judged(rows: list[dict[str, Any]], schema: pa.Schema = ORDERS) -> pa.Table:
+def validated(rows: list[dict[str, Any]], schema: pa.Schema = ORDERS) -> pa.Table:
     return rule_rows(pa.Table.from_pylist(rows, schema), of_rows(ORDER_RULES), KEYS)
 
 
 def test_what_is_missing_is_a_value_that_no_rule_accepts() -> None:
-    (row,) = judged([{}]).to_pylist()
+    (row,) = validated([{}]).to_pylist()
     epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
     assert (row["order_id"], row["item_count"], row["created_at"]) == ("", -1, epoch)
     assert row["total_price"] == Decimal(-1)
@@ -81,13 +81,13 @@ def test_not_a_number_is_missing_too() -> None:
 )
 def test_a_total_is_held_against_its_lines_to_the_cent(total: str, items: Any, gap: float) -> None:
     good = {"total_price": Decimal("0.30"), "items": [TENTH]}
-    rows = judged([good, {"total_price": Decimal(total), "items": items}, good])
+    rows = validated([good, {"total_price": Decimal(total), "items": items}, good])
     assert rows["total_price_less_items"].to_pylist() == [0.0, pytest.approx(gap, rel=1e-3), 0.0]
 
 
 def test_times_are_held_against_each_other_to_the_microsecond() -> None:
     times = {"event_time": NOON, "created_at": NOON + timedelta(microseconds=1), "timestamp": NOON}
-    (row,) = judged([times]).to_pylist()
+    (row,) = validated([times]).to_pylist()
     assert row["created_at_until_event_time"] == -1
     assert row["event_time_until_timestamp"] == 600_000_000
 
@@ -108,18 +108,18 @@ def test_every_line_is_a_row_and_an_order_without_a_list_is_one_too() -> None:
 def test_no_rows_have_the_columns_of_some() -> None:
     some = pa.Table.from_pylist([{"items": [TENTH]}], ORDERS)
     each = of_rows(ORDER_RULES, each=True)
-    assert judged([]).schema == judged([{}]).schema
+    assert validated([]).schema == validated([{}]).schema
     assert line_rows(some.slice(0, 0), each, KEYS).schema == line_rows(some, each, KEYS).schema
 
 
-def test_a_column_that_is_gone_stays_so_for_its_expectation_to_say() -> None:
+def test_a_column_that_is_gone_remains_so_for_its_expectation_to_show() -> None:
     smaller = ORDERS.remove(ORDERS.get_field_index("created_at"))
-    shaped = judged([{"order_id": "O-1"}], smaller)
+    shaped = validated([{"order_id": "O-1"}], smaller)
     assert not {"created_at", "created_at_until_event_time"}.intersection(shaped.column_names)
     assert shaped["order_id"].to_pylist() == ["O-1"]
 
 
-def test_what_a_rule_means_is_told_for_every_rule() -> None:
+def test_what_a_rule_means_is_reported_for_every_rule() -> None:
     for rules, meanings in ((ORDER_RULES, MEANINGS), (DETECTION_RULES, DETECTION_MEANINGS)):
         assert {rule.id: rule.says for rule in rules}.items() <= meanings.items()
         assert len({rule.id for rule in rules}) == len(rules)

@@ -57,8 +57,8 @@ def test_the_dot_env_file_is_over_generated_secrets(tmp_path: Path) -> None:
 
 
 def test_the_dot_env_file_may_choose_the_profile_and_the_state_folder(tmp_path: Path) -> None:
-    (tmp_path / "house").mkdir()
-    (tmp_path / "house" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
+    (tmp_path / "sandbox").mkdir()
+    (tmp_path / "sandbox" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
     (tmp_path / ".env").write_text("STORELAKE_PROFILE=test\nSTORELAKE_VAR_DIR=house\n")
     settings = load_settings()
     assert (settings.profile, settings.kafka.port) == ("test", 29092)
@@ -135,8 +135,8 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(set_: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("word", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
-def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, word: str) -> None:
-    set_.setenv(PASSWORD, word)
+def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, status: str) -> None:
+    set_.setenv(PASSWORD, status)
     with pytest.raises(SettingsError, match=r"postgres\.password: .* is a placeholder"):
         load_settings()
 

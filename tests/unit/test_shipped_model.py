@@ -1,4 +1,4 @@
-"""The model that ships: it sees the people of the simulated shop, and its card says what it is."""
+"""The model that ships: it sees the people of the simulated shop, and its card describes it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_its_card_lies_beside_it_and_names_its_licence() -> None:
     assert "mAP50" in card
 
 
-def test_it_knows_one_class_and_names_no_folder() -> None:
+def test_it_has_one_class_and_names_no_folder() -> None:
     session = onnxruntime.InferenceSession(str(MODELS / "shop_person.onnx"))
     facts = session.get_modelmeta().custom_metadata_map
     assert facts["names"] == "{0: 'person'}"

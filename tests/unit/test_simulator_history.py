@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from conf.settings import CONF_DIR, load_settings
 from conf.stores import Stores, load_stores
 from simulator.history import HOUR, Span, frame_history, order_history
-from simulator.orders import OrderEvent
+from simulator.orders import SimulatedOrderEvent
 from udfs.geometry import signed_distance
 
 pytestmark = pytest.mark.requirement("Q1")
@@ -28,7 +28,7 @@ def stores() -> Stores:
     return load_stores(load_settings().stores_file)
 
 
-def orders(stores: Stores, **changes: Any) -> list[OrderEvent]:
+def orders(stores: Stores, **changes: Any) -> list[SimulatedOrderEvent]:
     arguments = {"mean": 10.0, "seed": 3, "run_id": "test"} | changes
     return list(order_history(stores.branches, DAY, **arguments))
 
@@ -43,7 +43,7 @@ def test_events_come_in_the_order_of_their_times_and_every_order_ends(stores: St
     assert max(e.event_time for e in created) < DAY.end
 
 
-def test_the_same_seed_tells_the_same_day_and_another_run_has_other_ids(stores: Stores) -> None:
+def test_the_same_seed_reports_the_same_day_and_another_run_has_other_ids(stores: Stores) -> None:
     first, again, other = orders(stores), orders(stores), orders(stores, run_id="other")
     assert first == again
     assert [e.total_price for e in first] == [e.total_price for e in other]

@@ -14,8 +14,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from conf.settings import CONF_DIR
-from simulator.baskets import Basket, Line, price_line, read_baskets
-from simulator.orders import OrderEvent, Shop, instant
+from simulator.baskets import Basket, BasketLine, price_line, read_baskets
+from simulator.orders import Shop, SimulatedOrderEvent, instant
 from simulator.poison import HUGE_BYTES, WAYS, draw_way, poison
 
 CONTRACT = json.loads(
@@ -42,7 +42,7 @@ def shop(seed: int = 1, run_id: str = "run", baskets: Any = None) -> tuple[Shop,
     return Shop(source, BRANCHES, seed=seed, run_id=run_id, clock=clock), clock
 
 
-def a_day(count: int = 400, **options: Any) -> list[OrderEvent]:
+def a_day(count: int = 400, **options: Any) -> list[SimulatedOrderEvent]:
     """`count` events, a tenth of a second apart."""
     open_shop, clock = shop(**options)
     events = []
@@ -65,7 +65,7 @@ def test_the_first_basket_is_the_first_of_the_year() -> None:
         lap=0,
         customer_id="C900",
         store_id=330,
-        lines=(Line("P1095275", "ROLLS: BAGELS", "PASTRY", 1, Decimal("0.50")),),
+        lines=(BasketLine("P1095275", "ROLLS: BAGELS", "PASTRY", 1, Decimal("0.50")),),
         skipped=0,
     )
 
@@ -117,7 +117,7 @@ def test_the_total_is_the_sum_of_the_items_to_the_cent() -> None:
             assert order["total_price"] == total == event.total_price
 
 
-def test_the_same_seed_and_run_tell_the_same_day() -> None:
+def test_the_same_seed_and_run_report_the_same_day() -> None:
     assert [e.value for e in a_day(200)] == [e.value for e in a_day(200)]
 
 
@@ -132,7 +132,7 @@ def test_another_seed_leads_another_life() -> None:
     assert [e.event_type for e in a_day(200)] != [e.event_type for e in a_day(200, seed=2)]
 
 
-def lives(events: list[OrderEvent]) -> dict[str, list[OrderEvent]]:
+def lives(events: list[SimulatedOrderEvent]) -> dict[str, list[SimulatedOrderEvent]]:
     by_order = defaultdict(list)
     for event in events:
         by_order[event.order_id].append(event)
@@ -227,6 +227,6 @@ def test_the_largest_poison_fits_through_a_broker_as_it_comes() -> None:
     assert HUGE_BYTES < len(bad.value or b"") < 1_000_000
 
 
-def test_all_ways_are_drawn() -> None:
+def test_all_ways_are_rendered() -> None:
     rng = random.Random(1)
     assert {draw_way(rng) for _ in range(1000)} == set(WAYS)

@@ -18,8 +18,8 @@ import pytest
 import simulator.send as sending
 from conf.settings import Settings, load_settings
 from gateway.app import create_app
-from gateway.producer import MemoryPublisher, Message, Outcome, publish
-from gateway.refusals import UnavailableError
+from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, publish
+from gateway.rejections import UnavailableError
 from simulator.ledger import Delivery, SendReport, digest, read_ledger
 from simulator.transport import GatewayTransport
 
@@ -29,7 +29,7 @@ def tree() -> Settings:
     return load_settings()
 
 
-class Door:
+class RouteContext:
     """The gateway in this process, which counts its answers."""
 
     def __init__(self, settings: Settings, broker: MemoryPublisher) -> None:
@@ -48,8 +48,8 @@ class Door:
 
 
 @pytest.fixture
-def door(tree: Settings, monkeypatch: pytest.MonkeyPatch) -> Door:
-    opened = Door(tree, MemoryPublisher())
+def door(tree: Settings, monkeypatch: pytest.MonkeyPatch) -> RouteContext:
+    opened = RouteContext(tree, MemoryPublisher())
 
     class Inside(GatewayTransport):
         def __init__(self, settings: Settings, **options: Any) -> None:
@@ -65,33 +65,33 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_event_is_accepted_and_in_the_ledger(
-    tree: Settings, door: Door, tmp_path: Path
+    tree: Settings, door: RouteContext, tmp_path: Path
 ) -> None:
     report = sending.send(tree, count=120, seed=3, ledger=tmp_path / "new" / "sent.ndjson")
 
     assert (report.sent, report.accepted, report.failed, report.rejected) == (120, 120, 0, 0)
     assert report.by_type.total() == 120
-    told = lines(tmp_path / "new" / "sent.ndjson")
+    output = lines(tmp_path / "new" / "sent.ndjson")
     kept = {
         (topic, offset): json.loads(message.value)
         for topic, messages in door.broker.messages.items()
         for offset, message in enumerate(messages)
     }
-    assert len(told) == len(kept) == 120
-    for line in told:
+    assert len(output) == len(kept) == 120
+    for line in output:
         event = kept[line["topic"], line["offset"]]
         assert line["event_id"] == event["event_id"]
         assert line["event_time"] == event["event_time"]
         if line["total_price"] is not None:
             assert float(line["total_price"]) == event["order"]["total_price"]
-    assert {line["outcome"] for line in told} == {"accepted"}
+    assert {line["outcome"] for line in output} == {"accepted"}
 
 
-def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, door: Door) -> None:
+def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, door: RouteContext) -> None:
     arrived: dict[str, list[str]] = defaultdict(list)
     pass_on = door.broker.send
 
-    def watch(message: Message) -> asyncio.Future[Outcome]:
+    def watch(message: OutgoingMessage) -> asyncio.Future[Outcome]:
         arrived[message.key.decode()].append(json.loads(message.value)["event_time"])
         return pass_on(message)
 
@@ -103,7 +103,7 @@ def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, door: Do
 
 
 def test_an_unavailable_broker_is_tried_again_with_the_same_event(
-    tree: Settings, door: Door, tmp_path: Path
+    tree: Settings, door: RouteContext, tmp_path: Path
 ) -> None:
     impatient = tree.model_copy(
         update={"gateway": tree.gateway.model_copy(update={"retry_after_seconds": 0})}
@@ -111,7 +111,7 @@ def test_an_unavailable_broker_is_tried_again_with_the_same_event(
     door.open(impatient)
     pass_on, refused = door.broker.send, Counter[bytes]()
 
-    def flaky(message: Message) -> asyncio.Future[Outcome]:
+    def flaky(message: OutgoingMessage) -> asyncio.Future[Outcome]:
         if refused[message.value] == 2:
             return pass_on(message)
         refused[message.value] += 1
@@ -128,7 +128,7 @@ def test_an_unavailable_broker_is_tried_again_with_the_same_event(
 
 
 def test_what_nobody_takes_counts_as_failed_and_is_in_the_ledger(
-    tree: Settings, door: Door, tmp_path: Path
+    tree: Settings, door: RouteContext, tmp_path: Path
 ) -> None:
     door.broker.down = True
     report = sending.send(tree, count=10, patience=0.01, ledger=tmp_path / "sent.ndjson")
@@ -137,7 +137,9 @@ def test_what_nobody_takes_counts_as_failed_and_is_in_the_ledger(
     assert [line["outcome"] for line in lines(tmp_path / "sent.ndjson")] == ["failed"] * 10
 
 
-def test_what_the_gateway_refuses_for_good_counts_as_rejected(tree: Settings, door: Door) -> None:
+def test_what_the_gateway_refuses_for_good_counts_as_rejected(
+    tree: Settings, door: RouteContext
+) -> None:
     tiny = tree.model_copy(
         update={"gateway": tree.gateway.model_copy(update={"max_body_bytes": 600})}
     )
@@ -149,7 +151,7 @@ def test_what_the_gateway_refuses_for_good_counts_as_rejected(tree: Settings, do
     assert report.accepted + report.rejected == report.sent == 100
 
 
-def test_stop_ends_an_endless_run(tree: Settings, door: Door) -> None:
+def test_stop_ends_an_endless_run(tree: Settings, door: RouteContext) -> None:
     stop = Event()
 
     def watch(report: SendReport) -> None:
@@ -160,21 +162,21 @@ def test_stop_ends_an_endless_run(tree: Settings, door: Door) -> None:
     assert report.sent == report.accepted >= 5
 
 
-def test_a_rate_is_kept(tree: Settings, door: Door) -> None:
+def test_a_rate_is_kept(tree: Settings, door: RouteContext) -> None:
     began = time.monotonic()
     report = sending.send(tree, rate=1200, seconds=1)
     assert report.sent <= 20
     assert time.monotonic() - began > 0.9
 
 
-def test_progress_ends_with_the_final_report(tree: Settings, door: Door) -> None:
-    told: list[int] = []
-    report = sending.send(tree, count=30, on_progress=lambda r: told.append(r.sent))
-    assert told[-1] == report.sent == 30
+def test_progress_ends_with_the_final_report(tree: Settings, door: RouteContext) -> None:
+    output: list[int] = []
+    report = sending.send(tree, count=30, on_progress=lambda r: output.append(r.sent))
+    assert output[-1] == report.sent == 30
 
 
 def test_a_fault_of_the_sender_ends_the_run_instead_of_hanging(
-    tree: Settings, door: Door, monkeypatch: pytest.MonkeyPatch
+    tree: Settings, door: RouteContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(self: object, event: object) -> None:
         raise RuntimeError("boom")
@@ -198,7 +200,7 @@ class Beside:
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, done: Callable[[Delivery], None]
     ) -> None:
-        receipt = await publish(self.broker, Message(topic, key or b"", value or b""))
+        receipt = await publish(self.broker, OutgoingMessage(topic, key or b"", value or b""))
         done(Delivery("accepted", topic, receipt.partition, receipt.offset))
 
     def poll(self) -> None:
@@ -209,14 +211,14 @@ class Beside:
 
 
 @pytest.fixture
-def both_ways(door: Door, monkeypatch: pytest.MonkeyPatch) -> Door:
+def both_ways(door: RouteContext, monkeypatch: pytest.MonkeyPatch) -> RouteContext:
     monkeypatch.setattr(Beside, "broker", door.broker)
     monkeypatch.setattr(sending, "KafkaTransport", Beside)
     return door
 
 
-def test_late_events_say_another_time_than_the_one_they_were_made_at(
-    tree: Settings, door: Door, tmp_path: Path
+def test_late_events_show_another_time_than_the_one_they_were_made_at(
+    tree: Settings, door: RouteContext, tmp_path: Path
 ) -> None:
     report = sending.send(tree, count=300, late=0.2, ledger=tmp_path / "sent.ndjson")
 
@@ -226,15 +228,15 @@ def test_late_events_say_another_time_than_the_one_they_were_made_at(
     least = timedelta(hours=2) + tree.streams.allowed_lateness + tree.streams.watermark
     assert all(entry.made_at - entry.event_time >= least for entry in late)
     assert all(entry.made_at == entry.event_time for entry in entries if not entry.late)
-    told = {(line["topic"], line["offset"]): line for line in lines(tmp_path / "sent.ndjson")}
-    for (topic, offset), line in told.items():
+    output = {(line["topic"], line["offset"]): line for line in lines(tmp_path / "sent.ndjson")}
+    for (topic, offset), line in output.items():
         event = json.loads(door.broker.messages[topic][offset].value)
         assert event["event_time"] == line["event_time"]
         if line["late"]:
             assert event["order"]["created_at"] == event["event_time"]
 
 
-def test_late_events_wait_until_they_would_be_late(tree: Settings, door: Door) -> None:
+def test_late_events_wait_until_they_would_be_late(tree: Settings, door: RouteContext) -> None:
     asked: list[int] = []
 
     def late_from() -> bool:
@@ -248,7 +250,7 @@ def test_late_events_wait_until_they_would_be_late(tree: Settings, door: Door) -
 
 
 def test_repeats_have_the_same_bytes_and_come_after_the_first(
-    tree: Settings, both_ways: Door, tmp_path: Path
+    tree: Settings, both_ways: RouteContext, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "sent.ndjson"
     report = sending.send(tree, count=400, duplicates=0.3, ledger=ledger)
@@ -267,7 +269,9 @@ def test_repeats_have_the_same_bytes_and_come_after_the_first(
         assert entry.position >= first.position  # the same one, where the gateway knows it
 
 
-def test_about_half_of_the_repeats_go_past_the_gateway(tree: Settings, both_ways: Door) -> None:
+def test_about_half_of_the_repeats_go_past_the_gateway(
+    tree: Settings, both_ways: RouteContext
+) -> None:
     report = sending.send(tree, count=400, duplicates=0.3)
 
     through = both_ways.statuses[200] + both_ways.statuses[202]
@@ -276,7 +280,7 @@ def test_about_half_of_the_repeats_go_past_the_gateway(tree: Settings, both_ways
 
 
 def test_a_repeat_of_what_nobody_took_is_a_first_try(
-    tree: Settings, both_ways: Door, tmp_path: Path
+    tree: Settings, both_ways: RouteContext, tmp_path: Path
 ) -> None:
     both_ways.broker.down = True
     ledger = tmp_path / "sent.ndjson"
@@ -287,7 +291,7 @@ def test_a_repeat_of_what_nobody_took_is_a_first_try(
 
 
 def test_the_ledger_has_the_fingerprint_of_every_message(
-    tree: Settings, both_ways: Door, tmp_path: Path
+    tree: Settings, both_ways: RouteContext, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "sent.ndjson"
     report = sending.send(tree, count=200, poison=0.3, source="synthetic", ledger=ledger)
@@ -300,8 +304,8 @@ def test_the_ledger_has_the_fingerprint_of_every_message(
         assert entry.digest in (digest(value), None if value == b"" else digest(value))
 
 
-def test_a_shop_without_real_baskets_sells_drawn_ones(
-    tree: Settings, door: Door, tmp_path: Path
+def test_a_shop_without_real_baskets_sells_rendered_ones(
+    tree: Settings, door: RouteContext, tmp_path: Path
 ) -> None:
     report = sending.send(tree, count=100, source="synthetic", ledger=tmp_path / "sent.ndjson")
 

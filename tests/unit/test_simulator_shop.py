@@ -26,7 +26,7 @@ from simulator.shop.pictures import SIDE, label_pictures
 from simulator.shop.render import open_day, render_day
 from simulator.shop.shoppers import CURVE, DOOR_SECONDS, PATIENCE, TILLS, arrivals, live_a_day
 from simulator.shop.till import FREE_AFTER, Comer, Turn, serve
-from streaming.transforms.tracks import CameraRun, Rules, drawings_by_camera
+from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 
 STORES = load_stores(CONF_DIR / "stores" / "demo.toml")
 OPENING = datetime(2024, 5, 1, 8, tzinfo=timezone.utc)
@@ -99,7 +99,7 @@ def test_people_come_by_the_daily_curve() -> None:
     assert all(abs(hours[i] - n) < 4 * n**0.5 for i, n in enumerate(expected))
 
 
-def test_one_at_a_time_goes_through_the_door() -> None:
+def test_one_at_a_time_continues_through_the_door() -> None:
     people = live_a_day(120, 120.0, seed=1)
     for way in (0, -1):  # in, out
         begins = sorted(p.paths[way].begins for p in people)
@@ -123,7 +123,7 @@ def taken(turns: list[Turn | None]) -> list[Turn]:
     return [turn for turn in turns if turn is not None]
 
 
-def test_the_first_goes_straight_to_the_till() -> None:
+def test_the_first_continues_straight_to_the_till() -> None:
     (turn,) = taken(list(serve([comer(5.0)], tills=1, patience=5)))
     assert (turn.place, turn.moves) == (0, ())
     assert (turn.arrives, turn.called, turn.pays) == (7.0, 7.0, 18.0)
@@ -221,7 +221,7 @@ def test_where_nobody_is_the_pictures_differ_by_noise_and_light_only(day: ShopDa
 
 def follow_the_boxes(day: ShopDay, camera_id: str) -> tuple[list[Any], list[Any]]:
     """Crossings and ended visits, as the streams find them when every box is perfect."""
-    run = CameraRun(drawings_by_camera(STORES)[camera_id], Rules())
+    run = CameraRun(layouts_by_camera(STORES)[camera_id], Rules())
     crossings, visits = [], []
     for shot in day.shots(camera_id):
         people = []
@@ -241,7 +241,9 @@ def since_opening(microseconds: int) -> float:
 
 
 @pytest.mark.requirement("V6")
-def test_the_boxes_cross_the_line_where_the_truth_says(day: ShopDay, truths: list[Truth]) -> None:
+def test_the_boxes_cross_the_line_where_the_truth_reports(
+    day: ShopDay, truths: list[Truth]
+) -> None:
     crossings, _ = follow_the_boxes(day, "B01-entrance")
     found = {(c.track_id, c.direction): since_opening(c.crossed_at) for c in crossings}
     true = {(c.shopper_id, c.direction): c.second for t in truths for c in t.crossings}
@@ -251,7 +253,7 @@ def test_the_boxes_cross_the_line_where_the_truth_says(day: ShopDay, truths: lis
 
 
 @pytest.mark.requirement("V6")
-def test_the_boxes_dwell_where_the_truth_says(day: ShopDay, truths: list[Truth]) -> None:
+def test_the_boxes_dwell_where_the_truth_reports(day: ShopDay, truths: list[Truth]) -> None:
     _, visits = follow_the_boxes(day, "B01-till")
     found = {(v.track_id, v.zone_id): (v.exited_at - v.entered_at) / 1e6 for v in visits}
     true = {
@@ -264,7 +266,7 @@ def test_the_boxes_dwell_where_the_truth_says(day: ShopDay, truths: list[Truth])
     assert np.mean([abs(found[key] - true[key]) for key in true]) < 1.0
 
 
-def test_another_drawing_is_another_truth(day: ShopDay) -> None:
+def test_another_layout_is_another_truth(day: ShopDay) -> None:
     branch = STORES.branches[0].model_dump()
     for camera in branch["cameras"]:
         for zone in camera["zones"]:
@@ -329,7 +331,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_in_one_sentence(tmp_path: 
     assert (tmp_path / "day").read_text() == "mine"
 
 
-def test_the_command_renders_and_says_what_really_happened(
+def test_the_command_renders_and_reports_what_really_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORELAKE_VAR_DIR", str(tmp_path))

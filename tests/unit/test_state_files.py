@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from infra.errors import ServiceError
-from infra.local.board import Board, Word
+from infra.local.board import ProgramStatus, StateDir
 from infra.local.daemon import Daemon
 from infra.local.locks import exclusive
 from infra.local.process import wait_until
@@ -106,7 +106,7 @@ def test_content_is_on_disk_before_its_name_and_the_name_before_the_write_return
 
 
 @broken
-def test_a_process_whose_pid_file_is_broken_is_found_and_the_file_is_written_anew(
+def test_a_process_whose_pid_file_is_broken_is_found_and_the_file_is_written_again(
     how: str, daemon: Daemon, tmp_path: Path
 ) -> None:
     pid = daemon.spawn(SLEEPER, cwd=tmp_path)
@@ -157,27 +157,27 @@ def test_what_a_dead_process_left_behind_ends_though_its_pid_file_is_broken(
 def test_a_broken_pid_file_of_a_process_that_has_gone_is_no_process(
     how: str, daemon: Daemon, tmp_path: Path
 ) -> None:
-    stranger = subprocess.Popen(SLEEPER)
+    outsider = subprocess.Popen(SLEEPER)
     try:
         daemon.spawn([sys.executable, "-c", "pass"], cwd=tmp_path)
         assert wait_until(lambda: daemon.find() is None, 10)
         BREAK[how](daemon.pid_file)
         assert daemon.find() is None
         assert daemon.stop() == "absent"
-        assert stranger.poll() is None
+        assert outsider.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        outsider.kill()
+        outsider.wait()
 
 
 @broken
-def test_when_nobody_can_read_what_is_wanted_it_is_what_was_said_last_and_what_runs(
+def test_when_nobody_can_read_what_is_wanted_it_is_what_was_reported_last_and_what_runs(
     how: str, tmp_path: Path
 ) -> None:
-    board = Board(tmp_path)
+    board = StateDir(tmp_path)
     board.daemon("maintenance").spawn(SLEEPER, cwd=tmp_path)
     try:
-        board.say({"gateway": Word(asked_at=5.0)})
+        board.show({"gateway": ProgramStatus(asked_at=5.0)})
         board.want({"gateway": 5.0, "maintenance": 6.0})
         BREAK[how](tmp_path / "run" / "wanted.json")
 
@@ -188,16 +188,16 @@ def test_when_nobody_can_read_what_is_wanted_it_is_what_was_said_last_and_what_r
 
 
 @broken
-def test_words_of_the_supervisor_that_cannot_be_read_say_nothing_of_a_program(
+def test_words_of_the_supervisor_that_cannot_be_read_show_nothing_of_a_program(
     how: str, tmp_path: Path
 ) -> None:
-    board = Board(tmp_path)
+    board = StateDir(tmp_path)
     board.want({"gateway": 5.0})
-    board.say({"gateway": Word(asked_at=5.0, failed=True)})
-    assert board.word("gateway").failed
-    BREAK[how](tmp_path / "run" / "keeper-state.json")
-    assert board.word("gateway") == Word(5.0)
-    with pytest.raises(UnreadableStateError, match=r"keeper-state\.json cannot be read"):
+    board.show({"gateway": ProgramStatus(asked_at=5.0, failed=True)})
+    assert board.status("gateway").failed
+    BREAK[how](tmp_path / "run" / "supervisor-state.json")
+    assert board.status("gateway") == ProgramStatus(5.0)
+    with pytest.raises(UnreadableStateError, match=r"supervisor-state\.json cannot be read"):
         board.words()
 
 

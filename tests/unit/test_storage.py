@@ -1,4 +1,4 @@
-"""Where the lake is: what its clients are told, what its refusals mean, and how long one waits."""
+"""Where the lake is: settings of its clients, meaning of its errors, time-outs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.requirement("L1")
 KEYS = {"access_key": SecretStr("who"), "secret_key": SecretStr("word-of-the-key")}
 
 
-def house(
+def sandbox(
     settings: Settings, catalog: dict[str, object], s3: dict[str, object] | None = None
 ) -> Settings:
     """Settings as they are after reading: checked as a whole."""
@@ -38,21 +38,27 @@ def house(
 AWS = {"endpoint": "https://s3.eu-west-1.amazonaws.com", "region": "eu-west-1", "path_style": False}
 
 
-def test_spark_and_pyiceberg_are_told_of_the_same_s3(settings: Settings) -> None:
-    on_aws = house(settings, {"warehouse": "s3://shop/lake"}, AWS)
-    told = file_properties(on_aws)
-    assert told["s3.endpoint"] == AWS["endpoint"]
-    assert told["client.region"] == told["s3.region"] == "eu-west-1"
-    assert (told["s3.path-style-access"], told["s3.force-virtual-addressing"]) == ("false", "true")
-    assert (told["s3.access-key-id"], told["s3.secret-access-key"]) == ("who", "word-of-the-key")
+def test_spark_and_pyiceberg_are_reported_of_the_same_s3(settings: Settings) -> None:
+    on_aws = sandbox(settings, {"warehouse": "s3://shop/lake"}, AWS)
+    output = file_properties(on_aws)
+    assert output["s3.endpoint"] == AWS["endpoint"]
+    assert output["client.region"] == output["s3.region"] == "eu-west-1"
+    assert (output["s3.path-style-access"], output["s3.force-virtual-addressing"]) == (
+        "false",
+        "true",
+    )
+    assert (output["s3.access-key-id"], output["s3.secret-access-key"]) == (
+        "who",
+        "word-of-the-key",
+    )
     spark = session_conf(on_aws)
-    assert {f"spark.sql.catalog.lake.{key}": told[key] for key in told}.items() <= spark.items()
+    assert {f"spark.sql.catalog.lake.{key}": output[key] for key in output}.items() <= spark.items()
     assert spark["spark.sql.catalog.lake.warehouse"] == "s3://shop/lake"
 
 
 def test_all_who_write_to_one_s3_share_its_connections(settings: Settings) -> None:
-    told = file_properties(house(settings, {"warehouse": "s3://shop/lake"}))
-    first, second = (load_file_io(told).fs_by_scheme("s3", name) for name in ("shop", "attic"))
+    output = file_properties(sandbox(settings, {"warehouse": "s3://shop/lake"}))
+    first, second = (load_file_io(output).fs_by_scheme("s3", name) for name in ("shop", "attic"))
     assert first is second
     assert first.region == "us-east-1"
 
@@ -68,11 +74,11 @@ def silent() -> Iterator[int]:
 def test_an_s3_that_went_silent_is_an_error_within_a_minute(
     settings: Settings, silent: int
 ) -> None:
-    on_s3 = house(settings, {"warehouse": "s3://shop/lake"}, {"port": silent})
-    told = file_properties(on_s3)
+    on_s3 = sandbox(settings, {"warehouse": "s3://shop/lake"}, {"port": silent})
+    output = file_properties(on_s3)
     # PyArrow waits a second more for each attempt, and longer between them.
-    assert ATTEMPTS * (int(told["s3.request-timeout"]) + 2) < 60
-    quickly = {**told, "s3.request-timeout": "1", "s3.connect-timeout": "1"}
+    assert ATTEMPTS * (int(output["s3.request-timeout"]) + 2) < 60
+    quickly = {**output, "s3.request-timeout": "1", "s3.connect-timeout": "1"}
     store = load_file_io(quickly).fs_by_scheme("s3", "shop")
     with pytest.raises(OSError, match="Timeout was reached"):
         store.get_file_info("shop/lake")
@@ -86,7 +92,7 @@ def test_an_s3_that_went_silent_is_an_error_within_a_minute(
 
 
 def test_spark_bears_a_silent_s3_no_longer_than_python_does(settings: Settings) -> None:
-    on_s3 = house(settings, {"warehouse": "s3://shop/lake"})
+    on_s3 = sandbox(settings, {"warehouse": "s3://shop/lake"})
     iceberg, hadoop = file_properties(on_s3), hadoop_client(on_s3)
     tries = int(iceberg["s3.retry.num-retries"]) + 1
     assert tries * int(iceberg["http-client.apache.socket-timeout-ms"]) < 60_000
@@ -95,22 +101,22 @@ def test_spark_bears_a_silent_s3_no_longer_than_python_does(settings: Settings) 
 
 
 def test_only_a_lake_on_s3_loads_the_client_of_aws(settings: Settings) -> None:
-    disk, s3 = house(settings, {}), house(settings, {"warehouse": "s3://shop/lake"})
+    disk, s3 = sandbox(settings, {}), sandbox(settings, {"warehouse": "s3://shop/lake"})
     assert file_properties(disk) == {}
     assert "aws-bundle" not in launch_conf(disk)["spark.jars.packages"]
     assert "aws-bundle" in launch_conf(s3)["spark.jars.packages"]
 
 
 def test_what_spark_submit_is_given_holds_no_key(settings: Settings) -> None:
-    given = launch_conf(house(settings, {"warehouse": "s3://shop/lake"}))
+    given = launch_conf(sandbox(settings, {"warehouse": "s3://shop/lake"}))
     assert "word-of-the-key" not in str(given)
 
 
-def test_a_rest_catalog_is_told_to_spark_without_our_database(settings: Settings) -> None:
+def test_a_rest_catalog_is_reported_to_spark_without_our_database(settings: Settings) -> None:
     rest = {"type": "rest", "uri": "https://catalog.example", "token": SecretStr("let-me-in")}
-    spark = session_conf(house(settings, {**rest, "warehouse": "shops"}))
-    told = {key.rpartition("lake.")[2]: v for key, v in spark.items() if "catalog.lake." in key}
-    assert told == {
+    spark = session_conf(sandbox(settings, {**rest, "warehouse": "shops"}))
+    output = {key.rpartition("lake.")[2]: v for key, v in spark.items() if "catalog.lake." in key}
+    assert output == {
         "type": "rest",
         "uri": "https://catalog.example",
         "token": "let-me-in",
@@ -168,18 +174,18 @@ STRANGE = "AWS Error INTERNAL_FAILURE during ListObjectsV2 operation: We encount
         (STRANGE, "does not give the bucket shop: We encountered a comet."),
     ],
 )
-def test_what_an_s3_says_is_one_sentence_with_the_setting_to_mend(
-    settings: Settings, said: str, meant: str
+def test_what_an_s3_reports_is_one_sentence_with_the_setting_to_mend(
+    settings: Settings, reported: str, meant: str
 ) -> None:
-    told = complaint(house(settings, {"warehouse": "s3://shop/lake"}), OSError(said))
-    assert meant in told
-    assert told.endswith(".")
-    assert "Request ID" not in told
+    output = complaint(sandbox(settings, {"warehouse": "s3://shop/lake"}), OSError(reported))
+    assert meant in output
+    assert output.endswith(".")
+    assert "Request ID" not in output
 
 
 def test_a_catalog_whose_postgres_is_away_is_one_sentence(settings: Settings) -> None:
     (port,) = free_ports(1)
-    own = house(settings, {})
+    own = sandbox(settings, {})
     postgres = own.postgres.model_copy(update={"port": port})
     with pytest.raises(StorageError, match=rf"catalog in Postgres at .*:{port} does not answer"):
         open_catalog(own.model_copy(update={"postgres": postgres}))

@@ -83,7 +83,7 @@ def test_a_chain_has_a_branch() -> None:
         stores()
 
 
-def test_a_layout_says_with_a_time_zone_from_when_it_holds() -> None:
+def test_a_layout_reports_with_a_time_zone_from_when_it_holds() -> None:
     with pytest.raises(ValidationError, match="valid_from"):
         stores(branch(), valid_from="2024-01-01T00:00:00")
 

@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from conf.exporter import served
 from streaming.lag import LagWatch
-from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
+from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
 from streaming.listener import ProgressListener, read_progress
-from streaming.metrics import Metrics, Progress
+from streaming.metrics import Progress, StreamMetrics
 from streaming.sources.log import Log, Offsets
 from streaming.sources.memory import MemoryBroker, MemoryLog
 from streaming.sources.options import Subscription
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.requirement("M1")
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
 
-def said(**changes: Any) -> str:
+def reported(**changes: Any) -> str:
     """What Spark 4.1 said of a batch of footfall, without the metrics that nobody reads."""
     progress: dict[str, Any] = {
         "name": "footfall",
@@ -85,7 +85,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 
 def test_spark_s_progress_is_read_with_its_phases_state_and_offsets() -> None:
-    name, seen, ends = read_progress(said())
+    name, seen, ends = read_progress(reported())
 
     assert name == "footfall"
     assert (seen.rows, seen.seconds, seen.state_rows, seen.state_bytes) == (3, 18.269, 2, 8622)
@@ -95,10 +95,10 @@ def test_spark_s_progress_is_read_with_its_phases_state_and_offsets() -> None:
 
 
 def test_a_query_without_state_has_no_series_of_state_and_rates_may_be_missing() -> None:
-    document = json.loads(said(stateOperators=[]))
+    document = json.loads(reported(stateOperators=[]))
     del document["inputRowsPerSecond"], document["processedRowsPerSecond"]
     _, seen, _ = read_progress(json.dumps(document))
-    metrics = Metrics(["bronze"])
+    metrics = StreamMetrics(["bronze"])
     metrics.progressed(["bronze"], seen)
 
     assert value(metrics.registry, "stream_state_rows", stream="bronze") is None
@@ -115,23 +115,23 @@ def test_a_query_without_state_has_no_series_of_state_and_rates_may_be_missing()
 def test_the_watermark_of_a_query_is_read_once_there_is_one(
     watermark: str, moment: datetime | None
 ) -> None:
-    assert read_progress(said(eventTime={"watermark": watermark}))[1].watermark == moment
+    assert read_progress(reported(eventTime={"watermark": watermark}))[1].watermark == moment
 
 
 def test_an_event_that_nobody_understands_costs_a_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    heard: list[str] = []
-    listener = ProgressListener(lambda name, *_: heard.append(name))
+    seen: list[str] = []
+    listener = ProgressListener(lambda name, *_: seen.append(name))
     listener.take("{}")
-    listener.take(said())
+    listener.take(reported())
 
     assert "not understood" in caplog.text
-    assert heard == ["footfall"]
+    assert seen == ["footfall"]
 
 
 def test_series_are_there_before_the_first_batch() -> None:
-    metrics = Metrics(["orders", "store_hourly"], settling=["store_hourly"])
+    metrics = StreamMetrics(["orders", "store_hourly"], settling=["store_hourly"])
 
     for name in ("batches_total", "input_rows_total", "dead_letters_total", "failures_total"):
         assert value(metrics.registry, f"stream_{name}", stream="orders") == 0
@@ -141,7 +141,7 @@ def test_series_are_there_before_the_first_batch() -> None:
 
 
 def test_every_stream_of_a_query_has_its_batches_rows_and_seconds() -> None:
-    metrics = Metrics(["a", "b", "c"])
+    metrics = StreamMetrics(["a", "b", "c"])
     for _ in range(2):
         metrics.progressed(["a", "b"], progress(watermark=NOON, late_rows=1))
     seen = metrics.registry
@@ -159,7 +159,7 @@ def test_every_stream_of_a_query_has_its_batches_rows_and_seconds() -> None:
 
 
 def test_sinks_count_what_became_of_their_rows() -> None:
-    metrics = Metrics(["orders"])
+    metrics = StreamMetrics(["orders"])
     metrics.dead_letters("orders", 3)
     metrics.late("orders", 2)
     metrics.skipped("orders", "postgres", 7)
@@ -186,7 +186,7 @@ class Shop:
         self.broker = MemoryBroker(folder)
         for topic in ("orders", "other"):
             self.broker.create_topic(topic, 2)
-        self.metrics = Metrics(["bronze", "silver"])
+        self.metrics = StreamMetrics(["bronze", "silver"])
         self.watch = LagWatch(self.metrics, self.open_log)
         self.opened: list[Sequence[str]] = []
 
@@ -227,7 +227,7 @@ def test_the_lag_is_what_the_broker_holds_behind_the_newest_batch(tmp_path: Path
     assert shop.opened == [["orders"]]  # one connection, kept
 
 
-def test_a_broker_that_does_not_answer_leaves_the_lag_and_is_told(tmp_path: Path) -> None:
+def test_a_broker_that_does_not_answer_leaves_the_lag_and_is_reported(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.fill(5)
     shop.moved({("orders", 0): 3, ("orders", 1): 0})
@@ -280,7 +280,7 @@ def test_of_pulsar_the_entries_behind_are_counted_by_ledger(offset: int, entries
     assert entries_behind([(7, 4), (9, 6)], offset) == entries
 
 
-def test_maintenance_tells_what_it_did_and_which_table_it_could_not_do() -> None:
+def test_maintenance_reports_what_it_did_and_which_table_it_could_not_do() -> None:
     metrics = MaintenanceMetrics(timedelta(minutes=10))
     good = Done("silver.orders", "done", files_before=9, files_after=2, compacted=8, seconds=1.5)
     bad = Done("gold.order_hourly", "failed", seconds=0.5)
@@ -303,7 +303,7 @@ def test_metrics_are_served_on_loopback_and_a_taken_port_costs_only_them(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (port,) = free_ports(1)
-    registry = Metrics(["orders"]).registry
+    registry = StreamMetrics(["orders"]).registry
     with served(registry, "127.0.0.1", port, "STORELAKE_STREAMS__METRICS_PORT"):
         page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert 'storelake_stream_up{stream="orders"} 0.0' in page

@@ -44,7 +44,7 @@ def test_there_is_a_unit_for_each_process_and_one_for_the_services() -> None:
 
 
 @pytest.mark.parametrize("file", SERVICES, ids=lambda file: file.stem)
-def test_the_command_line_takes_what_a_unit_says(file: Path) -> None:
+def test_the_command_line_takes_what_a_unit_reports(file: Path) -> None:
     unit = read(file)
     for key in ("ExecStart", "ExecStop"):
         if key not in unit["Service"]:
@@ -66,7 +66,7 @@ def test_a_command_that_is_not_there_would_be_noticed() -> None:
 
 
 @pytest.mark.parametrize("name", MANAGED_NAMES)
-def test_systemd_starts_what_the_keeper_would(name: str, settings: Settings) -> None:
+def test_systemd_starts_what_the_supervisor_would(name: str, settings: Settings) -> None:
     unit = read(UNITS / f"storelake-{name}.service")
     plain = settings.model_copy(update={"supervisor": SupervisorSettings()})
     kept = next(one for one in MANAGED if one.name == name)

@@ -1,4 +1,4 @@
-"""W3C Trace Context: what is a valid header, and how a chain of calls goes on."""
+"""W3C Trace Context: what is a valid header, and how a chain of calls continues."""
 
 from __future__ import annotations
 

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conf.stores import Drawing, Line, Zone
+from conf.stores import Layout, Line, Zone
 from streaming.transforms.tracks import (
     REMEMBERED_FRAMES,
-    Camera,
     CameraRun,
-    Crossing,
+    CameraState,
     Effects,
+    LineCrossing,
     Person,
     Rules,
-    Visit,
+    ZoneVisit,
 )
 
 pytestmark = pytest.mark.requirement("V6")
@@ -42,10 +42,10 @@ IN_QUEUE, IN_OFFICE, OUTSIDE = (0.7, 0.6), (0.2, 0.2), (0.2, 0.6)
 FRAMES_OF_GRACE = 10
 
 
-def drawing(version: int = 1, hour: int = 0, **drawn: object) -> Drawing:
+def layout(version: int = 1, hour: int = 0, **drawn: object) -> Layout:
     fields = {"lines": (DOOR,), "zones": (TILL, OFFICE)} | drawn
     valid_from = datetime(2024, 5, 1, hour, tzinfo=timezone.utc)
-    return Drawing.model_validate({"version": version, "valid_from": valid_from, **fields})
+    return Layout.model_validate({"version": version, "valid_from": valid_from, **fields})
 
 
 RULES = Rules()
@@ -55,11 +55,11 @@ RULES = Rules()
 class Watched:
     """A run, and what was heard of it."""
 
-    drawings: Sequence[Drawing] = (drawing(),)
+    layouts: Sequence[Layout] = (layout(),)
     rules: Rules = RULES
     text: str | None = None
-    crossings: list[Crossing] = field(default_factory=list)
-    visits: dict[tuple[str, str, int], Visit] = field(default_factory=dict)
+    crossings: list[LineCrossing] = field(default_factory=list)
+    visits: dict[tuple[str, str, int], ZoneVisit] = field(default_factory=dict)
     queue: list[int] = field(default_factory=list)
     staff: list[str] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Watched:
 
     def receive(self, index: int, people: Iterable[Person] = (), at: int | None = None) -> Effects:
         """One frame; the state makes its way through text each time."""
-        run = CameraRun(self.drawings, self.rules, json.loads(self.text) if self.text else None)
+        run = CameraRun(self.layouts, self.rules, json.loads(self.text) if self.text else None)
         effects = run.receive(index, TEN + index * STEP if at is None else at, list(people))
         self.crossings += effects.crossings
         for visit in (*effects.visits, *run.open_visits()):
@@ -95,7 +95,7 @@ def one(track: str, spot: tuple[float, float]) -> list[Person]:
     return [(track, *spot)]
 
 
-def stay(track: str, spot: tuple[float, float], frames: int) -> list[list[Person]]:
+def zone_state(track: str, spot: tuple[float, float], frames: int) -> list[list[Person]]:
     return [one(track, spot)] * frames
 
 
@@ -109,7 +109,11 @@ def walk(track: str, *xs: float, y: float = 0.2) -> list[list[Person]]:
 
 def test_a_visit_begins_with_the_first_frame_inside_and_ends_with_the_last() -> None:
     seen = Watched()
-    seen.play(*stay("anna", OUTSIDE, 3), *stay("anna", IN_QUEUE, 21), *stay("anna", OUTSIDE, 12))
+    seen.play(
+        *zone_state("anna", OUTSIDE, 3),
+        *zone_state("anna", IN_QUEUE, 21),
+        *zone_state("anna", OUTSIDE, 12),
+    )
     (visit,) = seen.visits.values()
 
     assert (visit.track_id, visit.zone_id, visit.is_open) == ("anna", "till", False)
@@ -118,7 +122,7 @@ def test_a_visit_begins_with_the_first_frame_inside_and_ends_with_the_last() -> 
 
 def test_a_visit_is_open_until_the_grace_is_over() -> None:
     seen = Watched()
-    last = seen.play(*stay("anna", IN_QUEUE, 5), *nobody(FRAMES_OF_GRACE))
+    last = seen.play(*zone_state("anna", IN_QUEUE, 5), *nobody(FRAMES_OF_GRACE))
     assert next(iter(seen.visits.values())).is_open
 
     seen.play([], start=last)
@@ -127,16 +131,16 @@ def test_a_visit_is_open_until_the_grace_is_over() -> None:
 
 def test_one_frame_inside_is_no_visit() -> None:
     seen = Watched()
-    seen.play(*(stay("anna", OUTSIDE, 2) + stay("anna", IN_QUEUE, 1)) * 5, *nobody(20))
+    seen.play(*(zone_state("anna", OUTSIDE, 2) + zone_state("anna", IN_QUEUE, 1)) * 5, *nobody(20))
     assert not seen.visits
 
 
 def test_who_is_lost_for_less_than_the_grace_has_stayed() -> None:
     seen = Watched()
     seen.play(
-        *stay("anna", IN_QUEUE, 5),
+        *zone_state("anna", IN_QUEUE, 5),
         *nobody(FRAMES_OF_GRACE - 1),
-        *stay("anna", IN_QUEUE, 5),
+        *zone_state("anna", IN_QUEUE, 5),
         *nobody(20),
     )
     (visit,) = seen.visits.values()
@@ -145,13 +149,17 @@ def test_who_is_lost_for_less_than_the_grace_has_stayed() -> None:
 
 def test_who_comes_back_after_the_grace_visits_again() -> None:
     seen = Watched()
-    seen.play(*stay("anna", IN_QUEUE, 5), *nobody(20), *stay("anna", IN_QUEUE, 5), *nobody(20))
+    seen.play(
+        *zone_state("anna", IN_QUEUE, 5), *nobody(20), *zone_state("anna", IN_QUEUE, 5), *nobody(20)
+    )
     assert len(seen.visits) == 2
 
 
 def test_a_new_id_where_one_has_just_vanished_is_the_same_person() -> None:
     seen = Watched()
-    seen.play(*stay("1", IN_QUEUE, 5), *nobody(2), *stay("2", (0.72, 0.62), 5), *nobody(20))
+    seen.play(
+        *zone_state("1", IN_QUEUE, 5), *nobody(2), *zone_state("2", (0.72, 0.62), 5), *nobody(20)
+    )
     assert [v.track_id for v in seen.visits.values()] == ["1"]
 
 
@@ -168,7 +176,7 @@ def test_a_new_id_elsewhere_or_much_later_is_somebody_else(
     pause: int, spot: tuple[float, float]
 ) -> None:
     seen = Watched()
-    seen.play(*stay("1", IN_QUEUE, 5), *nobody(pause), *stay("2", spot, 5), *nobody(20))
+    seen.play(*zone_state("1", IN_QUEUE, 5), *nobody(pause), *zone_state("2", spot, 5), *nobody(20))
     assert sorted(v.track_id for v in seen.visits.values()) == ["1", "2"]
 
 
@@ -196,13 +204,13 @@ def test_a_track_that_flickers_on_the_line_crosses_it_once() -> None:
 def test_the_queue_is_as_long_as_each_frame_shows() -> None:
     seen = Watched()
     two = [("1", *IN_QUEUE), ("2", 0.65, 0.5), ("3", *OUTSIDE)]
-    seen.play(*[two] * 3, *stay("1", IN_QUEUE, 2), [])
+    seen.play(*[two] * 3, *zone_state("1", IN_QUEUE, 2), [])
     assert seen.queue == [0, 2, 2, 1, 1, 0]
 
 
-def test_who_stays_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
+def test_who_remains_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
     seen = Watched()
-    seen.play(*stay("eve", IN_OFFICE, 22), *stay("eve", IN_QUEUE, 5), *nobody(20))
+    seen.play(*zone_state("eve", IN_OFFICE, 22), *zone_state("eve", IN_QUEUE, 5), *nobody(20))
 
     assert seen.staff == ["eve"]
     assert {v.zone_id: v.is_staff for v in seen.visits.values()} == {"office": True, "till": True}
@@ -211,14 +219,14 @@ def test_who_stays_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
 
 def test_a_short_time_in_the_staff_zone_makes_nobody_staff() -> None:
     seen = Watched()
-    seen.play(*stay("anna", IN_OFFICE, 15), *nobody(20))
+    seen.play(*zone_state("anna", IN_OFFICE, 15), *nobody(20))
     assert not seen.staff
 
 
 def test_without_a_limit_the_staff_zone_is_a_zone_like_others() -> None:
     free = OFFICE.model_copy(update={"staff_after": None})
-    seen = Watched([drawing(zones=(free,))])
-    seen.play(*stay("eve", IN_OFFICE, 100))
+    seen = Watched([layout(zones=(free,))])
+    seen.play(*zone_state("eve", IN_OFFICE, 100))
     assert not seen.staff
 
 
@@ -247,7 +255,7 @@ def test_a_frame_that_comes_too_late_is_counted_and_not_followed() -> None:
 
 def test_a_gap_holds_frames_back_no_longer_than_the_delay() -> None:
     seen = Watched()
-    seen.play(*stay("anna", IN_QUEUE, 2))
+    seen.play(*zone_state("anna", IN_QUEUE, 2))
     for index in (3, 4, 5):
         seen.receive(index, one("anna", IN_QUEUE))
     assert next(iter(seen.visits.values())).exited_at == TEN + STEP
@@ -257,7 +265,7 @@ def test_a_gap_holds_frames_back_no_longer_than_the_delay() -> None:
 
 
 def test_where_the_clock_stands_still_a_gap_holds_back_a_bounded_number_of_frames() -> None:
-    run = CameraRun([drawing()], RULES)
+    run = CameraRun([layout()], RULES)
     found = [run.receive(2 * n, TEN, one("anna", IN_QUEUE)) for n in range(1_000)]
     assert len(run.state()["waiting"]) <= REMEMBERED_FRAMES
     assert sum(len(effects.visits) for effects in found) == 1
@@ -270,7 +278,7 @@ def test_a_state_from_before_tracks_were_handed_over_is_read_on() -> None:
     for key in ("handed", "names", "set_back"):
         del state[key]
     (anna,) = state["live"].values()
-    anna[5] = {line: sight[:-1] for line, sight in anna[5].items()}
+    anna[5] = {line: line_state[:-1] for line, line_state in anna[5].items()}
     seen.text = json.dumps(state)
     seen.play(*walk("anna", 0.55, 0.6), start=3)
     assert seen.directions() == [("anna", "entry")]
@@ -279,7 +287,7 @@ def test_a_state_from_before_tracks_were_handed_over_is_read_on() -> None:
 @pytest.mark.parametrize(("seconds", "visits"), [(-0.5, 1), (-3600, 2)])
 def test_a_clock_that_jumps_back_far_ends_what_it_began(seconds: float, visits: int) -> None:
     seen = Watched()
-    last = seen.play(*stay("anna", IN_QUEUE, 10))
+    last = seen.play(*zone_state("anna", IN_QUEUE, 10))
     for index in range(last, last + 10):
         at = TEN + index * STEP + int(seconds * SECOND)
         seen.receive(index, one("anna", IN_QUEUE), at=at)
@@ -289,8 +297,8 @@ def test_a_clock_that_jumps_back_far_ends_what_it_began(seconds: float, visits: 
     assert sum(v.is_open for v in seen.visits.values()) == 1
 
 
-def test_a_new_drawing_holds_from_its_instant_on() -> None:
-    before, after = drawing(), drawing(2, hour=10, zones=(), lines=(DOOR,))
+def test_a_new_layout_holds_from_its_instant_on() -> None:
+    before, after = layout(), layout(2, hour=10, zones=(), lines=(DOOR,))
     seen = Watched([before, after])
     nine = TEN - 5 * STEP
     for index in range(10):
@@ -301,8 +309,8 @@ def test_a_new_drawing_holds_from_its_instant_on() -> None:
     assert visit.exited_at == TEN - STEP
 
 
-def test_before_the_first_drawing_nothing_counts() -> None:
-    seen = Watched([drawing(hour=11)])
+def test_before_the_first_layout_nothing_counts() -> None:
+    seen = Watched([layout(hour=11)])
     seen.play(*walk("anna", 0.4, 0.45, 0.55, 0.6))
     assert not seen.crossings
 
@@ -340,14 +348,14 @@ def _a_busy_minute(seed: int) -> list[tuple[int, list[Person]]]:
     return frames + [(index, []) for index in range(60, 80)]
 
 
-def test_the_state_of_many_visitors_stays_small() -> None:
-    run = CameraRun([drawing()], Rules(forget=timedelta(seconds=60)))
+def test_the_state_of_many_visitors_remains_small() -> None:
+    run = CameraRun([layout()], Rules(expire=timedelta(seconds=60)))
     for index in range(5_000):
         run.receive(index, TEN + index * STEP, one(f"t{index // 5}", ((index * 0.37) % 1, 0.5)))
     assert len(json.dumps(run.state())) < 60_000
 
 
-def heard(camera: Camera, run_id: str, index: int, seconds: float, *people: Person) -> Effects:
+def seen(camera: CameraState, run_id: str, index: int, seconds: float, *people: Person) -> Effects:
     """One message, so many seconds after ten, and as late at the broker."""
     at = TEN + int(seconds * SECOND)
     return camera.run(run_id, at).receive(index, at, list(people))
@@ -356,46 +364,48 @@ def heard(camera: Camera, run_id: str, index: int, seconds: float, *people: Pers
 def test_runs_of_one_camera_never_meet() -> None:
     text: str | None = None
     for index in range(4):
-        camera = Camera([drawing()], RULES, text)
+        camera = CameraState([layout()], RULES, text)
         for run_id, spot in (("morning", IN_QUEUE), ("evening", OUTSIDE)):
-            heard(camera, run_id, index, index / 5, ("anna", *spot))
+            seen(camera, run_id, index, index / 5, ("anna", *spot))
         text = camera.to_text()
 
-    camera = Camera([drawing()], RULES, text)
+    camera = CameraState([layout()], RULES, text)
     assert [v.zone_id for v in camera.run("morning", TEN).open_visits()] == ["till"]
     assert list(camera.run("evening", TEN).open_visits()) == []
 
 
-def test_a_run_that_is_silent_for_long_is_forgotten_once_another_speaks() -> None:
-    limit = RULES.forget.total_seconds()
-    camera = Camera([drawing()], RULES)
+def test_a_run_that_is_silent_for_long_is_expired_once_another_speaks() -> None:
+    limit = RULES.expire.total_seconds()
+    camera = CameraState([layout()], RULES)
     for index in range(3):
-        heard(camera, "morning", index, index / 5, ("anna", *IN_QUEUE))
-    heard(camera, "evening", 0, limit)
+        seen(camera, "morning", index, index / 5, ("anna", *IN_QUEUE))
+    seen(camera, "evening", 0, limit)
     kept = json.loads(camera.to_text())
-    heard(camera, "evening", 1, limit + 1)
+    seen(camera, "evening", 1, limit + 1)
 
     assert set(kept) == {"morning", "evening"}
     assert set(json.loads(camera.to_text())) == {"evening"}
 
 
 def test_the_last_run_of_a_camera_is_remembered_however_long_it_is_silent() -> None:
-    camera = Camera([drawing()], RULES)
-    heard(camera, "morning", 0, 0, ("anna", *IN_QUEUE))
-    assert set(json.loads(Camera([drawing()], RULES, camera.to_text()).to_text())) == {"morning"}
+    camera = CameraState([layout()], RULES)
+    seen(camera, "morning", 0, 0, ("anna", *IN_QUEUE))
+    assert set(json.loads(CameraState([layout()], RULES, camera.to_text()).to_text())) == {
+        "morning"
+    }
 
 
 def test_frames_that_were_kept_back_for_hours_are_followed_by_when_they_arrive() -> None:
     """A spool that is drained: taken long ago, at the broker only now."""
-    camera = Camera([drawing()], RULES)
+    camera = CameraState([layout()], RULES)
     late = TEN + 3 * 3600 * SECOND
-    heard(camera, "evening", 0, 3 * 3600)
+    seen(camera, "evening", 0, 3 * 3600)
     text = camera.to_text()
     for index in range(3):
-        camera = Camera([drawing()], RULES, text)
+        camera = CameraState([layout()], RULES, text)
         at = TEN + index * STEP
         camera.run("morning", late + index).receive(index, at, one("anna", IN_QUEUE))
         text = camera.to_text()
 
-    (visit,) = Camera([drawing()], RULES, text).run("morning", late).open_visits()
+    (visit,) = CameraState([layout()], RULES, text).run("morning", late).open_visits()
     assert visit.entered_at == TEN

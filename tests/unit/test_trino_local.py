@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from conf.settings import Settings
 from infra.errors import ServiceError
 from infra.local import checks, jars
-from infra.local.supervisor import services
+from infra.local.services import services
 from infra.local.trino import TrinoService
 
 
@@ -28,7 +28,7 @@ def fake_java(home: Path, release: int) -> Path:
 
 @pytest.fixture
 def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with a folder of their own, where no Java but that of the house is known."""
+    """Settings with a folder of their own, where no Java but that of the deployment is known."""
     monkeypatch.setattr(checks, "JVM_FOLDER", tmp_path / "jvm")
     monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 17) / "bin"))
     known = settings.postgres.model_copy(update={"password": SecretStr("s3cret-db")})
@@ -37,7 +37,7 @@ def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_without_a_newer_java_trino_says_which_one_it_needs_and_where_to_name_it(
+def test_without_a_newer_java_trino_reports_which_one_it_needs_and_where_to_name_it(
     own: Settings,
 ) -> None:
     with pytest.raises(
@@ -48,13 +48,13 @@ def test_without_a_newer_java_trino_says_which_one_it_needs_and_where_to_name_it
         TrinoService(own).start()
 
 
-def test_a_newer_java_beside_the_one_of_the_house_is_found(own: Settings, tmp_path: Path) -> None:
+def test_a_newer_java_beside_the_one_of_the_sandbox_is_found(own: Settings, tmp_path: Path) -> None:
     home = fake_java(tmp_path / "jvm" / "temurin-25", 25)
 
     found = checks.find_newer_java((None, own.java_home), 24, "Trino", "X")
 
     assert found.path == str(home / "bin" / "java")
-    assert checks.find_java(own.java_home).release == 17, "the rest of the house keeps its own"
+    assert checks.find_java(own.java_home).release == 17, "the rest of the deployment keeps its own"
 
 
 def test_the_java_of_the_settings_comes_first(own: Settings, tmp_path: Path) -> None:
@@ -63,19 +63,19 @@ def test_the_java_of_the_settings_comes_first(own: Settings, tmp_path: Path) -> 
     assert checks.find_newer_java((named,), 24, "Trino", "X").release == 26
 
 
-def test_a_question_may_take_half_of_the_heap_and_then_goes_to_disk(own: Settings) -> None:
+def test_a_question_may_take_half_of_the_heap_and_then_continues_to_disk(own: Settings) -> None:
     conf = own.trino.model_copy(update={"heap_mb": 2048})
-    told = TrinoService(own.model_copy(update={"trino": conf})).configuration(Path("jars"))
-    assert "query.max-memory-per-node=1024MB" in told
-    assert "memory.heap-headroom-per-node=512MB" in told
-    assert f"spill-enabled=true\nspiller-spill-path={own.var_dir}/trino/spill" in told
+    output = TrinoService(own.model_copy(update={"trino": conf})).configuration(Path("jars"))
+    assert "query.max-memory-per-node=1024MB" in output
+    assert "memory.heap-headroom-per-node=512MB" in output
+    assert f"spill-enabled=true\nspiller-spill-path={own.var_dir}/trino/spill" in output
 
 
 def test_the_lake_on_a_disk_is_read_from_its_files(own: Settings) -> None:
-    told = TrinoService(own).catalog()
-    assert "fs.native-local.enabled=true" in told
-    assert f"default-warehouse-dir=file://{own.var_dir}/warehouse" in told
-    assert "iceberg.security=read_only" in told, "a table has one writer"
+    output = TrinoService(own).catalog()
+    assert "fs.native-local.enabled=true" in output
+    assert f"default-warehouse-dir=file://{own.var_dir}/warehouse" in output
+    assert "iceberg.security=read_only" in output, "a table has one writer"
 
 
 def test_the_lake_on_s3_is_read_with_its_region_and_keys(own: Settings) -> None:
@@ -88,15 +88,15 @@ def test_the_lake_on_s3_is_read_with_its_region_and_keys(own: Settings) -> None:
         }
     )
     catalog = own.catalog.model_copy(update={"warehouse": "s3://lake/warehouse"})
-    told = TrinoService(own.model_copy(update={"s3": s3, "catalog": catalog})).catalog()
-    assert "s3.endpoint=http://127.0.0.1:9999\ns3.region=eu-central-1\n" in told
-    assert "s3.aws-secret-key=s3cret-s3\n" in told
-    assert "native-local" not in told
+    output = TrinoService(own.model_copy(update={"s3": s3, "catalog": catalog})).catalog()
+    assert "s3.endpoint=http://127.0.0.1:9999\ns3.region=eu-central-1\n" in output
+    assert "s3.aws-secret-key=s3cret-s3\n" in output
+    assert "native-local" not in output
 
 
 def test_a_rest_catalog_is_asked_with_its_token(own: Settings) -> None:
-    told = {"type": "rest", "uri": "http://127.0.0.1:9998", "token": SecretStr("s3cret-token")}
-    catalog = own.catalog.model_copy(update=told)
+    output = {"type": "rest", "uri": "http://127.0.0.1:9998", "token": SecretStr("s3cret-token")}
+    catalog = own.catalog.model_copy(update=output)
     text = TrinoService(own.model_copy(update={"catalog": catalog})).catalog()
     assert "iceberg.rest-catalog.uri=http://127.0.0.1:9998\n" in text
     assert "iceberg.rest-catalog.oauth2.token=s3cret-token\n" in text
@@ -115,14 +115,14 @@ def test_passwords_are_in_a_file_of_its_owner_and_not_on_the_command_line(
     assert "s3cret-db" not in " ".join(command)
 
 
-def test_trino_belongs_to_the_house_where_it_is_wanted(own: Settings) -> None:
+def test_trino_belongs_to_the_sandbox_where_it_is_wanted(own: Settings) -> None:
     wanted = own.trino.model_copy(update={"enabled": True})
     names = [s.name for s in services(own.model_copy(update={"trino": wanted}))]
     assert "trino" in names
     assert "trino" not in [s.name for s in services(own)]
 
 
-def test_of_the_archives_only_the_server_and_its_plug_in_stay(tmp_path: Path) -> None:
+def test_of_the_archives_only_the_server_and_its_plug_in_remain(tmp_path: Path) -> None:
     core = f"trino-server-core-{jars.TRINO_VERSION}"
     with tarfile.open(tmp_path / f"{core}.tar.gz", "w:gz") as tar:
         for name in ("lib/io.trino_trino-main.jar", "bin/launcher", "plugin/x/y.jar"):

@@ -155,8 +155,8 @@ def test_damage_counts_as_found_only_when_a_failure_shows_it() -> None:
 
 
 def test_what_follows_from_damage_is_no_false_alarm_and_does_not_name_it() -> None:
-    follows, stranger = failure("gold.order_hourly.facts.sums"), failure("gold.x.facts.y")
-    assert match([PRICE], [follows, stranger]) == (["negative price"], [stranger])
+    follows, outsider = failure("gold.order_hourly.facts.sums"), failure("gold.x.facts.y")
+    assert match([PRICE], [follows, outsider]) == (["negative price"], [outsider])
 
 
 # -- the report of the demo ------------------------------------------------------------------------

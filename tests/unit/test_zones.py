@@ -1,4 +1,4 @@
-"""Lines and zones as data: versions, what a drawing may not be, and how it looks."""
+"""Lines and zones as data: versions, what a layout may not be, and how it looks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conf.errors import StorelakeError
 from conf.settings import CONF_DIR
 from conf.stores import Stores, load_stores
 from conf.stores.check import find_faults, find_oddities
-from conf.stores.picture import RED, draw
+from inference_service.zone_picture import RED, draw
 
 pytestmark = pytest.mark.requirement("V7")
 
@@ -81,27 +81,27 @@ def store_file(folder: Path, old: str, new: str) -> Path:
 
 
 @pytest.mark.parametrize(("day", "version"), [(1, 1), (29, 1), (30, 2), (31, 3)], ids=str)
-def test_a_frame_is_seen_by_the_drawing_of_its_day(day: int, version: int) -> None:
+def test_a_frame_is_seen_by_the_layout_of_its_day(day: int, version: int) -> None:
     chain = stores(zones=[zone()], redrawn=[redrawn(2, "01-30"), redrawn(3, "01-31")])
     _, camera = chain.camera("C-1")
-    found = chain.drawing_at(camera, datetime(2024, 1, day, 12, tzinfo=timezone.utc))
+    found = chain.layout_at(camera, datetime(2024, 1, day, 12, tzinfo=timezone.utc))
 
     assert found is not None
     assert found.version == version
     assert len(found.zones) == (version == 1)
 
 
-def test_before_the_first_drawing_there_is_none() -> None:
+def test_before_the_first_layout_there_is_none() -> None:
     chain = stores()
     _, camera = chain.camera("C-1")
-    assert chain.drawing_at(camera, datetime(2023, 12, 31, tzinfo=timezone.utc)) is None
+    assert chain.layout_at(camera, datetime(2023, 12, 31, tzinfo=timezone.utc)) is None
 
 
 @pytest.mark.parametrize(
     "later", [redrawn(1, "01-30"), redrawn(2, "01-01")], ids=["same version", "same instant"]
 )
-def test_drawings_follow_each_other(later: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="camera C-1: drawing"):
+def test_layouts_follow_each_other(later: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="camera C-1: layout"):
         stores(redrawn=[later])
 
 
@@ -130,7 +130,7 @@ def test_a_zone_id_stands_once_on_a_picture() -> None:
         stores(zones=[zone(), zone()])
 
 
-def test_only_a_staff_zone_tells_staff() -> None:
+def test_only_a_staff_zone_reports_staff() -> None:
     with pytest.raises(ValidationError, match="staff_after belongs to a zone of the kind staff"):
         stores(zones=[zone(staff_after=60)])
 
@@ -156,7 +156,7 @@ def test_only_a_staff_zone_tells_staff() -> None:
     ],
     ids=["crossing edges", "outside", "an id twice"],
 )
-def test_a_fault_is_told_in_the_words_of_the_file(
+def test_a_fault_is_reported_in_the_words_of_the_file(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
     (fault,) = find_faults(store_file(tmp_path, old, new))
@@ -173,8 +173,8 @@ def test_a_camera_without_zones_is_mentioned(tmp_path: Path) -> None:
     path = tmp_path / "stores.toml"
     path.write_text(CHAIN[: CHAIN.index("lines = ")], encoding="utf-8")
 
-    said = find_oddities(path)
-    assert "camera B01-entrance has no zones and no lines: only its frames are counted." in said
+    reported = find_oddities(path)
+    assert "camera B01-entrance has no zones and no lines: only its frames are counted." in reported
 
 
 OUTER = {"line_id": "outer door", "a": [0.45, 0.9], "b": [0.45, 0.1]}
@@ -194,9 +194,9 @@ def oddities(folder: Path, *lines: dict[str, Any]) -> str:
 
 
 def test_two_entrance_lines_in_a_row_are_named_with_what_to_do(tmp_path: Path) -> None:
-    said = oddities(tmp_path, OUTER, INNER)
-    assert COUNTS_TWICE in said
-    assert 'Give one of them the kind "count", or delete it.' in said
+    reported = oddities(tmp_path, OUTER, INNER)
+    assert COUNTS_TWICE in reported
+    assert 'Give one of them the kind "count", or delete it.' in reported
 
 
 @pytest.mark.parametrize(
@@ -281,9 +281,9 @@ def test_a_frame_that_is_none_is_one_sentence(tmp_path: Path, name: str) -> None
     assert name in str(result.exception)
 
 
-def test_the_demo_can_be_drawn_camera_by_camera() -> None:
+def test_the_demo_can_be_rendered_camera_by_camera() -> None:
     chain = load_stores(DEMO)
     blank = np.zeros((90, 160, 3), np.uint8)
     for camera in (c for b in chain.branches for c in b.cameras):
-        for drawing in chain.drawings(camera):
-            assert draw(blank, drawing, camera.name).any()
+        for layout in chain.layouts(camera):
+            assert draw(blank, layout, camera.name).any()

@@ -8,13 +8,13 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
-from gateway.metrics import Metrics as GatewayMetrics
-from inference_service.buffer import Intake
-from inference_service.metrics import Metrics as InferenceMetrics
-from inference_service.publishers.memory import MemoryPublisher
-from quality.metrics import Metrics as QualityMetrics
-from streaming.lake.maintenance.metrics import Metrics as MaintenanceMetrics
-from streaming.metrics import Metrics as StreamMetrics
+from gateway.metrics import GatewayMetrics
+from inference_service.buffer import FrameIntake
+from inference_service.metrics import InferenceMetrics
+from inference_service.publishers.memory import MemoryEventPublisher
+from quality.metrics import QualityMetrics
+from streaming.lake.maintenance.metrics import MaintenanceMetrics
+from streaming.metrics import StreamMetrics
 from tools.docs.markdown import table_lines
 
 HEAD = """\
@@ -60,7 +60,7 @@ class Meter:
 def registries() -> dict[str, CollectorRegistry]:
     """The registry of every process, as it is after its start."""
     inference, minute = InferenceMetrics(), timedelta(minutes=1)
-    inference.watch(Intake({}, 1), MemoryPublisher())
+    inference.watch(FrameIntake({}, 1), MemoryEventPublisher())
     return {
         "gateway": GatewayMetrics(()).registry,
         "streams": StreamMetrics(()).registry,

@@ -13,7 +13,7 @@ import numpy as np
 from conf.settings import Settings
 from inference_service.detectors import Detector, build_detector
 from inference_service.publishers.ndjson import NdjsonPublisher
-from inference_service.service import InferenceService, Limits, Stream, Summary
+from inference_service.service import CameraStream, InferenceService, InferenceSummary, Limits
 from inference_service.sources import SourceOptions, open_source
 from inference_service.trackers import build_tracker
 
@@ -45,13 +45,13 @@ def serve(
     *,
     cameras: int = 1,
     limits: Limits | None = None,
-) -> Summary:
+) -> InferenceSummary:
     """One run of the service, its events into a file that is thrown away."""
     streams = []
     for number in range(cameras):
         source = open_source(str(clip), options)
         tracker = build_tracker(settings.inference, source.fps)
-        streams.append(Stream("B01", f"camera-{number}", source, tracker))
+        streams.append(CameraStream("B01", f"camera-{number}", source, tracker))
     with tempfile.TemporaryDirectory() as folder:
         return InferenceService(
             streams,

@@ -12,7 +12,7 @@ from typing import Any
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
-from simulator.orders import OrderEvent
+from simulator.orders import SimulatedOrderEvent
 from simulator.shop import BRANCH, Truth
 from simulator.shop.render import film_day, open_day
 from verification.cameras.footage import real_clip
@@ -45,7 +45,7 @@ class Footage:
     loop: bool = True
     branches: tuple[str, ...] = ()
 
-    def orders(self, start: datetime) -> list[OrderEvent]:  # noqa: ARG002
+    def orders(self, start: datetime) -> list[SimulatedOrderEvent]:  # noqa: ARG002
         """No orders: the people in the film are no customers."""
         return []
 
@@ -69,7 +69,7 @@ class Shop:
     detector: str | None = field(init=False, default="onnx")
     loop: bool = field(init=False, default=False)
 
-    def orders(self, start: datetime) -> list[OrderEvent]:
+    def orders(self, start: datetime) -> list[SimulatedOrderEvent]:
         """Orders of the people who are filmed, when the films begin at `start`."""
         day = open_day(
             self.settings,

@@ -14,7 +14,7 @@ import psycopg
 
 from conf.errors import StorelakeError
 from infra import local
-from infra.local.board import Board
+from infra.local.board import StateDir
 from infra.local.process import is_alive
 from infra.local.readiness import gateway_ready
 from infra.local.streams import read_streams, stream_states, streams_ready
@@ -46,9 +46,9 @@ class SupervisedDeployment(Deployment):
     stopped: list[psutil.Process] = field(default_factory=list)
 
     @property
-    def board(self) -> Board:
+    def board(self) -> StateDir:
         """Files of the supervisor."""
-        return Board(self.settings.var_dir)
+        return StateDir(self.settings.var_dir)
 
     def program(self, name: str) -> psutil.Process | None:
         """The process of a program of the supervisor."""
@@ -56,7 +56,7 @@ class SupervisedDeployment(Deployment):
 
     def service(self, name: str) -> psutil.Process | None:
         """The process of kafka or postgres."""
-        (found,) = (one for one in local.supervisor.services(self.settings) if one.name == name)
+        (found,) = (one for one in local.services.services(self.settings) if one.name == name)
         return found.daemon.find()
 
     def jvm(self) -> psutil.Process | None:

@@ -190,7 +190,7 @@ def terminate(trial: Trial) -> Fired:
     names = ("streams", "gateway", "maintenance")
     running = {name: require(deployment.program(name), name) for name in names}
     with (
-        stopped(deployment, lambda d: d.board.keeper.find(), "the supervisor", alone=True),
+        stopped(deployment, lambda d: d.board.supervisor.find(), "the supervisor", alone=True),
         stopped(deployment, lambda d: d.service("postgres"), "Postgres") as pids,
     ):
         time.sleep(2.0)  # until batches wait for Postgres

@@ -49,12 +49,12 @@ def kill(name: str, find: Find, seconds: float = BACK_SECONDS) -> Callable[[Tria
 def kill_supervisor(trial: Trial) -> Fired:
     """The programs go on without the supervisor; the next one takes them over as they are."""
     deployment = trial.deployment
-    old = require(deployment.board.keeper.find(), "the supervisor")
+    old = require(deployment.board.supervisor.find(), "the supervisor")
     before = {name: require(deployment.program(name), name).pid for name in PROGRAMS}
     since = now()
     _kill(old, "the supervisor")
     done = deployment.storelake("start", *PROGRAMS)
-    new = require(deployment.board.keeper.find(), "the supervisor")
+    new = require(deployment.board.supervisor.find(), "the supervisor")
     pids = {name: getattr(deployment.program(name), "pid", None) for name in PROGRAMS}
     broken = [f"`storelake start` ended with exit code {done.code}"] if done.code else []
     if pids != before:

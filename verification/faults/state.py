@@ -28,7 +28,7 @@ def while_down(change: Callable[[Path], str]) -> Callable[[Trial], Fired]:
     def inject(trial: Trial) -> Fired:
         deployment = trial.deployment
         old = require(deployment.program("streams"), "the driver")
-        with stopped(deployment, lambda d: d.board.keeper.find(), "the supervisor", alone=True):
+        with stopped(deployment, lambda d: d.board.supervisor.find(), "the supervisor", alone=True):
             kill_family(old)
             if not gone(old):
                 raise NotFiredError(f"pid {old.pid} of the driver outlives SIGKILL")

@@ -23,10 +23,10 @@ from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from quality.backfill import run_backfill
 from quality.engines import Engines
-from quality.run import Plan, run_quality
+from quality.run import ValidationPlan, run_quality
 from queries.ask import questions
 from simulator.history import HOUR, Span, frame_history, order_history
-from simulator.orders import OrderEvent, as_json
+from simulator.orders import SimulatedOrderEvent, as_json
 from simulator.send import send
 from streaming.lake.formats import open_lake, require_iceberg
 from streaming.lake.iceberg.catalog import open_catalog
@@ -95,7 +95,7 @@ def _verify(deployment: Deployment, minutes: float, seed: int) -> dict[str, Any]
     formats = [] if live.account.faults else ["iceberg"]
     with closing(Engines(settings)) as engines:
         deployment.step("validating")
-        run = run_quality(settings, Plan(), deployment.step, engines=engines)
+        run = run_quality(settings, ValidationPlan(), deployment.step, engines=engines)
         faults += [f"{r.id} fails: {r.says}" for r in run.failures if r.severity == "critical"]
         unequal = compare_engines(deployment)
         faults += unequal.values()
@@ -119,7 +119,9 @@ def _verify(deployment: Deployment, minutes: float, seed: int) -> dict[str, Any]
     }
 
 
-def _orders(settings: Settings, span: Span, seed: int, run_id: str) -> Iterator[OrderEvent]:
+def _orders(
+    settings: Settings, span: Span, seed: int, run_id: str
+) -> Iterator[SimulatedOrderEvent]:
     branches = load_stores(settings.stores_file).branches
     return iter(order_history(branches, span, mean=ORDERS_AN_HOUR, seed=seed, run_id=run_id))
 
@@ -137,7 +139,9 @@ def _send_history(deployment: Deployment, seed: int) -> int:
     return send_frames(settings, _film(settings, Span(now - FILMED, now)))
 
 
-def _without_the_end_of_the_first(events: Iterator[OrderEvent]) -> Iterator[OrderEvent]:
+def _without_the_end_of_the_first(
+    events: Iterator[SimulatedOrderEvent],
+) -> Iterator[SimulatedOrderEvent]:
     """All events except the later ones of the first order."""
     first = next(events)
     yield first

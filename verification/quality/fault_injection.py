@@ -23,7 +23,7 @@ from pyiceberg.types import StringType
 from conf.settings import Settings
 from quality.results import Result
 from simulator.history import HOUR, Span
-from simulator.orders import OrderEvent, instant
+from simulator.orders import SimulatedOrderEvent, instant
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import TABLES
 
@@ -103,7 +103,7 @@ FAULTS = (
 )
 
 
-def via_broker(events: Iterable[OrderEvent], span: Span) -> Iterator[OrderEvent]:
+def via_broker(events: Iterable[SimulatedOrderEvent], span: Span) -> Iterator[SimulatedOrderEvent]:
     """The events of a bad span: one branch is silent in its first hour, one has other prices."""
     silent: set[str] = set()
     for event in events:
@@ -114,7 +114,7 @@ def via_broker(events: Iterable[OrderEvent], span: Span) -> Iterator[OrderEvent]
             yield _raise_prices(event) if event.branch_id == DRIFT_BRANCH else event
 
 
-def _raise_prices(event: OrderEvent) -> OrderEvent:
+def _raise_prices(event: SimulatedOrderEvent) -> SimulatedOrderEvent:
     order = event.document["order"]
     if "items" not in order:
         return event
@@ -128,8 +128,8 @@ def _raise_prices(event: OrderEvent) -> OrderEvent:
 
 
 def late_burst(
-    events: Sequence[OrderEvent], at: datetime, sent_at: datetime
-) -> Iterator[OrderEvent]:
+    events: Sequence[SimulatedOrderEvent], at: datetime, sent_at: datetime
+) -> Iterator[SimulatedOrderEvent]:
     """Orders sent at `sent_at` whose event times start at `at`, long before the watermark."""
     created = [event for event in events if event.event_type == "order.created"]
     for number, event in enumerate(created[:LATE_EVENTS]):

@@ -16,9 +16,9 @@ from conf.settings import Settings
 from conf.stores import Stores, load_stores
 from quality.engines import Engines
 from quality.results import Result
-from quality.run import Plan, Run, run_quality
+from quality.run import QualityRun, ValidationPlan, run_quality
 from simulator.history import HOUR, Span, frame_history, order_history
-from simulator.orders import OrderEvent
+from simulator.orders import SimulatedOrderEvent
 from streaming.lake.formats import require_iceberg
 from verification.deployment import Deployment, Step, verify_fresh
 from verification.history import ONE_BATCH, send_frames, send_orders, wait_for_history
@@ -70,7 +70,7 @@ class _Input:
         send_orders(self.settings, late)
         wait_for_history(deployment, self.frames, streams)
 
-    def _orders(self, span: Span, run_id: str) -> Iterable[OrderEvent]:
+    def _orders(self, span: Span, run_id: str) -> Iterable[SimulatedOrderEvent]:
         return order_history(
             self._stores.branches, span, mean=ORDERS_AN_HOUR, seed=self.seed, run_id=run_id
         )
@@ -91,7 +91,7 @@ def verify(base: Settings, seed: int, step: Step) -> dict[str, Any]:
     """Run it all in a fresh deployment.
 
     Returns:
-        `ok`, `planted`, `found`, `false_alarms`, `missed` and `alarms` by name, `seconds`, and how
+        `ok`, `injected`, `found`, `false_alarms`, `missed` and `alarms` by name, `seconds`, and how
         long each validation took.
 
     Raises:
@@ -128,7 +128,7 @@ def match(
     return missed, alarms
 
 
-def _validate_twice(deployment: Deployment, seed: int) -> tuple[Run, Run]:
+def _validate_twice(deployment: Deployment, seed: int) -> tuple[QualityRun, QualityRun]:
     settings, step = deployment.settings, deployment.step
     now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - BAD
     source = _Input(settings, seed, now)
@@ -138,10 +138,10 @@ def _validate_twice(deployment: Deployment, seed: int) -> tuple[Run, Run]:
         with deployment.run_streams(**ONE_BATCH) as streams:
             wait_for_history(deployment, source.frames, streams)
             step("validating the clean deployment")
-            clean = run_quality(settings, Plan(), step, engines=engines, now=now)
+            clean = run_quality(settings, ValidationPlan(), step, engines=engines, now=now)
             step("two bad hours")
             source.send_bad_span(deployment, streams)
         step("direct writes")
         fault_injection.write_directly(settings)
         step("validating the damaged deployment")
-        return clean, run_quality(settings, Plan(), step, engines=engines, now=now + BAD)
+        return clean, run_quality(settings, ValidationPlan(), step, engines=engines, now=now + BAD)

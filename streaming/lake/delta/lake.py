@@ -65,7 +65,7 @@ class DeltaLake(Lake):
         self._tables.clear()
 
     def open(self, table: str) -> DeltaTable:
-        """A table as it is now, for writers: they follow its log, and do not read it anew.
+        """A table as it is now, for writers: they follow its log, and do not read it again.
 
         Raises:
             LakeError: there is no such table.

@@ -1,7 +1,7 @@
 """A Delta table as it was loaded, and the rows that were committed to it since some version.
 
 What is new is what the table names now and did not name at that version. So the log must still know
-the version; where it has forgotten it, all rows count as new, which is more work and never less.
+the version; where it has expired it, all rows count as new, which is more work and never less.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class DeltaState(TableState):
 
     Attributes:
         delta: the table as it was loaded.
-        settings: of the house; they say how its files are reached.
+        settings: of the deployment; they say how its files are reached.
     """
 
     delta: DeltaTable
@@ -105,7 +105,7 @@ class DeltaState(TableState):
             return _paths(DeltaTable(at, version=version, storage_options=options))
         except TableNotFoundError:
             log.info(
-                "the log of %s has forgotten version %d: all of its rows count as new",
+                "the log of %s has expired version %d: all of its rows count as new",
                 self.delta.metadata().name,
                 version,
             )

@@ -24,7 +24,7 @@ from streaming.lake.tables import TABLES, Table
 
 LOG_KEPT = "interval 1 hours"
 """How long commits can be told apart, and read as they were; longer than between two runs of the
-validation, which else judges the whole table."""
+validation, which else validates the whole table."""
 
 _PRIMITIVES = {"int": "integer", "bigint": "long"}
 log = logging.getLogger("storelake.lake")
@@ -79,7 +79,7 @@ def _make(settings: Settings, table: Table) -> None:
         description=table.grain,
         configuration={
             "delta.logRetentionDuration": LOG_KEPT,
-            "delta.dataSkippingStatsColumns": ",".join(_judged_by(table)),
+            "delta.dataSkippingStatsColumns": ",".join(_validated_by(table)),
         },
         storage_options=delta_options(settings),
     )
@@ -99,7 +99,7 @@ def _refuse_iceberg(settings: Settings, table: Table) -> None:
         )
 
 
-def _judged_by(table: Table) -> list[str]:
+def _validated_by(table: Table) -> list[str]:
     """The columns that readers look for rows by; Delta keeps bounds of these for every file."""
     hidden = [part.partition("(")[2].rstrip(")") or part for part in table.partition]
     return list(dict.fromkeys([*hidden, table.time_column, *table.key]))

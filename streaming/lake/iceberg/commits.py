@@ -1,7 +1,7 @@
 """How tables of the lake are committed to by several writers: all or nothing, as one looked at it.
 
 A stream, maintenance, validation and a backfill commit to the same table. Each commit holds for the
-table as it was looked at; else `retry_conflicts` begins anew.
+table as it was looked at; else `retry_conflicts` begins again.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ PROGRESS_PROPERTY = "storelake.positions"
 """Of a snapshot: the newest source positions that the table holds (docs/adr/0002)."""
 
 CONFLICT = "another commit came first"
-"""Said in the log each time that a commit begins anew."""
+"""Said in the log each time that a commit begins again."""
 
 log = logging.getLogger("storelake.lake")
 
 
-def _tell(state: RetryCallState) -> None:
-    log.info("%s: %s begins anew", CONFLICT, getattr(state.fn, "__qualname__", state.fn))
+def _notify(state: RetryCallState) -> None:
+    log.info("%s: %s begins again", CONFLICT, getattr(state.fn, "__qualname__", state.fn))
 
 
 retry_conflicts = retry(
     retry=retry_if_exception_type(CommitFailedException),
     wait=wait_random_exponential(multiplier=0.05, max=2),
     stop=stop_after_attempt(10),
-    before_sleep=_tell,
+    before_sleep=_notify,
     reraise=True,
 )
 
 
 class _AsLookedAt(ValidatableTableRequirement):
-    """That nobody has added or forgotten snapshots, or moved a tag, since the table was loaded.
+    """That nobody has added or expired snapshots, or moved a tag, since the table was loaded.
 
-    Iceberg asks for the head of one branch alone. PyIceberg then fails where another branch has got
-    a snapshot, by its sequence number, or where somebody else has forgotten one, too; and it takes
+    Iceberg requests the head of one branch alone. PyIceberg then fails where another branch has got
+    a snapshot, by its sequence number, or where somebody else has expired one, too; and it takes
     the tag away that somebody has just put on an old one.
     """
 
@@ -119,7 +119,7 @@ class LakeTransaction(_CheckedTransaction):
         return self._looked_at[2]
 
     def _rebuild_snapshot_updates(self) -> None:
-        """After a conflict the caller begins anew (`retry_conflicts`).
+        """After a conflict the caller begins again (`retry_conflicts`).
 
         PyIceberg would commit again what was found out before it: positions that may be behind by
         now, old snapshots that may be gone or that somebody has tagged since.
@@ -146,7 +146,7 @@ def carried_progress(iceberg: IcebergTable) -> dict[str, str]:
 
 
 def expire_old(change: Transaction, before: datetime, at_least: int = 1) -> int:
-    """Forget snapshots, but none that a branch or tag names, nor the newest that knows positions.
+    """Expire snapshots, but none that a branch or tag names, nor the newest that knows positions.
 
     Without that one a stream that starts again would write what the table has. Files stay:
     `streaming.lake.maintenance` removes what no snapshot names.
@@ -157,7 +157,7 @@ def expire_old(change: Transaction, before: datetime, at_least: int = 1) -> int:
         at_least: fewer than these are left for later.
 
     Returns:
-        How many are forgotten.
+        How many are expired.
     """
     metadata, limit = change.table_metadata, before.timestamp() * 1000
     kept = {ref.snapshot_id for ref in metadata.refs.values()}

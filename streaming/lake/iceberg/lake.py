@@ -36,7 +36,7 @@ from streaming.lake.iceberg.commits import (
     retry_conflicts,
 )
 from streaming.lake.iceberg.files import read_files, write_files
-from streaming.lake.iceberg.replace_files import Swap
+from streaming.lake.iceberg.replace_files import ReplaceFiles
 from streaming.lake.iceberg.state import IcebergState
 from streaming.lake.protocol import (
     EVERYTHING,
@@ -156,13 +156,13 @@ class IcebergLake(Lake):
             inside = pc.and_(pc.greater_equal(times, low), pc.less_equal(times, high))
             parts = [parts[0].filter(pc.invert(inside)), parts[0].filter(inside)]
         with self.transaction(iceberg) as change:
-            swap = Swap(change, iceberg.io)
+            replace_files = ReplaceFiles(change, iceberg.io)
             for file in old:
-                swap.delete_data_file(file)
+                replace_files.delete_data_file(file)
             for part in filter(len, parts):
                 for file in write_files(iceberg, part):
-                    swap.append_data_file(file)
-            swap.commit()
+                    replace_files.append_data_file(file)
+            replace_files.commit()
 
     @retry_conflicts
     @override

@@ -46,7 +46,7 @@ class Purged:
         rows_deleted: rows older than the limit that the table had.
         files_deleted: data and metadata files that were removed.
         files: data files that are left, all of them read for the next two.
-        rows_left: rows in these files older than the limit: none, unless `left_in` says where.
+        rows_left: rows in these files older than the limit: none, unless `left_in` states where.
         oldest: the oldest row in these files; None without a row.
         left_in: files that still hold such rows, since a commit or a tag may need them.
     """
@@ -69,12 +69,12 @@ def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -
     Args:
         lake: where the table is.
         table: an append or an upsert.
-        time_column: a timestamp in UTC that says how old a row is.
+        time_column: a timestamp in UTC that states how old a row is.
         before: the limit, with a time zone.
     """
     known = named_files(lake.load(table))
     rows = _delete(lake, table, time_column, before)
-    _forget_snapshots(lake, table)
+    _expire_snapshots(lake, table)
     iceberg = lake.load(table)
     disk = file_system(iceberg)
     needed = named_files(iceberg)
@@ -100,7 +100,7 @@ def _delete(lake: IcebergLake, table: Table, time_column: str, before: datetime)
 
 
 @retry_conflicts
-def _forget_snapshots(lake: IcebergLake, table: Table) -> None:
+def _expire_snapshots(lake: IcebergLake, table: Table) -> None:
     with LakeTransaction(lake.load(table)) as change:
         expire_old(change, datetime.now(timezone.utc))
 

@@ -31,7 +31,7 @@ ENTRIES = 10_000
 """Of one manifest, at most."""
 
 
-class Swap(_OverwriteFiles):
+class ReplaceFiles(_OverwriteFiles):
     """Takes some files out and puts others in; every other file stays.
 
     Args:
@@ -116,7 +116,7 @@ class Swap(_OverwriteFiles):
         return writer.to_manifest_file()
 
 
-class SameRows(Swap):
+class SameRows(ReplaceFiles):
     """The new files have the rows of the old ones; and every small manifest is joined to others.
 
     New files keep the sequence number of the newest row in them, so that whoever looks for what

@@ -1,8 +1,8 @@
 """An Iceberg table as it was loaded, and the rows that were committed to it since some snapshot.
 
 By sequence number: every data file carries that of the commit that added it
-(https://iceberg.apache.org/spec/#sequence-numbers). So snapshots may expire before anybody judged
-them, rows are found as long as they are there, and a rewritten row is judged again.
+(https://iceberg.apache.org/spec/#sequence-numbers). So snapshots may expire before anybody
+validated them, rows are found as long as they are there, and a rewritten row is validated again.
 """
 
 from __future__ import annotations

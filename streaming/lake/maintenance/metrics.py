@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from streaming.lake.maintenance.run import Done
 
 
-class Metrics:
+class MaintenanceMetrics:
     """Meters of `storelake maintain --every`, in a registry of their own.
 
     Args:
@@ -35,7 +35,7 @@ class Metrics:
         self._files = gauge("table_files", "Data files of a table after it.", "table")
         self._manifests = gauge("table_manifests", "Manifests of a table after it.", "table")
         self._joined = counter("joined_files", "Small files that became larger ones.")
-        self._forgotten = counter("forgotten_snapshots", "Snapshots that nobody can read any more.")
+        self._expired = counter("forgotten_snapshots", "Snapshots that nobody can read any more.")
         self._removed = counter("removed_bytes", "Bytes of files that no table named.")
 
     def update(self, began: datetime, done: Sequence[Done]) -> None:
@@ -48,7 +48,7 @@ class Metrics:
             table = one.table_name
             self._failed.labels(table).set(one.state == "failed")
             self._joined.labels(table).inc(one.compacted)
-            self._forgotten.labels(table).inc(one.snapshots_forgotten)
+            self._expired.labels(table).inc(one.snapshots_forgotten)
             self._removed.labels(table).inc(one.bytes_removed)
             if one.state != "failed":
                 self._files.labels(table).set(one.files_after)

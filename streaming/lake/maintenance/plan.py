@@ -13,7 +13,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.utils.bin_packing import ListPacker
 
-from streaming.lake.tables import Upkeep
+from streaming.lake.tables import MaintenancePolicy
 
 Files = list[ManifestEntry]
 
@@ -39,15 +39,15 @@ def has_deletes(iceberg: IcebergTable) -> bool:
 
 
 def files_to_join(
-    iceberg: IcebergTable, files: Sequence[ManifestEntry], upkeep: Upkeep, now: datetime
+    iceberg: IcebergTable, files: Sequence[ManifestEntry], policy: MaintenancePolicy, now: datetime
 ) -> list[Files]:
-    """Groups of files, each to become one of at most `upkeep.target_bytes`.
+    """Groups of files, each to become one of at most `maintenance.target_bytes`.
 
     A group is of one partition and of one age between tags: rows that the tag `validated` holds are
-    not mixed with rows that are still to be judged. Files of young commits are the writer's; the
-    snapshot of an older one may have been forgotten, which only old ones are.
+    not mixed with rows that are still to be validated. Files of young commits are the writer's; the
+    snapshot of an older one may have been expired, which only old ones are.
     """
-    young = _young_snapshots(iceberg, now - upkeep.quiet)
+    young = _young_snapshots(iceberg, now - policy.quiet)
     tags = _tagged_sequences(iceberg)
     groups: dict[Any, Files] = defaultdict(list)
     for entry in files:
@@ -55,24 +55,24 @@ def files_to_join(
             file = entry.data_file
             age = bisect_left(tags, entry.sequence_number or 0)
             groups[file.spec_id, file.partition, age].append(entry)
-    packer: ListPacker[ManifestEntry] = ListPacker(upkeep.target_bytes, 1, largest_bin_first=False)
+    packer: ListPacker[ManifestEntry] = ListPacker(policy.target_bytes, 1, largest_bin_first=False)
     packed = [
         packer.pack(sorted(worth, key=lambda e: e.sequence_number or 0), _bytes)
         for group in groups.values()
-        if (worth := _worth_joining(group, upkeep))
+        if (worth := _worth_joining(group, policy))
     ]
     return [joined for bins in packed for joined in bins if len(joined) > 1]
 
 
-def _worth_joining(files: Files, upkeep: Upkeep) -> Files:
+def _worth_joining(files: Files, policy: MaintenancePolicy) -> Files:
     """Small ones, when they are many; a large one only with as much beside it.
 
     So a row is rewritten as often as its file doubles, not with every run.
     """
-    small = sorted((f for f in files if _bytes(f) < upkeep.target_bytes * 3 / 4), key=_bytes)
-    while len(small) >= upkeep.min_files and _bytes(small[-1]) > sum(map(_bytes, small[:-1])):
+    small = sorted((f for f in files if _bytes(f) < policy.target_bytes * 3 / 4), key=_bytes)
+    while len(small) >= policy.min_files and _bytes(small[-1]) > sum(map(_bytes, small[:-1])):
         small.pop()
-    return small if len(small) >= upkeep.min_files else []
+    return small if len(small) >= policy.min_files else []
 
 
 def _bytes(entry: ManifestEntry) -> int:

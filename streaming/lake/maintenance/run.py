@@ -37,7 +37,7 @@ log = logging.getLogger("storelake.maintenance")
 
 
 class MaintenanceError(StorelakeError):
-    """Maintenance cannot begin; the message says why."""
+    """Maintenance cannot begin; the message states why."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Done:
 
 def run_maintenance(
     settings: Settings,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     *,
     only: str | None = None,
     dry: bool = False,
@@ -80,8 +80,8 @@ def run_maintenance(
     """Maintain the tables of the lake once; streams may run.
 
     Args:
-        settings: of the house.
-        tell: hears what is going on.
+        settings: of the deployment.
+        notify: hears what is going on.
         only: the name of one table; all without.
         dry: change nothing, and say what would be done.
 
@@ -94,17 +94,17 @@ def run_maintenance(
         names = ", ".join(table.name for table in TABLES)
         raise MaintenanceError(f"The lake has no table {only}; there are: {names}.")
     with closing(open_catalog(settings)) as catalog:
-        return maintain(IcebergLake(settings, catalog), tables, tell, dry=dry)
+        return maintain(IcebergLake(settings, catalog), tables, notify, dry=dry)
 
 
 def maintain(
-    lake: IcebergLake, tables: Sequence[Table], tell: Callable[[str], None], *, dry: bool = False
+    lake: IcebergLake, tables: Sequence[Table], notify: Callable[[str], None], *, dry: bool = False
 ) -> list[Done]:
     """The same, of an open lake."""
     began = datetime.now(timezone.utc)
     done = []
     for table in tables:
-        tell(table.name)
+        notify(table.name)
         done.append(_one_table(lake, table, dry=dry))
     if not dry:
         try:
@@ -134,7 +134,7 @@ def _look(lake: IcebergLake, table: Table, done: Done) -> None:
     """What a run would do, without orphans: a run itself makes more of them."""
     iceberg, now = lake.load(table), datetime.now(timezone.utc)
     files = live_files(iceberg)
-    groups = [] if has_deletes(iceberg) else files_to_join(iceberg, files, table.upkeep, now)
+    groups = [] if has_deletes(iceberg) else files_to_join(iceberg, files, table.policy, now)
     done.files_before = len(files)
     done.compacted = sum(map(len, groups))
     done.files_after = len(files) - done.compacted + len(groups)
@@ -142,7 +142,7 @@ def _look(lake: IcebergLake, table: Table, done: Done) -> None:
     if _scattered(iceberg, table):
         done.manifests_after = 1 + sum(map(is_fine, _manifests(iceberg)))
     done.snapshots_forgotten = expire_old(LakeTransaction(iceberg), _age_limit(lake, table))
-    files_there = old_files(file_system(iceberg), iceberg, now - table.upkeep.orphan_age)
+    files_there = old_files(file_system(iceberg), iceberg, now - table.policy.orphan_age)
     orphans = files_there.keys() - named_files(iceberg)
     done.files_removed = len(orphans)
     done.bytes_removed = sum(files_there[path] for path in orphans)
@@ -154,7 +154,7 @@ def _work(lake: IcebergLake, table: Table, done: Done) -> None:
         _compact(lake, table, done)
         if _scattered(lake.load(table), table):
             replace_files(lake, table)
-        done.snapshots_forgotten = _forget(lake, table)
+        done.snapshots_forgotten = _expire(lake, table)
     finally:  # which makes room, and needs none
         _remove_orphans(lake, table, done)
     after = lake.load(table)
@@ -168,7 +168,7 @@ def _compact(lake: IcebergLake, table: Table, done: Done) -> None:
     if has_deletes(iceberg):
         done.state, done.note = "left alone", "It has delete files: compact it with Spark."
         return
-    groups = files_to_join(iceberg, files, table.upkeep, datetime.now(timezone.utc))
+    groups = files_to_join(iceberg, files, table.policy, datetime.now(timezone.utc))
     joined = [len(group) for group in groups if _join(lake, table, group)]
     done.compacted = sum(joined)
     if len(joined) < len(groups):
@@ -185,13 +185,13 @@ def _join(lake: IcebergLake, table: Table, group: Files) -> bool:
 
 
 @retry_conflicts
-def _forget(lake: IcebergLake, table: Table) -> int:
+def _expire(lake: IcebergLake, table: Table) -> int:
     with LakeTransaction(lake.load(table)) as change:
         return expire_old(change, _age_limit(lake, table))
 
 
 def _age_limit(lake: IcebergLake, table: Table) -> datetime:
-    age = table.upkeep.snapshot_age
+    age = table.policy.snapshot_age
     if age is None:
         age = lake.settings.catalog.snapshot_retention
     return datetime.now(timezone.utc) - age
@@ -201,7 +201,7 @@ def _remove_orphans(lake: IcebergLake, table: Table, done: Done) -> None:
     iceberg = lake.load(table)
     disk = file_system(iceberg)
     # First what lies there, then what is named: so a commit in between keeps its files.
-    there = old_files(disk, iceberg, datetime.now(timezone.utc) - table.upkeep.orphan_age)
+    there = old_files(disk, iceberg, datetime.now(timezone.utc) - table.policy.orphan_age)
     for path in sorted(there.keys() - named_files(lake.load(table))):
         if remove_file(disk, path):
             done.files_removed += 1
@@ -216,7 +216,7 @@ def _manifests(iceberg: IcebergTable) -> list[ManifestFile]:
 def _scattered(iceberg: IcebergTable, table: Table) -> bool:
     """Whether there are too many small manifests."""
     small = [manifest for manifest in _manifests(iceberg) if not is_fine(manifest)]
-    return len(small) > table.upkeep.max_manifests
+    return len(small) > table.policy.max_manifests
 
 
 @retry_conflicts

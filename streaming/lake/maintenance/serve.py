@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from conf.periodic import run_periodically
 from conf.settings import Settings
 from streaming.lake.maintenance import run
-from streaming.lake.maintenance.metrics import Metrics
+from streaming.lake.maintenance.metrics import MaintenanceMetrics
 
 
 def serve(settings: Settings, table: str | None, every: timedelta) -> None:
@@ -21,7 +21,7 @@ def serve(settings: Settings, table: str | None, every: timedelta) -> None:
         table: only this one; None for all.
         every: pause between two runs.
     """
-    metrics = Metrics(every)
+    metrics = MaintenanceMetrics(every)
 
     def job(log: logging.Logger) -> None:
         began = datetime.now(timezone.utc)

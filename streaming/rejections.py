@@ -3,9 +3,9 @@
 Where a sink fails because of the values in its rows (`failures.is_data_error`), the same rows would
 fail for ever. So the batch is written in halves, in the order of the source; a single row that the
 sink refuses goes to `refused_rows` with the class of the error, and, where the stream keeps
-rejected messages, to its quarantine under the rule `refused_by_sink`; the stream goes on. An error
-of infrastructure ends the attempt: the whole batch comes again, and what was written by then is
-skipped by its position.
+rejected messages, to its quarantine under the rule `refused_by_sink`; the stream continues. An
+error of infrastructure ends the attempt: the whole batch comes again, and what was written by then
+is skipped by its position.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Suites judged by Great Expectations itself, on pandas, over a house in memory."""
+"""Suites validated by Great Expectations itself, on pandas, over a deployment in memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from quality.memory import MemoryHouse
+from quality.memory import MemoryContext
 from quality.suite import FactSuite, Suite, name_of
 
 
 @cache
 def _batches() -> Any:
-    import great_expectations as gx  # noqa: PLC0415 - seconds, for those who judge
+    import great_expectations as gx  # noqa: PLC0415 - seconds, for those who validate
 
     context = gx.get_context(mode="ephemeral")
     source = context.data_sources.add_pandas("memory")
@@ -33,20 +33,22 @@ class Finding:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def rows_for(suite: Suite, house: MemoryHouse) -> pa.Table:
-    """What a suite judges: its facts, or all rows of its table."""
+def rows_for(suite: Suite, context: MemoryContext) -> pa.Table:
+    """What a suite validates: its facts, or all rows of its table."""
     if isinstance(suite, FactSuite):
-        return suite.load(house)
-    rows = house.tables.get(suite.table)
+        return suite.load(context)
+    rows = context.tables.get(suite.table)
     return pa.table({}) if rows is None else suite.shape(rows)
 
 
-def judge(suites: Iterable[Suite], house: MemoryHouse) -> list[Finding]:
+def validate(suites: Iterable[Suite], context: MemoryContext) -> list[Finding]:
     """Every expectation that does not hold."""
-    return [finding for suite in suites for finding in _judge(suite, rows_for(suite, house))]
+    return [
+        finding for suite in suites for finding in _validate_suite(suite, rows_for(suite, context))
+    ]
 
 
-def _judge(suite: Suite, rows: pa.Table) -> list[Finding]:
+def _validate_suite(suite: Suite, rows: pa.Table) -> list[Finding]:
     import great_expectations as gx  # noqa: PLC0415
 
     if not rows.num_rows:

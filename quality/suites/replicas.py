@@ -16,7 +16,7 @@ from pyiceberg.expressions import GreaterThan
 
 from quality.comparing import HOURLY, agree, differing, look_from
 from quality.facts import DAY, declared_types, facts, floor, hours_of, rows_of, within
-from quality.suite import FactSuite, House, Suite
+from quality.suite import AuditContext, FactSuite, Suite
 from streaming.lake.tables import SILVER_ZONE_VISITS, TABLES, Table
 
 Row = Mapping[str, Any]
@@ -26,13 +26,13 @@ _ALIVE = {SILVER_ZONE_VISITS.name: ("dwell_seconds",)}
 """Columns that go on in Postgres without a change that a copy would hear of."""
 
 
-def twin_suites() -> list[Suite]:
+def replica_suites() -> list[Suite]:
     """One for each copy."""
-    return [twin_suite(table) for table in TABLES if table.copy_of]
+    return [replica_suite(table) for table in TABLES if table.copy_of]
 
 
 @dataclass(frozen=True)
-class _Twin:
+class _Replica:
     """A table of the lake as the copy of one of Postgres, in sums per branch and UTC hour."""
 
     table: Table
@@ -85,20 +85,20 @@ class _Twin:
             for row in sums.to_pylist()
         }
 
-    def load(self, house: House) -> pa.Table:
+    def load(self, context: AuditContext) -> pa.Table:
         """The copy first: what changes in Postgres meanwhile has a change that it has not."""
-        start = look_from(house, self.table)
+        start = look_from(context, self.table)
         if self.table.time_column == "day":
             start = floor(start, DAY)
         columns = dict.fromkeys(("branch_id", self.table.time_column, *self.summed))
-        copy = rows_of(house, self.table, tuple(columns), within(self.table, start))
+        copy = rows_of(context, self.table, tuple(columns), within(self.table, start))
         copied = self.copied(copy)
         newest = pc.max(copy["change_id"]).as_py() or 0
         newer = rows_of(
-            house, self.table, ("change_id",), GreaterThan(term="change_id", value=newest)
+            context, self.table, ("change_id",), GreaterThan(term="change_id", value=newest)
         )
         newest = pc.max(newer["change_id"]).as_py() or newest
-        served = {(r["branch_id"], r["hour"]): r for r in house.query(self.sql, (start,))}
+        served = {(r["branch_id"], r["hour"]): r for r in context.query(self.sql, (start,))}
         return facts(HOURLY, self._compare(copied, served, newest))
 
     def _compare(
@@ -112,7 +112,7 @@ class _Twin:
                 yield {"branch_id": key[0], "hour": key[1], "differs": found}
 
 
-def twin_suite(table: Table) -> FactSuite:
+def replica_suite(table: Table) -> FactSuite:
     """One row per branch and UTC hour: what is not the same in Postgres and in the lake."""
     return FactSuite(
         f"postgres.{table.copy_of}",
@@ -124,5 +124,5 @@ def twin_suite(table: Table) -> FactSuite:
         ),
         sample=tuple(HOURLY),
         name="twin",
-        load=_Twin(table).load,
+        load=_Replica(table).load,
     )

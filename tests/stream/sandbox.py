@@ -28,18 +28,18 @@ from streaming.lake.delta.tables import file_system
 from streaming.lake.formats import open_lake
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import TABLES
-from streaming.metrics import Metrics
+from streaming.metrics import StreamMetrics
 from streaming.runner import Runner
 from streaming.sinks.postgres import Database
 from streaming.source import GENERATION
 from streaming.sources.memory import MemoryBroker, MemoryLog
 from streaming.sources.options import Subscription
-from streaming.stream import Context, Hands, Stream
+from streaming.stream import Context, SinkContext, Stream
 from tests.support.builders import as_json
 
 DEADLINE_SECONDS = 240.0
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=timezone.utc)
-"""When the broker says that it got every message: after all that the tests tell of."""
+"""When the broker states that it got every message: after all that the tests tell of."""
 
 STATE_TABLES = (
     "orders_raw",
@@ -80,7 +80,7 @@ def later(text: str, seconds: float) -> str:
 
 
 @dataclass
-class House:
+class Sandbox:
     """What a test may do: send messages, run streams, read every table.
 
     Attributes:
@@ -145,7 +145,7 @@ class House:
             meanwhile()
             if not all(self._caught_up(name, topics) for name, topics in queries.items()):
                 return False
-            if any(s.settle for s in streams):
+            if any(s.on_interval for s in streams):
                 # Two more rounds: the first may have begun before the last batch was written.
                 wanted.append(self._rounds_settled() + 2)
                 if self._rounds_settled() < wanted[0]:
@@ -158,16 +158,16 @@ class House:
 
         Runner(self.settings, streams).run(until=done)
 
-    def settle(self, name: str) -> None:
+    def on_interval(self, name: str) -> None:
         """What a stream does by its clock, once, without Spark."""
         (stream,) = find_streams((name,))
-        assert stream.settle is not None
+        assert stream.on_interval is not None
         context = Context(cast("Any", None), self.settings, load_stores(self.settings.stores_file))
         with (
             open_lake(self.settings) as lake,
             closing(Database(self.settings.postgres.dsn, 2)) as db,
         ):
-            stream.settle(Hands(name, lake, db, context, {}, Metrics([name])))
+            stream.on_interval(SinkContext(name, lake, db, context, {}, StreamMetrics([name])))
 
     def _rounds_settled(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
@@ -200,7 +200,7 @@ class House:
         """The newest committed batch of a query; -1 before the first."""
         return self._newest(self.checkpoint(*names) / "commits")
 
-    def forget_newest_commit(self, *names: str) -> int:
+    def expire_newest_commit(self, *names: str) -> int:
         """What a crash right after the sinks and before Spark's own commit leaves behind."""
         newest = self.newest_batch(*names)
         commits = self.checkpoint(*names) / "commits"
@@ -208,7 +208,7 @@ class House:
         (commits / f".{newest}.crc").unlink(missing_ok=True)
         return newest
 
-    def forget_checkpoint(self, *names: str) -> None:
+    def expire_checkpoint(self, *names: str) -> None:
         """Everything that Spark knew of a query."""
         shutil.rmtree(self.checkpoint(*names))
 
@@ -286,7 +286,7 @@ class House:
 
 
 def empty_tables(settings: Settings) -> None:
-    """Forget all rows and progress in the serving database."""
+    """Expire all rows and progress in the serving database."""
     with psycopg.connect(settings.postgres.dsn) as connection:
         tables = ", ".join((*STATE_TABLES, *LEDGER_TABLES))
         connection.execute(f"TRUNCATE {tables}".encode())

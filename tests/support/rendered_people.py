@@ -12,7 +12,7 @@ from inference_service.footage import draw_clip
 from inference_service.sources import SourceOptions, open_source
 
 
-def drawn_people(folder: Path) -> list[Image]:
+def rendered_people(folder: Path) -> list[Image]:
     """Four pictures of a clip that is drawn into the folder."""
     clip = draw_clip(folder / "clip.avi", seconds=4, fps=5)
     frames = open_source(str(clip), SourceOptions())

@@ -1,4 +1,4 @@
-"""A house for the console alone: a real Postgres, filled as the streams leave it, and no JVM.
+"""A deployment for the console alone: a real Postgres, filled as the streams leave it, and no JVM.
 
 Its branches are where it is afternoon now, so that a day has hours at whatever time tests run.
 """
@@ -48,7 +48,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class House:
+class Sandbox:
     """A database and a console; neither runs until it is started."""
 
     settings: Settings
@@ -95,8 +95,8 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def house(folder: Path) -> Iterator[House]:
-    """A house in an empty folder with a migrated database; its data are gone afterwards."""
+def sandbox(folder: Path) -> Iterator[Sandbox]:
+    """A deployment in an empty folder with a migrated database; its data are gone afterwards."""
     kafka, postgres, port = free_ports(3)
     stores_file = folder / "stores.toml"
     stores_file.write_text(afternoon(datetime.now(timezone.utc)), encoding="utf-8")
@@ -120,7 +120,7 @@ def house(folder: Path) -> Iterator[House]:
             }
         )
     )
-    made = House(settings, load_stores(stores_file), environment)
+    made = Sandbox(settings, load_stores(stores_file), environment)
     try:
         made.start_database()
         migrate(settings)
@@ -152,9 +152,9 @@ def insert(db: Database, table: str, rows: Sequence[Row]) -> None:
         cursor.executemany(statement, rows)
 
 
-def fill(db: Database, house: House, now: datetime) -> None:
+def fill(db: Database, sandbox: Sandbox, now: datetime) -> None:
     """A good day of three branches: what the tables hold while everything runs."""
-    for number, branch in enumerate(house.stores.branches):
+    for number, branch in enumerate(sandbox.stores.branches):
         zone = ZoneInfo(branch.timezone)
         for days in (0, 7):
             hours = [hour(branch.branch_id, zone, at, number, days) for at in span(now, zone, days)]
@@ -346,16 +346,16 @@ def fill_pipeline(db: Database, now: datetime) -> None:
         )
 
 
-def say_streams_run(house: House, **states: Mapping[str, Any]) -> None:
+def report_streams_run(sandbox: Sandbox, **states: Mapping[str, Any]) -> None:
     """What the Spark application writes of its streams, under the pid of this process."""
     from streaming.registry import STREAMS as ALL  # noqa: PLC0415 - its name is taken here
 
-    word = {"ready": True, "finished_batches": 60, "finished_rows": 1800, "failures": 0}
-    said = {stream.name: {**word, **states.get(stream.name, {})} for stream in ALL}
-    file = house.settings.var_dir / "run" / "streams.json"
+    status = {"ready": True, "finished_batches": 60, "finished_rows": 1800, "failures": 0}
+    reported = {stream.name: {**status, **states.get(stream.name, {})} for stream in ALL}
+    file = sandbox.settings.var_dir / "run" / "streams.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
-    file.write_text(json.dumps({**who, "streams": said}), encoding="utf-8")
+    file.write_text(json.dumps({**who, "streams": reported}), encoding="utf-8")
 
 
 def expectation(**overrides: Any) -> dict[str, Any]:
@@ -380,7 +380,7 @@ def expectation(**overrides: Any) -> dict[str, Any]:
     return {**row, **overrides}
 
 
-def judged(db: Database, house: House) -> None:
+def validated(db: Database, sandbox: Sandbox) -> None:
     """A quality run over four layers, one failure in it, and the pages about it."""
     rows = [
         expectation(layer=layer, table_name=table, expectation=f"rule_{n}")
@@ -399,7 +399,7 @@ def judged(db: Database, house: House) -> None:
         says="An order is of a branch that the store file does not know.",
     )
     insert(db, "quality_results", [*rows, failed])
-    folder = report_folder(house.settings.var_dir)
+    folder = report_folder(sandbox.settings.var_dir)
     (folder / "data-docs").mkdir(parents=True, exist_ok=True)
     (folder / "data-docs" / "silver.orders.rows.html").write_text(
         "<h1>silver.orders.rows</h1><script>document.title = 'ran'</script>", encoding="utf-8"
@@ -407,4 +407,4 @@ def judged(db: Database, house: House) -> None:
     (folder / "index.html").write_text("<h1>Quality of every layer</h1>", encoding="utf-8")
 
 
-__all__ = ["House", "fill", "house", "replace"]
+__all__ = ["Sandbox", "fill", "replace", "sandbox"]

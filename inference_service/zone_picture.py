@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.errors import StorelakeError
-from conf.stores import Drawing, Line, Point, Zone
+from conf.stores import Layout, Line, Point, Zone
 
 Image = NDArray[np.uint8]
 
@@ -21,21 +21,21 @@ COLOURS = {"browse": (220, 150, 40), "queue": (40, 200, 240), "staff": (190, 80,
 """Blue, green, red, as OpenCV orders them."""
 
 
-def draw(picture: Image, drawing: Drawing, title: str) -> Image:
+def draw(picture: Image, layout: Layout, title: str) -> Image:
     """A copy of a picture with lines and zones on it.
 
     Args:
         picture: height x width x 3, blue, green, red.
-        drawing: lines, each with an arrow in the direction of an entry, and zones, filled by kind.
+        layout: lines, each with an arrow in the direction of an entry, and zones, filled by kind.
         title: at the top left.
     """
     canvas = picture.copy()
-    for zone in drawing.zones:
+    for zone in layout.zones:
         cv2.fillPoly(canvas, [_corners(canvas, zone)], COLOURS[zone.kind])
     canvas = np.asarray(cv2.addWeighted(canvas, 0.35, picture, 0.65, 0), np.uint8)
-    for zone in drawing.zones:
+    for zone in layout.zones:
         _outline(canvas, zone)
-    for line in drawing.lines:
+    for line in layout.lines:
         _arrow(canvas, line)
     _label(canvas, title, (10, 26))
     return canvas

@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.refusals import RefusalError
-from gateway.responses import answer_refusal
+from gateway.rejections import RejectionError
+from gateway.responses import answer_rejection
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-class FastLane:
-    """Hands POST requests of the given paths to their handlers, and all others on."""
+class DirectRoutes:
+    """SinkContext POST requests of the given paths to their handlers, and all others on."""
 
     def __init__(self, app: ASGIApp, handlers: Mapping[str, Handler], retry_after: int) -> None:
         self._app = app
@@ -36,6 +36,6 @@ class FastLane:
             return
         try:
             response = await handler(Request(scope, receive))
-        except RefusalError as refusal:
-            response = answer_refusal(refusal, self._retry_after)
+        except RejectionError as rejection:
+            response = answer_rejection(rejection, self._retry_after)
         await response(scope, receive, send)

@@ -11,30 +11,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming.lake.tables import Table
-from streaming.stream import Hands
+from streaming.stream import SinkContext
 
 
-def mirror(hands: Hands, table: Table) -> int:
+def replicate(sink_context: SinkContext, table: Table) -> int:
     """Copy the rows that changed since the last copy.
 
     Args:
-        hands: of the stream that is the only writer of both tables.
+        sink_context: of the stream that is the only writer of both tables.
         table: the lake table, with `copy_of`; its column names are a subset of that one's, and its
             `time_column` is in the key and bounds the upsert.
 
     Returns:
         The number of rows copied.
     """
-    if table.name not in hands.memory:
-        copied = newest_change(hands.lake.read(table.name, ("change_id",)))
-        hands.memory[table.name] = (copied, hands.lake.schema(table.name))
-    cursor, schema = hands.memory[table.name]
+    if table.name not in sink_context.memory:
+        copied = newest_change(sink_context.lake.read(table.name, ("change_id",)))
+        sink_context.memory[table.name] = (copied, sink_context.lake.schema(table.name))
+    cursor, schema = sink_context.memory[table.name]
     # S608: names come from this repository, not from input.
     query = f"SELECT {', '.join(schema.names)} FROM {table.copy_of} WHERE change_id > %s"  # noqa: S608
-    rows = pa.Table.from_pylist(hands.db.fetch(query, (cursor,)), schema=schema)
+    rows = pa.Table.from_pylist(sink_context.db.fetch(query, (cursor,)), schema=schema)
     if rows.num_rows:
-        hands.lake.upsert(table, rows, table.time_column)
-        hands.memory[table.name] = (newest_change(rows), schema)
+        sink_context.lake.upsert(table, rows, table.time_column)
+        sink_context.memory[table.name] = (newest_change(rows), schema)
     return int(rows.num_rows)
 
 

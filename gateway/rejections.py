@@ -19,8 +19,8 @@ class FieldFault(BaseModel):
     message: str
 
 
-class RefusalError(Exception):
-    """Base of every refusal; its text is for people and never quotes the payload."""
+class RejectionError(Exception):
+    """Base of every rejection; its text is for people and never quotes the payload."""
 
     status: ClassVar[int]
     error: ClassVar[str]
@@ -28,13 +28,13 @@ class RefusalError(Exception):
     faults: Sequence[FieldFault] = ()
 
 
-class NotJsonError(RefusalError):
+class NotJsonError(RejectionError):
     """The body is no JSON document in UTF-8."""
 
     status, error = 400, "invalid_json"
 
 
-class NotAnEventError(RefusalError):
+class NotAnEventError(RejectionError):
     """The body is JSON, but not an event of the contract or not of the route."""
 
     status, error = 422, "invalid_event"
@@ -45,7 +45,7 @@ class NotAnEventError(RefusalError):
         self.event_id = event_id
 
 
-class NotABatchError(RefusalError):
+class NotABatchError(RejectionError):
     """The body is JSON, but not an array of as many events as a batch may have."""
 
     status, error = 422, "invalid_batch"
@@ -55,7 +55,7 @@ class NotABatchError(RefusalError):
         self.faults = [FieldFault(path="", code=code, message=message)]
 
 
-class ConflictError(RefusalError):
+class ConflictError(RejectionError):
     """The gateway took other bytes under the same event id before."""
 
     status, error = 409, "event_id_conflict"
@@ -65,7 +65,7 @@ class ConflictError(RefusalError):
         self.event_id = event_id
 
 
-class TooLargeError(RefusalError):
+class TooLargeError(RejectionError):
     """More bytes than the gateway or the broker will ever take; repeating is useless."""
 
     status, error = 413, "too_large"
@@ -75,8 +75,8 @@ class BodyTooLargeError(TooLargeError):
     """The body is over the limit of its route; what follows of it is never read."""
 
 
-class TooManyError(RefusalError):
-    """The client sent more events than its share; `wait` says when there is room again."""
+class TooManyError(RejectionError):
+    """The client sent more events than its share; `wait` states when there is room again."""
 
     status, error = 429, "too_many_events"
 
@@ -85,7 +85,7 @@ class TooManyError(RefusalError):
         self.wait = wait  # seconds
 
 
-class UnavailableError(RefusalError):
+class UnavailableError(RejectionError):
     """The broker did not acknowledge in time, or cannot be reached; repeating is right."""
 
     status, error = 503, "broker_unavailable"

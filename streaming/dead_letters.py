@@ -1,4 +1,4 @@
-"""Dead letters by name: the id that people type, the header that says what came back for which."""
+"""Ids of dead letters, and the header that links a redriven message to its dead letter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from conf.errors import StorelakeError
 
 ORIGIN_HEADER = "storelake-origin"
 OWN_HEADERS = "storelake-"
-"""What headers of ours start with; a message that goes back carries only its origin."""
+"""What headers of ours start with; a message that returns carries only its origin."""
 
 _ID = re.compile(r"([A-Za-z0-9._-]{1,249})/(\d{1,10})/([0-9A-Za-z:_-]{1,64})", re.ASCII)
 
@@ -17,10 +17,10 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class DeadLetterError(StorelakeError):
-    """A dead letter cannot be found, read, fixed or sent; the message says what to do."""
+    """A dead letter cannot be found, read, fixed or sent; the message states what to do."""
 
 
-def letter_id(topic: str, partition: int, position: str) -> str:
+def dead_letter_id(topic: str, partition: int, position: str) -> str:
     """The id of the dead letter from a source position, as `dead_letters.id` has it."""
     return f"{topic}/{partition}/{position.lstrip('0') or '0'}"
 
@@ -37,7 +37,7 @@ def read_id(text: str) -> str:
             f"{text!r} is no id of a dead letter: it looks like order-created/0/42; "
             "`storelake dlq list` shows them."
         )
-    return letter_id(found[1], int(found[2]), found[3])
+    return dead_letter_id(found[1], int(found[2]), found[3])
 
 
 def origin_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:

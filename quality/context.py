@@ -20,11 +20,11 @@ _TABLES = {table.name: table for table in TABLES}
 
 
 @dataclass(frozen=True)
-class LiveHouse:
+class LiveContext:
     """The real one; the tables are read as they are at that moment.
 
     Attributes:
-        start: a table and its name -> the sequence number after which rows are judged.
+        start: a table and its name -> the sequence number after which rows are validated.
     """
 
     settings: Settings
@@ -55,7 +55,7 @@ class LiveHouse:
         return None if state is None else state.schema
 
     def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """From when to when the rows are that are judged now, by the statistics of their files."""
+        """First and last time of the rows that are validated now, by the statistics of files."""
         state = self.table(table)
         if state is None:
             return None

@@ -1,0 +1,283 @@
+"""Starts, checks and stops the local services, all of them together."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Event
+
+from conf.settings import Settings
+from infra.errors import ServiceError
+from infra.local.bucket import ensure_bucket
+from infra.local.checks import require_disk
+from infra.local.kafka import KafkaService
+from infra.local.locks import exclusive
+from infra.local.minio import MinioService
+from infra.local.passwords import with_known_secrets, with_secrets
+from infra.local.places import Places, server_account
+from infra.local.postgres import PostgresService
+from infra.local.process import POLL_SECONDS
+from infra.local.pulsar import PulsarService, ensure_pulsar_topic
+from infra.local.service import Report, Service, ServiceStatus
+from infra.local.topics import ensure_topics
+from infra.local.trino import TrinoService
+from infra.postgres.migrate import migrate
+
+START_SECONDS = 120.0  # Pulsar, on a machine that is busy
+GRACE_SECONDS = 10.0
+LOCK_SECONDS = 120.0
+DATA_FOLDERS = (
+    "kafka",
+    "pulsar",
+    "postgres",
+    "minio",
+    "trino",
+    "warehouse",
+    "delta",
+    "checkpoints",
+    "quarantine",
+    "scratch",
+    "spool",
+)
+
+
+def silent(_: str) -> None:
+    """A report that nobody reads."""
+
+
+def services(
+    settings: Settings, cancel: Event | None = None, report: Report = silent
+) -> list[Service]:
+    """The services of this deployment, in the order of their table.
+
+    Pulsar, MinIO and Trino are where the settings want them, and as long as an earlier command left
+    them running.
+    """
+    event = cancel or Event()
+    found: list[Service] = [
+        KafkaService(settings, event, report),
+        PostgresService(settings, event, report),
+    ]
+    pulsar = PulsarService(settings, event, report)
+    if settings.wants_pulsar or pulsar.daemon.find() is not None:
+        found.append(pulsar)
+    minio = MinioService(settings, event, report)
+    if settings.bucket or minio.daemon.find() is not None:
+        found.append(minio)
+    trino = TrinoService(settings, event, report)
+    if settings.trino.enabled or trino.daemon.find() is not None:
+        found.append(trino)
+    return found
+
+
+def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
+    """Start what does not run yet, then make topics and tables.
+
+    A healthy service is left alone, so this can be called at any time. What was started continues
+    when the calling process ends. When anything fails, or on Ctrl-C, the services that this call
+    started are stopped again.
+
+    Args:
+        settings: which ports, which folders.
+        report: told about the progress.
+
+    Returns:
+        The state of each service.
+
+    Raises:
+        ServiceError: with the reason and the next step.
+    """
+    with started(settings, report) as ready:
+        return [service.status() for service in services(ready)]
+
+
+@contextmanager
+def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
+    """As `up`, for who continues from there: an error or Ctrl-C in the block undoes the start.
+
+    Args:
+        settings: which ports, which folders.
+        report: told about the progress.
+
+    Yields:
+        The settings with the secrets of the services.
+    """
+    with _lock(settings):
+        ready, begun = _up(settings, report)
+    try:
+        yield ready
+    except BaseException:
+        report("stopping what was started")
+        with _lock(settings):
+            _stop(begun)
+        raise
+
+
+def provision(settings: Settings, report: Report = silent) -> None:
+    """Make what the services must have, where it is missing: topics, bucket, tables of Postgres.
+
+    Args:
+        settings: of services that run, here or elsewhere.
+        report: told about the progress.
+
+    Raises:
+        ServiceError: one does not answer, or refuses.
+    """
+    report("topics, tables and bucket")
+    ensure_topics(settings.kafka)
+    if settings.wants_pulsar:
+        ensure_pulsar_topic(settings.pulsar)
+    ensure_bucket(settings)
+    migrate(settings)
+
+
+def down(settings: Settings) -> list[str]:
+    """Stop the services that we started; returns the names of those that ran."""
+    with _lock(settings):
+        return _stop(services(settings))
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """How each service is doing."""
+    return [service.status() for service in services(with_known_secrets(settings))]
+
+
+def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
+    """Stop the services and delete all data below `var`: topics, tables, files, checkpoints.
+
+    Secrets, logs, and whatever lives on servers of somebody else, stay.
+
+    Args:
+        settings: of the deployment.
+        more: names below `var` that are deleted, too.
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        ServiceError: a folder cannot be deleted.
+    """
+    folders = [settings.var_dir / name for name in (*DATA_FOLDERS, *more)]
+    with _lock(settings):
+        _stop(services(settings))
+        present = [folder for folder in folders if folder.exists()]
+        try:
+            Places(settings.var_dir / "postgres", server_account()).delete_outside()
+            for folder in present:
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise ServiceError(
+                f"{error.filename} cannot be deleted ({error.strerror}): run `storelake reset` as "
+                "the user that ran `storelake up`."
+            ) from error
+    return present
+
+
+@contextmanager
+def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
+    """Services for the length of a block, for tests and the demonstration.
+
+    Args:
+        settings: which ports, which folders.
+        report: told about the progress.
+
+    Yields:
+        The settings with the secrets of the services.
+
+    Services that ran before go on afterwards; those that this started are stopped.
+    """
+    with _lock(settings):
+        ready, started = _up(settings, report)
+    try:
+        yield ready
+    finally:
+        with _lock(settings):
+            _stop(started)
+
+
+def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
+    """Bring everything up; returns the settings with the secrets, and what was started."""
+    require_disk(settings.var_dir)
+    ready = with_secrets(settings)
+    cancel = Event()
+    started: list[Service] = []
+    try:
+        _start_all(services(ready, cancel, report), started, cancel)
+        provision(ready, report)
+    except BaseException:
+        # Also on Ctrl-C: the threads end first, or one could start a service behind our back.
+        cancel.set()
+        report("stopping what was started")
+        _stop(started)
+        raise
+    return ready, started
+
+
+def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event) -> None:
+    """Side by side, because each spends most of its start waiting."""
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        futures: list[Future[None]] = [
+            pool.submit(_bring_up, service, started, cancel) for service in wanted
+        ]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            cancel.set()  # Leaving the block waits for the threads, which look at this.
+            raise
+
+
+def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
+    if service.external or service.ready():
+        return
+    if service.status().pid is not None:
+        # Perhaps still on its way up, from a command that was killed; else it hangs.
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline and not cancel.is_set():
+            if service.ready():
+                return
+            time.sleep(POLL_SECONDS)
+    if cancel.is_set():
+        return
+    service.stop()  # Also waits for the rest of a process that was killed a moment ago.
+    service.start()
+    started.append(service)
+    _wait_ready(service, cancel)
+
+
+def _wait_ready(service: Service, cancel: Event) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not cancel.is_set():
+        state = service.status()
+        if state.state == "running":
+            return
+        if state.state == "stopped":
+            lines = "\n  ".join(service.last_lines()) or "(its log is empty)"
+            raise ServiceError(
+                f"{service.name} ended right after its start; mend what its log says, then run "
+                f"`storelake up` again. The last lines (more with `storelake logs {service.name}`):"
+                f"\n  {lines}"
+            )
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"{service.name} did not answer at {state.address} within {START_SECONDS:.0f} s "
+                f"({state.detail}): see `storelake logs {service.name}`."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _stop(wanted: Sequence[Service]) -> list[str]:
+    if not wanted:
+        return []
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        stopped = list(pool.map(lambda service: service.stop(), wanted))
+    return [service.name for service, was in zip(wanted, stopped, strict=True) if was]
+
+
+def _lock(settings: Settings) -> AbstractContextManager[None]:
+    return exclusive(settings.var_dir / "run" / "up.lock", "the services", LOCK_SECONDS)
