@@ -22,7 +22,7 @@ from quality.store import QualityError
 from quality.suite import AuditContext, FactSuite, RowSuite, Suite, expect
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
-from tests.stream.sandbox import AuditContext as Shop
+from tests.stream.sandbox import Sandbox as Shop
 from tests.support.builders import order_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
@@ -70,16 +70,16 @@ SERVED = FactSuite(
 
 
 @pytest.fixture(scope="module")
-def shop(context: Shop) -> Shop:
+def shop(sandbox: Shop) -> Shop:
     """Three orders sold."""
-    context.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
-    context.run("order_event_processor")
-    return context
+    sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
+    sandbox.run("order_event_processor")
+    return sandbox
 
 
 @pytest.fixture(scope="module")
-def engines(context: Shop) -> Iterator[Engines]:
-    with closing(Engines(context.settings)) as made:
+def engines(sandbox: Shop) -> Iterator[Engines]:
+    with closing(Engines(sandbox.settings)) as made:
         yield made
 
 
