@@ -130,7 +130,7 @@ def is_begun(iceberg: IcebergTable, branch: str) -> bool:
 
 @retry_conflicts
 def drop_branch(iceberg: IcebergTable, branch: str) -> None:
-    """Expire a branch, and what it began with."""
+    """Delete a branch and the tag of its base."""
     iceberg.refresh()
     with iceberg.transaction() as change:
         ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()

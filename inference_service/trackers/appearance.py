@@ -52,7 +52,7 @@ class AppearanceTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Expire everything and count ids from 1 again."""
+        """Drop all tracks and count ids from 1 again."""
         self._tracker: Any = (
             trackforge.BOTSORT(
                 track_thresh=self._high,
