@@ -88,7 +88,7 @@ class Intake:
     ) -> Taken | RejectionError:
         if isinstance(sent, Receipt):
             return Taken(event.event_id, sent, repeated)
-        # Shielded: a caller that gives up shall not take the answer from one who repeats.
+        # Shielded: a caller that gives up must not cancel the answer of one who repeats.
         outcome = sent.result() if sent.done() else await asyncio.shield(sent)
         if not isinstance(outcome, Receipt):
             return _rejection_of(event, outcome)

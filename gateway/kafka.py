@@ -143,7 +143,7 @@ def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]
 def _wake(loop: asyncio.AbstractEventLoop, answers: list[tuple[_Waiting, Outcome]]) -> None:
     try:
         loop.call_soon_threadsafe(_resolve, answers)
-    except RuntimeError:  # the loop ended before its answer came: nobody waits any more
+    except RuntimeError:  # the loop ended before its answer came: no caller waits any more
         log.warning("ack_without_listener", messages=len(answers))
 
 

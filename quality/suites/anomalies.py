@@ -96,7 +96,7 @@ class Measure:
     only_more: bool = False
 
     def whitened(self, value: Floats, number: Floats) -> tuple[Floats, Floats]:
-        """Values that chance spreads alike, and what each is to be weighted with."""
+        """Values of equal variance, and their weights."""
         if self.kind == "count":
             return 2 * np.sqrt(value + 3 / 8), np.ones_like(value)
         if self.kind == "share":
