@@ -1,4 +1,4 @@
-"""Where Prometheus reads the meters of a process: one small HTTP server, for all of them alike."""
+"""HTTP server from which Prometheus reads the metrics of a process."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ CONNECTION: Mapping[str, Any] = {
 """Of every client, a consumer's included."""
 
 KEY_PARTITIONER: Mapping[str, Any] = {"partitioner": "murmur2_random"}
-"""Puts a key where JVM producers put it, so that an order keeps to one partition, whoever sends."""
+"""The partitioner of JVM producers, so that all producers send an order to one partition."""
 
 _DURABLE: Mapping[str, Any] = {"acks": "all", "enable.idempotence": True}
 _TIMEOUTS = ("message.timeout.ms", "delivery.timeout.ms")

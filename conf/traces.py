@@ -33,7 +33,7 @@ class Trace:
 
     @classmethod
     def begin(cls) -> Trace:
-        """A new chain, of which nobody has measured anything yet."""
+        """A new trace."""
         return cls(secrets.token_hex(16), secrets.token_hex(8))
 
     @classmethod

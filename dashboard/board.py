@@ -151,9 +151,7 @@ class Board:
         except psycopg.errors.QueryCanceled:
             patience = self.settings.console.query_timeout.total_seconds()
             return ReadFault(f"{query.name} did not answer within {patience:g} s")
-        except psycopg.errors.InsufficientPrivilege as error:
-            return ReadFault(f"{first_line(error)}: run `storelake migrate`")
-        except psycopg.errors.UndefinedTable as error:
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as error:
             return ReadFault(f"{first_line(error)}: run `storelake migrate`")
         except psycopg.OperationalError:
             raise

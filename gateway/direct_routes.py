@@ -21,7 +21,7 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class DirectRoutes:
-    """SinkContext POST requests of the given paths to their handlers, and all others on."""
+    """Passes POST requests of the given paths to their handlers, and all others to the app."""
 
     def __init__(self, app: ASGIApp, handlers: Mapping[str, Handler], retry_after: int) -> None:
         self._app = app

@@ -59,7 +59,7 @@ def check(body: bytes, accepted: frozenset[str]) -> CheckedEvent:
         NotJsonError: the body is no JSON.
         NotAnEventError: with every wrong field and its path.
     """
-    return _validate_suite(parse(body), body, accepted)
+    return _check_document(parse(body), body, accepted)
 
 
 def check_batch(
@@ -122,12 +122,12 @@ def _verdict(
     if isinstance(document, RejectionError):
         return document
     try:
-        return _validate_suite(document, body, accepted)
+        return _check_document(document, body, accepted)
     except NotAnEventError as error:
         return error
 
 
-def _validate_suite(document: Any, body: bytes, accepted: frozenset[str]) -> CheckedEvent:
+def _check_document(document: Any, body: bytes, accepted: frozenset[str]) -> CheckedEvent:
     if not isinstance(document, dict):
         raise NotAnEventError([_fault("", "object_type", "Input should be a JSON object")])
     declared = document.get("event_type")

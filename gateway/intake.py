@@ -55,7 +55,9 @@ class Intake:
             if isinstance(event, RejectionError):
                 sent.append(event)
             elif event.order_id in halted:
-                sent.append(_output(event, UnavailableError("an earlier event of its order waits")))
+                sent.append(
+                    _rejection_of(event, UnavailableError("an earlier event of its order waits"))
+                )
             else:
                 sent.append(self._send(event, topic, headers, halted))
         results = [
@@ -86,10 +88,10 @@ class Intake:
     ) -> Taken | RejectionError:
         if isinstance(sent, Receipt):
             return Taken(event.event_id, sent, repeated)
-        # Shielded: a caller that gives up shall not take the answer from one who repeats.
+        # Shielded: a caller that gives up must not cancel the answer of one who repeats.
         outcome = sent.result() if sent.done() else await asyncio.shield(sent)
         if not isinstance(outcome, Receipt):
-            return _output(event, outcome)
+            return _rejection_of(event, outcome)
         if not repeated:
             self._recent.land(event.event_id, sent, outcome)
         return Taken(event.event_id, outcome, repeated)
@@ -118,7 +120,7 @@ class Intake:
             self._metrics.ack_seconds.observe(seconds)
 
 
-def _output(event: CheckedEvent, rejection: RejectionError) -> RejectionError:
+def _rejection_of(event: CheckedEvent, rejection: RejectionError) -> RejectionError:
     """The rejection as one of this event: a shared one may belong to several."""
     own = type(rejection)(*rejection.args)
     own.event_id = event.event_id

@@ -142,12 +142,12 @@ def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]
 
 def _wake(loop: asyncio.AbstractEventLoop, answers: list[tuple[_Waiting, Outcome]]) -> None:
     try:
-        loop.call_soon_threadsafe(_on_interval, answers)
-    except RuntimeError:  # the loop ended before its answer came: nobody waits any more
+        loop.call_soon_threadsafe(_resolve, answers)
+    except RuntimeError:  # the loop ended before its answer came: no caller waits any more
         log.warning("ack_without_listener", messages=len(answers))
 
 
-def _on_interval(answers: list[tuple[_Waiting, Outcome]]) -> None:
+def _resolve(answers: list[tuple[_Waiting, Outcome]]) -> None:
     for waiting, outcome in answers:
         if not waiting.done():  # its deadline may have been first
             waiting.set_result(outcome)

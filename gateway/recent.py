@@ -1,9 +1,9 @@
-"""The memory of recent event ids: a repeated event is answered, not produced again.
+"""The cache of recent event ids: a repeated event is answered, not produced again.
 
-An id names an event and not a route: it is compared over all topics, and without regard to dead
-letter case, as RFC 9562 compares UUIDs. The same event is one with the same bytes, white space
-around it apart. The memory is bounded and dies with the process: it spares the streams most
-repeats, while the keys downstream make the rest of them harmless.
+An id identifies an event and not a route: it is compared over all topics, without regard to upper
+or lower case, as RFC 9562 compares UUIDs. The same event is one with the same bytes, white space
+around it apart. The cache is bounded and ends with the process: it saves the streams most repeats,
+while the keys downstream make the rest of them harmless.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Refused(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """What became of one event of a batch: where it is, or why it was refused."""
+    """Outcome of one event of a batch: where it is, or why it was refused."""
 
     index: int
     status: int
@@ -53,7 +53,7 @@ class BatchResult(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """What became of a batch, event by event, in its order."""
+    """Outcomes of a batch, event by event, in its order."""
 
     accepted: int
     refused: int

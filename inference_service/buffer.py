@@ -50,7 +50,7 @@ class FrameQueue:
 
     @property
     def read(self) -> int:
-        """Frames that the source handed out, and those that it could not decode."""
+        """Frames that the source returned, and those that it could not decode."""
         return self.handed_out + self._undecoded
 
     @property

@@ -46,7 +46,7 @@ class RunIdentity:
     _last: tuple[datetime, tuple[int, ...]] | None = None
 
     def roll(self, frame: Frame) -> bool:
-        """Take a new id when the frame requests it; True when the tracker has to start afresh."""
+        """Take a new id when the frame begins a run; True when the tracker has to start afresh."""
         at, size = frame.captured_at.astimezone(timezone.utc), frame.image.shape[:2]
         changed = False
         if self._last is not None:

@@ -134,11 +134,11 @@ def _read(value: bytes, number: int) -> Recorded | SkippedLine:
 
 @dataclass
 class Shift:
-    """Makes a recording one of now: a run of its own, whose last frame is taken when it is sent.
+    """Moves a recording to the present: a new run whose last frame is taken when it is sent.
 
-    All times move by the same amount, so that nobody walks faster in a fast replay, and none comes
-    to lie in the future. Events and runs get new ids: else sinks would take them for repetitions,
-    and track ids could be joined across days.
+    All times move by the same amount, so that walking speeds are kept in a fast replay, and no time
+    is in the future. Events and runs get new ids: else sinks would treat them as repetitions, and
+    track ids could be joined across days.
     """
 
     by: timedelta

@@ -60,7 +60,7 @@ class InferenceSummary:
     """What a run did.
 
     Attributes:
-        read: frames that the sources handed out, or could not decode.
+        read: frames that the sources returned, or could not decode.
         processed: frames that were detected and tracked.
         published: events that were acknowledged.
         dropped: frames that were read but not processed.

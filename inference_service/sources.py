@@ -32,8 +32,8 @@ class SourceOptions:
         loop: a file or folder starts again at its end; time continues.
         latest: a file or folder behaves like a camera: at its own speed, and when the consumer is
             too slow only the newest frame waits for it.
-        fps: at most so many frames a second (of the video's time) are handed out; None: all.
-        every: only every Nth frame is handed out; `fps` counts before it.
+        fps: at most so many frames a second (of the video's time) are returned; None: all.
+        every: only every Nth frame is returned; `fps` counts before it.
         live_fps: the same for a live source only, where `fps` is None.
         default_fps: the speed of a source that has none of its own, such as a folder of images.
         started_at: when the first frame of a file counts as taken; None: now.
@@ -56,7 +56,7 @@ class Picker:
         self._share = (1.0 if wanted is None else min(1.0, wanted / native)) / every
 
     def wants(self, index: int) -> bool:
-        """Whether frame `index` of the native stream is handed out."""
+        """Whether frame `index` of the native stream is returned."""
         # The small addend keeps e.g. 3 * (1 / 3) from falling below 1.
         before = int((index - 1) * self._share + 1e-9) if index else -1
         return int(index * self._share + 1e-9) > before

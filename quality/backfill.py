@@ -78,7 +78,7 @@ def run_backfill(
         from_scratch: discard what an earlier run has computed and not published.
 
     Raises:
-        BackfillError: the table or the window cannot be computed, or somebody does it just now.
+        BackfillError: the table or window cannot be computed, or another backfill of it runs.
         PublishError: main has rewritten the same rows, again and again.
     """
     require_iceberg(settings, "A backfill")
@@ -257,7 +257,7 @@ def _alone(db: Database, table: Table) -> Iterator[None]:
             "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (PREFIX + table.name,)
         ).fetchone()
         if not locked or not locked[0]:
-            raise BackfillError(f"Somebody is backfilling {table.name} just now.")
+            raise BackfillError(f"Another backfill of {table.name} runs.")
         yield
 
 

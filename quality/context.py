@@ -68,7 +68,7 @@ class LiveContext:
         return self.lake.progress(_TABLES[table])
 
     def committed_at(self, table: str) -> datetime | None:
-        """When somebody last wrote into a table of the lake, in UTC; None if nobody has."""
+        """The time of the last commit to a table of the lake, in UTC; None before the first."""
         state = self.table(table)
         newest = state.newest if state else None
         return newest.at if newest else None

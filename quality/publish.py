@@ -1,7 +1,7 @@
-"""Write, audit, publish: rows that nobody sees before they were validated (backfills, repairs).
+"""Write, audit, publish: rows become visible only after validation (backfills, repairs).
 
-A branch of an Iceberg table takes the rows; the row suites of the table validate them there; main
-takes them over in one commit when nothing critical fails. Streams may go on writing to main
+Rows are written to a branch of an Iceberg table and validated there by the table's row suites; one
+commit adds them to main when nothing critical fails. Streams may continue writing to main
 meanwhile. Exactly-once: the commit that publishes also removes the branch.
 """
 
@@ -130,7 +130,7 @@ def is_begun(iceberg: IcebergTable, branch: str) -> bool:
 
 @retry_conflicts
 def drop_branch(iceberg: IcebergTable, branch: str) -> None:
-    """Expire a branch, and what it began with."""
+    """Delete a branch and the tag of its base."""
     iceberg.refresh()
     with iceberg.transaction() as change:
         ManageSnapshots(change).remove_branch(branch).remove_tag(_base(branch)).commit()

@@ -1,8 +1,8 @@
 """`storelake quality run`: every table by its suites, one after the other, off the hot path.
 
 A table of the lake is validated by what was committed since the newest snapshot that passed, so
-what failed is validated, and named, until it is mended. Nothing that happens to one table keeps the
-run from the next one.
+what failed is validated again, and reported, until it is repaired. An error in one table does not
+stop the run.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def watermark_is_near(settings: Settings, db: Database) -> bool:
 
 
 def _wait(observer: OrderObserver, listener: TopicListener, patience: float) -> list[str]:
-    """Until everything has arrived, or nobody wants to wait; returns where it has not."""
+    """Wait until everything has arrived; returns the places that are still behind."""
     behind: list[str] = []
 
     def over() -> bool:

@@ -57,7 +57,7 @@ class Reached:
 
     @classmethod
     def of(cls, state: TableState, name: str, before: Reached | None) -> Reached:
-        """What was known, unless nobody has validated the table, or it was made again since."""
+        """`before`, or nothing validated when there is none or the table was created again."""
         if before is not None and before.table_uuid == state.identity:
             return before
         never = datetime.min.replace(tzinfo=timezone.utc)
@@ -82,7 +82,7 @@ class Reached:
 
 
 def read_reached(context: LiveContext) -> dict[str, Reached]:
-    """By table; nothing for a table that nobody has validated, or that was made again since.
+    """By table; without tables that were never validated, or were created again since.
 
     Raises:
         QualityError: the lake has no place for results yet.

@@ -64,7 +64,7 @@ class AuditContext(Protocol):
         """The newest source positions that a stream has written into a table of the lake."""
 
     def committed_at(self, table: str) -> datetime | None:
-        """When somebody last wrote into a table of the lake, in UTC; None if nobody has."""
+        """The time of the last commit to a table of the lake, in UTC; None before the first."""
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of the serving database."""

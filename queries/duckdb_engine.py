@@ -112,7 +112,7 @@ class _Fetcher:
 
 
 def rows_of(iceberg: IcebergTable, snapshot_id: int | None) -> ds.Dataset | pa.Table:
-    """What a snapshot holds, read when somebody scans it; at once where rows were deleted in place.
+    """Rows of a snapshot, read when scanned; at once where rows were deleted in place.
 
     Args:
         iceberg: the table.

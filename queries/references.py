@@ -123,7 +123,7 @@ def snapshot_of(iceberg: IcebergTable, name: str, version: Version | None) -> in
 def _no_snapshot(iceberg: IcebergTable, name: str, version: Version) -> str:
     if version == "validated":
         return (
-            f"Nothing of {name} has been validated yet, and this requests validated rows only: run "
+            f"Nothing of {name} has been validated yet, and only validated rows are read: run "
             "`storelake quality run`."
         )
     if isinstance(version, str):

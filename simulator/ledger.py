@@ -1,4 +1,4 @@
-"""What was sent and what became of it: the truth that a check compares tables with."""
+"""Ledger of sent messages and their outcomes: the truth that a check compares tables with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Outcome = Literal["accepted", "rejected", "poisoned", "failed"]
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of one message; the position is known when a broker took it."""
+    """Outcome of one message; the position is known when a broker took it."""
 
     outcome: Literal["accepted", "rejected", "failed"]
     topic: str
@@ -34,7 +34,7 @@ class SendReport:
     """Totals of one run; `sent` is the sum of the four outcomes.
 
     accepted: the broker has a good event. rejected: the gateway refused it for good (4xx).
-    poisoned: the broker has a broken message. failed: nobody took it within the patience.
+    poisoned: the broker has a broken message. failed: not accepted within the patience.
     late, duplicates: how many of the accepted ones are that.
     """
 
@@ -61,7 +61,7 @@ class Entry:
         event_id, order_id, event_type, event_time, status, total_price: of the event as the till
             meant it; `total_price` is None for a status change.
         made_at: when the till made it (UTC); the `event_time` of a late event is another.
-        outcome: what became of the message.
+        outcome: of the message.
         late: its event time is too long ago to count.
         duplicate_of: the event id, when the message repeats one that was accepted before.
         position: (topic, partition, offset), when a broker has it. A gateway that has the event

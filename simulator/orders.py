@@ -214,12 +214,12 @@ class Shop:
     def _event(
         self, life: Life, at: int, made_at: datetime, event_time: datetime, created_at: datetime
     ) -> SimulatedOrderEvent:
-        return report_step(
+        return step_event(
             life, at, self._salt, made_at=made_at, event_time=event_time, created_at=created_at
         )
 
 
-def report_step(
+def step_event(
     life: Life,
     at: int,
     salt: str,

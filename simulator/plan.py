@@ -18,7 +18,7 @@ from simulator.synthetic import invent_baskets
 Kind = Literal["order", "poison", "late", "duplicate"]
 Source = Literal["baskets", "synthetic"]
 
-UNPACED_SLOT = 0.001  # shop seconds between two events when nobody requests a rate
+UNPACED_SLOT = 0.001  # shop seconds between two events without a rate
 LATE_AFTER = 0.1
 LATE_AFTER_OF_ENDLESS = 100
 LATE_SPAN = timedelta(hours=23)

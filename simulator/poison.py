@@ -54,7 +54,7 @@ def poison(event: SimulatedOrderEvent, way: str, rng: random.Random) -> Poisoned
 
 
 def draw_way(rng: random.Random) -> str:
-    """Any way, all alike likely."""
+    """A random way, all equally likely."""
     return rng.choice(list(WAYS))
 
 

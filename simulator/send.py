@@ -155,7 +155,7 @@ class _Sender:
         self._repeatable: deque[_Parcel] = deque(maxlen=REPEATABLE)
         self._direct: KafkaTransport | None = None
         self._queues: list[_Queue] = []
-        self._output = 0.0
+        self._progress_at = 0.0
         self.on_progress: Callable[[SendReport], None] = lambda _: None
         self.late_from: Callable[[], bool] | None = None
 
@@ -193,7 +193,7 @@ class _Sender:
             await asyncio.sleep(max(0.0, min(ahead, PROGRESS_SECONDS)))
             if plan.seconds is not None and time.monotonic() - started > plan.seconds:
                 return
-            self._hear()
+            self._poll()
             if ahead <= PROGRESS_SECONDS:  # else: a long pause, taken in naps to notice `stop`
                 await self._send_one(number)
                 number += 1
@@ -221,7 +221,7 @@ class _Sender:
                 self.late_from = None
             else:
                 await asyncio.sleep(PROGRESS_SECONDS)
-                self._hear()
+                self._poll()
 
     async def _hand_over(self, parcel: _Parcel) -> None:
         if parcel.first is None:
@@ -261,14 +261,14 @@ class _Sender:
         parcel.taken = delivery.outcome == "accepted"
         self._book.note(parcel.event, delivery, late=parcel.late, duplicate=parcel.duplicate)
 
-    def _hear(self) -> None:
-        """Delivery reports in, progress out."""
+    def _poll(self) -> None:
+        """Report progress and collect delivery reports of Kafka."""
         self._notify()
         if self._direct is not None:
             self._direct.poll()
 
     def _notify(self) -> None:
         now = time.monotonic()
-        if now - self._output >= PROGRESS_SECONDS:
-            self._output = now
+        if now - self._progress_at >= PROGRESS_SECONDS:
+            self._progress_at = now
             self.on_progress(self._book.report)

@@ -1,4 +1,4 @@
-"""Two ways out: through the gateway, as tills send, and straight to Kafka, as foreigners do."""
+"""Transports of events: through the gateway, as tills send, and straight to Kafka."""
 
 from __future__ import annotations
 

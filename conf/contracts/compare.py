@@ -17,7 +17,7 @@ from conf.errors import ContractError
 _ANNOTATIONS = {"$schema", "$id", "$comment", "title", "description", "examples", "default"}
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-_VALIDATED = {*_ANNOTATIONS, *_LOWER, *_UPPER, "type", "enum", "const", "properties", "required"}
+_COMPARED = {*_ANNOTATIONS, *_LOWER, *_UPPER, "type", "enum", "const", "properties", "required"}
 _INNER = ("items", "then", "else")
 
 
@@ -62,21 +62,21 @@ def expand(schema: Schema) -> dict[str, Any]:
     return expanded
 
 
-def _expand(part: Any, schema: Schema, observer: tuple[str, ...]) -> Any:
+def _expand(part: Any, schema: Schema, visited: tuple[str, ...]) -> Any:
     if isinstance(part, list):
-        return [_expand(p, schema, observer) for p in part]
+        return [_expand(p, schema, visited) for p in part]
     if not isinstance(part, Mapping):
         return part
-    own = {name: _expand(p, schema, observer) for name, p in part.items() if name != "$ref"}
+    own = {name: _expand(p, schema, visited) for name, p in part.items() if name != "$ref"}
     reference = part.get("$ref")
     if not isinstance(reference, str):
         return own
     name = reference.removeprefix("#/$defs/")
     target = schema.get("$defs", {}).get(name)
-    if target is None or name in observer:
+    if target is None or name in visited:
         problem = "into itself" if target is not None else "nowhere in this file's $defs"
         raise ContractError(f"{schema.get('$id', 'A contract')}: {reference} leads {problem}.")
-    return {**_expand(target, schema, (*observer, name)), **own}
+    return {**_expand(target, schema, (*visited, name)), **own}
 
 
 def condition(schema: Schema, *, negated: bool = False) -> str:
@@ -102,7 +102,7 @@ def _changes(old: Schema, new: Schema, path: str) -> Iterator[Change]:
             yield from _changes(old[keyword], new[keyword], _inner_path(old, keyword, path))
     both = {k for k in _INNER if k in old and k in new}
     for keyword in [*old, *(k for k in new if k not in old)]:
-        if keyword not in _VALIDATED | both and old.get(keyword) != new.get(keyword):
+        if keyword not in _COMPARED | both and old.get(keyword) != new.get(keyword):
             sentence = f"{keyword} is {_words(new.get(keyword))} now and was"
             yield Change(where, f"{sentence} {_words(old.get(keyword))}.", breaking=True)
 
@@ -141,9 +141,9 @@ def _bound_changes(old: Schema, new: Schema, path: str) -> Iterator[Change]:
         narrower = before is None or (
             after is not None and ((after > before) == (keyword in _LOWER))
         )
-        reported = f"{keyword} is {_words(after)} now and was {_words(before)}"
+        sentence = f"{keyword} is {_words(after)} now and was {_words(before)}"
         hurt = ": who sends what the old one allows is refused." if narrower else "."
-        yield Change(path, reported + hurt, breaking=narrower)
+        yield Change(path, sentence + hurt, breaking=narrower)
 
 
 def _field_changes(old: Schema, new: Schema, path: str) -> Iterator[Change]:

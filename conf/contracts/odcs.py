@@ -1,8 +1,8 @@
-"""Contracts in the Open Data Contract Standard: reading them, and what a change means to readers.
+"""Contracts in the Open Data Contract Standard: reading them, and effects of changes on readers.
 
-Their only sender is the product itself, so nobody is refused anything: what hurts is a column that
-went, changed its type or may be null from now on, or another key. Iceberg's own widenings (int to
-bigint, more digits) do not hurt.
+Their only sender is the product itself, so no message is rejected: breaking changes are a column
+that was removed, changed its type or becomes nullable, or another key. Iceberg's own widenings (int
+to bigint, more digits) are not breaking.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Publishers: where events go. One per file, one behaviour for all.
+"""Publishers send events to files and brokers. One per module, one behaviour for all.
 
 Delivery: at least once, in the order of one key. `publish` may buffer, in bounded memory and on
 disk (`buffered`), and waits when both are full (back-pressure); what was not acknowledged is never
@@ -25,7 +25,7 @@ class PublishError(StorelakeError):
 
 
 class EventPublisher(Protocol):
-    """SinkContext events to the outside."""
+    """Sends events to a file or broker."""
 
     @property
     def delivered(self) -> int:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 1_000_000  # of one event: Kafka's limit, and below that of Pulsar
 WAIT_SECONDS = 0.1
 RETRY_SECONDS = 2.0
-EXPIRE_EVERY = 200  # acknowledged events, before those on disk are deleted
+DELETE_EVERY = 200  # acknowledged events, before those on disk are deleted
 
 
 class AwayError(Exception):
@@ -73,7 +73,7 @@ class _Event:
 
 
 class BufferedPublisher:
-    """A `Publisher` to a transport."""
+    """An `EventPublisher` to a transport."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class BufferedPublisher:
         return replace(self._counts, on_disk=len(self._spool))
 
     def publish(self, key: bytes, value: bytes) -> None:
-        """Take one event over; see `Publisher.publish`."""
+        """Take one event over; see `EventPublisher.publish`."""
         if len(value) > MOST_BYTES:
             raise PublishError(
                 f"{self._transport.where} took no event: {len(value)} bytes are over {MOST_BYTES}."
@@ -262,7 +262,7 @@ class BufferedPublisher:
                     oldest = self._sent.popleft()
                     if oldest.number is not None:
                         self._stored.append(oldest.number)
-                if len(self._stored) >= EXPIRE_EVERY or not self._sent:
+                if len(self._stored) >= DELETE_EVERY or not self._sent:
                     self._delete_stored()
                 self._changed.notify_all()
             elif not self._over:
@@ -275,7 +275,7 @@ class BufferedPublisher:
 
     def _delete_stored(self) -> None:
         if self._stored:
-            self._spool.expire(self._stored.pop())
+            self._spool.delete(self._stored.pop())
             self._stored.clear()
         if not len(self._spool):
             self._loaded = None  # the numbers begin again

@@ -37,7 +37,7 @@ class KafkaEventTransport:
         return self._where
 
     def send(self, key: bytes, value: bytes, done: Callable[[str | None], None]) -> None:
-        """Queue one event; see `Transport.send`."""
+        """Queue one event; see `EventTransport.send`."""
 
         def stored(error: Any, _: Message) -> None:
             done(None if error is None else str(error.str()))

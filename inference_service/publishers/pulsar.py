@@ -29,7 +29,7 @@ NEVER = (
 
 
 class PulsarEventTransport:
-    """pulsar-client's producer as a `Transport`.
+    """pulsar-client's producer as an `EventTransport`.
 
     It connects with the first event. `send_async` reports errors only to its callback, and without
     `block_if_queue_full` drops what its queue has no room for; so every result is checked, and the
@@ -56,7 +56,7 @@ class PulsarEventTransport:
         return f"Pulsar at {self._settings.url}, topic {self._settings.detections}"
 
     def send(self, key: bytes, value: bytes, done: Callable[[str | None], None]) -> None:
-        """Queue one event; see `Transport.send`."""
+        """Queue one event; see `EventTransport.send`."""
 
         def stored(result: pulsar.Result, _: Any) -> None:
             done(None if result == pulsar.Result.Ok else str(result))

@@ -81,7 +81,7 @@ class Spool:
         query = f"SELECT number, key, value FROM events {where} ORDER BY number LIMIT ?"  # noqa: S608
         return [Row(*row) for row in self._db.execute(query, (*([number] * bool(where)), limit))]
 
-    def expire(self, upto: int) -> None:
+    def delete(self, upto: int) -> None:
         """Delete events up to and including one."""
         with self._db:
             gone = self._db.execute("DELETE FROM events WHERE number <= ?", (upto,)).rowcount

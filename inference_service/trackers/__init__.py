@@ -29,7 +29,7 @@ class Tracker(Protocol):
         ...
 
     def reset(self) -> None:
-        """Expire everything and count ids from 1 again (a new run begins)."""
+        """Drop all tracks and count ids from 1 again (a new run begins)."""
         ...
 
 

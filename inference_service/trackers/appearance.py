@@ -52,7 +52,7 @@ class AppearanceTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Expire everything and count ids from 1 again."""
+        """Drop all tracks and count ids from 1 again."""
         self._tracker: Any = (
             trackforge.BOTSORT(
                 track_thresh=self._high,
@@ -158,7 +158,7 @@ def describe(image: Image, boxes: FloatArray) -> FloatArray:
     looks = np.full((len(boxes), 2 * BINS[0] * BINS[1]), 1e-3)
     for row, (x1, y1, x2, y2) in enumerate(corners):
         if x2 - x1 < 2 or y2 - y1 < 2:
-            continue  # outside of the picture: nothing to see, like nobody else
+            continue  # outside of the picture: no appearance
         patch = cv2.cvtColor(cv2.resize(image[y1:y2, x1:x2], PATCH), cv2.COLOR_BGR2HSV)
         middle = PATCH[1] // 2
         halves = [

@@ -60,7 +60,7 @@ class ByteTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Expire everything and count ids from 1 again."""
+        """Drop all tracks and count ids from 1 again."""
         self._tracks: list[_Track] = []
         self._filters = BoxFilters()  # row i belongs to track i
         self._last_at: datetime | None = None

@@ -78,7 +78,7 @@ class BoxFilters:
         self._speed_var = np.vstack([self._speed_var, (FIRST_SPEED * height) ** 2])
 
     def keep(self, rows: Rows) -> None:
-        """Expire the others."""
+        """Drop the others."""
         self.value, self.speed = self.value[rows], self.speed[rows]
         self._var, self._cov = self._var[rows], self._cov[rows]
         self._speed_var = self._speed_var[rows]

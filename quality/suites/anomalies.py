@@ -96,7 +96,7 @@ class Measure:
     only_more: bool = False
 
     def whitened(self, value: Floats, number: Floats) -> tuple[Floats, Floats]:
-        """Values that chance spreads alike, and what each is to be weighted with."""
+        """Values of equal variance, and their weights."""
         if self.kind == "count":
             return 2 * np.sqrt(value + 3 / 8), np.ones_like(value)
         if self.kind == "share":
@@ -178,7 +178,7 @@ def find_anomalies(context: AuditContext, measure: Measure) -> pa.Table:
     validated = [
         one
         for branch in context.stores.branches
-        for one in _validate_suite(
+        for one in _find_in_branch(
             measure, series[branch.branch_id], newest - DAY, ZoneInfo(branch.timezone)
         )
     ]
@@ -189,7 +189,7 @@ def _is_number(value: Any) -> bool:
     return value is not None and bool(np.isfinite(value))
 
 
-def _validate_suite(
+def _find_in_branch(
     measure: Measure, rows: Sequence[Mapping[str, Any]], since: datetime, zone: ZoneInfo
 ) -> Iterator[dict[str, Any]]:
     """The hours of the last day with `z`, their distance from the baseline in its own scale."""

@@ -1,7 +1,7 @@
-"""What a shop's day must look like: cameras that see, streams that keep up, hours without a gap.
+"""Expectations on a business day: cameras send, streams keep up, hours have no gap.
 
-A deployment where nothing comes in at all is asleep, and no camera in it is stale: age is measured
-to the newest thing that came in from anywhere, never to the clock alone.
+A deployment that receives nothing is idle, and no camera in it is stale: age is measured to the
+newest input from any source, never to the clock alone.
 """
 
 from __future__ import annotations

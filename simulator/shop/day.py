@@ -12,10 +12,10 @@ from uuid import uuid5
 
 from conf.stores import Branch
 from simulator.baskets import Basket, read_baskets
-from simulator.orders import NAMESPACE, SHARE_ONLINE, Life, SimulatedOrderEvent, Step, report_step
+from simulator.orders import NAMESPACE, SHARE_ONLINE, Life, SimulatedOrderEvent, Step, step_event
 from simulator.shop.scenes import Box, Scene, daylight
 from simulator.shop.shoppers import Shopper, live_a_day
-from simulator.shop.truth import Truth, report_truth
+from simulator.shop.truth import Truth, truth_of
 from simulator.shop.views import FPS, VIEWS, Image
 
 BRANCH = "B01"
@@ -153,7 +153,7 @@ class ShopDay:
             created_at = at = self.start + timedelta(seconds=shopper.paid)
             for number, step in enumerate(life.steps):
                 at += timedelta(seconds=step.after)
-                event = report_step(
+                event = step_event(
                     life, number, self._salt, made_at=at, event_time=at, created_at=created_at
                 )
                 events.append(event)
@@ -162,7 +162,7 @@ class ShopDay:
     def truth(self) -> list[Truth]:
         """One a shopper, in the order in which they came."""
         return [
-            report_truth(s, self._cameras, life.order_id if life else None)
+            truth_of(s, self._cameras, life.order_id if life else None)
             for s in self.shoppers
             for life in [self._lives.get(s.shopper_id)]
         ]

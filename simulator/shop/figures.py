@@ -62,7 +62,7 @@ class Pose:
 
 
 def draw_look(rng: random.Random) -> Appearance:
-    """Somebody new."""
+    """A random appearance."""
 
     def colour(brightest: int) -> Colour:
         return rng.randrange(brightest), rng.randrange(brightest), rng.randrange(brightest)

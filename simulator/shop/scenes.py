@@ -1,4 +1,4 @@
-"""What stands in the shop, light and camera noise: everything in a picture that is nobody."""
+"""Background of a picture: furniture, light and camera noise."""
 
 from __future__ import annotations
 

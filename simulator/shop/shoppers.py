@@ -1,4 +1,4 @@
-"""Who comes, what they want, and which ways they take: the whole day before its first picture.
+"""Plan of a day: who comes, what they want, and their paths, before its first picture.
 
 Shoppers arrive as a non-homogeneous Poisson process does whose number is known: independent draws
 from the daily curve, in order. One at a time and direction passes the entrance. Everything follows

@@ -94,7 +94,7 @@ class Truth:
         }
 
 
-def report_truth(shopper: Shopper, cameras: Mapping[str, Camera], order_id: str | None) -> Truth:
+def truth_of(shopper: Shopper, cameras: Mapping[str, Camera], order_id: str | None) -> Truth:
     """What the cameras should find out about one shopper."""
     pairs = [(path, cameras[path.view.camera_id]) for path in shopper.paths]
     return Truth(
