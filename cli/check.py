@@ -38,7 +38,7 @@ def check(
     """
     from cli.send import sending_bar, stop_on_ctrl_c
     from conf.outages import clear_outages
-    from quality.smoke_test import TopicListener, require_running, summary
+    from quality.smoke_test import CheckProgress, require_running, summary
     from quality.smoke_test import check as run_check
     from simulator.plan import Plan
 
@@ -47,7 +47,7 @@ def check(
     require_running(settings)
     with stop_on_ctrl_c() as stop, sending_bar(count) as bar, clear_outages():
         report = run_check(
-            settings, plan, TopicListener(bar.show, bar.notify, stop), patience=patience
+            settings, plan, CheckProgress(bar.show, bar.notify, stop), patience=patience
         )
     console().print(summary(report))
     for fault in report["faults"]:

@@ -50,7 +50,7 @@ class CheckError(StorelakeError):
 
 
 @dataclass(frozen=True)
-class TopicListener:
+class CheckProgress:
     """Progress of a check.
 
     Attributes:
@@ -87,7 +87,7 @@ def require_running(settings: Settings) -> None:
 
 
 def check(
-    settings: Settings, plan: Plan, listener: TopicListener, *, patience: float
+    settings: Settings, plan: Plan, listener: CheckProgress, *, patience: float
 ) -> dict[str, Any]:
     """Send the plan's messages, wait until all have arrived, and account for them.
 
@@ -151,7 +151,7 @@ def watermark_is_near(settings: Settings, db: Database) -> bool:
     return watermark is not None and watermark >= now - settings.streams.watermark - NEAR
 
 
-def _wait(observer: OrderObserver, listener: TopicListener, patience: float) -> list[str]:
+def _wait(observer: OrderObserver, listener: CheckProgress, patience: float) -> list[str]:
     """Wait until everything has arrived; returns the places that are still behind."""
     behind: list[str] = []
 
