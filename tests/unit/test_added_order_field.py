@@ -35,7 +35,7 @@ from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from gateway.events import check
 from gateway.rejections import NotAnEventError
-from cli.event_fields import event_fields
+from tools.docs.event_fields import event_fields
 from streaming.sinks import orders
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
@@ -81,7 +81,7 @@ json.dump({
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the product makes of a contract with one line more."""
+    """What the product derives from a contract with one line more."""
     source = Path(contract.__file__).read_text(encoding="utf-8")
     before = "    items: Annotated[list[Item]"
     assert source.count(before) == 1
