@@ -82,16 +82,16 @@ class StateDir:
         Where the file cannot be read: what the supervisor last reported, and what runs.
         """
         try:
-            return self.asked_for()
+            return self.requested()
         except UnreadableStateError:
             statuses: dict[str, ProgramStatus] = {}
             with suppress(UnreadableStateError):
-                statuses = self.words()
+                statuses = self.statuses()
             return dict(self._running()) | {
                 name: status.asked_at for name, status in statuses.items()
             }
 
-    def asked_for(self) -> dict[str, float]:
+    def requested(self) -> dict[str, float]:
         """The content of `wanted.json`; empty where there is none.
 
         Raises:
@@ -114,7 +114,7 @@ class StateDir:
         """Replace the list of what shall run."""
         write_state(self._wanted_file, wanted)
 
-    def words(self) -> dict[str, ProgramStatus]:
+    def statuses(self) -> dict[str, ProgramStatus]:
         """Last status of everything that the supervisor runs.
 
         Raises:
@@ -131,9 +131,9 @@ class StateDir:
         asked_at = self.wanted().get(name, 0.0)
         status = ProgramStatus()
         with suppress(UnreadableStateError):  # the supervisor writes it again at once
-            status = self.words().get(name, status)
+            status = self.statuses().get(name, status)
         return status if status.asked_at == asked_at else ProgramStatus(asked_at)
 
-    def show(self, words: Mapping[str, ProgramStatus]) -> None:
+    def show(self, statuses: Mapping[str, ProgramStatus]) -> None:
         """Write the present status of everything."""
-        write_state(self._state_file, {name: asdict(status) for name, status in words.items()})
+        write_state(self._state_file, {name: asdict(status) for name, status in statuses.items()})

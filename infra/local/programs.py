@@ -24,7 +24,7 @@ class ManagedCommand:
         arguments: of `storelake`.
         address: URL at which it listens; empty where it does not.
         setting: the variable that changes its port.
-        check: whether it does its work.
+        check: whether it does its work; None: whether its address responds.
         rank: at the end, a higher one ends first.
     """
 
@@ -32,7 +32,7 @@ class ManagedCommand:
     arguments: Callable[[Settings], tuple[str, ...]]
     address: Callable[[Settings], str]
     setting: str
-    check: Callable[[Settings], bool]
+    check: Callable[[Settings], bool] | None = None
     rank: int = 1
 
     def command(self, settings: Settings) -> tuple[str, ...]:
@@ -42,25 +42,13 @@ class ManagedCommand:
     def ready(self, settings: Settings) -> bool:
         """Whether it does its work; False while its state file cannot be read."""
         with suppress(UnreadableStateError):
-            return self.check(settings)
+            return self.check(settings) if self.check else responds(self.address(settings))
         return False
 
 
 def streams_url(settings: Settings) -> str:
     """Base URL of the metrics of the streams; empty where they are switched off."""
     return _metrics(settings, settings.streams.metrics_port)
-
-
-def _quality(settings: Settings) -> str:
-    return _metrics(settings, settings.quality.metrics_port)
-
-
-def _maintenance(settings: Settings) -> str:
-    return _metrics(settings, settings.maintenance.metrics_port)
-
-
-def _console(settings: Settings) -> str:
-    return f"http://{settings.console.host}:{settings.console.port}"
 
 
 def _metrics(settings: Settings, port: int) -> str:
@@ -87,23 +75,20 @@ MANAGED = (
     ManagedCommand(
         "quality",
         lambda s: ("quality", "run", "--every", _age(s.supervisor.quality_every)),
-        _quality,
+        lambda s: _metrics(s, s.quality.metrics_port),
         "STORELAKE_QUALITY__METRICS_PORT",
-        lambda s: responds(_quality(s)),
     ),
     ManagedCommand(
         "maintenance",
         lambda s: ("maintain", "--every", _age(s.supervisor.maintain_every)),
-        _maintenance,
+        lambda s: _metrics(s, s.maintenance.metrics_port),
         "STORELAKE_MAINTENANCE__METRICS_PORT",
-        lambda s: responds(_maintenance(s)),
     ),
     ManagedCommand(
         "console",
         lambda _: ("console",),
-        _console,
+        lambda s: s.console.url,
         "STORELAKE_CONSOLE__PORT",
-        lambda s: responds(_console(s)),
     ),
 )
 MANAGED_NAMES = tuple(one.name for one in MANAGED)

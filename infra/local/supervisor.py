@@ -33,7 +33,7 @@ __all__ = ["NAME", "Program", "ProgramStatus", "StateDir", "Supervisor", "end_al
 log = logging.getLogger("storelake.supervisor")
 
 LOOK_SECONDS = 0.25
-BIRTH_SECONDS = 10.0
+START_SECONDS = 10.0
 
 
 class Supervisor:
@@ -58,7 +58,7 @@ class Supervisor:
         services: Sequence[Supervised] = (),
         cancel: Event | None = None,
     ) -> None:
-        self._board, self._conf = board, conf
+        self._state_dir, self._conf = board, conf
         self._pool = ThreadPoolExecutor(max_workers=1 + 2 * len(services))
         self._programs = [
             ProgramChild(one.name, board.daemon(one.name), program=one, cwd=cwd) for one in programs
@@ -79,9 +79,9 @@ class Supervisor:
         Services go on when the supervisor ends: `storelake down` stops them afterwards. A
         supervisor whose place another one has taken ends, too, and leaves the programs to that one.
         """
-        wait_until(self._in_office, BIRTH_SECONDS)  # the command that starts us writes our pid file
+        wait_until(self._is_owner, START_SECONDS)  # the command that starts us writes our pid file
         try:
-            while self._in_office() and not self._stop.is_set():
+            while self._is_owner() and not self._stop.is_set():
                 try:
                     self._look()
                 except (OSError, psutil.Error, StorelakeError) as error:  # the next look may do
@@ -92,12 +92,12 @@ class Supervisor:
         finally:
             self._cancel.set()
             self._pool.shutdown(wait=True)
-            if self._in_office():
+            if self._is_owner():
                 end_all([(c.program, c.daemon) for c in self._programs], self._conf.stop_seconds)
             log.info("the supervisor ends")
 
-    def _in_office(self) -> bool:
-        process = self._board.supervisor.find()
+    def _is_owner(self) -> bool:
+        process = self._state_dir.supervisor.find()
         return process is not None and process.pid == os.getpid()
 
     def _look(self) -> None:
@@ -105,31 +105,31 @@ class Supervisor:
         everyone = (*self._services, *self._programs)
         for child in self._services if self._ends_unwanted(wanted) else everyone:
             if child.name in wanted:
-                self._tend(child, wanted[child.name])
+                self._reconcile(child, wanted[child.name])
             else:
                 child.clear()
-        words = {child.name: child.status for child in everyone if child.name in wanted}
-        if words != self._reported():
+        statuses = {child.name: child.status for child in everyone if child.name in wanted}
+        if statuses != self._reported():
             with suppress(OSError):  # a full disk: written the next time
-                self._board.show(words)
+                self._state_dir.show(statuses)
 
     def _read_wanted(self) -> dict[str, float]:
         """What is wanted; what was wanted before, as long as the file cannot be read."""
         try:
-            self._wanted = self._board.asked_for()
+            self._wanted = self._state_dir.requested()
         except UnreadableStateError as error:
             if self._wanted is None:
-                self._wanted = self._board.wanted()
+                self._wanted = self._state_dir.wanted()
                 log.warning("%s Going on with what runs: %s", error, ", ".join(self._wanted))
         return self._wanted
 
     def _reported(self) -> Mapping[str, ProgramStatus] | None:
         with suppress(UnreadableStateError):
-            return self._board.words()
+            return self._state_dir.statuses()
         return None
 
     def _ends_unwanted(self, wanted: Mapping[str, float]) -> bool:
-        """Whether programs are being ended that nobody asked for; the services are tended to.
+        """Whether programs are being ended that nobody asked for; services still run.
 
         A service that nobody asked for is left alone: a command of its own may run it.
         """
@@ -141,7 +141,7 @@ class Supervisor:
             self._ending = self._pool.submit(end_all, gone, self._conf.stop_seconds)
         return self._ending is not None
 
-    def _tend(self, child: Child, asked_at: float) -> None:
+    def _reconcile(self, child: Child, asked_at: float) -> None:
         try:
             if child.starting():
                 return

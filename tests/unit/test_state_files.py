@@ -198,7 +198,7 @@ def test_an_unreadable_status_of_the_supervisor_shows_nothing_of_a_program(
     BREAK[how](tmp_path / "run" / "supervisor-state.json")
     assert board.status("gateway") == ProgramStatus(5.0)
     with pytest.raises(UnreadableStateError, match=r"supervisor-state\.json cannot be read"):
-        board.words()
+        board.statuses()
 
 
 @broken

@@ -6,11 +6,13 @@ balances beside whatever earlier ones left.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conf.settings import Settings
+from infra.local.process import wait_until
 from quality.frame_observer import FrameObserver
 from quality.frame_reconciliation import compare_published, reconcile_frames
 from quality.order_observer import OrderObserver, RunStart, end_offsets
@@ -19,6 +21,8 @@ from quality.reconciliation import Difference
 from simulator.ledger import read_ledger
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
+from verification.deployment import Deployment
+from verification.processes import Child
 
 ORDER_NUMBERS = (
     "sent",
@@ -68,21 +72,50 @@ class Auditor:
         ends = end_offsets(self._settings, (self._settings.kafka.detections,))
         return sum(end - self._start.offsets.get(at, 0) for at, end in ends.items())
 
-    def follow(self, *ledgers: Path) -> OrderObserver:
-        """The observer of the orders in some ledgers."""
-        entries = [entry for ledger in ledgers for entry in read_ledger(ledger)]
-        return OrderObserver(self._settings, self._db, self._start, entries)
+    def reconcile(
+        self,
+        deployment: Deployment,
+        streams: Child,
+        ledgers: Iterable[Path],
+        published: int,
+        seconds: float,
+    ) -> DemoAccount:
+        """Wait until every stream has caught up, then account for the run.
 
-    def has_arrived(self, orders: OrderObserver, published: int) -> bool:
-        """Cheap test that every stream has caught up; `account` proves it."""
+        Args:
+            deployment: whose streams run.
+            streams: the Spark application.
+            ledgers: of the orders that were sent.
+            published: frames that were acknowledged by their broker.
+            seconds: bound of the wait; a fault when it is over.
+
+        Raises:
+            ProcessError: the streams have died.
+        """
+        entries = [entry for ledger in ledgers for entry in read_ledger(ledger)]
+        orders = OrderObserver(self._settings, self._db, self._start, entries)
+
+        def caught_up() -> bool:
+            streams.require_alive()
+            return self._has_arrived(orders, published)
+
+        deployment.step("waiting until every stream has caught up")
+        in_time = wait_until(caught_up, seconds, every=0.5)
+        deployment.step("counting")
+        account = self._account(orders, published)
+        if not in_time:
+            account.faults.append(f"the streams have not caught up in {seconds:.0f} s")
+        return account
+
+    def _has_arrived(self, orders: OrderObserver, published: int) -> bool:
+        """Cheap test that every stream has caught up; `_account` proves it."""
         return (
             not orders.behind()
             and not self._frames.is_behind(published)
             and not self._db.fetch(HOURS_BEHIND_SQL)
         )
 
-    def account(self, orders: OrderObserver, published: int) -> DemoAccount:
-        """Everything about the run; `published` frames were acknowledged by their broker."""
+    def _account(self, orders: OrderObserver, published: int) -> DemoAccount:
         counted = self._metric_orders() - self._orders_before
         found = reconcile_orders(orders.entries, orders.read())
         numbers = {name: found.numbers[name] for name in ORDER_NUMBERS}

