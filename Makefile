@@ -113,7 +113,7 @@ test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@$(ARCHIVE)
 	@for layer in unit stream integration; do $(PYTEST) tests/$$layer $(TWO) $(COVERED) || exit 1; done
 	@$(BIN)/coverage report
-	@$(PYTEST) tests/e2e $(TWO)
+	@$(PYTEST) tests/e2e
 
 test-unit: install  ## No JVM, no service
 	@$(PYTEST) tests/unit $(TWO)
@@ -128,7 +128,7 @@ test-integration: install-yolo  ## Real Kafka, Postgres and ultralytics
 
 test-e2e: install  ## A whole deployment
 	@$(ARCHIVE)
-	@$(PYTEST) tests/e2e $(TWO)
+	@$(PYTEST) tests/e2e
 
 screenshots: install  ## Make the pictures of the console in docs/images again, from its test
 	@$(PYTEST) tests/integration/test_console.py --screenshots docs/images
