@@ -35,7 +35,7 @@ from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from gateway.events import check
 from gateway.rejections import NotAnEventError
-from cli.event_fields import event_fields
+from tools.docs.event_fields import event_fields
 from streaming.sinks import orders
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
