@@ -12,7 +12,7 @@ import typer
 from cli.context import INSTANTS, read_settings
 from cli.quality_output import show_failures
 from conf.outages import clear_outages
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 
 def backfill(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.context import Profile, read_settings
-from conf.terminal import and_list, console, one_interrupt, progress
+from infra.terminal import and_list, console, one_interrupt, progress
 
 Names = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import read_settings
-from conf.terminal import error_console
+from infra.terminal import error_console
 
 if TYPE_CHECKING:
     from conf.settings import Settings

@@ -10,7 +10,7 @@ import typer
 
 from cli.app import new_app
 from conf.errors import ContractError
-from conf.terminal import console
+from infra.terminal import console
 
 app = new_app("contracts", "Contracts of events and tables: check changes of them.")
 

@@ -14,7 +14,7 @@ from cli.app import new_app
 from cli.context import read_settings
 from cli.dlq_options import Format, Identifier, Rule, Since, Status, Topic, open_store, select
 from cli.dlq_output import counts_table, heads_table, print_report, print_rows
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 if TYPE_CHECKING:
     from streaming.sinks.dead_letter_store import DeadLetterRepository

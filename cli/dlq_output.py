@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from conf.terminal import console, error_console
+from infra.terminal import console, error_console
 
 if TYPE_CHECKING:
     from rich.table import Table

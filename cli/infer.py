@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console
+from infra.terminal import console
 
 if TYPE_CHECKING:
     from conf.settings import Settings

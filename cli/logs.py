@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console
+from infra.terminal import console
 
 
 def logs(

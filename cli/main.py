@@ -40,7 +40,7 @@ from cli import (
 )
 from cli.app import new_app, options
 from conf.errors import StorelakeError
-from conf.terminal import error_console
+from infra.terminal import error_console
 
 SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
     "Run": (

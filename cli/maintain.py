@@ -11,7 +11,7 @@ import typer
 
 from cli.context import parse_age, read_settings
 from conf.outages import clear_outages
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 if TYPE_CHECKING:
     from streaming.lake.maintenance.run import Done

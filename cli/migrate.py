@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from cli.context import read_settings
-from conf.terminal import console
+from infra.terminal import console
 
 
 def migrate() -> None:

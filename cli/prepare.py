@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from cli.context import read_settings
 from conf.outages import clear_outages
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 
 def prepare() -> None:

@@ -14,7 +14,7 @@ import typer
 from cli.app import new_app
 from cli.context import parse_age, parse_instant, read_settings
 from conf.outages import clear_outages
-from conf.terminal import console, error_console, progress
+from infra.terminal import console, error_console, progress
 
 app = new_app("quality", "Validate committed rows with Great Expectations.")
 

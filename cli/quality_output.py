@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from conf.terminal import console
+from infra.terminal import console
 
 if TYPE_CHECKING:
     from quality.results import Result

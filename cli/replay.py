@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console, error_console, on_signals, progress
+from infra.terminal import console, error_console, on_signals, progress
 
 if TYPE_CHECKING:
     from inference_service.replay import Recording

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.context import read_settings
-from conf.terminal import and_list, console, progress
+from infra.terminal import and_list, console, progress
 
 REPORTS = ("memory", "quality", "demo", "check", "films")
 """Folders that commands and streams write below the state folder, beside the services' data."""

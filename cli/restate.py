@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cli.context import INSTANTS, read_settings
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 
 class What(str, Enum):

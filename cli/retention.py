@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.context import parse_age, read_settings
-from conf.terminal import console, progress
+from infra.terminal import console, progress
 
 app = typer.Typer(
     name="retention",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.context import read_settings
-from conf.terminal import console, error_console, on_signals
+from infra.terminal import console, error_console, on_signals
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

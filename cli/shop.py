@@ -14,7 +14,7 @@ import typer
 
 from cli.app import new_app
 from cli.context import read_settings
-from conf.terminal import console, error_console
+from infra.terminal import console, error_console
 
 app = new_app("shop", "A simulated shop with known truth: videos, orders, pictures.")
 

@@ -14,7 +14,7 @@ import typer
 
 from cli.context import read_settings
 from conf.errors import StorelakeError
-from conf.terminal import console
+from infra.terminal import console
 
 if TYPE_CHECKING:
     from queries.engine import Answer

@@ -9,7 +9,7 @@ import typer
 
 from cli.context import read_settings
 from cli.tables import show_services
-from conf.terminal import console
+from infra.terminal import console
 
 if TYPE_CHECKING:
     from conf.settings import Settings

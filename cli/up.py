@@ -11,7 +11,7 @@ from cli.context import Profile, read_settings
 from cli.status import all_statuses
 from cli.tables import show_services
 from conf.errors import StorelakeError
-from conf.terminal import and_list, console, one_interrupt, progress
+from infra.terminal import and_list, console, one_interrupt, progress
 
 if TYPE_CHECKING:
     from conf.settings import Settings

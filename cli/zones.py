@@ -12,7 +12,7 @@ import typer
 from cli.app import new_app
 from cli.context import INSTANTS, read_settings
 from conf.errors import StorelakeError
-from conf.terminal import console
+from infra.terminal import console
 
 app = new_app("zones", "Lines and zones: draw them, check them.")
 
@@ -32,7 +32,7 @@ def show(
     import cv2
 
     from conf.stores import load_stores
-    from conf.stores.picture import draw, read_background
+    from inference_service.zone_picture import draw, read_background
 
     stores = load_stores(read_settings().stores_file)
     _, found = stores.camera(camera)

@@ -19,7 +19,7 @@ import typer
 from conf.errors import StorelakeError
 from conf.outages import clear_outages
 from conf.settings import load_settings
-from conf.terminal import console, error_console, progress
+from infra.terminal import console, error_console, progress
 
 Share = Annotated[float, typer.Option(min=0, max=1)]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed generates the same input.")]

@@ -17,12 +17,12 @@ from typing import Any, NoReturn
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
-from conf.terminal import one_interrupt
 from infra import local
 from infra.local.locks import exclusive
 from infra.local.process import wait_until
 from infra.local.readiness import console_ready, gateway_ready
 from infra.local.streams import ready_streams, streams_ready
+from infra.terminal import one_interrupt
 from verification.processes import STOP_SECONDS, Child, Ended, ProcessError, command, run_to_end
 
 COMMAND_SECONDS = 300.0

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
-from conf.terminal import and_list
 from infra.local.board import SERVICES, StateDir
 from infra.local.locks import exclusive
 from infra.local.process import tail, wait_until
@@ -23,6 +22,7 @@ from infra.local.program_status import require_free, runs_elsewhere, statuses
 from infra.local.programs import MANAGED, MANAGED_NAMES, ManagedCommand, chosen, programs
 from infra.local.services import down
 from infra.local.supervisor import end_all
+from infra.terminal import and_list
 
 READY_SECONDS = 180.0
 LOCK_SECONDS = 30.0

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from streaming.jobs import bronze_order_events, order_event_processor
 from streaming.lake.delta import tables as delta_tables
 from streaming.lake.formats import create_tables
-from streaming.lake.iceberg import lake as iceberg
+from streaming.lake.iceberg import tables as iceberg
 from streaming.lake.protocol import LakeError
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 from streaming.stream import Batch, Stream

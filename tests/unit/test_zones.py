@@ -18,7 +18,7 @@ from conf.errors import StorelakeError
 from conf.settings import CONF_DIR
 from conf.stores import Stores, load_stores
 from conf.stores.check import find_faults, find_oddities
-from conf.stores.picture import RED, draw
+from inference_service.zone_picture import RED, draw
 
 pytestmark = pytest.mark.requirement("V7")
 
