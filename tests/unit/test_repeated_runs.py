@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[ModuleType, Callable[[Settings], None]]] = {
     ),
     "run_quality": (
         quality.run,
-        lambda own: serve_quality(own, quality.run.Plan(), timedelta(0), Engines(own)),
+        lambda own: serve_quality(own, quality.run.ValidationPlan(), timedelta(0), Engines(own)),
     ),
 }
 
