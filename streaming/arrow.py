@@ -12,11 +12,11 @@ Transform = Callable[[DataFrame], DataFrame]
 
 
 def in_arrow(change: Callable[[pa.Table], pa.Table], schema: pa.Schema) -> Transform:
-    """A step that makes tables of others.
+    """A plan step that applies `change` to each Arrow batch.
 
     Args:
-        change: rows in, rows of `schema` out; right for any part of the rows.
-        schema: of what it makes.
+        change: rows in, rows of `schema` out; correct for any subset of the rows.
+        schema: of the output.
     """
 
     def each(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,8 +1,8 @@
-"""Spark Connect: clients without a JVM ask the lake (`sc://HOST:PORT`).
+"""Spark Connect server: clients without a JVM query the lake (`sc://HOST:PORT`).
 
-`spark-submit streaming/connect.py` is an application that has the catalog and its keys, and waits.
-Whoever reaches the port may ask it anything: it listens on loopback unless told otherwise, and asks
-for SPARK_CONNECT_AUTHENTICATE_TOKEN where that is set for both sides.
+`spark-submit streaming/connect.py` starts an application with the catalog and its credentials.
+Any client that reaches the port may run any query: it listens on loopback by default, and requires
+SPARK_CONNECT_AUTHENTICATE_TOKEN where that is set on both sides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("storelake.connect")
 
 
 def connect_conf(settings: Settings) -> dict[str, str]:
-    """What makes an application answer Spark Connect."""
+    """Configuration that makes an application serve Spark Connect."""
     return {
         "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
         "spark.connect.grpc.binding.address": settings.spark.connect_host,

@@ -9,7 +9,7 @@ from conf.errors import StorelakeError
 
 ORIGIN_HEADER = "storelake-origin"
 OWN_HEADERS = "storelake-"
-"""What headers of ours start with; a message that returns carries only its origin."""
+"""Prefix of this project's headers; a redriven message carries only its origin."""
 
 _ID = re.compile(r"([A-Za-z0-9._-]{1,249})/(\d{1,10})/([0-9A-Za-z:_-]{1,64})", re.ASCII)
 
@@ -26,10 +26,10 @@ def dead_letter_id(topic: str, partition: int, position: str) -> str:
 
 
 def read_id(text: str) -> str:
-    """The id that somebody typed, or copied from a header with its leading zeros.
+    """Normalize an id that a user typed, or copied from a header with its leading zeros.
 
     Raises:
-        DeadLetterError: it is none.
+        DeadLetterError: the text is not an id.
     """
     found = _ID.fullmatch(text.strip())
     if found is None:
@@ -41,7 +41,7 @@ def read_id(text: str) -> str:
 
 
 def origin_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
-    """The id of the dead letter that a message was sent back for; the last header counts."""
+    """The id of the dead letter that a message was redriven from; the last header counts."""
     origin = None
     for name, value in headers:
         if name == ORIGIN_HEADER:
@@ -49,4 +49,4 @@ def origin_of(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
     try:
         return read_id(origin.decode("ascii")) if origin else None
     except (DeadLetterError, UnicodeDecodeError):
-        return None  # of somebody else's making
+        return None  # another producer wrote the header

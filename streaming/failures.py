@@ -1,4 +1,4 @@
-"""What went wrong in a stream: whether the data is at fault, and the innermost cause in a line."""
+"""Errors of streams: whether the data caused one, and its innermost cause in one line."""
 
 from __future__ import annotations
 
@@ -72,10 +72,9 @@ def root_cause(error: BaseException) -> str:
 
 
 def cause_in_text(text: str) -> str:
-    """The line of an error text of Spark that names the innermost cause; plans are left out.
+    """The line of Spark's error text that names the innermost cause; plans are left out.
 
-    Spark hands a Python traceback on as text inside of its own; the last error that it names is the
-    one that was raised first.
+    Spark's text contains the Python traceback; the last error in it was raised first.
     """
     lines = [line.strip() for line in text.partition(_PLAN)[0].splitlines() if line.strip()]
     named = [line for line in lines if _ERROR.match(line)]

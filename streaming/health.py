@@ -1,4 +1,4 @@
-"""How a query or an interval task is doing: its failures in a row, its pauses, its state."""
+"""Health of a query or an interval task: consecutive failures, pauses, state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass
 class Health:
-    """Of one query or interval task.
+    """Health of one query or interval task.
 
     A failure is followed by a pause that doubles from `retry_base_seconds` to `retry_max_seconds`.
     After `retries` failures in a row the part is `failed`: it is tried every

@@ -1,7 +1,7 @@
-"""How far the streams are behind: the ends of the topics, asked from the brokers every so often.
+"""Lag of the streams: the end offsets of the topics, queried from the brokers every few seconds.
 
-Spark's progress cannot tell: its newest offset is the end of the batch that it planned. The answer
-comes from a connection of its own, so that it also comes while a stream hangs or waits to retry.
+Spark's progress does not contain it: its newest offset is the end of the batch that it planned. The
+query uses a connection of its own, so it also works while a stream hangs or waits to retry.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ OpenLog = Callable[[str, Sequence[str]], Log]
 
 @dataclass
 class _Reader:
-    """Where a query stands in one broker.
+    """Position of a query in one broker.
 
     Attributes:
         broker: its name.
         streams: that the query serves.
         at: the end of its newest batch; None before the first.
-        log: to ask for what waits.
+        log: the client that queries the end offsets; None until it connects.
     """
 
     broker: str
@@ -40,11 +40,11 @@ class _Reader:
 
 
 class LagWatch:
-    """Asks the brokers in a thread of its own.
+    """Queries the end offsets in a thread of its own.
 
     Args:
-        metrics: where the answers go.
-        open_log: how to reach a broker.
+        metrics: receive the lag.
+        open_log: connects to a broker.
     """
 
     def __init__(self, metrics: StreamMetrics, open_log: OpenLog) -> None:
@@ -56,7 +56,7 @@ class LagWatch:
     def moved(
         self, query: str, streams: Sequence[str], brokers: Sequence[str], ends: Sequence[Offsets]
     ) -> None:
-        """A query has finished a batch that ends there.
+        """Record that a query has finished a batch.
 
         Args:
             query: its name.
@@ -65,7 +65,7 @@ class LagWatch:
             ends: the offsets of each source.
         """
         if query not in self._readers:
-            # A query that was split is gone: each of its parts tells of its own streams.
+            # A query that was split is gone: its parts report their own streams.
             others = {
                 name: readers
                 for name, readers in self._readers.items()
@@ -77,7 +77,7 @@ class LagWatch:
             reader.at = end
 
     def look(self) -> None:
-        """Ask every broker once. One that does not answer leaves the lag as it was last known."""
+        """Query every broker once. The lag is unchanged where one does not answer."""
         silent = set()
         readers = [reader for of_query in list(self._readers.values()) for reader in of_query]
         for reader in readers:
@@ -88,11 +88,11 @@ class LagWatch:
             self._metrics.broker_up.labels(broker).set(broker not in silent)
 
     def start(self) -> None:
-        """Look every so often until `stop`."""
+        """Call `look` every `LOOK_SECONDS` until `stop`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and leave the brokers."""
+        """End the thread and close the connections."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -112,8 +112,8 @@ class LagWatch:
                 reader.log = self._open(reader.broker, sorted({topic for topic, _ in at}))
             waiting = reader.log.behind(at)
         except Exception as error:  # of three client libraries; the next look tries again
-            log.warning("%s does not tell what waits: %s", reader.broker, error)
-            # A topic that was made again is known by another id: the next look opens it again.
+            log.warning("lag query to %s failed: %s", reader.broker, error)
+            # A topic that was created again has another id: the next look opens it again.
             opened, reader.log = reader.log, None
             if opened is not None:
                 opened.close()

@@ -1,7 +1,7 @@
 """One writer a stream: a lease in Postgres, whose epoch every commit checks.
 
 An application acquires the leases of its streams before it starts Spark and renews them while it
-runs. A stream whose lease somebody else holds is refused; with `take_over` the other application
+runs. It does not run a stream whose lease another one holds; with `take_over` the other application
 is fenced: the new owner has a higher epoch, and a commit of a lower one fails (`Leases.require` in
 Postgres, `Lake.fenced` in the lake). A lease is free when its owner released it, when it was not
 renewed for its time, or when its owner was a process of this machine that is gone.
@@ -60,7 +60,7 @@ _RELEASE_SQL = "UPDATE stream_leases SET owner = NULL, expires_at = NULL WHERE o
 
 
 class LeaseError(StorelakeError):
-    """The leases cannot be asked for; the message states what to do."""
+    """The leases cannot be read; the message states what to do."""
 
 
 class LeaseHeldError(StorelakeError):
@@ -122,7 +122,7 @@ class Leases:
         take_over: fence another holder.
 
     Attributes:
-        lost: stream -> the sentence that states who has taken it over.
+        lost: stream -> message that names the application that has taken it over.
     """
 
     dsn: str
@@ -139,8 +139,7 @@ class Leases:
     def acquire(self) -> None:
         """Take the lease of every stream, or of none, then renew them until `release`.
 
-        A lease that is not free is watched until it is renewed, which reports that its holder
-        lives, or until it expires.
+        A lease that is not free is watched until its holder renews it, or until it expires.
 
         Raises:
             LeaseHeldError: a stream has a living holder, and `take_over` is not set.
@@ -178,7 +177,7 @@ class Leases:
             raise FencedError(self._lose(stream, row and row[1], row and row[2]))
 
     def release(self) -> None:
-        """Free the leases at a clean end; those that others have taken over stay theirs."""
+        """Release the leases at a clean end, except those that others have taken over."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(timeout=self.duration.total_seconds())
@@ -199,7 +198,7 @@ class Leases:
             raise LeaseError(database_down("Postgres", error)) from error
 
     def _try(self) -> list[Held]:
-        """Acquire all, unless some are held: those."""
+        """Acquire all leases, or return those that others hold."""
         names = sorted(self.streams)
         with self._connect() as connection:
             connection.execute(_ADD_SQL, (names,))
@@ -256,7 +255,6 @@ class Leases:
 
 
 def _rejection(held: Iterable[Held]) -> str:
-    """One sentence: who holds which streams, since when, and what to do."""
     by_holder: dict[str, list[str]] = {}
     for one in held:
         by_holder.setdefault(str(one), []).append(one.stream)

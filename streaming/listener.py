@@ -1,8 +1,8 @@
-"""Spark's own account of a micro-batch, as our meters take it.
+"""Spark's progress events, as figures for the stream metrics.
 
 PySpark turns a progress event into Python objects value by value, over a socket to the JVM: for one
-batch of a stateful query that took 130 times as long as to ask for all of it as JSON. So the JVM
-talks to a listener that does only that.
+batch of a stateful query that took 130 times as long as one JSON text. So the JVM calls a listener
+that only requests that text.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from streaming.sources.log import Offsets, from_wire
 log = logging.getLogger("storelake.streams")
 
 Notify = Callable[[str, Progress, Sequence[Offsets]], None]
-"""(name of the query, what it did, where each of its sources stands now)."""
+"""(name of the query, figures of the batch, end offsets of each source)."""
 
 NO_WATERMARK = datetime(1970, 1, 1, tzinfo=timezone.utc)
-"""What Spark says before the first event."""
+"""Spark's watermark before the first event."""
 
 
 class ProgressListener(StreamingQueryListener):
-    """Hears every finished micro-batch.
+    """Receives every finished micro-batch.
 
     Lost events cost figures, never rows: Spark drops some when a listener is slow, and one that
     fails here is logged.
@@ -47,24 +47,24 @@ class ProgressListener(StreamingQueryListener):
         """One progress event as JSON."""
         try:
             self._notify(*read_progress(text))
-        except Exception:  # figures are worth a line in the log, and no stream
-            log.warning("a progress event was not understood", exc_info=True)
+        except Exception:  # lost figures must not stop a stream
+            log.warning("a progress event could not be read", exc_info=True)
 
     def onQueryStarted(self, event: Any) -> None:  # noqa: N802  (Spark's names)
-        """The runner knows."""
+        """Ignored: the runner starts the queries."""
 
     def onQueryProgress(self, event: Any) -> None:  # noqa: N802
-        """Comes as JSON, to `take`."""
+        """Ignored: `take` receives it as JSON."""
 
     def onQueryIdle(self, event: Any) -> None:  # noqa: N802
-        """Nothing to count."""
+        """Ignored."""
 
     def onQueryTerminated(self, event: Any) -> None:  # noqa: N802
-        """The runner asks the query itself."""
+        """Ignored: the runner polls the queries."""
 
 
 class _AsJson(JStreamingQueryListener):
-    """What the JVM calls; `pylistener` is the one above."""
+    """The listener that the JVM calls; it passes progress to `pylistener`."""
 
     pylistener: ProgressListener
 
@@ -82,13 +82,13 @@ class _AsJson(JStreamingQueryListener):
 
 
 def read_progress(text: str) -> tuple[str, Progress, list[Offsets]]:
-    """What Spark says as JSON: the query's name, its figures, and where each source stands."""
+    """Parse a progress event: the query's name, its figures, and the end offsets of each source."""
     reported = json.loads(text)
     phases = {name: ms / 1000 for name, ms in reported["durationMs"].items()}
     operators = reported["stateOperators"]
     progress = Progress(
         rows=reported["numInputRows"],
-        input_rate=reported.get("inputRowsPerSecond", 0.0),  # left out where it is no number
+        input_rate=reported.get("inputRowsPerSecond", 0.0),  # left out where it is not a number
         processed_rate=reported.get("processedRowsPerSecond", 0.0),
         seconds=phases.pop("triggerExecution"),
         phases=phases,

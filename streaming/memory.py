@@ -1,4 +1,4 @@
-"""Memory of the driver's Python: what batches have freed returns to the system.
+"""Return memory that batches have freed in the driver's Python to the system.
 
 A batch of large messages is in memory several times for a moment: as Arrow columns, and as Python
 bytes in the threads of its sinks. Allocators keep what is freed. Arrow's own pool (mimalloc) keeps
@@ -28,17 +28,17 @@ _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 class FreedMemory:
-    """Gives back what this process has freed, while it has grown by more than 64 MB.
+    """Returns freed memory once the process has grown by more than 64 MB.
 
     Args:
-        pause: seconds between two times at least, since each costs some milliseconds, and the next
-            batch the pages that it takes again.
+        pause: least seconds between two trims: each costs some milliseconds, and the next batch
+            allocates the pages again.
     """
 
     def __init__(self, pause: float = PAUSE_SECONDS) -> None:
         self._pause = pause
         self._process = psutil.Process()
-        # Of glibc; another C library has nothing of the kind.
+        # glibc only.
         library = ctypes.CDLL(None)
         self._trim = getattr(library, "malloc_trim", None)
         if self._trim is not None:
@@ -47,7 +47,7 @@ class FreedMemory:
         self._next = 0.0
 
     def give_back(self) -> None:
-        """Cheap where nothing is to be given back; to be called every so often, by one thread."""
+        """Trim if it is due; cheap otherwise. Call it regularly, from one thread."""
         began = time.monotonic()
         before = self._process.memory_info().rss
         if began < self._next or before < self._least + GROWTH_BYTES:
@@ -56,7 +56,7 @@ class FreedMemory:
         if self._trim is not None:
             self._trim(0)
         after = self._process.memory_info().rss
-        # A batch may hold its rows still: so the next time measures by the least of all, too.
+        # A batch may still hold its rows: measure growth from the least size ever seen.
         self._least = min(self._least, after)
         self._next = began + self._pause
         log.debug(

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the streams: one series a stream, whichever queries they share.
+"""Prometheus metrics of the streams: one series per stream, whichever queries they share.
 
 Rows, seconds and state come from the progress of Spark's queries (`streaming/listener.py`), the
 counts of late, skipped and rejected rows from the sinks, lag from the brokers (`streaming/lag.py`).
@@ -22,7 +22,7 @@ _STREAM = ("stream",)
 
 @dataclass(frozen=True)
 class Progress:
-    """What Spark says of one finished micro-batch of a query.
+    """Figures of one finished micro-batch of a query, from Spark.
 
     Attributes:
         rows: read.
@@ -52,7 +52,7 @@ class StreamMetrics:
 
     Args:
         streams: their names; series that exist from the start can be alerted on.
-        settling: those of them that settle by the clock.
+        settling: those of them that have an interval task.
         clock: seconds since 1970.
     """
 
@@ -120,11 +120,11 @@ class StreamMetrics:
             "last_batch_timestamp_seconds", "When the newest micro-batch was committed."
         )
         self._last_settled = gauge(
-            "last_settled_timestamp_seconds", "When the stream has last settled."
+            "last_settled_timestamp_seconds", "End of the stream's last interval task."
         )
         self.broker_up = Gauge(
             "storelake_stream_broker_up",
-            "Whether the broker told the ends of its topics when last asked.",
+            "Whether the broker answered the last query of its end offsets.",
             ("broker",),
             registry=registry,
         )
@@ -144,12 +144,12 @@ class StreamMetrics:
         self._up.labels(stream).set(up)
 
     def state(self, stream: str, state: State) -> None:
-        """How it is doing (`streaming.health`)."""
+        """Set the state of a stream (`streaming.health`)."""
         for one in STATES:
             self._state.labels(stream, one).set(one == state)
 
     def progressed(self, streams: Iterable[str], progress: Progress) -> None:
-        """A query that serves these streams has finished a micro-batch."""
+        """Record a finished micro-batch of the query that serves these streams."""
         now = self._clock()
         for stream in streams:
             self._batches.labels(stream).inc()
@@ -169,16 +169,16 @@ class StreamMetrics:
                 self._state_bytes.labels(stream).set(progress.state_bytes)
 
     def behind(self, stream: str, broker: str, rows: int) -> None:
-        """How much waits for a stream."""
+        """Set the lag of a stream."""
         self._lag.labels(stream, broker).set(rows)
 
     def failed(self, streams: Iterable[str]) -> None:
-        """Their query failed, and will be tried again."""
+        """Count a failure of their query, which is retried."""
         for stream in streams:
             self._failures.labels(stream).inc()
 
     def settled(self, stream: str) -> None:
-        """A round of the clock is over."""
+        """Record the end of the stream's interval task."""
         self._last_settled.labels(stream).set(self._clock())
 
     def dead_letters(self, stream: str, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""Something that a stream does every so often beside its batches: in a thread of its own."""
+"""Periodic tasks of streams, each in a thread of its own beside the batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("storelake.streams")
 
 
 class PeriodicTask:
-    """Calls a function every so often until `stop`; a failure delays it, and disturbs nobody else.
+    """Calls a function periodically until `stop`; a failure delays only this task.
 
     Args:
         stream: whose task.
@@ -45,7 +45,7 @@ class PeriodicTask:
         self._thread = threading.Thread(target=self._run, name=f"{stream}-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to call."""
+        """Start the thread."""
         self.health.ready = True
         self._thread.start()
 
@@ -66,7 +66,7 @@ class PeriodicTask:
         if not self.health.failures:
             try:
                 self._call()
-            except Exception as error:  # a clean stop stays one: the next start does what is left
+            except Exception as error:  # the stop continues; the next start does what is left
                 log.warning("%s not done before the stop: %s", self.health.name, root_cause(error))
 
     def _run(self) -> None:
@@ -77,7 +77,7 @@ class PeriodicTask:
                 self._call()
             except FencedError as error:
                 self.fence(str(error))
-            except Exception as error:  # whatever it was: tried again, and said
+            except Exception as error:  # logged, and tried again
                 self.health.failed(root_cause(error))
                 self._on_failure()
                 pause = max(0.0, self.health.retry_at - self.health.clock())

@@ -1,4 +1,4 @@
-"""How far a sink has come, by source position: what makes a repeated row a skipped row.
+"""Source positions that a sink has committed: repeated rows are skipped by them.
 
 Every sink keeps, in the same commit as its rows, the newest position that it holds of each topic
 partition. Rows up to there are dropped before the write. That holds whatever repeats them: a batch
@@ -19,7 +19,7 @@ Progress = Mapping[tuple[str, int], str]
 
 
 def fresh(rows: pa.Table, done: Progress) -> pa.Table:
-    """The rows whose position lies after what is done. Columns: topic, partition, position."""
+    """The rows after the positions that are done. Columns: topic, partition, position."""
     for (topic, partition), position in done.items():
         here = pc.and_(pc.equal(rows["topic"], topic), pc.equal(rows["partition"], partition))
         old = pc.and_(here, pc.less_equal(rows["position"], position))
@@ -28,7 +28,7 @@ def fresh(rows: pa.Table, done: Progress) -> pa.Table:
 
 
 def advance(done: Progress, rows: pa.Table) -> dict[tuple[str, int], str]:
-    """What is done once these rows are written, too."""
+    """The positions that are done once these rows are also written."""
     newest = rows.group_by(["topic", "partition"]).aggregate([("position", "max")])
     after = dict(done)
     for row in newest.to_pylist():

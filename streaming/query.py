@@ -26,22 +26,22 @@ from streaming.jvm import hadoop_configuration, java
 from streaming.lease import FencedError
 from streaming.metrics import StreamMetrics
 from streaming.rejections import write_all
-from streaming.stream import Batch, Context, Feed, SinkContext, Stream
+from streaming.stream import Batch, Context, SharedSource, SinkContext, Stream
 
 log = logging.getLogger("storelake.streams")
 
 SPLIT_SECONDS = 5.0
-"""For so long at least the same sinks must have failed, and only they, until their streams go on in
-a query of their own: a server that restarts fails some sinks and not others for a moment."""
+"""Only after the same sinks, and no others, have failed for so long are their streams moved to a
+query of their own: a server that restarts fails some sinks and not others for a moment."""
 
 
 @dataclass(frozen=True)
 class Application:
-    """What the queries of one application share.
+    """Resources that the queries of one application share.
 
     Attributes:
         context: session, settings, stores.
-        sink_context: a stream -> what it works with.
+        sink_context: stream -> resources of its sink.
         metrics: of all streams.
         stopping: set once the program stops: no further batch begins.
     """
@@ -56,13 +56,13 @@ class SharedQuery:
     """A query and the streams that it serves: started, watched, tried again, split.
 
     Args:
-        app: what all queries share.
-        feed: what the query reads.
-        streams: those that it serves.
+        app: resources that all queries share.
+        source: that the query reads.
+        streams: that it serves.
     """
 
-    def __init__(self, app: Application, feed: Feed, streams: Sequence[Stream]) -> None:
-        self._app, self.feed, self.streams = app, feed, list(streams)
+    def __init__(self, app: Application, source: SharedSource, streams: Sequence[Stream]) -> None:
+        self._app, self.source, self.streams = app, source, list(streams)
         self.health = Health(self.name, app.context.settings.streams)
         self._query: StreamingQuery | None = None
         self._busy = threading.Lock()
@@ -71,37 +71,37 @@ class SharedQuery:
 
     @property
     def name(self) -> str:
-        """The streams' names; of the checkpoint, too.
+        """The streams' names; it also names the checkpoint.
 
-        So streams that did not run together before start a checkpoint of their own, and their
-        sinks skip what they have.
+        Streams that run together for the first time therefore start a new checkpoint, and their
+        sinks skip what they have committed.
         """
         return "+".join(sorted(s.name for s in self.streams))
 
     @property
     def brokers(self) -> tuple[str, ...]:
-        """Those that the query reads."""
+        """The brokers that the query reads."""
         settings = self._app.context.settings
         if settings.streams.source == "memory":
             return ("memory",)
-        return self.feed.brokers(settings)
+        return self.source.brokers(settings)
 
     @property
     def checkpoint(self) -> str:
         """Where Spark keeps the offsets and the state of the query."""
         settings = self._app.context.settings
-        brokers = self.feed.brokers(settings)
+        brokers = self.source.brokers(settings)
         place = self.name if brokers == ("kafka",) else f"{self.name}@{'+'.join(brokers)}"
-        place += f".{self.feed.edition}" if self.feed.edition > 1 else ""
+        place += f".{self.source.state_version}" if self.source.state_version > 1 else ""
         return settings.checkpoint(place)
 
     @property
     def is_starting(self) -> bool:
-        """Whether its planner starts: one at a time, they starve each other."""
+        """Whether its planner is starting: only one may at a time, since they starve each other."""
         return self._query is not None and not self.health.ready
 
     def watch(self, may_start: bool) -> None:
-        """Look at the query once: note its end, and start it when that is due."""
+        """Check the query once: record its end, and start it when that is due."""
         if self._query is not None and self._query.isActive:
             self._look(self._query)
         elif self._query is not None:
@@ -114,21 +114,23 @@ class SharedQuery:
                 self._failed(root_cause(error))
 
     def split(self) -> list[SharedQuery]:
-        """The queries to go on with: itself, or, where some sinks alone keep failing, two.
+        """This query, or the two that replace it where only some sinks keep failing.
 
-        A checkpoint that cannot be copied is a failure of this query, and is tried again.
+        A checkpoint that cannot be copied counts as a failure of this query, and is retried.
         """
         apart = self._apart
         if not apart or self._query is not None or not self.health.is_due:
             return [self]
         parts = [
-            SharedQuery(self._app, self.feed, [s for s in self.streams if (s.name in apart) is own])
+            SharedQuery(
+                self._app, self.source, [s for s in self.streams if (s.name in apart) is own]
+            )
             for own in (True, False)
         ]
         try:
             for part in parts:
                 _copy_checkpoint(self._app.context, self.checkpoint, part.checkpoint)
-        except Exception as error:  # a disk, or an S3: the other queries go on meanwhile
+        except Exception as error:  # a disk, or an S3: the other queries continue
             self._failed(f"the checkpoint cannot be copied: {root_cause(error)}")
             return [self]
         mine, others = parts
@@ -144,14 +146,14 @@ class SharedQuery:
 
     @property
     def _apart(self) -> frozenset[str]:
-        """The streams to go on without: taken over, or to blame for repeated failures; not all."""
+        """The streams to split off: taken over, or failing repeatedly; empty if that is all."""
         sinks, since = self._blamed or (frozenset(), time.monotonic())
         blamed = sinks if time.monotonic() - since >= SPLIT_SECONDS else frozenset()
         apart = frozenset(self._fenced) or blamed
         return apart if apart < {s.name for s in self.streams} else frozenset()
 
     def fence(self, stream: str, cause: str) -> None:
-        """Another application has taken a stream over: this one writes no more of it."""
+        """Stop writing a stream that another application has taken over."""
         if stream in self._fenced:
             return
         self._fenced[stream] = cause
@@ -170,15 +172,17 @@ class SharedQuery:
         if query is not None:
             try:
                 query.stop()
-            except Exception as error:  # it is left behind; its sinks write nothing any more
+            except Exception as error:  # it is abandoned; its sinks do not write any more
                 log.warning("%s does not stop: %s", self.name, root_cause(error))
 
     def _start(self) -> None:
-        pause = int(self._app.context.settings.streams.trigger_seconds * self.feed.pace * 1000)
+        pause = int(
+            self._app.context.settings.streams.trigger_seconds * self.source.trigger_multiple * 1000
+        )
         self._query = (
-            self.feed.build(self._app.context, self.name)
+            self.source.build(self._app.context, self.name)
             .writeStream.queryName(self.name)
-            .outputMode(self.feed.output_mode)
+            .outputMode(self.source.output_mode)
             .option("checkpointLocation", self.checkpoint)
             .trigger(processingTime=f"{pause} milliseconds")
             .foreachBatch(self._sink())
@@ -186,7 +190,7 @@ class SharedQuery:
         )
 
     def _look(self, query: StreamingQuery) -> None:
-        """Readiness, and how long the present trigger has taken."""
+        """Update readiness, and the time that the present trigger has taken."""
         status = query.status
         if not self.health.ready and not status["message"].startswith("Initializing"):
             self.health.ready = True
@@ -216,13 +220,13 @@ class SharedQuery:
         self._app.metrics.failed([s.name for s in self.streams])
 
     _error: Exception | None = None
-    """What the newest batch raised in this process; Spark tells it as a text of two languages."""
+    """Exception of the newest batch in this process; Spark only has a text of two stack traces."""
 
     def _sink(self) -> Callable[[DataFrame, int], None]:
-        """Collect the batch once, then hand it to each stream."""
-        app, feed = self._app, self.feed
+        """The `foreachBatch` function: collects the batch once, then writes it to each stream."""
+        app, source = self._app, self.source
         writers = [(s, app.sink_context(s)) for s in self.streams if s.sink]
-        prepare = feed.prepare(app.context) if feed.prepare else None
+        parse = source.parse(app.context) if source.parse else None
 
         def sink(df: DataFrame, batch_id: int) -> None:
             with self._busy:
@@ -231,8 +235,8 @@ class SharedQuery:
                 self.health.began()
                 try:
                     rows = df.toArrow()
-                    rows = prepare(rows) if prepare else rows
-                    _write_each(writers, rows, batch_id, _oldest(rows, feed.made_at))
+                    rows = parse(rows) if parse else rows
+                    _write_each(writers, rows, batch_id, _oldest(rows, source.event_time_column))
                 except Exception as error:
                     self._error = error
                     raise
@@ -248,7 +252,7 @@ def _write_each(
     batch_id: int,
     oldest: datetime | None,
 ) -> None:
-    """Let every stream write; sinks wait for disks and the database most of the time: together.
+    """Write the batch to all streams in parallel: sinks mostly wait for disks and the database.
 
     Raises:
         SinkError: some failed; all have ended.
@@ -274,16 +278,18 @@ def _write(stream: Stream, batch: Batch, oldest: datetime | None) -> None:
     batch.metrics.wrote(batch.stream, time.monotonic() - started, latency)
 
 
-def _oldest(rows: pa.Table, made_at: str) -> datetime | None:
-    """When the oldest row was made; None without rows, or where no row says it."""
-    moment: datetime | None = pc.min(rows[made_at].cast(pa.timestamp("us", "UTC"))).as_py()
+def _oldest(rows: pa.Table, event_time_column: str) -> datetime | None:
+    """Event time of the oldest row; None without rows, or where all are null."""
+    moment: datetime | None = pc.min(
+        rows[event_time_column].cast(pa.timestamp("us", "UTC"))
+    ).as_py()
     return moment
 
 
 def _copy_checkpoint(context: Context, source: str, target: str) -> None:
-    """Copy a checkpoint, in the place of an older one, by Hadoop's client: it may lie on an S3.
+    """Copy a checkpoint over an older one, by Hadoop's client: it may be on an S3.
 
-    The copy gets a query id of its own: Spark ends a query when another one of its id starts.
+    The copy gets a new query id: Spark ends a query when another one of its id starts.
     """
     hadoop, conf = java(context.spark).org.apache.hadoop.fs, hadoop_configuration(context.spark)
     here, there = (hadoop.Path(place) for place in (source, target))
@@ -295,6 +301,8 @@ def _copy_checkpoint(context: Context, source: str, target: str) -> None:
 
 
 def shared_queries(app: Application, streams: Sequence[Stream]) -> list[SharedQuery]:
-    """One query per feed, for the streams that have one."""
-    feeds: Mapping[Feed, None] = dict.fromkeys(s.feed for s in streams if s.feed)
-    return [SharedQuery(app, feed, [s for s in streams if s.feed == feed]) for feed in feeds]
+    """One query per source, for the streams that have a source."""
+    sources: Mapping[SharedSource, None] = dict.fromkeys(s.source for s in streams if s.source)
+    return [
+        SharedQuery(app, source, [s for s in streams if s.source == source]) for source in sources
+    ]

@@ -1,7 +1,7 @@
-"""Every stream: what it reads, where its progress is, and what it writes. Imports no Spark.
+"""The list of streams: their inputs, positions and outputs. Imports no Spark.
 
-Jobs, tables, console, quality suites and checks derive their lists of streams from `STREAMS`. What
-a stream does is in `streaming/jobs/NAME.py`; which tables of the lake it writes is `Table.writer`.
+Jobs, tables, console, quality suites and checks derive their lists of streams from `STREAMS`. The
+code of a stream is `streaming/jobs/NAME.py`; `Table.writer` names the stream of a lake table.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class StreamEntry:
 
     Attributes:
         name: of its module in `streaming/jobs`, its ledger rows and its lease.
-        reads: what its messages are; None: it reads tables when they have changed.
+        reads: kind of its messages; None: it reads tables when they have changed.
         ledger: where its source positions are.
         moved_by: which messages move its positions: all, good ones, or frames with people.
-        serving: tables of Postgres that others may rely on and that this stream writes.
-        dead_letters: the table of what it rejects or sets aside; None: it rejects nothing.
+        serving: public Postgres tables that this stream writes.
+        dead_letters: the table of rows that it rejects or sets aside; None: it rejects none.
         stateful: whether its query keeps state in Spark.
     """
 
@@ -35,7 +35,7 @@ class StreamEntry:
     stateful: bool = False
 
     def topics(self, settings: Settings) -> tuple[str, ...]:
-        """The Kafka topics that it reads; Pulsar's topics have no positions to count with."""
+        """The Kafka topics that it reads; positions of Pulsar's topics cannot be counted with."""
         if self.reads == "orders":
             return settings.kafka.order_topics
         from_kafka = self.reads == "detections" and "kafka" in settings.streams.detections_from
@@ -89,6 +89,6 @@ STREAMS = (
     StreamEntry("bronze_order_events", "orders", "lake", moved_by="all"),
     StreamEntry("bronze_detections", "detections", "lake", moved_by="all"),
 )
-"""The streams that people wait for come first."""
+"""Streams whose results users wait for come first."""
 
 NAMES = tuple(stream.name for stream in STREAMS)

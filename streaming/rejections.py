@@ -1,11 +1,11 @@
-"""Data never stops a stream: a batch that a sink refuses is halved until the rows are found.
+"""Data never stops a stream: a batch that a sink rejects is halved until the bad rows are found.
 
 Where a sink fails because of the values in its rows (`failures.is_data_error`), the same rows would
 fail for ever. So the batch is written in halves, in the order of the source; a single row that the
-sink refuses goes to `refused_rows` with the class of the error, and, where the stream keeps
+sink rejects is written to `refused_rows` with the class of the error, and, where the stream keeps
 rejected messages, to its quarantine under the rule `refused_by_sink`; the stream continues. An
-error of infrastructure ends the attempt: the whole batch comes again, and what was written by then
-is skipped by its position.
+infrastructure error ends the attempt: Spark repeats the whole batch, and rows written by then are
+skipped by their positions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def write_all(sink: Sink, batch: Batch, *, keeps_rejected: bool) -> None:
     """Write a batch; rows that the sink refuses because of their data go to quarantine.
 
     Args:
-        sink: of the stream; rows that it has already written change nothing.
+        sink: of the stream; it skips rows that it has already written.
         batch: one micro-batch.
         keeps_rejected: whether the sink keeps rejected messages: refused ones become such.
 

@@ -1,8 +1,8 @@
-"""Gold tables that Postgres computes, copied to the lake row by row as they change.
+"""Replicates tables that Postgres computes to the lake, row by row as they change.
 
-The copy follows `change_id`, which rises with every change in Postgres. The cursor is the highest
-one in the lake table itself: whatever a crash leaves behind, the next copy brings. Rows carry
-absolute values and are written by key, so a copy may happen twice.
+Replication follows `change_id`, which rises with every change in Postgres. The cursor is the
+highest one in the lake table itself, so the next call copies what a crash has left out. Rows carry
+absolute values and are written by key, so copying one twice changes nothing.
 """
 
 from __future__ import annotations

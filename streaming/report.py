@@ -1,6 +1,6 @@
-"""What the application says of its streams while it runs: `<var>/run/streams.json`, and metrics.
+"""Status of the streams while the application runs: `<var>/run/streams.json`, and metrics.
 
-It is written in a thread of its own, so that it also reports when everything else hangs.
+A thread of its own writes it, so it also reports when everything else hangs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ log = logging.getLogger("storelake.streams")
 REPORT_SECONDS = 0.5
 
 Parts = Callable[[str], tuple[Health | None, list[Health]]]
-"""Of a stream: the health of its query, None without one, and of its interval tasks."""
+"""stream -> (health of its query, None without one; health of its interval tasks)."""
 
 
 class StreamsReport:
-    """Writes how every stream is doing, twice a second.
+    """Writes the state of every stream, twice a second.
 
     Args:
-        settings: where, and when something is stalled.
-        metrics: that say the same to Prometheus.
+        settings: the folder, and after how long a stream is stalled.
+        metrics: receive the same states.
         streams: their names.
-        parts: of a stream.
+        parts: health of the parts of a stream.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class StreamsReport:
         self._thread.start()
 
     def watched(self) -> None:
-        """The runner has looked at every query: Spark's JVM answers."""
+        """Record that the runner has checked every query: Spark's JVM answers."""
         self._watched_at = time.monotonic()
 
     def stop(self) -> None:
-        """Write no more, and take the file away."""
+        """Stop writing, and delete the file."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
         (self._folder / "streams.json").unlink(missing_ok=True)
 
     def state(self, stream: str) -> dict[str, Any]:
-        """How a stream is doing.
+        """State of a stream.
 
         Returns:
             state: one of `STATES`; detail: a sentence, empty while nothing is wrong; ready; batches
@@ -78,7 +78,7 @@ class StreamsReport:
         if query and silent > self._stalled_after and state != "failed":
             state, detail = "stalled", f"Spark's JVM has not answered for {silent:.0f} s"
         first = query or tasks[0]
-        on_interval = next((h for h in tasks if h.name.endswith("(settle)")), None)
+        on_interval = next((h for h in tasks if h.name.endswith("(interval)")), None)
         return {
             "state": state,
             "detail": detail,
@@ -91,7 +91,7 @@ class StreamsReport:
         }
 
     def write(self) -> None:
-        """Write all of it once, in place of what was there."""
+        """Replace the file by the present states."""
         streams = {name: self.state(name) for name in self._streams}
         for name, reported in streams.items():
             self._metrics.is_up(name, reported["ready"])
@@ -102,7 +102,7 @@ class StreamsReport:
         with fresh.open("w", encoding="utf-8") as file:
             json.dump({**who, "streams": streams}, file)
             file.flush()
-            os.fsync(file.fileno())  # after a loss of power the file is whole, or the one before
+            os.fsync(file.fileno())  # after a power loss either file is complete
         fresh.replace(self._folder / "streams.json")
 
     def _run(self) -> None:

@@ -44,13 +44,13 @@ log = logging.getLogger("storelake.streams")
 
 WATCH_SECONDS = 0.5
 STOP_SECONDS = 15.0
-"""For a clean stop; after that the process ends as it is, and replays what was not committed."""
+"""For a clean stop; after that the process is killed, and the next start replays the rest."""
 
 HOUR_SECONDS = 3600.0
 
 
 class Runner:
-    """Runs streams side by side in one Spark application until it is told to stop.
+    """Runs streams side by side in one Spark application until it is stopped.
 
     Raises:
         LeaseHeldError: another application writes one of the streams.
@@ -59,10 +59,8 @@ class Runner:
     def __init__(self, settings: Settings, streams: Sequence[Stream]) -> None:
         self._settings, self._streams = settings, streams
         self._stop = threading.Event()
-        names, application = (
-            [s.name for s in streams],
-            "storelake:" + ",".join(s.name for s in streams),
-        )
+        names = [s.name for s in streams]
+        application = "storelake:" + ",".join(names)
         with ExitStack() as stack:
             # First: a warehouse, a catalog or a database that does not answer reports it before
             # Spark has started, and so does a stream that another application holds.
@@ -109,8 +107,8 @@ class Runner:
         """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.
 
         Raises:
-            StreamFailedError: a stream has failed, or was taken over, and had not gone on by the
-                end; the others ran until the stop.
+            StreamFailedError: a stream has failed, or was taken over, and did not recover; the
+                others ran until the stop.
         """
         try:
             create_tables(self._spark, self._settings)
@@ -132,9 +130,9 @@ class Runner:
             raise StreamFailedError("; ".join(dict.fromkeys(broken)))
 
     def stop(self) -> None:
-        """Ask for a clean stop: every stream ends after the batch it is in.
+        """Request a clean stop: every stream ends after the batch it is in.
 
-        What hangs then is not waited for: the process ends after `STOP_SECONDS`.
+        Does not wait for what hangs: the process ends after `STOP_SECONDS`.
         """
         if not self._stop.is_set():
             self._stop.set()
@@ -158,7 +156,7 @@ class Runner:
                 if s.copy
             ),
             *(
-                self._task(s, "settle", s.on_interval, limits.interval_seconds, step * number)
+                self._task(s, "interval", s.on_interval, limits.interval_seconds, step * number)
                 for number, s in enumerate(settling, 1)
             ),
         ]
@@ -176,7 +174,7 @@ class Runner:
         def once() -> None:
             if call:
                 call(sink_context)
-            if name == "settle":
+            if name == "interval":
                 self.metrics.settled(stream.name)
 
         def failed() -> None:
@@ -194,7 +192,7 @@ class Runner:
         )
 
     def _watch(self) -> None:
-        """One look at everything."""
+        """Check all leases and queries once."""
         for stream, cause in list(self._leases.lost.items()):
             for task in self._tasks:
                 if task.stream == stream:
@@ -208,7 +206,7 @@ class Runner:
         self._report.watched()
 
     def _parts(self, stream: str) -> tuple[Health | None, list[Health]]:
-        """Of a stream: the health of its query, and of its tasks (`on_interval` last)."""
+        """Health of the query of a stream, and of its tasks (`on_interval` last)."""
         queries = [q.health for q in self._queries if stream in (s.name for s in q.streams)]
         tasks = [t.health for t in self._tasks if t.stream == stream]
         return (queries[0] if queries else None), tasks
@@ -217,7 +215,7 @@ class Runner:
         return [*(q.health for q in self._queries), *(t.health for t in self._tasks)]
 
     def _progressed(self, query: str, progress: Progress, ends: Sequence[Offsets]) -> None:
-        """A micro-batch is committed; called by Spark's listener."""
+        """Record a committed micro-batch; called by Spark's listener."""
         for one in self._queries:
             if one.name == query:
                 names = [s.name for s in one.streams]
@@ -227,7 +225,7 @@ class Runner:
     def _shut_down(self) -> None:
         """Stop and close everything, whatever fails on the way; the first error is raised last."""
         self._stop.set()
-        with self._closing as stack:  # what is pushed last is done first
+        with self._closing as stack:  # the last callback runs first
             stack.callback(self._report.stop)
             for task in reversed(self._tasks):
                 stack.callback(task.run_once)
@@ -238,13 +236,13 @@ class Runner:
                 stack.callback(query.stop)
 
     def _abandon(self) -> None:
-        """End now, with the JVM: something that was asked to stop hangs."""
+        """End now, with the JVM: something hangs and does not stop."""
         hanging = [h.name for h in self._healths() if h.busy_since is not None]
         log.error(
-            "the stop has taken %.0f s (%s): the process ends as it is; the next start replays "
+            "the stop has taken %.0f s (%s): the process is killed; the next start replays "
             "what was not committed",
             STOP_SECONDS,
-            ", ".join(hanging) or "nothing is being written",
+            ", ".join(hanging) or "no write is running",
         )
         logging.shutdown()
         with suppress(psutil.Error):
@@ -255,7 +253,7 @@ class Runner:
 
 
 def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
-    """Run streams until a signal; what `storelake run` and `spark-submit` call."""
+    """Run streams until a signal; entry point of `storelake run` and `spark-submit`."""
     runner = Runner(settings, streams)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
@@ -266,7 +264,7 @@ def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
 
 
 def submit(*streams: Stream) -> None:
-    """The main of what `spark-submit` is given: streaming/jobs/NAME.py, streaming/main.py."""
+    """Main function of scripts for `spark-submit`: streaming/jobs/NAME.py, streaming/main.py."""
     try:
         settings = load_settings()
         configure_logging("streams", settings.log_level)

@@ -23,7 +23,7 @@ OF_SPARK = (
     *("org.apache.logging.log4j:*", "org.slf4j:*", "com.github.luben:*", "org.xerial.snappy:*"),
     *("org.roaringbitmap:*", "commons-pool:*", "io.airlift:*"),
 )
-"""Jars that Delta's ask for: Spark has them, in versions of its own, or nobody here calls them."""
+"""Dependencies of Delta's jars that Spark has in its own versions, or that nothing here calls."""
 
 OF_THE_CLOUD = (
     *("org.apache.hadoop:hadoop-cloud-storage", "org.apache.hadoop:hadoop-azure"),
@@ -39,21 +39,21 @@ OF_THE_CLOUD = (
         )
     ),
 )
-"""The same of Hadoop's client of S3: other clouds, and what Iceberg's bundle has (its own jar of
-the AWS client is six hundred megabytes)."""
+"""The same for Hadoop's S3 client: other clouds, and what Iceberg's bundle contains (Hadoop's own
+jar of the AWS client has six hundred megabytes)."""
 
 ENVIRONMENT = "environment"
-"""The folder that the archive of `make dist` is unpacked to, below that of each process."""
+"""Folder, below that of each process, into which the archive of `make dist` is unpacked."""
 
 ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 
 
 class SparkError(StorelakeError):
-    """There is no Spark; the message states what it needs."""
+    """Spark did not start; the message states what it needs."""
 
 
 def launch_conf(settings: Settings) -> dict[str, str]:
-    """What must be known before the JVM starts: `spark-submit --properties-file` takes it, too."""
+    """Properties that the JVM needs at its start, also for `spark-submit --properties-file`."""
     return {
         "spark.master": settings.spark.master,
         "spark.driver.memory": settings.spark.driver_memory,
@@ -72,13 +72,13 @@ def launch_conf(settings: Settings) -> dict[str, str]:
 
 
 def _placement(spark: SparkSettings) -> dict[str, str]:
-    """Where the driver listens, and what other machines must be given."""
+    """Address of the driver, and the archive for other machines."""
     if spark.master.startswith("local"):
         return {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
     host = {"spark.driver.host": spark.driver_host} if spark.driver_host else {}
     if spark.archive is None:
         return host
-    # Python of the driver, too: what it plans is planned by the same files (docs/DEPLOY.md).
+    # The driver uses the same Python: it plans with the same files (docs/DEPLOY.md).
     code = {
         "spark.archives": f"{spark.archive}#{ENVIRONMENT}",
         "spark.pyspark.python": f"./{ENVIRONMENT}/bin/python",
@@ -88,7 +88,7 @@ def _placement(spark: SparkSettings) -> dict[str, str]:
 
 def _packages(settings: Settings) -> list[str]:
     spark, delta = settings.spark, settings.catalog.format == "delta"
-    # Whether its files are on S3 is for a REST catalog to say.
+    # A REST catalog decides whether its files are on S3.
     may_be_s3 = settings.bucket is not None or settings.catalog.type == "rest"
     by_hadoop = settings.streams.checkpoints or (delta and settings.bucket)
     wanted = (
@@ -100,7 +100,7 @@ def _packages(settings: Settings) -> list[str]:
 
 
 def _catalog_conf(settings: Settings) -> dict[str, str]:
-    """Which catalog, as Iceberg's Spark catalog takes it."""
+    """Properties of Iceberg's Spark catalog."""
     conf, postgres = settings.catalog, settings.postgres
     if conf.type == "jdbc":
         return {
@@ -143,8 +143,8 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         # Re-planning between the stages of a micro-batch costs more than it saves.
         "spark.sql.adaptive.enabled": "false",
-        # foreachBatch requests the constraints of the whole plan, a third of the planning time; and
-        # each execution for its plan as text, which nobody reads while there is no UI.
+        # foreachBatch requests the constraints of the whole plan, a third of the planning time, and
+        # each execution its plan as text, which is only for the UI.
         "spark.sql.constraintPropagation.enabled": "false",
         "spark.sql.ui.explainMode": "simple",
         "spark.sql.codegen.cache.maxEntries": "1000",
@@ -153,7 +153,7 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
-        # A query that does not end then is left behind with the JVM (`runner.STOP_SECONDS`).
+        # A query that has not ended by then is killed with the JVM (`runner.STOP_SECONDS`).
         "spark.sql.streaming.stopTimeout": "10s",
         **checkpoint_properties(settings),
         **settings.spark.extra,
@@ -163,8 +163,8 @@ def session_conf(settings: Settings) -> dict[str, str]:
 def build_session(settings: Settings, app_name: str) -> SparkSession:
     """Start (or join) Spark with the catalog and our sources registered.
 
-    `spark-submit` has started a JVM already: what it was told (`launch_conf`, and options that the
-    operator put over that) is not said again.
+    `spark-submit` has started a JVM already, with `launch_conf` and the operator's own options:
+    these are not set again.
 
     Raises:
         SettingsError: the database password is missing, or Pulsar's client.
@@ -176,7 +176,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
         builder = builder.config(key, value)
     try:
         if launch:
-            # By itself PySpark gives the JVM all there is on its command line, passwords, too.
+            # By itself PySpark puts all properties on the JVM's command line, passwords included.
             SparkContext._ensure_initialized(conf=SparkConf(False).setAll(list(launch.items())))
         spark: SparkSession = builder.getOrCreate()
     except PySparkRuntimeError as error:
@@ -196,7 +196,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
 
 
 def _leave_query_errors_to_us(spark: SparkSession) -> None:
-    """Spark logs a query that ended with its whole plan; the runner logs the cause in one line."""
+    """Silence Spark's log of a failed query with its plan; the runner logs the cause in a line."""
     log4j = java(spark).org.apache.logging.log4j
     log4j.core.config.Configurator.setLevel(
         "org.apache.spark.sql.execution.streaming", log4j.Level.FATAL
@@ -204,10 +204,10 @@ def _leave_query_errors_to_us(spark: SparkSession) -> None:
 
 
 def log_source(broker: str) -> type[LogSource]:
-    """What `format("storelake_<broker>")` is.
+    """The data source of `format("storelake_<broker>")`.
 
     Raises:
-        SettingsError: Pulsar's client is not there; it is an extra, since nobody else needs it.
+        SettingsError: Pulsar's client, an extra, is not installed.
     """
     if broker != "pulsar":
         return {"kafka": KafkaSource, "memory": MemorySource}[broker]

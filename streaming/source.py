@@ -1,4 +1,4 @@
-"""What a source row is, whatever the broker; the contract between sources and transforms."""
+"""The source row, whatever the broker: the contract between sources and transforms."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SOURCE_DDL = (
 SOURCE_COLUMNS = tuple(SOURCE_SCHEMA.names)
 
 GENERATION = 10**15
-"""An offset of Kafka is the generation of its topic times this, plus the offset that the broker
-knows: 0 to 99,999 generations in the 20 digits of a position (docs/adr/0030)."""
+"""A position of Kafka is the generation of its topic times this, plus the broker's offset: 0 to
+99,999 generations in the 20 digits of a position (docs/adr/0030)."""
 
 UNREADABLE_HEADER = "storelake-unreadable"
-"""Name of the header that stands for headers that cannot be decoded; its value: the bytes of the
-first name or value that is no UTF-8. A message that carries it is rejected."""
+"""Name of the header that replaces headers that cannot be decoded; its value: the bytes of the
+first name or value that is not UTF-8. A message with this header is rejected."""
 
 _FIRST_MILLIS = 946_684_800_000
 """2000-01-01: older than every broker."""
@@ -41,16 +41,16 @@ _AHEAD_MILLIS = 24 * 60 * 60 * 1000
 
 
 def broker_offset(position: str) -> int:
-    """The offset that Kafka knows, from a position: without the generation of its topic."""
+    """Kafka's own offset of a position, without the generation of the topic."""
     return int(position) % GENERATION
 
 
 def broker_time(millis: int | None) -> datetime | None:
     """A message's timestamp as a time in UTC; None where it cannot be one.
 
-    A time before the year 2000, or more than a day after now, is none: clients that send seconds,
-    microseconds or nanoseconds where milliseconds are asked for arrive there, and what they send
-    may lie beyond all calendars.
+    A time before the year 2000, or more than a day after now, is invalid: it comes from clients
+    that send seconds, microseconds or nanoseconds in place of milliseconds, and may be beyond the
+    range of `datetime`.
 
     Args:
         millis: since 1970; None where the broker has none.

@@ -1,4 +1,4 @@
-"""What a stream is, as data: where its rows come from, and what writes a micro-batch of them."""
+"""Streams as data: a source of rows, and a sink that writes a micro-batch of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streaming.sources.log import Log
 
 @dataclass(frozen=True)
 class Context:
-    """What a job may use to build its DataFrame."""
+    """Resources from which a job builds its DataFrame."""
 
     spark: SparkSession
     settings: Settings
@@ -49,12 +49,12 @@ class Context:
         return reduce(DataFrame.unionAll, frames)
 
     def open_log(self, broker: str, topics: Sequence[str]) -> Log:
-        """Topics of a broker, to be asked beside the streams."""
+        """A client for topics of a broker, apart from the streams'."""
         options = {"subscribe": ",".join(topics), "groupId": "storelake-lag"}
         return log_source(broker)(self._known_topics(broker, options)).open_log()
 
     def _known_topics(self, broker: str, options: dict[str, str]) -> dict[str, str]:
-        """Options that say where the broker is, and which of the topics of a name is read."""
+        """Options with the broker's address and the generations of the topics."""
         here = {**options, **self._address(broker)}
         asked = log_source(broker)(here).open_log()
         try:
@@ -80,7 +80,7 @@ class Context:
         return source.options(**self._known_topics(broker, options)).load()
 
     def _address(self, broker: str) -> dict[str, str]:
-        """The options that say where a broker is."""
+        """Options with the address of a broker and its credentials."""
         kafka, pulsar = self.settings.kafka, self.settings.pulsar
         if broker == "memory":
             return {"path": str(self.settings.var_dir / "memory")}
@@ -98,14 +98,14 @@ class Context:
 
 @dataclass(frozen=True)
 class SinkContext:
-    """What a stream works with.
+    """Resources passed to a stream's sink and interval tasks.
 
     Attributes:
         stream: its name.
         lake: Iceberg or Delta.
         db: Postgres.
         context: settings and stores.
-        memory: what it keeps from call to call; empty after a restart: a cache, never truth.
+        memory: a cache kept from call to call; empty after a restart.
         metrics: of all streams of the application.
     """
 
@@ -119,10 +119,10 @@ class SinkContext:
 
 @dataclass(frozen=True)
 class Batch(SinkContext):
-    """One micro-batch in the hands of one stream's sink.
+    """One micro-batch, with the resources of one stream's sink.
 
     Attributes:
-        rows: of the feed, collected once; `streams.max_rows_per_batch` bounds them.
+        rows: of the source, collected once; `streams.max_rows_per_batch` bounds them.
         id: of the micro-batch.
     """
 
@@ -149,32 +149,33 @@ class Batch(SinkContext):
         return new
 
 
-Prepare = Callable[[pa.Table], pa.Table]
+Parse = Callable[[pa.Table], pa.Table]
 
 
 @dataclass(frozen=True)
-class Feed:
-    """What one query reads and computes, for one or more streams.
+class SharedSource:
+    """Rows that one query reads and parses, for one or more streams.
 
     Attributes:
-        name: of the feed.
+        name: of the source.
         build: (context, consumer group) -> streaming DataFrame.
-        prepare: context -> what is done to the rows of a micro-batch, once for all its streams; it
-            runs on the driver, where they are collected anyway (docs/adr/0023).
+        parse: context -> function that parses the rows of a micro-batch, once for all its streams;
+            it runs on the driver, where they are collected anyway (docs/adr/0023).
         output_mode: of the query; `update` for stateful ones.
-        made_at: the column that states when a row was made: a time, or microseconds since 1970.
-        pace: how many of `streams.trigger_seconds` lie between two micro-batches at least. Nobody
-            waits for every feed alike, and each micro-batch takes CPU from the others.
-        edition: of the state of a stateful query; a new layout of it begins a new checkpoint.
+        event_time_column: when a row was produced: a timestamp, or microseconds since 1970.
+        trigger_multiple: least time between two micro-batches, in `streams.trigger_seconds`: each
+            takes CPU from the others, and not every source is urgent.
+        state_version: of a stateful query; a new state format starts a new checkpoint.
+        brokers: settings -> names of the brokers that it reads.
     """
 
     name: str
     build: Callable[[Context, str], DataFrame]
-    prepare: Callable[[Context], Prepare] | None = None
+    parse: Callable[[Context], Parse] | None = None
     output_mode: str = "append"
-    made_at: str = "timestamp"
-    pace: int = 1
-    edition: int = 1
+    event_time_column: str = "timestamp"
+    trigger_multiple: int = 1
+    state_version: int = 1
     brokers: Callable[[Settings], tuple[str, ...]] = lambda _: ("kafka",)
 
 
@@ -184,18 +185,17 @@ class Stream:
 
     Attributes:
         name: names its progress, its ledger rows and its lease.
-        feed: where its rows come from; None for a stream that reads tables and only settles.
-        sink: writes one micro-batch; rows that it has already written must change nothing.
-        on_interval: what need not happen with each micro-batch; called every
-            `streams.interval_seconds` and once more at a clean stop, and finds by itself what is to
-            do.
-        copy: the same every `streams.replicate_seconds`, for what somebody waits for in the lake.
-        keeps_rejected: whether its sink writes rejected messages to a quarantine: what the sink
-            cannot hold for its data goes there, too; else to `refused_rows`.
+        source: of its rows; None for a stream that reads tables and only has interval tasks.
+        sink: writes one micro-batch; it skips rows that it has already written.
+        on_interval: work that each micro-batch does not need; called every
+            `streams.interval_seconds` and once more at a clean stop. It finds the work by itself.
+        copy: the same every `streams.replicate_seconds`, for urgent tables of the lake.
+        keeps_rejected: whether its sink writes rejected messages to a quarantine; rows that the
+            sink cannot store because of their data are then written there, too.
     """
 
     name: str
-    feed: Feed | None = None
+    source: SharedSource | None = None
     sink: Callable[[Batch], None] | None = None
     on_interval: Callable[[SinkContext], None] | None = None
     copy: Callable[[SinkContext], None] | None = None

@@ -1,12 +1,12 @@
 """The parent of Spark's Python workers: imports once what every one of them needs, then forks.
 
-Without it each new worker pays for its own imports (seconds of CPU), in the middle of a
-micro-batch. Named by `spark.python.daemon.module`. Two things that Spark does for each task would
-cost more than the tasks of a trickle (docs/adr/0008):
+Without it each new worker runs its own imports (seconds of CPU), in the middle of a micro-batch.
+`spark.python.daemon.module` names it. Two things that Spark does for each task would cost more than
+the tasks of small batches (docs/adr/0008):
 
-- It puts the jars of `spark.jars.packages` on Python's path, and has every table of contents there
-  read again: tens of thousands of entries. There is no Python in a jar, so none is opened.
-- It collects garbage. What was imported before the fork is none, and is not looked at again.
+- It puts the jars of `spark.jars.packages` on Python's path, and Python reads their tables of
+  contents again: tens of thousands of entries. Jars contain no Python, so none is opened.
+- It collects garbage. Modules imported before the fork are frozen: the collector skips them.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""Lines on a picture. Coordinates are shares of width and height: x to the right, y downwards."""
+"""Geometry in a picture. Coordinates are shares of width and height: x right, y downwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Point = tuple[float, float]
 
 
 def signed_distance(a: Point, b: Point, p: Point) -> float:
-    """Distance of p from the straight through a and b; positive on the right, seen from a to b.
+    """Distance of p from the straight line through a and b; positive on the right of a to b.
 
     The sign is that of the cross product (b - a) x (p - a); with y downwards, right is positive.
     """
@@ -18,9 +18,9 @@ def signed_distance(a: Point, b: Point, p: Point) -> float:
 
 
 def passes_between(a: Point, b: Point, p: Point, q: Point) -> bool:
-    """Whether the way from p to q meets the straight through a and b between its ends.
+    """Whether the path from p to q meets the straight line through a and b between these points.
 
-    Solves p + t (q - p) = a + s (b - a) and looks at s; a way parallel to the line never meets it.
+    Solves p + t (q - p) = a + s (b - a) for s; a path parallel to the line never meets it.
     """
     dx, dy = b[0] - a[0], b[1] - a[1]
     wx, wy = q[0] - p[0], q[1] - p[1]

@@ -3,9 +3,9 @@
 Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
-from streaming.feeds import DETECTIONS
 from streaming.lake.tables import BRONZE_DETECTIONS
 from streaming.runner import submit
+from streaming.shared_sources import DETECTIONS
 from streaming.stream import Batch, Stream
 
 

@@ -3,9 +3,9 @@
 Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
-from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import BRONZE_ORDER_EVENTS
 from streaming.runner import submit
+from streaming.shared_sources import ORDER_EVENTS
 from streaming.stream import Batch, Stream
 
 

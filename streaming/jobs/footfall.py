@@ -3,9 +3,9 @@
 State per track (`transforms/tracks.py`), in one value per camera. Keys: (camera_id, run_id,
 track_id, line_id, crossed_at); (camera_id, run_id, track_id, zone_id, entered_at); per branch and
 camera the minute, and with the zone the minute and the hour. Rows, increments and ledger row of a
-batch commit together; what is about hours and waits follows by change ids when the stream settles,
-and so do the copies in the lake: exactly-once in effect. A minute without a frame has no row:
-coverage counts that.
+batch commit together; the interval task then updates hours and waits by change ids and replicates
+the tables to the lake: exactly-once in effect. A minute without a frame has no row: coverage
+counts that.
 """
 
 from typing import Any
@@ -14,7 +14,6 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.feeds import CROSSINGS
 from streaming.lake.tables import (
     GOLD_FOOTFALL_MINUTE,
     GOLD_QUEUE_MINUTE,
@@ -24,6 +23,7 @@ from streaming.lake.tables import (
 )
 from streaming.replicate import replicate
 from streaming.runner import submit
+from streaming.shared_sources import CROSSINGS
 from streaming.sinks.postgres import stage
 from streaming.stream import Batch, SinkContext, Stream
 from streaming.transforms.footfall import TrackingOutput, to_output
@@ -39,13 +39,13 @@ STAGE = {
     "people": "bigint",
 }
 _RUN = {"branch_id": "text", "camera_id": "text", "run_id": "text", "track_id": "text"}
-_DRAWN = {"kind": "text", "is_staff": "boolean", "layout_version": "integer"}
+_LAYOUT = {"kind": "text", "is_staff": "boolean", "layout_version": "integer"}
 CROSSINGS_STAGE = {
     **_RUN,
     "line_id": "text",
     "direction": "text",
     "crossed_at": "timestamptz",
-    **_DRAWN,
+    **_LAYOUT,
 }
 VISITS_STAGE = {
     **_RUN,
@@ -53,7 +53,7 @@ VISITS_STAGE = {
     "entered_at": "timestamptz",
     "exited_at": "timestamptz",
     "is_open": "boolean",
-    **_DRAWN,
+    **_LAYOUT,
 }
 QUEUES_STAGE = {
     "branch_id": "text",
@@ -73,7 +73,7 @@ def write(batch: Batch) -> None:
 
 
 def on_interval(sink_context: SinkContext) -> None:
-    """Visits that nobody hears of any more, dwell and waits; then what changed to the lake."""
+    """Close idle visits, refresh dwell and waits, replicate changed rows."""
     with sink_context.db.writing(sink_context.stream) as connection:
         connection.execute(
             "SELECT close_silent_visits(%s)", (sink_context.context.settings.streams.track_ttl,)
@@ -86,12 +86,12 @@ def on_interval(sink_context: SinkContext) -> None:
 
 
 def copy(sink_context: SinkContext) -> None:
-    """Footfall to the lake, soon: readers wait for it within seconds."""
+    """Replicate footfall, which readers of the lake expect within seconds."""
     replicate(sink_context, GOLD_FOOTFALL_MINUTE)
 
 
 def stage_output(connection: psycopg.Connection[Any], output: TrackingOutput) -> None:
-    """What frames told, to the temporary tables that the functions of the database read."""
+    """Write the output to the temporary tables that the functions of the database read."""
     stage(connection, "frame_counts", STAGE, output.counts)
     stage(connection, "seen_crossings", CROSSINGS_STAGE, output.crossings)
     stage(connection, "seen_visits", VISITS_STAGE, output.visits)

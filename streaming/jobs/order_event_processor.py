@@ -4,9 +4,9 @@ Keys: event_id, order_id, (topic, partition, position). One Postgres transaction
 ledger row, guarded appends to the lake, order-dlq at least once: exactly-once in effect.
 """
 
-from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.runner import submit
+from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.dead_letter_table import write_validated
 from streaming.sinks.dead_letters import send_dead_letters
 from streaming.stream import Batch, Stream
@@ -14,7 +14,7 @@ from streaming.transforms.quarantine import split_validated
 
 
 def write(batch: Batch) -> None:
-    """Postgres first, since people wait for it; then the dead letter topic and the lake."""
+    """Postgres first, since users wait for it; then the dead letter topic and the lake."""
     batch.commit(batch.rows, write_validated)
     good, rejected = split_validated(batch.rows)
     # Before the append, which states that they were sent: a crash in between sends them again.

@@ -12,10 +12,10 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import SILVER_ORDER_STATUS
 from streaming.replicate import replicate
 from streaming.runner import submit
+from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.postgres import stage
 from streaming.stream import Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated
@@ -40,9 +40,7 @@ STAGE = {
 def write(batch: Batch) -> None:
     """One transaction: changes, state, and the timers that are due."""
     limits = batch.context.settings.streams
-    good, _ = split_validated(
-        batch.rows
-    )  # the rejected ones are the order_event_processor's to keep
+    good, _ = split_validated(batch.rows)  # order_event_processor keeps the rejected ones
     _, watermark = batch.db.progress(batch.stream)
     clock = advance_watermark(watermark, good["event_time"], limits.watermark)
 
@@ -63,7 +61,7 @@ def write(batch: Batch) -> None:
 
 
 def on_interval(sink_context: SinkContext) -> None:
-    """New and changed rows to the lake."""
+    """Replicate new and changed rows."""
     replicate(sink_context, SILVER_ORDER_STATUS)
 
 

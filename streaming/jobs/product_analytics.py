@@ -3,10 +3,10 @@
 Key (branch_id, day, product_id). An order counts once, with the lines of its newest body, on the
 UTC day of its created_at; once its newest status is cancelled, its lines leave the net columns.
 Every good event counts, however late: no day is ever final, so there is no watermark here, and
-quarantine.late_events stays the business of real_time_metrics. Exactly-once in effect.
+only real_time_metrics writes quarantine.late_events. Exactly-once in effect.
 
 Pairs of products bought together are not kept: an order of n lines has n (n - 1) / 2 of them, which
-would make this the heaviest table of all. `order_items` answers that question when it is asked.
+would make this the largest table of all. `order_items` answers that question on demand.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import GOLD_PRODUCT_DAILY
 from streaming.replicate import replicate
 from streaming.runner import submit
+from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.postgres import stage
 from streaming.stream import Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated
@@ -33,13 +33,13 @@ STAGE = {
 
 
 def write(batch: Batch) -> None:
-    """One transaction; the rejected rows are the order_event_processor's to keep."""
+    """One transaction; order_event_processor keeps the rejected rows."""
     good, _ = split_validated(batch.rows)
     batch.commit(good, _upsert)
 
 
 def on_interval(sink_context: SinkContext) -> None:
-    """Changed products to the lake."""
+    """Replicate changed products."""
     replicate(sink_context, GOLD_PRODUCT_DAILY)
 
 

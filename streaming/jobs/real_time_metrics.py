@@ -1,10 +1,10 @@
 """Order topics -> order_metrics (Postgres, `upsert_order_metrics()`) and gold.order_hourly.
 
 Key (branch_id, hour). An order counts once, in the UTC hour of its created_at; its newest version
-gives status, payment and total. Events later than the allowed lateness go to late_events, in the
-transaction that decides so, and from there to quarantine.late_events. Watermark: the highest event
-time seen, less `streams.watermark`; a batch is measured by the watermark of the batches before it,
-which `stream_watermarks` keeps. Exactly-once in effect.
+gives status, payment and total. Events later than the allowed lateness are written to late_events,
+in the same transaction, and from there to quarantine.late_events. Watermark: the highest event time
+seen, less `streams.watermark`; lateness is measured by the watermark of the batches before, which
+`stream_watermarks` keeps. Exactly-once in effect.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.feeds import ORDER_EVENTS
 from streaming.lake.tables import GOLD_ORDER_HOURLY
 from streaming.progress import fresh
 from streaming.replicate import replicate
 from streaming.runner import submit
+from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.late_events import insert_late, replicate_late
 from streaming.sinks.postgres import stage
 from streaming.stream import Batch, SinkContext, Stream
@@ -38,9 +38,7 @@ STAGE = {
 def write(batch: Batch) -> None:
     """One transaction: what is late is set aside, everything else is counted."""
     limits = batch.context.settings.streams
-    good, _ = split_validated(
-        batch.rows
-    )  # the rejected ones are the order_event_processor's to keep
+    good, _ = split_validated(batch.rows)  # order_event_processor keeps the rejected ones
     done, watermark = batch.db.progress(batch.stream)
     new = fresh(good, done)
     after = advance_watermark(watermark, new["event_time"], limits.watermark)
@@ -62,7 +60,7 @@ def write(batch: Batch) -> None:
 
 
 def on_interval(sink_context: SinkContext) -> None:
-    """Changed hours to the lake, and late events that a crash has left behind."""
+    """Replicate changed hours, and late events that a crash has left out."""
     replicate(sink_context, GOLD_ORDER_HOURLY)
     replicate_late(sink_context)
 

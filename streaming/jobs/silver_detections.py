@@ -3,16 +3,16 @@
 Key (camera_id, run_id, frame_index, track_id); guarded appends, exactly-once in effect.
 """
 
-from streaming.feeds import DETECTIONS
 from streaming.lake.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.runner import submit
+from streaming.shared_sources import DETECTIONS
 from streaming.stream import Batch, Stream
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
 
 
 def write(batch: Batch) -> None:
-    """Rejected messages first: whoever reads how far silver is knows that they are there, too."""
+    """Rejected messages first, so that positions in silver imply those in quarantine."""
     good, rejected = split_validated(batch.rows)
     batch.metrics.dead_letters(batch.stream, batch.append(QUARANTINE_DETECTIONS, rejected))
     batch.append(SILVER_DETECTIONS, to_silver_detections(good))

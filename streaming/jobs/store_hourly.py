@@ -14,7 +14,7 @@ from streaming.stream import SinkContext, Stream
 
 
 def on_interval(sink_context: SinkContext) -> None:
-    """Compute the changed hours again, then copy them to the lake."""
+    """Compute the changed hours again, then replicate them."""
     stores = sink_context.context.stores
     branches = [
         {

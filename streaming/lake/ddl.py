@@ -1,4 +1,4 @@
-"""The columns of a DDL list, without Spark: `tables.py` is read by commands that have no JVM."""
+"""Parses the columns of a DDL list without Spark, for commands that have no JVM."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def parse_columns(ddl: str) -> list[Column]:
 def split_top_level(ddl: str, opening: str = "(<", closing: str = ")>") -> list[str]:
     """Split at the commas outside of quotes and brackets; white space becomes one space."""
     parts, depth, quoted = [""], 0, False
-    for dead_letter in " ".join(ddl.split()):
-        if dead_letter == "'":
+    for character in " ".join(ddl.split()):
+        if character == "'":
             quoted = not quoted
         elif not quoted:
-            depth += (dead_letter in opening) - (dead_letter in closing)
-        if dead_letter == "," and not quoted and not depth:
+            depth += (character in opening) - (character in closing)
+        if character == "," and not quoted and not depth:
             parts.append("")
         else:
-            parts[-1] += dead_letter
+            parts[-1] += character
     return [part.strip() for part in parts if part.strip()]

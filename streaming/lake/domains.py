@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Values:
-    """One of some texts."""
+    """A text out of a fixed set."""
 
     known: tuple[str, ...]
 
@@ -21,4 +21,4 @@ class ValueRange:
 
 
 Domain = Values | ValueRange
-"""A null has no value, so it is in every domain; what may be null is another question."""
+"""Every domain includes null: `Table.nullable` names the columns that may be null."""

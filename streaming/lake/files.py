@@ -1,7 +1,7 @@
-"""The files of a table of the lake: which ones its snapshots name, and which ones lie there.
+"""Files of a table of the lake: those that its snapshots name, and those in its folder.
 
-Works on whatever file system the warehouse is on. A file that no snapshot names may belong to a
-commit that is under way, so only age reports that it is nobody's.
+Works on every file system that the warehouse may be on. A file that no snapshot names may belong to
+a commit in progress, so only an old one counts as an orphan.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table as IcebergTable
 
 ENDINGS = (".parquet", ".avro", ".metadata.json")
-"""Of what writers leave below a table: data, manifests and their lists, metadata."""
+"""Of the files that writers make below a table: data, manifests and their lists, metadata."""
 
 
 def named_files(iceberg: IcebergTable) -> set[str]:
@@ -39,14 +39,14 @@ def _locations(iceberg: IcebergTable) -> Iterator[str]:
 
 
 def file_system(iceberg: IcebergTable) -> fs.FileSystem:
-    """Where the table is."""
+    """The file system that the table is on."""
     io, parts = iceberg.io, urlparse(iceberg.location())
     assert isinstance(io, PyArrowFileIO)  # noqa: S101 - what open_catalog makes
     return io.fs_by_scheme(parts.scheme or "file", parts.netloc or None)
 
 
 def list_files(disk: fs.FileSystem, iceberg: IcebergTable, *endings: str) -> list[fs.FileInfo]:
-    """What lies below the table."""
+    """Files below the table with one of these endings."""
     below = fs.FileSelector(_path(iceberg.location()), recursive=True, allow_not_found=True)
     return [f for f in disk.get_file_info(below) if f.is_file and f.path.endswith(endings)]
 
@@ -58,12 +58,12 @@ def old_files(disk: fs.FileSystem, iceberg: IcebergTable, before: datetime) -> d
 
 
 def remove_file(disk: fs.FileSystem, path: str) -> bool:
-    """Delete a file and the sum beside it; False where it was gone."""
+    """Delete a file and its checksum file; False where it was gone."""
     try:
         disk.delete_file(path)
     except FileNotFoundError:  # an earlier removal was cut short
         return False
-    # Hadoop's file system, by which Spark writes to disks, keeps a sum beside each file.
+    # Hadoop's file system, by which Spark writes to disks, writes a checksum file for each file.
     if not isinstance(disk, fs.LocalFileSystem):
         return True
     folder, _, name = path.rpartition("/")

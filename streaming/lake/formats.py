@@ -1,4 +1,4 @@
-"""Which table format the lake has: `catalog.format`. The only place that requests it."""
+"""Chooses the table format of the lake by `catalog.format`; no other module reads that setting."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def open_lake(settings: Settings) -> Lake:
-    """The lake without Spark, for writers on the driver and for readers; close it.
+    """Open the lake without Spark, for writers on the driver and for readers; close it.
 
     Raises:
         SettingsError: the database password is missing, a key of the S3, or the package of the
             format.
-        StorageError: the warehouse or the catalog does not answer, or refuses.
+        StorageError: the warehouse or the catalog does not answer, or denies access.
     """
     if settings.catalog.format == "delta":
         check_storage(settings)
@@ -39,7 +39,7 @@ def open_lake(settings: Settings) -> Lake:
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:
-    """Make the tables and columns that are missing.
+    """Create missing tables and columns.
 
     Raises:
         LakeError: a column has another type than declared.
@@ -78,11 +78,11 @@ def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purge
 
 
 def require_iceberg(settings: Settings, what: str) -> None:
-    """That the lake is in Iceberg.
+    """Check that the lake is in Iceberg.
 
     Args:
         settings: of the deployment.
-        what: begins the sentence of the error.
+        what: subject of the error message.
 
     Raises:
         LakeError: it is not.
@@ -95,7 +95,7 @@ def require_iceberg(settings: Settings, what: str) -> None:
 
 
 def _delta(module: str) -> ModuleType:
-    """One of Delta's modules; their package is an extra, so nobody else needs it."""
+    """Import one of the modules for Delta, whose package is an extra."""
     try:
         return import_module(f"streaming.lake.delta.{module}")
     except ModuleNotFoundError as error:

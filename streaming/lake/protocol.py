@@ -1,7 +1,7 @@
-"""What every table format of the lake serves: the one interface that streams and readers know.
+"""The interface of every table format of the lake, for streams and readers.
 
-`iceberg.py` and `delta.py` implement it, `formats.py` chooses by `catalog.format`; one behaviour
-suite runs on both (`tests/support/lake_suite.py`).
+`iceberg/` and `delta/` implement it, `formats.py` chooses by `catalog.format`; one behaviour suite
+runs on both (`tests/support/lake_suite.py`).
 
 Delivery guarantee of both: exactly-once in effect. An append commits its rows and the newest source
 positions that the table then holds together, and drops rows up to there first; an upsert writes
@@ -36,11 +36,11 @@ EVERYTHING: Where = AlwaysTrue()
 
 
 class LakeError(StorelakeError):
-    """A table of the lake is not what `tables.py` declares, and must not be made so by itself."""
+    """A table of the lake differs from `tables.py`, and must not be changed automatically."""
 
 
 class MissingTableError(LakeError):
-    """Nobody has made the table yet, or somebody has dropped it."""
+    """The table has not been created yet, or was dropped."""
 
     def __init__(self, table: str) -> None:
         super().__init__(
@@ -52,10 +52,10 @@ class MissingTableError(LakeError):
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit of a table that can still be read as it was then.
+    """One commit of a table that can still be read.
 
     Attributes:
-        id: names it for readers: an Iceberg snapshot, a Delta version.
+        id: an Iceberg snapshot id, a Delta version.
         sequence: rises with every commit of the table, from 1 on.
         at: UTC.
     """
@@ -70,7 +70,7 @@ class Increment(Protocol):
 
     @property
     def newest(self) -> Commit | None:
-        """The last commit of the table as it was loaded; None before the first one with rows."""
+        """The last commit of the loaded table; None before the first one with rows."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -78,15 +78,15 @@ class Increment(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """Number of rows."""
 
     @property
     def paths(self) -> list[str]:
-        """The Parquet files that hold them and nothing else: URIs."""
+        """URIs of the Parquet files that hold exactly these rows."""
 
     @property
     def access(self) -> dict[str, str]:
-        """What another process must know to read the files: an S3 and its keys, if any."""
+        """Properties with which another process reads the files: an S3 and its keys, if any."""
 
     def span(self, column: str) -> tuple[datetime, datetime] | None:
         """The earliest and the latest value of a time (UTC) or a day; None without any.
@@ -103,11 +103,11 @@ class Increment(Protocol):
 
 
 class TableState(Protocol):
-    """A table of the lake as it was when it was loaded."""
+    """A table of the lake at the time it was loaded."""
 
     @property
     def identity(self) -> str:
-        """Another one when the table is made again."""
+        """An id that changes when the table is created again."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -119,10 +119,10 @@ class TableState(Protocol):
 
     @property
     def newest(self) -> Commit | None:
-        """The last one; None for a table that nobody has written to."""
+        """The last one; None for a table without rows."""
 
     def added_since(self, sequence: int) -> Increment:
-        """What commits after `sequence` added and none has removed since; all of it from 0 on.
+        """Rows that commits after `sequence` added and that are still there; 0: all rows.
 
         A row that was rewritten counts as added.
         """
@@ -137,7 +137,7 @@ class Lake(Protocol):
     settings: Settings
 
     def another(self, epoch: int | None = None) -> Lake:
-        """The same tables for another query, over the same connections: not to be closed.
+        """The same tables for another query, over the same connections: do not close it.
 
         Args:
             epoch: of the lease of the stream that writes through it; None for readers, and for
@@ -145,7 +145,7 @@ class Lake(Protocol):
         """
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close the connections."""
 
     def __enter__(self) -> Self:
         return self
@@ -180,10 +180,10 @@ class Lake(Protocol):
         return fresh(rows, self.progress(table)) if rows.num_rows else rows
 
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
-        """Append the rows that the table does not hold yet, by the table as each attempt loads it.
+        """Append the rows that the table does not hold yet; every attempt loads the table again.
 
-        Columns that the table lacks are left out; those that a newer release has added to it, and
-        that this one does not know, are null.
+        Columns that the table lacks are left out; those that only a newer release declares are
+        null.
 
         Returns:
             The number of rows written.
@@ -205,17 +205,17 @@ class Lake(Protocol):
         """
 
     def add(self, table: Table, rows: pa.Table) -> None:
-        """Append rows that come from no source: at least once, the key keeps repeats apart."""
+        """Append rows without source positions: at least once; the key identifies repeats."""
 
     def replace(self, table: Table, rows: pa.Table) -> None:
-        """All rows of a small table at once."""
+        """Replace all rows of a small table."""
 
     def tag(self, table: str, commit_id: int, tag: str) -> None:
-        """Move a tag to a commit; nothing happens where the format has none, or the commit went."""
+        """Move a tag to a commit; no effect if the format has no tags, or the commit expired."""
 
 
 def require_epoch(mine: int | None, newest: int, table: str) -> None:
-    """Refuse a commit of a stream that another application has taken over.
+    """Reject a commit of a stream that another application has taken over.
 
     Args:
         mine: the epoch of the writer's lease; None: the writer is no stream.
@@ -233,7 +233,7 @@ def require_epoch(mine: int | None, newest: int, table: str) -> None:
 
 
 def to_arrow_filter(schema: pa.Schema, where: Where) -> pc.Expression:
-    """A filter as Arrow has it."""
+    """The filter as an Arrow expression."""
     unnamed = assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(schema))
     return expression_to_pyarrow(bind(unnamed, where, case_sensitive=True))
 

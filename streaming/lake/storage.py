@@ -1,4 +1,4 @@
-"""The files of a lake on S3: how PyIceberg reaches them, and whether they can be reached at all."""
+"""Files of a lake on S3: PyIceberg's access to them, and a check that they can be reached."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.storage import ATTEMPTS, complaint, file_properties
 
-# It would tell of our access to files at each load of a table.
+# It would log `LakeFiles` at each load of a table.
 logging.getLogger("pyiceberg.io").setLevel(logging.WARNING)
 
 
 @lru_cache(maxsize=16)
 def _client(properties: frozenset[tuple[str, str]]) -> fs.S3FileSystem:
-    """One client for all that is told the same: it keeps its connections."""
+    """One client for equal properties: it keeps its connections."""
     known = dict(properties)
     return fs.S3FileSystem(
         endpoint_override=known.get("s3.endpoint"),
@@ -44,19 +44,19 @@ class LakeFiles(PyArrowFileIO):
     """
 
     def _initialize_s3_fs(self, netloc: str | None) -> fs.FileSystem:  # noqa: ARG002 (its signature)
-        output = {k: v for k, v in self.properties.items() if k.startswith("s3.")}
-        return _client(frozenset(output.items()))
+        given = {k: v for k, v in self.properties.items() if k.startswith("s3.")}
+        return _client(frozenset(given.items()))
 
 
 class StorageError(StorelakeError):
-    """The warehouse cannot be used; the message is one sentence with the setting to mend."""
+    """The warehouse cannot be used; the message names the setting to change."""
 
 
 def check_storage(settings: Settings) -> None:
-    """Ask an S3 for the warehouse, by the client that will write to it; a disk is not asked.
+    """Check access to a warehouse on S3, by the client that will write to it.
 
-    Two requests of some milliseconds. The listing comes first: an S3 that refuses it states why,
-    which it does not when it is asked for the bucket alone.
+    Two requests of some milliseconds. The listing comes first: where S3 denies it, the error states
+    the reason, which an error of the bucket request does not.
 
     Raises:
         StorageError: a wrong key, region, endpoint or bucket, or no S3 that answers.

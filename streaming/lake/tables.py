@@ -1,7 +1,7 @@
 """Every table of the lake: grain, key, writer, write strategy, columns; source of docs/TABLES.md.
 
-Postgres tables are defined by `infra/postgres/migrations`; those that mirror a table here carry the
-same name and key.
+`infra/postgres/migrations` defines the Postgres tables; `copy_of` names the one that a table here
+replicates.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ COMMON_PROPERTIES = {
 
 @dataclass(frozen=True)
 class MaintenancePolicy:
-    """How one table is maintained (`storelake maintain`).
+    """How `storelake maintain` maintains one table.
 
     Attributes:
-        sort: columns that rows of a compacted file are sorted by; the key, where none is named.
-        target_bytes: of a compacted file. One is sorted in memory, where it takes some ten times
-            as much.
-        min_files: so many small files of one partition are made one.
-        quiet: files of commits that are younger are left to the writer.
-        max_manifests: more than that are rewritten.
+        sort: columns by which rows of a compacted file are sorted; the key, where none is named.
+        target_bytes: of a compacted file. It is sorted in memory, which takes some ten times as
+            much.
+        min_files: least number of small files of one partition that are compacted.
+        quiet: files of younger commits are not compacted.
+        max_manifests: more small manifests than this are rewritten.
         snapshot_age: older ones are expired; None: `catalog.snapshot_retention`.
         orphan_age: files that no snapshot names are removed when they are older. It must be longer
-            than any commit takes, and than any reader reads.
+            than the longest commit and the longest read.
     """
 
     sort: tuple[str, ...] = ()
@@ -61,20 +61,20 @@ class MaintenancePolicy:
 
 @dataclass(frozen=True)
 class Table:
-    """One Iceberg table.
+    """One table of the lake.
 
     Attributes:
         name: `namespace.table` in the catalog.
         grain: what one row is.
-        key: columns that name a row; unique for an upsert, and for an append given its guard.
+        key: columns that identify a row; unique for an upsert, and for a guarded append.
         writer: the one job that writes it.
         strategy: `append` (guarded by source positions in the snapshot) or `upsert` (by key).
-        columns: DDL, with comments where a name does not say it.
+        columns: DDL, with comments where the name is not clear.
         partition: Iceberg partition transforms.
         nullable: columns that may be null; no other one is, whatever the DDL allows.
         domains: what the values of a column may be, where its type allows more.
-        time_column: a time or a day that tells about when a row is; it bounds what is looked at.
-        copy_of: the Postgres table that this one is a copy of, row by row.
+        time_column: time or day of a row; it bounds scans.
+        copy_of: the Postgres table that this one replicates, row by row.
         policy: how it is maintained.
     """
 
@@ -93,7 +93,7 @@ class Table:
 
     @property
     def sort(self) -> tuple[str, ...]:
-        """What rows of a compacted file are sorted by."""
+        """Columns by which rows of a compacted file are sorted."""
         return self.policy.sort or self.key
 
     @property
@@ -118,7 +118,7 @@ class Table:
 
 _POSITION = ("topic", "partition", "position")
 _MESSAGE = ("key", "value", "timestamp", "headers")
-"""What a message may do without."""
+"""Columns of a message that may be null."""
 _AMOUNT = ValueRange(0)
 _LINE_KINDS = Values(get_args(Line.model_fields["kind"].annotation))
 _ZONE_KINDS = Values(get_args(Zone.model_fields["kind"].annotation))
@@ -154,7 +154,7 @@ SILVER_ORDERS = Table(
 )
 
 ANOMALIES = ("duplicate", "out_of_order", "illegal_transition", "stuck", "stuck_withdrawn")
-"""As the migration of order_status_history has them, which finds them."""
+"""As `upsert_order_status()` of Postgres finds them."""
 
 SILVER_ORDER_STATUS = Table(
     name="silver.order_status",
@@ -322,7 +322,7 @@ SILVER_LINE_CROSSINGS = Table(
 
 SILVER_ZONE_VISITS = Table(
     name="silver.zone_visits",
-    grain="one stay of one track in one zone",
+    grain="one visit of one track to one zone",
     key=("camera_id", "run_id", "track_id", "zone_id", "entered_at"),
     writer="footfall",
     strategy="upsert",
@@ -520,4 +520,4 @@ TABLES = (
 )
 
 SERVING_WRITERS = {table: stream.name for stream in STREAMS for table in stream.serving}
-"""Table of Postgres that others may rely on -> the stream that writes it."""
+"""Public table of Postgres -> the stream that writes it."""

@@ -1,8 +1,8 @@
 """Views for analysts: validated rows, with times in the time zone of the branch.
 
-One text per view, in Trino's SQL; sqlglot translates it to Spark's and DuckDB's. The catalog has
-them as Iceberg views with a text for Spark and one for Trino; DuckDB, which reads no catalog, takes
-them from this module (docs/adr/0019). A view shows a table at its tag `validated`.
+One query per view, in Trino's SQL; sqlglot translates it to Spark's and DuckDB's. The catalog
+stores Iceberg views in Spark's and Trino's SQL; for DuckDB, which reads no catalog, this module
+provides them (docs/adr/0019). A view reads a table at its tag `validated`.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class LakeView:
 
     @property
     def full_name(self) -> str:
-        """As a query has it."""
+        """Its name in queries."""
         return f"{NAMESPACE}.{self.name}"
 
 
 def views(stores: Stores) -> list[LakeView]:
-    """All of them; one that reads another comes after it.
+    """All views; one that reads another comes after it.
 
     Args:
         stores: the time zone of each branch.
@@ -79,7 +79,7 @@ def _plain(table: Table, stores: Stores) -> LakeView:
 
 
 def _orders(stores: Stores) -> LakeView:
-    """As orders_processed has it: the newest body, the newest status."""
+    """As in orders_processed: the newest body, the newest status."""
     body = [column.name for column in ORDER_COLUMNS if column.body and column.lake]
     # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
     # newest event_time, too, since versions sort by it first.
@@ -111,7 +111,7 @@ def _order_lines() -> LakeView:
 
 
 def _clock(column: str, stores: Stores, branch: str = "branch_id") -> str:
-    """The wall clock of the branch at an instant, as a timestamp without a time zone."""
+    """SQL of the local time of the branch at an instant, a timestamp without a time zone."""
     zones = " ".join(
         f"WHEN '{b.branch_id}' THEN CAST({column} AT TIME ZONE '{b.timezone}' AS TIMESTAMP(6))"
         for b in stores.branches
@@ -127,7 +127,7 @@ def in_dialect(query: exp.Expr, dialect: str) -> str:
     """
 
     def keep_clocks(node: exp.Expr) -> exp.Expr:
-        """To Spark, a TIMESTAMP is an instant, and what a clock shows has another type."""
+        """In Spark, a TIMESTAMP is an instant, and local time is a TIMESTAMP_NTZ."""
         if isinstance(node, exp.Cast) and isinstance(node.this, exp.AtTimeZone):
             node.set("to", exp.DataType.build("TIMESTAMPNTZ"))
         return node
@@ -137,9 +137,9 @@ def in_dialect(query: exp.Expr, dialect: str) -> str:
 
 
 def create_views(spark: SparkSession, settings: Settings) -> None:
-    """Create the views, and replace them when a text has changed; `catalog.views` turns them off.
+    """Create the views, and replace them when a query has changed; `catalog.views` disables them.
 
-    A property of the namespace has the fingerprint of all texts, so a start that changes nothing
+    A property of the namespace has the fingerprint of all queries, so a start that changes nothing
     reads only that. Delta has no catalog for them.
     """
     if not settings.catalog.views or settings.catalog.format != "iceberg":
@@ -171,7 +171,7 @@ def _fingerprint(settings: Settings) -> str | None:
 # Another application may create them at the same time.
 @retry(retry=retry_if_exception_type(Py4JError), stop=stop_after_attempt(3), reraise=True)
 def _create_all(spark: SparkSession, settings: Settings, wanted: Sequence[LakeView]) -> None:
-    """Through Iceberg's view builder: an engine's CREATE VIEW writes its own dialect only."""
+    """Use Iceberg's view builder: an engine's CREATE VIEW only writes its own dialect."""
     name = settings.catalog.name
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {name}.{NAMESPACE}")
     jvm = java(spark)
@@ -209,7 +209,7 @@ def _parsed(
 
 
 def _qualified(query: exp.Expr, catalog: str) -> exp.Expr:
-    """The query with the catalog before each table of the lake: a view stands on its own."""
+    """The query with the catalog before each table of the lake."""
     named = query.copy()
     for table in named.find_all(exp.Table):
         if table.db:
@@ -218,5 +218,5 @@ def _qualified(query: exp.Expr, catalog: str) -> exp.Expr:
 
 
 def by_name(stores: Stores) -> Mapping[str, LakeView]:
-    """The views, by the names that a query has."""
+    """The views by their names in queries."""
     return {view.full_name: view for view in views(stores)}

@@ -1,11 +1,11 @@
-"""A window of bronze computed again into a table that a stream appends to, on a branch of it.
+"""Computes a window of an append table again from bronze, on a branch of the table.
 
-By the transforms of the stream (`streaming.feeds`), piece by piece. The branch begins as the table
-is. Of each message that came in the window, and that the stream has come to, the branch then has
-the rows that the stream would write today: missing ones are added, others replaced; equal ones are
-left alone, so that a window that is done twice is the same. Each piece is one commit that states
-how far the branch is (`PROGRESS`): whoever was cut short continues there. Nobody sees a branch
-until `quality.backfill` has validated and published it.
+It uses the transforms of the stream (`streaming.shared_sources`) and works in pieces. The branch
+starts from the present table. For each message of the window that the stream has committed, the
+branch then has the rows that the stream would write today: missing ones are added, differing ones
+replaced, equal ones kept, so that a second backfill changes nothing. Each piece is one commit with
+its end (`PROGRESS`), from which an interrupted backfill continues. Readers of the table do not see
+the branch until `quality.backfill` has validated and published it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from streaming.arrow import Transform
-from streaming.feeds import to_detections, to_order_events
 from streaming.lake.iceberg.commits import BranchTransaction
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.protocol import shape
@@ -49,16 +48,17 @@ from streaming.lake.tables import (
 )
 from streaming.progress import Progress, from_text, to_text
 from streaming.recompute.window import up_to
+from streaming.shared_sources import to_detections, to_order_events
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
 
 POSITION = ("topic", "partition", "position")
 PROGRESS = "storelake.backfill"
-"""Of a snapshot of a branch, JSON: `to`, the end of what is done, and `positions`, which the stream
-had come to when the branch began."""
+"""Property of a snapshot of a branch, JSON: `to`, the end of the last piece, and `positions` of the
+stream when the branch was created."""
 BUCKET = timedelta(minutes=1)
 MESSAGES = 50_000
-"""Of a piece, about: it is held in memory."""
+"""Messages of a piece, about: it is held in memory."""
 
 
 class BackfillError(StorelakeError):
@@ -67,13 +67,13 @@ class BackfillError(StorelakeError):
 
 @dataclass(frozen=True)
 class BackfillSource:
-    """How a table comes from bronze.
+    """How a table is computed from bronze.
 
     Attributes:
-        bronze: where the messages are.
-        last: what the stream writes last: how far it has come.
+        bronze: the table of the messages.
+        last: the table that the stream writes last, with its positions.
         transform: makes the transform of the stream.
-        rows: of a validated batch, those of the table.
+        rows: validated rows -> rows of the table.
     """
 
     bronze: Table
@@ -106,12 +106,12 @@ SOURCES: Mapping[str, BackfillSource] = {
         BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _rejected
     ),
 }
-"""By table: what streams append to."""
+"""Append table -> its source."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Messages that came in [start, end), in UTC, and about how many."""
+    """Messages received in [start, end), in UTC, and their number."""
 
     start: datetime
     end: datetime
@@ -120,7 +120,7 @@ class Piece:
 
 @dataclass
 class Filled:
-    """What a branch has got: messages that were looked at, rows added, rows replaced."""
+    """Counts of a backfill: messages read, rows added, rows replaced."""
 
     messages: int = 0
     added: int = 0
@@ -133,11 +133,11 @@ class Backfill:
 
     Attributes:
         settings: of the deployment, whose streams may be running.
-        lake: where the table is.
-        spark: computes.
+        lake: of the table.
+        spark: session that computes the rows.
         table: one of `SOURCES`.
-        branch: of the table, begun when `positions` had been read.
-        positions: that the stream has come to; what came after them is the stream's to write.
+        branch: of the table, created after `positions` were read.
+        positions: of the stream; it writes later messages itself.
     """
 
     settings: Settings
@@ -149,11 +149,11 @@ class Backfill:
 
     @property
     def source(self) -> BackfillSource:
-        """How the table comes from bronze."""
+        """How the table is computed from bronze."""
         return SOURCES[self.table.name]
 
     def pieces(self, start: datetime, end: datetime) -> list[Piece]:
-        """The window in pieces of about `MESSAGES`; none where bronze has nothing."""
+        """The window in pieces of about `MESSAGES`; empty where bronze has no rows."""
         minutes = (
             self._bronze(start, end)
             .groupBy(F.date_trunc("minute", "timestamp").alias("minute"))
@@ -173,7 +173,7 @@ class Backfill:
         return found
 
     def span(self) -> tuple[datetime, datetime] | None:
-        """When the first and the last message of bronze came, in UTC."""
+        """Times of the first and the last message of bronze, in UTC."""
         rows = self.spark.table(f"{self.settings.catalog.name}.{self.source.bronze.name}")
         (found,) = (
             rows.agg(F.min("timestamp").alias("first"), F.max("timestamp").alias("last"))
@@ -183,7 +183,7 @@ class Backfill:
         return (found["first"], found["last"]) if found["first"] else None
 
     def fill(self, piece: Piece) -> Filled:
-        """One piece, in one commit to the branch; none where nothing differs."""
+        """Backfill one piece in one commit to the branch; no commit where nothing differs."""
         transform = self.source.transform(
             load_stores(self.settings.stores_file), self.settings.streams
         )
@@ -200,8 +200,8 @@ class Backfill:
         old, rest = there.filter(mine), there.filter(pc.invert(mine))
         known = _among(made, old)
         filled = Filled(validated.num_rows)
-        reported = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
-        properties = {PROGRESS: json.dumps(reported)}
+        done = {"to": piece.end.isoformat(), "positions": to_text(self.positions)}
+        properties = {PROGRESS: json.dumps(done)}
         if self._sorted(made.filter(known)).equals(self._sorted(old)):
             missing = made.filter(pc.invert(known))
             filled.added = missing.num_rows
@@ -227,7 +227,7 @@ class Backfill:
 
 
 def read_progress(iceberg: IcebergTable, branch: str) -> tuple[datetime, Progress]:
-    """The end of what a branch has, and the positions that it goes up to.
+    """End of the last piece of a branch, and the positions of the stream when it was created.
 
     Raises:
         BackfillError: somebody else has written to the branch.
@@ -239,12 +239,12 @@ def read_progress(iceberg: IcebergTable, branch: str) -> tuple[datetime, Progres
             f"Somebody has written to the branch {branch} by hand: publish it by "
             "`storelake quality publish`, or give it up with --again."
         )
-    reported: dict[str, Any] = json.loads(summary.additional_properties[PROGRESS])
-    return datetime.fromisoformat(reported["to"]), from_text(reported["positions"])
+    done: dict[str, Any] = json.loads(summary.additional_properties[PROGRESS])
+    return datetime.fromisoformat(done["to"]), from_text(done["positions"])
 
 
 def _among(rows: pa.Table, messages: pa.Table) -> pa.ChunkedArray:
-    """Of each row, whether its message is among these."""
+    """For each row, whether its message is among these."""
     names = list(POSITION)
     wanted = messages.select(names).group_by(names).aggregate([])
     numbered = rows.select(names).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
@@ -254,7 +254,7 @@ def _among(rows: pa.Table, messages: pa.Table) -> pa.ChunkedArray:
 
 
 def _around(messages: pa.Table) -> BooleanExpression:
-    """Where the rows of these messages are: from the first to the last of each partition."""
+    """Filter for the rows of these messages: first to last position of each partition."""
     bounds = messages.group_by(["topic", "partition"]).aggregate(
         [("position", "min"), ("position", "max")]
     )

@@ -21,12 +21,12 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.feeds import track_rules
 from streaming.jobs import footfall
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_DETECTIONS
 from streaming.progress import Progress
 from streaming.recompute.window import RestateError, spark_and_database, up_to, whole_hours
+from streaming.shared_sources import track_rules
 from streaming.sinks.postgres import Database, stage
 from streaming.transforms.footfall import RUN, TrackingOutput, follow_whole_runs, to_output
 from streaming.transforms.silver_detections import to_frames
@@ -35,7 +35,7 @@ LONGEST_RUN = timedelta(days=1)
 """A run ends at midnight in UTC at the latest (`inference_service.events.Run`)."""
 
 BRONZE_SECONDS = 60.0
-"""How long bronze may take to come as far as the footfall is."""
+"""How long to wait until bronze has the positions of the footfall."""
 
 ATTEMPTS = 3
 
@@ -61,7 +61,7 @@ Window = dict[str, datetime]
 
 @dataclass(frozen=True)
 class RestatedCameras:
-    """What one UTC hour of all cameras holds now: frames, crossings and visits."""
+    """Frames, crossings and visits of all cameras in one UTC hour, after the recomputation."""
 
     hour: datetime
     frames: int
@@ -72,7 +72,7 @@ class RestatedCameras:
 def restate_cameras(
     settings: Settings, start: datetime, end: datetime, notify: Callable[[str], None]
 ) -> list[RestatedCameras]:
-    """Recompute what cameras saw in [start, end).
+    """Recompute crossings, visits, footfall and queue lengths in [start, end).
 
     Args:
         settings: of the deployment, whose streams may be running.
@@ -85,7 +85,7 @@ def restate_cameras(
 
     Raises:
         RestateError: the window is empty or not of whole hours; frames of it are still arriving;
-            bronze does not hold what the footfall has counted.
+            bronze is behind the footfall.
     """
     start, end = whole_hours(start, end)
     window = {"start": start, "end": end}
@@ -107,7 +107,7 @@ def restate_cameras(
 
 
 def _counted(db: Database, window: Window) -> tuple[int, Progress]:
-    """The newest change of the window, and how far the stream had come with it."""
+    """The newest change of the window, and the positions of the stream at that time."""
     with db.writing(footfall.STREAM.name):
         (row,) = db.fetch(_NEWEST_SQL, window)
         done, _ = db.progress(footfall.STREAM.name)
@@ -133,9 +133,9 @@ def _wait_for_bronze(settings: Settings, done: Progress) -> None:
 def _follow(
     settings: Settings, spark: SparkSession, done: Progress, window: Window
 ) -> tuple[TrackingOutput, pa.Table]:
-    """What the runs of the window tell, and which runs these are."""
+    """Tracking output of the runs with a frame in the window, and these runs."""
     stores, limits = load_stores(settings.stores_file), settings.streams
-    # Nothing reaches the broker before it happened, but for the skew that the rules allow.
+    # The broker's time is at most the allowed skew before the event time.
     oldest = window["start"] - LONGEST_RUN - limits.max_future_skew
     at = F.get_json_object("frame", "$.at").cast("long")
     frames = (
@@ -157,7 +157,7 @@ def _follow(
 def _apply(
     db: Database, followed: tuple[TrackingOutput, pa.Table], before: int, window: Window
 ) -> list[RestatedCameras] | None:
-    """Replace the window; None when frames of it came meanwhile."""
+    """Replace the window; None when more frames of it have arrived."""
     output, runs = followed
     with db.writing(footfall.STREAM.name) as connection:
         (newest,) = connection.execute(_NEWEST_SQL.encode(), window).fetchone() or (0,)

@@ -21,11 +21,11 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.feeds import to_order_events
 from streaming.jobs import product_analytics, real_time_metrics
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
 from streaming.recompute.window import HOUR, spark_and_database, whole_hours
+from streaming.shared_sources import to_order_events
 from streaming.sinks.postgres import Database, stage
 
 POSITION = ("topic", "partition", "position")
@@ -35,13 +35,13 @@ _NOTE_SQL = "INSERT INTO restated_hours (hour, orders, events, late_events) VALU
 
 @dataclass(frozen=True)
 class Part:
-    """What one stream keeps of the orders of an hour.
+    """The tables of one stream that are computed from the orders of an hour.
 
     Attributes:
-        stream: whose batches wait meanwhile.
+        stream: its batches wait during the recomputation.
         staged: the temporary table that `statement` reads.
         columns: of that table.
-        statement: computes again; knows `%(hour)s`.
+        statement: recomputes the tables; may use `%(hour)s`.
     """
 
     stream: str
@@ -68,13 +68,13 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Restated:
-    """What was applied for one UTC hour.
+    """Counts of one recomputed UTC hour.
 
     Attributes:
         hour: its start.
-        orders: made in it.
-        events: of these orders, accepted ones.
-        late: of these events, those that the stream had set aside.
+        orders: created in it.
+        events: accepted events of these orders.
+        late: those of the events that the stream had set aside.
     """
 
     hour: datetime
@@ -117,7 +117,7 @@ def restate_orders(
 def _events(settings: Settings, spark: SparkSession, start: datetime, end: datetime) -> DataFrame:
     """Accepted events of the orders made in [start, end), with `order_hour`."""
     stores, skew = load_stores(settings.stores_file), settings.streams.max_future_skew
-    # Nothing reaches the broker before it happened, but for the skew that the rules allow.
+    # The broker's time is at most the allowed skew before the event time.
     bronze = spark_table(spark, settings, BRONZE_ORDER_EVENTS).where(
         F.col("timestamp") >= F.lit(start - skew)
     )
@@ -144,9 +144,9 @@ def _late_positions(settings: Settings) -> set[tuple[str, int, str]]:
 def _apply(
     db: Database, hour: datetime, rows: pa.Table, late: set[tuple[str, int, str]]
 ) -> Restated:
-    """One hour, in transactions that no batch of the streams overlaps."""
+    """Recompute one hour, in transactions that no batch of the streams overlaps."""
     positions = set(zip(*(rows[column].to_pylist() for column in POSITION), strict=True))
-    reported = Restated(
+    restated = Restated(
         hour, pc.count_distinct(rows["order_id"]).as_py(), rows.num_rows, len(positions & late)
     )
     for part in PARTS:
@@ -154,5 +154,5 @@ def _apply(
             stage(connection, part.staged, part.columns, rows)
             connection.execute(part.statement.encode(), {"hour": hour})
     with db.transaction() as connection:
-        connection.execute(_NOTE_SQL, (hour, reported.orders, reported.events, reported.late))
-    return reported
+        connection.execute(_NOTE_SQL, (hour, restated.orders, restated.events, restated.late))
+    return restated

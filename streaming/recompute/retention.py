@@ -1,8 +1,8 @@
 """Delete rows about single people once they are older than the retention limit.
 
-Boxes, tracks, crossings and visits go; counts per minute and hour stay, since they are about
-nobody. The broker expires by its own setting (`retention.ms` of the topic), the state of tracks by
-`streams.track_ttl`.
+It deletes boxes, tracks, crossings and visits, and keeps counts per minute and hour, which are not
+about single people. The broker expires messages by its own setting (`retention.ms` of the topic),
+the streams the state of tracks by `streams.track_ttl`.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ AGED = (
     (SILVER_LINE_CROSSINGS, "crossed_at"),
     (SILVER_ZONE_VISITS, "entered_at"),
 )
-"""Tables of the lake about single people, and what states how old a row is."""
+"""Tables of the lake about single people, and the column that states the age of a row."""
 
 SERVED = (("line_crossings", "crossed_at"), ("zone_visits", "entered_at"))
 """The same in Postgres."""
 
 
 class RetentionError(StorelakeError):
-    """Something old is left; the message states where."""
+    """Rows above the age are left; the message names the files."""
 
 
 def apply_retention(
     settings: Settings, older_than: timedelta, notify: Callable[[str], None]
 ) -> list[Purged]:
-    """Delete what is older, from Postgres and from the files of the lake; streams may run.
+    """Delete older rows from Postgres and from the files of the lake; streams may run.
 
     Args:
         settings: of the deployment.
-        older_than: the age from which rows go.
-        notify: hears what is going on.
+        older_than: the age above which rows are deleted.
+        notify: called with the name of each table.
 
     Returns:
-        For each table what was deleted, and what its files say afterwards.
+        For each table, counts of what was deleted and of what its files still contain.
 
     Raises:
         RetentionError: the age is not positive, or files still hold older rows.
@@ -63,7 +63,7 @@ def apply_retention(
     if older_than <= timedelta(0):
         raise RetentionError("The age must be more than nothing.")
     before = datetime.now(timezone.utc) - older_than
-    # Postgres first: what is gone there cannot be copied to the lake again.
+    # Postgres first: deleted rows cannot be replicated to the lake again.
     _delete_served(settings, before)
     purged = []
     with open_lake(settings) as lake:
@@ -89,7 +89,7 @@ def _delete_served(settings: Settings, before: datetime) -> None:
             # S608: names come from this repository, not from input.
             delete = f"DELETE FROM {table} WHERE {column} < %s"  # noqa: S608
             connection.execute(delete.encode(), (before,))
-    # Deleted rows stay in the files of Postgres until they are swept.
+    # Deleted rows remain in the files of Postgres until a vacuum.
     with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
         for table, _ in SERVED:
             connection.execute(f"VACUUM {table}".encode())

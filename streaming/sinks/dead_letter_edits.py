@@ -17,8 +17,8 @@ def require_known(selection: Selection, topics: Collection[str]) -> None:
     """Check the names in a selection.
 
     Args:
-        selection: as the operator gave it.
-        topics: all that carry orders.
+        selection: the operator's.
+        topics: all order topics.
 
     Raises:
         DeadLetterError: there is no such rule or topic.
@@ -31,7 +31,7 @@ def require_known(selection: Selection, topics: Collection[str]) -> None:
 
 
 def require_open(dead_letter: DeadLetter) -> None:
-    """Make sure that a dead letter can be edited.
+    """Check that a dead letter can be edited.
 
     Raises:
         DeadLetterError: it is not open; the message names the next step.
@@ -48,14 +48,14 @@ def require_open(dead_letter: DeadLetter) -> None:
 
 
 def needs_no_edit(dead_letter: DeadLetter) -> bool:
-    """Whether sending its value back under another key is a fix."""
+    """Whether a redrive of the same value under another key is a fix."""
     return "key_is_order_id" in dead_letter.rules
 
 
 def edited_value(
     dead_letter: DeadLetter, assignments: Sequence[str], file: Path | None, *, original: bool
 ) -> bytes:
-    """The bytes to send back instead of the value.
+    """The bytes to redrive in place of the value.
 
     Args:
         dead_letter: an open one.

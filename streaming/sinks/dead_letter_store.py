@@ -1,7 +1,7 @@
-"""The table `dead_letters` as people work on it: find, look at, fix, mark as sent back.
+"""The table `dead_letters` for operators: find, read, fix and mark as redriven.
 
-The stream writes the rows and their verdicts (`dead_letter_table`); here only the fix and the
-sending back are written, so both may work at once.
+The stream writes the rows and their results (`dead_letter_table`), this module only the fix and the
+redrive, so both may write at once.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from streaming.dead_letters import DeadLetterError, Headers
 
 Status = Literal["open", "redriven", "resolved", "superseded"]
 
-# Any number will do, as long as every storelake takes the same one.
+# Any number, the same in every process.
 _LOCK_KEY = 7_305_112_002
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which dead letters; what is not given does not choose.
+    """Filter for dead letters. None means no restriction.
 
     Attributes:
-        ids: of them.
-        rule: the id of a rule that they failed.
-        topic: where they came from.
+        ids: of the dead letters.
+        rule: id of a rule that they failed.
+        topic: that they came from.
         since: received then or later.
-        status: of them.
+        status: of the dead letters.
     """
 
     ids: Sequence[str] | None = None
@@ -67,12 +67,12 @@ class DeadLetterSummary:
 
 @dataclass(frozen=True)
 class DeadLetter(DeadLetterSummary):
-    """A dead letter, whole.
+    """A dead letter with its bytes.
 
     Attributes:
-        headers: as they came, in their order.
-        fixed_value: what to send back instead of the value.
-        superseded_by: the dead letter that came of sending this one back.
+        headers: as received, in their order.
+        fixed_value: to redrive in place of the value.
+        superseded_by: the dead letter that the redriven message became.
     """
 
     key: bytes | None
@@ -96,7 +96,7 @@ class Count:
 _HEAD = """id, topic, status, rules, event_id, order_id, octet_length(value) AS value_bytes,
     received_at, rejected_at, origin, fixed_at, redriven_at, redriven_as, resolved_at"""
 
-# Postgres plans with the values, so what is null falls away and the rest finds its index.
+# Postgres plans with the values, so it drops null conditions and uses the indexes of the others.
 _CHOSEN = """
     (%(ids)s::text[] IS NULL OR id = ANY(%(ids)s))
     AND (%(rule)s::text IS NULL OR rules @> ARRAY[%(rule)s::text])
@@ -112,7 +112,7 @@ class DeadLetterRepository:
         self._connection = connection
 
     def heads(self, selection: Selection, limit: int) -> list[DeadLetterSummary]:
-        """The newest ones that are chosen."""
+        """The newest of the selected dead letters."""
         # S608: built from the constants above only, here and below.
         query = f"""SELECT {_HEAD} FROM dead_letters WHERE {_CHOSEN}
             ORDER BY received_at DESC, topic, partition, position DESC LIMIT %(limit)s"""  # noqa: S608
@@ -121,26 +121,26 @@ class DeadLetterRepository:
             return cursor.execute(query.encode(), values).fetchall()
 
     def ids(self, selection: Selection) -> list[str]:
-        """All that are chosen, in the order in which their topics hold them."""
+        """Ids of all selected dead letters, in the order of their topics."""
         query = f"""SELECT id FROM dead_letters WHERE {_CHOSEN}
             ORDER BY topic, partition, position"""  # noqa: S608
         rows = self._connection.execute(query.encode(), asdict(selection))
         return [row[0] for row in rows]
 
     def counts(self, selection: Selection) -> list[Count]:
-        """By rule and topic, the most frequent first; a dead letter counts in each of its rules."""
-        query = f"""SELECT rule, topic, count(*) AS dead letters, min(received_at) AS oldest,
+        """Counts by rule and topic, highest first; a dead letter counts in each of its rules."""
+        query = f"""SELECT rule, topic, count(*) AS dead_letters, min(received_at) AS oldest,
                 max(received_at) AS newest
             FROM dead_letters, unnest(rules) AS rule WHERE {_CHOSEN}
-            GROUP BY rule, topic ORDER BY dead letters DESC, rule, topic"""  # noqa: S608
+            GROUP BY rule, topic ORDER BY dead_letters DESC, rule, topic"""  # noqa: S608
         with self._connection.cursor(row_factory=class_row(Count)) as cursor:
             return cursor.execute(query.encode(), asdict(selection)).fetchall()
 
     def get(self, ids: Sequence[str]) -> list[DeadLetter]:
-        """These, whole and in this order.
+        """Dead letters with their bytes, in the order of `ids`.
 
         Raises:
-            DeadLetterError: one of them is not there.
+            DeadLetterError: one of them does not exist.
         """
         query = f"""SELECT {_HEAD}, key, value, headers, fixed_value,
                 (SELECT min(n.id) FROM dead_letters n WHERE n.origin = d.id) AS superseded_by
@@ -159,7 +159,7 @@ class DeadLetterRepository:
         return [found[one] for one in ids]
 
     def store_fix(self, dead_letter: DeadLetter, value: bytes) -> None:
-        """Keep what to send back; the value itself stays.
+        """Store the value to redrive; the original value is kept.
 
         Raises:
             DeadLetterError: it is no longer open.
@@ -173,7 +173,7 @@ class DeadLetterRepository:
             raise DeadLetterError(f"{dead_letter.id} is no longer open: look at it again.")
 
     def mark_redriven(self, dead_letter: str, back_as: str) -> None:
-        """Note what was sent back; a stream that has validated it by now has the last word."""
+        """Record a redriven message; a status that the stream has set by now is kept."""
         self._connection.execute(
             """UPDATE dead_letters SET redriven_at = now(),
                 redriven_as = CASE WHEN status = 'open' THEN %s ELSE coalesce(redriven_as, %s) END,
@@ -183,7 +183,7 @@ class DeadLetterRepository:
         )
 
     def generation(self, topic: str) -> int:
-        """Of the topic that streams read under this name (`topic_generations`)."""
+        """Generation of the topic that streams read under this name (`topic_generations`)."""
         found = self._connection.execute(
             "SELECT coalesce(max(generation), 0) FROM topic_generations WHERE topic = %s", (topic,)
         ).fetchone()
@@ -191,10 +191,10 @@ class DeadLetterRepository:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else sends dead letters back meanwhile; the lock goes with the connection.
+        """Lock redrives of other processes out; the lock ends with the connection.
 
         Raises:
-            DeadLetterError: somebody else does.
+            DeadLetterError: another process holds the lock.
         """
         (mine,) = self._connection.execute(
             "SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,)

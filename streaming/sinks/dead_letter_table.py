@@ -1,7 +1,7 @@
-"""Rejected order messages in Postgres, and what becomes of those that were sent back.
+"""Writes rejected order messages to Postgres, and the results of redriven ones.
 
-Delivery guarantee: that of `Database.commit_batch`, in whose transaction this runs. A batch that
-comes again has no new rows; should one reach the table again, its key keeps it out.
+Delivery guarantee: that of `Database.commit_batch`, in whose transaction this runs. A repeated
+batch has no new rows; the key of the table would reject one.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _UNREAD = (
     "storable_text",
     "json_object",
 )
-"""Of a message that fails one of these, nothing was read, or nothing that a text can hold."""
+"""A message that fails one of these rules has no ids that a text column can hold."""
 
 _LONGEST_ID = 64
 
-# Whatever the order in which the copies of a message arrive: one good copy resolves for good.
+# One good copy of a message resolves it, in whatever order the copies arrive.
 _RESOLVE_SQL = """
     UPDATE dead_letters d SET status = 'resolved', resolved_at = now(),
         redriven_as = coalesce(d.redriven_as, came.back_as)
@@ -61,7 +61,7 @@ _SUPERSEDE_SQL = """
 
 
 def write_validated(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    """Rows of `SILVER_SCHEMA`: the good ones to the orders, the others to the dead letters."""
+    """Write rows of `SILVER_SCHEMA`: good ones to the orders, others to the dead letters."""
     good, rejected = split_validated(rows)
     write_orders(connection, good)
     _insert(connection, rows.filter(pc.greater(pc.list_value_length(rows["rules"]), 0)))
@@ -93,18 +93,18 @@ def _dead_letters(rejected: pa.Table) -> Iterator[Sequence[Any]]:
 
 
 def _readable(text: str | None) -> str | None:
-    """An id as the contract allows it: a longer one would not fit into an index."""
+    """The id, unless it is longer than the contract allows and does not fit into an index."""
     return text if text and len(text) <= _LONGEST_ID else None
 
 
 def _origin(headers: Sequence[tuple[str, bytes | None]], own: str) -> str | None:
-    """A message that says it was sent back for itself was not."""
+    """The origin in the headers; None where it is the message itself."""
     origin = origin_of(headers)
     return None if origin == own else origin
 
 
 def _origins(rows: pa.Table) -> dict[str, str]:
-    """Dead letter -> what was sent back for it, of the rows that were."""
+    """Dead letter -> message that was redriven from it."""
     names = pc.struct_field(pc.list_flatten(rows["headers"]), "key")
     if not pc.any(pc.equal(names, ORIGIN_HEADER)).as_py():
         return {}
@@ -114,4 +114,4 @@ def _origins(rows: pa.Table) -> dict[str, str]:
         origin = _origin(header_pairs(row["headers"]), own)
         if origin:
             found.setdefault(origin, own)
-    return dict(sorted(found.items()))  # one order of locks for everybody
+    return dict(sorted(found.items()))  # all transactions lock rows in the same order

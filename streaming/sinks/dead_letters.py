@@ -1,4 +1,4 @@
-"""Rejected messages on their way back to a topic, whole, with what was wrong in the headers."""
+"""Sends rejected messages to the dead letter topic, with the failed rules in the headers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from streaming.dead_letters import ORIGIN_HEADER
 from streaming.sinks.kafka_producer import DeadLetterMessage, send_messages
 
 ROWS_AT_ONCE = 100
-"""Of which the values are in memory a second time."""
+"""Rows whose values are in memory twice at a time."""
 
 
 def to_messages(rejected: pa.Table, stream: str, at: datetime) -> Iterator[DeadLetterMessage]:
-    """Quarantine rows -> (key, value, headers): the original ones, and what became of the message.
+    """Quarantine rows -> (key, value, headers): the original ones, with headers for the rejection.
 
     Args:
         rejected: quarantine rows.
-        stream: who rejected them.
-        at: when (UTC).
+        stream: that rejected them.
+        at: time of the rejection (UTC).
     """
     parts = rejected.to_batches(max_chunksize=ROWS_AT_ONCE)
     for row in (row for part in parts for row in part.to_pylist()):

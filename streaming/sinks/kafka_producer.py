@@ -1,4 +1,4 @@
-"""The producer of dead letters in Kafka, and how a full queue of a producer is waited for."""
+"""Kafka producer of dead letters, and a `produce` that waits while the queue is full."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DeadLetterMessage = tuple[bytes | None, bytes | None, list[tuple[str, str | byte
 """Key, value, headers."""
 
 VALUE_BYTES_HEADER = "storelake-value-bytes"
-"""Of a dead letter without its value: how large that was."""
+"""Header of a dead letter without its value: the size of the value."""
 
 
 def produce(producer: Producer, *message: Any, **options: Any) -> None:
-    """`producer.produce`, which waits while the queue of the producer is full.
+    """Call `producer.produce`, and wait while the queue of the producer is full.
 
     Raises:
         BufferError: there was no room for 35 s.
@@ -45,14 +45,14 @@ def _offer(producer: Producer, *message: Any, **options: Any) -> bool:
 
 
 class DeadLetterProducer:
-    """Sends rejected messages on, whole; at least once, acknowledged by all replicas.
+    """Sends rejected messages; at least once, acknowledged by all replicas.
 
     A batch that is run again may send a message again: its headers name the source position, which
-    is the key to tell the copies by. The quarantine table has each one exactly once.
+    identifies copies. The quarantine table has each message exactly once.
 
     Args:
         kafka: the cluster, and the topic `order_dlq`.
-        queue_kbytes: how much may wait for the broker.
+        queue_kbytes: size of the producer's queue.
     """
 
     def __init__(self, kafka: KafkaSettings, queue_kbytes: int = 32 * 1024) -> None:
@@ -63,15 +63,14 @@ class DeadLetterProducer:
     def send(self, messages: Iterable[DeadLetterMessage]) -> int:
         """Send (key, value, headers) and wait until all are acknowledged.
 
-        A message that the topic does not take for its size goes without its value, whose size a
-        header tells: one large message must not stop the stream, and quarantine has it whole.
+        A message that is too large for the topic is sent without its value, with the size in a
+        header: one large message must not stop the stream, and quarantine has the value.
 
         Raises:
             KafkaUnavailableError: the broker did not acknowledge every message within 30 s.
         """
         count, too_large = self._send(messages)
-        # A request is refused as a whole, so small messages beside a large one are, too: each
-        # gets a request of its own.
+        # The broker rejects a whole request, with the small messages in it: send each by itself.
         for message in too_large:
             _, alone = self._send([message])
             self._send(map(_without_value, alone))
@@ -101,7 +100,7 @@ class DeadLetterProducer:
             except BufferError as error:
                 failed.append(str(error))
                 break
-            except KafkaException as error:  # larger than this client sends at all
+            except KafkaException as error:  # larger than the limit of this client
                 report(error.args[0], None)
             self._producer.poll(0)
         left = self._producer.flush(QUEUE_SECONDS)
@@ -124,10 +123,10 @@ def _shared(settings: str) -> DeadLetterProducer:
 
 
 def send_messages(kafka: KafkaSettings, messages: Iterable[DeadLetterMessage]) -> int:
-    """`DeadLetterProducer.send` by the one producer of this process, made at first use.
+    """Call `DeadLetterProducer.send` of the one producer of this process.
 
-    A producer has threads, buffers and connections, so none is made for each batch; one that has
-    failed is replaced.
+    A producer has threads, buffers and connections, so batches share it; one that has failed is
+    replaced.
     """
     try:
         return _shared(kafka.model_dump_json()).send(messages)

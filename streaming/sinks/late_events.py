@@ -1,8 +1,8 @@
-"""Events that came too late for their hour: kept in Postgres, replicated to the lake.
+"""Late events: stored in Postgres, replicated to the lake.
 
-Delivery guarantee: exactly-once in effect. The transaction that decides what is late writes it, so
-the decision and the row commit together. The replica follows `change_id`: whatever a crash leaves
-behind, the next call brings, and a row that comes twice has the same key.
+Delivery guarantee: exactly-once in effect. The transaction that decides that an event is late also
+writes it. Replication follows `change_id`: the next call copies what a crash has left out, and a
+row that is copied twice has the same key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NEWER_SQL = """
 
 
 def insert_late(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    """Keep late events, in the transaction that has decided that they are late.
+    """Insert late events, in the transaction that has decided that they are late.
 
     Args:
         connection: in a transaction.
@@ -42,7 +42,7 @@ def insert_late(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
 
 
 def replicate_late(sink_context: SinkContext) -> int:
-    """Bring the lake table up to date with Postgres; returns the number of rows copied."""
+    """Replicate new late events to the lake; returns the number of rows copied."""
     table = QUARANTINE_LATE_EVENTS
     if table.name not in sink_context.memory:
         sink_context.memory[table.name] = newest_change(

@@ -1,7 +1,7 @@
-"""How accepted order events become rows of orders_raw and orders_processed, set by set.
+"""Writes accepted order events to orders_raw and orders_processed, in sets.
 
-Newest version wins (`order_version`). Body and status are versioned apart: a status change carries
-no body, and one that overtakes its order must not be undone by it.
+The newest version wins (`order_version`). Body and status have separate versions: a status change
+has no body, and an order event that arrives after a newer status change must not undo it.
 """
 
 from __future__ import annotations

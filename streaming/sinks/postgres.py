@@ -1,9 +1,9 @@
-"""The serving database: one transaction a micro-batch, with its progress and its ledger row.
+"""The serving database: one transaction per micro-batch, with its positions and its ledger row.
 
-Delivery guarantee: exactly-once in effect. The rows of a batch, the newest source positions they
-came from (`stream_offsets`) and the ledger row (`stream_batches`) commit together; rows up to the
-positions that are already there are dropped first. Where the process holds leases, each transaction
-of a stream checks its epoch: one that another application has taken over commits nothing.
+Delivery guarantee: exactly-once in effect. The rows of a batch, their newest source positions
+(`stream_offsets`) and the ledger row (`stream_batches`) commit together; rows up to the committed
+positions are dropped first. Where the process holds leases, each transaction of a stream checks its
+epoch: it fails if another application has taken the stream over.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from streaming.sources.silence import SilenceWatch
 STREAM_BOUNDS = (
     "-c lock_timeout=60s -c statement_timeout=600s -c idle_in_transaction_session_timeout=300s"
 )
-"""Of the transactions of streams. A lock of `storelake restate` may be waited for; a client that
-has lost its network lets go of its own locks."""
+"""Timeouts of the transactions of streams. They wait for locks of `storelake restate`; a client
+that has lost its network loses its own locks."""
 
 _OFFSETS_SQL = """
     INSERT INTO stream_offsets (stream, topic, partition, position) VALUES (%s, %s, %s, %s)
@@ -49,7 +49,7 @@ _WATERMARK_SQL = """
 
 
 def committed(connection: psycopg.Connection[Any], stream: str) -> tuple[Progress, datetime | None]:
-    """The newest positions that a stream has written, and its watermark (UTC), in a transaction."""
+    """Committed positions of a stream, and its watermark (UTC), by an open transaction."""
     offsets = connection.execute(
         "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s", (stream,)
     ).fetchall()
@@ -61,7 +61,7 @@ def committed(connection: psycopg.Connection[Any], stream: str) -> tuple[Progres
 
 
 class Fence(Protocol):
-    """Says whether this process may write for a stream (`streaming.lease.Leases`)."""
+    """Checks that this process may write for a stream (`streaming.lease.Leases`)."""
 
     def require(self, connection: psycopg.Connection[Any], stream: str) -> None:
         """Raise where another application has taken the stream over."""
@@ -109,7 +109,7 @@ class Database:
 
     @contextmanager
     def writing(self, stream: str) -> Iterator[psycopg.Connection[Any]]:
-        """A transaction of the only writer of a stream's tables; another one waits.
+        """A transaction that writes for a stream; other writers of the stream wait.
 
         Raises:
             FencedError: another application has taken the stream over.
@@ -121,7 +121,7 @@ class Database:
             yield connection
 
     def progress(self, stream: str) -> tuple[Progress, datetime | None]:
-        """The newest positions that a stream has written, and its watermark (UTC)."""
+        """Committed positions of a stream, and its watermark (UTC)."""
         with self.transaction() as connection:
             return committed(connection, stream)
 
@@ -134,14 +134,14 @@ class Database:
         *,
         watermark: datetime | None = None,
     ) -> int:
-        """Write the rows that are new, the progress and the ledger row in one transaction.
+        """Write the new rows, the positions and the ledger row in one transaction.
 
         Args:
-            stream: whose progress; a stream has one writer at a time.
+            stream: its name; a stream has one writer at a time.
             batch_id: of the query that runs the stream.
             rows: with topic, partition, position.
             write: called with the connection and the new rows, when there are any.
-            watermark: the stream's, once this batch is in.
+            watermark: of the stream after this batch.
 
         Returns:
             The number of new rows.
@@ -185,8 +185,8 @@ def stage(
     Args:
         connection: in a transaction.
         name: of the temporary table.
-        columns: their names and Postgres types; `rows` has them, flat (JSON travels as text).
-        rows: a null stays a null, an empty text stays one.
+        columns: name -> Postgres type; `rows` has them as flat columns (JSON as text).
+        rows: nulls and empty texts are kept apart.
     """
     table = sql.Identifier(name)
     ddl = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())

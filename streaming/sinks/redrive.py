@@ -1,8 +1,8 @@
-"""Dead letters on their way back to the topic they came from.
+"""Sends dead letters to the topics that they came from.
 
 Delivery guarantee: at least once. A dead letter is marked after the acknowledgement of all
 replicas; a crash in between leaves it open, and the copy that is sent the next time has the same
-event_id, which the keys downstream make harmless.
+event_id, by which the tables downstream skip it.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from streaming.source import GENERATION
 from streaming.transforms.repair import order_id_of, read_event
 
 CHUNK = 50
-"""Letters in memory at once: each may be megabytes large."""
+"""Dead letters in memory at once: each may have megabytes."""
 
-# librdkafka's own lines about a broker that is away: our error says it.
+# Silences librdkafka's own lines about an unreachable broker: the error states it.
 _SILENT = logging.getLogger("storelake.redrive.librdkafka")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
 
 @dataclass(frozen=True)
-class Return:
-    """What is sent back for a dead letter."""
+class RedriveMessage:
+    """Message that is redriven from a dead letter."""
 
     dead_letter: str
     topic: str
@@ -50,16 +50,16 @@ class Return:
 
 @dataclass
 class RedriveReport:
-    """What a redrive has done: dead letter -> where it went, or why it did not."""
+    """Results of a redrive: dead letter -> id of the new message, or the reason of a rejection."""
 
     sent: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def to_return(dead_letter: DeadLetter) -> Return:
-    """The fixed value, or the message as it came; its headers, and the dead letter it is sent for.
+def redrive_message(dead_letter: DeadLetter) -> RedriveMessage:
+    """The message to send: the fixed value or the original one, its headers, and its origin.
 
-    A fixed value gets its order_id as the key: that is the rule for order topics.
+    A fixed value has its order_id as the key, as order topics require.
     """
     key, value = dead_letter.key, dead_letter.value
     if dead_letter.fixed_value is not None:
@@ -68,7 +68,7 @@ def to_return(dead_letter: DeadLetter) -> Return:
         key = order_id.encode() if order_id else key
     headers = [(n, v) for n, v in dead_letter.headers if not n.startswith(OWN_HEADERS)]
     headers.append((ORIGIN_HEADER, dead_letter.id.encode()))
-    return Return(dead_letter.id, dead_letter.topic, key, value, headers)
+    return RedriveMessage(dead_letter.id, dead_letter.topic, key, value, headers)
 
 
 class Redriver:
@@ -83,7 +83,7 @@ class Redriver:
         own = {
             **KEY_PARTITIONER,
             "client.id": "storelake-redrive",
-            # Beyond all that a consumer has read: the topic decides what is too large.
+            # Larger than any message that was consumed: the topic decides what is too large.
             "message.max.bytes": 100_000_000,
             "queue.buffering.max.kbytes": 128 * 1024,
         }
@@ -103,16 +103,16 @@ class Redriver:
         """Send these dead letters and mark each that is acknowledged.
 
         Args:
-            store: where they are, held `alone`.
+            store: of the dead letters, locked by `alone`.
             ids: of open dead letters, in the order to send them in.
-            on_progress: is told how many are done.
+            on_progress: called with the number of dead letters that are done.
 
         Raises:
-            DeadLetterError: Kafka went away; those that it acknowledged are marked.
+            DeadLetterError: Kafka stopped answering; acknowledged dead letters are marked.
         """
         report = RedriveReport()
         for chunk in _chunks(ids):
-            messages = [to_return(dead_letter) for dead_letter in store.get(chunk)]
+            messages = [redrive_message(dead_letter) for dead_letter in store.get(chunk)]
             bases = {m.topic: store.generation(m.topic) * GENERATION for m in messages}
             lost = self._send(messages, bases, report)
             for dead_letter in chunk:
@@ -124,19 +124,19 @@ class Redriver:
         return report
 
     def _send(
-        self, messages: Sequence[Return], bases: Mapping[str, int], report: RedriveReport
+        self, messages: Sequence[RedriveMessage], bases: Mapping[str, int], report: RedriveReport
     ) -> str | None:
-        """Fill in the report; returns why Kafka did not answer, if it did not.
+        """Send messages; returns the reason if Kafka did not answer.
 
         Args:
             messages: to send.
             bases: topic -> offset 0 of its generation.
-            report: of what became of each.
+            report: receives the result of each.
         """
         lost: list[str] = []
-        too_large: list[Return] = []
+        too_large: list[RedriveMessage] = []
 
-        def done(message: Return, error: KafkaError | None, sent: Message) -> None:
+        def done(message: RedriveMessage, error: KafkaError | None, sent: Message) -> None:
             dead_letter = message.dead_letter
             if error is None:
                 topic = str(sent.topic())
@@ -166,7 +166,7 @@ class Redriver:
         except BufferError as error:
             lost.append(str(error))
         left = self._producer.flush(35)
-        # A request is refused as a whole, so small messages beside a large one are, too.
+        # The broker rejects a whole request, with the small messages in it: send each by itself.
         for message in too_large:
             if not lost:
                 lost += filter(None, [self._send([message], bases, report)])

@@ -1,7 +1,7 @@
-"""Messages that the sink of a stream could not hold because of their data, in Postgres.
+"""Stores messages that the sink of a stream rejected because of their data, in Postgres.
 
-Delivery guarantee: exactly-once in effect, by key (stream, topic, partition, position): a batch
-that comes again refuses the same rows again.
+Delivery guarantee: exactly-once in effect, by key (stream, topic, partition, position): in a
+repeated batch the sink rejects the same rows.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _COLUMNS = {"stream": "text", **MESSAGE_COLUMNS, "error_class": "text", "error":
 def write_refused(
     connection: psycopg.Connection[Any], stream: str, rows: pa.Table, error: Exception, cause: str
 ) -> None:
-    """Keep rows that a sink refused.
+    """Insert rows that a sink rejected.
 
     Args:
         connection: in a transaction.
-        stream: whose sink.
+        stream: of the sink.
         rows: with topic, partition, position, and the other source columns where it reads messages.
         error: what the sink raised.
         cause: the same in one line.

@@ -1,7 +1,7 @@
-"""Which of the topics of one name is read: their ids in the order in which streams met them.
+"""Generations of topics: the ids of the topics of one name, in the order in which streams saw them.
 
-The table `topic_generations` outlives checkpoints, so sinks can trust that a position of a newer
-topic sorts behind all positions of the older ones (docs/adr/0030).
+The table `topic_generations` outlives checkpoints, so positions of a newer topic always sort after
+all positions of the older ones (docs/adr/0030).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _NEWEST_SQL = """
 
 
 def meet_topics(dsn: str, ids: Mapping[str, str]) -> dict[str, Generation]:
-    """The generation of each topic; a new id begins the next one. One transaction.
+    """The generation of each topic; a new id starts the next one. One transaction.
 
-    The first id of a name is generation 0, whose positions are those without generations. An id
-    that comes back, as of a cluster that was left for another one, begins a new one, too: what
-    streams wrote of the other must not hide its events.
+    The first id of a name is generation 0, whose positions equal the broker's offsets. An earlier
+    id that returns, as after a change of the cluster and back, also starts a new generation: else
+    the positions of the other topic would hide its events.
 
     Args:
         dsn: of the serving database.
-        ids: topic -> the id that the broker has for it now.
+        ids: topic -> its present id in the broker.
 
     Raises:
         psycopg.Error: the database cannot be reached, or has not been migrated.

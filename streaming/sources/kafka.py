@@ -3,15 +3,15 @@
 Guarantees are those of `log_source`. Of Kafka's own:
 
 - Only committed records are read (`isolation.level=read_committed`), nulls and tombstones included.
-- A topic is known by its id: where option `topicGenerations` has the topic, every batch is compared
-  with the id that the broker has after it was read, so no row of a topic that was made again under
-  the same name passes as one of the old topic.
+- A topic is identified by its id: where option `topicGenerations` has the topic, its id is checked
+  after each read, so no row of a topic that was created again under the same name passes as one of
+  the old topic.
 - Offsets of finished batches are also committed to the consumer group `groupId`, asynchronously and
   for display only: Kafka's tools then show the lag of each stream.
 - Consumers live as long as their process: the planner's as long as the query, a worker's between
   batches, so a batch pays no connection set-up.
-- A broker that does not answer is noticed within 30 s: the planner fails with a sentence that names
-  it, and a task after `fetchTimeoutSeconds` without a message, which the runner retries.
+- A broker that does not answer is noticed within 30 s: the planner fails with an error that names
+  it, a task after `fetchTimeoutSeconds` without a message; the runner retries.
 
 Options besides those of `ReadOptions`: `kafka.<librdkafka option>`, at least
 `kafka.bootstrap.servers`.
@@ -82,7 +82,7 @@ _task_consumers: dict[tuple[tuple[str, str], ...], Consumer] = {}
 
 
 def _row(message: Message, base: int) -> Row:
-    """A source row; what of the metadata cannot be decoded is null, or `UNREADABLE_HEADER`.
+    """A source row; unreadable metadata becomes null, or `UNREADABLE_HEADER`.
 
     Args:
         message: of Kafka.
@@ -106,7 +106,7 @@ def _size(message: Message) -> int:
 
 
 def _raise(error: KafkaError, where: str) -> None:
-    """Turn librdkafka's event into our errors; what it retries by itself is not raised."""
+    """Raise librdkafka's event as an error of this project, unless librdkafka retries by itself."""
     if error.code() in _LOST:
         raise DataLossError(f"{where}: {error.str()}")
     if error.code() in _GONE:
@@ -121,9 +121,9 @@ class KafkaLog(DenseLog):
     Args:
         topics: to read.
         client: options of librdkafka; at least `bootstrap.servers`.
-        group_id: where `commit` shows progress.
-        fetch_timeout: seconds without a message until reading gives up.
-        generations: of the topics that are known by their ids; of others no id is asked for.
+        group_id: consumer group of `commit`.
+        fetch_timeout: seconds without a message after which reading fails.
+        generations: of the topics whose ids are checked.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class KafkaLog(DenseLog):
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        """Errors of librdkafka as ours, with the brokers that were asked."""
+        """Raise errors of librdkafka as `KafkaUnavailableError`, with the brokers."""
         try:
             yield
         except KafkaException as error:
@@ -177,7 +177,7 @@ class KafkaLog(DenseLog):
             ) from error
 
     def _partitions(self) -> list[Partition]:
-        """Partitions of the topics; asked again every 30 s, so new partitions are found."""
+        """Partitions of the topics; queried every 30 s, so new partitions are found."""
         if self._known and time.monotonic() - self._known_at < METADATA_REFRESH_SECONDS:
             return self._known
         with self._asking("its topics"):
@@ -192,7 +192,7 @@ class KafkaLog(DenseLog):
         return self._known
 
     def topic_ids(self) -> dict[str, str]:
-        """As Kafka has them since 2.8."""
+        """Ids of the topics; Kafka has them since 2.8."""
         with self._asking("the ids of its topics"):
             return self._ids.of(sorted({topic for topic, _ in self._partitions()}))
 
@@ -207,7 +207,7 @@ class KafkaLog(DenseLog):
         return self._bases.get(topic, 0)
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
-        """First and next offset of each partition, asked from the broker."""
+        """First and next offset of each partition, queried from the broker."""
         consumer, found = self._planner(), {}
         partitions = self._partitions()
         with self._asking("the ends of its partitions"):
@@ -221,13 +221,13 @@ class KafkaLog(DenseLog):
         return found
 
     def at_time(self, moment: datetime) -> Offsets:
-        """By the timestamps of the messages, as the broker indexes them."""
+        """Offsets by the broker's index of message timestamps."""
         millis = int(moment.timestamp() * 1000)
         asked = [TopicPartition(t, n, millis) for t, n in self._partitions()]
         high = {p: bound[1] for p, bound in self.bounds().items()}
         with self._asking("offsets by time"):
             answer = self._planner().offsets_for_times(asked, timeout=CALL_SECONDS)
-        # Kafka answers -1 where nothing is as young.
+        # Kafka returns -1 where no message is that new.
         return {
             (a.topic, a.partition): self._base(a.topic) + a.offset
             if a.offset >= 0
@@ -236,9 +236,9 @@ class KafkaLog(DenseLog):
         }
 
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
-        """What librdkafka has fetched in the background; returns at once."""
+        """Messages that librdkafka has fetched in the background; returns at once."""
         position = {p: position.get(p, self._base(p[0])) for p in self._partitions()}
-        # A fresh assignment needs one round trip before anything can arrive.
+        # A new assignment needs one round trip before messages can arrive.
         self._fetch_more(limit.rows, 0.5 if self._stand(position) else 0.01)
         messages, end = self._ahead.within(limit)
         if messages:
@@ -249,7 +249,7 @@ class KafkaLog(DenseLog):
         return (to_arrow(rows) if rows else None), end
 
     def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
-        """Read ahead of the tasks, to know the sizes."""
+        """Read ahead of the tasks, for the sizes."""
         self._stand(start)
         give_up = time.monotonic() + self._fetch_timeout
         while not self._ahead.holds(end, most):
@@ -262,7 +262,7 @@ class KafkaLog(DenseLog):
         return reached
 
     def _stand(self, position: Offsets) -> bool:
-        """Have the consumer read from a position on; whether it had to go there first."""
+        """Move the consumer to a position; returns whether it was elsewhere."""
         if self._ahead.start == position:
             return False
         self._ahead = ReadAhead(position)
@@ -272,7 +272,7 @@ class KafkaLog(DenseLog):
         return True
 
     def _fetch_more(self, most: int, seconds: float) -> int:
-        """Take messages from librdkafka; how many were no errors."""
+        """Take messages from librdkafka; returns how many, without errors."""
         count = 0
         for message in self._planner().consume(most, timeout=seconds):
             topic, number = cast(str, message.topic()), cast(int, message.partition())
@@ -281,7 +281,7 @@ class KafkaLog(DenseLog):
                 at = self._base(topic) + cast(int, message.offset())
                 self._ahead.add((topic, number), at, _size(message), message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                # Compaction and transaction markers leave gaps: the log's end reports how far.
+                # Compaction and transaction markers leave gaps: take the end of the log.
                 at = self._base(topic) + cast(int, message.offset())
                 self._ahead.ends((topic, number), at)
             else:
@@ -334,7 +334,7 @@ class KafkaLog(DenseLog):
                 error = message.error()
                 offset = cast(int, message.offset())
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    _raise(error, where)  # one that is not raised says nothing of the broker
+                    _raise(error, where)  # librdkafka retries an error that is not raised
                     continue
                 if offset >= end:
                     return
@@ -346,7 +346,7 @@ class KafkaLog(DenseLog):
         raise KafkaUnavailableError(self._silence(f"{where}, offsets [{start}, {end})"))
 
     def commit(self, offsets: Offsets) -> None:
-        """Show progress to Kafka's tools; a failure is only logged."""
+        """Commit offsets for Kafka's tools; a failure is only logged."""
         done = [
             TopicPartition(t, n, o - self._base(t))
             for (t, n), o in offsets.items()

@@ -1,4 +1,4 @@
-"""Ids of Kafka's topics: what tells a topic from one that was made again under its name."""
+"""Ids of Kafka's topics, which differ for a topic that was created again under its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _id(answer: Future[Any]) -> str | None:
 
 
 class TopicIds:
-    """Asks one cluster. The client is made at first use and stays for the process.
+    """Queries one cluster. The client is made at first use and kept for the process.
 
     Args:
         client: options of librdkafka; at least `bootstrap.servers`.
@@ -39,7 +39,7 @@ class TopicIds:
         """Topic -> its id; without topics that do not exist.
 
         Raises:
-            KafkaException: Kafka does not answer within 10 s, or refuses.
+            KafkaException: Kafka does not answer within 10 s, or denies access.
         """
         key = tuple(sorted(self._client.items()))
         if key not in _administrations:
@@ -51,11 +51,11 @@ class TopicIds:
         return {topic: known for topic, known in found.items() if known is not None}
 
     def compare(self, known: Mapping[str, str]) -> None:
-        """Compare topics with the ids that they had.
+        """Check that topics still have their ids.
 
         Raises:
             TopicRemadeError: one has another id now.
-            KafkaException: Kafka does not answer within 10 s, or refuses.
+            KafkaException: Kafka does not answer within 10 s, or denies access.
         """
         for topic, now in self.of([*known]).items():
             if now != known[topic]:

@@ -1,21 +1,21 @@
-"""What every partitioned log (Kafka, Pulsar, the memory log) has in common as a Spark source.
+"""Interface of every partitioned log (Kafka, Pulsar, the memory log) as a Spark source.
 
-A broker module implements `Log`; `readers.py` turns it into a Python Data Source with Spark's
-promises. Where offsets are counted without gaps, `DenseLog` has a part of `Log` already.
+A broker module implements `Log`; `readers.py` makes it a Python Data Source with Spark's
+guarantees. Where offsets have no gaps, `DenseLog` implements a part of `Log`.
 
-Delivery guarantee: offsets live in Spark's checkpoint, and a batch is a half-open range of offsets
+Delivery guarantee: offsets are in Spark's checkpoint, and a batch is a half-open range of offsets
 per partition. A batch that is run again reads the same range, so the source is replayable and, with
 an idempotent sink, the stream is exactly-once in effect. Nothing is skipped: an offset that the
 broker has already deleted is an error (`onDataLoss=fail`) or a logged jump (`continue`).
 
 Bounded: no batch holds more than `maxRowsPerBatch` rows, nor more than `maxBytesPerBatch` of keys,
 values and headers unless it is a single row; also the first one after a restart, because Spark
-tells the reader where it stopped before it requests the latest offset. Sizes are known only once
-messages are read, so the planner reads a batch ahead of the tasks and keeps no more than one.
+passes the last offsets before it requests the latest ones. Sizes are only known once messages are
+read, so the planner reads one batch ahead of the tasks.
 
-A topic that was deleted and made again under its name is another topic. Where a broker gives topics
-ids, option `topicGenerations` numbers the topics of one name, and an offset contains that number
-(`GENERATION`): whatever sorts positions sorts the new topic behind the old one (docs/adr/0030).
+A topic that was deleted and created again under its name is another topic. Where a broker gives
+topics ids, option `topicGenerations` numbers the topics of one name, and an offset contains that
+number (`GENERATION`): positions of the new topic sort after those of the old one (docs/adr/0030).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from streaming.source import GENERATION
 
 Partition = tuple[str, int]
 Offsets = dict[Partition, int]
-"""Where a stream stands: a whole number that rises along a partition. 0 is before everything."""
+"""Position of a stream: a whole number that rises along a partition. 0 is before all messages."""
 Wire = dict[str, dict[str, int]]
 
 ROWS_WORTH_A_TASK = 2_500
@@ -43,16 +43,16 @@ class DataLossError(Exception):
 
 
 class TopicRemadeError(DataLossError):
-    """A topic was deleted and made again while it was read; its source is to be started again."""
+    """A topic was deleted and created again while it was read; the source must be restarted."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How much may be read at once.
+    """Limits of one read.
 
     Attributes:
         rows: at most.
-        bytes: of keys, values and headers, at most; one row that is larger is read alone.
+        bytes: of keys, values and headers, at most; a single larger row is read alone.
     """
 
     rows: int
@@ -71,20 +71,20 @@ class Range(InputPartition):
 
 @dataclass(frozen=True)
 class Task(InputPartition):
-    """What one Spark task reads."""
+    """Ranges that one Spark task reads."""
 
     ranges: tuple[Range, ...]
 
 
 class Log(Protocol):
-    """One broker, as the planner and the tasks see it."""
+    """One broker, for the planner and the tasks."""
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """Every partition of the subscribed topics with its first and its next offset."""
         ...
 
     def at_time(self, moment: datetime) -> Offsets:
-        """Of every partition the first offset at or after a time, or its next one."""
+        """For every partition, the first offset at or after a time, or its next one."""
         ...
 
     def check(self, position: Offsets) -> None:
@@ -92,33 +92,33 @@ class Log(Protocol):
         ...
 
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
-        """Rows that are there now, from `position` on, within `limit`; and where they end.
+        """Present rows from `position` on, within `limit`; and their end offsets.
 
         Never waits for data. Raises `DataLossError` where `position` is not in the log.
         """
         ...
 
     def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
-        """Where rows within `limit` from `position` on end; and how many wait, or `limit.rows`.
+        """End offsets of rows from `position` on in `limit`; and the rows waiting, or `limit.rows`.
 
         Raises `DataLossError` where `position` is not in the log.
         """
         ...
 
     def origin(self, offset: int) -> int:
-        """The offset of the first message that the topic of this offset has ever had."""
+        """Offset of the first message ever in the topic of this offset."""
         ...
 
     def topic_ids(self) -> dict[str, str]:
-        """Topic -> its id, which no other topic has ever; without topics that have none."""
+        """Topic -> its unique id; without topics that have none."""
         ...
 
     def behind(self, position: Offsets) -> int:
-        """How many messages lie behind `position`; nothing is read, and nothing raised for loss."""
+        """Number of messages after `position`; reads none, and raises no `DataLossError`."""
         ...
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
-        """Cut ranges into at most `tasks` fair shares; a small batch stays one task."""
+        """Cut ranges into at most `tasks` even shares; a small batch is one task."""
         ...
 
     def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
@@ -126,7 +126,7 @@ class Log(Protocol):
         ...
 
     def commit(self, offsets: Offsets) -> None:
-        """Tell the broker what is done: for its own tools, and so that it may expire that."""
+        """Report finished offsets to the broker: for its tools, and so that it may expire them."""
         ...
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Log(Protocol):
 
 
 class DenseLog(Log):
-    """The part of `Log` that follows where the difference of two offsets is a number of rows."""
+    """The part of `Log` that is common where the difference of two offsets is a number of rows."""
 
     def check(self, position: Offsets) -> None:
         """Compare with the bounds."""
@@ -149,7 +149,7 @@ class DenseLog(Log):
                 raise lost_offset(partition, offset, low, high)
 
     def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
-        """Share out the rows by count, then read them to stay within the bytes."""
+        """Distribute the rows by count, then read them to apply the limit of bytes."""
         bounds = self.bounds()
         self._compare(position, bounds)
         high = {p: bounds[p][1] for p in bounds}
@@ -160,14 +160,11 @@ class DenseLog(Log):
         return self._within(start, share_out(start, high, limit.rows), limit.bytes), waiting
 
     def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
-        """Where the rows from `start` on reach `most` bytes; `end` where they do not.
-
-        At least one row is taken where one is there.
-        """
+        """Offsets where the rows from `start` on reach `most` bytes, or `end`; at least one row."""
         raise NotImplementedError
 
     def origin(self, offset: int) -> int:
-        """The offset 0 of the generation."""
+        """Offset 0 of the generation."""
         return offset - offset % GENERATION
 
     def behind(self, position: Offsets) -> int:
@@ -178,12 +175,12 @@ class DenseLog(Log):
         )
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
-        """Evenly, to the row."""
+        """Even shares by rows."""
         return split(ranges, tasks)
 
 
 def lost(partition: Partition, stands: str, held: str) -> DataLossError:
-    """The error of a stream that stands where the log does not reach (any more)."""
+    """The error of a stream whose position is not in the log (any more)."""
     topic, number = partition
     return DataLossError(
         f"{topic}[{number}]: the stream stands at {stands}, the broker holds {held}. Events were "
@@ -218,7 +215,7 @@ def from_wire(wire: Wire) -> Offsets:
 
 
 def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:
-    """The end of the next batch: at most `limit` offsets, shared in proportion to what waits.
+    """The end of the next batch: at most `limit` offsets, in proportion to the rows waiting.
 
     Every partition with something waiting moves by at least one, unless `limit` is smaller than
     their number.
@@ -230,7 +227,7 @@ def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:
     end, left = {p: start.get(p, 0) for p in high}, limit
     queue = sorted(((n, p) for p, n in waiting.items() if n), key=lambda item: item[0])
     for behind, (count, partition) in zip(reversed(range(len(queue))), queue, strict=True):
-        # One offset stays for each of those behind in the queue, which wait for more.
+        # Leave one offset for each partition later in the queue, which has more rows waiting.
         room = max(min(left, 1), left - behind)
         step = min(count, room, max(1, limit * count // total))
         end[partition] += step
@@ -239,7 +236,7 @@ def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:
 
 
 def split(ranges: Sequence[Range], tasks: int) -> list[Task]:
-    """Cut ranges into at most `tasks` even shares; a small batch stays one task."""
+    """Cut ranges into at most `tasks` even shares; a small batch is one task."""
     total = sum(r.end - r.start for r in ranges)
     if not total:
         return []

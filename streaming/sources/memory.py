@@ -1,4 +1,4 @@
-"""A log in a folder: the broker that ships for tests and trials, true to the real contract.
+"""A log in a folder: a broker for tests and trials with the same contract as the real ones.
 
 `MemoryBroker` appends; `format("storelake_memory")` with option `path` reads, batch and streaming.
 It is a folder of JSON lines, since Spark plans in one process, reads in others, and the test writes
@@ -36,7 +36,7 @@ POSITION = SOURCE_SCHEMA.get_field_index("position")
 TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")
 
 ID_FILE = "id"
-"""Beside the partitions of a topic: what tells it from another one of its name."""
+"""File beside the partitions of a topic, with its unique id."""
 
 
 def _encode(value: bytes | None) -> str | None:
@@ -54,7 +54,7 @@ class MemoryBroker:
         self.path = path
 
     def create_topic(self, topic: str, partitions: int = 1) -> None:
-        """Make a topic; more partitions may be added by a second call."""
+        """Create a topic; a second call may add partitions."""
         for number in range(partitions):
             self._file(topic, number).parent.mkdir(parents=True, exist_ok=True)
             self._file(topic, number).touch()
@@ -63,7 +63,7 @@ class MemoryBroker:
             identity.write_text(uuid.uuid4().hex, encoding="ascii")
 
     def delete_topic(self, topic: str) -> None:
-        """Remove a topic with its messages; one made again under its name has another id."""
+        """Delete a topic with its messages; one created again under its name has another id."""
         shutil.rmtree(self.path / topic)
 
     def produce(
@@ -76,7 +76,7 @@ class MemoryBroker:
         timestamp: datetime,
         headers: Sequence[tuple[str, bytes]] | None = None,
     ) -> None:
-        """Append one message; it is readable when this returns."""
+        """Append one message; readers see it when this returns."""
         line = {
             "key": _encode(key),
             "value": _encode(value),
@@ -100,7 +100,7 @@ class MemoryLog(DenseLog):
     Args:
         path: the folder.
         topics: to read.
-        generations: of the topics that are known by their ids.
+        generations: of the topics whose ids are checked.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class MemoryLog(DenseLog):
         return self._topics.among(folder.name for folder in self._path.glob("*"))
 
     def topic_ids(self) -> dict[str, str]:
-        """As `MemoryBroker` has made them up."""
+        """The ids that `MemoryBroker` gave the topics."""
         files = {topic: self._path / topic / ID_FILE for topic in self._names()}
         return {t: f.read_text(encoding="ascii") for t, f in files.items() if f.exists()}
 
@@ -158,7 +158,7 @@ class MemoryLog(DenseLog):
         }
 
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
-        """What is in the files after `position`."""
+        """Rows in the files after `position`."""
         bounds = self.bounds()
         start = {p: position.get(p, self.origin(high)) for p, (_, high) in bounds.items()}
         self._compare(start, bounds)
@@ -206,10 +206,10 @@ class MemoryLog(DenseLog):
             )
 
     def commit(self, offsets: Offsets) -> None:
-        """Progress has no other reader here."""
+        """Nothing to do: no tool reads committed offsets."""
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to do: no connection is open."""
 
 
 class MemorySource(LogSource):

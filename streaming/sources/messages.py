@@ -1,4 +1,4 @@
-"""Whole messages in Postgres, as received: how tables of dead letters and the like are filled."""
+"""Stores messages as received in Postgres tables, such as those of dead letters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MESSAGE_COLUMNS = {
     "headers": "json",
     "received_at": "timestamptz",
 }
-"""Of a table that keeps messages whole. `headers`: pairs of name and value (base64)."""
+"""Columns of a table of messages. `headers`: pairs of name and value (base64)."""
 
 Header = tuple[str, bytes | None]
 
@@ -44,8 +44,7 @@ def message_rows(rows: pa.Table) -> Iterator[tuple[dict[str, Any], tuple[Any, ..
     """Each row as a dict, and the values of `MESSAGE_COLUMNS`.
 
     Args:
-        rows: source columns that are missing count as null; one that the broker gave no time to
-            gets the present one.
+        rows: missing source columns count as null; a missing time becomes the present one.
     """
     now = datetime.now(timezone.utc)
     for batch in rows.to_batches(max_chunksize=100):  # large values are in memory a few at a time
@@ -72,9 +71,9 @@ def insert_messages(
 
     Args:
         connection: in a transaction.
-        table: with a primary key; a row of the same key is left as it is.
-        columns: names and Postgres types of the values.
-        values: one sequence a row, in the order of the columns.
+        table: with a primary key; existing rows are not changed.
+        columns: name -> Postgres type.
+        values: one sequence per row, in the order of the columns.
     """
     staged, target = sql.Identifier(f"new_{table}"), sql.Identifier(table)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -1,4 +1,4 @@
-"""The options of a log source: which topics, from where on, and how much at once."""
+"""The options of a log source: topics, start, and limits of a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 @dataclass(frozen=True)
 class Subscription:
-    """Which topics: some by name, or all that fit a pattern, those made later included.
+    """Topics by name, or all that match a pattern, including later ones.
 
     Attributes:
         names: of the topics.
@@ -25,7 +25,7 @@ class Subscription:
         """The topics to read, sorted.
 
         Raises:
-            LookupError: a named topic is not present, or none fits the pattern.
+            LookupError: a named topic is not present, or none matches the pattern.
         """
         there = set(present)
         for name in self.names:
@@ -41,11 +41,11 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Generation:
-    """Which of the topics of one name is read.
+    """One of the topics that had the same name.
 
     Attributes:
-        topic_id: as the broker has it.
-        number: how many topics the name had before.
+        topic_id: of the broker.
+        number: of earlier topics of the name.
     """
 
     topic_id: str
@@ -57,7 +57,7 @@ class ReadOptions:
     """The options of a log source, parsed from Spark's (case-insensitive) option map.
 
     Attributes:
-        group_id: option `groupId`: under which name the broker shows progress.
+        group_id: option `groupId`: the consumer group, or subscription, that shows progress.
         fetch_timeout: option `fetchTimeoutSeconds`: seconds without a message until reading fails.
         given: all options with their names in lower case, those of one broker included.
     """
@@ -76,14 +76,14 @@ class ReadOptions:
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def required(self, name: str) -> str:
-        """An option that the broker needs; `ValueError` names a missing one."""
+        """The value of a required option; `ValueError` names a missing one."""
         if name not in self.given:
             raise ValueError(f"option '{name}' is required")
         return self.given[name]
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> ReadOptions:
-        """Check the options; `ValueError` names the one that does not fit."""
+        """Parse and check the options; `ValueError` names a wrong one."""
         given = {k.lower(): v for k, v in options.items()}
         names = tuple(t.strip() for t in given.get("subscribe", "").split(",") if t.strip())
         topics = Subscription(names, given.get("subscribepattern"))

@@ -1,26 +1,26 @@
 """Pulsar as a Spark source, over pulsar-client (C++), with the administration over HTTP.
 
-Guarantees are those of `log_source`. Of Pulsar's own (docs/adr/0011 has the reasons):
+Guarantees are those of `log.py`. Pulsar's own (docs/adr/0011 has the reasons):
 
 - An offset is a message id (ledger, entry, index in the batch) as one number, see `pack`. In rows,
   `position` is `ledger:entry:partition:batch index` with leading zeros.
 - A row's timestamp is the event time where the producer set one, else the publish time; headers are
-  the properties. Pulsar has text keys, and does not tell an empty key from none: both are null.
+  the properties. Keys are text; Pulsar does not distinguish an empty key from none: both are null.
 - Ids have gaps, so the planner finds the end of a batch by reading ahead, at most `maxRowsPerBatch`
   messages; tasks read the same range again, in parallel by partition.
-- A durable subscription named `groupId` keeps messages for the stream: up to the last entry of a
-  finished batch, which stays, too. The first message that a reader hands out must come from the
-  ledger that it left off in, and at each change of ledgers the broker is asked whether one between
-  them is missing: that is how messages that were deleted unread are noticed.
-- A broker that is away, restarts or unloads a topic is waited for, 30 s by the planner and
-  `fetchTimeoutSeconds` by a task; then they fail with a sentence that names the broker, and the
-  runner retries. A topic deleted while read is an error.
-- A topic that was deleted and made again has new ledgers, whose ids are larger than all before it
-  in its cluster, so its positions sort behind the old ones. The ids of a cluster that was set up
-  again begin again, which no position shows: its topics need other names.
+- A durable subscription named `groupId` keeps messages for the stream, from the last entry of a
+  finished batch on. The first message of a reader must come from the ledger of its position, and at
+  each change of ledgers it checks with the broker that none between them is missing: so it notices
+  messages that were deleted unread.
+- While a broker is away, restarts or unloads a topic, the planner waits for 30 s and a task for
+  `fetchTimeoutSeconds`; then they fail with an error that names the broker, and the runner retries.
+  A topic that is deleted during a read is an error.
+- A topic that was deleted and created again has new ledgers, whose ids are larger than all before
+  in its cluster, so its positions sort after the old ones. In a cluster that was set up again the
+  ids restart, which no position shows: its topics need other names.
 
 Options besides those of `ReadOptions`, topics as `persistent://tenant/namespace/topic`
-(one partition, `...-partition-2`, is a topic, too): `pulsar.service.url`, `pulsar.admin.url`,
+(one partition, `...-partition-2`, is also a topic): `pulsar.service.url`, `pulsar.admin.url`,
 `pulsar.token`, `pulsar.tls.ca.file`.
 """
 
@@ -60,22 +60,22 @@ ENTRIES = 10**12  # of a ledger, at most: Pulsar begins a new one after 50,000
 BATCH = 10**6  # messages of an entry, at most: Pulsar's limit is the size, 5 MB
 METADATA_REFRESH_SECONDS = 30.0
 CALL_TIMEOUT_SECONDS = 10
-ADMIN_TIMEOUT_SECONDS = 20  # the web server of a busy broker comes last
-AWAY_SECONDS = 30.0  # so long a broker may restart, or move a topic, without a word
+ADMIN_TIMEOUT_SECONDS = 20  # the web server of a busy broker is slow
+AWAY_SECONDS = 30.0  # how long a broker may restart, or move a topic, without an error
 QUEUE_MESSAGES = 1_000
 RETRY_SECONDS = 0.2
-PROMISED_MILLIS = 2_000  # a message that the broker says is there comes within
+PROMISED_MILLIS = 2_000  # a message that the broker has announced arrives within
 
 _task_clients: dict[PulsarConnection, pulsar.Client] = {}
 """Clients of this Python worker; Spark reuses workers between batches."""
 
 
 class PulsarUnavailableError(Exception):
-    """Pulsar could not be read; the message names the topic and what Pulsar said."""
+    """Pulsar could not be read; the message has the topic and Pulsar's error."""
 
 
 class UnreachableError(PulsarUnavailableError):
-    """The administration did not answer, which says nothing about a topic."""
+    """The administration did not answer; the topic may exist or not."""
 
 
 def _gone(topic: str) -> PulsarUnavailableError:
@@ -85,7 +85,7 @@ def _gone(topic: str) -> PulsarUnavailableError:
 def pack(ledger: int, entry: int, batch: int) -> int:
     """A message id as a number that rises along a partition; (12, 5, 0) -> 12000000000005000000.
 
-    The number after a message is the offset behind it, whether or not a message is there.
+    The next number is the offset after the message, even if it is no id of a message.
     """
     return (ledger * ENTRIES + entry) * BATCH + max(batch, 0)
 
@@ -98,7 +98,7 @@ def unpack(offset: int) -> tuple[int, int, int]:
 
 
 def _behind(ledger: int, entry: int) -> int:
-    """The offset behind an entry of which nobody has counted the messages."""
+    """The offset after an entry with an unknown number of messages."""
     return pack(ledger, entry, BATCH - 1)
 
 
@@ -113,9 +113,9 @@ def position(offset: int, partition: int) -> str:
 
 
 def entries_behind(ledgers: Sequence[tuple[int, int]], offset: int) -> int:
-    """How many entries of the ledgers (id, entries) begin at an offset or behind it."""
+    """Number of entries of the ledgers (id, entries) that begin at an offset or after it."""
     ledger, entry, batch = unpack(offset)
-    begun = entry + (batch > 0)  # the offset may lie within or behind an entry
+    begun = entry + (batch > 0)  # the offset may be within or after an entry
     return sum(
         entries if one > ledger else max(0, entries - begun)
         for one, entries in ledgers
@@ -129,7 +129,7 @@ def _show(offset: int) -> str:
 
 
 def _bytes(text: Callable[[], str]) -> bytes | None:
-    """Text of the broker as bytes; a client that wrote other bytes must not stop a stream."""
+    """Text of the broker as bytes, also where it is not UTF-8: that must not stop a stream."""
     try:
         return text().encode() or None
     except UnicodeDecodeError as error:
@@ -160,7 +160,7 @@ def _size(message: pulsar.Message) -> int:
 
 @dataclass(frozen=True)
 class PulsarConnection:
-    """How to reach a cluster."""
+    """Addresses and credentials of a cluster."""
 
     service_url: str
     admin_url: str
@@ -180,7 +180,7 @@ class PulsarConnection:
 
 
 class Administration:
-    """The few questions that only the HTTP side answers; all need no more than leave to consume."""
+    """Queries that only the HTTP API answers; the permission to consume is enough for all."""
 
     def __init__(self, connection: PulsarConnection) -> None:
         self._url = connection.admin_url
@@ -194,7 +194,7 @@ class Administration:
     def _get(self, path: str) -> Any:
         try:
             answer = self._client.get(path)
-            # Of a broker that is starting or ending, the web server says 404, too: without JSON.
+            # The web server of a starting or stopping broker also returns 404, but without JSON.
             found = answer.json()
             if answer.status_code == httpx.codes.NOT_FOUND:
                 return None
@@ -210,17 +210,17 @@ class Administration:
         return [*whole, *(t for t in plain if re.sub(r"-partition-\d+$", "", t) not in whole)]
 
     def partitions(self, topic: str) -> list[str] | None:
-        """The names of a topic's partitions, its own where it has none; None: there is no topic."""
+        """The names of a topic's partitions, or its own name; None where there is no topic."""
         found = self._get(f"{_path(topic)}/partitions")
         if found is None:
             return None
         count = int(found["partitions"])
         if count == 0 and self._get(f"{_path(topic)}/internalStats") is None:
-            return None  # Pulsar says 0 of a partition, too, that is no more
+            return None  # Pulsar also returns 0 for a deleted partition
         return [f"{topic}-partition-{n}" for n in range(count)] or [topic]
 
     def ledgers(self, name: str) -> list[tuple[int, int]]:
-        """(ledger, entries) of one partition, oldest first, those with entries alone."""
+        """(ledger, entries) of one partition, oldest first, without empty ledgers."""
         found = self._get(f"{_path(name)}/internalStats")
         if found is None:
             raise PulsarUnavailableError(f"topic {name} does not exist (any more)")
@@ -231,7 +231,7 @@ class Administration:
         return sorted((one, entries) for one, entries in closed.items() if entries)
 
     def at_time(self, name: str, moment: datetime) -> tuple[int, int]:
-        """(ledger, entry) of the first message published at or after a time, or behind the last."""
+        """(ledger, entry) of the first message published at or after a time, or after the last."""
         found = self._get(f"{_path(name)}/messageid/{int(moment.timestamp() * 1000)}")
         if found is None:
             raise PulsarUnavailableError(f"topic {name} does not exist (any more)")
@@ -243,10 +243,10 @@ def _path(topic: str) -> str:
 
 
 class _Reader:
-    """Reads one partition from an offset on, and proves that it skips nothing.
+    """Reads one partition from an offset on, and checks that it skips no message.
 
     Attributes:
-        at: the offset behind the last message that it handed out.
+        at: the offset after the last message that it returned.
     """
 
     def __init__(
@@ -255,25 +255,25 @@ class _Reader:
         self._admin, self._name, self._partition = admin, name, partition
         self.at = at
         self._ledger, entry, _ = unpack(at)
-        # From the whole entry on, dropping what lies before `at`: one that was handed out in part,
-        # or whole, is read again and shows that the ledger is still there.
+        # Start with the entry of `at`, and drop messages before `at`: to read a finished entry
+        # again shows that the ledger is still there.
         before = pulsar.MessageId(-1, self._ledger, entry - 1, -1)
         self._reader = client.create_reader(
             name, before if at else pulsar.MessageId.earliest, receiver_queue_size=QUEUE_MESSAGES
         )
 
     def waiting(self) -> Iterator[tuple[int, pulsar.Message]]:
-        """Every (offset, message) that is there; ends when the broker has no more.
+        """Every present (offset, message); ends when the broker has no more.
 
         Raises:
-            DataLossError: messages on the way were deleted.
-            pulsar.PulsarException: the broker is away, or broke its promise of a message.
+            DataLossError: messages in between were deleted.
+            pulsar.PulsarException: the broker is away, or does not send an announced message.
         """
         while True:
             try:
                 message = self._reader.read_next(0)
             except pulsar.Timeout:
-                # An empty queue says nothing; this asks the broker.
+                # The queue of the client is empty: query the broker.
                 if not self._reader.has_message_available():
                     return
                 message = self._reader.read_next(PROMISED_MILLIS)
@@ -286,7 +286,7 @@ class _Reader:
                 yield offset, message
 
     def _cross(self, ledger: int) -> None:
-        """From one ledger to the next: none between them may be missing."""
+        """Move to the next ledger, and check that none between them is missing."""
         if self._ledger:
             held = [one for one, _ in self._admin.ledgers(self._name)]
             between = [one for one in held if self._ledger < one < ledger]
@@ -295,7 +295,7 @@ class _Reader:
         self._ledger = ledger
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the connection."""
         self._reader.close()
 
 
@@ -315,9 +315,9 @@ class PulsarLog:
         self._known_at = 0.0
         self._no_room_for: Partition | None = None
         self._away_since: float | None = None
-        self._expire()
+        self._reset()
 
-    def _expire(self) -> None:
+    def _reset(self) -> None:
         self._connected: pulsar.Client | None = None
         self._asked: Administration | None = None
         self._readers: dict[Partition, _Reader] = {}
@@ -330,7 +330,7 @@ class PulsarLog:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._expire()
+        self._reset()
 
     @property
     def _client(self) -> pulsar.Client:
@@ -345,7 +345,7 @@ class PulsarLog:
         return self._asked
 
     def _partitions(self) -> dict[Partition, str]:
-        """Partitions of the topics and their own names; asked again every 30 s."""
+        """Partitions of the topics and their own names; queried every 30 s."""
         if not self._known or time.monotonic() - self._known_at >= METADATA_REFRESH_SECONDS:
             try:
                 self._known = self._look_up()
@@ -384,7 +384,7 @@ class PulsarLog:
             raise PulsarUnavailableError(str(error)) from None
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
-        """The first message, and behind the last entry; (0, 0) of a partition without any."""
+        """Offsets of the first message and after the last entry; (0, 0) of an empty partition."""
         found: dict[Partition, tuple[int, int]] = {}
         for partition, name in self._partitions().items():
             ledgers = self._admin.ledgers(name)
@@ -395,7 +395,7 @@ class PulsarLog:
         return found
 
     def at_time(self, moment: datetime) -> Offsets:
-        """By the time of publishing, which the broker searches for."""
+        """Offsets by the broker's search for publish times."""
         bounds = self.bounds()
         return {
             partition: min(pack(*self._admin.at_time(name, moment), 0), bounds[partition][1])
@@ -403,14 +403,14 @@ class PulsarLog:
         }
 
     def behind(self, position: Offsets) -> int:
-        """Entries, as the ledgers count them: what a producer sent together is one."""
+        """Number of entries in the ledgers; a batch of a producer is one entry."""
         return sum(
             entries_behind(self._admin.ledgers(name), position.get(partition, 0))
             for partition, name in self._partitions().items()
         )
 
     def check(self, position: Offsets) -> None:
-        """Compare with the ledgers that are there; the very beginning is always in the log."""
+        """Compare with the present ledgers; offset 0 is always in the log."""
         bounds = self.bounds()
         for partition, offset in position.items():
             low, high = bounds.get(partition, (0, 0))
@@ -419,15 +419,15 @@ class PulsarLog:
                 raise lost(partition, f"message {_show(offset)}", held)
 
     def origin(self, offset: int) -> int:  # noqa: ARG002
-        """Before everything: ids of ledgers rise within a cluster, also over deleted topics."""
+        """0: ids of ledgers rise within a cluster, also over deleted topics."""
         return 0
 
     def topic_ids(self) -> dict[str, str]:
-        """None: Pulsar's topics have no ids, and need none."""
+        """Empty: Pulsar's topics have no ids, and need none."""
         return {}
 
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
-        """What the readers have been sent; asks the broker only where that is nothing."""
+        """Messages that the readers have received; queries the broker only where there are none."""
         rows: list[Row] = []
         size = 0
         end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
@@ -444,12 +444,12 @@ class PulsarLog:
         return (to_arrow(rows) if rows else None), end
 
     def _in_turn(self, partitions: Iterable[Partition]) -> list[Partition]:
-        """All of them, the one first that the last batch had no room for."""
+        """All partitions, starting with the one that the last batch had no room for."""
         first = self._no_room_for
         return sorted(partitions, key=lambda p: (first is not None and p < first, p))
 
     def advance(self, position: Offsets, limit: Limit) -> tuple[Offsets, int]:
-        """Read ahead. Every partition gets its share first, then those with more take the rest."""
+        """Read ahead. Each partition gets an equal share, then those with more get the rest."""
         self.check(position)
         end: Offsets = {p: position.get(p, 0) for p in self._partitions()}
         counts = dict.fromkeys(end, 0)
@@ -470,7 +470,7 @@ class PulsarLog:
         self._sizes = {
             Range(*p, position.get(p, 0), end[p]): count for p, count in counts.items() if count
         }
-        # As many as were asked for, where only the bytes kept the batch from more of them.
+        # `limit.rows` where the limit of bytes cut the batch: more rows may wait.
         return end, limit.rows if cut else limit.rows - left
 
     def _pass(
@@ -499,7 +499,7 @@ class PulsarLog:
         return taken, size, False
 
     def _waiting(self, partition: Partition, at: int) -> Iterator[tuple[int, pulsar.Message]]:
-        """What is there of one partition; nothing while its broker is away."""
+        """Present messages of one partition; none while its broker is away."""
         name, began = self._partitions()[partition], time.monotonic()
         try:
             self._hold(partition, name)
@@ -514,12 +514,12 @@ class PulsarLog:
                 yield found
             self._away_since = None
         except DataLossError:
-            # The reader has taken the message that told it; the next one begins at the position.
+            # The reader has consumed a later message; the next reader starts at the position.
             self._readers.pop(partition).close()
             raise
         except pulsar.PulsarException as error:
             self._readers.pop(partition, None)
-            self._known_at = 0.0  # Was it deleted? That is asked now, and before the next read.
+            self._known_at = 0.0  # look up now, and before the next read, whether it was deleted
             self._partitions()
             self._wait_for_broker(name, began, error)
 
@@ -535,19 +535,19 @@ class PulsarLog:
         log.warning("%s: waiting for its broker: %s", name, error)
 
     def _hold(self, partition: Partition, name: str) -> None:
-        """Have the broker keep what this stream has not finished."""
+        """Subscribe, so that the broker keeps messages that this stream has not finished."""
         if partition not in self._holders:
             self._holders[partition] = self._client.subscribe(
                 name,
                 self._group,
-                # A planner that is still ending must not keep the next one out.
+                # A planner that is still stopping must not block the next one.
                 consumer_type=pulsar.ConsumerType.Failover,
                 initial_position=pulsar.InitialPosition.Earliest,
                 receiver_queue_size=1,
             )
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
-        """By partition, the largest first; of a range in doubt the size is unknown."""
+        """Shares of whole partitions, the largest first; sizes may be unknown."""
         sizes = {r: self._sizes.get(r, ROWS_WORTH_A_TASK) for r in ranges}
         shares = max(1, min(tasks, len(ranges), sum(sizes.values()) // ROWS_WORTH_A_TASK))
         buckets: list[list[Range]] = [[] for _ in range(shares)]
@@ -598,7 +598,7 @@ class PulsarLog:
         )
 
     def commit(self, offsets: Offsets) -> None:
-        """Let the broker expire what is done, but for the last entry; a failure is only logged."""
+        """Acknowledge finished entries except the last one; a failure is only logged."""
         for partition, offset in offsets.items():
             ledger, entry, _ = unpack(offset)
             if entry and partition in self._holders:
@@ -610,10 +610,10 @@ class PulsarLog:
                     log.warning("%s: subscription not moved: %s", partition[0], error)
 
     def close(self) -> None:
-        """Leave the cluster; the subscription stays."""
+        """Close the connections; the subscription remains."""
         if self._connected is not None:
             self._connected.close()
-        self._expire()
+        self._reset()
 
 
 class PulsarSource(LogSource):

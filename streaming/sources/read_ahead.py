@@ -1,4 +1,4 @@
-"""Messages that a planner has read and no batch has taken yet, by partition; no I/O."""
+"""Buffer of messages that a planner has read ahead, by partition; no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ReadAhead(Generic[M]):
     """Keeps messages in the order of each partition, and cuts batches by rows and bytes.
 
     Args:
-        start: offsets that reading begins at; None: nowhere yet.
+        start: offsets where reading begins; None: not set yet.
 
     Attributes:
         start: offsets of the first message that no batch has taken.
@@ -30,17 +30,17 @@ class ReadAhead(Generic[M]):
         self._bytes = 0
 
     def add(self, partition: Partition, offset: int, size: int, message: M) -> None:
-        """The next message of a partition; `size` in bytes."""
+        """Add the next message of a partition; `size` in bytes."""
         self._waiting[partition].append((offset, size, message))
         self._seen[partition] = offset + 1
         self._bytes += size
 
     def ends(self, partition: Partition, offset: int) -> None:
-        """The partition has no message before this offset that was not added."""
+        """Record that all messages of the partition before this offset were added."""
         self._seen[partition] = max(self._seen[partition], offset)
 
     def holds(self, end: Offsets, most: int) -> bool:
-        """Whether a batch up to `end`, or of `most` bytes, can be cut from what was added."""
+        """Whether the added messages fill a batch up to `end`, or of `most` bytes."""
         if self._bytes >= most and any(
             line and line[0][0] < end.get(p, 0) for p, line in self._waiting.items()
         ):
@@ -50,11 +50,11 @@ class ReadAhead(Generic[M]):
     def within(
         self, limit: Limit, end: Mapping[Partition, int] | None = None
     ) -> tuple[list[M], Offsets]:
-        """The first messages of all partitions in turn, and the offsets behind them.
+        """The first messages of all partitions in turn, and the offsets after them.
 
         Args:
             limit: of the batch; a first message that is larger is taken alone.
-            end: where the batch ends at most, by partition; None: with what was added.
+            end: latest end of the batch, by partition; None: of the added messages.
         """
         reached = dict(self.start or {})
         taken: list[M] = []
@@ -65,7 +65,7 @@ class ReadAhead(Generic[M]):
             taken.append(message)
             size += more
             reached[partition] = offset + 1
-        # Offsets without a message (compaction, transactions) end a batch, too.
+        # A batch may end at offsets without a message (compaction, transactions).
         return taken, {**reached, **(end or {})}
 
     def _in_turn(
@@ -80,7 +80,7 @@ class ReadAhead(Generic[M]):
                 lines.append((partition, line))
 
     def drop(self, reached: Offsets) -> None:
-        """Expire the messages before these offsets: a batch has them."""
+        """Drop the messages before these offsets: a batch has them."""
         for partition, line in self._waiting.items():
             while line and line[0][0] < reached[partition]:
                 self._bytes -= line.popleft()[1]

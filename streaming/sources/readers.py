@@ -1,9 +1,9 @@
 """A partitioned log as a Python Data Source of Spark, batch and streaming.
 
-Cheap at a trickle: up to `prefetchRows` waiting rows are read by the planner process on the
-driver, through a consumer that is kept open, and passed to Spark with the plan. Such a batch starts
-no Python worker. A larger one is split into at most `readTasks` tasks, evenly and whatever the
-number of broker partitions in a dense log. PySpark 4.1 passes rows in this way for its own
+Small batches are cheap: the planner process on the driver reads up to `prefetchRows` waiting rows
+through a consumer that is kept open, and passes them to Spark with the plan. Such a batch starts
+no Python worker. A larger one is split into at most `readTasks` tasks, in a dense log evenly,
+whatever the number of broker partitions. PySpark 4.1 passes rows in this way for its own
 `SimpleDataSourceStreamReader`.
 """
 
@@ -45,14 +45,14 @@ def _ranges(broker: Log, start: Offsets, end: Offsets) -> list[Range]:
 
 
 def _present(ranges: Sequence[Range], bounds: Mapping[Partition, tuple[int, int]]) -> list[Range]:
-    """What of the ranges the broker still holds."""
+    """The parts of the ranges that the broker still holds."""
     held = ((r, *bounds.get((r.topic, r.partition), (0, 0))) for r in ranges)
     cut = (replace(r, start=max(r.start, low), end=min(r.end, high)) for r, low, high in held)
     return [r for r in cut if r.end > r.start]
 
 
 class LogBatchReader(DataSourceReader):
-    """`spark.read.format(...)`: everything from startingOffsets to what is there now."""
+    """`spark.read.format(...)`: all messages from startingOffsets to the present end."""
 
     def __init__(self, broker: Log, options: ReadOptions) -> None:
         self._broker, self._options = broker, options
@@ -70,7 +70,7 @@ class LogBatchReader(DataSourceReader):
 
 
 def _start(broker: Log, options: ReadOptions) -> Offsets:
-    """Where a read without a checkpoint starts; a time comes before `startingOffsets`."""
+    """Offsets where a read without a checkpoint starts; a time overrides `startingOffsets`."""
     if options.starting_time is not None:
         return broker.at_time(options.starting_time)
     return starting_offsets(broker.bounds(), options.starting, broker.origin)
@@ -81,7 +81,7 @@ def starting_offsets(
     starting: str,
     origin: Callable[[int], int] = lambda _: 0,
 ) -> Offsets:
-    """Where a new stream starts: earliest, latest, or JSON such as {"topic": {"0": 5}}.
+    """Start offsets of a new stream: earliest, latest, or JSON such as {"topic": {"0": 5}}.
 
     Offsets in JSON are those of the broker; `origin` of `Log` places them in their generation.
     In JSON -2 is the earliest and -1 the latest offset, as in Spark's own Kafka source. A
@@ -142,7 +142,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
                     self._prefetched.append((to_wire(position), to_wire(end), rows))
                 return end
         end, waiting = self._broker.advance(position, Limit(options.max_rows, options.max_bytes))
-        # Behind by a whole prefetch: plan tasks, and ask the broker first next time, too.
+        # Behind by a whole prefetch: plan tasks, and query the broker first next time.
         self._behind = waiting >= max(limit, 1)
         return end
 
@@ -193,10 +193,10 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
 
 
 class LogSource(DataSource):
-    """What `format("storelake_<broker>")` is for every broker: batch and streaming."""
+    """Base of `format("storelake_<broker>")` for every broker: batch and streaming."""
 
     def open_log(self) -> Log:
-        """The broker that `self.options` name; `ValueError` names an option that does not fit."""
+        """The broker that `self.options` name; `ValueError` names a wrong option."""
         return self.connect(ReadOptions.parse(self.options))
 
     def connect(self, options: ReadOptions) -> Log:
@@ -204,7 +204,7 @@ class LogSource(DataSource):
         raise NotImplementedError
 
     def schema(self) -> str:
-        """A source row, whatever the broker."""
+        """The source row."""
         return SOURCE_DDL
 
     def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002

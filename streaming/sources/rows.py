@@ -1,4 +1,4 @@
-"""Messages of a broker as source rows: what every connector does with sizes and with headers."""
+"""Messages of a broker as source rows: sizes, headers and Arrow batches."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def to_arrow(rows: Sequence[Row]) -> pa.RecordBatch:
 
 
 def message_bytes(key: bytes | None, value: bytes | None, headers: Sequence[Header] | None) -> int:
-    """The size of a message, as batches are bounded by it."""
+    """Bytes of key, value and headers, for the limits of batches."""
     size = len(key or b"") + len(value or b"")
     return size + sum(len(h["key"]) + len(h["value"] or b"") for h in headers or ())
 
 
 def to_batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
-    """Rows as Arrow batches of at most 10,000 rows and 16 MiB; a larger row is one of its own."""
+    """Arrow batches of at most 10,000 rows and 16 MiB; a larger row has a batch of its own."""
     held: list[Row] = []
     size = 0
     for row in rows:
@@ -55,8 +55,8 @@ def headers_of(
     """The headers of a message, None without any.
 
     Args:
-        pairs: asks the client of the broker, which fails to decode a name or value of other bytes
-            than UTF-8. These bytes alone are kept then, under `UNREADABLE_HEADER`.
+        pairs: gets them from the broker's client, which fails to decode names and values that are
+            not UTF-8. Then only these bytes are kept, under `UNREADABLE_HEADER`.
     """
     try:
         return [{"key": name, "value": value} for name, value in pairs() or ()] or None
@@ -65,9 +65,9 @@ def headers_of(
 
 
 def _undecoded(error: UnicodeDecodeError | SystemError) -> bytes | None:
-    """The bytes that are no text.
+    """The bytes that could not be decoded.
 
-    confluent-kafka continues after it failed to decode, so Python raises a SystemError from that.
+    confluent-kafka continues after a failure to decode, so Python raises a SystemError from it.
     """
     cause = error if isinstance(error, UnicodeDecodeError) else error.__cause__
     return bytes(cause.object) if isinstance(cause, UnicodeDecodeError) else None

@@ -1,11 +1,10 @@
-"""Finds connections to Postgres on which no answer will come, and breaks them.
+"""Finds connections to Postgres on which no answer will come, and closes them.
 
-TCP keep-alive finds a peer that is gone. It does not find a server that is stopped, nor a proxy
-that keeps a connection open and forwards nothing: there a client waits for ever. So operations that
-take long are looked at from outside. A second connection asks the server whether the backend still
-works. Where it does not, or where the server does not answer at all, the socket is shut down: the
-waiting thread gets an `OperationalError`, as after a reset. A statement that is only slow
-continues.
+TCP keep-alive finds a peer that is gone. It does not find a stopped server, nor a proxy that keeps
+a connection open and forwards nothing: there a client waits for ever. So long operations are
+checked through a second connection, which queries whether the backend still works. Where it does
+not, or where the server does not answer at all, the socket is shut down: the waiting thread gets an
+`OperationalError`, as after a reset. A statement that is only slow continues.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ log = logging.getLogger("storelake.postgres")
 
 LOOK_SECONDS = 5.0
 SLOW_SECONDS = 25.0
-"""An operation that takes longer is looked at; two looks that agree break it, within 40 s."""
+"""An operation that takes longer is checked; two equal bad results close it, within 40 s."""
 
 _WORKS_SQL = """
     SELECT state = 'active' AND wait_event_type IS DISTINCT FROM 'Client', state_change
@@ -39,7 +38,7 @@ WAITING = "the server waits for this client, and this client for the server"
 
 @dataclass
 class _Operation:
-    """A connection in use, since when (monotonic), and what the last look found wrong."""
+    """A connection in use, the start of its use (monotonic), and the last bad result."""
 
     connection: psycopg.Connection[Any]
     since: float
@@ -47,12 +46,12 @@ class _Operation:
 
 
 class SilenceWatch:
-    """Looks at the operations of one process on one server, in a thread of its own.
+    """Checks the operations of one process on one server, in a thread of its own.
 
     Args:
         dsn: a libpq connection string, for the second connection.
-        slow_seconds: from when on an operation is looked at.
-        look_seconds: between two looks.
+        slow_seconds: time after which an operation is checked.
+        look_seconds: between two checks.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class SilenceWatch:
         self._operations[id(connection)] = _Operation(connection, time.monotonic())
 
     def end(self, connection: psycopg.Connection[Any]) -> None:
-        """Watch a connection no longer."""
+        """Stop watching a connection."""
         self._operations.pop(id(connection), None)
 
     def _run(self) -> None:
@@ -91,7 +90,7 @@ class SilenceWatch:
                     self._look(operation)
 
     def _look(self, operation: _Operation) -> None:
-        """Break a connection of which two looks in a row say the same that is wrong."""
+        """Close a connection after two equal bad results in a row."""
         connection = operation.connection
         with suppress(psycopg.Error, OSError):  # it has ended meanwhile
             if connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
@@ -107,7 +106,7 @@ class SilenceWatch:
                 end.shutdown(socket.SHUT_RDWR)
 
     def _suspicion(self, connection: psycopg.Connection[Any]) -> tuple[Any, ...] | None:
-        """What is wrong with a connection that waits for the server; None while that works."""
+        """The problem of a connection that waits for the server; None while the server works."""
         backend = connection.pgconn.backend_pid
         try:
             with psycopg.connect(self._dsn, options="-c statement_timeout=3s") as other:

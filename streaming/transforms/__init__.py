@@ -1,1 +1,1 @@
-"""DataFrame -> DataFrame, one module a job: no session, clock, settings or I/O inside."""
+"""Pure functions of rows, one module per job: no session, clock, settings or I/O inside."""

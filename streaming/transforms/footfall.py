@@ -1,4 +1,4 @@
-"""Spark around `tracks`: frames in, one row per message out; and these rows as tables."""
+"""Runs `tracks` in Spark: frames in, one row per message out; and these rows as tables."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ OUTPUT_DDL = """
     staff array<string>, topic string, partition int, position string"""
 """One row per message of a good frame; times are microseconds since 1970 in UTC.
 
-crossings, visits, queues and staff are what the message brought to light, which may be about an
-earlier frame; `visits` of the last message of a batch also has those that are still open.
+crossings, visits, queues and staff are detected with the message and may concern an earlier frame;
+`visits` of the last message of a batch also has those that are still open.
 """
 
 _TIMES = ("captured_at", "crossed_at", "entered_at", "exited_at")
@@ -57,7 +57,7 @@ class TrackingOutput(NamedTuple):
         counts: branch_id, camera_id, captured_at, frames, late_frames, people; entries and exits
             are 0: the database counts those crossings that are new to it.
         crossings: with branch_id, camera_id, run_id; one row for each `CROSSING_KEY`, the first.
-        visits: the same, one row for each `VISIT_KEY`, the newest that is known of it.
+        visits: the same, one row for each `VISIT_KEY`, the newest.
         queues: branch_id, camera_id, zone_id, captured_at, people.
         staff: branch_id, camera_id, run_id, track_id.
     """
@@ -77,8 +77,8 @@ def notify(
     Args:
         key: branch_id, camera_id, run_id.
         frames: one or more.
-        run: its state, which continues.
-        is_final: whether the last row has the visits that are still open, too.
+        run: its state, which is updated.
+        is_final: whether the last row also has the open visits.
     """
     row: dict[str, Any] = {}
     for frame in frames:
@@ -115,10 +115,10 @@ def _row(at: int, people: int, effects: Effects, frame: Any) -> dict[str, Any]:
 class FollowTracks(StatefulProcessor):
     """Keyed by (branch_id, camera_id); messages in, one row per message out.
 
-    State: the text of a `CameraState`, one value: one read and one write a batch and camera,
-    however many people there are. It expires runs by itself: timers of Spark, and its TTL, are
-    planned again with each batch, at a quarter of the JVM's time (docs/adr/0012). Messages of a
-    camera keep the order of the topic, since it is one key of it.
+    State: the text of a `CameraState`, one value, so one read and one write per batch and camera,
+    whatever the number of people. It expires runs by itself: Spark plans its timers and its TTL
+    again with each batch, for a quarter of the JVM's time (docs/adr/0012). Messages of a camera
+    keep the order of the topic, where they have the same key.
     """
 
     def __init__(self, layouts: Mapping[str, tuple[Layout, ...]], rules: Rules) -> None:
@@ -140,17 +140,17 @@ class FollowTracks(StatefulProcessor):
         before = self._state.get() if self._state.exists() else None
         text = before[0] if before else None
         camera = CameraState(self._layouts.get(key[1], ()), self._rules, text)
-        # By run, each in the order of the topic: runs never meet.
+        # By run, each in the order of the topic: runs are independent.
         in_order = sorted(rows, key=attrgetter("run_id", "partition", "position"))
         for run_id, frames in groupby(in_order, key=attrgetter("run_id")):
             of_run = list(frames)
-            seen_at = max(json.loads(frame.frame)["heard"] for frame in of_run)
+            seen_at = max(json.loads(frame.frame)["arrived"] for frame in of_run)
             for row in notify((*key, run_id), of_run, camera.run(run_id, seen_at)):
                 yield Row(**row)
         self._state.update((camera.to_text(),))
 
     def close(self) -> None:
-        """Nothing is held outside the state."""
+        """Nothing to close."""
 
 
 def follow_tracks(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
@@ -168,7 +168,7 @@ def follow_tracks(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFra
 
 
 def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
-    """The same of whole runs, as if no frame had been late."""
+    """The same for whole runs, as if no frame had been late."""
     layouts = layouts_by_camera(stores)
 
     def follow(key: tuple[str, ...], frames: pd.DataFrame) -> pd.DataFrame:
@@ -186,7 +186,7 @@ def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], Dat
 
 
 def to_output(rows: pa.Table) -> TrackingOutput:
-    """Rows of `OUTPUT_DDL`, in order -> what they tell, as tables."""
+    """Rows of `OUTPUT_DDL`, in order -> tables."""
     counts = rows.select([*CAMERA, "captured_at", "frames", "late_frames", "people"])
     for direction in ("entries", "exits"):
         counts = counts.append_column(direction, pa.repeat(0, len(rows)))

@@ -1,7 +1,7 @@
-"""The columns that an accepted order event has, in the lake and in Postgres.
+"""Columns of an accepted order event, in the lake and in Postgres.
 
-They derive from the contract, with those that the job adds: `DERIVED`. An order's field is a column
-of the same name and of the type in `ARROW_TYPES`.
+They derive from the contract, with those that the job adds: `DERIVED`. A field of an order becomes
+a column of the same name, with the type in `ARROW_TYPES`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streaming.validation.parsing import INSTANT
 
 MONEY = pa.decimal128(12, 2)
 ARROW_TYPES: Mapping[str, pa.DataType] = {"instant": INSTANT, "integer": pa.int32(), "money": MONEY}
-"""Kind of a field -> type of its column; all other kinds but lists are text."""
+"""Kind of a field -> type of its column; other kinds are text, but for lists."""
 SQL_TYPES: Mapping[pa.DataType, tuple[str, str]] = {
     pa.string(): ("string", "text"),
     pa.int32(): ("int", "integer"),
@@ -30,18 +30,18 @@ SQL_TYPES: Mapping[pa.DataType, tuple[str, str]] = {
 LINE = pa.struct([(f.name, ARROW_TYPES.get(f.kind, pa.string())) for f in contract_fields(Item)])
 """One line of an order."""
 CARRIED = ("order_id", "branch_id", "status")
-"""What a status change has of an order; the rest is the body of the order."""
+"""Fields of an order that a status change also has; the others are the body of the order."""
 
 
 @dataclass(frozen=True)
 class OrderColumn:
-    """A column of a row of an order event.
+    """A column of an order event.
 
     Attributes:
         name: of the column.
         type: in Arrow; those of Spark SQL and Postgres are in `SQL_TYPES`.
         body: whether it is part of the order's body, whose newest version `orders_processed` has.
-        nullable: whether a status change has a null in it.
+        nullable: whether it is null in a status change.
         lake: whether `silver.orders` has it.
         staged: whether Postgres gets it.
         comment: for the table of the lake.

@@ -39,10 +39,10 @@ SILVER_SCHEMA = pa.schema(
 )
 """Rows of `silver.orders`: typed, with the branch's region and local time.
 
-The original message (key, value, headers), `rules`, and `items_json` stay beside it, for the sinks.
-Of a rejected row only these mean anything, and what could be read of event_id and order_id.
-A status change carries no order: its order columns are null, whatever it brought along, since no
-rule has validated them; `status` is its new status.
+The original message (key, value, headers), `rules`, and `items_json` are also included, for the
+sinks. A rejected row has only these, and event_id and order_id where they could be read. The order
+columns of a status change are null, whatever it contains, since no rule has validated them;
+`status` is its new status.
 """
 
 
@@ -51,20 +51,20 @@ def silver_orders(stores: Stores, max_future_skew: timedelta) -> Callable[[pa.Ta
 
     Args:
         stores: the known branches.
-        max_future_skew: how far event time may lie after the broker's timestamp.
+        max_future_skew: how far event time may be after the broker's timestamp.
     """
     rules = order_rules([b.branch_id for b in stores.branches], max_future_skew)
     return partial(_silver, stores=stores, rules=rules)
 
 
 def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Table:
-    reported, failed = validate(rows, decoder, rules, order_message)
-    fields, is_change = reported.fields, is_one_of(reported.fields["event_type"], [STATUS_CHANGED])
+    batch, failed = validate(rows, decoder, rules, order_message)
+    fields, is_change = batch.fields, is_one_of(batch.fields["event_type"], [STATUS_CHANGED])
     body = {name: pc.if_else(is_change, None, fields[name]) for name in _BODY}
-    # Only of a good order, since a table cannot hold every amount.
+    # Only for good orders, since a table cannot hold every amount.
     good = pc.and_(pc.equal(pc.list_value_length(failed), 0), pc.invert(is_change))
     numbers = {n: pc.if_else(good, fields[n], None).cast(kind) for n, kind in _NUMBERS.items()}
-    items = _lines_of(reported, good)
+    items = _lines_of(batch, good)
     local = _local(body["created_at"], fields["branch_id"], stores)
     silver = {
         **{name: rows[name] for name in SOURCE_SCHEMA.names},
@@ -93,11 +93,11 @@ def order_version(event_time: Array, rows: pa.Table) -> Array:
     return pc.binary_join_element_wise(at, topic, number, position, "|")
 
 
-def _lines_of(reported: ParsedBatch, good: Array) -> pa.ListArray:
-    """The lines of good messages as a table holds them; null for the others."""
-    kept = good.take(pc.list_parent_indices(reported.lines.lists))
-    fields = [pc.if_else(kept, reported.lines.fields[f.name], None).cast(f.type) for f in LINE]
-    lines = relist(pa.StructArray.from_arrays(fields, fields=list(LINE)), reported.lines.lists)
+def _lines_of(batch: ParsedBatch, good: Array) -> pa.ListArray:
+    """The lines of good messages in the types of the table; null for the others."""
+    kept = good.take(pc.list_parent_indices(batch.lines.lists))
+    fields = [pc.if_else(kept, batch.lines.fields[f.name], None).cast(f.type) for f in LINE]
+    lines = relist(pa.StructArray.from_arrays(fields, fields=list(LINE)), batch.lines.lists)
     return pc.if_else(good, lines, None)
 
 
@@ -109,7 +109,7 @@ def _region(branch_ids: Array, stores: Stores) -> Array:
 
 
 def _local(moments: Array, branch_ids: Array, stores: Stores) -> Array:
-    """The clock of the branch; null where the branch is unknown."""
+    """Local time of the branch; null where the branch is unknown."""
     found = pa.nulls(len(moments), pa.timestamp("us"))
     for zone in {b.timezone for b in stores.branches}:
         there = is_one_of(branch_ids, [b.branch_id for b in stores.branches if b.timezone == zone])

@@ -1,7 +1,7 @@
 """Order messages: JSON to structs, and structs to one Arrow column per field of the contract.
 
-The structs read what the contract has, and allow each field to be missing or null: rules report
-what is wrong with it.
+The structs have the fields of the contract, each of which may be missing or null: rules report
+that.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ADDABLE = ("text", "choice")
 def _struct(
     name: str, fields: Sequence[ContractField], *, gc: bool = True, **types: Any
 ) -> type[msgspec.Struct]:
-    """A struct that reads fields of the contract; `types` are those of further fields."""
+    """A struct with fields of the contract, and further fields of the given types."""
     return msgspec.defstruct(
         name,
         [
@@ -61,7 +61,7 @@ def _struct(
 
 
 def _read_as(field: ContractField) -> tuple[Any, Any]:
-    """Type and default of a field; for an older version it is unknown and holds anything."""
+    """Type and default of a field; one of a later version may hold anything."""
     if field.since == 1:
         return _KINDS.get(field.kind, (str | None, None))
     if field.kind not in _ADDABLE:
@@ -127,7 +127,7 @@ def _columns(
                 value if (version or 0) >= field.since else None
                 for value, version in zip(values, versions, strict=True)
             ]
-            if field.kind == "text":  # of a choice, its own rule reports another type
+            if field.kind == "text":  # the rule of a choice reports another type itself
                 fit &= np.array([value is None or isinstance(value, str) for value in values], bool)
             values = list(map(_text, values))
         if field.kind == "money":

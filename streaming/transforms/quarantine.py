@@ -1,4 +1,4 @@
-"""Validated rows apart: the good ones, and rejected messages whole."""
+"""Splits validated rows into good ones and rejected messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streaming.source import SOURCE_COLUMNS
 def split_validated(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Rows with `rules` (ids of failed rules) -> (good rows, rejected messages).
 
-    The rejected ones keep the source columns and `rules`: what every quarantine table holds.
+    The rejected ones have the source columns and `rules`, as every quarantine table.
     """
     good = pc.equal(pc.list_value_length(rows["rules"]), 0)
     rejected = rows.filter(pc.invert(good)).select([*SOURCE_COLUMNS, "rules"])

@@ -1,4 +1,4 @@
-"""Which order events are too late for their hour."""
+"""Watermark of order events, and the events that are too late for their hour."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_late(
 
     Args:
         event_time: timestamps in UTC.
-        watermark: UTC; None before the first batch, when nothing is late.
+        watermark: UTC; None before the first batch: no event is late.
         lateness: how long after the end of its hour an event is still applied.
     """
     hour = pc.floor_temporal(event_time, unit="hour")

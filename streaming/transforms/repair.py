@@ -23,7 +23,7 @@ def read_event(value: bytes | None) -> Any:
     """The JSON value in the bytes; numbers with a fraction become `Decimal`.
 
     Raises:
-        DeadLetterError: with the place where it stops being JSON.
+        DeadLetterError: not JSON; the message has the place of the fault.
     """
     try:
         return _loads((value or b"").decode("utf-8"))
@@ -36,7 +36,7 @@ def read_event(value: bytes | None) -> Any:
 
 
 def _loads(text: str) -> Any:
-    """Python's own reader: msgspec takes no half of a surrogate pair, which may be what to edit."""
+    """Parse by Python's reader: msgspec rejects half a surrogate pair, which may need an edit."""
 
     def no_number(_: str) -> NoReturn:
         start = next(match.start() for match in _NO_NUMBER.finditer(text) if match[1])
@@ -46,7 +46,7 @@ def _loads(text: str) -> Any:
 
 
 def to_bytes(event: Any) -> bytes:
-    """The event as a message has it (compact, UTF-8), every number with its own digits."""
+    """The event as compact UTF-8 JSON; every number keeps its digits."""
     try:
         return _dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half of a surrogate pair: there is no UTF-8 for it
@@ -54,7 +54,7 @@ def to_bytes(event: Any) -> bytes:
 
 
 def to_lines(event: Any) -> str:
-    """The event for people."""
+    """The event as indented JSON."""
     return _dumps(event, indent=2, ensure_ascii=False)
 
 
@@ -82,13 +82,13 @@ def read_assignment(text: str) -> tuple[str, Any]:
 
 
 def set_path(event: Any, path: str, value: Any) -> Any:
-    """The event with `value` at `path`; the one that was given stays as it is.
+    """A copy of the event with `value` at `path`.
 
-    The last name of a path may be new to its object. Everything before it must be there, and a
-    place in a list, too.
+    The last name of a path may be new to its object. Everything before it must exist, and so must
+    an index of a list.
 
     Raises:
-        DeadLetterError: the path leads nowhere; the message states where it ends.
+        DeadLetterError: the path does not exist; the message names the first missing part.
     """
     steps = [int(i) if i else name for i, name in _STEP.findall(path)]
     changed = home = copy.copy(event)
@@ -101,7 +101,7 @@ def set_path(event: Any, path: str, value: Any) -> Any:
 
 
 def _check(home: Any, so_far: Sequence[str | int], step: str | int, *, new: bool) -> None:
-    """Whether `home[step]` can be had, or be set if it may be new."""
+    """Check that `home[step]` exists, or can be set if it may be new."""
     where = to_path(so_far) or "The event"
     if isinstance(step, int):
         if not isinstance(home, list):

@@ -22,7 +22,7 @@ from streaming.validation.rules import validate
 
 
 class Detection(msgspec.Struct, gc=False):
-    """An object in a frame, as a message has it."""
+    """An object in a frame, in a message."""
 
     track_id: str | None = None
     kind: str | None = msgspec.field(default=None, name="class")
@@ -38,7 +38,7 @@ class Image(msgspec.Struct, gc=False):
 
 
 class RuntimeFields(msgspec.Struct, gc=False):
-    """What found the objects."""
+    """Detector, model and tracker that found the objects."""
 
     detector: str | None = None
     model: str | None = None
@@ -48,7 +48,7 @@ class RuntimeFields(msgspec.Struct, gc=False):
 
 
 class DetectionEvent(msgspec.Struct):
-    """A detection event, as a message has it (conf/contracts)."""
+    """A detection event in a message (conf/contracts)."""
 
     event_id: str | None = None
     schema_version: Int | None = None
@@ -83,8 +83,8 @@ VALIDATED_SCHEMA = pa.schema(
 )
 """The message, `rules` (ids of the failed ones), the frame's columns and `objects`.
 
-`objects` is what `silver.detections` says of each object; null without a list of detections. Of a
-rejected message only the source columns and `rules` mean anything.
+`objects` has the columns of `silver.detections` for each object; null without a list of detections.
+A rejected message has only the source columns and `rules`.
 """
 FRAMES_SCHEMA = pa.schema(
     [
@@ -93,14 +93,13 @@ FRAMES_SCHEMA = pa.schema(
         ("position", pa.string()),
     ]
 )
-"""The anchor points of the people of a frame; all but the position is null of a rejected message.
+"""The anchor points of the people in a frame; in a rejected message all but the position is null.
 
-People are objects of the class person, compared without case and without space around it.
+People are objects of the class person, compared without case and surrounding space.
 
-`frame` is JSON: index, at and heard (when it was taken, and when it reached the broker, in
-microseconds since 1970 in UTC), and ids, xs, ys of the people, whose anchor is the bottom centre of
-the box. A text crosses to Python in one piece, where nested columns
-would cross value by value.
+`frame` is JSON: index, at (capture) and arrived (at the broker), both in microseconds since
+1970 in UTC, and ids, xs, ys of the people, whose anchor is the bottom centre of the box. Spark
+passes a text to Python in one piece, but nested columns value by value.
 """
 
 _NO_IMAGE, _NO_RUNTIME, _NO_OBJECT = Image(), RuntimeFields(), Detection()
@@ -121,30 +120,30 @@ def validated_detections(
 
     Args:
         stores: with the known cameras.
-        max_future_skew: how far the capture may lie after the broker's timestamp.
+        max_future_skew: how far the capture may be after the broker's timestamp.
     """
     cameras = [(b.branch_id, c.camera_id) for b in stores.branches for c in b.cameras]
     return partial(_validated, rules=detection_rules(cameras, max_future_skew))
 
 
 def _validated(rows: pa.Table, rules: Sequence[AnyRule]) -> pa.Table:
-    reported, failed = validate(rows, _decoder, rules, frame_message)
-    seen = dict(reported.lines.fields)
+    batch, failed = validate(rows, _decoder, rules, frame_message)
+    seen = dict(batch.lines.fields)
     seen |= {"anchor_x": pc.divide(pc.add(seen["x1"], seen["x2"]), 2), "anchor_y": seen["y2"]}
     objects = [seen[field.name] for field in OBJECT]
     validated = {
         **{name: rows[name] for name in SOURCE_SCHEMA.names},
-        **reported.fields,
+        **batch.fields,
         "rules": failed,
         "objects": relist(
-            pa.StructArray.from_arrays(objects, fields=list(OBJECT)), reported.lines.lists
+            pa.StructArray.from_arrays(objects, fields=list(OBJECT)), batch.lines.lists
         ),
     }
     return pa.table([validated[name] for name in VALIDATED_SCHEMA.names], schema=VALIDATED_SCHEMA)
 
 
 def frame_message(rows: pa.Table, parsed: Parsed[DetectionEvent]) -> ParsedBatch:
-    """Source rows and their events, for `detection_rules`: each field by its column in silver."""
+    """Source rows and their events -> columns named as in silver, for `detection_rules`."""
     events = parsed.events
     images = [event.image or _NO_IMAGE for event in events]
     runtimes = [event.runtime or _NO_RUNTIME for event in events]
@@ -201,14 +200,14 @@ def frames(validated: pa.Table) -> pa.Table:
     people = pc.list_flatten(objects)
     label = pc.utf8_lower(pc.utf8_trim_whitespace(pc.struct_field(people, "class")))
     is_person = pc.fill_null(pc.equal(label, "person"), False)
-    # Where the people of each frame begin among all of them.
+    # Index of the first person of each frame among all people.
     so_far = np.concatenate(([0], np.cumsum(is_person.to_numpy(zero_copy_only=False))))
     ends = so_far[np.concatenate(([0], np.cumsum(_lengths(objects))))].tolist()
     ids, xs, ys = (
         pc.struct_field(people, name).filter(is_person).to_pylist()
         for name in ("track_id", "anchor_x", "anchor_y")
     )
-    reported = zip(
+    per_frame = zip(
         *(
             c.to_pylist()
             for c in (
@@ -226,7 +225,7 @@ def frames(validated: pa.Table) -> pa.Table:
             {
                 "index": index,
                 "at": at,
-                "heard": seen,
+                "arrived": seen,
                 "ids": ids[a:b],
                 "xs": xs[a:b],
                 "ys": ys[a:b],
@@ -234,7 +233,7 @@ def frames(validated: pa.Table) -> pa.Table:
         ).decode()
         if is_good
         else None
-        for is_good, index, at, seen, (a, b) in reported
+        for is_good, index, at, seen, (a, b) in per_frame
     ]
     run = [pc.if_else(good, validated[n], None) for n in ("branch_id", "camera_id", "run_id")]
     where = [validated[n] for n in ("topic", "partition", "position")]

@@ -1,31 +1,31 @@
-"""From the frames of one camera run to line crossings, zone visits and queue lengths.
+"""Computes line crossings, zone visits and queue lengths from the frames of one camera run.
 
-Plain Python, no Spark and no clock: everything follows from the frames, in the order in which their
-messages lie in the topic. So a batch that runs again, other batch boundaries and a restatement all
-give the same result (docs/adr/0012). Times are microseconds since 1970 in UTC, coordinates shares
-of the picture.
+Plain Python without Spark and clock: the result depends only on the frames, in the order of their
+messages in the topic. So a repeated batch, other batch boundaries and a recomputation all give the
+same result (docs/adr/0012). Times are microseconds since 1970 in UTC, coordinates are shares of the
+picture.
 
-- **Order.** Frames are followed by their index. The next index continues at once; after a gap a
-  frame waits until the run is `Rules.delay` further, for those that may be missing before it. What
-  comes after its place was passed is late: counted, not followed.
-- **Lines.** A side counts after `confirm` frames in a row beyond `MARGIN`. A change of the side, on
-  a way that meets the line between its ends, is one crossing, at the first frame on the new side.
-  After a crossing a track is near the line until it was `clear` away from it on the new side; while
-  it is near, a way back counts only from `clear` on the other side. So who stands on a line and
-  sways crosses it once, and who returns out has left.
+- **Order.** Frames are processed by their index. The next index is processed at once; after a gap a
+  frame waits until the run is `Rules.delay` further, for missing frames before it. A frame that
+  arrives after its place was passed is late: counted, but not processed.
+- **Lines.** A side is confirmed after `confirm` frames in a row beyond `MARGIN`. A change of the
+  side, on a path that meets the line between its ends, is one crossing, at the first frame on the
+  new side. After a crossing a track is near the line until it was `clear` away from it on the new
+  side; while it is near, a return only counts at `clear` on the other side. So a person who stands
+  on a line and sways crosses it once, and one who turns back has left.
 - **Zones.** A visit begins with the first of `confirm` frames inside and ends with the last frame
   inside before more than `grace` without one, whether the track was elsewhere or lost.
-- **Flicker.** A track that comes back under its id continues. A new id that starts within
-  `handover` and `reach` of where another one just vanished is taken for the same person, under the
-  old name. If the old id comes back beside the new one, they are two people: the new id keeps the
-  name, and the old id continues from where it vanished, under a name that no other track has.
-- **Identity.** A name is of one track at a time, and an id is of one box of a frame. Boxes that
-  share an id, and those with an id of `NO_IDENTITY`, are people in the queue and have no track.
-- **Staff.** Who stays in a staff zone for its `staff_after` is staff from then on, and was before.
-- **Runs.** They never meet. One that is not heard of for `expire` is over (`CameraState`).
+- **Flicker.** A track that reappears under its id continues. A new id that starts within `handover`
+  and `reach` of where another one just vanished is taken for the same person, under the old name.
+  If the old id reappears beside the new one, they are two people: the new id keeps the name, and
+  the old id continues from where it vanished, under a name that no other track has.
+- **Identity.** Only one track at a time has a name, and one box of a frame an id. Boxes that share
+  an id, and those with an id of `NO_IDENTITY`, count as people in a queue and have no track.
+- **Staff.** A track that is in a staff zone for its `staff_after` is staff, also for its past.
+- **Runs.** They are independent. A run without a message for `expire` is over (`CameraState`).
 - **Clocks.** A frame that is not newer than the one before it, by up to `delay`, counts as taken
-  one microsecond after it, so no two frames of a run have one time. One that is older still ends
-  all visits where they were last seen, and begins again, with names that were not there before.
+  one microsecond after it, so all frames of a run have different times. An even older frame ends
+  all visits at their last frames, and tracking starts again, with new names.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from udfs.geometry import contains, passes_between, signed_distance
 ENTRY, EXIT = "entry", "exit"
 
 MARGIN = 0.01
-"""Share of the picture on either side of a line where a side is not yet decided."""
+"""Distance from a line, as a share of the picture, within which the side is undecided."""
 
 REMEMBERED_FRAMES = 256
-"""Of these newest frames it is known whether they were followed or missing; no more ever wait."""
+"""Newest frames that are remembered as processed or missing; no more than this wait."""
 
 NO_IDENTITY = frozenset({"", "-1"})
-"""Ids that trackers write for a person whom they do not follow; -1 as in files of MOTChallenge."""
+"""Ids that trackers write for a person without a track; -1 as in files of MOTChallenge."""
 
 Person = tuple[str, float, float]
 """track_id and the anchor of one person in one frame."""
@@ -58,18 +58,18 @@ Person = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class Rules:
-    """When a track counts as what.
+    """Parameters of tracking.
 
     Attributes:
         confirm: frames in a row on the new side of a line, or inside a zone.
-        grace: without a frame inside, after which a visit is over.
-        handover: between the last frame of one id and the first of another, at most.
-        reach: distance between the two, at most, as a share of the picture.
-        clear: distance from a line, as a share of the picture, at which nobody stands on it any
-            more. A person who sways on the spot moves by less than the width of a body; 0.06 is
-            the median width of a box in the simulated shop (docs/adr/0012).
+        grace: time without a frame inside, after which a visit is over.
+        handover: most time between the last frame of one id and the first of another.
+        reach: most distance between the two, as a share of the picture.
+        clear: distance from a line, as a share of the picture, at which a person is not on it any
+            more. A person who sways moves by less than the width of a body; 0.06 is the median
+            width of a box in the simulated shop (docs/adr/0012).
         delay: how long a frame waits for a missing one before it.
-        expire: after which a track that has not been seen is unknown, and a run.
+        expire: time after which a track, or a run, that was not seen is dropped.
     """
 
     confirm: int = 2
@@ -82,7 +82,7 @@ class Rules:
 
 
 class LineCrossing(NamedTuple):
-    """One person over one line; `direction` is entry or exit."""
+    """One crossing of one line by one person; `direction` is entry or exit."""
 
     track_id: str
     line_id: str
@@ -94,7 +94,7 @@ class LineCrossing(NamedTuple):
 
 
 class ZoneVisit(NamedTuple):
-    """One stay of one person in one zone, as far as it is known; `exited_at`: last seen inside."""
+    """One visit of one person to one zone so far; `exited_at`: last frame inside."""
 
     track_id: str
     zone_id: str
@@ -107,7 +107,7 @@ class ZoneVisit(NamedTuple):
 
 
 class QueueLength(NamedTuple):
-    """How many people one frame shows in a zone of the kind `queue`, staff left out."""
+    """Number of people of one frame in a zone of the kind `queue`, without staff."""
 
     zone_id: str
     captured_at: int
@@ -116,12 +116,12 @@ class QueueLength(NamedTuple):
 
 @dataclass
 class Effects:
-    """What one message brought to light.
+    """Results of one message.
 
     Attributes:
-        is_new: whether its frame counts; False for one that is known already.
-        is_late: its place was passed, so nobody in it was followed.
-        staff: tracks that from now on, and for what they did before, are no visitors.
+        is_new: whether its frame counts; False for a repeated one.
+        is_late: whether its place was passed, so that it was not processed.
+        staff: tracks that are no visitors, also in their earlier crossings and visits.
     """
 
     is_new: bool = True
@@ -133,7 +133,7 @@ class Effects:
 
 
 class Spot(NamedTuple):
-    """Where the feet of a person are at a time."""
+    """Position of a person's feet at a time."""
 
     x: float
     y: float
@@ -141,9 +141,9 @@ class Spot(NamedTuple):
 
 
 class LineState(NamedTuple):
-    """Where a track is to a line: the confirmed side, and the one that it may be changing to.
+    """State of a track at a line: the confirmed side, and the one that it may be changing to.
 
-    Sides: -1 left, 0 undecided, 1 right. (x, y) is where the confirmed side was last clear;
+    Sides: -1 left, 0 undecided, 1 right. (x, y) is the last position clearly on the confirmed side;
     (new_x, new_y, new_at) the first of `frames` frames in a row on the side `new`. After a
     crossing the track is near the line for `near` more frames in a row that are clear of it.
     """
@@ -160,7 +160,7 @@ class LineState(NamedTuple):
 
 
 class ZoneState(NamedTuple):
-    """A track in a zone; a visit once it has `frames` enough."""
+    """State of a track in a zone; a visit from `Rules.confirm` frames on."""
 
     entered_at: int
     seen_at: int
@@ -170,12 +170,12 @@ class ZoneState(NamedTuple):
 def follow(
     line: Line, before: LineState | None, spot: Spot, confirm: int, clear: float = Rules.clear
 ) -> tuple[LineState, tuple[str, int] | None]:
-    """One step of one track at one line: its new sight, and (direction, crossed_at) or None.
+    """One step of one track at one line: its new state, and (direction, crossed_at) or None.
 
     Args:
         line: the line.
-        before: the sight after the step before; None: the track is new.
-        spot: where the track is now, and when.
+        before: the state after the previous step; None: the track is new.
+        spot: present position and time of the track.
         confirm: `Rules.confirm`.
         clear: `Rules.clear`.
     """
@@ -185,7 +185,7 @@ def follow(
     returns = line_state.near > 0 and distance * line_state.side < 0
     side = 0 if abs(distance) < (clear if returns else MARGIN) else (1 if distance > 0 else -1)
     if side == 0:
-        # Undecided: the sides stay what they were, and no row of frames continues.
+        # Undecided: the confirmed side is kept, and frames on a new side start over.
         return line_state._replace(new=0, frames=0), None
     is_clear = abs(distance) >= clear
     if side == line_state.side:
@@ -205,9 +205,9 @@ def follow(
 
 @dataclass
 class Track:
-    """One person: where and when last seen, the lines and zones by id.
+    """One person: time and position of the last frame, states by id of line and zone.
 
-    `person` is the name in crossings and visits: the id of the box, or of one that vanished there.
+    `person` is the name in crossings and visits: the id of the box, or of an earlier one.
     """
 
     person: str
@@ -215,7 +215,7 @@ class Track:
     x: float
     y: float
     staff: bool = False
-    sights: dict[str, LineState] = field(default_factory=dict)
+    line_states: dict[str, LineState] = field(default_factory=dict)
     zone_states: dict[str, ZoneState] = field(default_factory=dict)
 
 
@@ -224,15 +224,15 @@ def _us(span: timedelta) -> int:
 
 
 class CameraState:
-    """The runs of one camera that may go on; one text holds them all.
+    """The runs of one camera that may continue, in one text.
 
-    A run of which nothing was heard for `Rules.expire` is expired. What counts is when messages
-    reached the broker, and only those of the camera: so that, too, follows from the log.
+    A run without a message for `Rules.expire` expires, by the broker's times of the messages of the
+    camera: so that also depends on the topic only.
 
     Args:
         layouts: of the camera, oldest first; none: nothing is counted.
-        rules: when a track counts as what.
-        text: what `to_text` gave; None for a camera that was never heard of.
+        rules: parameters of tracking.
+        text: result of `to_text`; None for a new camera.
     """
 
     def __init__(self, layouts: Sequence[Layout], rules: Rules, text: str | None = None) -> None:
@@ -244,11 +244,11 @@ class CameraState:
         }
 
     def run(self, run_id: str, seen_at: int) -> CameraRun:
-        """The run that a message is of; it begins with its first one.
+        """The run of a message; it begins with its first one.
 
         Args:
             run_id: of the message.
-            seen_at: when it reached the broker, in microseconds since 1970.
+            seen_at: arrival at the broker, in microseconds since 1970.
         """
         if run_id not in self._runs:
             self._runs[run_id] = CameraRun(self._layouts, self._rules)
@@ -256,7 +256,7 @@ class CameraState:
         return self._runs[run_id]
 
     def to_text(self) -> str:
-        """The state, to go on from later."""
+        """The state as text, without expired runs."""
         oldest = max(self._seen.values(), default=0) - _us(self._rules.expire)
         known = {
             run_id: (self._seen[run_id], run.state())
@@ -267,12 +267,12 @@ class CameraState:
 
 
 class CameraRun:
-    """The state of one (branch, camera, run) and what its next message does to it.
+    """The state of one (branch, camera, run), which each message updates.
 
     Args:
         layouts: of the camera, oldest first; none: nothing is counted.
-        rules: when a track counts as what.
-        state: what `state` gave, by way of JSON or not; None for a run that begins.
+        rules: parameters of tracking.
+        state: result of `state`, also through JSON; None for a new run.
     """
 
     def __init__(
@@ -301,7 +301,7 @@ class CameraRun:
         self._handed = {i: _load_track(t) for i, t in state.get("handed", {}).items()}
 
     def state(self) -> dict[str, Any]:
-        """To go on from later; it may become JSON meanwhile."""
+        """The state as values that JSON can hold."""
         return {
             "last": self._last,
             "newest": self._newest,
@@ -318,14 +318,14 @@ class CameraRun:
         }
 
     def receive(self, index: int, captured_at: int, people: Sequence[Person]) -> Effects:
-        """Take the frame of one message, and follow every frame whose turn it is."""
+        """Take the frame of one message, and process every frame whose turn it is."""
         effects = Effects()
         if index in self._recent or index in self._waiting:
             effects.is_new = False
             return effects
         if index <= self._last:
             effects.is_late = True
-            # Older than all that is remembered: it may have been followed.
+            # A frame older than all remembered ones may have been processed.
             effects.is_new = index > min(self._recent)
             self._remember(index)
             return effects
@@ -344,7 +344,7 @@ class CameraRun:
         return effects
 
     def open_visits(self) -> Iterator[ZoneVisit]:
-        """Every visit that is not over, as far as it is known."""
+        """Every open visit so far."""
         layout = self._layout(self._clock)
         for track in self._live.values():
             for zone in layout.zones if layout else ():
@@ -361,7 +361,7 @@ class CameraRun:
         return next((d for start, d in reversed(self._layouts) if start <= at), None)
 
     def _step(self, at: int, people: Sequence[Person], effects: Effects) -> None:
-        """One frame, in its turn."""
+        """Process one frame."""
         if at < self._clock - self._delay:
             self._end_all(effects)
             self._live, self._lost, self._handed = {}, {}, {}
@@ -371,17 +371,17 @@ class CameraRun:
             at = max(at, self._clock + 1)
         self._clock = at
         layout = self._layout(at)
-        self._redraw(layout, effects)
+        self._change_layout(layout, effects)
         if layout is not None:
             self._look(layout, at, people, effects)
 
-    def _redraw(self, layout: Layout | None, effects: Effects) -> None:
-        """Another layout: what was on the old one is over."""
+    def _change_layout(self, layout: Layout | None, effects: Effects) -> None:
+        """End all visits and states where the layout has changed."""
         version = layout.version if layout else 0
         if version != self._version:
             self._end_all(effects)
             for track in (*self._live.values(), *self._lost.values(), *self._handed.values()):
-                track.sights, track.zone_states = {}, {}
+                track.line_states, track.zone_states = {}, {}
             self._version = version
 
     def _look(self, layout: Layout, at: int, people: Sequence[Person], effects: Effects) -> None:
@@ -408,10 +408,10 @@ class CameraRun:
             track.seen_at, track.x, track.y = at, spot.x, spot.y
         for zone_id, length in lengths.items():
             effects.queues.append(QueueLength(zone_id, at, length))
-        self._sweep(layout, spots, at, effects)
+        self._expire_tracks(layout, spots, at, effects)
 
     def _identify(self, spots: Mapping[str, Spot], absent: Mapping[str, Track], at: int) -> None:
-        """Each id gets its track: its own, that of an id that vanished there, or a new one.
+        """Give each id its track: its own, that of an id that vanished there, or a new one.
 
         Args:
             spots: of the ids of the frame.
@@ -425,7 +425,7 @@ class CameraRun:
         vanished = {i: t for i, t in absent.items() if at - t.seen_at <= self._handover}
         for track_id, old in _nearest_pairs(new, vanished, self._rules.reach):
             track = self._live[track_id] = self._live.pop(old)
-            self._handed[old] = replace(track, sights=dict(track.sights), zone_states={})
+            self._handed[old] = replace(track, line_states=dict(track.line_states), zone_states={})
             self._handed.pop(track_id, None)
             del new[track_id]
         for track_id, (x, y, _) in new.items():
@@ -435,7 +435,7 @@ class CameraRun:
             self._live[track_id] = track
 
     def _free_name(self, track_id: str) -> str:
-        """The id, or where another track has that name or had it, the id with a new number."""
+        """The id, or where another track has or had that name, the id with a new number."""
         taken = {track.person for track in (*self._live.values(), *self._lost.values())}
         name = track_id
         while name in taken or (name == track_id and self._was_set_back):
@@ -444,15 +444,15 @@ class CameraRun:
         return name
 
     def _at_line(self, track: Track, line: Line, spot: Spot, effects: Effects) -> None:
-        before = track.sights.get(line.line_id)
+        before = track.line_states.get(line.line_id)
         line_state, crossed = follow(line, before, spot, self._rules.confirm, self._rules.clear)
-        track.sights[line.line_id] = line_state
+        track.line_states[line.line_id] = line_state
         if crossed:
             found = (line.line_id, line.kind, *crossed, track.staff, self._version)
             effects.crossings.append(LineCrossing(track.person, *found))
 
     def _at_zone(self, track: Track, zone: Zone, spot: Spot, effects: Effects) -> bool:
-        """Whether the track is on a visit, and inside in this frame."""
+        """Update the zone state; returns whether the track is visiting and inside."""
         zone_state = track.zone_states.get(zone.zone_id)
         if zone_state and spot.at - zone_state.seen_at > self._grace:
             self._end(track, zone, effects)
@@ -477,8 +477,10 @@ class CameraRun:
             effects.staff.append(track.person)
         return zone_state.frames >= confirm
 
-    def _sweep(self, layout: Layout, here: Mapping[str, Spot], at: int, effects: Effects) -> None:
-        """End what is over, and expire."""
+    def _expire_tracks(
+        self, layout: Layout, here: Mapping[str, Spot], at: int, effects: Effects
+    ) -> None:
+        """End visits that are over, and drop expired tracks."""
         for track_id in [i for i in self._live if i not in here]:
             track = self._live[track_id]
             for zone in layout.zones:
@@ -539,14 +541,14 @@ def _nearest_pairs(
 
 
 def _load_track(values: Sequence[Any]) -> Track:
-    person, seen_at, x, y, staff, sights, zone_states = values
+    person, seen_at, x, y, staff, line_states, zone_states = values
     return Track(
         person,
         seen_at,
         x,
         y,
         staff,
-        {i: LineState(*s) for i, s in sights.items()},
+        {i: LineState(*s) for i, s in line_states.items()},
         {i: ZoneState(*s) for i, s in zone_states.items()},
     )
 

@@ -1,9 +1,9 @@
-"""Row rules as data: one definition, validated twice.
+"""Row rules as data: one definition with two uses.
 
-A rule validates the messages of a micro-batch column by column, which splits the stream, and
-becomes expectations over the rows of the silver table, which validate what was committed
-(`quality.suites.row_rules`). Both see the same types, but money, which a message has with six
-places. In both, true is good and null counts as broken: what cannot be validated has failed.
+A rule validates the columns of a parsed micro-batch, which splits the stream, and becomes
+expectations over the rows of the silver table, which validate committed rows
+(`quality.suites.row_rules`). Both have the same types, except money, which has six places in a
+message. In both, true is good and null counts as broken: what cannot be validated has failed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from conf.contracts.fields import FORMATS
 from conf.contracts.order_event import MONEY_LIMIT
 
 END = r"(?![\s\S])"
-"""The end of a text, to Java and to Python: `\\z` and `\\Z` mean something else to the other."""
+"""The end of a text for Java and Python, in which `\\z` and `\\Z` differ."""
 
 UUID = FORMATS["uuid"].removesuffix("$") + END
 EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)
@@ -34,12 +34,12 @@ _WHOLE, _COUNT, _TOTAL = pa.decimal128(19, 0), pa.decimal128(12, 0), pa.decimal1
 Array: TypeAlias = Any
 """pa.Array or pa.ChunkedArray, which come without types."""
 Fields = Mapping[str, Array]
-"""Columns of the silver table -> what each message has for them."""
+"""Column of the silver table -> its values in the messages."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """An expectation as data, for a room that knows Great Expectations.
+    """An expectation as data, for the package that uses Great Expectations.
 
     Attributes:
         kind: a class of `great_expectations.expectations`.
@@ -52,7 +52,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Check(ABC):
-    """What one column must be like, in both forms.
+    """A condition on one column, in both forms.
 
     Attributes:
         field: a column of the silver table.
@@ -66,11 +66,11 @@ class Check(ABC):
 
     @abstractmethod
     def expected(self) -> Expected:
-        """The same of `label` in the table, where a null was made a value that no check accepts."""
+        """The same for `label` in the table, where a value that no check accepts replaces nulls."""
 
     @property
     def label(self) -> str:
-        """The column that is validated in the table: its own, or one that `derived` makes."""
+        """The validated column of the table: `field`, or one that `derived` makes."""
         return self.field
 
     @property
@@ -89,7 +89,7 @@ class Check(ABC):
 
 @dataclass(frozen=True)
 class Present(Check):
-    """Anything at all, an empty text included."""
+    """Any value, including an empty text."""
 
     @property
     @override
@@ -123,7 +123,7 @@ class Text(Check):
 
 @dataclass(frozen=True)
 class OneOf(Check):
-    """One of some texts."""
+    """A text out of a fixed set."""
 
     values: tuple[str, ...]
 
@@ -139,7 +139,7 @@ class OneOf(Check):
 
 @dataclass(frozen=True)
 class IfAny(Check):
-    """Another check of the field, which may be null: a field that may be left out."""
+    """Another check of an optional field, which may be null."""
 
     check: Check
 
@@ -199,7 +199,7 @@ class Matches(Check):
 
     @override
     def good(self, fields: Fields) -> Array:
-        # RE2, which has no look ahead, calls the end of a text by another name.
+        # RE2 has no look-ahead, and its own notation for the end of a text.
         pattern = self.pattern.removesuffix(END) + r"\z"
         return pc.match_substring_regex(fields[self.field], pattern)
 
@@ -234,7 +234,7 @@ class Below(Check):
     @property
     @override
     def label(self) -> str:
-        """It only names the expectation, which is about two columns."""
+        """Names the expectation, which is about two columns."""
         return f"{self.field}_below_{self.other}"
 
     @override
@@ -253,7 +253,7 @@ class Below(Check):
 
 @dataclass(frozen=True)
 class Money(Check):
-    """A positive amount of at most two places, below ten millions; a table has no third place."""
+    """A positive amount below ten millions, of at most two places, which a table always has."""
 
     @override
     def good(self, fields: Fields) -> Array:
@@ -269,7 +269,7 @@ class Money(Check):
 
 @dataclass(frozen=True)
 class Instant(Check):
-    """A moment from the year 2000 on; null is what a message had in another form (`instants`)."""
+    """A time from the year 2000 on; text of another form is null (`instants`)."""
 
     @override
     def good(self, fields: Fields) -> Array:
@@ -282,7 +282,7 @@ class Instant(Check):
 
 @dataclass(frozen=True)
 class NotAfter(Check):
-    """A moment that is not later than another one of the same row, or not by more than `slack`."""
+    """A time at most `slack` later than another one of the same row."""
 
     other: str
     slack: timedelta = timedelta()
@@ -334,16 +334,15 @@ class SumOfLines(Check):
 
     @override
     def derived(self, rows: pa.Table) -> pa.ChunkedArray:
-        """Exact until the end."""
         return self._distance(rows).cast(pa.float64())
 
     def _distance(self, fields: Any) -> Any:
-        """How far the amount is from its lines; null where a line has a null."""
+        """Difference of the amount and the sum of its lines; null where a line has a null."""
         items, amount = fields["items"], fields[self.field]
         items = items.combine_chunks() if isinstance(items, pa.ChunkedArray) else items
         lines = pc.list_flatten(items)
         quantity = pc.struct_field(lines, "quantity")
-        # A message may have more digits than can be added up, a table has not.
+        # A message, unlike a table, may have more digits than can be summed.
         countable = _within(quantity, -(2**31), 2**31)
         quantity = pc.if_else(countable, quantity, None).cast(_WHOLE).cast(_COUNT)
         amounts = pc.multiply(quantity, pc.struct_field(lines, "unit_price"))
@@ -376,7 +375,7 @@ def _within(column: Array, low: float, high: float | None) -> Array:
 
 @dataclass(frozen=True)
 class When:
-    """Rows that a rule is about: those where a column holds a text, or those where it does not.
+    """Rows that a rule applies to: those with a text in a column, or all others.
 
     A null is not that text.
     """
@@ -393,14 +392,14 @@ class When:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a message must be like, and so the rows of its silver table.
+    """A condition on a message, and so on the rows of its silver table.
 
     Attributes:
         id: stable; quarantine and reports show it.
-        says: a sentence for people, of what is wrong when it does not hold.
-        checks: that hold together.
-        when: the rows that it is about; all without it.
-        each: whether every element of the message's list is validated, and not the message.
+        says: describes, in a sentence, a message that fails the rule.
+        checks: all of which must hold.
+        when: the rows that it applies to; None: all.
+        each: whether it applies to every element of the message's list, and not to the message.
     """
 
     id: str
@@ -410,7 +409,7 @@ class Rule:
     each: bool = False
 
     def good(self, message: ParsedBatch) -> Array:
-        """True where a message is good or not concerned; no nulls."""
+        """True where a message is good, or the rule does not apply; no nulls."""
         if self.each:
             lines = message.lines
             good = lines.all(pc.fill_null(self._hold(lines.fields), False))
@@ -427,13 +426,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class MessageRule:
-    """A rule on what a message loses when it becomes a row: no expectation can see it.
+    """A rule on a part of a message that its row does not have: no expectation can check it.
 
-    Bronze keeps the message, and quarantine the id of the rule beside it.
+    Bronze keeps the message, and quarantine also the id of the rule.
 
     Attributes:
         id: stable; quarantine and reports show it.
-        says: a sentence for people, of what is wrong when it does not hold.
+        says: describes, in a sentence, a message that fails the rule.
         lost: why the silver table cannot be validated by it.
         holds: whether a message is good; a null is not.
     """
@@ -449,13 +448,13 @@ class MessageRule:
 
 
 def relist(elements: Array, lists: pa.ListArray) -> pa.ListArray:
-    """Other elements in the lists of each message; null where it has no list."""
+    """Lists of the same lengths with other elements; null where a message has no list."""
     return pa.ListArray.from_arrays(lists.offsets, elements, mask=pc.is_null(lists))
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The elements of the lists of all messages, one behind the other.
+    """The elements of the lists of all messages, in one sequence.
 
     Attributes:
         fields: of the elements, by the name of the table's column.
@@ -467,7 +466,7 @@ class Lines:
 
     @classmethod
     def of(cls, lengths: Sequence[int | None], fields: Mapping[str, Array]) -> Lines:
-        """Elements, and how many of them each message has; None for one without a list."""
+        """Lists from elements and the length of each list; None for a message without a list."""
         offsets = np.concatenate(([0], np.cumsum([length or 0 for length in lengths])))
         structs = pa.StructArray.from_arrays(list(fields.values()), list(fields))
         missing = pa.array([length is None for length in lengths], pa.bool_())
@@ -476,7 +475,7 @@ class Lines:
         )
 
     def all(self, good: Array) -> Array:
-        """Whether every element of a message's list is good; so it is without a list.
+        """Whether every element of a message's list is good; true without a list.
 
         Args:
             good: of each element; no nulls.
@@ -489,10 +488,10 @@ class Lines:
 
 @dataclass(frozen=True)
 class ParsedBatch:
-    """The messages of a micro-batch, parsed, as rules see them: column by column.
+    """The parsed messages of a micro-batch, as columns.
 
     Attributes:
-        fields: by the name of the table's column; those that the table has not, by any name.
+        fields: by the name of the table's column; fields that the table lacks by any name.
         lines: the elements of their lists.
     """
 

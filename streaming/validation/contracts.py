@@ -1,7 +1,7 @@
-"""What the contracts of order events have to say about an event, field by field.
+"""Validates an order event against its contract and lists the violations by field.
 
-The streams validate with rules of their own, which include all of the contract; this is for people
-who mend an event, and need to see which field is wrong.
+The streams validate with rules of their own, which include all of the contract; this is for
+operators who edit an event and need to see which field is wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
 
 @dataclass(frozen=True)
 class ContractViolation:
-    """One wrong spot of an event.
+    """One violation of the contract in an event.
 
     Attributes:
         path: as `set_path` takes it; empty for the whole event.
@@ -44,9 +44,9 @@ def _validators() -> dict[int, Draft202012Validator]:
 
 
 def find_faults(event: Any) -> list[ContractViolation]:
-    """Where an event, read by `repair.read_event`, does not fit the contract of its version.
+    """Violations of the contract of its version by an event, read by `repair.read_event`.
 
-    An event without a known version is held against the newest.
+    An event without a known version is validated by the newest.
     """
     validators = _validators()
     version = event.get("schema_version") if isinstance(event, dict) else None
@@ -60,7 +60,7 @@ def find_faults(event: Any) -> list[ContractViolation]:
 
 
 def _short(message: str) -> str:
-    """Without Python's way of writing numbers, and without a megabyte of the event in it."""
+    """The message without Python's notation of numbers, and shortened."""
     text = _DECIMAL.sub(r"\1", message)
     if len(text) <= _LONGEST_MESSAGE:
         return text

@@ -1,4 +1,4 @@
-"""What a detection event must be like: the one place for its rules, and for what each one means."""
+"""Rules for detection events, with their descriptions."""
 
 from __future__ import annotations
 
@@ -108,4 +108,4 @@ DETECTION_MEANINGS = (
     | {rule.id: rule.says for rule in detection_rules((), timedelta())}
     | REFUSED_MEANING
 )
-"""What each failed rule says about a message, for people; the same in every chain."""
+"""Rule id -> what is wrong with a message that fails it; the same in every chain."""

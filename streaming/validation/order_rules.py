@@ -1,4 +1,4 @@
-"""What an order event must be like: rules from the contract, and those that compare fields."""
+"""Rules for order events: those from the contract, and those that compare fields."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def field_rule(field: ContractField, path: str = "", when: When | None = None) -
 
     Args:
         field: of the event or of its order.
-        path: of the object that has it, for the sentence: `order.`.
+        path: prefix of the field in the description: `order.`.
         when: the events that have it.
     """
     kind = _KINDS[field.kind]
@@ -68,8 +68,8 @@ class _KindOfField:
 
     Attributes:
         suffix: of the rule's id.
-        check: of a field that is there.
-        fault: the end of the sentence about a broken field.
+        check: of a field that is not null.
+        fault: field -> end of the description.
         optional_suffix: of the id, where a field may be left out and it differs.
     """
 
@@ -227,4 +227,4 @@ MEANINGS = (
     | {rule.id: rule.says for rule in order_rules((), timedelta())}
     | REFUSED_MEANING
 )
-"""What each failed rule says about a message, for people; the same in every chain."""
+"""Rule id -> what is wrong with a message that fails it; the same in every chain."""

@@ -1,7 +1,7 @@
-"""JSON messages to typed values, and these to Arrow columns: strict about types, and never raising.
+"""Parses JSON messages to typed values, and these to Arrow columns: strict types, no exceptions.
 
-A message that fits is read in one pass. One that does not is read again field by field, so that
-rules can say everything that is wrong with it, and not only that a type is.
+A message of the expected types is read in one pass. Any other is read again field by field, so that
+rules can report all of its faults, and not only a wrong type.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Mask = npt.NDArray[np.bool_]
 Int = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Number = msgspec.Raw
-"""A JSON number as it stands in the text, which no binary fraction has touched."""
+"""A JSON number as text, not rounded to a binary fraction."""
 NO_NUMBER = msgspec.Raw(b"null")
 
 AMOUNT = pa.decimal128(20, 6)
-"""Money of a message: with six places, so that a third one is seen and refused, not rounded away;
-what lies beyond is the noise of binary fractions."""
+"""Money of a message: with six places, so that a third one is rejected and not rounded away; more
+places are noise of binary fractions."""
 INSTANT = pa.timestamp("us", "UTC")
 _INSTANT = FORMATS["date-time"].removesuffix("$") + r"\z"
 
@@ -44,7 +44,7 @@ class Parsed(Generic[E]):
     """Messages as typed values.
 
     Attributes:
-        events: one of each message; an empty one of what could not be read.
+        events: one per message; an empty one where it could not be read.
         readable: whether a message is one whole JSON object.
         typed: whether every known field has its JSON type.
     """
@@ -87,7 +87,7 @@ def _read_again(value: bytes, kind: type[E]) -> tuple[E, bool, bool]:
 
 
 def _fit(value: Any, kind: Any) -> tuple[Any, bool]:
-    """What of a JSON value can be read as a type, and whether all of it has that type."""
+    """The readable part of a JSON value as a type, and whether all of it has that type."""
     if get_origin(kind) in (Union, UnionType):  # with None
         kind = get_args(kind)[0]
     if kind is Number:
@@ -109,7 +109,7 @@ def _fit_number(value: Any) -> tuple[msgspec.Raw, bool]:
 
 
 def _fit_value(value: Any, kind: Any) -> tuple[Any, bool]:
-    """So much of a value of the wrong type that rules on its content need not fail, too."""
+    """Convert a value of the wrong type where possible, so that other rules need not fail."""
     if kind is float and isinstance(value, Decimal):
         return float(value), True
     if kind is str and isinstance(value, int | Decimal):
@@ -129,7 +129,7 @@ def _fit_fields(value: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[Any,
 
 
 def column(structs: Iterable[msgspec.Struct], field: str) -> list[Any]:
-    """One field of each."""
+    """One field of each struct."""
     get = attrgetter(field)
     return [get(one) for one in structs]
 
@@ -140,30 +140,30 @@ def texts(values: Iterable[str | None]) -> pa.StringArray:
 
 
 def instants(values: Iterable[str | None]) -> pa.TimestampArray:
-    """Texts like 2024-05-01T10:00:00.5Z as moments in UTC; null for one of another form, or day."""
-    reported = texts(values)
-    reported = pc.if_else(pc.match_substring_regex(reported, _INSTANT), reported, None)
-    return _cast(reported, INSTANT)
+    """Texts like 2024-05-01T10:00:00.5Z as times in UTC; null for another form, or invalid date."""
+    column = texts(values)
+    column = pc.if_else(pc.match_substring_regex(column, _INSTANT), column, None)
+    return _cast(column, INSTANT)
 
 
 def amounts(values: Iterable[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
     """JSON numbers as `AMOUNT`, and which of them are numbers, or null.
 
-    One that has more digits is null. One in quotes is read: it is only its type that is wrong.
+    Numbers with too many digits become null. Numbers in quotes are read: only their type is wrong.
     """
-    reported = pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
-    bare = pc.utf8_trim(reported, '"')
+    json = pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
+    bare = pc.utf8_trim(json, '"')
     is_number = pc.match_substring_regex(bare, r"^-?\d[\d.eE+-]*\z")
-    fits = pc.and_(pc.equal(reported, bare), pc.or_(is_number, pc.equal(reported, "null")))
+    fits = pc.and_(pc.equal(json, bare), pc.or_(is_number, pc.equal(json, "null")))
     return _cast(pc.if_else(is_number, bare, None), AMOUNT), fits.to_numpy(zero_copy_only=False)
 
 
-def _cast(reported: pa.StringArray, kind: pa.DataType) -> pa.Array:
-    """All at once, or one by one where some are no such value: these are null."""
+def _cast(column: pa.StringArray, kind: pa.DataType) -> pa.Array:
+    """Cast a column; if some values are invalid, cast one by one, with null for these."""
     try:
-        return reported.cast(kind)
+        return column.cast(kind)
     except pa.ArrowInvalid:
-        return pa.array([_cast_one(text, kind) for text in reported.to_pylist()], kind)
+        return pa.array([_cast_one(text, kind) for text in column.to_pylist()], kind)
 
 
 def _cast_one(text: str | None, kind: pa.DataType) -> Any:

@@ -1,10 +1,10 @@
-"""Judging messages inside a stream: cheap, inline, by rules whose ids quarantine shows.
+"""Validates messages inside a stream by rules whose ids quarantine shows.
 
-A rule is true for a good row. Null counts as broken: a rule that cannot be validated has failed.
+A rule is true for a good row. Null counts as broken: a rule that cannot be evaluated has failed.
 
-The rules on bytes and JSON are here: what they validate is gone when a message is a row of silver.
-Bronze still has the message, quarantine has it with the ids. The rules on the content are data
-(`checks`), since the silver tables are validated by them, too.
+The rules on bytes and JSON are here: a row of silver has neither any more. Bronze still has the
+message, quarantine has it with the ids. The rules on the content are data (`checks`), since they
+also validate the silver tables.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from streaming.validation.parsing import Parsed, parse
 
 MAX_VALUE_BYTES = 1024 * 1024
 
-# What JSON allows in a text and PostgreSQL's text and jsonb do not: NUL, half a surrogate pair,
-# numbers beyond `numeric` (also by their digits).
+# Allowed in JSON, but not in PostgreSQL's text and jsonb: NUL, half a surrogate pair, numbers
+# beyond `numeric` (also by their digits).
 # https://www.postgresql.org/docs/18/datatype-json.html
 _UNSTORABLE = re.compile(
     rb"\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
     rb"|[:,\[]\s*-?(?:\d[\d.]*[eE][+-]?\d{4}|[\d.]{1001})"
 )
-# A fast look before the slow one: no message without this is unstorable.
+# A fast check before the slow one: no message without this is unstorable.
 _SUSPICIOUS = r"\\u|[\d.][eE][+-]?\d{4}|[\d.]{500}"
 
 ENVELOPE_MEANINGS = {
@@ -56,13 +56,13 @@ ENVELOPE_MEANINGS = {
     "half of a surrogate pair, or a number beyond all bounds.",
     "json_object": "The text is not one whole JSON object.",
 }
-"""What a failed rule on the bytes says about a message."""
+"""Rule on the bytes -> what is wrong with a message that fails it."""
 
 REFUSED = "refused_by_sink"
 REFUSED_MEANING = {
     REFUSED: "A sink could not hold a value of the message; see `refused_rows` in Postgres."
 }
-"""Of a message that passes every rule, and that the database or the lake refuses all the same."""
+"""For a message that passes every rule, but that the database or the lake rejects."""
 
 E = TypeVar("E", bound=msgspec.Struct)
 
@@ -71,7 +71,7 @@ def metadata_rule(rows: pa.Table) -> Array:
     """Whether the broker's time and the headers of messages could be read; no nulls.
 
     Args:
-        rows: source rows. A time that is none is null; `UNREADABLE_HEADER` stands for headers.
+        rows: source rows. An invalid time is null; `UNREADABLE_HEADER` replaces the headers.
     """
     headers = rows["headers"].combine_chunks()
     names = pc.struct_field(pc.list_flatten(headers), "key")
@@ -85,7 +85,7 @@ def envelope_rules(values: Array) -> dict[str, Array]:
     """Rules on the bytes of messages, before anything is parsed; no nulls.
 
     Args:
-        values: binary. What is missing or no text fails the rule that reports it, and no other one.
+        values: binary. A missing value, or one that is not text, fails only the rule for that.
     """
     size = pc.binary_length(values)
     is_text = _each(values, _are_texts(values), _is_text)
@@ -103,7 +103,7 @@ def envelope_rules(values: Array) -> dict[str, Array]:
 
 
 def _are_texts(values: Array) -> Array:
-    """Whether all of them are; if not, each needs a closer look."""
+    """True for all values if all are UTF-8; else only for nulls: the others need `_is_text`."""
     try:
         values.cast(pa.string())
     except pa.ArrowInvalid:
@@ -120,7 +120,7 @@ def _is_text(value: bytes) -> bool:
 
 
 def _each(values: Array, surely: Array, closer: Callable[[bytes], bool]) -> Array:
-    """`surely`, and where that is false what a closer look says."""
+    """`surely`, and where that is false, the result of `closer`."""
     good = np.array(surely.to_numpy(zero_copy_only=False))
     for at in np.flatnonzero(~good):
         good[at] = closer(values[int(at)].as_py())
@@ -128,11 +128,11 @@ def _each(values: Array, surely: Array, closer: Callable[[bytes], bool]) -> Arra
 
 
 def event_rules(versions: Sequence[int], version_of: str) -> tuple[AnyRule, ...]:
-    """What every event of a contract must be like, before its own rules.
+    """Rules for the events of all contracts, before their own rules.
 
     Args:
         versions: the known ones.
-        version_of: what is wrong with another version, for people.
+        version_of: description of the rule on the version.
     """
     return (
         MessageRule(
@@ -157,9 +157,9 @@ def validate(
     rules: Sequence[AnyRule],
     message: Callable[[pa.Table, Parsed[E]], ParsedBatch],
 ) -> tuple[ParsedBatch, pa.ListArray]:
-    """Source rows -> what is in them, column by column, and the ids of the rules that each failed.
+    """Source rows -> their fields as columns, and the ids of the rules that each row failed.
 
-    Of a rejected message the columns say what could be read of it.
+    The columns of a rejected message have the fields that could be read.
 
     Args:
         rows: source rows.
@@ -172,11 +172,11 @@ def validate(
     clean = reduce(pc.and_, envelope.values())
     parsed = parse(pc.if_else(clean, values, None).to_pylist(), decoder)
     readable = pa.array(parsed.readable)
-    reported = message(rows, parsed)
+    batch = message(rows, parsed)
     # One cause at a time: bytes, then JSON, then the content.
-    verdicts = {
+    good = {
         **envelope,
         "json_object": pc.or_(pc.invert(clean), readable),
-        **{rule.id: pc.or_(pc.invert(readable), rule.good(reported)) for rule in rules},
+        **{rule.id: pc.or_(pc.invert(readable), rule.good(batch)) for rule in rules},
     }
-    return reported, failed(verdicts)
+    return batch, failed(good)

@@ -10,24 +10,20 @@ import pytest
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings
-from streaming import session
+from streaming.session import build_session
 from tests.stream.sandbox import Sandbox, empty_tables
 
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_spark(settings: Settings) -> Iterator[None]:
-    """All files of a process share a Spark application and its Python workers.
+@pytest.fixture(scope="module", autouse=True)
+def _one_spark() -> Iterator[None]:
+    """The runs of a file share a Spark application, whose Python workers take seconds to start.
 
-    Both take seconds to start. Spark starts other workers for another launcher, and each test has
-    a folder of its own for it. What happens when an application ends is tested in `tests/e2e`.
+    What happens when an application itself ends is shown with real processes, in `tests/e2e`.
     """
-    stop, launcher = SparkSession.stop, session._worker_python(settings)
-    with (
-        patch.object(SparkSession, "stop"),
-        patch.object(session, "_worker_python", lambda _: launcher),
-    ):
+    stop = SparkSession.stop
+    with patch.object(SparkSession, "stop"):
         yield
     if (spark := SparkSession.getActiveSession()) is not None:
         stop(spark)
@@ -74,4 +70,4 @@ def sandbox(new_sandbox: Callable[[], Sandbox]) -> Sandbox:
 @pytest.fixture(scope="module")
 def spark(sandbox: Sandbox) -> SparkSession:
     """The session of the product, for tests of what runs in it without a runner."""
-    return session.build_session(sandbox.settings, "storelake-tests")
+    return build_session(sandbox.settings, "storelake-tests")

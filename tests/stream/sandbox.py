@@ -182,16 +182,16 @@ class Sandbox:
             "detections": (kafka.detections,),
             "crossings": (kafka.detections,),
         }
-        by_feed: dict[str, list[str]] = {}
+        by_source: dict[str, list[str]] = {}
         for stream in streams:
-            if stream.feed:
-                by_feed.setdefault(stream.feed.name, []).append(stream.name)
-        return {"+".join(sorted(names)): topics[feed] for feed, names in by_feed.items()}
+            if stream.source:
+                by_source.setdefault(stream.source.name, []).append(stream.name)
+        return {"+".join(sorted(names)): topics[source] for source, names in by_source.items()}
 
     def checkpoint(self, *names: str) -> Path:
         """The checkpoint of the query that runs these streams together."""
         wanted = "+".join(sorted(names))
-        # Spark may keep the name as it stands in a URI; an edition of the state follows a dot.
+        # Spark may keep the name as it stands in a URI; a version of the state follows a dot.
         folders = self.settings.checkpoints.glob("*")
         there = [f for f in folders if unquote(f.name).partition(".")[0] == wanted]
         return there[0] if there else self.settings.checkpoints / wanted

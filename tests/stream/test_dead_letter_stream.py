@@ -13,7 +13,7 @@ import pytest
 
 from streaming.dead_letters import dead_letter_id
 from streaming.sinks.dead_letter_store import Selection, open_dead_letters
-from streaming.sinks.redrive import to_return
+from streaming.sinks.redrive import redrive_message
 from streaming.sources.memory import MemoryLog
 from streaming.sources.options import Subscription
 from streaming.transforms.repair import read_event, set_path, to_bytes
@@ -47,7 +47,7 @@ def send_back(sandbox: Sandbox, dead_letter: str, fixes: dict[str, Any]) -> str:
                 event = set_path(event, path, value)
             store.store_fix(found, to_bytes(event))
         (found,) = store.get([dead_letter])
-        back = to_return(found)
+        back = redrive_message(found)
         _, position = MemoryLog(sandbox.broker.path, Subscription((back.topic,))).bounds()[
             back.topic, 0
         ]

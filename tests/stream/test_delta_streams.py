@@ -17,7 +17,7 @@ import pytest
 from great_expectations import expectations as gxe
 
 from quality.engines import Engines
-from quality.run import Plan, run_quality
+from quality.run import ValidationPlan, run_quality
 from quality.suite import RowSuite, expect
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import SILVER_ORDERS, TABLES
@@ -86,7 +86,11 @@ class Story:
     def validate(self, engines: Engines) -> None:
         """A validation; how many rows there were to validate."""
         run = run_quality(
-            self.sandbox.settings, Plan(), lambda _: None, engines=engines, suites=[PRICES]
+            self.sandbox.settings,
+            ValidationPlan(),
+            lambda _: None,
+            engines=engines,
+            suites=[PRICES],
         )
         assert not run.failures
         self.validated.append(sum(r.rows or 0 for r in run.results))

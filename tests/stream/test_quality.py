@@ -22,7 +22,7 @@ from quality.store import QualityError
 from quality.suite import AuditContext, FactSuite, RowSuite, Suite, expect
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
-from tests.stream.sandbox import AuditContext as Shop
+from tests.stream.sandbox import Sandbox
 from tests.support.builders import order_event
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.requirement("Q1")]
@@ -70,21 +70,21 @@ SERVED = FactSuite(
 
 
 @pytest.fixture(scope="module")
-def shop(context: Shop) -> Shop:
+def shop(sandbox: Sandbox) -> Sandbox:
     """Three orders sold."""
-    context.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
-    context.run("order_event_processor")
-    return context
+    sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(3)))
+    sandbox.run("order_event_processor")
+    return sandbox
 
 
 @pytest.fixture(scope="module")
-def engines(context: Shop) -> Iterator[Engines]:
-    with closing(Engines(context.settings)) as made:
+def engines(sandbox: Sandbox) -> Iterator[Engines]:
+    with closing(Engines(sandbox.settings)) as made:
         yield made
 
 
 @pytest.fixture
-def validate(shop: Shop, engines: Engines) -> Any:
+def validate(shop: Sandbox, engines: Engines) -> Any:
     def run(*suites: Suite, plan: ValidationPlan = ValidationPlan()) -> QualityRun:  # noqa: B008 (frozen)
         return run_quality(
             shop.settings, plan, lambda _: None, engines=engines, suites=suites or (PRICES, SERVED)
@@ -94,7 +94,7 @@ def validate(shop: Shop, engines: Engines) -> Any:
 
 
 @pytest.fixture
-def silver(shop: Shop) -> Iterator[IcebergTable]:
+def silver(shop: Sandbox) -> Iterator[IcebergTable]:
     if shop.settings.catalog.format != "iceberg":
         pytest.skip("it damages, tags and branches the table as only Iceberg can")
     with closing(open_catalog(shop.settings)) as catalog:
@@ -128,7 +128,7 @@ COUNT = "postgres.orders_processed.counts.served_as_kept"
 
 
 def test_what_the_streams_have_written_passes_and_is_tagged(
-    shop: Shop, validate: Any, silver: IcebergTable
+    shop: Sandbox, validate: Any, silver: IcebergTable
 ) -> None:
     run = validate()
     assert states(run) == {PRICE: "passed", COUNT: "passed"}
@@ -143,7 +143,7 @@ def test_what_was_validated_is_not_validated_again(validate: Any) -> None:
     assert states(validate()) == {COUNT: "passed"}
 
 
-def test_results_are_in_the_lake_and_the_same_in_postgres(shop: Shop, validate: Any) -> None:
+def test_results_are_in_the_lake_and_the_same_in_postgres(shop: Sandbox, validate: Any) -> None:
     run = validate(plan=ValidationPlan(since=datetime(2000, 1, 1, tzinfo=timezone.utc)))
     of_run = [r for r in shop.lake(QUALITY_VALIDATION_RESULTS.name) if r["run_id"] == run.id]
     served = shop.query("SELECT * FROM quality_results WHERE run_id = %s", run.id)
@@ -250,7 +250,7 @@ def test_a_snapshot_that_is_not_there_and_a_table_without_suites_are_one_sentenc
 
 
 def test_the_tag_outlives_the_snapshots_around_it(
-    shop: Shop, validate: Any, silver: IcebergTable
+    shop: Sandbox, validate: Any, silver: IcebergTable
 ) -> None:
     validate(PRICES)
     held = tagged(silver)
@@ -266,7 +266,7 @@ def test_the_tag_outlives_the_snapshots_around_it(
 
 
 def test_a_branch_is_published_when_its_rows_pass_and_remains_when_they_do_not(
-    shop: Shop, engines: Engines, silver: IcebergTable
+    shop: Sandbox, engines: Engines, silver: IcebergTable
 ) -> None:
     def write(price: str, position: str) -> None:
         row = silver.scan("order_id == 'O-1'").to_arrow().to_pylist()[0]

@@ -16,10 +16,10 @@ from infra.local.postgres import PostgresService
 from infra.postgres.migrate import migrate
 from streaming import query
 from streaming.failures import StreamFailedError
-from streaming.feeds import ORDER_EVENTS
 from streaming.jobs import find_streams
 from streaming.lease import LeaseHeldError, Leases
 from streaming.runner import Runner
+from streaming.shared_sources import ORDER_EVENTS
 from streaming.stream import Batch, Stream
 from tests.stream.sandbox import Sandbox
 from tests.support.builders import order_event

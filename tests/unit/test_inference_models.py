@@ -167,7 +167,7 @@ def test_the_person_is_found_by_name_or_number(
 @pytest.mark.parametrize(
     ("names", "person", "sentence"),
     [
-        ("{0: 'cat', 1: 'dog'}", "person", r"no class 'person': it knows cat \(0\), dog \(1\)"),
+        ("{0: 'cat', 1: 'dog'}", "person", r"no class 'person': it has cat \(0\), dog \(1\)"),
         ("", "person", "its file does not name its classes"),
         ("{0: 'cat'}", "7", "no class '7'"),
         ("{broken", "person", "its file does not name its classes"),

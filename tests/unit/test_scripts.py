@@ -45,7 +45,7 @@ def test_an_unknown_option_is_refused_before_anything_happens(name: str) -> None
     result = run(ROOT / "scripts" / name, "--hepl")
 
     assert result.returncode == 2
-    assert result.stderr == "--hepl is unknown; --help states what there is.\n"
+    assert result.stderr == "--hepl is unknown; see --help.\n"
 
 
 def test_the_shell_scripts_are_clean() -> None:

@@ -24,7 +24,7 @@ from simulator.shop import FPS, HEIGHT, WIDTH, ShopDay, Shot, Truth, sum_up, wri
 from simulator.shop.figures import draw_look
 from simulator.shop.pictures import SIDE, label_pictures
 from simulator.shop.render import open_day, render_day
-from simulator.shop.shoppers import CURVE, DOOR_SECONDS, PATIENCE, TILLS, arrivals, live_a_day
+from simulator.shop.shoppers import CURVE, ENTRY_SECONDS, PATIENCE, TILLS, arrivals, live_a_day
 from simulator.shop.till import FREE_AFTER, Comer, Turn, serve
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 
@@ -103,7 +103,7 @@ def test_one_at_a_time_walks_through_the_door() -> None:
     people = live_a_day(120, 120.0, seed=1)
     for way in (0, -1):  # in, out
         begins = sorted(p.paths[way].begins for p in people)
-        assert min(b - a for a, b in pairwise(begins)) > DOOR_SECONDS - 1e-6
+        assert min(b - a for a, b in pairwise(begins)) > ENTRY_SECONDS - 1e-6
 
 
 def test_a_crowd_makes_some_give_up() -> None:

@@ -126,7 +126,7 @@ def test_an_event_that_nobody_understands_costs_a_line_in_the_log(
     listener.take("{}")
     listener.take(progress_event())
 
-    assert "not understood" in caplog.text
+    assert "could not be read" in caplog.text
     assert seen == ["footfall"]
 
 

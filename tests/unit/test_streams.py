@@ -23,10 +23,10 @@ def test_every_module_of_the_jobs_is_a_stream() -> None:
 def test_the_job_reads_and_keeps_what_the_list_declares(entry: StreamEntry) -> None:
     (job,) = find_streams((entry.name,))
     assert job.name == entry.name
-    assert (job.feed is not None) == (entry.reads is not None)
-    if job.feed:
-        assert (job.feed.output_mode == "update") == entry.stateful
-        from_cameras = job.feed.brokers is not type(job.feed).brokers
+    assert (job.source is not None) == (entry.reads is not None)
+    if job.source:
+        assert (job.source.output_mode == "update") == entry.stateful
+        from_cameras = job.source.brokers is not type(job.source).brokers
         assert from_cameras == (entry.reads == "detections")
 
 

@@ -42,7 +42,7 @@ def frame(index: int, at: int, people: list[tuple[str, float]], moment: int = 0)
         if i != "missing"
     ]
     ids, xs, ys = ([box[n] for box in boxes] for n in range(3))
-    seen = {"index": index, "at": at, "heard": at, "ids": ids, "xs": xs, "ys": ys}
+    seen = {"index": index, "at": at, "arrived": at, "ids": ids, "xs": xs, "ys": ys}
     return ParsedFrame(json.dumps(seen), position=f"{index}")
 
 

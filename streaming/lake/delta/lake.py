@@ -1,13 +1,13 @@
 """The lake in Delta: guarded appends and keyed upserts, without a catalog and without a JVM.
 
 Delivery guarantee: exactly-once in effect. An append commits, with its rows, a `txn` action
-(txnAppId, txnVersion) for every topic partition that it takes further; the newest version of each
-is part of the table's state, whatever becomes of old logs. Rows up to there are dropped first, and
-of two writers that start from the same state the log refuses the second. An upsert is a MERGE of
+(txnAppId, txnVersion) for every topic partition that it advances; the newest version of each is
+part of the table's state, even when old logs are removed. Rows up to there are dropped first, and
+of two writers that start from the same state the log rejects the second. An upsert is a MERGE of
 absolute values (docs/adr/0022). A commit of a stream also carries the epoch of its lease as a `txn`
-action; where the loaded table has a higher one, the commit is refused (`FencedError`).
+action; where the loaded table has a higher one, the commit fails (`FencedError`).
 
-A table is a folder, `<warehouse>/<namespace>/<table>`, and its log is all there is to know of it.
+A table is a folder, `<warehouse>/<namespace>/<table>`, with its log: there is no catalog.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from streaming.lake.tables import Table
 from streaming.progress import Progress, advance, fresh, from_text, to_text
 
 FIRST_POSITIONS = "storelake.first-positions"
-"""A property of the table: which topic partitions have `txn` actions, and what positions look like;
-a log can be asked for the version of a txnAppId, but not for all of them."""
+"""A property of the table: the topic partitions that have `txn` actions, each with a position as a
+sample of the format; delta-rs returns the version of one txnAppId, and no list of them."""
 
 BATCH_METADATA = "storelake.batch-id"
 EPOCH_APP_ID = "storelake.epoch"
@@ -65,12 +65,12 @@ class DeltaLake(Lake):
         self._tables.clear()
 
     def open(self, table: str) -> DeltaTable:
-        """A table as it is now, for writers: they follow its log, and do not read it again.
+        """A table as it is now, for writers: it reads only what is new in the log.
 
         Raises:
             LakeError: there is no such table.
         """
-        # A table that follows its log does not notice when that is gone.
+        # An incremental update does not notice that the log is gone.
         known = self._tables.pop(table, None)
         if known is not None and exists(self.settings, table):
             known.update_incremental()
@@ -107,7 +107,6 @@ class DeltaLake(Lake):
     @retry_conflicts
     @override
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:
-        """After a conflict, what is new is asked again."""
         if not rows.num_rows:
             return 0
         delta = self.open(table.name)
@@ -145,7 +144,7 @@ class DeltaLake(Lake):
         rows = shape(rows, schema_of(delta), table)
         bounds = pc.min_max(rows[time_key]).as_py()
         same_key = [f"old.{name} = new.{name}" for name in table.key]
-        # Files of other times need not be read.
+        # Files of other times are not read.
         span = [
             f"old.{time_key} >= '{bounds['min'].isoformat()}'",
             f"old.{time_key} <= '{bounds['max'].isoformat()}'",
@@ -201,7 +200,7 @@ def _progress(delta: DeltaTable) -> dict[tuple[str, int], str]:
     done = {}
     for (topic, number), position in first.items():
         parts = [delta.transaction_version(app_id) for app_id in _app_ids(topic, number, position)]
-        if None not in parts:  # else the first append of this partition did not come to its end
+        if None not in parts:  # else the first append of this partition was cut short
             widths = map(len, position.split(":"))
             done[topic, number] = ":".join(
                 f"{part:0{width}d}" for part, width in zip(parts, widths, strict=True)
@@ -210,12 +209,12 @@ def _progress(delta: DeltaTable) -> dict[tuple[str, int], str]:
 
 
 def _app_ids(topic: str, number: int, position: str) -> Iterator[str]:
-    """One txnAppId for each number that a position is made of: Kafka's has one, Pulsar's four."""
+    """One txnAppId for each number in a position: Kafka's has one, Pulsar's four."""
     return (f"{topic}/{number}/{part}" for part in range(position.count(":") + 1))
 
 
 def _declare_partitions(delta: DeltaTable, after: Progress) -> None:
-    """Note partitions that are new: a commit of its own, before the first rows of them."""
+    """Record new partitions in the table property, in a commit before their first rows."""
     known = from_text(delta.metadata().configuration.get(FIRST_POSITIONS, "[]"))
     if after.keys() - known.keys():
         delta.alter.set_table_properties(

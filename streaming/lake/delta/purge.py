@@ -1,8 +1,8 @@
-"""Rows deleted for good from a Delta table: see `purge`, which does it for Iceberg.
+"""Deletes rows permanently from a Delta table.
 
-A delete rewrites the files that hold such rows and leaves the old ones to older versions, until a
+A delete rewrites the files that hold such rows and keeps the old ones for older versions, until a
 vacuum removes them; readers of an older version lose it then. A file that no version names may
-belong to a commit under way, so it stays until it is `UNNAMED_HOURS` old.
+belong to a commit in progress, so it is kept until it is `UNNAMED_HOURS` old.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNNAMED_HOURS = 1
 
 
 def purge(lake: DeltaLake, table: Table, time_column: str, before: datetime) -> Purged:
-    """Delete the rows older than `before`, and prove it on the files; `txn` actions stay."""
+    """Delete the rows older than `before`, and verify it on the files; `txn` actions are kept."""
     rows = _delete(lake, table, time_column, before)
     delta = lake.open(table.name)
     removed = delta.vacuum(0, dry_run=False, enforce_retention_duration=False)

@@ -1,7 +1,7 @@
-"""A Delta table as it was loaded, and the rows that were committed to it since some version.
+"""A Delta table at the time it was loaded, and the rows that were added since some version.
 
-What is new is what the table names now and did not name at that version. So the log must still know
-the version; where it has expired it, all rows count as new, which is more work and never less.
+New files are those that the table has now and did not have at that version. If the log has expired
+that version, all rows count as new: more work, but no row is missed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from streaming.lake.protocol import (
 )
 
 ROUNDED = timedelta(milliseconds=1)
-"""Delta keeps the bounds of times in whole milliseconds, cut off."""
+"""Delta truncates the bounds of times to whole milliseconds."""
 
 log = logging.getLogger("storelake.lake")
 
@@ -42,7 +42,7 @@ def schema_of(delta: DeltaTable) -> pa.Schema:
 
 
 def read(delta: DeltaTable, columns: Sequence[str], where: Where) -> pa.Table:
-    """Rows of a table; files whose bounds do not fit are not read."""
+    """Rows of a table; files outside of the bounds of the filter are not read."""
     dataset = delta.to_pyarrow_dataset()
     wanted = None if "*" in columns else list(columns)
     fitting = None if where is EVERYTHING else to_arrow_filter(dataset.schema, where)
@@ -54,8 +54,8 @@ class DeltaState(TableState):
     """A Delta table at one version, which is both the id and the sequence of a commit.
 
     Attributes:
-        delta: the table as it was loaded.
-        settings: of the deployment; they say how its files are reached.
+        delta: the loaded table.
+        settings: of the deployment, with the access to its files.
     """
 
     delta: DeltaTable
@@ -82,7 +82,7 @@ class DeltaState(TableState):
         return next(iter(self._commits(1)), None)
 
     def _commits(self, limit: int | None = None) -> list[Commit]:
-        """From the newest one on; version 0 made the table."""
+        """Newest first; without version 0, which created the table."""
         return [
             Commit(one["version"], one["version"], _at(one["timestamp"]))
             for one in self.delta.history(limit)
@@ -114,7 +114,7 @@ class DeltaState(TableState):
 
 @dataclass(frozen=True)
 class DeltaIncrement(Increment):
-    """Data files of one version that an older one did not name.
+    """Data files of one version that an older one did not have.
 
     Attributes:
         delta, settings: see `DeltaState`.
@@ -161,7 +161,7 @@ class DeltaIncrement(Increment):
 
     @override
     def span(self, column: str) -> tuple[datetime, datetime] | None:
-        """The end of a time may be a millisecond late."""
+        """The upper bound of a timestamp may be up to a millisecond too high."""
         kind = self.schema.field(column).type if column in self.schema.names else pa.null()
         if not pa.types.is_temporal(kind) or f"min.{column}" not in self._actions.column_names:
             return None

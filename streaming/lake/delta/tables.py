@@ -1,4 +1,4 @@
-"""The tables of the lake in Delta: where they are, how they are made, how they get new columns."""
+"""Tables of the lake in Delta: their location, creation and new columns."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from streaming.lake.protocol import LakeError
 from streaming.lake.tables import TABLES, Table
 
 LOG_KEPT = "interval 1 hours"
-"""How long commits can be told apart, and read as they were; longer than between two runs of the
-validation, which else validates the whole table."""
+"""How long older versions can be read; longer than between two runs of the validation, which would
+otherwise validate the whole table."""
 
 _PRIMITIVES = {"int": "integer", "bigint": "long"}
 log = logging.getLogger("storelake.lake")
 
 
 def location(settings: Settings, table: str) -> str:
-    """Where a table is: a URI."""
+    """URI of a table."""
     return f"{settings.warehouse.rstrip('/')}/{table.replace('.', '/')}"
 
 
@@ -53,10 +53,14 @@ def find(settings: Settings, table: str) -> DeltaTable | None:
 
 
 def create_tables(settings: Settings, tables: Sequence[Table] | None = None) -> None:
-    """Make the tables and columns that are missing; of all tables, if it is not said of which.
+    """Create missing tables and columns.
 
-    Columns are only added: streams that still run with an older declaration go on (`Lake.append`).
-    One that is no longer declared stays, with nulls from then on.
+    Columns are only added: streams with an older declaration keep running (`Lake.append`). A column
+    that is no longer declared is kept, with nulls from then on.
+
+    Args:
+        settings: of the deployment.
+        tables: by default all.
 
     Raises:
         LakeError: a column has another type than declared; the folder has an Iceberg table.
@@ -100,7 +104,7 @@ def _refuse_iceberg(settings: Settings, table: Table) -> None:
 
 
 def _validated_by(table: Table) -> list[str]:
-    """The columns that readers look for rows by; Delta keeps bounds of these for every file."""
+    """The columns that readers filter by; Delta keeps their bounds for every file."""
     hidden = [part.partition("(")[2].rstrip(")") or part for part in table.partition]
     return list(dict.fromkeys([*hidden, table.time_column, *table.key]))
 
@@ -125,7 +129,7 @@ def _add_columns(delta: DeltaTable, table: Table) -> None:
 
 
 def _struct(ddl: str) -> dict[str, Any]:
-    """Columns of Spark's DDL as Delta's log has them.
+    """Columns of Spark's DDL in the format of Delta's log.
 
     https://github.com/delta-io/delta/blob/master/PROTOCOL.md#schema-serialization-format
     """

@@ -34,7 +34,7 @@ class KnowingCatalog(SqlCatalog):
     """Caches the parsed metadata of each table while the catalog names the same metadata file.
 
     A metadata file never changes. Without the cache, a commit parses all snapshots twice, and a
-    reader that polls for new ones several times a second.
+    polling reader several times a second.
     """
 
     def __init__(self, name: str, **properties: str) -> None:
@@ -83,7 +83,7 @@ def open_catalog(settings: Settings) -> Catalog:
 
     Raises:
         SettingsError: the database password is missing, or a key of the S3.
-        StorageError: the warehouse or the catalog does not answer, or refuses.
+        StorageError: the warehouse or the catalog does not answer, or denies access.
     """
     check_storage(settings)
     files = file_properties(settings)
@@ -114,7 +114,7 @@ def _open_rest(settings: Settings, files: Mapping[str, str]) -> Catalog:
     except (UnauthorizedError, ForbiddenError, OAuthError) as error:
         raise StorageError(
             f"The REST catalog at {uri} refuses us ({first_line(error)[:200]}): set "
-            "STORELAKE_CATALOG__TOKEN or STORELAKE_CATALOG__CREDENTIAL to what it wants."
+            "STORELAKE_CATALOG__TOKEN or STORELAKE_CATALOG__CREDENTIAL to valid ones."
         ) from error
     except (OSError, RESTError) as error:  # what `requests` raises is an OSError
         raise StorageError(

@@ -1,7 +1,7 @@
-"""How tables of the lake are committed to by several writers: all or nothing, as one looked at it.
+"""Commits of several writers to one table: each succeeds only if the loaded table is unchanged.
 
-A stream, maintenance, validation and a backfill commit to the same table. Each commit holds for the
-table as it was looked at; else `retry_conflicts` begins again.
+A stream, maintenance, validation and a backfill commit to the same table. Where another one has
+committed since the table was loaded, `retry_conflicts` starts the function again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tenacity import (
 )
 
 PROGRESS_PROPERTY = "storelake.positions"
-"""Of a snapshot: the newest source positions that the table holds (docs/adr/0002)."""
+"""Property of a snapshot: the newest source positions that the table holds (docs/adr/0002)."""
 
 CONFLICT = "another commit came first"
-"""Said in the log each time that a commit begins again."""
+"""Logged each time that a commit is retried."""
 
 log = logging.getLogger("storelake.lake")
 
@@ -49,11 +49,11 @@ retry_conflicts = retry(
 
 
 class _AsLookedAt(ValidatableTableRequirement):
-    """That nobody has added or expired snapshots, or moved a tag, since the table was loaded.
+    """Requires that no snapshot was added or expired, and no tag moved, since the table was loaded.
 
-    Iceberg requests the head of one branch alone. PyIceberg then fails where another branch has got
-    a snapshot, by its sequence number, or where somebody else has expired one, too; and it takes
-    the tag away that somebody has just put on an old one.
+    Iceberg only checks the head of one branch. PyIceberg would then fail where another branch got a
+    snapshot, by its sequence number, or where another writer has expired one, and it would remove a
+    tag that was just set on an old one.
     """
 
     type: Literal["as-looked-at"] = "as-looked-at"
@@ -74,21 +74,21 @@ def _state(metadata: TableMetadata) -> tuple[Any, ...]:
 
 
 class _CheckedTransaction(Transaction):
-    """Ends in `CommitFailedException`, and in nothing else, where somebody was faster."""
+    """Raises `CommitFailedException`, and nothing else, where another commit came first."""
 
     def __init__(self, table: IcebergTable) -> None:
         super().__init__(table)
         self._look()
 
     def _look(self) -> None:
-        if isinstance(self._table.catalog, SqlCatalog):  # others know only Iceberg's requirements
+        if isinstance(self._table.catalog, SqlCatalog):  # others only take Iceberg's requirements
             kept = tuple(r for r in self._requirements if not isinstance(r, _AsLookedAt))
             mine: Any = _AsLookedAt.of(self._table.metadata)
             self._requirements = (*kept, mine)
 
 
 class BranchTransaction(_CheckedTransaction):
-    """To a branch that nobody else writes to: tried again as it is, its files are written once."""
+    """Commits to a branch with one writer: a retry does not write the files again."""
 
     def _rebuild_snapshot_updates(self) -> None:
         self._look()
@@ -96,10 +96,10 @@ class BranchTransaction(_CheckedTransaction):
 
 
 class LakeTransaction(_CheckedTransaction):
-    """PyIceberg's, without its copies of the metadata, and without its own way to try again.
+    """PyIceberg's transaction without its copies of the metadata and without its own retries.
 
-    It copies all of it, with every snapshot, at each of some thirty looks that one commit takes.
-    Nothing changes what it looks at: updates make new objects. So one look per staged change.
+    PyIceberg copies the metadata, with every snapshot, at each of some thirty reads of a commit.
+    Nothing changes it in place, so this makes one copy per staged change.
     """
 
     _looked_at: tuple[Any, Any, TableMetadata] | None = None
@@ -119,16 +119,16 @@ class LakeTransaction(_CheckedTransaction):
         return self._looked_at[2]
 
     def _rebuild_snapshot_updates(self) -> None:
-        """After a conflict the caller begins again (`retry_conflicts`).
+        """After a conflict the caller starts again (`retry_conflicts`).
 
-        PyIceberg would commit again what was found out before it: positions that may be behind by
-        now, old snapshots that may be gone or that somebody has tagged since.
+        PyIceberg would commit values from before the conflict: positions that may be outdated,
+        expired snapshots that may be gone or tagged by now.
         """
         raise CommitFailedException("Somebody else has committed to the table meanwhile.")
 
 
 def newest_progress(metadata: TableMetadata) -> Snapshot | None:
-    """The newest snapshot that knows source positions; maintenance by other hands writes none."""
+    """The newest snapshot with source positions; other tools write snapshots without them."""
     knowing = [
         s
         for s in metadata.snapshots
@@ -138,7 +138,7 @@ def newest_progress(metadata: TableMetadata) -> Snapshot | None:
 
 
 def carried_progress(iceberg: IcebergTable) -> dict[str, str]:
-    """What a commit must say of itself so that the newest snapshot knows the positions."""
+    """Snapshot properties with which a commit keeps the positions of the newest snapshot."""
     knowing = newest_progress(iceberg.metadata)
     if knowing is None or knowing.summary is None:
         return {}
@@ -146,18 +146,18 @@ def carried_progress(iceberg: IcebergTable) -> dict[str, str]:
 
 
 def expire_old(change: Transaction, before: datetime, at_least: int = 1) -> int:
-    """Expire snapshots, but none that a branch or tag names, nor the newest that knows positions.
+    """Expire snapshots, except those that a branch or tag names and the newest with positions.
 
-    Without that one a stream that starts again would write what the table has. Files stay:
-    `streaming.lake.maintenance` removes what no snapshot names.
+    Without that one a stream that starts again would write the same rows again. Deletes no files:
+    `streaming.lake.maintenance` removes those that no snapshot names.
 
     Args:
-        change: a commit that is being made.
+        change: the open transaction.
         before: the age limit, with a time zone.
-        at_least: fewer than these are left for later.
+        at_least: fewer snapshots than this are not expired yet.
 
     Returns:
-        How many are expired.
+        The number of expired snapshots.
     """
     metadata, limit = change.table_metadata, before.timestamp() * 1000
     kept = {ref.snapshot_id for ref in metadata.refs.values()}

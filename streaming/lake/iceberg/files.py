@@ -1,4 +1,4 @@
-"""Rows as data files of an Iceberg table, read and written beside its commits."""
+"""Reads and writes data files of an Iceberg table, without a commit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def read_files(
     """All rows of some files.
 
     Args:
-        iceberg: the table that they are of.
-        files: without deletes of their own.
-        wanted: the columns; by default all that the table has.
+        iceberg: their table.
+        files: without delete files.
+        wanted: the columns; by default all columns of the table.
 
     Raises:
         FileNotFoundError: one was replaced and removed since the table was loaded.
@@ -31,8 +31,8 @@ def read_files(
 
 
 def write_files(iceberg: IcebergTable, rows: pa.Table) -> list[DataFile]:
-    """Rows, in their order, as files that no snapshot names yet: one or more a partition."""
+    """Write rows in their order to new files, at least one per partition, without a commit."""
     files = list(_dataframe_to_data_files(iceberg.metadata, rows, iceberg.io))
-    for file in files:  # which PyIceberg only says of files that it reads from a manifest
+    for file in files:  # PyIceberg only sets it on files that it reads from a manifest
         file.spec_id = iceberg.metadata.default_spec_id
     return files

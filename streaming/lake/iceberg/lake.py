@@ -137,7 +137,7 @@ class IcebergLake(Lake):
     @retry_conflicts
     @override
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
-        """`time_key` is what the table is partitioned by."""
+        """The table must be partitioned by `time_key`."""
         if not rows.num_rows:
             return
         iceberg = self.load(table)
@@ -218,7 +218,7 @@ def _without_keys(before: pa.Table, rows: pa.Table, key: Sequence[str]) -> pa.Ta
 
 
 def _progress(iceberg: IcebergTable) -> Progress:
-    """The positions that a loaded table holds, as its snapshots say."""
+    """The source positions in the snapshots of a loaded table."""
     text = carried_progress(iceberg).get(PROGRESS_PROPERTY)
     return from_text(text) if text else {}
 

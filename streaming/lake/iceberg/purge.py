@@ -1,10 +1,9 @@
-"""Rows deleted for good: from the table, from its history, from the files; and the proof of it.
+"""Deletes rows permanently from a table, its history and its files, and verifies it on the files.
 
-An Iceberg delete writes new files and keeps the old ones for older snapshots. So the snapshots go,
-too, and then every file that no snapshot names. Tables that streams write may be purged while they
-do: a conflict is tried again, and a file that was written a moment ago may belong to a commit that
-is under way, so it stays (`YOUNG`), unless this purge itself made it superfluous. Readers of an
-older snapshot lose it.
+An Iceberg delete writes new files and keeps the old ones for older snapshots. So the purge also
+expires the snapshots, and removes every file that no snapshot names. Streams may write meanwhile: a
+conflict is retried, and files younger than `YOUNG` are kept, since they may belong to a commit in
+progress, unless this purge itself made them superfluous. Readers of an older snapshot lose it.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ YOUNG = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Purged:
-    """What became of one table, as its files say.
+    """Result for one table, read from its files.
 
     Attributes:
         table: its name.
         rows_deleted: rows older than the limit that the table had.
         files_deleted: data and metadata files that were removed.
-        files: data files that are left, all of them read for the next two.
-        rows_left: rows in these files older than the limit: none, unless `left_in` states where.
-        oldest: the oldest row in these files; None without a row.
+        files: data files that are left; all are read for the next values.
+        rows_left: rows in these files older than the limit.
+        oldest: time of the oldest row in these files; None without a row.
         left_in: files that still hold such rows, since a commit or a tag may need them.
     """
 
@@ -61,10 +60,10 @@ class Purged:
 
 
 def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -> Purged:
-    """Delete the rows older than `before`, and prove it on the files.
+    """Delete the rows older than `before`, and verify it on the files.
 
-    A row without a time, such as a message whose broker time was none, is taken for old: nobody
-    could say later how long it was kept.
+    A row without a time, such as a message with an invalid broker time, counts as old, since its
+    age can never be shown.
 
     Args:
         lake: where the table is.
@@ -78,7 +77,7 @@ def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -
     iceberg = lake.load(table)
     disk = file_system(iceberg)
     needed = named_files(iceberg)
-    # No commit under way can still be about to name a file that is this old.
+    # No commit in progress can still add a file that is this old.
     old = old_files(disk, iceberg, datetime.now(timezone.utc) - YOUNG)
     superfluous = (known | old.keys()) - needed
     removed = [path for path in sorted(superfluous) if remove_file(disk, path)]
@@ -93,7 +92,7 @@ def _delete(lake: IcebergLake, table: Table, time_column: str, before: datetime)
     old = Or(LessThan(term=time_column, value=limit), IsNull(term=time_column))
     rows = iceberg.scan(row_filter=old, selected_fields=(time_column,)).to_arrow().num_rows
     if rows:
-        # The newest snapshot must know the positions: the others go (docs/adr/0002).
+        # The newest snapshot must have the positions: the others are expired (docs/adr/0002).
         with LakeTransaction(iceberg) as change:
             change.delete(old, carried_progress(iceberg))
     return int(rows)
@@ -108,7 +107,7 @@ def _expire_snapshots(lake: IcebergLake, table: Table) -> None:
 def read_back(
     disk: fs.FileSystem, files: Sequence[fs.FileInfo], time_column: str, before: datetime
 ) -> tuple[int, int, datetime | None, tuple[str, ...]]:
-    """Read the time of every row in every data file below the table: the end of `Purged`."""
+    """Read the times in all data files below the table: the last four fields of `Purged`."""
     left, oldest, holding = 0, None, []
     for file in files:
         try:

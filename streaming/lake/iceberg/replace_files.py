@@ -1,9 +1,9 @@
-"""A commit that puts data files in the place of others: one snapshot, each manifest read once.
+"""Replaces data files in one commit: one snapshot, each manifest read once.
 
 PyIceberg's own `overwrite` of rows makes two snapshots, reads each manifest up to six times, and
-keeps manifests that name nothing any more. This is its producer of snapshots, with another way to
-the manifests; also for Iceberg's `replace` (https://iceberg.apache.org/spec/#snapshots), which
-PyIceberg 0.12 does not have.
+keeps manifests without live files. This subclasses its snapshot producer and builds the manifests
+itself; also for Iceberg's `replace` (https://iceberg.apache.org/spec/#snapshots), which PyIceberg
+0.12 does not have.
 """
 
 from __future__ import annotations
@@ -24,39 +24,40 @@ from pyiceberg.table import Transaction
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.typedef import EMPTY_DICT
+from typing_extensions import override
 
 KEPT_BYTES = 1024 * 1024
-"""`SameRows` leaves a manifest of this size as it is, unless one of its files is taken out."""
+"""`SameRows` keeps a manifest of this size, unless one of its files is removed."""
 ENTRIES = 10_000
-"""Of one manifest, at most."""
+"""Most entries of one manifest."""
 
 
 class ReplaceFiles(_OverwriteFiles):
-    """Takes some files out and puts others in; every other file stays.
+    """Removes some files and adds others; keeps all other files.
 
     Args:
-        change: the commit.
+        change: the transaction.
         io: of the table.
         properties: of the snapshot.
     """
 
     sequence: int | None = None
-    """Data sequence number of the files that are put in; None: that of the commit."""
+    """Data sequence number of the added files; None: that of the commit."""
 
     def __init__(
         self, change: Transaction, io: FileIO, properties: Mapping[str, str] = EMPTY_DICT
     ) -> None:
         super().__init__(Operation.OVERWRITE, change, io, snapshot_properties=dict(properties))
 
-    def stays(self, manifest: ManifestFile, live: Sequence[ManifestEntry]) -> bool:  # noqa: ARG002
-        """Whether a manifest, of which no file is taken out, is kept as it is."""
+    def keeps(self, manifest: ManifestFile, live: Sequence[ManifestEntry]) -> bool:  # noqa: ARG002
+        """Whether to keep a manifest from which no file is removed."""
         return bool(live)
 
     def _manifests(self) -> list[ManifestFile]:
-        """All of the new snapshot.
+        """All manifests of the new snapshot.
 
         Raises:
-            ValidationException: a file that is to go is not there any more.
+            ValidationException: a file to remove is not there any more.
         """
         kept: list[ManifestFile] = []
         staying: list[ManifestEntry] = []
@@ -64,7 +65,7 @@ class ReplaceFiles(_OverwriteFiles):
         for manifest in self._parent_manifests():
             live = self.fetch_manifest_entry(manifest)
             mine = [e for e in live if e.data_file in self._deleted_data_files]
-            if not mine and self.stays(manifest, live):
+            if not mine and self.keeps(manifest, live):
                 kept.append(manifest)
                 continue
             going += mine
@@ -86,7 +87,7 @@ class ReplaceFiles(_OverwriteFiles):
     def _entry(
         self, status: ManifestEntryStatus, file: DataFile, was: ManifestEntry | None = None
     ) -> ManifestEntry:
-        """New, or as it was; who deletes an entry signs it."""
+        """A new entry, or an old one; added and deleted entries carry the id of this snapshot."""
         mine = was is None or status == ManifestEntryStatus.DELETED
         return ManifestEntry.from_args(
             status=status,
@@ -97,7 +98,7 @@ class ReplaceFiles(_OverwriteFiles):
         )
 
     def _write(self, entries: Iterable[ManifestEntry]) -> list[ManifestFile]:
-        """By partition, so that a reader of one partition opens few of them."""
+        """Write manifests sorted by partition: readers of one partition open few of them."""
         by_spec: dict[int, list[ManifestEntry]] = defaultdict(list)
         for entry in entries:
             by_spec[entry.data_file.spec_id].append(entry)
@@ -117,15 +118,15 @@ class ReplaceFiles(_OverwriteFiles):
 
 
 class SameRows(ReplaceFiles):
-    """The new files have the rows of the old ones; and every small manifest is joined to others.
+    """Replaces files by others with the same rows, and merges all small manifests.
 
-    New files keep the sequence number of the newest row in them, so that whoever looks for what
-    was committed since some moment (`state`) finds each row as old as it was.
+    New files keep the sequence number of their newest row, so that readers of the rows since some
+    commit (`state`) do not see them as new.
 
     Args:
-        change: the commit.
+        change: the transaction.
         io: of the table.
-        sequence: data sequence number of the files that are put in.
+        sequence: data sequence number of the added files.
         properties: of the snapshot.
     """
 
@@ -135,16 +136,16 @@ class SameRows(ReplaceFiles):
         super().__init__(change, io, properties)
         self.sequence = sequence
 
-    def stays(self, manifest: ManifestFile, live: Sequence[ManifestEntry]) -> bool:  # noqa: ARG002
-        """By its size alone."""
+    @override
+    def keeps(self, manifest: ManifestFile, live: Sequence[ManifestEntry]) -> bool:
         return is_fine(manifest)
 
     def _summary(self, snapshot_properties: dict[str, str] = EMPTY_DICT) -> Summary:
-        """PyIceberg counts for the operations that it knows."""
+        """PyIceberg has no summary of `replace`: take that of an overwrite."""
         counted = super()._summary(snapshot_properties)
         return Summary(operation=Operation.REPLACE, **counted.additional_properties)
 
 
 def is_fine(manifest: ManifestFile) -> bool:
-    """Whether a manifest may stay as it is."""
+    """Whether a manifest need not be rewritten."""
     return manifest.content == ManifestContent.DELETES or manifest.manifest_length >= KEPT_BYTES

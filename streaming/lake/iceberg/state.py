@@ -1,8 +1,8 @@
-"""An Iceberg table as it was loaded, and the rows that were committed to it since some snapshot.
+"""An Iceberg table at the time it was loaded, and the rows that were added since some commit.
 
-By sequence number: every data file carries that of the commit that added it
-(https://iceberg.apache.org/spec/#sequence-numbers). So snapshots may expire before anybody
-validated them, rows are found as long as they are there, and a rewritten row is validated again.
+Every data file carries the sequence number of the commit that added it
+(https://iceberg.apache.org/spec/#sequence-numbers). So rows are found even if their snapshot
+expired before validation, and a rewritten row is validated again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class IcebergState(TableState):
 
 
 def commit_of(snapshot: Snapshot) -> Commit:
-    """A snapshot as every format has it."""
+    """A snapshot as a `Commit`."""
     at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc)
     return Commit(snapshot.snapshot_id, snapshot.sequence_number or 0, at)
 
@@ -70,9 +70,9 @@ class IcebergIncrement(Increment):
     """Data files of one snapshot that are newer than a sequence number.
 
     Attributes:
-        iceberg: the table as it was loaded.
-        snapshot: the newest one; None for a table that nobody has written to.
-        files: what was added and is still there.
+        iceberg: the loaded table.
+        snapshot: the newest one; None for a table without rows.
+        files: that were added and are still there.
     """
 
     iceberg: IcebergTable
@@ -133,11 +133,11 @@ class IcebergIncrement(Increment):
 
 
 def read_file(path: str, schema: pa.Schema, access: Mapping[str, str]) -> Iterator[pa.Table]:
-    """The rows of one data file, some ten thousand at a time.
+    """The rows of one data file, in batches.
 
     Args:
         path: a URI.
-        schema: of the table; columns that are younger than the file are null.
+        schema: of the table; columns that the file lacks are null.
         access: see `Increment`.
     """
     with LakeFiles(dict(access)).new_input(path).open() as file:
@@ -150,7 +150,7 @@ def read_file(path: str, schema: pa.Schema, access: Mapping[str, str]) -> Iterat
 
 
 def added_since(iceberg: IcebergTable, sequence: int) -> IcebergIncrement:
-    """What commits after `sequence` added and none has removed since; all of it from 0 on.
+    """See `TableState.added_since`.
 
     Only data files: writers here copy on write, so there are no delete files to apply.
     """
@@ -160,7 +160,7 @@ def added_since(iceberg: IcebergTable, sequence: int) -> IcebergIncrement:
     files = [
         entry.data_file
         for manifest in snapshot.manifests(iceberg.io)
-        # A manifest is as old as the commit that wrote it, what it lists at most as old.
+        # No entry of a manifest has a higher sequence number than the manifest.
         if manifest.content == ManifestContent.DATA and manifest.sequence_number > sequence
         for entry in manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
         if entry.status != ManifestEntryStatus.DELETED and (entry.sequence_number or 0) > sequence

@@ -49,7 +49,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
 
 
 def _must_be_here(settings: Settings, iceberg: IcebergTable) -> None:
-    """Fail when the tables are in another warehouse than the settings name: none is moved."""
+    """Fail when the tables are in another warehouse than the settings name."""
     there, here = urlsplit(iceberg.location()), urlsplit(settings.warehouse)
     if settings.catalog.type == "jdbc" and (there.scheme, there.netloc) != (
         here.scheme,

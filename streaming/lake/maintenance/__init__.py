@@ -1,6 +1,5 @@
-"""Tables of the lake kept fit for reading while streams write them (`storelake maintain`).
+"""Maintenance of lake tables while streams write them (`storelake maintain`).
 
-Small files of quiet partitions become few sorted ones, manifests few, old snapshots are expired,
-and files that no snapshot names are removed; by the policy of each table
-(`tables.MaintenancePolicy`).
+It compacts small files of quiet partitions into sorted ones, merges manifests, expires old
+snapshots and removes orphan files, by the policy of each table (`tables.MaintenancePolicy`).
 """

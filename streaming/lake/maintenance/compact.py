@@ -1,8 +1,8 @@
-"""Small files into one, sorted; many manifests into few.
+"""Compacts small files into a sorted one, and many manifests into few.
 
-Exactly the rows that were there, in one commit: a crash or a full disk before it leaves files that
-no snapshot names, which `run.py` removes when they are old. What the writer of the table commits
-meanwhile stays; where it has replaced one of the files, nothing is committed.
+One commit with exactly the same rows: a crash or a full disk before it leaves orphan files, which
+`run.py` removes when they are old. Commits of the table's writer in the meantime are kept; where it
+has replaced one of the files, nothing is committed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from streaming.lake.tables import Table
 
 
 class RowsLostError(StorelakeError):
-    """Files do not hold what the table says; nothing was committed."""
+    """Files hold another number of rows than the table records; nothing was committed."""
 
 
 def join_files(lake: IcebergLake, table: Table, files: Sequence[ManifestEntry]) -> int:
-    """Make some files of one partition one; returns how many there are in their place.
+    """Compact files of one partition; returns the number of new files.
 
     Raises:
         ValidationException: the writer has replaced one of them.
         FileNotFoundError: the same, and it is removed already.
-        RowsLostError: they hold fewer or more rows than the table says.
+        RowsLostError: they hold fewer or more rows than the table records.
     """
     iceberg = lake.load(table)
     rows = read_files(iceberg, [entry.data_file for entry in files])
@@ -54,7 +54,7 @@ def replace_files(
     new: Sequence[DataFile] = (),
     sequence: int = 0,
 ) -> None:
-    """One commit; without files, of manifests alone.
+    """Replace files by others with the same rows, and merge small manifests, in one commit.
 
     Raises:
         ValidationException: one of the old files is not in the table any more.

@@ -1,4 +1,4 @@
-"""What Prometheus reads of maintenance: what the runs did, what they could not do, and when."""
+"""Prometheus metrics of maintenance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MaintenanceMetrics:
-    """Meters of `storelake maintain --every`, in a registry of their own.
+    """Metrics of `storelake maintain --every`, in a registry of their own.
 
     Args:
         every: how often a run is due.
@@ -39,7 +39,7 @@ class MaintenanceMetrics:
         self._removed = counter("removed_bytes", "Bytes of files that no table named.")
 
     def update(self, began: datetime, done: Sequence[Done]) -> None:
-        """Take over what a run did. `began` is in UTC."""
+        """Record the results of a run. `began` is in UTC."""
         self._at.set(began.timestamp())
         self._seconds.set(sum(one.seconds for one in done))
         for one in done:

@@ -1,4 +1,4 @@
-"""Which files of a table should become one: values in, values out."""
+"""Chooses the files of a table to compact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def live_files(iceberg: IcebergTable) -> Files:
 
 
 def has_deletes(iceberg: IcebergTable) -> bool:
-    """Whether somebody deletes by delete files; our own writers replace data files."""
+    """Whether the table has delete files; writers of this project replace data files."""
     snapshot = iceberg.current_snapshot()
     manifests = snapshot.manifests(iceberg.io) if snapshot else []
     return any(manifest.content == ManifestContent.DELETES for manifest in manifests)
@@ -41,11 +41,11 @@ def has_deletes(iceberg: IcebergTable) -> bool:
 def files_to_join(
     iceberg: IcebergTable, files: Sequence[ManifestEntry], policy: MaintenancePolicy, now: datetime
 ) -> list[Files]:
-    """Groups of files, each to become one of at most `maintenance.target_bytes`.
+    """Groups of files, each to compact into one of at most `policy.target_bytes`.
 
-    A group is of one partition and of one age between tags: rows that the tag `validated` holds are
-    not mixed with rows that are still to be validated. Files of young commits are the writer's; the
-    snapshot of an older one may have been expired, which only old ones are.
+    A group has one partition and lies between two tags: rows up to the tag `validated` are not
+    mixed with rows that are still to be validated. Files of commits younger than `policy.quiet` are
+    left out; a file whose snapshot has expired is older.
     """
     young = _young_snapshots(iceberg, now - policy.quiet)
     tags = _tagged_sequences(iceberg)
@@ -65,9 +65,9 @@ def files_to_join(
 
 
 def _worth_joining(files: Files, policy: MaintenancePolicy) -> Files:
-    """Small ones, when they are many; a large one only with as much beside it.
+    """Small files, where they are many; the largest only with as many bytes in the others.
 
-    So a row is rewritten as often as its file doubles, not with every run.
+    So a row is rewritten each time its file doubles, not with every run.
     """
     small = sorted((f for f in files if _bytes(f) < policy.target_bytes * 3 / 4), key=_bytes)
     while len(small) >= policy.min_files and _bytes(small[-1]) > sum(map(_bytes, small[:-1])):

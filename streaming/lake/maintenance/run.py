@@ -1,7 +1,7 @@
-"""One run: every table in turn, and a row for each in `quality.maintenance_runs`.
+"""One maintenance run: every table in turn, and a row for each in `quality.maintenance_runs`.
 
-Whatever happens to one table, the next one is maintained. Running twice changes nothing more. The
-row comes last: a run that dies leaves none, and what it has committed stands.
+A failure of one table does not stop the others. Running twice changes nothing more. The rows are
+written last: a run that dies leaves none, and its commits remain.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class MaintenanceError(StorelakeError):
 
 @dataclass
 class Done:
-    """What became of one table: a row of `quality.maintenance_runs`, but for the run's own columns.
+    """Result of one table: a row of `quality.maintenance_runs` without the columns of the run.
 
-    With a dry run: what would.
+    Of a dry run: the expected result.
     """
 
     table_name: str
@@ -81,12 +81,12 @@ def run_maintenance(
 
     Args:
         settings: of the deployment.
-        notify: hears what is going on.
-        only: the name of one table; all without.
-        dry: change nothing, and say what would be done.
+        notify: called with the name of each table.
+        only: the name of one table; None: all.
+        dry: change nothing, and return the expected results.
 
     Raises:
-        MaintenanceError: there is no table of that name, or the run could not be noted.
+        MaintenanceError: there is no table of that name, or the results could not be written.
     """
     require_iceberg(settings, "Maintenance")
     tables = [table for table in TABLES if only in (None, table.name)]
@@ -100,7 +100,7 @@ def run_maintenance(
 def maintain(
     lake: IcebergLake, tables: Sequence[Table], notify: Callable[[str], None], *, dry: bool = False
 ) -> list[Done]:
-    """The same, of an open lake."""
+    """The same for an open lake."""
     began = datetime.now(timezone.utc)
     done = []
     for table in tables:
@@ -121,7 +121,7 @@ def _one_table(lake: IcebergLake, table: Table, *, dry: bool) -> Done:
         done.state = "done" if done.changed() else done.state
     except MissingTableError:
         done.state, done.note = "gone", "There is no such table: the streams make it."
-    except Exception as error:  # whatever it is: the other tables are maintained, this one is named
+    except Exception as error:  # the other tables are maintained all the same
         log.warning(
             "%s could not be maintained", table.name, exc_info=True, extra={"table": table.name}
         )
@@ -131,7 +131,7 @@ def _one_table(lake: IcebergLake, table: Table, *, dry: bool) -> Done:
 
 
 def _look(lake: IcebergLake, table: Table, done: Done) -> None:
-    """What a run would do, without orphans: a run itself makes more of them."""
+    """What a run would do; of orphans only those before it: a run itself makes more of them."""
     iceberg, now = lake.load(table), datetime.now(timezone.utc)
     files = live_files(iceberg)
     groups = [] if has_deletes(iceberg) else files_to_join(iceberg, files, table.policy, now)
@@ -155,7 +155,7 @@ def _work(lake: IcebergLake, table: Table, done: Done) -> None:
         if _scattered(lake.load(table), table):
             replace_files(lake, table)
         done.snapshots_forgotten = _expire(lake, table)
-    finally:  # which makes room, and needs none
+    finally:  # frees disk space, and needs none
         _remove_orphans(lake, table, done)
     after = lake.load(table)
     done.files_after, done.manifests_after = len(live_files(after)), len(_manifests(after))
@@ -179,7 +179,7 @@ def _join(lake: IcebergLake, table: Table, group: Files) -> bool:
     try:
         join_files(lake, table, group)
     except (ValidationException, FileNotFoundError):
-        lake.load(table)  # unless it is gone altogether
+        lake.load(table)  # raises where the table is gone
         return False
     return True
 
@@ -200,7 +200,7 @@ def _age_limit(lake: IcebergLake, table: Table) -> datetime:
 def _remove_orphans(lake: IcebergLake, table: Table, done: Done) -> None:
     iceberg = lake.load(table)
     disk = file_system(iceberg)
-    # First what lies there, then what is named: so a commit in between keeps its files.
+    # First list the files, then those in use: so a commit in between keeps its files.
     there = old_files(disk, iceberg, datetime.now(timezone.utc) - table.policy.orphan_age)
     for path in sorted(there.keys() - named_files(lake.load(table))):
         if remove_file(disk, path):

@@ -1,4 +1,4 @@
-"""Maintenance again and again, as `storelake maintain --every` does it."""
+"""Periodic maintenance (`storelake maintain --every`)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from streaming.lake.maintenance.metrics import MaintenanceMetrics
 
 
 def serve(settings: Settings, table: str | None, every: timedelta) -> None:
-    """Maintain tables every so often until SIGINT or SIGTERM, and serve the metrics of the runs.
+    """Maintain tables periodically until SIGINT or SIGTERM, and serve the metrics of the runs.
 
     Args:
         settings: of the deployment.
-        table: only this one; None for all.
+        table: only this one; None: all.
         every: pause between two runs.
     """
     metrics = MaintenanceMetrics(every)

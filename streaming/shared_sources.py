@@ -1,7 +1,7 @@
-"""What streams read. Streams of one feed that run together share one query: read once, parsed once.
+"""The sources of streams. Streams of one source that run together share a query and its parsing.
 
-A feed's rows keep `topic`, `partition`, `position`, by which every sink knows what it has already
-(`progress`). Rejected messages stay in, with the ids of the failed rules in `rules`.
+The rows of a source keep `topic`, `partition` and `position`, by which every sink skips what it has
+committed (`progress`). They include rejected messages, with the ids of the failed rules in `rules`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from conf.settings import Settings, StreamSettings
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
-from streaming.stream import Context, Feed, Prepare
+from streaming.stream import Context, Parse, SharedSource
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
 from streaming.transforms.silver_detections import VALIDATED_SCHEMA, to_frames, validated_detections
@@ -19,7 +19,7 @@ from streaming.transforms.tracks import Rules
 
 
 def track_rules(limits: StreamSettings) -> Rules:
-    """What the settings say about tracks."""
+    """The rules for tracks, from the settings."""
     return Rules(
         confirm=limits.track_confirm_frames,
         grace=limits.zone_grace,
@@ -43,7 +43,7 @@ def _order_events(context: Context, group: str) -> DataFrame:
     return context.read_topics(group, *context.settings.kafka.order_topics)
 
 
-def _validated_orders(context: Context) -> Prepare:
+def _validated_orders(context: Context) -> Parse:
     return silver_orders(context.stores, context.settings.streams.max_future_skew)
 
 
@@ -51,7 +51,7 @@ def _detections(context: Context, group: str) -> DataFrame:
     return context.read_detections(group)
 
 
-def _validated_detections(context: Context) -> Prepare:
+def _validated_detections(context: Context) -> Parse:
     return validated_detections(context.stores, context.settings.streams.max_future_skew)
 
 
@@ -66,19 +66,21 @@ def _cameras(settings: Settings) -> tuple[str, ...]:
     return settings.streams.detections_from
 
 
-ORDER_EVENTS = Feed("order_events", _order_events, _validated_orders)
+ORDER_EVENTS = SharedSource("order_events", _order_events, _validated_orders)
 """One row per message of the order topics: `order_event_processor.SILVER_SCHEMA`."""
 
-DETECTIONS = Feed("detections", _detections, _validated_detections, pace=20, brokers=_cameras)
+DETECTIONS = SharedSource(
+    "detections", _detections, _validated_detections, trigger_multiple=20, brokers=_cameras
+)
 """One row per message of the detections topics (a frame): `silver_detections.VALIDATED_SCHEMA`."""
 
-CROSSINGS = Feed(
+CROSSINGS = SharedSource(
     "crossings",
     _crossings,
     output_mode="update",
-    made_at="captured_at",
-    pace=4,
-    edition=2,
+    event_time_column="captured_at",
+    trigger_multiple=4,
+    state_version=2,
     brokers=_cameras,
 )
 """One row per message of a good frame: `footfall.OUTPUT_DDL`. Stateful."""
