@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table as IcebergTable
 from pyiceberg.transforms import DayTransform
 
 from streaming.lake.iceberg.catalog import KnowingCatalog
@@ -39,6 +43,7 @@ SALES = Table(
     time_column="hour",
     policy=AT_ONCE,
 )
+ORDERS = pa.schema([("order_id", pa.string()), ("total", pa.decimal128(12, 2))])
 TIME = pa.timestamp("us", tz="UTC")
 KINDS = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64()}
 
@@ -46,6 +51,16 @@ KINDS = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double
 def open_lake(folder: Path) -> KnowingCatalog:
     """Close it."""
     return KnowingCatalog("test", uri=f"sqlite:///{folder}/c.db", warehouse=f"file://{folder}/lake")
+
+
+@contextmanager
+def empty_table(folder: Path, name: str, schema: pa.Schema) -> Iterator[IcebergTable]:
+    """A table alone in a catalog of its own."""
+    with closing(
+        SqlCatalog("test", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}")
+    ) as catalog:
+        catalog.create_namespace(name.split(".", maxsplit=1)[0])
+        yield catalog.create_table(name, schema)
 
 
 def make_tables(catalog: KnowingCatalog) -> None:

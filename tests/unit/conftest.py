@@ -1,4 +1,4 @@
-"""What tests without a JVM share."""
+"""Fixtures shared by tests without a JVM."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tools.docs.files import ROOT
 
 pytestmark = pytest.mark.requirement("D2")
 
-ROOMS = ("conf", "streaming", "udfs")
+PACKAGES = ("conf", "streaming", "udfs")
 OF_SPARK = {"pyspark", "py4j"}
 OPTIONAL = {"deltalake", "pulsar-client"}
 KUBERNETES = sorted((ROOT / "infra" / "kubernetes").glob("*.yaml"))
@@ -52,8 +52,8 @@ def listed() -> set[str]:
 
 
 def test_the_archive_has_every_package_that_streams_import() -> None:
-    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
-    modules = set().union(*map(imported, files)) - set(ROOMS) - sys.stdlib_module_names
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    modules = set().union(*map(imported, files)) - set(PACKAGES) - sys.stdlib_module_names
     owners = packages_distributions()
     needed = {normal(owners[name][0]) for name in modules if name in owners} - OF_SPARK - OPTIONAL
 
@@ -64,9 +64,9 @@ def test_the_archive_has_every_package_that_streams_import() -> None:
 def test_streams_import_no_other_package() -> None:
     """The archive has a copy of these three only."""
     others = {folder.name for folder in ROOT.iterdir() if (folder / "__init__.py").is_file()}
-    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     assert {"cli", "infra", "gateway"} <= others
-    assert set().union(*map(imported, files)) & others <= set(ROOMS)
+    assert set().union(*map(imported, files)) & others <= set(PACKAGES)
 
 
 def on_a_cluster(settings: Settings, **spark: Any) -> Settings:

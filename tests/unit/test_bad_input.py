@@ -59,7 +59,7 @@ except StorelakeError as error:
 def test_a_failed_start_of_spark_is_one_sentence(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """As without a network, when its launcher gets no jars: Java ends before Spark has begun."""
+    """Without a network, its launcher gets no jars, and Java ends before Spark has begun."""
     home = tmp_path / "java"
     program = home / "bin" / "java"
     program.parent.mkdir(parents=True)

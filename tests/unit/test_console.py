@@ -96,7 +96,7 @@ def test_an_hour_that_only_one_of_the_days_has_is_not_compared() -> None:
     assert compare([hour(14)], [hour(14), hour(14, days_ago=7)], NOW.date(), NOW) is None
 
 
-def test_rates_are_of_sums_and_only_of_hours_whose_visitors_are_known() -> None:
+def test_rates_are_of_sums_over_the_hours_with_known_visitors() -> None:
     figures = add_up([hour(11, visitors=30), hour(12), hour(13, visitors=None, orders=7)])
 
     assert (figures.visitors, figures.orders) == (40, 11)
@@ -105,7 +105,7 @@ def test_rates_are_of_sums_and_only_of_hours_whose_visitors_are_known() -> None:
     assert figures.revenue == Decimal("15.00")
 
 
-def test_visitors_that_nobody_counted_are_not_known_and_not_none() -> None:
+def test_visitors_without_a_count_are_unknown_and_not_zero() -> None:
     figures = add_up([hour(11, visitors=None, camera_coverage=None)])
     assert (figures.visitors, figures.conversion, figures.coverage) == (None, None, None)
     none_came = add_up([hour(11, visitors=0)])
@@ -182,7 +182,7 @@ def test_texts_of_the_database_are_shown_and_not_run(settings: Settings, stores:
     assert "&lt;script&gt;" in page
 
 
-def test_the_map_has_the_zones_of_the_layout_that_holds_and_the_way_in(stores: Stores) -> None:
+def test_the_map_has_the_zones_of_the_valid_layout_and_the_way_in(stores: Stores) -> None:
     branch = stores.branches[0]
     dwell = [
         queries.ZoneDwell("B01-entrance", "lobby", 12, 30.0, 70.0),

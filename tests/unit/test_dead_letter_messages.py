@@ -43,7 +43,7 @@ def test_key_and_value_are_kept_byte_for_byte() -> None:
     assert (key, value) == (b"\x00\xff", b'{ "a":\t\xed\xa0\x80')
 
 
-def test_a_tombstone_remains_one() -> None:
+def test_a_tombstone_is_still_one() -> None:
     key, value, _ = message(key=None, value=None)
     assert (key, value) == (None, None)
 

@@ -21,7 +21,7 @@ from tests.support.builders import MISSING, as_json, order_event, order_item, st
 
 
 def event(**overrides: Any) -> Any:
-    """As it is read from the bytes of a message."""
+    """An event as read from the bytes of a message."""
     return read_event(as_json(order_event(**overrides)))
 
 
@@ -190,11 +190,11 @@ def test_the_last_origin_counts() -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"nonsense", b"t/0/1/2"])
-def test_a_header_of_somebody_elses_making_is_no_origin(value: bytes | None) -> None:
+def test_a_foreign_header_is_no_origin(value: bytes | None) -> None:
     assert origin_of([("storelake-origin", value)]) is None
     assert origin_of([]) is None
 
 
-def test_json_remains_json_for_other_readers() -> None:
+def test_the_bytes_are_json_for_other_readers() -> None:
     mended = to_bytes(set_path(event(), "order.total_price", Decimal("1E+2")))
     assert json.loads(mended)["order"]["total_price"] == 100

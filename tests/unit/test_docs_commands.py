@@ -15,11 +15,10 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-import typer
 from jsonschema import Draft202012Validator
 
-from cli.main import app
 from conf.contracts import event_schemas
+from tests.support.command_line import parse
 from tools.docs.files import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -84,16 +83,6 @@ def test_a_command_of_the_documentation_is_known(block: Block) -> None:
         elif words[0] == "spark-submit":
             (job,) = (found for word in words if (found := re.search(r"streaming/.+\.py$", word)))
             assert (ROOT / job[0]).exists()
-
-
-def parse(words: list[str]) -> None:
-    """Refuse a command or an option that the command line does not have; run nothing."""
-    command = typer.main.get_command(app)
-    while hasattr(command, "resolve_command"):
-        with command.make_context("storelake", words[:1], resilient_parsing=True) as context:
-            _, command, words = command.resolve_command(context, words)
-    if "--help" not in words:
-        command.make_context("storelake", words).close()
 
 
 def test_every_block_of_the_tutorial_states_whether_a_test_runs_it() -> None:

@@ -143,7 +143,7 @@ GOOD = Result("kill-jvm", "SIGKILL", observed="pid 1 is gone", recovery_seconds=
         ([], (), False),
     ],
 )
-def test_a_proof_is_ok_when_each_fault_fired_and_held_and_nothing_differs(
+def test_a_run_is_ok_when_each_fault_fired_and_recovered_and_nothing_differs(
     results: list[Result], differences: tuple[str, ...], ok: bool
 ) -> None:
     found = Reconciliation({"sent": 1}, tuple(Difference("doubled", d) for d in differences))

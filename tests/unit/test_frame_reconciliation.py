@@ -66,7 +66,7 @@ def faults(found: ObservedFrames) -> list[str]:
     return reconcile_cameras(PUBLISHED, TOPICS, found).faults
 
 
-def test_a_run_of_which_all_is_there_once_has_no_faults() -> None:
+def test_a_run_that_is_stored_once_has_no_faults() -> None:
     assert faults(WHOLE) == []
     found = reconcile_frames(SENT, WHOLE)
     assert found.ok
@@ -106,12 +106,12 @@ def test_a_run_of_which_all_is_there_once_has_no_faults() -> None:
         ),
     ],
 )
-def test_what_does_not_hold_is_one_sentence(found: ObservedFrames, fault: str) -> None:
+def test_each_fault_is_one_sentence(found: ObservedFrames, fault: str) -> None:
     (sentence,) = faults(found)
     assert sentence.startswith(fault)
 
 
-def test_a_frame_that_is_lost_everywhere_is_missed_by_what_was_published() -> None:
+def test_a_frame_that_is_lost_everywhere_is_found_by_the_published_count() -> None:
     assert faults(perfect(SENT[1:])) == [
         "B01-entrance: 3 frames published, 2 rows in bronze",
         "B01-entrance: 3 frames published, 2 different frames in bronze",

@@ -86,7 +86,7 @@ def test_the_bytes_are_forwarded_untouched_with_unknown_fields(
 
 
 @pytest.mark.requirement("M1")
-def test_a_trace_continues_with_the_event_and_back_to_the_till(
+def test_a_trace_is_sent_with_the_event_and_returned_to_the_till(
     call: Call, broker: MemoryPublisher
 ) -> None:
     sent = Trace.begin()

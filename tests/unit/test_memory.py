@@ -45,7 +45,7 @@ print((psutil.Process().memory_info().rss - start) // 1_000_000)
 
 
 def megabytes_kept(how: str) -> int:
-    """How much a process has more after 10 batches of 22 MB each."""
+    """Growth of a process over 10 batches of 22 MB each."""
     done = subprocess.run(
         [sys.executable, "-c", BATCHES, how],
         env={k: v for k, v in os.environ.items() if not k.startswith(("ARROW_", "MALLOC_"))},

@@ -324,7 +324,7 @@ def test_the_status_for_programs_has_every_row(
     assert {"state", "address", "memory_mb", "lag_rows", "restarts"} <= rows[0].keys()
 
 
-# Streams, as their row shows them
+# Streams in their row of the status
 
 
 def report_streams(own: Settings, **streams: Mapping[str, object]) -> None:
@@ -458,7 +458,7 @@ def test_streams_whose_pid_file_is_broken_are_found_and_not_started_again(
 
 
 @pytest.mark.parametrize("how", BREAK)
-def test_stopping_one_process_leaves_the_others_though_nobody_can_read_what_is_wanted(
+def test_stopping_one_process_leaves_the_others_though_the_request_cannot_be_read(
     own: Settings, how: str
 ) -> None:
     board = StateDir(own.var_dir)
@@ -473,7 +473,7 @@ def test_stopping_one_process_leaves_the_others_though_nobody_can_read_what_is_w
     assert board.wanted().keys() == {"maintenance"}
 
 
-def test_whether_streams_run_in_a_terminal_is_not_guessed_from_a_file_that_nobody_can_read(
+def test_whether_streams_run_in_a_terminal_is_not_guessed_from_an_unreadable_file(
     own: Settings,
 ) -> None:
     report_streams(own, footfall=RUNS)
@@ -486,7 +486,7 @@ def test_whether_streams_run_in_a_terminal_is_not_guessed_from_a_file_that_nobod
     assert not row(own, "streams").well
 
 
-# Services, as the supervisor keeps them
+# Services under the supervisor
 
 
 def service_row(own: Settings, state: State, detail: str = "") -> ServiceStatus:

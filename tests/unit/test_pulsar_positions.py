@@ -20,7 +20,7 @@ from streaming.sources.pulsar import (
 pytestmark = pytest.mark.requirement("V6")
 
 TOPIC = "persistent://retail/metadata/events"
-# Ledger, entry, batch index: far beyond what a broker makes of each.
+# Ledger, entry, batch index: far beyond those of a broker.
 ids = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 5_000))
 
 

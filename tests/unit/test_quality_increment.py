@@ -1,4 +1,4 @@
-"""What is validated next: the rows that were committed since, wherever snapshots have gone."""
+"""Rows that are validated next: those committed since, also where snapshots have expired."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
 
 from streaming.lake.iceberg.state import IcebergIncrement, added_since
+from tests.support.small_lake import ORDERS, empty_table
 
 pytestmark = pytest.mark.requirement("Q1")
-
-ORDERS = pa.schema([("order_id", pa.string()), ("total", pa.decimal128(12, 2))])
 
 
 @pytest.fixture
 def orders(tmp_path: Path) -> Iterator[IcebergTable]:
-    catalog = SqlCatalog(
-        "test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}"
-    )
-    catalog.create_namespace("silver")
-    yield catalog.create_table("silver.orders", ORDERS)
-    catalog.close()
+    with empty_table(tmp_path, "silver.orders", ORDERS) as table:
+        yield table
 
 
 def add(table: IcebergTable, *order_ids: str) -> int:
@@ -93,31 +87,26 @@ def test_what_merged_manifests_carry_along_is_not_new(orders: IcebergTable) -> N
     assert ids(added_since(orders, validated)) == ["e"]
 
 
-def test_only_the_columns_asked_for_are_read(orders: IcebergTable) -> None:
+def test_only_the_requested_columns_are_read(orders: IcebergTable) -> None:
     add(orders, "a")
     assert added_since(orders, 0).to_arrow(("total",)).column_names == ["total"]
 
 
 def test_the_span_of_what_is_new_is_that_of_its_files(tmp_path: Path) -> None:
-    catalog = SqlCatalog(
-        "test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}"
-    )
-    catalog.create_namespace("gold")
     columns = [("at", pa.timestamp("us", tz="UTC")), ("day", pa.date32()), ("name", pa.string())]
-    table = catalog.create_table("gold.days", pa.schema(columns))
     noon = datetime(2024, 5, 1, 12, 0, 0, 7, tzinfo=timezone.utc)
     midnight = noon.replace(hour=0, microsecond=0)
     first: int | None = None
-    for day in (0, 1, 3):
-        at = noon + timedelta(days=day)
-        table.append(pa.table([[at], [at.date()], ["x"]], schema=pa.schema(columns)))
-        first = first or table.current_snapshot().sequence_number
+    with empty_table(tmp_path, "gold.days", pa.schema(columns)) as table:
+        for day in (0, 1, 3):
+            at = noon + timedelta(days=day)
+            table.append(pa.table([[at], [at.date()], ["x"]], schema=pa.schema(columns)))
+            first = first or table.current_snapshot().sequence_number
 
-    new = added_since(table, first or 0)
+        new = added_since(table, first or 0)
 
-    assert new.span("at") == (noon + timedelta(days=1), noon + timedelta(days=3))
-    assert new.span("day") == (midnight + timedelta(days=1), midnight + timedelta(days=3))
-    assert new.span("name") is None
-    assert new.span("gone") is None
-    assert added_since(table, first + 2).span("at") is None
-    catalog.close()
+        assert new.span("at") == (noon + timedelta(days=1), noon + timedelta(days=3))
+        assert new.span("day") == (midnight + timedelta(days=1), midnight + timedelta(days=3))
+        assert new.span("name") is None
+        assert new.span("gone") is None
+        assert added_since(table, first + 2).span("at") is None

@@ -9,17 +9,16 @@ from pathlib import Path
 import great_expectations.expectations as gxe
 import pyarrow as pa
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
 
 from quality.engines import Engines
 from quality.publish import BranchPublishError, audit, open_branch, publish
 from quality.suite import RowSuite, expect
 from streaming.lake.iceberg.commits import LakeTransaction
+from tests.support.small_lake import ORDERS, empty_table
 
 pytestmark = pytest.mark.requirement("Q1")
 
-ORDERS = pa.schema([("order_id", pa.string()), ("total", pa.decimal128(12, 2))])
 PRICES = RowSuite(
     "silver.orders",
     (
@@ -39,15 +38,10 @@ PRICES = RowSuite(
 @pytest.fixture
 def orders(tmp_path: Path) -> Iterator[IcebergTable]:
     """Two orders on main, and an open branch `backfill`."""
-    catalog = SqlCatalog(
-        "test", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}"
-    )
-    catalog.create_namespace("silver")
-    table = catalog.create_table("silver.orders", ORDERS)
-    table.append(rows("a", "b"))
-    open_branch(table, "backfill")
-    yield table
-    catalog.close()
+    with empty_table(tmp_path, "silver.orders", ORDERS) as table:
+        table.append(rows("a", "b"))
+        open_branch(table, "backfill")
+        yield table
 
 
 def rows(*order_ids: str, total: str = "1.00") -> pa.Table:

@@ -1,4 +1,4 @@
-"""What was sent against what is found: a run that balances, and every way in which one does not."""
+"""Sent and stored messages compared: a run that balances, and every way to differ."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def at(offset: int) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What was sent, and what a perfect deployment holds of it."""
+    """Sent entries, and what a deployment without faults stores of them."""
 
     entries: tuple[Entry, ...]
     observed: ObservedOrders
@@ -247,7 +247,7 @@ def test_a_row_where_it_does_not_belong_is_a_fault(change: Change, fault: str) -
     assert any(fault in sentence for sentence in found.faults)
 
 
-def test_messages_of_somebody_else_do_no_harm() -> None:
+def test_messages_of_other_senders_are_ignored() -> None:
     run = a_run()
     foreign = at(9)
     found = replace(

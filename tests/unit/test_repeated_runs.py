@@ -1,4 +1,4 @@
-"""Validation and maintenance that run again and again outlive whatever one run ends with."""
+"""Repeated runs of validation and maintenance continue after any failure of one run."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ COMMANDS: dict[str, tuple[ModuleType, Callable[[Settings], None]]] = {
     ),
     "run_quality": (
         quality.run,
-        lambda own: serve_quality(own, quality.run.Plan(), timedelta(0), Engines(own)),
+        lambda own: serve_quality(own, quality.run.ValidationPlan(), timedelta(0), Engines(own)),
     ),
 }
 
 
 @pytest.mark.parametrize("function", COMMANDS)
-def test_a_run_that_fails_for_whatever_reason_is_followed_by_the_next(
+def test_a_run_that_fails_is_followed_by_the_next(
     function: str,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,

@@ -171,7 +171,7 @@ def test_a_broken_pid_file_of_a_process_that_has_gone_is_no_process(
 
 
 @broken
-def test_when_nobody_can_read_what_is_wanted_it_is_what_was_reported_last_and_what_runs(
+def test_an_unreadable_request_is_replaced_by_the_last_status_and_what_runs(
     how: str, tmp_path: Path
 ) -> None:
     board = StateDir(tmp_path)
@@ -202,7 +202,7 @@ def test_an_unreadable_status_of_the_supervisor_shows_nothing_of_a_program(
 
 
 @broken
-def test_streams_that_cannot_be_read_are_not_taken_for_none(how: str, tmp_path: Path) -> None:
+def test_an_unreadable_state_of_streams_is_not_taken_for_none(how: str, tmp_path: Path) -> None:
     assert read_streams(tmp_path) is None
     file = tmp_path / "run" / "streams.json"
     write_state(file, {"host": "here", "pid": os.getpid(), "at": 0, "streams": {}})

@@ -1,4 +1,4 @@
-"""Where the lake is: settings of its clients, meaning of its errors, time-outs."""
+"""The storage of the lake: settings of its clients, meaning of its errors, time-outs."""
 
 from __future__ import annotations
 

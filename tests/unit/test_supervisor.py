@@ -34,13 +34,13 @@ PATIENCE = 20.0
 
 RUNS_ON = "import time; print('here', flush=True); time.sleep(100)"
 FAILS = "import sys; sys.exit('no such shop')"
-# Fails until a file is there, as a program does whose cause somebody mends.
+# Fails until a file is there, as a program does until its cause is repaired.
 MENDED = (
     "import pathlib, sys, time;"
     "pathlib.Path('glue').exists() or sys.exit('broken');"
     "print('whole', flush=True); time.sleep(100)"
 )
-# Its own end is noted in a file that all programs share.
+# Records its end in a file that all programs share.
 ORDERLY = """\
 import signal, sys, time
 def end(*_):
@@ -51,7 +51,7 @@ signal.signal(signal.SIGTERM, end)
 print("here", flush=True)
 time.sleep(100)
 """
-# As Spark's: a child in a process group of its own, that does not notice the end of its parent.
+# A child in a process group of its own that outlives its parent, as Spark's does.
 LEAVES_A_CHILD = """\
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"],
@@ -82,7 +82,7 @@ class Sandbox:
         self.thread.start()
 
     def end(self) -> None:
-        """As SIGTERM does."""
+        """End the supervisor, as SIGTERM does."""
         if self.supervisor is not None and self.thread is not None:
             self.supervisor.stop()
             self.thread.join(PATIENCE)
@@ -117,7 +117,7 @@ class Sandbox:
         return file.read_text() if file.exists() else ""
 
     def status_file(self) -> dict[str, Any] | None:
-        """What the supervisor has written; None where nobody can read it."""
+        """The status that the supervisor has written; None while it cannot be read."""
         with suppress(UnreadableStateError):
             return read_state(self.board.var / "run" / "supervisor-state.json")
         return None
@@ -294,7 +294,7 @@ def test_a_killed_supervisor_leaves_the_programs_to_the_next_one(sandbox: Sandbo
     assert wait_until(lambda: sandbox.log("gateway").count("here") == 2, PATIENCE)
 
 
-def test_a_supervisor_whose_place_another_one_has_taken_leaves_the_programs_alone(
+def test_a_replaced_supervisor_leaves_the_programs_alone(
     sandbox: Sandbox,
 ) -> None:
     notify(sandbox, gateway=RUNS_ON)
@@ -343,7 +343,7 @@ def test_a_supervisor_outlives_the_session_of_who_started_it_and_ends_in_order(
 # State files that cannot be read
 
 
-def test_nothing_is_switched_off_when_nobody_can_read_what_is_wanted(sandbox: Sandbox) -> None:
+def test_nothing_is_stopped_while_the_request_cannot_be_read(sandbox: Sandbox) -> None:
     notify(sandbox, {"steady_seconds": 0.01}, gateway=RUNS_ON, console=RUNS_ON)
     sandbox.want("gateway", "console")
     sandbox.start()

@@ -9,12 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
-from cli.main import app
 from conf.settings import Settings, SupervisorSettings
 from infra.local.programs import MANAGED, MANAGED_NAMES
+from tests.support.command_line import parse
 from tools.docs.files import ROOT
 
 UNITS = ROOT / "infra" / "systemd"
@@ -47,15 +45,8 @@ def test_there_is_a_unit_for_each_process_and_one_for_the_services() -> None:
 def test_the_command_line_accepts_the_command_of_a_unit(file: Path) -> None:
     unit = read(file)
     for key in ("ExecStart", "ExecStop"):
-        if key not in unit["Service"]:
-            continue
-        command, rest = typer.main.get_command(app), command_of(unit, key)
-        assert isinstance(command, TyperGroup)
-        while isinstance(command, TyperGroup):
-            context = typer.Context(command, info_name="storelake")
-            _, command, rest = command.resolve_command(context, rest)
-        assert command is not None
-        command.make_context(command.name, rest)
+        if key in unit["Service"]:
+            parse(command_of(unit, key))
 
 
 @pytest.mark.parametrize("name", MANAGED_NAMES)

@@ -185,7 +185,7 @@ COUNTS_TWICE = "camera C-1, lines outer line and inner line: who walks straight 
 
 
 def oddities(folder: Path, *lines: dict[str, Any]) -> str:
-    """What is odd about one camera with these lines, one sentence a line."""
+    """Warnings about one camera with these lines, one sentence a line."""
     path = folder / "stores.toml"
     rendered = ", ".join(
         "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in line.items()) + " }" for line in lines
