@@ -16,7 +16,7 @@ from quality.engines import Engines
 from quality.report import build_report
 from quality.run import ValidationPlan, run_quality
 from quality.store import QualityError
-from tests.stream.sandbox import AuditContext
+from tests.stream.sandbox import Sandbox
 from tests.support.browser import chromium
 from tests.support.builders import order_event
 
@@ -42,7 +42,7 @@ ORDERS = suites.RowSuite(
         ),
         suites.expect(
             "customer_known",
-            "Orders come from strangers.",
+            "Orders come from unknown customers.",
             gxe.ExpectColumnValuesToMatchRegex,
             "warning",
             column="customer_id",
@@ -55,30 +55,30 @@ PERSON = "Jane Doe"
 
 
 @pytest.fixture(scope="module")
-def index(context: AuditContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first page of a shop that has sold well, badly, and to somebody with a name."""
-    context.send_order(
+    sandbox.send_order(
         order_event(order_id="A-1"),
         order_event(order_id="A-2", branch_id="B02", customer_id=PERSON),
         order_event(order_id=""),
     )
-    context.run("order_event_processor")
-    with closing(Engines(context.settings)) as engines:
+    sandbox.run("order_event_processor")
+    with closing(Engines(sandbox.settings)) as engines:
         for _ in range(2):
             run_quality(
-                context.settings,
+                sandbox.settings,
                 ValidationPlan(),
                 lambda _: None,
                 engines=engines,
                 suites=(ORDERS, NEVER),
             )
     out = tmp_path_factory.mktemp("report")
-    return build_report(context.settings, out, suites=(ORDERS, NEVER))
+    return build_report(sandbox.settings, out, suites=(ORDERS, NEVER))
 
 
 @dataclass
 class Reader:
-    """Somebody with a browser.
+    """A user with a browser.
 
     Attributes:
         page: what is open.
@@ -155,14 +155,14 @@ def test_the_pages_need_no_network_and_the_browser_has_nothing_to_complain_of(
 
 
 def test_pages_of_suites_that_are_gone_go_and_a_folder_in_the_way_is_one_sentence(
-    index: Path, context: AuditContext, tmp_path: Path
+    index: Path, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    page = build_report(context.settings, tmp_path / "out", suites=(ORDERS,))
+    page = build_report(sandbox.settings, tmp_path / "out", suites=(ORDERS,))
     assert [path.name for path in (page.parent / "data-docs").iterdir()] == [
         "silver.orders.rows.html"
     ]
-    build_report(context.settings, tmp_path / "out", suites=(NEVER,))
+    build_report(sandbox.settings, tmp_path / "out", suites=(NEVER,))
     assert not list((page.parent / "data-docs").iterdir())
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(QualityError, match="The report cannot be written to"):
-        build_report(context.settings, tmp_path / "file", suites=(ORDERS,))
+        build_report(sandbox.settings, tmp_path / "file", suites=(ORDERS,))
