@@ -1,21 +1,42 @@
-"""Repeatable measurements; each prints one JSON document and says on what machine it ran."""
+"""Repeatable measurements; each prints one JSON document, which names its machine."""
 
 from __future__ import annotations
 
 import json
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
+import typer
+from confluent_kafka import Producer
 
+from conf.kafka import producer_config
+from conf.settings import Settings
+from streaming.sinks.kafka_producer import produce
 from verification.demo.report import versions
+from verification.processes import ProcessError
+
+Out = Annotated[Path | None, typer.Option(help="Also write the JSON here.")]
 
 
 def notify(text: str) -> None:
     """Progress, on one line of standard error."""
     sys.stderr.write(f"\r{text}\033[K")
+
+
+def fill_topic(settings: Settings, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:
+    """Send (key, value) pairs to a topic; returns the bytes of the values."""
+    producer, size = Producer(producer_config(settings.kafka)), 0
+    for key, value in messages:
+        produce(producer, topic, value, key)
+        producer.poll(0)
+        size += len(value)
+    if producer.flush(60):
+        raise ProcessError("Kafka did not take every message")
+    return size
 
 
 def print_result(result: dict[str, Any], out: Path | None) -> None:

@@ -1,9 +1,9 @@
 """What cameras count beside what happened: `python -m benchmarks.accuracy --shoppers 500`.
 
-The simulated shop is drawn into one video a camera; each goes through `storelake infer` as any file
-does, to NDJSON; crossings and visits come from those events by the code that the streams run
-(`streaming.transforms.tracks`), and orders from the tills. The truth is that of the simulator, and
-`verification.cameras.truth` holds one against the other.
+The simulated shop is rendered into one video per camera; `storelake infer` turns each into NDJSON;
+crossings and visits come from those events by the code that the streams run
+(`streaming.transforms.tracks`), and orders from the tills. `verification.cameras.truth` compares
+them with the truth of the simulator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import cv2
 import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from simulator.shop import FPS, ShopDay
@@ -44,7 +44,7 @@ SPEED_FRAMES = 1000
 
 @dataclass(frozen=True)
 class Seen:
-    """What one camera's events say; spans are seconds since its first frame.
+    """Totals of one camera's events; spans are seconds since its first frame.
 
     Attributes:
         frames: how many.
@@ -111,7 +111,7 @@ def follow(settings: Settings, camera_id: str, events: Path) -> Seen:
 
 
 def measured(day: ShopDay, seen: Mapping[str, Seen]) -> Measured:
-    """What all cameras together say, with the orders of the tills."""
+    """Totals of all cameras, with the orders of the tills."""
     entries, exits = (sum(s.count(d) for s in seen.values()) for d in ("entry", "exit"))
     orders = sum(event.event_type == "order.created" for event in day.orders())
     visits = {f"{c}/{z}": spans for c, s in seen.items() for z, spans in s.visits.items()}
@@ -127,8 +127,8 @@ def layout_speed(day: ShopDay) -> dict[str, float]:
         shots = day.shots(camera_id)
         next(shots)  # draws the room
         started = time.process_time()
-        drawn = sum(1 for _ in islice(shots, SPEED_FRAMES))
-        speed[camera_id] = round(drawn / (time.process_time() - started), 1)
+        pictures = sum(1 for _ in islice(shots, SPEED_FRAMES))
+        speed[camera_id] = round(pictures / (time.process_time() - started), 1)
     cv2.setNumThreads(threads)
     return speed
 
@@ -140,9 +140,9 @@ def measure(
     total = day.frames * len(day.camera_ids)
     speed = layout_speed(day)
 
-    def show(drawn: int) -> None:
-        if drawn % 100 == 0:
-            notify(f"{drawn} of {total} pictures drawn")
+    def show(rendered: int) -> None:
+        if rendered % 100 == 0:
+            notify(f"{rendered} of {total} pictures rendered")
 
     rendered = render_day(day, folder, show)
     seen, services = {}, {}
@@ -170,7 +170,7 @@ def main(
         float | None, typer.Option(min=1, help="How long people arrive; else 3 s a shopper.")
     ] = None,
     detector: Annotated[str, typer.Option(help="As of storelake infer.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="Write the JSON here, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Exit code 1 when a figure is out of its bound."""
     settings = load_settings()

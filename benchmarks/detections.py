@@ -2,38 +2,32 @@
 
 Frames wait in Kafka before the streams start. Time runs from the moment when every query is active
 until each stream has written all of them. A row is one object in one frame. CPU is that of the
-streams' process with its children, since the clock of a shared machine says little.
+streams' process with its children, since wall time on a shared machine means little.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import psutil
 import psycopg
 import typer
-from confluent_kafka import Producer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, fill_topic, notify, print_result
+from benchmarks.drain import drain
 from conf.settings import Settings, load_settings
-from conf.stores import load_stores
+from conf.stores import Stores, load_stores
 from infra import local
-from infra.local.process import wait_until
-from infra.local.streams import stream_states
-from verification.deployment import Deployment
-from verification.processes import ProcessError
 
 STREAMS = ("silver_detections", "bronze_detections", "footfall")
 FPS = 5
-GIVE_UP_SECONDS = 900
 VISIT_FRAMES = 100
-"""So many frames an object stays in the picture, until another one takes its place."""
+"""Frames that show an object, until another one takes its place."""
 
 
 def objects(frame: int, count: int) -> list[dict[str, Any]]:
@@ -55,10 +49,9 @@ def objects(frame: int, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def fill(settings: Settings, frames: int, per_frame: int, seed: int) -> None:
-    """Put frames into the topic, the cameras of the store file by turns."""
-    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap, "linger.ms": 20})
-    stores, rng = load_stores(settings.stores_file), random.Random(seed)  # noqa: S311
+def events(stores: Stores, frames: int, per_frame: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) of each frame, the cameras of the store file by turns."""
+    rng = random.Random(seed)  # noqa: S311
     cameras = [(b.branch_id, c.camera_id, uuid4().hex) for b in stores.branches for c in b.cameras]
     start = datetime.now(timezone.utc) - timedelta(seconds=frames / len(cameras) / FPS + 60)
     for number in range(frames):
@@ -84,48 +77,7 @@ def fill(settings: Settings, frames: int, per_frame: int, seed: int) -> None:
             },
         }
         value = json.dumps(event, separators=(",", ":")).encode()
-        while True:
-            try:
-                producer.produce(settings.kafka.detections, value, f"{branch_id}/{camera_id}")
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
-    if producer.flush(60):
-        raise typer.BadParameter("Kafka did not take every frame")
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its living descendants, and of those that ended."""
-    parent = psutil.Process(pid)
-    total = 0.0
-    for one in (parent, *parent.children(recursive=True)):
-        try:
-            spent = one.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += spent.user + spent.system + spent.children_user + spent.children_system
-    return total
-
-
-def drain(
-    settings: Settings, names: tuple[str, ...], frames: int
-) -> tuple[dict[str, float], float]:
-    """Seconds until each stream has written everything, and the CPU seconds of all meanwhile."""
-    with Deployment(settings, step=notify).run_streams(*names) as child:
-        pid = int(json.loads((settings.var_dir / "run" / "streams.json").read_text())["pid"])
-        started, before, done = time.monotonic(), cpu_seconds(pid), dict[str, float]()
-
-        def finished() -> bool:
-            child.require_alive()
-            for name, state in stream_states(settings).items():
-                if name not in done and state["finished_rows"] >= frames:
-                    done[name] = round(time.monotonic() - started, 1)
-            return len(done) == len(names)
-
-        if not wait_until(finished, GIVE_UP_SECONDS, every=0.2):
-            raise ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
-        return done, cpu_seconds(pid) - before
+        yield f"{branch_id}/{camera_id}".encode(), value
 
 
 def counted(settings: Settings) -> dict[str, int]:
@@ -144,13 +96,14 @@ def main(
     per_frame: Annotated[int, typer.Option(min=1, help="Objects in each frame.")] = 8,
     seed: int = 1,
     streams: Annotated[str, typer.Option(help="Names, with commas between.")] = ",".join(STREAMS),
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure once, on a state folder without frames, and print the JSON."""
     frames = rows // per_frame
     with local.running(load_settings(), notify) as settings:
-        fill(settings, frames, per_frame, seed)
-        done, cpu = drain(settings, tuple(streams.split(",")), frames)
+        waiting = events(load_stores(settings.stores_file), frames, per_frame, seed)
+        fill_topic(settings, settings.kafka.detections, waiting)
+        done, cpu = drain(settings, streams, frames)
         found = counted(settings)
     slowest = max(done.values())
     result = {

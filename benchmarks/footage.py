@@ -3,8 +3,8 @@
 The clip is Debian's `vtest.avi`: 80 s of a street from above. Nobody has counted its people for
 us, so the reference is the strongest detector that needs no weights from elsewhere: HOG on the
 picture enlarged twice, with the same tracker and the same lines. It is no truth: where it errs, a
-detector that errs alike looks good. It takes a second of a core a frame; made once, it stays in the
-cache. All see five frames a second, as the cameras of the demo do.
+detector that errs alike looks good. It takes a second of a core a frame, and is cached. All see
+five frames a second, as the cameras of the demo do.
 
 People are tracks that were seen for a second or more; one who is lost and found again counts twice.
 """
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from benchmarks.accuracy import Seen, follow, infer
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
@@ -63,7 +63,7 @@ def measure(settings: Settings, clip: Path, detectors: list[str]) -> dict[str, A
 def main(
     *,
     detectors: Annotated[str, typer.Option(help="With commas.")] = "motion,hog,onnx",
-    out: Annotated[Path | None, typer.Option(help="Write the JSON here, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Raises when the clip cannot be fetched."""
     settings = load_settings()

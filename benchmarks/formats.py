@@ -9,14 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.formats import create_tables, open_lake
@@ -82,7 +81,7 @@ def _timed(commits: int, commit: Callable[[int], None]) -> dict[str, float]:
 def main(
     commits: Annotated[int, typer.Option(min=20)] = 300,
     rows: Annotated[int, typer.Option(min=1, help="Of an append.")] = 300,
-    out: Annotated[Path | None, typer.Option(help="A file for the JSON.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure both formats in a deployment of its own below the folder of the settings."""
     base = load_settings()

@@ -1,4 +1,4 @@
-"""Events a second through the door: `python -m benchmarks.gateway --seconds 15`.
+"""Events a second through the gateway: `python -m benchmarks.gateway --seconds 15`.
 
 Real baskets through `storelake gateway` as a process of its own, into a real Kafka with acks=all:
 first one event a request over `--connections` kept-alive connections, then batches of `--batch`
@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -25,7 +24,7 @@ import psutil
 import typer
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import KafkaSettings, Settings, load_settings
 from conf.stores import load_stores
 from infra import local
@@ -86,7 +85,7 @@ class Client(asyncio.Protocol):
         self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so: a gateway that closes connections is not what we measure."""
+        """Fail the measurement: the gateway must keep connections open."""
         if not self.done.done():
             self.done.set_exception(exc or ConnectionError("the gateway closed the connection"))
 
@@ -235,7 +234,7 @@ def main(
     connections: Annotated[int, typer.Option(min=1)] = 32,
     batch: Annotated[int, typer.Option(min=1)] = 500,
     batch_connections: Annotated[int, typer.Option(min=1)] = 4,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure once and print the JSON."""
     with local.running(load_settings(), notify) as settings:

@@ -10,16 +10,16 @@ the service is too slow for is dropped and counted, as with a real camera.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
+import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from inference_service.detectors import build_detector
 from inference_service.footage import draw_clip
@@ -82,31 +82,33 @@ def keep_up(settings: Settings, clip: Path, cameras: int, seconds: float) -> dic
     }
 
 
-def main() -> None:
+def main(
+    *,
+    detector: str = "onnx",
+    video: Annotated[
+        Path | None, typer.Option(help="Instead of synthetic figures of 640 x 480 pixels.")
+    ] = None,
+    runs: int = 5,
+    cameras: int = 4,
+    seconds: float = 30.0,
+    out: Out = None,
+) -> None:
     """Measure both."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--detector", default="onnx")
-    parser.add_argument("--video", type=Path, help="instead of drawn figures of 640 x 480 pixels")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--cameras", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
     base = load_settings()
-    chosen = {**base.inference.model_dump(), "detector": options.detector}
+    chosen = {**base.inference.model_dump(), "detector": detector}
     settings = load_settings(inference=chosen)
     with tempfile.TemporaryDirectory() as folder:
-        clip = options.video or draw_clip(Path(folder) / "clip.mp4", seconds=30, fps=10)
+        clip = video or draw_clip(Path(folder) / "clip.mp4", seconds=30, fps=10)
         result = {
             "video": clip.name,
             "detector": settings.inference.detector,
             "tracker": settings.inference.tracker,
             "image_size": settings.inference.image_size,
-            "against_the_floor": against_the_floor(settings, clip, options.runs),
-            "cameras": keep_up(settings, clip, options.cameras, options.seconds),
+            "against_the_floor": against_the_floor(settings, clip, runs),
+            "cameras": keep_up(settings, clip, cameras, seconds),
         }
-    print_result(result, options.out)
+    print_result(result, out)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

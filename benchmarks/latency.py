@@ -13,13 +13,12 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
 import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
@@ -33,7 +32,7 @@ from streaming.sinks.postgres import Database
 from verification import watch
 from verification.cameras.footage import real_clip
 from verification.demo.play import start_cameras
-from verification.demo.scene import Footage
+from verification.demo.scene import Scene
 from verification.deployment import Deployment
 
 WINDOW = timedelta(seconds=10)
@@ -108,7 +107,7 @@ class Load:
         seconds: how long, the warm-up included.
         warm_up: seconds whose events are in no percentile.
         cameras: how many play, the first ones of the store file; none: no camera stream, either.
-        detector: of the cameras; None: what the settings say.
+        detector: of the cameras; None: as in the settings.
     """
 
     rate: float
@@ -120,41 +119,29 @@ class Load:
 
 @dataclass(frozen=True)
 class Seen:
-    """What readers outside the streams saw, and what watches them."""
+    """What readers outside the streams saw."""
 
-    postgres: watch.Latencies
-    lake: watch.Latencies
-    footfall: watch.FrameCounts
-    footfall_lake: watch.FrameCounts
-    memory: watch.Memory
-    watchers: list[Poller]
+    postgres: watch.Latencies = field(default_factory=watch.Latencies)
+    lake: watch.Latencies = field(default_factory=watch.Latencies)
+    footfall: watch.FrameCounts = field(default_factory=watch.FrameCounts)
+    footfall_lake: watch.FrameCounts = field(default_factory=watch.FrameCounts)
+    memory: watch.Memory = field(default_factory=watch.Memory)
 
-    @classmethod
-    def begin(cls, settings: Settings, pid: int) -> Seen:
-        """Start looking."""
-        seen = cls(
-            watch.Latencies(),
-            watch.Latencies(),
-            watch.FrameCounts(),
-            watch.FrameCounts(),
-            watch.Memory(),
-            [],
-        )
-        seen.watchers.extend(
-            [
-                watch.watch_postgres(settings, seen.postgres),
-                watch.watch_lake(settings, seen.lake),
-                watch.watch_footfall(settings, seen.footfall),
-                watch.watch_footfall_lake(settings, seen.footfall_lake),
-                watch.watch_memory(pid, seen.memory),
-            ]
-        )
-        for watcher in seen.watchers:
-            watcher.start()
-        return seen
+    def pollers(self, settings: Settings, pid: int) -> list[Poller]:
+        """Readers that have been started."""
+        pollers = [
+            watch.watch_postgres(settings, self.postgres),
+            watch.watch_lake(settings, self.lake),
+            watch.watch_footfall(settings, self.footfall),
+            watch.watch_footfall_lake(settings, self.footfall_lake),
+            watch.watch_memory(pid, self.memory),
+        ]
+        for poller in pollers:
+            poller.start()
+        return pollers
 
 
-def films(settings: Settings, load: Load) -> Footage | None:
+def films(settings: Settings, load: Load) -> Scene | None:
     """The clip of the demo for each of the cameras."""
     if not load.cameras:
         return None
@@ -162,7 +149,7 @@ def films(settings: Settings, load: Load) -> Footage | None:
     if load.cameras > len(known):
         raise typer.BadParameter(f"the store file has {len(known)} cameras")
     clip, note = real_clip(settings)
-    return Footage(note, dict.fromkeys(known[: load.cameras], clip), load.detector)
+    return Scene(note, dict.fromkeys(known[: load.cameras], clip), load.detector)
 
 
 def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime]]:
@@ -186,7 +173,8 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
         streams = stack.enter_context(deployment.run_streams(*names))
         start_seconds = time.monotonic() - begun
         stack.enter_context(deployment.run_gateway())
-        seen = Seen.begin(settings, streams.pid)
+        seen = Seen()
+        pollers = seen.pollers(settings, streams.pid)
         start, camera = datetime.now(timezone.utc), None
         if footage:
             camera = stack.enter_context(start_cameras(deployment, footage, load.seconds))
@@ -199,8 +187,8 @@ def measure(settings: Settings, load: Load) -> dict[str, Any]:
         wait_until(lambda: len(seen.lake.pairs) >= len(seen.postgres.pairs), 30, every=0.2)
         published = filmed.get("published", 0)
         wait_until(lambda: seen.footfall_lake.total() >= published, 30, every=0.2)
-        for watcher in seen.watchers:
-            watcher.finish()
+        for poller in pollers:
+            poller.finish()
     warm, lake_format = start + timedelta(seconds=load.warm_up), settings.catalog.format
     taken = frames_since(settings, start) if footage else {}
     in_postgres = seen.footfall.latencies(taken)
@@ -232,7 +220,7 @@ def main(
     warm_up: Annotated[float, typer.Option(min=0)] = 60,
     cameras: Annotated[int, typer.Option(min=0, help="0: no camera stream, either.")] = 1,
     detector: Annotated[str | None, typer.Option(help="As in the settings, else.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure once and print the JSON."""
     load = Load(rate, seconds, warm_up, cameras, detector)

@@ -2,9 +2,9 @@
 
 Small commits by the writer of the streams (`IcebergLake.append`) into one partition, with a run of
 `storelake maintain` after every so many. Commit time and scan planning after 2,000 commits are
-compared with those after 20: both are taken 20 commits after the last run, or after nothing. Time
-goes some ten times faster than in a deployment, where a stream commits about once a second: so do
-the retention of snapshots and the age at which a file is the writer's no more.
+compared with those after 20: both are taken 20 commits after the last run, or after nothing.
+Commits, the retention of snapshots and the age at which maintenance may touch a file are some ten
+times faster than in a deployment, where a stream commits about once a second.
 
 With `--spark`, Iceberg's own procedures do the same work on a second table of the same commits:
 what decided docs/adr/0020.
@@ -19,7 +19,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
@@ -27,7 +26,7 @@ import pyarrow as pa
 import typer
 from pyspark.sql import SparkSession
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.iceberg.catalog import open_catalog
@@ -76,7 +75,7 @@ def measure(
 
 
 def report_nothing(_: str) -> None:
-    """Runs are told of by their number."""
+    """Discard the progress of a run."""
 
 
 def against_spark(settings: Settings, commits: int, rows: int) -> dict[str, Any]:
@@ -182,7 +181,7 @@ def main(
     retention: Annotated[float, typer.Option(help="Seconds that snapshots are kept.")] = 15,
     quiet: Annotated[float, typer.Option(help="Seconds that files are the writer's.")] = 5,
     spark: Annotated[bool, typer.Option("--spark", help="Compare with Iceberg's own.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure and print."""
     asked = load_settings()

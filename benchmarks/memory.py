@@ -10,47 +10,38 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Annotated
 
 import psutil
-import psycopg
 import typer
-from confluent_kafka import Producer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, fill_topic, notify, print_result
 from benchmarks.drain import event
-from conf.kafka import producer_config
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
-from streaming.sinks.kafka_producer import produce
 from verification.deployment import Deployment
 from verification.processes import ProcessError
+from verification.watch import number
 
 GIVE_UP_SECONDS = 900
 IDLE_SECONDS = 60
+ROWS_SQL = "SELECT count(*) FROM dead_letters"
 Megabytes = dict[str, int]
 
 
-def bad_messages(settings: Settings, count: int, seed: int) -> int:
-    """Send them to the topic for created orders; the number of their bytes."""
-    producer = Producer(producer_config(settings.kafka))
-    rng, now, size = random.Random(seed), datetime.now(timezone.utc), 0  # noqa: S311
-    for number in range(count):
-        key, value = event(number, now, rng)
+def bad_messages(count: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) of order events that fail a rule or are no JSON."""
+    rng, now = random.Random(seed), datetime.now(timezone.utc)  # noqa: S311
+    for index in range(count):
+        key, value = event(index, now, rng)
         padding = "x" * rng.randrange(10_000, 100_000)
         body = json.loads(value)
         body["order"]["branch_id"] = padding
-        value = json.dumps(body).encode() if number % 2 else padding.encode()
-        produce(producer, settings.kafka.order_created, value, key)
-        producer.poll(0)
-        size += len(value)
-    if producer.flush(60):
-        raise typer.BadParameter("Kafka did not take every message")
-    return size
+        yield key, json.dumps(body).encode() if index % 2 else padding.encode()
 
 
 def memory(application: psutil.Process) -> Megabytes:
@@ -76,27 +67,21 @@ class Watch:
         self.most = max(self.most, self.now, key=lambda m: m["all"])
 
 
-def quarantined(settings: Settings) -> int:
-    """How many rows the dead letters have."""
-    with psycopg.connect(settings.postgres.dsn) as connection:
-        found = connection.execute("SELECT count(*) FROM dead_letters").fetchone()
-    return int(found[0]) if found else 0
-
-
 def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[str, object]:
     """Send the messages in rounds, each once those before are written; the memory by round."""
     with Deployment(settings, step=notify).run_streams() as child:
         watch = Watch(psutil.Process(child.pid))
-        ends, size, wanted = list[Megabytes](), 0, quarantined(settings)
+        ends, size, wanted = list[Megabytes](), 0, number(settings, ROWS_SQL)
 
         def written() -> bool:
             child.require_alive()
             watch.look()
             notify(f"{watch.now['all']} MB")
-            return quarantined(settings) >= wanted
+            return number(settings, ROWS_SQL) >= wanted
 
-        for number in range(rounds):
-            size += bad_messages(settings, messages // rounds, number)
+        for seed in range(rounds):
+            waiting = bad_messages(messages // rounds, seed)
+            size += fill_topic(settings, settings.kafka.order_created, waiting)
             wanted += messages // rounds
             if not wait_until(written, GIVE_UP_SECONDS, every=1.0):
                 raise ProcessError(f"not written after {GIVE_UP_SECONDS} s")
@@ -115,7 +100,7 @@ def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[s
 def main(
     messages: Annotated[int, typer.Option(min=10)] = 20_000,
     rounds: Annotated[int, typer.Option(min=1)] = 4,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON there, too.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure once, on a state folder without dead letters, and print the JSON."""
     with local.running(load_settings(), notify) as settings:

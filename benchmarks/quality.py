@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from benchmarks.latency import CpuTimes
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
 from simulator.send import send
 from verification.deployment import Deployment
+from verification.watch import number
 
 FIRST_RUN_SECONDS = 180.0
+RUNS_SQL = "SELECT count(DISTINCT run_id) FROM quality_results"
 
 
 def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict[str, Any]:
@@ -37,13 +37,13 @@ def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict
             deployment.run("quality", "quality", "run", "--every", f"{every}s")
         )
         notify("the first validation")
-        if not wait_until(lambda: runs(settings) > 0, FIRST_RUN_SECONDS, every=0.5):
+        if not wait_until(lambda: number(settings, RUNS_SQL) > 0, FIRST_RUN_SECONDS, every=0.5):
             raise SystemExit(f"no validation ended; see {settings.var_dir}/logs/quality.log")
-        before, cpu, begun = runs(settings), CpuTimes(service.pid), time.monotonic()
+        before, cpu, begun = number(settings, RUNS_SQL), CpuTimes(service.pid), time.monotonic()
         notify("sending")
         send(settings, rate=rate, seconds=seconds)
         cores = sum(cpu.cores().values())
-        elapsed, done = time.monotonic() - begun, runs(settings) - before
+        elapsed, done = time.monotonic() - begun, number(settings, RUNS_SQL) - before
     return {
         "rate_a_minute": rate,
         "every_seconds": every,
@@ -51,31 +51,15 @@ def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict
         "runs": done,
         "cores": round(cores, 3),
         "cpu_seconds_a_run": round(cores * elapsed / done, 2) if done else None,
-        "expectations": expectations(settings),
+        "expectations": number(settings, "SELECT count(*) FROM v_quality_status"),
     }
-
-
-def runs(settings: Settings) -> int:
-    """How many runs have ended."""
-    return _number(settings, "SELECT count(DISTINCT run_id) FROM quality_results")
-
-
-def expectations(settings: Settings) -> int:
-    """How many have a result."""
-    return _number(settings, "SELECT count(*) FROM v_quality_status")
-
-
-def _number(settings: Settings, query: str) -> int:
-    with psycopg.connect(settings.postgres.dsn) as connection:
-        row = connection.execute(query.encode()).fetchone()
-    return int(row[0]) if row else 0
 
 
 def main(
     rate: Annotated[float, typer.Option(help="Order events a minute.")] = 1000,
     seconds: Annotated[float, typer.Option(help="How long it is measured.")] = 300,
     every: Annotated[int, typer.Option(help="Seconds between two validations.")] = 60,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure and print."""
     with local.running(load_settings(), notify) as settings:

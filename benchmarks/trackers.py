@@ -10,23 +10,22 @@ colours, so that trackers which look at people see something. IDF1 follows Rista
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
 import trackforge
+import typer
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks import notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import InferenceSettings
 from inference_service.detections import Detections, FloatArray, Image
 from inference_service.frames import Frame
@@ -95,7 +94,7 @@ def walkers(rng: np.random.Generator) -> list[Walker]:
 def pictures(
     seed: int, fps: float, left_out: float
 ) -> Iterator[tuple[Frame, dict[int, FloatArray], Detections]]:
-    """Frames with the true boxes and what a detector might say."""
+    """Frames with the true boxes and imperfect detections of them."""
     rng = np.random.default_rng(seed)
     people = walkers(rng)
     grain = rng.integers(90, 170, (HEIGHT // 24, WIDTH // 24, 3), np.uint8)
@@ -148,7 +147,7 @@ def _detect(
 class LibraryByteTrack:
     """trackforge's ByteTrack, which we do not use: the reason for ours (ADR 0010).
 
-    With `margin` its boxes are widened and missing frames told to it, as we do for its others.
+    With `margin` its boxes are widened and it is updated for missing frames, as the others are.
     """
 
     name = "trackforge bytetrack"
@@ -232,21 +231,17 @@ def _agreed(pairs: Counter[tuple[int, str]]) -> int:
     return int(table[linear_sum_assignment(-table)].sum())
 
 
-def main() -> None:
+def main(seeds: int = 5, out: Out = None) -> None:
     """Every tracker in every case; medians over the seeds."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
     cases: list[dict[str, Any]] = []
     for fps, left_out in CASES:
         for name, build in trackers(fps).items():
             notify(f"{name} at {fps:g} frames a second, {left_out:.0%} left out")
-            runs = [follow(build(), seed, fps, left_out) for seed in range(options.seeds)]
+            runs = [follow(build(), seed, fps, left_out) for seed in range(seeds)]
             middle = {key: round(median(r[key] for r in runs), 3) for key in runs[0]}
             cases.append({"tracker": name, "fps": fps, "left_out": left_out, **middle})
-    print_result({"people": PEOPLE, "seeds": options.seeds, "cases": cases}, options.out)
+    print_result({"people": PEOPLE, "seeds": seeds, "cases": cases}, out)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

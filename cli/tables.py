@@ -28,7 +28,7 @@ NUMBERS = ("pid", "memory", "up", "restarts", "lag")
 
 
 def show_services(console: Console, statuses: Sequence[ServiceStatus]) -> None:
-    """The table, and below it a line for each that has more to say."""
+    """Print the table, and below it the details of each service that has some."""
     console.print(services_table(statuses), soft_wrap=True)
     for one in statuses:
         if one.detail:

@@ -1,4 +1,4 @@
-"""How PyArrow allocates; to be said before it is imported."""
+"""How PyArrow allocates; to be set before the import of PyArrow."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ class StorelakeError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's says first; its type, where it says nothing."""
+    """The first line of an error's message; the name of its type where it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -1,9 +1,8 @@
 """Options of the Kafka clients (librdkafka) of every program; no I/O.
 
-A broker that goes silent without closing its connections is noticed within 30 s: a request that is
-not answered by then fails, and its connection is closed. `client_options` of the settings come
-before defaults, but never before what a promise rests on: every producer waits for all replicas
-and is idempotent.
+A broker that stops answering without closing its connections is noticed within 30 s: the request
+fails and its connection is closed. `client_options` of the settings override defaults, except those
+that delivery guarantees rely on: every producer waits for all replicas and is idempotent.
 """
 
 from __future__ import annotations

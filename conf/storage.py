@@ -1,7 +1,7 @@
-"""The warehouse and its catalog as clients are told of them, and what rejections mean; no I/O.
+"""Client properties of the warehouse and its catalog, and messages for their errors; no I/O.
 
 One set of properties serves Spark (Iceberg's S3FileIO, by the AWS client for Java) and PyIceberg
-(PyArrow's file system, by the AWS client for C++): each takes the names that it knows.
+(PyArrow's file system, by the AWS client for C++): each ignores the other's names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def file_properties(settings: Settings) -> dict[str, str]:
     if settings.bucket is None:
         return {}
     java = {
-        # A table that was made on a disk stays there, and is read there.
+        # A table that was made on a disk remains there, and is read there.
         "io-impl": "org.apache.iceberg.io.ResolvingFileIO",
         "client.region": s3.region,
         "s3.path-style-access": str(s3.path_style).lower(),
@@ -82,7 +82,7 @@ def checkpoint_properties(settings: Settings) -> dict[str, str]:
     """
     manager = "spark.sql.streaming.checkpointFileManagerClass"
     if settings.streams.checkpoints is None and not settings.spark.master.startswith("local"):
-        return {}  # Spark's default: it knows HDFS, too
+        return {}  # Spark's default supports HDFS, too
     if settings.streams.checkpoints is None:
         return {
             # Written aside and renamed, as by Spark's default; that one starts the programs chmod
@@ -132,10 +132,10 @@ def rest_properties(settings: Settings) -> dict[str, str]:
 
 
 def complaint(settings: Settings, error: OSError) -> str:
-    """One sentence for what PyArrow's client of S3 says, with the setting to mend.
+    """One sentence for an error of PyArrow's S3 client, with the setting to change.
 
     Args:
-        settings: of the S3 that was asked.
+        settings: of the S3 that failed.
         error: raised by PyArrow; its text names the error of AWS.
     """
     reported, s3, bucket = " ".join(str(error).split()), settings.s3, settings.bucket

@@ -55,5 +55,5 @@ class Trace:
 
     @property
     def header(self) -> str:
-        """As it goes over the wire, in the version that we speak."""
+        """The value of the `traceparent` header, version 00."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"

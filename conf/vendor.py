@@ -9,7 +9,7 @@ from pathlib import Path
 def keep_ultralytics_at_home(cache_dir: Path) -> None:
     """Call before `import ultralytics`: no download, no installation, no file in the home folder.
 
-    What the operator has set stays as it is.
+    What the operator has set is left as it is.
     """
     folder = cache_dir / "ultralytics"
     folder.mkdir(parents=True, exist_ok=True)

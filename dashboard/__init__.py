@@ -1,6 +1,6 @@
 """The live console: what the shops and the pipeline do now, read from Postgres, in a browser.
 
-`queries` asks, `board` requests everybody at once, `branches`, `floor`, `pipeline` and `quality`
-make sense of the rows, `sections` writes HTML of it, `pages` puts it before people. Nothing here
-writes anywhere, and nothing knows Spark.
+`queries` has the SQL, `board` runs it once for all viewers, `branches`, `floor`, `pipeline` and
+`quality` interpret the rows, `sections` renders HTML, `pages` serves it. Nothing here writes
+anywhere, and nothing imports Spark.
 """

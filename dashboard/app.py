@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     def health() -> JSONResponse:
         """200 while the console runs; whether its database answers is in the body."""
         away = board.fresh().away
-        return JSONResponse({"status": "ok", "database": away.says if away else "answers"})
+        return JSONResponse({"status": "ok", "database": away.reason if away else "answers"})
 
     @app.get("/favicon.ico")
     def icon() -> Response:

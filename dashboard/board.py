@@ -1,7 +1,7 @@
-"""One look at everything for everybody who watches.
+"""One view of all data, shared by all open pages.
 
-However many pages are open, the database is asked once for all of them; and not at all while
-nobody watches.
+However many pages are open, the database is queried once for all of them; and not at all while
+none is open.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ReadFault:
-    """Why there is no answer: one sentence."""
+    """Why a query has no rows: one sentence."""
 
-    says: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the database said.
+    """Rows of all queries at one time.
 
     Attributes:
-        at: by its clock, UTC.
-        ends: how far the topics reach; a fault where Kafka does not say.
-        reported: what the Spark application says of itself; None while none runs.
+        at: by the clock of the database, UTC.
+        ends: end positions of the topics; a fault where Kafka does not answer.
+        reported: status reported by the Spark application; None while none runs.
     """
 
     at: datetime
@@ -53,16 +53,16 @@ class Snapshot:
     reported: Reported | None = None
 
     def rows(self, query: Query[Row]) -> list[Row] | ReadFault:
-        """The answer to one question."""
+        """The rows of one query."""
         return cast("list[Row] | ReadFault", self.answers[query.name])
 
 
 @dataclass(frozen=True)
 class Away:
-    """The database does not answer since a moment (UTC), and what it says."""
+    """Since when (UTC) the database does not answer, and the error."""
 
     since: datetime
-    says: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class Asked(Protocol):
 
 
 class Board:
-    """The newest view, renewed when somebody wants it and it has become old.
+    """The newest view, renewed on request when it is too old.
 
     Args:
         settings: how often.
         stores: whose branches, cameras and zones.
         look: opens a look at the database.
-        ends: how far the topics reach; raises `OSError` where Kafka does not say.
-        clock: seconds that never go back.
+        ends: end positions of the topics; raises `OSError` where Kafka does not answer.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -112,14 +112,14 @@ class Board:
     def fresh(self) -> BoardView:
         """The view, at most `console.refresh_seconds` old. Blocks; call it from a thread."""
         with self._lock:
-            # A little less, or a browser that asks on time would see every second answer twice.
+            # A little less, or a browser that polls on time would see every second view twice.
             if self._clock() - self._looked >= 0.9 * self.settings.console.refresh_seconds:
                 self.view = self._renewed()
                 self._looked = self._clock()
             return self.view
 
     def glance(self) -> BoardView:
-        """What is known without a look; nothing, where nobody has watched for a while."""
+        """The last view without a query; an empty one when it is too old to show."""
         is_young = self._clock() - self._looked <= 2 * self.settings.console.refresh_seconds
         return self.view if is_young else BoardView()
 
@@ -168,7 +168,7 @@ class Board:
             return ReadFault(str(error))
 
     def _slow(self, name: str, every: float, ask: Callable[[], T | ReadFault]) -> T | ReadFault:
-        """The answer of before, while it is good enough; a fault never is."""
+        """The last answer while it is younger than `every` seconds; a fault is never reused."""
         now = self._clock()
         kept = self._kept.get(name)
         if kept is None or now - kept[0] >= every or isinstance(kept[1], ReadFault):
@@ -177,7 +177,7 @@ class Board:
 
 
 def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
-    """What the questions are about: all branches, cameras and queues of the store file."""
+    """Parameters of the queries: all branches, cameras and queues of the store file."""
     cameras = [(branch, camera) for branch in stores.branches for camera in branch.cameras]
     queues = {
         (branch.branch_id, camera.camera_id, zone.zone_id)

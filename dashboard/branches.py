@@ -1,7 +1,7 @@
 """Today of each branch, beside the same hours of a day before.
 
-Compared are the finished hours that both days have: an hour without figures on one of them says
-nothing on the other. The day is the one a week before where it has figures, else the day before.
+Only finished hours that have figures on both days are compared. The earlier day is the one a week
+before where it has figures, else the day before.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Figures:
     """Sums over hours of one branch.
 
     Attributes:
-        visitors: None where no hour knows them.
-        conversion: orders by visitors, over the hours that know these.
+        visitors: None where no hour has them.
+        conversion: orders by visitors, over the hours that have these.
         revenue_per_visitor: over the same hours.
         coverage: mean of the camera coverage, 0..1.
     """
@@ -169,7 +169,7 @@ def add_up(hours: Sequence[StoreHour]) -> Figures:
 
 @dataclass(frozen=True)
 class FigureChange:
-    """How a figure stands beside the one before, in a sign and in words: never by colour."""
+    """A change of a figure as a sign and as text: never by colour alone."""
 
     sign: str
     words: str
@@ -182,8 +182,8 @@ def change(now: float | Decimal | None, before: float | Decimal | None) -> Figur
     share = float(now) / float(before) - 1
     if abs(share) < 0.0005:
         return FigureChange("=", "no change")
-    sign, status = ("▲", "up") if share > 0 else ("▼", "down")
-    return FigureChange(sign, f"{status} {100 * abs(share):.1f} %")
+    sign, direction = ("▲", "up") if share > 0 else ("▼", "down")
+    return FigureChange(sign, f"{direction} {100 * abs(share):.1f} %")
 
 
 def points(now: float | None, before: float | None) -> FigureChange | None:
@@ -193,5 +193,5 @@ def points(now: float | None, before: float | None) -> FigureChange | None:
     difference = round(100 * (now - before), 1)
     if difference == 0:
         return FigureChange("=", "no change")
-    sign, status = ("▲", "up") if difference > 0 else ("▼", "down")
-    return FigureChange(sign, f"{status} {abs(difference):.1f} points")
+    sign, direction = ("▲", "up") if difference > 0 else ("▼", "down")
+    return FigureChange(sign, f"{direction} {abs(difference):.1f} points")

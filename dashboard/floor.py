@@ -1,7 +1,7 @@
 """The map of a branch: what each camera looks at, with its lines and zones and what happens there.
 
-Drawn from the store file, in shares of the picture; how long people stay is the depth of a colour
-and also written down.
+Lines and zones come from the store file, in shares of the picture; the mean dwell time is the depth
+of a colour and also text.
 """
 
 from __future__ import annotations
@@ -85,12 +85,10 @@ def cameras_now(
 ) -> list[CameraNow]:
     """Every camera of a branch with the layout that holds now."""
     seen = {c.camera_id: c for c in cameras}
-    zone_states = {(d.camera_id, d.zone_id): d for d in dwell}
+    dwells = {(d.camera_id, d.zone_id): d for d in dwell}
     waits = {(q.camera_id, q.zone_id): q for q in queues if now - q.minute < QUEUE_MINUTES}
     ours = {camera.camera_id for camera in branch.cameras}
-    longest = max(
-        (d.dwell_mean or 0 for d in zone_states.values() if d.camera_id in ours), default=0
-    )
+    longest = max((d.dwell_mean or 0 for d in dwells.values() if d.camera_id in ours), default=0)
     found = []
     for camera in branch.cameras:
         layout = stores.layout_at(camera, now)
@@ -108,7 +106,7 @@ def cameras_now(
                 zones=tuple(
                     _zone(
                         zone,
-                        zone_states.get((camera.camera_id, zone.zone_id)),
+                        dwells.get((camera.camera_id, zone.zone_id)),
                         waits.get((camera.camera_id, zone.zone_id)),
                         longest,
                     )

@@ -1,6 +1,6 @@
 """The pages: a head, a line on how current they are, and sections that renew themselves.
 
-A page is made once; then only what has changed goes to the browser, over a websocket.
+A page is built once; then only changes are sent to the browser, over a websocket.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class Screen:
 
         def renew(snapshot: Snapshot) -> None:
             options = make(snapshot)
-            drawn = isinstance(options, dict)
-            chart.set_visibility(drawn)
-            words.set_visibility(not drawn)
+            has_data = isinstance(options, dict)
+            chart.set_visibility(has_data)
+            words.set_visibility(not has_data)
             if isinstance(options, dict):
                 if options != chart.options:
                     chart.options.clear()
@@ -247,7 +247,7 @@ def _by_minute(snapshot: Snapshot, branch: Branch) -> charts.Options | ReadFault
 
 
 def add_pages(board: Board) -> None:
-    """Tell NiceGUI what stands at which address."""
+    """Register the pages at their addresses with NiceGUI."""
     ui.add_css(STYLE, shared=True)
     pages = Pages(board)
     for path, build in (

@@ -1,4 +1,4 @@
-"""How each stream is doing, by its own word and by what it has committed."""
+"""Health of each stream, by its reported status and by what it has committed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class StreamNow:
     Attributes:
         health: stopped: no application runs it; retrying: its last batch failed; stalled: its
             batch does not end; failed: it failed too often in a row; silent: its application has
-            not said a word for long.
+            not reported its status for long.
         detail: what is wrong, in one sentence; empty while nothing is.
         failures: in a row.
         batches: finished since the application began; None where it does not run.
-        lag: messages that wait; None where nobody can say, which `lag_note` explains.
+        lag: messages that wait; None where it is not known, which `lag_note` explains.
         ledger: None before it has committed a batch, and for streams of the lake.
     """
 

@@ -1,8 +1,8 @@
-"""What the console asks of Postgres: every statement, and the row that it answers with.
+"""Queries of the console to Postgres: every statement, and the row that it returns.
 
-Grain and key of the tables: docs/TABLES.md. All times are UTC, unless a name says `local`. The
-parameter `branches` is JSON: [{"branch_id", "timezone"}]. What a day is: the hours that begin on it
-by the clock of the branch.
+Grain and key of the tables: docs/TABLES.md. All times are UTC, unless a name contains `local`. The
+parameter `branches` is JSON: [{"branch_id", "timezone"}]. A day has the hours that begin on it by
+the clock of the branch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What stands on the pages, as HTML: each section is a function of the view.
+"""Sections of the pages, as HTML: each section is a function of the view.
 
-A section says by itself when it is empty, old or broken. Texts of the database are escaped by the
-templates, always.
+Each section shows when it is empty, old or broken. The templates escape all texts of the database.
 """
 
 from __future__ import annotations

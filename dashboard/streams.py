@@ -1,7 +1,8 @@
-"""The streams as the console sees them from outside: where each one's word is, and its lag.
+"""Status and lag of the streams.
 
 A stream that writes Postgres keeps its positions and its batches there; the others keep them in the
-lake, which the console does not open. What runs now is in `<var>/run/streams.json`.
+lake, which the console does not open. The running application writes its status to
+`<var>/run/streams.json`.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ Ends = Mapping[tuple[str, int], int]
 
 @dataclass(frozen=True)
 class Reported:
-    """What the Spark application said of its streams, and when (UTC)."""
+    """Status of the streams as reported by the Spark application, and when (UTC)."""
 
     at: datetime
     streams: Mapping[str, Mapping[str, Any]]
 
 
 def read_reported(var_dir: Path) -> Reported | None:
-    """The application that runs now; None where none does, also when a killed one left its word.
+    """Status of the running application; None where none runs, even if a killed one left a file.
 
-    A word that cannot be read is None, too: who lives writes it again twice a second.
+    A file that cannot be read gives None, too: a running application rewrites it twice a second.
     """
     with suppress(KeyError, TypeError, UnreadableStateError):
         if reported := read_streams(var_dir):
@@ -51,8 +52,8 @@ def read_reported(var_dir: Path) -> Reported | None:
 def lag(ends: Ends, offsets: Sequence[Offset], stream: str, topics: Sequence[str]) -> int | None:
     """Messages that wait for a stream; None before it has written any.
 
-    A message that a stream has read and had no use for does not move its position: where messages
-    come rarely, some stay counted that nobody waits for.
+    A message that a stream reads and ignores does not move its position: where messages are rare,
+    some of those remain in the count.
     """
     done = {
         (o.topic, o.partition): broker_offset(o.position) for o in offsets if o.stream == stream
@@ -67,7 +68,7 @@ def lag(ends: Ends, offsets: Sequence[Offset], stream: str, topics: Sequence[str
 
 
 class Topics:
-    """How far the topics of Kafka reach, asked without reading a message."""
+    """End positions of the Kafka topics, without reading a message."""
 
     def __init__(self, conf: KafkaSettings) -> None:
         silent: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}
@@ -78,7 +79,7 @@ class Topics:
         """The end of every partition.
 
         Raises:
-            OSError: Kafka does not say.
+            OSError: Kafka does not answer.
         """
         try:
             known = self._client.list_topics(timeout=KAFKA_SECONDS).topics

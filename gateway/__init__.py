@@ -1,6 +1,6 @@
-"""The HTTP door: order events of tills and web shops in, acknowledged Kafka messages out.
+"""HTTP gateway: receives order events of tills and web shops, and writes them to Kafka.
 
-What belongs here: checking one event against its contract and handing its bytes to the broker.
-What does not: anything that needs another event, a table or the store file; that is the streams'.
-The memory of recent ids only spares them repeats: it is bounded, and may expire.
+It checks one event against its contract and sends its bytes to the broker. Whatever needs another
+event, a table or the store file belongs to the streams. The cache of recent ids only saves them
+repeats: it is bounded and not persistent.
 """

@@ -28,7 +28,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 @dataclass(frozen=True, slots=True)
 class CheckedEvent:
-    """What the gateway needs to know of an event; the rest stays in its bytes."""
+    """The fields of an event that the gateway uses; the rest is in its bytes."""
 
     event_id: str
     event_type: str
@@ -68,7 +68,7 @@ def check_batch(
     """Cut an array into its elements, byte for byte, and check each, in order.
 
     An element that is JSON to others but not to us (a name twice, NaN) is refused alone; where the
-    array itself is broken nobody can say where its elements end, so it is refused as a whole.
+    array itself is broken the ends of its elements are unknown, so it is refused as a whole.
 
     Raises:
         NotJsonError: the body is no JSON.
@@ -210,5 +210,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _STRICT = json.JSONDecoder(
     parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique
 )
-# Finds the end of what the strict one refuses; numbers stay text, so none is beyond reason.
+# Finds the end of what the strict one refuses; numbers remain text, so none is too large.
 _LENIENT = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)

@@ -42,11 +42,11 @@ class Intake:
     async def take(
         self, events: Sequence[CheckedEvent | RejectionError], topic: str, headers: Headers
     ) -> list[Taken | RejectionError]:
-        """Send the events to `topic` together, and tell what became of each, in their order.
+        """Send the events to `topic` together; returns the outcome of each, in their order.
 
         Events of one order keep their order: after one that the broker's client would not queue,
         the later ones of that order are refused as well, so that repeating all of them is right.
-        Refusals among `events` come back as they are.
+        Rejections among `events` are returned as they are.
         """
         started = time.perf_counter()
         sent: list[_Sent | RejectionError] = []
@@ -120,6 +120,6 @@ class Intake:
 
 def _output(event: CheckedEvent, rejection: RejectionError) -> RejectionError:
     """The rejection as one of this event: a shared one may belong to several."""
-    output = type(rejection)(*rejection.args)
-    output.event_id = event.event_id
-    return output
+    own = type(rejection)(*rejection.args)
+    own.event_id = event.event_id
+    return own

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from gateway.rejections import TooManyError
 
-# A stranger with many addresses shall not fill the memory; a expired client starts again.
+# A client with many addresses must not fill the memory; an evicted one starts again.
 _MOST_CLIENTS = 10_000
 
 Identify: TypeAlias = Callable[[Request], str]

@@ -1,4 +1,4 @@
-"""What the gateway tells about itself: a JSON line and meters per request, never a payload."""
+"""Logs and metrics of the gateway: a JSON line and meters per request, never a payload."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Observer:
     """Gives every request an id (its own `X-Request-ID` when sane), logs and meters how it ended.
 
-    Its trace (`traceparent`, its own when valid) goes with its events, and back to the client.
+    The trace (`traceparent`, its own when valid) is sent with its events and back to the client.
 
     A pure ASGI middleware: it wraps no streams, so a body is still counted while it is read.
     """

@@ -46,10 +46,10 @@ def operations_router(
     """`/health`, `/ready`, `/metrics` and the test of the connection.
 
     Args:
-        publisher: whose broker is asked.
+        publisher: whose broker is queried.
         metrics: what `/metrics` shows.
         topics: those that the gateway writes to.
-        retry_after: seconds, for whoever is told that the broker is away.
+        retry_after: seconds, sent to clients while the broker is away.
     """
     router = APIRouter(tags=["operations"])
 

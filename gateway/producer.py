@@ -42,7 +42,7 @@ Outcome: TypeAlias = Receipt | TooLargeError | UnavailableError
 
 @dataclass(frozen=True)
 class BrokerView:
-    """What a broker says of itself; `partitions` has every topic that exists."""
+    """Metadata of a broker; `partitions` has every topic that exists."""
 
     brokers: tuple[tuple[int, str, int], ...]  # id, host, port
     partitions: dict[str, int]
@@ -109,7 +109,7 @@ class MemoryPublisher:
         return acknowledged
 
     async def look(self) -> BrokerView:
-        """One broker, with the topics that it was told of."""
+        """One broker, with the configured topics."""
         if self.down:
             raise UnavailableError("the broker is away")
         return BrokerView(((1, "memory", 0),), dict.fromkeys(self.topics, 1))

@@ -22,7 +22,7 @@ _Landed: TypeAlias = tuple[bytes, str, int, int]
 
 
 class RecentIds:
-    """The last `size` ids that were sent; the oldest is expired first."""
+    """The last `size` ids that were sent; the oldest is evicted first."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""Why an event or a request is refused: each reason knows its HTTP status and its short name.
+"""Why an event or a request is refused: each reason has an HTTP status and a short name.
 
 The names are part of the interface: tills read them from answers, and the metrics count by them.
 """

@@ -67,7 +67,7 @@ def taken(event: Taken) -> JSONResponse:
 
 
 def batch_taken(results: Sequence[Taken | RejectionError], retry_after: int) -> JSONResponse:
-    """202 when the broker has all events, else 207: then each result tells its own."""
+    """202 when the broker has all events, else 207: then each result has its own status."""
     rejections = [result for result in results if isinstance(result, RejectionError)]
     waiting = any(isinstance(rejection, UnavailableError) for rejection in rejections)
     answer = {

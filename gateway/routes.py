@@ -88,7 +88,7 @@ def event_handlers(routes: tuple[EventRoute, ...], context: RouteContext) -> dic
 def events_router(
     routes: tuple[EventRoute, ...], handlers: dict[str, Handler], max_batch_events: int
 ) -> APIRouter:
-    """The handlers with what the OpenAPI document says of them."""
+    """The handlers with their descriptions in the OpenAPI document."""
     router = APIRouter(tags=["events"])
     for route in routes:
         path = PREFIX + route.path

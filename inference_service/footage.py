@@ -1,4 +1,4 @@
-"""Pictures to try the cameras with: Debian's clip of people walking, or drawn figures.
+"""Test videos for cameras: Debian's clip of people walking, or drawn figures.
 
 The clip (`vtest.avi`, 768x576, 10 frames a second, 80 s) is in Debian's package `opencv-doc`; it is
 fetched from the machine's own package source and kept in the cache, never in the repository.
@@ -28,7 +28,7 @@ PACKAGE = "opencv-doc"
 CLIP = "vtest.avi"
 APT_SECONDS = 180.0
 WIDTH, HEIGHT = 640, 480
-DOOR: tuple[Point, Point] = ((0.65, 0.9), (0.65, 0.1))
+LINE: tuple[Point, Point] = ((0.65, 0.9), (0.65, 0.1))
 
 
 def fetch_clip(cache_dir: Path) -> Path | None:
@@ -102,7 +102,7 @@ def draw_clip(
     seconds: float = 20.0,
     fps: float = 10.0,
     seed: int = 7,
-    line: tuple[Point, Point] = DOOR,
+    line: tuple[Point, Point] = LINE,
 ) -> Path:
     """Draw figures who walk straight through a line, in both directions, one every two seconds.
 

@@ -44,7 +44,7 @@ class LiveSource:
     A stream that ends, breaks or stalls is opened again after `base_seconds`, then after twice as
     long each time up to `max_seconds`, until `close`. When the first opening fails it raises
     `SourceError` at once (most likely a wrong address); a `patient` source opens only when it is
-    read, and continues trying.
+    read, and keeps trying.
 
     Attributes:
         reconnects: how often it was opened again with success.

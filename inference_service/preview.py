@@ -31,10 +31,10 @@ class Preview:
             self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, (width, height))
             if not self._writer.isOpened():
                 raise SourceError(f"The preview {self._path} cannot be written.")
-        drawn = draw(frame.image, tracked, self._camera)
+        image = draw(frame.image, tracked, self._camera)
         # A video has one size: a camera that changes its own must not make frames vanish.
         self._writer.write(
-            drawn if self._size == (width, height) else cv2.resize(drawn, self._size)
+            image if self._size == (width, height) else cv2.resize(image, self._size)
         )
 
     def __enter__(self) -> Preview:

@@ -180,13 +180,13 @@ def play(
         publisher: closed by the caller.
         speed: of the recording's own time; `AS_FAST_AS_POSSIBLE` waits for nothing.
         shift: None publishes every line as it stands.
-        stopping: once set, the rest stays unsent.
-        report: told the number of events so far.
+        stopping: once set, the rest is not sent.
+        report: called with the number of events so far.
         clock: seconds.
 
     Raises:
         PublishError: an event was not taken.
-        RecordingError: the file changed under our hands.
+        RecordingError: the file changed meanwhile.
     """
     stop = stopping or Event()
     started, count = clock(), 0

@@ -23,7 +23,7 @@ from inference_service.trackers import Tracker
 log = logging.getLogger(__name__)
 
 Observer = Callable[[Frame, Detections], None]
-JOIN_SECONDS = 6.0  # a camera's read gives up after 5, unless the setting says otherwise
+JOIN_SECONDS = 6.0  # a camera's read gives up after 5 by default
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ class SourceOptions:
             too slow only the newest frame waits for it.
         fps: at most so many frames a second (of the video's time) are handed out; None: all.
         every: only every Nth frame is handed out; `fps` counts before it.
-        live_fps: the same for a live source only, where `fps` says nothing.
-        default_fps: the speed of a source that does not say its own, such as a folder of images.
+        live_fps: the same for a live source only, where `fps` is None.
+        default_fps: the speed of a source that has none of its own, such as a folder of images.
         started_at: when the first frame of a file counts as taken; None: now.
     """
 

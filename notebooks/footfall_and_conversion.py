@@ -42,7 +42,7 @@ axes = chart(
     "Visitors by hour",
     "hour, clock of the branch",
     "people who entered",
-    "Entries over the entrance lines; a branch without a line at its door has none.",
+    "Entries over the entrance lines; a branch without an entrance line has none.",
 )
 for branch, rows in minutes.groupby("branch_id"):
     axes.plot(rows["hour"], rows["entries"].astype(float), marker="o", label=branch)

@@ -1,7 +1,7 @@
 """`storelake backfill`: computed on a branch, validated, published; the streams may run.
 
-Begun again after a crash it continues where it was. Done twice it changes nothing. One at a time a
-table, by a lock in Postgres. What computes is `streaming.recompute.backfill`.
+After a crash it resumes where it was; a repetition changes nothing. A lock in Postgres allows one
+backfill of a table at a time. `streaming.recompute.backfill` computes the rows.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ Notify = Callable[[str], None]
 
 @dataclass
 class Backfilled:
-    """What became of a window.
+    """Outcome of a backfill.
 
     Attributes:
         filled: counted over the pieces that this run computed.
-        published: False when something critical failed: the branch stays, and nobody sees it.
+        published: False when something critical failed: the branch is kept, unpublished.
         results: of the validation.
     """
 
@@ -73,9 +73,9 @@ def run_backfill(
         name: of the table.
         start: with a time zone; by the time at which the broker got the messages.
         end: the same.
-        notify: hears what is going on.
-        engines: validate.
-        from_scratch: expire what an earlier run has computed and not published.
+        notify: called with each step.
+        engines: for the validation.
+        from_scratch: discard what an earlier run has computed and not published.
 
     Raises:
         BackfillError: the table or the window cannot be computed, or somebody does it just now.
@@ -209,7 +209,7 @@ class _Window:
         return done
 
     def _begin(self) -> tuple[datetime, Progress]:
-        """Where to go on, and the positions that the branch goes up to."""
+        """From when to resume, and the positions up to which the branch has messages."""
         iceberg = self.lake.load(self.table)
         others = sorted(_branches(iceberg) - {self.branch})
         if others:

@@ -1,4 +1,4 @@
-"""Two sides that must say the same: from when on, and in what they differ."""
+"""Comparison of two sides that must be equal: from when on, and in what they differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from quality.suite import AuditContext, Severity, expect
 from streaming.lake.tables import Table
 
 HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
-"""Facts about one branch and UTC hour; `differs` is null where both sides say the same."""
+"""Facts about one branch and UTC hour; `differs` is null where both sides are equal."""
 
 
 def look_from(context: AuditContext, table: Table) -> datetime:
@@ -44,21 +44,21 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def agree(name: str, says: str, severity: Severity = "critical") -> Expectation:
-    """The expectation that nothing stands in the column `differs`."""
-    return expect(name, says, ExpectColumnValuesToBeNull, severity, column="differs")
+def agree(name: str, meaning: str, severity: Severity = "critical") -> Expectation:
+    """The expectation that the column `differs` is null."""
+    return expect(name, meaning, ExpectColumnValuesToBeNull, severity, column="differs")
 
 
 def sides(row: Mapping[str, Any], columns: Iterable[str]) -> str | None:
-    """`differing` of a row of `reported_COLUMN` and `made_COLUMN`."""
+    """`differing` of a row of `stored_COLUMN` and `computed_COLUMN`."""
     names = list(columns)
-    reported, made = ({n: row[f"{side}_{n}"] for n in names} for side in ("said", "made"))
-    return differing(reported, made, names)
+    stored, computed = ({n: row[f"{side}_{n}"] for n in names} for side in ("stored", "computed"))
+    return differing(stored, computed, names)
 
 
-def both_sides(reported: str, made: str, columns: Iterable[str]) -> str:
-    """SQL of the columns that `sides` reads, of two relations; what one has not is zero."""
+def both_sides(stored: str, computed: str, columns: Iterable[str]) -> str:
+    """SQL of the columns that `sides` reads, of two relations; a missing value is zero."""
     return ", ".join(
-        f"coalesce({reported}.{n}, 0) AS said_{n}, coalesce({made}.{n}, 0) AS made_{n}"
+        f"coalesce({stored}.{n}, 0) AS stored_{n}, coalesce({computed}.{n}, 0) AS computed_{n}"
         for n in columns
     )

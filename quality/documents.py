@@ -40,7 +40,7 @@ def keep(
     at: datetime,
     validated: Mapping[str, ExpectationSuiteValidationResult],
 ) -> None:
-    """Write what a run has of each suite; of the others the older file stays.
+    """Write the results of a run, a file for each suite; other suites keep their older file.
 
     A disk that is full costs the reports, not the run: it is logged.
     """
@@ -112,7 +112,7 @@ def columns_of(about: Mapping[str, Any]) -> set[str]:
 
 
 def _without_personal(value: Any) -> Any:
-    """The same, without what rows say under a personal name; numbers are nobody's."""
+    """A copy without personal columns; numbers are not personal."""
     if isinstance(value, dict):
         return {
             name: _without_personal(one)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from conf.settings import Settings
 
-# Whole numbers with gaps stay whole numbers, and a truth with gaps no text.
+# Integers with nulls remain integers, and booleans with nulls do not become text.
 _PANDAS_TYPES = {
     pa.int32(): pd.Int32Dtype(),
     pa.int64(): pd.Int64Dtype(),
@@ -74,7 +74,7 @@ class Engines:
         schema, access, shape = increment.schema, increment.access, suite.shape
         shaped = from_arrow_schema(shape(schema.empty_table()).schema)
 
-        # Spark itself could not read these files on an S3: its own reader knows Hadoop's alone.
+        # Spark itself could not read these files on S3: its reader needs Hadoop's file system.
         def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 for path in batch["path"].to_pylist():

@@ -1,7 +1,7 @@
 """How suites read the lake: declared columns, a span of time, and nothing that is not as declared.
 
 A column that is missing or has another type is the finding of the suite `schema`, once: whatever
-else would need it has no rows, and so nothing to say.
+else would need it has no rows, and so no finding.
 """
 
 from __future__ import annotations

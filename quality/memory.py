@@ -1,6 +1,6 @@
 """An audit context in memory: Arrow tables and prepared answers. It ships for tests.
 
-It keeps the promises of `Deployment`; the real one is tested beside it.
+It behaves as `LiveContext`; the same tests run on both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MemoryContext:
     Attributes:
         tables: of the lake, by name.
         answers: of the serving database: the text of a query -> its rows; others have none.
-        news: table -> what `touched` says of it; the span of all its rows, if it is not here.
+        news: table -> result of `touched`; the span of all its rows, if it is not here.
     """
 
     settings: Settings
@@ -45,7 +45,7 @@ class MemoryContext:
         columns: Sequence[str],
         where: Where = EVERYTHING,
     ) -> pa.Table:
-        """See `Deployment`."""
+        """See `LiveContext`."""
         rows = self.tables.get(table)
         if rows is None:
             return pa.table({})
@@ -54,12 +54,12 @@ class MemoryContext:
         return rows.select(list(columns))
 
     def schema(self, table: str) -> pa.Schema | None:
-        """See `Deployment`."""
+        """See `LiveContext`."""
         rows = self.tables.get(table)
         return None if rows is None else rows.schema
 
     def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """See `Deployment`."""
+        """See `LiveContext`."""
         if table in self.news:
             return self.news[table]
         rows = self.tables.get(table)
@@ -73,14 +73,14 @@ class MemoryContext:
         return low, high
 
     def progress(self, table: str) -> Progress:
-        """See `Deployment`; here it is what the rows say."""
+        """See `LiveContext`; here computed from the rows."""
         rows = self.tables.get(table)
         return {} if rows is None or not rows.num_rows else advance({}, rows)
 
     def committed_at(self, table: str) -> datetime | None:
-        """See `Deployment`; here it is now."""
+        """See `LiveContext`; here it is now."""
         return self.now if table in self.tables else None
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:  # noqa: ARG002
-        """See `Deployment`."""
+        """See `LiveContext`."""
         return [dict(row) for row in self.answers.get(sql, ())]

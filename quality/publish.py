@@ -44,11 +44,11 @@ class BranchPublishError(StorelakeError):
 
 @dataclass(frozen=True)
 class Published:
-    """What became of a branch.
+    """Outcome of a publication.
 
     Attributes:
         results: of its rows.
-        rows: that main got; None when something critical failed, and the branch stays.
+        rows: that main got; None when something critical failed, and the branch is kept.
     """
 
     results: list[Result]
@@ -68,7 +68,7 @@ def begin_branch(settings: Settings, table: str, branch: str) -> None:
 
 
 def publish_branch(settings: Settings, table: str, branch: str, engines: Engines) -> Published:
-    """Judge what a branch adds, keep the results, and publish it when nothing critical failed.
+    """Validate what a branch adds, keep the results, and publish it when nothing critical failed.
 
     Raises:
         PublishError: there is no such table or branch, or main cannot take it over.
@@ -140,7 +140,7 @@ def drop_branch(iceberg: IcebergTable, branch: str) -> None:
 def audit(
     iceberg: IcebergTable, branch: str, suites: Sequence[RowSuite], engines: Engines
 ) -> list[Result]:
-    """Judge the rows that a branch adds; nothing changes.
+    """Validate the rows that a branch adds; nothing changes.
 
     Args:
         iceberg: the table.

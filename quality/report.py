@@ -106,7 +106,7 @@ def build_report(
 
 def count_quarantined(context: LiveContext, suites: Sequence[Suite]) -> list[Quarantined]:
     """Count quarantined rows by table and rule, the most frequent first."""
-    says = {name_of(one): str(one.notes or "") for suite in suites for one in suite.expectations}
+    meanings = {name_of(e): str(e.notes or "") for suite in suites for e in suite.expectations}
     found: list[Quarantined] = []
     for table in TABLES:
         if not table.name.startswith("quarantine."):
@@ -128,7 +128,7 @@ def count_quarantined(context: LiveContext, suites: Sequence[Suite]) -> list[Qua
                 row["rule"],
                 row["rule_count"],
                 row["timestamp_max"],
-                says.get(row["rule"], ""),
+                meanings.get(row["rule"], ""),
             )
             for row in counts.to_pylist()
         ]

@@ -34,7 +34,7 @@ class Result:
         unexpected: of these, rows that are not as expected; None where rows are not counted.
         observed: a figure or reason, as text.
         samples: up to `SAMPLES` unexpected rows as JSON, named by columns without personal data.
-        says: what a failure means, for people.
+        says: meaning of a failure, one sentence.
     """
 
     table: str
@@ -76,7 +76,7 @@ class Result:
 def to_result(
     suite: Suite, snapshot_id: int | None, validated: ExpectationValidationResult, rows: int
 ) -> Result:
-    """What Great Expectations says of one expectation, as a row."""
+    """One result of Great Expectations, as a row."""
     config = validated.expectation_config
     assert config is not None  # noqa: S101 (always there after validation)
     reported: Mapping[str, Any] = validated.result or {}
@@ -140,7 +140,7 @@ def _samples(reported: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict
 
 
 def _plain(value: Any) -> Any:
-    """Pandas counts in types of NumPy, and has NaN and NaT for nothing: JSON knows neither."""
+    """A value for JSON, which has no types of NumPy and neither NaN nor NaT."""
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return None
     return value.item() if isinstance(value, np.generic) else value

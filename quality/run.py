@@ -70,7 +70,7 @@ class QualityRun:
         id: unique.
         at: the time that data was validated at, UTC.
         results: of every expectation that there was something to validate for.
-        documents: of every suite what Great Expectations says, for Data Docs.
+        documents: results of Great Expectations by suite, for Data Docs.
         seconds: how long it took.
     """
 
@@ -95,12 +95,12 @@ def run_quality(
     suites: Sequence[Suite] | None = None,
     now: datetime | None = None,
 ) -> QualityRun:
-    """Judge what is new, keep the results, move the tags.
+    """Validate what is new, keep the results, move the tags.
 
     Args:
         settings: of the deployment, whose streams may be running.
         plan: which tables.
-        notify: hears what is going on.
+        notify: called with the name of each table.
         engines: kept between runs by who runs again and again.
         suites: what tables must be like; by default all that the product has.
         now: the time to validate at; by default the clock's.
@@ -139,7 +139,7 @@ def run_quality(
             of_table = [suite for suite in wanted if suite.table == table]
             after = round_.validate_table(of_table, before.get(table))
             reached += [after] if after else []
-        # Whoever looks at other rows than those that are due says nothing of how far all passed.
+        # A validation of other rows than those that are due does not move the tags.
         store.write(context, run.id, run.results, reached if plan.since is None else [])
     documents.keep(settings, run.id, run.at, run.documents)
     run.seconds = time.monotonic() - started
@@ -199,7 +199,7 @@ class _Round:
     def _validate(
         self, suite: Suite, increment: Increment | None
     ) -> tuple[ExpectationSuiteValidationResult | None, int]:
-        """What Great Expectations says, and of how many rows; None with nothing to validate."""
+        """The result and the number of its rows; None with nothing to validate."""
         if isinstance(suite, FactSuite):
             return self._by_pandas(suite, suite.load(self.context))
         if increment is None or not increment.rows:

@@ -20,7 +20,7 @@ from streaming.validation.checks import Rule
 def rule_rows(rows: pa.Table, rules: Sequence[Rule], keys: Sequence[str]) -> pa.Table:
     """Rows of a table -> the same rows with `keys` and what the rules validate, nulls replaced.
 
-    A column that is missing stays so: the expectation on it states that. The rest is left out.
+    A missing column is not added: the expectation on it reports that. Other columns are left out.
     """
     checks = [check for rule in rules for check in rule.checks]
     for check in checks:

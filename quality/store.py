@@ -169,7 +169,7 @@ def _replicate(context: LiveContext, rows: list[dict[str, Any]]) -> None:
 
 
 def _insert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    stage(connection, "judged", _STAGE, rows)
+    stage(connection, "new_results", _STAGE, rows)
     columns = sql.SQL(", ").join(map(sql.Identifier, _STAGE))
-    insert = "INSERT INTO quality_results ({0}) SELECT {0} FROM judged"
+    insert = "INSERT INTO quality_results ({0}) SELECT {0} FROM new_results"
     connection.execute(sql.SQL(insert).format(columns))

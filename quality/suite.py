@@ -115,7 +115,7 @@ Suite = RowSuite | FactSuite
 
 def expect(
     name: str,
-    says: str,
+    meaning: str,
     kind: type[Expectation],
     severity: Severity = "critical",
     **arguments: Any,
@@ -125,12 +125,12 @@ def expect(
     Args:
         name: stable, unique in its suite: the id is `<table>.<suite>.<name>`, of a row rule the id
             that quarantine shows, too.
-        says: a sentence for people, of what is wrong when it does not hold.
+        meaning: of a failure, one sentence.
         kind: a class of `great_expectations.expectations`.
         severity: `critical` holds back the tag `validated`, `warning` is only reported.
         **arguments: of the class.
     """
-    return kind(severity=FailureSeverity(severity), meta={"name": name}, notes=says, **arguments)
+    return kind(severity=FailureSeverity(severity), meta={"name": name}, notes=meaning, **arguments)
 
 
 def name_of(expectation: Expectation | Mapping[str, Any]) -> str:

@@ -20,14 +20,14 @@ class Quarantined:
 
     Attributes:
         newest: broker timestamp of the newest row, UTC; None without timestamps.
-        says: description of the rule.
+        meaning: of the rule.
     """
 
     table: str
     rule: str
     rows: int
     newest: datetime | None
-    says: str
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Failure:
     expectation: str
     severity: str
     state: str
-    says: str
+    meaning: str
     since: datetime
     rows: int
     unexpected: int | None
@@ -212,7 +212,7 @@ def _failure(row: Mapping[str, Any]) -> Failure:
         expectation=row["expectation"],
         severity=row["severity"],
         state=row["state"],
-        says=row["says"],
+        meaning=row["says"],
         since=row["since"],
         rows=row["row_count"],
         unexpected=row["unexpected_count"],

@@ -1,6 +1,6 @@
-"""Questions to the lake: one interface over Spark, Trino and DuckDB.
+"""Queries of the lake: one interface over Spark, Trino and DuckDB.
 
-Belongs here: engines, what can be said of a query that failed, and the questions that a shop asks.
+Belongs here: engines, messages about failed queries, and the predefined questions of a shop.
 Does not: anything that writes, nor the tables and views themselves (`streaming`).
 """
 

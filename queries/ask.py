@@ -1,4 +1,4 @@
-"""The questions that a shop asks: one file each in `questions`, one SQL text for all engines.
+"""The predefined questions: one file each in `questions`, one SQL text for all engines.
 
 A file begins with comment lines: a title, the question, and how to read the answer; then comes the
 query, in Trino's SQL.
@@ -23,7 +23,7 @@ class Question:
         name: of its file.
         title: a few words.
         question: one sentence with a question mark.
-        reading: what the answer says, and what it does not.
+        reading: how to interpret the answer.
         sql: in Trino's SQL.
     """
 

@@ -1,7 +1,7 @@
 """DuckDB, inside this process: no server, an answer in a second.
 
 Its own extension for Iceberg is a download that a machine without the internet cannot have, and
-knows no JDBC catalog. So PyIceberg states which files a snapshot is made of, and DuckDB scans them
+supports no JDBC catalog. So PyIceberg lists the files of a snapshot, and DuckDB scans them
 as an Arrow data set: only the columns and row groups that the query needs are read. Files are
 matched to the table by the names of columns, since those of our tables never change
 (`create_tables`).

@@ -37,11 +37,11 @@ class Answer:
         rows: Iterable[Sequence[Any]],
         bytes_read: int | None = None,
     ) -> Answer:
-        """From whatever a client hands out."""
+        """From the rows that a client returns."""
         return cls(tuple(columns), tuple(tuple(map(plain, row)) for row in rows), bytes_read)
 
     def equals(self, other: Answer) -> bool:
-        """Whether another engine said the same, row by row; see `alike`."""
+        """Whether another engine's answer is the same, row by row; see `alike`."""
         return (
             self.columns == other.columns
             and len(self.rows) == len(other.rows)

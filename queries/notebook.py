@@ -1,4 +1,4 @@
-"""What the notebooks share: answers as frames, and plots that say what they show."""
+"""Shared by the notebooks: answers as data frames, and plots with a caption."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def to_frame(answer: Answer) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(answer.columns))
 
 
-def chart(title: str, x: str, y: str, says: str) -> Axes:
-    """Empty axes with a title, names with units, and a sentence of what to see.
+def chart(title: str, x: str, y: str, caption: str) -> Axes:
+    """Empty axes with a title, names with units, and a caption.
 
     Args:
         title: of the plot.
         x: name and unit.
         y: name and unit.
-        says: what the plot means.
+        caption: one sentence about the plot.
     """
     _, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
     axes.set_title(f"{title}\n", loc="left", fontweight="bold")
-    axes.text(0, 1.03, says, transform=axes.transAxes, fontsize=9, color="0.35")
+    axes.text(0, 1.03, caption, transform=axes.transAxes, fontsize=9, color="0.35")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)

@@ -48,21 +48,21 @@ def parse_reading(sql: str, dialect: str) -> exp.Expr | None:
     text = sql.strip().rstrip(";")
     if not text:
         raise QueryError("There is no query: give SQL, or a file with --file.")
-    word = text.replace("(", "( ").split()[0].upper()
+    verb = text.replace("(", "( ").split()[0].upper()
     try:
         statements = [s for s in sqlglot.parse(text, read=dialect) if s is not None]
     except SqlglotError as error:
-        if word in CLAUSES:
+        if verb in CLAUSES:
             raise QueryError(f"The query cannot be parsed: {str(error).splitlines()[0]}") from error
         statements = []
     if len(statements) > 1:
         raise QueryError(f"These are {len(statements)} statements: ask one at a time.")
     if statements and isinstance(statements[0], READING):
         return statements[0]
-    if word not in READING_WORDS:
+    if verb not in READING_WORDS:
         raise QueryError(
-            f"{word} is nothing that reads: only the streams and the commands of storelake write "
-            "to the lake, and this is for questions."
+            f"{verb} is no query: only the streams and the commands of storelake write to the "
+            "lake, and this reads it."
         )
     return None
 
@@ -77,13 +77,13 @@ def references(query: exp.Expr) -> list[Reference]:
 
 
 def _version(node: exp.Table) -> Version | None:
-    output = node.args.get("version") or node.args.get("when")
-    if output is None:
+    clause = node.args.get("version") or node.args.get("when")
+    if clause is None:
         return None
-    literal = output.find(exp.Literal)
+    literal = clause.find(exp.Literal)
     if literal is None:
-        raise QueryError(f"{node.db}.{node.name}: say which version with a number or a text.")
-    kind = str(output.this if isinstance(output, exp.Version) else output.args.get("kind")).upper()
+        raise QueryError(f"{node.db}.{node.name}: give the version as a number or a text.")
+    kind = str(clause.this if isinstance(clause, exp.Version) else clause.args.get("kind")).upper()
     if kind.startswith("TIMESTAMP"):
         return _instant(literal.this)
     return str(literal.this) if literal.is_string else int(literal.this)
@@ -94,7 +94,7 @@ def _instant(text: str) -> datetime:
         moment = datetime.fromisoformat(text.strip().replace(" UTC", "Z").replace("Z", "+00:00"))
     except ValueError:
         raise QueryError(
-            f"{text!r} is no time like '2024-05-01 10:00:00 UTC': say when in that form."
+            f"{text!r} is no time like '2024-05-01 10:00:00 UTC': give it in that form."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 

@@ -19,7 +19,7 @@ LARGE = {"spark.sql.adaptive.enabled": "true", "spark.sql.shuffle.partitions": "
 def for_questions(settings: Settings) -> Settings:
     """A session is made for small batches; one that reads whole tables wants all that Spark has.
 
-    What the operator has set stays, but for the options of the JVM: those are of the streams.
+    Settings of the operator are kept, except the options of the JVM, which are for the streams.
     """
     spark = settings.spark
     update = {"driver_java_options": "-XX:+UseParallelGC", "extra": {**LARGE, **spark.extra}}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/build-archive.sh [PACKAGE...]
 # Build dist/storelake-VERSION-pyX.Y.tar.gz: what streams need on a cluster besides Spark, for
-# `spark-submit --archives` (docs/DEPLOY.md). A PACKAGE goes in, too: pulsar-client, deltalake.
+# `spark-submit --archives` (docs/DEPLOY.md). PACKAGEs are added: pulsar-client, deltalake.
 # It is for the system, the processor and the Python (X.Y) that built it.
 set -euo pipefail
 script=$(realpath "${BASH_SOURCE[0]}")

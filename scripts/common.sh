@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: where the command line is, and what --help says.
+# Sourced by the scripts beside it: where the command line is, and its --help.
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -36,7 +36,7 @@ explain() {
 # no_options "$@": refuse whatever is left.
 no_options() {
     if [[ $# -gt 0 ]]; then
-        echo "$1 is unknown; --help says what there is." >&2
+        echo "$1 is unknown; see --help." >&2
         exit 2
     fi
 }

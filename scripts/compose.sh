@@ -3,18 +3,18 @@
 # The containers of docker-compose.yml; docs/COMPOSE.md.
 #   env      write .env with fresh secrets, unless it is there
 #   start    build what is missing and start the services of COMPOSE_PROFILES; wait until all are well
-#   stop     stop them; data stays
+#   stop     stop them; data is kept
 #   restart  stop, then start
 #   deploy   build the images again from this checkout and replace the containers that changed
 #   status   what runs, and how it is
-#   reset    stop everything and delete all volumes: topics, tables, files. Asks before, unless told --yes
+#   reset    stop everything and delete all volumes: topics, tables, files. Confirms first, unless --yes
 set -euo pipefail
 script=$(realpath "${BASH_SOURCE[0]}")
 # shellcheck source=scripts/common.sh
 source "$(dirname "$script")/common.sh"
 explain "$script" "$@"
 
-# A variable without a value gets a secret, the others stay as the example has them.
+# A variable without a value gets a secret, the others have the values of the example.
 write_env() {
     if [[ -e .env ]]; then
         echo ".env is there already: delete it first to begin with new secrets."

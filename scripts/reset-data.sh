@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/reset-data.sh [--yes]
-# Stop everything and delete all local data: topics, tables, files and checkpoints. Asks before,
-# unless told --yes.
+# Stop everything and delete all local data: topics, tables, files and checkpoints. Confirms
+# first, unless --yes.
 set -euo pipefail
 script=$(realpath "${BASH_SOURCE[0]}")
 # shellcheck source=scripts/common.sh

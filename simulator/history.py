@@ -61,11 +61,11 @@ def order_history(
         seed: of the baskets, lives and times.
         run_id: keeps the ids of two histories apart.
     """
-    output = (
+    lives = (
         _history_of(branch, span, mean, seed + number, f"{run_id}-{branch.branch_id}")
         for number, branch in enumerate(branches)
     )
-    return heapq.merge(*output, key=attrgetter("event_time"))
+    return heapq.merge(*lives, key=attrgetter("event_time"))
 
 
 def _history_of(
@@ -144,7 +144,7 @@ def _across(a: Point, b: Point) -> Iterator[Point]:
 
 
 def _seen(at: datetime, people: Sequence[tuple[str, Point]]) -> dict[str, Any]:
-    """What a frame says, but for where it comes from."""
+    """The fields of a detection event, without its source."""
     return {
         "schema_version": 1,
         "captured_at": instant(at),

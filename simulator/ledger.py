@@ -60,11 +60,11 @@ class Entry:
     Attributes:
         event_id, order_id, event_type, event_time, status, total_price: of the event as the till
             meant it; `total_price` is None for a status change.
-        made_at: when the till made it (UTC); a late event says another time of itself.
+        made_at: when the till made it (UTC); the `event_time` of a late event is another.
         outcome: what became of the message.
-        late: it states that it happened too long ago to count.
+        late: its event time is too long ago to count.
         duplicate_of: the event id, when the message repeats one that was accepted before.
-        position: (topic, partition, offset), when a broker has it. A gateway that knows the event
+        position: (topic, partition, offset), when a broker has it. A gateway that has the event
             already answers a duplicate with the position of the first one.
         digest: of the message's value; None for a message without a value.
     """
@@ -112,14 +112,14 @@ def _entry(line: dict[str, Any]) -> Entry:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 knows no Z
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 parses no Z
 
 
 class Ledger:
     """Counts every message in a `SendReport`, and writes one JSON line about it.
 
     Grain: one sent message. Money is text, exact to the cent; `way` and `refused_by` are set for
-    poison only, whose other fields tell of the event that was broken.
+    poison only, whose other fields are those of the event that was broken.
     """
 
     def __init__(self, path: Path | None, run_id: str) -> None:

@@ -34,7 +34,7 @@ def send_on_time(
         ledger: NDJSON file that gets one line per event.
         run_id: of the ledger.
         patience: how many seconds one event is tried before it counts as failed.
-        on_progress: hears the totals after each event.
+        on_progress: called with the totals after each event.
         stop: set it from another thread to end early; what was not sent is in no ledger.
     """
     over = stop or Event()

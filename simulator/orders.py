@@ -27,9 +27,9 @@ SHARE_UPDATED, SHARE_CANCELLED, SHARE_ONLINE = 0.15, 0.08, 0.35
 
 @dataclass(frozen=True)
 class SimulatedOrderEvent:
-    """One event as the till says it, with what a ledger wants to know of it.
+    """One event of a till, with the fields that a ledger needs.
 
-    `made_at` is when the till made it; `event_time` is what it says, which differs for a late one.
+    `made_at` is when the till made it; the `event_time` in the event differs for a late one.
     """
 
     event_id: str
@@ -162,15 +162,15 @@ class Shop:
         return self._emit(seconds, self._opened, 0, self._open(), None)
 
     def finish(self) -> Iterator[SimulatedOrderEvent]:
-        """What open orders still have to say, without a new one."""
+        """The remaining events of open orders, without a new order."""
         while self._due:
             yield self.next_event(self._due[0][0])
 
     def stray_event(self, age: timedelta = timedelta(0)) -> SimulatedOrderEvent:
-        """The first or last full event of an order that will never be heard of again.
+        """The first or last full event of an order that has no other events.
 
         Args:
-            age: how long ago it states that it happened, and that its order was created.
+            age: of its event time, and of the creation of its order.
         """
         life = self._open()
         at = self._rng.choice([0, len(life.steps) - 1])

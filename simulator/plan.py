@@ -33,7 +33,7 @@ class Plan:
     """How much, how fast, how much of it broken, late, or sent twice.
 
     Attributes:
-        rate: messages a minute; as fast as it goes without one.
+        rate: messages a minute; None: as fast as possible.
         count: stop after so many messages, of whatever kind.
         seconds: stop after so long.
         poison, late, duplicates: shares of the messages, together 1 at most. A system that has seen

@@ -1,8 +1,8 @@
-"""Messages that must end in quarantine, each broken in one named way, as strangers break them.
+"""Messages that must end in quarantine, each broken in one named way.
 
 `Way.refused_by` names what refuses it: `contract` (the JSON Schema, or no JSON at all), or the
 business rule that a contract-true message breaks. Poison is made from orders of its own, so the
-lives of good orders stay whole.
+events of good orders are complete.
 """
 
 from __future__ import annotations

@@ -39,10 +39,10 @@ class _Parcel:
     """An event on its way.
 
     Attributes:
-        event: what goes out.
-        late: it states that it happened too long ago to count.
+        event: to be sent.
+        late: its event time is too long ago to count.
         first: the parcel whose event this one repeats.
-        straight: a repeat that goes to Kafka past the gateway, as a foreign producer sends.
+        straight: a repeat that is sent to Kafka past the gateway, as a foreign producer sends.
         taken: the broker has it.
     """
 
@@ -87,12 +87,12 @@ def send(
 
     Args:
         settings: the frozen tree (`kafka`, `gateway`, `streams`, `stores_file`).
-        rate: messages a minute; as fast as it goes without one.
+        rate: messages a minute; None: as fast as possible.
         count: stop after so many messages, of whatever kind.
         seconds: stop after so long. With neither, `stop` ends the run.
-        poison: share of the messages that are broken, 0..1. They go straight to Kafka.
-        late: share that states that it happened too long ago to count; see `Plan`.
-        duplicates: share that repeats an event, byte for byte; every other one goes past the
+        poison: share of the messages that are broken, 0..1. They are sent straight to Kafka.
+        late: share with an event time too long ago to count; see `Plan`.
+        duplicates: share that repeats an event, byte for byte; every other one is sent past the
             gateway, as a foreign producer sends.
         seed: which baskets, lives and kinds; the same seed repeats the same run.
         source: where the baskets come from.
@@ -103,9 +103,9 @@ def send(
         concurrency: how many requests at once; events of one order keep their order.
         patience: how many seconds one message is tried before it counts as failed.
         ledger: NDJSON file that gets one line per message.
-        on_progress: hears the totals about ten times a second.
+        on_progress: called with the totals about ten times a second.
         late_from: whether late events would be late by now; sending pauses before the first one
-            until it reports it. Called in another thread.
+            until it returns true. Called in another thread.
         stop: set it from another thread to end the run early.
     """
     plan = Plan(rate, count, seconds, poison, late, duplicates, seed, source)
@@ -140,7 +140,7 @@ def _open_shop(settings: Settings, plan: Plan, run_id: str, wanted: Sequence[str
 
 
 class _Sender:
-    """One run: paces the shop, and hands each event to the worker of its order."""
+    """One run: paces the shop, and passes each event to the worker of its order."""
 
     def __init__(
         self, settings: Settings, plan: Plan, *, shop: Shop, book: Ledger, stop: Event

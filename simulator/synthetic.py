@@ -1,4 +1,4 @@
-"""Baskets that nobody ever carried: drawn from a seed, for machines without the real ones.
+"""Synthetic baskets: generated from a seed, for machines without the real ones.
 
 Grain and shape are those of `baskets.Basket`. Sales follow the usual pattern of a shop: few
 products are in many baskets, most products in few.

@@ -67,7 +67,7 @@ class GatewayTransport:
             except httpx.TransportError as error:
                 detail, pause = type(error).__name__, 0.0
             else:
-                if response.status_code in (200, 202):  # 200: it knows the event from before
+                if response.status_code in (200, 202):  # 200: it has the event already
                     at = response.json()
                     return Delivery("accepted", topic, at["partition"], at["offset"], retries)
                 detail = f"HTTP {response.status_code}"
@@ -103,7 +103,7 @@ class KafkaTransport:
         *,
         at: datetime | None = None,
     ) -> None:
-        """Queue one message, sent now or as if at `at`; `done` hears what became of it."""
+        """Queue one message, sent now or as if at `at`; `done` gets the outcome."""
 
         def report(error: Any, message: Any) -> None:
             if error is None:

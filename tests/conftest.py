@@ -65,7 +65,7 @@ def environment(
 ) -> Mapping[str, str]:
     """The environment of a storelake beside the developer's own: for programs that a test starts.
 
-    The folder for downloads stays the shared one, so that jars are fetched once.
+    The folder for downloads is shared, so that jars are fetched once.
     """
     kafka, controller, pulsar, admin, postgres, gateway, s3, console = map(str, free_ports(8))
     spark = SparkSettings()

@@ -104,11 +104,13 @@ def cameras(
     ] = 60,
 ) -> None:
     """Play a simulated day through service, brokers and streams; compare gold with the truth."""
-    from verification.cameras.run import Plan, verify
+    from verification.cameras.run import verify
     from verification.cameras.truth import beside_truth
 
     with _steps() as step:
-        result = verify(load_settings(), Plan(shoppers, seed, clip_seconds), step)
+        result = verify(
+            load_settings(), shoppers=shoppers, seed=seed, clip_seconds=clip_seconds, step=step
+        )
     console().print(beside_truth(result))
     _finish(result, result["faults"])
 
@@ -161,8 +163,7 @@ def faults(
 ) -> None:
     """Kill and hang each process once, under load, and compare ids in with ids out."""
     from verification.faults.plan import FAULTS, chosen
-    from verification.faults.report import tables
-    from verification.faults.run import verify
+    from verification.faults.run import tables, verify
 
     if listing:
         for fault in FAULTS:

@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -105,20 +105,19 @@ class Deployment:
                 active = now
             yield child
 
-    @contextmanager
-    def run_gateway(self) -> Iterator[Child]:
+    def run_gateway(self) -> AbstractContextManager[Child]:
         """The HTTP gateway; yields when it is ready."""
-        with self.run("gateway", "gateway") as child:
-            if not self._ready(child, lambda: gateway_ready(self.settings), READY_SECONDS):
-                self.fail("the gateway is not ready")
-            yield child
+        return self._run_until_ready("gateway", gateway_ready)
+
+    def run_console(self) -> AbstractContextManager[Child]:
+        """The live console; yields when it is ready."""
+        return self._run_until_ready("console", console_ready)
 
     @contextmanager
-    def run_console(self) -> Iterator[Child]:
-        """The live console; yields when it is ready."""
-        with self.run("console", "console") as child:
-            if not self._ready(child, lambda: console_ready(self.settings), READY_SECONDS):
-                self.fail("the console is not ready")
+    def _run_until_ready(self, name: str, ready: Callable[[Settings], bool]) -> Iterator[Child]:
+        with self.run(name, name) as child:
+            if not self._ready(child, lambda: ready(self.settings), READY_SECONDS):
+                self.fail(f"the {name} is not ready")
             yield child
 
     @contextmanager

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from conf.settings import Settings
+from conf.stores import load_stores
 from quality.order_observer import end_offsets
+from simulator.history import HOUR, Span, order_history
 from simulator.ledger import Delivery
 from simulator.orders import SimulatedOrderEvent, as_json
 from simulator.transport import KafkaTransport, topic_of
@@ -30,8 +32,24 @@ ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "order_status_tra
 # History is one batch: in pieces, its partitions would be late to each other.
 ONE_BATCH = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
 
+ORDERS_AN_HOUR = 10.0  # of each branch
+FILMED = 3 * HOUR
+
 Message = tuple[str, bytes, bytes, datetime | None]
 """Topic, key, value, and when it was sent; None is now."""
+
+
+def this_hour() -> datetime:
+    """The start of the present hour, UTC."""
+    return datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+
+
+def orders_of(
+    settings: Settings, span: Span, seed: int, run_id: str
+) -> Iterator[SimulatedOrderEvent]:
+    """Order events of every branch in a span."""
+    branches = load_stores(settings.stores_file).branches
+    return iter(order_history(branches, span, mean=ORDERS_AN_HOUR, seed=seed, run_id=run_id))
 
 
 def send_orders(

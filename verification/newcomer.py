@@ -13,7 +13,6 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -75,41 +74,25 @@ def _newcomer(deployment: Deployment) -> int:
         StepError: a command failed.
     """
     videos = deployment.settings.var_dir / "films"
-    _demo(deployment)
-    with _up(deployment):
-        _storelake(deployment, "status", "--json")
-        _storelake(deployment, "shop", "render", "--out", str(videos), "--shoppers", "5")
+    _run(deployment, "demo", "--seconds", "20", "--no-console", module="verification")
+    try:
+        _run(deployment, "up")
+        _run(deployment, "status", "--json")
+        _run(deployment, "shop", "render", "--out", str(videos), "--shoppers", "5")
         (video,) = videos.glob(f"{BRANCH}-entrance*.mp4")
-        _storelake(deployment, "infer", "--camera", f"{BRANCH}-entrance", "--source", str(video))
+        _run(deployment, "infer", "--camera", f"{BRANCH}-entrance", "--source", str(video))
         deployment.step("the console in a browser")
         with chromium() as browser:
             return _browse(Visitor(browser, deployment.settings.console.url), deployment)
-
-
-@contextmanager
-def _up(deployment: Deployment) -> Iterator[None]:
-    try:
-        _storelake(deployment, "up")
-        yield
     finally:
-        _storelake(deployment, "down")
+        _run(deployment, "down")
 
 
-def _storelake(deployment: Deployment, *arguments: str) -> None:
-    deployment.step("storelake " + " ".join(arguments))
-    done = deployment.storelake(*arguments, timeout=STEP_SECONDS)
+def _run(deployment: Deployment, *arguments: str, module: str = "cli.main") -> None:
+    deployment.step(" ".join(arguments))
+    done = run_to_end(command(arguments, deployment.environment, module), STEP_SECONDS, cwd=ROOT)
     if done.code:
-        raise StepError(f"storelake {arguments[0]} ended with {done.code}: {done.last_lines()}")
-
-
-def _demo(deployment: Deployment) -> None:
-    deployment.step("the demo")
-    arguments = command(
-        ["demo", "--seconds", "20", "--no-console"], deployment.environment, "verification"
-    )
-    done = run_to_end(arguments, STEP_SECONDS, cwd=ROOT)
-    if done.code:
-        raise StepError(f"the demo ended with {done.code}: {done.last_lines()}")
+        raise StepError(f"{arguments[0]} ended with {done.code}: {done.last_lines()}")
 
 
 def _browse(visitor: Visitor, deployment: Deployment) -> int:

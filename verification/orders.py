@@ -6,15 +6,14 @@ import json
 import time
 from typing import Any
 
-import psycopg
-
 from conf.settings import Settings
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from quality.smoke_test import STREAMS
 from simulator.plan import Plan
 from verification.deployment import Deployment, Step, verify_fresh
-from verification.processes import Child, ProcessError, kill_family
+from verification.processes import Child, kill_family
+from verification.watch import number
 
 HALF_SECONDS = 300.0
 RECOVERY_SECONDS = 180.0
@@ -76,18 +75,12 @@ def _verify(deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], dict[st
 
 
 def _arguments(plan: Plan) -> list[str]:
-    options = {
-        "count": plan.count,
-        "rate": plan.rate,
-        "poison": plan.poison,
-        "late": plan.late,
-        "duplicates": plan.duplicates,
-        "seed": plan.seed,
-        "source": plan.source,
-        "patience": ARRIVAL_SECONDS,
-    }
-    pairs = [(f"--{name}", str(value)) for name, value in options.items() if value is not None]
-    return ["check", *(part for pair in pairs for part in pair)]
+    options = {name: value for name, value in vars(plan).items() if value is not None}
+    options["patience"] = ARRIVAL_SECONDS
+    return [
+        "check",
+        *(part for name, value in options.items() for part in (f"--{name}", str(value))),
+    ]
 
 
 def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) -> int:
@@ -98,7 +91,7 @@ def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) 
     def half() -> bool:
         nonlocal rows
         streams.require_alive()
-        rows = _number(deployment, "SELECT count(*) FROM orders_raw")
+        rows = number(deployment.settings, "SELECT count(*) FROM orders_raw")
         deployment.step(f"{rows} events in Postgres, the streams are killed at {wanted}")
         if rows < wanted:
             check.require_alive()
@@ -111,12 +104,12 @@ def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) 
 def _recovery(deployment: Deployment, second: Child) -> float:
     """The moment (monotonic) at which the first row of the new application is visible."""
     query = "SELECT coalesce(max(seq), 0) FROM orders_raw"
-    newest = _number(deployment, query)
+    newest = number(deployment.settings, query)
 
     def new_row() -> bool:
         nonlocal newest
         second.require_alive()
-        now = _number(deployment, query)
+        now = number(deployment.settings, query)
         if not stream_states(deployment.settings):
             newest = now  # until the new one runs, a last commit of the killed one may appear
             return False
@@ -129,17 +122,8 @@ def _recovery(deployment: Deployment, second: Child) -> float:
 
 def _finish(deployment: Deployment, check: Child, streams: Child) -> int:
     """Wait for the check, which has a deadline of its own; returns its exit code."""
-    while check.poll() is None:
+    while not wait_until(lambda: check.poll() is not None, 2.0):
         streams.require_alive()
-        rows = _number(deployment, "SELECT count(*) FROM orders_raw")
+        rows = number(deployment.settings, "SELECT count(*) FROM orders_raw")
         deployment.step(f"{rows} events in Postgres, the check runs")
-        wait_until(lambda: check.poll() is not None, 2.0)
     return int(check.returncode)
-
-
-def _number(deployment: Deployment, query: str) -> int:
-    with psycopg.connect(deployment.settings.postgres.dsn) as connection:
-        row = connection.execute(query.encode()).fetchone()
-    if row is None:
-        raise ProcessError(f"no row: {query}")
-    return int(row[0])

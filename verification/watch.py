@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +20,7 @@ from quality.smoke_test import new_orders
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Commit, Lake, LakeError, TableState
 from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
+from verification.processes import ProcessError
 
 EVER = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -92,6 +93,15 @@ class FrameCounts:
         return Latencies(pairs)
 
 
+def number(settings: Settings, query: str) -> int:
+    """The one integer that a query of Postgres returns."""
+    with psycopg.connect(settings.postgres.dsn) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    if row is None:
+        raise ProcessError(f"no row: {query}")
+    return int(row[0])
+
+
 def watch_postgres(settings: Settings, found: Latencies) -> Poller:
     """New rows of orders_raw, for a second client of Postgres."""
     return new_orders(settings, lambda rows: found.seen([time for _, time in rows]))
@@ -99,17 +109,12 @@ def watch_postgres(settings: Settings, found: Latencies) -> Poller:
 
 def watch_lake(settings: Settings, found: Latencies) -> Poller:
     """A second reader of the lake without Spark, four times a second: new rows of silver.orders."""
-    lake, table = open_lake(settings), SILVER_ORDERS.name
-    last = _sequence(_state(lake, table).newest)
 
-    def look() -> None:
-        nonlocal last
-        added = _state(lake, table).added_since(last)
-        if (now := _sequence(added.newest)) > last:
-            found.seen(added.to_arrow(("event_time",))["event_time"].to_pylist())
-            last = now
+    def saw(state: TableState, last: int) -> None:
+        rows = state.added_since(last).to_arrow(("event_time",))
+        found.seen(rows["event_time"].to_pylist())
 
-    return Poller(settings.catalog.format, look, 0.25)
+    return _watch_commits(open_lake(settings), SILVER_ORDERS.name, saw)
 
 
 def watch_footfall(settings: Settings, found: FrameCounts) -> Poller:
@@ -129,7 +134,6 @@ def watch_footfall(settings: Settings, found: FrameCounts) -> Poller:
 def watch_footfall_lake(settings: Settings, found: FrameCounts) -> Poller:
     """A second reader of the lake without Spark, four times a second: frames in the gold table."""
     lake, table = open_lake(settings), GOLD_FOOTFALL_MINUTE.name
-    last = _sequence(_state(lake, table).newest)
 
     def counted() -> dict[str, int]:
         columns = ("camera_id", "frames", "late_frames")
@@ -139,15 +143,24 @@ def watch_footfall_lake(settings: Settings, found: FrameCounts) -> Poller:
             totals[camera_id] += sum(frames)
         return totals
 
+    # A reading takes CPU from what is measured, so only what is new is read.
+    poller = _watch_commits(lake, table, lambda _, __: found.saw(counted()))
+    found.before = counted()
+    return poller
+
+
+def _watch_commits(lake: Lake, table: str, saw: Callable[[TableState, int], None]) -> Poller:
+    """Call `saw` after new commits, with the table and the sequence number of the last one seen."""
+    last = _sequence(_state(lake, table).newest)
+
     def look() -> None:
         nonlocal last
-        # A reading takes CPU from what is measured, so only what is new is read.
-        if (now := _sequence(_state(lake, table).newest)) > last:
-            found.saw(counted())
+        state = _state(lake, table)
+        if (now := _sequence(state.newest)) > last:
+            saw(state, last)
             last = now
 
-    found.before = counted()
-    return Poller("footfall in the lake", look, 0.25)
+    return Poller(f"{table} in the lake", look, 0.25)
 
 
 def _state(lake: Lake, table: str) -> TableState:

@@ -1,8 +1,8 @@
-"""What a new version of an event's JSON Schema means to those who keep to the old one.
+"""Effects of a new version of an event's JSON Schema on clients of the old one.
 
 Both sides count. A sender must not be refused what the old contract allows, so nothing may get
-narrower. A reader must not get what the old contract rules out, so a field that was there stays
-there and keeps its type. What is left is additive: new optional fields, more values, wider bounds.
+narrower. A reader must not get what the old contract rules out, so an existing field remains and
+keeps its type. What is left is additive: new optional fields, more values, wider bounds.
 """
 
 from __future__ import annotations

@@ -104,14 +104,14 @@ class _Layout(_Frozen):
     @classmethod
     def _ids_once(cls, value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
         name = "line_id" if info.field_name == "lines" else "zone_id"
-        twice = _twice([getattr(drawn, name) for drawn in value])
+        twice = _twice([getattr(shape, name) for shape in value])
         if twice:
             raise ValueError(f"{name} is not unique: {', '.join(twice)}")
         return value
 
 
 class Layout(_Layout):
-    """What is drawn on a camera's picture from `valid_from` until the next layout.
+    """Lines and zones of a camera from `valid_from` until the next layout.
 
     Key: (camera_id, version).
     """
@@ -121,7 +121,7 @@ class Layout(_Layout):
 
 
 class Camera(_Layout):
-    """One camera and what is drawn on its picture. Key: camera_id, unique over all branches.
+    """One camera with its lines and zones. Key: camera_id, unique over all branches.
 
     Attributes:
         lines: of the first layout, which has the file's `version` and `valid_from`.

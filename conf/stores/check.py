@@ -1,4 +1,4 @@
-"""What is wrong with a store file, or odd about it: one sentence each, in the words of the file."""
+"""Faults and oddities of a store file: one sentence each, with the names of the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conf.stores import Line, Stores, load_stores, read_tree
 _IDS = {
     "branches": ("branch", "branch_id"),
     "cameras": ("camera", "camera_id"),
-    "redrawn": ("drawing", "version"),
+    "redrawn": ("layout", "version"),
     "lines": ("line", "line_id"),
     "zones": ("zone", "zone_id"),
     "polygon": ("corner", ""),
@@ -43,33 +43,33 @@ def find_faults(path: Path) -> list[str]:
 
 
 def find_oddities(path: Path) -> list[str]:
-    """What a usable file states that may be a mistake.
+    """Probable mistakes in a usable file.
 
     Raises:
         SettingsError: the file cannot be used.
     """
     stores = load_stores(path)
-    reported = []
+    oddities = []
     for branch in stores.branches:
         if not branch.cameras:
-            reported.append(f"branch {branch.branch_id} has no camera: its visitors are unknown.")
+            oddities.append(f"branch {branch.branch_id} has no camera: its visitors are unknown.")
         elif not any(stores.has_entrance(c) for c in branch.cameras):
-            reported.append(
+            oddities.append(
                 f"branch {branch.branch_id} has no entrance line: its visitors are unknown."
             )
         for camera in branch.cameras:
             layout = stores.layouts(camera)[-1]
             if not layout.zones:
                 also = "" if layout.lines else " and no lines: only its frames are counted"
-                reported.append(f"camera {camera.camera_id} has no zones{also}.")
-            reported += [
+                oddities.append(f"camera {camera.camera_id} has no zones{also}.")
+            oddities += [
                 f"camera {camera.camera_id}, lines {one.line_id} and {other.line_id}: who walks "
                 "straight in crosses both and counts as two visitors. Give one of them the kind "
                 '"count", or delete it.'
                 for one, other in combinations(layout.lines, 2)
                 if one.kind == other.kind == "entrance" and entered_in_a_row(one, other)
             ]
-    return reported
+    return oddities
 
 
 def entered_in_a_row(one: Line, other: Line) -> bool:

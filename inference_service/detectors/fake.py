@@ -1,4 +1,4 @@
-"""A detector that states what it was told: for tests and dry runs."""
+"""A detector that returns configured detections: for tests and dry runs."""
 
 from __future__ import annotations
 

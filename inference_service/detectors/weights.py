@@ -35,7 +35,7 @@ def person_class(names: Mapping[int, str], wanted: str, path: Path) -> int:
     """The number of the class that counts as a person.
 
     Args:
-        names: what the model file says of its classes; empty when it says nothing.
+        names: of the classes in the model file; empty when it has none.
         wanted: a name, or a number.
         path: of the model, for the message.
 
@@ -47,7 +47,7 @@ def person_class(names: Mapping[int, str], wanted: str, path: Path) -> int:
             return number
     if wanted.isdecimal() and (not names or int(wanted) in names):
         return int(wanted)
-    has = f"it knows {_listed(names)}" if names else "its file does not name its classes"
+    has = f"it has {_listed(names)}" if names else "its file does not name its classes"
     raise SettingsError(
         f"the model {path} has no class {wanted!r}: {has}; set STORELAKE_INFERENCE__PERSON_CLASS "
         "to the name or number of the one that is a person"

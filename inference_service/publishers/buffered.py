@@ -1,13 +1,13 @@
 """What publishers to a broker have in common: memory, then disk, then back-pressure.
 
 An event waits in memory until the broker has acknowledged it. While the broker is away, or slower
-than the cameras, memory fills (`buffer_events`); what comes then goes to disk (`spool_events`);
+than the cameras, memory fills (`buffer_events`); later events are put on disk (`spool_events`);
 when that is full, too, `publish` waits, which slows a file down and makes a live camera drop
 frames, counted. When the broker is back everything leaves in the order in which it came. What is
 not acknowledged at the end is put on disk and sent at the next start, before anything new.
 
-Delivery: at least once, in order. After a kill, what was in memory alone is gone, and no one was
-told that it was delivered; what was on disk is sent, perhaps again.
+Delivery: at least once, in order. After a kill, what was in memory alone is lost and was never
+reported as delivered; what was on disk is sent, perhaps again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Event:
 
 
 class BufferedPublisher:
-    """A `Publisher` to an transport."""
+    """A `Publisher` to a transport."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class BufferedPublisher:
             self._changed.notify_all()
 
     def _memory_has_room(self) -> bool:
-        # Behind events on disk a new one goes to disk, too: that is their order.
+        # Behind events on disk a new one is put on disk, too: that keeps their order.
         return not len(self._spool) and len(self._waiting) + len(self._sent) < self._limit
 
     def _has_room(self) -> bool:
@@ -168,7 +168,7 @@ class BufferedPublisher:
                 )
 
     def close(self) -> None:
-        """Flush, once; what is not acknowledged goes to disk, for the next start."""
+        """Flush, once; what is not acknowledged is put on disk, for the next start."""
         with self._changed:
             if self._closed:
                 return
@@ -183,7 +183,7 @@ class BufferedPublisher:
         self._end()
 
     def _end(self) -> int:
-        """Stop the pump and put on disk what is in memory alone; returns what is on disk."""
+        """Stop the sender thread and put memory on disk; returns the number of events on disk."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -212,7 +212,7 @@ class BufferedPublisher:
             )
 
     def _run(self) -> None:
-        """The pump: from memory, then from disk, to the transport, until the publisher ends."""
+        """The sender thread: from memory, then disk, to the transport, until the publisher ends."""
         try:
             self._send_all()
         except Exception as error:  # a thread that ended unseen would be a silent loss

@@ -29,12 +29,12 @@ NEVER = (
 
 
 class PulsarEventTransport:
-    """pulsar-client's producer as an `Transport`.
+    """pulsar-client's producer as a `Transport`.
 
-    It connects with the first event. `send_async` tells only its callback what went wrong, and
-    without `block_if_queue_full` drops what its queue has no room for; so every result is looked
-    at, and the queue has room for all that `BufferedPublisher` keeps in memory: a call that blocked
-    would keep the callbacks out.
+    It connects with the first event. `send_async` reports errors only to its callback, and without
+    `block_if_queue_full` drops what its queue has no room for; so every result is checked, and the
+    queue has room for all that `BufferedPublisher` keeps in memory: a call that blocked would keep
+    the callbacks out.
     """
 
     def __init__(self, settings: PulsarSettings, buffer_events: int) -> None:

@@ -1,8 +1,8 @@
 """Events on disk while their broker is away: a queue in SQLite, bounded, of one process at a time.
 
-SQLite and not a queue library: many events are read, and expired, in one step, and their bytes
-stay bytes. A row is on disk when the system writes its page cache back, which outlives a killed
-process, though not a power cut: as with our brokers.
+SQLite and not a queue library: many events are read, and deleted, in one step, and their bytes
+are not changed. A row is on disk when the system writes its page cache back, which outlives a
+killed process, though not a power cut: as with our brokers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Trackers: boxes of one picture in, boxes with ids out. One back end per file.
 
 An id is unique per (camera, run, track): each camera has a tracker of its own, and a new run begins
-with `Tracker.reset`. Track ids begin at 1 in each run and say nothing about a person.
+with `Tracker.reset`. Track ids begin at 1 in each run and do not identify a person.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ KNOWN = ("botsort", "bytetrack", "deepsort")
 
 
 class Tracker(Protocol):
-    """Gives each object an id that stays with it. One tracker serves one camera.
+    """Gives each object an id that does not change. One tracker serves one camera.
 
     Attributes:
         name: ``runtime.tracker`` of an event.

@@ -33,7 +33,7 @@ MAX_GAP = 25  # frames; after a longer one no track of the library is alive
 class AppearanceTracker:
     """A tracker of trackforge behind `Tracker`.
 
-    It counts in frames: frames that were left out are told to it as empty, by their times.
+    It counts in frames: skipped frames are passed to it as empty ones, by their times.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AppearanceTracker:
     def update(self, detections: Detections, frame: Frame) -> Detections:
         """Match, open and close tracks; see `Tracker.update`."""
         self._skip(frame.captured_at)
-        if self.name == "deepsort":  # it knows no doubtful boxes: each would open a track
+        if self.name == "deepsort":  # it does not match doubtful boxes: each would open a track
             detections = detections.select(detections.confidence >= self._high)
         grow = (detections.boxes[:, 2:] - detections.boxes[:, :2]) * MARGIN
         low, size = detections.boxes[:, :2] - grow, detections.boxes[:, 2:] + grow

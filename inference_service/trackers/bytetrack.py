@@ -124,7 +124,7 @@ class ByteTracker:
 
         keep = np.array([alive(t) for t in self._tracks], dtype=bool)
         if not keep.all():
-            self._tracks = [t for t, stays in zip(self._tracks, keep, strict=True) if stays]
+            self._tracks = [t for t, kept in zip(self._tracks, keep, strict=True) if kept]
             self._filters.keep(keep)
 
     def _open(self, detections: Detections, pairs: dict[int, int], at: datetime) -> None:

@@ -22,7 +22,7 @@ def store_half(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
     Args:
         source: what ultralytics exported.
         target: the file to write.
-        metadata: replaces what has the same key; the rest stays.
+        metadata: replaces entries of the same key; others are kept.
     """
     model = onnx.load(str(source))
     old = {entry.key: entry.value for entry in model.metadata_props}

@@ -26,7 +26,7 @@ EXPORT_SIZE = (192, 320)  # height, width: what 640x360 becomes; others are welc
 NAME = "shop_person"
 METADATA = {
     "names": "{0: 'person'}",
-    "description": "YOLO11n taught with drawn pictures of the simulated shop",  # names no folder
+    "description": "YOLO11n trained on drawn pictures of the simulated shop",  # names no folder
     "args": "{}",
 }
 
@@ -156,9 +156,9 @@ def main(
         shutil.copyfile(best, kept)
     model = export(kept, out / f"{NAME}.onnx")
     figures = measure(model, pictures)
-    (drawn, _), (held, people) = (count_pictures(pictures, p) for p in ("train", "val"))
+    (trained, _), (held, people) = (count_pictures(pictures, p) for p in ("train", "val"))
     about = {
-        "drawn": drawn,
+        "drawn": trained,
         "held": held,
         "epochs": epochs,
         "begun": "the weights of an earlier round" if weights else "random weights",

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -23,13 +22,13 @@ SERVICES = ("kafka", "postgres", "pulsar", "minio", "trino")
 
 @dataclass(frozen=True)
 class ProgramStatus:
-    """What the supervisor says of one program or service.
+    """Status of one program or service, written by the supervisor.
 
     Attributes:
-        asked_at: the request that this answers; what is said of an earlier one is old.
+        asked_at: time of the request that this status answers.
         restarts: since then.
         again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
-        failed: whether nobody tries any more, until somebody requests it again.
+        failed: whether the supervisor has given up, until a new request.
         note: how it ended last, the cause first.
         answered: whether a service has answered since its start.
         silent_since: since when it does not answer any more, in seconds of the epoch; None while
@@ -80,16 +79,16 @@ class StateDir:
     def wanted(self) -> dict[str, float]:
         """What shall run, with the time at which each was asked for.
 
-        Where the file cannot be read: what the supervisor last said of, and what runs.
+        Where the file cannot be read: what the supervisor last reported, and what runs.
         """
         try:
             return self.asked_for()
         except UnreadableStateError:
-            reported: dict[str, ProgramStatus] = {}
+            statuses: dict[str, ProgramStatus] = {}
             with suppress(UnreadableStateError):
-                reported = self.words()
+                statuses = self.words()
             return dict(self._running()) | {
-                name: status.asked_at for name, status in reported.items()
+                name: status.asked_at for name, status in statuses.items()
             }
 
     def asked_for(self) -> dict[str, float]:
@@ -112,23 +111,23 @@ class StateDir:
                     yield name, process.create_time()
 
     def want(self, wanted: Mapping[str, float]) -> None:
-        """Say what shall run from now on."""
+        """Replace the list of what shall run."""
         write_state(self._wanted_file, wanted)
 
     def words(self) -> dict[str, ProgramStatus]:
-        """What the supervisor has said last, of everything.
+        """Last status of everything that the supervisor runs.
 
         Raises:
             UnreadableStateError: the file cannot be read.
         """
         state = read_state(self._state_file) or {}
         try:
-            return {name: ProgramStatus(**reported) for name, reported in state.items()}
+            return {name: ProgramStatus(**fields) for name, fields in state.items()}
         except TypeError as error:
             raise unreadable(self._state_file, "it has other fields") from error
 
     def status(self, name: str) -> ProgramStatus:
-        """What the supervisor says of one; nothing yet, if that was about an earlier request."""
+        """Status of one; empty while the supervisor has only answered an earlier request."""
         asked_at = self.wanted().get(name, 0.0)
         status = ProgramStatus()
         with suppress(UnreadableStateError):  # the supervisor writes it again at once
@@ -136,6 +135,5 @@ class StateDir:
         return status if status.asked_at == asked_at else ProgramStatus(asked_at)
 
     def show(self, words: Mapping[str, ProgramStatus]) -> None:
-        """What the supervisor says now."""
-        reported: dict[str, Any] = {name: asdict(status) for name, status in words.items()}
-        write_state(self._state_file, reported)
+        """Write the present status of everything."""
+        write_state(self._state_file, {name: asdict(status) for name, status in words.items()})

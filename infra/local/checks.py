@@ -107,7 +107,7 @@ class Java:
 
     @property
     def release(self) -> int:
-        """The feature release: 17 of `17.0.15`, 8 of `1.8.0`; 0 if it did not say."""
+        """The feature release: 17 of `17.0.15`, 8 of `1.8.0`; 0 if unknown."""
         match = re.match(r"(?:1\.)?(\d+)", self.version)
         return int(match.group(1)) if match else 0
 
@@ -179,6 +179,6 @@ def _java_version(path: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    reported = done.stderr + done.stdout
-    match = re.search(r"\(build ([\w.+-]+)", reported) or re.search(r'version "([^"]+)"', reported)
+    output = done.stderr + done.stdout
+    match = re.search(r"\(build ([\w.+-]+)", output) or re.search(r'version "([^"]+)"', output)
     return match.group(1) if match else ""

@@ -17,7 +17,7 @@ from infra.local.board import ProgramStatus
 from infra.local.daemon import Daemon
 from infra.local.process import collect, is_alive
 
-log = logging.getLogger("storelake.keeper")
+log = logging.getLogger("storelake.supervisor")
 
 PROBE_SECONDS = 5.0
 START_PROBE_SECONDS = 1.0
@@ -214,14 +214,14 @@ def _born(process: psutil.Process) -> float:
 
 
 def _outcome(probe: Future[bool]) -> bool:
-    """Whether a service is silent; a probe that fails itself (no password yet) says nothing."""
+    """Whether a service is silent; no, when the probe itself fails (no password yet)."""
     with suppress(Exception):
         return probe.result()
     return False
 
 
 def _ending(code: int | None) -> str:
-    """How a process ended; nobody knows the code of one that somebody else has started."""
+    """How a process ended; code: None for one that another process has started."""
     if code is None:
         return "ended"
     return f"ended with exit code {code}" if code >= 0 else f"ended by {Signals(-code).name}"

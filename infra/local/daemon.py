@@ -2,7 +2,7 @@
 
 A process is ours when the pid file names it and pid, creation time and command line all agree:
 a pid alone may have been recycled for somebody else's process. It leads a session of its own, so
-what it leaves behind can be told from the rest of the machine. Its environment names the pid file,
+what it leaves behind can be distinguished from other processes. Its environment names the pid file,
 so a process whose pid file is lost or unreadable is found among all processes.
 """
 
@@ -63,7 +63,7 @@ class Daemon:
 
     @property
     def log_file(self) -> Path:
-        """Everything that the process says."""
+        """Standard output and error of the process."""
         return self.log_dir / f"{self.name}.log"
 
     def spawn(
@@ -87,7 +87,7 @@ class Daemon:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         options = (account or Account()).popen_options()
         with self.log_file.open("ab") as log:
-            reported_before = log.tell()
+            log_from = log.tell()
             child = subprocess.Popen(  # type: ignore[call-overload]
                 list(command),
                 cwd=cwd,
@@ -99,12 +99,12 @@ class Daemon:
                 **options,
             )
         try:
-            self._remember(child.pid, command, reported_before)
+            self._remember(child.pid, command, log_from)
         except BaseException:  # a full disk, Ctrl-C: nobody would ever find it again
             child.kill()
             child.wait()
             raise
-        # The handle is let go on purpose: from here on only the pid file knows the process.
+        # The handle is dropped on purpose: from here on only the pid file identifies the process.
         child.returncode = 0
         return int(child.pid)
 
@@ -160,7 +160,7 @@ class Daemon:
         return find_process(record.pid, record.create_time), record.command
 
     def last_words(self) -> str:
-        """Why the process of the pid file ended, as far as its log says; empty if it does not."""
+        """Why the process of the pid file ended, from its log; empty if that names no reason."""
         with contextlib.suppress(UnreadableStateError):
             record = read_record(self.pid_file)
             return last_words(self.log_file, record.log_from if record else 0)

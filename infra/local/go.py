@@ -60,14 +60,14 @@ def build(source: GoSource, cache_dir: Path, cancel: Event, report: Report) -> P
     """The program, built the first time.
 
     A file under the final name is always whole: it is built elsewhere and moved there in one step.
-    What Go downloads and compiles on the way stays after a failure, so that the next try continues
-    from there, and goes with the success: it is 3 GB.
+    After a failure, what Go has downloaded and compiled is kept, so that the next try continues
+    from there; after a success it is deleted: it is 3 GB.
 
     Args:
         source: which program.
         cache_dir: `settings.cache_dir`.
         cancel: stops the build when set.
-        report: told about the progress.
+        report: receives the progress.
 
     Raises:
         ServiceError: there is no Go, or too old a one; no room; the build failed.
@@ -124,18 +124,18 @@ def find_go(source: GoSource) -> str:
             f"{source.name} is built from its source, and no Go was found: install Go {wanted} or "
             f"newer and put it on the PATH, or {source.instead}."
         )
-    reported = subprocess.run([go, "version"], check=False, capture_output=True, text=True).stdout
-    found = re.search(r"go(\d+)\.(\d+)", reported)
+    output = subprocess.run([go, "version"], check=False, capture_output=True, text=True).stdout
+    found = re.search(r"go(\d+)\.(\d+)", output)
     if found is None or tuple(map(int, found.groups())) < LEAST_GO:
         raise ServiceError(
-            f"{source.name} needs Go {wanted} or newer; {go} is {reported.strip()!r}: install a "
+            f"{source.name} needs Go {wanted} or newer; {go} is {output.strip()!r}: install a "
             f"newer one and put it on the PATH, or {source.instead}."
         )
     return go
 
 
 class _Progress:
-    """Counts the packages that Go says it fetched and compiled."""
+    """Counts the packages that Go reports as fetched and compiled."""
 
     def __init__(self, stem: str, report: Report) -> None:
         self._stem, self._report = stem, report

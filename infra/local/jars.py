@@ -99,7 +99,7 @@ def _unpack_trino(folder: Path) -> None:
 
 
 # `default` is run time plus the module's own jar, which `runtime` alone leaves out. Kafka's POM
-# has no logging back end, and without one a broker that fails at start says nothing.
+# has no logging back end, and without one a broker that fails at start logs nothing.
 KAFKA = Bundle(
     "Kafka",
     KAFKA_VERSION,
@@ -160,7 +160,7 @@ def fetch_jars(bundle: Bundle, cache_dir: Path, java: str, cancel: Event, report
         cache_dir: `settings.cache_dir`.
         java: the Java that runs Ivy.
         cancel: stops the download when set.
-        report: told about the progress.
+        report: receives the progress.
 
     Raises:
         ServiceError: the download failed, or there is no room for it.
@@ -185,7 +185,7 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
     module.write_text(bundle.module)
     jars = scratch / "jars"
     progress = _Progress(bundle.stem, report)
-    # A cache of its own: what other tools left half done in the user's one stays out.
+    # A cache of its own, free of what other tools left half done in the user's.
     command = [java, f"-Divy.default.ivy.user.dir={ivy_home}", "-jar", str(_ivy_jar())]
     command += ["-ivy", str(module), "-cache", str(ivy_home / "cache"), "-confs", "default"]
     command += ["-retrieve", f"{jars}/{PATTERN}"]
@@ -206,7 +206,7 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
 
 
 class _Progress:
-    """Counts what Ivy says it found and fetched."""
+    """Counts what Ivy reports as found and fetched."""
 
     def __init__(self, stem: str, report: Report) -> None:
         self._stem, self._report = stem, report

@@ -20,7 +20,7 @@ LOCK_SECONDS = 900.0
 
 
 class KeptService:
-    """A service that is started again when it died, and killed when it stays silent.
+    """A service that is started again when it died, and killed when it does not answer.
 
     Args:
         settings: of the deployment; secrets are read from its file at each start.
@@ -54,6 +54,6 @@ class KeptService:
 
 
 def kept_services(settings: Settings, cancel: Event) -> list[KeptService]:
-    """All services that can run here; which of them shall, the commands say."""
+    """All services that can run here; commands choose which of them shall."""
     classes = (KafkaService, PostgresService, PulsarService, MinioService, TrinoService)
     return [KeptService(settings, make, cancel) for make in classes]

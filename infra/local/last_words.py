@@ -11,13 +11,13 @@ from typing import Any
 READ_BYTES = 64 * 1024
 LONGEST = 300
 _TRACEBACK = "Traceback (most recent call last):"
-_RAISED = re.compile(r"(?:\w+\.)*(?P<kind>\w+): (?P<said>.+)")
+_RAISED = re.compile(r"(?:\w+\.)*(?P<kind>\w+): (?P<text>.+)")
 # SQLAlchemy puts the driver's class in front of its message, and an address behind it.
-_INNER = re.compile(r"\((?:\w+\.)*(?P<kind>\w+)\) (?P<said>.+)")
+_INNER = re.compile(r"\((?:\w+\.)*(?P<kind>\w+)\) (?P<text>.+)")
 _APPENDIX = "(Background on this error at"
 _STAMPED = re.compile(
     r"\[?(?:\d{4}-\d\d-\d\d|\d\d/\d\d/\d\d)[ T]\d\d:\d\d:\d\d\S*\s+"
-    r"(?:UTC )?(?:\[\d+\] )?(?P<said>.*)"
+    r"(?:UTC )?(?:\[\d+\] )?(?P<text>.*)"
 )
 # Of Postgres, `ERROR:` is about one statement of a client.
 _SEVERE = re.compile(r"\b(?:FATAL|PANIC|CRITICAL|SEVERE|ERROR(?!:))\b")
@@ -32,7 +32,7 @@ def last_words(log: Path, since: int = 0) -> str:
         since: the size of the log when the process started; what lies before is not its own.
 
     Returns:
-        One line without a traceback, SQL or a link; empty where the process has said nothing.
+        One line without a traceback, SQL or a link; empty where the log has no cause.
     """
     causes = list(_causes(_lines(log, since)))
     return causes[-1][:LONGEST] if causes else ""
@@ -78,7 +78,7 @@ def _cause(line: str) -> str:
         except (ValueError, TypeError):
             return line
     if stamped := _STAMPED.match(line):
-        return stamped["said"] if _SEVERE.search(line) else ""
+        return stamped["text"] if _SEVERE.search(line) else ""
     return line
 
 
@@ -87,8 +87,8 @@ def _logged(entry: dict[str, Any]) -> str:
     if entry.get("level") not in {"error", "critical"}:
         return ""
     raised = list(_causes(str(entry.get("exception") or "").splitlines()))
-    reported = entry.get("error") or (raised[-1] if raised else entry.get("event"))
-    return next(iter(str(reported or "").splitlines()), "")
+    cause = entry.get("error") or (raised[-1] if raised else entry.get("event"))
+    return next(iter(str(cause or "").splitlines()), "")
 
 
 def _raised(line: str) -> str:
@@ -96,6 +96,6 @@ def _raised(line: str) -> str:
     found = _RAISED.match(line)
     if found is None:
         return line
-    inner = _INNER.match(found["said"])
-    kind, reported = (inner or found)["kind"], (inner or found)["said"]
-    return reported if kind.startswith("Storelake") else f"{kind}: {reported}"
+    inner = _INNER.match(found["text"])
+    kind, text = (inner or found)["kind"], (inner or found)["text"]
+    return text if kind.startswith("Storelake") else f"{kind}: {text}"

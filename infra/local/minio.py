@@ -11,7 +11,7 @@ from infra.local.checks import require_free_port, require_loopback
 from infra.local.go import MINIO, build
 from infra.local.service import Service
 
-# 503 until it knows its buckets and keys, and has found its disk to be well.
+# 503 until it has loaded its buckets and keys, and has checked its disk.
 HEALTH = "/minio/health/cluster"
 
 

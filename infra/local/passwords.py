@@ -26,8 +26,7 @@ def with_secrets(settings: Settings) -> Settings:
     """The settings with the secrets of our own servers, made and kept where there are none yet.
 
     Args:
-        settings: as loaded; a secret that is set stays. For a server of somebody else nothing is
-            made.
+        settings: as loaded; a secret that is set is kept. None is made for external servers.
 
     Returns:
         The same settings, or a copy with the secrets of `settings.secrets_file`.

@@ -121,7 +121,7 @@ class PostgresService(Service):
     def _single_user(self, programs: Path, data: Path, statements: list[sql.Composed]) -> None:
         """Run SQL as superuser before the server listens; a statement that fails ends it.
 
-        The password goes in by standard input: a command line could be read by everybody.
+        The password is passed by standard input: a command line could be read by everybody.
         """
         places = self.places
         marker = secrets.token_hex(8)

@@ -108,7 +108,7 @@ def session_of(leader: int, since: float) -> list[psutil.Process]:
 
 
 def resident(process: psutil.Process) -> int:
-    """Its resident memory in bytes, shared pages by their share (PSS) where the system tells."""
+    """Its resident memory in bytes, shared pages by their share (PSS) where available."""
     with contextlib.suppress(psutil.Error):
         return int(process.memory_full_info().pss)
     with contextlib.suppress(psutil.Error):
@@ -117,7 +117,7 @@ def resident(process: psutil.Process) -> int:
 
 
 def collect(process: psutil.Process) -> int | None:
-    """Take the exit code of an ended child, so that no zombie stays; None where it is not ours."""
+    """Reap an ended child and return its exit code; None where it is not a child of ours."""
     with contextlib.suppress(psutil.Error):
         return process.wait(timeout=0)
     return None

@@ -15,7 +15,7 @@ from infra.local.jvm import LOGGING, JavaService, jvm, server_options
 RETENTION_MINUTES = 7 * 24 * 60
 RETENTION_MB = 1024
 
-# Without `listeningInterface` the bookie listens everywhere; its port is free and told to nobody.
+# Without `listeningInterface` the bookie listens everywhere; its port is chosen by the system.
 # A topic is made on purpose: a reader of a misspelt one would wait for ever. A record is on disk
 # when the system writes its page cache back, which outlives a killed broker, as with our Kafka.
 # By default a bookie takes no more writes on a disk that is 95 % full, which a large one is with

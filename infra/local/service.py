@@ -84,9 +84,9 @@ class Service(ABC):
     Attributes:
         settings: which ports, which folders.
         cancel: set by Ctrl-C; preparations look at it.
-        report: told about the progress.
+        report: receives the progress.
         name: short, in lower case; also the stem of its log and pid file, and its folder.
-        stop_signal: asks it for a clean shutdown.
+        stop_signal: requests a clean shutdown.
     """
 
     settings: Settings
@@ -152,7 +152,7 @@ class Service(ABC):
         """Tidy up; `ending` states whether the process came to its own end."""
 
     def status(self) -> ServiceStatus:
-        """What can be said now, in a second or two at most."""
+        """Its present status, found in a second or two at most."""
         if self.external:
             detail = self.complaint() or "answers"
             return ServiceStatus(self.name, "external", self.address, detail=detail)

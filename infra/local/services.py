@@ -83,7 +83,7 @@ def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
 
     Args:
         settings: which ports, which folders.
-        report: told about the progress.
+        report: receives the progress.
 
     Returns:
         The state of each service.
@@ -101,7 +101,7 @@ def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
 
     Args:
         settings: which ports, which folders.
-        report: told about the progress.
+        report: receives the progress.
 
     Yields:
         The settings with the secrets of the services.
@@ -122,7 +122,7 @@ def provision(settings: Settings, report: Report = silent) -> None:
 
     Args:
         settings: of services that run, here or elsewhere.
-        report: told about the progress.
+        report: receives the progress.
 
     Raises:
         ServiceError: one does not answer, or refuses.
@@ -149,7 +149,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
 def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
     """Stop the services and delete all data below `var`: topics, tables, files, checkpoints.
 
-    Secrets, logs, and whatever lives on servers of somebody else, stay.
+    Secrets, logs, and data on external servers are kept.
 
     Args:
         settings: of the deployment.
@@ -183,12 +183,12 @@ def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
 
     Args:
         settings: which ports, which folders.
-        report: told about the progress.
+        report: receives the progress.
 
     Yields:
         The settings with the secrets of the services.
 
-    Services that ran before go on afterwards; those that this started are stopped.
+    Services that ran before continue afterwards; those that this started are stopped.
     """
     with _lock(settings):
         ready, started = _up(settings, report)
@@ -259,7 +259,7 @@ def _wait_ready(service: Service, cancel: Event) -> None:
         if state.state == "stopped":
             lines = "\n  ".join(service.last_lines()) or "(its log is empty)"
             raise ServiceError(
-                f"{service.name} ended right after its start; mend what its log says, then run "
+                f"{service.name} ended right after its start; fix the cause in its log, then run "
                 f"`storelake up` again. The last lines (more with `storelake logs {service.name}`):"
                 f"\n  {lines}"
             )

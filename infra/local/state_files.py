@@ -75,7 +75,7 @@ def read_state(file: Path) -> dict[str, Any] | None:
 
 
 def unreadable(file: Path, reason: str) -> UnreadableStateError:
-    """The error about a state file whose content does not say what it should."""
+    """The error about a state file whose content cannot be used."""
     return UnreadableStateError(
         f"The state file {file} cannot be read ({reason}): run `storelake status`; when nothing of "
         f"this deployment runs any more, delete the file."

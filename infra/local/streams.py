@@ -21,23 +21,22 @@ def read_streams(var_dir: Path) -> dict[str, Any] | None:
     """The content of `<var>/run/streams.json`, which the runner writes twice a second.
 
     Returns:
-        None while no application runs, also where a killed one has left its word behind. Whether
-        one of another machine (or container) lives, only the age of its word (`at`) can say.
+        None while no application runs, also where a killed one has left its file behind. Whether
+        one of another machine (or container) lives, only the age of its report (`at`) shows.
 
     Raises:
-        UnreadableStateError: the file is there and does not say. A runner that lives writes it
-            again within a second.
+        UnreadableStateError: the file names no application. A runner that lives writes it again
+            within a second.
     """
     file = var_dir / "run" / "streams.json"
-    reported = read_state(file)
-    if reported is None:
+    report = read_state(file)
+    if report is None:
         return None
-    pid, streams = reported.get("pid"), reported.get("streams")
-    if not (type(pid) is int and pid >= 0 and isinstance(streams, dict) and "host" in reported):
+    pid, streams = report.get("pid"), report.get("streams")
+    if not (type(pid) is int and pid >= 0 and isinstance(streams, dict) and "host" in report):
         raise unreadable(file, "it names no application")
-    return (
-        reported if reported["host"] != gethostname() or _lives(pid, reported.get("at")) else None
-    )
+    lives = report["host"] != gethostname() or _lives(pid, report.get("at"))
+    return report if lives else None
 
 
 def _lives(pid: int, at: object) -> bool:

@@ -3,7 +3,7 @@
 The supervisor process reads what shall run and writes what became of it (`infra.local.board`). All
 else can be found again by the pid files, so a supervisor that was killed is replaced by the next
 one, which takes over what still runs. Programs are commands of ours; services are servers that also
-answer a protocol: one that stays silent is killed, and started again like one that died.
+answer a protocol: one that does not answer is killed, and started again like one that died.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from infra.local.state_files import UnreadableStateError
 
 __all__ = ["NAME", "Program", "ProgramStatus", "StateDir", "Supervisor", "end_all"]
 
-log = logging.getLogger("storelake.keeper")
+log = logging.getLogger("storelake.supervisor")
 
 LOOK_SECONDS = 0.25
 BIRTH_SECONDS = 10.0
 
 
 class Supervisor:
-    """Looks after the programs and services of one deployment until it is told to stop.
+    """Runs the programs and services of one deployment until `stop`.
 
     Args:
         board: where it reads what is wanted, and states what became of it.
@@ -110,7 +110,7 @@ class Supervisor:
                 child.clear()
         words = {child.name: child.status for child in everyone if child.name in wanted}
         if words != self._reported():
-            with suppress(OSError):  # a full disk: said the next time
+            with suppress(OSError):  # a full disk: written the next time
                 self._board.show(words)
 
     def _read_wanted(self) -> dict[str, float]:
@@ -156,7 +156,7 @@ class Supervisor:
         died = child.process is not None
         if died:
             self._put_off(child, *child.end_of_process())
-        if asked_at != child.status.asked_at:  # somebody has mended something, and asks again
+        if asked_at != child.status.asked_at:  # a new request, after a repair
             child.early = 0
             waits = died and not child.status.failed  # asked for as it ran, or as it was dying
             child.status = (

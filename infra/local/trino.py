@@ -28,7 +28,7 @@ plugin.dir={plugins}
 catalog.config-dir={folder}/catalog
 # Nobody else may stop it, and a stop waits for queries that run.
 shutdown.grace-period=1s
-# Few people ask at once: one question may take half of the heap, and what is larger goes to disk.
+# Few queries run at once: one may take half of the heap; what is larger spills to disk.
 query.max-memory-per-node={query_mb}MB
 memory.heap-headroom-per-node={headroom_mb}MB
 spill-enabled=true
@@ -198,7 +198,7 @@ class TrinoService(JavaService):
 def answers(address: str, seconds: float = 2.0) -> bool:
     """Whether a server there takes queries."""
     try:
-        reported = httpx.get(f"{address}/v1/info", timeout=seconds).json()
-        return reported.get("starting") is False
+        info = httpx.get(f"{address}/v1/info", timeout=seconds).json()
+        return info.get("starting") is False
     except (httpx.HTTPError, ValueError, AttributeError):
         return False

@@ -42,7 +42,7 @@ def migrate(settings: Settings) -> list[str]:
     conf = settings.postgres
     try:
         # yoyo's own lock is a row, which a killed process leaves behind; the lock of a session
-        # goes with it.
+        # ends with it.
         with psycopg.connect(conf.dsn, autocommit=True) as guard:
             guard.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT))
             guard.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))

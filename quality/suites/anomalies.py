@@ -85,14 +85,14 @@ class Measure:
         name: of its query.
         table: that it is about, in Postgres.
         kind: `count`, `share` (0..1) or `mean` of a positive amount.
-        says: what is wrong when an hour is off.
-        only_more: less than usual is as good as it gets.
+        finding: beginning of the message about an unusual hour.
+        only_more: less than usual is no anomaly.
     """
 
     name: str
     table: str
     kind: str
-    says: str
+    finding: str
     only_more: bool = False
 
     def whitened(self, value: Floats, number: Floats) -> tuple[Floats, Floats]:
@@ -133,7 +133,7 @@ MEASURES = (
         "unknown_before",
         "order_status_history",
         "share",
-        "Of far more changes of an hour nobody knows the status before",
+        "The previous status is unknown for far more changes of an hour",
         only_more=True,
     ),
 )
@@ -150,7 +150,7 @@ def _suite(measure: Measure) -> FactSuite:
         (
             expect(
                 "usual",
-                f"{measure.says} than that hour usually has at that branch.",
+                f"{measure.finding} than that hour usually has at that branch.",
                 ExpectColumnValuesToBeNull,
                 "warning",
                 column="anomaly",

@@ -26,7 +26,7 @@ FRAMES = {
     "differs": pa.string(),
 }
 
-# One statement, so the minutes are just what the positions say.
+# One statement, so that minutes and positions are of one snapshot.
 FRAMES_SQL = """
     SELECT NULL AS topic, NULL::integer AS partition, NULL AS position, branch_id, camera_id,
         minute, frames, late_frames, updated_at

@@ -1,7 +1,7 @@
-"""Tables of the serving database and their copies in the lake say the same.
+"""Tables of the serving database are equal to their replicas in the lake.
 
-A copy is always a little behind. It is compared up to the change that it has come to, and never by
-the clock, so streams may run (docs/adr/0016).
+A replica is always a little behind. It is compared up to the newest change that it has, and never
+by the clock, so streams may run (docs/adr/0016).
 """
 
 from __future__ import annotations

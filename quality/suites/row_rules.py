@@ -1,8 +1,8 @@
 """The rules that split the streams, as expectations on the rows that the streams wrote.
 
-Nothing is said here of what a good row is: `streaming.validation.order_rules` and `detection_rules`
-say it, once. An expectation has the id of its rule for a name; where a rule has several checks, the
-validated column follows behind a point (`item_named.category`).
+The rules themselves are in `streaming.validation.order_rules` and `detection_rules`. The name of an
+expectation is the id of its rule; where a rule has several checks, the validated column follows
+after a dot (`item_named.category`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Sums of the serving database, each against what it is made of.
 
-Streams commit one after the other, so a sum is compared only where it says by itself how far it
-has come: within one transaction, by the change ids that it names, or for orders that both streams
-have passed (docs/adr/0016). With `replicas` this reaches from the accepted order to gold in the
-lake.
+Streams commit one after the other, so a sum is compared only where its position is known: within
+one transaction, by the change ids that it names, or for orders that both streams have passed
+(docs/adr/0016). With `replicas` this reaches from the accepted order to gold in the lake.
 """
 
 from __future__ import annotations
@@ -55,12 +54,14 @@ METRICS_SQL = f"""
     ORDER BY branch_id, hour"""  # noqa: S608
 
 _STORE = ("orders", "revenue", "net_revenue", "visitors")
-# An hour counts where store_hourly names the newest change on each side; it settles by and by.
+# An hour counts where store_hourly names the newest change on each side; others follow later.
 STORE_SQL = """
-    SELECT s.branch_id, s.hour, s.orders AS said_orders, s.revenue AS said_revenue,
-        s.net_revenue AS said_net_revenue, coalesce(s.visitors, 0) AS said_visitors,
-        coalesce(m.order_count, 0) AS made_orders, coalesce(m.total_revenue, 0) AS made_revenue,
-        coalesce(m.net_revenue, 0) AS made_net_revenue, coalesce(f.entries, 0) AS made_visitors
+    SELECT s.branch_id, s.hour, s.orders AS stored_orders, s.revenue AS stored_revenue,
+        s.net_revenue AS stored_net_revenue, coalesce(s.visitors, 0) AS stored_visitors,
+        coalesce(m.order_count, 0) AS computed_orders,
+        coalesce(m.total_revenue, 0) AS computed_revenue,
+        coalesce(m.net_revenue, 0) AS computed_net_revenue,
+        coalesce(f.entries, 0) AS computed_visitors
     FROM store_hourly s
     LEFT JOIN order_metrics m ON m.branch_id = s.branch_id AND m.hour = s.hour
         AND m.metric_date = (s.hour AT TIME ZONE 'UTC')::date
@@ -117,7 +118,7 @@ PRODUCTS_SQL = """
     WHERE same.place
     ORDER BY d.branch_id, d.day"""
 
-# An order counts where both streams have passed the newest body that either knows.
+# An order counts where both streams have passed the newest body that either has.
 ORDERS_SQL = """
     WITH known AS (
         SELECT order_id FROM orders_processed WHERE created_at >= %(start)s
@@ -176,8 +177,8 @@ def sum_suites() -> list[Suite]:
             load_store,
             agree(
                 "equals_sides",
-                "Orders, revenue or visitors of an hour are not what order_metrics and "
-                "footfall_minute say.",
+                "Orders, revenue or visitors of an hour differ from order_metrics and "
+                "footfall_minute.",
             ),
         ),
         _hourly(
@@ -234,13 +235,13 @@ def _named(row: Mapping[str, Any], differs: str | None) -> dict[str, Any]:
 
 
 def load_metrics(context: AuditContext) -> pa.Table:
-    """Per branch and hour: what order_metrics says otherwise than the orders that it counts."""
+    """Per branch and hour: differences between order_metrics and the orders that it counts."""
     rows = context.query(METRICS_SQL, {"start": look_from(context, GOLD_ORDER_HOURLY)})
     return facts(HOURLY, (_named(row, sides(row, _METRICS)) for row in rows))
 
 
 def load_store(context: AuditContext) -> pa.Table:
-    """Per branch and hour: what store_hourly says otherwise than both of its sides."""
+    """Per branch and hour: differences between store_hourly and both of its sides."""
     stores = context.stores
     cameras = (c for b in stores.branches for c in b.cameras)
     entrances = [c.camera_id for c in cameras if stores.has_entrance(c)]
@@ -267,7 +268,7 @@ def load_products(context: AuditContext) -> pa.Table:
 
 
 def load_orders(context: AuditContext) -> pa.Table:
-    """Per branch and hour: orders, and how many of them have just the lines that they say."""
+    """Per branch and hour: orders, and how many of them have as many lines as they declare."""
     rows = context.query(ORDERS_SQL, {"start": look_from(context, SILVER_ORDERS)})
     counts = {"orders": pa.int64(), "whole": pa.int64(), "example": pa.string()}
     return facts({"branch_id": pa.string(), "hour": UTC_TIME, **counts}, rows)

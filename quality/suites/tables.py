@@ -1,4 +1,4 @@
-"""What `streaming/lake/tables.py` says of every table of the lake, as expectations.
+"""Declarations of `streaming/lake/tables.py` for every table of the lake, as expectations.
 
 Three suites a table: `schema` (columns and types), `columns` (nulls and values of the new rows) and
 `keys` (unique, among the new rows and the older ones of their time).
@@ -44,7 +44,7 @@ from streaming.validation.detection_rules import DETECTION_MEANINGS
 from streaming.validation.order_rules import MEANINGS
 
 VALIDATED = tuple(t for t in TABLES if not t.name.startswith("quality."))
-"""The tables of the lake, less those that say what was found in them."""
+"""The tables of the lake, without those of quality results."""
 ABSENT = "-"
 Mask: TypeAlias = Any
 """An Arrow array of booleans, chunked or not."""
@@ -123,7 +123,7 @@ def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
         expectations.append(
             expect(
                 "rules_known",
-                "A quarantined message names no rule, or one that nobody knows.",
+                "A quarantined message names no rule, or an unknown one.",
                 ExpectColumnValuesToBeNull,
                 column="unknown_rules",
             )

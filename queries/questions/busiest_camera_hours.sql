@@ -1,7 +1,7 @@
 -- Busiest camera hours
 -- Which camera sees the most people, and when?
 -- By the clock in the branch. Entries are over lines of the kind `entrance`; `most_at_once` also
--- tells of cameras without one.
+-- has figures of cameras without one.
 SELECT
     branch_id, camera_id, CAST(minute_local AS DATE) AS local_date,
     EXTRACT(HOUR FROM minute_local) AS local_hour,

@@ -1,7 +1,7 @@
 -- Late data
 -- Which hours still lack orders that came too late, until somebody restates them?
 -- Orders that were accepted more than an hour after their hour had ended wait in quarantine;
--- `storelake restate orders` applies them. What was restated stays in the list.
+-- `storelake restate orders` applies them. The list includes what was restated.
 SELECT
     o.branch_id, DATE_TRUNC('HOUR', o.created_at) AS hour, COUNT(*) AS events,
     COUNT(DISTINCT o.order_id) AS orders, SUM(o.total_price) AS revenue,

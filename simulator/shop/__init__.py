@@ -1,7 +1,7 @@
 """A shop with known truth: shoppers, what two cameras see of them, and what the tills sell them.
 
 day = ShopDay(branch, shoppers=100, seed=7, start=datetime.now(timezone.utc))
-day.shots("B01-entrance")   # pictures, drawn as they are asked for
+day.shots("B01-entrance")   # pictures, drawn on demand
 day.orders()                # order events with their times
 day.truth()                 # crossings, visits, who bought
 """

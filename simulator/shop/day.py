@@ -32,7 +32,7 @@ class Shot:
         image: BGR, shape (360, 640, 3), uint8.
         index: from 0, without gaps.
         captured_at: UTC.
-        people: shopper id and box (pixels, may reach outside) of everybody who was drawn.
+        people: shopper id and box (pixels, may reach outside) of everybody in the picture.
     """
 
     image: Image
@@ -144,7 +144,7 @@ class ShopDay:
         )
 
     def orders(self) -> list[SimulatedOrderEvent]:
-        """What the tills say, in the order of time: created when paid, then its status changes."""
+        """Events of the tills by time: created when paid, then its status changes."""
         events = []
         for shopper in self.shoppers:
             life = self._lives.get(shopper.shopper_id)

@@ -29,7 +29,7 @@ STRIDES_PER_METRE = 0.7
 
 @dataclass(frozen=True)
 class Appearance:
-    """What tells one shopper from another; colours in BGR."""
+    """What distinguishes one shopper from another; colours in BGR."""
 
     height: float  # metres
     width: float  # of the shoulders, in body heights

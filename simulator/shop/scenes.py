@@ -120,15 +120,15 @@ def _wall(image: Image, view: CameraView, far: float) -> None:
 
 
 def _street(image: Image) -> None:
-    """Outside, left of the door: pavement, a window and the door's frame."""
-    door = 0.65 * WIDTH
-    outside = np.array([0.93, 0.97, 1.0]) * image[:, : int(door)] * 0.86 + (22, 16, 8)
-    image[:, : int(door)] = np.clip(outside, 0, 255).astype(np.uint8)
+    """Outside, left of the entrance: pavement, a window and the frame of the entrance."""
+    edge = 0.65 * WIDTH
+    outside = np.array([0.93, 0.97, 1.0]) * image[:, : int(edge)] * 0.86 + (22, 16, 8)
+    image[:, : int(edge)] = np.clip(outside, 0, 255).astype(np.uint8)
     _fill(image, [(30, 0), (190, 0), (190, 120), (30, 120)], (226, 214, 190))
     _line(image, (110, 0), (110, 120), (120, 110, 100), 3)
     _fill(image, [(230, 10), (330, 10), (330, 110), (230, 110)], (120, 90, 170))
-    _fill(image, [(door - 5, 0), (door + 5, 0), (door + 5, 146), (door - 5, 146)], (90, 96, 100))
-    _line(image, (door, 146), (door, HEIGHT), (130, 136, 140), 3)
+    _fill(image, [(edge - 5, 0), (edge + 5, 0), (edge + 5, 146), (edge - 5, 146)], (90, 96, 100))
+    _line(image, (edge, 146), (edge, HEIGHT), (130, 136, 140), 3)
 
 
 def _shelf(

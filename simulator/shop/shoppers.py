@@ -1,8 +1,8 @@
 """Who comes, what they want, and which ways they take: the whole day before its first picture.
 
 Shoppers arrive as a non-homogeneous Poisson process does whose number is known: independent draws
-from the daily curve, in order. Through the door goes one at a time and direction. Everything
-follows from the seed.
+from the daily curve, in order. One at a time and direction passes the entrance. Everything follows
+from the seed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CURVE = (0.5, 0.8, 1.0, 1.4, 1.2, 0.9, 0.9, 1.1, 1.5, 1.4, 0.8)
 """Arrivals in equal parts of the opening hours: nine to eight, busy at noon and after work."""
 
 BUYERS, BROWSERS_OF_BUYERS, BROWSERS_OF_OTHERS = 0.62, 0.3, 0.5
-DOOR_SECONDS = 0.9
+ENTRY_SECONDS = 0.9
 TILLS: tuple[tuple[float, float], ...] = ((2.3, 5.95), (4.0, 5.95))
 QUEUE_FAR, QUEUE_HEAD, QUEUE_STEP = 4.9, 0.9, 0.9
 PATIENCE = 5
@@ -73,7 +73,7 @@ class _Plan:
 
 
 def arrivals(count: int, open_seconds: float, rng: random.Random) -> list[float]:
-    """Seconds of the day at which `count` shoppers come up to the door, in order."""
+    """Seconds of the day at which `count` shoppers reach the entrance, in order."""
     share = [0.0, *(total / sum(CURVE) for total in accumulate(CURVE))]
     hours = np.linspace(0.0, open_seconds, len(share))
     wanted = sorted(float(np.interp(rng.random(), share, hours)) for _ in range(count))
@@ -110,10 +110,10 @@ def live_a_day(count: int, open_seconds: float, seed: int) -> list[Shopper]:
 
 
 def _one_by_one(seconds: list[float]) -> list[float]:
-    """The same times, later where the door is taken."""
+    """The same times, later where the entrance is taken."""
     out: list[float] = []
     for second in seconds:
-        out.append(max(second, out[-1] + DOOR_SECONDS) if out else second)
+        out.append(max(second, out[-1] + ENTRY_SECONDS) if out else second)
     return out
 
 
@@ -136,8 +136,8 @@ def _browse(plan: _Plan, second: float) -> _Plan:
     rng, far = plan.rng, plan.rng.uniform(9.1, 9.8)
     start = (second, TILL.edge(far, -EDGE), far)
     (spot,) = walk(start, [(rng.uniform(-6.0, 1.2), far)], plan.speed)
-    stay = spot[0] + rng.uniform(4.0, 15.0)
-    stops, here = (start, spot), (stay, spot[1], far)
+    leaves = spot[0] + rng.uniform(4.0, 15.0)
+    stops, here = (start, spot), (leaves, spot[1], far)
     if plan.buys:
         return replace(plan, here=here, browse=stops)
     back = walk(here, [(TILL.edge(8.8, -EDGE), 8.8)], plan.speed)
@@ -177,21 +177,21 @@ def _comer(plan: _Plan, service: float) -> Comer:
 
 
 def _till_path(plan: _Plan, turn: Turn | None) -> tuple[tuple[Path, ...], float]:
-    """The way past the tills, if any, and when they make for the door."""
+    """The way past the tills, if any, and when they reach the exit."""
     rng = plan.rng
-    to_door = rng.uniform(3.0, 8.0)
+    to_exit = rng.uniform(3.0, 8.0)
     if plan.here is None:
-        return (), plan.free + to_door
+        return (), plan.free + to_exit
     stops = [*plan.browse, plan.here]
     if turn is None:  # turns round
         away = walk(plan.here, [(TILL.edge(8.0, -EDGE), 8.0)], plan.speed)
         stops += away
         if not plan.browse:  # was never in the picture: looked round the corner
-            return (), plan.here[0] + to_door
+            return (), plan.here[0] + to_exit
     else:
         stops += [*_wait(plan, turn), *_pay(plan, turn)]
     path = Path(plan.shopper_id, TILL, plan.look, stops, facing=1 if turn else 0)
-    return (path,), path.ends + to_door
+    return (path,), path.ends + to_exit
 
 
 def _wait(plan: _Plan, turn: Turn) -> Iterator[Stop]:

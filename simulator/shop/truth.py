@@ -1,7 +1,7 @@
-"""What really happened, in the words of the product: crossings and visits of everybody's feet.
+"""Ground truth in the terms of the product: crossings and visits of everybody's feet.
 
-Lines and zones are those of the store file, so the truth follows a new drawing. It is taken from
-the ways themselves, 10 times a second, and not from any picture. Times are seconds of the day.
+Lines and zones are those of the store file, so the truth follows a new layout. It is computed from
+the paths themselves, 10 times a second, and not from any picture. Times are seconds of the day.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the test of the cluster submits: asks executors where their code is, then runs streams.
+"""The job of the cluster test: report where executors have their code, then run streams.
 
 Arguments: the file for the answers, then the names of the streams.
 """
@@ -36,8 +36,8 @@ def whereabouts(_: Iterable[int]) -> Iterator[dict[str, object]]:
 
 def main(answers: str, *names: str) -> None:
     spark = build_session(load_settings(), "storelake:" + ",".join(names))
-    output = spark.sparkContext.parallelize(range(2), 2).mapPartitions(whereabouts).collect()
-    Path(answers).write_text(json.dumps(output), encoding="utf-8")
+    places = spark.sparkContext.parallelize(range(2), 2).mapPartitions(whereabouts).collect()
+    Path(answers).write_text(json.dumps(places), encoding="utf-8")
     submit(*find_streams(names))
 
 

@@ -159,10 +159,10 @@ def test_streams_that_are_killed_lose_and_repeat_nothing(
     shares = ("--poison", "0.05", "--late", "0.02", "--duplicates", "0.05")
     proof = start_proof(environment, var, log, "--count", "600", "--rate", "1200", *shares)
     code = proof.wait(600)
-    reported = log.read_text(encoding="utf-8")
+    output = log.read_text(encoding="utf-8")
 
-    assert code == 0, reported
-    result = json.loads(reported.splitlines()[-1])
+    assert code == 0, output
+    result = json.loads(output.splitlines()[-1])
     assert result["ok"] is True
     assert (result["sent"], result["missing"], result["duplicated"]) == (600, 0, 0)
     assert 300 <= result["killed_at_rows"] < 600

@@ -36,7 +36,7 @@ NAMES = ("bronze_order_events", "order_event_processor", "real_time_metrics", "f
 ORDERS = [f"O-{number:03}" for number in range(400)]
 FRAMES = 300
 ROWS = 100
-"""Of a micro-batch: so many orders and frames are written before anything goes wrong."""
+"""Rows of a micro-batch: so many orders and frames are written before a worker is killed."""
 TEN = "2024-05-01T10:00:00Z"
 CLIENT = """
 import json, sys
@@ -55,7 +55,7 @@ class Chain:
         environment: variables of the driver: where everything is, and the secrets.
         before: rows of orders_raw, and frames counted, when the worker had died.
         killed: the command lines of what died.
-        whereabouts: what each executor said of its code.
+        whereabouts: where each executor has its code.
     """
 
     cluster: Cluster
@@ -164,7 +164,7 @@ def chain(
     environment: Mapping[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Chain]:
-    """The story, told once: sent, half written, a worker killed, all written."""
+    """The scenario, run once: sent, half written, a worker killed, all written."""
     empty_tables(services)
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "environment").mkdir()
@@ -172,7 +172,7 @@ def chain(
     minio = start_minio(services.model_copy(update={"var_dir": folder / "s3"}), "s3://cluster/lake")
     try:
         with running_cluster(folder) as cluster:
-            ours = output(environment, minio.settings, cluster, archive)
+            ours = driver_environment(environment, minio.settings, cluster, archive)
             chain = Chain(cluster, ours, settings_from(ours))
             ensure_topics(chain.settings.kafka)
             chain.send(range(ROWS), range(ROWS))
@@ -182,7 +182,7 @@ def chain(
         minio.stop()
 
 
-def output(
+def driver_environment(
     environment: Mapping[str, str], settings: Settings, cluster: Cluster, archive: Path
 ) -> dict[str, str]:
     """The variables of a driver: topics of its own, the lake and the checkpoints on S3."""
@@ -213,16 +213,15 @@ def output(
 
 
 def test_executors_run_what_is_in_the_archive_and_nothing_else(chain: Chain) -> None:
-    assert len({reported["folder"] for reported in chain.whereabouts}) == 2
-    for reported in chain.whereabouts:
-        folder = Path(reported["folder"])
+    assert len({place["folder"] for place in chain.whereabouts}) == 2
+    for place in chain.whereabouts:
+        folder = Path(place["folder"])
         assert folder.is_relative_to(chain.cluster.folder)
         here = (folder / "environment").resolve()
-        assert all(Path(module).is_relative_to(here) for module in reported["modules"])
+        assert all(Path(module).is_relative_to(here) for module in place["modules"])
         # Spark adds its own Python, which a virtual environment of the checkout may hold.
-        places = [Path(place) for place in reported["path"]]
-        ours = [place for place in places if place.is_relative_to(ROOT)]
-        assert all(place.is_relative_to(SPARK_HOME) for place in ours)
+        ours = [path for path in map(Path, place["path"]) if path.is_relative_to(ROOT)]
+        assert all(path.is_relative_to(SPARK_HOME) for path in ours)
 
 
 def test_a_killed_worker_costs_no_order_and_makes_none_twice(chain: Chain) -> None:
@@ -250,7 +249,7 @@ def test_a_track_is_followed_on_from_its_state_on_s3(chain: Chain) -> None:
 def test_a_client_of_spark_connect_reads_the_lake(chain: Chain) -> None:
     token = {"SPARK_CONNECT_AUTHENTICATE_TOKEN": "let-me-in"}
     file = chain.cluster.folder / "environment" / "lib" / "streaming" / "connect.py"
-    # A second application, for which what is said to `spark-submit` goes over the settings.
+    # A second application, whose `spark-submit` arguments take precedence over the settings.
     server = chain.submit("connect", "--master", "local[1]", str(file), **token)
     chain.wait(server, lambda: "answering at sc://127.0.0.1:" in chain.cluster.log("connect"))
     # A client sends a token without TLS to this name alone.

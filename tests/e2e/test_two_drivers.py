@@ -106,8 +106,8 @@ def test_an_application_that_takes_over_is_the_only_one_and_writes_no_row_twice(
     with running.deployment.run("second", "run", *STREAMS, "--take-over") as second:
 
         def runs() -> bool:
-            reported = read_streams(settings.var_dir)
-            return bool(reported) and reported["pid"] == second.pid and streams_ready(settings)
+            report = read_streams(settings.var_dir)
+            return bool(report) and report["pid"] == second.pid and streams_ready(settings)
 
         assert wait_until(lambda: second.poll() is not None or runs(), 120)
         assert second.poll() is None, tail(settings.var_dir / "logs" / "second.log", 5)

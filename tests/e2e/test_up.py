@@ -1,4 +1,4 @@
-"""`storelake up` on an empty folder: everything comes up, stays up, and comes back from death."""
+"""`storelake up` on an empty folder: everything comes up, runs, and restarts when it dies."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_everything_of_an_empty_folder_is_ready_and_nothing_died_on_the_way(
     assert {name: found[name]["restarts"] for name in (*SERVICES, *PROCESSES)} == (
         dict.fromkeys((*SERVICES, *PROCESSES), 0)
     )
-    assert all(reported["state"] == "running" for reported in found["streams"]["streams"].values())
+    assert all(stream["state"] == "running" for stream in found["streams"]["streams"].values())
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -113,7 +113,12 @@ def test_no_second_driver_is_started_when_the_pid_file_of_the_first_is_cut_off(
     assert supervisor is not None
     supervisor.kill()
     supervisor.wait(10)
-    for name in ("programs/streams.json", "wanted.json", "supervisor-state.json", "keeper.json"):
+    for name in (
+        "programs/streams.json",
+        "wanted.json",
+        "supervisor-state.json",
+        "supervisor.json",
+    ):
         BREAK["cut off"](settings.var_dir / "run" / name)
 
     done = storelake(variables, "start")

@@ -106,7 +106,7 @@ class Sandbox:
         self.maintenance.update(now, [Done("silver.orders", "done", files_after=3, seconds=1.0)])
 
     def fail(self) -> None:
-        """Everything goes wrong that there is an alert for."""
+        """Cause everything that there is an alert for."""
         self.moments, self.now = self.moments + 1, self.long_ago.timestamp()
         self._orders(status=503, outcome="broker_unavailable", ack_seconds=4.0)
         self.gateway.events(TOPIC, "invalid_event", 5)
@@ -165,7 +165,7 @@ class Sandbox:
 
 @dataclass
 class Seen:
-    """What Prometheus said on a good day, on a bad one, and when every process was gone.
+    """Alerts of Prometheus on a good day, on a bad one, and when every process was gone.
 
     Attributes:
         panels: (dashboard, panel, expression) -> how many series it showed on the good day.
@@ -179,43 +179,43 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    sandbox, output = Sandbox(), Seen()
+    sandbox, seen = Sandbox(), Seen()
     port, *ports = free_ports(1 + len(JOBS))
     by_job = dict(zip(JOBS, ports, strict=True))
     folder = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as processes, prometheus(folder, port, by_job, SCALE) as server:
         sandbox.serve(processes, by_job)
         end = time.monotonic() + GOOD_SECONDS
-        assert wait_until(lambda: good_day(sandbox, server, output) and time.monotonic() > end, 120)
+        assert wait_until(lambda: good_day(sandbox, server, seen) and time.monotonic() > end, 120)
         for panel in panels():
-            output.panels[panel] = len(server.query(panel[2].replace("$__rate_interval", "5s")))
+            seen.panels[panel] = len(server.query(panel[2].replace("$__rate_interval", "5s")))
         everything = set(ALERTS) - GONE
-        wait_until(lambda: bad_day(sandbox, server, output) >= everything, 120)
+        wait_until(lambda: bad_day(sandbox, server, seen) >= everything, 120)
         processes.close()
-        wait_until(lambda: nobody(server, output) >= GONE, 60)
-    return output
+        wait_until(lambda: nobody(server, seen) >= GONE, 60)
+    return seen
 
 
-def good_day(sandbox: Sandbox, server: Prometheus, output: Seen) -> bool:
+def good_day(sandbox: Sandbox, server: Prometheus, seen: Seen) -> bool:
     """True once every process was asked often enough for any rate."""
     sandbox.work()
     if len(server.query("count_over_time(up[5s]) > 4")) < len(JOBS):
         return False  # before its first answers, everything is absent
-    output.good |= server.firing()
+    seen.good |= server.firing()
     return True
 
 
-def bad_day(sandbox: Sandbox, server: Prometheus, output: Seen) -> set[str]:
+def bad_day(sandbox: Sandbox, server: Prometheus, seen: Seen) -> set[str]:
     """The alerts that have fired so far."""
     sandbox.fail()
-    output.bad |= server.firing()
-    return output.bad
+    seen.bad |= server.firing()
+    return seen.bad
 
 
-def nobody(server: Prometheus, output: Seen) -> set[str]:
+def nobody(server: Prometheus, seen: Seen) -> set[str]:
     """The same, once no process answers."""
-    output.gone |= server.firing()
-    return output.gone
+    seen.gone |= server.firing()
+    return seen.gone
 
 
 def test_the_rules_and_the_configuration_are_right_in_promtool() -> None:

@@ -33,7 +33,7 @@ def us(at: datetime) -> int:
 
 
 def crossing(direction: str, at: datetime = TEN, **overrides: Any) -> dict[str, Any]:
-    """Anna over the line at the door."""
+    """Anna crosses the line of the entrance."""
     fields = {
         "track_id": "anna",
         "line_id": "door",
@@ -47,7 +47,7 @@ def crossing(direction: str, at: datetime = TEN, **overrides: Any) -> dict[str, 
 
 
 def visit(seconds: float, start: datetime = TEN, **overrides: Any) -> dict[str, Any]:
-    """A finished stay in the queue."""
+    """A finished visit of the queue."""
     fields = {
         "track_id": "anna",
         "zone_id": "till",
@@ -62,7 +62,7 @@ def visit(seconds: float, start: datetime = TEN, **overrides: Any) -> dict[str, 
 
 
 def frame(at: datetime = TEN, **overrides: Any) -> dict[str, Any]:
-    """What the message of one frame told."""
+    """The counts of one frame."""
     fields = {
         "branch_id": "B01",
         "camera_id": "B01-entrance",
@@ -118,11 +118,11 @@ def test_two_crossings_and_visits_of_one_key_in_one_batch_are_one(db: Database) 
     there_and_back = [crossing("entry"), crossing("exit"), crossing("entry")]
     seen = [visit(10, is_open=True), visit(12)]
     write(db, frame(crossings=there_and_back, visits=seen), frame(crossings=there_and_back))
-    (zone_state,) = db.fetch("SELECT is_open, dwell_seconds FROM zone_visits")
+    (visited,) = db.fetch("SELECT is_open, dwell_seconds FROM zone_visits")
 
     assert entries_and_crossings(db) == (1, 1)
     assert db.fetch("SELECT exits FROM footfall_minute")[0]["exits"] == 0
-    assert (zone_state["is_open"], float(zone_state["dwell_seconds"])) == (False, 12)
+    assert (visited["is_open"], float(visited["dwell_seconds"])) == (False, 12)
 
 
 def test_a_crossing_that_comes_again_in_a_later_batch_is_not_counted_again(db: Database) -> None:

@@ -34,8 +34,8 @@ def schema(tmp_path: Path) -> Draft202012Validator:
 def _fetch(folder: Path) -> Path:
     command = ["env", f"GOPATH={folder / 'go'}", "GOFLAGS=-modcacherw", find_go(MINIO)]
     command += ["mod", "download", "-json", MODULE]
-    reported = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return Path(json.loads(reported.stdout)["Dir"]) / "schema" / "compose-spec.json"
+    module = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return Path(json.loads(module.stdout)["Dir"]) / "schema" / "compose-spec.json"
 
 
 @pytest.mark.requirement("D1")

@@ -234,14 +234,14 @@ def test_an_empty_sandbox_reports_that_nothing_has_come_yet(visitor: Visitor) ->
     expect(page.get_by_text("No figures today yet.")).to_have_count(5)  # 3 cards, chart, table
     expect(page.get_by_text("No streams run")).to_be_visible()
     expect(page.get_by_text("Nobody came in and nothing was sold")).to_be_visible()
-    for path, reported in (
+    for path, text in (
         ("/store", "No frame yet."),
         ("/orders", "No orders today yet."),
         ("/pipeline", "No Spark application runs here."),
         ("/quality", "No result of a quality run."),
     ):
         page.goto(visitor.url + path)
-        expect(page.get_by_text(reported).first).to_be_visible()
+        expect(page.get_by_text(text).first).to_be_visible()
 
 
 def test_a_camera_that_falls_silent_is_named_and_found_again(
@@ -345,14 +345,14 @@ def test_a_port_that_is_taken_is_one_sentence(shop: Sandbox) -> None:
         check=False,
     )
     assert second.returncode == 1
-    (reported,) = second.stderr.strip().splitlines()
-    assert "for the console is taken by" in reported
-    assert "STORELAKE_CONSOLE__PORT" in reported
+    (message,) = second.stderr.strip().splitlines()
+    assert "for the console is taken by" in message
+    assert "STORELAKE_CONSOLE__PORT" in message
 
 
 @pytest.fixture
 def picture(pytestconfig: pytest.Config) -> Callable[[Page, str], None]:
-    """Keeps a picture of a page where `--screenshots` says; without it nothing is written."""
+    """Saves a picture of a page in the folder of `--screenshots`; without it nothing is written."""
     folder = pytestconfig.getoption("--screenshots")
 
     def keep(page: Page, name: str) -> None:

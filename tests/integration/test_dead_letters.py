@@ -304,8 +304,8 @@ def test_raw_prints_the_bytes_and_nothing_else(db: Database) -> None:
 def test_a_fix_stands_beside_the_original_with_its_money_exact(db: Database) -> None:
     original = dead_letter()["value"]
     reject(db, dead_letter())
-    reported = done("fix", "order-created/0/1", "--set", "order.total_price=2.50")
-    assert "It fits the contract" in reported
+    output = done("fix", "order-created/0/1", "--set", "order.total_price=2.50")
+    assert "It fits the contract" in output
     assert one(db)["value"] == original
     assert one(db)["fixed_value"] == original.replace(b'"total_price":-1', b'"total_price":2.50')
 
@@ -323,9 +323,9 @@ def test_fixes_add_up_until_somebody_starts_from_the_original(db: Database) -> N
 
 def test_a_fix_reports_what_the_contract_still_objects_to(db: Database) -> None:
     reject(db, dead_letter())
-    reported = done("fix", "order-created/0/1", "--set", "order.items[0].quantity=0")
-    assert "order.items[0].quantity: 0 is less than the minimum of 1" in reported
-    assert "order.total_price: -1 is less than or equal to the minimum of 0" in reported
+    output = done("fix", "order-created/0/1", "--set", "order.items[0].quantity=0")
+    assert "order.items[0].quantity: 0 is less than the minimum of 1" in output
+    assert "order.total_price: -1 is less than or equal to the minimum of 0" in output
 
 
 def test_broken_text_is_mended_in_a_file(db: Database, tmp_path: Path) -> None:
@@ -408,8 +408,8 @@ def test_only_what_was_chosen_continues_and_a_dry_run_sends_nothing(
         dead_letter(3, rules=["branch_known"]),
     )
     before = ends(services.kafka)
-    reported = done("redrive", "--rule", "branch_known", "--dry-run")
-    assert reported.splitlines() == ["order-created/0/2", "order-created/0/3", "2 would be sent."]
+    output = done("redrive", "--rule", "branch_known", "--dry-run")
+    assert output.splitlines() == ["order-created/0/2", "order-created/0/3", "2 would be sent."]
     assert ends(services.kafka) == before
     done("redrive", "--rule", "branch_known", "--since", "2024-05-01T10:03:00Z")
     assert [r["status"] for r in stored(db).values()] == ["open", "open", "redriven"]
@@ -499,10 +499,10 @@ def test_a_message_too_large_for_the_dead_letter_topic_is_reported_of_there_with
         messages = [(b"O-1", b"{}", []), (b"O-2", b"x" * 5_000, [("trace", b"1")])]
         kafka = services.kafka.model_copy(update={"order_dlq": topic})
         assert DeadLetterProducer(kafka).send(messages) == 2
-        whole, output = (read_back(services.kafka, f"{topic}/0/{n}") for n in range(2))
+        whole, cut = (read_back(services.kafka, f"{topic}/0/{n}") for n in range(2))
         assert (whole.key(), whole.value()) == (b"O-1", b"{}")
-        assert (output.key(), output.value()) == (b"O-2", None)
-        assert output.headers() == [("trace", b"1"), ("storelake-value-bytes", b"5000")]
+        assert (cut.key(), cut.value()) == (b"O-2", None)
+        assert cut.headers() == [("trace", b"1"), ("storelake-value-bytes", b"5000")]
         # Larger than its client sends at all, and more than its queue holds at once.
         many = [(b"O-3", b"x" * 17_000_000, []), *[(b"O-4", b"x" * 900, [])] * 50]
         assert DeadLetterProducer(kafka, queue_kbytes=20).send(many) == 51

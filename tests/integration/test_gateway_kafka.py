@@ -86,7 +86,7 @@ class TestKafkaPublisher(PublisherSuite):
 
 
 @pytest.fixture
-def door(
+def gateway(
     environment: Mapping[str, str], services: Settings
 ) -> Iterator[tuple[Settings, subprocess.Popen[bytes]]]:
     """The gateway as `storelake gateway` serves it."""
@@ -110,9 +110,9 @@ def answers(url: str) -> int | None:
 
 
 def test_what_the_shop_sends_is_in_kafka_as_the_ledger_reports(
-    door: tuple[Settings, subprocess.Popen[bytes]], tmp_path: Path
+    gateway: tuple[Settings, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    settings, process = door
+    settings, process = gateway
     report = send(settings, count=150, poison=0.2, ledger=tmp_path / "sent.ndjson")
 
     assert report.sent == report.accepted + report.poisoned == 150
@@ -130,9 +130,9 @@ def test_what_the_shop_sends_is_in_kafka_as_the_ledger_reports(
 
 
 def test_key_and_bytes_reach_kafka_untouched(
-    door: tuple[Settings, subprocess.Popen[bytes]],
+    gateway: tuple[Settings, subprocess.Popen[bytes]],
 ) -> None:
-    settings, _ = door
+    settings, _ = gateway
     url = f"http://{settings.gateway.host}:{settings.gateway.port}{CREATED}"
     event = order_event(order_id=f"O-{uuid.uuid4()}", extra={"note": "größer", "n": [1, None]})
     body = json.dumps(event, indent=1, ensure_ascii=False).encode() + b"\n"
@@ -144,9 +144,9 @@ def test_key_and_bytes_reach_kafka_untouched(
 
 
 def test_a_batch_is_in_kafka_once_and_in_order_however_often_it_is_sent(
-    door: tuple[Settings, subprocess.Popen[bytes]],
+    gateway: tuple[Settings, subprocess.Popen[bytes]],
 ) -> None:
-    settings, _ = door
+    settings, _ = gateway
     url = f"http://{settings.gateway.host}:{settings.gateway.port}{CREATED}/batch"
     orders = [f"O-{uuid.uuid4()}" for _ in range(5)]
     keys = {order.encode() for order in orders}  # other tests send here too, even without a key
@@ -175,10 +175,10 @@ def test_a_batch_is_in_kafka_once_and_in_order_however_often_it_is_sent(
         assert kept == sent
 
 
-def test_the_connection_test_requests_the_real_broker(
-    door: tuple[Settings, subprocess.Popen[bytes]],
+def test_the_connection_test_queries_the_real_broker(
+    gateway: tuple[Settings, subprocess.Popen[bytes]],
 ) -> None:
-    settings, _ = door
+    settings, _ = gateway
     url = f"http://{settings.gateway.host}:{settings.gateway.port}/api/kafka/test-connection"
     for answer in (httpx.get(url, trust_env=False), httpx.post(url, trust_env=False)):
         assert answer.status_code == 200
@@ -189,10 +189,10 @@ def test_the_connection_test_requests_the_real_broker(
         assert 0 < answer.json()["round_trip_ms"] < 5000
 
 
-def test_what_is_under_way_when_the_gateway_is_reported_to_stop_gets_its_answer(
-    door: tuple[Settings, subprocess.Popen[bytes]],
+def test_what_is_under_way_when_the_gateway_stops_gets_its_answer(
+    gateway: tuple[Settings, subprocess.Popen[bytes]],
 ) -> None:
-    settings, process = door
+    settings, process = gateway
     broker = KafkaService(settings).daemon.find()
     assert broker is not None
     url = f"http://{settings.gateway.host}:{settings.gateway.port}"
@@ -200,12 +200,12 @@ def test_what_is_under_way_when_the_gateway_is_reported_to_stop_gets_its_answer(
 
     async def scenario() -> httpx.Response:
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
-            await client.post(CREATED, content=as_json(order_event()))  # the way is known now
+            await client.post(CREATED, content=as_json(order_event()))  # connects the producer
             broker.suspend()
             try:
                 answer = asyncio.ensure_future(client.post(CREATED, content=event))
                 while metric(url, "storelake_gateway_requests_in_flight") < 2:
-                    await asyncio.sleep(0)  # until it is inside, beside the one that asks
+                    await asyncio.sleep(0)  # until it is in flight, beside that of the metrics
                 process.send_signal(signal.SIGTERM)
             finally:
                 broker.resume()

@@ -35,15 +35,14 @@ from streaming.source import UNREADABLE_HEADER
 from streaming.sources.kafka import KafkaSource
 from streaming.sources.readers import LogStreamReader
 from tests.support.source_suite import NOON, Met, Reader, Shop, SourceSuite
-from tests.support.spark_local import start_spark
+from tests.support.spark_local import end_spark, start_spark
 from verification.faults.raw_kafka import Record, produce
 
 
 @pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    session = start_spark(settings)
-    yield session
-    session.stop()
+def spark() -> Iterator[SparkSession]:
+    yield start_spark()
+    end_spark()
 
 
 def alter(entry: ConfigEntry) -> ConfigEntry:

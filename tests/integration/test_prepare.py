@@ -60,21 +60,21 @@ def test_it_makes_what_is_missing_and_leaves_what_is_there(
 ) -> None:
     settings = settings_from(empty)
     for _ in range(2):
-        reported = prepare(empty, tmp_path)
-        assert reported.returncode == 0, reported.stderr
-        assert "are there" in reported.stdout
+        done = prepare(empty, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "are there" in done.stdout
 
         client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap})
         assert set(settings.kafka.all_topics) <= client.list_topics(timeout=10).topics.keys()
         assert migrate(settings) == []
         with closing(open_lake(settings)) as lake:
             assert all(lake.read(table.name).num_rows == 0 for table in TABLES)
-    # What the console asks of the topics.
+    # As the console queries the topics.
     assert set(Topics(settings.kafka).ends().values()) == {0}
 
 
 def test_a_wrong_password_is_one_sentence(empty: dict[str, str], tmp_path: Path) -> None:
-    reported = prepare({**empty, "STORELAKE_POSTGRES__PASSWORD": "not-this-one"}, tmp_path)
-    assert reported.returncode == 1
-    assert "Traceback" not in reported.stderr
-    assert "password" in reported.stderr
+    done = prepare({**empty, "STORELAKE_POSTGRES__PASSWORD": "not-this-one"}, tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "password" in done.stderr

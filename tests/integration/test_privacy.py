@@ -1,4 +1,4 @@
-"""No pixel leaves the inference process: its topic, its files, what it says (V8)."""
+"""No pixel leaves the inference process: its topic, its files, its output (V8)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Run:
     Attributes:
         frames: of the clip, as the process saw them.
         events: values of its messages.
-        reported: standard output and error.
+        output: standard output and error.
         temporary: its folder for temporary files.
     """
 
     frames: list[NDArray[np.uint8]]
     events: list[bytes]
-    reported: bytes
+    output: bytes
     temporary: Path
 
 
@@ -126,4 +126,4 @@ def test_its_log_and_its_temporary_files_hold_no_picture(run: Run, services: Set
         found[str(file)] = find_pictures(content) + find_pixels(content, run.frames[::20])
 
     assert {name: what for name, what in found.items() if what} == {}
-    assert find_pictures(run.reported) == []
+    assert find_pictures(run.output) == []

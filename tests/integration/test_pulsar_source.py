@@ -25,7 +25,7 @@ from streaming.sources.readers import LogStreamReader
 from streaming.stream import Context
 from tests.support.pulsar_local import start_pulsar
 from tests.support.source_suite import NOON, Reader, Shop, SourceSuite
-from tests.support.spark_local import start_spark
+from tests.support.spark_local import end_spark, start_spark
 
 pytestmark = pytest.mark.requirement("V6")
 
@@ -36,10 +36,9 @@ NOT_AT_ALL = {"retentionTimeInMinutes": 0, "retentionSizeInMB": 0}
 
 
 @pytest.fixture(scope="module")
-def spark(settings: Settings) -> Iterator[SparkSession]:
-    session = start_spark(settings)
-    yield session
-    session.stop()
+def spark() -> Iterator[SparkSession]:
+    yield start_spark()
+    end_spark()
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_a_rest_catalog_that_is_away_is_one_sentence(services: Settings) -> None
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """A catalog that knows nobody, in the words of the REST specification."""
+    """A catalog that rejects every client, with the error of the REST specification."""
 
     def do_GET(self) -> None:
         body = b'{"error": {"message": "who is this", "type": "NotAuthorized", "code": 401}}'

@@ -2,7 +2,7 @@
 sentence.
 
 What streams promise is shown on a disk (tests/stream, which `--warehouse s3` runs on an S3, whole).
-Here is what an S3 may break: the order sink replayed, restarted, and told 503 on the way.
+Here is what an S3 may break: the order sink replayed, restarted, and answered with 503 on the way.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def on_s3(minio: MinioService) -> Settings:
 
 
 def store(settings: Settings, **changes: Any) -> fs.S3FileSystem:
-    """A client of its own, which knows nothing of Iceberg."""
+    """A client of its own, without Iceberg."""
     s3 = settings.s3
     keys = {"access_key": s3.access, "secret_key": s3.secret}
     return fs.S3FileSystem(endpoint_override=s3.url, region=s3.region, **keys)
@@ -70,7 +70,7 @@ def files(settings: Settings, table: str) -> list[str]:
 
 
 class Story:
-    """Orders of a shop whose lake is on S3: told once, looked at by each test."""
+    """Orders of a shop whose lake is on S3: run once, checked by each test."""
 
     def __init__(self, sandbox: Sandbox, wire: Wire) -> None:
         self.sandbox, self.wire = sandbox, wire
@@ -80,7 +80,7 @@ class Story:
     def remember(self, chapter: str) -> None:
         self.lakes[chapter] = {table: self.sandbox.lake(table) for table in LAKE}
 
-    def notify(self) -> None:
+    def run(self) -> None:
         self.sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(10)))
         self.sandbox.send_raw("order-created", b"no order")
         self.sandbox.run(*SINKS)
@@ -88,7 +88,7 @@ class Story:
 
         self.sandbox.lose_newest_commit(*SINKS)
         self.sandbox.run(*SINKS, steps=[self._replayed], meanwhile=self._mend_once_noticed)
-        self.remember("told 503")
+        self.remember("answered 503")
 
     def _replayed(self) -> None:
         self.remember("replayed")
@@ -117,9 +117,9 @@ def story(on_s3: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         }
     )
     with wire_to(on_s3.s3.port) as wire:
-        output = Story(Sandbox(through(own, wire.url)), wire)
-        output.notify()
-        yield output
+        story = Story(Sandbox(through(own, wire.url)), wire)
+        story.run()
+        yield story
     end_spark()
 
 
@@ -141,10 +141,10 @@ def test_a_batch_that_runs_again_after_a_crash_changes_nothing_on_s3(story: Stor
 def test_an_s3_that_reports_503_costs_time_and_no_order(story: Story) -> None:
     assert story.noticed
     assert story.wire.refused > 0
-    assert order_ids(story.lakes["told 503"]["silver.orders"]) == sorted(
+    assert order_ids(story.lakes["answered 503"]["silver.orders"]) == sorted(
         f"O-{n}" for n in range(30)
     )
-    assert len(story.lakes["told 503"]["bronze.order_events"]) == 31
+    assert len(story.lakes["answered 503"]["bronze.order_events"]) == 31
 
 
 def test_quality_reads_what_was_committed_file_by_file(story: Story) -> None:
@@ -154,7 +154,7 @@ def test_quality_reads_what_was_committed_file_by_file(story: Story) -> None:
         rows = [
             r for p in new.paths for t in read_file(p, schema, new.access) for r in t.to_pylist()
         ]
-    assert order_ids(rows) == order_ids(story.lakes["told 503"]["silver.orders"])
+    assert order_ids(rows) == order_ids(story.lakes["answered 503"]["silver.orders"])
 
 
 def test_old_rows_leave_the_files_on_s3(story: Story) -> None:
@@ -188,16 +188,16 @@ def test_a_wrong_setting_is_one_sentence_with_its_name(
 ) -> None:
     (nobody,) = free_ports(1)
     secret = type(on_s3.s3.secret_key)
-    for changes, says in (
+    for changes, message in (
         ({"region": "us-east-1"}, "in the region eu-central-1.*STORELAKE_S3__REGION=eu-central-1"),
         ({"access_key": secret("nobody")}, "does not know the access key: set STORELAKE_S3__ACC"),
         ({"secret_key": secret("guessed")}, "refuses the secret key.*STORELAKE_S3__SECRET_KEY"),
         ({"endpoint": f"http://127.0.0.1:{nobody}"}, "does not answer.*STORELAKE_S3__ENDPOINT"),
         ({"endpoint": on_s3.s3.url.replace("http", "https")}, "does not answer.*http://"),
     ):
-        with pytest.raises(StorelakeError, match=says) as output:
+        with pytest.raises(StorelakeError, match=message) as raised:
             ask(wrong(on_s3, **changes))
-        assert "\n" not in str(output.value)
+        assert "\n" not in str(raised.value)
 
 
 def test_a_bucket_that_may_not_be_made_is_asked_for(on_s3: Settings) -> None:

@@ -315,9 +315,9 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(
     command = storelake(environment, shop, "up")
     assert wait_until(lambda: KafkaService(shop).daemon.find() is not None, 30)
     command.send_signal(signal.SIGINT)
-    _, reported = command.communicate(timeout=60)
+    _, output = command.communicate(timeout=60)
     assert command.returncode == 130
-    assert "Traceback" not in reported
+    assert "Traceback" not in output
     assert all(service.status().state == "stopped" for service in all_services(shop))
 
 
@@ -325,9 +325,9 @@ def test_what_the_command_line_started_outlives_it_until_down(
     environment: Mapping[str, str], shop: Settings
 ) -> None:
     command = storelake(environment, shop, "up", "--services-only")
-    reported, complained = command.communicate(timeout=120)
+    output, complained = command.communicate(timeout=120)
     assert command.returncode == 0, complained
-    assert re.findall(r"^(\w+) +running", reported, re.MULTILINE) == [
+    assert re.findall(r"^(\w+) +running", output, re.MULTILINE) == [
         "kafka",
         "postgres",
         "supervisor",
@@ -336,8 +336,8 @@ def test_what_the_command_line_started_outlives_it_until_down(
     family = [*ran, *(child for one in ran for child in one.children(recursive=True))]
     assert len(ran) == 2
     command = storelake(environment, shop, "down")
-    reported, _ = command.communicate(timeout=60)
-    assert reported == "Stopped kafka and postgres.\n"
+    output, _ = command.communicate(timeout=60)
+    assert output == "Stopped kafka and postgres.\n"
     assert not [one for one in family if one.is_running() and one.status() != "zombie"]
     assert processes_of(shop.var_dir) == []
 
@@ -374,15 +374,15 @@ def test_services_that_were_killed_or_hang_are_back_within_30_seconds_with_their
         assert rows["supervisor"]["state"] == "running"
     finally:
         command = storelake(quick, shop, "down")
-        reported, _ = command.communicate(timeout=60)
-    assert reported == "Stopped kafka and postgres.\n"
+        output, _ = command.communicate(timeout=60)
+    assert output == "Stopped kafka and postgres.\n"
     assert states(local.status(shop)) == ["stopped", "stopped"]
 
 
 def test_up_ends_with_exit_code_1_and_a_sentence_while_a_stream_has_failed(
     environment: Mapping[str, str], shop: Settings
 ) -> None:
-    """An application of streams that somebody else started: this process, as its file says."""
+    """An application of streams that somebody else started: this process, by its state file."""
     who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
     failed = {"ready": False, "state": "failed", "detail": "footfall failed 9 times: no disk"}
     file = shop.var_dir / "run" / "streams.json"
@@ -410,10 +410,10 @@ def test_a_stopped_storelake_fails_with_one_sentence(
 ) -> None:
     local.down(shop)
     command = storelake(environment, shop, "migrate")
-    _, reported = command.communicate(timeout=60)
+    _, output = command.communicate(timeout=60)
     assert command.returncode == 1
-    assert "run `storelake up`" in reported
-    assert "Traceback" not in reported
+    assert "run `storelake up`" in output
+    assert "Traceback" not in output
 
 
 def test_a_reset_begins_again(shop: Settings) -> None:

@@ -10,17 +10,17 @@ import pytest
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings
-from streaming import session
+from streaming.session import build_session
 from tests.stream.sandbox import Sandbox, empty_tables
 
 _numbers = count(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_spark() -> Iterator[None]:
-    """All files of a process share a Spark application and its Python workers.
+    """The runs of a file share a Spark application, whose Python workers take seconds to start.
 
-    Both take seconds to start. `tests/e2e` tests the end of an application.
+    `tests/e2e` tests the end of an application, with real processes.
     """
     stop = SparkSession.stop
     with patch.object(SparkSession, "stop"):
@@ -70,4 +70,4 @@ def sandbox(new_sandbox: Callable[[], Sandbox]) -> Sandbox:
 @pytest.fixture(scope="module")
 def spark(sandbox: Sandbox) -> SparkSession:
     """The session of the product, for tests without a runner."""
-    return session.build_session(sandbox.settings, "storelake-tests")
+    return build_session(sandbox.settings, "storelake-tests")

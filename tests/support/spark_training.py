@@ -7,12 +7,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pydantic import SecretStr
 from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import SparkSettings, load_settings
+from streaming.session import build_session
 from streaming.sources.memory import MemoryBroker
 from tests.support.spark_archive import QUIET
-from tests.support.spark_local import end_spark, start_spark
+from tests.support.spark_local import end_spark
 
 
 def write_archive(archive: Path) -> None:
@@ -20,7 +22,8 @@ def write_archive(archive: Path) -> None:
     options = f"{SparkSettings().driver_java_options} {QUIET} -XX:ArchiveClassesAtExit={archive}"
     with TemporaryDirectory() as folder:
         settings = load_settings(var_dir=Path(folder), spark={"driver_java_options": options})
-        spark = start_spark(settings)
+        database = settings.postgres.model_copy(update={"password": SecretStr("not used")})
+        spark = build_session(settings.model_copy(update={"postgres": database}), "class-archive")
         _run_batch(spark)
         _run_stream(spark, Path(folder))
         end_spark(seconds=200)

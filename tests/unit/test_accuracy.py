@@ -1,4 +1,4 @@
-"""How measured crossings and visits are held against the truth."""
+"""Measured crossings and visits, compared with the truth."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from verification.watch import FrameCounts
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
 
-def test_visits_that_overlap_most_belong_together() -> None:
+def test_visits_that_overlap_most_match() -> None:
     true, measured = [(0.0, 10.0), (8.0, 20.0)], [(7.0, 21.0), (1.0, 9.0)]
     assert pair(true, measured) == [((0.0, 10.0), (1.0, 9.0)), ((8.0, 20.0), (7.0, 21.0))]
 
 
-def test_visits_that_do_not_overlap_are_strangers() -> None:
+def test_visits_that_do_not_overlap_do_not_match() -> None:
     assert pair([(0.0, 1.0)], [(1.0, 2.0)]) == []
     assert pair([], [(1.0, 2.0)]) == []
 
 
-def test_a_visit_that_falls_apart_is_one_found_with_a_large_error() -> None:
+def test_a_visit_that_is_split_is_one_match_with_a_large_error() -> None:
     zone = compare_zone([(0.0, 20.0)], [(0.0, 9.0), (11.0, 20.0)])
     assert (zone["visits"], zone["true_visits"], zone["found"]) == (2, 1, 1)
     assert zone["dwell_error_s"] == 11.0
@@ -40,7 +40,7 @@ def test_an_empty_zone_has_no_error() -> None:
     assert compare_zone([], [])["dwell_error_s"] is None
 
 
-def walk_through_the_door(path: Path) -> Path:
+def walk_in(path: Path) -> Path:
     """Somebody walks in from the left, 20 frames at 5 a second."""
     lines = []
     for index in range(20):
@@ -58,7 +58,7 @@ def walk_through_the_door(path: Path) -> Path:
 
 
 def test_events_become_crossings_and_visits_as_in_the_streams(tmp_path: Path) -> None:
-    events = walk_through_the_door(tmp_path / "events.ndjson")
+    events = walk_in(tmp_path / "events.ndjson")
     seen = follow(load_settings(var_dir=tmp_path), "B01-entrance", events)
     assert (seen.frames, seen.tracks) == (20, {"7": 20})
     assert (seen.count("entry"), seen.count("exit")) == (1, 0)
@@ -69,7 +69,9 @@ def test_events_become_crossings_and_visits_as_in_the_streams(tmp_path: Path) ->
 
 def crossings(entries: int, exits: int) -> list[LineCrossing]:
     return [
-        LineCrossing(str(n), "door", "entrance", "entry" if n < entries else "exit", n, False, 1)
+        LineCrossing(
+            str(n), "entrance", "entrance", "entry" if n < entries else "exit", n, False, 1
+        )
         for n in range(entries + exits)
     ]
 
@@ -118,7 +120,7 @@ def test_a_frame_is_as_late_as_the_first_look_that_counts_it() -> None:
     assert [seconds for _, seconds in found.pairs] == [2, 1, 3]
 
 
-def test_frames_that_were_counted_before_anybody_looked_are_nobodys_latency() -> None:
+def test_frames_that_were_counted_before_the_first_look_have_no_latency() -> None:
     counts = FrameCounts(before={"B01-till": 7})
     for total in (7, 9, 9):
         counts.saw({"B01-till": total})

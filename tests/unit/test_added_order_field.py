@@ -81,7 +81,7 @@ json.dump({
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the product makes of a contract with one line more."""
+    """What the product derives from a contract with one line more."""
     source = Path(contract.__file__).read_text(encoding="utf-8")
     before = "    items: Annotated[list[Item]"
     assert source.count(before) == 1

@@ -1,4 +1,4 @@
-"""What goes to a cluster: packages, properties, checkpoints; no JVM is started."""
+"""What is sent to a cluster: packages, properties, checkpoints; no JVM is started."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KUBERNETES = sorted((ROOT / "infra" / "kubernetes").glob("*.yaml"))
 
 
 def imported(file: Path) -> set[str]:
-    """The first names of all modules that a file imports, wherever it does."""
+    """The top-level packages that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -61,8 +61,8 @@ def test_the_archive_has_every_package_that_streams_import() -> None:
     assert needed - {"psycopg-pool"} <= listed()  # which is the extra `pool` of psycopg
 
 
-def test_streams_import_no_other_room() -> None:
-    """Else the archive would lack it: only these three are copied."""
+def test_streams_import_no_other_package() -> None:
+    """The archive has a copy of these three only."""
     others = {folder.name for folder in ROOT.iterdir() if (folder / "__init__.py").is_file()}
     files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
     assert {"cli", "infra", "gateway"} <= others
@@ -71,7 +71,7 @@ def test_streams_import_no_other_room() -> None:
 
 def on_a_cluster(settings: Settings, **spark: Any) -> Settings:
     given = {"master": "spark://head:7077", "archive": "/opt/storelake.tar.gz", **spark}
-    keys = {"access_key": SecretStr("who"), "secret_key": SecretStr("word-of-the-key")}
+    keys = {"access_key": SecretStr("who"), "secret_key": SecretStr("secret-of-the-key")}
     return settings.model_copy(
         update={
             "spark": settings.spark.model_copy(update=given),
@@ -92,7 +92,7 @@ def test_a_cluster_is_given_the_archive_and_a_driver_that_it_can_reach(settings:
     assert "spark.driver.host" not in launch_conf(on_a_cluster(settings))
 
 
-def test_on_one_machine_the_driver_remains_on_loopback(settings: Settings) -> None:
+def test_on_one_machine_the_driver_listens_on_loopback(settings: Settings) -> None:
     given = launch_conf(settings)
     assert given["spark.driver.host"] == given["spark.driver.bindAddress"] == "127.0.0.1"
     assert "spark.archives" not in given
@@ -113,7 +113,7 @@ def test_checkpoints_on_the_disk_of_one_machine_are_written_without_other_progra
     manager = "spark.sql.streaming.checkpointFileManagerClass"
     spark = settings.spark.model_copy(update={"master": "yarn"})
     assert "FileSystemBased" in checkpoint_properties(settings)[manager]
-    # Elsewhere the same folder may be one of HDFS, which Spark's default knows to rename in.
+    # Elsewhere the same folder may be one of HDFS, where Spark's default can rename.
     assert checkpoint_properties(settings.model_copy(update={"spark": spark})) == {}
 
 
@@ -128,7 +128,7 @@ def test_the_client_of_checkpoints_on_s3_comes_with_them(settings: Settings) -> 
     assert len(versions) == 1
 
 
-def test_a_lake_in_delta_on_s3_is_read_by_the_same_client(settings: Settings) -> None:
+def test_a_delta_lake_on_s3_is_read_by_the_same_client(settings: Settings) -> None:
     catalog = settings.catalog.model_copy(update={"format": "delta"})
     on_disk = settings.model_copy(update={"catalog": catalog})
     assert "hadoop-aws" not in launch_conf(on_disk)["spark.jars.packages"]
@@ -140,9 +140,9 @@ def test_a_lake_in_delta_on_s3_is_read_by_the_same_client(settings: Settings) ->
 def test_keys_go_with_the_session_and_into_no_file(settings: Settings) -> None:
     cluster = on_a_cluster(settings)
     session = session_conf(cluster)
-    assert session["spark.hadoop.fs.s3a.secret.key"] == "word-of-the-key"
+    assert session["spark.hadoop.fs.s3a.secret.key"] == "secret-of-the-key"
     assert "Abortable" in session["spark.sql.streaming.checkpointFileManagerClass"]
-    assert not {"word-of-the-key", "sesame"} & set(launch_conf(cluster).values())
+    assert not {"secret-of-the-key", "sesame"} & set(launch_conf(cluster).values())
     disk = cluster.model_copy(update={"streams": settings.streams})
     assert not [key for key in session_conf(disk) if "s3a" in key]
 

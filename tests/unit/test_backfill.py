@@ -1,4 +1,4 @@
-"""What a backfill writes to its branch, and what gets one sentence before anything starts."""
+"""What a backfill writes to its branch, and what it refuses before anything starts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("silver.nothing", r"The lake has no table silver\.nothing; these can be"),
         ("bronze.order_events", "is what backfills are made from: replay its topic instead"),
@@ -47,8 +47,10 @@ TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
         ("quality.validation_results", "does not follow from bronze alone"),
     ],
 )
-def test_a_table_that_cannot_be_backfilled_is_reported_why(name: str, says: str) -> None:
-    with pytest.raises(BackfillError, match=says):
+def test_a_table_that_cannot_be_backfilled_is_rejected_with_the_reason(
+    name: str, message: str
+) -> None:
+    with pytest.raises(BackfillError, match=message):
         find_table(name)
 
 
@@ -87,7 +89,7 @@ def test_rows_past_their_retention_do_not_come_back() -> None:
 
 @dataclass
 class Validated:
-    """What Spark makes of bronze."""
+    """The rows that Spark computes from bronze."""
 
     rows: pa.Table
 

@@ -1,4 +1,4 @@
-"""What is wrong with a machine is one sentence with the next step, before anything has started."""
+"""A fault of the machine is one sentence with the next step, before anything has started."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from conf.settings import Settings
 from infra.errors import ServiceError
 from infra.local import jars
 from tests.conftest import free_ports
-from tests.unit.test_infra_local import fake_java
+from tests.support.fake_java import fake_java
 from tests.unit.test_programs import LISTENER
 
 pytestmark = pytest.mark.requirement("D1")
 ROOT = Path(__file__).parents[2]
 
 
-def test_streams_without_any_java_show_so_before_spark_starts(
+def test_streams_without_any_java_fail_before_spark_starts(
     environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("STORELAKE_VAR_DIR", str(tmp_path))
@@ -56,7 +56,7 @@ except StorelakeError as error:
 """
 
 
-def test_a_spark_that_does_not_start_is_one_sentence(
+def test_a_failed_start_of_spark_is_one_sentence(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     """As without a network, when its launcher gets no jars: Java ends before Spark has begun."""
@@ -80,7 +80,7 @@ def test_a_spark_that_does_not_start_is_one_sentence(
     assert "a network" in done.stdout
 
 
-def test_without_a_network_the_first_download_reports_what_to_check_and_leaves_nothing(
+def test_without_a_network_the_first_download_names_what_to_check_and_leaves_no_file(
     settings: Settings, tmp_path: Path
 ) -> None:
     java = tmp_path / "java"
@@ -95,7 +95,7 @@ def test_without_a_network_the_first_download_reports_what_to_check_and_leaves_n
     assert [one.name for one in cache.iterdir() if one.suffix != ".lock"] == []
 
 
-def test_a_gateway_whose_port_is_taken_names_who_has_it(
+def test_a_gateway_whose_port_is_taken_names_the_process_that_has_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (port,) = free_ports(1)

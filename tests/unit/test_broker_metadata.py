@@ -1,4 +1,4 @@
-"""Whatever a broker has beside a message: it becomes a row, and what is unreadable is rejected."""
+"""Whatever a broker stores beside a message becomes a row; what is unreadable is rejected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Pairs = list[tuple[bytes, bytes | None]]
 
 @dataclass
 class Sent:
-    """A message as the clients of both brokers have it: names of headers are decoded when asked."""
+    """A message as the clients of both brokers have it: they decode header names when read."""
 
     value_: bytes | None = b"{}"
     key_: bytes | None = None
@@ -121,7 +121,7 @@ def rows(found: list[tuple[Any, ...]]) -> pa.Table:
     return pa.Table.from_batches([to_arrow(found)])
 
 
-@pytest.mark.parametrize("judge", [silver_orders, validated_detections])
+@pytest.mark.parametrize("validate", [silver_orders, validated_detections])
 @BROKERS
 @settings(max_examples=60, deadline=None)
 @given(sent=st.lists(messages, min_size=1, max_size=5))

@@ -1,4 +1,4 @@
-"""What people do at a door, what trackers make of it, and the right counts of both."""
+"""How people walk at an entrance, what trackers report, and the right counts."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_who_walks_in_and_out_again_has_come_and_left(stores: Stores, depth: flo
 
 
 def test_frames_with_one_time_stamp_give_every_crossing_a_time_of_its_own(stores: Stores) -> None:
-    """A clock that does not go on: in, out and in again at once."""
+    """A clock that stands still: in, out and in again at once."""
     xs = [*steps(OUTSIDE, 0.8, 8), *steps(0.8, OUTSIDE, 8), *steps(OUTSIDE, 0.8, 8)]
     seen = follow(stores, scene(*way("A", *xs), fps=float("inf")))
     assert seen.counts == (2, 1)
@@ -156,9 +156,7 @@ def test_who_walks_in_and_out_three_times_has_come_and_left_three_times(stores: 
 @pytest.mark.parametrize(
     ("frames", "fps"), [(5, 2.0), (8, 5.0), (20, 5.0), (90, 30.0), (400, 5.0), (2_000, 30.0)]
 )
-def test_a_walk_through_the_door_is_one_entry_at_any_pace(
-    stores: Stores, frames: int, fps: float
-) -> None:
+def test_a_walk_in_is_one_entry_at_any_pace(stores: Stores, frames: int, fps: float) -> None:
     assert follow(stores, scene(*way("A", *steps(0.3, 0.95, frames)), fps=fps)).counts == (1, 0)
 
 
@@ -181,11 +179,11 @@ def test_a_group_that_walks_in_close_together_is_counted_one_by_one(
 
 
 @pytest.mark.parametrize("label", ["person", "Person", "PERSON", " person ", "\tPerson\n"])
-def test_a_person_is_one_in_whatever_case_the_label_is_written(stores: Stores, label: str) -> None:
+def test_a_label_means_a_person_in_upper_and_lower_case(stores: Stores, label: str) -> None:
     frames = [f for n in range(5) for f in way(f"w{n}", *steps(OUTSIDE, INSIDE, 12))]
     assert follow(stores, scene(*frames, label=label)).counts == (5, 0)
 
 
-def test_a_label_that_only_contains_the_status_is_nobody(stores: Stores) -> None:
+def test_a_label_that_only_contains_the_word_person_is_nobody(stores: Stores) -> None:
     frames = way("A", *steps(OUTSIDE, INSIDE, 20))
     assert follow(stores, scene(*frames, label="person on a poster")).counts == (0, 0)

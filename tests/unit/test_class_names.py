@@ -1,4 +1,4 @@
-"""The list of public class names that the product defines more than once."""
+"""The list of public class names that are defined more than once."""
 
 from __future__ import annotations
 

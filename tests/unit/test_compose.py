@@ -1,4 +1,4 @@
-"""The containers: what docker-compose.yml, its Dockerfile and its files name, the code has.
+"""Everything that docker-compose.yml, its Dockerfile and its files name is in the code.
 
 No engine runs here: docs/COMPOSE.md describes what nobody has tried.
 """
@@ -83,7 +83,7 @@ def secrets() -> set[str]:
 
 
 def variables(name: str) -> dict[str, str]:
-    """What a service finds in its environment."""
+    """Environment variables of a service."""
     service, found = SERVICES[name], {}
     for file in service.get("env_file", []):
         text = (ROOT / fill(file, example())).read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def variables(name: str) -> dict[str, str]:
 
 
 def ports(name: str) -> dict[int, int | None]:
-    """Port inside -> port on the host, or None."""
+    """Port of the container -> port of the host, or None."""
     service = SERVICES[name]
     inside: dict[int, int | None] = {int(port): None for port in service.get("expose", [])}
     for text in service.get("ports", []):
@@ -115,11 +115,11 @@ def stages() -> dict[str, list[str]]:
 
 
 def user_of_stage(name: str) -> str | None:
-    """Whom a stage ends as, also when an earlier one reported it."""
+    """User of a stage, its own or that of the stage below it."""
     lines = stages()[name]
-    reported = [line.split()[1] for line in lines if line.startswith("USER ")]
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
     base = lines[0].split()[1]
-    return reported[-1] if reported else user_of_stage(base) if base in stages() else None
+    return users[-1] if users else user_of_stage(base) if base in stages() else None
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_servers_have_the_versions_that_the_tests_run_on() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_who_waits_for_a_service_can_see_it_come(name: str) -> None:
+def test_a_service_that_others_wait_for_has_a_health_check(name: str) -> None:
     for other, how in SERVICES[name].get("depends_on", {}).items():
         needed = SERVICES[other]
         if how["condition"] == "service_healthy":
@@ -280,7 +280,7 @@ def test_the_classes_of_spark_are_in_the_jars_that_pyspark_has() -> None:
 
 
 def addresses() -> Iterator[tuple[str, str, int]]:
-    """(where it is said, host, port) of every service that a file calls by its name."""
+    """(file, host, port) of every service that a file names."""
     files = [
         CONF_DIR / "profiles" / "compose.toml",
         *(ROOT / "infra" / "trino").glob("*.properties"),
@@ -304,7 +304,7 @@ def test_every_address_is_a_service_and_a_port_that_it_has() -> None:
         assert port in ports(host) or controller, f"{where} names {host}:{port}"
 
 
-def test_prometheus_requests_where_each_process_answers() -> None:
+def test_prometheus_scrapes_the_address_of_each_process() -> None:
     conf = yaml.safe_load((ROOT / "infra/docker/prometheus.yml").read_text(encoding="utf-8"))
     targets = {
         t for job in conf["scrape_configs"] for s in job["static_configs"] for t in s["targets"]
@@ -336,7 +336,7 @@ def test_grafana_finds_its_dashboards_and_its_prometheus() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_health_check_requests_a_port_of_its_own_service(name: str) -> None:
+def test_a_health_check_queries_a_port_of_its_own_service(name: str) -> None:
     if name in ONCE:
         return
     _, program, what = SERVICES[name]["healthcheck"]["test"]
@@ -345,7 +345,7 @@ def test_a_health_check_requests_a_port_of_its_own_service(name: str) -> None:
         assert int(re.search(r"localhost:(\d+)/", what)[1]) in ports(name)  # type: ignore[index]
 
 
-def test_the_gateway_has_the_page_that_its_health_check_requests_for(compose_settings: Any) -> None:
+def test_the_gateway_has_the_page_that_its_health_check_requests(compose_settings: Any) -> None:
     path = SERVICES["gateway"]["healthcheck"]["test"][-1].partition(":18080")[2]
     assert path in create_app(compose_settings("gateway"), MemoryPublisher()).openapi()["paths"]
 
@@ -386,12 +386,12 @@ def test_the_images_are_built_from_what_is_there() -> None:
         assert base in stages() or re.search(r":.*\d", base), f"{base} is not pinned"
         for line in lines:
             if line.startswith("COPY "):
-                words = [status for status in line.split()[1:-1] if not status.startswith("--")]
+                words = [word for word in line.split()[1:-1] if not word.startswith("--")]
                 of_stage = re.search(r"--from=(\S+)", line)
                 if of_stage:
                     assert of_stage[1] in stages()
                 else:
-                    assert all((ROOT / status).exists() for status in words)
+                    assert all((ROOT / word).exists() for word in words)
 
 
 def test_the_dockerfile_is_clean() -> None:
@@ -407,16 +407,16 @@ def test_what_an_image_needs_is_listed_from_the_project() -> None:
     script = ROOT / "infra" / "docker" / "requirements.py"
     if sys.version_info < (3, 11):
         pytest.skip("the images have Python 3.11")
-    reported = subprocess.run(
+    extras = subprocess.run(
         [sys.executable, script, "pulsar"], cwd=ROOT, capture_output=True, text=True, check=True
     )
 
-    assert "fastapi" in reported.stdout.split()
-    assert "pulsar-client" in reported.stdout.split()
-    assert "jupyterlab" not in reported.stdout.split()
+    assert "fastapi" in extras.stdout.split()
+    assert "pulsar-client" in extras.stdout.split()
+    assert "jupyterlab" not in extras.stdout.split()
 
 
-def test_the_command_of_the_gateway_starts_and_its_health_check_sees_it(tmp_path: Path) -> None:
+def test_the_command_of_the_gateway_starts_and_its_health_check_passes(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STORELAKE_")} | {
         "STORELAKE_PROFILE": "compose",
@@ -451,18 +451,18 @@ def test_streams_are_healthy_when_all_of_them_run(tmp_path: Path) -> None:
     def healthy() -> bool:
         return subprocess.run(check, env=environment, cwd=tmp_path, check=False).returncode == 0
 
-    reported = tmp_path / "run" / "streams.json"
-    reported.parent.mkdir()
+    file = tmp_path / "run" / "streams.json"
+    file.parent.mkdir()
     for ready in (False, True):
         streams = {"a": {"ready": True}, "b": {"ready": ready}}
         who = {"host": gethostname(), "pid": os.getpid()}
-        reported.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
+        file.write_text(json.dumps({**who, "streams": streams}), encoding="utf-8")
         assert healthy() is ready
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """As much of the checkout as the script of the containers needs."""
+    """The part of the checkout that the script of the containers needs."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     shutil.copy(ROOT / ".env.example", tmp_path)
     return tmp_path
@@ -496,7 +496,7 @@ def test_secrets_are_made_once_and_only_their_owner_can_read_them(checkout: Path
 
 @pytest.fixture
 def docker(tmp_path: Path) -> Path:
-    """A program in the place of Docker that writes down what it was asked."""
+    """A program in the place of Docker that records its arguments."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n', encoding="utf-8")
@@ -517,7 +517,7 @@ def test_without_docker_or_secrets_the_next_step_is_reported(checkout: Path, doc
     assert unset.stderr == ".env is missing: write it with `scripts/compose.sh env`.\n"
 
 
-def test_data_is_deleted_only_when_somebody_reports_so(checkout: Path, docker: Path) -> None:
+def test_data_is_deleted_only_with_the_option_for_it(checkout: Path, docker: Path) -> None:
     path = f"{docker.parent}:/usr/bin:/bin"
     compose_script(checkout, "env")
     assert compose_script(checkout, "reset", path=path).returncode == 1

@@ -1,4 +1,4 @@
-"""The live console without a browser: what it makes of rows, and how it shows faults."""
+"""The live console without a browser: how it shows rows and faults."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from conf.settings import CONF_DIR, Settings, load_settings
-from conf.stores import Stores, load_stores
+from conf.settings import Settings, load_settings
+from conf.stores import Stores
 from dashboard import charts, queries, sections, words
 from dashboard.app import find_report
 from dashboard.board import Away, Board, BoardView, ReadFault, Snapshot
@@ -35,11 +35,6 @@ NOW = datetime(2024, 5, 8, 12, 20, tzinfo=timezone.utc)
 """A Wednesday; 14:20 in Berlin, where B01 is."""
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-@pytest.fixture(scope="module")
-def stores() -> Stores:
-    return load_stores(CONF_DIR / "stores" / "demo.toml")
 
 
 @pytest.fixture
@@ -117,7 +112,7 @@ def test_visitors_that_nobody_counted_are_not_known_and_not_none() -> None:
     assert (none_came.visitors, none_came.conversion) == (0, None)
 
 
-def test_a_change_is_reported_by_a_sign_and_a_status() -> None:
+def test_a_change_is_shown_by_a_sign_and_a_word() -> None:
     assert change(12, 10) == FigureChange("▲", "up 20.0 %")
     assert change(Decimal(5), 0) is None
     assert points(0.21, 0.25) == FigureChange("▼", "down 4.0 points")
@@ -137,7 +132,7 @@ def test_a_day_begins_where_the_branch_is(stores: Stores) -> None:
     assert [h.local_hour.hour for h in today.hours] == [0]
 
 
-def test_a_card_reports_what_is_there_with_the_time_zone_of_the_branch(
+def test_a_card_shows_its_figures_with_the_time_zone_of_the_branch(
     settings: Settings, stores: Stores
 ) -> None:
     rows = [hour(12), hour(13, revenue=Decimal("1234.565")), hour(12, days_ago=7, visitors=8)]
@@ -155,7 +150,7 @@ def test_a_card_reports_what_is_there_with_the_time_zone_of_the_branch(
     assert "silent" not in card
 
 
-def test_an_empty_day_and_a_silent_camera_are_reported_plainly(
+def test_an_empty_day_and_a_silent_camera_are_shown_as_such(
     settings: Settings, stores: Stores
 ) -> None:
     snapshot = answered(cameras=[seen(NOW - 14 * MINUTE)])
@@ -168,7 +163,7 @@ def test_an_empty_day_and_a_silent_camera_are_reported_plainly(
     assert "Tills is silent. No frame yet" in cards
 
 
-def test_a_part_that_cannot_be_read_reports_why_and_no_other_is_concerned(
+def test_a_part_that_cannot_be_read_shows_the_reason_and_no_other_is_affected(
     settings: Settings, stores: Stores
 ) -> None:
     fault = ReadFault("queue_minute did not answer within 3 s")
@@ -209,9 +204,9 @@ def test_the_map_has_the_zones_of_the_layout_that_holds_and_the_way_in(stores: S
     assert (lobby.heat, waiting.dwell, waiting.queue) == (0.5, None, None)
     assert till.zones[0].queue == queue
     assert till.zones[1].heat == 1.0
-    (door,) = entrance.lines  # drawn upwards, so that its right is the right of the picture
-    assert door.inside[0] > door.middle[0]
-    assert door.inside[1] == door.middle[1]
+    (line,) = entrance.lines  # from bottom to top, so that its right is the right of the picture
+    assert line.inside[0] > line.middle[0]
+    assert line.inside[1] == line.middle[1]
     assert (entrance.silent, till.silent) == (False, True)
 
 
@@ -232,7 +227,7 @@ def streams_of(settings: Settings, snapshot: Snapshot) -> Mapping[str, StreamNow
     return {one.stream.name: one for one in found}
 
 
-def test_a_stream_that_failed_or_stalled_reports_so_with_its_cause(settings: Settings) -> None:
+def test_a_stream_that_failed_or_stalled_is_shown_with_its_cause(settings: Settings) -> None:
     status = {"ready": False, "failures": 9, "finished_batches": 3}
     failed = {**status, "state": "failed", "detail": "footfall failed: no <broker>"}
     stalled = {**status, "failures": 0, "state": "stalled", "detail": "its batch does not end"}
@@ -260,7 +255,7 @@ def test_a_stream_runs_retries_is_silent_or_is_stopped(settings: Settings) -> No
     assert old["footfall"].health == "silent"
 
 
-def test_what_only_the_lake_has_is_reported_to_be_there(settings: Settings) -> None:
+def test_the_page_names_what_only_the_lake_has(settings: Settings) -> None:
     page = text_of(sections.pipeline(answered(), settings))
     assert "its positions are only in the lake" in page
     assert "only in the lake: quarantine.detections" in page
@@ -273,12 +268,22 @@ def test_what_only_the_lake_has_is_reported_to_be_there(settings: Settings) -> N
 
 def expectation(**overrides: Any) -> queries.Expectation:
     row = queries.Expectation(
-        "silver.orders", "rows", "known", "silver", "critical", "passed", NOW, 9, 0, None, "Says."
+        "silver.orders",
+        "rows",
+        "known",
+        "silver",
+        "critical",
+        "passed",
+        NOW,
+        9,
+        0,
+        None,
+        "Meaning.",
     )
     return replace(row, **overrides)
 
 
-def test_layers_come_from_raw_to_served_with_what_was_not_met() -> None:
+def test_layers_come_from_raw_to_served_with_their_failed_expectations() -> None:
     rows = [
         expectation(layer="gold", severity="warning", state="failed"),
         expectation(layer="bronze"),
@@ -289,7 +294,7 @@ def test_layers_come_from_raw_to_served_with_what_was_not_met() -> None:
     assert (gold.name, gold.critical, gold.warnings) == ("gold", 0, 1)
 
 
-def test_without_a_run_and_without_a_report_the_page_reports_how_to_get_them(
+def test_without_a_run_and_a_report_the_page_shows_how_to_get_them(
     settings: Settings,
 ) -> None:
     page = text_of(sections.quality(answered(), settings))
@@ -332,18 +337,16 @@ def test_the_minutes_end_with_the_present_one_by_the_clock_of_the_branch() -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [(None, "not known"), (0.04, "under 0.1 s"), (0.84, "0.84 s"), (42, "42 s"),
      (185, "3 min 5 s"), (7800, "2 h 10 min"), (86400, "24 h")],
 )  # fmt: skip
-def test_durations_are_as_short_as_they_can_be_understood(
-    value: float | None, reported: str
-) -> None:
-    assert words.seconds(value) == reported
+def test_durations_are_as_short_as_they_can_be_understood(value: float | None, text: str) -> None:
+    assert words.seconds(value) == text
 
 
 class FakeLook:
-    """A database that answers with nothing, or fails as it is told."""
+    """A database without rows, of which some queries fail."""
 
     def __init__(self, failing: Mapping[str, Exception]) -> None:
         self.at = NOW
@@ -358,7 +361,7 @@ class FakeLook:
 
 
 class FakeDatabase:
-    """Opens looks, unless it is away."""
+    """Opens snapshots, unless it is unreachable."""
 
     def __init__(self, **failing: Exception) -> None:
         self.away = False
@@ -374,7 +377,7 @@ class FakeDatabase:
 
 
 class Watch:
-    """A board in front of a database, and a clock that tests move by hand."""
+    """A board over a database, with a clock that tests set."""
 
     def __init__(self, settings: Settings, stores: Stores, database: FakeDatabase) -> None:
         self.seconds = 0.0
@@ -385,7 +388,9 @@ class Watch:
         return self.board.fresh()
 
 
-def test_however_many_watch_the_database_is_asked_once(settings: Settings, stores: Stores) -> None:
+def test_however_many_watch_the_database_is_queried_once(
+    settings: Settings, stores: Stores
+) -> None:
     database = FakeDatabase()
     watch = Watch(settings, stores, database)
     assert len({id(watch.after(0.3)) for _ in range(5)}) == 1
@@ -403,7 +408,7 @@ def test_a_page_that_is_opened_after_a_pause_does_not_show_the_past_as_the_prese
     assert watch.board.glance() == BoardView()
 
 
-def test_heavy_questions_are_asked_less_often(settings: Settings, stores: Stores) -> None:
+def test_heavy_queries_run_less_often(settings: Settings, stores: Stores) -> None:
     database = FakeDatabase()
     watch = Watch(settings, stores, database)
     for seconds in (0, 2, 8):
@@ -413,7 +418,7 @@ def test_heavy_questions_are_asked_less_often(settings: Settings, stores: Stores
     assert ["store_hourly" in names for names in asked] == [True, True, True]
 
 
-def test_a_database_that_continues_away_leaves_the_last_figures_and_its_return_is_seen(
+def test_without_the_database_the_last_figures_remain_until_it_is_back(
     settings: Settings, stores: Stores
 ) -> None:
     database = FakeDatabase()
@@ -432,7 +437,7 @@ def test_a_database_that_continues_away_leaves_the_last_figures_and_its_return_i
     assert watch.after(2).away is None
 
 
-def test_a_question_that_fails_is_a_fault_of_its_part_alone(
+def test_a_query_that_fails_is_a_fault_of_its_part_alone(
     settings: Settings, stores: Stores
 ) -> None:
     database = FakeDatabase(
@@ -449,7 +454,7 @@ def test_a_question_that_fails_is_a_fault_of_its_part_alone(
     assert snapshot.rows(queries.HOURS) == []
 
 
-def test_the_first_line_reports_whether_this_is_the_present(settings: Settings) -> None:
+def test_the_first_line_shows_whether_the_figures_are_current(settings: Settings) -> None:
     away = Away(NOW, "gone")
     assert "There is nothing to show yet." in text_of(
         sections.status(BoardView(None, away), settings)
@@ -457,13 +462,13 @@ def test_the_first_line_reports_whether_this_is_the_present(settings: Settings) 
     assert "as of 12:20:00 UTC" in text_of(sections.status(BoardView(answered()), settings))
 
 
-def test_the_command_line_starts_without_the_weight_of_the_console() -> None:
+def test_the_command_line_starts_without_the_libraries_of_the_console() -> None:
     code = "import sys, cli.main; sys.exit('nicegui' in sys.modules or 'fastapi' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def text_of(html: str) -> str:
-    """What a person reads of it, with single blanks."""
+    """Visible text, with single blanks."""
     inside, out = False, []
     for character in html:
         inside = character == "<" or (inside and character != ">")

@@ -1,4 +1,4 @@
-"""Contracts: what breaks one, what the command says of it, and that they say what the code does."""
+"""Contracts: breaking changes, the command that reports them, and contracts equal to the code."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ ADDITIVE: dict[str, tuple[str, Edit]] = {
     ),
 }
 BREAKING: dict[str, tuple[str, Edit]] = {
-    "a field that goes": ("note", lambda s: s["properties"].pop("note")),
+    "a removed field": ("note", lambda s: s["properties"].pop("note")),
     "another type": ("note", lambda s: s["properties"]["note"].update(type="integer")),
     "a type that widens": (
         "note",
@@ -90,9 +90,9 @@ BREAKING: dict[str, tuple[str, Edit]] = {
     ),
     "an optional field that is required now": ("note", lambda s: s["required"].append("note")),
     "a required field that is optional now": ("kind", lambda s: s["required"].remove("kind")),
-    "a value that goes": ("kind", lambda s: s["properties"]["kind"]["enum"].remove("return")),
+    "a removed value": ("kind", lambda s: s["properties"]["kind"]["enum"].remove("return")),
     "a value that is null": ("kind", lambda s: s["properties"]["kind"]["enum"].append(None)),
-    "values where anything went": ("note", lambda s: s["properties"]["note"].update(enum=["a"])),
+    "values where all were allowed": ("note", lambda s: s["properties"]["note"].update(enum=["a"])),
     "a lower maximum": ("id", lambda s: s["$defs"]["id"].update(maxLength=32)),
     "a bound where there was none": ("note", lambda s: s["properties"]["note"].update(minLength=1)),
     "another pattern": ("note", lambda s: s["properties"]["note"].update(pattern="^[A-Z]*$")),
@@ -102,28 +102,28 @@ BREAKING: dict[str, tuple[str, Edit]] = {
     ),
     "another condition": ("the event", lambda s: s["if"]["properties"]["kind"].update(const="x")),
     "a closed event": ("the event", lambda s: s.update(additionalProperties=False)),
-    "a branch that goes": ("the event", lambda s: s.pop("then")),
+    "a removed branch": ("the event", lambda s: s.pop("then")),
 }
 
 
 @pytest.mark.parametrize(("path", "edit"), ADDITIVE.values(), ids=ADDITIVE.keys())
-def test_additive_to_an_event_is(contract: dict[str, Any], path: str, edit: Edit) -> None:
+def test_an_additive_change_of_an_event(contract: dict[str, Any], path: str, edit: Edit) -> None:
     assert changed(contract, edit) == [(path, False)]
 
 
 @pytest.mark.parametrize(("path", "edit"), BREAKING.values(), ids=BREAKING.keys())
-def test_breaking_to_an_event_is(contract: dict[str, Any], path: str, edit: Edit) -> None:
+def test_a_breaking_change_of_an_event(contract: dict[str, Any], path: str, edit: Edit) -> None:
     assert changed(contract, edit) == [(path, True)]
 
 
-def test_a_renamed_field_is_one_that_continues_and_one_that_comes(contract: dict[str, Any]) -> None:
+def test_a_renamed_field_is_one_removed_and_one_added(contract: dict[str, Any]) -> None:
     def rename(schema: dict[str, Any]) -> None:
         schema["properties"]["remark"] = schema["properties"].pop("note")
 
     assert changed(contract, rename) == [("note", True), ("remark", False)]
 
 
-def test_words_and_the_names_of_definitions_are_no_change(contract: dict[str, Any]) -> None:
+def test_descriptions_and_the_names_of_definitions_are_no_change(contract: dict[str, Any]) -> None:
     def rewrite(schema: dict[str, Any]) -> None:
         schema["title"] = "Another title"
         schema["$defs"]["identifier"] = schema["$defs"].pop("id")
@@ -168,7 +168,9 @@ OLD = "id string, n int, price decimal(12,2), lines array<struct<sku: string, n:
         (OLD.replace("n: int>", "n: date>"), "lines[].n", True),
     ],
 )
-def test_columns_may_come_and_widen_and_nothing_else(ddl: str, path: str, breaking: bool) -> None:
+def test_columns_may_be_added_and_widened_and_nothing_else(
+    ddl: str, path: str, breaking: bool
+) -> None:
     changes = compare_odcs(with_columns(OLD), with_columns(ddl))
     assert [(c.path, c.breaking) for c in changes] == [(path, breaking)]
 
@@ -179,7 +181,7 @@ def test_another_key_breaks_a_table() -> None:
     assert "has the key (id, n) now and had (id)" in key.sentence
 
 
-def test_the_version_of_a_contract_is_counted_on_by_what_changed(tmp_path: Path) -> None:
+def test_the_change_decides_the_next_version_of_a_contract(tmp_path: Path) -> None:
     file = tmp_path / "silver.orders.odcs.yaml"
 
     def version_after(columns: str, version: str = "1.0.0") -> str | None:
@@ -221,7 +223,7 @@ def test_our_own_versions_only_add() -> None:
     )
 
 
-def test_what_breaks_is_named_with_its_file_and_path(copies: Path) -> None:
+def test_a_breaking_change_is_named_with_its_file_and_path(copies: Path) -> None:
     edit_event(
         copies / "order_event.v2.json", lambda s: s["$defs"]["order"]["required"].append("x")
     )
@@ -229,14 +231,14 @@ def test_what_breaks_is_named_with_its_file_and_path(copies: Path) -> None:
         command.check(against=None, folder=copies)
 
 
-def test_a_contract_is_held_against_an_older_folder(copies: Path) -> None:
+def test_contracts_are_compared_with_an_older_folder(copies: Path) -> None:
     old, new = parse(read_folder(FOLDER)), parse(read_folder(copies))
     removed = [file for file, change in file_changes(old, new) if change.breaking]
     assert sorted(removed) == sorted(old.keys() - new.keys())
     assert list(file_changes(new, old)) == []
 
 
-def test_a_contract_is_held_against_a_commit(copies: Path) -> None:
+def test_contracts_are_compared_with_a_commit(copies: Path) -> None:
     def git(*arguments: str) -> None:
         identity = ("-c", "user.name=Test", "-c", "user.email=test@invalid")
         subprocess.run(["git", "-C", str(copies), *identity, *arguments], check=True)
@@ -346,7 +348,7 @@ def test_gateway_and_streams_take_the_versions_that_have_a_contract() -> None:
 def test_silver_orders_has_every_field_of_an_order() -> None:
     order = fields_of(expand(event_schemas("order_event")[2]))["order"]
     silver = names_in(SILVER_ORDERS.columns)
-    # Of a change, silver keeps the new status as the status.
+    # Silver keeps the new status of a change.
     assert order.keys() - {"old_status", "new_status"} <= silver.keys()
     assert silver["items"] == order["items"]
 
@@ -369,7 +371,7 @@ def test_silver_detections_are_parsed_from_the_fields_of_the_contract() -> None:
         "postgres.order_metrics.odcs.yaml",
     ],
 )
-def test_our_contracts_are_what_the_standard_reports(file: str) -> None:
+def test_our_contracts_follow_the_standard(file: str) -> None:
     standard = json.loads((files("open_data_contract_standard") / "schema.json").read_text("utf-8"))
     tree = read_odcs((FOLDER / file).read_text("utf-8"), file).model_dump(
         by_alias=True, exclude_none=True

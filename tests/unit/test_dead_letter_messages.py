@@ -1,4 +1,4 @@
-"""Rejected messages on their way back to a topic."""
+"""Rejected messages as they are sent to the topic of dead letters."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_tombstone_remains_one() -> None:
     assert (key, value) == (None, None)
 
 
-def test_headers_show_where_the_message_stood_what_was_wrong_who_reported_so_and_when() -> None:
+def test_headers_have_the_position_the_failed_rules_the_reporter_and_the_time() -> None:
     _, _, headers = message(rules=["branch_known", "items_present"])
     assert dict(headers) == {
         "storelake-origin": b"order-created/3/00000000000000000042",

@@ -1,4 +1,4 @@
-"""Mending a rejected event: paths, exact numbers, what the contract still objects to."""
+"""Edits of a rejected event: paths, exact numbers, faults that the contract still finds."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_missing_field_can_be_added() -> None:
         ("source.name", "source is no object, so it has no name"),
     ],
 )
-def test_a_path_that_leads_nowhere_reports_where_it_ends(path: str, sentence: str) -> None:
+def test_a_path_that_leads_nowhere_is_named_up_to_its_end(path: str, sentence: str) -> None:
     with pytest.raises(DeadLetterError, match=sentence):
         set_path(event(), path, 1)
 
@@ -90,7 +90,7 @@ def test_money_keeps_every_digit() -> None:
     assert to_bytes(read_event(text)) == text
 
 
-def test_text_of_any_script_remains_as_it_is() -> None:
+def test_text_of_any_script_is_unchanged() -> None:
     text = '{"name":"Käse 🧀 \\u0001"}'.encode()
     assert to_bytes(read_event(text)) == text
 
@@ -111,7 +111,7 @@ def test_half_a_surrogate_pair_is_still_an_escape_afterwards() -> None:
         (b"1" * 5_000, "too long"),
     ],
 )
-def test_what_is_no_json_reports_where(value: bytes | None, sentence: str) -> None:
+def test_what_is_no_json_is_rejected_with_the_place(value: bytes | None, sentence: str) -> None:
     with pytest.raises(DeadLetterError, match=sentence):
         read_event(value)
 

@@ -35,7 +35,7 @@ def process(stores: Stores, messages: list[Sent]) -> pa.Table:
 
 
 def outcome(rows: pa.Table) -> list[dict[str, Any]]:
-    """The rows in the words of `then.json`: of a good frame, its objects in silver."""
+    """The rows in the form of `then.json`: of a good frame, its objects in silver."""
     found: list[dict[str, Any]] = []
     for number in range(rows.num_rows):
         row = rows.slice(number, 1)
@@ -49,7 +49,7 @@ def outcome(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", cases(JOB), ids=lambda p: p.name)
-def test_frames_become_what_the_scenario_reports(stores: Stores, case: Path) -> None:
+def test_frames_become_what_the_scenario_expects(stores: Stores, case: Path) -> None:
     about, messages, then = read_case(case)
     found = outcome(process(stores, messages))
     assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
@@ -83,7 +83,7 @@ def test_a_frame_has_the_feet_of_its_people_and_of_nothing_else(stores: Stores) 
     assert found["branch_id"].to_pylist() == ["B01", "B01", "B01", None]
 
 
-# Each example is a whole batch: making it smaller costs more than it tells.
+# Each example is a whole batch: shrinking it costs more than it shows.
 @settings(
     max_examples=20,
     deadline=None,
@@ -91,7 +91,7 @@ def test_a_frame_has_the_feet_of_its_people_and_of_nothing_else(stores: Stores) 
     suppress_health_check=list(HealthCheck),
 )
 @given(seed=st.integers(0, 2**32))
-def test_whatever_comes_is_good_or_rejected_and_nothing_raises(stores: Stores, seed: int) -> None:
+def test_any_message_is_good_or_rejected_and_nothing_raises(stores: Stores, seed: int) -> None:
     chance = random.Random(seed)
     whole = as_json(detection_event())
     literals = [b"NaN", b"null", b"1e999999999", b"-1", b"[", b'"', b"{}", b"\xff", b"\\u0000"]

@@ -37,12 +37,12 @@ class Block:
 
     @property
     def commands(self) -> Iterator[list[str]]:
-        """The words of each command, without comments, pipes and what leads to it."""
+        """Arguments of each command, without comments, pipes and variables before it."""
         for line in self.text.replace("\\\n", " ").splitlines():
             lexer = shlex.shlex(line, posix=True, punctuation_chars="|&>;")
             lexer.whitespace_split = True
-            for ends, part in groupby(lexer, lambda status: set(status) <= set("|&>;")):
-                words = [status for status in part if status != "PYTHONPATH=."]
+            for ends, part in groupby(lexer, lambda word: set(word) <= set("|&>;")):
+                words = [word for word in part if word != "PYTHONPATH=."]
                 if words and not ends:
                     yield words
 
@@ -77,14 +77,12 @@ def test_a_command_of_the_documentation_is_known(block: Block) -> None:
             parse(words[1:])
         elif words[0] == "make":
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-            for target in (status for status in words[1:] if "=" not in status):
+            for target in (word for word in words[1:] if "=" not in word):
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
         elif words[0].startswith("scripts/"):
             assert (ROOT / words[0]).exists()
         elif words[0] == "spark-submit":
-            (job,) = (
-                found for status in words if (found := re.search(r"streaming/.+\.py$", status))
-            )
+            (job,) = (found for word in words if (found := re.search(r"streaming/.+\.py$", word)))
             assert (ROOT / job[0]).exists()
 
 
@@ -98,7 +96,7 @@ def parse(words: list[str]) -> None:
         command.make_context("storelake", words).close()
 
 
-def test_every_block_of_the_tutorial_reports_whether_a_test_runs_it() -> None:
+def test_every_block_of_the_tutorial_states_whether_a_test_runs_it() -> None:
     for block in (b for b in BLOCKS if b.page == TUTORIAL):
         assert block.note == "run" or block.note.startswith("not run: "), block
         for test in re.findall(r"tests/[\w/]+\.py", block.note):
@@ -118,7 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)
-def test_a_block_that_needs_no_sandbox_does_what_it_reports(block: Block, folder: Path) -> None:
+def test_a_block_that_needs_no_sandbox_runs_as_described(block: Block, folder: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STORELAKE_")} | {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),

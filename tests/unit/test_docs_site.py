@@ -1,4 +1,4 @@
-"""The site of the documentation: built strictly, and readable without any other address."""
+"""The site of the documentation: built strictly, and readable without any other server."""
 
 from __future__ import annotations
 

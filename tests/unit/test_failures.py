@@ -1,4 +1,4 @@
-"""What the log says of a stream that failed: its innermost cause, and if the data is at fault."""
+"""The log of a failed stream: its innermost cause, and whether the data is at fault."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Job aborted due to stage failure: Task 0 in stage 5.0 failed 1 times
 \tat org.apache.spark.scheduler.DAGScheduler.failJobAndIndependentStages(DAGScheduler.scala:2898)
 Caused by: org.apache.spark.api.python.PythonException: Traceback (most recent call last):
   File "streaming/transforms/footfall.py", line 12, in handleInputRows
-KeyError: 'heard'
+KeyError: 'visits'
 
 \tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(P.scala:581)
 """
@@ -85,7 +85,7 @@ def test_a_sentence_of_our_own_is_reported_without_its_class() -> None:
                 "order-created[0]: the stream stands at offset 7"
             ),
         ),
-        (TASK_FAILED, "KeyError: 'heard'"),
+        (TASK_FAILED, "KeyError: 'visits'"),
         ("it ended without an error", "it ended without an error"),
         ("", "no message"),
     ],
@@ -102,7 +102,7 @@ def test_the_error_of_a_batch_names_streams_and_positions() -> None:
     )
 
 
-def test_many_partitions_are_counted_and_an_empty_batch_reports_so() -> None:
+def test_many_partitions_are_counted_and_an_empty_batch_is_named() -> None:
     rows = pa.concat_tables([positions(1, partition=n) for n in range(5)])
     assert span(rows).endswith(" and 2 more")
     assert span(rows.slice(0, 0)) == "no rows"

@@ -41,7 +41,7 @@ def test_a_process_is_stopped_for_a_while_with_its_children_or_alone(
     deployment: SupervisedDeployment, parent: psutil.Process, alone: bool
 ) -> None:
     (child,) = parent.children()
-    with stopped(deployment, lambda _: parent, "the parent", alone=alone) as pids:
+    with stopped(deployment, parent, alone=alone) as pids:
         assert parent.status() == psutil.STATUS_STOPPED
         assert (child.status() == psutil.STATUS_STOPPED) is not alone
         assert pids == ([parent.pid] if alone else [parent.pid, child.pid])

@@ -1,10 +1,9 @@
-"""What `make verify-faults` compares: each kind of difference is named, and nothing else."""
+"""What `make verify-faults` compares: it names each kind of difference, and nothing else."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -20,7 +19,6 @@ from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 from verification.faults.messages import Sent
 from verification.faults.oracle import (
-    HourSums,
     compare_crossings,
     compare_hours,
     compare_odd,
@@ -51,11 +49,6 @@ def test_the_streams_count_what_the_walkers_do() -> None:
 
 def feet(box: list[float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, box[3]
-
-
-def test_a_frame_is_the_same_whenever_it_is_made() -> None:
-    assert frame("run", 3, TEN) == frame("run", 3, TEN)
-    assert len({one["event_id"] for one in FRAMES}) == len(FRAMES)
 
 
 def test_what_the_walkers_do_is_what_the_tables_must_count() -> None:
@@ -151,13 +144,17 @@ def test_an_order_counts_once_with_its_newest_total_and_status() -> None:
         line("O-2", payment_method="online", status="cancelled"),
     ]
     assert hours_of(ledger) == {
-        ("B01", TEN): HourSums(
-            2,
-            Decimal("22.50"),
-            Decimal("12.50"),
-            (("cancelled", 1), ("completed", 1)),
-            (("cash", 1), ("online", 1)),
-        )
+        ("B01", TEN): {
+            "order_count": 2,
+            "total_revenue": Decimal("22.50"),
+            "net_revenue": Decimal("12.50"),
+            "pending_count": 0,
+            "processing_count": 0,
+            "completed_count": 1,
+            "cancelled_count": 1,
+            "cash_count": 1,
+            "online_count": 1,
+        }
     }
 
 
@@ -174,7 +171,7 @@ def test_broken_late_and_unknown_orders_do_not_count() -> None:
 def test_an_hour_that_differs_or_is_missing_is_named() -> None:
     wanted = hours_of([line(), line("O-2", created_at="2024-05-01T11:00:00.000000Z")])
     assert compare_hours(wanted, wanted) == []
-    changed = {hour: replace(sums, order_count=2) for hour, sums in wanted.items()}
+    changed = {hour: sums | {"order_count": 2} for hour, sums in wanted.items()}
     assert len(compare_hours(wanted, changed)) == 2
     (difference,) = compare_hours(wanted, {key: wanted[key] for key in list(wanted)[:1]})
     assert "order_metrics of B01 at 2024-05-01 11:00" in str(difference)

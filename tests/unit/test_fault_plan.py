@@ -15,8 +15,8 @@ from verification.faults.deployment import is_driver
 from verification.faults.fault import Result
 from verification.faults.messages import Odd, odd_messages
 from verification.faults.plan import FAULTS, chosen
-from verification.faults.report import report
 from verification.faults.rivals import complaints, fenced_words
+from verification.faults.run import report
 from verification.faults.state import delete_newest_commits
 from verification.processes import Ended
 

@@ -1,4 +1,4 @@
-"""The proxy of `make verify-faults`: it forwards, or goes silent without a reset."""
+"""The proxy of `make verify-faults`: it forwards, or becomes silent without a reset."""
 
 from __future__ import annotations
 
@@ -53,24 +53,6 @@ def connect(proxy: TcpProxy) -> socket.socket:
     return connection
 
 
-def test_bytes_go_both_ways(proxy: TcpProxy) -> None:
-    with connect(proxy) as client:
-        client.sendall(b"x" * 100_000)
-        got = b""
-        while len(got) < 100_000:
-            got += client.recv(65536)
-    assert got == b"x" * 100_000
-
-
-def test_a_silent_connection_answers_nothing_and_is_not_reset(proxy: TcpProxy) -> None:
-    with connect(proxy) as client:
-        assert proxy.silence() == 1
-        client.settimeout(1)
-        client.sendall(b"are you there")
-        with pytest.raises(TimeoutError):
-            client.recv(1)
-
-
 def test_the_kernel_of_the_other_side_acknowledges_nothing(proxy: TcpProxy) -> None:
     with connect(proxy) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
@@ -90,16 +72,9 @@ def test_new_connections_work_while_old_ones_are_silent(proxy: TcpProxy) -> None
             assert proxy.silence() == 1
 
 
-def test_a_connection_that_its_client_closes_is_expired(proxy: TcpProxy) -> None:
+def test_a_connection_that_its_client_closes_is_dropped(proxy: TcpProxy) -> None:
     connect(proxy).close()
     assert wait_until(lambda: proxy.live == 0, 5)
-
-
-def test_a_closed_proxy_refuses_connections(echo: int) -> None:
-    proxy = TcpProxy(echo)
-    proxy.close()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", proxy.port), timeout=1)
 
 
 def address(port: int) -> bytes:

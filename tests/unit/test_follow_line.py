@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from conf.stores import Line
 from streaming.transforms.tracks import MARGIN, LineState, Rules, Spot, follow
 
-DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
+ENTRANCE = Line(line_id="entrance", a=(0.5, 0.9), b=(0.5, 0.1))
 """Entering means walking from left to right."""
 
 
-def walk(*way: tuple[float, float], line: Line = DOOR, confirm: int = 1) -> list[str]:
+def walk(*way: tuple[float, float], line: Line = ENTRANCE, confirm: int = 1) -> list[str]:
     """The crossings of one track, in order."""
     line_state: LineState | None = None
     found = []
@@ -36,8 +36,8 @@ def test_walking_out_is_an_exit() -> None:
     assert walk(*at(0.7, 0.6, 0.4)) == ["exit"]
 
 
-def test_a_line_rendered_the_other_way_turns_entries_into_exits() -> None:
-    turned = Line(line_id="door", a=DOOR.b, b=DOOR.a)
+def test_a_line_in_the_other_direction_turns_entries_into_exits() -> None:
+    turned = Line(line_id="entrance", a=ENTRANCE.b, b=ENTRANCE.a)
     assert walk(*at(0.3, 0.7), line=turned) == ["exit"]
 
 
@@ -59,7 +59,7 @@ def test_passing_beside_the_end_of_the_line_is_no_crossing() -> None:
     assert walk(*at(0.3, 0.7, y=0.95)) == []
 
 
-def test_who_walks_round_the_end_and_back_through_the_door_has_left() -> None:
+def test_who_walks_round_the_end_and_back_over_the_line_has_left() -> None:
     assert walk((0.3, 0.95), (0.7, 0.95), (0.7, 0.5), (0.3, 0.5)) == ["exit"]
 
 
@@ -72,7 +72,7 @@ def test_who_appears_on_the_line_has_not_crossed_it() -> None:
     assert walk(*at(0.5, 0.7)) == []
 
 
-def test_who_appears_on_the_line_and_continues_on_through_the_shop_is_followed_from_there() -> None:
+def test_who_appears_on_the_line_and_walks_on_through_the_shop_is_followed_from_there() -> None:
     assert walk(*at(0.5, 0.7, 0.3)) == ["exit"]
 
 
@@ -104,19 +104,19 @@ def test_one_frame_far_from_the_line_does_not_make_a_track_clear_of_it() -> None
 
 
 def test_a_slanted_line_is_crossed_once_by_who_sways_on_it() -> None:
-    slanted = Line(line_id="door", a=(0.3, 0.8), b=(0.7, 0.2))
+    slanted = Line(line_id="entrance", a=(0.3, 0.8), b=(0.7, 0.2))
     assert walk(*at(0.3, *[0.53, 0.47] * 20), line=slanted) == ["entry"]
 
 
 def test_a_crossing_is_where_the_new_side_began_not_where_it_was_confirmed() -> None:
     line_state: LineState | None = None
     for number, x in enumerate((0.3, 0.3, 0.7, 0.7)):
-        line_state, crossed = follow(DOOR, line_state, Spot(x, 0.5, number), 2)
+        line_state, crossed = follow(ENTRANCE, line_state, Spot(x, 0.5, number), 2)
     assert crossed == ("entry", 2)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_through_one_door_entries_and_exits_take_turns(xs: list[float]) -> None:
+def test_over_one_line_entries_and_exits_take_turns(xs: list[float]) -> None:
     found = walk(*at(*xs))
     assert all(one != next_one for one, next_one in pairwise(found))
 

@@ -27,9 +27,9 @@ from streaming.source import SOURCE_SCHEMA
 from tests.support.builders import as_json, detection, detection_event
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-DOOR, TILL = "B01-entrance", "B01-till"
-TOPICS = {DOOR: "detections", TILL: "persistent://retail/metadata/events"}
-PUBLISHED = {DOOR: 3, TILL: 2}
+ENTRANCE, TILL = "B01-entrance", "B01-till"
+TOPICS = {ENTRANCE: "detections", TILL: "persistent://retail/metadata/events"}
+PUBLISHED = {ENTRANCE: 3, TILL: 2}
 
 
 def frames(camera_id: str, count: int, people: int = 2) -> list[FrameEvent]:
@@ -45,7 +45,7 @@ def frames(camera_id: str, count: int, people: int = 2) -> list[FrameEvent]:
     ]
 
 
-SENT = [*frames(DOOR, 3), *frames(TILL, 2, 1)]
+SENT = [*frames(ENTRANCE, 3), *frames(TILL, 2, 1)]
 
 
 def perfect(sent: Sequence[FrameEvent]) -> ObservedFrames:
@@ -119,7 +119,7 @@ def test_a_frame_that_is_lost_everywhere_is_missed_by_what_was_published() -> No
     ]
 
 
-def test_a_frame_that_bronze_lost_is_named_when_it_is_known_what_was_sent() -> None:
+def test_a_frame_that_bronze_lost_is_named_when_the_sent_frames_are_known() -> None:
     found = reconcile_frames(SENT, replace(WHOLE, bronze=SENT[1:]))
     assert found.faults == ["missing: frames in bronze.detections: 1 (such as B01-entrance/run/0)"]
     assert found.ids("missing") == {"B01-entrance/run/0"}
@@ -132,7 +132,7 @@ def test_a_frame_in_the_place_of_another_is_no_substitute() -> None:
 
 
 def test_a_minute_that_counts_a_frame_less_or_a_late_one_is_named() -> None:
-    minute = (DOOR, NOON)
+    minute = (ENTRANCE, NOON)
     lost = replace(WHOLE, minutes={**WHOLE.minutes, minute: FootfallMinute(2)})
     differs, counted = faults(lost)
     assert differs.startswith("minutes of footfall_minute with another number of frames: 1 (such")
@@ -141,7 +141,7 @@ def test_a_minute_that_counts_a_frame_less_or_a_late_one_is_named() -> None:
     assert "1 frames came too late to be followed" in faults(late)
 
 
-def test_a_camera_of_which_nothing_came_is_lost_altogether() -> None:
+def test_a_camera_without_any_frame_is_reported_as_lost() -> None:
     assert len(faults(perfect([]))) == 6
 
 
@@ -180,7 +180,7 @@ class Stored:
         return {**event, **value, **at}
 
     def fetch(self, _sql: str, _parameters: object) -> list[dict[str, Any]]:
-        row = {"camera_id": DOOR, "minute": NOON, "frames": self.counted}
+        row = {"camera_id": ENTRANCE, "minute": NOON, "frames": self.counted}
         return [{**row, "late_frames": 0, "entries": 0, "exits": 0}]
 
 
@@ -190,7 +190,7 @@ def test_a_run_is_what_topics_and_tables_gained_since_its_start() -> None:
     assert [frame.frame_index for frame in whole.bronze()] == list(range(10))
     assert (len(whole.read().boxes), whole.counted(), whole.counted(TILL)) == (10, 10, 0)
 
-    before = {(DOOR, NOON): FootfallMinute(6)}
+    before = {(ENTRANCE, NOON): FootfallMinute(6)}
     for start in (
         RunStart(NOON, {("detections", 0): 7}, minutes=before),  # Kafka: the next offset
         RunStart(NOON, {}, {("detections", 0): f"{6:020d}"}, before),  # the newest one there

@@ -1,4 +1,4 @@
-"""What a till sees of the gateway, with a broker in memory."""
+"""The gateway as a till uses it, with a broker in memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from conf.traces import Trace
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
 from tests.support.builders import MISSING, as_json, event_id, order_event, order_item, status_event
+from tests.support.gateway_requests import request
 
 pytestmark = pytest.mark.requirement("O1")
 
@@ -33,11 +35,6 @@ def limits() -> Settings:
 
 
 @pytest.fixture
-def broker() -> MemoryPublisher:
-    return MemoryPublisher(ack_timeout=0.05)
-
-
-@pytest.fixture
 def app(limits: Settings, broker: MemoryPublisher) -> FastAPI:
     return create_app(limits, broker)
 
@@ -47,17 +44,7 @@ Call = Callable[..., httpx.Response]
 
 @pytest.fixture
 def call(app: FastAPI) -> Call:
-    """One request through the whole ASGI application."""
-
-    def request(method: str, path: str, **kwargs: Any) -> httpx.Response:
-        async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.request(method, path, **kwargs)
-
-        return asyncio.run(once())
-
-    return request
+    return partial(request, app)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +207,7 @@ def test_a_body_just_under_the_limit_is_accepted(call: Call) -> None:
 
 
 @pytest.mark.parametrize("fault", ["down", "stalled"])
-def test_without_an_acknowledgement_the_till_is_reported_to_come_back(
+def test_without_an_acknowledgement_the_till_is_to_retry(
     call: Call, broker: MemoryPublisher, fault: str
 ) -> None:
     setattr(broker, fault, True)

@@ -1,4 +1,4 @@
-"""What a web shop sees of the batch routes, with a broker in memory."""
+"""The batch routes as a web shop uses them, with a broker in memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
 from gateway.rejections import UnavailableError
 from tests.support.builders import as_json, event_id, order_event, status_event
+from tests.support.gateway_requests import request
 
 pytestmark = pytest.mark.requirement("O1")
 
@@ -23,24 +24,11 @@ Post = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def broker() -> MemoryPublisher:
-    return MemoryPublisher(ack_timeout=0.05)
-
-
-@pytest.fixture
 def post(broker: MemoryPublisher) -> Post:
     gateway = GatewaySettings(max_body_bytes=4096, max_batch_events=20, retry_after_seconds=7)
     app = create_app(load_settings(gateway=gateway), broker)
 
-    def request(path: str, content: bytes) -> httpx.Response:
-        async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.post(path, content=content)
-
-        return asyncio.run(once())
-
-    return request
+    return lambda path, content: request(app, "POST", path, content=content)
 
 
 def array(*elements: bytes) -> bytes:
@@ -155,9 +143,7 @@ def test_what_is_no_batch_is_refused_as_a_whole(
     assert not broker.messages
 
 
-def test_without_a_broker_every_event_is_reported_to_come_back(
-    post: Post, broker: MemoryPublisher
-) -> None:
+def test_without_a_broker_every_event_is_to_be_retried(post: Post, broker: MemoryPublisher) -> None:
     body = array(as_json(order_event(order_id="O-1")), as_json(order_event(order_id="O-2")))
     broker.stalled = True
     response = post(BATCH, body)

@@ -32,7 +32,7 @@ class TestMemoryPublisher(PublisherSuite):
 
 
 class Doomed:
-    """A librdkafka producer that has met a fatal error: it refuses for ever."""
+    """A librdkafka producer with a fatal error: it rejects every message from then on."""
 
     made = 0
 
@@ -50,7 +50,7 @@ class Doomed:
         return 0
 
 
-def test_a_producer_that_died_for_good_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_producer_with_a_fatal_error_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.kafka.Producer", Doomed)
     publisher = KafkaPublisher(KafkaSettings(), ack_timeout=0.1)
 

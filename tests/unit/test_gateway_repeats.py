@@ -1,4 +1,4 @@
-"""Repeated event ids and too many events: what the gateway remembers of its clients."""
+"""Repeated event ids and too many events: the memory of the gateway."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, Receipt
 from gateway.recent import RecentIds
 from gateway.rejections import ConflictError, TooManyError, UnavailableError
 from tests.support.builders import as_json, event_id, order_event
+from tests.support.clock import HandClock
 
 EVENTS = "/api/kafka/events"
 CREATED = f"{EVENTS}/order-created"
@@ -25,18 +26,8 @@ Post = Callable[[str, bytes], Awaitable[httpx.Response]]
 
 
 @dataclass
-class HandClock:
-    """A clock that tests move by hand."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
 class SlowBroker(MemoryPublisher):
-    """Acknowledges, or refuses, when it is told to."""
+    """Acknowledges or rejects an event when the test sets its outcome."""
 
     outcomes: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
@@ -78,16 +69,16 @@ def test_a_repeated_event_gets_the_first_answer_and_is_not_produced_again() -> N
     assert len(broker.messages["order-created"]) == 2
 
 
-def test_an_id_is_one_event_on_every_route_and_in_every_dead_letter_case() -> None:
+def test_an_id_is_one_event_on_every_route_in_upper_and_lower_case() -> None:
     broker = MemoryPublisher()
     event = order_event()
-    shouted = event | {"event_id": event["event_id"].upper()}
+    upper = event | {"event_id": event["event_id"].upper()}
 
     async def scenario(post: Post) -> None:
         await post(CREATED, as_json(event))
         elsewhere = await post(f"{EVENTS}/generic", as_json(event))
         assert (elsewhere.status_code, elsewhere.json()["topic"]) == (200, "order-created")
-        assert (await post(CREATED, as_json(shouted))).status_code == 409
+        assert (await post(CREATED, as_json(upper))).status_code == 409
 
     run(scenario, broker)
     assert list(broker.messages) == ["order-created"]
@@ -122,7 +113,7 @@ def test_a_repeat_waits_for_the_first_one_that_is_under_way(
         both = [asyncio.ensure_future(post(CREATED, body)) for _ in range(2)]
         while not broker.outcomes:
             await asyncio.sleep(0)
-        await post("/health", b"")  # another request comes and goes meanwhile
+        await post("/health", b"")  # another request is served meanwhile
         assert not any(answer.done() for answer in both)
         broker.outcomes[0].set_result(outcome)
         assert {(await answer).status_code for answer in both} == answers
@@ -131,7 +122,7 @@ def test_a_repeat_waits_for_the_first_one_that_is_under_way(
     assert len(broker.outcomes) == 1
 
 
-def test_what_the_broker_did_not_take_is_not_remembered() -> None:
+def test_an_event_that_the_broker_refused_is_not_remembered() -> None:
     broker = MemoryPublisher(ack_timeout=0.01)
     body = as_json(order_event())
 
@@ -145,7 +136,7 @@ def test_what_the_broker_did_not_take_is_not_remembered() -> None:
     run(scenario, broker)
 
 
-def test_the_memory_is_bounded_and_expires_the_oldest_first() -> None:
+def test_the_memory_is_bounded_and_drops_the_oldest_first() -> None:
     async def scenario() -> None:
         recent = RecentIds(2)
         for number, name in enumerate("abc"):
@@ -162,7 +153,7 @@ def test_the_memory_is_bounded_and_expires_the_oldest_first() -> None:
     asyncio.run(scenario())
 
 
-def test_a_client_that_sends_too_much_is_reported_when_to_come_back() -> None:
+def test_a_client_that_sends_too_much_gets_the_time_of_a_retry() -> None:
     broker = MemoryPublisher()
     slow = GatewaySettings(events_per_second=0.5, burst_events=3, max_batch_events=2)
     two = b"[" + as_json(order_event()) + b"," + as_json(order_event()) + b"]"
@@ -190,7 +181,7 @@ def test_each_client_has_a_rate_of_its_own() -> None:
 
 
 def test_the_bucket_fills_again_up_to_the_burst() -> None:
-    clock = HandClock()
+    clock = HandClock(0.0)
     limit = RateLimit(per_second=10, burst=20, clock=clock)
     limit.take("till", 20)
     clock.now = 0.5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from udfs.geometry import Point, contains, passes_between, signed_distance
 
-# A door seen from above: the line goes up the picture, since y grows downwards.
+# A line over an entrance, from the bottom of the picture to the top: y grows downwards.
 A, B = (0.5, 0.9), (0.5, 0.1)
 
 shares = st.integers(0, 100).map(lambda n: n / 100)
@@ -82,7 +82,7 @@ HORSESHOE = ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.6, 0.9), (0.6, 0.4), (0.4, 0
 
 
 @pytest.mark.parametrize("corners", [SQUARE, tuple(reversed(SQUARE))])
-def test_a_polygon_contains_what_is_inside_whichever_way_it_is_rendered(
+def test_a_polygon_contains_what_is_inside_whichever_way_its_points_go_round(
     corners: tuple[Point, ...],
 ) -> None:
     assert contains(corners, (0.5, 0.5))

@@ -1,4 +1,4 @@
-"""How a query or an interval task is doing: pauses after failures, and its state for people."""
+"""The health of a query or an interval task: pauses after failures, and its state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from conf.settings import StreamSettings
 from streaming.health import Health
+from tests.support.clock import HandClock
 
 LIMITS = StreamSettings(
     retries=2, retry_base_seconds=1, retry_max_seconds=3, failed_retry_seconds=60, stalled_after=60
@@ -15,18 +16,8 @@ LIMITS = StreamSettings(
 
 
 @dataclass
-class Clock:
-    """Moved by hand."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
 class Part:
-    clock: Clock = field(default_factory=Clock)
+    clock: HandClock[float] = field(default_factory=lambda: HandClock(1000.0))
 
     def __post_init__(self) -> None:
         self.health = Health("footfall", LIMITS, self.clock)
@@ -39,7 +30,7 @@ class Part:
         return self.health.retry_at - self.clock.now
 
 
-def test_pauses_double_up_to_a_bound_and_then_remain_long() -> None:
+def test_pauses_double_up_to_a_bound_and_are_long_afterwards() -> None:
     part, pauses = Part(), []
     for _ in range(4):
         part.fail()
@@ -47,7 +38,7 @@ def test_pauses_double_up_to_a_bound_and_then_remain_long() -> None:
     assert pauses == [1, 2, 60, 60]
 
 
-def test_a_part_that_has_failed_is_tried_again_and_continues_on() -> None:
+def test_a_part_that_has_failed_is_tried_again_and_recovers() -> None:
     part = Part()
     part.fail(3)
     assert (part.health.state, part.health.is_due) == ("failed", False)

@@ -1,4 +1,4 @@
-"""The value type and the two weightless detectors."""
+"""Detections as a value, and the two detectors without a model."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_rows_are_selected_by_mask_or_position() -> None:
     assert len(Detections.empty().select([])) == 0
 
 
-def test_an_unknown_detector_is_named_with_the_known_ones() -> None:
+def test_an_unknown_detector_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="'yolo9' is unknown; known: hog, motion, onnx, yolo"):
         build_detector(Settings(), "yolo9")
 
@@ -70,11 +70,11 @@ def test_a_detector_sees_nobody_in_an_empty_picture(name: str) -> None:
     assert detector.name == name
 
 
-def test_motion_finds_the_rendered_figures_as_upright_boxes(tmp_path: Path) -> None:
+def test_motion_finds_the_figures_as_upright_boxes(tmp_path: Path) -> None:
     clip = draw_clip(tmp_path / "clip.mp4", seconds=6, fps=10)
     detector = MotionDetector()
     frames = open_source(str(clip), SourceOptions(fps=5))
-    seen = [detector.detect({"door": f.image})["door"] for f in frames]
+    seen = [detector.detect({"entrance": f.image})["entrance"] for f in frames]
     boxes = np.vstack([s.boxes for s in seen[5:]])
     size = boxes[:, 2:] - boxes[:, :2]
     assert len(boxes) > 25

@@ -1,4 +1,4 @@
-"""Events fit the contract, and say no more than it."""
+"""Events fit the contract, and contain nothing else."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_event_has_its_own_id() -> None:
 
 
 def track_id(builder: EventBuilder, run_id: str = "run") -> str:
-    """What the event says of the tracker's id 1."""
+    """The id in the event of the tracker's id 1."""
     seen = Detections(np.array([[20.0, 10.0, 60.0, 90.0]]), np.ones(1), ("person",), ("1",))
     frame = Frame(np.zeros((100, 200, 3), np.uint8), 7, NOON)
     return str(builder.build(frame, run_id, seen, 1.0)["detections"][0]["track_id"])
@@ -88,7 +88,7 @@ def test_a_track_keeps_its_id_through_a_run_and_no_longer() -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_what_the_ids_are_made_with_is_in_no_event_and_in_no_log() -> None:
+def test_the_secret_of_the_ids_is_in_no_event_and_in_no_log() -> None:
     assert BUILDER._salt.hex() not in json.dumps(event([20, 10, 60, 90]))
     assert "salt" not in repr(BUILDER)
 

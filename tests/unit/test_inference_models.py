@@ -50,9 +50,9 @@ class FakeSession:
     def get_providers(self) -> list[str]:
         return ["CPUExecutionProvider"]
 
-    def run(self, _: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        self.fed.append(feed["images"])
-        return [np.repeat(self.output[None], len(feed["images"]), axis=0)]
+    def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.fed.append(inputs["images"])
+        return [np.repeat(self.output[None], len(inputs["images"]), axis=0)]
 
 
 def detector(monkeypatch: pytest.MonkeyPatch, session: FakeSession, **options: Any) -> OnnxDetector:
@@ -90,8 +90,8 @@ END_TO_END = np.array(
 def test_both_layouts_of_an_export_give_the_people_in_the_pixels_of_the_picture(
     monkeypatch: pytest.MonkeyPatch, output: np.ndarray
 ) -> None:
-    seen = detector(monkeypatch, FakeSession(output)).detect({"door": GREY})["door"]
-    # 120 x 60 pixels are drawn as 128 x 64: a scale of 16 / 15.
+    seen = detector(monkeypatch, FakeSession(output)).detect({"entrance": GREY})["entrance"]
+    # 120 x 60 pixels are scaled to 128 x 64, by 16 / 15.
     scale = 15 / 16
     assert seen.boxes == pytest.approx(
         np.array([[54, 12, 74, 52], [95, 12, 105, 52]]) * scale, abs=0.01
@@ -120,7 +120,7 @@ def test_a_fixed_batch_and_size_are_kept(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_model_in_half_precision_is_fed_so(monkeypatch: pytest.MonkeyPatch) -> None:
     session = FakeSession(END_TO_END, kind="tensor(float16)")
-    detector(monkeypatch, session).detect({"door": GREY})
+    detector(monkeypatch, session).detect({"entrance": GREY})
     assert session.fed[1].dtype == np.float16
 
 
@@ -130,7 +130,7 @@ def test_colours_reach_the_model_as_red_green_blue_in_0_to_1(
     session = FakeSession(END_TO_END)
     blue = np.zeros((64, 128, 3), np.uint8)
     blue[..., 0] = 255
-    detector(monkeypatch, session).detect({"door": blue})
+    detector(monkeypatch, session).detect({"entrance": blue})
     assert session.fed[1][0, :, 32, 64] == pytest.approx([0.0, 0.0, 1.0])
 
 
@@ -139,10 +139,8 @@ def test_a_letterbox_can_be_undone(shape: tuple[int, int]) -> None:
     canvas = np.zeros((192, 320, 3), np.uint8)
     fit = letterbox(np.full((*shape, 3), 255, np.uint8), canvas)
     rows, columns = np.flatnonzero(canvas.any(axis=(1, 2))), np.flatnonzero(canvas.any(axis=(0, 2)))
-    drawn = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float64)
-    assert fit.undo(drawn) == pytest.approx(
-        np.array([[0, 0, shape[1], shape[0]]]), abs=1 / fit.scale
-    )
+    box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float64)
+    assert fit.undo(box) == pytest.approx(np.array([[0, 0, shape[1], shape[0]]]), abs=1 / fit.scale)
     assert isinstance(fit, Fit)
 
 
@@ -161,7 +159,7 @@ def test_the_person_is_found_by_name_or_number(
     rows = END_TO_END.copy()
     rows[:, 5] = number
     session = FakeSession(rows, names=names)
-    seen = detector(monkeypatch, session, person=person).detect({"door": GREY})["door"]
+    seen = detector(monkeypatch, session, person=person).detect({"entrance": GREY})["entrance"]
     assert len(seen) == 3
     assert set(seen.classes) == {"person"}  # whatever the model calls it
 
@@ -169,13 +167,13 @@ def test_the_person_is_found_by_name_or_number(
 @pytest.mark.parametrize(
     ("names", "person", "sentence"),
     [
-        ("{0: 'cat', 1: 'dog'}", "person", r"no class 'person': it knows cat \(0\), dog \(1\)"),
+        ("{0: 'cat', 1: 'dog'}", "person", r"no class 'person': it has cat \(0\), dog \(1\)"),
         ("", "person", "its file does not name its classes"),
         ("{0: 'cat'}", "7", "no class '7'"),
         ("{broken", "person", "its file does not name its classes"),
     ],
 )
-def test_weights_that_know_no_person_are_refused_with_what_they_know(
+def test_weights_without_a_class_person_are_refused_with_their_classes(
     monkeypatch: pytest.MonkeyPatch, names: str, person: str, sentence: str
 ) -> None:
     with pytest.raises(SettingsError, match=sentence):
@@ -190,11 +188,11 @@ def test_weights_that_know_no_person_are_refused_with_what_they_know(
         FakeSession(np.zeros(9, np.float32)),
     ],
 )
-def test_a_model_that_is_no_yolo_export_is_reported(
+def test_a_model_that_is_no_yolo_export_is_named(
     monkeypatch: pytest.MonkeyPatch, session: FakeSession
 ) -> None:
     with pytest.raises(SettingsError, match="is no YOLO export"):
-        detector(monkeypatch, session).detect({"door": GREY})
+        detector(monkeypatch, session).detect({"entrance": GREY})
 
 
 def settings(**inference: Any) -> Settings:
@@ -212,14 +210,12 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     ("file", "sentence"),
     [("gone.onnx", "does not exist; name yours with"), ("weights.zip", "is none of .onnx")],
 )
-def test_weights_that_are_not_there_are_one_sentence(
-    file: str, sentence: str, tmp_path: Path
-) -> None:
+def test_missing_weights_are_one_sentence(file: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=sentence):
         build_detector(settings(weights=tmp_path / file), "onnx")
 
 
-def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(SettingsError, match="device 'cuda:0' is not there"):
         build_detector(settings(device="cuda:0"), "onnx")
@@ -236,7 +232,7 @@ def test_the_shipped_model_sees_rendered_people_alone_and_in_a_batch(tmp_path: P
     pictures = rendered_people(tmp_path)
     shipped = build_detector(settings(), "onnx")
     batch = shipped.detect({str(n): picture for n, picture in enumerate(pictures)})
-    alone = [shipped.detect({"door": picture})["door"] for picture in pictures]
+    alone = [shipped.detect({"entrance": picture})["entrance"] for picture in pictures]
     for n, found in enumerate(alone):
         assert_same(batch[str(n)], found)
         height = found.boxes[:, 3] - found.boxes[:, 1]

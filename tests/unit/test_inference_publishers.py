@@ -1,4 +1,4 @@
-"""The contract of all publishers on those without a broker, and what stands between it and them."""
+"""The suite of all publishers on those without a broker, and the buffer in front of a broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.requirement("V4")
 
 
 class FakeEventTransport:
-    """A broker in a list, which a test may take away, make hold back its answers, or refuse."""
+    """A broker in a list, which a test may make unreachable, slow to answer, or reject events."""
 
     where = "the fake"
 

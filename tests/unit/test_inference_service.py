@@ -1,4 +1,4 @@
-"""The loop: counts, order, stopping, and what happens when a part of it fails."""
+"""The loop: counts, order, stopping, and failures of its parts."""
 
 from __future__ import annotations
 
@@ -170,16 +170,16 @@ def test_a_slow_reader_of_a_camera_gets_the_newest_frame_and_counts_the_rest() -
             all_there.set()
 
     source = ScriptedSource(10, live=True, before=before)
-    intake = FrameIntake({"door": source}, capacity=64)
+    intake = FrameIntake({"entrance": source}, capacity=64)
     intake.start()
-    seen = [intake.take()["door"][0].index]
+    seen = [intake.take()["entrance"][0].index]
     taken.set()
     all_there.wait()
     assert intake.join(10) == []
     while frames := intake.take():
-        seen.append(frames["door"][0].index)
+        seen.append(frames["entrance"][0].index)
     assert seen == [0, 9]
-    queue = intake.queues["door"]
+    queue = intake.queues["entrance"]
     assert (queue.read, queue.late, queue.dropped) == (10, 8, 8)
 
 
@@ -246,7 +246,7 @@ def test_a_frame_without_a_picture_is_left_out_and_counted() -> None:
     assert [e["frame_index"] for e in events(publisher)] == [0, 4, 5]
 
 
-def test_a_camera_that_changes_its_resolution_continues_on_in_a_new_run() -> None:
+def test_a_camera_that_changes_its_resolution_begins_a_new_run() -> None:
     class Switching(ScriptedSource):
         def __iter__(self) -> Iterator[Frame]:
             for frame in super().__iter__():

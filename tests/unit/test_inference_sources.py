@@ -1,4 +1,4 @@
-"""Files, folders and cameras: how they start, go on and end."""
+"""Files, folders and cameras as sources: their start, their frames, their end."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_frames_are_picked_evenly(native: float, wanted: float, n: int) -> None:
     assert len(set(np.diff(picked))) <= 2
 
 
-def test_a_loop_continues_on_in_time(clip: Path) -> None:
+def test_the_times_of_a_loop_rise(clip: Path) -> None:
     source = open_source(str(clip), SourceOptions(loop=True, started_at=START))
     frames = list(itertools.islice(source, 45))
     assert [f.index for f in frames] == list(range(45))
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_video_is_reported_in_one_sentence(tmp_path: Path) -> 
         open_source(str(tmp_path / "text.mp4"))
 
 
-def test_a_video_cut_in_the_middle_ends_cleanly_and_reports_so(
+def test_a_video_cut_in_the_middle_ends_cleanly_with_a_message(
     clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cut = tmp_path / "cut.avi"
@@ -106,9 +106,7 @@ def test_a_video_cut_in_the_middle_ends_cleanly_and_reports_so(
     assert f"ended at frame {len(frames)} of 20" in caplog.text
 
 
-def test_a_video_broken_in_the_middle_continues_on_or_ends_but_never_raises(
-    clip: Path, tmp_path: Path
-) -> None:
+def test_a_video_broken_in_the_middle_never_raises(clip: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.avi"
     content = bytearray(clip.read_bytes())
     third = len(content) // 3
@@ -214,7 +212,9 @@ def test_a_lost_camera_is_opened_again_with_growing_pauses() -> None:
         pauses.append(seconds)
         return len(pauses) == 6
 
-    source = LiveSource("door", lambda: next(openings), base_seconds=1, max_seconds=4, wait=wait)
+    source = LiveSource(
+        "entrance", lambda: next(openings), base_seconds=1, max_seconds=4, wait=wait
+    )
     frames = list(source)
     assert [f.index for f in frames] == [0, 1, 2, 3, 4]
     assert pauses == [1, 2, 4, 4, 1, 2]
@@ -224,8 +224,8 @@ def test_a_lost_camera_is_opened_again_with_growing_pauses() -> None:
 
 
 def test_a_camera_that_never_opened_is_an_error_at_once() -> None:
-    with pytest.raises(SourceError, match=r"^The camera door cannot be opened\.$"):
-        LiveSource("door", lambda: None, base_seconds=1, max_seconds=4)
+    with pytest.raises(SourceError, match=r"^The camera entrance cannot be opened\.$"):
+        LiveSource("entrance", lambda: None, base_seconds=1, max_seconds=4)
 
 
 def test_a_patient_camera_starts_when_it_comes() -> None:
@@ -237,7 +237,7 @@ def test_a_patient_camera_starts_when_it_comes() -> None:
         return len(pauses) == 3
 
     source = LiveSource(
-        "door",
+        "entrance",
         lambda: next(openings),
         base_seconds=1,
         max_seconds=4,
@@ -253,7 +253,12 @@ def test_a_patient_camera_starts_when_it_comes() -> None:
 def test_every_nth_frame_of_a_camera_is_decoded() -> None:
     captures = iter([FakeCapture(7), None])
     source = LiveSource(
-        "door", lambda: next(captures), base_seconds=1, max_seconds=1, every=3, wait=lambda _: True
+        "entrance",
+        lambda: next(captures),
+        base_seconds=1,
+        max_seconds=1,
+        every=3,
+        wait=lambda _: True,
     )
     assert [f.index for f in source] == [0, 3, 6]
 

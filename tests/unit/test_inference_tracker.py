@@ -1,4 +1,4 @@
-"""Ids stay with their people."""
+"""Each person keeps one id."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def at(number: int, image: np.ndarray | None = None) -> Frame:
 
 
 def follow(pictures: Iterable[Detections], tracker: Tracker | None = None) -> list[dict]:
-    """What the tracker shows: one {track id: x of the feet} per picture, at 5 a second."""
+    """Output of the tracker: one {track id: x of the feet} per picture, at 5 a second."""
     tracker = tracker or ByteTracker()
     shown = []
     for number, picture in enumerate(pictures):
@@ -117,7 +117,7 @@ def test_boxes_outside_of_the_picture_are_followed_like_others(tracker: Tracker)
     assert [len(s) for s in follow([outside] * 3, tracker)] == [0, 2, 2]
 
 
-def test_an_unknown_tracker_is_named_with_the_known_ones() -> None:
+def test_an_unknown_tracker_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="'sort' is unknown; known: botsort, bytetrack"):
         build_tracker(InferenceSettings(), 5.0, "sort")
 
@@ -131,7 +131,7 @@ def dressed(*coats: tuple[float, float, tuple[int, int, int]]) -> tuple[np.ndarr
     return image, found
 
 
-def test_looks_report_a_red_coat_from_a_blue_one() -> None:
+def test_looks_distinguish_a_red_coat_from_a_blue_one() -> None:
     image, found = dressed(
         (100, 300, (0, 0, 200)), (300, 300, (200, 0, 0)), (500, 300, (0, 0, 190))
     )
@@ -140,7 +140,7 @@ def test_looks_report_a_red_coat_from_a_blue_one() -> None:
     assert one @ other < 0.2
 
 
-def test_a_person_who_comes_back_elsewhere_is_known_by_the_coat() -> None:
+def test_a_person_who_comes_back_elsewhere_is_recognised_by_the_coat() -> None:
     tracker = build_tracker(InferenceSettings(), 5.0, "deepsort")
     ids: list[str] = []
     for number, x in enumerate([100, 110, 120, None, None, None, 190, 200]):

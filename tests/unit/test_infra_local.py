@@ -1,4 +1,4 @@
-"""What the supervisor says and refuses, without starting a service."""
+"""Checks before a service starts, its command line and its files; few services start here."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from infra.local.pulsar import PulsarService
 from infra.local.services import reset, status, up
 from infra.local.tool import run_tool
 from tests.conftest import free_ports
+from tests.support.fake_java import fake_java
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 DEAF = (
@@ -51,15 +52,6 @@ def own(settings: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture
 def daemon(tmp_path: Path) -> Daemon:
     return Daemon("sleeper", run_dir=tmp_path / "run", log_dir=tmp_path / "logs")
-
-
-def fake_java(folder: Path, says: str) -> Path:
-    """A Java home whose program only tells its version."""
-    program = folder / "bin" / "java"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
-    program.chmod(0o755)
-    return folder
 
 
 def test_a_taken_port_is_named_with_its_owner_and_the_setting_that_moves_it() -> None:
@@ -154,19 +146,19 @@ def test_a_recycled_pid_is_neither_taken_for_ours_nor_ended(daemon: Daemon, tmp_
         outsider.wait()
 
 
-def test_a_process_that_steps_back_takes_its_children_along() -> None:
+def test_a_lower_priority_applies_to_the_children_of_a_process() -> None:
     program = (
         "import os, subprocess, sys; from infra.local.process import step_back; step_back(5);"
         "subprocess.run([sys.executable, '-c', 'import os; print(os.nice(0))'], check=True)"
     )
-    reported = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=True,
-        start_new_session=True,  # the whole session steps back
+        start_new_session=True,  # the priority is that of the whole session
     )
-    assert int(reported.stdout) == max(os.nice(0), 5)
+    assert int(done.stdout) == max(os.nice(0), 5)
 
 
 def test_a_process_that_ignores_the_polite_request_is_killed(
@@ -229,14 +221,14 @@ def test_pulsar_is_started_small_on_loopback_with_its_own_files(own: Settings) -
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "desired",
     [
         {"pulsar": {"enabled": True}},
         {"streams": {"detections_from": ("pulsar",)}},
         {"inference": {"publisher": "pulsar"}},
     ],
 )
-def test_pulsar_is_a_service_of_the_sandbox_where_a_setting_requests_for_it(
+def test_pulsar_is_a_service_of_the_sandbox_where_a_setting_needs_it(
     own: Settings, desired: dict[str, dict[str, object]]
 ) -> None:
     changed = {
@@ -275,7 +267,7 @@ def test_the_keys_of_minio_are_made_once_and_beside_the_password(on_s3: Settings
     assert len(on_s3.secrets_file.read_text().splitlines()) == 4
 
 
-def test_an_s3_of_somebody_else_gets_no_keys_from_us(on_s3: Settings) -> None:
+def test_an_external_s3_gets_no_generated_keys(on_s3: Settings) -> None:
     theirs = on_s3.s3.model_copy(update={"endpoint": "https://s3.example"})
     found = passwords.with_secrets(on_s3.model_copy(update={"s3": theirs}))
     assert found.s3.access_key is None
@@ -295,7 +287,7 @@ mkdir -p "$GOPATH" && echo "$*" >> "$GOPATH/asked"
 def fake_go(
     monkeypatch: pytest.MonkeyPatch, folder: Path, version: str = "1.26.8", then: str = ""
 ) -> None:
-    """A Go on the PATH that tells its version, and does for a build what a test says."""
+    """A Go on the PATH that prints its version, and builds with the command of a test."""
     program = folder / "bin" / "go"
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(FAKE_GO.format(version=version, then=then))
@@ -308,7 +300,7 @@ def build_minio(settings: Settings) -> Path:
     return go.build(go.MINIO, settings.cache_dir, threading.Event(), lambda _: None)
 
 
-def test_minio_is_built_once_and_what_the_build_needed_continues(
+def test_minio_is_built_once_and_the_files_of_the_build_are_removed(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_go(monkeypatch, tmp_path, then='echo "$*" > "$GOBIN/minio"')
@@ -319,7 +311,7 @@ def test_minio_is_built_once_and_what_the_build_needed_continues(
     assert {one.name for one in own.cache_dir.iterdir()} == {program.name, "minio.lock"}
 
 
-def test_a_build_that_fails_is_one_sentence_and_continues_on_next_time(
+def test_a_build_that_fails_is_one_sentence_and_keeps_its_downloads(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_go(monkeypatch, tmp_path, then="echo no route; exit 1")
@@ -328,11 +320,11 @@ def test_a_build_that_fails_is_one_sentence_and_continues_on_next_time(
     assert (own.cache_dir / "go-minio" / "path" / "asked").exists()
 
 
-def test_without_a_go_that_is_new_enough_the_sentence_reports_what_to_do(
+def test_without_a_go_that_is_new_enough_the_message_has_the_next_step(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fake_go(monkeypatch, tmp_path, version="1.19.8")
-    with pytest.raises(ServiceError, match=r"MinIO needs Go 1\.21 or newer, .*go1\.19\.8"):
+    with pytest.raises(ServiceError, match=r"MinIO needs Go 1\.21 or newer; .*go1\.19\.8"):
         build_minio(own)
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(ServiceError, match=r"no Go was found: install .*STORELAKE_S3__ENDPOINT"):
@@ -369,7 +361,7 @@ def test_the_password_is_made_once_and_only_its_owner_can_read_it(own: Settings)
     assert first.postgres.secret not in repr(first)
 
 
-def test_a_password_that_is_set_remains_and_other_secrets_are_kept(own: Settings) -> None:
+def test_a_password_that_is_set_and_other_secrets_are_kept(own: Settings) -> None:
     own.var_dir.mkdir()
     own.secrets_file.write_text("STORELAKE_OTHER=kept")
     made = passwords.with_secrets(own)
@@ -384,7 +376,7 @@ def test_nothing_runs_before_the_first_start(own: Settings) -> None:
     assert not own.secrets_file.exists()
 
 
-def test_servers_of_somebody_else_are_called_external(own: Settings) -> None:
+def test_servers_outside_of_the_deployment_are_called_external(own: Settings) -> None:
     [port] = free_ports(1)
     kafka = own.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{port}"})
     postgres = own.postgres.model_copy(update={"local": False})
@@ -425,7 +417,7 @@ def test_backends_that_outlive_their_server_are_ended_before_it_starts_again(
             one.wait()
 
 
-def test_a_server_that_refuses_does_answer_and_one_that_is_not_there_does_not(
+def test_a_server_that_rejects_a_login_answers_and_a_missing_one_does_not(
     own: Settings,
 ) -> None:
     class Refusing(PostgresService):
@@ -479,7 +471,7 @@ def test_a_lock_file_of_a_killed_postgres_that_nobody_has_collected_is_removed(
         server.wait()
 
 
-def test_data_that_the_server_cannot_reach_continues_to_a_folder_that_is_remembered(
+def test_data_that_the_server_cannot_reach_is_put_into_a_folder_that_is_remembered(
     own: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     reachable = tmp_path / "reachable"
@@ -496,7 +488,7 @@ def test_data_that_the_server_cannot_reach_continues_to_a_folder_that_is_remembe
         place.root()
 
 
-def test_a_folder_of_somebody_else_is_not_deleted_whatever_the_location_reports(
+def test_a_folder_of_somebody_else_is_not_deleted_whatever_the_location_file_names(
     own: Settings, tmp_path: Path
 ) -> None:
     precious = tmp_path / "precious"
@@ -517,12 +509,12 @@ def test_two_commands_do_not_start_services_at_once(tmp_path: Path) -> None:
         pass
 
 
-def test_a_preparation_that_fails_shows_its_last_words() -> None:
+def test_a_tool_that_fails_shows_its_last_lines() -> None:
     with pytest.raises(ServiceError, match=r"Mending failed with exit code 3: .*no glue"):
         run_tool(["sh", "-c", "echo no glue; exit 3"], "Mending", threading.Event())
 
 
-def test_a_preparation_ends_when_the_user_gives_up() -> None:
+def test_a_tool_ends_when_the_user_interrupts() -> None:
     cancel = threading.Event()
     threading.Timer(0.2, cancel.set).start()
     with pytest.raises(ServiceError, match="was interrupted"):

@@ -1,4 +1,4 @@
-"""Options of Kafka's clients: one definition, and what promises rest on is not for sale."""
+"""Options of Kafka's clients: one definition, and none that weakens a guarantee."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_producer_waits_for_all_replicas_and_closes_a_silent_connection() 
     assert (made["acks"], made["enable.idempotence"]) == ("all", True)
     assert (made["linger.ms"], made["client.id"]) == ("50", "till")
     assert int(made["socket.timeout.ms"]) <= 30_000
-    Producer(made)  # librdkafka knows each of them
+    Producer(made)  # librdkafka accepts each of them
 
 
 WEAKENED = {"acks": "0", "enable.idempotence": "false", "delivery.timeout.ms": "7"}
@@ -117,7 +117,7 @@ def test_a_dead_letter_that_finds_no_room_is_an_error_of_the_broker(
         producer.send([(None, b"x" * 900, []), (None, b"x" * 900, [])])
 
 
-def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streaming.sources.kafka.CALL_SECONDS", 0.5)
     kafka = away()
     log = KafkaLog(
@@ -133,7 +133,7 @@ def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 @dataclass
 class Event:
-    """An error as librdkafka hands it out among messages."""
+    """An error as librdkafka delivers it among messages."""
 
     code: int
 

@@ -1,4 +1,4 @@
-"""A start by the supervisor and one by a command never meet: both hold the same lock."""
+"""A start by the supervisor and one by a command exclude each other by a lock."""
 
 from __future__ import annotations
 

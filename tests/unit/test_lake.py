@@ -1,4 +1,4 @@
-"""The lake in each of its formats: one behaviour, by the suite; and what one of them has more."""
+"""The lake in each of its formats: one behaviour, by the suite, and what only one of them has."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class TestIceberg(LakeSuite):
         assert seen[3] & seen[7]  # a file of old rows is never written again
         assert len(seen[7]) <= len(days)
 
-    def test_a_catalog_that_has_metadata_receives_of_every_other_commit(
+    def test_a_catalog_with_cached_metadata_sees_commits_of_others(
         self, shop: Shop, tmp_path: Path
     ) -> None:
         assert isinstance(shop.lake, IcebergLake)
@@ -160,7 +160,7 @@ class TestIceberg(LakeSuite):
                 other.upsert(SALES, sales(("B", number)), "day")
                 assert sold(shop.rows(SALES)) == {("A", MAY): number, ("B", MAY): number}
 
-    def test_metadata_that_is_known_is_not_read_again(
+    def test_cached_metadata_is_not_read_again(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert isinstance(shop.lake, IcebergLake)
@@ -203,7 +203,7 @@ class TestDelta(LakeSuite):
         table = DeltaTable(delta_tables.location(settings, EVENTS.name))
         assert table.transaction_version("orders/3/0") == 41
 
-    def test_no_maintenance_by_other_others_disarms_the_guard(
+    def test_maintenance_by_others_does_not_disarm_the_guard(
         self, shop: Shop, settings: Settings
     ) -> None:
         for number in range(3):
@@ -261,11 +261,13 @@ class TestDelta(LakeSuite):
         with pytest.raises(LakeError, match=r"gold\.sales as an Iceberg table: give Delta"):
             delta_tables.create_tables(settings, TABLES)
 
-    def test_what_only_iceberg_has_is_refused_in_one_sentence(self, settings: Settings) -> None:
+    def test_a_feature_that_only_iceberg_has_is_refused_in_one_sentence(
+        self, settings: Settings
+    ) -> None:
         with pytest.raises(LakeError, match=r"A branch of a table needs Iceberg.*FORMATS\.md"):
             begin_branch(settings, "silver.orders", "repair")
 
-    def test_without_its_package_one_sentence_reports_what_to_install(
+    def test_without_its_package_one_sentence_names_what_to_install(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(__import__("sys").modules, "streaming.lake.delta.lake", None)
@@ -273,7 +275,7 @@ class TestDelta(LakeSuite):
             formats.open_lake(settings)
 
 
-def test_spark_loads_the_format_that_is_set_and_requests_delta_for_no_password(
+def test_spark_loads_the_format_that_is_set_and_delta_needs_no_password(
     tmp_path: Path,
 ) -> None:
     settings = settings_of("delta", tmp_path)

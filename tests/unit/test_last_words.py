@@ -1,4 +1,4 @@
-"""Why a process ended is one sentence: the cause, without a traceback, SQL or links."""
+"""Why a process ended, in one sentence: the cause, without a traceback, SQL or links."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_cause_is_the_last_error_or_plain_line(log: str, cause: str, tmp_pat
     assert last_words(tmp_path / "log") == cause
 
 
-def test_what_an_earlier_process_reported_is_not_its_own(tmp_path: Path) -> None:
+def test_lines_of_an_earlier_process_are_not_the_cause(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(SQLALCHEMY)
     before = log.stat().st_size
@@ -96,7 +96,7 @@ def test_what_an_earlier_process_reported_is_not_its_own(tmp_path: Path) -> None
     assert last_words(log, before) == "a log that was begun again"
 
 
-def test_a_log_that_is_not_there_or_very_long_is_no_trouble(tmp_path: Path) -> None:
+def test_a_missing_or_very_long_log_is_no_error(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert last_words(log) == ""
     log.write_text("x" * 100_000 + "\n" + "y" * 1000)

@@ -35,7 +35,7 @@ def test_an_event_is_late_once_its_whole_hour_is_over_for_the_allowed_time(event
     assert late(moment(event_time), watermark=moment("12:00:00"))
 
 
-def test_the_next_hour_is_validated_by_its_own_end() -> None:
+def test_the_next_hour_is_late_by_its_own_end() -> None:
     assert not late(moment("11:00:00"), watermark=moment("12:59:59.999999"))
     assert late(moment("11:00:00"), watermark=moment("13:00:00"))
 
@@ -49,7 +49,7 @@ def test_an_event_ahead_of_the_watermark_is_on_time() -> None:
     assert not late(moment("23:59:59"), watermark=moment("10:00:00"))
 
 
-def test_every_event_of_a_batch_is_validated_for_itself() -> None:
+def test_lateness_is_decided_for_every_event_of_a_batch() -> None:
     times = [moment("09:59:59.999999"), moment("10:00:00"), moment("11:00:00")]
     batch = pa.chunked_array([pa.array([t], pa.timestamp("us", tz="UTC")) for t in times])
     assert is_late(batch, moment("11:30:00"), HOUR).to_pylist() == [True, False, False]

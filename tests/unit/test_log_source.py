@@ -1,4 +1,4 @@
-"""What every partitioned log promises as a Spark source, on a log that lives in a list."""
+"""What every partitioned log guarantees as a Spark source, on a log in a list."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def consume(reader: LogStreamReader, start: Wire, end: Wire) -> list[tuple[int, 
 
 
 def drain(reader: LogStreamReader, start: Wire, calls: int = 10) -> list[list[tuple[int, int]]]:
-    """Batches until nothing comes any more, in the order in which Spark calls a reader."""
+    """Batches up to the end of the log, in the order in which Spark calls a reader."""
     batches = []
     for _ in range(calls):
         end = reader.latestOffset()
@@ -287,7 +287,7 @@ def test_an_option_that_does_not_fit_is_named(given: dict[str, str], named: str)
         ('{"orders": {"0": -1, "1": -2}}', {A: 9, B: 0}),
     ],
 )
-def test_a_new_stream_starts_where_it_is_reported(starting: str, expected: Offsets) -> None:
+def test_a_new_stream_starts_where_its_option_states(starting: str, expected: Offsets) -> None:
     assert starting_offsets({A: (3, 9), B: (0, 4)}, starting) == expected
 
 
@@ -345,7 +345,7 @@ def test_what_waits_at_the_start_is_in_the_first_batch() -> None:
 
 
 def awake(**ends: int) -> tuple[FakeLog, LogStreamReader]:
-    """A stream that has caught up with an empty log, which then gets rows up to these ends."""
+    """A stream at the end of an empty log, which then gets rows up to these ends."""
     broker = FakeLog(**dict.fromkeys(ends, 0))
     reader = LogStreamReader(broker, options())
     reader.latestOffset()
@@ -402,7 +402,7 @@ def test_a_backlog_is_not_polled_for() -> None:
     assert broker.polled == []
 
 
-def test_a_committed_batch_is_expired_and_published() -> None:
+def test_a_committed_batch_is_dropped_and_published() -> None:
     broker, reader = awake(p0=2)
     first = reader.latestOffset()
     broker.high[A] = 3
@@ -457,7 +457,7 @@ def test_a_log_that_is_shorter_than_what_was_read_is_data_loss() -> None:
 
 
 @pytest.mark.parametrize("waiting", [12, 9_000], ids=["trickle", "backlog"])
-def test_by_option_the_stream_continues_on_with_what_is_left(waiting: int) -> None:
+def test_by_option_the_stream_reads_what_is_left(waiting: int) -> None:
     broker = FakeLog(p0=waiting)
     reader = LogStreamReader(broker, options(onDataLoss="continue"))
     reader.partitions(wire(4), wire(4))
@@ -466,7 +466,7 @@ def test_by_option_the_stream_continues_on_with_what_is_left(waiting: int) -> No
     assert seen == [(0, n) for n in range(10, waiting)]
 
 
-def test_by_option_a_planned_batch_continues_on_with_what_is_left_of_it() -> None:
+def test_by_option_a_planned_batch_reads_what_is_left_of_it() -> None:
     broker = FakeLog(p0=9)
     broker.low[A] = 5
     reader = LogStreamReader(broker, options(onDataLoss="continue"))

@@ -82,11 +82,11 @@ def test_a_stream_that_starts_again_after_maintenance_writes_nothing_twice(
     assert positions(lake) == [1, 2, 3, 4, 5]
 
 
-def test_forgetting_snapshots_spares_the_one_that_has_the_positions(lake: IcebergLake) -> None:
+def test_expiring_snapshots_spares_the_one_that_has_the_positions(lake: IcebergLake) -> None:
     write(lake, 1, 2)
     table = lake.load(EVENTS)
     by_others = events(8).select([f.name for f in table.schema().fields])
-    table.append(by_others.cast(table.schema().as_arrow()))  # knows no positions
+    table.append(by_others.cast(table.schema().as_arrow()))  # has no positions
     table.append(by_others.cast(table.schema().as_arrow()))
 
     with LakeTransaction(table.refresh()) as change:
@@ -138,7 +138,7 @@ def test_rows_that_passed_are_not_validated_again_and_new_ones_are(lake: Iceberg
     assert added_since(table, 0).rows == 6
 
 
-def test_what_was_written_a_moment_ago_is_left_to_the_writer(lake: IcebergLake) -> None:
+def test_recent_files_are_left_to_the_writer(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
     assert policy(lake, quiet=timedelta(hours=1), snapshot_age=timedelta(hours=1)).compacted == 0
     assert files(lake) == 3
@@ -167,7 +167,7 @@ def test_a_tag_and_a_branch_keep_what_they_name(lake: IcebergLake) -> None:
     assert table.scan().to_arrow().num_rows == 5
 
 
-def test_an_expired_snapshot_that_is_asked_for_gets_one_sentence(lake: IcebergLake) -> None:
+def test_a_read_of_an_expired_snapshot_is_one_sentence(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
     gone = lake.load(EVENTS).metadata.snapshots[0].snapshot_id
     policy(lake)
@@ -200,7 +200,7 @@ def test_only_old_files_that_no_snapshot_names_are_removed(lake: IcebergLake) ->
     assert all(Path(path).exists() for path in before if path.endswith((".parquet", ".avro")))
 
 
-def test_files_that_only_expired_snapshots_named_go(lake: IcebergLake) -> None:
+def test_files_that_only_expired_snapshots_named_are_removed(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3)
     policy(lake)
     policy(lake)
@@ -325,8 +325,8 @@ def test_files_of_an_older_partition_spec_are_rewritten_by_the_new_one(lake: Ice
 def test_a_dry_run_reports_what_would_be_done_and_does_nothing(lake: IcebergLake) -> None:
     write(lake, 1, 2, 3, 4, 5)
     before = lake.load(EVENTS).metadata_location
-    (reported,) = maintain(lake, [EVENTS], lambda _: None, dry=True)
-    assert (reported.state, reported.compacted, reported.files_after) == ("done", 5, 1)
+    (report,) = maintain(lake, [EVENTS], lambda _: None, dry=True)
+    assert (report.state, report.compacted, report.files_after) == ("done", 5, 1)
     assert lake.load(EVENTS).metadata_location == before
     assert lake.load(QUALITY_MAINTENANCE_RUNS).scan().to_arrow().num_rows == 0
 

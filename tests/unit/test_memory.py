@@ -1,4 +1,4 @@
-"""The memory of a process after large batches: what they freed is the system's again."""
+"""The memory of a process after large batches: what they freed is returned to the system."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pyarrow as pa, pyarrow.parquet as pq
 
 if sys.argv[1] == "given back":
     memory = FreedMemory(pause=0)
-sinks = ThreadPoolExecutor(4)  # they stay: nobody else can give back what a thread keeps
+sinks = ThreadPoolExecutor(4)  # kept alive: only a thread itself can give back its memory
 rng, kept = random.Random(1), []
 
 def sink(table):

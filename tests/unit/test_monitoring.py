@@ -33,17 +33,17 @@ def served() -> set[str]:
     }
 
 
-def asked(expression: str) -> set[str]:
+def queried(expression: str) -> set[str]:
     """The names of the series in a PromQL expression."""
     return set(re.findall(r"\b(?:storelake_\w+|process_\w+|up\b)", expression))
 
 
 @pytest.mark.parametrize("alert", read_alerts(), ids=lambda alert: str(alert["alert"]))
-def test_an_alert_requests_for_what_is_served_and_reports_what_to_do(
+def test_an_alert_queries_served_series_and_has_a_runbook_entry(
     alert: dict[str, Any], served: set[str]
 ) -> None:
-    assert asked(alert["expr"])
-    assert asked(alert["expr"]) <= served
+    assert queried(alert["expr"])
+    assert queried(alert["expr"]) <= served
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"]["summary"]
     assert len(alert["annotations"]["description"]) > 40
@@ -56,20 +56,20 @@ def test_the_runbook_names_no_alert_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: f"{panel[0]}: {panel[1]}")
-def test_a_panel_requests_for_what_is_served(panel: tuple[str, str, str], served: set[str]) -> None:
-    assert asked(panel[2])
-    assert asked(panel[2]) <= served
+def test_a_panel_queries_served_series(panel: tuple[str, str, str], served: set[str]) -> None:
+    assert queried(panel[2])
+    assert queried(panel[2]) <= served
 
 
 def test_every_meter_of_ours_is_in_a_dashboard_or_an_alert(served: set[str]) -> None:
     shown = {
         name
         for expression in [*(p[2] for p in panels()), *(a["expr"] for a in read_alerts())]
-        for name in asked(expression)
+        for name in queried(expression)
     }
-    endings = ("_sum", "_count")  # of histograms that are asked for their buckets
-    expired = {name for name in served - shown if not name.endswith(endings)}
-    assert expired <= {"storelake_maintenance_forgotten_snapshots_total"}
+    endings = ("_sum", "_count")  # of histograms that are queried by their buckets
+    missing = {name for name in served - shown if not name.endswith(endings)}
+    assert missing <= {"storelake_maintenance_forgotten_snapshots_total"}
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
@@ -99,7 +99,7 @@ def test_grafana_has_the_datasource_that_the_dashboards_query() -> None:
     assert provider["type"] == "file"
 
 
-def test_prometheus_requests_every_process_at_its_port() -> None:
+def test_prometheus_scrapes_every_process_at_its_port() -> None:
     file = ROOT / "infra/prometheus/prometheus.yml"
     jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
     from conf.settings import Settings  # noqa: PLC0415

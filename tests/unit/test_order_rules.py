@@ -30,7 +30,7 @@ SKEW = timedelta(minutes=10)
 
 
 def process(stores: Stores, messages: list[Sent]) -> pa.Table:
-    """What the job gets for a batch, in the order of the messages."""
+    """Validated rows of a batch, in the order of the messages."""
     return silver_orders(stores, SKEW)(to_rows("order-created", messages))
 
 
@@ -40,7 +40,7 @@ def rules_of(stores: Stores, *messages: Sent) -> list[list[str]]:
 
 
 def outcome(rows: pa.Table, expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows in the words of `then.json`: of a good row, the columns that are asked for."""
+    """The rows in the form of `then.json`: of a good row, the columns named there."""
     found = []
     for number, then in enumerate(expected):
         rules = rows["rules"][number].as_py()
@@ -55,14 +55,14 @@ def _plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("case", cases(JOB), ids=lambda p: p.name)
-def test_messages_become_what_the_scenario_reports(stores: Stores, case: Path) -> None:
+def test_messages_become_what_the_scenario_expects(stores: Stores, case: Path) -> None:
     about, messages, then = read_case(case)
     rows = process(stores, messages)
     found = outcome(rows, then)
     assert dict(zip(about, found, strict=True)) == dict(zip(about, then, strict=True))
 
 
-def test_every_rule_has_a_sentence_that_reports_what_it_means(stores: Stores) -> None:
+def test_every_rule_has_a_sentence_with_its_meaning(stores: Stores) -> None:
     content = [rule.id for rule in order_rules([b.branch_id for b in stores.branches], SKEW)]
     envelope = ["broker_metadata_readable", *envelope_rules(pa.array([b"{}"])), "json_object"]
     assert [*envelope, *content, REFUSED] == list(MEANINGS)
@@ -104,7 +104,7 @@ def test_a_later_version_sorts_behind_an_earlier_one(stores: Stores) -> None:
     assert len(set(versions)) == len(events)
 
 
-def test_the_message_itself_remains_byte_for_byte_good_or_bad(stores: Stores) -> None:
+def test_the_message_itself_is_kept_byte_for_byte_good_or_bad(stores: Stores) -> None:
     values = [b"\x00\xff", b"", None, as_json(order_event()) + b"\n", as_json(order_event())]
     rows = process(stores, [Sent(value) for value in values])
     assert rows["value"].to_pylist() == values
@@ -163,7 +163,7 @@ def broken(chance: random.Random, values: list[Any]) -> bytes:
     )
 
 
-# Each example is a whole batch: making it smaller costs more than it tells.
+# Each example is a whole batch: shrinking it costs more than it shows.
 @settings(
     max_examples=20,
     deadline=None,
@@ -171,7 +171,7 @@ def broken(chance: random.Random, values: list[Any]) -> bytes:
     suppress_health_check=list(HealthCheck),
 )
 @given(chance=st.randoms(use_true_random=False), values=st.lists(json_values, min_size=10))
-def test_whatever_comes_is_good_or_rejected_and_nothing_raises(
+def test_any_message_is_good_or_rejected_and_nothing_raises(
     stores: Stores, chance: random.Random, values: list[Any]
 ) -> None:
     chance = random.Random(chance.random())  # one draw, so that a batch may be long

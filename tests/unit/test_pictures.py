@@ -1,4 +1,4 @@
-"""The search for pictures finds them: otherwise finding none would say nothing."""
+"""The search for pictures finds them, so that finding none proves something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `start`, `stop`, `status` and `logs` say of the processes of a deployment, without a JVM."""
+"""`start`, `stop`, `status` and `logs` with the processes of a deployment, without a JVM."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def row(settings: Settings, name: str) -> ServiceStatus:
     return next(one for one in statuses(settings) if one.name == name)
 
 
-def test_what_nobody_asked_for_is_off_and_no_reason_to_worry(own: Settings) -> None:
+def test_a_process_that_nobody_started_is_off_and_no_fault(own: Settings) -> None:
     rows = statuses(own)
     assert [one.name for one in rows] == [
         "streams",
@@ -88,7 +88,7 @@ def test_what_nobody_asked_for_is_off_and_no_reason_to_worry(own: Settings) -> N
     assert all(one.well for one in rows)
 
 
-def test_a_process_that_was_given_up_shows_its_last_words(own: Settings) -> None:
+def test_a_process_that_was_given_up_shows_its_last_error(own: Settings) -> None:
     board = StateDir(own.var_dir)
     board.want({"gateway": 5.0})
     note = "ended with exit code 1 after 2 s: no such shop"
@@ -100,14 +100,14 @@ def test_a_process_that_was_given_up_shows_its_last_words(own: Settings) -> None
     assert found.detail == f"{note}; given up"
 
 
-def test_what_was_reported_of_an_earlier_request_is_old(own: Settings) -> None:
+def test_the_status_of_an_earlier_request_is_ignored(own: Settings) -> None:
     board = StateDir(own.var_dir)
     board.show({"gateway": ProgramStatus(asked_at=5.0, failed=True, note="ended")})
     board.want({"gateway": 6.0})
     assert row(own, "gateway").state == "stopped"
 
 
-def test_a_process_that_waits_to_start_again_reports_when_and_why(own: Settings) -> None:
+def test_a_process_that_waits_for_a_restart_shows_when_and_why(own: Settings) -> None:
     board = StateDir(own.var_dir)
     board.supervisor.spawn(SLEEPER, cwd=ROOT)
     board.want({"quality": 5.0})
@@ -212,10 +212,10 @@ def test_a_deployment_runs_in_one_profile(own: Settings) -> None:
         require_profile(own)
 
 
-def test_an_unknown_process_is_answered_with_the_known_ones() -> None:
-    result = CliRunner().invoke(app, ["start", "door"])
+def test_an_unknown_process_is_rejected_with_the_known_ones() -> None:
+    result = CliRunner().invoke(app, ["start", "bakery"])
     assert result.exit_code == 2
-    assert "door is unknown" in result.output
+    assert "bakery is unknown" in result.output
 
 
 def test_logs_of_several_names_come_in_their_order(tmp_path: Path) -> None:
@@ -289,10 +289,10 @@ def test_ctrl_c_while_processes_start_leaves_none(
         assert wait_until(lambda: board.daemon("gateway").find() is not None, 120)
 
         command.send_signal(signal.SIGINT)
-        _, reported = command.communicate(timeout=120)
+        _, errors = command.communicate(timeout=120)
 
-    assert command.returncode == 130, reported
-    assert "Traceback" not in reported
+    assert command.returncode == 130, errors
+    assert "Traceback" not in errors
     assert processes_of(own.var_dir) == []
     assert board.wanted() == {}
 
@@ -308,9 +308,9 @@ def test_ctrl_c_ends_following_logs_without_a_status(
         assert command.stdout.readline() == "gateway     hello\n"
 
         command.send_signal(signal.SIGINT)
-        _, reported = command.communicate(timeout=120)
+        _, errors = command.communicate(timeout=120)
 
-    assert (command.returncode, reported) == (130, "")
+    assert (command.returncode, errors) == (130, "")
 
 
 def test_the_status_for_programs_has_every_row(
@@ -324,11 +324,11 @@ def test_the_status_for_programs_has_every_row(
     assert {"state", "address", "memory_mb", "lag_rows", "restarts"} <= rows[0].keys()
 
 
-# Streams, as the row says it
+# Streams, as their row shows them
 
 
 def report_streams(own: Settings, **streams: Mapping[str, object]) -> None:
-    """What an application that lives (this process) says of its streams."""
+    """Write the state file of an application that runs: this process."""
     who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
     write_state(own.var_dir / "run" / "streams.json", {**who, "streams": streams})
 
@@ -337,7 +337,7 @@ RUNS = {"ready": True, "state": "running", "detail": ""}
 
 
 @pytest.mark.parametrize(
-    ("said", "state", "detail"),
+    ("reported", "state", "detail"),
     [
         (RUNS, "running", "2 of 2 streams"),
         ({"ready": True}, "running", "2 of 2 streams"),
@@ -363,7 +363,7 @@ RUNS = {"ready": True, "state": "running", "detail": ""}
         ),
     ],
 )
-def test_the_streams_are_as_well_as_the_worst_of_them_and_the_detail_names_it(
+def test_the_streams_have_the_state_of_the_worst_one_and_the_detail_names_it(
     own: Settings, reported: Mapping[str, object], state: str, detail: str
 ) -> None:
     StateDir(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
@@ -393,7 +393,7 @@ def test_a_failed_stream_of_an_application_in_a_terminal_is_named_too(own: Setti
     assert (found.state, found.well) == ("failed", False)
 
 
-def test_an_application_that_was_refused_shows_the_sentence_that_it_ended_with(
+def test_an_application_that_was_refused_shows_its_last_message(
     own: Settings,
 ) -> None:
     sentence = "The stream footfall is held by process 7 of host a: run `storelake stop streams`."
@@ -403,20 +403,20 @@ def test_an_application_that_was_refused_shows_the_sentence_that_it_ended_with(
             "-m",
             "tests.support.supervised_sandbox",
             str(own.var_dir),
-            str(own.var_dir / "told"),
+            str(own.var_dir / "programs"),
         ],
         cwd=ROOT,
     )
     program = [sys.executable, "-IS", "-c", f"import sys; sys.exit({sentence!r})"]
-    output = {"programs": {"streams": [0, program]}, "conf": {"restart_base_seconds": 0.05}}
-    write_state(own.var_dir / "told", output)
+    programs = {"programs": {"streams": [0, program]}, "conf": {"restart_base_seconds": 0.05}}
+    write_state(own.var_dir / "programs", programs)
     StateDir(own.var_dir).want({"streams": 5.0})
 
     assert wait_until(lambda: row(own, "streams").state == "failed", 60)
     assert row(own, "streams").detail.startswith(f"{sentence} (it ended with exit code 1 after ")
 
 
-def test_what_was_ready_and_died_while_others_started_is_not_called_ready(
+def test_a_process_that_died_while_others_started_is_not_ready(
     own: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two live processes whose readiness the test decides; no supervisor is needed."""
@@ -494,7 +494,7 @@ def service_row(own: Settings, state: State, detail: str = "") -> ServiceStatus:
     return supervised(own, rows)[0]
 
 
-def test_a_service_that_died_reports_when_it_starts_again_and_why_it_ended(own: Settings) -> None:
+def test_a_service_that_died_shows_when_it_starts_again_and_why_it_ended(own: Settings) -> None:
     board = StateDir(own.var_dir)
     assert service_row(own, "stopped").state == "stopped"
     board.supervisor.spawn(SLEEPER, cwd=ROOT)
@@ -512,7 +512,7 @@ def test_a_service_that_died_reports_when_it_starts_again_and_why_it_ended(own: 
     assert service_row(own, "running").restarts == 2
 
 
-def test_a_service_that_answers_no_more_reports_since_when_and_what_follows(own: Settings) -> None:
+def test_a_service_that_answers_no_more_shows_since_when_and_what_follows(own: Settings) -> None:
     board = StateDir(own.var_dir)
     board.supervisor.spawn(SLEEPER, cwd=ROOT)
     board.want({"kafka": 5.0})
@@ -541,7 +541,7 @@ def test_a_stop_of_the_last_process_leaves_a_supervisor_to_the_services(own: Set
 # Reset
 
 
-def test_a_reset_reports_what_it_deletes_and_what_remains_and_why(
+def test_a_reset_lists_what_it_deletes_and_what_it_keeps_and_why(
     environment: Mapping[str, str], own: Settings
 ) -> None:
     for name in ("warehouse", "quality", "demo", "check", "memory", "logs", "verify", "mine"):
@@ -551,9 +551,9 @@ def test_a_reset_reports_what_it_deletes_and_what_remains_and_why(
     write_state(own.var_dir / "run" / "programs" / "streams.json", {})
 
     with storelake(environment, own, "reset", "--yes") as command:
-        out, reported = command.communicate(timeout=120)
+        out, errors = command.communicate(timeout=120)
 
-    assert command.returncode == 0, reported
+    assert command.returncode == 0, errors
     assert "Deleted warehouse, memory, quality, demo, check and run." in " ".join(out.split())
     assert re.findall(r"^(\S+) is kept: ", out, re.MULTILINE) == [
         *("logs", "mine", "secrets.env", "verify"),

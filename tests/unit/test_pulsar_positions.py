@@ -25,7 +25,7 @@ ids = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 5_0
 
 
 @given(ids)
-def test_a_message_id_comes_back_from_its_offset(one: tuple[int, int, int]) -> None:
+def test_an_offset_is_converted_back_to_its_message_id(one: tuple[int, int, int]) -> None:
     assert unpack(pack(*one)) == one
 
 

@@ -1,4 +1,4 @@
-"""What alerts on validation are told: failures, and their end."""
+"""Metrics for the alerts on validation: failures, and their end."""
 
 from __future__ import annotations
 

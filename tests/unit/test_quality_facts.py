@@ -1,4 +1,4 @@
-"""Facts of several tables: each injected fault is named, a clean deployment has none."""
+"""Facts of several tables: each injected fault is found, and a clean deployment has none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conf.settings import Settings
-from conf.stores import OpeningHours, Stores, load_stores
+from conf.stores import OpeningHours, Stores
 from quality.memory import MemoryContext
 from quality.suite import Suite
 from quality.suites import all_suites, anomalies, business, counted, frames
@@ -38,11 +38,6 @@ pytestmark = pytest.mark.requirement("Q1")
 
 NOON = datetime(2024, 5, 15, 12, tzinfo=timezone.utc)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def stores(settings: Settings) -> Stores:
-    return load_stores(settings.stores_file)
 
 
 @pytest.fixture
@@ -103,7 +98,7 @@ def test_what_is_accepted_quarantined_or_not_yet_reached_is_accounted_for(
     assert account(context) == []
 
 
-def test_a_message_that_went_nowhere_is_named(context: MemoryContext) -> None:
+def test_a_message_that_is_in_no_table_is_named(context: MemoryContext) -> None:
     put(context, BRONZE_ORDER_EVENTS, *(at(n) for n in range(6)))
     put(context, SILVER_ORDERS, *(at(n) for n in (0, 1, 3, 4, 5)))
     [finding] = account(context)
@@ -112,7 +107,7 @@ def test_a_message_that_went_nowhere_is_named(context: MemoryContext) -> None:
     assert (row["topic"], row["partition"], row["example"]) == ("order-created", 0, f"{2:020d}")
 
 
-def test_a_row_of_silver_that_no_message_stands_for_is_named(context: MemoryContext) -> None:
+def test_a_row_of_silver_without_a_message_is_named(context: MemoryContext) -> None:
     put(context, BRONZE_ORDER_EVENTS, at(0), at(1), at(3))
     put(context, SILVER_ORDERS, *(at(n) for n in range(4)))
     assert ids(account(context)) == ["bronze.order_events.account.received"]
@@ -235,7 +230,7 @@ def test_a_minute_that_footfall_has_not_counted_wholly_is_named(context: MemoryC
     )
 
 
-def test_minutes_that_the_lake_has_not_come_to_are_nobodys_fault(context: MemoryContext) -> None:
+def test_minutes_that_the_lake_has_not_reached_are_no_fault(context: MemoryContext) -> None:
     film(context)
     context.answers[frames.FRAMES_SQL][0]["position"] = f"{900:020d}"  # type: ignore[index]
     context.answers[frames.FRAMES_SQL][3]["frames"] = 150  # type: ignore[index]
@@ -347,7 +342,7 @@ def test_a_camera_is_stale_when_others_send_and_it_does_not(context: MemoryConte
     assert [row["camera_id"] for row in finding.rows] == ["B01-entrance"]
 
 
-def test_a_context_asleep_has_no_stale_camera(context: MemoryContext) -> None:
+def test_without_any_frame_no_camera_is_stale(context: MemoryContext) -> None:
     context.now = NOON + DAY
     assert cameras(context, NOON, B01_entrance=NOON - 2 * MINUTE) == []
 
@@ -429,7 +424,7 @@ def test_hours_that_are_always_quiet_are_not_missing_and_a_long_gap_is(
 
 
 def history(days: int, seed: int = 7, **kinds: float) -> list[dict[str, Any]]:
-    """Hours with a daily and a weekly shape, drawn by chance; the newest one has just begun."""
+    """Random hours with a daily and a weekly shape; the newest one has just begun."""
     rng = np.random.default_rng(seed)
     rows = []
     for n in range(days * 24, -1, -1):
@@ -474,14 +469,14 @@ def test_a_drift_of_the_order_value_and_a_slump_are_named_by_their_hours(
     assert [r["hour"] for r in slump.rows] == [rows[-6]["hour"]]
 
 
-def test_too_little_history_is_not_validated_and_reports_so(context: MemoryContext) -> None:
+def test_too_little_history_is_reported_and_not_validated(context: MemoryContext) -> None:
     rows = history(5)
     rows[-2]["orders"] = 9_000.0
     assert figures(context, rows, "orders") == []
     measure = anomalies.MEASURES[0]
-    output = anomalies.find_anomalies(context, measure).to_pylist()
-    assert output
-    assert {row["not_judged"] for row in output} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
+    rows = anomalies.find_anomalies(context, measure).to_pylist()
+    assert rows
+    assert {row["not_judged"] for row in rows} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
 
 
 def test_the_hour_that_has_just_begun_is_not_validated(context: MemoryContext) -> None:

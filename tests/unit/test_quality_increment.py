@@ -58,7 +58,9 @@ def test_only_what_was_committed_since_is_validated(orders: IcebergTable) -> Non
     assert ids(added_since(orders, second)) == []
 
 
-def test_rows_of_a_snapshot_that_expired_unjudged_are_validated(orders: IcebergTable) -> None:
+def test_rows_of_a_snapshot_that_expired_before_validation_are_validated(
+    orders: IcebergTable,
+) -> None:
     add(orders, "a")
     add(orders, "b")
     add(orders, "c")

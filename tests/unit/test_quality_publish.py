@@ -12,7 +12,6 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
 
-from conf.settings import load_settings
 from quality.engines import Engines
 from quality.publish import BranchPublishError, audit, open_branch, publish
 from quality.suite import RowSuite, expect
@@ -49,13 +48,6 @@ def orders(tmp_path: Path) -> Iterator[IcebergTable]:
     open_branch(table, "backfill")
     yield table
     catalog.close()
-
-
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    made = Engines(load_settings(var_dir=tmp_path_factory.mktemp("var")))
-    yield made
-    made.close()
 
 
 def rows(*order_ids: str, total: str = "1.00") -> pa.Table:

@@ -1,9 +1,8 @@
-"""Reports of validation: what the pages say, and what they must not say."""
+"""Reports of validation: what the pages show, and what they must not show."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -104,13 +103,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def engines(settings: Settings) -> Iterator[Engines]:
-    made = Engines(settings)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def kept(engines: Engines, settings: Settings) -> Path:
     """The file of one suite that was really validated."""
     validated = engines.validate_rows(SUITE, ROWS)
@@ -119,7 +111,7 @@ def kept(engines: Engines, settings: Settings) -> Path:
 
 
 class Read(HTMLParser):
-    """The words of a page, and what it would make a browser do."""
+    """The text of a page, and what it would make a browser load and run."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -144,23 +136,23 @@ def docs_page(settings: Settings) -> str:
     return suite_page(documents.read(settings)["silver.orders.rows"])
 
 
-def test_the_newest_status_on_a_suite_is_kept_without_anything_personal(kept: Path) -> None:
+def test_the_newest_result_of_a_suite_is_kept_without_personal_data(kept: Path) -> None:
     text = kept.read_text(encoding="utf-8")
     assert "Jane" not in text
     assert "Traceback" not in text
     document = json.loads(text)
-    reported = {one["expectation_config"]["meta"]["name"]: one for one in document["results"]}
-    assert reported["customer_known"]["result"]["unexpected_count"] == 2
-    assert reported["customer_known"]["result"]["partial_unexpected_index_list"] == [
+    results = {one["expectation_config"]["meta"]["name"]: one for one in document["results"]}
+    assert results["customer_known"]["result"]["unexpected_count"] == 2
+    assert results["customer_known"]["result"]["partial_unexpected_index_list"] == [
         {"topic": "order-created", "position": "2"},
         {"topic": "order-created", "position": "3"},
     ]
-    assert reported["status_known"]["result"]["partial_unexpected_list"] == [MARKUP]
+    assert results["status_known"]["result"]["partial_unexpected_list"] == [MARKUP]
     assert document["meta"]["run_id"] == {"run_name": "run-1", "run_time": NOW.isoformat()}
     assert [path.name for path in kept.parent.iterdir()] == [kept.name], "no half-written file"
 
 
-def test_a_later_run_replaces_the_status_on_what_it_validated_and_on_nothing_else(
+def test_a_later_run_replaces_the_results_of_what_it_validated_and_no_others(
     engines: Engines, tmp_path: Path
 ) -> None:
     context = load_settings(var_dir=tmp_path)
@@ -312,7 +304,7 @@ def test_a_table_is_as_good_as_the_worst_of_its_suites() -> None:
     )
 
 
-def test_results_of_a_suite_that_is_gone_are_nobodys_failure() -> None:
+def test_results_of_a_suite_that_is_gone_are_no_failure() -> None:
     assert not summary(failed(suite="rows of last year")).failures
 
 
@@ -322,20 +314,21 @@ def test_what_failed_last_comes_first() -> None:
     assert [one.expectation for one in of.failures] == ["order_id_present", "mild", "old"]
 
 
-def test_the_page_reports_of_every_table_how_it_stands() -> None:
+def test_the_page_shows_the_state_of_every_table() -> None:
     text = words(summary(failed(), result(suite="counts")))
     assert "1 critical expectation is not met." in text
     assert "3 tables were not validated." in text
     assert "bronze.order_events never validated" in text
-    assert "silver.orders failed 1 of 2 1.5 % 2024-05-01 12:00:00 stays at 2024-05-01 11:00:00" in (
-        text
+    assert (
+        "silver.orders failed 1 of 2 1.5 % 2024-05-01 12:00:00 is still at 2024-05-01 11:00:00"
+        in (text)
     )
     assert "silver.detections not validated since 2024-04-28 12:00:00" in text
     assert "2 newer commits newest snapshot" in text
     assert "gold.store_hourly empty" in text
 
 
-def test_the_page_reports_what_a_failure_means_since_when_and_where() -> None:
+def test_the_page_shows_what_a_failure_means_since_when_and_where() -> None:
     text = words(summary(failed(says="An order has <no> id.")))
     assert "An order has <no> id. 3 of 200 rows (1.5 %)." in text
     assert "Rows such as topic=order-created, position=7" in text
@@ -356,10 +349,10 @@ def test_the_page_shows_the_trend_and_quarantine_by_rule() -> None:
 
 
 def test_rows_without_a_time_are_in_the_page_without_one() -> None:
-    says = "No time."
-    timeless = Quarantined("quarantine.order_events", "broker_metadata_readable", 3, None, says)
+    meaning = "No time."
+    timeless = Quarantined("quarantine.order_events", "broker_metadata_readable", 3, None, meaning)
     text = Read(summary_page(summary(result()), [timeless], {}, NOW)).text
-    assert f"quarantine.order_events broker_metadata_readable 3 \N{EN DASH} {says}" in text
+    assert f"quarantine.order_events broker_metadata_readable 3 \N{EN DASH} {meaning}" in text
 
 
 def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
@@ -369,13 +362,13 @@ def test_a_layer_without_a_failure_has_a_sentence_in_place_of_a_plot() -> None:
     assert "Nothing has failed in 2 runs." in Read(page).text
 
 
-def test_a_context_that_nobody_has_validated_reports_what_to_do() -> None:
+def test_without_a_validation_the_page_shows_what_to_do() -> None:
     text = words(summarise([], [], {}, SUITES, NOW))
     assert "Nothing has been validated yet: run storelake quality run ." in text
     assert "Quarantined rows" in text
 
 
-def test_an_old_newest_run_is_reported_to_be_old() -> None:
+def test_the_page_marks_an_old_newest_run() -> None:
     later = NOW + timedelta(hours=3)
     assert "No run since then: start one" in words(summary(result(), now=later), now=later)
     assert "No run since then" not in words(summary(result()))

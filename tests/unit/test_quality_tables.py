@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from conf.settings import Settings
-from conf.stores import Stores, load_stores
+from conf.stores import Stores
 from quality.facts import arrow_type, declared_types
 from quality.memory import MemoryContext
 from quality.suites.tables import VALIDATED, table_suites
@@ -91,11 +91,6 @@ def rows_in(table: Table, *rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema_of(table))
 
 
-@pytest.fixture(scope="module")
-def stores(settings: Settings) -> Stores:
-    return load_stores(settings.stores_file)
-
-
 @pytest.fixture
 def context(settings: Settings, stores: Stores) -> MemoryContext:
     """One good row in every table."""
@@ -136,7 +131,7 @@ def test_a_removed_an_added_and_a_retyped_column_are_named(context: MemoryContex
     ]
 
 
-def test_a_time_without_a_zone_is_another_type_and_keeps_nobody_from_going_on(
+def test_a_time_without_a_zone_is_another_type_and_stops_no_validation(
     context: MemoryContext,
 ) -> None:
     rows = context.tables[GOLD_FOOTFALL_MINUTE.name]
@@ -198,11 +193,9 @@ def test_a_camera_of_another_branch_is_unknown(context: MemoryContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "word"), [([], "none"), (["json_object", "nonsense"], "unknown")]
+    ("rules", "shown"), [([], "none"), (["json_object", "nonsense"], "unknown")]
 )
-def test_quarantine_names_known_rules(
-    context: MemoryContext, rules: list[str], status: str
-) -> None:
+def test_quarantine_names_known_rules(context: MemoryContext, rules: list[str], shown: str) -> None:
     table = QUARANTINE_ORDER_EVENTS
     context.tables[table.name] = rows_in(
         table, good_row(table), good_row(table, position="2", rules=rules)
@@ -211,7 +204,7 @@ def test_quarantine_names_known_rules(
     [finding] = found_in(context, table)
 
     assert finding.id == "quarantine.order_events.columns.rules_known"
-    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", status)
+    assert (finding.rows[0]["position"], finding.rows[0]["unknown_rules"]) == ("2", shown)
 
 
 def test_a_key_that_is_there_twice_is_named_in_its_hour(context: MemoryContext) -> None:

@@ -45,7 +45,7 @@ def test_a_full_batch_takes_from_all_partitions_in_turn() -> None:
     assert end == {A: 5, B: 5}
 
 
-def test_a_batch_ends_where_it_is_reported_also_over_offsets_without_a_message() -> None:
+def test_a_batch_ends_where_planned_also_over_offsets_without_a_message() -> None:
     queue = ReadAhead[int]({A: 0, B: 0})
     queue.add(A, 0, 1, 0)
     queue.add(A, 5, 1, 5)

@@ -95,7 +95,7 @@ def test_an_application_whose_pid_was_given_to_a_later_process_does_not_run(
     assert stream_states(elsewhere) == {}
 
 
-def test_a_pid_of_another_machine_is_none_of_ours(elsewhere: Settings) -> None:
+def test_a_pid_of_another_machine_is_ignored(elsewhere: Settings) -> None:
     report(elsewhere, 2**22 + 1, "footfall", host="streams")
     assert streams_ready(elsewhere)
 

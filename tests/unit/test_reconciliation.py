@@ -294,7 +294,7 @@ def test_a_repeat_is_a_message_of_its_own_and_no_second_event() -> None:
     assert found.numbers["orders_raw"] == 4
 
 
-def test_a_repeat_that_the_gateway_knew_already_is_no_new_message() -> None:
+def test_a_repeat_that_the_gateway_recognised_is_no_new_message() -> None:
     repeat = replace(entry(1), duplicate_of="E-1")
     run = a_run(repeat)
     found = reconcile_orders(run.entries, run.observed)

@@ -1,4 +1,4 @@
-"""Rows of silver tables as the rules validate them: nulls replaced, lines apart, exact sums."""
+"""Rows of silver tables as rules validate them: nulls replaced, a row a line, exact sums."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def of_rows(rules: tuple[AnyRule, ...], *, each: bool = False) -> list[Rule]:
 
 
 ORDER_RULES = order_rules(["B01"], timedelta(minutes=10))
-DETECTION_RULES = detection_rules([("B01", "door")], timedelta(minutes=10))
+DETECTION_RULES = detection_rules([("B01", "entrance")], timedelta(minutes=10))
 
 
 def validated(rows: list[dict[str, Any]], schema: pa.Schema = ORDERS) -> pa.Table:
@@ -112,14 +112,14 @@ def test_no_rows_have_the_columns_of_some() -> None:
     assert line_rows(some.slice(0, 0), each, KEYS).schema == line_rows(some, each, KEYS).schema
 
 
-def test_a_column_that_is_gone_remains_so_for_its_expectation_to_show() -> None:
+def test_a_missing_column_is_left_to_its_expectation() -> None:
     smaller = ORDERS.remove(ORDERS.get_field_index("created_at"))
     shaped = validated([{"order_id": "O-1"}], smaller)
     assert not {"created_at", "created_at_until_event_time"}.intersection(shaped.column_names)
     assert shaped["order_id"].to_pylist() == ["O-1"]
 
 
-def test_what_a_rule_means_is_reported_for_every_rule() -> None:
+def test_every_rule_has_a_meaning() -> None:
     for rules, meanings in ((ORDER_RULES, MEANINGS), (DETECTION_RULES, DETECTION_MEANINGS)):
         assert {rule.id: rule.says for rule in rules}.items() <= meanings.items()
         assert len({rule.id for rule in rules}) == len(rules)

@@ -31,7 +31,7 @@ def test_there_is_a_script_for_each_task() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.name)
-def test_a_script_reports_how_it_is_used(script: Path) -> None:
+def test_a_script_shows_its_usage(script: Path) -> None:
     result = run(script, "--help")
 
     assert result.returncode == 0, result.stderr
@@ -45,7 +45,7 @@ def test_an_unknown_option_is_refused_before_anything_happens(name: str) -> None
     result = run(ROOT / "scripts" / name, "--hepl")
 
     assert result.returncode == 2
-    assert result.stderr == "--hepl is unknown; --help states what there is.\n"
+    assert result.stderr == "--hepl is unknown; see --help.\n"
 
 
 def test_the_shell_scripts_are_clean() -> None:

@@ -51,7 +51,7 @@ def test_a_table_and_a_view_are_read_from_the_migrations(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("relation", read_relations(MIGRATIONS), ids=lambda r: r.name)
-def test_every_table_and_view_reports_what_one_row_is_and_what_names_it(relation: Relation) -> None:
+def test_every_table_and_view_documents_its_grain_and_key(relation: Relation) -> None:
     assert relation.grain
     assert relation.key
     assert f"| `{relation.name}` | {relation.kind} | {relation.grain}" in tables_page()

@@ -59,7 +59,7 @@ def test_the_dot_env_file_is_over_generated_secrets(tmp_path: Path) -> None:
 def test_the_dot_env_file_may_choose_the_profile_and_the_state_folder(tmp_path: Path) -> None:
     (tmp_path / "sandbox").mkdir()
     (tmp_path / "sandbox" / "secrets.env").write_text(f"{PASSWORD}=generated-one\n")
-    (tmp_path / ".env").write_text("STORELAKE_PROFILE=test\nSTORELAKE_VAR_DIR=house\n")
+    (tmp_path / ".env").write_text("STORELAKE_PROFILE=test\nSTORELAKE_VAR_DIR=sandbox\n")
     settings = load_settings()
     assert (settings.profile, settings.kafka.port) == ("test", 29092)
     assert settings.postgres.secret == "generated-one"
@@ -128,15 +128,15 @@ def test_a_profile_that_a_command_is_given_holds_for_what_it_starts_too(
     assert read_settings().profile == "full"
 
 
-def test_an_unknown_profile_is_answered_with_the_known_ones(set_: pytest.MonkeyPatch) -> None:
+def test_an_unknown_profile_is_rejected_with_the_known_ones(set_: pytest.MonkeyPatch) -> None:
     set_.setenv("STORELAKE_PROFILE", "prod")
     with pytest.raises(SettingsError, match=r"'prod' is unknown; known: .*local.*test"):
         load_settings()
 
 
-@pytest.mark.parametrize("word", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
-def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, status: str) -> None:
-    set_.setenv(PASSWORD, status)
+@pytest.mark.parametrize("password", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
+def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, password: str) -> None:
+    set_.setenv(PASSWORD, password)
     with pytest.raises(SettingsError, match=r"postgres\.password: .* is a placeholder"):
         load_settings()
 
@@ -198,7 +198,9 @@ def test_a_former_name_inside_of_json_works(set_: pytest.MonkeyPatch) -> None:
     assert (settings.supervisor.stop_seconds, settings.streams.interval_seconds) == (7, 8)
 
 
-def test_a_former_name_is_as_strong_as_its_source(set_: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_former_name_has_the_priority_of_its_source(
+    set_: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     former, name = OLD_NAMES[1]
     (tmp_path / ".env").write_text(f"{name}=7\n")
     set_.setenv(former, "8")

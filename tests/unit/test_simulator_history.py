@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from conf.settings import CONF_DIR, load_settings
-from conf.stores import Stores, load_stores
+from conf.settings import CONF_DIR
+from conf.stores import Stores
 from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.orders import SimulatedOrderEvent
 from udfs.geometry import signed_distance
@@ -21,11 +21,6 @@ pytestmark = pytest.mark.requirement("Q1")
 
 START = datetime(2024, 5, 1, tzinfo=timezone.utc)
 DAY = Span(START, START + timedelta(days=1))
-
-
-@pytest.fixture(scope="module")
-def stores() -> Stores:
-    return load_stores(load_settings().stores_file)
 
 
 def orders(stores: Stores, **changes: Any) -> list[SimulatedOrderEvent]:
@@ -43,7 +38,7 @@ def test_events_come_in_the_order_of_their_times_and_every_order_ends(stores: St
     assert max(e.event_time for e in created) < DAY.end
 
 
-def test_the_same_seed_reports_the_same_day_and_another_run_has_other_ids(stores: Stores) -> None:
+def test_the_same_seed_gives_the_same_day_and_another_run_has_other_ids(stores: Stores) -> None:
     first, again, other = orders(stores), orders(stores), orders(stores, run_id="other")
     assert first == again
     assert [e.total_price for e in first] == [e.total_price for e in other]

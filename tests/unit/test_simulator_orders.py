@@ -17,6 +17,7 @@ from conf.settings import CONF_DIR
 from simulator.baskets import Basket, BasketLine, price_line, read_baskets
 from simulator.orders import Shop, SimulatedOrderEvent, instant
 from simulator.poison import HUGE_BYTES, WAYS, draw_way, poison
+from tests.support.clock import HandClock
 
 CONTRACT = json.loads(
     (CONF_DIR / "contracts" / "order_event.v1.json").read_text(), parse_float=Decimal
@@ -26,18 +27,10 @@ BRANCHES = [("B01", "USD"), ("B02", "USD"), ("B03", "USD")]
 OPENING = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 
 
-class HandClock:
-    """Moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = OPENING
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-def shop(seed: int = 1, run_id: str = "run", baskets: Any = None) -> tuple[Shop, HandClock]:
-    clock = HandClock()
+def shop(
+    seed: int = 1, run_id: str = "run", baskets: Any = None
+) -> tuple[Shop, HandClock[datetime]]:
+    clock = HandClock(OPENING)
     source = baskets if baskets is not None else iter(BASKETS)
     return Shop(source, BRANCHES, seed=seed, run_id=run_id, clock=clock), clock
 
@@ -117,7 +110,7 @@ def test_the_total_is_the_sum_of_the_items_to_the_cent() -> None:
             assert order["total_price"] == total == event.total_price
 
 
-def test_the_same_seed_and_run_report_the_same_day() -> None:
+def test_the_same_seed_and_run_give_the_same_day() -> None:
     assert [e.value for e in a_day(200)] == [e.value for e in a_day(200)]
 
 
@@ -227,6 +220,6 @@ def test_the_largest_poison_fits_through_a_broker_as_it_comes() -> None:
     assert HUGE_BYTES < len(bad.value or b"") < 1_000_000
 
 
-def test_all_ways_are_rendered() -> None:
+def test_all_ways_are_used() -> None:
     rng = random.Random(1)
     assert {draw_way(rng) for _ in range(1000)} == set(WAYS)

@@ -61,7 +61,7 @@ def test_shares_of_more_than_one_whole_are_refused() -> None:
 def test_a_late_event_is_late_for_the_metrics_whatever_the_limits(
     minute: int, behind: int, lateness: int, watermark: int, seed: int
 ) -> None:
-    """Even when the stream has last seen something an hour ago."""
+    """Even when the newest event that the stream has seen is an hour old."""
     limits = StreamSettings(
         allowed_lateness=timedelta(minutes=lateness), watermark=timedelta(minutes=watermark)
     )

@@ -29,8 +29,8 @@ def tree() -> Settings:
     return load_settings()
 
 
-class RouteContext:
-    """The gateway in this process, which counts its answers."""
+class Gateway:
+    """The gateway in this process, which counts its responses."""
 
     def __init__(self, settings: Settings, broker: MemoryPublisher) -> None:
         self.broker = broker
@@ -48,8 +48,8 @@ class RouteContext:
 
 
 @pytest.fixture
-def door(tree: Settings, monkeypatch: pytest.MonkeyPatch) -> RouteContext:
-    opened = RouteContext(tree, MemoryPublisher())
+def gateway(tree: Settings, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    opened = Gateway(tree, MemoryPublisher())
 
     class Inside(GatewayTransport):
         def __init__(self, settings: Settings, **options: Any) -> None:
@@ -65,37 +65,37 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_event_is_accepted_and_in_the_ledger(
-    tree: Settings, door: RouteContext, tmp_path: Path
+    tree: Settings, gateway: Gateway, tmp_path: Path
 ) -> None:
     report = sending.send(tree, count=120, seed=3, ledger=tmp_path / "new" / "sent.ndjson")
 
     assert (report.sent, report.accepted, report.failed, report.rejected) == (120, 120, 0, 0)
     assert report.by_type.total() == 120
-    output = lines(tmp_path / "new" / "sent.ndjson")
+    entries = lines(tmp_path / "new" / "sent.ndjson")
     kept = {
         (topic, offset): json.loads(message.value)
-        for topic, messages in door.broker.messages.items()
+        for topic, messages in gateway.broker.messages.items()
         for offset, message in enumerate(messages)
     }
-    assert len(output) == len(kept) == 120
-    for line in output:
+    assert len(entries) == len(kept) == 120
+    for line in entries:
         event = kept[line["topic"], line["offset"]]
         assert line["event_id"] == event["event_id"]
         assert line["event_time"] == event["event_time"]
         if line["total_price"] is not None:
             assert float(line["total_price"]) == event["order"]["total_price"]
-    assert {line["outcome"] for line in output} == {"accepted"}
+    assert {line["outcome"] for line in entries} == {"accepted"}
 
 
-def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, door: RouteContext) -> None:
+def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, gateway: Gateway) -> None:
     arrived: dict[str, list[str]] = defaultdict(list)
-    pass_on = door.broker.send
+    pass_on = gateway.broker.send
 
     def watch(message: OutgoingMessage) -> asyncio.Future[Outcome]:
         arrived[message.key.decode()].append(json.loads(message.value)["event_time"])
         return pass_on(message)
 
-    door.broker.send = watch  # type: ignore[method-assign]
+    gateway.broker.send = watch  # type: ignore[method-assign]
     sending.send(tree, count=300, concurrency=8)
 
     assert max(map(len, arrived.values())) >= 3
@@ -103,13 +103,13 @@ def test_events_of_one_order_arrive_one_after_the_other(tree: Settings, door: Ro
 
 
 def test_an_unavailable_broker_is_tried_again_with_the_same_event(
-    tree: Settings, door: RouteContext, tmp_path: Path
+    tree: Settings, gateway: Gateway, tmp_path: Path
 ) -> None:
     impatient = tree.model_copy(
         update={"gateway": tree.gateway.model_copy(update={"retry_after_seconds": 0})}
     )
-    door.open(impatient)
-    pass_on, refused = door.broker.send, Counter[bytes]()
+    gateway.open(impatient)
+    pass_on, refused = gateway.broker.send, Counter[bytes]()
 
     def flaky(message: OutgoingMessage) -> asyncio.Future[Outcome]:
         if refused[message.value] == 2:
@@ -119,18 +119,18 @@ def test_an_unavailable_broker_is_tried_again_with_the_same_event(
         outcome.set_result(UnavailableError("not yet"))
         return outcome
 
-    door.broker.send = flaky  # type: ignore[method-assign]
+    gateway.broker.send = flaky  # type: ignore[method-assign]
     report = sending.send(tree, count=20, ledger=tmp_path / "sent.ndjson")
 
     assert (report.accepted, report.failed, report.retries) == (20, 0, 40)
-    assert door.statuses == {503: 40, 202: 20}
+    assert gateway.statuses == {503: 40, 202: 20}
     assert len({line["event_id"] for line in lines(tmp_path / "sent.ndjson")}) == 20
 
 
 def test_what_nobody_takes_counts_as_failed_and_is_in_the_ledger(
-    tree: Settings, door: RouteContext, tmp_path: Path
+    tree: Settings, gateway: Gateway, tmp_path: Path
 ) -> None:
-    door.broker.down = True
+    gateway.broker.down = True
     report = sending.send(tree, count=10, patience=0.01, ledger=tmp_path / "sent.ndjson")
 
     assert (report.sent, report.failed, report.failures) == (10, 10, {"HTTP 503": 10})
@@ -138,12 +138,12 @@ def test_what_nobody_takes_counts_as_failed_and_is_in_the_ledger(
 
 
 def test_what_the_gateway_refuses_for_good_counts_as_rejected(
-    tree: Settings, door: RouteContext
+    tree: Settings, gateway: Gateway
 ) -> None:
     tiny = tree.model_copy(
         update={"gateway": tree.gateway.model_copy(update={"max_body_bytes": 600})}
     )
-    door.open(tiny)
+    gateway.open(tiny)
     report = sending.send(tree, count=100)
 
     assert report.rejected > 0
@@ -151,7 +151,7 @@ def test_what_the_gateway_refuses_for_good_counts_as_rejected(
     assert report.accepted + report.rejected == report.sent == 100
 
 
-def test_stop_ends_an_endless_run(tree: Settings, door: RouteContext) -> None:
+def test_stop_ends_an_endless_run(tree: Settings, gateway: Gateway) -> None:
     stop = Event()
 
     def watch(report: SendReport) -> None:
@@ -162,21 +162,21 @@ def test_stop_ends_an_endless_run(tree: Settings, door: RouteContext) -> None:
     assert report.sent == report.accepted >= 5
 
 
-def test_a_rate_is_kept(tree: Settings, door: RouteContext) -> None:
+def test_a_rate_is_kept(tree: Settings, gateway: Gateway) -> None:
     began = time.monotonic()
     report = sending.send(tree, rate=1200, seconds=1)
     assert report.sent <= 20
     assert time.monotonic() - began > 0.9
 
 
-def test_progress_ends_with_the_final_report(tree: Settings, door: RouteContext) -> None:
-    output: list[int] = []
-    report = sending.send(tree, count=30, on_progress=lambda r: output.append(r.sent))
-    assert output[-1] == report.sent == 30
+def test_progress_ends_with_the_final_report(tree: Settings, gateway: Gateway) -> None:
+    progress: list[int] = []
+    report = sending.send(tree, count=30, on_progress=lambda r: progress.append(r.sent))
+    assert progress[-1] == report.sent == 30
 
 
 def test_a_fault_of_the_sender_ends_the_run_instead_of_hanging(
-    tree: Settings, door: RouteContext, monkeypatch: pytest.MonkeyPatch
+    tree: Settings, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(self: object, event: object) -> None:
         raise RuntimeError("boom")
@@ -211,14 +211,14 @@ class Beside:
 
 
 @pytest.fixture
-def both_ways(door: RouteContext, monkeypatch: pytest.MonkeyPatch) -> RouteContext:
-    monkeypatch.setattr(Beside, "broker", door.broker)
+def both_ways(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    monkeypatch.setattr(Beside, "broker", gateway.broker)
     monkeypatch.setattr(sending, "KafkaTransport", Beside)
-    return door
+    return gateway
 
 
 def test_late_events_show_another_time_than_the_one_they_were_made_at(
-    tree: Settings, door: RouteContext, tmp_path: Path
+    tree: Settings, gateway: Gateway, tmp_path: Path
 ) -> None:
     report = sending.send(tree, count=300, late=0.2, ledger=tmp_path / "sent.ndjson")
 
@@ -228,19 +228,19 @@ def test_late_events_show_another_time_than_the_one_they_were_made_at(
     least = timedelta(hours=2) + tree.streams.allowed_lateness + tree.streams.watermark
     assert all(entry.made_at - entry.event_time >= least for entry in late)
     assert all(entry.made_at == entry.event_time for entry in entries if not entry.late)
-    output = {(line["topic"], line["offset"]): line for line in lines(tmp_path / "sent.ndjson")}
-    for (topic, offset), line in output.items():
-        event = json.loads(door.broker.messages[topic][offset].value)
+    by_offset = {(line["topic"], line["offset"]): line for line in lines(tmp_path / "sent.ndjson")}
+    for (topic, offset), line in by_offset.items():
+        event = json.loads(gateway.broker.messages[topic][offset].value)
         assert event["event_time"] == line["event_time"]
         if line["late"]:
             assert event["order"]["created_at"] == event["event_time"]
 
 
-def test_late_events_wait_until_they_would_be_late(tree: Settings, door: RouteContext) -> None:
+def test_late_events_wait_until_they_would_be_late(tree: Settings, gateway: Gateway) -> None:
     asked: list[int] = []
 
     def late_from() -> bool:
-        asked.append(len(door.statuses))
+        asked.append(len(gateway.statuses))
         return len(asked) >= 3
 
     report = sending.send(tree, count=50, late=0.5, late_from=late_from)
@@ -250,7 +250,7 @@ def test_late_events_wait_until_they_would_be_late(tree: Settings, door: RouteCo
 
 
 def test_repeats_have_the_same_bytes_and_come_after_the_first(
-    tree: Settings, both_ways: RouteContext, tmp_path: Path
+    tree: Settings, both_ways: Gateway, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "sent.ndjson"
     report = sending.send(tree, count=400, duplicates=0.3, ledger=ledger)
@@ -266,12 +266,10 @@ def test_repeats_have_the_same_bytes_and_come_after_the_first(
         assert (entry.digest, entry.order_id) == (first.digest, first.order_id)
         assert entry.position is not None
         assert first.position is not None
-        assert entry.position >= first.position  # the same one, where the gateway knows it
+        assert entry.position >= first.position  # the same one, where the gateway recognises it
 
 
-def test_about_half_of_the_repeats_go_past_the_gateway(
-    tree: Settings, both_ways: RouteContext
-) -> None:
+def test_about_half_of_the_repeats_go_past_the_gateway(tree: Settings, both_ways: Gateway) -> None:
     report = sending.send(tree, count=400, duplicates=0.3)
 
     through = both_ways.statuses[200] + both_ways.statuses[202]
@@ -280,7 +278,7 @@ def test_about_half_of_the_repeats_go_past_the_gateway(
 
 
 def test_a_repeat_of_what_nobody_took_is_a_first_try(
-    tree: Settings, both_ways: RouteContext, tmp_path: Path
+    tree: Settings, both_ways: Gateway, tmp_path: Path
 ) -> None:
     both_ways.broker.down = True
     ledger = tmp_path / "sent.ndjson"
@@ -291,7 +289,7 @@ def test_a_repeat_of_what_nobody_took_is_a_first_try(
 
 
 def test_the_ledger_has_the_fingerprint_of_every_message(
-    tree: Settings, both_ways: RouteContext, tmp_path: Path
+    tree: Settings, both_ways: Gateway, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "sent.ndjson"
     report = sending.send(tree, count=200, poison=0.3, source="synthetic", ledger=ledger)
@@ -304,13 +302,13 @@ def test_the_ledger_has_the_fingerprint_of_every_message(
         assert entry.digest in (digest(value), None if value == b"" else digest(value))
 
 
-def test_a_shop_without_real_baskets_sells_rendered_ones(
-    tree: Settings, door: RouteContext, tmp_path: Path
+def test_a_shop_without_real_baskets_sells_invented_ones(
+    tree: Settings, gateway: Gateway, tmp_path: Path
 ) -> None:
     report = sending.send(tree, count=100, source="synthetic", ledger=tmp_path / "sent.ndjson")
 
     assert report.accepted == 100
-    kept = [json.loads(m.value) for sent in door.broker.messages.values() for m in sent]
+    kept = [json.loads(m.value) for sent in gateway.broker.messages.values() for m in sent]
     products = {item["product_id"] for event in kept for item in event["order"].get("items", ())}
     assert products
     assert all(product.startswith("S") for product in products)

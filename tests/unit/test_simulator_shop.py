@@ -24,7 +24,7 @@ from simulator.shop import FPS, HEIGHT, WIDTH, ShopDay, Shot, Truth, sum_up, wri
 from simulator.shop.figures import draw_look
 from simulator.shop.pictures import SIDE, label_pictures
 from simulator.shop.render import open_day, render_day
-from simulator.shop.shoppers import CURVE, DOOR_SECONDS, PATIENCE, TILLS, arrivals, live_a_day
+from simulator.shop.shoppers import CURVE, ENTRY_SECONDS, PATIENCE, TILLS, arrivals, live_a_day
 from simulator.shop.till import FREE_AFTER, Comer, Turn, serve
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 
@@ -99,11 +99,11 @@ def test_people_come_by_the_daily_curve() -> None:
     assert all(abs(hours[i] - n) < 4 * n**0.5 for i, n in enumerate(expected))
 
 
-def test_one_at_a_time_continues_through_the_door() -> None:
+def test_one_at_a_time_walks_through_the_door() -> None:
     people = live_a_day(120, 120.0, seed=1)
     for way in (0, -1):  # in, out
         begins = sorted(p.paths[way].begins for p in people)
-        assert min(b - a for a, b in pairwise(begins)) > DOOR_SECONDS - 1e-6
+        assert min(b - a for a, b in pairwise(begins)) > ENTRY_SECONDS - 1e-6
 
 
 def test_a_crowd_makes_some_give_up() -> None:
@@ -123,7 +123,7 @@ def taken(turns: list[Turn | None]) -> list[Turn]:
     return [turn for turn in turns if turn is not None]
 
 
-def test_the_first_continues_straight_to_the_till() -> None:
+def test_the_first_walks_straight_to_the_till() -> None:
     (turn,) = taken(list(serve([comer(5.0)], tills=1, patience=5)))
     assert (turn.place, turn.moves) == (0, ())
     assert (turn.arrives, turn.called, turn.pays) == (7.0, 7.0, 18.0)
@@ -241,9 +241,7 @@ def since_opening(microseconds: int) -> float:
 
 
 @pytest.mark.requirement("V6")
-def test_the_boxes_cross_the_line_where_the_truth_reports(
-    day: ShopDay, truths: list[Truth]
-) -> None:
+def test_the_boxes_cross_the_line_where_the_truth_does(day: ShopDay, truths: list[Truth]) -> None:
     crossings, _ = follow_the_boxes(day, "B01-entrance")
     found = {(c.track_id, c.direction): since_opening(c.crossed_at) for c in crossings}
     true = {(c.shopper_id, c.direction): c.second for t in truths for c in t.crossings}
@@ -253,7 +251,7 @@ def test_the_boxes_cross_the_line_where_the_truth_reports(
 
 
 @pytest.mark.requirement("V6")
-def test_the_boxes_dwell_where_the_truth_reports(day: ShopDay, truths: list[Truth]) -> None:
+def test_the_boxes_dwell_where_the_truth_does(day: ShopDay, truths: list[Truth]) -> None:
     _, visits = follow_the_boxes(day, "B01-till")
     found = {(v.track_id, v.zone_id): (v.exited_at - v.entered_at) / 1e6 for v in visits}
     true = {
@@ -297,15 +295,15 @@ def test_a_day_without_shoppers_sells_nothing() -> None:
 def test_a_rendered_day_holds_video_truth_and_orders(tmp_path: Path) -> None:
     settings = load_settings(var_dir=tmp_path)
     short = open_day(settings, shoppers=2, seed=5, start=OPENING, seconds=2)
-    drawn: list[int] = []
-    rendered = render_day(short, tmp_path / "day", drawn.append)
+    progress: list[int] = []
+    rendered = render_day(short, tmp_path / "day", progress.append)
     assert set(rendered.videos) == {"B01-entrance", "B01-till"}
     for video in rendered.videos.values():
         capture = cv2.VideoCapture(str(video))
         assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == short.frames
         assert capture.get(cv2.CAP_PROP_FPS) == FPS
         capture.release()
-    assert drawn[-1] == 2 * short.frames
+    assert progress[-1] == 2 * short.frames
     lines = [json.loads(line) for line in rendered.truth.read_text().splitlines()]
     assert [line["shopper_id"] for line in lines] == ["S00001", "S00002"]
     assert lines[0]["crossings"][0]["at"] > "2024-05-01T08:00:00"
@@ -315,7 +313,7 @@ def test_a_rendered_day_holds_video_truth_and_orders(tmp_path: Path) -> None:
     assert set(sold) == {line["order_id"] for line in lines} - {None}
 
 
-def test_a_store_file_without_the_shop_is_answered_with_its_name(tmp_path: Path) -> None:
+def test_a_store_file_without_the_shop_is_rejected_with_its_name(tmp_path: Path) -> None:
     text = (CONF_DIR / "stores" / "demo.toml").read_text().replace('"B01"', '"B11"')
     (tmp_path / "stores.toml").write_text(text)
     settings = load_settings(var_dir=tmp_path, stores_file=tmp_path / "stores.toml")
@@ -331,7 +329,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_in_one_sentence(tmp_path: 
     assert (tmp_path / "day").read_text() == "mine"
 
 
-def test_the_command_renders_and_reports_what_really_happened(
+def test_the_command_renders_the_day_and_prints_its_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORELAKE_VAR_DIR", str(tmp_path))
@@ -375,5 +373,5 @@ def test_labelled_pictures_have_the_layout_of_yolo(tmp_path: Path) -> None:
             assert all(0 <= float(share) <= 1 for share in shares)
 
 
-def test_two_strangers_look_different() -> None:
+def test_two_people_look_different() -> None:
     assert len({draw_look(Random(seed)) for seed in range(50)}) == 50

@@ -87,7 +87,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(file: Path) 
 def test_content_is_on_disk_before_its_name_and_the_name_before_the_write_returns(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The calls go through; only their order is noted."""
+    """The calls are real; only their order is recorded."""
     steps: list[str] = []
     sync, replace = os.fsync, Path.replace
 
@@ -188,7 +188,7 @@ def test_when_nobody_can_read_what_is_wanted_it_is_what_was_reported_last_and_wh
 
 
 @broken
-def test_words_of_the_supervisor_that_cannot_be_read_show_nothing_of_a_program(
+def test_an_unreadable_status_of_the_supervisor_shows_nothing_of_a_program(
     how: str, tmp_path: Path
 ) -> None:
     board = StateDir(tmp_path)

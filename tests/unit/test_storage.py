@@ -20,7 +20,7 @@ from tests.conftest import free_ports
 
 pytestmark = pytest.mark.requirement("L1")
 
-KEYS = {"access_key": SecretStr("who"), "secret_key": SecretStr("word-of-the-key")}
+KEYS = {"access_key": SecretStr("who"), "secret_key": SecretStr("secret-of-the-key")}
 
 
 def sandbox(
@@ -38,34 +38,38 @@ def sandbox(
 AWS = {"endpoint": "https://s3.eu-west-1.amazonaws.com", "region": "eu-west-1", "path_style": False}
 
 
-def test_spark_and_pyiceberg_are_reported_of_the_same_s3(settings: Settings) -> None:
+def test_spark_and_pyiceberg_are_given_the_same_s3(settings: Settings) -> None:
     on_aws = sandbox(settings, {"warehouse": "s3://shop/lake"}, AWS)
-    output = file_properties(on_aws)
-    assert output["s3.endpoint"] == AWS["endpoint"]
-    assert output["client.region"] == output["s3.region"] == "eu-west-1"
-    assert (output["s3.path-style-access"], output["s3.force-virtual-addressing"]) == (
+    properties = file_properties(on_aws)
+    assert properties["s3.endpoint"] == AWS["endpoint"]
+    assert properties["client.region"] == properties["s3.region"] == "eu-west-1"
+    assert (properties["s3.path-style-access"], properties["s3.force-virtual-addressing"]) == (
         "false",
         "true",
     )
-    assert (output["s3.access-key-id"], output["s3.secret-access-key"]) == (
+    assert (properties["s3.access-key-id"], properties["s3.secret-access-key"]) == (
         "who",
-        "word-of-the-key",
+        "secret-of-the-key",
     )
     spark = session_conf(on_aws)
-    assert {f"spark.sql.catalog.lake.{key}": output[key] for key in output}.items() <= spark.items()
+    assert {
+        f"spark.sql.catalog.lake.{key}": properties[key] for key in properties
+    }.items() <= spark.items()
     assert spark["spark.sql.catalog.lake.warehouse"] == "s3://shop/lake"
 
 
 def test_all_who_write_to_one_s3_share_its_connections(settings: Settings) -> None:
-    output = file_properties(sandbox(settings, {"warehouse": "s3://shop/lake"}))
-    first, second = (load_file_io(output).fs_by_scheme("s3", name) for name in ("shop", "attic"))
+    properties = file_properties(sandbox(settings, {"warehouse": "s3://shop/lake"}))
+    first, second = (
+        load_file_io(properties).fs_by_scheme("s3", name) for name in ("shop", "attic")
+    )
     assert first is second
     assert first.region == "us-east-1"
 
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of a server that takes connections and says nothing."""
+    """The port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         yield server.getsockname()[1]
 
@@ -75,10 +79,10 @@ def test_an_s3_that_went_silent_is_an_error_within_a_minute(
     settings: Settings, silent: int
 ) -> None:
     on_s3 = sandbox(settings, {"warehouse": "s3://shop/lake"}, {"port": silent})
-    output = file_properties(on_s3)
+    properties = file_properties(on_s3)
     # PyArrow waits a second more for each attempt, and longer between them.
-    assert ATTEMPTS * (int(output["s3.request-timeout"]) + 2) < 60
-    quickly = {**output, "s3.request-timeout": "1", "s3.connect-timeout": "1"}
+    assert ATTEMPTS * (int(properties["s3.request-timeout"]) + 2) < 60
+    quickly = {**properties, "s3.request-timeout": "1", "s3.connect-timeout": "1"}
     store = load_file_io(quickly).fs_by_scheme("s3", "shop")
     with pytest.raises(OSError, match="Timeout was reached"):
         store.get_file_info("shop/lake")
@@ -109,14 +113,16 @@ def test_only_a_lake_on_s3_loads_the_client_of_aws(settings: Settings) -> None:
 
 def test_what_spark_submit_is_given_holds_no_key(settings: Settings) -> None:
     given = launch_conf(sandbox(settings, {"warehouse": "s3://shop/lake"}))
-    assert "word-of-the-key" not in str(given)
+    assert "secret-of-the-key" not in str(given)
 
 
-def test_a_rest_catalog_is_reported_to_spark_without_our_database(settings: Settings) -> None:
+def test_spark_gets_a_rest_catalog_without_our_database(settings: Settings) -> None:
     rest = {"type": "rest", "uri": "https://catalog.example", "token": SecretStr("let-me-in")}
     spark = session_conf(sandbox(settings, {**rest, "warehouse": "shops"}))
-    output = {key.rpartition("lake.")[2]: v for key, v in spark.items() if "catalog.lake." in key}
-    assert output == {
+    properties = {
+        key.rpartition("lake.")[2]: v for key, v in spark.items() if "catalog.lake." in key
+    }
+    assert properties == {
         "type": "rest",
         "uri": "https://catalog.example",
         "token": "let-me-in",
@@ -126,7 +132,7 @@ def test_a_rest_catalog_is_reported_to_spark_without_our_database(settings: Sett
 
 
 @pytest.mark.parametrize(
-    ("catalog", "says"),
+    ("catalog", "message"),
     [
         ({"warehouse": "/data/lake"}, "neither file:///FOLDER nor s3://BUCKET/PREFIX"),
         ({"warehouse": "s3a://shop/lake"}, "neither file:///FOLDER nor s3://BUCKET/PREFIX"),
@@ -134,10 +140,10 @@ def test_a_rest_catalog_is_reported_to_spark_without_our_database(settings: Sett
         ({"uri": "http://catalog.example"}, "needs a uri"),
     ],
 )
-def test_a_place_that_cannot_be_is_refused_when_settings_are_read(
-    catalog: dict[str, str], says: str
+def test_an_invalid_place_is_refused_when_settings_are_read(
+    catalog: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=message):
         load_settings(catalog=catalog)
 
 
@@ -146,7 +152,7 @@ def test_a_placeholder_is_no_key() -> None:
         load_settings(s3={"secret_key": "changeme"})
 
 
-# As AWS says it, through PyArrow 22; MinIO says the first one, too (tests/integration/test_s3.py).
+# Messages of AWS through PyArrow 22; the first one is MinIO's, too (tests/integration/test_s3.py).
 WRONG_REGION = (
     "When listing objects under key 'lake/' in bucket 'shop': AWS Error UNKNOWN (HTTP status 400) "
     "during ListObjectsV2 operation: Unable to parse ExceptionName: AuthorizationHeaderMalformed "
@@ -163,7 +169,7 @@ STRANGE = "AWS Error INTERNAL_FAILURE during ListObjectsV2 operation: We encount
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("reported", "meant"),
     [
         (
             WRONG_REGION,
@@ -174,13 +180,13 @@ STRANGE = "AWS Error INTERNAL_FAILURE during ListObjectsV2 operation: We encount
         (STRANGE, "does not give the bucket shop: We encountered a comet."),
     ],
 )
-def test_what_an_s3_reports_is_one_sentence_with_the_setting_to_mend(
+def test_an_error_of_s3_is_one_sentence_with_the_setting_to_change(
     settings: Settings, reported: str, meant: str
 ) -> None:
-    output = complaint(sandbox(settings, {"warehouse": "s3://shop/lake"}), OSError(reported))
-    assert meant in output
-    assert output.endswith(".")
-    assert "Request ID" not in output
+    sentence = complaint(sandbox(settings, {"warehouse": "s3://shop/lake"}), OSError(reported))
+    assert meant in sentence
+    assert sentence.endswith(".")
+    assert "Request ID" not in sentence
 
 
 def test_a_catalog_whose_postgres_is_away_is_one_sentence(settings: Settings) -> None:
@@ -191,7 +197,7 @@ def test_a_catalog_whose_postgres_is_away_is_one_sentence(settings: Settings) ->
         open_catalog(own.model_copy(update={"postgres": postgres}))
 
 
-def test_streams_have_the_patience_for_an_outage_of_a_minute(
+def test_streams_retry_through_an_outage_of_a_minute(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("STORELAKE_PROFILE", raising=False)

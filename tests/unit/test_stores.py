@@ -1,4 +1,4 @@
-"""Stores as data: what a store file may not say."""
+"""Stores as data: what a store file may not contain."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def test_a_camera_is_found_with_its_branch() -> None:
     assert (found.branch_id, camera.camera_id) == ("B02", "B02-entrance")
 
 
-def test_an_unknown_camera_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_camera_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"'B09-entrance' is unknown.*B01-entrance"):
         load_stores(DEMO).camera("B09-entrance")
 
 
-def test_a_camera_id_stands_once_in_the_whole_chain() -> None:
+def test_a_camera_id_is_unique_in_the_whole_chain() -> None:
     with pytest.raises(ValidationError, match="camera_id is not unique: C-1"):
         stores(branch("B01", "C-1"), branch("B02", "C-1"))
 
 
-def test_a_branch_id_stands_once() -> None:
+def test_a_branch_id_is_unique() -> None:
     with pytest.raises(ValidationError, match="branch_id is not unique: B01"):
         stores(branch("B01", "C-1"), branch("B01", "C-2"))
 
@@ -83,7 +83,7 @@ def test_a_chain_has_a_branch() -> None:
         stores()
 
 
-def test_a_layout_reports_with_a_time_zone_from_when_it_holds() -> None:
+def test_the_start_of_a_layout_needs_a_time_zone() -> None:
     with pytest.raises(ValidationError, match="valid_from"):
         stores(branch(), valid_from="2024-01-01T00:00:00")
 
@@ -96,13 +96,13 @@ def test_a_misspelt_field_is_refused() -> None:
 @pytest.mark.parametrize("point", [(1.1, 0.5), (0.5, -0.1)])
 def test_a_line_lies_in_the_picture(point: tuple[float, float]) -> None:
     with pytest.raises(ValidationError):
-        Line(line_id="door", a=point, b=(0.5, 0.5))
+        Line(line_id="entrance", a=point, b=(0.5, 0.5))
 
 
 def test_a_line_has_two_different_ends() -> None:
     # Of a point, nothing can be on the left or the right.
     with pytest.raises(ValidationError, match="a and b"):
-        Line(line_id="door", a=(0.5, 0.5), b=(0.5, 0.5))
+        Line(line_id="entrance", a=(0.5, 0.5), b=(0.5, 0.5))
 
 
 def test_a_missing_store_file_is_named(tmp_path: Path) -> None:
@@ -115,15 +115,15 @@ def test_a_store_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         load_stores(store_file(tmp_path, "version = = 1"))
 
 
-def test_a_store_file_that_does_not_fit_is_answered_with_the_place(tmp_path: Path) -> None:
+def test_an_invalid_store_file_is_rejected_with_the_place(tmp_path: Path) -> None:
     text = DEMO.read_text(encoding="utf-8").replace("fps = 5.0", "fps = 0", 1)
     with pytest.raises(SettingsError, match=r"branches\.0\.cameras\.0\.fps"):
         load_stores(store_file(tmp_path, text))
 
 
-def test_a_password_does_not_belong_into_a_store_file() -> None:
+def test_a_password_in_a_store_file_is_refused() -> None:
     def camera(source: str) -> list[dict[str, Any]]:
-        return [{"camera_id": "C-1", "name": "Door", "fps": 5, "source": source}]
+        return [{"camera_id": "C-1", "name": "Entrance", "fps": 5, "source": source}]
 
     ok = stores(branch(cameras=camera("rtsp://10.0.0.7:554/main")))
     assert ok.branches[0].cameras[0].source == "rtsp://10.0.0.7:554/main"

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the streams, from what Spark, the sinks and the brokers say; no JVM."""
+"""Metrics of the streams, from the reports of Spark, the sinks and the brokers; no JVM."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.requirement("M1")
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
 
-def reported(**changes: Any) -> str:
-    """What Spark 4.1 said of a batch of footfall, without the metrics that nobody reads."""
+def progress_event(**changes: Any) -> str:
+    """Spark 4.1's progress event of a batch of footfall, without the metrics that nobody reads."""
     progress: dict[str, Any] = {
         "name": "footfall",
         "timestamp": "2026-11-22T21:22:54.405Z",
@@ -84,8 +84,8 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     return registry.get_sample_value(f"storelake_{name}", labels)
 
 
-def test_spark_s_progress_is_read_with_its_phases_state_and_offsets() -> None:
-    name, seen, ends = read_progress(reported())
+def test_the_progress_of_spark_is_read_with_its_phases_state_and_offsets() -> None:
+    name, seen, ends = read_progress(progress_event())
 
     assert name == "footfall"
     assert (seen.rows, seen.seconds, seen.state_rows, seen.state_bytes) == (3, 18.269, 2, 8622)
@@ -95,7 +95,7 @@ def test_spark_s_progress_is_read_with_its_phases_state_and_offsets() -> None:
 
 
 def test_a_query_without_state_has_no_series_of_state_and_rates_may_be_missing() -> None:
-    document = json.loads(reported(stateOperators=[]))
+    document = json.loads(progress_event(stateOperators=[]))
     del document["inputRowsPerSecond"], document["processedRowsPerSecond"]
     _, seen, _ = read_progress(json.dumps(document))
     metrics = StreamMetrics(["bronze"])
@@ -115,7 +115,7 @@ def test_a_query_without_state_has_no_series_of_state_and_rates_may_be_missing()
 def test_the_watermark_of_a_query_is_read_once_there_is_one(
     watermark: str, moment: datetime | None
 ) -> None:
-    assert read_progress(reported(eventTime={"watermark": watermark}))[1].watermark == moment
+    assert read_progress(progress_event(eventTime={"watermark": watermark}))[1].watermark == moment
 
 
 def test_an_event_that_nobody_understands_costs_a_line_in_the_log(
@@ -124,7 +124,7 @@ def test_an_event_that_nobody_understands_costs_a_line_in_the_log(
     seen: list[str] = []
     listener = ProgressListener(lambda name, *_: seen.append(name))
     listener.take("{}")
-    listener.take(reported())
+    listener.take(progress_event())
 
     assert "could not be read" in caplog.text
     assert seen == ["footfall"]
@@ -214,7 +214,7 @@ def test_the_lag_is_what_the_broker_holds_behind_the_newest_batch(tmp_path: Path
     shop.fill(5)
     shop.fill(2, partition=1)
     shop.watch.look()
-    assert shop.lag("bronze") is None  # nobody knows where the query stands
+    assert shop.lag("bronze") is None  # the position of the query is unknown
     assert shop.up() is None
 
     shop.moved({("orders", 0): 3, ("orders", 1): 0})

@@ -1,4 +1,4 @@
-"""The supervisor over small real programs: what dies comes back, and nothing stays behind."""
+"""The supervisor over small real programs: it restarts what dies, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = {"restart_base_seconds": 0.05, "restart_max_seconds": 0.2, "steady_seconds": 30}
 PATIENCE = 20.0
 
-REMAINS = "import time; print('here', flush=True); time.sleep(100)"
+RUNS_ON = "import time; print('here', flush=True); time.sleep(100)"
 FAILS = "import sys; sys.exit('no such shop')"
 # Fails until a file is there, as a program does whose cause somebody mends.
 MENDED = (
@@ -67,7 +67,7 @@ class Sandbox:
     """A state folder; its supervisor is a thread of this test, or a process that can be killed."""
 
     board: StateDir
-    output: Path
+    programs: Path
     services: list[SmallServer] = field(default_factory=list)
     supervisor: Supervisor | None = None
     thread: Thread | None = None
@@ -77,7 +77,7 @@ class Sandbox:
         self.board.supervisor.run_dir.mkdir(parents=True, exist_ok=True)
         record = {"pid": me.pid, "create_time": me.create_time(), "command": me.cmdline()}
         self.board.supervisor.pid_file.write_text(json.dumps(record))
-        self.supervisor = supervisor_of(self.board.var, self.output, self.services)
+        self.supervisor = supervisor_of(self.board.var, self.programs, self.services)
         self.thread = Thread(target=self.supervisor.run)
         self.thread.start()
 
@@ -95,7 +95,7 @@ class Sandbox:
             "-m",
             "tests.support.supervised_sandbox",
             str(self.board.var),
-            str(self.output),
+            str(self.programs),
         ]
         self.board.supervisor.spawn(command, cwd=ROOT)
         supervisor = self.board.supervisor.find()
@@ -134,27 +134,27 @@ def var(tmp_path: Path) -> Path:
 @pytest.fixture
 def sandbox(var: Path) -> Iterator[Sandbox]:
     var.mkdir()
-    one = Sandbox(StateDir(var), var / "told.json")
+    one = Sandbox(StateDir(var), var / "programs.json")
     yield one
     one.end()
     one.board.supervisor.stop()
     for server in one.services:
         server.daemon.stop(patience_seconds=1.0)
-    names = json.loads(one.output.read_text())["programs"]
+    names = json.loads(one.programs.read_text())["programs"]
     end_all([(Program(name, ()), one.board.daemon(name)) for name in names], 1.0)
 
 
 def notify(sandbox: Sandbox, conf: dict[str, float] | None = None, **programs: str) -> None:
     """Programs in Python, by name; `last_...` is ended after the others."""
-    output = {
+    commands = {
         name: [0 if name.startswith("last_") else 1, [sys.executable, "-IS", "-c", code]]
         for name, code in programs.items()
     }
-    sandbox.output.write_text(json.dumps({"programs": output, "conf": QUICK | (conf or {})}))
+    sandbox.programs.write_text(json.dumps({"programs": commands, "conf": QUICK | (conf or {})}))
 
 
 def test_what_is_wanted_runs_and_what_is_not_does_not(sandbox: Sandbox) -> None:
-    notify(sandbox, gateway=REMAINS, console=REMAINS)
+    notify(sandbox, gateway=RUNS_ON, console=RUNS_ON)
     sandbox.want("gateway")
     sandbox.start()
     assert sandbox.reports_here("gateway")
@@ -166,7 +166,7 @@ def test_what_is_wanted_runs_and_what_is_not_does_not(sandbox: Sandbox) -> None:
 
 
 def test_a_program_that_was_killed_comes_back(sandbox: Sandbox) -> None:
-    notify(sandbox, gateway=REMAINS)
+    notify(sandbox, gateway=RUNS_ON)
     sandbox.want("gateway")
     sandbox.start()
     assert sandbox.reports_here("gateway")
@@ -181,7 +181,7 @@ def test_a_program_that_was_killed_comes_back(sandbox: Sandbox) -> None:
     assert not sandbox.status("gateway").failed
 
 
-def test_a_program_that_always_dies_is_given_up_with_its_last_words(sandbox: Sandbox) -> None:
+def test_a_program_that_always_dies_is_given_up_with_its_last_error(sandbox: Sandbox) -> None:
     notify(sandbox, {"give_up_after": 4}, gateway=FAILS)
     sandbox.want("gateway")
     sandbox.start()
@@ -199,12 +199,12 @@ def test_the_pauses_grow_up_to_a_cap(sandbox: Sandbox, caplog: pytest.LogCapture
     sandbox.start()
 
     assert wait_until(lambda: sandbox.status("gateway").failed, PATIENCE)
-    reported = caplog.messages
-    pauses = [line.rsplit("again in ", 1)[1] for line in reported if "again in" in line]
+    messages = caplog.messages
+    pauses = [line.rsplit("again in ", 1)[1] for line in messages if "again in" in line]
     assert pauses == ["0.1 s", "0.1 s", "0.2 s", "0.2 s", "0.2 s"]
 
 
-def test_who_requests_again_for_a_program_that_was_given_up_gets_another_try(
+def test_a_new_request_for_a_program_that_was_given_up_is_another_try(
     sandbox: Sandbox,
 ) -> None:
     notify(sandbox, {"give_up_after": 2}, gateway=MENDED)
@@ -231,10 +231,10 @@ def test_a_program_that_ran_well_for_a_while_may_die_again_and_again(sandbox: Sa
 def test_a_program_that_cannot_even_be_started_is_put_off_like_one_that_dies(
     sandbox: Sandbox,
 ) -> None:
-    notify(sandbox, {"give_up_after": 2}, gateway=REMAINS)
-    output = json.loads(sandbox.output.read_text())
-    output["programs"]["gateway"][1][0] = str(sandbox.board.var / "no-python")
-    sandbox.output.write_text(json.dumps(output))
+    notify(sandbox, {"give_up_after": 2}, gateway=RUNS_ON)
+    content = json.loads(sandbox.programs.read_text())
+    content["programs"]["gateway"][1][0] = str(sandbox.board.var / "no-python")
+    sandbox.programs.write_text(json.dumps(content))
     sandbox.want("gateway")
     sandbox.start()
 
@@ -261,7 +261,7 @@ def test_the_end_comes_in_order_and_leaves_nothing(sandbox: Sandbox) -> None:
 
 
 def test_a_program_that_does_not_listen_is_killed_after_a_while(sandbox: Sandbox) -> None:
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + REMAINS
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + RUNS_ON
     notify(sandbox, {"stop_seconds": 0.2}, gateway=deaf)
     sandbox.want("gateway")
     sandbox.start()
@@ -275,7 +275,7 @@ def test_a_program_that_does_not_listen_is_killed_after_a_while(sandbox: Sandbox
 
 
 def test_a_killed_supervisor_leaves_the_programs_to_the_next_one(sandbox: Sandbox) -> None:
-    notify(sandbox, gateway=REMAINS)
+    notify(sandbox, gateway=RUNS_ON)
     sandbox.want("gateway")
     supervisor = sandbox.start_process()
     assert sandbox.reports_here("gateway")
@@ -297,7 +297,7 @@ def test_a_killed_supervisor_leaves_the_programs_to_the_next_one(sandbox: Sandbo
 def test_a_supervisor_whose_place_another_one_has_taken_leaves_the_programs_alone(
     sandbox: Sandbox,
 ) -> None:
-    notify(sandbox, gateway=REMAINS)
+    notify(sandbox, gateway=RUNS_ON)
     sandbox.want("gateway")
     first = sandbox.start_process()
     assert sandbox.reports_here("gateway")
@@ -327,7 +327,7 @@ def test_what_a_dead_program_leaves_behind_ends_before_it_comes_back(sandbox: Sa
 def test_a_supervisor_outlives_the_session_of_who_started_it_and_ends_in_order(
     sandbox: Sandbox,
 ) -> None:
-    notify(sandbox, gateway=REMAINS)
+    notify(sandbox, gateway=RUNS_ON)
     sandbox.want("gateway")
     supervisor = sandbox.start_process()
     assert sandbox.reports_here("gateway")
@@ -344,7 +344,7 @@ def test_a_supervisor_outlives_the_session_of_who_started_it_and_ends_in_order(
 
 
 def test_nothing_is_switched_off_when_nobody_can_read_what_is_wanted(sandbox: Sandbox) -> None:
-    notify(sandbox, {"steady_seconds": 0.01}, gateway=REMAINS, console=REMAINS)
+    notify(sandbox, {"steady_seconds": 0.01}, gateway=RUNS_ON, console=RUNS_ON)
     sandbox.want("gateway", "console")
     sandbox.start()
     assert all(map(sandbox.reports_here, ("gateway", "console")))
@@ -362,10 +362,10 @@ def test_nothing_is_switched_off_when_nobody_can_read_what_is_wanted(sandbox: Sa
     assert sandbox.pid("console") is not None
 
 
-def test_the_next_supervisor_learns_from_the_processes_what_nobody_can_read(
+def test_the_next_supervisor_reads_an_unreadable_state_from_the_processes(
     sandbox: Sandbox,
 ) -> None:
-    notify(sandbox, gateway=REMAINS, console=REMAINS)
+    notify(sandbox, gateway=RUNS_ON, console=RUNS_ON)
     sandbox.want("gateway", "console")
     supervisor = sandbox.start_process()
     assert all(map(sandbox.reports_here, ("gateway", "console")))
@@ -383,7 +383,7 @@ def test_the_next_supervisor_learns_from_the_processes_what_nobody_can_read(
 
 
 def test_a_program_whose_pid_file_was_deleted_is_not_started_twice(sandbox: Sandbox) -> None:
-    notify(sandbox, gateway=REMAINS)
+    notify(sandbox, gateway=RUNS_ON)
     sandbox.want("gateway")
     supervisor = sandbox.start_process()
     assert sandbox.reports_here("gateway")
@@ -398,10 +398,10 @@ def test_a_program_whose_pid_file_was_deleted_is_not_started_twice(sandbox: Sand
     assert sandbox.log("gateway").count("here") == 1
 
 
-def test_what_the_supervisor_has_reported_is_written_again_when_nobody_can_read_it(
+def test_an_unreadable_status_of_the_supervisor_is_written_again(
     sandbox: Sandbox,
 ) -> None:
-    notify(sandbox, gateway=REMAINS)
+    notify(sandbox, gateway=RUNS_ON)
     sandbox.want("gateway")
     sandbox.start()
     for break_ in BREAK.values():
@@ -445,7 +445,7 @@ def test_a_service_that_was_killed_comes_back(sandbox: Sandbox, server: SmallSer
     assert sandbox.status("kafka").note.startswith("It ended")
 
 
-def test_a_service_that_stopped_answering_is_reported_so_then_killed_and_started_again(
+def test_a_service_that_stopped_answering_is_reported_then_killed_and_started_again(
     sandbox: Sandbox, server: SmallServer
 ) -> None:
     notify(sandbox, {"silent_seconds": 2.0})
@@ -488,7 +488,7 @@ def test_a_service_that_has_not_answered_yet_is_given_more_time(
     assert well(server)
 
 
-def test_a_service_that_cannot_start_reports_why_and_is_given_up(
+def test_a_service_that_cannot_start_is_given_up_with_the_reason(
     sandbox: Sandbox, server: SmallServer
 ) -> None:
     server.refuses = "Port 1 for Kafka is taken by process 7 (java): stop that."
@@ -508,7 +508,7 @@ def test_a_service_that_cannot_start_reports_why_and_is_given_up(
 def test_the_supervisor_leaves_services_to_down_and_those_that_nobody_asked_for_alone(
     sandbox: Sandbox, server: SmallServer
 ) -> None:
-    notify(sandbox, gateway=REMAINS)
+    notify(sandbox, gateway=RUNS_ON)
     server.launch()
     assert well(server)
     sandbox.want("gateway")
@@ -555,7 +555,7 @@ FAILS_WITH_A_BLANK_LINE = (
 
 
 def test_no_log_of_a_program_ends_the_others(sandbox: Sandbox) -> None:
-    notify(sandbox, {"give_up_after": 2}, gateway=FAILS_WITH_A_BLANK_LINE, console=REMAINS)
+    notify(sandbox, {"give_up_after": 2}, gateway=FAILS_WITH_A_BLANK_LINE, console=RUNS_ON)
     sandbox.want("gateway", "console")
     sandbox.start()
     assert wait_until(lambda: sandbox.status("gateway").failed, PATIENCE)

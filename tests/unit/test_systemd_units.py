@@ -44,7 +44,7 @@ def test_there_is_a_unit_for_each_process_and_one_for_the_services() -> None:
 
 
 @pytest.mark.parametrize("file", SERVICES, ids=lambda file: file.stem)
-def test_the_command_line_takes_what_a_unit_reports(file: Path) -> None:
+def test_the_command_line_accepts_the_command_of_a_unit(file: Path) -> None:
     unit = read(file)
     for key in ("ExecStart", "ExecStop"):
         if key not in unit["Service"]:
@@ -56,13 +56,6 @@ def test_the_command_line_takes_what_a_unit_reports(file: Path) -> None:
             _, command, rest = command.resolve_command(context, rest)
         assert command is not None
         command.make_context(command.name, rest)
-
-
-def test_a_command_that_is_not_there_would_be_noticed() -> None:
-    command = typer.main.get_command(app)
-    assert isinstance(command, TyperGroup)
-    with pytest.raises(Exception, match="No such command"):
-        command.resolve_command(typer.Context(command, info_name="storelake"), ["gatehouse"])
 
 
 @pytest.mark.parametrize("name", MANAGED_NAMES)

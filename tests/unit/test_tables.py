@@ -1,4 +1,4 @@
-"""The tables of the lake as data: what every one must say about itself."""
+"""The tables of the lake as data: what each must declare."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_no_column_is_named_twice(table: Table) -> None:
 
 
 @every_table
-def test_the_writer_is_a_stream_of_the_product_or_of_its_keepers(table: Table) -> None:
+def test_the_writer_is_a_stream_or_a_maintenance_command(table: Table) -> None:
     ours = ("quality", "maintenance")
     assert table.writer in (*NAMES, *ours)
     assert (table.writer in ours) == table.name.startswith("quality.")
@@ -59,7 +59,7 @@ def test_a_name_has_a_layer_and_the_writer_makes_it_there(table: Table) -> None:
 
 
 @every_table
-def test_an_upsert_can_be_mirrored_by_its_changes(table: Table) -> None:
+def test_an_upsert_can_be_replicated_by_its_changes(table: Table) -> None:
     if table.strategy == "upsert" and table.writer in NAMES:
         assert "change_id" in names(table)
 

@@ -30,7 +30,7 @@ TEN = int(datetime(2024, 5, 1, 10, tzinfo=timezone.utc).timestamp() * 1e6)
 SECOND = 1_000_000
 STEP = SECOND // 5
 
-DOOR = Line(line_id="door", a=(0.5, 0.9), b=(0.5, 0.1))
+ENTRANCE = Line(line_id="entrance", a=(0.5, 0.9), b=(0.5, 0.1))
 TILL = Zone(zone_id="till", kind="queue", polygon=((0.6, 0.4), (0.9, 0.4), (0.9, 0.8), (0.6, 0.8)))
 OFFICE = Zone(
     zone_id="office",
@@ -42,8 +42,8 @@ IN_QUEUE, IN_OFFICE, OUTSIDE = (0.7, 0.6), (0.2, 0.2), (0.2, 0.6)
 FRAMES_OF_GRACE = 10
 
 
-def layout(version: int = 1, hour: int = 0, **drawn: object) -> Layout:
-    fields = {"lines": (DOOR,), "zones": (TILL, OFFICE)} | drawn
+def layout(version: int = 1, hour: int = 0, **changes: object) -> Layout:
+    fields = {"lines": (ENTRANCE,), "zones": (TILL, OFFICE)} | changes
     valid_from = datetime(2024, 5, 1, hour, tzinfo=timezone.utc)
     return Layout.model_validate({"version": version, "valid_from": valid_from, **fields})
 
@@ -53,7 +53,7 @@ RULES = Rules()
 
 @dataclass
 class Watched:
-    """A run, and what was heard of it."""
+    """A run, and the effects of its frames."""
 
     layouts: Sequence[Layout] = (layout(),)
     rules: Rules = RULES
@@ -66,7 +66,7 @@ class Watched:
     repeated: list[int] = field(default_factory=list)
 
     def receive(self, index: int, people: Iterable[Person] = (), at: int | None = None) -> Effects:
-        """One frame; the state makes its way through text each time."""
+        """One frame; the state is written as text and read again each time."""
         run = CameraRun(self.layouts, self.rules, json.loads(self.text) if self.text else None)
         effects = run.receive(index, TEN + index * STEP if at is None else at, list(people))
         self.crossings += effects.crossings
@@ -95,7 +95,7 @@ def one(track: str, spot: tuple[float, float]) -> list[Person]:
     return [(track, *spot)]
 
 
-def zone_state(track: str, spot: tuple[float, float], frames: int) -> list[list[Person]]:
+def in_zone(track: str, spot: tuple[float, float], frames: int) -> list[list[Person]]:
     return [one(track, spot)] * frames
 
 
@@ -110,9 +110,9 @@ def walk(track: str, *xs: float, y: float = 0.2) -> list[list[Person]]:
 def test_a_visit_begins_with_the_first_frame_inside_and_ends_with_the_last() -> None:
     seen = Watched()
     seen.play(
-        *zone_state("anna", OUTSIDE, 3),
-        *zone_state("anna", IN_QUEUE, 21),
-        *zone_state("anna", OUTSIDE, 12),
+        *in_zone("anna", OUTSIDE, 3),
+        *in_zone("anna", IN_QUEUE, 21),
+        *in_zone("anna", OUTSIDE, 12),
     )
     (visit,) = seen.visits.values()
 
@@ -122,7 +122,7 @@ def test_a_visit_begins_with_the_first_frame_inside_and_ends_with_the_last() -> 
 
 def test_a_visit_is_open_until_the_grace_is_over() -> None:
     seen = Watched()
-    last = seen.play(*zone_state("anna", IN_QUEUE, 5), *nobody(FRAMES_OF_GRACE))
+    last = seen.play(*in_zone("anna", IN_QUEUE, 5), *nobody(FRAMES_OF_GRACE))
     assert next(iter(seen.visits.values())).is_open
 
     seen.play([], start=last)
@@ -131,16 +131,16 @@ def test_a_visit_is_open_until_the_grace_is_over() -> None:
 
 def test_one_frame_inside_is_no_visit() -> None:
     seen = Watched()
-    seen.play(*(zone_state("anna", OUTSIDE, 2) + zone_state("anna", IN_QUEUE, 1)) * 5, *nobody(20))
+    seen.play(*(in_zone("anna", OUTSIDE, 2) + in_zone("anna", IN_QUEUE, 1)) * 5, *nobody(20))
     assert not seen.visits
 
 
-def test_who_is_lost_for_less_than_the_grace_has_stayed() -> None:
+def test_who_is_lost_for_less_than_the_grace_is_still_visiting() -> None:
     seen = Watched()
     seen.play(
-        *zone_state("anna", IN_QUEUE, 5),
+        *in_zone("anna", IN_QUEUE, 5),
         *nobody(FRAMES_OF_GRACE - 1),
-        *zone_state("anna", IN_QUEUE, 5),
+        *in_zone("anna", IN_QUEUE, 5),
         *nobody(20),
     )
     (visit,) = seen.visits.values()
@@ -150,16 +150,14 @@ def test_who_is_lost_for_less_than_the_grace_has_stayed() -> None:
 def test_who_comes_back_after_the_grace_visits_again() -> None:
     seen = Watched()
     seen.play(
-        *zone_state("anna", IN_QUEUE, 5), *nobody(20), *zone_state("anna", IN_QUEUE, 5), *nobody(20)
+        *in_zone("anna", IN_QUEUE, 5), *nobody(20), *in_zone("anna", IN_QUEUE, 5), *nobody(20)
     )
     assert len(seen.visits) == 2
 
 
 def test_a_new_id_where_one_has_just_vanished_is_the_same_person() -> None:
     seen = Watched()
-    seen.play(
-        *zone_state("1", IN_QUEUE, 5), *nobody(2), *zone_state("2", (0.72, 0.62), 5), *nobody(20)
-    )
+    seen.play(*in_zone("1", IN_QUEUE, 5), *nobody(2), *in_zone("2", (0.72, 0.62), 5), *nobody(20))
     assert [v.track_id for v in seen.visits.values()] == ["1"]
 
 
@@ -176,7 +174,7 @@ def test_a_new_id_elsewhere_or_much_later_is_somebody_else(
     pause: int, spot: tuple[float, float]
 ) -> None:
     seen = Watched()
-    seen.play(*zone_state("1", IN_QUEUE, 5), *nobody(pause), *zone_state("2", spot, 5), *nobody(20))
+    seen.play(*in_zone("1", IN_QUEUE, 5), *nobody(pause), *in_zone("2", spot, 5), *nobody(20))
     assert sorted(v.track_id for v in seen.visits.values()) == ["1", "2"]
 
 
@@ -204,13 +202,13 @@ def test_a_track_that_flickers_on_the_line_crosses_it_once() -> None:
 def test_the_queue_is_as_long_as_each_frame_shows() -> None:
     seen = Watched()
     two = [("1", *IN_QUEUE), ("2", 0.65, 0.5), ("3", *OUTSIDE)]
-    seen.play(*[two] * 3, *zone_state("1", IN_QUEUE, 2), [])
+    seen.play(*[two] * 3, *in_zone("1", IN_QUEUE, 2), [])
     assert seen.queue == [0, 2, 2, 1, 1, 0]
 
 
-def test_who_remains_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
+def test_who_stands_long_in_the_staff_zone_is_staff_and_does_not_queue() -> None:
     seen = Watched()
-    seen.play(*zone_state("eve", IN_OFFICE, 22), *zone_state("eve", IN_QUEUE, 5), *nobody(20))
+    seen.play(*in_zone("eve", IN_OFFICE, 22), *in_zone("eve", IN_QUEUE, 5), *nobody(20))
 
     assert seen.staff == ["eve"]
     assert {v.zone_id: v.is_staff for v in seen.visits.values()} == {"office": True, "till": True}
@@ -219,14 +217,14 @@ def test_who_remains_long_in_the_staff_zone_is_staff_and_does_not_queue() -> Non
 
 def test_a_short_time_in_the_staff_zone_makes_nobody_staff() -> None:
     seen = Watched()
-    seen.play(*zone_state("anna", IN_OFFICE, 15), *nobody(20))
+    seen.play(*in_zone("anna", IN_OFFICE, 15), *nobody(20))
     assert not seen.staff
 
 
 def test_without_a_limit_the_staff_zone_is_a_zone_like_others() -> None:
     free = OFFICE.model_copy(update={"staff_after": None})
     seen = Watched([layout(zones=(free,))])
-    seen.play(*zone_state("eve", IN_OFFICE, 100))
+    seen.play(*in_zone("eve", IN_OFFICE, 100))
     assert not seen.staff
 
 
@@ -255,7 +253,7 @@ def test_a_frame_that_comes_too_late_is_counted_and_not_followed() -> None:
 
 def test_a_gap_holds_frames_back_no_longer_than_the_delay() -> None:
     seen = Watched()
-    seen.play(*zone_state("anna", IN_QUEUE, 2))
+    seen.play(*in_zone("anna", IN_QUEUE, 2))
     for index in (3, 4, 5):
         seen.receive(index, one("anna", IN_QUEUE))
     assert next(iter(seen.visits.values())).exited_at == TEN + STEP
@@ -271,7 +269,7 @@ def test_where_the_clock_stands_still_a_gap_holds_back_a_bounded_number_of_frame
     assert sum(len(effects.visits) for effects in found) == 1
 
 
-def test_a_state_from_before_tracks_were_handed_over_is_read_on() -> None:
+def test_a_state_of_an_older_format_is_read() -> None:
     seen = Watched()
     seen.play(*walk("anna", 0.4, 0.45, 0.48))
     state = json.loads(seen.text or "")
@@ -287,7 +285,7 @@ def test_a_state_from_before_tracks_were_handed_over_is_read_on() -> None:
 @pytest.mark.parametrize(("seconds", "visits"), [(-0.5, 1), (-3600, 2)])
 def test_a_clock_that_jumps_back_far_ends_what_it_began(seconds: float, visits: int) -> None:
     seen = Watched()
-    last = seen.play(*zone_state("anna", IN_QUEUE, 10))
+    last = seen.play(*in_zone("anna", IN_QUEUE, 10))
     for index in range(last, last + 10):
         at = TEN + index * STEP + int(seconds * SECOND)
         seen.receive(index, one("anna", IN_QUEUE), at=at)
@@ -298,7 +296,7 @@ def test_a_clock_that_jumps_back_far_ends_what_it_began(seconds: float, visits: 
 
 
 def test_a_new_layout_holds_from_its_instant_on() -> None:
-    before, after = layout(), layout(2, hour=10, zones=(), lines=(DOOR,))
+    before, after = layout(), layout(2, hour=10, zones=(), lines=(ENTRANCE,))
     seen = Watched([before, after])
     nine = TEN - 5 * STEP
     for index in range(10):
@@ -348,7 +346,7 @@ def _a_busy_minute(seed: int) -> list[tuple[int, list[Person]]]:
     return frames + [(index, []) for index in range(60, 80)]
 
 
-def test_the_state_of_many_visitors_remains_small() -> None:
+def test_the_state_of_many_visitors_is_small() -> None:
     run = CameraRun([layout()], Rules(expire=timedelta(seconds=60)))
     for index in range(5_000):
         run.receive(index, TEN + index * STEP, one(f"t{index // 5}", ((index * 0.37) % 1, 0.5)))

@@ -1,4 +1,4 @@
-"""The local Trino: which Java it gets, and what it is told, without starting it."""
+"""The local Trino: its Java and its configuration, without starting it."""
 
 from __future__ import annotations
 
@@ -16,28 +16,21 @@ from infra.errors import ServiceError
 from infra.local import checks, jars
 from infra.local.services import services
 from infra.local.trino import TrinoService
-
-
-def fake_java(home: Path, release: int) -> Path:
-    program = home / "bin" / "java"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{release}.0.1\"' >&2\n")
-    program.chmod(0o755)
-    return home
+from tests.support.fake_java import fake_java
 
 
 @pytest.fixture
 def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with a folder of their own, where no Java but that of the deployment is known."""
     monkeypatch.setattr(checks, "JVM_FOLDER", tmp_path / "jvm")
-    monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 17) / "bin"))
+    monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 'version "17.0.1"') / "bin"))
     known = settings.postgres.model_copy(update={"password": SecretStr("s3cret-db")})
     return settings.model_copy(
         update={"var_dir": tmp_path / "var", "postgres": known, "java_home": None}
     )
 
 
-def test_without_a_newer_java_trino_reports_which_one_it_needs_and_where_to_name_it(
+def test_without_a_newer_java_trino_names_the_one_it_needs_and_its_setting(
     own: Settings,
 ) -> None:
     with pytest.raises(
@@ -49,7 +42,7 @@ def test_without_a_newer_java_trino_reports_which_one_it_needs_and_where_to_name
 
 
 def test_a_newer_java_beside_the_one_of_the_sandbox_is_found(own: Settings, tmp_path: Path) -> None:
-    home = fake_java(tmp_path / "jvm" / "temurin-25", 25)
+    home = fake_java(tmp_path / "jvm" / "temurin-25", 'version "25.0.1"')
 
     found = checks.find_newer_java((None, own.java_home), 24, "Trino", "X")
 
@@ -58,24 +51,24 @@ def test_a_newer_java_beside_the_one_of_the_sandbox_is_found(own: Settings, tmp_
 
 
 def test_the_java_of_the_settings_comes_first(own: Settings, tmp_path: Path) -> None:
-    fake_java(tmp_path / "jvm" / "temurin-25", 25)
-    named = fake_java(tmp_path / "mine", 26)
+    fake_java(tmp_path / "jvm" / "temurin-25", 'version "25.0.1"')
+    named = fake_java(tmp_path / "mine", 'version "26.0.1"')
     assert checks.find_newer_java((named,), 24, "Trino", "X").release == 26
 
 
-def test_a_question_may_take_half_of_the_heap_and_then_continues_to_disk(own: Settings) -> None:
+def test_a_query_may_take_half_of_the_heap_and_then_spills_to_disk(own: Settings) -> None:
     conf = own.trino.model_copy(update={"heap_mb": 2048})
-    output = TrinoService(own.model_copy(update={"trino": conf})).configuration(Path("jars"))
-    assert "query.max-memory-per-node=1024MB" in output
-    assert "memory.heap-headroom-per-node=512MB" in output
-    assert f"spill-enabled=true\nspiller-spill-path={own.var_dir}/trino/spill" in output
+    properties = TrinoService(own.model_copy(update={"trino": conf})).configuration(Path("jars"))
+    assert "query.max-memory-per-node=1024MB" in properties
+    assert "memory.heap-headroom-per-node=512MB" in properties
+    assert f"spill-enabled=true\nspiller-spill-path={own.var_dir}/trino/spill" in properties
 
 
 def test_the_lake_on_a_disk_is_read_from_its_files(own: Settings) -> None:
-    output = TrinoService(own).catalog()
-    assert "fs.native-local.enabled=true" in output
-    assert f"default-warehouse-dir=file://{own.var_dir}/warehouse" in output
-    assert "iceberg.security=read_only" in output, "a table has one writer"
+    properties = TrinoService(own).catalog()
+    assert "fs.native-local.enabled=true" in properties
+    assert f"default-warehouse-dir=file://{own.var_dir}/warehouse" in properties
+    assert "iceberg.security=read_only" in properties, "a table has one writer"
 
 
 def test_the_lake_on_s3_is_read_with_its_region_and_keys(own: Settings) -> None:
@@ -88,15 +81,15 @@ def test_the_lake_on_s3_is_read_with_its_region_and_keys(own: Settings) -> None:
         }
     )
     catalog = own.catalog.model_copy(update={"warehouse": "s3://lake/warehouse"})
-    output = TrinoService(own.model_copy(update={"s3": s3, "catalog": catalog})).catalog()
-    assert "s3.endpoint=http://127.0.0.1:9999\ns3.region=eu-central-1\n" in output
-    assert "s3.aws-secret-key=s3cret-s3\n" in output
-    assert "native-local" not in output
+    properties = TrinoService(own.model_copy(update={"s3": s3, "catalog": catalog})).catalog()
+    assert "s3.endpoint=http://127.0.0.1:9999\ns3.region=eu-central-1\n" in properties
+    assert "s3.aws-secret-key=s3cret-s3\n" in properties
+    assert "native-local" not in properties
 
 
-def test_a_rest_catalog_is_asked_with_its_token(own: Settings) -> None:
-    output = {"type": "rest", "uri": "http://127.0.0.1:9998", "token": SecretStr("s3cret-token")}
-    catalog = own.catalog.model_copy(update=output)
+def test_a_rest_catalog_is_queried_with_its_token(own: Settings) -> None:
+    rest = {"type": "rest", "uri": "http://127.0.0.1:9998", "token": SecretStr("s3cret-token")}
+    catalog = own.catalog.model_copy(update=rest)
     text = TrinoService(own.model_copy(update={"catalog": catalog})).catalog()
     assert "iceberg.rest-catalog.uri=http://127.0.0.1:9998\n" in text
     assert "iceberg.rest-catalog.oauth2.token=s3cret-token\n" in text

@@ -1,4 +1,4 @@
-"""`python -m verification`: fresh deployments, and the comparisons that decide about `ok`."""
+"""`python -m verification`: fresh deployments, and the comparisons that `ok` depends on."""
 
 from __future__ import annotations
 

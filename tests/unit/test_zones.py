@@ -60,16 +60,16 @@ def zone(polygon: list[list[float]] | None = None, **fields: Any) -> dict[str, A
 
 
 def stores(**camera: Any) -> Stores:
-    """One branch with one camera, drawn on from 2024 on."""
-    fields = {"camera_id": "C-1", "name": "Door", "fps": 5, **camera}
+    """One branch with one camera, whose layout is valid from 2024 on."""
+    fields = {"camera_id": "C-1", "name": "Entrance", "fps": 5, **camera}
     branch = {"branch_id": "B01", "name": "B", "region": "n", "timezone": "UTC"}
     tree = {"version": 1, "valid_from": "2024-01-01T00:00:00Z"}
     branches = [{**branch, "currency": "USD", "cameras": [fields]}]
     return Stores.model_validate({**tree, "branches": branches})
 
 
-def redrawn(version: int, day: str, **drawn: Any) -> dict[str, Any]:
-    return {"version": version, "valid_from": f"2024-{day}T00:00:00Z", **drawn}
+def redrawn(version: int, day: str, **changes: Any) -> dict[str, Any]:
+    return {"version": version, "valid_from": f"2024-{day}T00:00:00Z", **changes}
 
 
 def store_file(folder: Path, old: str, new: str) -> Path:
@@ -125,12 +125,12 @@ def test_a_hollow_polygon_may_be() -> None:
     assert stores(zones=[zone([*horseshoe, [0.4, 0.9]])])
 
 
-def test_a_zone_id_stands_once_on_a_picture() -> None:
+def test_a_zone_id_is_unique_in_a_picture() -> None:
     with pytest.raises(ValidationError, match="zone_id is not unique: till"):
         stores(zones=[zone(), zone()])
 
 
-def test_only_a_staff_zone_reports_staff() -> None:
+def test_only_a_staff_zone_has_a_limit_for_staff() -> None:
     with pytest.raises(ValidationError, match="staff_after belongs to a zone of the kind staff"):
         stores(zones=[zone(staff_after=60)])
 
@@ -156,7 +156,7 @@ def test_only_a_staff_zone_reports_staff() -> None:
     ],
     ids=["crossing edges", "outside", "an id twice"],
 )
-def test_a_fault_is_reported_in_the_words_of_the_file(
+def test_a_fault_is_reported_in_the_terms_of_the_file(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
     (fault,) = find_faults(store_file(tmp_path, old, new))
@@ -173,30 +173,32 @@ def test_a_camera_without_zones_is_mentioned(tmp_path: Path) -> None:
     path = tmp_path / "stores.toml"
     path.write_text(CHAIN[: CHAIN.index("lines = ")], encoding="utf-8")
 
-    reported = find_oddities(path)
-    assert "camera B01-entrance has no zones and no lines: only its frames are counted." in reported
+    sentences = find_oddities(path)
+    assert (
+        "camera B01-entrance has no zones and no lines: only its frames are counted." in sentences
+    )
 
 
-OUTER = {"line_id": "outer door", "a": [0.45, 0.9], "b": [0.45, 0.1]}
-INNER = {"line_id": "inner door", "a": [0.65, 0.9], "b": [0.65, 0.1]}
-COUNTS_TWICE = "camera C-1, lines outer door and inner door: who walks straight in crosses both"
+OUTER = {"line_id": "outer line", "a": [0.45, 0.9], "b": [0.45, 0.1]}
+INNER = {"line_id": "inner line", "a": [0.65, 0.9], "b": [0.65, 0.1]}
+COUNTS_TWICE = "camera C-1, lines outer line and inner line: who walks straight in crosses both"
 
 
 def oddities(folder: Path, *lines: dict[str, Any]) -> str:
     """What is odd about one camera with these lines, one sentence a line."""
     path = folder / "stores.toml"
-    drawn = ", ".join(
+    rendered = ", ".join(
         "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in line.items()) + " }" for line in lines
     )
     text = CHAIN[: CHAIN.index("lines = ")].replace('"B01-entrance"', '"C-1"')
-    path.write_text(f"{text}lines = [{drawn}]\n", encoding="utf-8")
+    path.write_text(f"{text}lines = [{rendered}]\n", encoding="utf-8")
     return "\n".join(find_oddities(path))
 
 
 def test_two_entrance_lines_in_a_row_are_named_with_what_to_do(tmp_path: Path) -> None:
-    reported = oddities(tmp_path, OUTER, INNER)
-    assert COUNTS_TWICE in reported
-    assert 'Give one of them the kind "count", or delete it.' in reported
+    sentences = oddities(tmp_path, OUTER, INNER)
+    assert COUNTS_TWICE in sentences
+    assert 'Give one of them the kind "count", or delete it.' in sentences
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_a_frame_that_is_none_is_one_sentence(tmp_path: Path, name: str) -> None
     assert name in str(result.exception)
 
 
-def test_the_demo_can_be_rendered_camera_by_camera() -> None:
+def test_the_demo_can_be_drawn_camera_by_camera() -> None:
     chain = load_stores(DEMO)
     blank = np.zeros((90, 160, 3), np.uint8)
     for camera in (c for b in chain.branches for c in b.cameras):

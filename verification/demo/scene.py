@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from simulator.orders import SimulatedOrderEvent
-from simulator.shop import BRANCH, Truth
+from simulator.shop import BRANCH, ShopDay, Truth
 from simulator.shop.render import film_day, open_day
 from verification.cameras.footage import real_clip
 from verification.deployment import Step
@@ -28,57 +28,35 @@ class DemoError(StorelakeError):
 
 
 @dataclass(frozen=True)
-class Footage:
-    """A film of real people for one camera; orders are baskets of every branch.
+class Scene:
+    """What the cameras film.
 
     Attributes:
         note: one sentence on what it is.
         films: camera id -> video.
         detector: what finds people in it; None: the one of the settings.
-        loop: whether the film begins again at its end.
-        branches: who sells baskets; empty: all.
+        seconds: how long the films of the shop last.
+        day: the shop's day that starts at a time; None for footage of real people.
+        branches: which branches sell other baskets; empty: all.
     """
 
     note: str
     films: Mapping[str, Path]
     detector: str | None = None
-    loop: bool = True
+    seconds: float = 0.0
+    day: Callable[[datetime | None], ShopDay] | None = None
     branches: tuple[str, ...] = ()
 
-    def orders(self, start: datetime) -> list[SimulatedOrderEvent]:  # noqa: ARG002
-        """No orders: the people in the film are no customers."""
-        return []
-
-    def truth(self) -> dict[str, Any] | None:
-        """Unknown."""
-        return None
-
-
-@dataclass(frozen=True)
-class Shop:
-    """A minute of the simulated shop: what its cameras film, and what the same shoppers buy."""
-
-    settings: Settings
-    shoppers: int
-    seed: int
-    seconds: float
-    run_id: str
-    films: Mapping[str, Path]
-    branches: tuple[str, ...]
-    note: str = field(init=False, default="a simulated shop with two cameras, whose truth is known")
-    detector: str | None = field(init=False, default="onnx")
-    loop: bool = field(init=False, default=False)
+    @property
+    def loop(self) -> bool:
+        """Whether a film begins again at its end."""
+        return self.day is None
 
     def orders(self, start: datetime) -> list[SimulatedOrderEvent]:
         """Orders of the people who are filmed, when the films begin at `start`."""
-        day = open_day(
-            self.settings,
-            shoppers=self.shoppers,
-            seed=self.seed,
-            start=start - timedelta(seconds=BEGIN_SECONDS),
-            run_id=self.run_id,
-        )
-        events = day.orders()
+        if self.day is None:
+            return []
+        events = self.day(start - timedelta(seconds=BEGIN_SECONDS)).orders()
         end = start + timedelta(seconds=self.seconds)
         paid = {
             e.order_id
@@ -88,9 +66,10 @@ class Shop:
         return [event for event in events if event.order_id in paid]
 
     def truth(self) -> dict[str, Any] | None:
-        """What happened in the films."""
-        day = open_day(self.settings, shoppers=self.shoppers, seed=self.seed)
-        return _totals(day.truth(), BEGIN_SECONDS, BEGIN_SECONDS + self.seconds)
+        """What happened in the films of the shop; None where that is unknown."""
+        if self.day is None:
+            return None
+        return _totals(self.day(None).truth(), BEGIN_SECONDS, BEGIN_SECONDS + self.seconds)
 
 
 def _totals(truths: Sequence[Truth], begin: float, end: float) -> dict[str, Any]:
@@ -113,7 +92,7 @@ def _totals(truths: Sequence[Truth], begin: float, end: float) -> dict[str, Any]
 
 def choose_scene(
     settings: Settings, video: Path | None, *, seconds: float, seed: int, run_id: str, step: Step
-) -> Footage | Shop:
+) -> Scene:
     """The simulated shop, or the footage that the operator named.
 
     Args:
@@ -128,26 +107,29 @@ def choose_scene(
         DemoError: the video does not exist.
     """
     if video is None:
-        return _draw_shop(settings, seconds, seed, run_id, step)
+        return _render_shop(settings, seconds, seed, run_id, step)
     if video == Path("clip"):
         clip, note = real_clip(settings)
-        return Footage(note, {CAMERA: clip})
+        return Scene(note, {CAMERA: clip})
     if not video.is_file():
         raise DemoError(f"{video} does not exist; --video takes a file that OpenCV can read")
-    return Footage(f"your own: {video.name}", {CAMERA: video})
+    return Scene(f"your own: {video.name}", {CAMERA: video})
 
 
-def _draw_shop(settings: Settings, seconds: float, seed: int, run_id: str, step: Step) -> Shop:
+def _render_shop(settings: Settings, seconds: float, seed: int, run_id: str, step: Step) -> Scene:
     shoppers = round((BEGIN_SECONDS + seconds) / ARRIVAL_SECONDS)
-    day = open_day(settings, shoppers=shoppers, seed=seed)
+
+    def day(start: datetime | None) -> ShopDay:
+        return open_day(settings, shoppers=shoppers, seed=seed, start=start, run_id=run_id)
+
     films = film_day(
-        day,
+        day(None),
         settings.var_dir / "demo",
         lambda count: None if count % 50 else step(f"rendering the shop: {count} pictures"),
         begin=BEGIN_SECONDS,
         end=BEGIN_SECONDS + seconds,
     )
-    others = (b.branch_id for b in load_stores(settings.stores_file).branches)
-    return Shop(
-        settings, shoppers, seed, seconds, run_id, films, tuple(b for b in others if b != BRANCH)
-    )
+    others = [b.branch_id for b in load_stores(settings.stores_file).branches]
+    others.remove(BRANCH)
+    note = "a simulated shop with two cameras, whose truth is known"
+    return Scene(note, films, "onnx", seconds, day, tuple(others))

@@ -13,7 +13,6 @@ import psutil
 import psycopg
 
 from conf.errors import StorelakeError
-from infra import local
 from infra.local.board import StateDir
 from infra.local.process import is_alive
 from infra.local.readiness import gateway_ready
@@ -22,6 +21,15 @@ from verification.deployment import COMMAND_SECONDS, Deployment
 from verification.processes import kill_family
 
 PROGRAMS = ("streams", "gateway", "maintenance")
+TITLES = {
+    "streams": "the driver",
+    "jvm": "the JVM of the streams",
+    "gateway": "the gateway",
+    "maintenance": "maintenance",
+    "kafka": "Kafka",
+    "postgres": "Postgres",
+    "supervisor": "the supervisor",
+}
 LEDGERED = (
     *("order_event_processor", "real_time_metrics", "order_status_tracker"),
     *("product_analytics", "footfall"),
@@ -50,18 +58,16 @@ class SupervisedDeployment(Deployment):
         """Files of the supervisor."""
         return StateDir(self.settings.var_dir)
 
-    def program(self, name: str) -> psutil.Process | None:
-        """The process of a program of the supervisor."""
-        return self.board.daemon(name).find()
+    def find(self, name: str) -> psutil.Process | None:
+        """The process of a program, a service, the supervisor, or the JVM of the streams."""
+        if name == "jvm":
+            return java_below(self.find("streams"))
+        return (self.board.supervisor if name == "supervisor" else self.board.daemon(name)).find()
 
-    def service(self, name: str) -> psutil.Process | None:
-        """The process of kafka or postgres."""
-        (found,) = (one for one in local.services.services(self.settings) if one.name == name)
-        return found.daemon.find()
-
-    def jvm(self) -> psutil.Process | None:
-        """The JVM of the streams."""
-        return java_below(self.program("streams"))
+    def restart_streams(self) -> None:
+        """Stop the Spark application and start it again."""
+        self.storelake("stop", "streams")
+        self.storelake("start", "streams")
 
     def streams(self) -> dict[str, Any]:
         """Stream -> what the application reports of it; empty while none runs."""

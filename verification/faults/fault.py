@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException
 from infra.local.process import collect, is_alive, wait_until
 from verification.faults.deployment import (
     LEDGERED,
+    TITLES,
     SupervisedDeployment,
     VerificationError,
     now,
@@ -161,11 +162,11 @@ def _heal(trial: Trial, result: Result) -> None:
         )
 
 
-def require(process: psutil.Process | None, name: str) -> psutil.Process:
-    """The process, or `NotFiredError` when there is none."""
-    if process is None:
-        raise NotFiredError(f"there is no process of {name}")
-    return process
+def require(deployment: SupervisedDeployment, name: str) -> psutil.Process:
+    """The process of this name, or `NotFiredError` when there is none."""
+    if process := deployment.find(name):
+        return process
+    raise NotFiredError(f"there is no process of {TITLES[name]}")
 
 
 def gone(process: psutil.Process, seconds: float = FIRE_SECONDS) -> bool:
@@ -177,14 +178,14 @@ def gone(process: psutil.Process, seconds: float = FIRE_SECONDS) -> bool:
 
 
 def replaced(
-    find: Callable[[], psutil.Process | None], old: psutil.Process, seconds: float
+    deployment: SupervisedDeployment, name: str, old: psutil.Process, seconds: float
 ) -> psutil.Process | None:
     """The process that takes the place of an old one within so many seconds."""
     found: list[psutil.Process] = []
 
     def there() -> bool:
         with suppress(psutil.Error):
-            one = find()
+            one = deployment.find(name)
             if one is not None and one.pid != old.pid:
                 found.append(one)
         return bool(found)

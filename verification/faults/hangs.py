@@ -12,7 +12,7 @@ from datetime import timedelta
 import psutil
 
 from infra.local.process import is_alive, wait_until
-from verification.faults.deployment import SupervisedDeployment, now
+from verification.faults.deployment import PROGRAMS, TITLES, SupervisedDeployment, now
 from verification.faults.fault import READY_SECONDS, Fired, NotFiredError, Trial, gone, require
 from verification.faults.proxy import TcpProxy
 from verification.processes import Child, family, kill_family
@@ -26,8 +26,6 @@ TERM_SECONDS = 20.0
 RECENT = timedelta(seconds=10)
 WELL = ("running", "starting")
 
-Find = Callable[[SupervisedDeployment], "psutil.Process | None"]
-
 
 @dataclass(frozen=True)
 class Report:
@@ -37,42 +35,41 @@ class Report:
     sentence: str
 
 
-def hang(name: str, find: Find) -> Callable[[Trial], Fired]:
+def hang(name: str) -> Callable[[Trial], Fired]:
     """Stop a process and its children by SIGSTOP for 75 s, then continue them.
 
     Meanwhile some stream must report that it is not running.
     """
 
     def inject(trial: Trial) -> Fired:
-        with stopped(trial.deployment, find, name) as pids:
-            report = watch(trial, f"{name} is stopped", HANG_SECONDS)
-        observed = f"{len(pids)} processes of {name} in state T for {HANG_SECONDS:.0f} s"
-        return Fired(f"{observed}; {_words(report)}", now(), _in_time(report, name))
+        title = TITLES[name]
+        with stopped(trial.deployment, require(trial.deployment, name)) as pids:
+            report = watch(trial, f"{title} is stopped", HANG_SECONDS)
+        observed = f"{len(pids)} processes of {title} in state T for {HANG_SECONDS:.0f} s"
+        return Fired(f"{observed}; {_words(report)}", now(), _in_time(report, title))
 
     return inject
 
 
 @contextmanager
 def stopped(
-    deployment: SupervisedDeployment, find: Find, name: str, *, alone: bool = False
+    deployment: SupervisedDeployment, process: psutil.Process, *, alone: bool = False
 ) -> Iterator[list[int]]:
     """SIGSTOP for a process and its children, SIGCONT at the end; yields their pids.
 
     Args:
         deployment: whose process.
-        find: the process now.
-        name: for sentences.
+        process: of a program or service.
         alone: leave its children running.
 
     Raises:
         NotFiredError: one of them is not in state T.
     """
-    process = require(find(deployment), name)
     processes = [process] if alone else family(process)
     deployment.signal(processes, signal.SIGSTOP)
     try:
         if not wait_until(lambda: all(map(_is_stopped, processes)), 5.0):
-            raise NotFiredError(f"{name} does not stop")
+            raise NotFiredError(f"pid {process.pid} does not stop")
         yield [one.pid for one in processes]
     finally:
         deployment.signal(processes, signal.SIGCONT)
@@ -187,11 +184,10 @@ def terminate(trial: Trial) -> Fired:
     The supervisor is stopped meanwhile, so that it starts none of them again.
     """
     deployment = trial.deployment
-    names = ("streams", "gateway", "maintenance")
-    running = {name: require(deployment.program(name), name) for name in names}
+    running = {name: require(deployment, name) for name in PROGRAMS}
     with (
-        stopped(deployment, lambda d: d.board.supervisor.find(), "the supervisor", alone=True),
-        stopped(deployment, lambda d: d.service("postgres"), "Postgres") as pids,
+        stopped(deployment, require(deployment, "supervisor"), alone=True),
+        stopped(deployment, require(deployment, "postgres")) as pids,
     ):
         time.sleep(2.0)  # until batches wait for Postgres
         begun = time.monotonic()
@@ -204,10 +200,3 @@ def terminate(trial: Trial) -> Fired:
     broken = tuple(f"{name} runs {TERM_SECONDS:.0f} s after SIGTERM" for name in left)
     ended = f"all ended after {took:.1f} s" if not left else f"{', '.join(left)} had to be killed"
     return Fired(f"Postgres in state T ({len(pids)} processes); {ended}", now(), broken)
-
-
-hang_kafka = hang("Kafka", lambda d: d.service("kafka"))
-hang_postgres = hang("Postgres", lambda d: d.service("postgres"))
-hang_jvm = hang("the JVM of the streams", lambda d: d.jvm())
-silence_kafka = silence("kafka")
-silence_postgres = silence("postgres")

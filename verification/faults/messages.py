@@ -29,6 +29,7 @@ ADMIN_SECONDS = 20.0
 WITHOUT_TOPIC_SECONDS = 90.0
 PAST_SECONDS = 60.0
 CAMERAS = ("footfall", "bronze_detections", "silver_detections")
+BAD = ("failed", "stalled", "retrying")
 FAR_FUTURE = 253_402_300_800_000 + 10**12  # milliseconds: after the year 9999
 MICROSECONDS = 1_764_000_000_000_000  # what a producer sends that takes them for milliseconds
 
@@ -36,23 +37,21 @@ MICROSECONDS = 1_764_000_000_000_000  # what a producer sends that takes them fo
 def delete_dead_letter_topic(trial: Trial) -> Fired:
     """Delete `order-dlq` while poison comes in: orders stop, and cameras go on."""
     deployment = trial.deployment
-    driver, topic = (
-        require(deployment.program("streams"), "the driver"),
-        _dead_letter_topic(deployment),
-    )
+    driver = require(deployment, "streams")
+    topic = deployment.settings.kafka.order_dlq
     admin = _admin(deployment)
     for done in admin.delete_topics([topic], operation_timeout=ADMIN_SECONDS).values():
         done.result(ADMIN_SECONDS)
     if not wait_until(lambda: topic not in admin.list_topics(timeout=5).topics, ADMIN_SECONDS):
         raise NotFiredError(f"topic {topic} is still there")
 
+    def orders() -> str:
+        return deployment.states().get("order_event_processor") or "without a state"
+
     def over() -> bool:
-        states = deployment.states()
-        trial.step(
-            f"{topic} is deleted; order_event_processor is "
-            f"{states.get('order_event_processor') or 'somewhere'}"
-        )
-        return states.get("order_event_processor") == "failed" or not driver.is_running()
+        state = orders()
+        trial.step(f"{topic} is deleted; order_event_processor is {state}")
+        return state == "failed" or not driver.is_running()
 
     wait_until(over, WITHOUT_TOPIC_SECONDS, every=1.0)
     failed_at = now()
@@ -61,19 +60,11 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
     broken += [] if cameras else ["footfall commits nothing any more"]
     states = deployment.states()
     broken += [f"{name} is {states[name]}" for name in CAMERAS if states.get(name, "") in BAD]
-    observed = f"{topic} deleted; orders {states.get('order_event_processor') or 'without a state'}"
+    state = orders()
     deployment.storelake("up", "--services-only")  # makes the topic again
-    if states.get("order_event_processor") == "failed":
-        deployment.storelake("stop", "streams")
-        deployment.storelake("start", "streams")
-    return Fired(observed, now(), tuple(broken))
-
-
-BAD = ("failed", "stalled", "retrying")
-
-
-def _dead_letter_topic(deployment: SupervisedDeployment) -> str:
-    return str(deployment.settings.kafka.order_dlq)
+    if state == "failed":
+        deployment.restart_streams()
+    return Fired(f"{topic} deleted; orders {state}", now(), tuple(broken))
 
 
 @dataclass(frozen=True)

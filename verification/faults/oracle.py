@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -92,19 +91,15 @@ def _balance(load: Load, db: Database, lake: Lake) -> Reconciliation:
 
 # -- order metrics ---------------------------------------------------------------------------------
 
+Sums = dict[str, Any]
+"""Columns of `order_metrics` for a branch and hour; money in the currency of the branch."""
 
-@dataclass(frozen=True)
-class HourSums:
-    """A branch and hour in `order_metrics`; money in the currency of the branch."""
-
-    order_count: int = 0
-    total_revenue: Decimal = Decimal(0)
-    net_revenue: Decimal = Decimal(0)
-    statuses: tuple[tuple[str, int], ...] = ()
-    payments: tuple[tuple[str, int], ...] = ()
+STATUSES = ("pending", "processing", "completed", "cancelled")
+PAYMENTS = ("cash", "online")
+COUNTS = tuple(f"{name}_count" for name in (*STATUSES, *PAYMENTS))
 
 
-def hours_of(ledger: Iterable[Mapping[str, Any]]) -> dict[Hour, HourSums]:
+def hours_of(ledger: Iterable[Mapping[str, Any]]) -> dict[Hour, Sums]:
     """Recompute the metrics from the lines of a ledger, without any code of the streams.
 
     An order counts once, in the hour of its `created_at`, with its newest total, payment and
@@ -134,40 +129,27 @@ def _hour(text: str) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
-def _sums(orders: Sequence[Mapping[str, Any]]) -> HourSums:
+def _sums(orders: Sequence[Mapping[str, Any]]) -> Sums:
     totals = [(Decimal(o["total_price"]), o["status"] != "cancelled") for o in orders]
-    return HourSums(
-        len(orders),
-        sum((total for total, _ in totals), Decimal(0)),
-        sum((total for total, counts in totals if counts), Decimal(0)),
-        tuple(sorted(Counter(o["status"] for o in orders).items())),
-        tuple(sorted(Counter(o["payment"] for o in orders).items())),
-    )
+    counts = Counter(o[key] for o in orders for key in ("status", "payment"))
+    return {
+        "order_count": len(orders),
+        "total_revenue": sum((total for total, _ in totals), Decimal(0)),
+        "net_revenue": sum((total for total, kept in totals if kept), Decimal(0)),
+        **{column: counts[column.removesuffix("_count")] for column in COUNTS},
+    }
 
 
-STATUSES = ("pending", "processing", "completed", "cancelled")
-PAYMENTS = ("cash", "online")
-
-
-def metrics_of(db: Database) -> dict[Hour, HourSums]:
+def metrics_of(db: Database) -> dict[Hour, Sums]:
     """The rows of `order_metrics`."""
-    rows = db.fetch("SELECT * FROM order_metrics WHERE order_count > 0")
-    return {(row["branch_id"], row["hour"].astimezone(timezone.utc)): _row(row) for row in rows}
+    columns = ("order_count", "total_revenue", "net_revenue", *COUNTS)
+    return {
+        (row["branch_id"], row["hour"].astimezone(timezone.utc)): {c: row[c] for c in columns}
+        for row in db.fetch("SELECT * FROM order_metrics WHERE order_count > 0")
+    }
 
 
-def _row(row: Mapping[str, Any]) -> HourSums:
-    statuses, payments = (
-        tuple(sorted((name, row[f"{name}_count"]) for name in names if row[f"{name}_count"]))
-        for names in (STATUSES, PAYMENTS)
-    )
-    return HourSums(
-        row["order_count"], row["total_revenue"], row["net_revenue"], statuses, payments
-    )
-
-
-def compare_hours(
-    wanted: Mapping[Hour, HourSums], found: Mapping[Hour, HourSums]
-) -> list[Difference]:
+def compare_hours(wanted: Mapping[Hour, Sums], found: Mapping[Hour, Sums]) -> list[Difference]:
     """One difference for each branch and hour."""
     return [
         Difference(

@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from conf.errors import StorelakeError
-from verification.faults import hangs, kills, messages, rivals, state
+from verification.faults import messages, rivals, state
 from verification.faults.fault import Fault
+from verification.faults.hangs import hang, silence, terminate
+from verification.faults.kills import kill, kill_supervisor
 
 FAULTS = (
-    Fault("kill-gateway", "SIGKILL of the gateway", kills.kill_gateway),
-    Fault("kill-driver", "SIGKILL of the driver's Python process", kills.kill_driver, 120),
-    Fault("kill-jvm", "SIGKILL of the JVM of the streams", kills.kill_jvm, 120),
-    Fault(
-        "kill-supervisor",
-        "SIGKILL of the supervisor, then `storelake start`",
-        kills.kill_supervisor,
-    ),
-    Fault("kill-kafka", "SIGKILL of Kafka", kills.kill_kafka, 120),
-    Fault("kill-postgres", "SIGKILL of Postgres", kills.kill_postgres, 120),
+    Fault("kill-gateway", "SIGKILL of the gateway", kill("gateway")),
+    Fault("kill-driver", "SIGKILL of the driver's Python process", kill("streams", 60.0), 120),
+    Fault("kill-jvm", "SIGKILL of the JVM of the streams", kill("jvm", 60.0), 120),
+    Fault("kill-supervisor", "SIGKILL of the supervisor, then `storelake start`", kill_supervisor),
+    Fault("kill-kafka", "SIGKILL of Kafka", kill("kafka"), 120),
+    Fault("kill-postgres", "SIGKILL of Postgres", kill("postgres"), 120),
     Fault(
         "lose-newest-commit",
         "SIGKILL of the driver, newest commit of each checkpoint deleted",
-        state.lose_newest_commit,
+        state.while_down(state.delete_newest_commits),
         120,
     ),
     Fault(
         "lose-checkpoints",
         "SIGKILL of the driver, all checkpoints deleted",
-        state.lose_checkpoints,
+        state.while_down(state.delete_all),
         120,
     ),
     Fault("cut-state-files", "`wanted.json` of the supervisor cut in half", state.cut_wanted),
@@ -51,24 +49,22 @@ FAULTS = (
         messages.delete_dead_letter_topic,
         120,
     ),
-    Fault("hang-kafka", "SIGSTOP of Kafka for 75 s", hangs.hang_kafka, 120),
-    Fault("hang-postgres", "SIGSTOP of Postgres for 75 s", hangs.hang_postgres, 120),
-    Fault("hang-jvm", "SIGSTOP of the JVM of the streams for 75 s", hangs.hang_jvm, 120),
+    Fault("hang-kafka", "SIGSTOP of Kafka for 75 s", hang("kafka"), 120),
+    Fault("hang-postgres", "SIGSTOP of Postgres for 75 s", hang("postgres"), 120),
+    Fault("hang-jvm", "SIGSTOP of the JVM of the streams for 75 s", hang("jvm"), 120),
     Fault(
         "silence-postgres",
         "connections of the streams to Postgres go silent, without a reset",
-        hangs.silence_postgres,
+        silence("postgres"),
         120,
     ),
     Fault(
         "silence-kafka",
         "connections of the streams to Kafka go silent, without a reset",
-        hangs.silence_kafka,
+        silence("kafka"),
         120,
     ),
-    Fault(
-        "terminate", "SIGTERM for every program while Postgres is in SIGSTOP", hangs.terminate, 120
-    ),
+    Fault("terminate", "SIGTERM for every program while Postgres is in SIGSTOP", terminate, 120),
     Fault("fuzz", "one message of each odd kind to each topic", messages.fuzz),
 )
 

@@ -63,12 +63,12 @@ def rejection(ended: Ended) -> str:
 def second_application(trial: Trial) -> Fired:
     """README's own `spark-submit` beside the running streams."""
     deployment = trial.deployment
-    first = require(deployment.program("streams"), "the driver")
+    first = require(deployment, "streams")
     since = now()
     trial.step("a second application by spark-submit")
     ended = submit(deployment.environment, deployment.settings.var_dir, REFUSED_SECONDS)
     broken = complaints(ended, first.pid)
-    if deployment.program("streams") != first:
+    if deployment.find("streams") != first:
         broken.append("the first application ended")
     observed = f"exit code {ended.code} after {ended.seconds:.0f} s: {rejection(ended)}"
     return Fired(observed, since, tuple(broken))
@@ -77,7 +77,7 @@ def second_application(trial: Trial) -> Fired:
 def take_over(trial: Trial) -> Fired:
     """`storelake run --take-over` beside the running streams: the first one is fenced and ends."""
     deployment = trial.deployment
-    first = require(deployment.program("streams"), "the driver")
+    first = require(deployment, "streams")
     log = deployment.settings.var_dir / "logs" / "streams.log"
     trial.step("a second application takes over")
     with deployment.run("streams-second", "run", "--take-over") as second:
@@ -93,8 +93,7 @@ def take_over(trial: Trial) -> Fired:
         observed = (
             f"pid {second.pid} took over from pid {first.pid}: {words or 'nothing in its log'}"
         )
-    deployment.storelake("stop", "streams")
-    deployment.storelake("start", "streams")
+    deployment.restart_streams()
     return Fired(observed, now(), tuple(broken))
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+from rich.table import Table
+from rich.text import Text
 
 from conf.settings import Settings
 from infra.local.process import wait_until
@@ -22,7 +25,6 @@ from verification.faults.deployment import (
 from verification.faults.fault import Fault, Result, Trial, prove
 from verification.faults.load import Load
 from verification.faults.oracle import balance
-from verification.faults.report import report
 
 WARM_SECONDS = 120.0
 
@@ -106,3 +108,38 @@ def _line(result: Result, number: int, count: int) -> str:
     verdict = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
     observed = result.observed or "not fired"
     return f"{number:2} of {count} {result.name}: {observed}; {recovery}; {verdict}"
+
+
+def report(
+    results: Sequence[Result], found: Reconciliation, seed: int, seconds: float
+) -> dict[str, Any]:
+    """The content of the JSON report."""
+    return {
+        "ok": bool(results) and all(one.ok for one in results) and found.ok,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "faults": [one.as_dict() for one in results],
+        "ids": dict(found.numbers),
+        "differences": found.faults,
+    }
+
+
+def tables(content: Mapping[str, Any]) -> list[Table]:
+    """The faults, and the ids that went in and came out."""
+    faults = Table("fault", "fired", "recovery", "broken", title=_title("faults", content["ok"]))
+    for one in content["faults"]:
+        recovery = one["recovery_seconds"]
+        faults.add_row(
+            Text(one["name"], "green" if one["ok"] else "bold red"),
+            Text(one["observed"] or "no"),
+            "-" if recovery is None else f"{recovery:.1f} s",
+            Text("; ".join(one["broken"]) or "-"),
+        )
+    ids = Table(title=_title("ids in = ids out", not content["differences"]), show_header=False)
+    for name, number in content["ids"].items():
+        ids.add_row(name.replace("_", " "), f"{number:,}")
+    return [faults, ids]
+
+
+def _title(what: str, ok: bool) -> Text:
+    return Text.assemble(f"{what}: ", ("ok", "bold green") if ok else ("not ok", "bold red"))

@@ -27,8 +27,8 @@ def while_down(change: Callable[[Path], str]) -> Callable[[Trial], Fired]:
 
     def inject(trial: Trial) -> Fired:
         deployment = trial.deployment
-        old = require(deployment.program("streams"), "the driver")
-        with stopped(deployment, lambda d: d.board.supervisor.find(), "the supervisor", alone=True):
+        old = require(deployment, "streams")
+        with stopped(deployment, require(deployment, "supervisor"), alone=True):
             kill_family(old)
             if not gone(old):
                 raise NotFiredError(f"pid {old.pid} of the driver outlives SIGKILL")
@@ -77,13 +77,13 @@ def overwrite_pids(trial: Trial) -> Fired:
 def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str]) -> Fired:
     """Damage state files, then ask for what runs already; nothing may change."""
     deployment = trial.deployment
-    before = {name: require(deployment.program(name), name) for name in PROGRAMS}
+    before = {name: require(deployment, name) for name in PROGRAMS}
     var, since = deployment.settings.var_dir, now()
     observed = "; ".join(damage(var / name) for name in names)
     switched_off = wait_until(lambda: not _all_run(before), LOOKS_SECONDS)
     done = deployment.storelake("start", *PROGRAMS)
     broken = [f"{name} was ended" for name, one in before.items() if not one.is_running()]
-    broken += [f"{name} is not found again" for name in before if not deployment.program(name)]
+    broken += [f"{name} is not found again" for name in before if not deployment.find(name)]
     if switched_off:
         broken.append("the supervisor ended programs")
     if done.code:
@@ -114,7 +114,3 @@ def _overwrite(file: Path) -> str:
     size = file.stat().st_size
     file.write_bytes(b"\x00\xff{garbage" * 3)
     return f"{file.name} ({size} bytes) overwritten by garbage"
-
-
-lose_newest_commit = while_down(delete_newest_commits)
-lose_checkpoints = while_down(delete_all)

@@ -1,8 +1,8 @@
 """`make verify-lake`: the lake of the full profile, maintained while streams write to it.
 
 Two days of a chain and a live stretch pass through a fresh deployment on MinIO, which must balance
-at the end although maintenance ran beside the streams. Then it is validated, and asked the dozen
-questions on three engines; rows are deleted and filled again from bronze; and its topics are
+at the end although maintenance ran beside the streams. Then it is validated, and queried with the
+dozen questions on three engines; rows are deleted and filled again from bronze; and its topics are
 written to Delta, twice.
 """
 
@@ -25,7 +25,7 @@ from quality.backfill import run_backfill
 from quality.engines import Engines
 from quality.run import ValidationPlan, run_quality
 from queries.ask import questions
-from simulator.history import HOUR, Span, frame_history, order_history
+from simulator.history import HOUR, Span, frame_history
 from simulator.orders import SimulatedOrderEvent, as_json
 from simulator.send import send
 from streaming.lake.formats import open_lake, require_iceberg
@@ -35,7 +35,15 @@ from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
 from streaming.sinks.postgres import Database
 from verification.demo.account import Auditor, DemoAccount
 from verification.deployment import Deployment, Step, verify_fresh
-from verification.history import ONE_BATCH, send_frames, send_orders, wait_for_history
+from verification.history import (
+    FILMED,
+    ONE_BATCH,
+    orders_of,
+    send_frames,
+    send_orders,
+    this_hour,
+    wait_for_history,
+)
 from verification.lake.delta import rows_of, write_delta
 from verification.lake.engine_comparison import compare_engines
 from verification.lake.maintenance_report import maintenance
@@ -43,8 +51,6 @@ from verification.processes import STOP_SECONDS, Child
 from verification.quality.fault_injection import late_burst
 
 HISTORY = timedelta(days=2)  # long enough for an order to be stuck
-FILMED = 3 * HOUR
-ORDERS_AN_HOUR = 10.0  # of each branch
 BLIND = ("B02-entrance", timedelta(hours=1, minutes=10), timedelta(minutes=7))
 LIVE_CAMERAS = ("B01-entrance", "B02-entrance")
 LIVE_RATE, POISON = 240.0, 0.03  # order events a minute, and the share that is broken
@@ -119,22 +125,11 @@ def _verify(deployment: Deployment, minutes: float, seed: int) -> dict[str, Any]
     }
 
 
-def _orders(
-    settings: Settings, span: Span, seed: int, run_id: str
-) -> Iterator[SimulatedOrderEvent]:
-    branches = load_stores(settings.stores_file).branches
-    return iter(order_history(branches, span, mean=ORDERS_AN_HOUR, seed=seed, run_id=run_id))
-
-
-def _this_hour() -> datetime:
-    return datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
-
-
 def _send_history(deployment: Deployment, seed: int) -> int:
     """Two days of orders, one of them stuck, and some hours of frames; returns how many."""
     deployment.step("two days of orders")
-    settings, now = deployment.settings, _this_hour()
-    orders = _orders(settings, Span(now - HISTORY, now), seed, "past")
+    settings, now = deployment.settings, this_hour()
+    orders = orders_of(settings, Span(now - HISTORY, now), seed, "past")
     send_orders(settings, _without_the_end_of_the_first(orders), on_time=False)
     return send_frames(settings, _film(settings, Span(now - FILMED, now)))
 
@@ -201,8 +196,8 @@ def _reconcile(
 
 def _send_late(settings: Settings, seed: int) -> None:
     """Orders of hours that are over, sent now."""
-    now = _this_hour()
-    orders = list(_orders(settings, Span(now - HOUR, now), seed, "late"))
+    now = this_hour()
+    orders = list(orders_of(settings, Span(now - HOUR, now), seed, "late"))
     send_orders(settings, late_burst(orders, now - 6 * HOUR, now), on_time=False)
 
 

@@ -7,7 +7,7 @@ past all rules, as a careless script would write them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -152,58 +152,24 @@ def frames_with_a_stale_camera(
             yield frame
 
 
-Write = Callable[[Catalog, psycopg.Connection[Any]], None]
-
-
 def write_directly(settings: Settings) -> None:
     """Damage tables without the streams, which must not run meanwhile."""
     with (
         closing(open_catalog(settings)) as catalog,
         psycopg.connect(settings.postgres.dsn) as connection,
     ):
-        for write in DIRECT_WRITES:
-            write(catalog, connection)
-
-
-def _nulls(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _append_row(catalog, "silver.detections", 0, track_id=None)
-
-
-def _duplicates(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _append_row(catalog, "silver.order_status", 0)
-
-
-def _wrong_sums(_: Catalog, connection: psycopg.Connection[Any]) -> None:
-    connection.execute(
-        "UPDATE order_metrics SET total_revenue = total_revenue + 1000 WHERE (branch_id, hour) = "
-        "(SELECT branch_id, hour FROM order_metrics WHERE branch_id = 'B01' ORDER BY hour DESC "
-        "OFFSET 5 LIMIT 1)"
-    )
-
-
-def _unknown_branch(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _append_row(catalog, "silver.orders", 1, branch_id="B99", position="unknown-branch")
-
-
-def _negative_price(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    _append_row(
-        catalog, "silver.orders", 2, total_price=Decimal("-5.00"), position="negative-price"
-    )
-
-
-def _schema_change(catalog: Catalog, _: psycopg.Connection[Any]) -> None:
-    with catalog.load_table("gold.product_daily").update_schema() as change:
-        change.add_column("margin", StringType())
-
-
-DIRECT_WRITES: tuple[Write, ...] = (
-    _nulls,
-    _duplicates,
-    _wrong_sums,
-    _unknown_branch,
-    _negative_price,
-    _schema_change,
-)
+        _append_row(catalog, "silver.detections", 0, track_id=None)
+        _append_row(catalog, "silver.order_status", 0)  # a duplicate
+        _append_row(catalog, "silver.orders", 1, branch_id="B99", position="unknown-branch")
+        negative = {"total_price": Decimal("-5.00"), "position": "negative-price"}
+        _append_row(catalog, "silver.orders", 2, **negative)
+        with catalog.load_table("gold.product_daily").update_schema() as change:
+            change.add_column("margin", StringType())
+        connection.execute(
+            "UPDATE order_metrics SET total_revenue = total_revenue + 1000 WHERE "
+            "(branch_id, hour) = (SELECT branch_id, hour FROM order_metrics "
+            "WHERE branch_id = 'B01' ORDER BY hour DESC OFFSET 5 LIMIT 1)"
+        )
 
 
 def _append_row(catalog: Catalog, name: str, number: int, **changes: Any) -> None:

@@ -9,27 +9,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from conf.settings import Settings
-from conf.stores import Stores, load_stores
+from conf.stores import load_stores
 from quality.engines import Engines
 from quality.results import Result
 from quality.run import QualityRun, ValidationPlan, run_quality
-from simulator.history import HOUR, Span, frame_history, order_history
-from simulator.orders import SimulatedOrderEvent
+from simulator.history import HOUR, Span, frame_history
 from streaming.lake.formats import require_iceberg
 from verification.deployment import Deployment, Step, verify_fresh
-from verification.history import ONE_BATCH, send_frames, send_orders, wait_for_history
+from verification.history import (
+    FILMED,
+    ONE_BATCH,
+    orders_of,
+    send_frames,
+    send_orders,
+    this_hour,
+    wait_for_history,
+)
 from verification.processes import Child
 from verification.quality import fault_injection
 from verification.quality.fault_injection import FAULTS, InjectedFault
 
 HISTORY = timedelta(days=14)
-FILMED = 3 * HOUR
 BAD = 2 * HOUR
-ORDERS_AN_HOUR = 10.0  # of each branch
 
 
 @dataclass
@@ -50,14 +55,14 @@ class _Input:
 
     def send_history(self) -> None:
         """Two weeks of orders and a few hours of frames, all sent now: brokers delete old ones."""
-        history = self._orders(Span(self.now - HISTORY, self.now), "past")
+        history = orders_of(self.settings, Span(self.now - HISTORY, self.now), self.seed, "past")
         send_orders(self.settings, history, on_time=False)
         self._film(Span(self.now - FILMED, self.now), None)
 
     def send_bad_span(self, deployment: Deployment, streams: Child) -> None:
         """Two hours with drift, a silent branch and a stale camera; then a late burst."""
         span = Span(self.now, self.now + BAD)
-        events = list(self._orders(span, "bad"))
+        events = list(orders_of(self.settings, span, self.seed, "bad"))
         damaged = list(fault_injection.via_broker(events, span))
         for hour in span.hours():
             within = Span(hour, hour + HOUR)
@@ -70,21 +75,12 @@ class _Input:
         send_orders(self.settings, late)
         wait_for_history(deployment, self.frames, streams)
 
-    def _orders(self, span: Span, run_id: str) -> Iterable[SimulatedOrderEvent]:
-        return order_history(
-            self._stores.branches, span, mean=ORDERS_AN_HOUR, seed=self.seed, run_id=run_id
-        )
-
     def _film(self, span: Span, stale_from: datetime | None) -> None:
         run_id = f"{span.start:%Y%m%dT%H}"
-        frames = frame_history(self._stores, span, run_id=run_id)
+        frames = frame_history(load_stores(self.settings.stores_file), span, run_id=run_id)
         if stale_from is not None:
             frames = fault_injection.frames_with_a_stale_camera(frames, stale_from)
         self.frames += send_frames(self.settings, frames)
-
-    @property
-    def _stores(self) -> Stores:
-        return load_stores(self.settings.stores_file)
 
 
 def verify(base: Settings, seed: int, step: Step) -> dict[str, Any]:
@@ -130,8 +126,8 @@ def match(
 
 def _validate_twice(deployment: Deployment, seed: int) -> tuple[QualityRun, QualityRun]:
     settings, step = deployment.settings, deployment.step
-    now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - BAD
-    source = _Input(settings, seed, now)
+    source = _Input(settings, seed, this_hour() - BAD)
+    now = source.now
     with closing(Engines(settings)) as engines:
         step("two weeks of orders")
         source.send_history()
