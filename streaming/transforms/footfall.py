@@ -69,7 +69,7 @@ class TrackingOutput(NamedTuple):
     staff: pa.Table
 
 
-def notify(
+def track_frames(
     key: tuple[str, ...], frames: Iterable[Any], run: CameraRun, *, is_final: bool = True
 ) -> Iterator[dict[str, Any]]:
     """Frames of one run (`silver_detections.FRAMES_SCHEMA`), in order -> rows of `OUTPUT_DDL`.
@@ -145,7 +145,7 @@ class FollowTracks(StatefulProcessor):
         for run_id, frames in groupby(in_order, key=attrgetter("run_id")):
             of_run = list(frames)
             seen_at = max(json.loads(frame.frame)["arrived"] for frame in of_run)
-            for row in notify((*key, run_id), of_run, camera.run(run_id, seen_at)):
+            for row in track_frames((*key, run_id), of_run, camera.run(run_id, seen_at)):
                 yield Row(**row)
         self._state.update((camera.to_text(),))
 
@@ -177,7 +177,7 @@ def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], Dat
         run = CameraRun(layouts.get(key[1], ()), rules)
         index = frames["frame"].map(lambda text: json.loads(text)["index"])
         in_order = frames.assign(index=index).sort_values(["index", "partition", "position"])
-        return pd.DataFrame(notify(key, in_order.itertuples(index=False), run))
+        return pd.DataFrame(track_frames(key, in_order.itertuples(index=False), run))
 
     def apply(frames: DataFrame) -> DataFrame:
         return frames.groupBy(*RUN).applyInPandas(follow, OUTPUT_DDL)

@@ -86,7 +86,7 @@ class Story:
         self.sandbox.run(*SINKS)
         self.remember("first")
 
-        self.sandbox.expire_newest_commit(*SINKS)
+        self.sandbox.lose_newest_commit(*SINKS)
         self.sandbox.run(*SINKS, steps=[self._replayed], meanwhile=self._mend_once_noticed)
         self.remember("answered 503")
 

@@ -20,7 +20,7 @@ _numbers = count(1)
 def _one_spark() -> Iterator[None]:
     """The runs of a file share a Spark application, whose Python workers take seconds to start.
 
-    What happens when an application itself ends is shown with real processes, in `tests/e2e`.
+    `tests/e2e` tests the end of an application, with real processes.
     """
     stop = SparkSession.stop
     with patch.object(SparkSession, "stop"):
@@ -33,25 +33,25 @@ def _one_spark() -> Iterator[None]:
 def new_sandbox(
     services: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Sandbox]:
-    """Makes a shop with a folder, a catalog and empty tables of its own.
+    """Makes a sandbox with a folder, a catalog and empty tables of its own.
 
-    Its lake has the format that is asked for, else that of the run (`--lake-format`).
+    Its lake has the given format, else that of the run (`--lake-format`).
     """
 
     def make(table_format: str | None = None) -> Sandbox:
         empty_tables(services)
         number = next(_numbers)
         catalog = {
-            "name": f"house{number}",
+            "name": f"sandbox{number}",
             "format": table_format or services.catalog.format,
         }
         streams = {"source": "memory", "trigger_seconds": 0.1}
         if services.bucket:
-            catalog["warehouse"] = f"s3://{services.bucket}/house{number}"
+            catalog["warehouse"] = f"s3://{services.bucket}/sandbox{number}"
         return Sandbox(
             services.model_copy(
                 update={
-                    "var_dir": tmp_path_factory.mktemp(f"house{number}"),
+                    "var_dir": tmp_path_factory.mktemp(f"sandbox{number}"),
                     "catalog": services.catalog.model_copy(update=catalog),
                     "streams": services.streams.model_copy(update=streams),
                 }
@@ -63,11 +63,11 @@ def new_sandbox(
 
 @pytest.fixture(scope="module")
 def sandbox(new_sandbox: Callable[[], Sandbox]) -> Sandbox:
-    """The shop of a test file."""
+    """The sandbox of a test file."""
     return new_sandbox()
 
 
 @pytest.fixture(scope="module")
 def spark(sandbox: Sandbox) -> SparkSession:
-    """The session of the product, for tests of what runs in it without a runner."""
+    """The session of the product, for tests without a runner."""
     return build_session(sandbox.settings, "storelake-tests")

@@ -1,8 +1,8 @@
-"""A small day of the chain, through the product's own streams: what there is to ask about.
+"""A small day of the chain, through the product's own streams, as data for queries.
 
 Wednesday, 1 May 2024: three branches sell from 06:00 to 12:00 UTC, and their cameras film from
-09:00 to 11:00. Some messages are broken, one camera is away for a few minutes, one order is never
-looked at again. On Thursday an order of Wednesday morning comes in, far too late.
+09:00 to 11:00. Some messages are broken, one camera is off for a few minutes, one order is never
+finished. On Thursday two orders of Wednesday morning arrive, far too late.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CAMERA_STREAMS = ("bronze_detections", "silver_detections", "footfall")
 
 
 def live(sandbox: Sandbox) -> None:
-    """Let the whole day happen, and the next morning."""
+    """Send the messages of the day and of the next morning, and run the streams."""
     sell(sandbox)
     film(sandbox)
     break_things(sandbox)
@@ -49,12 +49,12 @@ def live(sandbox: Sandbox) -> None:
 
 
 def sell(sandbox: Sandbox) -> None:
-    """Real baskets in all branches; and somebody who comes back twice."""
+    """Real baskets in all branches; and a customer who comes three times."""
     stores = load_stores(sandbox.settings.stores_file)
-    output = order_history(
+    history = order_history(
         stores.branches, SELLING, mean=ORDERS_AN_HOUR, seed=11, run_id="wednesday"
     )
-    for event in output:
+    for event in history:
         topic = topic_of(event.event_type, sandbox.settings.kafka)
         sandbox.broker.produce(topic, event.value, event.key, timestamp=event.made_at)
     for number, hours in enumerate((0.5, 2.5, 4.75)):
@@ -139,12 +139,12 @@ def break_things(sandbox: Sandbox) -> None:
 
 
 def the_next_morning(sandbox: Sandbox) -> None:
-    """Time continues, by which everybody sees that O-expired is stuck."""
+    """An order of Thursday moves the watermark, so that O-forgotten counts as stuck."""
     send(sandbox, an_order("O-thursday", THURSDAY), "order-created")
 
 
 def remember_too_late(sandbox: Sandbox) -> None:
-    """Two orders of Wednesday, 06:30, which a till had kept to itself."""
+    """Two orders of Wednesday, 06:30, which a till sends on Thursday."""
     for number in range(2):
         late = an_order(f"O-late-{number}", later(WEDNESDAY, 1800 + 60 * number))
         send(sandbox, late, "order-created", arrives=later(THURSDAY, 600 + 45 * 60 * number))

@@ -1,4 +1,4 @@
-"""A shop of one test: a folder, a catalog and empty tables of its own; the memory log as broker."""
+"""Deployment of one test: its own folder, catalog and empty tables; the memory log as broker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.support.builders import as_json
 
 DEADLINE_SECONDS = 240.0
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=timezone.utc)
-"""When the broker states that it got every message: after all that the tests tell of."""
+"""The broker's time of every message: after all events of the tests."""
 
 STATE_TABLES = (
     "orders_raw",
@@ -81,7 +81,7 @@ def later(text: str, seconds: float) -> str:
 
 @dataclass
 class Sandbox:
-    """What a test may do: send messages, run streams, read every table.
+    """Sends messages, runs streams and reads tables for a test.
 
     Attributes:
         settings: with the memory log as the source.
@@ -146,9 +146,9 @@ class Sandbox:
             if not all(self._caught_up(name, topics) for name, topics in queries.items()):
                 return False
             if any(s.on_interval for s in streams):
-                # Two more rounds: the first may have begun before the last batch was written.
-                wanted.append(self._rounds_settled() + 2)
-                if self._rounds_settled() < wanted[0]:
+                # Two more calls: the first may have begun before the last batch was written.
+                wanted.append(self._interval_calls() + 2)
+                if self._interval_calls() < wanted[0]:
                     return False
             if not left:
                 return True
@@ -159,7 +159,7 @@ class Sandbox:
         Runner(self.settings, streams).run(until=done)
 
     def on_interval(self, name: str) -> None:
-        """What a stream does by its clock, once, without Spark."""
+        """Run the interval task of a stream once, without Spark."""
         (stream,) = find_streams((name,))
         assert stream.on_interval is not None
         context = Context(cast("Any", None), self.settings, load_stores(self.settings.stores_file))
@@ -169,7 +169,7 @@ class Sandbox:
         ):
             stream.on_interval(SinkContext(name, lake, db, context, {}, StreamMetrics([name])))
 
-    def _rounds_settled(self) -> int:
+    def _interval_calls(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
         states = json.loads(text)["streams"].values()
         return min(s["settled"] for s in states if s["settled"] is not None)
@@ -191,7 +191,7 @@ class Sandbox:
     def checkpoint(self, *names: str) -> Path:
         """The checkpoint of the query that runs these streams together."""
         wanted = "+".join(sorted(names))
-        # Spark may keep the name as it stands in a URI; a version of the state follows a dot.
+        # Spark may quote the name as in a URI; a version of the state follows a dot.
         folders = self.settings.checkpoints.glob("*")
         there = [f for f in folders if unquote(f.name).partition(".")[0] == wanted]
         return there[0] if there else self.settings.checkpoints / wanted
@@ -200,16 +200,16 @@ class Sandbox:
         """The newest committed batch of a query; -1 before the first."""
         return self._newest(self.checkpoint(*names) / "commits")
 
-    def expire_newest_commit(self, *names: str) -> int:
-        """What a crash right after the sinks and before Spark's own commit leaves behind."""
+    def lose_newest_commit(self, *names: str) -> int:
+        """Delete Spark's newest commit, as a crash right after the sinks would; returns its id."""
         newest = self.newest_batch(*names)
         commits = self.checkpoint(*names) / "commits"
         (commits / str(newest)).unlink()
         (commits / f".{newest}.crc").unlink(missing_ok=True)
         return newest
 
-    def expire_checkpoint(self, *names: str) -> None:
-        """Everything that Spark knew of a query."""
+    def lose_checkpoint(self, *names: str) -> None:
+        """Delete the checkpoint of a query."""
         shutil.rmtree(self.checkpoint(*names))
 
     @staticmethod
@@ -237,19 +237,19 @@ class Sandbox:
         return all(self._caught_up(name, topics) for name, topics in queries.items())
 
     def query(self, statement: str, *parameters: Any) -> Rows:
-        """Rows of the serving database, as somebody else's client sees them."""
+        """Rows of the serving database, through a client of its own."""
         with psycopg.connect(self.settings.postgres.dsn, row_factory=dict_row) as connection:
             connection.execute("SET timezone = 'UTC'")
             return connection.execute(statement.encode(), parameters or None).fetchall()
 
     def lake(self, table: str) -> Rows:
-        """Rows of a lake table, as a reader without Spark sees them, in a fixed order."""
+        """Rows of a lake table, read without Spark, in a fixed order."""
         with open_lake(self.settings) as lake:
             rows: Rows = lake.read(table).to_pylist()
         return sorted(rows, key=repr)
 
     def files(self, table: str, *columns: str) -> list[pa.Table]:
-        """Every data file below a table, read as it lies there, whatever the table says of it."""
+        """Every data file in the folder of a table, whether or not a snapshot names it."""
         disk, place = self._place(table)
         found = disk.get_file_info(fs.FileSelector(place, recursive=True))
         paths = [f.path for f in found if f.path.endswith(".parquet") and "_log/" not in f.path]
@@ -259,7 +259,7 @@ class Sandbox:
         ]
 
     def _place(self, table: str) -> tuple[fs.FileSystem, str]:
-        """Where the files of a table are."""
+        """File system and folder of a table."""
         if self.settings.catalog.format == "delta":
             return file_system(self.settings, table), ""
         with open_catalog(self.settings) as catalog:
@@ -269,7 +269,7 @@ class Sandbox:
         return disk, place.netloc + place.path
 
     def ledger(self, stream: str) -> Rows:
-        """What a stream has committed, batch by batch."""
+        """The committed batches of a stream."""
         return self.query(
             "SELECT batch_id, rows_in, rows_new, runs FROM stream_batches WHERE query_id = %s "
             "ORDER BY batch_id",
@@ -277,7 +277,7 @@ class Sandbox:
         )
 
     def look(self) -> dict[str, Rows]:
-        """Every row of every table, whole: what must not change when something runs again."""
+        """All rows of all tables, which must not change when something runs again."""
         seen = {
             name: sorted(self.query(f"SELECT * FROM {name}"), key=repr)  # noqa: S608
             for name in (*STATE_TABLES, "stream_offsets")
@@ -286,7 +286,7 @@ class Sandbox:
 
 
 def empty_tables(settings: Settings) -> None:
-    """Expire all rows and progress in the serving database."""
+    """Delete all rows and positions in the serving database."""
     with psycopg.connect(settings.postgres.dsn) as connection:
         tables = ", ".join((*STATE_TABLES, *LEDGER_TABLES))
         connection.execute(f"TRUNCATE {tables}".encode())

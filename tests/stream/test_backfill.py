@@ -1,4 +1,4 @@
-"""backfill: what bronze holds, once more, beside a stream: the rows that the stream would make."""
+"""backfill: computes rows again from bronze, equal to those of the stream, while it runs."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def shop(new_sandbox: Callable[..., Sandbox]) -> Sandbox:
         sandbox.broker.produce("detections", as_json(frame), b"B01-entrance", timestamp=came)
     sandbox.broker.produce("detections", b"[]", b"B01-entrance", timestamp=NOW)
     sandbox.run(*STREAMS)
-    with closing(open_catalog(sandbox.settings)) as catalog:  # so Spark reads what it has joined
-        joined = [replace(t, policy=AT_ONCE) for t in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS)]
-        maintain(IcebergLake(sandbox.settings, catalog), joined, lambda _: None)
+    with closing(open_catalog(sandbox.settings)) as catalog:  # so Spark reads compacted files
+        compacted = [replace(t, policy=AT_ONCE) for t in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS)]
+        maintain(IcebergLake(sandbox.settings, catalog), compacted, lambda _: None)
     return sandbox
 
 
 @pytest.fixture(scope="module")
 def truth(shop: Sandbox) -> dict[str, Rows]:
-    """What the streams made of it."""
+    """The rows that the streams wrote."""
     return {name: shop.lake(name) for name in BACKFILLED}
 
 
@@ -90,7 +90,7 @@ def run(shop: Sandbox, spark: SparkSession) -> Iterator[Compute]:
         def compute_it(
             table: Table = SILVER_ORDERS, start: datetime = FROM, end: datetime = TO, **of: Any
         ) -> Backfilled:
-            of = {"tell": lambda _: None, **of}
+            of = {"notify": lambda _: None, **of}
             return compute(shop.settings, spark, table, start, end, engines=engines, **of)
 
         yield compute_it
@@ -103,7 +103,7 @@ def lake(shop: Sandbox) -> Iterator[IcebergLake]:
 
 
 def damage(lake: IcebergLake, table: Table, gone: str = "position >= '0'") -> None:
-    """Rows go, by the side door."""
+    """Delete rows without the product."""
     lake.load(table).delete(gone)
 
 
@@ -166,7 +166,7 @@ def test_rows_that_differ_are_replaced_while_a_stream_and_maintenance_commit(
     damage(lake, SILVER_ORDERS, gone="position >= '9'")
 
 
-def test_a_run_that_was_cut_short_continues_on_where_it_was(
+def test_a_run_that_was_cut_short_continues_where_it_stopped(
     shop: Sandbox,
     truth: dict[str, Rows],
     run: Compute,
@@ -175,10 +175,10 @@ def test_a_run_that_was_cut_short_continues_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(backfill, "MESSAGES", 1)  # a piece a minute
     damage(lake, SILVER_ORDERS)
-    output: list[str] = []
+    notes: list[str] = []
 
     def until_the_second(step: str) -> None:
-        output.append(step)
+        notes.append(step)
         if "2 of 3" in step:
             raise KeyboardInterrupt
 
@@ -188,9 +188,9 @@ def test_a_run_that_was_cut_short_continues_on_where_it_was(
     with pytest.raises(BackfillError, match="has an unfinished backfill, backfill-20240501T12"):
         run(end=TO + timedelta(hours=1))
 
-    output.clear()
-    done = run(notify=output.append)
-    assert [step for step in output if " of 3" in step] == [
+    notes.clear()
+    done = run(notify=notes.append)
+    assert [step for step in notes if " of 3" in step] == [
         "2024-05-01 12:01, 2 of 3",
         "2024-05-01 12:02, 3 of 3",
     ]
@@ -224,7 +224,7 @@ def test_what_fails_validation_is_seen_by_nobody_and_can_be_computed_again(
     assert shop.lake("silver.orders") == truth["silver.orders"]
 
 
-def test_a_window_without_a_message_is_reported_what_there_is(
+def test_a_window_without_a_message_names_the_window_that_has_some(
     run: Compute, lake: IcebergLake
 ) -> None:
     with pytest.raises(BackfillError, match=r"bronze\.order_events has no message .* it has 2024"):

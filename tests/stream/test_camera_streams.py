@@ -1,7 +1,7 @@
 """Cameras: from frames to bronze, silver, quarantine, line crossings and footfall per minute.
 
-The line of B01-entrance stands at x = 0.65; who walks over it from left to right has entered. One
-story, told once: a walk that a restart interrupts, then everything that may go wrong between runs.
+The line of B01-entrance is at x = 0.65; who crosses it from left to right has entered. All tests
+share one sequence of runs: a walk that a restart interrupts, then every failure between runs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def frame(index: int, *people: dict[str, Any], **overrides: Any) -> dict[str, An
     return detection_event(detections=list(people), **fields)
 
 
-def to_the_door(sandbox: Sandbox) -> None:
+def walk_to_the_line(sandbox: Sandbox) -> None:
     """Anna walks in, Ben walks out, Carl stands on the left; one frame has no people at all."""
     way = [(0.50, 0.80), (0.58, 0.72), (0.60, 0.60), (0.62, 0.55)]
     for index, (anna, ben) in enumerate(way):
@@ -49,7 +49,7 @@ def to_the_door(sandbox: Sandbox) -> None:
     sandbox.send_frame(frame(5, camera_id="B99-entrance"))
 
 
-def through_the_door(sandbox: Sandbox) -> None:
+def walk_over_the_line(sandbox: Sandbox) -> None:
     """Anna steps over the line; every frame comes twice, and an old one comes once more."""
     for index, anna in [(5, 0.64), (6, 0.68), (7, 0.75)]:
         step = frame(index, person("anna", anna))
@@ -73,7 +73,7 @@ def expire_before(sandbox: Sandbox, moment: datetime) -> dict[str, Purged]:
 
 
 def times_in_files(sandbox: Sandbox) -> dict[str, list[datetime]]:
-    """Every time that a data file below a table about people holds, as it lies there."""
+    """Every time in the data files of the tables about people."""
     found = {}
     for table, column in AGED:
         files = sandbox.files(table.name, column)
@@ -83,7 +83,7 @@ def times_in_files(sandbox: Sandbox) -> dict[str, list[datetime]]:
 
 @dataclass
 class Story:
-    """What was in every table after each chapter."""
+    """The contents of every table after each chapter."""
 
     sandbox: Sandbox
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
@@ -99,41 +99,41 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(sandbox: Sandbox) -> Story:
-    output = Story(sandbox)
-    to_the_door(sandbox)
+    recorded = Story(sandbox)
+    walk_to_the_line(sandbox)
     sandbox.run(*TOGETHER)
-    output.remember("first")
+    recorded.remember("first")
 
-    through_the_door(sandbox)
+    walk_over_the_line(sandbox)
     sandbox.run(*TOGETHER)
-    output.remember("more")
+    recorded.remember("more")
 
-    output.repeated_batch = sandbox.expire_newest_commit("footfall")
-    sandbox.expire_newest_commit("bronze_detections", "silver_detections")
+    recorded.repeated_batch = sandbox.lose_newest_commit("footfall")
+    sandbox.lose_newest_commit("bronze_detections", "silver_detections")
     sandbox.run(*TOGETHER)
-    output.remember("commit lost")
+    recorded.remember("commit lost")
 
-    sandbox.expire_checkpoint("footfall")
-    sandbox.expire_checkpoint("bronze_detections", "silver_detections")
+    sandbox.lose_checkpoint("footfall")
+    sandbox.lose_checkpoint("bronze_detections", "silver_detections")
     sandbox.run(*TOGETHER)
-    output.remember("checkpoint lost")
+    recorded.remember("checkpoint lost")
 
     sandbox.run("silver_detections")
-    output.remember("alone")
+    recorded.remember("alone")
 
-    output.purged["half"] = expire_before(sandbox, HALF_WAY)
-    output.remember("half expired")
-    sandbox.expire_checkpoint("bronze_detections", "silver_detections")
+    recorded.purged["half"] = expire_before(sandbox, HALF_WAY)
+    recorded.remember("half expired")
+    sandbox.lose_checkpoint("bronze_detections", "silver_detections")
     sandbox.run(*TOGETHER)
-    output.remember("and read again")
-    output.purged["all"] = expire_before(sandbox, HALF_WAY + timedelta(days=1))
-    output.remember("all expired")
-    output.files = times_in_files(sandbox)
+    recorded.remember("and read again")
+    recorded.purged["all"] = expire_before(sandbox, HALF_WAY + timedelta(days=1))
+    recorded.remember("all expired")
+    recorded.files = times_in_files(sandbox)
 
     confuse_the_stream(sandbox)
     sandbox.run("footfall")
-    output.remember("confused")
-    return output
+    recorded.remember("confused")
+    return recorded
 
 
 def counts(rows: Rows) -> tuple[int, int, int]:
@@ -177,7 +177,7 @@ def test_a_walk_over_the_line_that_a_restart_interrupts_is_one_entry(story: Stor
     assert counts(story.tables["more"]["footfall_minute"])[:2] == (1, 1)
 
 
-def test_every_remain_in_a_zone_is_a_visit_in_the_database_and_in_the_lake(story: Story) -> None:
+def test_every_visit_to_a_zone_is_in_the_database_and_in_the_lake(story: Story) -> None:
     lake, served = (story.tables["more"][n] for n in ("silver.zone_visits", "zone_visits"))
 
     found = sorted((r["track_id"], r["zone_id"], r["kind"], r["dwell_seconds"]) for r in lake)
@@ -190,7 +190,7 @@ def test_a_repeated_frame_is_not_counted_twice(story: Story) -> None:
     assert counts(story.tables["more"]["footfall_minute"])[2] == 8
 
 
-def test_the_lake_reports_of_every_minute_what_the_database_reports(story: Story) -> None:
+def test_the_lake_has_the_same_minutes_as_the_database(story: Story) -> None:
     lake = story.tables["more"]["gold.footfall_minute"]
     served = story.tables["more"]["footfall_minute"]
 
@@ -207,7 +207,7 @@ def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: st
     assert story.tables[chapter] == story.tables[before]
 
 
-def test_the_ledger_reports_of_a_batch_that_came_again(story: Story) -> None:
+def test_the_ledger_shows_a_batch_that_came_again(story: Story) -> None:
     batches = {b["batch_id"]: b for b in story.ledger["commit lost"]}
     again = batches[story.repeated_batch]
 
@@ -216,7 +216,7 @@ def test_the_ledger_reports_of_a_batch_that_came_again(story: Story) -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_what_is_old_is_expired_and_the_rest_remains(story: Story) -> None:
+def test_retention_deletes_old_rows_and_keeps_the_others(story: Story) -> None:
     before, after = story.tables["alone"], story.tables["half expired"]
 
     for name, column in (("silver.detections", "captured_at"), ("zone_visits", "entered_at")):
@@ -227,7 +227,7 @@ def test_what_is_old_is_expired_and_the_rest_remains(story: Story) -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_forgetting_reports_what_the_files_show(story: Story) -> None:
+def test_retention_reports_what_the_files_hold(story: Story) -> None:
     silver = story.purged["half"]["silver.detections"]
 
     assert silver.rows_deleted == 13
@@ -238,7 +238,7 @@ def test_forgetting_reports_what_the_files_show(story: Story) -> None:
 
 
 @pytest.mark.requirement("V8")
-def test_what_is_expired_does_not_come_back_from_the_topic(story: Story) -> None:
+def test_deleted_rows_do_not_come_back_from_the_topic(story: Story) -> None:
     assert story.tables["and read again"] == story.tables["half expired"]
 
 

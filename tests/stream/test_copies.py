@@ -1,4 +1,4 @@
-"""What readers of the lake wait for comes while the streams run, not when they settle."""
+"""Footfall reaches the lake while the streams run, without their interval tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.stream.sandbox import Sandbox
 from tests.support.builders import detection_event
 
 
-def test_footfall_is_in_the_lake_before_anything_has_settled(
+def test_footfall_is_in_the_lake_before_any_interval_task(
     new_sandbox: Callable[..., Sandbox],
 ) -> None:
     sandbox = new_sandbox()
@@ -21,8 +21,8 @@ def test_footfall_is_in_the_lake_before_anything_has_settled(
     def wait_for_the_copy() -> None:
         copied.append(wait_until(lambda: bool(sandbox.lake("gold.footfall_minute")), 60))
 
-    never_catches_up = replace(footfall.STREAM, on_interval=None)
-    sandbox.run_streams([never_catches_up], steps=[wait_for_the_copy])
+    without_interval_task = replace(footfall.STREAM, on_interval=None)
+    sandbox.run_streams([without_interval_task], steps=[wait_for_the_copy])
 
     assert copied == [True]
     (minute,) = sandbox.lake("gold.footfall_minute")

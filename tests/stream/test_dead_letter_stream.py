@@ -1,6 +1,6 @@
 """Rejected orders: open, fixed and sent back, then resolved, or rejected once more.
 
-One story, told once; each test looks at what one chapter left behind.
+All tests share one sequence of runs; each test checks what one run left in the tables.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def send_back(sandbox: Sandbox, dead_letter: str, fixes: dict[str, Any]) -> str:
 
 @dataclass
 class Story:
-    """What was in every table after each chapter."""
+    """The contents of every table after each chapter."""
 
     sandbox: Sandbox
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
@@ -78,29 +78,31 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(sandbox: Sandbox) -> Story:
-    output = Story(sandbox)
+    recorded = Story(sandbox)
     poison(sandbox)
     sandbox.run(STREAM)
-    output.remember("poison")
+    recorded.remember("poison")
 
     send_back(sandbox, PRICE, {"order.total_price": 2.5})
-    output.again = send_back(sandbox, CURRENCY, {"order.customer_id": "C-9"})  # not what was wrong
-    output.remember("sent back")
+    recorded.again = send_back(
+        sandbox, CURRENCY, {"order.customer_id": "C-9"}
+    )  # not what was wrong
+    recorded.remember("sent back")
     sandbox.run(STREAM)
-    output.remember("judged")
+    recorded.remember("validated")
 
-    sandbox.expire_newest_commit(STREAM)
+    sandbox.lose_newest_commit(STREAM)
     sandbox.run(STREAM)
-    output.remember("commit lost")
+    recorded.remember("commit lost")
 
-    sandbox.expire_checkpoint(STREAM)
+    sandbox.lose_checkpoint(STREAM)
     sandbox.run(STREAM)
-    output.remember("checkpoint lost")
+    recorded.remember("checkpoint lost")
 
-    send_back(sandbox, output.again, {"order.currency": "USD"})
+    send_back(sandbox, recorded.again, {"order.currency": "USD"})
     sandbox.run(STREAM)
-    output.remember("mended at last")
-    return output
+    recorded.remember("fixed at last")
+    return recorded
 
 
 def test_every_rejected_message_is_an_open_dead_letter_whole(story: Story) -> None:
@@ -142,7 +144,7 @@ def test_a_dead_letter_has_its_event_and_order_when_they_can_be_read(story: Stor
 
 def test_what_was_sent_back_and_is_good_resolves_its_dead_letter(story: Story) -> None:
     assert story.status("sent back")[PRICE] == "redriven"
-    dead_letter = story.dead_letters("judged")[PRICE]
+    dead_letter = story.dead_letters("validated")[PRICE]
 
     assert dead_letter["status"] == "resolved"
     assert isinstance(dead_letter["resolved_at"], datetime)
@@ -150,15 +152,15 @@ def test_what_was_sent_back_and_is_good_resolves_its_dead_letter(story: Story) -
 
 
 def test_the_event_keeps_its_identity(story: Story) -> None:
-    raw = {r["event_id"]: r for r in story.tables["judged"]["orders_raw"]}
-    orders = {r["order_id"] for r in story.tables["judged"]["orders_processed"]}
+    raw = {r["event_id"]: r for r in story.tables["validated"]["orders_raw"]}
+    orders = {r["order_id"] for r in story.tables["validated"]["orders_processed"]}
 
     assert raw[event_id("O-2")]["position"] == f"{4:020d}"
     assert orders == {"O-1", "O-2"}
 
 
 def test_what_is_rejected_again_is_a_dead_letter_of_its_own_with_its_origin(story: Story) -> None:
-    dead_letters = story.dead_letters("judged")
+    dead_letters = story.dead_letters("validated")
 
     assert dead_letters[CURRENCY]["status"] == "superseded"
     assert (dead_letters[story.again]["status"], dead_letters[story.again]["origin"]) == (
@@ -175,12 +177,12 @@ def test_the_original_is_never_overwritten(story: Story) -> None:
             k: (dead_letters[k]["value"], dead_letters[k]["key"]) for k in (PRICE, CURRENCY, TEXT)
         }
 
-    assert originals("mended at last") == originals("poison")
+    assert originals("fixed at last") == originals("poison")
 
 
 @pytest.mark.parametrize(
     ("chapter", "before"),
-    [("commit lost", "judged"), ("checkpoint lost", "commit lost")],
+    [("commit lost", "validated"), ("checkpoint lost", "commit lost")],
     ids=["a commit is lost", "the checkpoint is lost"],
 )
 def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: str) -> None:
@@ -188,13 +190,13 @@ def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: st
 
 
 def test_a_chain_of_dead_letters_ends_in_a_good_order(story: Story) -> None:
-    assert story.status("mended at last") == {
+    assert story.status("fixed at last") == {
         PRICE: "resolved",
         CURRENCY: "superseded",
         story.again: "resolved",
         TEXT: "open",
     }
-    orders = {r["order_id"]: r for r in story.tables["mended at last"]["orders_processed"]}
+    orders = {r["order_id"]: r for r in story.tables["fixed at last"]["orders_processed"]}
     assert (orders["O-3"]["currency"], orders["O-3"]["customer_id"]) == ("USD", "C-9")
 
 

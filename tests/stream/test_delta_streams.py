@@ -1,7 +1,7 @@
-"""The streams on Delta: the same rows as on Iceberg, and each of them once, whatever goes wrong.
+"""The streams on Delta: the same rows as on Iceberg, and each of them once, whatever fails.
 
-The whole suite of this folder runs on Delta with `--lake-format=delta`; this story is the part of
-it that always runs.
+The whole suite of this folder runs on Delta with `--lake-format=delta`; this is the part of it that
+always runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streaming.lake.tables import SILVER_ORDERS, TABLES
 from streaming.recompute.orders import Restated, restate_orders
 from streaming.session import build_session
 from tests.stream.sandbox import Rows, Sandbox
-from tests.stream.test_camera_streams import through_the_door, to_the_door
+from tests.stream.test_camera_streams import walk_over_the_line, walk_to_the_line
 from tests.stream.test_order_streams import first_messages, more_messages
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
@@ -48,26 +48,28 @@ PRICES = RowSuite(
 def everything(sandbox: Sandbox) -> None:
     first_messages(sandbox)
     more_messages(sandbox)
-    to_the_door(sandbox)
-    through_the_door(sandbox)
+    walk_to_the_line(sandbox)
+    walk_over_the_line(sandbox)
 
 
 def lake_of(sandbox: Sandbox) -> dict[str, Rows]:
-    """Every row of the lake, without what counts or times its writing.
+    """Every row of the lake, without counters and times of its writes.
 
-    A list that is not there is an empty one: PyIceberg cannot tell them apart (docs/FORMATS.md).
+    A null list counts as an empty one: PyIceberg does not distinguish them (docs/FORMATS.md).
     """
     ignored = {"change_id", "revision", "updated_at"}
 
-    def output(row: dict[str, Any]) -> dict[str, Any]:
+    def comparable(row: dict[str, Any]) -> dict[str, Any]:
         return {k: None if v == [] else v for k, v in row.items() if k not in ignored}
 
-    return {table.name: sorted(map(output, sandbox.lake(table.name)), key=repr) for table in TABLES}
+    return {
+        table.name: sorted(map(comparable, sandbox.lake(table.name)), key=repr) for table in TABLES
+    }
 
 
 @dataclass
 class Story:
-    """What was in the tables after each chapter."""
+    """The contents of the tables after each chapter."""
 
     sandbox: Sandbox
     lake: dict[str, dict[str, Rows]] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Story:
         )
 
     def validate(self, engines: Engines) -> None:
-        """A validation; how many rows there were to validate."""
+        """Validate, and record the number of validated rows."""
         run = run_quality(
             self.sandbox.settings,
             ValidationPlan(),
@@ -104,32 +106,32 @@ def story(new_sandbox: Callable[..., Sandbox]) -> Story:
     in_iceberg = lake_of(iceberg)
 
     sandbox = new_sandbox("delta")
-    output = Story(sandbox, lake={"iceberg": in_iceberg})
+    recorded = Story(sandbox, lake={"iceberg": in_iceberg})
     shutil.copytree(iceberg.broker.path, sandbox.broker.path, dirs_exist_ok=True)
     sandbox.run(*ALL)
-    output.lake["delta"] = lake_of(sandbox)
-    output.remember("written")
+    recorded.lake["delta"] = lake_of(sandbox)
+    recorded.remember("written")
 
     for query in (ORDERS, FRAMES, ("footfall",)):
-        sandbox.expire_newest_commit(*query)
+        sandbox.lose_newest_commit(*query)
     sandbox.run(*ALL)
-    output.remember("commits lost")
+    recorded.remember("commits lost")
 
     sandbox.run(*APART)
-    output.remember("moved")
+    recorded.remember("moved")
 
-    output.restated = restate_orders(sandbox.settings, HOUR_10, HOUR_11, lambda _: None)
-    output.remember("restated")
+    recorded.restated = restate_orders(sandbox.settings, HOUR_10, HOUR_11, lambda _: None)
+    recorded.remember("restated")
     with closing(Engines(sandbox.settings)) as engines:
-        output.validate(engines)
-        output.validate(engines)
+        recorded.validate(engines)
+        recorded.validate(engines)
         with open_lake(sandbox.settings) as lake:
             lake.add(SILVER_ORDERS, lake.read(SILVER_ORDERS.name).slice(0, 1))
-        output.validate(engines)
+        recorded.validate(engines)
     spark = build_session(sandbox.settings, "reader")
-    output.in_spark = spark_table(spark, sandbox.settings, SILVER_ORDERS).count()
+    recorded.in_spark = spark_table(spark, sandbox.settings, SILVER_ORDERS).count()
     spark.stop()
-    return output
+    return recorded
 
 
 @pytest.mark.parametrize("table", [t.name for t in TABLES if not t.name.startswith("quality.")])
@@ -163,7 +165,7 @@ def test_hours_are_restated_from_bronze_as_spark_reads_it(story: Story) -> None:
 
 
 @pytest.mark.requirement("Q1")
-def test_validation_judges_what_is_new(story: Story) -> None:
+def test_validation_takes_only_new_rows(story: Story) -> None:
     assert story.validated == [8, 0, 1]
     (reached,) = story.sandbox.lake("quality.validated_snapshots")
     assert reached["passed_snapshot_id"] == reached["snapshot_id"]

@@ -40,7 +40,7 @@ def test_an_event_later_than_an_hour_after_its_hour_is_set_aside_and_kept(
         ],
     )
     seen = sandbox.look()
-    sandbox.expire_checkpoint(*names)
+    sandbox.lose_checkpoint(*names)
     sandbox.run(*names)
 
     late = seen["quarantine.late_events"]
@@ -69,7 +69,7 @@ def test_a_crash_before_late_events_reach_the_lake_loses_none_whatever_the_next_
     late = [order_event(order_id=f"L-{n}", event_time=HOUR_10) for n in range(4)]
     sandbox.run("real_time_metrics", steps=[lambda: sandbox.send_order(*late)])
     assert crashed
-    sandbox.expire_checkpoint("real_time_metrics")
+    sandbox.lose_checkpoint("real_time_metrics")
     one = sandbox.settings.streams.model_copy(update={"max_rows_per_batch": 1})
     sandbox.settings = sandbox.settings.model_copy(update={"streams": one})
     sandbox.run("real_time_metrics")

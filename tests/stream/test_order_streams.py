@@ -76,7 +76,7 @@ def more_messages(sandbox: Sandbox) -> None:
 
 @dataclass
 class Story:
-    """What was in every table after each run, and in the ledger of each stream."""
+    """The contents of every table after each run, and of the ledger of each stream."""
 
     sandbox: Sandbox
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
@@ -90,26 +90,26 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(sandbox: Sandbox) -> Story:
-    output = Story(sandbox)
+    recorded = Story(sandbox)
     first_messages(sandbox)
     sandbox.run(*TOGETHER)
-    output.remember("first")
+    recorded.remember("first")
 
     more_messages(sandbox)
     sandbox.run(*TOGETHER)
-    output.remember("more")
+    recorded.remember("more")
 
-    output.repeated_batch = sandbox.expire_newest_commit(*TOGETHER)
+    recorded.repeated_batch = sandbox.lose_newest_commit(*TOGETHER)
     sandbox.run(*TOGETHER)
-    output.remember("commit lost")
+    recorded.remember("commit lost")
 
-    sandbox.expire_checkpoint(*TOGETHER)
+    sandbox.lose_checkpoint(*TOGETHER)
     sandbox.run(*TOGETHER)
-    output.remember("checkpoint lost")
+    recorded.remember("checkpoint lost")
 
     sandbox.run("real_time_metrics")
-    output.remember("alone")
-    return output
+    recorded.remember("alone")
+    return recorded
 
 
 def by(rows: Rows, *keys: str) -> dict[Any, dict[str, Any]]:
@@ -170,7 +170,7 @@ def test_the_ledger_counts_the_rows_of_every_batch(story: Story) -> None:
     assert {b["runs"] for b in ledger} == {1}
 
 
-def test_a_second_run_continues_on_where_the_first_one_ended(story: Story) -> None:
+def test_a_second_run_continues_where_the_first_one_ended(story: Story) -> None:
     before, after = story.tables["first"], story.tables["more"]
 
     assert len(after["bronze.order_events"]) == len(before["bronze.order_events"]) + 4
@@ -185,7 +185,7 @@ def test_a_second_run_continues_on_where_the_first_one_ended(story: Story) -> No
     }
 
 
-def test_a_change_of_status_corrects_the_hour_of_the_order_and_revenue_remains(
+def test_a_change_of_status_corrects_the_hour_of_the_order_and_keeps_its_revenue(
     story: Story,
 ) -> None:
     assert hours(story.tables["more"]["order_metrics"]) == {
@@ -195,9 +195,7 @@ def test_a_change_of_status_corrects_the_hour_of_the_order_and_revenue_remains(
 
 
 @pytest.mark.parametrize("chapter", ["first", "more", "alone"])
-def test_the_lake_reports_of_every_hour_what_the_database_reports(
-    story: Story, chapter: str
-) -> None:
+def test_the_lake_has_the_same_hours_as_the_database(story: Story, chapter: str) -> None:
     lake = by(story.tables[chapter]["gold.order_hourly"], "branch_id", "hour")
     served = by(story.tables[chapter]["order_metrics"], "branch_id", "hour")
 

@@ -101,7 +101,7 @@ def silver(shop: Sandbox) -> Iterator[IcebergTable]:
         yield catalog.load_table("silver.orders")
 
 
-def by_the_side_door(table: IcebergTable, **changes: Any) -> None:
+def append_row(table: IcebergTable, **changes: Any) -> None:
     """A row that no stream has validated."""
     table.refresh()
     row = table.scan("order_id == 'O-1'").to_arrow().to_pylist()[0] | {"order_id": "X"} | changes
@@ -153,26 +153,26 @@ def test_results_are_in_the_lake_and_the_same_in_postgres(shop: Sandbox, validat
     assert sorted(of_run, key=lambda r: r["suite"]) == sorted(served, key=lambda r: r["suite"])
 
 
-def test_a_bad_row_from_the_side_door_is_named_until_it_is_gone(
+def test_a_bad_row_that_no_stream_wrote_is_named_until_it_is_gone(
     validate: Any, silver: IcebergTable
 ) -> None:
     good = newest(silver)
-    by_the_side_door(silver, total_price=Decimal("-1.00"), position="side-door")
+    append_row(silver, total_price=Decimal("-1.00"), position="unvalidated")
     first = validate(PRICES)
     assert states(first) == {PRICE: "failed"}
     assert json.loads(first.results[0].samples) == [
-        {"topic": "order-created", "partition": 0, "position": "side-door"}
+        {"topic": "order-created", "partition": 0, "position": "unvalidated"}
     ]
     assert tagged(silver) == good, "readers of validated data do not see it"
 
-    by_the_side_door(silver, position="another")
+    append_row(silver, position="another")
     again = validate(PRICES)
     assert states(again) == {PRICE: "failed"}, "the next commit does not hide it"
     assert again.results[0].rows == 2
     assert tagged(silver) == good
 
     silver.refresh()
-    silver.delete("position == 'side-door'")
+    silver.delete("position == 'unvalidated'")
     assert states(validate(PRICES)) == {PRICE: "passed"}
     assert tagged(silver) == newest(silver)
 
@@ -186,7 +186,7 @@ def test_a_warning_is_reported_and_holds_nothing_back(validate: Any, silver: Ice
         column="total_price",
         min_value=10**6,
     )
-    by_the_side_door(silver, position="cheap")
+    append_row(silver, position="cheap")
     run = validate(replace(PRICES, expectations=(dear,)))
     assert [(r.severity, r.state) for r in run.results] == [("warning", "failed")]
     assert tagged(silver) == newest(silver)
@@ -222,12 +222,12 @@ def test_spark_finds_what_pandas_finds(validate: Any) -> None:
     assert in_order[0] == in_order[1]
 
 
-def test_a_table_that_vanished_is_named_and_the_run_continues_on(validate: Any) -> None:
+def test_a_table_that_vanished_is_named_and_the_run_continues(validate: Any) -> None:
     run = validate(replace(PRICES, table="silver.nowhere"), SERVED)
     assert states(run) == {"silver.nowhere.rows.exists": "unreadable"} | {COUNT: states(run)[COUNT]}
 
 
-def test_facts_that_cannot_be_had_are_named_and_the_run_continues_on(validate: Any) -> None:
+def test_facts_that_cannot_be_loaded_are_named_and_the_run_continues(validate: Any) -> None:
     def load(context: AuditContext) -> pa.Table:
         context.query("SELECT * FROM nowhere")
         return pa.table({})
@@ -254,7 +254,7 @@ def test_the_tag_outlives_the_snapshots_around_it(
 ) -> None:
     validate(PRICES)
     held = tagged(silver)
-    by_the_side_door(silver, total_price=Decimal("-2.00"), position="held")
+    append_row(silver, total_price=Decimal("-2.00"), position="held")
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
     silver.maintenance.expire_snapshots().older_than(later).commit()
     validate(PRICES)
@@ -265,7 +265,7 @@ def test_the_tag_outlives_the_snapshots_around_it(
     silver.delete("position == 'held'")
 
 
-def test_a_branch_is_published_when_its_rows_pass_and_remains_when_they_do_not(
+def test_a_branch_is_published_when_its_rows_pass_and_kept_when_they_do_not(
     shop: Sandbox, engines: Engines, silver: IcebergTable
 ) -> None:
     def write(price: str, position: str) -> None:

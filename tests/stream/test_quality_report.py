@@ -42,7 +42,7 @@ ORDERS = suites.RowSuite(
         ),
         suites.expect(
             "customer_known",
-            "Orders come from strangers.",
+            "Orders come from unknown customers.",
             gxe.ExpectColumnValuesToMatchRegex,
             "warning",
             column="customer_id",
@@ -78,7 +78,7 @@ def index(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Reader:
-    """Somebody with a browser.
+    """A user with a browser.
 
     Attributes:
         page: what is open.

@@ -1,6 +1,6 @@
 """The dozen questions over one small day: the same answers from Spark, Trino and DuckDB.
 
-And the notebooks, which ask them, too.
+The notebooks use the same data.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RunNotebook = Callable[[str], tuple[dict[str, Any], int]]
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake with a past, and the engines that read it."""
+    """A lake with a day of data, and the engines that read it."""
 
     sandbox: Sandbox
     engines: dict[str, Engine]
@@ -100,7 +100,7 @@ def lake(new_sandbox: Callable[..., Sandbox]) -> Iterator[Lake]:
 
 
 def validate(settings: Settings) -> None:
-    """What `storelake quality run` leaves behind where nothing critical failed."""
+    """Tag all tables, as `storelake quality run` does where nothing critical failed."""
     with closing(open_catalog(settings)) as catalog:
         for table in TABLES:
             iceberg = catalog.load_table(table.name)
@@ -195,7 +195,7 @@ def test_basket_pairs_are_counted_as_by_hand(lake: Lake) -> None:
         )
 
 
-def test_what_the_day_had_in_store_is_found(lake: Lake) -> None:
+def test_the_incidents_of_the_day_are_found(lake: Lake) -> None:
     engine = lake.engine("duckdb")
     camera, gone, how_long = AWAY
     (hole,) = ask(engine, "coverage_holes")
@@ -232,7 +232,7 @@ def test_a_view_leaves_out_what_was_not_validated(
 ) -> None:
     before = count(engine, "analyst.orders"), count(engine, "silver.orders")
     row = silver_orders.scan("order_id == 'O-loyal-0'").to_arrow().to_pylist()[0]
-    row |= {"order_id": f"O-by-the-side-door-{engine.name}", "position": engine.name}
+    row |= {"order_id": f"O-unvalidated-{engine.name}", "position": engine.name}
     silver_orders.append(pa.Table.from_pylist([row], schema=silver_orders.schema().as_arrow()))
     try:
         after = count(engine, "analyst.orders"), count(engine, "silver.orders")
@@ -319,8 +319,8 @@ def run_notebook(lake: Lake) -> Iterator[RunNotebook]:
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """What a process of its own must know of a deployment."""
-    output = {
+    """The environment of a process for a deployment."""
+    variables = {
         "PROFILE": "test",
         "VAR_DIR": settings.var_dir,
         "POSTGRES__PORT": settings.postgres.port,
@@ -329,13 +329,13 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "CATALOG__WAREHOUSE": settings.warehouse,
     }
     if settings.bucket:
-        output |= {
+        variables |= {
             "S3__PORT": settings.s3.port,
             "S3__ACCESS_KEY": settings.s3.access,
             "S3__SECRET_KEY": settings.s3.secret,
         }
     kept = {key: value for key, value in os.environ.items() if not key.startswith("STORELAKE_")}
-    own = {f"STORELAKE_{name}": str(value) for name, value in output.items()}
+    own = {f"STORELAKE_{name}": str(value) for name, value in variables.items()}
     return {**kept, **own, "PYTHONPATH": str(NOTEBOOKS.parent)}
 
 

@@ -50,14 +50,14 @@ def too_late(sandbox: Sandbox) -> None:
 
 
 def hours(sandbox: Sandbox) -> Rows:
-    """order_metrics without what counts the writing."""
+    """order_metrics without counters and times of its writes."""
     ignored = {"revision", "updated_at", "change_id", "is_final"}
     rows = sandbox.query("SELECT * FROM order_metrics ORDER BY hour, branch_id")
     return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
 
 
 def sold(sandbox: Sandbox) -> Rows:
-    """order_items_analytics without what counts the writing."""
+    """order_items_analytics without counters and times of its writes."""
     ignored = {"revision", "updated_at", "change_id"}
     rows = sandbox.query("SELECT * FROM order_items_analytics ORDER BY branch_id, day, product_id")
     return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
@@ -65,7 +65,7 @@ def sold(sandbox: Sandbox) -> Rows:
 
 @dataclass
 class Story:
-    """order_metrics after each chapter, and what restate said."""
+    """order_metrics after each chapter, and the results of restate."""
 
     metrics: dict[str, Rows] = field(default_factory=dict)
     reported: dict[str, list[Restated]] = field(default_factory=dict)
@@ -81,35 +81,35 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(new_sandbox: Callable[[], Sandbox]) -> Story:
-    output = Story()
+    recorded = Story()
     punctual = new_sandbox()
     too_late(punctual)
     in_time(punctual)
     punctual.run(*TOGETHER)
-    output.metrics["nothing was late"] = hours(punctual)
+    recorded.metrics["nothing was late"] = hours(punctual)
 
     sandbox = new_sandbox()
     in_time(sandbox)
     sandbox.run(*TOGETHER)
     too_late(sandbox)
     sandbox.run(*TOGETHER)
-    output.metrics["streams"] = hours(sandbox)
-    output.late = sandbox.lake("quarantine.late_events")
+    recorded.metrics["streams"] = hours(sandbox)
+    recorded.late = sandbox.lake("quarantine.late_events")
 
-    output.restate(sandbox, "restated")
-    output.restate(sandbox, "twice")
+    recorded.restate(sandbox, "restated")
+    recorded.restate(sandbox, "twice")
     sandbox.query(
         "WITH broken AS (UPDATE order_contributions SET total_price = 99 RETURNING 1) "
         "UPDATE order_metrics SET total_revenue = 1234, net_revenue = 1 RETURNING 1"
     )
-    output.sold["streams"] = sold(sandbox)
+    recorded.sold["streams"] = sold(sandbox)
     sandbox.query("UPDATE order_items_analytics SET quantity = 99, revenue = 99 RETURNING 1")
-    output.restate(sandbox, "mended")
-    output.sold["mended"] = sold(sandbox)
+    recorded.restate(sandbox, "mended")
+    recorded.sold["mended"] = sold(sandbox)
     sandbox.run(*TOGETHER)
-    output.rates = sandbox.query("SELECT hour, orders, revenue FROM store_hourly ORDER BY hour")
-    output.lake = sandbox.lake("gold.order_hourly")
-    return output
+    recorded.rates = sandbox.query("SELECT hour, orders, revenue FROM store_hourly ORDER BY hour")
+    recorded.lake = sandbox.lake("gold.order_hourly")
+    return recorded
 
 
 def test_the_streams_set_aside_what_came_too_late(story: Story) -> None:

@@ -43,7 +43,7 @@ kind = "queue"
 polygon = [[0.5, 0.2], [0.9, 0.2], [0.9, 0.9], [0.5, 0.9]]
 """
 
-REDRAWN = """
+NEW_LAYOUT = """
 [[branches.cameras.redrawn]]
 version = 2
 valid_from = 2024-05-01T10:00:00Z
@@ -104,7 +104,7 @@ def a_morning(sandbox: Sandbox) -> None:
 
 
 def seen(sandbox: Sandbox) -> dict[str, Rows]:
-    """What counts: without what was withdrawn, and without what counts the writing."""
+    """The rows that are not withdrawn, without counters and times of their writes."""
     tables = {}
     for name, ignored in COMPARED.items():
         rows = sandbox.query(f"SELECT * FROM {name}")  # noqa: S608
@@ -119,7 +119,7 @@ def seen(sandbox: Sandbox) -> dict[str, Rows]:
     return tables
 
 
-def draw(sandbox: Sandbox, folder: Path, text: str) -> None:
+def set_layouts(sandbox: Sandbox, folder: Path, text: str) -> None:
     file = folder / "stores.toml"
     file.write_text(text, encoding="utf-8")
     sandbox.settings = sandbox.settings.model_copy(update={"stores_file": file})
@@ -127,7 +127,7 @@ def draw(sandbox: Sandbox, folder: Path, text: str) -> None:
 
 @dataclass
 class Story:
-    """The tables after each chapter, and what restate said."""
+    """The tables after each chapter, and the results of restate."""
 
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
     reported: list[RestatedCameras] = field(default_factory=list)
@@ -141,37 +141,37 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(new_sandbox: Callable[[], Sandbox], tmp_path_factory: pytest.TempPathFactory) -> Story:
-    output, folder = Story(), tmp_path_factory.mktemp("stores")
+    recorded, folder = Story(), tmp_path_factory.mktemp("stores")
     sandbox = new_sandbox()
-    draw(sandbox, folder, STORES + REDRAWN)
+    set_layouts(sandbox, folder, STORES + NEW_LAYOUT)
     a_morning(sandbox)
     sandbox.run(*TOGETHER)
-    output.tables["drawn so from the start"] = seen(sandbox)
+    recorded.tables["the new layout from the start"] = seen(sandbox)
 
     sandbox = new_sandbox()
-    draw(sandbox, folder, STORES)
+    set_layouts(sandbox, folder, STORES)
     a_morning(sandbox)
     sandbox.run(*TOGETHER)
-    output.tables["drawn otherwise"] = seen(sandbox)
-    output.restate(sandbox, "the same layout")
-    draw(sandbox, folder, STORES + REDRAWN)
-    output.restate(sandbox, "redrawn")
-    output.restate(sandbox, "twice")
+    recorded.tables["the old layout"] = seen(sandbox)
+    recorded.restate(sandbox, "the same layout")
+    set_layouts(sandbox, folder, STORES + NEW_LAYOUT)
+    recorded.restate(sandbox, "a new layout")
+    recorded.restate(sandbox, "twice")
     sandbox.on_interval("footfall")
     for name in ("zone_visits", "line_crossings"):
-        output.lake[name] = sandbox.lake(f"silver.{name}")
-        output.served[name] = sandbox.query(f"SELECT * FROM {name}")  # noqa: S608
-    return output
+        recorded.lake[name] = sandbox.lake(f"silver.{name}")
+        recorded.served[name] = sandbox.query(f"SELECT * FROM {name}")  # noqa: S608
+    return recorded
 
 
 def test_the_layout_makes_a_difference(story: Story) -> None:
-    before, after = (story.tables[c] for c in ("drawn otherwise", "drawn so from the start"))
+    before, after = (story.tables[c] for c in ("the old layout", "the new layout from the start"))
 
     assert all(before[name] and before[name] != after[name] for name in COMPARED)
 
 
 def test_without_a_new_layout_nothing_changes_but_the_late_frame(story: Story) -> None:
-    streamed, restated = (story.tables[c] for c in ("drawn otherwise", "the same layout"))
+    streamed, restated = (story.tables[c] for c in ("the old layout", "the same layout"))
 
     assert sum(r["late_frames"] for r in streamed["footfall_minute"]) == 2
     assert [{**r, "late_frames": 0} for r in streamed["footfall_minute"]] == (
@@ -181,16 +181,16 @@ def test_without_a_new_layout_nothing_changes_but_the_late_frame(story: Story) -
     assert streamed["line_crossings"] == restated["line_crossings"]
 
 
-@pytest.mark.parametrize("chapter", ["redrawn", "twice"])
+@pytest.mark.parametrize("chapter", ["a new layout", "twice"])
 @pytest.mark.parametrize("name", ["line_crossings", "zone_visits", "zone_dwell_hourly"])
-def test_the_hours_are_what_they_were_had_it_been_rendered_so_from_the_start(
+def test_the_hours_are_as_with_the_new_layout_from_the_start(
     story: Story, name: str, chapter: str
 ) -> None:
-    assert story.tables[chapter][name] == story.tables["drawn so from the start"][name]
+    assert story.tables[chapter][name] == story.tables["the new layout from the start"][name]
 
 
 def test_a_clerk_is_staff_by_the_new_layout_and_leaves_the_footfall(story: Story) -> None:
-    after = story.tables["redrawn"]
+    after = story.tables["a new layout"]
 
     assert {r["track_id"] for r in after["line_crossings"] if r["is_staff"]} == {"clerk"}
     entries = sum(r["entries"] for r in after["footfall_minute"])
@@ -200,7 +200,7 @@ def test_a_clerk_is_staff_by_the_new_layout_and_leaves_the_footfall(story: Story
 
 
 def test_two_runs_of_one_camera_do_not_mix(story: Story) -> None:
-    visits = [r for r in story.tables["drawn otherwise"]["zone_visits"] if r["track_id"] == "anna"]
+    visits = [r for r in story.tables["the old layout"]["zone_visits"] if r["track_id"] == "anna"]
 
     assert {r["run_id"]: r["dwell_seconds"] for r in visits} == {
         "run-1": visits[0]["dwell_seconds"],

@@ -1,8 +1,8 @@
-"""A rule is one thing validated twice: the stream's verdict and the table's expectation must agree.
+"""The result of a rule in the stream must agree with that of its expectation on the table.
 
-Rows of the silver tables are made, good ones and ones broken in every column, and put back into the
-form of their message. Every rule of the registry, which is the one that the streams validate by,
-must then reject the same messages as its expectations do, and must reject and accept some.
+Rows of the silver tables are generated, good ones and ones broken in every column, and converted to
+messages. Every rule of the streams must then reject the same messages as its expectations do, and
+must reject some and accept some.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ OBJECT_VALUES: dict[str, list[Any]] = {
 
 
 def silver_order(position: int, **changes: Any) -> Row:
-    """A good version of an order; the count follows the lines, a change carries no order."""
+    """A good version of an order; the count follows the lines, a change has no order."""
     row = {
         "event_id": event_id("a"),
         "event_type": "order.created",
@@ -166,7 +166,7 @@ def silver_order(position: int, **changes: Any) -> Row:
 
 
 def silver_frame(position: int, objects: Sequence[Row], **changes: Any) -> list[Row]:
-    """The objects of a frame, good where nothing else is said."""
+    """The objects of a frame, good except for the changes."""
     frame = {
         "event_id": event_id("a"),
         "branch_id": "B01",
@@ -282,25 +282,25 @@ def validated_by_stream(
 
 
 def parsed(events: list[Any]) -> Parsed[Any]:
-    """As if these events had been read, all of them without a fault."""
+    """Events as the result of a parse without faults."""
     fine = np.ones(len(events), bool)
     return Parsed(events, fine, fine)
 
 
 def arrived(moments: list[datetime]) -> pa.Table:
-    """What rules ask of the messages themselves."""
+    """The columns of the messages that rules read."""
     keys = pa.nulls(len(moments), pa.binary())
     return pa.table({"key": keys, "timestamp": pa.array(moments, pa.timestamp("us", "UTC"))})
 
 
-def validated(suite: RowSuite, rows: Any, **output: Any) -> Iterator[tuple[str, Row]]:
-    """Name of each expectation -> what Great Expectations found, on pandas or on Spark."""
+def validated(suite: RowSuite, rows: Any, **result_format: Any) -> Iterator[tuple[str, Row]]:
+    """Name of each expectation -> result of Great Expectations, on pandas or on Spark."""
     context = gx.get_context(mode="ephemeral")
     engine = "spark" if isinstance(rows, DataFrame) else "pandas"
     asset = getattr(context.data_sources, f"add_{engine}")("rows").add_dataframe_asset("rows")
     batch = asset.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": rows})
-    validated = gx.ExpectationSuite("rows", expectations=list(suite.expectations))
-    for one in batch.validate(validated, result_format=output).results:
+    gx_suite = gx.ExpectationSuite("rows", expectations=list(suite.expectations))
+    for one in batch.validate(gx_suite, result_format=result_format).results:
         assert "unexpected_count" in one.result, one.exception_info
         assert one.success == (one.result["unexpected_count"] == 0)
         yield name_of(one.expectation_config), one.result
@@ -331,7 +331,7 @@ def arrow(spark: SparkSession, table: Table, rows: list[Row]) -> pa.Table:
 
 
 def batched(suite: RowSuite, rows: pa.Table) -> DataFrame:
-    """The rows as Spark would shape them: batch by batch, in Python workers."""
+    """The rows shaped by Spark, in batches in Python workers."""
     shape = suite.shape
 
     def each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -346,10 +346,10 @@ def validate_case(
     by_stream: dict[str, set[str]], rows: pa.Table, suites: Sequence[RowSuite]
 ) -> Case:
     by_pandas, on_pandas, on_spark = dict[str, set[str]](), dict[str, int](), dict[str, int]()
-    output = {"result_format": "COMPLETE", "unexpected_index_column_names": ["position"]}
+    complete = {"result_format": "COMPLETE", "unexpected_index_column_names": ["position"]}
     for suite in suites:
         parts = [suite.shape(rows.slice(start, 100)) for start in range(0, len(rows), 100)]
-        for name, result in validated(suite, pa.concat_tables(parts).to_pandas(), **output):
+        for name, result in validated(suite, pa.concat_tables(parts).to_pandas(), **complete):
             found = {i["position"] for i in result.get("unexpected_index_list") or ()}
             by_pandas.setdefault(rule_of(name), set()).update(found)
             on_pandas[name] = result["unexpected_count"]

@@ -1,8 +1,8 @@
 """Version 2 of the order event meets a deployment that runs: no stream stops for it, no row is
 lost.
 
-The release before knows no `silver.orders.channel`. Its stream writes version 1, then version 2;
-the column is added under its feet; then the new release starts where it ended.
+The earlier release has no column `silver.orders.channel`. Its stream writes version 1, then version
+2; the column is added while it runs; then the new release starts where it ended.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def with_columns(columns: str) -> tuple[Table, ...]:
 
 
 def declare(release: pytest.MonkeyPatch, tables: tuple[Table, ...]) -> None:
-    """What a release makes of the lake when it starts, whatever the format."""
+    """Replace the tables that a release declares, in both formats."""
     for connector in (iceberg, delta_tables):
         release.setattr(connector, "TABLES", tables)
 
 
 def columns_before() -> str:
-    """What silver.orders had before version 2."""
+    """The columns of silver.orders before version 2."""
     declared = SILVER_ORDERS.columns.splitlines()
     before = [line for line in declared if line.split()[:1] != ["channel"]]
     assert len(before) == len(declared) - 1
@@ -48,7 +48,7 @@ def columns_before() -> str:
 
 
 def release_before() -> list[Stream]:
-    """The streams as they were: no row has a channel, and no table that they know of has one."""
+    """The earlier streams, whose rows and tables have no channel."""
 
     def write(batch: Batch) -> None:
         order_event_processor.write(replace(batch, rows=batch.rows.drop_columns(["channel"])))
@@ -80,36 +80,36 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(sandbox: Sandbox) -> Story:
-    output = Story(sandbox)
+    recorded = Story(sandbox)
 
     def new_release_adds_its_columns() -> None:
-        output.remember("before")
+        recorded.remember("before")
         declare(release, TABLES)
         create_tables(SparkSession.active(), sandbox.settings)
-        output.send("O-3", schema_version=2, channel="web")
-        output.send("O-4")
+        recorded.send("O-3", schema_version=2, channel="web")
+        recorded.send("O-4")
 
     with pytest.MonkeyPatch.context() as release:
         older = with_columns(columns_before())
         (silver,) = (t for t in older if t.name == SILVER_ORDERS.name)
         release.setattr(order_event_processor, "SILVER_ORDERS", silver)
         declare(release, older)
-        output.send("O-1")
-        output.send("O-2", schema_version=2, channel="web")
+        recorded.send("O-1")
+        recorded.send("O-2", schema_version=2, channel="web")
         sandbox.run_streams(
             release_before(),
             steps=[new_release_adds_its_columns],
         )
-    output.remember("evolved")
+    recorded.remember("evolved")
 
-    output.send("O-5")
-    output.send("O-6", schema_version=2, channel="app")
-    output.send("O-7", schema_version=2)
-    output.send("O-8", schema_version=3, channel="web")
-    sandbox.expire_newest_commit(*NAMES)  # so the new release meets a batch of the older one again
+    recorded.send("O-5")
+    recorded.send("O-6", schema_version=2, channel="app")
+    recorded.send("O-7", schema_version=2)
+    recorded.send("O-8", schema_version=3, channel="web")
+    sandbox.lose_newest_commit(*NAMES)  # so the new release meets a batch of the older one again
     sandbox.run(*NAMES)
-    output.remember("restarted")
-    return output
+    recorded.remember("restarted")
+    return recorded
 
 
 def test_version_2_lands_where_version_1_does_before_anybody_declares_its_field(
@@ -118,7 +118,7 @@ def test_version_2_lands_where_version_1_does_before_anybody_declares_its_field(
     assert story.channels("before") == {"O-1": "no such column", "O-2": "no such column"}
 
 
-def test_a_stream_of_the_release_before_continues_on_when_a_column_appears(story: Story) -> None:
+def test_a_stream_of_the_release_before_continues_when_a_column_appears(story: Story) -> None:
     assert story.channels("evolved") == dict.fromkeys(("O-1", "O-2", "O-3", "O-4"))
 
 
@@ -139,9 +139,9 @@ def test_bronze_and_the_serving_table_keep_what_was_sent_whole(story: Story) -> 
     seen = story.tables["restarted"]
     assert sorted(r["value"] for r in seen["bronze.order_events"]) == sorted(story.sent)
     raw = story.sandbox.query(
-        "SELECT order_id, payload->'order'->>'channel' AS said FROM orders_raw"
+        "SELECT order_id, payload->'order'->>'channel' AS channel FROM orders_raw"
     )
-    assert {r["order_id"]: r["said"] for r in raw if r["said"]} == {
+    assert {r["order_id"]: r["channel"] for r in raw if r["channel"]} == {
         "O-2": "web",
         "O-3": "web",
         "O-6": "app",

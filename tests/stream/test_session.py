@@ -1,4 +1,4 @@
-"""The Spark that streams run in: what it shows to others, and what each task of it costs."""
+"""The Spark session of the streams: no secrets on the command line, and cheap Python workers."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ NEXT_DAY = "2024-05-01T11:00:00Z"
 
 
 def first_day(sandbox: Sandbox) -> None:
-    """O-1 goes its way; O-2 is begun and left; a message that says nothing."""
+    """O-1 is completed; O-2 is started and not finished; one message is not JSON."""
     sandbox.send_order(
         order_event(order_id="O-1", created_at=TEN, event_time=TEN),
         order_event(order_id="O-2", created_at=TEN, event_time=TEN),
@@ -56,20 +56,20 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(sandbox: Sandbox) -> Story:
-    output = Story()
+    recorded = Story()
     first_day(sandbox)
     sandbox.run(TRACKER)
-    output.remember(sandbox, "first day")
+    recorded.remember(sandbox, "first day")
     next_day(sandbox)
     sandbox.run(TRACKER)
-    output.remember(sandbox, "next day")
-    sandbox.expire_newest_commit(TRACKER)
+    recorded.remember(sandbox, "next day")
+    sandbox.lose_newest_commit(TRACKER)
     sandbox.run(TRACKER)
-    output.remember(sandbox, "commit lost")
-    sandbox.expire_checkpoint(TRACKER)
+    recorded.remember(sandbox, "commit lost")
+    sandbox.lose_checkpoint(TRACKER)
     sandbox.run(TRACKER)
-    output.remember(sandbox, "checkpoint lost")
-    return output
+    recorded.remember(sandbox, "checkpoint lost")
+    return recorded
 
 
 def test_each_change_reports_how_long_the_status_before_it_took(story: Story) -> None:
@@ -86,7 +86,7 @@ def test_each_change_reports_how_long_the_status_before_it_took(story: Story) ->
     assert not any(r["anomaly"] for r in story.served["first day"])
 
 
-def test_a_restart_continues_on_with_the_state_and_finds_the_order_that_is_stuck(
+def test_a_restart_continues_with_the_state_and_finds_the_order_that_is_stuck(
     story: Story,
 ) -> None:
     alarms = [r for r in story.served["next day"] if r["anomaly"]]
@@ -101,7 +101,7 @@ def test_a_restart_continues_on_with_the_state_and_finds_the_order_that_is_stuck
 
 
 @pytest.mark.parametrize("chapter", ["first day", "next day"])
-def test_the_lake_reports_what_the_database_reports(story: Story, chapter: str) -> None:
+def test_the_lake_has_the_same_changes_as_the_database(story: Story, chapter: str) -> None:
     lake = story.lake[chapter]
 
     assert lake

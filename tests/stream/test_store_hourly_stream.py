@@ -1,4 +1,4 @@
-"""store_hourly: where cameras and tills meet. One story: a morning, a late order, a rerun."""
+"""store_hourly joins cameras and tills. One sequence of runs: a morning, a late order, a rerun."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(sandbox: Sandbox) -> Story:
-    output = Story()
+    recorded = Story()
     a_morning(sandbox)
     sandbox.run(
         *TOGETHER,
         steps=[
-            lambda: output.remember(sandbox, "morning"),
+            lambda: recorded.remember(sandbox, "morning"),
             lambda: an_order_that_took_its_time(sandbox),
         ],
     )
-    output.remember(sandbox, "late order")
+    recorded.remember(sandbox, "late order")
     sandbox.run("store_hourly")
-    output.remember(sandbox, "alone")
+    recorded.remember(sandbox, "alone")
     sandbox.run(*TOGETHER)
-    output.remember(sandbox, "together")
-    return output
+    recorded.remember(sandbox, "together")
+    return recorded
 
 
 def test_conversion_is_orders_per_visitor_and_unknown_without_visitors(story: Story) -> None:
@@ -104,9 +104,7 @@ def test_a_late_order_corrects_its_hour_and_leaves_the_others_alone(story: Story
 
 
 @pytest.mark.parametrize("chapter", ["morning", "late order"])
-def test_the_lake_reports_of_every_hour_what_the_database_reports(
-    story: Story, chapter: str
-) -> None:
+def test_the_lake_has_the_same_hours_as_the_database(story: Story, chapter: str) -> None:
     lake = story.lake[chapter]
 
     assert lake

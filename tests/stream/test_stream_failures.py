@@ -1,4 +1,4 @@
-"""What fails outside of the data: streams try again and go on, or say that they stop."""
+"""Failures outside of the data: streams retry and continue, or stop with an error."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_stream_that_keeps_failing_stops_only_itself(
     assert not [r for r in caplog.messages if "LocalRelation" in r or "Thread State" in r]
 
 
-def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_continues_on(
+def test_rows_that_a_sink_rejects_are_set_aside_and_the_stream_continues(
     new_sandbox: Callable[[], Sandbox],
 ) -> None:
     """Two of forty: one that the processor cannot hold, and one that the metrics cannot."""
@@ -119,7 +119,7 @@ def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_continues_on(
             sandbox.send_order(*[order_event(order_id=f"O-{n}") for n in range(40)])
             for _ in range(2):
                 sandbox.run("order_event_processor", "real_time_metrics")
-                sandbox.expire_checkpoint("order_event_processor", "real_time_metrics")
+                sandbox.lose_checkpoint("order_event_processor", "real_time_metrics")
         finally:
             connection.execute("ALTER TABLE orders_raw DROP CONSTRAINT odd")
             connection.execute("ALTER TABLE order_contributions DROP CONSTRAINT odd")
@@ -144,7 +144,7 @@ def test_rows_that_a_sink_refuses_are_put_aside_and_the_stream_continues_on(
     assert [json.loads(r["value"])["order"]["order_id"] for r in refused] == ["O-7", "O-9"]
 
 
-def test_of_two_streams_in_one_query_the_one_that_was_taken_over_ends_and_the_other_continues_on(
+def test_of_two_streams_in_one_query_the_one_that_was_taken_over_ends_and_the_other_continues(
     new_sandbox: Callable[[], Sandbox],
 ) -> None:
     sandbox = new_sandbox()
@@ -216,7 +216,7 @@ def test_a_second_application_is_refused_and_one_that_takes_over_fences_the_firs
 
 @pytest.fixture
 def server(services: Settings, tmp_path: Path) -> Iterator[PostgresService]:
-    """Its deployment tries again as often as it takes."""
+    """A server of its own, with settings for many retries."""
     streams = {"source": "memory", "trigger_seconds": 0.1, "retries": 100, "retry_max_seconds": 0.5}
     update: dict[str, Any] = {"streams": services.streams.model_copy(update=streams)}
     if services.bucket:

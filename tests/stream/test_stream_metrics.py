@@ -1,4 +1,4 @@
-"""What Prometheus reads of real streams: rows, lag, state, dead letters, late rows, repeats."""
+"""Metrics of real streams: rows, lag, state, dead letters, late rows, repeats."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @dataclass
 class Scrapes:
-    """The page that Prometheus would read, as the streams run."""
+    """The page of metrics while the streams run."""
 
     client: httpx.Client
     newest: Figures
@@ -49,7 +49,7 @@ class Scrapes:
 
 
 def run(sandbox: Sandbox, names: tuple[str, ...], done: Callable[[Scrapes], bool]) -> Scrapes:
-    """Run streams until the page states what is waited for."""
+    """Run streams until the page of metrics fulfils a condition."""
     runner = Runner(sandbox.settings, find_streams(names))
     (port,) = free_ports(1)
     end = time.monotonic() + DEADLINE_SECONDS
@@ -58,7 +58,7 @@ def run(sandbox: Sandbox, names: tuple[str, ...], done: Callable[[Scrapes], bool
 
     def until() -> bool:
         if time.monotonic() > end:
-            pytest.fail(f"the page never said it; the last one: {seen.newest}")
+            pytest.fail(f"the metrics did not fulfil the condition; the last: {seen.newest}")
         seen.look()
         return done(seen)
 
@@ -69,7 +69,7 @@ def run(sandbox: Sandbox, names: tuple[str, ...], done: Callable[[Scrapes], bool
 
 @pytest.fixture(scope="module")
 def watched(sandbox: Sandbox) -> Sandbox:
-    """With the endpoint on, which also asks the broker for the lag."""
+    """With the metrics endpoint, and so with queries of the lag."""
     streams = sandbox.settings.streams.model_copy(update={"metrics_port": 1, "retries": 20})
     sandbox.settings = sandbox.settings.model_copy(update={"streams": streams})
     return sandbox
@@ -117,7 +117,7 @@ def test_the_page_reports_what_the_streams_did_and_a_repeated_batch_is_skipped(
     (traced,) = [row["headers"] for row in bronze if row["key"] == b"O-traced"]
     assert traced == [{"key": "traceparent", "value": trace.encode()}]
 
-    watched.expire_newest_commit(*ORDERS)
+    watched.lose_newest_commit(*ORDERS)
     early = later(T10, -4 * 3600)  # its hour ended at 07:00, and the watermark is at 09:55
     watched.send_order(order_event(order_id="O-late", event_time=early, created_at=early))
     again = run(watched, ORDERS, lambda seen: seen.of("late_rows_total", stream=ORDERS[1]) == 1)

@@ -1,4 +1,4 @@
-"""What may become of a state file: cut off, emptied, overwritten, replaced, or closed."""
+"""Breaks a state file: cuts it off, empties, overwrites, replaces or locks it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _folder(file: Path) -> None:
 
 
 def _loop(file: Path) -> None:
-    """No user can read through it, root neither, who reads what is closed to others."""
+    """A symbolic link to itself, which even root cannot read."""
     _remove(file)
     file.symlink_to(file)
 

@@ -1,4 +1,4 @@
-"""The Chromium of the machine, driven by Playwright; it downloads none. And who looks at pages."""
+"""The installed Chromium, controlled by Playwright, and a visitor that records errors of pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 DESK: ViewportSize = {"width": 1280, "height": 800}
 PATIENCE = 60_000
-"""Milliseconds that a page may take."""
+"""Timeout of a page in milliseconds."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Visitor:
-    """A browser that notes what went wrong in it."""
+    """A browser that records its errors and its requests to other hosts."""
 
     browser: Browser
     url: str

@@ -33,7 +33,7 @@ def event_id(name: object = None) -> str:
 
 
 def as_json(event: Any) -> bytes:
-    """The event as it goes over the wire (compact, UTF-8)."""
+    """The event as the value of a message (compact, UTF-8)."""
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -1,6 +1,6 @@
-"""Scenes before B01-entrance as detection events, and what is counted in them without Spark.
+"""Scenes before B01-entrance as detection events, and the results of tracking without Spark.
 
-The line of B01-entrance stands at x = 0.65; who walks over it from left to right has entered. Its
+The line of B01-entrance is at x = 0.65; who crosses it from left to right has entered. Its
 queue is between x = 0.35 and 0.6, and between y = 0.25 and 0.5. See `conf/stores/demo.toml`.
 """
 
@@ -20,8 +20,8 @@ from streaming.transforms.footfall import (
     CROSSING_KEY,
     RUN,
     VISIT_KEY,
-    notify,
     to_output,
+    track_frames,
 )
 from streaming.transforms.silver_detections import frames, validated_detections
 from streaming.transforms.tracks import CameraState, Rules, layouts_by_camera
@@ -32,19 +32,19 @@ TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 CAMERA_ID = "B01-entrance"
 SKEW = timedelta(hours=1)
 Person = tuple[Any, float, float]
-"""track_id and the place of the feet; times are given by the scene."""
+"""track_id and the position of the feet; the scene has the times."""
 
 TEXT, COUNT, FLAG = pa.string(), pa.int64(), pa.bool_()
-_DRAWN = {"is_staff": FLAG, "layout_version": pa.int32()}
+_LAYOUT = {"is_staff": FLAG, "layout_version": pa.int32()}
 _CROSSING = dict.fromkeys(("track_id", "line_id", "kind", "direction"), TEXT)
 _VISIT = dict.fromkeys(("track_id", "zone_id", "kind"), TEXT)
 OUTPUT_SCHEMA = pa.schema(
     {
         **dict.fromkeys(RUN, TEXT),
         **dict.fromkeys(("captured_at", "frames", "late_frames", "people"), COUNT),
-        "crossings": pa.list_(pa.struct(_CROSSING | {"crossed_at": COUNT} | _DRAWN)),
+        "crossings": pa.list_(pa.struct(_CROSSING | {"crossed_at": COUNT} | _LAYOUT)),
         "visits": pa.list_(
-            pa.struct(_VISIT | {"entered_at": COUNT, "exited_at": COUNT, "is_open": FLAG} | _DRAWN)
+            pa.struct(_VISIT | {"entered_at": COUNT, "exited_at": COUNT, "is_open": FLAG} | _LAYOUT)
         ),
         "queues": pa.list_(pa.struct({"zone_id": TEXT, "captured_at": COUNT, "people": COUNT})),
         "staff": pa.list_(TEXT),
@@ -99,7 +99,7 @@ def together(*ways: Sequence[Sequence[Person]]) -> list[list[Person]]:
 
 @dataclass(frozen=True)
 class ParsedFrame:
-    """A row of `silver_detections.FRAMES_SCHEMA`, as far as it is read."""
+    """The used columns of a row of `silver_detections.FRAMES_SCHEMA`."""
 
     frame: str
     topic: str = "detections"
@@ -109,15 +109,15 @@ class ParsedFrame:
 
 @dataclass
 class Seen:
-    """What is stored of a scene: one row for each key, crossings as first, visits as last written.
+    """Stored rows of a scene: one for each key, the first of a crossing, the last of a visit.
 
     Attributes:
         crossings: `footfall.CROSSING_KEY` -> the row.
         visits: `footfall.VISIT_KEY` -> the row.
         queue: the queue length of each frame.
-        rejected: how many frames were not followed because of a failed rule.
-        keys: track, line and time of every crossing as it came, repeated ones included.
-        names: after each batch, the names of all tracks that may go on.
+        rejected: number of frames that failed a rule.
+        keys: track, line and time of every crossing in order, repeated ones included.
+        names: after each batch, the names of all tracks that may continue.
     """
 
     crossings: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Seen:
         return self.count("entry"), self.count("exit")
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """The rows of one batch."""
+        """Store the rows of one batch."""
         self.keys += [(c[0], c[1], c[4]) for row in rows for c in row["crossings"]]
         output = to_output(pa.Table.from_pylist(rows, schema=OUTPUT_SCHEMA))
         for row in output.crossings.to_pylist():
@@ -147,7 +147,7 @@ class Seen:
 
 
 def follow(stores: Stores, events: Iterable[dict[str, Any]], *, cuts: Sequence[int] = ()) -> Seen:
-    """What the stream stores of the events of one run of B01-entrance.
+    """The rows that the stream stores for the events of one run of B01-entrance.
 
     Args:
         stores: the chain of the demo.
@@ -163,11 +163,11 @@ def follow(stores: Stores, events: Iterable[dict[str, Any]], *, cuts: Sequence[i
 
 
 def follow_frames(stores: Stores, run: Sequence[ParsedFrame], *, cuts: Sequence[int] = ()) -> Seen:
-    """The same for frames that are parsed; the state goes through its text between batches."""
+    """The same for parsed frames; the state is converted to text and back between batches."""
     seen, text = Seen(), None
     for begin, end in pairwise([0, *sorted(cuts), len(run)]):
         camera = CameraState(layouts_by_camera(stores)[CAMERA_ID], Rules(), text)
-        rows = notify(("B01", CAMERA_ID, "run-1"), run[begin:end], camera.run("run-1", 0))
+        rows = track_frames(("B01", CAMERA_ID, "run-1"), run[begin:end], camera.run("run-1", 0))
         seen.add(list(rows))
         text = camera.to_text()
         seen.names.append([t[0] for k in ("live", "lost") for t in _tracks(text, k)])

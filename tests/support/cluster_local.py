@@ -1,6 +1,7 @@
-"""A standalone Spark cluster on loopback, by pyspark's own scripts, as on machines of others.
+"""A standalone Spark cluster on loopback, by pyspark's own scripts, as on other machines.
 
-Its processes know nothing of the checkout: no PYTHONPATH, a Python without packages, other folders.
+Its processes have no access to the checkout: no PYTHONPATH, a Python without packages, other
+folders.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Cluster:
     """A master and two workers of one core.
 
     Attributes:
-        folder: of all their files; named in the environment of each process, to find it by.
+        folder: of all their files; the environment of each process names it.
         workers: a worker is the parent of its executors.
     """
 
@@ -80,18 +81,18 @@ class Cluster:
         return self._run(name, program, {**self.environment, **environment})
 
     def kill_worker(self, number: int) -> list[str]:
-        """SIGKILL for a worker and its executors; what was killed."""
+        """SIGKILL for a worker and its executors; returns the killed command lines."""
         family = [self.workers[number], *self.workers[number].children(recursive=True)]
-        output = []
+        killed = []
         for process in family:
             with suppress(psutil.NoSuchProcess):
-                output.append(" ".join(process.cmdline()))
+                killed.append(" ".join(process.cmdline()))
                 process.kill()
         psutil.wait_procs(family, timeout=20)
-        return output
+        return killed
 
     def processes(self) -> list[psutil.Process]:
-        """All that runs with the environment of the cluster, whoever its parent is by now."""
+        """All processes with the environment of the cluster, also orphaned ones."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -128,7 +129,7 @@ class Cluster:
 
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """For the length of a block; nothing of it is left afterwards, whatever happened."""
+    """A cluster until the end of the block; all of its processes are stopped."""
     cluster = Cluster(folder)
     try:
         cluster.start()

@@ -1,6 +1,6 @@
-"""A deployment for the console alone: a real Postgres, filled as the streams leave it, and no JVM.
+"""A deployment for the console only: a real Postgres with the tables of the streams, and no JVM.
 
-Its branches are where it is afternoon now, so that a day has hours at whatever time tests run.
+Its branches are where it is afternoon now, so that the day has hours whenever the tests run.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def insert(db: Database, table: str, rows: Sequence[Row]) -> None:
 
 
 def fill(db: Database, sandbox: Sandbox, now: datetime) -> None:
-    """A good day of three branches: what the tables hold while everything runs."""
+    """Insert a normal day of three branches."""
     for number, branch in enumerate(sandbox.stores.branches):
         zone = ZoneInfo(branch.timezone)
         for days in (0, 7):
@@ -185,7 +185,7 @@ def fill(db: Database, sandbox: Sandbox, now: datetime) -> None:
 
 
 def fill_trouble(db: Database, now: datetime) -> None:
-    """What somebody should look at: stuck orders, dead letters, failed expectations."""
+    """Insert stuck orders and dead letters."""
     old = now - timedelta(hours=30)
     insert(
         db,
@@ -210,7 +210,7 @@ def fill_trouble(db: Database, now: datetime) -> None:
 
 
 def span(now: datetime, zone: ZoneInfo, days: int) -> list[datetime]:
-    """The hours (UTC) of the local day so far, that many days ago; the one that runs, too."""
+    """The hours (UTC) of the local day so far, that many days ago, with the current hour."""
     local = now.astimezone(zone)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     start = midnight.astimezone(timezone.utc).replace(minute=0)
@@ -347,7 +347,7 @@ def fill_pipeline(db: Database, now: datetime) -> None:
 
 
 def report_streams_run(sandbox: Sandbox, **states: Mapping[str, Any]) -> None:
-    """What the Spark application writes of its streams, under the pid of this process."""
+    """Write the status file of the streams, with the pid of this process."""
     from streaming.registry import STREAMS as ALL  # noqa: PLC0415 - its name is taken here
 
     status = {"ready": True, "finished_batches": 60, "finished_rows": 1800, "failures": 0}
@@ -359,7 +359,7 @@ def report_streams_run(sandbox: Sandbox, **states: Mapping[str, Any]) -> None:
 
 
 def expectation(**overrides: Any) -> dict[str, Any]:
-    """One expectation of silver.orders that was met."""
+    """A result of one expectation of silver.orders, passed by default."""
     row = {
         "run_id": "run-1",
         "ran_at": datetime.now(timezone.utc) - 2 * MINUTE,
@@ -381,7 +381,7 @@ def expectation(**overrides: Any) -> dict[str, Any]:
 
 
 def validated(db: Database, sandbox: Sandbox) -> None:
-    """A quality run over four layers, one failure in it, and the pages about it."""
+    """Insert a quality run over four layers with one failure, and write its pages."""
     rows = [
         expectation(layer=layer, table_name=table, expectation=f"rule_{n}")
         for layer, table in (
@@ -396,7 +396,7 @@ def validated(db: Database, sandbox: Sandbox) -> None:
         expectation="branch_known",
         state="failed",
         unexpected_count=3,
-        says="An order is of a branch that the store file does not know.",
+        says="An order is of a branch that is not in the store file.",
     )
     insert(db, "quality_results", [*rows, failed])
     folder = report_folder(sandbox.settings.var_dir)

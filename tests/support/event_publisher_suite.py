@@ -1,4 +1,4 @@
-"""What every publisher of detection events must do. A subclass supplies the fixture `stage`."""
+"""Tests for every publisher of detection events. A subclass supplies the fixture `stage`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every table format of the lake must do. A subclass supplies the fixture `shop`."""
+"""Tests for every table format of the lake. A subclass supplies the fixture `shop`."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Shop:
 
     Attributes:
         lake: of one query.
-        widen: gives a table another column of text, as a newer release does.
-        drop: takes a table away, as somebody may do by hand.
-        make: an empty table in its place, as streams that start do.
+        widen: adds a text column to a table, as a newer release does.
+        drop: drops a table, as an operator may.
+        make: creates it empty, as starting streams do.
     """
 
     lake: Lake
@@ -67,11 +67,11 @@ class Shop:
     make: Callable[[Table], None]
 
     def rows(self, table: Table = EVENTS) -> list[dict[str, Any]]:
-        """What a reader of its own sees."""
+        """Rows of a table, through a reader of its own."""
         return sorted(self.lake.another().read(table.name).to_pylist(), key=repr)
 
     def positions(self) -> list[tuple[str, int, str]]:
-        """Of all events, repeated ones repeated."""
+        """Positions of all events, with repeated ones."""
         return sorted((r["topic"], r["partition"], r["position"]) for r in self.rows())
 
 
@@ -103,7 +103,7 @@ def events(
 
 
 def sales(*rows: tuple[str, int], day: date = MAY) -> pa.Table:
-    """What shops sold on one day."""
+    """Sales of shops on one day."""
     shops, sold = zip(*rows, strict=True)
     return pa.table({"shop": shops, "day": [day] * len(rows), "sold": pa.array(sold, pa.int32())})
 
@@ -121,10 +121,10 @@ class LakeSuite:
         assert len(shop.positions()) == 2
 
     def test_of_two_writers_with_the_same_rows_one_writes_them(self, shop: Shop) -> None:
-        """A driver that was thought dead continues beside its successor."""
+        """A driver that seemed dead continues beside its successor."""
         shop.lake.append(EVENTS, events(0), 0)
         zombie = shop.lake.another()
-        zombie.append(EVENTS, events(0), 0)  # both know the table as it is now
+        zombie.append(EVENTS, events(0), 0)  # both have loaded the table
         both, written = Barrier(2), []
 
         def write(lake: Lake) -> None:
@@ -179,7 +179,7 @@ class LakeSuite:
         assert moved.append(EVENTS, again, 0) == 1
         assert len(shop.positions()) == 4
 
-    def test_partitions_and_topics_are_reported_apart(self, shop: Shop) -> None:
+    def test_partitions_and_topics_are_distinguished(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(5), 0)
         assert shop.lake.append(EVENTS, events(5, partition=1), 1) == 1
         assert shop.lake.append(EVENTS, events(5, topic="cancelled"), 2) == 1
@@ -196,7 +196,7 @@ class LakeSuite:
         assert shop.lake.another().append(EVENTS, events(message_id(8, 0, 0), huge), 0) == 0
         assert shop.lake.another().progress(EVENTS) == {("orders", 0): huge}
 
-    def test_fresh_reports_beforehand_what_an_append_would_write(self, shop: Shop) -> None:
+    def test_fresh_returns_the_rows_that_an_append_would_write(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1), 0)
         fresh = shop.lake.another().fresh(EVENTS, events(1, 2))
         assert fresh["position"].to_pylist() == [offset(2)]
@@ -231,7 +231,7 @@ class LakeSuite:
         shop.lake.append(EVENTS, events(1).slice(0, 0), 0)
         assert [shop.lake.state(t.name).newest for t in TABLES] == [None, None, None]  # type: ignore[union-attr]
 
-    def test_a_column_of_a_newer_release_remains_null_in_an_append(self, shop: Shop) -> None:
+    def test_a_column_of_a_newer_release_is_null_in_an_append(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1), 0)
         shop.widen(EVENTS, "note")
         shop.lake.append(EVENTS, events(2), 1)
@@ -265,7 +265,7 @@ class LakeSuite:
         assert found(And(EqualTo("partition", 1), EqualTo("topic", "orders"))) == ["3"]
         assert found(Or(EqualTo("partition", 7), EqualTo("position", offset(2)))) == ["2"]
 
-    def test_a_reader_continues_on_with_what_it_has_loaded(self, shop: Shop) -> None:
+    def test_a_reader_continues_with_the_table_that_it_has_loaded(self, shop: Shop) -> None:
         shop.lake.upsert(SALES, sales(("A", 1)), "day")
         before = shop.lake.state(SALES.name)
         assert before is not None
@@ -328,7 +328,7 @@ class LakeSuite:
             shop.lake.read("gold.nothing")
 
     @pytest.mark.parametrize("known", [True, False], ids=["running", "starting"])
-    def test_a_stream_whose_table_is_dropped_reports_so_and_continues_on_with_a_new_one(
+    def test_a_stream_whose_table_is_dropped_fails_and_continues_with_a_new_one(
         self, shop: Shop, *, known: bool
     ) -> None:
         shop.lake.append(EVENTS, events(1), 0)
@@ -348,7 +348,7 @@ class LakeSuite:
         assert [p for _, _, p in shop.positions()] == [offset(2)]
         assert sold(shop.rows(SALES)) == {("A", MAY): 2}
 
-    def test_old_rows_go_for_good_and_the_guard_remains(self, shop: Shop) -> None:
+    def test_a_purge_removes_old_rows_for_good_and_keeps_the_positions(self, shop: Shop) -> None:
         old = NOON - timedelta(days=40)
         shop.lake.append(EVENTS, pa.concat_tables([events(1, at=old), events(2)]), 0)
         shop.lake.append(EVENTS, events(8, partition=1, at=old), 1)
@@ -376,11 +376,11 @@ class LakeSuite:
     def test_a_purge_beside_a_stream_disturbs_neither(self, shop: Shop) -> None:
         shop.lake.append(EVENTS, events(1, at=NOON - timedelta(days=40)), 0)
         purge(shop.lake.another(), EVENTS, "at", NOON)
-        # The stream has looked at the table before the purge.
+        # The stream loaded the table before the purge.
         assert shop.lake.append(EVENTS, events(1, 2), 1) == 1
         assert [p for _, _, p in shop.positions()] == [offset(2)]
 
 
 def widened(table: Table, column: str) -> Table:
-    """As a newer release declares it."""
+    """The table as a newer release declares it."""
     return replace(table, columns=f"{table.columns}, {column} string")

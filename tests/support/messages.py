@@ -1,6 +1,6 @@
 """Messages of a topic as source rows, and scenario folders that hold them as JSON.
 
-`given.json` is a list of messages, `then.json` what becomes of each, in the same order. A message
+`given.json` is a list of messages, `then.json` the result of each, in the same order. A message
 has its value as `event` (an object, sent compact), `value` (text) or `base64` (bytes); without any
 it is null. `then` has either the failed `rules` or columns of the good row.
 """
@@ -47,7 +47,7 @@ def cases(job: str) -> list[Path]:
 
 
 def read_case(case: Path) -> tuple[list[str], list[Sent], list[dict[str, Any]]]:
-    """What each message is about, the messages, and what becomes of them."""
+    """Descriptions of the messages, the messages, and their results."""
     given = json.loads((case / "given.json").read_text(encoding="utf-8"))
     then = json.loads((case / "then.json").read_text(encoding="utf-8"))
     return [m["about"] for m in given], [_sent(m) for m in given], then

@@ -1,4 +1,4 @@
-"""Looks for pictures in bytes: files of any kind, their text forms, and pixels as they are."""
+"""Finds pictures in bytes: files of any kind, their text forms, and raw pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 PIXELS = 48
-"""So many bytes of a row of pixels in a row are no accident."""
+"""So many equal bytes of a row of pixels are no coincidence."""
 
 _CERTAIN = re.compile(
     rb"\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|ftypisom|ftypmp42|"
@@ -34,7 +34,7 @@ def find_pictures(blob: bytes) -> list[str]:
 
 
 def find_pixels(blob: bytes, frames: Iterable[NDArray[np.uint8]]) -> list[str]:
-    """Rows of these pictures that lie in the bytes as they are."""
+    """Rows of these pictures that are in the bytes."""
     found = []
     for number, frame in enumerate(frames):
         for y in range(0, frame.shape[0], 8):

@@ -18,8 +18,8 @@ def own_postgres(settings: Settings, folder: Path) -> Iterator[PostgresService]:
     """A server without tables, on a port and in a folder of its own; gone with its data afterwards.
 
     Args:
-        settings: what else its deployment has.
-        folder: empty; the deployment is there.
+        settings: of its deployment, but for the folder and Postgres.
+        folder: empty; becomes the folder of the deployment.
 
     Yields:
         The server; its settings have its password.

@@ -1,4 +1,4 @@
-"""What still runs of a storelake that a test started."""
+"""Processes of a deployment that still run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psutil
 
 
 def processes_of(var: Path) -> list[str]:
-    """Everything that still runs with a state folder below this one."""
+    """Command lines of running processes with a state folder below this one."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

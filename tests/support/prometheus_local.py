@@ -28,7 +28,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def tool(name: str) -> str:
-    """Where a program of Prometheus is; without it there is nothing to test, but in CI."""
+    """Path of a program of Prometheus; without it the test is skipped, and fails in CI."""
     found = shutil.which(name)
     if found is None:
         why = f"{name} is not here: install it (on Debian the package prometheus)"
@@ -43,7 +43,7 @@ def read_alerts() -> list[dict[str, Any]]:
 
 
 def panels() -> list[tuple[str, str, str]]:
-    """(dashboard, panel, expression) of every question that the dashboards ask."""
+    """(dashboard, panel, expression) of every query of the dashboards."""
     found = []
     for file in sorted(DASHBOARDS.glob("*.json")):
         dashboard = json.loads(file.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ class Prometheus:
     client: httpx.Client
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an instant query; a wrong one fails the test with what the server says."""
+        """The series of an instant query; a wrong one fails the test with the server's error."""
         answer = self.client.get("/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         result: list[dict[str, Any]] = answer["data"]["result"]
@@ -101,7 +101,7 @@ class Prometheus:
 def prometheus(
     folder: Path, port: int, jobs: Mapping[str, int], scale: float
 ) -> Iterator[Prometheus]:
-    """Run one that asks a port of this machine for each job, and validates by the faster rules."""
+    """Run a server that scrapes one local port per job, with the faster rules."""
     config = {
         "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
         "rule_files": ["rules.yml"],

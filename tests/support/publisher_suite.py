@@ -1,4 +1,4 @@
-"""What every `gateway.producer.Publisher` must do. A subclass supplies the fixture `stage`."""
+"""Tests for every `gateway.producer.Publisher`. A subclass supplies the fixture `stage`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class PublisherSuite:
         assert view.partitions[stage.topic] == 1
         assert len(view.brokers) == 1
 
-    def test_what_is_too_large_for_ever_is_reported_apart(self, stage: Stage) -> None:
+    def test_a_message_that_is_too_large_has_an_error_of_its_own(self, stage: Stage) -> None:
         with pytest.raises(TooLargeError):
             asyncio.run(publish(stage.publisher, message(stage.topic, value=b"x" * 2_000_000)))
 

@@ -1,4 +1,4 @@
-"""Pictures of drawn people, and the comparison of what two detectors find in them."""
+"""Rendered pictures of people, and a comparison of the results of two detectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inference_service.sources import SourceOptions, open_source
 
 
 def rendered_people(folder: Path) -> list[Image]:
-    """Four pictures of a clip that is drawn into the folder."""
+    """Four pictures of a clip that is rendered into the folder."""
     clip = draw_clip(folder / "clip.avi", seconds=4, fps=5)
     frames = open_source(str(clip), SourceOptions())
     return [frame.image for frame in frames if frame.index in (10, 12, 14, 16)]

@@ -45,9 +45,9 @@ BUNDLE = Bundle(
 
 @contextmanager
 def rest_catalog(services: Settings, folder: Path) -> Iterator[str]:
-    """Run it for the length of a block, on loopback; its tables are in `folder`.
+    """Run it until the end of the block, on loopback; its tables are in `folder`.
 
-    Its own main listens on every address, so it is put together here, as that one does it.
+    Its own main function listens on every address, so this one builds the server in the same way.
 
     Yields:
         Its address.

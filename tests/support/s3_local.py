@@ -1,4 +1,4 @@
-"""A real S3 for tests, and a wire to it that can be broken."""
+"""A real S3 for tests, and a proxy to it that can fail."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def through(settings: Settings, endpoint: str) -> Settings:
 
 @dataclass
 class Wire:
-    """Passes bytes to a server; while it is `busy`, whoever asks is told 503.
+    """Passes bytes to a server; while it is `busy`, it responds 503.
 
     Attributes:
-        port: of the server behind it.
-        refused: how often somebody was told 503.
+        port: of the server.
+        refused: number of responses 503.
     """
 
     port: int
@@ -58,7 +58,7 @@ class Wire:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def break_it(self) -> None:
-        """503 from now on, also for who is connected."""
+        """Respond 503 from now on, and close open connections."""
         self._busy.set()
         self._hang_up()
 
@@ -87,7 +87,7 @@ class Wire:
                 self.refused += 1
                 caller.sendall(BUSY)
                 caller.shutdown(socket.SHUT_WR)
-                while caller.recv(65536):  # else what is still being sent would reset our answer
+                while caller.recv(65536):  # else bytes in transit would reset the response
                     pass
                 return
             with socket.create_connection(("127.0.0.1", self.port)) as server:
@@ -109,7 +109,7 @@ class Wire:
 
 @contextmanager
 def wire_to(port: int) -> Iterator[Wire]:
-    """For the length of a block."""
+    """A proxy until the end of the block."""
     wire = Wire(port)
     try:
         yield wire

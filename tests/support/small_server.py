@@ -25,10 +25,10 @@ while True:
 
 @dataclass
 class SmallServer:
-    """Answers `well` to everybody who connects.
+    """Sends `well` on every connection.
 
     Attributes:
-        refuses: why it does not start; empty where it does.
+        refuses: error at its start; empty: it starts.
     """
 
     board: StateDir

@@ -1,4 +1,4 @@
-"""What every source of a log must do. A subclass supplies the fixture `shop`."""
+"""Tests for every source of a log. A subclass supplies the fixture `shop`."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class Write(Protocol):
 
 @dataclass
 class Shop:
-    """A broker with a source: how to make topics, write, and lose old messages."""
+    """A broker with a source: creates topics, writes, and deletes old messages."""
 
     source: str
     options: Mapping[str, str]
     create_topic: Callable[[str, int], None]
     write: Write
     trim: Callable[[str, int, int], None]
-    """trim(topic, partition, low): expire the first `low` messages."""
+    """trim(topic, partition, low): delete the first `low` messages."""
     delete_topic: Callable[[str], None]
     first_position: str = "0" * 20
-    """A regular expression: of the first message of an empty partition 1."""
+    """A regular expression for the position of the first message in partition 1."""
     headers: Sequence[tuple[str, bytes]] = (("trace", b"\x00\x01"), ("trace", b"2"))
     """What the broker can carry beside a message."""
     reports_empty_keys: bool = True
@@ -68,7 +68,7 @@ class Shop:
             self.write(topic, str(n).encode(), partition=partition)
 
     def log(self, topic: str, **options: str) -> Log:
-        """The topic, asked beside a stream; the caller closes it."""
+        """A client for the topic, apart from a stream; the caller closes it."""
         broker = self.source.removeprefix("storelake_")
         return log_source(broker)({**self.options, "subscribe": topic, **options}).open_log()
 
@@ -93,7 +93,7 @@ class Met:
 
 @dataclass
 class Reader:
-    """A stream with a checkpoint: every `run` is a start, all that is there, and a stop."""
+    """A stream with a checkpoint: every `run` starts, reads all messages, and stops."""
 
     spark: SparkSession
     shop: Shop
@@ -182,7 +182,7 @@ class SourceSuite:
         ]
 
     @pytest.mark.parametrize("how", ["batch", "trickle", "backlog"])
-    def test_nulls_empty_bytes_and_tombstones_are_reported_apart(
+    def test_nulls_empty_bytes_and_tombstones_are_distinguished(
         self,
         spark: SparkSession,
         shop: Shop,
@@ -198,8 +198,8 @@ class SourceSuite:
         else:
             (rows,) = reader(prefetchRows="0" if how == "backlog" else "100").run()
         empty = b"" if shop.reports_empty_keys else None
-        output = [(key if key != b"" else empty, value) for key, value in sent]
-        assert [(row["key"], row["value"]) for row in rows] == output
+        expected = [(key if key != b"" else empty, value) for key, value in sent]
+        assert [(row["key"], row["value"]) for row in rows] == expected
         assert [row["headers"] for row in rows] == [None] * 4
 
     def test_positions_sort_as_text_in_the_order_of_the_log(
@@ -348,7 +348,7 @@ class SourceSuite:
         with pytest.raises(StreamingQueryException, match=r"stands at .*onDataLoss"):
             reader().run()
 
-    def test_by_option_a_stream_continues_on_with_what_is_left(
+    def test_by_option_a_stream_continues_with_the_messages_that_are_left(
         self, shop: Shop, topic: str, reader: Callable[..., Reader]
     ) -> None:
         shop.fill(topic, 3)

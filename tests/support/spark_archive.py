@@ -39,7 +39,7 @@ def make_archive(settings: Settings) -> None:
 
 
 def _archive_file(settings: Settings) -> Path:
-    """Its name has what must be the same: the Java, and the place and the age of the jars."""
+    """Its name is a hash of the Java version, and of the path and the age of the jars."""
     package = find_spec("pyspark")  # not imported: most tests need no Spark
     assert package is not None
     assert package.origin is not None

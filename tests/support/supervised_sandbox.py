@@ -1,7 +1,6 @@
-"""A supervisor of small programs as a process: `python -m tests.support.supervised_sandbox VAR
-FILE`.
+"""A supervisor of small programs: `python -m tests.support.supervised_sandbox VAR FILE`.
 
-FILE is JSON: `programs`, name -> [rank, command], and `conf`, what differs from the settings.
+FILE is JSON: `programs`, name -> [rank, command], and `conf`, with changed settings.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from infra.local.children import Program, Supervised
 from infra.local.supervisor import Supervisor
 
 
-def supervisor_of(var: Path, output: Path, services: Sequence[Supervised] = ()) -> Supervisor:
-    """The supervisor that the file describes, of these services, too."""
-    reported = json.loads(output.read_text())
+def supervisor_of(var: Path, file: Path, services: Sequence[Supervised] = ()) -> Supervisor:
+    """The supervisor that the file describes, with these services."""
+    given = json.loads(file.read_text())
     programs = [
-        Program(n, tuple(command), rank) for n, (rank, command) in reported["programs"].items()
+        Program(n, tuple(command), rank) for n, (rank, command) in given["programs"].items()
     ]
-    conf = SupervisorSettings(**reported["conf"])
+    conf = SupervisorSettings(**given["conf"])
     return Supervisor(StateDir(var), programs, conf, var, services=services)
 
 
-def main(var: Path, output: Path) -> None:
+def main(var: Path, file: Path) -> None:
     logging.basicConfig(level="INFO", format="%(message)s")
-    supervisor = supervisor_of(var, output)
+    supervisor = supervisor_of(var, file)
     signal.signal(signal.SIGTERM, lambda *_: supervisor.stop())
     supervisor.run()
 

@@ -1,4 +1,4 @@
-"""Suites validated by Great Expectations itself, on pandas, over a deployment in memory."""
+"""Runs suites by Great Expectations, on pandas, over tables in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quality.suite import FactSuite, Suite, name_of
 
 @cache
 def _batches() -> Any:
-    import great_expectations as gx  # noqa: PLC0415 - seconds, for those who validate
+    import great_expectations as gx  # noqa: PLC0415 - takes seconds
 
     context = gx.get_context(mode="ephemeral")
     source = context.data_sources.add_pandas("memory")
@@ -26,7 +26,7 @@ def _batches() -> Any:
 
 @dataclass(frozen=True)
 class Finding:
-    """An expectation that does not hold: its id, severity, and the sample of the rows."""
+    """A failed expectation: its id, severity, and sample of rows."""
 
     id: str
     severity: str
@@ -34,7 +34,7 @@ class Finding:
 
 
 def rows_for(suite: Suite, context: MemoryContext) -> pa.Table:
-    """What a suite validates: its facts, or all rows of its table."""
+    """The rows that a suite validates: its facts, or all rows of its table."""
     if isinstance(suite, FactSuite):
         return suite.load(context)
     rows = context.tables.get(suite.table)
@@ -42,7 +42,7 @@ def rows_for(suite: Suite, context: MemoryContext) -> pa.Table:
 
 
 def validate(suites: Iterable[Suite], context: MemoryContext) -> list[Finding]:
-    """Every expectation that does not hold."""
+    """All failed expectations."""
     return [
         finding for suite in suites for finding in _validate_suite(suite, rows_for(suite, context))
     ]
