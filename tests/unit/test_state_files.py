@@ -15,7 +15,7 @@ from infra.errors import ServiceError
 from infra.local.board import ProgramStatus, StateDir
 from infra.local.daemon import Daemon
 from infra.local.locks import exclusive
-from infra.local.process import wait_until
+from infra.local.process import is_alive, wait_until
 from infra.local.state_files import (
     UnreadableStateError,
     read_state,
@@ -145,12 +145,14 @@ def test_what_a_dead_process_left_behind_ends_though_its_pid_file_is_broken(
     pid = daemon.spawn([sys.executable, "-c", PARENT], cwd=tmp_path)
     assert wait_until(lambda: daemon.log_file.read_text().strip().isdecimal(), 10)
     orphan = psutil.Process(int(daemon.log_file.read_text()))
-    psutil.Process(pid).kill()
+    parent = psutil.Process(pid)
+    parent.kill()
+    assert wait_until(lambda: not is_alive(parent), 10)
     BREAK["empty"](daemon.pid_file)
 
     assert daemon.stop() == "absent"
 
-    assert wait_until(lambda: not orphan.is_running() or orphan.status() == "zombie", 5)
+    assert wait_until(lambda: not orphan.is_running() or orphan.status() == "zombie", 20)
 
 
 @broken
