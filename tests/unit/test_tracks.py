@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.stores import Layout, Line, Zone
@@ -313,6 +313,7 @@ def test_before_the_first_layout_nothing_counts() -> None:
     assert not seen.crossings
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 2**32))
 def test_any_order_within_the_delay_gives_the_same_visits(rng: random.Random, seed: int) -> None:
     frames = _a_busy_minute(seed)
