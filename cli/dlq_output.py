@@ -57,7 +57,7 @@ def counts_table(counts: Sequence[Count]) -> Table:
         (c.rule, c.topic, str(c.dead_letters), f"{c.oldest:{MINUTE}}", f"{c.newest:{MINUTE}}")
         for c in counts
     ]
-    return _table(("rule", "topic", "letters", "oldest (UTC)", "newest (UTC)"), rows)
+    return _table(("rule", "topic", "count", "oldest (UTC)", "newest (UTC)"), rows)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -66,7 +66,7 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        table.add_column(title, justify="right" if title == "letters" else "left", overflow="fold")
+        table.add_column(title, justify="right" if title == "count" else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

@@ -265,7 +265,7 @@ def test_counts_are_by_rule_and_topic(db: Database) -> None:
         dead_letter(3, topic="order-updated"),
     )
     found = json.loads(done("counts", "--format", "json"))
-    assert [(c["rule"], c["topic"], c["letters"]) for c in found] == [
+    assert [(c["rule"], c["topic"], c["dead_letters"]) for c in found] == [
         ("total_price_money", "order-created", 2),
         ("total_equals_items", "order-created", 1),
         ("total_equals_items", "order-updated", 1),

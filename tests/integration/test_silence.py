@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from conf.settings import Settings
 from infra.local.postgres import PostgresService
 from infra.local.process import wait_until
-from streaming.lake.iceberg import lake as iceberg
+from streaming.lake.iceberg import catalog as iceberg
 from streaming.lake.iceberg.catalog import watch_connections
 from streaming.sinks import postgres as serving
 from streaming.sinks.postgres import Database
