@@ -62,8 +62,8 @@ class Runner:
         names = [s.name for s in streams]
         application = "storelake:" + ",".join(names)
         with ExitStack() as stack:
-            # First: a warehouse, a catalog or a database that does not answer reports it before
-            # Spark has started, and so does a stream that another application holds.
+            # First, so that a warehouse, a catalog or a database that does not answer is an error
+            # before Spark starts, and so is a stream that another application holds.
             self._lake = open_lake(settings)
             stack.callback(self._lake.close)
             limits = settings.streams

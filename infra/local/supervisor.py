@@ -40,7 +40,7 @@ class Supervisor:
     """Runs the programs and services of one deployment until `stop`.
 
     Args:
-        board: where it reads what is wanted, and states what became of it.
+        board: where it reads what is wanted, and writes the status of each.
         programs: all that may be wanted.
         conf: pauses, and when to give up.
         cwd: working folder of the programs.

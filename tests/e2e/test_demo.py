@@ -232,7 +232,7 @@ def test_no_table_log_or_temporary_file_holds_a_picture(demo: Demo) -> None:
     assert {name: what for name, what in found.items() if what} == {}
 
 
-def test_nothing_of_the_demo_continues_on_after_it(demo: Demo) -> None:
+def test_nothing_of_the_demo_continues_after_it(demo: Demo) -> None:
     assert demo.left_over == []
     assert demo.open_ports == []
 

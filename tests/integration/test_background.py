@@ -78,7 +78,7 @@ def test_a_gateway_in_the_background_comes_back_from_death_until_it_is_stopped(
     assert storelake(environment, "stop").stdout == "Nothing was running.\n"
 
 
-def test_after_the_supervisor_was_killed_the_gateway_continues_on_and_can_still_be_stopped(
+def test_after_the_supervisor_was_killed_the_gateway_continues_and_can_still_be_stopped(
     tidy: Settings, environment: Mapping[str, str]
 ) -> None:
     assert storelake(environment, "start", "gateway").returncode == 0

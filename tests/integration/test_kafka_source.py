@@ -206,7 +206,7 @@ def read(reader: LogStreamReader, topic: str, how: str) -> None:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("how", ["trickle", "task"])
-def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_continues_on(
+def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_continues(
     services: Settings, admin: AdminClient, how: str
 ) -> None:
     topic = f"silent-{how}"

@@ -295,7 +295,7 @@ class TestPulsarSource(SourceSuite):
 
 
 @pytest.mark.timeout(240)
-def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_continues_on(
+def test_a_broker_that_went_silent_is_named_within_a_minute_and_read_on_when_it_continues(
     conf: PulsarSettings, producers: Producers, pulsar_service: PulsarService, admin: httpx.Client
 ) -> None:
     topic = f"{PREFIX}silent"

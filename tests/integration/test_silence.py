@@ -74,7 +74,7 @@ def fails_while_stopped(
             waiting.result(FOUND_SECONDS)
 
 
-def test_a_statement_that_is_only_slow_continues_on(server: PostgresService) -> None:
+def test_a_statement_that_is_only_slow_continues(server: PostgresService) -> None:
     with closing(Database(server.settings.postgres.dsn, 1)) as database:
         assert database.fetch(SLEEP_SQL, (4,)) == [{"one": 1}]
 
