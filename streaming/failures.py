@@ -37,13 +37,13 @@ class SinkError(Exception):
 
     Args:
         errors: stream -> what its sink raised.
-        rows: of the batch, with topic, partition and position.
+        batch: its positions, as text.
     """
 
-    def __init__(self, errors: dict[str, Exception], rows: pa.Table) -> None:
+    def __init__(self, errors: dict[str, Exception], batch: str) -> None:
         self.errors = errors
         named = "; ".join(f"{name}: {root_cause(error)}" for name, error in errors.items())
-        super().__init__(f"{named} (batch of {span(rows)})")
+        super().__init__(f"{named} (batch of {batch})")
 
 
 def is_data_error(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -110,6 +110,29 @@ def this_machine() -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Epochs:
+    """Epochs of the streams of an application: the fence of tasks, which renew no lease."""
+
+    epochs: Mapping[str, int]
+
+    def require(self, connection: psycopg.Connection[Any], stream: str) -> None:
+        """Check inside a transaction that the stream is still the application's.
+
+        Raises:
+            FencedError: a newer epoch exists.
+        """
+        row = connection.execute(
+            "SELECT epoch, holder, since FROM stream_leases WHERE stream = %s", (stream,)
+        ).fetchone()
+        if row is None or row[0] != self.epochs[stream]:
+            _, holder, since = row or (0, None, None)
+            taken = f" by {holder} at {since:%Y-%m-%d %H:%M:%S} UTC" if holder and since else ""
+            raise FencedError(
+                f"{stream} was taken over{taken}: this application does not write it any more"
+            )
+
+
 @dataclass
 class Leases:
     """The leases of the streams of one application.
@@ -170,11 +193,11 @@ class Leases:
         """
         if stream in self.lost:
             raise FencedError(self.lost[stream])
-        row = connection.execute(
-            "SELECT epoch, holder, since FROM stream_leases WHERE stream = %s", (stream,)
-        ).fetchone()
-        if row is None or row[0] != self._epochs[stream]:
-            raise FencedError(self._lose(stream, row and row[1], row and row[2]))
+        try:
+            Epochs(self._epochs).require(connection, stream)
+        except FencedError as error:
+            self.lost[stream] = str(error)
+            raise
 
     def release(self) -> None:
         """Release the leases at a clean end, except those that others have taken over."""
@@ -239,13 +262,6 @@ class Leases:
                         self.require(connection, stream)
         except psycopg.Error as error:
             log.warning("leases not renewed: %s", first_line(error))
-
-    def _lose(self, stream: str, holder: str | None, since: datetime | None) -> str:
-        taken = f" by {holder} at {since:%Y-%m-%d %H:%M:%S} UTC" if holder and since else ""
-        self.lost[stream] = (
-            f"{stream} was taken over{taken}: this application does not write it any more"
-        )
-        return self.lost[stream]
 
     def _connect(self) -> psycopg.Connection[Any]:
         """A connection of one short transaction, in UTC."""

@@ -6,6 +6,7 @@ counts of late, skipped and rejected rows from the sinks, lag from the brokers (
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.metrics import MetricWrapperBase
 
 from streaming.health import STATES, State
+
+log = logging.getLogger("storelake.streams")
 
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _STREAM = ("stream",)
@@ -63,6 +66,7 @@ class StreamMetrics:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
+        self._named: set[str] = set()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
@@ -108,6 +112,12 @@ class StreamMetrics:
         self._state_rows = gauge("state_rows", "Rows of state.")
         self._state_bytes = gauge("state_bytes", "Memory and files of the state.")
         self._late = counter("late_rows", "Rows that came later than is allowed, put aside.")
+        self._ahead = counter(
+            "clock_ahead_events",
+            "Events later than the broker's time by 30 s or more: the clock of their producer is "
+            "ahead.",
+            "branch",
+        )
         self._dead = counter("dead_letters", "Messages that broke a rule, put aside.")
         self._skipped = counter(
             "skipped_rows", "Rows that a sink had already: of a batch that came again.", "sink"
@@ -188,6 +198,14 @@ class StreamMetrics:
     def late(self, stream: str, rows: int) -> None:
         """Count rows that came later than is allowed."""
         self._late.labels(stream).inc(rows)
+
+    def clock_ahead(self, stream: str, branch: str, events: int) -> None:
+        """Count events of a branch whose producer's clock is ahead; the first one is logged."""
+        counter = self._ahead.labels(stream, branch)
+        if branch not in self._named:
+            self._named.add(branch)
+            log.warning("a clock of branch %s is ahead of the broker's", branch)
+        counter.inc(events)
 
     def refused(self, stream: str, rows: int) -> None:
         """Count rows that the sink could not hold because of their data."""

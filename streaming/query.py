@@ -10,13 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -25,8 +21,11 @@ from streaming.health import Health
 from streaming.jvm import hadoop_configuration, java
 from streaming.lease import FencedError
 from streaming.metrics import StreamMetrics
-from streaming.rejections import write_all
-from streaming.stream import Batch, Context, SharedSource, SinkContext, Stream
+from streaming.runtime.tasks import Plan
+from streaming.runtime.writer import BatchWriter
+from streaming.sinks.postgres import Database
+from streaming.steps import in_tasks
+from streaming.stream import Context, SinkContext, Stream
 
 log = logging.getLogger("storelake.streams")
 
@@ -42,12 +41,16 @@ class Application:
     Attributes:
         context: session, settings, stores.
         sink_context: stream -> resources of its sink.
+        epoch: name of a stream -> epoch of its lease.
+        db: Postgres.
         metrics: of all streams.
         stopping: set once the program stops: no further batch begins.
     """
 
     context: Context
     sink_context: Callable[[Stream], SinkContext]
+    epoch: Callable[[str], int]
+    db: Database
     metrics: StreamMetrics
     stopping: threading.Event
 
@@ -57,12 +60,14 @@ class SharedQuery:
 
     Args:
         app: resources that all queries share.
-        source: that the query reads.
-        streams: that it serves.
+        streams: that it serves, all of one plan.
     """
 
-    def __init__(self, app: Application, source: SharedSource, streams: Sequence[Stream]) -> None:
-        self._app, self.source, self.streams = app, source, list(streams)
+    def __init__(self, app: Application, streams: Sequence[Stream]) -> None:
+        self._app, self.streams = app, list(streams)
+        source, self._steps, self._state, self._pace = streams[0].plan
+        assert source is not None  # noqa: S101 - others have no query
+        self._source = source
         self.health = Health(self.name, app.context.settings.streams)
         self._query: StreamingQuery | None = None
         self._busy = threading.Lock()
@@ -84,15 +89,16 @@ class SharedQuery:
         settings = self._app.context.settings
         if settings.streams.source == "memory":
             return ("memory",)
-        return self.source.brokers(settings)
+        return self._source.brokers(settings)
 
     @property
     def checkpoint(self) -> str:
         """Where Spark keeps the offsets and the state of the query."""
         settings = self._app.context.settings
-        brokers = self.source.brokers(settings)
+        brokers = self._source.brokers(settings)
         place = self.name if brokers == ("kafka",) else f"{self.name}@{'+'.join(brokers)}"
-        place += f".{self.source.state_version}" if self.source.state_version > 1 else ""
+        version = self._state.version if self._state else 1
+        place += f".{version}" if version > 1 else ""
         return settings.checkpoint(place)
 
     @property
@@ -122,9 +128,7 @@ class SharedQuery:
         if not apart or self._query is not None or not self.health.is_due:
             return [self]
         parts = [
-            SharedQuery(
-                self._app, self.source, [s for s in self.streams if (s.name in apart) is own]
-            )
+            SharedQuery(self._app, [s for s in self.streams if (s.name in apart) is own])
             for own in (True, False)
         ]
         try:
@@ -176,13 +180,17 @@ class SharedQuery:
                 log.warning("%s does not stop: %s", self.name, root_cause(error))
 
     def _start(self) -> None:
-        pause = int(
-            self._app.context.settings.streams.trigger_seconds * self.source.trigger_multiple * 1000
-        )
+        context = self._app.context
+        pause = int(context.settings.streams.trigger_seconds * self._pace * 1000)
+        rows = self._source.read(context, self.name)
+        if self._state:  # other plans run their steps with the writes of a batch, in one task
+            steps = in_tasks(self._steps, context.settings, context.stores)
+            rows = rows.transform(steps).transform(
+                self._state.make(context.settings, context.stores)
+            )
         self._query = (
-            self.source.build(self._app.context, self.name)
-            .writeStream.queryName(self.name)
-            .outputMode(self.source.output_mode)
+            rows.writeStream.queryName(self.name)
+            .outputMode("update" if self._state else "append")
             .option("checkpointLocation", self.checkpoint)
             .trigger(processingTime=f"{pause} milliseconds")
             .foreachBatch(self._sink())
@@ -223,10 +231,11 @@ class SharedQuery:
     """Exception of the newest batch in this process; Spark only has a text of two stack traces."""
 
     def _sink(self) -> Callable[[DataFrame, int], None]:
-        """The `foreachBatch` function: collects the batch once, then writes it to each stream."""
-        app, source = self._app, self.source
-        writers = [(s, app.sink_context(s)) for s in self.streams if s.sink]
-        parse = source.parse(app.context) if source.parse else None
+        """The `foreachBatch` function: each task returns or writes its rows, the driver commits."""
+        app, context = self._app, self._app.context
+        streams = tuple(s for s in self.streams if s.write)
+        plan = Plan(context.settings, context.stores, self._steps, streams)
+        writer = BatchWriter(plan, app.sink_context, app.epoch, app.db)
 
         def sink(df: DataFrame, batch_id: int) -> None:
             with self._busy:
@@ -234,56 +243,14 @@ class SharedQuery:
                     raise StoppingError(self.name)
                 self.health.began()
                 try:
-                    rows = df.toArrow()
-                    rows = parse(rows) if parse else rows
-                    _write_each(writers, rows, batch_id, _oldest(rows, source.event_time_column))
+                    rows = writer.write(df, batch_id)
                 except Exception as error:
                     self._error = error
                     raise
                 self._blamed = None
-                self.health.finished(rows.num_rows)
+                self.health.finished(rows)
 
         return sink
-
-
-def _write_each(
-    writers: Sequence[tuple[Stream, SinkContext]],
-    rows: pa.Table,
-    batch_id: int,
-    oldest: datetime | None,
-) -> None:
-    """Write the batch to all streams in parallel: sinks mostly wait for disks and the database.
-
-    Raises:
-        SinkError: some failed; all have ended.
-    """
-    with ThreadPoolExecutor(len(writers)) as pool:
-        written = {
-            stream.name: pool.submit(
-                _write, stream, Batch(**vars(sink_context), rows=rows, id=batch_id), oldest
-            )
-            for stream, sink_context in writers
-        }
-    errors = {name: one.exception() for name, one in written.items()}
-    if failed := {name: e for name, e in errors.items() if isinstance(e, Exception)}:
-        raise SinkError(failed, rows)
-
-
-def _write(stream: Stream, batch: Batch, oldest: datetime | None) -> None:
-    """One sink of a micro-batch, timed."""
-    started = time.monotonic()
-    assert stream.sink is not None  # noqa: S101 - the query serves only streams with one
-    write_all(stream.sink, batch, keeps_rejected=stream.keeps_rejected)
-    latency = time.time() - oldest.timestamp() if oldest else None
-    batch.metrics.wrote(batch.stream, time.monotonic() - started, latency)
-
-
-def _oldest(rows: pa.Table, event_time_column: str) -> datetime | None:
-    """Event time of the oldest row; None without rows, or where all are null."""
-    moment: datetime | None = pc.min(
-        rows[event_time_column].cast(pa.timestamp("us", "UTC"))
-    ).as_py()
-    return moment
 
 
 def _copy_checkpoint(context: Context, source: str, target: str) -> None:
@@ -301,8 +268,6 @@ def _copy_checkpoint(context: Context, source: str, target: str) -> None:
 
 
 def shared_queries(app: Application, streams: Sequence[Stream]) -> list[SharedQuery]:
-    """One query per source, for the streams that have a source."""
-    sources: Mapping[SharedSource, None] = dict.fromkeys(s.source for s in streams if s.source)
-    return [
-        SharedQuery(app, source, [s for s in streams if s.source == source]) for source in sources
-    ]
+    """One query per plan, for the streams that have a source."""
+    plans = dict.fromkeys(s.plan for s in streams if s.source)
+    return [SharedQuery(app, [s for s in streams if s.plan == plan]) for plan in plans]

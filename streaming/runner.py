@@ -88,7 +88,14 @@ class Runner:
             self._spark, self._closing = spark, stack.pop_all()
         self._context = Context(spark, settings, load_stores(settings.stores_file))
         self.metrics = StreamMetrics(names, [s.name for s in streams if s.on_interval is not None])
-        app = Application(self._context, self._sink_context, self.metrics, self._stop)
+        app = Application(
+            self._context,
+            self._sink_context,
+            self._leases.epoch,
+            self._db,
+            self.metrics,
+            self._stop,
+        )
         self._queries = shared_queries(app, streams)
         self._memory = FreedMemory()
         self._tasks = self._make_tasks()
@@ -142,7 +149,8 @@ class Runner:
 
     def _sink_context(self, stream: Stream) -> SinkContext:
         lake = self._lake.another(self._leases.epoch(stream.name))
-        return SinkContext(stream.name, lake, self._db, self._context, {}, self.metrics)
+        settings, stores = self._settings, self._context.stores
+        return SinkContext(stream.name, lake, self._db, settings, stores, {}, self.metrics)
 
     def _make_tasks(self) -> list[PeriodicTask]:
         """The interval tasks of all streams; their first calls are spread over the interval."""

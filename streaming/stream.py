@@ -1,9 +1,9 @@
-"""Streams as data: a source of rows, and a sink that writes a micro-batch of them."""
+"""Streams as data: a source, steps in Spark's tasks, state, and a sink."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from typing import Any
@@ -104,7 +104,8 @@ class SinkContext:
         stream: its name.
         lake: Iceberg or Delta.
         db: Postgres.
-        context: settings and stores.
+        settings: of the application.
+        stores: branches, cameras, lines and zones.
         memory: a cache kept from call to call; empty after a restart.
         metrics: of all streams of the application.
     """
@@ -112,81 +113,133 @@ class SinkContext:
     stream: str
     lake: Lake
     db: Database
-    context: Context
+    settings: Settings
+    stores: Stores
     memory: dict[str, Any]
     metrics: StreamMetrics
 
 
+@dataclass
+class Written:
+    """Number of rows that the sink of a stream passed to Postgres, and how many were new there."""
+
+    rows: int = 0
+    new: int = 0
+
+
 @dataclass(frozen=True)
 class Batch(SinkContext):
-    """One micro-batch, with the resources of one stream's sink.
+    """Rows of one micro-batch, with the resources of one stream's sink.
 
     Attributes:
-        rows: of the source, collected once; `streams.max_rows_per_batch` bounds them.
+        rows: all of a micro-batch in the driver, where they are few; else a part of the rows of
+            one task, which holds whole topic partitions.
         id: of the micro-batch.
+        watermark: of the stream before the micro-batch (UTC); None before the first one, or where
+            the stream has none.
+        written: counts of this batch; the same object in parts of it.
     """
 
     rows: pa.Table
     id: int
+    watermark: datetime | None = None
+    written: Written = field(default_factory=Written)
 
     def commit(
-        self,
-        rows: pa.Table,
-        write: Callable[[psycopg.Connection[Any], pa.Table], None],
-        *,
-        watermark: datetime | None = None,
+        self, rows: pa.Table, write: Callable[[psycopg.Connection[Any], pa.Table], None]
     ) -> int:
-        """`Database.commit_batch` of this batch, counted."""
-        new = self.db.commit_batch(self.stream, self.id, rows, write, watermark=watermark)
+        """`Database.commit_rows` of this batch, counted."""
+        new = self.db.commit_rows(self.stream, rows, write)
         self.metrics.skipped(self.stream, "postgres", rows.num_rows - new)
-        self.metrics.watermark(self.stream, watermark)
+        self.written.rows += rows.num_rows
+        self.written.new += new
         return new
 
     def append(self, table: Table, rows: pa.Table) -> int:
-        """`Lake.append` of this batch, counted."""
+        """`Lake.append` of this batch, counted; returns the number of rows written.
+
+        In a task it keeps all rows for the driver's commit, which counts those that are new.
+        """
         new = self.lake.append(table, rows, self.id)
         self.metrics.skipped(self.stream, table.name, rows.num_rows - new)
         return new
 
 
-Parse = Callable[[pa.Table], pa.Table]
-
-
 @dataclass(frozen=True)
-class SharedSource:
-    """Rows that one query reads and parses, for one or more streams.
+class Source:
+    """Topics that streams read.
 
     Attributes:
-        name: of the source.
-        build: (context, consumer group) -> streaming DataFrame.
-        parse: context -> function that parses the rows of a micro-batch, once for all its streams;
-            it runs on the driver, where they are collected anyway (docs/adr/0023).
-        output_mode: of the query; `update` for stateful ones.
-        event_time_column: when a row was produced: a timestamp, or microseconds since 1970.
-        trigger_multiple: least time between two micro-batches, in `streams.trigger_seconds`: each
-            takes CPU from the others, and not every source is urgent.
-        state_version: of a stateful query; a new state format starts a new checkpoint.
+        read: (context, consumer group) -> streaming DataFrame of source rows (`SOURCE_SCHEMA`).
         brokers: settings -> names of the brokers that it reads.
     """
 
-    name: str
-    build: Callable[[Context, str], DataFrame]
-    parse: Callable[[Context], Parse] | None = None
-    output_mode: str = "append"
-    event_time_column: str = "timestamp"
-    trigger_multiple: int = 1
-    state_version: int = 1
-    brokers: Callable[[Settings], tuple[str, ...]] = lambda _: ("kafka",)
+    read: Callable[[Context, str], DataFrame]
+    brokers: Callable[[Settings], tuple[str, ...]]
+
+
+ORDERS = Source(
+    lambda context, group: context.read_topics(group, *context.settings.kafka.order_topics),
+    lambda _: ("kafka",),
+)
+"""One row per message of the order topics."""
+
+DETECTIONS = Source(
+    lambda context, group: context.read_detections(group),
+    lambda settings: settings.streams.detections_from,
+)
+"""One row per message of the detections topics: a frame."""
+
+Rows = Callable[[pa.Table], pa.Table]
+"""Changes rows in a task of Spark; correct for any part of them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the plan that Spark's tasks run on the rows they hold, batch by batch in Arrow.
+
+    Attributes:
+        make: (settings, stores) -> function.
+        schema: of its output.
+    """
+
+    make: Callable[[Settings, Stores], Rows]
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
+class State:
+    """A stateful step of the plan, after the steps.
+
+    Attributes:
+        make: (settings, stores) -> transform of the DataFrame, in output mode `update`.
+        version: of the state's format; a new one starts a new checkpoint.
+        event_time_column: of its output: when a row was produced, in microseconds since 1970.
+    """
+
+    make: Callable[[Settings, Stores], Callable[[DataFrame], DataFrame]]
+    version: int
+    event_time_column: str
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream.
+    """One stream: source, steps, state, sink.
+
+    Streams of the same source, steps, state and pace that run together share one query: their rows
+    are read, parsed and validated once.
 
     Attributes:
         name: names its progress, its ledger rows and its lease.
         source: of its rows; None for a stream that reads tables and only has interval tasks.
-        sink: writes one micro-batch; it skips rows that it has already written.
+        steps: of the plan, in Spark's tasks.
+        state: a stateful step after them.
+        pace: least time between two micro-batches, in `streams.trigger_seconds`: each takes CPU
+            from the others, and not every source is urgent.
+        write: the sink of rows. Few rows are written by the driver; many by the tasks that hold
+            them, unless the stream has state. It skips rows that it has already written.
+        watermark: (rows, now) -> the newest event time that counts (UTC), None without any; for
+            streams with late rows. The runner subtracts `streams.watermark`.
         on_interval: work that each micro-batch does not need; called every
             `streams.interval_seconds` and once more at a clean stop. It finds the work by itself.
         copy: the same every `streams.replicate_seconds`, for urgent tables of the lake.
@@ -195,8 +248,17 @@ class Stream:
     """
 
     name: str
-    source: SharedSource | None = None
-    sink: Callable[[Batch], None] | None = None
+    source: Source | None = None
+    steps: tuple[Step, ...] = ()
+    state: State | None = None
+    pace: int = 1
+    write: Callable[[Batch], None] | None = None
+    watermark: Callable[[pa.Table, datetime], datetime | None] | None = None
     on_interval: Callable[[SinkContext], None] | None = None
     copy: Callable[[SinkContext], None] | None = None
     keeps_rejected: bool = False
+
+    @property
+    def plan(self) -> tuple[Source | None, tuple[Step, ...], State | None, int]:
+        """What a query runs for it; streams of one plan share the query."""
+        return self.source, self.steps, self.state, self.pace

@@ -39,7 +39,7 @@ from streaming.lake.tables import (
     TABLES,
     Table,
 )
-from streaming.transforms.real_time_metrics import LATE
+from streaming.transforms.watermark import LATE
 from streaming.validation.detection_rules import DETECTION_MEANINGS
 from streaming.validation.order_rules import MEANINGS
 

@@ -5,8 +5,8 @@ Key (topic, partition, position); guarded append, exactly-once in effect.
 
 from streaming.lake.tables import BRONZE_DETECTIONS
 from streaming.runner import submit
-from streaming.shared_sources import DETECTIONS
-from streaming.stream import Batch, Stream
+from streaming.steps import VALIDATE_DETECTIONS
+from streaming.stream import DETECTIONS, Batch, Stream
 
 
 def write(batch: Batch) -> None:
@@ -14,7 +14,13 @@ def write(batch: Batch) -> None:
     batch.append(BRONZE_DETECTIONS, batch.rows)
 
 
-STREAM = Stream("bronze_detections", DETECTIONS, write)
+STREAM = Stream(
+    "bronze_detections",
+    source=DETECTIONS,
+    steps=(VALIDATE_DETECTIONS,),
+    pace=20,
+    write=write,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

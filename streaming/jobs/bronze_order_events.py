@@ -5,8 +5,8 @@ Key (topic, partition, position); guarded append, exactly-once in effect.
 
 from streaming.lake.tables import BRONZE_ORDER_EVENTS
 from streaming.runner import submit
-from streaming.shared_sources import ORDER_EVENTS
-from streaming.stream import Batch, Stream
+from streaming.steps import VALIDATE_ORDERS
+from streaming.stream import ORDERS, Batch, Stream
 
 
 def write(batch: Batch) -> None:
@@ -14,7 +14,12 @@ def write(batch: Batch) -> None:
     batch.append(BRONZE_ORDER_EVENTS, batch.rows)
 
 
-STREAM = Stream("bronze_order_events", ORDER_EVENTS, write)
+STREAM = Stream(
+    "bronze_order_events",
+    source=ORDERS,
+    steps=(VALIDATE_ORDERS,),
+    write=write,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

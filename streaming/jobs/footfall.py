@@ -23,9 +23,9 @@ from streaming.lake.tables import (
 )
 from streaming.replicate import replicate
 from streaming.runner import submit
-from streaming.shared_sources import CROSSINGS
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, SinkContext, Stream
+from streaming.steps import FOLLOW_TRACKS, TO_FRAMES, VALIDATE_DETECTIONS
+from streaming.stream import DETECTIONS, Batch, SinkContext, Stream
 from streaming.transforms.footfall import TrackingOutput, to_output
 
 STAGE = {
@@ -76,7 +76,7 @@ def on_interval(sink_context: SinkContext) -> None:
     """Close idle visits, refresh dwell and waits, replicate changed rows."""
     with sink_context.db.writing(sink_context.stream) as connection:
         connection.execute(
-            "SELECT close_silent_visits(%s)", (sink_context.context.settings.streams.track_ttl,)
+            "SELECT close_silent_visits(%s)", (sink_context.settings.streams.track_ttl,)
         )
         connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
     replicate(sink_context, SILVER_LINE_CROSSINGS)
@@ -108,7 +108,16 @@ def _upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     connection.execute("SELECT exclude_staff()")
 
 
-STREAM = Stream("footfall", CROSSINGS, write, on_interval, copy)
+STREAM = Stream(
+    "footfall",
+    source=DETECTIONS,
+    steps=(VALIDATE_DETECTIONS, TO_FRAMES),
+    state=FOLLOW_TRACKS,
+    pace=4,
+    write=write,
+    on_interval=on_interval,
+    copy=copy,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -6,10 +6,10 @@ ledger row, guarded appends to the lake, order-dlq at least once: exactly-once i
 
 from streaming.lake.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.runner import submit
-from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.dead_letter_table import write_validated
 from streaming.sinks.dead_letters import send_dead_letters
-from streaming.stream import Batch, Stream
+from streaming.steps import VALIDATE_ORDERS
+from streaming.stream import ORDERS, Batch, Stream
 from streaming.transforms.quarantine import split_validated
 
 
@@ -19,7 +19,7 @@ def write(batch: Batch) -> None:
     good, rejected = split_validated(batch.rows)
     # Before the append, which states that they were sent: a crash in between sends them again.
     send_dead_letters(
-        batch.context.settings.kafka,
+        batch.settings.kafka,
         batch.stream,
         batch.lake.fresh(QUARANTINE_ORDER_EVENTS, rejected),
     )
@@ -27,7 +27,13 @@ def write(batch: Batch) -> None:
     batch.append(SILVER_ORDERS, good)
 
 
-STREAM = Stream("order_event_processor", ORDER_EVENTS, write, keeps_rejected=True)
+STREAM = Stream(
+    "order_event_processor",
+    source=ORDERS,
+    steps=(VALIDATE_ORDERS,),
+    write=write,
+    keeps_rejected=True,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -7,6 +7,7 @@ ends an order; neither makes a row. State per order in Postgres (docs/adr/0009);
 the stream's watermark. Rows, state and progress commit together: exactly-once in effect.
 """
 
+from datetime import datetime, timezone
 from typing import Any
 
 import psycopg
@@ -15,11 +16,11 @@ import pyarrow as pa
 from streaming.lake.tables import SILVER_ORDER_STATUS
 from streaming.replicate import replicate
 from streaming.runner import submit
-from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, SinkContext, Stream
+from streaming.steps import VALIDATE_ORDERS
+from streaming.stream import ORDERS, Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated
-from streaming.transforms.real_time_metrics import advance_watermark
+from streaming.transforms.watermark import advance_watermark, newest_event_time
 
 STAGE = {
     "event_id": "text",
@@ -39,10 +40,10 @@ STAGE = {
 
 def write(batch: Batch) -> None:
     """One transaction: changes, state, and the timers that are due."""
-    limits = batch.context.settings.streams
+    limits = batch.settings.streams
     good, _ = split_validated(batch.rows)  # order_event_processor keeps the rejected ones
-    _, watermark = batch.db.progress(batch.stream)
-    clock = advance_watermark(watermark, good["event_time"], limits.watermark)
+    newest = newest_event_time(good, datetime.now(timezone.utc))
+    clock = advance_watermark(batch.watermark, newest, limits.watermark)
 
     def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
         stage(connection, "status_events", STAGE, rows)
@@ -57,7 +58,7 @@ def write(batch: Batch) -> None:
             ),
         )
 
-    batch.commit(good, upsert, watermark=clock)
+    batch.commit(good, upsert)
 
 
 def on_interval(sink_context: SinkContext) -> None:
@@ -65,7 +66,14 @@ def on_interval(sink_context: SinkContext) -> None:
     replicate(sink_context, SILVER_ORDER_STATUS)
 
 
-STREAM = Stream("order_status_tracker", ORDER_EVENTS, write, on_interval)
+STREAM = Stream(
+    "order_status_tracker",
+    source=ORDERS,
+    steps=(VALIDATE_ORDERS,),
+    watermark=newest_event_time,
+    write=write,
+    on_interval=on_interval,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

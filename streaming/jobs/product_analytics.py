@@ -17,9 +17,9 @@ import pyarrow as pa
 from streaming.lake.tables import GOLD_PRODUCT_DAILY
 from streaming.replicate import replicate
 from streaming.runner import submit
-from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, SinkContext, Stream
+from streaming.steps import VALIDATE_ORDERS
+from streaming.stream import ORDERS, Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated
 
 STAGE = {
@@ -48,7 +48,13 @@ def _upsert(connection: psycopg.Connection[Any], versions: pa.Table) -> None:
     connection.execute("SELECT upsert_order_items()")
 
 
-STREAM = Stream("product_analytics", ORDER_EVENTS, write, on_interval)
+STREAM = Stream(
+    "product_analytics",
+    source=ORDERS,
+    steps=(VALIDATE_ORDERS,),
+    write=write,
+    on_interval=on_interval,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -2,9 +2,10 @@
 
 Key (branch_id, hour). An order counts once, in the UTC hour of its created_at; its newest version
 gives status, payment and total. Events later than the allowed lateness are written to late_events,
-in the same transaction, and from there to quarantine.late_events. Watermark: the highest event time
-seen, less `streams.watermark`; lateness is measured by the watermark of the batches before, which
-`stream_watermarks` keeps. Exactly-once in effect.
+in the same transaction, and from there to quarantine.late_events. Watermark: the newest event time
+seen, bounded by the broker's time, less `streams.watermark` (`transforms/watermark.py`); lateness
+is measured by the watermark before the batch, which `stream_watermarks` keeps. Exactly-once in
+effect.
 """
 
 from typing import Any
@@ -14,15 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming.lake.tables import GOLD_ORDER_HOURLY
-from streaming.progress import fresh
 from streaming.replicate import replicate
 from streaming.runner import submit
-from streaming.shared_sources import ORDER_EVENTS
 from streaming.sinks.late_events import insert_late, replicate_late
 from streaming.sinks.postgres import stage
-from streaming.stream import Batch, SinkContext, Stream
+from streaming.steps import VALIDATE_ORDERS
+from streaming.stream import ORDERS, Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated
-from streaming.transforms.real_time_metrics import advance_watermark, is_late, marked_late
+from streaming.transforms.watermark import (
+    clocks_ahead,
+    is_late,
+    marked_late,
+    newest_event_time,
+)
 
 STAGE = {
     "order_id": "text",
@@ -37,35 +42,40 @@ STAGE = {
 
 def write(batch: Batch) -> None:
     """One transaction: what is late is set aside, everything else is counted."""
-    limits = batch.context.settings.streams
     good, _ = split_validated(batch.rows)  # order_event_processor keeps the rejected ones
-    done, watermark = batch.db.progress(batch.stream)
-    new = fresh(good, done)
-    after = advance_watermark(watermark, new["event_time"], limits.watermark)
-    found: list[int] = []
+    for branch, count in clocks_ahead(good).items():
+        batch.metrics.clock_ahead(batch.stream, branch, count)
 
     def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-        late = is_late(rows["event_time"], watermark, limits.allowed_lateness)
+        lateness = batch.settings.streams.allowed_lateness
+        late = is_late(rows["event_time"], batch.watermark, lateness)
         set_aside = marked_late(rows.filter(late))
-        found.append(set_aside.num_rows)
         if set_aside.num_rows:
             insert_late(connection, set_aside)
+            batch.metrics.late(batch.stream, set_aside.num_rows)
         stage(connection, "order_versions", STAGE, rows.filter(pc.invert(late)))
-        connection.execute("SELECT upsert_order_metrics(%s, %s)", (after, limits.allowed_lateness))
+        connection.execute("SELECT upsert_order_metrics()")
 
-    batch.commit(good, upsert, watermark=after)
-    if count := sum(found):
-        batch.metrics.late(batch.stream, count)
-        replicate_late(batch)
+    batch.commit(good, upsert)
 
 
 def on_interval(sink_context: SinkContext) -> None:
-    """Replicate changed hours, and late events that a crash has left out."""
+    """Close hours that are over, replicate changed hours and late events."""
+    with sink_context.db.writing(sink_context.stream) as connection:
+        lateness = sink_context.settings.streams.allowed_lateness
+        connection.execute("SELECT close_order_hours(%s)", (lateness,))
     replicate(sink_context, GOLD_ORDER_HOURLY)
     replicate_late(sink_context)
 
 
-STREAM = Stream("real_time_metrics", ORDER_EVENTS, write, on_interval)
+STREAM = Stream(
+    "real_time_metrics",
+    source=ORDERS,
+    steps=(VALIDATE_ORDERS,),
+    watermark=newest_event_time,
+    write=write,
+    on_interval=on_interval,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -5,8 +5,8 @@ Key (camera_id, run_id, frame_index, track_id); guarded appends, exactly-once in
 
 from streaming.lake.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS
 from streaming.runner import submit
-from streaming.shared_sources import DETECTIONS
-from streaming.stream import Batch, Stream
+from streaming.steps import VALIDATE_DETECTIONS
+from streaming.stream import DETECTIONS, Batch, Stream
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
 
@@ -18,7 +18,14 @@ def write(batch: Batch) -> None:
     batch.append(SILVER_DETECTIONS, to_silver_detections(good))
 
 
-STREAM = Stream("silver_detections", DETECTIONS, write, keeps_rejected=True)
+STREAM = Stream(
+    "silver_detections",
+    source=DETECTIONS,
+    steps=(VALIDATE_DETECTIONS,),
+    pace=20,
+    write=write,
+    keeps_rejected=True,
+)
 
 if __name__ == "__main__":
     submit(STREAM)

@@ -15,7 +15,7 @@ from streaming.stream import SinkContext, Stream
 
 def on_interval(sink_context: SinkContext) -> None:
     """Compute the changed hours again, then replicate them."""
-    stores = sink_context.context.stores
+    stores = sink_context.stores
     branches = [
         {
             "branch_id": b.branch_id,

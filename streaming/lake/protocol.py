@@ -10,10 +10,10 @@ absolute values by key (docs/adr/0002, docs/adr/0022). One writer a table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,6 +63,21 @@ class Commit:
     id: int
     sequence: int
     at: datetime
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Rows that a task has prepared for an append, which the driver commits.
+
+    Attributes:
+        rows: how many.
+        spans: topic partition -> its first and last position among the rows.
+        content: data files, or the rows themselves, as the format has them; can be pickled.
+    """
+
+    rows: int
+    spans: Mapping[tuple[str, int], tuple[str, str]]
+    content: Any
 
 
 class Increment(Protocol):
@@ -192,6 +207,25 @@ class Lake(Protocol):
             FencedError: the table was written under a newer lease of the stream.
         """
 
+    def stage(self, table: Table, rows: pa.Table) -> Staged:
+        """Prepare rows of whole topic partitions for `append_staged`; called in a task.
+
+        By default the rows themselves go to the driver. Files of a task that nobody commits are
+        removed by maintenance, as orphans.
+        """
+        return Staged(rows.num_rows, spans(rows), rows)
+
+    def append_staged(self, table: Table, staged: Sequence[Staged], batch_id: int) -> int:
+        """`append` of what tasks have staged, in one commit.
+
+        Returns:
+            The number of rows written.
+
+        Raises:
+            FencedError: the table was written under a newer lease of the stream.
+        """
+        return self.append(table, pa.concat_tables([one.content for one in staged]), batch_id)
+
     def upsert(self, table: Table, rows: pa.Table, time_key: str) -> None:
         """Replace the rows with the same keys, in one commit.
 
@@ -212,6 +246,17 @@ class Lake(Protocol):
 
     def tag(self, table: str, commit_id: int, tag: str) -> None:
         """Move a tag to a commit; no effect if the format has no tags, or the commit expired."""
+
+
+def spans(rows: pa.Table) -> dict[tuple[str, int], tuple[str, str]]:
+    """Topic partition -> its first and last position among the rows."""
+    ends = rows.group_by(["topic", "partition"]).aggregate(
+        [("position", "min"), ("position", "max")]
+    )
+    return {
+        (r["topic"], r["partition"]): (r["position_min"], r["position_max"])
+        for r in ends.to_pylist()
+    }
 
 
 def require_epoch(mine: int | None, newest: int, table: str) -> None:

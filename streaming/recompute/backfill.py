@@ -1,6 +1,6 @@
 """Computes a window of an append table again from bronze, on a branch of the table.
 
-It uses the transforms of the stream (`streaming.shared_sources`) and works in pieces. The branch
+It uses the transforms of the stream (`streaming.steps`) and works in pieces. The branch
 starts from the present table. For each message of the window that the stream has committed, the
 branch then has the rows that the stream would write today: missing ones are added, differing ones
 replaced, equal ones kept, so that a second backfill changes nothing. Each piece is one commit with
@@ -33,7 +33,6 @@ from pyspark.sql import functions as F  # noqa: N812
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.arrow import Transform
 from streaming.lake.iceberg.commits import BranchTransaction
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.protocol import shape
@@ -48,7 +47,8 @@ from streaming.lake.tables import (
 )
 from streaming.progress import Progress, from_text, to_text
 from streaming.recompute.window import up_to
-from streaming.shared_sources import to_detections, to_order_events
+from streaming.steps import VALIDATE_DETECTIONS, VALIDATE_ORDERS, in_tasks
+from streaming.stream import Step
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
 
@@ -72,13 +72,13 @@ class BackfillSource:
     Attributes:
         bronze: the table of the messages.
         last: the table that the stream writes last, with its positions.
-        transform: makes the transform of the stream.
+        step: of the plan of the stream.
         rows: validated rows -> rows of the table.
     """
 
     bronze: Table
     last: Table
-    transform: Callable[..., Transform]
+    step: Step
     rows: Callable[[pa.Table], pa.Table]
 
 
@@ -95,15 +95,15 @@ def _objects(validated: pa.Table) -> pa.Table:
 
 
 SOURCES: Mapping[str, BackfillSource] = {
-    SILVER_ORDERS.name: BackfillSource(BRONZE_ORDER_EVENTS, SILVER_ORDERS, to_order_events, _good),
+    SILVER_ORDERS.name: BackfillSource(BRONZE_ORDER_EVENTS, SILVER_ORDERS, VALIDATE_ORDERS, _good),
     QUARANTINE_ORDER_EVENTS.name: BackfillSource(
-        BRONZE_ORDER_EVENTS, SILVER_ORDERS, to_order_events, _rejected
+        BRONZE_ORDER_EVENTS, SILVER_ORDERS, VALIDATE_ORDERS, _rejected
     ),
     SILVER_DETECTIONS.name: BackfillSource(
-        BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _objects
+        BRONZE_DETECTIONS, SILVER_DETECTIONS, VALIDATE_DETECTIONS, _objects
     ),
     QUARANTINE_DETECTIONS.name: BackfillSource(
-        BRONZE_DETECTIONS, SILVER_DETECTIONS, to_detections, _rejected
+        BRONZE_DETECTIONS, SILVER_DETECTIONS, VALIDATE_DETECTIONS, _rejected
     ),
 }
 """Append table -> its source."""
@@ -184,10 +184,9 @@ class Backfill:
 
     def fill(self, piece: Piece) -> Filled:
         """Backfill one piece in one commit to the branch; no commit where nothing differs."""
-        transform = self.source.transform(
-            load_stores(self.settings.stores_file), self.settings.streams
-        )
-        validated = self._bronze(piece.start, piece.end).transform(transform).toArrow()
+        stores = load_stores(self.settings.stores_file)
+        validate = in_tasks((self.source.step,), self.settings, stores)
+        validated = self._bronze(piece.start, piece.end).transform(validate).toArrow()
         iceberg = self.lake.load(self.table)
         made = shape(self.source.rows(validated), iceberg.schema().as_arrow(), self.table)
         near = _around(validated)

@@ -26,10 +26,9 @@ from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_DETECTIONS
 from streaming.progress import Progress
 from streaming.recompute.window import RestateError, spark_and_database, up_to, whole_hours
-from streaming.shared_sources import track_rules
 from streaming.sinks.postgres import Database, stage
+from streaming.steps import TO_FRAMES, VALIDATE_DETECTIONS, in_tasks, track_rules
 from streaming.transforms.footfall import RUN, TrackingOutput, follow_whole_runs, to_output
-from streaming.transforms.silver_detections import to_frames
 
 LONGEST_RUN = timedelta(days=1)
 """A run ends at midnight in UTC at the latest (`inference_service.events.Run`)."""
@@ -141,7 +140,7 @@ def _follow(
     frames = (
         spark_table(spark, settings, BRONZE_DETECTIONS)
         .where((F.col("timestamp") >= F.lit(oldest)) & up_to(done))
-        .transform(to_frames(stores, limits.max_future_skew))
+        .transform(in_tasks((VALIDATE_DETECTIONS, TO_FRAMES), settings, stores))
         .withColumn("at", at)
         .persist(StorageLevel.DISK_ONLY)
         .where(F.col("branch_id").isNotNull())

@@ -25,8 +25,8 @@ from streaming.jobs import product_analytics, real_time_metrics
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
 from streaming.recompute.window import HOUR, spark_and_database, whole_hours
-from streaming.shared_sources import to_order_events
 from streaming.sinks.postgres import Database, stage
+from streaming.steps import VALIDATE_ORDERS, in_tasks
 
 POSITION = ("topic", "partition", "position")
 
@@ -122,7 +122,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
         F.col("timestamp") >= F.lit(start - skew)
     )
     good = (
-        bronze.transform(to_order_events(stores, settings.streams))
+        bronze.transform(in_tasks((VALIDATE_ORDERS,), settings, stores))
         .where(F.size("rules") == 0)
         .select(*dict.fromkeys(c for part in PARTS for c in part.columns), *POSITION)
     )

@@ -1,9 +1,10 @@
-"""The serving database: one transaction per micro-batch, with its positions and its ledger row.
+"""The serving database: rows and their source positions in one transaction.
 
-Delivery guarantee: exactly-once in effect. The rows of a batch, their newest source positions
-(`stream_offsets`) and the ledger row (`stream_batches`) commit together; rows up to the committed
-positions are dropped first. Where the process holds leases, each transaction of a stream checks its
-epoch: it fails if another application has taken the stream over.
+Delivery guarantee: exactly-once in effect. Rows and their newest source positions
+(`stream_offsets`) commit together; rows up to the committed positions are dropped first. The ledger
+(`stream_batches`) and the watermark of a stream follow when all rows of a micro-batch are there.
+Where the process holds leases, each transaction of a stream checks its epoch: it fails if another
+application has taken the stream over.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -43,6 +45,10 @@ _LEDGER_SQL = """
         watermark = greatest(b.watermark, EXCLUDED.watermark), committed_at = now()"""
 
 
+_LOCK_SQL = """
+    SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0)),
+        (SELECT count(pg_advisory_xact_lock(hashtextextended(p, 0))) FROM unnest(%s::text[]) p)"""
+
 _WATERMARK_SQL = """
     INSERT INTO stream_watermarks AS w (stream, watermark) VALUES (%s, %s)
     ON CONFLICT (stream) DO UPDATE SET watermark = greatest(w.watermark, EXCLUDED.watermark)"""
@@ -58,6 +64,21 @@ def committed(connection: psycopg.Connection[Any], stream: str) -> tuple[Progres
     ).fetchone()
     done = {(topic, partition): position for topic, partition, position in offsets}
     return done, newest[0] if newest else None
+
+
+@dataclass(frozen=True)
+class ClosedBatch:
+    """What a micro-batch was for one stream.
+
+    Attributes:
+        rows: that its sink passed to Postgres.
+        new: of these.
+        watermark: of the stream after it (UTC).
+    """
+
+    rows: int
+    new: int
+    watermark: datetime | None = None
 
 
 class Fence(Protocol):
@@ -80,7 +101,7 @@ class Database:
     def __init__(
         self, dsn: str, pool_size: int, fence: Fence | None = None, options: str = ""
     ) -> None:
-        self._fence = fence
+        self.fence = fence
         self._silence = SilenceWatch(dsn)
         self._pool = ConnectionPool(
             dsn,
@@ -109,46 +130,59 @@ class Database:
 
     @contextmanager
     def writing(self, stream: str) -> Iterator[psycopg.Connection[Any]]:
-        """A transaction that writes for a stream; other writers of the stream wait.
+        """A transaction that writes for a stream; all other writers of the stream wait.
 
         Raises:
             FencedError: another application has taken the stream over.
         """
         with self.transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (stream,))
-            if self._fence is not None:
-                self._fence.require(connection, stream)
+            self._check_lease(connection, stream)
             yield connection
+
+    @contextmanager
+    def _writing_rows(self, stream: str, rows: pa.Table) -> Iterator[psycopg.Connection[Any]]:
+        """The same for the topic partitions of some rows: writers of other partitions go on."""
+        held = sorted({(t, n) for t, n in advance({}, rows)})
+        with self.transaction() as connection:
+            connection.execute(_LOCK_SQL, (stream, [f"{stream}/{t}/{n}" for t, n in held]))
+            self._check_lease(connection, stream)
+            yield connection
+
+    def _check_lease(self, connection: psycopg.Connection[Any], stream: str) -> None:
+        if self.fence is not None:
+            self.fence.require(connection, stream)
 
     def progress(self, stream: str) -> tuple[Progress, datetime | None]:
         """Committed positions of a stream, and its watermark (UTC)."""
         with self.transaction() as connection:
             return committed(connection, stream)
 
-    def commit_batch(
+    def commit_rows(
         self,
         stream: str,
-        batch_id: int,
         rows: pa.Table,
         write: Callable[[psycopg.Connection[Any], pa.Table], None],
-        *,
-        watermark: datetime | None = None,
     ) -> int:
-        """Write the new rows, the positions and the ledger row in one transaction.
+        """Write the new rows and their positions in one transaction.
+
+        Several processes may do so at once for one stream, for different topic partitions. Of two
+        that hold the same partition, one waits, and then finds its rows committed.
 
         Args:
-            stream: its name; a stream has one writer at a time.
-            batch_id: of the query that runs the stream.
+            stream: its name.
             rows: with topic, partition, position.
             write: called with the connection and the new rows, when there are any.
-            watermark: of the stream after this batch.
 
         Returns:
             The number of new rows.
+
+        Raises:
+            FencedError: another application has taken the stream over.
         """
         if not rows.num_rows:
             return 0
-        with self.writing(stream) as connection:
+        with self._writing_rows(stream, rows) as connection:
             done, _ = committed(connection, stream)
             new = fresh(rows, done)
             if new.num_rows:
@@ -157,12 +191,20 @@ class Database:
                     cursor.executemany(
                         _OFFSETS_SQL, [(stream, *at, p) for at, p in advance({}, new).items()]
                     )
-            connection.execute(
-                _LEDGER_SQL, (stream, batch_id, rows.num_rows, new.num_rows, watermark)
-            )
-            if watermark is not None:
-                connection.execute(_WATERMARK_SQL, (stream, watermark))
             return int(new.num_rows)
+
+    def close_batch(self, batch_id: int, streams: Mapping[str, ClosedBatch]) -> None:
+        """Write the ledger rows and the watermarks of a micro-batch whose rows are committed.
+
+        A batch that is repeated is added to its ledger row. A watermark never falls.
+        """
+        with self.transaction() as connection, connection.cursor() as cursor:
+            cursor.executemany(
+                _LEDGER_SQL,
+                [(name, batch_id, b.rows, b.new, b.watermark) for name, b in streams.items()],
+            )
+            moved = [(name, b.watermark) for name, b in streams.items() if b.watermark]
+            cursor.executemany(_WATERMARK_SQL, moved)
 
     def expire_batches(self, keep: timedelta) -> int:
         """Delete ledger rows of batches that were committed longer ago; returns how many."""

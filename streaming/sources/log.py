@@ -118,7 +118,7 @@ class Log(Protocol):
         ...
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
-        """Cut ranges into at most `tasks` even shares; a small batch is one task."""
+        """Distribute the ranges, of whole partitions, over at most `tasks` tasks (`split`)."""
         ...
 
     def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
@@ -175,8 +175,8 @@ class DenseLog(Log):
         )
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
-        """Even shares by rows."""
-        return split(ranges, tasks)
+        """By the difference of offsets."""
+        return split({r: r.end - r.start for r in ranges}, tasks)
 
 
 def lost(partition: Partition, stands: str, held: str) -> DataLossError:
@@ -235,23 +235,17 @@ def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:
     return end
 
 
-def split(ranges: Sequence[Range], tasks: int) -> list[Task]:
-    """Cut ranges into at most `tasks` even shares; a small batch is one task."""
-    total = sum(r.end - r.start for r in ranges)
-    if not total:
-        return []
-    shares = max(1, min(tasks, total // ROWS_WORTH_A_TASK))
-    size = -(-total // shares)
-    buckets: list[list[Range]] = [[]]
-    room = size
-    for piece in ranges:
-        start = piece.start
-        while start < piece.end:
-            if room == 0:
-                buckets.append([])
-                room = size
-            step = min(room, piece.end - start)
-            buckets[-1].append(Range(piece.topic, piece.partition, start, start + step))
-            start += step
-            room -= step
-    return [Task(tuple(b)) for b in buckets]
+def split(sizes: Mapping[Range, int], tasks: int) -> list[Task]:
+    """At most `tasks` shares of whole partitions, the largest first; few rows are one task.
+
+    A task that holds whole partitions may commit its rows with their positions by itself.
+
+    Args:
+        sizes: rows of each range, exact or estimated; one range a partition.
+        tasks: at most.
+    """
+    shares = max(1, min(tasks, len(sizes), sum(sizes.values()) // ROWS_WORTH_A_TASK))
+    buckets: list[list[Range]] = [[] for _ in range(shares)]
+    for piece in sorted(sizes, key=lambda r: -sizes[r]):
+        min(buckets, key=lambda b: sum(sizes[r] for r in b)).append(piece)
+    return [Task(tuple(bucket)) for bucket in buckets if bucket]

@@ -49,6 +49,7 @@ from streaming.sources.log import (
     Range,
     Task,
     lost,
+    split,
 )
 from streaming.sources.options import ReadOptions, Subscription
 from streaming.sources.readers import LogSource
@@ -547,13 +548,8 @@ class PulsarLog:
             )
 
     def split(self, ranges: Sequence[Range], tasks: int) -> list[Task]:
-        """Shares of whole partitions, the largest first; sizes may be unknown."""
-        sizes = {r: self._sizes.get(r, ROWS_WORTH_A_TASK) for r in ranges}
-        shares = max(1, min(tasks, len(ranges), sum(sizes.values()) // ROWS_WORTH_A_TASK))
-        buckets: list[list[Range]] = [[] for _ in range(shares)]
-        for piece in sorted(ranges, key=lambda r: -sizes[r]):
-            min(buckets, key=lambda b: sum(sizes[r] for r in b)).append(piece)
-        return [Task(tuple(bucket)) for bucket in buckets if bucket]
+        """By the entries read ahead, where they are known."""
+        return split({r: self._sizes.get(r, ROWS_WORTH_A_TASK) for r in ranges}, tasks)
 
     def fetch(self, ranges: Sequence[Range]) -> Iterator[pa.RecordBatch]:
         """Read ranges with this worker's own client."""

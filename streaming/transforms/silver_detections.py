@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.stores import Stores
-from streaming.arrow import Transform, in_arrow
 from streaming.source import SOURCE_SCHEMA
 from streaming.validation.checks import AnyRule, Array, Lines, ParsedBatch, relist
 from streaming.validation.detection_rules import detection_rules
@@ -105,12 +104,6 @@ passes a text to Python in one piece, but nested columns value by value.
 _NO_IMAGE, _NO_RUNTIME, _NO_OBJECT = Image(), RuntimeFields(), Detection()
 _decoder = msgspec.json.Decoder(DetectionEvent)
 _to_json = msgspec.json.Encoder().encode
-
-
-def to_frames(stores: Stores, max_future_skew: timedelta) -> Transform:
-    """Source rows -> rows of `FRAMES_SCHEMA`, one per message, as a step of a plan."""
-    validated = validated_detections(stores, max_future_skew)
-    return in_arrow(lambda rows: frames(validated(rows)), FRAMES_SCHEMA)
 
 
 def validated_detections(

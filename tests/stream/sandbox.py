@@ -34,7 +34,7 @@ from streaming.sinks.postgres import Database
 from streaming.source import GENERATION
 from streaming.sources.memory import MemoryBroker, MemoryLog
 from streaming.sources.options import Subscription
-from streaming.stream import Context, SinkContext, Stream
+from streaming.stream import DETECTIONS, ORDERS, SinkContext, Stream
 from tests.support.builders import as_json
 
 DEADLINE_SECONDS = 240.0
@@ -162,12 +162,14 @@ class Sandbox:
         """Run the interval task of a stream once, without Spark."""
         (stream,) = find_streams((name,))
         assert stream.on_interval is not None
-        context = Context(cast("Any", None), self.settings, load_stores(self.settings.stores_file))
+        settings, stores = self.settings, load_stores(self.settings.stores_file)
         with (
             open_lake(self.settings) as lake,
             closing(Database(self.settings.postgres.dsn, 2)) as db,
         ):
-            stream.on_interval(SinkContext(name, lake, db, context, {}, StreamMetrics([name])))
+            stream.on_interval(
+                SinkContext(name, lake, db, settings, stores, {}, StreamMetrics([name]))
+            )
 
     def _interval_calls(self) -> int:
         text = (self.settings.var_dir / "run" / "streams.json").read_text(encoding="utf-8")
@@ -177,16 +179,12 @@ class Sandbox:
     def _queries(self, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
         """The name of each query's checkpoint, and the topics that it reads."""
         kafka = self.settings.kafka
-        topics = {
-            "order_events": kafka.order_topics,
-            "detections": (kafka.detections,),
-            "crossings": (kafka.detections,),
+        topics = {ORDERS: kafka.order_topics, DETECTIONS: (kafka.detections,)}
+        plans = dict.fromkeys(s.plan for s in streams if s.source)
+        return {
+            "+".join(sorted(s.name for s in streams if s.plan == plan)): topics[plan[0]]
+            for plan in plans
         }
-        by_source: dict[str, list[str]] = {}
-        for stream in streams:
-            if stream.source:
-                by_source.setdefault(stream.source.name, []).append(stream.name)
-        return {"+".join(sorted(names)): topics[source] for source, names in by_source.items()}
 
     def checkpoint(self, *names: str) -> Path:
         """The checkpoint of the query that runs these streams together."""

@@ -19,8 +19,8 @@ from streaming.failures import StreamFailedError
 from streaming.jobs import find_streams
 from streaming.lease import LeaseHeldError, Leases
 from streaming.runner import Runner
-from streaming.shared_sources import ORDER_EVENTS
-from streaming.stream import Batch, Stream
+from streaming.steps import VALIDATE_ORDERS
+from streaming.stream import ORDERS, Batch, Stream
 from tests.stream.sandbox import Sandbox
 from tests.support.builders import order_event
 from tests.support.postgres_local import own_postgres, start
@@ -43,7 +43,7 @@ def test_a_sink_that_keeps_failing_ends_the_run_and_names_the_stream(
             raise OSError("the disk is full")
 
     with pytest.raises(StreamFailedError, match=r"doomed failed 2 times.*the disk is full"):
-        sandbox.run_streams([Stream("doomed", ORDER_EVENTS, broken)])
+        sandbox.run_streams([Stream("doomed", ORDERS, (VALIDATE_ORDERS,), write=broken)])
 
     assert len(attempts) == 2
     assert len(set(attempts)) == 1
@@ -92,7 +92,10 @@ def test_a_stream_that_keeps_failing_stops_only_itself(
     sandbox.send_order(order_event(order_id="O-1"))
     Runner(
         sandbox.settings,
-        [Stream("broken", ORDER_EVENTS, broken), Stream("sound", ORDER_EVENTS, keep)],
+        [
+            Stream("broken", ORDERS, (VALIDATE_ORDERS,), write=broken),
+            Stream("sound", ORDERS, (VALIDATE_ORDERS,), write=keep),
+        ],
     ).run(until=until)
 
     assert seen["broken"] == seen["sound"] == [f"{n:020d}" for n in (0, 1)]

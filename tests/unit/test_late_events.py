@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.transforms.real_time_metrics import is_late
+from streaming.transforms.watermark import is_late
 
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)

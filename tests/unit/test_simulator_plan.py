@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conf.settings import StreamSettings
 from simulator.plan import Plan, PlanError, draw_age
 from simulator.synthetic import invent_baskets
-from streaming.transforms.real_time_metrics import is_late
+from streaming.transforms.watermark import is_late
 
 PLAN = Plan(count=10_000, poison=0.02, late=0.05, duplicates=0.1)
 

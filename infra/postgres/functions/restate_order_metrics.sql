@@ -19,7 +19,7 @@ BEGIN
     ) n
     WHERE c.order_id = n.order_id AND greatest(c.status_version, c.body_version) <= n.version;
 
-    PERFORM upsert_order_metrics(NULL, NULL);
+    PERFORM upsert_order_metrics();
 
     UPDATE order_metrics m SET
         order_count = a.orders, total_revenue = a.total, net_revenue = a.net,

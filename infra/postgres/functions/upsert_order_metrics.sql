@@ -2,15 +2,12 @@
 -- status have separate versions, since a status change carries no body. The result depends on the
 -- set of versions applied, not on their order. An order counts once, in the UTC hour of its
 -- created_at.
--- Arguments: p_watermark, the stream's; p_final_after: an hour is final once the watermark has
--- passed its end by this. With nulls no hour becomes final.
 -- Reads: pg_temp.order_versions (order_id, branch_id, created_at, total_price, payment_method,
 -- status, version), one row per order event; created_at is null without a body.
 -- Writes: order_contributions (the state of each order); order_metrics, key (metric_date, hour,
 -- branch_id).
 -- Returns: nothing.
-CREATE OR REPLACE FUNCTION upsert_order_metrics(p_watermark timestamptz, p_final_after interval)
-RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION upsert_order_metrics() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     CREATE TEMP TABLE IF NOT EXISTS touched
         (LIKE order_contributions, sign integer) ON COMMIT DELETE ROWS;
@@ -84,8 +81,4 @@ BEGIN
     FROM change d
     WHERE m.metric_date = (d.hour AT TIME ZONE 'UTC')::date AND m.hour = d.hour
         AND m.branch_id = d.branch_id;
-
-    UPDATE order_metrics m SET is_final = true, revision = m.revision + 1,
-        updated_at = now(), change_id = nextval('changes')
-    WHERE NOT m.is_final AND m.hour + interval '1 hour' + p_final_after <= p_watermark;
 END $$;

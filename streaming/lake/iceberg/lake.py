@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import Transaction
 from typing_extensions import override
@@ -42,9 +43,11 @@ from streaming.lake.protocol import (
     EVERYTHING,
     Lake,
     MissingTableError,
+    Staged,
     Where,
     require_epoch,
     shape,
+    spans,
 )
 from streaming.lake.tables import Table
 from streaming.progress import Progress, advance, fresh, from_text, to_text
@@ -129,6 +132,42 @@ class IcebergLake(Lake):
                 shape(new, iceberg.schema().as_arrow(), table), snapshot_properties=properties
             )
         return int(new.num_rows)
+
+    @override
+    def stage(self, table: Table, rows: pa.Table) -> Staged:
+        """Write data files, which the driver's commit names."""
+        iceberg = self.load(table)
+        files = write_files(iceberg, shape(rows, iceberg.schema().as_arrow(), table))
+        return Staged(rows.num_rows, spans(rows), files)
+
+    @retry_conflicts
+    @override
+    def append_staged(self, table: Table, staged: Sequence[Staged], batch_id: int) -> int:
+        """Files whose rows the table holds are left out; a file with some of them is read again."""
+        iceberg = self.load(table)
+        done = _progress(iceberg)
+        files: list[DataFile] = []
+        after, count = dict(done), 0
+        for one in staged:
+            new = {at: last for at, (_, last) in one.spans.items() if last > done.get(at, "")}
+            if not new:
+                continue
+            if all(first > done.get(at, "") for at, (first, _) in one.spans.items()):
+                files, count = [*files, *one.content], count + one.rows
+            else:
+                rows = fresh(read_files(iceberg, one.content), done)
+                files, count = [*files, *write_files(iceberg, rows)], count + rows.num_rows
+            after |= new
+        if not files:
+            return 0
+        properties = {PROGRESS_PROPERTY: to_text(after), BATCH_PROPERTY: str(batch_id)}
+        with (
+            self.transaction(iceberg) as transaction,
+            transaction.update_snapshot(snapshot_properties=properties).fast_append() as snapshot,
+        ):
+            for file in files:
+                snapshot.append_data_file(file)
+        return count
 
     @override
     def progress(self, table: Table) -> Progress:

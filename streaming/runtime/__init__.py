@@ -1,0 +1,1 @@
+"""Runs streams: queries, writes in tasks, periodic tasks, leases, metrics."""

@@ -1,0 +1,311 @@
+"""The last step of a plan: a task returns few rows to the driver, and writes many itself.
+
+A task holds whole topic partitions. If it has at most `RETURNED_ROWS` rows, it returns them, parsed
+and validated, and the driver writes them: one round trip for a batch. If it has more, it calls the
+same sinks where the rows are: they commit to Postgres, with the positions of the task's partitions,
+part by part, while the next part is parsed; for the lake they write data files, which the driver
+commits in one snapshot for all tasks. The task then returns what it did.
+
+Delivery guarantee: exactly-once in effect. A task that runs twice, is speculative, or dies at any
+point repeats rows that its sinks find committed by their positions (docs/adr/0002); data files that
+no commit names are removed by maintenance.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import lru_cache
+from itertools import chain
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from conf.settings import Settings
+from conf.stores import Stores
+from streaming.failures import root_cause, span
+from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Lake, Staged
+from streaming.lake.tables import Table
+from streaming.lease import Epochs
+from streaming.metrics import StreamMetrics
+from streaming.rejections import write_all
+from streaming.sinks.postgres import STREAM_BOUNDS, Database
+from streaming.steps import compose
+from streaming.stream import Batch, Rows, Step, Stream, Written
+from streaming.transforms.quarantine import split_validated
+
+RETURNED_ROWS = 2_500
+"""Most rows that a task returns to the driver."""
+
+RESULT_DDL = "result binary"
+
+Call = tuple[str, tuple[Any, ...]]
+"""A method of `StreamMetrics` and its arguments."""
+
+
+class TaskError(Exception):
+    """An error of a task that cannot be pickled; the message is its cause."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the tasks of a query need to know, the same for all micro-batches.
+
+    Attributes:
+        settings: of the application.
+        stores: branches, cameras, lines and zones.
+        steps: of the plan.
+        streams: that share the query and have a sink.
+    """
+
+    settings: Settings
+    stores: Stores
+    steps: tuple[Step, ...]
+    streams: tuple[Stream, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the tasks need to know of one micro-batch.
+
+    Attributes:
+        id: of the micro-batch.
+        epochs: stream -> epoch of its lease.
+        watermarks: stream -> watermark before the micro-batch (UTC).
+    """
+
+    id: int
+    epochs: Mapping[str, int]
+    watermarks: Mapping[str, datetime | None]
+
+
+@dataclass
+class Part:
+    """What a task has done for one stream.
+
+    Attributes:
+        written: to Postgres.
+        newest: event time that counts towards the stream's watermark (UTC).
+        staged: for the lake, in the order of the sink.
+        calls: to repeat on the metrics of the application.
+        error: that ended the writes of the stream in this task.
+    """
+
+    written: Written = field(default_factory=Written)
+    newest: datetime | None = None
+    staged: list[tuple[Table, Staged]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    error: Exception | None = None
+
+
+@dataclass
+class Result:
+    """What a task returns.
+
+    Attributes:
+        count: rows of the task.
+        span: their positions, as text.
+        oldest: when the oldest was produced (UTC).
+        rows: the rows, where the driver is to write them.
+        parts: stream -> what was written, where the task has done so.
+    """
+
+    count: int
+    span: str
+    oldest: datetime | None
+    rows: pa.Table | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
+
+
+def returned(rows: pa.Table, event_time_column: str) -> Result:
+    """The result of a task whose rows the driver writes."""
+    return Result(rows.num_rows, span(rows), oldest(rows, event_time_column), rows)
+
+
+def oldest(rows: pa.Table, column: str) -> datetime | None:
+    """The earliest time in a column; None without rows, or where all are null."""
+    moment: datetime | None = pc.min(rows[column].cast(pa.timestamp("us", "UTC"))).as_py()
+    return moment
+
+
+@dataclass(frozen=True)
+class TaskWriter:
+    """The function for `mapInArrow`: source rows -> one pickled `Result`, or none without rows.
+
+    Attributes:
+        plan: a pickled `Plan`: a worker unpickles it once, not with each batch.
+        facts: of the micro-batch.
+    """
+
+    plan: bytes
+    facts: Facts
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Parse and validate the rows of a task; return or write them."""
+        plan, parse = _unpickled(self.plan)
+        tables = (parse(pa.Table.from_batches([b])) for b in batches if b.num_rows)
+        few: list[pa.Table] = []
+        for rows in tables:
+            few.append(rows)
+            if sum(map(len, few)) > RETURNED_ROWS:
+                yield _packed(_Writes(plan, self.facts).run(chain(few, tables)))
+                return
+        if few:
+            yield _packed(returned(pa.concat_tables(few), "timestamp"))
+
+
+def _packed(result: Result) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"result": [pickle.dumps(result, protocol=5)]})
+
+
+class _Writes:
+    """Calls the sinks of all streams with the rows of one task."""
+
+    def __init__(self, plan: Plan, facts: Facts) -> None:
+        self._plan, self._facts = plan, facts
+        self._parts = {stream.name: Part() for stream in plan.streams}
+        self._lakes = {stream.name: _StagingLake(plan.settings) for stream in plan.streams}
+        self._db = _database(plan.settings.postgres.dsn)
+        self._db.fence = Epochs(facts.epochs)
+        self._ends: list[tuple[int, datetime | None, pa.Table]] = []
+
+    def run(self, tables: Iterable[pa.Table]) -> Result:
+        """Write each table while the next one is parsed, then the data files of all."""
+        with ThreadPoolExecutor(1) as pool:
+            running: Future[None] | None = None
+            for rows in tables:
+                if running:
+                    running.result()
+                running = pool.submit(self._write, rows)
+            if running:
+                running.result()
+        for name, part in self._parts.items():
+            with _errors_in(part):
+                self._stage(self._lakes[name], part)
+        counts, times, positions = zip(*self._ends, strict=True)
+        return Result(
+            sum(counts),
+            span(pa.concat_tables(positions)),
+            min((t for t in times if t), default=None),
+            parts=self._parts,
+        )
+
+    def _write(self, rows: pa.Table) -> None:
+        at = rows.select(["topic", "partition", "position"])
+        self._ends.append((rows.num_rows, oldest(rows, "timestamp"), at))
+        for stream in self._plan.streams:
+            part = self._parts[stream.name]
+            if part.error is None:  # positions must not pass rows that are not written
+                with _errors_in(part):
+                    self._write_to(stream, part, rows)
+
+    def _write_to(self, stream: Stream, part: Part, rows: pa.Table) -> None:
+        batch = Batch(
+            stream.name,
+            cast(Lake, self._lakes[stream.name]),
+            self._db,
+            self._plan.settings,
+            self._plan.stores,
+            {},
+            cast(StreamMetrics, _Recorder(part.calls)),
+            rows=rows,
+            id=self._facts.id,
+            watermark=self._facts.watermarks.get(stream.name),
+            written=part.written,
+        )
+        assert stream.write is not None  # noqa: S101 - the plan has only such
+        write_all(stream.write, batch, keeps_rejected=stream.keeps_rejected)
+        part.newest = latest(part.newest, newest_of(stream, rows))
+
+    @staticmethod
+    def _stage(lake: _StagingLake, part: Part) -> None:
+        part.staged = [
+            (table, lake.real.stage(table, pa.concat_tables(rows)))
+            for table, rows in lake.appended.items()
+        ]
+
+
+@contextmanager
+def _errors_in(part: Part) -> Iterator[None]:
+    """Keep an error in the part: the driver raises it, for this stream alone."""
+    try:
+        yield
+    except Exception as error:
+        part.error = _portable(error)
+
+
+class _StagingLake:
+    """The lake for sinks in a task: `append` keeps rows, which are staged at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.appended: dict[Table, list[pa.Table]] = {}
+
+    @property
+    def real(self) -> Lake:
+        """The lake itself; opened once a worker."""
+        return _lake(pickle.dumps(self._settings))
+
+    def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:  # noqa: ARG002
+        """Keep rows for `Lake.stage`; what is old among them is skipped by the driver."""
+        if rows.num_rows:
+            self.appended.setdefault(table, []).append(rows)
+        return int(rows.num_rows)
+
+    def fresh(self, table: Table, rows: pa.Table) -> pa.Table:
+        """As `Lake.fresh`."""
+        return self.real.fresh(table, rows) if rows.num_rows else rows
+
+
+class _Recorder:
+    """Stands for `StreamMetrics` in a task: the driver repeats the calls."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self._calls.append((name, arguments))
+
+
+def newest_of(stream: Stream, rows: pa.Table) -> datetime | None:
+    """The newest event time of the good rows that counts for the stream's watermark (UTC)."""
+    if stream.watermark is None:
+        return None
+    return stream.watermark(split_validated(rows)[0], datetime.now(timezone.utc))
+
+
+def latest(*moments: datetime | None) -> datetime | None:
+    """The latest of some times; None without any."""
+    return max((m for m in moments if m), default=None)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself, if it survives the way to the driver."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:  # whatever keeps it from that
+        return TaskError(root_cause(error))
+    return error
+
+
+@lru_cache(maxsize=4)
+def _unpickled(plan: bytes) -> tuple[Plan, Rows]:
+    found: Plan = pickle.loads(plan)  # noqa: S301 - our own bytes
+    return found, compose(found.steps, found.settings, found.stores)
+
+
+@lru_cache(maxsize=2)
+def _database(dsn: str) -> Database:
+    """One connection a worker process, kept between batches."""
+    return Database(dsn, 1, options=STREAM_BOUNDS)
+
+
+@lru_cache(maxsize=2)
+def _lake(settings: bytes) -> Lake:
+    return open_lake(pickle.loads(settings))  # noqa: S301 - our own bytes
