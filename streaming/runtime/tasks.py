@@ -227,7 +227,7 @@ class _Writes:
     def _stage(lake: _StagingLake, part: Part) -> None:
         part.staged = [
             (table, lake.real.stage(table, pa.concat_tables(rows)))
-            for table, rows in lake.appended.items()
+            for table, rows in lake.appended.values()
         ]
 
 
@@ -245,7 +245,7 @@ class _StagingLake:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.appended: dict[Table, list[pa.Table]] = {}
+        self.appended: dict[str, tuple[Table, list[pa.Table]]] = {}
 
     @property
     def real(self) -> Lake:
@@ -255,7 +255,7 @@ class _StagingLake:
     def append(self, table: Table, rows: pa.Table, batch_id: int) -> int:  # noqa: ARG002
         """Keep rows for `Lake.stage`; what is old among them is skipped by the driver."""
         if rows.num_rows:
-            self.appended.setdefault(table, []).append(rows)
+            self.appended.setdefault(table.name, (table, []))[1].append(rows)
         return int(rows.num_rows)
 
     def fresh(self, table: Table, rows: pa.Table) -> pa.Table:

@@ -139,9 +139,9 @@ class BatchWriter:
 
 def _commit_staged(context: SinkContext, parts: Sequence[Part], batch_id: int) -> None:
     """One commit for each table, in the order in which the sink has appended to them."""
-    staged: dict[Table, list[Staged]] = {}
+    staged: dict[str, tuple[Table, list[Staged]]] = {}
     for table, one in chain.from_iterable(part.staged for part in parts):
-        staged.setdefault(table, []).append(one)
-    for table, ones in staged.items():
+        staged.setdefault(table.name, (table, []))[1].append(one)
+    for table, ones in staged.values():
         new = context.lake.append_staged(table, ones, batch_id)
         context.metrics.skipped(context.stream, table.name, sum(s.rows for s in ones) - new)
