@@ -37,7 +37,7 @@ def run(
     from infra.local.checks import find_java
     from infra.local.process import step_back
     from streaming.jobs import find_streams
-    from streaming.runner import run_streams
+    from streaming.runtime.submit import run_streams
 
     find_java(settings.java_home)  # in one sentence; Spark would give a traceback
     step_back(settings.streams.niceness)  # before the JVM starts, which inherits it

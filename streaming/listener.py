@@ -29,14 +29,18 @@ NO_WATERMARK = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class ProgressListener(StreamingQueryListener):
-    """Receives every finished micro-batch.
+    """Receives every finished micro-batch, and triggers without data.
+
+    Args:
+        notify: called with the figures of a micro-batch.
+        idle: called with Spark's id of the run of a query that found no data.
 
     Lost events cost figures, never rows: Spark drops some when a listener is slow, and one that
     fails here is logged.
     """
 
-    def __init__(self, notify: Notify) -> None:
-        self._notify = notify
+    def __init__(self, notify: Notify, idle: Callable[[str], None]) -> None:
+        self._notify, self.idle = notify, idle
 
     @property
     def _jlistener(self) -> Any:  # what `addListener` registers
@@ -75,7 +79,7 @@ class _AsJson(JStreamingQueryListener):
         self.pylistener.take(jevent.progress().json())
 
     def onQueryIdle(self, jevent: Any) -> None:  # noqa: N802
-        pass
+        self.pylistener.idle(jevent.runId().toString())
 
     def onQueryTerminated(self, jevent: Any) -> None:  # noqa: N802
         pass

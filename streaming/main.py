@@ -3,7 +3,7 @@
 import sys
 
 from streaming.jobs import find_streams
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 
 if __name__ == "__main__":
     submit(*find_streams(tuple(sys.argv[1:])))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from conf.settings import StreamSettings
 from streaming.failures import root_cause
 from streaming.health import Health
 from streaming.lease import FencedError
+from streaming.stream import SinkContext, Stream
 
 log = logging.getLogger("storelake.streams")
 
@@ -38,7 +39,7 @@ class PeriodicTask:
         first_after: float | None = None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        self.stream, self.health = stream, Health(f"{stream} ({name})", limits)
+        self._stream, self.health = stream, Health(f"{stream} ({name})", limits)
         self._call, self._seconds, self._on_failure = call, seconds, on_failure
         self._first = seconds if first_after is None else first_after
         self._over = threading.Event()
@@ -55,7 +56,12 @@ class PeriodicTask:
         if self._thread.is_alive():
             self._thread.join()
 
-    def fence(self, cause: str) -> None:
+    @property
+    def serves(self) -> tuple[str, ...]:
+        """The name of its stream."""
+        return (self._stream,)
+
+    def fence(self, stream: str, cause: str) -> None:  # noqa: ARG002 - it has one stream
         """Make no further call: another application has taken the stream over."""
         self._over.set()
         if not self.health.fenced:
@@ -76,7 +82,7 @@ class PeriodicTask:
             try:
                 self._call()
             except FencedError as error:
-                self.fence(str(error))
+                self.fence(self._stream, str(error))
             except Exception as error:  # logged, and tried again
                 self.health.failed(root_cause(error))
                 self._on_failure()
@@ -84,3 +90,42 @@ class PeriodicTask:
             else:
                 self.health.finished()
                 pause = self._seconds
+
+
+def stream_tasks(
+    streams: Sequence[Stream],
+    sink_context: Callable[[Stream], SinkContext],
+    limits: StreamSettings,
+) -> list[PeriodicTask]:
+    """The periodic tasks of streams; the first calls of interval tasks are spread over time."""
+
+    def task(
+        stream: Stream, name: str, call: Callable[[SinkContext], None], seconds: float, first: float
+    ) -> PeriodicTask:
+        context = sink_context(stream)
+
+        def once() -> None:
+            call(context)
+            if name == "interval":
+                context.metrics.settled(stream.name)
+
+        def failed() -> None:
+            context.metrics.failed([stream.name])
+
+        return PeriodicTask(
+            stream.name,
+            name,
+            once,
+            seconds,
+            limits=limits,
+            first_after=first,
+            on_failure=failed,
+        )
+
+    often, seldom = limits.replicate_seconds, limits.interval_seconds
+    urgent = [task(s, "copy", s.copy, often, often) for s in streams if s.copy]
+    calls = [(s, s.on_interval) for s in streams if s.on_interval]
+    step = seldom / max(1, len(calls))
+    return urgent + [
+        task(s, "interval", call, seldom, step * n) for n, (s, call) in enumerate(calls, 1)
+    ]

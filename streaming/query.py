@@ -81,7 +81,17 @@ class SharedQuery:
         Streams that run together for the first time therefore start a new checkpoint, and their
         sinks skip what they have committed.
         """
-        return "+".join(sorted(s.name for s in self.streams))
+        return "+".join(sorted(self.serves))
+
+    @property
+    def serves(self) -> list[str]:
+        """Names of its streams."""
+        return [stream.name for stream in self.streams]
+
+    @property
+    def run_id(self) -> str | None:
+        """Spark's id of the present run; None while it does not run."""
+        return str(self._query.runId) if self._query else None
 
     @property
     def brokers(self) -> tuple[str, ...]:
@@ -154,14 +164,14 @@ class SharedQuery:
         sinks, since = self._blamed or (frozenset(), time.monotonic())
         blamed = sinks if time.monotonic() - since >= SPLIT_SECONDS else frozenset()
         apart = frozenset(self._fenced) or blamed
-        return apart if apart < {s.name for s in self.streams} else frozenset()
+        return apart if apart < set(self.serves) else frozenset()
 
     def fence(self, stream: str, cause: str) -> None:
         """Stop writing a stream that another application has taken over."""
         if stream in self._fenced:
             return
         self._fenced[stream] = cause
-        if {s.name for s in self.streams} == self._fenced.keys():
+        if set(self.serves) == self._fenced.keys():
             self.health.fence(cause)
         self._stop_query()
 
@@ -198,11 +208,8 @@ class SharedQuery:
         )
 
     def _look(self, query: StreamingQuery) -> None:
-        """Update readiness, and the time that the present trigger has taken."""
-        status = query.status
-        if not self.health.ready and not status["message"].startswith("Initializing"):
-            self.health.ready = True
-        if status["isTriggerActive"]:
+        """Update the time that the present trigger has taken."""
+        if query.status["isTriggerActive"]:
             self.health.began()
         elif not self._busy.locked():
             self.health.idle()
@@ -225,7 +232,7 @@ class SharedQuery:
 
     def _failed(self, cause: str) -> None:
         self.health.failed(cause)
-        self._app.metrics.failed([s.name for s in self.streams])
+        self._app.metrics.failed(self.serves)
 
     _error: Exception | None = None
     """Exception of the newest batch in this process; Spark only has a text of two stack traces."""

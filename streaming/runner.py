@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
 import psutil
 
-from conf.errors import StorelakeError
-from conf.exporter import served
-from conf.logs import configure_logging
-from conf.settings import Settings, load_settings
+from conf.settings import Settings
 from conf.stores import load_stores
 from streaming.failures import StreamFailedError
 from streaming.health import Health
@@ -32,9 +28,10 @@ from streaming.lease import Leases
 from streaming.listener import ProgressListener
 from streaming.memory import FreedMemory
 from streaming.metrics import Progress, StreamMetrics
-from streaming.periodic import PeriodicTask
+from streaming.periodic import PeriodicTask, stream_tasks
 from streaming.query import Application, shared_queries
 from streaming.report import StreamsReport
+from streaming.runtime.part import Part
 from streaming.session import build_session
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.sources.log import Offsets
@@ -98,7 +95,7 @@ class Runner:
         )
         self._queries = shared_queries(app, streams)
         self._memory = FreedMemory()
-        self._tasks = self._make_tasks()
+        self._tasks = stream_tasks(streams, self._sink_context, settings.streams)
         keep = settings.streams.ledger_keep
         self._ledger = PeriodicTask(
             "stream_batches",
@@ -120,7 +117,7 @@ class Runner:
         try:
             create_tables(self._spark, self._settings)
             create_views(self._spark, self._settings)
-            self._spark.streams.addListener(ProgressListener(self._progressed))
+            self._spark.streams.addListener(ProgressListener(self._progressed, self._idle))
             if self._settings.streams.metrics_port:
                 self._lag.start()
             for task in (*self._tasks, self._ledger):
@@ -152,62 +149,11 @@ class Runner:
         settings, stores = self._settings, self._context.stores
         return SinkContext(stream.name, lake, self._db, settings, stores, {}, self.metrics)
 
-    def _make_tasks(self) -> list[PeriodicTask]:
-        """The interval tasks of all streams; their first calls are spread over the interval."""
-        limits = self._settings.streams
-        settling = [s for s in self._streams if s.on_interval]
-        step = limits.interval_seconds / max(1, len(settling))
-        return [
-            *(
-                self._task(s, "copy", s.copy, limits.replicate_seconds)
-                for s in self._streams
-                if s.copy
-            ),
-            *(
-                self._task(s, "interval", s.on_interval, limits.interval_seconds, step * number)
-                for number, s in enumerate(settling, 1)
-            ),
-        ]
-
-    def _task(
-        self,
-        stream: Stream,
-        name: str,
-        call: Callable[[SinkContext], None] | None,
-        seconds: float,
-        first_after: float | None = None,
-    ) -> PeriodicTask:
-        sink_context = self._sink_context(stream)
-
-        def once() -> None:
-            if call:
-                call(sink_context)
-            if name == "interval":
-                self.metrics.settled(stream.name)
-
-        def failed() -> None:
-            self.metrics.failed([stream.name])
-
-        limits = self._settings.streams
-        return PeriodicTask(
-            stream.name,
-            name,
-            once,
-            seconds,
-            limits=limits,
-            first_after=first_after,
-            on_failure=failed,
-        )
-
     def _watch(self) -> None:
         """Check all leases and queries once."""
         for stream, cause in list(self._leases.lost.items()):
-            for task in self._tasks:
-                if task.stream == stream:
-                    task.fence(cause)
-            for query in self._queries:
-                if stream in (s.name for s in query.streams):
-                    query.fence(stream, cause)
+            for part in self._of(stream):
+                part.fence(stream, cause)
         for query in self._queries:
             query.watch(may_start=not any(q.is_starting for q in self._queries))
         self._queries = [part for query in self._queries for part in query.split()]
@@ -215,9 +161,14 @@ class Runner:
 
     def _parts(self, stream: str) -> tuple[Health | None, list[Health]]:
         """Health of the query of a stream, and of its tasks (`on_interval` last)."""
-        queries = [q.health for q in self._queries if stream in (s.name for s in q.streams)]
-        tasks = [t.health for t in self._tasks if t.stream == stream]
+        queries = [q.health for q in self._queries if stream in q.serves]
+        tasks = [t.health for t in self._tasks if stream in t.serves]
         return (queries[0] if queries else None), tasks
+
+    def _of(self, stream: str) -> list[Part]:
+        """The query of a stream, and its tasks."""
+        parts: list[Part] = [*self._queries, *self._tasks]
+        return [part for part in parts if stream in part.serves]
 
     def _healths(self) -> list[Health]:
         return [*(q.health for q in self._queries), *(t.health for t in self._tasks)]
@@ -226,9 +177,15 @@ class Runner:
         """Record a committed micro-batch; called by Spark's listener."""
         for one in self._queries:
             if one.name == query:
-                names = [s.name for s in one.streams]
-                self.metrics.progressed(names, progress)
-                self._lag.moved(query, names, one.brokers, ends)
+                one.health.ready = True
+                self.metrics.progressed(one.serves, progress)
+                self._lag.moved(query, one.serves, one.brokers, ends)
+
+    def _idle(self, run_id: str) -> None:
+        """Record a trigger that found no data; called by Spark's listener."""
+        for one in self._queries:
+            if one.run_id == run_id:
+                one.health.ready = True
 
     def _shut_down(self) -> None:
         """Stop and close everything, whatever fails on the way; the first error is raised last."""
@@ -258,26 +215,3 @@ class Runner:
                 with suppress(psutil.Error):
                     child.kill()
         os._exit(1)
-
-
-def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
-    """Run streams until a signal; entry point of `storelake run` and `spark-submit`."""
-    runner = Runner(settings, streams)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: runner.stop())
-    port = settings.streams.metrics_port
-    registry, variable = runner.metrics.registry, "STORELAKE_STREAMS__METRICS_PORT"
-    with served(registry, settings.metrics_host, port, variable):
-        runner.run()
-
-
-def submit(*streams: Stream) -> None:
-    """Main function of scripts for `spark-submit`: streaming/jobs/NAME.py, streaming/main.py."""
-    try:
-        settings = load_settings()
-        configure_logging("streams", settings.log_level)
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner states what failed
-        run_streams(settings, streams)
-    except StorelakeError as error:
-        log.error("%s", error)
-        raise SystemExit(1) from error

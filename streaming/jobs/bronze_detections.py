@@ -4,7 +4,7 @@ Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
 from streaming.lake.tables import BRONZE_DETECTIONS
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.steps import VALIDATE_DETECTIONS
 from streaming.stream import DETECTIONS, Batch, Stream
 

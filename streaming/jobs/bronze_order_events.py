@@ -4,7 +4,7 @@ Key (topic, partition, position); guarded append, exactly-once in effect.
 """
 
 from streaming.lake.tables import BRONZE_ORDER_EVENTS
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, Stream
 

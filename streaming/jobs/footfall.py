@@ -22,7 +22,7 @@ from streaming.lake.tables import (
     SILVER_ZONE_VISITS,
 )
 from streaming.replicate import replicate
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.sinks.postgres import stage
 from streaming.steps import FOLLOW_TRACKS, TO_FRAMES, VALIDATE_DETECTIONS
 from streaming.stream import DETECTIONS, Batch, SinkContext, Stream

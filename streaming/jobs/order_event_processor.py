@@ -5,7 +5,7 @@ ledger row, guarded appends to the lake, order-dlq at least once: exactly-once i
 """
 
 from streaming.lake.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.sinks.dead_letter_table import write_validated
 from streaming.sinks.dead_letters import send_dead_letters
 from streaming.steps import VALIDATE_ORDERS

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from streaming.lake.tables import SILVER_ORDER_STATUS
 from streaming.replicate import replicate
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.sinks.postgres import stage
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, SinkContext, Stream

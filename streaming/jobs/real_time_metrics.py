@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from streaming.lake.tables import GOLD_ORDER_HOURLY
 from streaming.replicate import replicate
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.sinks.late_events import insert_late, replicate_late
 from streaming.sinks.postgres import stage
 from streaming.steps import VALIDATE_ORDERS

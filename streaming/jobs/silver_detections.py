@@ -4,7 +4,7 @@ Key (camera_id, run_id, frame_index, track_id); guarded appends, exactly-once in
 """
 
 from streaming.lake.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.steps import VALIDATE_DETECTIONS
 from streaming.stream import DETECTIONS, Batch, Stream
 from streaming.transforms.quarantine import split_validated

@@ -9,7 +9,7 @@ import json
 
 from streaming.lake.tables import GOLD_STORE_HOURLY
 from streaming.replicate import replicate
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.stream import SinkContext, Stream
 
 

@@ -207,7 +207,7 @@ class Lake(Protocol):
             FencedError: the table was written under a newer lease of the stream.
         """
 
-    def stage(self, table: Table, rows: pa.Table) -> Staged:
+    def stage(self, table: Table, rows: pa.Table) -> Staged:  # noqa: ARG002 - formats use it
         """Prepare rows of whole topic partitions for `append_staged`; called in a task.
 
         By default the rows themselves go to the driver. Files of a task that nobody commits are

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from conf.settings import load_settings
 from streaming.jobs import find_streams
-from streaming.runner import submit
+from streaming.runtime.submit import submit
 from streaming.session import build_session
 
 

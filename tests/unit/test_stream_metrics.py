@@ -122,7 +122,7 @@ def test_an_event_that_nobody_understands_costs_a_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     seen: list[str] = []
-    listener = ProgressListener(lambda name, *_: seen.append(name))
+    listener = ProgressListener(lambda name, *_: seen.append(name), seen.append)
     listener.take("{}")
     listener.take(progress_event())
 
