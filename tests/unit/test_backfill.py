@@ -30,6 +30,7 @@ from streaming.recompute.backfill import (
     Filled,
     Piece,
 )
+from streaming.stream import Step
 from tests.support.small_lake import EVENTS, NOON, events, make_tables, open_lake
 
 pytestmark = pytest.mark.requirement("L4")
@@ -110,7 +111,9 @@ class FromBronze(Backfill):
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IcebergLake]:
     """With messages 1 to 6, one commit each."""
-    as_it_came = BackfillSource(EVENTS, EVENTS, lambda *_: lambda rows: rows, lambda rows: rows)
+    as_it_came = BackfillSource(
+        EVENTS, EVENTS, Step(lambda *_: lambda rows: rows, pa.schema([])), lambda rows: rows
+    )
     monkeypatch.setattr(backfill, "SOURCES", {EVENTS.name: as_it_came})
     with closing(open_lake(tmp_path)) as catalog:
         make_tables(catalog)

@@ -96,7 +96,7 @@ def test_of_a_text_of_spark_the_cause_is_left_and_no_plan(text: str, cause: str)
 
 def test_the_error_of_a_batch_names_streams_and_positions() -> None:
     rows = pa.concat_tables([positions(7, 3, 9), positions(4, topic="order-updated", partition=2)])
-    error = SinkError({"footfall": raised(ValueError("x"), OSError("y"))}, rows)
+    error = SinkError({"footfall": raised(ValueError("x"), OSError("y"))}, span(rows))
     assert root_cause(error) == (
         "footfall: ValueError: x (batch of order-created[0] 3..9, order-updated[2] 4)"
     )

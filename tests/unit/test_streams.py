@@ -10,6 +10,7 @@ from streaming import jobs
 from streaming.jobs import find_streams
 from streaming.lake.tables import TABLES
 from streaming.registry import NAMES, STREAMS, StreamEntry
+from streaming.stream import DETECTIONS, ORDERS
 
 every_stream = pytest.mark.parametrize("entry", STREAMS, ids=NAMES)
 
@@ -25,9 +26,8 @@ def test_the_job_reads_and_keeps_what_the_list_declares(entry: StreamEntry) -> N
     assert job.name == entry.name
     assert (job.source is not None) == (entry.reads is not None)
     if job.source:
-        assert (job.source.output_mode == "update") == entry.stateful
-        from_cameras = job.source.brokers is not type(job.source).brokers
-        assert from_cameras == (entry.reads == "detections")
+        assert (job.state is not None) == entry.stateful
+        assert job.source is {"orders": ORDERS, "detections": DETECTIONS}[str(entry.reads)]
 
 
 @every_stream
