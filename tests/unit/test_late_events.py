@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.transforms.watermark import is_late
+from streaming.transforms.watermark import (
+    advance_watermark,
+    clocks_ahead,
+    is_late,
+    newest_event_time,
+)
 
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
@@ -71,3 +76,39 @@ def test_late_means_the_end_of_the_hour_plus_the_allowed_time_is_not_after_the_w
     allowed = timedelta(minutes=lateness)
     over = event_time.replace(minute=0) + HOUR + allowed
     assert late(event_time, watermark, allowed) == (over <= watermark)
+
+
+def events(*rows: tuple[str, datetime, datetime | None]) -> pa.Table:
+    """(branch, event time, the broker's time) of each."""
+    branches, times, arrived = zip(*rows, strict=True)
+    instant = pa.timestamp("us", tz="UTC")
+    return pa.table(
+        {
+            "branch_id": pa.array(branches),
+            "event_time": pa.array(times, instant),
+            "timestamp": pa.array(arrived, instant),
+        }
+    )
+
+
+NOW = moment("12:00:00")
+
+
+def test_a_producer_whose_clock_is_ahead_makes_nobody_late() -> None:
+    honest, ahead = ("B01", NOW - HOUR, NOW), ("B02", NOW + HOUR, NOW)
+    assert newest_event_time(events(honest), NOW) == NOW - HOUR
+    assert newest_event_time(events(honest, ahead), NOW) == NOW
+    assert clocks_ahead(events(honest, ahead, ahead)) == {"B02": 2}
+
+
+def test_without_a_brokers_time_an_event_counts_up_to_now() -> None:
+    assert newest_event_time(events(("B01", NOW + HOUR, None)), NOW) == NOW
+    assert newest_event_time(events(("B01", NOW - HOUR, None)), NOW) == NOW - HOUR
+
+
+def test_a_watermark_never_falls() -> None:
+    delay = timedelta(minutes=5)
+    assert advance_watermark(None, None, delay) is None
+    assert advance_watermark(None, NOW, delay) == NOW - delay
+    assert advance_watermark(NOW, NOW - HOUR, delay) == NOW
+    assert advance_watermark(NOW, None, delay) == NOW

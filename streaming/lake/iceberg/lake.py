@@ -8,7 +8,7 @@ is tried again on the table as it is then. A commit of a stream also carries the
 as a property of the table; where the loaded table has a higher one, it fails (`FencedError`).
 
 Rows come as Arrow and PyIceberg writes them: for the batches of a stream, a few rows to a few ten
-thousand, that costs a quarter of a Spark write (docs/adr/0004). One writer a table.
+thousand, that costs a quarter of a Spark write (docs/adr/0033). One writer a table.
 """
 
 from __future__ import annotations
