@@ -18,8 +18,9 @@ from conf.stores import Stores
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.quarantine import split_validated
+from streaming.validation.envelope import envelope_rules
 from streaming.validation.order_rules import MEANINGS, order_rules
-from streaming.validation.rules import REFUSED, envelope_rules
+from streaming.validation.rules import REFUSED
 from tests.support.builders import as_json, order_event, order_item, status_event
 from tests.support.messages import Sent, cases, read_case, to_rows
 
