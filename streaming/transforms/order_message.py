@@ -122,13 +122,8 @@ def _columns(
     for field in fields:
         values = column(structs, field.name)
         if field.since > 1:
-            values = [
-                value if (version or 0) >= field.since else None
-                for value, version in zip(values, versions, strict=True)
-            ]
-            if field.kind == "text":  # the rule of a choice reports another type itself
-                fit &= np.array([value is None or isinstance(value, str) for value in values], bool)
-            values = list(map(_text, values))
+            values, fits = _added(values, versions, field)
+            fit &= fits
         if field.kind == "money":
             columns[field.name], fits = amounts(values)
             fit &= fits
@@ -137,6 +132,19 @@ def _columns(
         else:
             columns[field.name] = (instants if field.kind == "instant" else texts)(values)
     return columns, fit
+
+
+def _added(
+    values: Sequence[Any], versions: Sequence[int | None], field: ContractField
+) -> tuple[list[str | None], Mask]:
+    """Texts of a field that a later version added, and whether their types fit.
+
+    Null in events of earlier versions.
+    """
+    known = [v if (n or 0) >= field.since else None for v, n in zip(values, versions, strict=True)]
+    # The rule of a choice reports another type itself.
+    fits = [field.kind == "choice" or v is None or isinstance(v, str) for v in known]
+    return list(map(_text, known)), np.array(fits, bool)
 
 
 def _text(value: Any) -> str | None:

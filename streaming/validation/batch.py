@@ -97,7 +97,7 @@ class ParsedBatch:
     def equal(self, name: str, value: str) -> Mask:
         """Whether a field has this value; computed once per value. A null has not."""
         if (name, value) not in self._equal:
-            self._equal[name, value] = to_mask(is_one_of(self.fields[name], [value]))
+            self._equal[name, value] = to_mask(pc.equal(self.fields[name], value))
         return self._equal[name, value]
 
 

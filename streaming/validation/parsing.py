@@ -35,6 +35,8 @@ places are noise of binary fractions."""
 INSTANT = pa.timestamp("us", "UTC")
 _INSTANT = FORMATS["date-time"].removesuffix("$") + r"\z"
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*", re.ASCII)
+_FEW = 50
+"""So many values, of which one is invalid, are cast one by one."""
 
 E = TypeVar("E", bound=msgspec.Struct)
 _anything = msgspec.json.Decoder(float_hook=Decimal)
@@ -166,11 +168,14 @@ def amounts(values: Sequence[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
 
 
 def _cast(column: pa.StringArray, kind: pa.DataType) -> pa.Array:
-    """Cast a column; if some values are invalid, cast one by one, with null for these."""
+    """Cast a column, with null for invalid values; halves it until these are few."""
     try:
         return column.cast(kind)
     except pa.ArrowInvalid:
-        return pa.array([_cast_one(text, kind) for text in column.to_pylist()], kind)
+        if len(column) <= _FEW:
+            return pa.array([_cast_one(text, kind) for text in column.to_pylist()], kind)
+    half = len(column) // 2
+    return pa.concat_arrays([_cast(part, kind) for part in (column[:half], column[half:])])
 
 
 def _cast_one(text: str | None, kind: pa.DataType) -> Any:

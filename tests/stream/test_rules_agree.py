@@ -416,6 +416,6 @@ def test_no_expectation_has_another_source_than_a_rule(
 
 
 @pytest.mark.parametrize("rule", [*ORDER_RULES, *DETECTION_RULES], ids=lambda r: r.id)
-def test_a_rule_without_an_expectation_says_why(rule: AnyRule) -> None:
+def test_a_rule_without_an_expectation_has_a_reason(rule: AnyRule) -> None:
     assert isinstance(rule, Rule) or rule.not_checkable_because.endswith(".")
     assert rule.description.endswith(".")
