@@ -14,7 +14,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.validation.checks import Rule
+from streaming.validation.rules import Rule
 
 
 def rule_rows(rows: pa.Table, rules: Sequence[Rule], keys: Sequence[str]) -> pa.Table:

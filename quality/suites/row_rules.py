@@ -19,9 +19,10 @@ from conf.stores import Stores
 from quality.shapes import line_rows, rule_rows
 from quality.suite import RowSuite, expect
 from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS
-from streaming.validation.checks import AnyRule, Check, Rule, When
+from streaming.validation.checks import Check
 from streaming.validation.detection_rules import detection_rules
 from streaming.validation.order_rules import order_rules
+from streaming.validation.rules import AnyRule, Rule, When
 
 _VERSION = ("order_id", "topic", "partition", "position")
 _LINE = (*_VERSION, "product_id")
@@ -85,7 +86,7 @@ def _expectation(rule: Rule, check: Check) -> Expectation:
     arguments = {**expected.arguments}
     if rule.when is not None:
         arguments["row_condition"] = _condition(rule.when)
-    return expect(name, rule.says, kind, **arguments)
+    return expect(name, rule.description, kind, **arguments)
 
 
 def _condition(when: When) -> ComparisonCondition:

@@ -9,8 +9,8 @@ from conf.errors import StorelakeError
 from streaming.dead_letters import DeadLetterError
 from streaming.sinks.dead_letter_store import DeadLetter, Selection
 from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
+from streaming.validation.envelope import MAX_VALUE_BYTES
 from streaming.validation.order_rules import MEANINGS
-from streaming.validation.rules import MAX_VALUE_BYTES
 
 
 def require_known(selection: Selection, topics: Collection[str]) -> None:

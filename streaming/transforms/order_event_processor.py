@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,17 +13,16 @@ from conf.contracts.fields import contract_fields
 from conf.contracts.order_event import STATUS_CHANGED, Order
 from conf.stores import Stores
 from streaming.source import SOURCE_COLUMNS, SOURCE_SCHEMA
+from streaming.transforms.arrow_json import to_json
 from streaming.transforms.order_columns import ARROW_TYPES, CARRIED, LINE, ORDER_COLUMNS
 from streaming.transforms.order_message import decoder, order_message
-from streaming.validation.checks import AnyRule, Array, ParsedBatch, is_one_of, relist
+from streaming.validation.batch import Array, ParsedBatch, is_one_of, only, relist
 from streaming.validation.order_rules import order_rules
-from streaming.validation.parsing import texts
-from streaming.validation.rules import validate
+from streaming.validation.rules import AnyRule, validate
 
 _BODY_FIELDS = [f for f in contract_fields(Order) if f.name not in CARRIED and f.kind != "list"]
 _NUMBERS = {f.name: ARROW_TYPES[f.kind] for f in _BODY_FIELDS if f.kind in ("money", "integer")}
 _BODY = [*(f.name for f in _BODY_FIELDS if f.name not in _NUMBERS), "item_count"]
-_to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 SILVER_SCHEMA = pa.schema(
     [
@@ -59,11 +57,12 @@ def silver_orders(stores: Stores, max_future_skew: timedelta) -> Callable[[pa.Ta
 
 def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Table:
     batch, failed = validate(rows, decoder, rules, order_message)
-    fields, is_change = batch.fields, is_one_of(batch.fields["event_type"], [STATUS_CHANGED])
-    body = {name: pc.if_else(is_change, None, fields[name]) for name in _BODY}
+    fields, is_change = batch.fields, pa.array(batch.equal("event_type", STATUS_CHANGED))
+    is_order = pc.invert(is_change)
+    body = {name: only(is_order, fields[name]) for name in _BODY}
     # Only for good orders, since a table cannot hold every amount.
-    good = pc.and_(pc.equal(pc.list_value_length(failed), 0), pc.invert(is_change))
-    numbers = {n: pc.if_else(good, fields[n], None).cast(kind) for n, kind in _NUMBERS.items()}
+    good = pc.and_(pc.equal(pc.list_value_length(failed), 0), is_order)
+    numbers = {n: only(good, fields[n]).cast(kind) for n, kind in _NUMBERS.items()}
     items = _lines_of(batch, good)
     local = _local(body["created_at"], fields["branch_id"], stores)
     silver = {
@@ -71,12 +70,12 @@ def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Tabl
         **fields,
         **body,
         **numbers,
-        "old_status": pc.if_else(is_change, fields["old_status"], None),
+        "old_status": only(is_change, fields["old_status"]),
         "region": _region(fields["branch_id"], stores),
         "local_date": local.cast(pa.date32()),
         "local_hour": pc.hour(local).cast(pa.int32()),
         "items": items,
-        "items_json": texts([i and _to_json(i).decode() for i in items.to_pylist()]),
+        "items_json": to_json(items),
         "version": order_version(fields["event_time"], rows),
         "rules": failed,
     }
@@ -85,7 +84,8 @@ def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Tabl
 
 def order_version(event_time: Array, rows: pa.Table) -> Array:
     """Text that sorts as (event_time, topic, partition, position): the newest version wins."""
-    at = pc.strftime(event_time.cast(pa.timestamp("us")), "%Y-%m-%dT%H:%M:%S")
+    at = event_time.cast(pa.timestamp("us")).cast(pa.string())
+    at = pc.utf8_replace_slice(at, 10, 11, "T")
     topic, partition, position = (
         rows[name].combine_chunks() for name in ("topic", "partition", "position")
     )
@@ -96,9 +96,9 @@ def order_version(event_time: Array, rows: pa.Table) -> Array:
 def _lines_of(batch: ParsedBatch, good: Array) -> pa.ListArray:
     """The lines of good messages in the types of the table; null for the others."""
     kept = good.take(pc.list_parent_indices(batch.lines.lists))
-    fields = [pc.if_else(kept, batch.lines.fields[f.name], None).cast(f.type) for f in LINE]
+    fields = [only(kept, batch.lines.fields[f.name]).cast(f.type) for f in LINE]
     lines = relist(pa.StructArray.from_arrays(fields, fields=list(LINE)), batch.lines.lists)
-    return pc.if_else(good, lines, None)
+    return only(good, lines)
 
 
 def _region(branch_ids: Array, stores: Stores) -> Array:

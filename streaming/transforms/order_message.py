@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 from conf.contracts import order_event as contract
 from conf.contracts.fields import ContractField, contract_fields
 from conf.contracts.order_event import STATUS_CHANGED
-from streaming.validation.checks import Array, Lines, ParsedBatch, is_one_of
+from streaming.validation.batch import Array, Lines, Mask, ParsedBatch, is_one_of
 from streaming.validation.parsing import (
     NO_NUMBER,
     Int,
     Long,
-    Mask,
     Number,
     Parsed,
     amounts,
@@ -45,10 +44,11 @@ _KINDS: dict[str, tuple[Any, Any]] = {"integer": (Long | None, None), "money": (
 _ADDABLE = ("text", "choice")
 
 
-def _struct(
-    name: str, fields: Sequence[ContractField], *, gc: bool = True, **types: Any
-) -> type[msgspec.Struct]:
-    """A struct with fields of the contract, and further fields of the given types."""
+def _struct(name: str, fields: Sequence[ContractField], **types: Any) -> type[msgspec.Struct]:
+    """A struct with fields of the contract, and further fields of the given types.
+
+    No cycle can arise, so the garbage collector need not follow it.
+    """
     return msgspec.defstruct(
         name,
         [
@@ -56,7 +56,7 @@ def _struct(
             *((field, kind | None, None) for field, kind in types.items()),
         ],
         module=__name__,
-        gc=gc,
+        gc=False,
     )
 
 
@@ -71,7 +71,7 @@ def _read_as(field: ContractField) -> tuple[Any, Any]:
     return Any, None
 
 
-Item: Any = _struct("Item", _ITEM, gc=False)
+Item: Any = _struct("Item", _ITEM)
 Order: Any = _struct("Order", _ORDER, items=list[Item | None])
 OrderEvent: Any = _struct("OrderEvent", _ENVELOPE, schema_version=Int, order=Order)
 
@@ -88,15 +88,14 @@ def order_message(rows: pa.Table, parsed: Parsed[Any]) -> ParsedBatch:
     versions = column(events, "schema_version")
     fields, fits = _columns(orders, _ORDER, versions)
     item_fields, items_fit = _columns(items, _ITEM)
-    lengths = [None if order.items is None else len(order.items) for order in orders]
-    lines = Lines.of(lengths, item_fields)
+    lines = Lines.of(column(orders, "items"), item_fields)
     envelope, _ = _columns(events, _ENVELOPE)
     is_change = is_one_of(envelope["event_type"], [STATUS_CHANGED])
     return ParsedBatch(
         fields={
             **envelope,
             **fields,
-            "types_match": pc.and_(pa.array(parsed.typed & fits), lines.all(pa.array(items_fit))),
+            "types_match": pa.array(parsed.typed & fits & lines.all(items_fit)),
             "schema_version": pa.array(versions, pa.int32()),
             "status": pc.if_else(is_change, fields["new_status"], fields["status"]),
             "items": lines.lists,
@@ -123,13 +122,8 @@ def _columns(
     for field in fields:
         values = column(structs, field.name)
         if field.since > 1:
-            values = [
-                value if (version or 0) >= field.since else None
-                for value, version in zip(values, versions, strict=True)
-            ]
-            if field.kind == "text":  # the rule of a choice reports another type itself
-                fit &= np.array([value is None or isinstance(value, str) for value in values], bool)
-            values = list(map(_text, values))
+            values, fits = _added(values, versions, field)
+            fit &= fits
         if field.kind == "money":
             columns[field.name], fits = amounts(values)
             fit &= fits
@@ -138,6 +132,19 @@ def _columns(
         else:
             columns[field.name] = (instants if field.kind == "instant" else texts)(values)
     return columns, fit
+
+
+def _added(
+    values: Sequence[Any], versions: Sequence[int | None], field: ContractField
+) -> tuple[list[str | None], Mask]:
+    """Texts of a field that a later version added, and whether their types fit.
+
+    Null in events of earlier versions.
+    """
+    known = [v if (n or 0) >= field.since else None for v, n in zip(values, versions, strict=True)]
+    # The rule of a choice reports another type itself.
+    fits = [field.kind == "choice" or v is None or isinstance(v, str) for v in known]
+    return list(map(_text, known)), np.array(fits, bool)
 
 
 def _text(value: Any) -> str | None:

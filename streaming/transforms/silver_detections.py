@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import msgspec
 import numpy as np
@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from conf.stores import Stores
 from streaming.source import SOURCE_SCHEMA
-from streaming.validation.checks import AnyRule, Array, Lines, ParsedBatch, relist
+from streaming.validation.batch import Array, Lines, ParsedBatch, only, relist
 from streaming.validation.detection_rules import detection_rules
 from streaming.validation.parsing import INSTANT, Int, Long, Parsed, column, instants, texts
-from streaming.validation.rules import validate
+from streaming.validation.rules import AnyRule, validate
 
 
 class Detection(msgspec.Struct, gc=False):
@@ -46,7 +46,7 @@ class RuntimeFields(msgspec.Struct, gc=False):
     inference_ms: float | None = None
 
 
-class DetectionEvent(msgspec.Struct):
+class DetectionEvent(msgspec.Struct, gc=False):
     """A detection event in a message (conf/contracts)."""
 
     event_id: str | None = None
@@ -101,7 +101,7 @@ People are objects of the class person, compared without case and surrounding sp
 passes a text to Python in one piece, but nested columns value by value.
 """
 
-_NO_IMAGE, _NO_RUNTIME, _NO_OBJECT = Image(), RuntimeFields(), Detection()
+_NO_IMAGE, _NO_RUNTIME, _NO_OBJECT, _NO_BOX = Image(), RuntimeFields(), Detection(), (None,) * 4
 _decoder = msgspec.json.Decoder(DetectionEvent)
 _to_json = msgspec.json.Encoder().encode
 
@@ -143,15 +143,15 @@ def frame_message(rows: pa.Table, parsed: Parsed[DetectionEvent]) -> ParsedBatch
     lists = column(events, "detections")
     seen = [one or _NO_OBJECT for found in lists for one in found or ()]
     # A box of another length has nulls for its sides.
-    boxes = [box if box and len(box) == len(SIDES) else (None,) * 4 for box in column(seen, "bbox")]
-    sides = zip(*boxes, strict=True) if boxes else ((),) * 4
+    boxes = [box if box and len(box) == len(SIDES) else _NO_BOX for box in column(seen, "bbox")]
+    sides = list(chain.from_iterable(boxes))
     lines = Lines.of(
-        [None if found is None else len(found) for found in lists],
+        lists,
         {
             "track_id": texts(column(seen, "track_id")),
             "class": texts(column(seen, "kind")),
             "confidence": pa.array(column(seen, "confidence"), pa.float64()),
-            **{n: pa.array(side, pa.float64()) for n, side in zip(SIDES, sides, strict=True)},
+            **{n: pa.array(sides[i :: len(SIDES)], pa.float64()) for i, n in enumerate(SIDES)},
         },
     )
     return ParsedBatch(
@@ -197,7 +197,7 @@ def frames(validated: pa.Table) -> pa.Table:
     so_far = np.concatenate(([0], np.cumsum(is_person.to_numpy(zero_copy_only=False))))
     ends = so_far[np.concatenate(([0], np.cumsum(_lengths(objects))))].tolist()
     ids, xs, ys = (
-        pc.struct_field(people, name).filter(is_person).to_pylist()
+        pc.struct_field(people, name).filter(is_person).to_numpy(zero_copy_only=False).tolist()
         for name in ("track_id", "anchor_x", "anchor_y")
     )
     per_frame = zip(
@@ -228,7 +228,7 @@ def frames(validated: pa.Table) -> pa.Table:
         else None
         for is_good, index, at, seen, (a, b) in per_frame
     ]
-    run = [pc.if_else(good, validated[n], None) for n in ("branch_id", "camera_id", "run_id")]
+    run = [only(good, validated[n]) for n in ("branch_id", "camera_id", "run_id")]
     where = [validated[n] for n in ("topic", "partition", "position")]
     return pa.table([*run, texts(found), *where], schema=FRAMES_SCHEMA)
 

@@ -8,18 +8,21 @@ from datetime import timedelta
 import pyarrow.compute as pc
 
 from streaming.validation.checks import (
-    AnyRule,
+    EARLIEST,
     Below,
     Between,
-    Instant,
-    MessageRule,
-    NotAfter,
-    OneOfPairs,
     Present,
-    Rule,
     Text,
 )
-from streaming.validation.rules import ENVELOPE_MEANINGS, REFUSED_MEANING, event_rules
+from streaming.validation.derived_checks import not_after, one_of_pairs
+from streaming.validation.envelope import ENVELOPE_MEANINGS
+from streaming.validation.rules import (
+    REFUSED_MEANING,
+    AnyRule,
+    MessageRule,
+    Rule,
+    event_rules,
+)
 
 
 def detection_rules(
@@ -35,13 +38,13 @@ def detection_rules(
 
 
 def _frame_rules(cameras: tuple[tuple[str, str], ...], skew: timedelta) -> tuple[AnyRule, ...]:
-    latest = NotAfter("captured_at", "timestamp", skew)
+    latest = not_after("captured_at", "timestamp", skew)
     return (
         *event_rules((1,), "schema_version is not 1, the only one known."),
         Rule(
             "camera_known",
             "branch_id and camera_id name no camera of the chain.",
-            (OneOfPairs("branch_id", "camera_id", cameras),),
+            (one_of_pairs("branch_id", "camera_id", cameras),),
         ),
         Rule(
             "run_id_present",
@@ -56,13 +59,13 @@ def _frame_rules(cameras: tuple[tuple[str, str], ...], skew: timedelta) -> tuple
         Rule(
             "captured_at_utc",
             "captured_at is no existing time in UTC, like 2024-05-01T10:00:00Z.",
-            (Instant("captured_at"),),
+            (Between("captured_at", EARLIEST),),
         ),
         MessageRule(
             "captured_at_not_in_future",
             "captured_at lies too far after the time of arrival.",
             "silver.detections keeps no time of arrival.",
-            lambda m: latest.good(m.fields),
+            lambda batch: latest.good(batch.fields),
         ),
         Rule(
             "image_size_positive",
@@ -73,7 +76,7 @@ def _frame_rules(cameras: tuple[tuple[str, str], ...], skew: timedelta) -> tuple
             "detections_present",
             "detections is missing or has more than 1,000 objects.",
             "A row is one object, and an empty frame has none.",
-            lambda m: pc.less_equal(m.fields["object_count"], 1_000),
+            lambda batch: pc.less_equal(batch.fields["object_count"], 1_000),
         ),
     )
 
@@ -105,7 +108,7 @@ _OBJECT_RULES = (
 
 DETECTION_MEANINGS = (
     ENVELOPE_MEANINGS
-    | {rule.id: rule.says for rule in detection_rules((), timedelta())}
+    | {rule.id: rule.description for rule in detection_rules((), timedelta())}
     | REFUSED_MEANING
 )
 """Rule id -> what is wrong with a message that fails it; the same in every chain."""

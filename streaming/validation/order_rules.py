@@ -11,25 +11,28 @@ import pyarrow.compute as pc
 
 from conf.contracts.fields import ContractField, contract_fields
 from conf.contracts.order_event import STATUS_CHANGED, STATUSES, VERSIONS, Item, Order, OrderEvent
+from streaming.validation.batch import is_one_of
 from streaming.validation.checks import (
+    EARLIEST,
     END,
-    AnyRule,
     Between,
     Check,
     IfAny,
-    Instant,
     Matches,
-    MessageRule,
     Money,
-    NotAfter,
     OneOf,
-    Rule,
-    SumOfLines,
     Text,
-    When,
-    is_one_of,
 )
-from streaming.validation.rules import ENVELOPE_MEANINGS, REFUSED_MEANING, event_rules
+from streaming.validation.derived_checks import not_after, sum_of_lines
+from streaming.validation.envelope import ENVELOPE_MEANINGS
+from streaming.validation.rules import (
+    REFUSED_MEANING,
+    AnyRule,
+    MessageRule,
+    Rule,
+    When,
+    event_rules,
+)
 
 _ENVELOPE = {field.name: field for field in contract_fields(OrderEvent)}
 _BODY = {field.name: field for field in contract_fields(Order)}
@@ -123,7 +126,7 @@ _KINDS = {
     ),
     "instant": _KindOfField(
         "utc",
-        lambda f: Instant(f.name),
+        lambda f: Between(f.name, EARLIEST),
         lambda _: "is no existing time in UTC, like 2024-05-01T10:00:00Z",
     ),
     "list": _KindOfField(
@@ -142,7 +145,7 @@ def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, .
         Rule(
             "event_time_not_in_future",
             "event_time lies too far after the time of arrival.",
-            (NotAfter("event_time", "timestamp", skew),),
+            (not_after("event_time", "timestamp", skew),),
         ),
         field_rule(_ENVELOPE["source"]),
         field_rule(_BODY["order_id"], "order."),
@@ -150,7 +153,7 @@ def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, .
             "key_is_order_id",
             "The key of the message is not order.order_id.",
             "The key of the message is no column.",
-            lambda m: pc.equal(m.fields["key"], m.fields["order_id"].cast(pa.binary())),
+            lambda batch: pc.equal(batch.fields["key"], batch.fields["order_id"].cast(pa.binary())),
         ),
         Rule(
             "branch_known",
@@ -165,8 +168,8 @@ _CHANGE_RULES = (
         "old_status_known",
         f"order.old_status {_none_of(STATUSES)}.",
         "silver.orders keeps no old status; silver.order_status works it out from all changes.",
-        lambda m: pc.or_(
-            pc.invert(_CHANGE.applies(m.fields)), is_one_of(m.fields["old_status"], STATUSES)
+        lambda batch: pc.or_(
+            pa.array(_ORDER.applies(batch)), is_one_of(batch.fields["old_status"], STATUSES)
         ),
     ),
     Rule(
@@ -181,7 +184,7 @@ _EXTRA_RULES = {
     "created_at": Rule(
         "created_at_not_after_event",
         "order.created_at lies after event_time.",
-        (NotAfter("created_at", "event_time"),),
+        (not_after("created_at", "event_time"),),
         when=_ORDER,
     )
 }
@@ -198,7 +201,7 @@ def _order_rules() -> Iterator[Rule]:
     yield Rule(
         "total_equals_items",
         "order.total_price is not the sum of the lines, to the cent.",
-        (SumOfLines("total_price"),),
+        (sum_of_lines("total_price"),),
         when=_ORDER,
     )
 
@@ -224,7 +227,7 @@ _ORDER_RULES = tuple(_order_rules())
 
 MEANINGS = (
     ENVELOPE_MEANINGS
-    | {rule.id: rule.says for rule in order_rules((), timedelta())}
+    | {rule.id: rule.description for rule in order_rules((), timedelta())}
     | REFUSED_MEANING
 )
 """Rule id -> what is wrong with a message that fails it; the same in every chain."""

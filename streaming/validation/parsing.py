@@ -6,6 +6,7 @@ rules can report all of its faults, and not only a wrong type.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,13 +17,12 @@ from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.contracts.fields import FORMATS
+from streaming.validation.batch import Array, Mask, offsets, only, to_mask
 
-Mask = npt.NDArray[np.bool_]
 Int = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Long = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Number = msgspec.Raw
@@ -34,6 +34,9 @@ AMOUNT = pa.decimal128(20, 6)
 places are noise of binary fractions."""
 INSTANT = pa.timestamp("us", "UTC")
 _INSTANT = FORMATS["date-time"].removesuffix("$") + r"\z"
+_NUMBER = re.compile(r"-?\d[\d.eE+-]*", re.ASCII)
+_FEW = 50
+"""So many values, of which one is invalid, are cast one by one."""
 
 E = TypeVar("E", bound=msgspec.Struct)
 _anything = msgspec.json.Decoder(float_hook=Decimal)
@@ -54,23 +57,22 @@ class Parsed(Generic[E]):
     typed: Mask
 
 
-def parse(values: Sequence[bytes | None], decoder: msgspec.json.Decoder[E]) -> Parsed[E]:
+def parse(values: Array, clean: Mask, decoder: msgspec.json.Decoder[E]) -> Parsed[E]:
     """Read messages.
 
     Args:
-        values: UTF-8; a null is not read.
+        values: UTF-8, binary.
+        clean: which of them are read.
         decoder: of a struct whose fields may all be left out.
     """
-    events, readable, typed = list[E](), np.ones(len(values), bool), np.ones(len(values), bool)
+    events, readable, typed = list[E](), clean.copy(), np.ones(len(values), bool)
     decode, nothing = decoder.decode, decoder.type()
-    for at, value in enumerate(values):
-        if value is None:
-            event, readable[at] = nothing, False
-        else:
-            try:
-                event = decode(value)
-            except (msgspec.DecodeError, RecursionError):
-                event, readable[at], typed[at] = _read_again(value, decoder.type)
+    texts = values.to_numpy(zero_copy_only=False).tolist()
+    for at, (value, is_clean) in enumerate(zip(texts, clean.tolist(), strict=True)):
+        try:
+            event = decode(value) if is_clean else nothing
+        except (msgspec.DecodeError, RecursionError):
+            event, readable[at], typed[at] = _read_again(value, decoder.type)
         events.append(event)
     return Parsed(events, readable, typed)
 
@@ -103,9 +105,11 @@ def _fit(value: Any, kind: Any) -> tuple[Any, bool]:
 
 
 def _fit_number(value: Any) -> tuple[msgspec.Raw, bool]:
+    """A number, or one in quotes, of which only the type is wrong; null for any other value."""
     fits = value is None or (isinstance(value, int | Decimal) and not isinstance(value, bool))
-    text = str(value) if value is not None and (fits or isinstance(value, str)) else "null"
-    return msgspec.Raw(text.encode()), fits
+    text = str(value).strip('"')
+    is_number = _NUMBER.fullmatch(text) and (fits or isinstance(value, str))
+    return (msgspec.Raw(text.encode()) if is_number else NO_NUMBER), fits
 
 
 def _fit_value(value: Any, kind: Any) -> tuple[Any, bool]:
@@ -130,8 +134,7 @@ def _fit_fields(value: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[Any,
 
 def column(structs: Iterable[msgspec.Struct], field: str) -> list[Any]:
     """One field of each struct."""
-    get = attrgetter(field)
-    return [get(one) for one in structs]
+    return list(map(attrgetter(field), structs))
 
 
 def texts(values: Iterable[str | None]) -> pa.StringArray:
@@ -142,28 +145,37 @@ def texts(values: Iterable[str | None]) -> pa.StringArray:
 def instants(values: Iterable[str | None]) -> pa.TimestampArray:
     """Texts like 2024-05-01T10:00:00.5Z as times in UTC; null for another form, or invalid date."""
     column = texts(values)
-    column = pc.if_else(pc.match_substring_regex(column, _INSTANT), column, None)
+    column = only(pc.match_substring_regex(column, _INSTANT), column)
     return _cast(column, INSTANT)
 
 
-def amounts(values: Iterable[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
+def amounts(values: Sequence[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
     """JSON numbers as `AMOUNT`, and which of them are numbers, or null.
 
     Numbers with too many digits become null. Numbers in quotes are read: only their type is wrong.
     """
-    json = pa.array([bytes(value) for value in values], pa.binary()).cast(pa.string())
+    ends = offsets(list(map(len, values)))
+    json = pa.StringArray.from_buffers(
+        len(values), ends.buffers()[1], pa.py_buffer(b"".join(values))
+    )
+    is_present = pc.not_equal(json, "null")
+    with suppress(pa.ArrowInvalid):  # all are numbers that fit
+        return only(is_present, json).cast(AMOUNT), np.ones(len(values), bool)
     bare = pc.utf8_trim(json, '"')
-    is_number = pc.match_substring_regex(bare, r"^-?\d[\d.eE+-]*\z")
-    fits = pc.and_(pc.equal(json, bare), pc.or_(is_number, pc.equal(json, "null")))
-    return _cast(pc.if_else(is_number, bare, None), AMOUNT), fits.to_numpy(zero_copy_only=False)
+    is_number = pc.match_substring_regex(bare, rf"^{_NUMBER.pattern}\z")
+    fits = pc.and_(pc.equal(json, bare), pc.or_(is_number, pc.invert(is_present)))
+    return _cast(only(is_number, bare), AMOUNT), to_mask(fits)
 
 
 def _cast(column: pa.StringArray, kind: pa.DataType) -> pa.Array:
-    """Cast a column; if some values are invalid, cast one by one, with null for these."""
+    """Cast a column, with null for invalid values; halves it until these are few."""
     try:
         return column.cast(kind)
     except pa.ArrowInvalid:
-        return pa.array([_cast_one(text, kind) for text in column.to_pylist()], kind)
+        if len(column) <= _FEW:
+            return pa.array([_cast_one(text, kind) for text in column.to_pylist()], kind)
+    half = len(column) // 2
+    return pa.concat_arrays([_cast(part, kind) for part in (column[:half], column[half:])])
 
 
 def _cast_one(text: str | None, kind: pa.DataType) -> Any:

@@ -37,10 +37,11 @@ from streaming.transforms.silver_detections import (
     RuntimeFields,
     frame_message,
 )
-from streaming.validation.checks import AnyRule, MessageRule, ParsedBatch, Rule, failed
+from streaming.validation.batch import ParsedBatch, failed
 from streaming.validation.detection_rules import detection_rules
 from streaming.validation.order_rules import order_rules
 from streaming.validation.parsing import Parsed
+from streaming.validation.rules import AnyRule, Rule
 from tests.support.builders import event_id
 
 # isort: split
@@ -415,6 +416,6 @@ def test_no_expectation_has_another_source_than_a_rule(
 
 
 @pytest.mark.parametrize("rule", [*ORDER_RULES, *DETECTION_RULES], ids=lambda r: r.id)
-def test_a_rule_without_an_expectation_reports_what_is_lost(rule: AnyRule) -> None:
-    assert isinstance(rule, Rule) or (isinstance(rule, MessageRule) and rule.lost.endswith("."))
-    assert rule.says.endswith(".")
+def test_a_rule_without_an_expectation_has_a_reason(rule: AnyRule) -> None:
+    assert isinstance(rule, Rule) or rule.not_checkable_because.endswith(".")
+    assert rule.description.endswith(".")

@@ -46,3 +46,12 @@ def test_the_lines_are_added_up_exactly(stores: Stores) -> None:
 def test_a_third_decimal_is_refused_and_not_rounded_away(stores: Stores) -> None:
     events = [as_json(order_event(total_price=total)) for total in (2.5, 2.501)]
     assert totals(stores, events) == [Decimal("2.50"), None]
+
+
+def test_an_amount_of_too_many_digits_rejects_no_other_order(stores: Stores) -> None:
+    prices = [Decimal(cents) / 100 for cents in range(1, 201)]
+    events = [
+        as_json(order_event(items=[order_item(quantity=1, unit_price=float(p))])) for p in prices
+    ]
+    events[100] = as_json(order_event(total_price=10**30))
+    assert totals(stores, events) == [*prices[:100], None, *prices[101:]]

@@ -18,8 +18,9 @@ from conf.stores import Stores
 from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.quarantine import split_validated
+from streaming.validation.envelope import envelope_rules
 from streaming.validation.order_rules import MEANINGS, order_rules
-from streaming.validation.rules import REFUSED, envelope_rules
+from streaming.validation.rules import REFUSED
 from tests.support.builders import as_json, order_event, order_item, status_event
 from tests.support.messages import Sent, cases, read_case, to_rows
 
@@ -89,6 +90,18 @@ def test_a_line_of_an_order_is_kept_to_the_cent(stores: Stores) -> None:
     }
     assert rows["items"].to_pylist() == [[line]]
     assert json.loads(rows["items_json"][0].as_py()) == [{**line, "unit_price": 1.25}]
+
+
+def test_the_json_of_the_lines_has_any_text_and_leaves_out_unknown_fields(stores: Stores) -> None:
+    names = ["MILK", '"1/2" \\ litre', "\u00e9 \U0001f600", "tab\tline\n", "\x01\x1f\x7f\u2028"]
+    lines = [order_item(name=name, extra={"aisle": 7}) for name in names]
+    events = [status_event(), order_event(items=lines), order_event(), order_event(items=[])]
+    rows = process(stores, [Sent(as_json(event)) for event in events])
+    change, order, simple, rejected = rows["items_json"].to_pylist()
+    assert [line["name"] for line in json.loads(order)] == names
+    assert json.loads(order)[0].keys() == json.loads(simple)[0].keys()
+    assert "aisle" not in json.loads(order)[0]
+    assert (change, rejected) == (None, None)
 
 
 def test_a_later_version_sorts_behind_an_earlier_one(stores: Stores) -> None:

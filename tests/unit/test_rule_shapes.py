@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from quality.shapes import line_rows, rule_rows
-from streaming.validation.checks import AnyRule, Rule
 from streaming.validation.detection_rules import DETECTION_MEANINGS, detection_rules
 from streaming.validation.order_rules import MEANINGS, order_rules
+from streaming.validation.rules import AnyRule, Rule
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -121,5 +121,5 @@ def test_a_missing_column_is_left_to_its_expectation() -> None:
 
 def test_every_rule_has_a_meaning() -> None:
     for rules, meanings in ((ORDER_RULES, MEANINGS), (DETECTION_RULES, DETECTION_MEANINGS)):
-        assert {rule.id: rule.says for rule in rules}.items() <= meanings.items()
+        assert {rule.id: rule.description for rule in rules}.items() <= meanings.items()
         assert len({rule.id for rule in rules}) == len(rules)
