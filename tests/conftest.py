@@ -36,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="of the tables of the streams that are tested",
     )
     parser.addoption(
+        "--record",
+        choices=("tables", "day"),
+        help="keep what the test of the recorded day computes: its tables, or new messages, too",
+    )
+    parser.addoption(
         "--screenshots", metavar="FOLDER", help="where the test of the console leaves its pictures"
     )
 
