@@ -2,8 +2,8 @@
 
 Three branches sell around the clock, and two cameras film from 10:00. Tills send events twice,
 late, far too late and in the wrong order; every scenario of `tests/scenarios` arrives at 10:00.
-Messages arrive in the micro-batches that `CUTS` separates. What a stream makes of them does not
-depend on how it splits such a batch further.
+Messages arrive in the micro-batches that `CUTS` separates. Late events and alarms
+are hours away from their limits, since a stream may split such a batch further.
 """
 
 from __future__ import annotations
