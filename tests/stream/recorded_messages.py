@@ -21,7 +21,7 @@ from conf.stores import Stores, load_stores
 from simulator.history import Span, frame_history, order_history
 from streaming.dead_letters import ORIGIN_HEADER, dead_letter_id
 from streaming.source import UNREADABLE_HEADER
-from streaming.validation.rules import MAX_VALUE_BYTES
+from streaming.validation.envelope import MAX_VALUE_BYTES
 from tests.support.builders import as_json, event_id, order_event, order_item, status_event
 from tests.support.camera_scenes import TEN, scene, steps, together, way
 from tests.support.messages import cases, read_case

@@ -96,11 +96,13 @@ class Sandbox:
         for topic in self.settings.kafka.all_topics:
             self.broker.create_topic(topic, 2)
 
-    def send_order(self, *events: Mapping[str, Any], topic: str = "order-created") -> None:
+    def send_order(
+        self, *events: Mapping[str, Any], topic: str = "order-created", arrived: datetime = NOW
+    ) -> None:
         """Order events to partition 0 of a topic, with the order as the key."""
         for event in events:
             key = str(event["order"]["order_id"]).encode()
-            self.broker.produce(topic, as_json(event), key, timestamp=NOW)
+            self.broker.produce(topic, as_json(event), key, timestamp=arrived)
 
     def send_raw(self, topic: str, value: bytes, key: bytes | None = None) -> None:
         """Any bytes."""

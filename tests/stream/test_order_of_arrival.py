@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from streaming.jobs import real_time_metrics
-from streaming.stream import Batch, SinkContext
+from streaming.stream import SinkContext
 from tests.stream.sandbox import Rows, Sandbox, later
 from tests.support.builders import event_id, order_event, order_item, status_event
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("O5")]
 
+NOON_5 = datetime(2024, 5, 1, 12, 5, tzinfo=timezone.utc)
 HOUR_10, HOUR_11 = "2024-05-01T10:00:00Z", "2024-05-01T11:00:00Z"
 
 
@@ -35,7 +36,7 @@ def test_an_event_later_than_an_hour_after_its_hour_is_set_aside_and_kept(
             # The watermark is 5 minutes behind: hour 10 is open at 11:59, and over at 12:05.
             lambda: sandbox.send_order(at("O-2", "2024-05-01T11:59:00Z")),
             lambda: sandbox.send_order(at("O-3", "2024-05-01T10:20:00Z")),
-            lambda: sandbox.send_order(at("O-4", "2024-05-01T12:05:00Z")),
+            lambda: sandbox.send_order(at("O-4", "2024-05-01T12:05:00Z"), arrived=NOON_5),
             lambda: sandbox.send_order(at("O-5", "2024-05-01T10:30:00Z")),
         ],
     )
@@ -59,13 +60,14 @@ def test_a_crash_before_late_events_reach_the_lake_loses_none_whatever_the_next_
     crashed: list[bool] = []
 
     def crash_once(sink_context: SinkContext) -> int:
-        if isinstance(sink_context, Batch) and not crashed:
+        if not crashed:
             crashed.append(True)
             raise OSError("killed")
         return replicate(sink_context)
 
     monkeypatch.setattr(real_time_metrics, "replicate_late", crash_once)
-    sandbox.send_order(order_event(order_id="O-1", event_time="2024-05-01T12:05:00Z"))
+    first = order_event(order_id="O-1", event_time="2024-05-01T12:05:00Z")
+    sandbox.send_order(first, arrived=NOON_5)
     late = [order_event(order_id=f"L-{n}", event_time=HOUR_10) for n in range(4)]
     sandbox.run("real_time_metrics", steps=[lambda: sandbox.send_order(*late)])
     assert crashed

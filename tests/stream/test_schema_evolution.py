@@ -53,7 +53,7 @@ def release_before() -> list[Stream]:
     def write(batch: Batch) -> None:
         order_event_processor.write(replace(batch, rows=batch.rows.drop_columns(["channel"])))
 
-    return [replace(order_event_processor.STREAM, sink=write), bronze_order_events.STREAM]
+    return [replace(order_event_processor.STREAM, write=write), bronze_order_events.STREAM]
 
 
 @dataclass
