@@ -11,17 +11,15 @@ import io
 import json
 import random
 import time
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 from uuid import UUID
 
-import psutil
 import psycopg
 import typer
 from confluent_kafka import Consumer
 
-from benchmarks import Out, fill_topic, notify, print_result
+from benchmarks import Out, cpu_seconds, fill_topic, notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
@@ -128,15 +126,6 @@ def _write_floor(connection: psycopg.Connection[Any], messages: list[Any]) -> No
         cursor.execute("TRUNCATE floor_in")
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its living descendants, and of those that ended."""
-    parent, total = psutil.Process(pid), 0.0
-    for one in (parent, *parent.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            total += sum(one.cpu_times()[:4])
-    return total
-
-
 def drain(settings: Settings, streams: str, count: int) -> tuple[dict[str, float], float]:
     """Run streams on waiting messages.
 
@@ -151,7 +140,8 @@ def drain(settings: Settings, streams: str, count: int) -> tuple[dict[str, float
     """
     names = streams.split(",")
     with Deployment(settings, step=notify).run_streams(*names) as child:
-        started, before, done = time.monotonic(), cpu_seconds(child.pid), dict[str, float]()
+        started, done = time.monotonic(), dict[str, float]()
+        before = sum(cpu_seconds(child.pid).values())
 
         def finished() -> bool:
             child.require_alive()
@@ -162,7 +152,7 @@ def drain(settings: Settings, streams: str, count: int) -> tuple[dict[str, float
 
         if not wait_until(finished, GIVE_UP_SECONDS, every=0.1):
             raise ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
-        return done, cpu_seconds(child.pid) - before
+        return done, sum(cpu_seconds(child.pid).values()) - before
 
 
 def main(

@@ -16,10 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import psutil
 import typer
 
-from benchmarks import Out, notify, print_result
+from benchmarks import Out, cpu_seconds, notify, print_result
 from conf.settings import Settings, load_settings
 from inference_service.detectors import build_detector
 from inference_service.footage import draw_clip
@@ -66,8 +65,7 @@ def keep_up(settings: Settings, clip: Path, cameras: int, seconds: float) -> dic
     """Several cameras at 5 frames a second, late frames dropped."""
     notify(f"{cameras} cameras for {seconds:g} s")
     detector = build_detector(settings)
-    process = psutil.Process()
-    before = sum(process.cpu_times()[:2])
+    before = cpu_seconds()["driver"]
     options = SourceOptions(loop=True, latest=True, fps=CAMERA_FPS)
     done = serve(settings, clip, detector, options, cameras=cameras, limits=Limits(seconds=seconds))
     return {
@@ -78,7 +76,7 @@ def keep_up(settings: Settings, clip: Path, cameras: int, seconds: float) -> dic
         "processed": done.processed,
         "dropped": done.dropped,
         "detect_ms": done.inference_ms,
-        "cores_used": round((sum(process.cpu_times()[:2]) - before) / done.seconds, 2),
+        "cores_used": round((cpu_seconds()["driver"] - before) / done.seconds, 2),
     }
 
 
