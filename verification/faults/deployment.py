@@ -12,13 +12,13 @@ from typing import Any
 import psutil
 import psycopg
 
-from conf.errors import StorelakeError
 from infra.local.board import StateDir
-from infra.local.process import is_alive
+from infra.local.process import is_alive, wait_until
 from infra.local.readiness import gateway_ready
-from infra.local.streams import read_streams, stream_states, streams_ready
+from infra.local.streams import stream_states, streams_ready
 from verification.deployment import COMMAND_SECONDS, Deployment
-from verification.processes import kill_family
+from verification.faults.load import Load
+from verification.processes import ProcessError, kill_family
 
 PROGRAMS = ("streams", "gateway", "maintenance")
 TITLES = {
@@ -39,30 +39,24 @@ LEDGERED = (
 _OFFSETS_SQL = "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s"
 
 
-class VerificationError(StorelakeError):
-    """The deployment cannot be brought into the state that a proof needs."""
-
-
 @dataclass
 class SupervisedDeployment(Deployment):
     """Services and programs of one deployment, kept running by its supervisor.
 
     Attributes:
+        load: orders and frames that are sent all the time.
         stopped: processes that were sent SIGSTOP; they are continued at the end.
     """
 
+    load: Load = field(init=False)
     stopped: list[psutil.Process] = field(default_factory=list)
-
-    @property
-    def board(self) -> StateDir:
-        """Files of the supervisor."""
-        return StateDir(self.settings.var_dir)
 
     def find(self, name: str) -> psutil.Process | None:
         """The process of a program, a service, the supervisor, or the JVM of the streams."""
         if name == "jvm":
             return java_below(self.find("streams"))
-        return (self.board.supervisor if name == "supervisor" else self.board.daemon(name)).find()
+        board = StateDir(self.settings.var_dir)
+        return (board.supervisor if name == "supervisor" else board.daemon(name)).find()
 
     def restart_streams(self) -> None:
         """Stop the Spark application and start it again."""
@@ -72,11 +66,6 @@ class SupervisedDeployment(Deployment):
     def streams(self) -> dict[str, Any]:
         """Stream -> what the application reports of it; empty while none runs."""
         return stream_states(self.settings)
-
-    def reporter(self) -> int | None:
-        """The pid of the application that reports the streams."""
-        report = read_streams(self.settings.var_dir)
-        return int(report["pid"]) if report else None
 
     def states(self) -> dict[str, str]:
         """Stream -> its state, such as `running` or `stalled`; "" where none is given."""
@@ -105,6 +94,10 @@ class SupervisedDeployment(Deployment):
         """
         well = all(state == "running" for state in self.states().values())
         return well and self.all_committed(since) and self.ready()
+
+    def wait_for_commits(self, since: datetime, seconds: float) -> bool:
+        """Wait until all have recovered since then; False after so many seconds."""
+        return wait_until(lambda: self.recovered(since), seconds, every=0.25)
 
     def behind(self, last: Mapping[tuple[str, int], int]) -> list[str]:
         """Streams of `LEDGERED` that have not yet come to some positions of Kafka.
@@ -183,8 +176,13 @@ def is_driver(words: Sequence[str]) -> bool:
 
 
 @contextmanager
-def supervised(deployment: Deployment) -> Iterator[SupervisedDeployment]:
+def supervised(deployment: Deployment, *, rate: float, seed: int) -> Iterator[SupervisedDeployment]:
     """Programs on services that run, kept running by the supervisor; all end afterwards.
+
+    Args:
+        deployment: with the services.
+        rate: order events a minute of the load, which is not begun.
+        seed: of the load.
 
     Raises:
         StorelakeError: a program does not start.
@@ -192,8 +190,12 @@ def supervised(deployment: Deployment) -> Iterator[SupervisedDeployment]:
     made = SupervisedDeployment(deployment.settings, deployment.environment, deployment.step)
     try:
         if trouble := made.heal():
-            raise VerificationError(trouble)
+            raise ProcessError(trouble)
         made.require(made.ready, COMMAND_SECONDS, "the deployment is not ready", every=0.5)
-        yield made
+        made.load = Load(made.settings, rate, seed)
+        try:
+            yield made
+        finally:
+            made.load.abandon()
     finally:
         made.end()

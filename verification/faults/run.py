@@ -6,25 +6,19 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from conf.settings import Settings
-from infra.local.process import wait_until
 from quality.reconciliation import Difference, Reconciliation
 from verification.deployment import Step, fresh_deployment
-from verification.faults.deployment import (
-    SupervisedDeployment,
-    VerificationError,
-    now,
-    supervised,
-)
-from verification.faults.fault import Fault, Result, Trial, prove
-from verification.faults.load import Load
+from verification.faults.deployment import SupervisedDeployment, now, supervised
+from verification.faults.fault import Fault, Result, prove
 from verification.faults.oracle import balance
+from verification.processes import ProcessError
 
 WARM_SECONDS = 120.0
 
@@ -52,21 +46,22 @@ def verify(
     begun, results = time.monotonic(), list[Result]()
     with fresh_deployment(base, "verify-faults", step) as deployment:
         deployment.keep = True
-        with _logged(deployment.settings), supervised(deployment) as made, ExitStack() as stack:
-            load = Load(made.settings, rate, seed)
-            stack.callback(load.abandon)
+        with (
+            _logged(deployment.settings),
+            supervised(deployment, rate=rate, seed=seed) as made,
+        ):
             try:
-                _warm_up(made, load)
+                _warm_up(made)
                 for number, fault in enumerate(faults, 1):
                     step(f"{number} of {len(faults)}: {fault.title}")
                     results.append(Result(fault.name, fault.title))
-                    prove(fault, Trial(made, load, seed), results[-1])
+                    prove(fault, made, results[-1])
                     show(_line(results[-1], number, len(faults)))
-                    load.require_going()
+                    made.load.require_going()
                 step("waiting until everything has arrived, then comparing")
-                load.finish()
-                found = balance(load)
-            except VerificationError as error:  # the report has what was seen until here
+                made.load.finish()
+                found = balance(made.load)
+            except ProcessError as error:  # the report has what was seen until here
                 found = Reconciliation({}, (Difference("unexpected", str(error)),))
             content = report(results, found, seed, time.monotonic() - begun)
         deployment.keep = not content["ok"]
@@ -89,25 +84,21 @@ def _logged(settings: Settings) -> Iterator[None]:
         handler.close()
 
 
-def _warm_up(made: SupervisedDeployment, load: Load) -> None:
+def _warm_up(made: SupervisedDeployment) -> None:
     """Begin to send, and wait until every stream has committed something of it."""
     made.step("the first orders and frames")
     since = now()
-    load.begin()
-    if not wait_until(lambda: made.recovered(since), WARM_SECONDS, every=0.5):
-        raise VerificationError(
-            f"streams do not commit {WARM_SECONDS:.0f} s after the first message: "
-            f"{made.committed_at()}; see {made.settings.var_dir}/logs"
-        )
+    made.load.begin()
+    if not made.wait_for_commits(since, WARM_SECONDS):
+        made.fail(f"{WARM_SECONDS:.0f} s after the first message: {made.committed_at()}")
 
 
 def _line(result: Result, number: int, count: int) -> str:
-    recovery = "no recovery"
-    if result.recovery_seconds is not None:
-        recovery = f"recovered in {result.recovery_seconds:.1f} s"
-    verdict = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
+    recovery = result.recovery_seconds
+    recovered = "no recovery" if recovery is None else f"recovered in {recovery:.1f} s"
+    outcome = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
     observed = result.observed or "not fired"
-    return f"{number:2} of {count} {result.name}: {observed}; {recovery}; {verdict}"
+    return f"{number:2} of {count} {result.name}: {observed}; {recovered}; {outcome}"
 
 
 def report(
