@@ -146,6 +146,6 @@ def test_a_run_is_ok_when_each_fault_fired_and_recovered_and_nothing_differs(
     results: list[Result], differences: tuple[str, ...], ok: bool
 ) -> None:
     found = Reconciliation({"sent": 1}, tuple(Difference("doubled", d) for d in differences))
-    content = report(results, found, 1, 2.0)
+    content = report(results, found, 1)
     assert content["ok"] is ok
     assert json.loads(json.dumps(content)) == content

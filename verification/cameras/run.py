@@ -21,23 +21,22 @@ from streaming.sinks.postgres import Database
 from verification.cameras import footage, overhead, shop
 from verification.cameras.frames import CameraObserver
 from verification.cameras.truth import compare
-from verification.deployment import Deployment, Step, verify_fresh
+from verification.deployment import Deployment, Step
 
 MAX_LATENCY = 5.0  # seconds, at p95
 OVERHEAD_FRAMES, OVERHEAD_RUNS = 150, 3
 
 
 def verify(
-    base: Settings, *, shoppers: int, seed: int, clip_seconds: float, step: Step
+    deployment: Deployment, *, shoppers: int, seed: int, clip_seconds: float
 ) -> dict[str, Any]:
-    """Run it all in a fresh deployment.
+    """Run it all in a deployment.
 
     Args:
-        base: of the operator; only its `var_dir` is used.
+        deployment: fresh, with Pulsar.
         shoppers: of the day.
         seed: of the day.
         clip_seconds: how long the real clip is played.
-        step: receives the present step.
 
     Returns:
         The figures, `faults` (one sentence for each thing that does not hold) and `ok`.
@@ -45,16 +44,8 @@ def verify(
     Raises:
         StorelakeError: a program did not start or died by itself.
     """
-
-    def work(deployment: Deployment) -> dict[str, Any]:
-        day = _day_that_just_ended(deployment.settings, shoppers, seed)
-        return {**_verify(deployment, day, clip_seconds), "shoppers": shoppers}
-
-    return verify_fresh(base, "verify-cameras", step, work, pulsar=True)
-
-
-def _verify(deployment: Deployment, day: ShopDay, clip_seconds: float) -> dict[str, Any]:
     settings = deployment.settings
+    day = _day_that_just_ended(settings, shoppers, seed)
     with tempfile.TemporaryDirectory(prefix="shop-", dir=settings.var_dir) as scratch:
         videos = _render(day, Path(scratch), deployment.step)
         deployment.step("the detector with and without the service around it")
@@ -74,7 +65,8 @@ def _verify(deployment: Deployment, day: ShopDay, clip_seconds: float) -> dict[s
             streams.require_alive()
             deployment.step("counting")
             result = _result(settings, day, played, clip, observer)
-    return {"ok": not result["faults"], **result, "fps": fps, "fps_bare_model": fps_bare}
+    speeds = {"fps": fps, "fps_bare_model": fps_bare, "shoppers": shoppers}
+    return {"ok": not result["faults"], **result, **speeds}
 
 
 def _result(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +12,7 @@ from rich.text import Text
 
 from conf.settings import Settings
 from quality.reconciliation import Difference, Reconciliation
-from verification.deployment import Step, fresh_deployment
+from verification.deployment import Deployment, Step
 from verification.faults.deployment import SupervisedDeployment, now, supervised
 from verification.faults.fault import Fault, Result, prove
 from verification.faults.oracle import balance
@@ -24,50 +22,44 @@ WARM_SECONDS = 120.0
 
 
 def verify(
-    base: Settings, faults: Sequence[Fault], *, rate: float, seed: int, step: Step, show: Step
+    deployment: Deployment,
+    *,
+    faults: Sequence[Fault],
+    rate: float,
+    seed: int,
+    show: Step,
 ) -> dict[str, Any]:
     """Run the proof; every program is stopped at its end.
 
     Args:
-        base: of the operator; only its `var_dir` is used.
+        deployment: fresh; its supervisor is started.
         faults: to inject, in this order.
         rate: order events a minute.
         seed: of the orders and of the odd messages.
-        step: takes the present step.
         show: takes one line for each fault that is over.
 
     Returns:
-        The report, which is also written to <var>/verify-faults.json. The data of a proof that
-        failed is kept in <var>/verify; logs always are.
+        The report.
 
     Raises:
-        StorelakeError: services or programs do not come up at the start.
+        StorelakeError: programs do not come up at the start.
     """
-    begun, results = time.monotonic(), list[Result]()
-    with fresh_deployment(base, "verify-faults", step) as deployment:
-        deployment.keep = True
-        with (
-            _logged(deployment.settings),
-            supervised(deployment, rate=rate, seed=seed) as made,
-        ):
-            try:
-                _warm_up(made)
-                for number, fault in enumerate(faults, 1):
-                    step(f"{number} of {len(faults)}: {fault.title}")
-                    results.append(Result(fault.name, fault.title))
-                    prove(fault, made, results[-1])
-                    show(_line(results[-1], number, len(faults)))
-                    made.load.require_going()
-                step("waiting until everything has arrived, then comparing")
-                made.load.finish()
-                found = balance(made.load)
-            except ProcessError as error:  # the report has what was seen until here
-                found = Reconciliation({}, (Difference("unexpected", str(error)),))
-            content = report(results, found, seed, time.monotonic() - begun)
-        deployment.keep = not content["ok"]
-    file = base.var_dir / "verify-faults.json"
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return content
+    results = list[Result]()
+    with _logged(deployment.settings), supervised(deployment, rate=rate, seed=seed) as made:
+        try:
+            _warm_up(made)
+            for number, fault in enumerate(faults, 1):
+                made.step(f"{number} of {len(faults)}: {fault.title}")
+                results.append(Result(fault.name, fault.title))
+                prove(fault, made, results[-1])
+                show(_line(results[-1], number, len(faults)))
+                made.load.require_going()
+            made.step("waiting until everything has arrived, then comparing")
+            made.load.finish()
+            found = balance(made.load)
+        except ProcessError as error:  # the report has what was seen until here
+            found = Reconciliation({}, (Difference("unexpected", str(error)),))
+    return report(results, found, seed)
 
 
 @contextmanager
@@ -101,24 +93,21 @@ def _line(result: Result, number: int, count: int) -> str:
     return f"{number:2} of {count} {result.name}: {observed}; {recovered}; {outcome}"
 
 
-def report(
-    results: Sequence[Result], found: Reconciliation, seed: int, seconds: float
-) -> dict[str, Any]:
+def report(results: Sequence[Result], found: Reconciliation, seed: int) -> dict[str, Any]:
     """The content of the JSON report."""
     return {
         "ok": bool(results) and all(one.ok for one in results) and found.ok,
         "seed": seed,
-        "seconds": round(seconds, 1),
-        "faults": [one.as_dict() for one in results],
+        "results": [one.as_dict() for one in results],
         "ids": dict(found.numbers),
-        "differences": found.faults,
+        "faults": found.faults,
     }
 
 
 def tables(content: Mapping[str, Any]) -> list[Table]:
     """The faults, and the ids that went in and came out."""
     faults = Table("fault", "fired", "recovery", "broken", title=_title("faults", content["ok"]))
-    for one in content["faults"]:
+    for one in content["results"]:
         recovery = one["recovery_seconds"]
         faults.add_row(
             Text(one["name"], "green" if one["ok"] else "bold red"),
@@ -126,7 +115,7 @@ def tables(content: Mapping[str, Any]) -> list[Table]:
             "-" if recovery is None else f"{recovery:.1f} s",
             Text("; ".join(one["broken"]) or "-"),
         )
-    ids = Table(title=_title("ids in = ids out", not content["differences"]), show_header=False)
+    ids = Table(title=_title("ids in = ids out", not content["faults"]), show_header=False)
     for name, number in content["ids"].items():
         ids.add_row(name.replace("_", " "), f"{number:,}")
     return [faults, ids]

@@ -27,13 +27,13 @@ from queries.ask import questions
 from simulator.history import HOUR, Span, frame_history
 from simulator.orders import SimulatedOrderEvent, as_json
 from simulator.send import send
-from streaming.lake.formats import open_lake, require_iceberg
+from streaming.lake.formats import open_lake
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
 from streaming.sinks.postgres import Database
 from verification.demo.account import Auditor, DemoAccount
-from verification.deployment import Deployment, Step, verify_fresh
+from verification.deployment import Deployment
 from verification.history import (
     FILMED,
     ONE_BATCH,
@@ -73,14 +73,13 @@ class Live:
     maintenance: dict[str, Any]
 
 
-def verify(base: Settings, *, minutes: float, seed: int, step: Step) -> dict[str, Any]:
-    """Run it all in a fresh deployment.
+def verify(deployment: Deployment, *, minutes: float, seed: int) -> dict[str, Any]:
+    """Run it all in a deployment.
 
     Args:
-        base: of the operator, in the profile `full`; its services get free ports.
+        deployment: fresh, in the profile `full`, with Pulsar.
         minutes: how long streams write beside maintenance.
         seed: of the history and of the live orders.
-        step: receives the present step.
 
     Returns:
         The figures, `faults` (one sentence for each thing that does not hold) and `ok`.
@@ -88,11 +87,6 @@ def verify(base: Settings, *, minutes: float, seed: int, step: Step) -> dict[str
     Raises:
         StorelakeError: a program did not start or died by itself.
     """
-    require_iceberg(base, "The proof of the lake, which brings Delta in by itself,")
-    return verify_fresh(base, "verify-lake", step, lambda d: _verify(d, minutes, seed), pulsar=True)
-
-
-def _verify(deployment: Deployment, minutes: float, seed: int) -> dict[str, Any]:
     settings = deployment.settings
     frames = _send_history(deployment, seed)
     live = _live(deployment, frames, minutes, seed)
