@@ -40,7 +40,7 @@ def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, An
         floor.append(bare(clip, detector))
         cpu["bare"].append(time.process_time() - clock)
         clock = time.process_time()
-        done = serve(settings, clip, detector, SourceOptions())
+        done = serve(settings, clip, detector)
         cpu["service"].append(time.process_time() - clock)
         service.append(done.processed / done.seconds)
         around = (done.track_ms + done.publish_ms) * done.processed / 1000

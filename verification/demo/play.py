@@ -82,7 +82,7 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
         if plan.console:  # first, so that one sees the streams start
             stack.enter_context(deployment.run_console())
             console.print(f"live console, as long as this runs: {settings.console.url}")
-        result, samples = _run(stack, deployment, plan, scene)
+        result, readers, footfall = _run(stack, deployment, plan, scene)
     out = {
         "started_at": started_at,
         "footage": scene.note,
@@ -93,14 +93,14 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
         "duration_seconds": round(time.monotonic() - begun, 1),
     }
     report.write_json(out, settings.var_dir / "demo" / "report.json")
-    report.write_html(out, samples, settings.var_dir / "demo" / "report.html")
+    report.write_html(out, readers, footfall, settings.var_dir / "demo" / "report.html")
     report.show(out, console)
     return out
 
 
 def _run(
     stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene
-) -> tuple[dict[str, Any], report.Samples]:
+) -> tuple[dict[str, Any], dict[str, report.Pairs], list[dict[str, Any]]]:
     settings = deployment.settings
     streams = stack.enter_context(deployment.run_streams())
     stack.enter_context(deployment.run_gateway())
@@ -129,7 +129,8 @@ def _run(
         "faults": found.faults,
         "spark_peak_mib": seen.peak // 2**20,
     }
-    return result, report.Samples(seen.postgres.pairs, seen.lake.pairs, footfall, seen.start)
+    readers = {"Postgres": seen.postgres.pairs, "lake, second reader": seen.lake.pairs}
+    return result, readers, footfall
 
 
 def _send(
