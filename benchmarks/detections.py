@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import uuid4
 
 import psycopg
@@ -19,9 +19,9 @@ import typer
 from benchmarks import Out, fill_topic, notify, print_result
 from benchmarks.drain import drain
 from conf.settings import Settings, load_settings
-from conf.stores import Stores, load_stores
+from conf.stores import Point, Stores, load_stores
 from infra import local
-from verification.faults.walkers import frame
+from simulator.history import detection_fields
 
 STREAMS = ("silver_detections", "bronze_detections", "footfall")
 FPS = 5
@@ -29,23 +29,11 @@ VISIT_FRAMES = 100
 """Frames that show an object, until another one takes its place."""
 
 
-def objects(index: int, count: int) -> list[dict[str, Any]]:
+def objects(index: int, count: int) -> Iterator[tuple[str, Point]]:
     """People who walk through the picture from left to right, each on a way of their own."""
-    found = []
     for number in range(count):
-        age = index + number * VISIT_FRAMES // count
-        track, step = divmod(age, VISIT_FRAMES)
-        x, y = 0.05 + 0.9 * step / VISIT_FRAMES, 0.3 + 0.6 * number / count
-        box = [round(v, 5) for v in (x - 0.03, y - 0.25, x + 0.03, y)]
-        found.append(
-            {
-                "track_id": f"{track}-{number}",
-                "class": "person",
-                "confidence": 0.9,
-                "bbox": [max(0.0, box[0]), max(0.0, box[1]), box[2], box[3]],
-            }
-        )
-    return found
+        track, step = divmod(index + number * VISIT_FRAMES // count, VISIT_FRAMES)
+        yield f"{track}-{number}", (0.05 + 0.9 * step / VISIT_FRAMES, 0.3 + 0.6 * number / count)
 
 
 def events(stores: Stores, frames: int, per_frame: int) -> Iterator[tuple[bytes, bytes]]:
@@ -55,11 +43,14 @@ def events(stores: Stores, frames: int, per_frame: int) -> Iterator[tuple[bytes,
     for number in range(frames):
         index, camera = divmod(number, len(cameras))
         branch_id, camera_id, run_id = cameras[camera]
+        captured_at = start + timedelta(seconds=index / FPS)
         event = {
-            **frame(run_id, index, start + timedelta(seconds=index / FPS)),
+            "event_id": str(uuid4()),
             "branch_id": branch_id,
             "camera_id": camera_id,
-            "detections": objects(index, per_frame),
+            "run_id": run_id,
+            "frame_index": index,
+            **detection_fields(captured_at, list(objects(index, per_frame))),
         }
         value = json.dumps(event, separators=(",", ":")).encode()
         yield f"{branch_id}/{camera_id}".encode(), value

@@ -145,13 +145,10 @@ class History:
 
 def _behind(db: Database, ends: Mapping[tuple[str, int], int]) -> int:
     """Events that some order stream has not written."""
-    rows = db.fetch("SELECT stream, topic, partition, position FROM stream_offsets")
-    done = {
-        (r["stream"], r["topic"], r["partition"]): broker_offset(r["position"]) + 1 for r in rows
-    }
+    written = [db.progress(stream)[0] for stream in ORDER_STREAMS]
     return sum(
-        max(0, end - done.get((stream, *at), 0))
-        for stream in ORDER_STREAMS
+        max(0, end - 1 - broker_offset(done[at]) if at in done else end)
+        for done in written
         for at, end in ends.items()
     )
 

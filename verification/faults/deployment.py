@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -16,6 +16,7 @@ from infra.local.board import StateDir
 from infra.local.process import is_alive, wait_until
 from infra.local.readiness import gateway_ready
 from infra.local.streams import stream_states, streams_ready
+from streaming.sinks.postgres import Database
 from verification.deployment import COMMAND_SECONDS, Deployment
 from verification.faults.load import Load
 from verification.processes import ProcessError, kill_family
@@ -35,8 +36,6 @@ LEDGERED = (
     *("product_analytics", "footfall"),
 )
 """Streams that write a row of `stream_batches` with every batch."""
-
-_OFFSETS_SQL = "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s"
 
 
 @dataclass
@@ -106,15 +105,14 @@ class SupervisedDeployment(Deployment):
             last: (topic, partition) -> an offset.
         """
         detections = self.settings.kafka.detections
-        late = []
-        with psycopg.connect(self.settings.postgres.dsn) as connection:
-            for name in LEDGERED:
-                rows = connection.execute(_OFFSETS_SQL, (name,)).fetchall()
-                done = {(topic, partition): int(position) for topic, partition, position in rows}
-                mine = [at for at in last if (at[0] == detections) is (name == "footfall")]
-                if any(done.get(at, -1) < last[at] for at in mine):
-                    late.append(name)
-        return late
+
+        def lags(name: str) -> bool:
+            mine = [at for at in last if (at[0] == detections) is (name == "footfall")]
+            done = db.progress(name)[0]
+            return any(int(done.get(at, -1)) < last[at] for at in mine)
+
+        with closing(Database(self.settings.postgres.dsn, 1)) as db:
+            return [name for name in LEDGERED if lags(name)]
 
     def signal(self, processes: Sequence[psutil.Process], number: signal.Signals) -> None:
         """Send a signal to processes; those that are gone are left out."""
