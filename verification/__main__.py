@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,7 +91,7 @@ def orders(
     from verification.orders import verify
 
     plan = Plan(rate, count, None, poison, late, duplicates, seed)
-    _run("orders", partial(verify, plan=plan), lambda result: [summary(result.pop("report"))])
+    _run("orders", partial(verify, plan=plan), lambda result: summary(result.pop("report")))
 
 
 @app.command()
@@ -108,7 +108,7 @@ def cameras(
     from verification.cameras.truth import beside_truth
 
     work = partial(verify, shoppers=shoppers, seed=seed, clip_seconds=clip_seconds)
-    _run("cameras", work, lambda result: [beside_truth(result)], pulsar=True)
+    _run("cameras", work, beside_truth, pulsar=True)
 
 
 @app.command()
@@ -157,7 +157,7 @@ def faults(
 ) -> None:
     """Kill and hang each process once, under load, and compare ids in with ids out."""
     from verification.faults.plan import FAULTS, chosen
-    from verification.faults.run import tables, verify
+    from verification.faults.run import ids_table, verify
 
     if listing:
         for fault in FAULTS:
@@ -165,13 +165,13 @@ def faults(
         return
     report = load_settings().var_dir / "verify-faults.json"
     work = partial(verify, faults=chosen(only or ()), rate=rate, seed=seed, show=_line)
-    _run("faults", work, tables, file=report)
+    _run("faults", work, ids_table, file=report)
 
 
 def _run(
     name: str,
     work: Callable[[Deployment], dict[str, Any]],
-    show: Callable[[dict[str, Any]], Sequence[RenderableType]] = lambda _: (),
+    show: Callable[[dict[str, Any]], RenderableType] = lambda _: "",
     *,
     pulsar: bool = False,
     file: Path | None = None,
@@ -184,7 +184,7 @@ def _run(
 
     with progress("a fresh deployment") as step, clear_outages():
         result = verify_fresh(load_settings(), f"verify-{name}", step, work, pulsar=pulsar)
-    console().print(*show(result))
+    console().print(show(result))
     if file is not None:
         file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _finish(result)

@@ -189,20 +189,20 @@ def _beside_truth(
         (BRANCH, start),
     )[0]["orders"]
     dwell = db.fetch(
-        "SELECT zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
-        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1",
+        "SELECT camera_id, zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
+        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1, 2",
         (start,),
     )
-    means = {row["zone_id"]: round(float(row["seconds"]), 1) for row in dwell}
+    means = {f"{r['camera_id']}/{r['zone_id']}": round(float(r["seconds"]), 1) for r in dwell}
     conversion = round(sold / entries, 4) if entries else None
     rows = [
         ("entries", entries, truth["entries"]),
         ("exits", exits, truth["exits"]),
-        ("orders", sold, truth["orders"]),
-        ("conversion rate", conversion, truth["conversion_rate"]),
+        ("orders", sold, truth["buyers"]),
+        ("conversion rate", conversion, truth["conversion"]),
         *(
-            (f"mean dwell in {zone}, s", means.get(zone), seconds)
-            for zone, seconds in truth["dwell_seconds"].items()
+            (f"mean dwell in {zone}, s", means.get(zone), round(found["mean_seconds"], 1))
+            for zone, found in truth["zones"].items()
         ),
     ]
     return [{"what": what, "measured": got, "true": true} for what, got, true in rows]
