@@ -1,11 +1,10 @@
 """Events a second through the gateway: `python -m benchmarks.gateway --seconds 15`.
 
 Real baskets through `storelake gateway` as a process of its own, into a real Kafka with acks=all:
-first one event a request over `--connections` kept-alive connections, then batches of `--batch`
-events over `--batch-connections`. Latency is that of a request, as its client sees it. Requests are
-made before the clock starts, and a client speaks HTTP over bare sockets, so that it takes little of
-the machine; `cores` states how much each process kept busy. At the end the topic must have grown by
-exactly the events that were accepted.
+first one event a request over 32 kept-alive connections, then batches of 500 events over 4. Latency
+is that of a request, as its client sees it. Requests are made before the clock starts, and a client
+speaks HTTP over bare sockets, so that it takes little of the machine; `cores` states how much each
+process kept busy. At the end the topic must have grown by exactly the events that were accepted.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from verification.deployment import Deployment
 from verification.processes import ProcessError
 
 ROUTE = "/api/kafka/events/generic"
+CONNECTIONS, BATCH_CONNECTIONS, BATCH = 32, 4, 500
 WARM_UP_SHARE = 0.2  # of the time; it is not counted
 
 
@@ -139,9 +139,7 @@ def _busy(watched: dict[str, psutil.Process]) -> dict[str, float]:
     return {name: cpu_seconds(one.pid)["driver"] for name, one in watched.items()}
 
 
-def measure(
-    settings: Settings, seconds: float, connections: int, batch: int, batch_connections: int
-) -> dict[str, Any]:
+def measure(settings: Settings, seconds: float) -> dict[str, Any]:
     """Both measurements on running services."""
     notify("making events")
     events = make_events(settings, int(seconds * 25_000))
@@ -149,8 +147,8 @@ def measure(
     singles = [(make_request(ROUTE, event), 1) for event in events[:singles_count]]
     rest = events[singles_count:]
     batches = [
-        (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + batch]) + b"]"), batch)
-        for n in range(0, len(rest) - batch + 1, batch)
+        (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + BATCH]) + b"]"), BATCH)
+        for n in range(0, len(rest) - BATCH + 1, BATCH)
     ]
     with Deployment(settings, step=notify).run_gateway() as gateway:
         broker = KafkaService(settings).daemon.find()
@@ -162,9 +160,9 @@ def measure(
             "client": psutil.Process(),
         }
         notify("one event a request")
-        one = measure_round(settings, watched, singles, connections, seconds)
+        one = measure_round(settings, watched, singles, CONNECTIONS, seconds)
         notify("batches")
-        many = measure_round(settings, watched, batches, batch_connections, seconds)
+        many = measure_round(settings, watched, batches, BATCH_CONNECTIONS, seconds)
         memory = watched["gateway"].memory_info().rss
     return {
         "bytes_an_event": round(sum(map(len, events)) / len(events)),
@@ -176,14 +174,11 @@ def measure(
 
 def main(
     seconds: Annotated[float, typer.Option(min=2)] = 15,
-    connections: Annotated[int, typer.Option(min=1)] = 32,
-    batch: Annotated[int, typer.Option(min=1)] = 500,
-    batch_connections: Annotated[int, typer.Option(min=1)] = 4,
     out: Out = None,
 ) -> None:
     """Measure once and print the JSON."""
     with local.running(load_settings(), notify) as settings:
-        found = measure(settings, seconds, connections, batch, batch_connections)
+        found = measure(settings, seconds)
     print_result(found, out)
 
 

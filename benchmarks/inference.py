@@ -1,6 +1,6 @@
 """What the inference service costs over its model, and whether four cameras keep up.
 
-    python -m benchmarks.inference [--detector onnx] [--video FILE] [--runs 5] [--seconds 30]
+    python -m benchmarks.inference [--detector onnx] [--video FILE]
 
 The floor is a loop that decodes a frame and shows it to the same detector, with nothing around it.
 The service does the same work, and tracks and publishes (to a file) as well; both take the same
@@ -27,15 +27,16 @@ from inference_service.sources import SourceOptions
 from verification.cameras.overhead import bare, serve
 
 CAMERA_FPS = 5.0
+RUNS, CAMERAS, SECONDS = 5, 4, 30.0
 
 
-def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, Any]:
+def against_the_floor(settings: Settings, clip: Path) -> dict[str, Any]:
     """Service and bare loop in turn, so that a busy machine slows both."""
     detector = build_detector(settings)
     floor, service, share, stages = [], [], [], []
     cpu: dict[str, list[float]] = {"bare": [], "service": []}
-    for run in range(runs):
-        notify(f"run {run + 1} of {runs}")
+    for run in range(RUNS):
+        notify(f"run {run + 1} of {RUNS}")
         clock = time.process_time()
         floor.append(bare(clip, detector))
         cpu["bare"].append(time.process_time() - clock)
@@ -61,15 +62,15 @@ def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, An
     }
 
 
-def keep_up(settings: Settings, clip: Path, cameras: int, seconds: float) -> dict[str, Any]:
+def keep_up(settings: Settings, clip: Path) -> dict[str, Any]:
     """Several cameras at 5 frames a second, late frames dropped."""
-    notify(f"{cameras} cameras for {seconds:g} s")
+    notify(f"{CAMERAS} cameras for {SECONDS:g} s")
     detector = build_detector(settings)
     before = cpu_seconds()["driver"]
     options = SourceOptions(loop=True, latest=True, fps=CAMERA_FPS)
-    done = serve(settings, clip, detector, options, cameras=cameras, limits=Limits(seconds=seconds))
+    done = serve(settings, clip, detector, options, cameras=CAMERAS, limits=Limits(seconds=SECONDS))
     return {
-        "cameras": cameras,
+        "cameras": CAMERAS,
         "fps_each": CAMERA_FPS,
         "seconds": done.seconds,
         "read": done.read,
@@ -86,9 +87,6 @@ def main(
     video: Annotated[
         Path | None, typer.Option(help="Instead of synthetic figures of 640 x 480 pixels.")
     ] = None,
-    runs: int = 5,
-    cameras: int = 4,
-    seconds: float = 30.0,
     out: Out = None,
 ) -> None:
     """Measure both."""
@@ -102,8 +100,8 @@ def main(
             "detector": settings.inference.detector,
             "tracker": settings.inference.tracker,
             "image_size": settings.inference.image_size,
-            "against_the_floor": against_the_floor(settings, clip, runs),
-            "cameras": keep_up(settings, clip, cameras, seconds),
+            "against_the_floor": against_the_floor(settings, clip),
+            "cameras": keep_up(settings, clip),
         }
     print_result(result, out)
 

@@ -36,6 +36,8 @@ from streaming.lake.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
 from streaming.session import build_session
 
 FEW = 20
+ROWS = 20  # of one commit
+RETENTION, QUIET = timedelta(seconds=15), timedelta(seconds=5)
 SAMPLES = 9
 
 
@@ -43,17 +45,15 @@ def _silent(_: str) -> None:
     """Discard the progress of a run."""
 
 
-def measure(
-    settings: Settings, commits: int, every: int, rows: int, quiet: float
-) -> dict[str, Any]:
+def measure(settings: Settings, commits: int, every: int) -> dict[str, Any]:
     """The ratios, on running services."""
-    policy = replace(BRONZE_ORDER_EVENTS.policy, quiet=timedelta(seconds=quiet))
+    policy = replace(BRONZE_ORDER_EVENTS.policy, quiet=QUIET)
     table = replace(BRONZE_ORDER_EVENTS, policy=policy)
     with closing(open_catalog(settings)) as catalog:
         lake, runs, times, before_run = IcebergLake(settings, catalog), [], [], []
         few: dict[str, float] = {}
         for number in range(1, commits + 1):
-            batch = _batch(lake, BRONZE_ORDER_EVENTS, number, rows)
+            batch = _batch(lake, BRONZE_ORDER_EVENTS, number)
             times.append(timed(partial(lake.append, BRONZE_ORDER_EVENTS, batch, number)))
             if number == FEW:
                 few = _figures(lake, times)
@@ -65,7 +65,7 @@ def measure(
         held = lake.load(BRONZE_ORDER_EVENTS).scan().count()
     return {
         "commits": commits,
-        "rows_a_commit": rows,
+        "rows_a_commit": ROWS,
         "commits_between_runs": every,
         "rows_held": held,
         "after_20": few,
@@ -77,13 +77,13 @@ def measure(
     }
 
 
-def against_spark(settings: Settings, commits: int, rows: int) -> dict[str, Any]:
+def against_spark(settings: Settings, commits: int) -> dict[str, Any]:
     """The same work by `storelake maintain` and by Iceberg's procedures."""
     with closing(open_catalog(settings)) as catalog:
         lake = IcebergLake(settings, catalog)
         for table in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS):
             for number in range(1, commits + 1):
-                lake.append(table, _batch(lake, table, number, rows), number)
+                lake.append(table, _batch(lake, table, number), number)
             notify(f"{table.name} is there")
     time.sleep(BRONZE_ORDER_EVENTS.policy.quiet.total_seconds())  # until nobody has just written
     cpu = sum(cpu_seconds().values())
@@ -137,8 +137,8 @@ def order_messages(schema: pa.Schema, first: int, rows: int, size: int) -> pa.Ta
     )
 
 
-def _batch(lake: IcebergLake, table: Table, number: int, rows: int) -> pa.Table:
-    return order_messages(lake.load(table).schema().as_arrow(), number * rows, rows, 300)
+def _batch(lake: IcebergLake, table: Table, number: int) -> pa.Table:
+    return order_messages(lake.load(table).schema().as_arrow(), number * ROWS, ROWS, 300)
 
 
 def _figures(lake: IcebergLake, times: list[float]) -> dict[str, float]:
@@ -169,24 +169,17 @@ def main(
     *,
     commits: Annotated[int, typer.Option(help="Small commits in all.")] = 2000,
     every: Annotated[int, typer.Option(help="Commits between two runs of maintenance.")] = 110,
-    rows: Annotated[int, typer.Option(help="Of one commit.")] = 20,
-    retention: Annotated[float, typer.Option(help="Seconds that snapshots are kept.")] = 15,
-    quiet: Annotated[float, typer.Option(help="Seconds that files are the writer's.")] = 5,
     spark: Annotated[bool, typer.Option("--spark", help="Compare with Iceberg's own.")] = False,
     out: Out = None,
 ) -> None:
     """Measure and print."""
     asked = load_settings()
-    kept = asked.catalog.model_copy(update={"snapshot_retention": timedelta(seconds=retention)})
+    kept = asked.catalog.model_copy(update={"snapshot_retention": RETENTION})
     with local.running(asked.model_copy(update={"catalog": kept}), notify) as settings:
         spark_session = build_session(settings, "storelake:benchmark")
         create_tables(spark_session, settings)
         spark_session.stop()
-        result = (
-            against_spark(settings, commits, rows)
-            if spark
-            else measure(settings, commits, every, rows, quiet)
-        )
+        result = against_spark(settings, commits) if spark else measure(settings, commits, every)
     print_result(result, out)
 
 

@@ -58,12 +58,17 @@ def demo(
     """Stream a shop's cameras and real baskets for a minute; print and reconcile what arrived."""
     from conf.settings import choose_profile
     from infra import local
-    from verification.demo.play import Plan, choose, play
+    from verification.demo.play import Plan, play
 
     if profile is not None:
         choose_profile(profile)
     plan = Plan(seconds, rate, poison, seed, video, live)
-    settings = choose(load_settings(), broker, table_format)
+    chosen: dict[str, Any] = {}
+    if broker:
+        chosen = {"streams": {"detections_from": (broker,)}, "inference": {"publisher": broker}}
+    if table_format:
+        chosen["catalog"] = {"format": table_format}
+    settings = load_settings(**chosen)
     with (
         console().status("services") as status,
         local.running(settings, lambda step: status.update(f"services: {step}")) as settings,

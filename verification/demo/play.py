@@ -42,18 +42,6 @@ class Plan:
     console: bool
 
 
-def choose(settings: Settings, broker: str | None, table_format: str | None) -> Settings:
-    """The settings with another broker for the cameras, another format of the tables, or both."""
-    if broker:
-        streams = settings.streams.model_copy(update={"detections_from": (broker,)})
-        inference = settings.inference.model_copy(update={"publisher": broker})
-        settings = settings.model_copy(update={"streams": streams, "inference": inference})
-    if table_format:
-        catalog = settings.catalog.model_copy(update={"format": table_format})
-        settings = settings.model_copy(update={"catalog": catalog})
-    return settings
-
-
 def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[str, Any]:
     """Run the plan on running services; stop every program at the end.
 
