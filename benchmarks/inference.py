@@ -90,9 +90,7 @@ def main(
     out: Out = None,
 ) -> None:
     """Measure both."""
-    base = load_settings()
-    chosen = {**base.inference.model_dump(), "detector": detector}
-    settings = load_settings(inference=chosen)
+    settings = load_settings(inference={"detector": detector})
     with tempfile.TemporaryDirectory() as folder:
         clip = video or draw_clip(Path(folder) / "clip.mp4", seconds=30, fps=10)
         result = {

@@ -173,9 +173,8 @@ def main(
     out: Out = None,
 ) -> None:
     """Measure and print."""
-    asked = load_settings()
-    kept = asked.catalog.model_copy(update={"snapshot_retention": RETENTION})
-    with local.running(asked.model_copy(update={"catalog": kept}), notify) as settings:
+    chosen = load_settings(catalog={"snapshot_retention": RETENTION})
+    with local.running(chosen, notify) as settings:
         spark_session = build_session(settings, "storelake:benchmark")
         create_tables(spark_session, settings)
         spark_session.stop()

@@ -24,7 +24,6 @@ from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
 from verification.deployment import Deployment
-from verification.processes import ProcessError
 from verification.watch import number
 
 GIVE_UP_SECONDS = 900
@@ -56,12 +55,12 @@ def memory(application: psutil.Process) -> Megabytes:
 
 def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[str, object]:
     """Send the messages in rounds, each once those before are written; the memory by round."""
-    with Deployment(settings, step=notify).run_streams() as child:
+    deployment = Deployment(settings, step=notify)
+    with deployment.run_streams() as child:
         samples = [memory(psutil.Process(child.pid))]
         ends, size, wanted = list[Megabytes](), 0, number(settings, ROWS_SQL)
 
         def written() -> bool:
-            child.require_alive()
             samples.append(memory(psutil.Process(child.pid)))
             notify(f"{samples[-1]['all']} MB")
             return number(settings, ROWS_SQL) >= wanted
@@ -70,8 +69,7 @@ def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[s
             waiting = bad_messages(messages // rounds, seed)
             size += fill_topic(settings, settings.kafka.order_created, waiting)
             wanted += messages // rounds
-            if not wait_until(written, GIVE_UP_SECONDS, every=1.0):
-                raise ProcessError(f"not written after {GIVE_UP_SECONDS} s")
+            deployment.require(written, GIVE_UP_SECONDS, "not written", alive=child)
             ends.append(samples[-1])
         wanted += 1  # nobody sends it: a minute of looks
         wait_until(written, IDLE_SECONDS, every=1.0)

@@ -16,7 +16,6 @@ import typer
 from benchmarks import Out, cpu_seconds, notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
-from infra.local.process import wait_until
 from simulator.send import send
 from verification.deployment import Deployment
 from verification.watch import number
@@ -36,8 +35,9 @@ def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict
             deployment.run("quality", "quality", "run", "--every", f"{every}s")
         )
         notify("the first validation")
-        if not wait_until(lambda: number(settings, RUNS_SQL) > 0, FIRST_RUN_SECONDS, every=0.5):
-            raise SystemExit(f"no validation ended; see {settings.var_dir}/logs/quality.log")
+        deployment.require(
+            lambda: number(settings, RUNS_SQL) > 0, FIRST_RUN_SECONDS, "no validation ended"
+        )
         before, begun = number(settings, RUNS_SQL), time.monotonic()
         cpu = sum(cpu_seconds(service.pid).values())
         notify("sending")

@@ -120,13 +120,12 @@ class History:
         with closing(Database(settings.postgres.dsn, 2)) as db, open_lake(settings) as lake:
 
             def complete() -> bool:
-                streams.require_alive()
                 behind, missing = _behind(db, ends), self.frames - _counted(db)
                 self.deployment.step(f"{behind} events and {missing} frames to go")
                 return behind + max(0, missing) == 0 and self._replicated(db, lake, ends)
 
             sentence = "the streams have not written everything"
-            self.deployment.require(complete, WRITTEN_SECONDS, sentence)
+            self.deployment.require(complete, WRITTEN_SECONDS, sentence, alive=streams)
 
     def _replicated(self, db: Database, lake: Lake, ends: Mapping[Any, int]) -> bool:
         """Whether bronze has every message, and each replica the newest change."""

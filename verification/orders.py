@@ -74,14 +74,14 @@ def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) 
 
     def half() -> bool:
         nonlocal rows
-        streams.require_alive()
         rows = number(deployment.settings, "SELECT count(*) FROM orders_raw")
         deployment.step(f"{rows} events in Postgres, the streams are killed at {wanted}")
         if rows < wanted:
             check.require_alive()
         return rows >= wanted
 
-    deployment.require(half, HALF_SECONDS + sending, f"not {wanted} events are in Postgres")
+    sentence = f"not {wanted} events are in Postgres"
+    deployment.require(half, HALF_SECONDS + sending, sentence, alive=streams)
     return rows
 
 
@@ -92,7 +92,6 @@ def _recovery(deployment: Deployment, second: Child) -> float:
 
     def new_row() -> bool:
         nonlocal newest
-        second.require_alive()
         now = number(deployment.settings, query)
         if not stream_states(deployment.settings):
             newest = now  # until the new one runs, a last commit of the killed one may appear
@@ -100,7 +99,9 @@ def _recovery(deployment: Deployment, second: Child) -> float:
         return now > newest
 
     deployment.step("the Spark application starts again")
-    deployment.require(new_row, RECOVERY_SECONDS, "no new row after the kill", every=0.1)
+    deployment.require(
+        new_row, RECOVERY_SECONDS, "no new row after the kill", every=0.1, alive=second
+    )
     return time.monotonic()
 
 
