@@ -55,7 +55,7 @@ def verify(deployment: Deployment, seed: int) -> dict[str, Any]:
     """Run it all in a fresh deployment with Iceberg tables.
 
     Returns:
-        `ok`, `faults`, `planted`, `found`, `false_alarms`, the ids of the expectations that failed,
+        `ok`, `faults`, `injected`, `found`, `false_alarms`, the ids of the expectations that failed,
         and how long each validation took.
 
     Raises:
@@ -66,7 +66,7 @@ def verify(deployment: Deployment, seed: int) -> dict[str, Any]:
     alarms = [*clean.failures, *alarms]
     return {
         "ok": not missed and not alarms,
-        "planted": len(FAULTS),
+        "injected": len(FAULTS),
         "found": len(FAULTS) - len(missed),
         "false_alarms": len(alarms),
         "faults": [
