@@ -55,8 +55,8 @@ def verify(deployment: Deployment, seed: int) -> dict[str, Any]:
     """Run it all in a fresh deployment with Iceberg tables.
 
     Returns:
-        `ok`, `faults`, `injected`, `found`, `false_alarms`, the ids of the expectations that failed,
-        and how long each validation took.
+        `ok`, `faults`, `injected`, `found`, `false_alarms`, `named` (ids of the expectations that
+        failed), and how long each validation took.
 
     Raises:
         StorelakeError: a program did not start or died by itself.
