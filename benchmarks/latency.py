@@ -26,6 +26,7 @@ from infra.local.streams import stream_states
 from quality.frame_observer import FrameObserver
 from simulator.send import send
 from streaming.lake.formats import open_lake
+from streaming.registry import STREAMS
 from streaming.sinks.postgres import Database
 from verification.cameras.footage import real_clip
 from verification.demo.play import start_cameras
@@ -34,13 +35,7 @@ from verification.deployment import Deployment
 from verification.watch import Latencies, Watch
 
 WINDOW = timedelta(seconds=10)
-ORDER_STREAMS = (
-    "order_event_processor",
-    "real_time_metrics",
-    "order_status_tracker",
-    "product_analytics",
-    "bronze_order_events",
-)
+ORDER_STREAMS = tuple(stream.name for stream in STREAMS if stream.reads == "orders")
 
 
 def windows(found: Latencies, start: datetime) -> list[float | None]:

@@ -21,6 +21,7 @@ from simulator.transport import KafkaTransport, topic_of
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import TABLES
+from streaming.registry import STREAMS
 from streaming.replicate import newest_change
 from streaming.sinks.postgres import Database
 from streaming.source import broker_offset
@@ -28,7 +29,6 @@ from verification.deployment import Deployment
 from verification.processes import Child, ProcessError
 
 WRITTEN_SECONDS = 240.0
-ORDER_STREAMS = ("order_event_processor", "real_time_metrics", "order_status_tracker")
 # History is one batch: in pieces, its partitions would be late to each other.
 ONE_BATCH = {"STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": "200000"}
 
@@ -144,7 +144,8 @@ class History:
 
 def _behind(db: Database, ends: Mapping[tuple[str, int], int]) -> int:
     """Events that some order stream has not written."""
-    written = [db.progress(stream)[0] for stream in ORDER_STREAMS]
+    streams = [s.name for s in STREAMS if (s.reads, s.ledger) == ("orders", "postgres")]
+    written = [db.progress(name)[0] for name in streams]
     return sum(
         max(0, end - 1 - broker_offset(done[at]) if at in done else end)
         for done in written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -16,6 +16,7 @@ from infra.local.board import StateDir
 from infra.local.process import is_alive, wait_until
 from infra.local.readiness import gateway_ready
 from infra.local.streams import stream_states, streams_ready
+from streaming.registry import STREAMS
 from streaming.sinks.postgres import Database
 from verification.deployment import COMMAND_SECONDS, Deployment
 from verification.faults.load import Load
@@ -31,11 +32,8 @@ TITLES = {
     "postgres": "Postgres",
     "supervisor": "the supervisor",
 }
-LEDGERED = (
-    *("order_event_processor", "real_time_metrics", "order_status_tracker"),
-    *("product_analytics", "footfall"),
-)
-"""Streams that write a row of `stream_batches` with every batch."""
+LEDGERED = {s.name: s.reads for s in STREAMS if s.ledger == "postgres" and s.reads}
+"""Streams that write a row of `stream_batches` with every batch -> kind of their messages."""
 
 
 @dataclass
@@ -81,7 +79,7 @@ class SupervisedDeployment(Deployment):
             return dict(connection.execute(query).fetchall())
         return {}
 
-    def all_committed(self, since: datetime, names: Sequence[str] = LEDGERED) -> bool:
+    def all_committed(self, since: datetime, names: Iterable[str] = LEDGERED) -> bool:
         """Whether each of these streams has begun and committed a batch since then."""
         newest = self.committed_at()
         return all(name in newest and newest[name] > since for name in names)
@@ -107,7 +105,7 @@ class SupervisedDeployment(Deployment):
         detections = self.settings.kafka.detections
 
         def lags(name: str) -> bool:
-            mine = [at for at in last if (at[0] == detections) is (name == "footfall")]
+            mine = [at for at in last if (at[0] == detections) is (LEDGERED[name] == "detections")]
             done = db.progress(name)[0]
             return any(int(done.get(at, -1)) < last[at] for at in mine)
 

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 )
 
 from infra.local.process import wait_until
+from streaming.registry import STREAMS
 from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, require
 from verification.faults.raw_kafka import ProduceError, Record, produce
@@ -28,7 +29,7 @@ log = logging.getLogger("storelake.faults")
 ADMIN_SECONDS = 20.0
 WITHOUT_TOPIC_SECONDS = 90.0
 PAST_SECONDS = 60.0
-CAMERAS = ("footfall", "bronze_detections", "silver_detections")
+CAMERAS = [stream.name for stream in STREAMS if stream.reads == "detections"]
 BAD = ("failed", "stalled", "retrying")
 FAR_FUTURE = 253_402_300_800_000 + 10**12  # milliseconds: after the year 9999
 MICROSECONDS = 1_764_000_000_000_000  # what a producer sends that takes them for milliseconds
