@@ -49,14 +49,14 @@ def verify(
     Raises:
         StorelakeError: a program did not start or died by itself.
     """
-    settings, pictures = deployment.settings, 0
+    settings = deployment.settings
     day = _day_that_just_ended(settings, shoppers, seed)
+    pictures = day.frames * len(day.camera_ids)
 
     def rendered(count: int) -> None:
         if count % 500 == 0:
             deployment.step(f"{count} of {pictures} pictures rendered")
 
-    pictures = day.frames * len(day.camera_ids)
     with tempfile.TemporaryDirectory(prefix="shop-", dir=settings.var_dir) as scratch:
         videos = render_day(day, Path(scratch), rendered).videos
         deployment.step("the detector with and without the service around it")
