@@ -41,7 +41,7 @@ class Screen:
 
     def __init__(self, board: Board, path: str) -> None:
         self._board = board
-        self._renewals: list[Callable[[Snapshot], None]] = []
+        self._renewals: list[Callable[[Snapshot], object]] = []
         links = "".join(
             f'<a href="{to}"{" aria-current=page" if to == path else ""}>{name}</a>'
             for to, name in PAGES.items()

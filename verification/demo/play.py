@@ -117,7 +117,10 @@ def _run(
         "faults": found.faults,
         "spark_peak_mib": seen.peak // 2**20,
     }
-    readers = {"Postgres": seen.postgres.pairs, "lake, second reader": seen.lake.pairs}
+    readers: dict[str, report.Pairs] = {
+        "Postgres": seen.postgres.pairs,
+        "lake, second reader": seen.lake.pairs,
+    }
     return result, readers, footfall
 
 
