@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +19,7 @@ from conf.kafka import producer_config
 from conf.settings import Settings
 from streaming.sinks.kafka_producer import produce
 from verification.demo.report import versions
-from verification.processes import ProcessError
+from verification.processes import ProcessError, family
 
 Out = Annotated[Path | None, typer.Option(help="Also write the JSON here.")]
 
@@ -25,6 +27,26 @@ Out = Annotated[Path | None, typer.Option(help="Also write the JSON here.")]
 def notify(text: str) -> None:
     """Progress, on one line of standard error."""
     sys.stderr.write(f"\r{text}\033[K")
+
+
+def timed(do: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began
+
+
+def cpu_seconds(pid: int | None = None) -> dict[str, float]:
+    """CPU seconds of a process (else our own) and its descendants, of those that ended, too.
+
+    By kind of process: `driver` is the process itself, `jvm`, and the Python `workers` together.
+    """
+    root, spent = psutil.Process(pid), dict.fromkeys(("driver", "jvm", "workers"), 0.0)
+    for one in family(root):
+        with suppress(psutil.NoSuchProcess):
+            kind = "driver" if one == root else "jvm" if "java" in one.name() else "workers"
+            spent[kind] += sum(one.cpu_times()[:4])
+    return spent
 
 
 def fill_topic(settings: Settings, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:

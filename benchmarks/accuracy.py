@@ -11,16 +11,13 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import typer
 
 from benchmarks import Out, notify, print_result
@@ -38,8 +35,6 @@ from streaming.transforms.tracks import (
 )
 from verification.cameras.truth import Measured, Span, compare
 from verification.processes import command
-
-SPEED_FRAMES = 1000
 
 
 @dataclass(frozen=True)
@@ -118,27 +113,11 @@ def measured(day: ShopDay, seen: Mapping[str, Seen]) -> Measured:
     return Measured(entries, exits, orders / entries if entries else None, visits)
 
 
-def layout_speed(day: ShopDay) -> dict[str, float]:
-    """Pictures a second of one core's time, per camera; without encoding."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    speed = {}
-    for camera_id in day.camera_ids:
-        shots = day.shots(camera_id)
-        next(shots)  # draws the room
-        started = time.process_time()
-        pictures = sum(1 for _ in islice(shots, SPEED_FRAMES))
-        speed[camera_id] = round(pictures / (time.process_time() - started), 1)
-    cv2.setNumThreads(threads)
-    return speed
-
-
 def measure(
     settings: Settings, day: ShopDay, folder: Path, options: Sequence[str]
 ) -> dict[str, Any]:
     """Draw, infer, follow and compare one day."""
     total = day.frames * len(day.camera_ids)
-    speed = layout_speed(day)
 
     def show(rendered: int) -> None:
         if rendered % 100 == 0:
@@ -157,7 +136,6 @@ def measure(
         "tracks": {camera_id: len(s.tracks) for camera_id, s in seen.items()},
         "video_seconds": round(day.seconds, 1),
         "fps_of_video": FPS,
-        "drawn_a_second": speed,
         "service": services,
     }
 
@@ -166,20 +144,17 @@ def main(
     *,
     shoppers: Annotated[int, typer.Option(min=1, help="How many come.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of the day.")] = 11,
-    seconds: Annotated[
-        float | None, typer.Option(min=1, help="How long people arrive; else 3 s a shopper.")
-    ] = None,
     detector: Annotated[str, typer.Option(help="As of storelake infer.")] = "onnx",
     out: Out = None,
 ) -> None:
     """Exit code 1 when a figure is out of its bound."""
     settings = load_settings()
     start = datetime(2024, 5, 1, 8, tzinfo=timezone.utc)
-    day = open_day(settings, shoppers=shoppers, seed=seed, start=start, seconds=seconds)
+    day = open_day(settings, shoppers=shoppers, seed=seed, start=start)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(settings, day, Path(folder), ["--detector", detector])
     notify("")
-    arguments = {"shoppers": shoppers, "seed": seed, "seconds": seconds, "detector": detector}
+    arguments = {"shoppers": shoppers, "seed": seed, "detector": detector}
     print_result({"arguments": arguments, **result}, out)
     if not all(result["within"].values()):
         raise typer.Exit(1)

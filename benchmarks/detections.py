@@ -8,21 +8,20 @@ streams' process with its children, since wall time on a shared machine means li
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any
-from uuid import UUID, uuid4
+from typing import Annotated
+from uuid import uuid4
 
-import psutil
 import psycopg
 import typer
 
 from benchmarks import Out, fill_topic, notify, print_result
 from benchmarks.drain import drain
 from conf.settings import Settings, load_settings
-from conf.stores import Stores, load_stores
+from conf.stores import Point, Stores, load_stores
 from infra import local
+from simulator.history import detection_fields
 
 STREAMS = ("silver_detections", "bronze_detections", "footfall")
 FPS = 5
@@ -30,28 +29,15 @@ VISIT_FRAMES = 100
 """Frames that show an object, until another one takes its place."""
 
 
-def objects(frame: int, count: int) -> list[dict[str, Any]]:
+def objects(index: int, count: int) -> Iterator[tuple[str, Point]]:
     """People who walk through the picture from left to right, each on a way of their own."""
-    found = []
     for number in range(count):
-        age = frame + number * VISIT_FRAMES // count
-        track, step = divmod(age, VISIT_FRAMES)
-        x, y = 0.05 + 0.9 * step / VISIT_FRAMES, 0.3 + 0.6 * number / count
-        box = [round(v, 5) for v in (x - 0.03, y - 0.25, x + 0.03, y)]
-        found.append(
-            {
-                "track_id": f"{track}-{number}",
-                "class": "person",
-                "confidence": 0.9,
-                "bbox": [max(0.0, box[0]), max(0.0, box[1]), box[2], box[3]],
-            }
-        )
-    return found
+        track, step = divmod(index + number * VISIT_FRAMES // count, VISIT_FRAMES)
+        yield f"{track}-{number}", (0.05 + 0.9 * step / VISIT_FRAMES, 0.3 + 0.6 * number / count)
 
 
-def events(stores: Stores, frames: int, per_frame: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
+def events(stores: Stores, frames: int, per_frame: int) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) of each frame, the cameras of the store file by turns."""
-    rng = random.Random(seed)  # noqa: S311
     cameras = [(b.branch_id, c.camera_id, uuid4().hex) for b in stores.branches for c in b.cameras]
     start = datetime.now(timezone.utc) - timedelta(seconds=frames / len(cameras) / FPS + 60)
     for number in range(frames):
@@ -59,22 +45,12 @@ def events(stores: Stores, frames: int, per_frame: int, seed: int) -> Iterator[t
         branch_id, camera_id, run_id = cameras[camera]
         captured_at = start + timedelta(seconds=index / FPS)
         event = {
-            "event_id": str(UUID(int=rng.getrandbits(128))),
-            "schema_version": 1,
+            "event_id": str(uuid4()),
             "branch_id": branch_id,
             "camera_id": camera_id,
             "run_id": run_id,
             "frame_index": index,
-            "captured_at": captured_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "image": {"width": 1280, "height": 720},
-            "detections": objects(index, per_frame),
-            "runtime": {
-                "detector": "bench",
-                "model": "none",
-                "tracker": "none",
-                "device": "cpu",
-                "inference_ms": 1.0,
-            },
+            **detection_fields(captured_at, list(objects(index, per_frame))),
         }
         value = json.dumps(event, separators=(",", ":")).encode()
         yield f"{branch_id}/{camera_id}".encode(), value
@@ -94,14 +70,13 @@ def counted(settings: Settings) -> dict[str, int]:
 def main(
     rows: Annotated[int, typer.Option(min=1000)] = 400_000,
     per_frame: Annotated[int, typer.Option(min=1, help="Objects in each frame.")] = 8,
-    seed: int = 1,
     streams: Annotated[str, typer.Option(help="Names, with commas between.")] = ",".join(STREAMS),
     out: Out = None,
 ) -> None:
     """Measure once, on a state folder without frames, and print the JSON."""
     frames = rows // per_frame
     with local.running(load_settings(), notify) as settings:
-        waiting = events(load_stores(settings.stores_file), frames, per_frame, seed)
+        waiting = events(load_stores(settings.stores_file), frames, per_frame)
         fill_topic(settings, settings.kafka.detections, waiting)
         done, cpu = drain(settings, streams, frames)
         found = counted(settings)
@@ -115,8 +90,6 @@ def main(
         "cpu_seconds": round(cpu, 1),
         "rows_a_cpu_second": round(frames * per_frame / cpu),
         "counted": found,
-        "cores": psutil.cpu_count(),
-        "load_average": [round(v, 1) for v in psutil.getloadavg()],
     }
     print_result(result, out)
 

@@ -11,23 +11,19 @@ import io
 import json
 import random
 import time
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 from uuid import UUID
 
-import psutil
 import psycopg
 import typer
 from confluent_kafka import Consumer
 
-from benchmarks import Out, fill_topic, notify, print_result
+from benchmarks import Out, cpu_seconds, fill_topic, notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
-from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from verification.deployment import Deployment
-from verification.processes import ProcessError
 
 ORDER_STREAMS = ("order_event_processor", "bronze_order_events")
 GIVE_UP_SECONDS = 900
@@ -128,15 +124,6 @@ def _write_floor(connection: psycopg.Connection[Any], messages: list[Any]) -> No
         cursor.execute("TRUNCATE floor_in")
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its living descendants, and of those that ended."""
-    parent, total = psutil.Process(pid), 0.0
-    for one in (parent, *parent.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            total += sum(one.cpu_times()[:4])
-    return total
-
-
 def drain(settings: Settings, streams: str, count: int) -> tuple[dict[str, float], float]:
     """Run streams on waiting messages.
 
@@ -150,19 +137,19 @@ def drain(settings: Settings, streams: str, count: int) -> tuple[dict[str, float
         and the CPU seconds of all meanwhile.
     """
     names = streams.split(",")
-    with Deployment(settings, step=notify).run_streams(*names) as child:
-        started, before, done = time.monotonic(), cpu_seconds(child.pid), dict[str, float]()
+    deployment = Deployment(settings, step=notify)
+    with deployment.run_streams(*names) as child:
+        started, done = time.monotonic(), dict[str, float]()
+        before = sum(cpu_seconds(child.pid).values())
 
         def finished() -> bool:
-            child.require_alive()
             for name, state in stream_states(settings).items():
                 if name not in done and state["finished_rows"] >= count:
                     done[name] = round(time.monotonic() - started, 1)
             return len(done) == len(names)
 
-        if not wait_until(finished, GIVE_UP_SECONDS, every=0.1):
-            raise ProcessError(f"not drained after {GIVE_UP_SECONDS} s: {done}")
-        return done, cpu_seconds(child.pid) - before
+        deployment.require(finished, GIVE_UP_SECONDS, "not drained", every=0.1, alive=child)
+        return done, sum(cpu_seconds(child.pid).values()) - before
 
 
 def main(

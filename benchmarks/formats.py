@@ -6,16 +6,17 @@ hours into gold.order_hourly; one after the other, nothing else running. Seconds
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import typer
 
-from benchmarks import Out, notify, print_result
+from benchmarks import Out, notify, print_result, timed
+from benchmarks.maintenance import order_messages
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.formats import create_tables, open_lake
@@ -39,19 +40,8 @@ def measure(settings: Settings, commits: int, rows: int) -> dict[str, Any]:
 
 
 def _append(lake: Lake, number: int, rows: int) -> None:
-    begun = datetime(2024, 5, 1, tzinfo=timezone.utc) + number * timedelta(seconds=1)
-    messages = [
-        {
-            "value": b"x" * 600,
-            "topic": "order-created",
-            "partition": 0,
-            "position": f"{number * rows + row:020d}",
-            "timestamp": begun,
-        }
-        for row in range(rows)
-    ]
-    schema = lake.schema(BRONZE_ORDER_EVENTS.name)
-    lake.append(BRONZE_ORDER_EVENTS, pa.Table.from_pylist(messages, schema=schema), number)
+    messages = order_messages(lake.schema(BRONZE_ORDER_EVENTS.name), number * rows, rows, 600)
+    lake.append(BRONZE_ORDER_EVENTS, messages, number)
 
 
 def _upsert(lake: Lake, number: int) -> None:
@@ -68,9 +58,7 @@ def _upsert(lake: Lake, number: int) -> None:
 def _timed(commits: int, commit: Callable[[int], None]) -> dict[str, float]:
     seconds = []
     for number in range(commits):
-        begun = time.perf_counter()
-        commit(number)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(timed(partial(commit, number)))
         notify(f"{number + 1} of {commits} commits")
     p50, p95 = np.percentile(seconds, [50, 95])
     first, last = np.median(seconds[:20]), np.median(seconds[-20:])

@@ -1,11 +1,10 @@
 """Events a second through the gateway: `python -m benchmarks.gateway --seconds 15`.
 
 Real baskets through `storelake gateway` as a process of its own, into a real Kafka with acks=all:
-first one event a request over `--connections` kept-alive connections, then batches of `--batch`
-events over `--batch-connections`. Latency is that of a request, as its client sees it. Requests are
-made before the clock starts, and a client speaks HTTP over bare sockets, so that it takes little of
-the machine; `cores` states how much each process kept busy. At the end the topic must have grown by
-exactly the events that were accepted.
+first one event a request over 32 kept-alive connections, then batches of 500 events over 4. Latency
+is that of a request, as its client sees it. Requests are made before the clock starts, and a client
+speaks HTTP over bare sockets, so that it takes little of the machine; `cores` states how much each
+process kept busy. At the end the topic must have grown by exactly the events that were accepted.
 """
 
 from __future__ import annotations
@@ -22,83 +21,53 @@ from uuid import uuid4
 import numpy as np
 import psutil
 import typer
-from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks import Out, notify, print_result
-from conf.settings import KafkaSettings, Settings, load_settings
+from benchmarks import Out, cpu_seconds, notify, print_result
+from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from infra import local
 from infra.local.kafka import KafkaService
+from quality.order_observer import end_offsets
 from simulator.baskets import read_baskets
 from simulator.orders import Shop
 from verification.deployment import Deployment
 from verification.processes import ProcessError
 
 ROUTE = "/api/kafka/events/generic"
+CONNECTIONS, BATCH_CONNECTIONS, BATCH = 32, 4, 500
 WARM_UP_SHARE = 0.2  # of the time; it is not counted
 
 
 @dataclass
 class Round:
-    """What the clients of one measurement saw after the warm-up."""
+    """What the clients of one measurement saw; `seconds` and `statuses` after the warm-up.
 
+    Attributes:
+        accepted: events, the warm-up included: the topic must have them all.
+    """
+
+    begin: float
+    end: float
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    accepted: int = 0  # events, the warm-up included: the topic must know them all
+    accepted: int = 0
 
-
-class Client(asyncio.Protocol):
-    """One kept-alive connection, one request at a time, as long as there are any until the end."""
-
-    def __init__(self, requests: Iterator[tuple[bytes, int]], begin: float, end: float) -> None:
-        self._requests = requests
-        self._begin, self._end = begin, end
-        self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
-        self._sent = 0.0
-        self._events = 0
-        self.round = Round()
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what TCP gives
-        self._transport = transport
-        self._next()
-
-    def data_received(self, data: bytes) -> None:
-        """Collect an answer; take the time and go on when it is whole."""
-        self._buffer += data
-        head_end = self._buffer.find(b"\r\n\r\n")
-        if head_end < 0:
-            return
-        head = bytes(self._buffer[:head_end]).lower()
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-        if len(self._buffer) < head_end + 4 + length:
-            return
-        self._buffer.clear()
-        status, now = int(head[9:12]), time.monotonic()
-        self.round.accepted += self._events if status == 202 else 0
-        if now >= self._begin:
-            self.round.statuses[status] += 1
-            self.round.seconds.append(now - self._sent)
-        self._next()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the measurement: the gateway must keep connections open."""
-        if not self.done.done():
-            self.done.set_exception(exc or ConnectionError("the gateway closed the connection"))
-
-    def _next(self) -> None:
-        request = next(self._requests, None) if time.monotonic() < self._end else None
-        assert self._transport is not None  # noqa: S101 - set before the first call
-        if request is None:
-            self.done.set_result(None)
-            self._transport.close()
-            return
-        body, self._events = request
-        self._sent = time.monotonic()
-        self._transport.write(body)
+    async def send(self, settings: Settings, requests: Iterator[tuple[bytes, int]]) -> None:
+        """One kept-alive connection, one request at a time, as long as there are any."""
+        gateway = settings.gateway
+        reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+        while (now := time.monotonic()) < self.end and (request := next(requests, None)):
+            body, events = request
+            writer.write(body)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = head.split(b"content-length:")[1].split(b"\r\n")[0]
+            await reader.readexactly(int(length))
+            status, answered = int(head[9:12]), time.monotonic()
+            self.accepted += events if status == 202 else 0
+            if answered >= self.begin:
+                self.statuses[status] += 1
+                self.seconds.append(answered - now)
+        writer.close()
 
 
 def make_events(settings: Settings, count: int) -> list[bytes]:
@@ -128,39 +97,10 @@ async def play(
     settings: Settings, requests: list[tuple[bytes, int]], connections: int, seconds: float
 ) -> tuple[Round, float]:
     """Send until the time is over or nothing is left; returns what was seen, and for how long."""
-    loop = asyncio.get_running_loop()
     queue, started = iter(requests), time.monotonic()
-    begin, end = started + WARM_UP_SHARE * seconds, started + seconds
-    clients = []
-    for _ in range(connections):
-        _, client = await loop.create_connection(
-            lambda: Client(queue, begin, end), settings.gateway.host, settings.gateway.port
-        )
-        clients.append(client)
-    await asyncio.gather(*(client.done for client in clients))
-    took, total = time.monotonic() - begin, Round()
-    for client in clients:
-        total.statuses += client.round.statuses
-        total.seconds += client.round.seconds
-        total.accepted += client.round.accepted
-    return total, took
-
-
-def topic_end(kafka: KafkaSettings, topic: str) -> int:
-    """How many messages the topic ever got."""
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "benchmark"})
-    try:
-        found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ends = (consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in found)
-        return sum(high for _, high in ends)
-    finally:
-        consumer.close()
-
-
-def cpu_seconds(watched: dict[str, psutil.Process]) -> dict[str, float]:
-    """CPU time of each process so far."""
-    times = {name: process.cpu_times() for name, process in watched.items()}
-    return {name: time.user + time.system for name, time in times.items()}
+    seen = Round(started + WARM_UP_SHARE * seconds, started + seconds)
+    await asyncio.gather(*(seen.send(settings, queue) for _ in range(connections)))
+    return seen, time.monotonic() - seen.begin
 
 
 def measure_round(
@@ -172,10 +112,11 @@ def measure_round(
 ) -> dict[str, Any]:
     """One measurement on a running gateway."""
     events_each = requests[0][1]
-    before, busy = topic_end(settings.kafka, settings.kafka.order_events), cpu_seconds(watched)
+    topic = (settings.kafka.order_events,)
+    before, busy = sum(end_offsets(settings, topic).values()), _busy(watched)
     begun = time.monotonic()
     seen, took = asyncio.run(play(settings, requests, connections, seconds))
-    elapsed, after = time.monotonic() - begun, cpu_seconds(watched)
+    elapsed, after = time.monotonic() - begun, _busy(watched)
     p50, p95, p99 = np.percentile(seen.seconds, [50, 95, 99])
     return {
         "connections": connections,
@@ -190,13 +131,15 @@ def measure_round(
         },
         "cores": {name: round((after[name] - busy[name]) / elapsed, 2) for name in busy},
         "accepted": seen.accepted,
-        "in_kafka": topic_end(settings.kafka, settings.kafka.order_events) - before,
+        "in_kafka": sum(end_offsets(settings, topic).values()) - before,
     }
 
 
-def measure(
-    settings: Settings, seconds: float, connections: int, batch: int, batch_connections: int
-) -> dict[str, Any]:
+def _busy(watched: dict[str, psutil.Process]) -> dict[str, float]:
+    return {name: cpu_seconds(one.pid)["driver"] for name, one in watched.items()}
+
+
+def measure(settings: Settings, seconds: float) -> dict[str, Any]:
     """Both measurements on running services."""
     notify("making events")
     events = make_events(settings, int(seconds * 25_000))
@@ -204,8 +147,8 @@ def measure(
     singles = [(make_request(ROUTE, event), 1) for event in events[:singles_count]]
     rest = events[singles_count:]
     batches = [
-        (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + batch]) + b"]"), batch)
-        for n in range(0, len(rest) - batch + 1, batch)
+        (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + BATCH]) + b"]"), BATCH)
+        for n in range(0, len(rest) - BATCH + 1, BATCH)
     ]
     with Deployment(settings, step=notify).run_gateway() as gateway:
         broker = KafkaService(settings).daemon.find()
@@ -217,9 +160,9 @@ def measure(
             "client": psutil.Process(),
         }
         notify("one event a request")
-        one = measure_round(settings, watched, singles, connections, seconds)
+        one = measure_round(settings, watched, singles, CONNECTIONS, seconds)
         notify("batches")
-        many = measure_round(settings, watched, batches, batch_connections, seconds)
+        many = measure_round(settings, watched, batches, BATCH_CONNECTIONS, seconds)
         memory = watched["gateway"].memory_info().rss
     return {
         "bytes_an_event": round(sum(map(len, events)) / len(events)),
@@ -231,14 +174,11 @@ def measure(
 
 def main(
     seconds: Annotated[float, typer.Option(min=2)] = 15,
-    connections: Annotated[int, typer.Option(min=1)] = 32,
-    batch: Annotated[int, typer.Option(min=1)] = 500,
-    batch_connections: Annotated[int, typer.Option(min=1)] = 4,
     out: Out = None,
 ) -> None:
     """Measure once and print the JSON."""
     with local.running(load_settings(), notify) as settings:
-        found = measure(settings, seconds, connections, batch, batch_connections)
+        found = measure(settings, seconds)
     print_result(found, out)
 
 

@@ -1,6 +1,6 @@
 """What the inference service costs over its model, and whether four cameras keep up.
 
-    python -m benchmarks.inference [--detector onnx] [--video FILE] [--runs 5] [--seconds 30]
+    python -m benchmarks.inference [--detector onnx] [--video FILE]
 
 The floor is a loop that decodes a frame and shows it to the same detector, with nothing around it.
 The service does the same work, and tracks and publishes (to a file) as well; both take the same
@@ -16,10 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import psutil
 import typer
 
-from benchmarks import Out, notify, print_result
+from benchmarks import Out, cpu_seconds, notify, print_result
 from conf.settings import Settings, load_settings
 from inference_service.detectors import build_detector
 from inference_service.footage import draw_clip
@@ -28,20 +27,21 @@ from inference_service.sources import SourceOptions
 from verification.cameras.overhead import bare, serve
 
 CAMERA_FPS = 5.0
+RUNS, CAMERAS, SECONDS = 5, 4, 30.0
 
 
-def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, Any]:
+def against_the_floor(settings: Settings, clip: Path) -> dict[str, Any]:
     """Service and bare loop in turn, so that a busy machine slows both."""
     detector = build_detector(settings)
     floor, service, share, stages = [], [], [], []
     cpu: dict[str, list[float]] = {"bare": [], "service": []}
-    for run in range(runs):
-        notify(f"run {run + 1} of {runs}")
+    for run in range(RUNS):
+        notify(f"run {run + 1} of {RUNS}")
         clock = time.process_time()
         floor.append(bare(clip, detector))
         cpu["bare"].append(time.process_time() - clock)
         clock = time.process_time()
-        done = serve(settings, clip, detector, SourceOptions())
+        done = serve(settings, clip, detector)
         cpu["service"].append(time.process_time() - clock)
         service.append(done.processed / done.seconds)
         around = (done.track_ms + done.publish_ms) * done.processed / 1000
@@ -62,23 +62,22 @@ def against_the_floor(settings: Settings, clip: Path, runs: int) -> dict[str, An
     }
 
 
-def keep_up(settings: Settings, clip: Path, cameras: int, seconds: float) -> dict[str, Any]:
+def keep_up(settings: Settings, clip: Path) -> dict[str, Any]:
     """Several cameras at 5 frames a second, late frames dropped."""
-    notify(f"{cameras} cameras for {seconds:g} s")
+    notify(f"{CAMERAS} cameras for {SECONDS:g} s")
     detector = build_detector(settings)
-    process = psutil.Process()
-    before = sum(process.cpu_times()[:2])
+    before = cpu_seconds()["driver"]
     options = SourceOptions(loop=True, latest=True, fps=CAMERA_FPS)
-    done = serve(settings, clip, detector, options, cameras=cameras, limits=Limits(seconds=seconds))
+    done = serve(settings, clip, detector, options, cameras=CAMERAS, limits=Limits(seconds=SECONDS))
     return {
-        "cameras": cameras,
+        "cameras": CAMERAS,
         "fps_each": CAMERA_FPS,
         "seconds": done.seconds,
         "read": done.read,
         "processed": done.processed,
         "dropped": done.dropped,
         "detect_ms": done.inference_ms,
-        "cores_used": round((sum(process.cpu_times()[:2]) - before) / done.seconds, 2),
+        "cores_used": round((cpu_seconds()["driver"] - before) / done.seconds, 2),
     }
 
 
@@ -88,15 +87,10 @@ def main(
     video: Annotated[
         Path | None, typer.Option(help="Instead of synthetic figures of 640 x 480 pixels.")
     ] = None,
-    runs: int = 5,
-    cameras: int = 4,
-    seconds: float = 30.0,
     out: Out = None,
 ) -> None:
     """Measure both."""
-    base = load_settings()
-    chosen = {**base.inference.model_dump(), "detector": detector}
-    settings = load_settings(inference=chosen)
+    settings = load_settings(inference={"detector": detector})
     with tempfile.TemporaryDirectory() as folder:
         clip = video or draw_clip(Path(folder) / "clip.mp4", seconds=30, fps=10)
         result = {
@@ -104,8 +98,8 @@ def main(
             "detector": settings.inference.detector,
             "tracker": settings.inference.tracker,
             "image_size": settings.inference.image_size,
-            "against_the_floor": against_the_floor(settings, clip, runs),
-            "cameras": keep_up(settings, clip, cameras, seconds),
+            "against_the_floor": against_the_floor(settings, clip),
+            "cameras": keep_up(settings, clip),
         }
     print_result(result, out)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -26,7 +25,7 @@ import pyarrow as pa
 import typer
 from pyspark.sql import SparkSession
 
-from benchmarks import Out, notify, print_result
+from benchmarks import Out, cpu_seconds, notify, print_result, timed
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.iceberg.catalog import open_catalog
@@ -37,32 +36,36 @@ from streaming.lake.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
 from streaming.session import build_session
 
 FEW = 20
+ROWS = 20  # of one commit
+RETENTION, QUIET = timedelta(seconds=15), timedelta(seconds=5)
 SAMPLES = 9
 
 
-def measure(
-    settings: Settings, commits: int, every: int, rows: int, quiet: float
-) -> dict[str, Any]:
+def _silent(_: str) -> None:
+    """Discard the progress of a run."""
+
+
+def measure(settings: Settings, commits: int, every: int) -> dict[str, Any]:
     """The ratios, on running services."""
-    policy = replace(BRONZE_ORDER_EVENTS.policy, quiet=timedelta(seconds=quiet))
+    policy = replace(BRONZE_ORDER_EVENTS.policy, quiet=QUIET)
     table = replace(BRONZE_ORDER_EVENTS, policy=policy)
     with closing(open_catalog(settings)) as catalog:
         lake, runs, times, before_run = IcebergLake(settings, catalog), [], [], []
         few: dict[str, float] = {}
         for number in range(1, commits + 1):
-            batch = _batch(lake, BRONZE_ORDER_EVENTS, number, rows)
-            times.append(_timed(partial(lake.append, BRONZE_ORDER_EVENTS, batch, number)))
+            batch = _batch(lake, BRONZE_ORDER_EVENTS, number)
+            times.append(timed(partial(lake.append, BRONZE_ORDER_EVENTS, batch, number)))
             if number == FEW:
                 few = _figures(lake, times)
             if number % every == 0:
                 before_run.append(_plan(lake))
-                runs += maintain(lake, [table], report_nothing)
+                runs += maintain(lake, [table], _silent)
                 notify(f"{number} commits")
         many = _figures(lake, times)
         held = lake.load(BRONZE_ORDER_EVENTS).scan().count()
     return {
         "commits": commits,
-        "rows_a_commit": rows,
+        "rows_a_commit": ROWS,
         "commits_between_runs": every,
         "rows_held": held,
         "after_20": few,
@@ -74,27 +77,23 @@ def measure(
     }
 
 
-def report_nothing(_: str) -> None:
-    """Discard the progress of a run."""
-
-
-def against_spark(settings: Settings, commits: int, rows: int) -> dict[str, Any]:
+def against_spark(settings: Settings, commits: int) -> dict[str, Any]:
     """The same work by `storelake maintain` and by Iceberg's procedures."""
     with closing(open_catalog(settings)) as catalog:
         lake = IcebergLake(settings, catalog)
         for table in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS):
             for number in range(1, commits + 1):
-                lake.append(table, _batch(lake, table, number, rows), number)
+                lake.append(table, _batch(lake, table, number), number)
             notify(f"{table.name} is there")
     time.sleep(BRONZE_ORDER_EVENTS.policy.quiet.total_seconds())  # until nobody has just written
-    cpu = psutil.Process().cpu_times()
-    ours = _timed(lambda: run_maintenance(settings, report_nothing, only=BRONZE_ORDER_EVENTS.name))
-    after = psutil.Process().cpu_times()
+    cpu = sum(cpu_seconds().values())
+    ours = timed(lambda: run_maintenance(settings, _silent, only=BRONZE_ORDER_EVENTS.name))
+    spent = sum(cpu_seconds().values()) - cpu
     return {
         "commits": commits,
         "pyiceberg": {
             "seconds": round(ours, 2),
-            "cpu_s": round(after.user + after.system - cpu.user - cpu.system, 2),
+            "cpu_s": round(spent, 2),
             "rss_mb": psutil.Process().memory_info().rss >> 20,
         },
         "spark": _by_procedures(settings, BRONZE_DETECTIONS),
@@ -105,12 +104,8 @@ def _by_procedures(settings: Settings, table: Table) -> dict[str, Any]:
     started = time.monotonic()
     spark = build_session(settings, "storelake:maintenance")
     spark.sql("SELECT 1").collect()
-    (jvm,) = (
-        p
-        for p in psutil.Process().children(recursive=True)
-        if "org.apache.spark.deploy.SparkSubmit" in p.cmdline()
-    )
-    before, begun = jvm.cpu_times(), time.monotonic()
+    (jvm,) = (p for p in psutil.Process().children(recursive=True) if "java" in p.name())
+    before, begun = cpu_seconds()["jvm"], time.monotonic()
     name, seconds = settings.catalog.name, {}
     order = ", ".join(table.sort)
     long_ago = (datetime.now(timezone.utc) - timedelta(days=2)).strftime("%Y-%m-%d %H:%M:%S")
@@ -121,26 +116,29 @@ def _by_procedures(settings: Settings, table: Table) -> dict[str, Any]:
         ("remove_orphan_files", f", older_than => TIMESTAMP '{long_ago}'"),
     ):
         call = f"CALL {name}.system.{procedure}(table => '{table.name}'{more})"
-        seconds[procedure] = round(_timed(partial(_call, spark, call)), 2)
-    times = jvm.cpu_times()
+        seconds[procedure] = round(timed(partial(_call, spark, call)), 2)
     figures = {
         "session_s": round(begun - started, 2),
         "seconds": round(time.monotonic() - begun, 2),
         "each": seconds,
-        "cpu_s": round(times.user + times.system - before.user - before.system, 2),
+        "cpu_s": round(cpu_seconds()["jvm"] - before, 2),
         "rss_mb": jvm.memory_info().rss >> 20,
     }
     spark.stop()
     return figures
 
 
-def _batch(lake: IcebergLake, table: Table, number: int, rows: int) -> pa.Table:
-    schema, now = lake.load(table).schema().as_arrow(), datetime.now(timezone.utc)
-    message = {"value": b"x" * 300, "topic": "order-created", "partition": 0, "timestamp": now}
-    first = number * rows
+def order_messages(schema: pa.Schema, first: int, rows: int, size: int) -> pa.Table:
+    """Messages of bronze.order_events from a position on, each of so many bytes."""
+    now = datetime.now(timezone.utc)
+    message = {"value": b"x" * size, "topic": "order-created", "partition": 0, "timestamp": now}
     return pa.Table.from_pylist(
         [message | {"position": f"{first + i:020}"} for i in range(rows)], schema=schema
     )
+
+
+def _batch(lake: IcebergLake, table: Table, number: int) -> pa.Table:
+    return order_messages(lake.load(table).schema().as_arrow(), number * ROWS, ROWS, 300)
 
 
 def _figures(lake: IcebergLake, times: list[float]) -> dict[str, float]:
@@ -158,7 +156,7 @@ def _figures(lake: IcebergLake, times: list[float]) -> dict[str, float]:
 def _plan(lake: IcebergLake) -> float:
     """Seconds from the name of the table to the list of its files."""
     return statistics.median(
-        _timed(lambda: list(lake.load(BRONZE_ORDER_EVENTS).scan().plan_files()))
+        timed(lambda: list(lake.load(BRONZE_ORDER_EVENTS).scan().plan_files()))
         for _ in range(SAMPLES)
     )
 
@@ -167,34 +165,20 @@ def _call(spark: SparkSession, procedure: str) -> None:
     spark.sql(procedure).collect()
 
 
-def _timed(do: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    do()
-    return time.perf_counter() - began
-
-
 def main(
     *,
     commits: Annotated[int, typer.Option(help="Small commits in all.")] = 2000,
     every: Annotated[int, typer.Option(help="Commits between two runs of maintenance.")] = 110,
-    rows: Annotated[int, typer.Option(help="Of one commit.")] = 20,
-    retention: Annotated[float, typer.Option(help="Seconds that snapshots are kept.")] = 15,
-    quiet: Annotated[float, typer.Option(help="Seconds that files are the writer's.")] = 5,
     spark: Annotated[bool, typer.Option("--spark", help="Compare with Iceberg's own.")] = False,
     out: Out = None,
 ) -> None:
     """Measure and print."""
-    asked = load_settings()
-    kept = asked.catalog.model_copy(update={"snapshot_retention": timedelta(seconds=retention)})
-    with local.running(asked.model_copy(update={"catalog": kept}), notify) as settings:
+    chosen = load_settings(catalog={"snapshot_retention": RETENTION})
+    with local.running(chosen, notify) as settings:
         spark_session = build_session(settings, "storelake:benchmark")
         create_tables(spark_session, settings)
         spark_session.stop()
-        result = (
-            against_spark(settings, commits, rows)
-            if spark
-            else measure(settings, commits, every, rows, quiet)
-        )
+        result = against_spark(settings, commits) if spark else measure(settings, commits, every)
     print_result(result, out)
 
 

@@ -24,7 +24,6 @@ from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.process import wait_until
 from verification.deployment import Deployment
-from verification.processes import ProcessError
 from verification.watch import number
 
 GIVE_UP_SECONDS = 900
@@ -54,46 +53,32 @@ def memory(application: psutil.Process) -> Megabytes:
     return {**{k: round(v) for k, v in found.items()}, "all": round(sum(found.values()))}
 
 
-class Watch:
-    """Looks at the memory of an application again and again."""
-
-    def __init__(self, application: psutil.Process) -> None:
-        self._application = application
-        self.start = self.now = self.most = memory(application)
-
-    def look(self) -> None:
-        """Take a sample."""
-        self.now = memory(self._application)
-        self.most = max(self.most, self.now, key=lambda m: m["all"])
-
-
 def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[str, object]:
     """Send the messages in rounds, each once those before are written; the memory by round."""
-    with Deployment(settings, step=notify).run_streams() as child:
-        watch = Watch(psutil.Process(child.pid))
+    deployment = Deployment(settings, step=notify)
+    with deployment.run_streams() as child:
+        samples = [memory(psutil.Process(child.pid))]
         ends, size, wanted = list[Megabytes](), 0, number(settings, ROWS_SQL)
 
         def written() -> bool:
-            child.require_alive()
-            watch.look()
-            notify(f"{watch.now['all']} MB")
+            samples.append(memory(psutil.Process(child.pid)))
+            notify(f"{samples[-1]['all']} MB")
             return number(settings, ROWS_SQL) >= wanted
 
         for seed in range(rounds):
             waiting = bad_messages(messages // rounds, seed)
             size += fill_topic(settings, settings.kafka.order_created, waiting)
             wanted += messages // rounds
-            if not wait_until(written, GIVE_UP_SECONDS, every=1.0):
-                raise ProcessError(f"not written after {GIVE_UP_SECONDS} s")
-            ends.append(watch.now)
+            deployment.require(written, GIVE_UP_SECONDS, "not written", alive=child)
+            ends.append(samples[-1])
         wanted += 1  # nobody sends it: a minute of looks
         wait_until(written, IDLE_SECONDS, every=1.0)
         return {
             "bytes": size,
-            "start_mb": watch.start,
-            "most_mb": watch.most,
+            "start_mb": samples[0],
+            "most_mb": max(samples, key=lambda m: m["all"]),
             "rounds_mb": [end["all"] for end in ends],
-            "end_mb": watch.now,
+            "end_mb": samples[-1],
         }
 
 

@@ -13,11 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import Out, notify, print_result
-from benchmarks.latency import CpuTimes
+from benchmarks import Out, cpu_seconds, notify, print_result
 from conf.settings import Settings, load_settings
 from infra import local
-from infra.local.process import wait_until
 from simulator.send import send
 from verification.deployment import Deployment
 from verification.watch import number
@@ -37,20 +35,22 @@ def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict
             deployment.run("quality", "quality", "run", "--every", f"{every}s")
         )
         notify("the first validation")
-        if not wait_until(lambda: number(settings, RUNS_SQL) > 0, FIRST_RUN_SECONDS, every=0.5):
-            raise SystemExit(f"no validation ended; see {settings.var_dir}/logs/quality.log")
-        before, cpu, begun = number(settings, RUNS_SQL), CpuTimes(service.pid), time.monotonic()
+        deployment.require(
+            lambda: number(settings, RUNS_SQL) > 0, FIRST_RUN_SECONDS, "no validation ended"
+        )
+        before, begun = number(settings, RUNS_SQL), time.monotonic()
+        cpu = sum(cpu_seconds(service.pid).values())
         notify("sending")
         send(settings, rate=rate, seconds=seconds)
-        cores = sum(cpu.cores().values())
+        spent = sum(cpu_seconds(service.pid).values()) - cpu
         elapsed, done = time.monotonic() - begun, number(settings, RUNS_SQL) - before
     return {
         "rate_a_minute": rate,
         "every_seconds": every,
         "seconds": round(elapsed, 1),
         "runs": done,
-        "cores": round(cores, 3),
-        "cpu_seconds_a_run": round(cores * elapsed / done, 2) if done else None,
+        "cores": round(spent / elapsed, 3),
+        "cpu_seconds_a_run": round(spent / done, 2) if done else None,
         "expectations": number(settings, "SELECT count(*) FROM v_quality_status"),
     }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -22,19 +22,17 @@ from psycopg_pool import PoolTimeout
 from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import Stores
-from dashboard.queries import QUERIES, Query, Row
+from dashboard.queries import EVERY, QUERIES
+from dashboard.reader import ReadSnapshot
 from dashboard.streams import Ends, Reported, read_reported
 from streaming.registry import STREAMS
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+KAFKA_EVERY = 4.0  # seconds
 
 
-@dataclass(frozen=True)
-class ReadFault:
+class ReadError(Exception):
     """Why a query has no rows: one sentence."""
-
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -42,19 +40,31 @@ class Snapshot:
     """Rows of all queries at one time.
 
     Attributes:
+        settings: of the console.
+        stores: whose branches, cameras and zones.
         at: by the clock of the database, UTC.
-        ends: end positions of the topics; a fault where Kafka does not answer.
+        answers: name of a query -> its rows, or why there are none.
+        ends: end positions of the topics; an error where Kafka does not answer.
         reported: status reported by the Spark application; None while none runs.
     """
 
+    settings: Settings
+    stores: Stores
     at: datetime
-    answers: Mapping[str, list[Any] | ReadFault]
-    ends: Ends | ReadFault = field(default_factory=dict)
+    answers: Mapping[str, list[Any] | ReadError]
+    ends: Ends | ReadError = field(default_factory=dict)
     reported: Reported | None = None
 
-    def rows(self, query: Query[Row]) -> list[Row] | ReadFault:
-        """The rows of one query."""
-        return cast("list[Row] | ReadFault", self.answers[query.name])
+    def rows(self, query: str) -> list[Any]:
+        """The rows of one query, as named tuples.
+
+        Raises:
+            ReadError: they cannot be read.
+        """
+        found = self.answers[query]
+        if isinstance(found, ReadError):
+            raise found.with_traceback(None)
+        return found
 
 
 @dataclass(frozen=True)
@@ -73,22 +83,13 @@ class BoardView:
     away: Away | None = None
 
 
-class Asked(Protocol):
-    """A look at the database: `reader.Look`."""
-
-    at: datetime
-
-    def ask(self, query: Query[Row], parameters: Mapping[str, Any]) -> list[Row]:
-        """The rows of an answer."""
-
-
 class Board:
     """The newest view, renewed on request when it is too old.
 
     Args:
         settings: how often.
         stores: whose branches, cameras and zones.
-        look: opens a look at the database.
+        look: opens a snapshot of the database.
         ends: end positions of the topics; raises `OSError` where Kafka does not answer.
         clock: monotonic seconds.
     """
@@ -97,7 +98,7 @@ class Board:
         self,
         settings: Settings,
         stores: Stores,
-        look: Callable[[], AbstractContextManager[Asked]],
+        look: Callable[[], AbstractContextManager[ReadSnapshot]],
         ends: Callable[[], Ends],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,7 +108,7 @@ class Board:
         self._parameters = parameters(settings, stores)
         self._lock = threading.Lock()
         self._looked = float("-inf")
-        self._kept: dict[str, tuple[float, list[Any] | ReadFault]] = {}
+        self._kept: dict[str, tuple[float, Any]] = {}
 
     def fresh(self) -> BoardView:
         """The view, at most `console.refresh_seconds` old. Blocks; call it from a thread."""
@@ -125,14 +126,7 @@ class Board:
 
     def _renewed(self) -> BoardView:
         try:
-            with self._look() as look:
-                answers = {query.name: self._answer(look, query) for query in QUERIES}
-                snapshot = Snapshot(
-                    look.at,
-                    answers,
-                    self._slow("kafka", 4.0, self._topic_ends),
-                    read_reported(self.settings.var_dir),
-                )
+            snapshot = self._read()
         except (psycopg.OperationalError, PoolTimeout) as error:
             since = self.view.away.since if self.view.away else datetime.now(timezone.utc)
             if self.view.away is None:
@@ -142,36 +136,43 @@ class Board:
             log.warning("the database answers again")
         return BoardView(snapshot)
 
-    def _answer(self, look: Asked, query: Query[Any]) -> list[Any] | ReadFault:
-        return self._slow(query.name, query.every, lambda: self._asked(look, query))
+    def _read(self) -> Snapshot:
+        with self._look() as look:
+            answers = {
+                name: self._every(EVERY.get(name, 0.0), name, lambda name: self._ask(look, name))
+                for name in QUERIES
+            }
+            ends = self._every(KAFKA_EVERY, "kafka", lambda _: self._topic_ends())
+            reported = read_reported(self.settings.var_dir)
+            return Snapshot(self.settings, self.stores, look.at, answers, ends, reported)
 
-    def _asked(self, look: Asked, query: Query[Any]) -> list[Any] | ReadFault:
+    def _ask(self, look: ReadSnapshot, name: str) -> list[Any] | ReadError:
         try:
-            return look.ask(query, self._parameters)
+            return look.ask(QUERIES[name], self._parameters)
         except psycopg.errors.QueryCanceled:
-            patience = self.settings.console.query_timeout.total_seconds()
-            return ReadFault(f"{query.name} did not answer within {patience:g} s")
+            timeout = self.settings.console.query_timeout.total_seconds()
+            return ReadError(f"{name} did not answer within {timeout:g} s")
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as error:
-            return ReadFault(f"{first_line(error)}: run `storelake migrate`")
+            return ReadError(f"{first_line(error)}: run `storelake migrate`")
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
-            log.warning("%s cannot be read: %s", query.name, error)
-            return ReadFault(first_line(error))
+            log.warning("%s cannot be read: %s", name, error)
+            return ReadError(first_line(error))
 
-    def _topic_ends(self) -> Ends | ReadFault:
+    def _topic_ends(self) -> Ends | ReadError:
         try:
             return self._ends()
         except OSError as error:
-            return ReadFault(str(error))
+            return ReadError(str(error))
 
-    def _slow(self, name: str, every: float, ask: Callable[[], T | ReadFault]) -> T | ReadFault:
-        """The last answer while it is younger than `every` seconds; a fault is never reused."""
+    def _every(self, seconds: float, name: str, read: Callable[[str], Any]) -> Any:
+        """The last answer while it is younger than `seconds`; an error is never reused."""
         now = self._clock()
         kept = self._kept.get(name)
-        if kept is None or now - kept[0] >= every or isinstance(kept[1], ReadFault):
-            kept = self._kept[name] = (now, cast("list[Any] | ReadFault", ask()))
-        return cast("T | ReadFault", kept[1])
+        if kept is None or now - kept[0] >= seconds or isinstance(kept[1], ReadError):
+            kept = self._kept[name] = (now, read(name))
+        return kept[1]
 
 
 def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
@@ -184,16 +185,13 @@ def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
         for zone in layout.zones
         if zone.kind == "queue"
     }
+    lists = {
+        "branches": [{"branch_id": b.branch_id, "timezone": b.timezone} for b in stores.branches],
+        "cameras": [{"branch_id": b.branch_id, "camera_id": c.camera_id} for b, c in cameras],
+        "queues": [{"branch_id": b, "camera_id": c, "zone_id": z} for b, c, z in sorted(queues)],
+    }
     return {
-        "branches": json.dumps(
-            [{"branch_id": b.branch_id, "timezone": b.timezone} for b in stores.branches]
-        ),
-        "cameras": json.dumps(
-            [{"branch_id": b.branch_id, "camera_id": c.camera_id} for b, c in cameras]
-        ),
-        "queues": json.dumps(
-            [{"branch_id": b, "camera_id": c, "zone_id": z} for b, c, z in sorted(queues)]
-        ),
+        **{name: json.dumps(rows) for name, rows in lists.items()},
         "stuck_after": settings.streams.status_stuck_after,
         "streams": [stream.name for stream in STREAMS],
     }

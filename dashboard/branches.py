@@ -6,15 +6,15 @@ before where it has figures, else the day before.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from conf.stores import Branch, Stores
-from dashboard.queries import CameraSeen, StoreHour
+from conf.stores import Branch
+from dashboard.board import Snapshot
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 DAYS_BEFORE = (7, 1)
@@ -59,7 +59,7 @@ class BranchToday:
     """What a card shows.
 
     Attributes:
-        hours: of today, oldest first.
+        hours: rows of `store_hourly` of today, oldest first.
         so_far: all of them together; None without any.
         compared: None where no finished hour has one to be compared with.
         silent: cameras without a recent frame, with the newest minute of each (None: never one).
@@ -67,62 +67,52 @@ class BranchToday:
 
     branch: Branch
     is_open: bool
-    hours: tuple[StoreHour, ...]
+    hours: tuple[Any, ...]
     so_far: Figures | None
     compared: Compared | None
     silent: tuple[tuple[str, datetime | None], ...]
 
 
-def branches_today(
-    stores: Stores,
-    hours: Iterable[StoreHour],
-    cameras: Iterable[CameraSeen],
-    *,
-    now: datetime,
-    stale_after: timedelta,
-) -> list[BranchToday]:
+def branches_today(snapshot: Snapshot) -> list[BranchToday]:
     """Every branch of the store file, in its order.
 
-    Args:
-        stores: the chain.
-        hours: of today and of the days to compare with.
-        cameras: when each was seen.
-        now: UTC.
-        stale_after: a camera of an open branch that is not seen for so long is silent.
+    Raises:
+        ReadError: hours or cameras cannot be read.
     """
-    by_branch: dict[str, list[StoreHour]] = defaultdict(list)
-    for hour in hours:
-        by_branch[hour.branch_id].append(hour)
-    seen = {camera.camera_id: camera.minute for camera in cameras}
+    hours, now = snapshot.rows("store_hourly"), snapshot.at
+    seen = {camera.camera_id: camera.minute for camera in snapshot.rows("cameras")}
+    stale_after = snapshot.settings.console.stale_after
     return [
-        _today(branch, by_branch[branch.branch_id], seen, now=now, stale_after=stale_after)
-        for branch in stores.branches
+        _today(
+            branch,
+            [hour for hour in hours if hour.branch_id == branch.branch_id],
+            [
+                (camera.name, seen.get(camera.camera_id))
+                for camera in branch.cameras
+                if is_silent(seen.get(camera.camera_id), now, stale_after)
+            ],
+            now,
+        )
+        for branch in snapshot.stores.branches
     ]
 
 
 def _today(
     branch: Branch,
-    hours: Sequence[StoreHour],
-    seen: dict[str, datetime],
-    *,
+    hours: Sequence[Any],
+    silent: Sequence[tuple[str, datetime | None]],
     now: datetime,
-    stale_after: timedelta,
 ) -> BranchToday:
     today = now.astimezone(ZoneInfo(branch.timezone)).date()
     mine = tuple(h for h in hours if h.local_hour.date() == today)
     is_open = branch.is_open(now)
-    silent = [
-        (camera.name, seen.get(camera.camera_id))
-        for camera in branch.cameras
-        if is_open and is_silent(seen.get(camera.camera_id), now, stale_after)
-    ]
     return BranchToday(
         branch=branch,
         is_open=is_open,
         hours=mine,
         so_far=add_up(mine) if mine else None,
         compared=compare(mine, hours, today, now),
-        silent=tuple(silent),
+        silent=tuple(silent) if is_open else (),
     )
 
 
@@ -132,7 +122,7 @@ def is_silent(minute: datetime | None, now: datetime, stale_after: timedelta) ->
 
 
 def compare(
-    mine: Sequence[StoreHour], hours: Sequence[StoreHour], today: date, now: datetime
+    mine: Sequence[Any], hours: Sequence[Any], today: date, now: datetime
 ) -> Compared | None:
     """The finished hours of today beside those of a day before."""
     for days in DAYS_BEFORE:
@@ -150,7 +140,7 @@ def compare(
     return None
 
 
-def add_up(hours: Sequence[StoreHour]) -> Figures:
+def add_up(hours: Sequence[Any]) -> Figures:
     """Sums, and rates of the sums: never means of rates."""
     known = [h for h in hours if h.visitors is not None]
     visitors = sum(h.visitors or 0 for h in known) if known else None
@@ -167,8 +157,7 @@ def add_up(hours: Sequence[StoreHour]) -> Figures:
     )
 
 
-@dataclass(frozen=True)
-class FigureChange:
+class FigureChange(NamedTuple):
     """A change of a figure as a sign and as text: never by colour alone."""
 
     sign: str
@@ -179,19 +168,19 @@ def change(now: float | Decimal | None, before: float | Decimal | None) -> Figur
     """In per cent of what was before; None where that is not known, or nothing."""
     if now is None or not before:
         return None
-    share = float(now) / float(before) - 1
-    if abs(share) < 0.0005:
-        return FigureChange("=", "no change")
-    sign, direction = ("▲", "up") if share > 0 else ("▼", "down")
-    return FigureChange(sign, f"{direction} {100 * abs(share):.1f} %")
+    share = 100 * (float(now) / float(before) - 1)
+    return _signed(share if abs(share) >= 0.05 else 0.0, "%")
 
 
 def points(now: float | None, before: float | None) -> FigureChange | None:
     """Of two shares: the difference in percentage points."""
     if now is None or before is None:
         return None
-    difference = round(100 * (now - before), 1)
+    return _signed(round(100 * (now - before), 1), "points")
+
+
+def _signed(difference: float, unit: str) -> FigureChange:
     if difference == 0:
         return FigureChange("=", "no change")
     sign, direction = ("▲", "up") if difference > 0 else ("▼", "down")
-    return FigureChange(sign, f"{direction} {abs(difference):.1f} points")
+    return FigureChange(sign, f"{direction} {abs(difference):.1f} {unit}")

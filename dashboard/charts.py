@@ -7,11 +7,11 @@ those of the branch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from dashboard.branches import MINUTE, BranchToday
-from dashboard.queries import BranchMinute
+from conf.stores import Branch
+from dashboard.board import Snapshot
+from dashboard.branches import MINUTE, branches_today
 from dashboard.words import local
 
 VISITORS, ORDERS = "#1098ad", "#e8590c"
@@ -19,8 +19,12 @@ MINUTES = 60
 Options = dict[str, Any]
 
 
-def hours_chart(today: BranchToday) -> Options:
-    """Visitors and orders of today by the hour; a gap where visitors are not known."""
+def hours_chart(snapshot: Snapshot, branch: Branch) -> Options | None:
+    """Visitors and orders of today by the hour; a gap where visitors are not known.
+
+    None without an hour of today.
+    """
+    (today,) = (one for one in branches_today(snapshot) if one.branch is branch)
     return _chart(
         [f"{hour.local_hour:%H:%M}" for hour in today.hours],
         [hour.visitors for hour in today.hours],
@@ -28,15 +32,18 @@ def hours_chart(today: BranchToday) -> Options:
     )
 
 
-def minutes_chart(rows: Sequence[BranchMinute], now: datetime, zone: str) -> Options:
-    """The last hour by the minute; the minute that runs is the last one."""
-    last = now.replace(second=0, microsecond=0)
+def minutes_chart(snapshot: Snapshot, branch: Branch) -> Options | None:
+    """The last hour by the minute, up to the present one; None when all of it is zero."""
+    last = snapshot.at.replace(second=0, microsecond=0)
+    rows = {r.minute: r for r in snapshot.rows("branch_minutes") if r.branch_id == branch.branch_id}
     minutes = [last - n * MINUTE for n in reversed(range(MINUTES))]
-    by_minute = {row.minute: row for row in rows}
+    found = [rows.get(minute) for minute in minutes]
+    if not any(row and (row.entries or row.orders) for row in found):
+        return None
     return _chart(
-        [local(minute, zone) for minute in minutes],
-        [by_minute[m].entries if m in by_minute else 0 for m in minutes],
-        [(by_minute[m].orders or None) if m in by_minute else None for m in minutes],
+        [local(minute, branch.timezone) for minute in minutes],
+        [row.entries if row else 0 for row in found],
+        [(row.orders or None) if row else None for row in found],
         kind="scatter",  # a line would jump between none and one
     )
 
@@ -47,7 +54,9 @@ def _chart(
     orders: Sequence[int | None],
     *,
     kind: Literal["line", "scatter"] = "line",
-) -> Options:
+) -> Options | None:
+    if not times:
+        return None
     size = 6 if kind == "line" else 9
     return {
         "animation": False,
@@ -68,8 +77,3 @@ def _chart(
             },
         ],
     }
-
-
-def is_quiet(rows: Sequence[BranchMinute], now: datetime, span: timedelta) -> bool:
-    """Whether nobody came and nothing was sold for so long."""
-    return not any(row.entries or row.orders for row in rows if now - row.minute <= span)

@@ -6,13 +6,13 @@ of a colour and also text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from conf.stores import Branch, Line, Point, Stores, Zone
+from conf.stores import Branch, Line, Point, Zone
+from dashboard.board import Snapshot
 from dashboard.branches import is_silent
-from dashboard.queries import CameraSeen, QueueNow, ZoneDwell
 
 WIDTH, HEIGHT = 800, 600
 FLAT = 110
@@ -25,8 +25,8 @@ class ZoneNow:
     """One zone.
 
     Attributes:
-        dwell: of today; None without a finished visit.
-        queue: of the newest minutes; None where it is no queue, or nothing is known.
+        dwell: its row of `zone_dwell_hourly`; None without a finished visit today.
+        queue: its row of `queue_minute`; None where it is no queue, or nothing is known.
         heat: mean dwell as a share of the longest one on the page, 0..1.
         points: of the polygon, as SVG has them.
         label_at: where its name stands.
@@ -34,8 +34,8 @@ class ZoneNow:
     """
 
     zone: Zone
-    dwell: ZoneDwell | None
-    queue: QueueNow | None
+    dwell: Any | None
+    queue: Any | None
     heat: float
     points: str
     label_at: tuple[int, int]
@@ -73,44 +73,40 @@ class CameraNow:
     lines: tuple[LineNow, ...]
 
 
-def cameras_now(
-    stores: Stores,
-    branch: Branch,
-    *,
-    cameras: Iterable[CameraSeen],
-    dwell: Iterable[ZoneDwell],
-    queues: Iterable[QueueNow],
-    now: datetime,
-    stale_after: timedelta,
-) -> list[CameraNow]:
-    """Every camera of a branch with the layout that holds now."""
-    seen = {c.camera_id: c for c in cameras}
-    dwells = {(d.camera_id, d.zone_id): d for d in dwell}
-    waits = {(q.camera_id, q.zone_id): q for q in queues if now - q.minute < QUEUE_MINUTES}
+def cameras_now(snapshot: Snapshot, branch: Branch) -> list[CameraNow]:
+    """Every camera of a branch with the layout that holds now.
+
+    Raises:
+        ReadError: what it shows cannot be read.
+    """
+    now, stale_after = snapshot.at, snapshot.settings.console.stale_after
+    seen = {c.camera_id: c for c in snapshot.rows("cameras")}
     ours = {camera.camera_id for camera in branch.cameras}
-    longest = max((d.dwell_mean or 0 for d in dwells.values() if d.camera_id in ours), default=0)
+    dwells = [d for d in snapshot.rows("zone_dwell_hourly") if d.camera_id in ours]
+    longest = max((d.dwell_mean or 0 for d in dwells), default=0)
+    dwell = {(d.camera_id, d.zone_id): d for d in dwells}
+    queues = {
+        (q.camera_id, q.zone_id): q
+        for q in snapshot.rows("queue_minute")
+        if now - q.minute < QUEUE_MINUTES
+    }
     found = []
     for camera in branch.cameras:
-        layout = stores.layout_at(camera, now)
-        one = seen.get(camera.camera_id)
+        layout, one = snapshot.stores.layout_at(camera, now), seen.get(camera.camera_id)
+        minute = one.minute if one else None
         zones, lines = (layout.zones, layout.lines) if layout else ((), ())
+        keys = [(camera.camera_id, zone.zone_id) for zone in zones]
         found.append(
             CameraNow(
                 camera_id=camera.camera_id,
                 name=camera.name,
                 layout=layout.version if layout else None,
-                seen=one.minute if one else None,
-                silent=branch.is_open(now)
-                and is_silent(one.minute if one else None, now, stale_after),
+                seen=minute,
+                silent=branch.is_open(now) and is_silent(minute, now, stale_after),
                 people_peak=one.people_peak if one else None,
                 zones=tuple(
-                    _zone(
-                        zone,
-                        dwells.get((camera.camera_id, zone.zone_id)),
-                        waits.get((camera.camera_id, zone.zone_id)),
-                        longest,
-                    )
-                    for zone in zones
+                    _zone(zone, dwell.get(key), queues.get(key), longest)
+                    for zone, key in zip(zones, keys, strict=True)
                 ),
                 lines=tuple(_line(line) for line in lines),
             )
@@ -118,7 +114,7 @@ def cameras_now(
     return found
 
 
-def _zone(zone: Zone, dwell: ZoneDwell | None, queue: QueueNow | None, longest: float) -> ZoneNow:
+def _zone(zone: Zone, dwell: Any | None, queue: Any | None, longest: float) -> ZoneNow:
     corners = [_at(point) for point in zone.polygon]
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     return ZoneNow(

@@ -6,7 +6,7 @@ A page is built once; then only changes are sent to the browser, over a websocke
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from functools import partial
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -14,9 +14,9 @@ from urllib.parse import quote
 from nicegui import run, ui
 
 from conf.stores import Branch
-from dashboard import charts, queries, sections
-from dashboard.board import Board, BoardView, ReadFault, Snapshot
-from dashboard.branches import BranchToday
+from dashboard import charts, sections
+from dashboard.board import Board, BoardView, Snapshot
+from dashboard.sections import Html
 
 PAGES = {
     "/": "Today",
@@ -30,8 +30,6 @@ NAVIGATION = (
     '<nav aria-label="Pages"><strong>storelake</strong>{links}</nav>'  # made of `PAGES` alone
 )
 
-Html = Callable[[Snapshot], str]
-
 
 class Screen:
     """One page in one browser.
@@ -43,7 +41,7 @@ class Screen:
 
     def __init__(self, board: Board, path: str) -> None:
         self._board = board
-        self._renewals: list[Callable[[Snapshot], None]] = []
+        self._renewals: list[Callable[[Snapshot], object]] = []
         links = "".join(
             f'<a href="{to}"{" aria-current=page" if to == path else ""}>{name}</a>'
             for to, name in PAGES.items()
@@ -60,52 +58,47 @@ class Screen:
                 _text("h2", heading)
             if note:
                 _text("p", note).classes("soft")
-            html = ui.html(sanitize=False)
-        self._renew_html(html, make)
+            self._html(make)
+
+    def details(self, make: Html, summary: str) -> None:
+        """The same as numbers, closed until somebody opens it."""
+        with ui.element("details").classes("part"):
+            _text("summary", summary)
+            self._html(make)
+
+    def _html(self, make: Html) -> None:
+        html = ui.html(sanitize=False)
+        self._renewals.append(lambda snapshot: html.set_content(sections.shown(make, snapshot)))
 
     def chart(
-        self,
-        make: Callable[[Snapshot], charts.Options | ReadFault | None],
-        heading: str,
-        empty: str,
+        self, make: Callable[[Snapshot], charts.Options | None], heading: str, empty: str
     ) -> None:
-        """A chart; in its place a sentence, where there is nothing to draw or no way to read it."""
+        """A chart; in its place a sentence, where it has no data or cannot be read."""
         with ui.element("section").classes("part figure"):
             _text("h2", heading)
             words = ui.html(sanitize=False)
             chart = ui.echart({}, renderer="svg").classes("chart")
             chart.props["role"], chart.props["aria-label"] = "img", heading
 
-        def renew(snapshot: Snapshot) -> None:
+        def draw(snapshot: Snapshot) -> str:
             options = make(snapshot)
-            has_data = isinstance(options, dict)
-            chart.set_visibility(has_data)
-            words.set_visibility(not has_data)
-            if isinstance(options, dict):
-                if options != chart.options:
-                    chart.options.clear()
-                    chart.options.update(options)
-            else:
-                nothing = f'<p class="note">○ {empty}</p>'
-                words.set_content(sections.broken(options) if options else nothing)
+            if options is None:
+                return sections.nothing(empty)
+            if options != chart.options:
+                chart.options.clear()
+                chart.options.update(options)
+            return ""
 
-        self._renewals.append(renew)
-
-    def details(self, make: Html, summary: str) -> None:
-        """The same as numbers, closed until somebody wants it."""
-        with ui.element("details").classes("part"):
-            _text("summary", summary)
-            html = ui.html(sanitize=False)
-        self._renew_html(html, make)
-
-    def _renew_html(self, html: ui.html, make: Html) -> None:
         def renew(snapshot: Snapshot) -> None:
-            html.set_content(make(snapshot))
+            text = sections.shown(draw, snapshot)
+            words.set_content(text)
+            words.set_visibility(bool(text))
+            chart.set_visibility(not text)
 
         self._renewals.append(renew)
 
     def start(self) -> None:
-        """Show what is known, and renew it from now on."""
+        """Show the present view, and renew it from now on."""
         self._show(self._board.glance())
         ui.timer(self._board.settings.console.refresh_seconds, self._renew)
 
@@ -122,30 +115,30 @@ class Screen:
 
 
 class Pages:
-    """What stands on each page."""
+    """The sections of each page."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._settings, self._stores = board.settings, board.stores
+        self._branches = board.stores.branches
 
     def today(self, branch: str | None = None) -> None:
         """Every branch beside the same hours before; one of them over time."""
         screen, one = Screen(self._board, "/"), self._branch(branch)
         screen.part(
-            self._cards,
+            sections.branch_cards,
             "Branches",
             "A day is the hours that begin on it where the branch is. Conversion: orders by "
             "visitors, over the hours whose visitors are known.",
         )
         self._choice("/", one)
         screen.chart(
-            lambda snapshot: self._by_hour(snapshot, one),
+            partial(charts.hours_chart, branch=one),
             f"{one.name} today by the hour, {one.timezone}",
             "No figures today yet.",
         )
-        screen.details(lambda snapshot: self._hours(snapshot, one), "The hours as a table")
+        screen.details(partial(sections.hours_table, branch=one), "The hours as a table")
         screen.chart(
-            lambda snapshot: _by_minute(snapshot, one),
+            partial(charts.minutes_chart, branch=one),
             f"{one.name} by the minute, last 60 minutes, {one.timezone}",
             "Nobody came in and nothing was sold in the last 60 minutes.",
         )
@@ -156,9 +149,9 @@ class Pages:
         screen, one = Screen(self._board, "/store"), self._branch(branch)
         self._choice("/store", one)
         screen.part(
-            lambda snapshot: sections.floor_map(snapshot, self._settings, self._stores, one),
+            partial(sections.floor_map, branch=one),
             one.name,
-            "What each camera looks at. The deeper a zone is coloured, the longer people stay in "
+            "What each camera looks at. The deeper a zone is coloured, the longer people are in "
             "it; an arrow points into the shop.",
         )
         screen.start()
@@ -167,20 +160,17 @@ class Pages:
         """The funnel, and what is stuck in it."""
         screen = Screen(self._board, "/orders")
         screen.part(
-            lambda snapshot: sections.order_funnel(snapshot, self._settings, self._stores),
+            sections.order_funnel,
             "Funnel of today",
             "Orders count in the hour of their creation, by the status that they have now.",
         )
-        screen.part(
-            lambda snapshot: sections.stuck_orders(snapshot, self._settings, self._stores),
-            "Stuck orders",
-        )
+        screen.part(sections.stuck_orders, "Stuck orders")
         screen.start()
 
     def pipeline(self) -> None:
         """Streams and dead letters."""
         screen = Screen(self._board, "/pipeline")
-        screen.part(lambda snapshot: sections.pipeline(snapshot, self._settings), "Streams")
+        screen.part(sections.pipeline, "Streams")
         with ui.element("div").props("id=letters"):
             screen.part(sections.dead_letters, "Dead letters")
         screen.start()
@@ -188,47 +178,19 @@ class Pages:
     def quality(self) -> None:
         """Validation, and the way to its reports."""
         screen = Screen(self._board, "/quality")
-        screen.part(lambda snapshot: sections.quality(snapshot, self._settings), "Every layer")
+        screen.part(sections.quality, "Every layer")
         screen.start()
 
     def _branch(self, branch_id: str | None) -> Branch:
-        known = {branch.branch_id: branch for branch in self._stores.branches}
-        return known.get(branch_id or "", self._stores.branches[0])
+        return {b.branch_id: b for b in self._branches}.get(branch_id or "", self._branches[0])
 
     def _choice(self, path: str, now: Branch) -> None:
         """Links, so that a branch can be kept as a bookmark."""
         with ui.element("nav").classes("choice").props('aria-label="Branch"'):
-            for branch in self._stores.branches:
+            for branch in self._branches:
                 link = ui.link(branch.name, f"{path}?branch={quote(branch.branch_id)}")
                 if branch is now:
                     link.props("aria-current=true")
-
-    def _today(self, snapshot: Snapshot) -> list[BranchToday] | ReadFault:
-        return sections.today_of(snapshot, self._settings, self._stores)
-
-    def _cards(self, snapshot: Snapshot) -> str:
-        found = self._today(snapshot)
-        if isinstance(found, ReadFault):
-            return sections.broken(found)
-        return sections.branch_cards(found, snapshot)
-
-    def _of(self, snapshot: Snapshot, branch: Branch) -> BranchToday | ReadFault:
-        found = self._today(snapshot)
-        if isinstance(found, ReadFault):
-            return found
-        return next(one for one in found if one.branch is branch)
-
-    def _by_hour(self, snapshot: Snapshot, branch: Branch) -> charts.Options | ReadFault | None:
-        found = self._of(snapshot, branch)
-        if isinstance(found, ReadFault):
-            return found
-        return charts.hours_chart(found) if found.hours else None
-
-    def _hours(self, snapshot: Snapshot, branch: Branch) -> str:
-        found = self._of(snapshot, branch)
-        if isinstance(found, ReadFault):
-            return sections.broken(found)
-        return sections.hours_table(found)
 
 
 def _text(tag: str, text: str) -> ui.html:
@@ -236,25 +198,9 @@ def _text(tag: str, text: str) -> ui.html:
     return ui.html(escape(text), tag=tag, sanitize=False)
 
 
-def _by_minute(snapshot: Snapshot, branch: Branch) -> charts.Options | ReadFault | None:
-    rows = snapshot.rows(queries.MINUTES)
-    if isinstance(rows, ReadFault):
-        return rows
-    mine = [row for row in rows if row.branch_id == branch.branch_id]
-    if charts.is_quiet(mine, snapshot.at, timedelta(hours=1)):
-        return None
-    return charts.minutes_chart(mine, snapshot.at, branch.timezone)
-
-
 def add_pages(board: Board) -> None:
     """Register the pages at their addresses with NiceGUI."""
     ui.add_css(STYLE, shared=True)
     pages = Pages(board)
-    for path, build in (
-        ("/", pages.today),
-        ("/store", pages.store),
-        ("/orders", pages.orders),
-        ("/pipeline", pages.pipeline),
-        ("/quality", pages.quality),
-    ):
-        ui.page(path, title=f"{PAGES[path]} · storelake")(build)
+    for path, title in PAGES.items():
+        ui.page(path, title=f"{title} · storelake")(getattr(pages, title.lower()))

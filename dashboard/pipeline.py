@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
-from conf.settings import Settings
-from dashboard.board import ReadFault, Snapshot
-from dashboard.queries import LATENCY, LEDGER, OFFSETS, BatchLedger, Latency, Offset
-from dashboard.streams import Reported, lag
+from dashboard.board import ReadError, Snapshot
+from dashboard.streams import lag
 from streaming.registry import STREAMS, StreamEntry
 
 Health = Literal["running", "starting", "retrying", "stalled", "failed", "stopped", "silent"]
@@ -28,7 +25,8 @@ class StreamNow:
         failures: in a row.
         batches: finished since the application began; None where it does not run.
         lag: messages that wait; None where it is not known, which `lag_note` explains.
-        ledger: None before it has committed a batch, and for streams of the lake.
+        latency: its row of `latency`; None where Postgres has no times of its events.
+        ledger: its row of `stream_batches`; None before a batch, and for streams of the lake.
     """
 
     stream: StreamEntry
@@ -38,60 +36,44 @@ class StreamNow:
     batches: int | None
     lag: int | None
     lag_note: str
-    latency: Latency | None
-    ledger: BatchLedger | None
+    latency: Any | None
+    ledger: Any | None
 
 
-def streams_now(
-    settings: Settings,
-    snapshot: Snapshot,
-    *,
-    ledger: Sequence[BatchLedger],
-    offsets: Sequence[Offset],
-    latency: Sequence[Latency],
-) -> list[StreamNow]:
-    """Every stream of the product."""
-    committed = {row.stream: row for row in ledger}
-    delays = {row.stream: row for row in latency}
+def pipeline_now(snapshot: Snapshot) -> list[StreamNow]:
+    """Every stream of the product.
+
+    Raises:
+        ReadError: a table that it needs cannot be read.
+    """
+    ledger = {row.stream: row for row in snapshot.rows("stream_batches")}
+    latency = {row.stream: row for row in snapshot.rows("latency")}
+    offsets, reported = snapshot.rows("stream_offsets"), snapshot.reported
     found = []
     for stream in STREAMS:
-        waiting, note = _lag(settings, snapshot, stream, offsets)
-        status = snapshot.reported.streams.get(stream.name) if snapshot.reported else None
+        waiting, note = _lag(snapshot, stream, offsets)
+        status = reported.streams.get(stream.name) if reported else None
         found.append(
             StreamNow(
                 stream=stream,
-                health=_health(
-                    snapshot.reported, stream.name, snapshot.at, settings.console.stale_after
-                ),
+                health=_health(snapshot, stream.name),
                 detail=str(status.get("detail", "")) if status else "",
                 failures=int(status["failures"]) if status else 0,
                 batches=int(status["finished_batches"]) if status else None,
                 lag=waiting,
                 lag_note=note,
-                latency=delays.get(stream.name),
-                ledger=committed.get(stream.name),
+                latency=latency.get(stream.name),
+                ledger=ledger.get(stream.name),
             )
         )
     return found
 
 
-def pipeline_now(settings: Settings, snapshot: Snapshot) -> list[StreamNow] | ReadFault:
-    """The same from a snapshot; the fault where a table that it needs cannot be read."""
-    ledger, offsets = snapshot.rows(LEDGER), snapshot.rows(OFFSETS)
-    latency = snapshot.rows(LATENCY)
-    if isinstance(ledger, ReadFault):
-        return ledger
-    if isinstance(offsets, ReadFault):
-        return offsets
-    if isinstance(latency, ReadFault):
-        return latency
-    return streams_now(settings, snapshot, ledger=ledger, offsets=offsets, latency=latency)
-
-
-def _health(reported: Reported | None, name: str, now: datetime, stale_after: timedelta) -> Health:
+def _health(snapshot: Snapshot, name: str) -> Health:
+    reported = snapshot.reported
     if reported is None or name not in reported.streams:
         return "stopped"
-    if now - reported.at > stale_after:
+    if snapshot.at - reported.at > snapshot.settings.console.stale_after:
         return "silent"
     status = reported.streams[name]
     if (state := status.get("state")) in get_args(Health):
@@ -101,17 +83,15 @@ def _health(reported: Reported | None, name: str, now: datetime, stale_after: ti
     return "running" if status["ready"] else "starting"
 
 
-def _lag(
-    settings: Settings, snapshot: Snapshot, stream: StreamEntry, offsets: Sequence[Offset]
-) -> tuple[int | None, str]:
+def _lag(snapshot: Snapshot, stream: StreamEntry, offsets: Sequence[Any]) -> tuple[int | None, str]:
     if stream.reads is None:
         return None, "reads tables, not messages"
     if stream.ledger == "lake":
         return None, "its positions are only in the lake"
-    topics = stream.topics(settings)
+    topics = stream.topics(snapshot.settings)
     if not topics:
         return None, "Pulsar's positions cannot be counted"
-    if isinstance(snapshot.ends, ReadFault):
+    if isinstance(snapshot.ends, ReadError):
         return None, "not known"
     waiting = lag(snapshot.ends, offsets, stream.name, topics)
     return waiting, "" if waiting is not None else "has written nothing yet"

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-
-from dashboard.queries import Expectation
+from typing import Any
 
 REPORTS = "/reports"
 """The address below which the console shows the files of `report_folder`, and no others."""
@@ -56,14 +55,14 @@ def read_report(var_dir: Path) -> QualityOverview | None:
     return QualityOverview(datetime.fromtimestamp(made, timezone.utc), suites)
 
 
-def layers_now(expectations: Sequence[Expectation]) -> list[LayerNow]:
-    """Every layer that was validated, from the raw to the served."""
+def layers_now(expectations: Sequence[Any]) -> list[LayerNow]:
+    """Every layer in rows of `quality_results`, from the raw to the served."""
     names = {e.layer for e in expectations}
     ordered = [*(name for name in LAYERS if name in names), *sorted(names - set(LAYERS))]
     return [_layer(name, [e for e in expectations if e.layer == name]) for name in ordered]
 
 
-def _layer(name: str, mine: Sequence[Expectation]) -> LayerNow:
+def _layer(name: str, mine: Sequence[Any]) -> LayerNow:
     failed = [e for e in mine if e.state == "failed"]
     return LayerNow(
         name=name,

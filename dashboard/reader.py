@@ -11,10 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import namedtuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
-
-from dashboard.queries import Query, Row
 
 POOL_SECONDS = 2.0
 CONNECTIONS = 2
@@ -36,17 +34,17 @@ class ReadSnapshot:
         self.at = at
         self._connection = connection
 
-    def ask(self, query: Query[Row], parameters: Mapping[str, Any]) -> list[Row]:
-        """The rows of an answer; a question that fails does not spoil the others.
+    def ask(self, query: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """The rows as named tuples; a query that fails leaves the snapshot usable.
 
         Raises:
             psycopg.Error: it failed; `OperationalError` where the database went away.
         """
         with (
             self._connection.transaction(),
-            self._connection.cursor(row_factory=class_row(query.row)) as cursor,
+            self._connection.cursor(row_factory=namedtuple_row) as cursor,
         ):
-            return cursor.execute(query.statement.encode(), parameters).fetchall()
+            return cursor.execute(query.encode(), parameters).fetchall()
 
 
 class Reader:

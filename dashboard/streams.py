@@ -18,7 +18,6 @@ from confluent_kafka import KafkaException, TopicPartition, admin
 
 from conf.kafka import client_config
 from conf.settings import KafkaSettings
-from dashboard.queries import Offset
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import read_streams
 from streaming.source import broker_offset
@@ -49,7 +48,7 @@ def read_reported(var_dir: Path) -> Reported | None:
     return None
 
 
-def lag(ends: Ends, offsets: Sequence[Offset], stream: str, topics: Sequence[str]) -> int | None:
+def lag(ends: Ends, offsets: Sequence[Any], stream: str, topics: Sequence[str]) -> int | None:
     """Messages that wait for a stream; None before it has written any.
 
     A message that a stream reads and ignores does not move its position: where messages are rare,

@@ -112,7 +112,7 @@ def frame_history(stores: Stores, span: Span, *, run_id: str) -> Iterator[dict[s
                     "run_id": run_id,
                     "frame_index": index,
                 }
-                yield identity | _seen(at, people)
+                yield identity | detection_fields(at, people)
         minute += timedelta(minutes=1)
 
 
@@ -143,8 +143,8 @@ def _across(a: Point, b: Point) -> Iterator[Point]:
         yield (ax + bx) / 2 + way * right[0], (ay + by) / 2 + way * right[1]
 
 
-def _seen(at: datetime, people: Sequence[tuple[str, Point]]) -> dict[str, Any]:
-    """The fields of a detection event, without its source."""
+def detection_fields(at: datetime, people: Sequence[tuple[str, Point]]) -> dict[str, Any]:
+    """Fields of a detection event, without its source; people are (track, where the feet are)."""
     return {
         "schema_version": 1,
         "captured_at": instant(at),

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import RenderableType
 
 from conf.errors import StorelakeError
 from conf.outages import clear_outages
 from conf.settings import load_settings
 from infra.terminal import console, error_console, progress
+
+if TYPE_CHECKING:
+    from verification.deployment import Deployment
 
 Share = Annotated[float, typer.Option(min=0, max=1)]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed generates the same input.")]
@@ -54,12 +58,17 @@ def demo(
     """Stream a shop's cameras and real baskets for a minute; print and reconcile what arrived."""
     from conf.settings import choose_profile
     from infra import local
-    from verification.demo.play import Plan, choose, play
+    from verification.demo.play import Plan, play
 
     if profile is not None:
         choose_profile(profile)
     plan = Plan(seconds, rate, poison, seed, video, live)
-    settings = choose(load_settings(), broker, table_format)
+    chosen: dict[str, Any] = {}
+    if broker:
+        chosen = {"streams": {"detections_from": (broker,)}, "inference": {"publisher": broker}}
+    if table_format:
+        chosen["catalog"] = {"format": table_format}
+    settings = load_settings(**chosen)
     with (
         console().status("services") as status,
         local.running(settings, lambda step: status.update(f"services: {step}")) as settings,
@@ -80,18 +89,14 @@ def orders(
     late: Share = 0.01,
     duplicates: Share = 0.02,
     seed: Seed = 1,
-    source: Literal["baskets", "synthetic"] = "baskets",
 ) -> None:
     """Kill the Spark application in the middle of a check: nothing is lost or doubled."""
     from quality.smoke_test import summary
     from simulator.plan import Plan
     from verification.orders import verify
 
-    plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
-    with _steps() as step:
-        result, report = verify(load_settings(), plan, step)
-    console().print(summary(report))
-    _finish(result, report["faults"])
+    plan = Plan(rate, count, None, poison, late, duplicates, seed)
+    _run("orders", partial(verify, plan=plan), lambda result: summary(result.pop("report")))
 
 
 @app.command()
@@ -107,23 +112,18 @@ def cameras(
     from verification.cameras.run import verify
     from verification.cameras.truth import beside_truth
 
-    with _steps() as step:
-        result = verify(
-            load_settings(), shoppers=shoppers, seed=seed, clip_seconds=clip_seconds, step=step
-        )
-    console().print(beside_truth(result))
-    _finish(result, result["faults"])
+    work = partial(verify, shoppers=shoppers, seed=seed, clip_seconds=clip_seconds)
+    _run("cameras", work, beside_truth, pulsar=True)
 
 
 @app.command()
 def quality(*, seed: Seed = 5) -> None:
     """Inject ten kinds of damage: validation reports each of them, and nothing else."""
+    from streaming.lake.formats import require_iceberg
     from verification.quality.run import verify
 
-    with _steps() as step:
-        result = verify(load_settings(), seed, step)
-    missed = [f"not reported: {name}" for name in result["missed"]]
-    _finish(result, [*missed, *(f"false alarm: {alarm}" for alarm in result["alarms"])])
+    require_iceberg(load_settings(), "The proof of validation, which damages Iceberg tables,")
+    _run("quality", partial(verify, seed=seed))
 
 
 @app.command()
@@ -136,12 +136,12 @@ def lake(
 ) -> None:
     """Check the lake on MinIO: maintenance beside streams, engines, a backfill, tables in Delta."""
     from conf.settings import choose_profile
+    from streaming.lake.formats import require_iceberg
     from verification.lake.run import verify
 
     choose_profile("full")
-    with _steps() as step:
-        result = verify(load_settings(), minutes=minutes, seed=seed, step=step)
-    _finish(result, result["faults"])
+    require_iceberg(load_settings(), "The proof of the lake, which brings Delta in by itself,")
+    _run("lake", partial(verify, minutes=minutes, seed=seed), pulsar=True)
 
 
 @app.command()
@@ -149,8 +149,7 @@ def run() -> None:
     """Follow a newcomer's path, fire every alert, and take a worker away from a cluster."""
     from verification.newcomer import verify
 
-    result = verify(_line)
-    _finish(result, result["faults"])
+    _finish(verify(_line))
 
 
 @app.command()
@@ -163,24 +162,37 @@ def faults(
 ) -> None:
     """Kill and hang each process once, under load, and compare ids in with ids out."""
     from verification.faults.plan import FAULTS, chosen
-    from verification.faults.run import tables, verify
+    from verification.faults.run import ids_table, verify
 
     if listing:
         for fault in FAULTS:
             typer.echo(f"{fault.name:26} {fault.title}")
         return
-    selected = chosen(only or ())
-    with _steps() as step:
-        content = verify(load_settings(), selected, rate=rate, seed=seed, step=step, show=_line)
-    console().print(*tables(content))
-    _finish(content, content["differences"])
+    report = load_settings().var_dir / "verify-faults.json"
+    work = partial(verify, faults=chosen(only or ()), rate=rate, seed=seed, show=_line)
+    _run("faults", work, ids_table, file=report)
 
 
-@contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
-    """Show progress; a lost connection is one sentence, not a traceback."""
+def _run(
+    name: str,
+    work: Callable[[Deployment], dict[str, Any]],
+    show: Callable[[dict[str, Any]], RenderableType] = lambda _: "",
+    *,
+    pulsar: bool = False,
+    file: Path | None = None,
+) -> None:
+    """Do the work of a verification in a fresh deployment, then print its result.
+
+    A lost connection is one sentence, not a traceback.
+    """
+    from verification.deployment import verify_fresh
+
     with progress("a fresh deployment") as step, clear_outages():
-        yield step
+        result = verify_fresh(load_settings(), f"verify-{name}", step, work, pulsar=pulsar)
+    console().print(show(result))
+    if file is not None:
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _finish(result)
 
 
 def _line(text: str) -> None:
@@ -192,8 +204,8 @@ def _print_faults(sentences: Iterable[str]) -> None:
         console().print(f"does not hold: {sentence}", style="red", markup=False, soft_wrap=True)
 
 
-def _finish(result: Mapping[str, Any], sentences: Iterable[str]) -> None:
-    _print_faults(sentences)
+def _finish(result: Mapping[str, Any]) -> None:
+    _print_faults(result["faults"])
     typer.echo(json.dumps(result))
     if not result["ok"]:
         raise typer.Exit(1)
@@ -203,9 +215,7 @@ if __name__ == "__main__":
     try:
         app()
     except StorelakeError as error:
-        error_console().print(
-            str(error), style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        error_console().print(str(error), style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

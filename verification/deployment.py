@@ -98,8 +98,12 @@ class Deployment:
         """Streams (all without a name) in one Spark application; yields when all are active."""
         with self.run("streams", "run", *names, **variables) as child:
             active = 0
+
             # A slow machine may take its time, as long as one stream after the other is started.
-            while not self._ready(child, lambda: streams_ready(self.settings, self.step)):
+            def ready() -> bool:
+                return streams_ready(self.settings, self.step)
+
+            while not self._wait(ready, STREAMS_SECONDS, child):
                 if (now := ready_streams(self.settings)) <= active:
                     self.fail(f"no further stream started in {STREAMS_SECONDS:.0f} s")
                 active = now
@@ -116,8 +120,10 @@ class Deployment:
     @contextmanager
     def _run_until_ready(self, name: str, ready: Callable[[Settings], bool]) -> Iterator[Child]:
         with self.run(name, name) as child:
-            if not self._ready(child, lambda: ready(self.settings), READY_SECONDS):
-                self.fail(f"the {name} is not ready")
+            sentence = f"the {name} is not ready"
+            self.require(
+                lambda: ready(self.settings), READY_SECONDS, sentence, every=0.05, alive=child
+            )
             yield child
 
     @contextmanager
@@ -138,14 +144,27 @@ class Deployment:
             yield Camera(child, summary)
 
     def require(
-        self, condition: Callable[[], bool], seconds: float, otherwise: str, *, every: float = 1.0
+        self,
+        condition: Callable[[], bool],
+        seconds: float,
+        otherwise: str,
+        *,
+        every: float = 1.0,
+        alive: Child | None = None,
     ) -> None:
         """Wait until a condition holds.
 
+        Args:
+            condition: waited for.
+            seconds: at most.
+            otherwise: what is wrong after them.
+            every: seconds between two looks.
+            alive: a program that must run meanwhile.
+
         Raises:
-            ProcessError: it does not hold after `seconds`; the message is `otherwise`.
+            ProcessError: the condition does not hold in time, or the program has ended.
         """
-        if not wait_until(condition, seconds, every=every):
+        if not self._wait(condition, seconds, alive, every):
             self.fail(f"{otherwise} in {seconds:.0f} s")
 
     def fail(self, sentence: str) -> NoReturn:
@@ -153,14 +172,15 @@ class Deployment:
         raise ProcessError(f"{sentence}; see {self.settings.var_dir}/logs")
 
     @staticmethod
-    def _ready(
-        child: Child, condition: Callable[[], bool], seconds: float = STREAMS_SECONDS
+    def _wait(
+        condition: Callable[[], bool], seconds: float, alive: Child | None, every: float = 0.05
     ) -> bool:
-        def ready() -> bool:
-            child.require_alive()
+        def holds() -> bool:
+            if alive:
+                alive.require_alive()
             return condition()
 
-        return wait_until(ready, seconds)
+        return wait_until(holds, seconds, every=every)
 
 
 def verify_fresh(

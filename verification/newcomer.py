@@ -7,25 +7,23 @@ may be left. Then every alert fires in a real Prometheus, and a cluster loses a 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import httpx
-import psutil
 from playwright.sync_api import expect
 
 from conf.errors import StorelakeError
 from infra.local.readiness import gateway_url
 from tests.support.browser import Visitor, chromium
 from tests.support.builders import order_event
+from tests.support.processes import processes_of
 from verification.deployment import Deployment, Step, new_deployment
 from verification.processes import command, run_to_end
 
@@ -51,7 +49,7 @@ def verify(step: Step) -> dict[str, Any]:
             complaints = _newcomer(deployment)
         except (StepError, AssertionError) as error:
             faults.append(str(error))
-        left = list(_left_running(folder))
+        left = processes_of(Path(folder))
     alerts = [c for c in _tests("integration/test_alerts.py", step) if ALERT in str(c.get("name"))]
     cluster = _tests("e2e/test_cluster.py", step)
     faults += [f"still runs: {one}" for one in left]
@@ -122,17 +120,6 @@ def _order(deployment: Deployment) -> None:
     answer = httpx.post(url, json=event, trust_env=False)
     if answer.is_error:
         raise StepError(f"the gateway rejects an order: {answer.status_code} {answer.text}")
-
-
-def _left_running(folder: str) -> Iterator[str]:
-    """Command lines of other processes that have the deployment's folder in them."""
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), process.environ().get("STORELAKE_VAR_DIR", "")]
-        except psutil.Error:
-            continue
-        if process.pid != os.getpid() and any(folder in word for word in words):
-            yield " ".join(words)[:200]
 
 
 def _tests(path: str, step: Step) -> list[ElementTree.Element]:

@@ -6,12 +6,11 @@ import json
 import time
 from typing import Any
 
-from conf.settings import Settings
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from quality.smoke_test import STREAMS
 from simulator.plan import Plan
-from verification.deployment import Deployment, Step, verify_fresh
+from verification.deployment import Deployment
 from verification.processes import Child, kill_family
 from verification.watch import number
 
@@ -20,31 +19,15 @@ RECOVERY_SECONDS = 180.0
 ARRIVAL_SECONDS = 300.0
 
 
-def verify(base: Settings, plan: Plan, step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run the check in a fresh deployment.
-
-    Args:
-        base: of the operator; only its `var_dir` is used.
-        plan: of the check.
-        step: receives the present step.
+def verify(deployment: Deployment, plan: Plan) -> dict[str, Any]:
+    """Run the check in a deployment.
 
     Returns:
-        The result in short, and the report of the check.
+        The result in short, and the `report` of the check.
 
     Raises:
         StorelakeError: a program did not start or died by itself.
     """
-    report: dict[str, Any] = {}
-
-    def work(deployment: Deployment) -> dict[str, Any]:
-        result, found = _verify(deployment, plan)
-        report.update(found)
-        return result
-
-    return verify_fresh(base, "verify-orders", step, work), report
-
-
-def _verify(deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
     with (
         deployment.run_streams(*STREAMS) as first,
         deployment.run_gateway(),
@@ -61,7 +44,7 @@ def _verify(deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], dict[st
     if not file.is_file():
         check.require_alive()
     report = dict(json.loads(file.read_text(encoding="utf-8")))
-    result = {
+    return {
         "ok": code == 0 and bool(report["ok"]),
         "sent": report["sent"],
         "missing": report["missing"],
@@ -70,8 +53,9 @@ def _verify(deployment: Deployment, plan: Plan) -> tuple[dict[str, Any], dict[st
         "latency_p95_s": report["latency_seconds"]["p95"],  # the outage included
         "recovery_s": round(recovery, 1),
         "killed_at_rows": killed_at_rows,
+        "faults": report["faults"],
+        "report": report,
     }
-    return result, report
 
 
 def _arguments(plan: Plan) -> list[str]:
@@ -90,14 +74,14 @@ def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) 
 
     def half() -> bool:
         nonlocal rows
-        streams.require_alive()
         rows = number(deployment.settings, "SELECT count(*) FROM orders_raw")
         deployment.step(f"{rows} events in Postgres, the streams are killed at {wanted}")
         if rows < wanted:
             check.require_alive()
         return rows >= wanted
 
-    deployment.require(half, HALF_SECONDS + sending, f"not {wanted} events are in Postgres")
+    sentence = f"not {wanted} events are in Postgres"
+    deployment.require(half, HALF_SECONDS + sending, sentence, alive=streams)
     return rows
 
 
@@ -108,7 +92,6 @@ def _recovery(deployment: Deployment, second: Child) -> float:
 
     def new_row() -> bool:
         nonlocal newest
-        second.require_alive()
         now = number(deployment.settings, query)
         if not stream_states(deployment.settings):
             newest = now  # until the new one runs, a last commit of the killed one may appear
@@ -116,7 +99,9 @@ def _recovery(deployment: Deployment, second: Child) -> float:
         return now > newest
 
     deployment.step("the Spark application starts again")
-    deployment.require(new_row, RECOVERY_SECONDS, "no new row after the kill", every=0.1)
+    deployment.require(
+        new_row, RECOVERY_SECONDS, "no new row after the kill", every=0.1, alive=second
+    )
     return time.monotonic()
 
 

@@ -16,11 +16,12 @@ import psycopg
 from conf.settings import Settings
 from infra.local.poller import Poller
 from infra.local.process import resident
+from infra.local.streams import stream_states
 from quality.smoke_test import new_orders
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Commit, Lake, LakeError, TableState
 from streaming.lake.tables import GOLD_FOOTFALL_MINUTE, SILVER_ORDERS
-from verification.processes import ProcessError
+from verification.processes import ProcessError, family
 
 EVER = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -175,20 +176,47 @@ def _sequence(newest: Commit | None) -> int:
     return newest.sequence if newest else 0
 
 
-@dataclass
-class Memory:
-    """The largest resident memory seen of a process and its children, in bytes."""
+class Watch:
+    """What readers outside the streams see, from the making of this object until `finish`.
 
-    peak: int = 0
+    Attributes:
+        start: when it began (UTC).
+        postgres, lake: latencies of orders.
+        footfall, footfall_lake: frames counted; only with `frames`.
+        peak: the largest resident memory of the application and its children, in bytes.
+        warm_at: when every stream had finished a batch (UTC); None before that.
+    """
 
+    def __init__(self, settings: Settings, pid: int, *, frames: bool = False) -> None:
+        """Args: of running services, of the Spark application, whether to count frames."""
+        self.start, self.peak = datetime.now(timezone.utc), 0
+        self.warm_at: datetime | None = None
+        self.postgres, self.lake = Latencies(), Latencies()
+        self.footfall, self.footfall_lake = FrameCounts(), FrameCounts()
+        self._settings, self._pid = settings, pid
+        self._pollers = [
+            watch_postgres(settings, self.postgres),
+            watch_lake(settings, self.lake),
+            Poller("memory", self._sample_memory, 1.0),
+            Poller("warm-up", self._note_warm_up, 0.2),
+        ]
+        if frames:
+            self._pollers.append(watch_footfall(settings, self.footfall))
+            self._pollers.append(watch_footfall_lake(settings, self.footfall_lake))
+        for poller in self._pollers:
+            poller.start()
 
-def watch_memory(pid: int, found: Memory) -> Poller:
-    """Sample the tree of a process once a second."""
+    def finish(self) -> None:
+        """Read once more, and end."""
+        for poller in self._pollers:
+            poller.finish()
 
-    def look() -> None:
+    def _sample_memory(self) -> None:
         with suppress(psutil.NoSuchProcess):
-            root = psutil.Process(pid)
-            tree = (root, *root.children(recursive=True))
-            found.peak = max(found.peak, sum(map(resident, tree)))
+            root = psutil.Process(self._pid)
+            self.peak = max(self.peak, sum(map(resident, family(root))))
 
-    return Poller("memory", look, 1.0)
+    def _note_warm_up(self) -> None:
+        states = stream_states(self._settings).values()
+        if states and all(state["finished_batches"] > 0 for state in states):
+            self.warm_at = self.warm_at or datetime.now(timezone.utc)

@@ -39,8 +39,8 @@ def test_a_killed_gateway_is_started_again_and_no_id_is_lost(
     assert "Traceback" not in done.stderr, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report == json.loads((tmp_path / "verify-faults.json").read_text())
-    assert report["differences"] == []
-    (fault,) = report["faults"]
+    assert report["faults"] == []
+    (fault,) = report["results"]
     assert (fault["name"], fault["broken"]) == ("kill-gateway", [])
     assert 0 < fault["recovery_seconds"] < 60
     assert report["ids"]["sent"] > 100

@@ -1,19 +1,26 @@
-"""The list of public class names that are defined more than once."""
+"""One public class name is used for one thing in the whole product."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import ast
+import sys
+from collections import defaultdict
 
-from tools.class_names import repeated_classes
+from tools.docs.files import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
-def test_repeated_public_names_of_the_packages_are_listed_with_their_places(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[tool.setuptools]\npackages = ["a", "a.b"]\n')
-    for path, text in {
-        "a/one.py": "class Row: ...\nclass _Private: ...\n",
-        "a/b/two.py": "class Table: ...\nclass Row: ...\nclass _Private: ...\n",
-        "outside/three.py": "class Table: ...\n",
-    }.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    assert repeated_classes(tmp_path) == {"Row": ["a/one.py:1", "a/b/two.py:2"]}
+def test_no_public_class_name_is_used_twice_in_the_wheel() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    places: dict[str, list[str]] = defaultdict(list)
+    for package in packages:
+        for file in (ROOT / package.replace(".", "/")).glob("*.py"):
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places[node.name].append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -18,7 +18,7 @@ from infra import local
 from infra.local.passwords import with_secrets
 from quality.results import Result
 from queries.engine import Answer
-from verification.demo.report import Samples, show, write_html
+from verification.demo.report import show, write_html
 from verification.deployment import fresh_deployment
 from verification.lake.engine_comparison import compare
 from verification.lake.maintenance_report import maintenance
@@ -199,8 +199,8 @@ def report_of(table_format: str = "iceberg", **changes: object) -> dict[str, obj
 
 def page_of(report: dict[str, object], folder: Path) -> str:
     footfall = [{"minute": NOON, "camera_id": "B01-entrance", "entries": 1, "exits": 0}]
-    samples = Samples([(NOON, 0.9)], [(NOON, 1.4)], footfall, NOON)
-    write_html(report, samples, folder / "report.html")
+    readers = {"Postgres": [(NOON, 0.9)], "lake": [(NOON, 1.4)]}
+    write_html(report, readers, footfall, folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
 
 

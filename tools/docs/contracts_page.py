@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from open_data_contract_standard.model import (
     OpenDataContractStandard,
@@ -11,27 +12,7 @@ from open_data_contract_standard.model import (
 )
 
 from conf.contracts.odcs import key
-from tools.docs.markdown import table_lines
-
-HEAD = """\
-# Contracts
-
-The public interfaces: the topics, and the tables of silver, gold and the serving database. Other
-tables are internal. Each contract is a file `NAME.odcs.yaml` in `conf/contracts`, generated from
-the code, in the [Open Data Contract
-Standard](https://github.com/bitol-io/open-data-contract-standard), with required fields and allowed
-values. Next to them is the JSON Schema of each version of an event.
-
-**The rule.** A new version only adds. Events of an older version remain valid, and a reader of an
-older version finds every field with its type. New optional fields, more values and wider bounds are
-additive. A removed field, a new required field, another type, fewer values or another key break the
-contract. `storelake contracts check` compares the versions of each event, and with `--against REF`
-every file with that of a commit, a tag or a folder, and lists what breaks.
-
-**Versions.** `schema_version` of an event names its JSON Schema; all versions listed are accepted,
-any other is quarantined. `make docs` raises the version of a contract: the third number for
-changed text, the second for additions, the first for breaking changes.
-"""
+from tools.docs.markdown import code, render
 
 Fields = tuple[tuple[str, ...], ...]
 """Rows of a table of fields, without that of the event type."""
@@ -61,16 +42,15 @@ def contracts_page(contracts: Mapping[str, OpenDataContractStandard]) -> str:
         contracts: by file name, in the order of the page.
     """
     schemas = [(contract, (contract.schema_ or [])[0]) for contract in contracts.values()]
-    overview = [
-        (f"[{c.name}]({_address(c)})", s.dataGranularityDescription or "", c.version or "")
-        for c, s in schemas
-    ]
-    lines = [HEAD, *table_lines(("contract", "one row or message is", "version"), overview)]
     described: dict[Fields, str] = {}
-    for contract, schema in schemas:
-        if _address(contract).startswith("#"):
-            lines += _section(contract, schema, described)
-    return "\n".join(lines) + "\n"
+    return render(
+        "CONTRACTS",
+        overview=[
+            (f"[{c.name}]({_address(c)})", s.dataGranularityDescription or "", c.version or "")
+            for c, s in schemas
+        ],
+        sections=[_section(c, s, described) for c, s in schemas if _address(c).startswith("#")],
+    )
 
 
 def _address(contract: OpenDataContractStandard) -> str:
@@ -81,7 +61,7 @@ def _address(contract: OpenDataContractStandard) -> str:
 
 def _section(
     contract: OpenDataContractStandard, schema: SchemaObject, described: dict[Fields, str]
-) -> list[str]:
+) -> dict[str, Any]:
     """One contract; its fields only if no earlier section has the same.
 
     Args:
@@ -91,21 +71,19 @@ def _section(
     """
     own = {p.property: p.value for p in schema.customProperties or []}
     rows = [row for p in schema.properties or [] for row in _rows(p, p.name or "")]
-    kinds = next((row[-1] for row in rows if row[0] == EVENT_TYPE), "")
+    types = next((row[-1] for row in rows if row[0] == EVENT_TYPE), "")
     fields = tuple(row for row in rows if row[0] != EVENT_TYPE)
     same = described.setdefault(fields, contract.name or "")
     repeated = same != contract.name
-    facts = [
-        ("Key", ", ".join(f"`{name}`" for name in key(schema))),
-        ("Writer", own.get("writer") and f"`{own['writer']}`"),
-        ("Events", ", ".join(f"`{d.url}`" for d in schema.authoritativeDefinitions or [])),
-        ("About", "" if repeated else schema.description),
-        ("Event type", kinds if repeated else ""),
-        ("Fields", f"as [{same}](#{same.replace('.', '')})" if repeated else ""),
-    ]
-    listed = [f"- {title}: {fact}" for title, fact in facts if fact]
-    table = [] if repeated else ["", *table_lines(("field", "type", "always", "meaning"), rows)]
-    return ["", f"## {contract.name}", "", *listed, *table]
+    facts = {
+        "Key": code(key(schema)),
+        "Writer": own.get("writer") and f"`{own['writer']}`",
+        "Events": code(d.url or "" for d in schema.authoritativeDefinitions or []),
+        "About": "" if repeated else schema.description,
+        "Event type": types if repeated else "",
+        "Fields": f"as [{same}](#{same.replace('.', '')})" if repeated else "",
+    }
+    return {"name": contract.name, "facts": facts, "fields": [] if repeated else rows}
 
 
 def _rows(field: SchemaProperty, path: str) -> Iterator[tuple[str, ...]]:

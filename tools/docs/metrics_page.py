@@ -15,16 +15,8 @@ from inference_service.publishers.memory import MemoryEventPublisher
 from quality.metrics import QualityMetrics
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.metrics import StreamMetrics
-from tools.docs.markdown import table_lines
+from tools.docs.markdown import code, render
 
-HEAD = """\
-# Metrics
-
-The metrics of each process at its `/metrics`, next to `process_*` (memory, CPU).
-[MONITORING.md](MONITORING.md) describes the alerts and dashboards.
-
-A counter starts at 0 with its process; a histogram has `_bucket`, `_sum` and `_count`.
-"""
 PORTS = {
     "gateway": "`storelake gateway`, on `STORELAKE_GATEWAY__PORT`",
     "streams": "`storelake run` and each job, on `STORELAKE_STREAMS__METRICS_PORT`",
@@ -84,17 +76,16 @@ def meters(registry: CollectorRegistry) -> Iterator[Meter]:
 
 def metrics_page() -> str:
     """The page without the notice that it is generated."""
-    lines = [HEAD]
-    for process, registry in registries().items():
-        rows = [
+    processes = {
+        process: [
             (
                 f"`{meter.name}{'_total' if meter.kind == 'counter' else ''}`",
                 meter.kind,
-                ", ".join(f"`{label}`" for label in meter.labels),
+                code(meter.labels),
                 meter.description,
             )
             for meter in meters(registry)
         ]
-        lines += [f"## {process}", "", f"{PORTS[process]}.", ""]
-        lines += [*table_lines(("name", "kind", "labels", "meaning"), rows), ""]
-    return "\n".join(lines)
+        for process, registry in registries().items()
+    }
+    return render("METRICS", processes=processes, ports=PORTS)

@@ -7,8 +7,7 @@ database from its migrations. The version of a contract rises when one of these 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +46,6 @@ LOGICAL_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Topic:
-    """One topic and its messages.
-
-    Attributes:
-        name: with default settings.
-        event: name of the JSON Schemas of its values.
-        key: message key, as names of fields.
-        event_types: those that the gateway sends there; empty where an event has no types.
-    """
-
-    name: str
-    event: str
-    key: str
-    event_types: frozenset[str] = frozenset()
-
-
 def build_contracts(folder: Path) -> dict[str, OpenDataContractStandard]:
     """Every contract by its file name, with a version that follows from the old file.
 
@@ -72,55 +54,54 @@ def build_contracts(folder: Path) -> dict[str, OpenDataContractStandard]:
     """
     relations = [r for r in read_relations(MIGRATIONS) if r.name in SERVING_WRITERS]
     contracts = [
-        *map(topic_contract, topics()),
+        *topic_contracts(),
         *(table_contract(t) for t in TABLES if t.name.partition(".")[0] in PUBLIC_LAYERS),
         *(relation_contract(r, SERVING_WRITERS[r.name]) for r in relations),
     ]
     return {f"{c.name}{SUFFIX}": versioned(c, folder / f"{c.name}{SUFFIX}") for c in contracts}
 
 
-def topics() -> list[Topic]:
-    """The topics of orders with the event types of their routes, and the topic of detections."""
+def topic_contracts() -> Iterator[OpenDataContractStandard]:
+    """The contracts of the topics, with default settings.
+
+    The values of an order topic are events of the types that the gateway sends there. The schemas
+    of orders are defined in code, since their files may not be written yet.
+    """
     kafka = KafkaSettings()
-    routes = event_routes(kafka)
-    types = {
-        t: {e for r in routes if r.topic == t for e in r.event_types} for t in kafka.order_topics
-    }
-    orders = [Topic(t, "order_event", "order.order_id", frozenset(e)) for t, e in types.items()]
-    return [*orders, Topic(kafka.detections, "detection_event", "branch_id/camera_id")]
-
-
-def _defined(event: str) -> dict[int, Schema]:
-    """The schemas of an event that is defined in code, whose files may not be written yet."""
-    if event != "order_event":
-        return {}
     texts = enumerate(schema_files().items(), 1)
-    return {version: read_event_schema(text, name) for version, (name, text) in texts}
+    defined = {version: read_event_schema(text, name) for version, (name, text) in texts}
+    orders = {**event_schemas("order_event"), **defined}
+    for topic in kafka.order_topics:
+        types = {e for r in event_routes(kafka) if r.topic == topic for e in r.event_types}
+        yield _topic(topic, "order_event", orders, "order.order_id", types)
+    detections = event_schemas("detection_event")
+    yield _topic(kafka.detections, "detection_event", detections, "branch_id/camera_id", set())
 
 
-def topic_contract(topic: Topic) -> OpenDataContractStandard:
-    """The contract of a topic: fields of the newest schema version, links to all versions."""
-    versions = {**event_schemas(topic.event), **_defined(topic.event)}
+def _topic(
+    name: str, event: str, versions: Mapping[int, Schema], key: str, event_types: set[str]
+) -> OpenDataContractStandard:
+    """Fields of the newest schema version, links to all versions."""
     newest = versions[max(versions)]
-    fields = event_fields(newest, topic.event_types)
+    fields = event_fields(newest, event_types)
     for field in fields:
         if field.name == "schema_version":
             field.enum = [EnumValue(value=v) for v in versions]
     thing = SchemaObject(
-        name=topic.name,
-        physicalName=topic.name,
+        name=name,
+        physicalName=name,
         physicalType="topic",
         logicalType="object",
         description=newest.get("description"),
         dataGranularityDescription=f"one {newest['title'].partition(',')[0].lower()}",
         properties=fields,
-        customProperties=[CustomProperty(property=MESSAGE_KEY, value=topic.key)],
+        customProperties=[CustomProperty(property=MESSAGE_KEY, value=key)],
         authoritativeDefinitions=[
-            AuthoritativeDefinition(url=f"{topic.event}.v{v}.json", type="implementation")
+            AuthoritativeDefinition(url=f"{event}.v{v}.json", type="implementation")
             for v in versions
         ],
     )
-    return _contract(f"topic.{topic.name}", thing)
+    return _contract(f"topic.{name}", thing)
 
 
 def table_contract(table: Table) -> OpenDataContractStandard:

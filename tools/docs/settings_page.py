@@ -8,7 +8,7 @@ template that would correct that.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
@@ -19,18 +19,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from conf.settings import Settings
-from tools.docs.markdown import table_lines
+from tools.docs.markdown import render
 
-HEAD = """\
-# Configuration
-
-Every setting of `conf/settings`. The strongest source wins: environment variables, `.env`,
-`<var>/secrets.env` (written by `storelake up`), the profile `conf/profiles/NAME.toml` that
-`STORELAKE_PROFILE` names, the defaults below. A duration is a number of seconds or ISO 8601
-(`PT5M`); lists and objects are JSON.
-
-## General
-"""
+TITLES = ("variable", "type", "default", "meaning")
 PLAIN_TYPES = {
     str: "text",
     int: "whole number",
@@ -55,11 +46,11 @@ def settings_page(root: Path) -> str:
         for name, value in tree.items()
         if name not in branches
     ]
-    lines = [HEAD, *_table(general)]
-    for name, branch in branches.items():
-        lines += ["", f"## {name}", "", _first_line(branch), ""]
-        lines += _table(list(_rows(name, branch, root)))
-    return "\n".join(lines) + "\n"
+    sections = {
+        name: {"about": _first_line(branch), "rows": list(_rows(name, branch, root))}
+        for name, branch in branches.items()
+    }
+    return render("CONFIGURATION", titles=TITLES, general=general, branches=sections)
 
 
 def _rows(path: str, branch: BaseModel, root: Path) -> Iterator[tuple[str, ...]]:
@@ -115,7 +106,3 @@ def _default_words(default: Any, root: Path) -> str:
         default = default.relative_to(root)
     value = to_jsonable_python(default)
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    return table_lines(("variable", "type", "default", "meaning"), rows)

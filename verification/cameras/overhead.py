@@ -5,13 +5,12 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 import cv2
 import numpy as np
 
 from conf.settings import Settings
-from inference_service.detectors import Detector, build_detector
+from inference_service.detectors import Detector
 from inference_service.publishers.ndjson import NdjsonPublisher
 from inference_service.service import CameraStream, InferenceService, InferenceSummary, Limits
 from inference_service.sources import SourceOptions, open_source
@@ -41,7 +40,7 @@ def serve(
     settings: Settings,
     clip: Path,
     detector: Detector,
-    options: SourceOptions,
+    options: SourceOptions | None = None,
     *,
     cameras: int = 1,
     limits: Limits | None = None,
@@ -49,7 +48,7 @@ def serve(
     """One run of the service, its events into a file that is thrown away."""
     streams = []
     for number in range(cameras):
-        source = open_source(str(clip), options)
+        source = open_source(str(clip), options or SourceOptions())
         tracker = build_tracker(settings.inference, source.fps)
         streams.append(CameraStream("B01", f"camera-{number}", source, tracker))
     with tempfile.TemporaryDirectory() as folder:
@@ -60,17 +59,3 @@ def serve(
             queue_frames=settings.inference.queue_frames,
             limits=limits,
         ).run()
-
-
-def speeds(settings: Settings, clip: Path, frames: int, runs: int) -> tuple[float, float]:
-    """Frames a second of the service and of the bare loop: medians of runs in turn.
-
-    In turn, so that a busy machine slows both.
-    """
-    detector = build_detector(settings)
-    service, floor = [], []
-    for _ in range(runs):
-        floor.append(bare(clip, detector, frames))
-        done = serve(settings, clip, detector, SourceOptions(), limits=Limits(frames=frames))
-        service.append(done.processed / done.seconds)
-    return round(median(service), 1), round(median(floor), 1)

@@ -8,9 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from conf.settings import Settings
 from infra.local.process import wait_until
-from simulator.ledger import SendReport
 from simulator.on_time import send_on_time
 from simulator.shop import ShopDay
 from verification.cameras.frames import CameraObserver
@@ -39,6 +37,11 @@ class Played:
     faults: list[str]
 
 
+def broker(camera_id: str) -> str:
+    """The broker that a camera publishes to."""
+    return "pulsar" if camera_id == PULSAR_CAMERA else "kafka"
+
+
 def play(
     deployment: Deployment, observer: CameraObserver, day: ShopDay, videos: Mapping[str, Path]
 ) -> Played:
@@ -47,70 +50,36 @@ def play(
     Raises:
         ProcessError: a camera died or hangs.
     """
-    began = time.monotonic()
+    began, events = time.monotonic(), day.orders()
     options = ["--detector", DETECTOR, "--start", f"{day.start:%Y-%m-%dT%H:%M:%S}"]
     with ExitStack() as stack:
         cameras = [
-            stack.enter_context(
-                deployment.run_camera(camera_id, {camera_id: video}, _broker(camera_id), *options)
-            )
-            for camera_id, video in videos.items()
+            stack.enter_context(deployment.run_camera(name, {name: video}, broker(name), *options))
+            for name, video in videos.items()
         ]
-        sent = _sell(deployment, day)
+        deployment.step(f"selling: {len(events)} order events")
+        ledger = deployment.settings.var_dir / "check" / "shop.ndjson"
+        sent = send_on_time(deployment.settings, events, ledger=ledger, run_id="shop")
 
         def over() -> bool:
-            deployment.step(
-                f"{observer.counted(*day.camera_ids)} of {day.frames * len(cameras)} frames counted"
-            )
-            return not [camera for camera in cameras if not camera.ended()]
+            counted = observer.counted(*day.camera_ids)
+            deployment.step(f"{counted} of {day.frames * len(cameras)} frames counted")
+            return all(camera.ended() for camera in cameras)
 
-        deployment.require(
-            over,
-            2 * STOP_SECONDS + day.seconds,
-            "this machine is slower than real time: the cameras have not ended",
-            every=2.0,
-        )
+        slow = "this machine is slower than real time: the cameras have not ended"
+        deployment.require(over, 2 * STOP_SECONDS + day.seconds, slow, every=2.0)
     seconds = time.monotonic() - began
     published = {camera.child.title: camera.totals()["published"] for camera in cameras}
-    frames, orders = sum(published.values()), sent.by_type["order.created"]
-    faults = _wait_for_gold(deployment, observer, day, frames, orders)
-    if sent.accepted != (events := len(day.orders())):
-        faults.append(f"{events} order events, {sent.accepted} taken by the gateway")
-    return Played(published, orders, round(frames / seconds, 1), faults)
-
-
-def topics(settings: Settings, day: ShopDay) -> dict[str, str]:
-    """Camera -> where its events go."""
-    named = {"pulsar": settings.pulsar.detections, "kafka": settings.kafka.detections}
-    return {camera_id: named[_broker(camera_id)] for camera_id in day.camera_ids}
-
-
-def _broker(camera_id: str) -> str:
-    return "pulsar" if camera_id == PULSAR_CAMERA else "kafka"
-
-
-def _sell(deployment: Deployment, day: ShopDay) -> SendReport:
-    def sold(report: SendReport) -> None:
-        if report.sent % 100 == 0:
-            deployment.step(f"{report.sent} order events sent")
-
-    ledger = deployment.settings.var_dir / "check" / "shop.ndjson"
-    return send_on_time(
-        deployment.settings, day.orders(), ledger=ledger, run_id="shop", on_progress=sold
-    )
-
-
-def _wait_for_gold(
-    deployment: Deployment, observer: CameraObserver, day: ShopDay, frames: int, orders: int
-) -> list[str]:
-    """Wait until the gold tables have all of it; one sentence when they do not."""
+    frames, orders, faults = sum(published.values()), sent.by_type["order.created"], []
 
     def complete() -> bool:
-        return observer.counted(*day.camera_ids) >= frames and not observer.gold_is_behind(
-            day.branch.branch_id, orders
-        )
+        branch_id = day.branch.branch_id
+        counted = observer.counted(*day.camera_ids) >= frames
+        return counted and not observer.gold_is_behind(branch_id, orders)
 
     deployment.step("waiting until the gold tables have all of it")
-    if wait_until(complete, GOLD_SECONDS, every=1.0):
-        return []
-    return [f"the gold tables did not have all frames and orders after {GOLD_SECONDS:.0f} s"]
+    if not wait_until(complete, GOLD_SECONDS, every=1.0):
+        faults.append(f"the gold tables lack frames or orders after {GOLD_SECONDS:.0f} s")
+    if sent.accepted != len(events):
+        faults.append(f"{len(events)} order events, {sent.accepted} taken by the gateway")
+    return Played(published, orders, round(frames / seconds, 1), faults)

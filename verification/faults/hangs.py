@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import psutil
 
 from infra.local.process import is_alive, wait_until
 from verification.faults.deployment import PROGRAMS, TITLES, SupervisedDeployment, now
-from verification.faults.fault import READY_SECONDS, Fired, NotFiredError, Trial, gone, require
+from verification.faults.fault import READY_SECONDS, Fired, Inject, NotFiredError, gone, require
 from verification.faults.proxy import TcpProxy
 from verification.processes import Child, family, kill_family
 
@@ -27,24 +26,20 @@ RECENT = timedelta(seconds=10)
 WELL = ("running", "starting")
 
 
-@dataclass(frozen=True)
-class Report:
-    """The first report of trouble in a stream, and after how long it came."""
-
-    seconds: float
-    sentence: str
+Report = tuple[float, str]
+"""Seconds until the first report of trouble in a stream, and its sentence."""
 
 
-def hang(name: str) -> Callable[[Trial], Fired]:
+def hang(name: str) -> Inject:
     """Stop a process and its children by SIGSTOP for 75 s, then continue them.
 
     Meanwhile some stream must report that it is not running.
     """
 
-    def inject(trial: Trial) -> Fired:
+    def inject(deployment: SupervisedDeployment) -> Fired:
         title = TITLES[name]
-        with stopped(trial.deployment, require(trial.deployment, name)) as pids:
-            report = watch(trial, f"{title} is stopped", HANG_SECONDS)
+        with stopped(deployment, require(deployment, name)) as pids:
+            report = watch(deployment, f"{title} is stopped", HANG_SECONDS)
         observed = f"{len(pids)} processes of {title} in state T for {HANG_SECONDS:.0f} s"
         return Fired(f"{observed}; {_words(report)}", now(), _in_time(report, title))
 
@@ -79,12 +74,12 @@ def _is_stopped(process: psutil.Process) -> bool:
     return not is_alive(process) or process.status() == psutil.STATUS_STOPPED
 
 
-def watch(trial: Trial, what: str, seconds: float) -> Report | None:
+def watch(deployment: SupervisedDeployment, what: str, seconds: float) -> Report | None:
     """Let a fault last so long; the first report of trouble, if there was one."""
     begun, first = time.monotonic(), None
     while (spent := time.monotonic() - begun) < seconds:
-        trial.step(f"{what}, {spent:.0f} of {seconds:.0f} s")
-        first = first or _trouble(trial.deployment, spent)
+        deployment.step(f"{what}, {spent:.0f} of {seconds:.0f} s")
+        first = first or _trouble(deployment, spent)
         time.sleep(1.0)  # the length of the fault is what is waited for
     return first
 
@@ -92,36 +87,35 @@ def watch(trial: Trial, what: str, seconds: float) -> Report | None:
 def _trouble(deployment: SupervisedDeployment, spent: float) -> Report | None:
     for name, one in deployment.streams().items():
         if one.get("state", "running") not in WELL:
-            return Report(spent, f"{name} is {one['state']}: {one.get('detail', '')}")
+            return spent, f"{name} is {one['state']}: {one.get('detail', '')}"
     return None
 
 
 def _words(report: Report | None) -> str:
     if report is None:
         return "nothing was reported"
-    return f"reported after {report.seconds:.0f} s: {report.sentence}"
+    return f"reported after {report[0]:.0f} s: {report[1]}"
 
 
 def _in_time(report: Report | None, name: str) -> tuple[str, ...]:
-    if report is not None and report.seconds <= REPORT_SECONDS:
+    if report is not None and report[0] <= REPORT_SECONDS:
         return ()
     return (f"no stream reported within {REPORT_SECONDS:.0f} s that {name} does not answer",)
 
 
-def silence(name: str) -> Callable[[Trial], Fired]:
+def silence(name: str) -> Inject:
     """Streams whose connections to a service go silent, while new connections work.
 
     They run beside the supervisor meanwhile, since only they shall go through the proxy.
     """
 
-    def inject(trial: Trial) -> Fired:
-        deployment = trial.deployment
+    def inject(deployment: SupervisedDeployment) -> Fired:
         done = deployment.storelake("stop", "streams")
         if done.code:
             raise NotFiredError(f"`storelake stop streams` ended with exit code {done.code}")
         try:
             with _proxied(deployment, name) as (proxy, child):
-                observed, broken = _silence(trial, name, proxy)
+                observed, broken = _silence(deployment, name, proxy)
                 broken += _end(child, f"with silent connections to {name}")
         finally:
             deployment.storelake("start", "streams")
@@ -142,14 +136,15 @@ def _proxied(deployment: SupervisedDeployment, name: str) -> Iterator[tuple[TcpP
         }[name]
         since = now()
         with deployment.run("streams-proxied", "run", **variables) as child:
-            if not wait_until(lambda: deployment.recovered(since), READY_SECONDS, every=0.5):
+            if not deployment.wait_for_commits(since, READY_SECONDS):
                 raise NotFiredError(f"streams behind a proxy to {name} do not come up")
             yield proxy, child
 
 
-def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, ...]]:
+def _silence(
+    deployment: SupervisedDeployment, name: str, proxy: TcpProxy
+) -> tuple[str, tuple[str, ...]]:
     """What was observed, and what is broken: no new connection, or no report, within a minute."""
-    deployment = trial.deployment
 
     def commits() -> bool:
         return deployment.all_committed(now() - RECENT)
@@ -157,10 +152,10 @@ def _silence(trial: Trial, name: str, proxy: TcpProxy) -> tuple[str, tuple[str, 
     count = proxy.silence()
     if not count:
         raise NotFiredError(f"no connection to {name} was open")
-    report = watch(trial, f"{count} connections to {name} are silent", RECONNECT_SECONDS)
+    report = watch(deployment, f"{count} connections to {name} are silent", RECONNECT_SECONDS)
     begun = now()
     broken = () if commits() else _in_time(report, name)
-    trial.step(f"waiting until the streams have reconnected to {name}")
+    deployment.step(f"waiting until the streams have reconnected to {name}")
     if not wait_until(commits, RECONNECT_SECONDS, every=0.5):
         broken += (f"no commit two minutes after the connections to {name} went silent",)
     more = (now() - begun).total_seconds()
@@ -178,12 +173,11 @@ def _end(child: Child, when: str) -> tuple[str, ...]:
     return (f"the application runs {TERM_SECONDS:.0f} s after SIGTERM {when}",)
 
 
-def terminate(trial: Trial) -> Fired:
+def terminate(deployment: SupervisedDeployment) -> Fired:
     """SIGTERM for streams, gateway and maintenance at once while Postgres hangs.
 
     The supervisor is stopped meanwhile, so that it starts none of them again.
     """
-    deployment = trial.deployment
     running = {name: require(deployment, name) for name in PROGRAMS}
     with (
         stopped(deployment, require(deployment, "supervisor"), alone=True),

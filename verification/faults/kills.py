@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from datetime import datetime
 
 import psutil
 
 from verification.faults.deployment import PROGRAMS, TITLES, SupervisedDeployment, now
-from verification.faults.fault import Fired, NotFiredError, Trial, gone, replaced, require
+from verification.faults.fault import Fired, Inject, NotFiredError, gone, replaced, require
 
 
-def kill(name: str, seconds: float = 30.0) -> Callable[[Trial], Fired]:
+def kill(name: str, seconds: float = 30.0) -> Inject:
     """Kill a process, and wait for the one that the supervisor starts in its place.
 
     Args:
@@ -20,9 +19,9 @@ def kill(name: str, seconds: float = 30.0) -> Callable[[Trial], Fired]:
         seconds: until another one must be there.
     """
 
-    def inject(trial: Trial) -> Fired:
-        old, since = _kill(trial.deployment, name)
-        new = replaced(trial.deployment, name, old, seconds)
+    def inject(deployment: SupervisedDeployment) -> Fired:
+        old, since = _kill(deployment, name)
+        new = replaced(deployment, name, old, seconds)
         if new is None:
             broken = f"no other process of {TITLES[name]} {seconds:.0f} s after the kill"
             return Fired(f"pid {old.pid} is gone", since, (broken,))
@@ -41,9 +40,8 @@ def _kill(deployment: SupervisedDeployment, name: str) -> tuple[psutil.Process, 
     return process, since
 
 
-def kill_supervisor(trial: Trial) -> Fired:
+def kill_supervisor(deployment: SupervisedDeployment) -> Fired:
     """The programs continue without the supervisor; the next one takes them over as they are."""
-    deployment = trial.deployment
     before = {name: require(deployment, name).pid for name in PROGRAMS}
     old, since = _kill(deployment, "supervisor")
     done = deployment.storelake("start", *PROGRAMS)
@@ -53,4 +51,4 @@ def kill_supervisor(trial: Trial) -> Fired:
     if pids != before:
         broken.append(f"programs were started again: {before}, then {pids}")
     observed = f"pid {old.pid} is gone, pid {new.pid} there; programs keep their pids"
-    return Fired(observed, since, tuple(broken))
+    return Fired(observed, since, broken)

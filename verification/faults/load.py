@@ -24,8 +24,8 @@ from simulator.ledger import SendReport
 from simulator.orders import instant
 from simulator.send import send
 from streaming.sinks.postgres import Database
-from verification.faults.deployment import VerificationError
 from verification.faults.walkers import CYCLE_FRAMES, FPS, KEY, frame
+from verification.processes import ProcessError
 
 if TYPE_CHECKING:
     from verification.faults.messages import Sent
@@ -80,15 +80,15 @@ class Load:
             thread.start()
 
     def require_going(self) -> None:
-        """Raise `VerificationError` when a sender has ended."""
+        """Raise `ProcessError` when a sender has ended."""
         if self._errors:
-            raise VerificationError(f"the load ended: {self._errors[0]!r}") from self._errors[0]
+            raise ProcessError(f"the load ended: {self._errors[0]!r}") from self._errors[0]
 
     def finish(self) -> None:
         """Stop sending, and wait until every message is acknowledged.
 
         Raises:
-            VerificationError: a sender has failed, or does not end.
+            ProcessError: a sender has failed, or does not end.
         """
         self._stop.set()
         for thread in self._threads:
@@ -96,9 +96,7 @@ class Load:
                 thread.join(JOIN_SECONDS)
         self.require_going()
         if any(thread.is_alive() for thread in self._threads):
-            raise VerificationError(
-                f"messages wait for an answer {JOIN_SECONDS:.0f} s after the end"
-            )
+            raise ProcessError(f"messages wait for an answer {JOIN_SECONDS:.0f} s after the end")
 
     def abandon(self) -> None:
         """Stop sending, and give up what waits for an answer."""

@@ -18,8 +18,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 )
 
 from infra.local.process import wait_until
+from streaming.registry import STREAMS
 from verification.faults.deployment import SupervisedDeployment, now
-from verification.faults.fault import Fired, NotFiredError, Trial, require
+from verification.faults.fault import Fired, NotFiredError, require
 from verification.faults.raw_kafka import ProduceError, Record, produce
 from verification.faults.walkers import KEY
 
@@ -28,15 +29,14 @@ log = logging.getLogger("storelake.faults")
 ADMIN_SECONDS = 20.0
 WITHOUT_TOPIC_SECONDS = 90.0
 PAST_SECONDS = 60.0
-CAMERAS = ("footfall", "bronze_detections", "silver_detections")
+CAMERAS = [stream.name for stream in STREAMS if stream.reads == "detections"]
 BAD = ("failed", "stalled", "retrying")
 FAR_FUTURE = 253_402_300_800_000 + 10**12  # milliseconds: after the year 9999
 MICROSECONDS = 1_764_000_000_000_000  # what a producer sends that takes them for milliseconds
 
 
-def delete_dead_letter_topic(trial: Trial) -> Fired:
+def delete_dead_letter_topic(deployment: SupervisedDeployment) -> Fired:
     """Delete `order-dlq` while poison comes in: orders stop, and cameras go on."""
-    deployment = trial.deployment
     driver = require(deployment, "streams")
     topic = deployment.settings.kafka.order_dlq
     admin = _admin(deployment)
@@ -50,7 +50,7 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
 
     def over() -> bool:
         state = orders()
-        trial.step(f"{topic} is deleted; order_event_processor is {state}")
+        deployment.step(f"{topic} is deleted; order_event_processor is {state}")
         return state == "failed" or not driver.is_running()
 
     wait_until(over, WITHOUT_TOPIC_SECONDS, every=1.0)
@@ -64,19 +64,13 @@ def delete_dead_letter_topic(trial: Trial) -> Fired:
     deployment.storelake("up", "--services-only")  # makes the topic again
     if state == "failed":
         deployment.restart_streams()
-    return Fired(f"{topic} deleted; orders {state}", now(), tuple(broken))
+    return Fired(f"{topic} deleted; orders {state}", now(), broken)
 
 
-@dataclass(frozen=True)
-class Odd:
-    """A message of one kind."""
-
-    kind: str
-    record: Record
-
-
-def odd_messages(valid: Mapping[str, Any], key: bytes, rng: random.Random, now: int) -> list[Odd]:
-    """One message of each kind, made from a valid event.
+def odd_messages(
+    valid: Mapping[str, Any], key: bytes, rng: random.Random, now: int
+) -> dict[str, Record]:
+    """One message of each kind, by its kind, made from a valid event.
 
     Args:
         valid: accepted as it is.
@@ -120,31 +114,29 @@ def odd_messages(valid: Mapping[str, Any], key: bytes, rng: random.Random, now: 
         "header value not UTF-8": Record(fresh(), key, now, ((b"trace", b"\xff"),)),
         "header twice": Record(fresh(), key, now, ((b"a", b"1"), (b"a", b"2"))),
     }
-    return [
-        Odd(kind, replace(record, timestamp=record.timestamp or now))
-        for kind, record in records.items()
-    ]
+    return {k: replace(record, timestamp=record.timestamp or now) for k, record in records.items()}
 
 
-def fuzz(trial: Trial) -> Fired:
+def fuzz(deployment: SupervisedDeployment) -> Fired:
     """One message of each kind to every topic of orders and to that of the detections."""
-    rng, load = random.Random(trial.seed), trial.load  # noqa: S311 - replayable, not secret
-    kafka, now_ms = trial.deployment.settings.kafka, int(now().timestamp() * 1000)
-    made: dict[str, list[Odd]] = {}
+    load = deployment.load
+    rng = random.Random(load.seed)  # noqa: S311 - replayable, not secret
+    kafka, now_ms = deployment.settings.kafka, int(now().timestamp() * 1000)
+    made: dict[str, dict[str, Record]] = {}
     for topic in kafka.order_topics:
         event = load.status_change(f"fuzz-{topic}")
         key = str(event["order"]["order_id"]).encode()
         made[topic] = odd_messages(event, key, rng, now_ms)
     made[kafka.detections] = odd_messages(load.stray_frame(), KEY, rng, now_ms)
-    _accept_any_time(trial.deployment, list(made))
-    for topic, odds in made.items():
-        load.odd += [send(trial.deployment, topic, odd) for odd in odds]
+    _accept_any_time(deployment, list(made))
+    for topic, records in made.items():
+        load.odd += [send(deployment, topic, kind, one) for kind, one in records.items()]
     count, kinds = sum(map(len, made.values())), len(made[kafka.detections])
     observed = f"{count} messages of {kinds} kinds are in {len(made)} topics"
     last = {one.position[:2]: one.position[2] for one in load.odd}
-    trial.step(f"{observed}; waiting until every stream is past them")
-    past = wait_until(lambda: not trial.deployment.behind(last), PAST_SECONDS, every=0.5)
-    broken = () if past else (f"not past them: {', '.join(trial.deployment.behind(last))}",)
+    deployment.step(f"{observed}; waiting until every stream is past them")
+    past = wait_until(lambda: not deployment.behind(last), PAST_SECONDS, every=0.5)
+    broken = () if past else (f"not past them: {', '.join(deployment.behind(last))}",)
     return Fired(observed, now(), broken)
 
 
@@ -176,14 +168,14 @@ class Sent:
     value: bytes | None
 
 
-def send(deployment: SupervisedDeployment, topic: str, odd: Odd) -> Sent:
+def send(deployment: SupervisedDeployment, topic: str, kind: str, record: Record) -> Sent:
     """Send a message past every client library, to partition 0.
 
     Raises:
         NotFiredError: Kafka refuses it.
     """
     try:
-        offset = produce(deployment.settings.kafka.bootstrap, topic, odd.record)
+        offset = produce(deployment.settings.kafka.bootstrap, topic, record)
     except ProduceError as error:
-        raise NotFiredError(f"Kafka does not take {odd.kind}: {error}") from error
-    return Sent(odd.kind, (topic, 0, offset), odd.record.value)
+        raise NotFiredError(f"Kafka does not take {kind}: {error}") from error
+    return Sent(kind, (topic, 0, offset), record.value)

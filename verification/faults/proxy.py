@@ -8,34 +8,12 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 HOST = "127.0.0.1"
 CHUNK_BYTES = 65536
-MOST_CONNECTIONS = 256
 POLL_SECONDS = 0.2
 SO_ATTACH_FILTER = 26  # Linux, socket(7); the module `socket` has no name for it
-
-
-@dataclass
-class Link:
-    """One connection of a client, and the one to the server that belongs to it."""
-
-    client: socket.socket
-    server: socket.socket
-    silent: threading.Event = field(default_factory=threading.Event)
-
-    def silence(self) -> None:
-        """Drop every packet that arrives on either side from now on, and forward nothing."""
-        self.silent.set()
-        for side in (self.client, self.server):
-            with suppress(OSError):
-                drop_packets(side)
-
-    def close(self) -> None:
-        """Close both sides."""
-        for side in (self.client, self.server):
-            side.close()
 
 
 def drop_packets(connection: socket.socket) -> None:
@@ -50,7 +28,7 @@ def drop_packets(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-class TcpProxy:
+class TcpProxy(ThreadingTCPServer):
     """Forwards connections to a port of this machine, until they are silenced.
 
     Args:
@@ -59,16 +37,15 @@ class TcpProxy:
             its port is replaced by the proxy's in what the server sends.
     """
 
+    daemon_threads = True
+
     def __init__(self, target: int, *, announced: bool = False) -> None:
-        self._target = target
-        self._listener = socket.create_server((HOST, 0))
-        self._listener.settimeout(POLL_SECONDS)
-        self.port = int(self._listener.getsockname()[1])
-        self._edit = PortEditor(target, self.port) if announced else None
-        self._links: list[Link] = []
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._accept, name="proxy", daemon=True)]
-        self._threads[0].start()
+        super().__init__((HOST, 0), _Forwarder)
+        self.target, self.port = target, int(self.server_address[1])
+        self.edit = PortEditor(target, self.port) if announced else None
+        self.links: set[_Forwarder] = set()
+        self._silenced: list[_Forwarder] = []
+        threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
 
     def silence(self) -> int:
         """Silence every connection that is open, for ever; new ones are forwarded.
@@ -76,68 +53,70 @@ class TcpProxy:
         Returns:
             How many connections that were.
         """
-        live = [link for link in list(self._links) if not link.silent.is_set()]
+        live, self.links = list(self.links), set()
+        self._silenced += live
         for link in live:
             link.silence()
         return len(live)
 
+    def shutdown_request(self, request: object) -> None:
+        """Leave a silent connection open; the others are closed by their forwarder."""
+
     @property
     def live(self) -> int:
         """Connections that are open and forwarded."""
-        return sum(1 for link in list(self._links) if not link.silent.is_set())
+        return len(self.links)
 
     def close(self) -> None:
         """Close the listener and every connection."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-        for link in self._links:
-            link.close()
+        self.shutdown()
+        self.server_close()
+        for link in (*self.links, *self._silenced):
+            link.end()
 
-    def _accept(self) -> None:
-        while not self._over.is_set():
-            try:
-                client, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            if self.live >= MOST_CONNECTIONS:
-                client.close()
-                continue
-            try:
-                server = socket.create_connection((HOST, self._target))
-            except OSError:
-                client.close()
-                continue
-            link = Link(client, server)
-            self._links.append(link)
-            thread = threading.Thread(target=self._forward, args=(link,), name="link", daemon=True)
-            self._threads.append(thread)
-            thread.start()
 
-    def _forward(self, link: Link) -> None:
-        sides = {link.client: link.server, link.server: link.client}
-        kept = b""
-        with suppress(OSError):
-            while not self._over.is_set() and not link.silent.is_set():
-                ready, _, _ = select.select(list(sides), [], [], POLL_SECONDS)
-                for side in ready:
-                    data = side.recv(CHUNK_BYTES)
-                    if link.silent.is_set():
-                        break
-                    if not data:
-                        return self._end(link)
-                    if self._edit and side is link.server:
-                        data, kept = self._edit(kept + data)
-                    sides[side].sendall(data)
-        if not link.silent.is_set():
-            self._end(link)
-        return None
+class _Forwarder(BaseRequestHandler):
+    """One connection of a client, and the one to the server that belongs to it."""
 
-    def _end(self, link: Link) -> None:
-        link.close()
-        with suppress(ValueError):
-            self._links.remove(link)
+    server: TcpProxy
+
+    def setup(self) -> None:
+        self._sides: list[socket.socket] = [self.request]
+        self._silent = False
+
+    def silence(self) -> None:
+        """Drop every packet that arrives on either side from now on, and forward nothing."""
+        self._silent = True
+        for side in self._sides:
+            with suppress(OSError):
+                drop_packets(side)
+
+    def handle(self) -> None:
+        with suppress(OSError, ValueError):  # refused, or closed meanwhile
+            self._sides.append(socket.create_connection((HOST, self.server.target)))
+            self.server.links.add(self)
+            self._forward(*self._sides)
+
+    def _forward(self, client: socket.socket, target: socket.socket) -> None:
+        others, kept = {client: target, target: client}, b""
+        while not self._silent:
+            for side in select.select(list(others), [], [], POLL_SECONDS)[0]:
+                data = side.recv(CHUNK_BYTES)
+                if not data or self._silent:
+                    return
+                if self.server.edit and side is target:
+                    data, kept = self.server.edit(kept + data)
+                others[side].sendall(data)
+
+    def finish(self) -> None:
+        if not self._silent:
+            self.server.links.discard(self)
+            self.end()
+
+    def end(self) -> None:
+        """Close both sides."""
+        for side in self._sides:
+            side.close()
 
 
 class PortEditor:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.local.process import tail, wait_until
-from verification.faults.deployment import now
-from verification.faults.fault import READY_SECONDS, Fired, Trial, gone, require
+from infra.local.streams import read_streams
+from verification.faults.deployment import SupervisedDeployment, now
+from verification.faults.fault import READY_SECONDS, Fired, gone, require
 from verification.processes import TIMED_OUT, Ended, command, run_to_end
 
 ROOT = Path(__file__).parents[2]
@@ -60,30 +61,29 @@ def rejection(ended: Ended) -> str:
     return lines[-1].strip()[:600] if lines else ended.last_lines(1)
 
 
-def second_application(trial: Trial) -> Fired:
+def second_application(deployment: SupervisedDeployment) -> Fired:
     """README's own `spark-submit` beside the running streams."""
-    deployment = trial.deployment
     first = require(deployment, "streams")
     since = now()
-    trial.step("a second application by spark-submit")
+    deployment.step("a second application by spark-submit")
     ended = submit(deployment.environment, deployment.settings.var_dir, REFUSED_SECONDS)
     broken = complaints(ended, first.pid)
     if deployment.find("streams") != first:
         broken.append("the first application ended")
     observed = f"exit code {ended.code} after {ended.seconds:.0f} s: {rejection(ended)}"
-    return Fired(observed, since, tuple(broken))
+    return Fired(observed, since, broken)
 
 
-def take_over(trial: Trial) -> Fired:
+def take_over(deployment: SupervisedDeployment) -> Fired:
     """`storelake run --take-over` beside the running streams: the first one is fenced and ends."""
-    deployment = trial.deployment
     first = require(deployment, "streams")
     log = deployment.settings.var_dir / "logs" / "streams.log"
-    trial.step("a second application takes over")
+    deployment.step("a second application takes over")
     with deployment.run("streams-second", "run", "--take-over") as second:
 
         def runs() -> bool:
-            return deployment.reporter() == second.pid and deployment.ready()
+            reported = read_streams(deployment.settings.var_dir) or {}
+            return reported.get("pid") == second.pid and deployment.ready()
 
         wait_until(lambda: second.poll() is not None or runs(), READY_SECONDS, every=0.5)
         broken = [] if runs() else ["the second application does not run"]
@@ -94,7 +94,7 @@ def take_over(trial: Trial) -> Fired:
             f"pid {second.pid} took over from pid {first.pid}: {words or 'nothing in its log'}"
         )
     deployment.restart_streams()
-    return Fired(observed, now(), tuple(broken))
+    return Fired(observed, now(), broken)
 
 
 def fenced_words(log: Path) -> str:

@@ -2,77 +2,64 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from conf.settings import Settings
-from infra.local.process import wait_until
 from quality.reconciliation import Difference, Reconciliation
-from verification.deployment import Step, fresh_deployment
-from verification.faults.deployment import (
-    SupervisedDeployment,
-    VerificationError,
-    now,
-    supervised,
-)
-from verification.faults.fault import Fault, Result, Trial, prove
-from verification.faults.load import Load
+from verification.deployment import Deployment, Step
+from verification.faults.deployment import SupervisedDeployment, now, supervised
+from verification.faults.fault import Fault, Result, prove
 from verification.faults.oracle import balance
+from verification.processes import ProcessError
 
 WARM_SECONDS = 120.0
 
 
 def verify(
-    base: Settings, faults: Sequence[Fault], *, rate: float, seed: int, step: Step, show: Step
+    deployment: Deployment,
+    *,
+    faults: Sequence[Fault],
+    rate: float,
+    seed: int,
+    show: Step,
 ) -> dict[str, Any]:
     """Run the proof; every program is stopped at its end.
 
     Args:
-        base: of the operator; only its `var_dir` is used.
+        deployment: fresh; its supervisor is started.
         faults: to inject, in this order.
         rate: order events a minute.
         seed: of the orders and of the odd messages.
-        step: takes the present step.
         show: takes one line for each fault that is over.
 
     Returns:
-        The report, which is also written to <var>/verify-faults.json. The data of a proof that
-        failed is kept in <var>/verify; logs always are.
+        The report.
 
     Raises:
-        StorelakeError: services or programs do not come up at the start.
+        StorelakeError: programs do not come up at the start.
     """
-    begun, results = time.monotonic(), list[Result]()
-    with fresh_deployment(base, "verify-faults", step) as deployment:
-        deployment.keep = True
-        with _logged(deployment.settings), supervised(deployment) as made, ExitStack() as stack:
-            load = Load(made.settings, rate, seed)
-            stack.callback(load.abandon)
-            try:
-                _warm_up(made, load)
-                for number, fault in enumerate(faults, 1):
-                    step(f"{number} of {len(faults)}: {fault.title}")
-                    results.append(Result(fault.name, fault.title))
-                    prove(fault, Trial(made, load, seed), results[-1])
-                    show(_line(results[-1], number, len(faults)))
-                    load.require_going()
-                step("waiting until everything has arrived, then comparing")
-                load.finish()
-                found = balance(load)
-            except VerificationError as error:  # the report has what was seen until here
-                found = Reconciliation({}, (Difference("unexpected", str(error)),))
-            content = report(results, found, seed, time.monotonic() - begun)
-        deployment.keep = not content["ok"]
-    file = base.var_dir / "verify-faults.json"
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return content
+    results = list[Result]()
+    with _logged(deployment.settings), supervised(deployment, rate=rate, seed=seed) as made:
+        try:
+            _warm_up(made)
+            for number, fault in enumerate(faults, 1):
+                made.step(f"{number} of {len(faults)}: {fault.title}")
+                results.append(Result(fault.name, fault.title))
+                prove(fault, made, results[-1])
+                show(_line(results[-1], number, len(faults)))
+                made.load.require_going()
+            made.step("waiting until everything has arrived, then comparing")
+            made.load.finish()
+            found = balance(made.load)
+        except ProcessError as error:  # the report has what was seen until here
+            found = Reconciliation({}, (Difference("unexpected", str(error)),))
+    return report(results, found, seed)
 
 
 @contextmanager
@@ -89,57 +76,38 @@ def _logged(settings: Settings) -> Iterator[None]:
         handler.close()
 
 
-def _warm_up(made: SupervisedDeployment, load: Load) -> None:
+def _warm_up(made: SupervisedDeployment) -> None:
     """Begin to send, and wait until every stream has committed something of it."""
     made.step("the first orders and frames")
     since = now()
-    load.begin()
-    if not wait_until(lambda: made.recovered(since), WARM_SECONDS, every=0.5):
-        raise VerificationError(
-            f"streams do not commit {WARM_SECONDS:.0f} s after the first message: "
-            f"{made.committed_at()}; see {made.settings.var_dir}/logs"
-        )
+    made.load.begin()
+    if not made.wait_for_commits(since, WARM_SECONDS):
+        made.fail(f"{WARM_SECONDS:.0f} s after the first message: {made.committed_at()}")
 
 
 def _line(result: Result, number: int, count: int) -> str:
-    recovery = "no recovery"
-    if result.recovery_seconds is not None:
-        recovery = f"recovered in {result.recovery_seconds:.1f} s"
-    verdict = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
+    recovery = result.recovery_seconds
+    recovered = "no recovery" if recovery is None else f"recovered in {recovery:.1f} s"
+    outcome = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
     observed = result.observed or "not fired"
-    return f"{number:2} of {count} {result.name}: {observed}; {recovery}; {verdict}"
+    return f"{number:2} of {count} {result.name}: {observed}; {recovered}; {outcome}"
 
 
-def report(
-    results: Sequence[Result], found: Reconciliation, seed: int, seconds: float
-) -> dict[str, Any]:
+def report(results: Sequence[Result], found: Reconciliation, seed: int) -> dict[str, Any]:
     """The content of the JSON report."""
     return {
         "ok": bool(results) and all(one.ok for one in results) and found.ok,
         "seed": seed,
-        "seconds": round(seconds, 1),
-        "faults": [one.as_dict() for one in results],
+        "results": [one.as_dict() for one in results],
         "ids": dict(found.numbers),
-        "differences": found.faults,
+        "faults": found.faults,
     }
 
 
-def tables(content: Mapping[str, Any]) -> list[Table]:
-    """The faults, and the ids that went in and came out."""
-    faults = Table("fault", "fired", "recovery", "broken", title=_title("faults", content["ok"]))
-    for one in content["faults"]:
-        recovery = one["recovery_seconds"]
-        faults.add_row(
-            Text(one["name"], "green" if one["ok"] else "bold red"),
-            Text(one["observed"] or "no"),
-            "-" if recovery is None else f"{recovery:.1f} s",
-            Text("; ".join(one["broken"]) or "-"),
-        )
-    ids = Table(title=_title("ids in = ids out", not content["differences"]), show_header=False)
+def ids_table(content: Mapping[str, Any]) -> Table:
+    """The ids that went in and came out."""
+    outcome = ("ok", "bold green") if not content["faults"] else ("not ok", "bold red")
+    table = Table(title=Text.assemble("ids in = ids out: ", outcome), show_header=False)
     for name, number in content["ids"].items():
-        ids.add_row(name.replace("_", " "), f"{number:,}")
-    return [faults, ids]
-
-
-def _title(what: str, ok: bool) -> Text:
-    return Text.assemble(f"{what}: ", ("ok", "bold green") if ok else ("not ok", "bold red"))
+        table.add_row(name.replace("_", " "), f"{number:,}")
+    return table

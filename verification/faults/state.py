@@ -11,22 +11,21 @@ import psutil
 
 from infra.local.process import wait_until
 from verification.faults.deployment import PROGRAMS, SupervisedDeployment, now
-from verification.faults.fault import Fired, NotFiredError, Trial, gone, require
+from verification.faults.fault import Fired, Inject, NotFiredError, gone, require
 from verification.faults.hangs import stopped
 from verification.processes import kill_family
 
 LOOKS_SECONDS = 5.0  # the supervisor looks four times a second
 
 
-def while_down(change: Callable[[Path], str]) -> Callable[[Trial], Fired]:
+def while_down(change: Callable[[Path], str]) -> Inject:
     """Kill the driver, change its checkpoints, and let the supervisor start another one.
 
     Args:
         change: gets the folder of the checkpoints; returns what it did, in words.
     """
 
-    def inject(trial: Trial) -> Fired:
-        deployment = trial.deployment
+    def inject(deployment: SupervisedDeployment) -> Fired:
         old = require(deployment, "streams")
         with stopped(deployment, require(deployment, "supervisor"), alone=True):
             kill_family(old)
@@ -63,20 +62,21 @@ def delete_all(checkpoints: Path) -> str:
     return f"{len(queries)} checkpoints deleted"
 
 
-def cut_wanted(trial: Trial) -> Fired:
+def cut_wanted(deployment: SupervisedDeployment) -> Fired:
     """Cut `wanted.json`, the list of wanted programs: everything must keep running."""
-    return _damage(trial, ("run/wanted.json",), _cut)
+    return _damage(deployment, ("run/wanted.json",), _cut)
 
 
-def overwrite_pids(trial: Trial) -> Fired:
+def overwrite_pids(deployment: SupervisedDeployment) -> Fired:
     """Garbage in the pid files of streams and gateway, then `storelake start`: no second driver."""
     files = ("run/programs/streams.json", "run/programs/gateway.json", "run/streams.json")
-    return _damage(trial, files, _overwrite)
+    return _damage(deployment, files, _overwrite)
 
 
-def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str]) -> Fired:
+def _damage(
+    deployment: SupervisedDeployment, names: tuple[str, ...], damage: Callable[[Path], str]
+) -> Fired:
     """Damage state files, then ask for what runs already; nothing may change."""
-    deployment = trial.deployment
     before = {name: require(deployment, name) for name in PROGRAMS}
     var, since = deployment.settings.var_dir, now()
     observed = "; ".join(damage(var / name) for name in names)
@@ -90,7 +90,7 @@ def _damage(trial: Trial, names: tuple[str, ...], damage: Callable[[Path], str])
         broken.append(f"`storelake start` ended with {done.code}: {done.last_lines(1)}")
     if (count := len(_roots(deployment))) != 1:
         broken.append(f"{count} drivers run")
-    return Fired(observed, since, tuple(broken))
+    return Fired(observed, since, broken)
 
 
 def _all_run(processes: dict[str, psutil.Process]) -> bool:

@@ -7,6 +7,9 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
+from conf.stores import Point
+from simulator.history import detection_fields
+
 BRANCH_ID, CAMERA_ID = "B01", "B01-entrance"
 KEY = f"{BRANCH_ID}/{CAMERA_ID}".encode()
 FPS = 5.0
@@ -37,38 +40,21 @@ def frame(run_id: str, index: int, captured_at: datetime) -> dict[str, Any]:
     """
     return {
         "event_id": str(uuid5(NAMESPACE, f"{run_id}/{index}")),
-        "schema_version": 1,
         "branch_id": BRANCH_ID,
         "camera_id": CAMERA_ID,
         "run_id": run_id,
         "frame_index": index,
-        "captured_at": captured_at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "image": {"width": 768, "height": 576},
-        "detections": _people(index),
-        "runtime": {
-            "detector": "fake",
-            "model": "walkers",
-            "tracker": "fake",
-            "device": "cpu",
-            "inference_ms": 1.0,
-        },
+        **detection_fields(captured_at.astimezone(timezone.utc), _people(index)),
     }
 
 
-def _people(index: int) -> list[dict[str, Any]]:
+def _people(index: int) -> list[tuple[str, Point]]:
     walker, step = divmod(index, CYCLE_FRAMES)
     if step >= WALK_FRAMES:
         return []
     share = step / (WALK_FRAMES - 1)
     x = LEFT + (RIGHT - LEFT) * (1 - share if is_exit(walker) else share)
-    return [
-        {
-            "track_id": f"walker-{walker}",
-            "class": "person",
-            "confidence": 0.9,
-            "bbox": [round(x - 0.04, 5), 0.3, round(x + 0.04, 5), 0.6],
-        }
-    ]
+    return [(f"walker-{walker}", (x, 0.6))]
 
 
 def is_exit(walker: int) -> bool:

@@ -59,13 +59,13 @@ def _read_all(deployment: Deployment, streams: Child) -> None:
     there = sum(end_offsets(settings, settings.kafka.order_topics).values())
 
     def complete() -> bool:
-        streams.require_alive()
         states = stream_states(settings).values()
         read = min((state["finished_rows"] for state in states), default=0)
         deployment.step(f"{read} of {there} messages read")
         return read >= there
 
-    deployment.require(complete, READ_SECONDS, "the streams have not read the topics again")
+    sentence = "the streams have not read the topics again"
+    deployment.require(complete, READ_SECONDS, sentence, alive=streams)
 
 
 def rows_of(settings: Settings, table: str) -> Rows:

@@ -8,10 +8,10 @@ written to Delta, twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +25,16 @@ from quality.engines import Engines
 from quality.run import ValidationPlan, run_quality
 from queries.ask import questions
 from simulator.history import HOUR, Span, frame_history
-from simulator.orders import SimulatedOrderEvent, as_json
+from simulator.orders import as_json
 from simulator.send import send
-from streaming.lake.formats import open_lake, require_iceberg
+from streaming.lake.formats import open_lake
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, SILVER_ORDERS
 from streaming.sinks.postgres import Database
 from verification.demo.account import Auditor, DemoAccount
-from verification.deployment import Deployment, Step, verify_fresh
-from verification.history import (
-    FILMED,
-    ONE_BATCH,
-    orders_of,
-    send_frames,
-    send_orders,
-    this_hour,
-    wait_for_history,
-)
+from verification.deployment import Deployment
+from verification.history import FILMED, ONE_BATCH, History, this_hour
 from verification.lake.delta import rows_of, write_delta
 from verification.lake.engine_comparison import compare_engines
 from verification.lake.maintenance_report import maintenance
@@ -73,14 +65,13 @@ class Live:
     maintenance: dict[str, Any]
 
 
-def verify(base: Settings, *, minutes: float, seed: int, step: Step) -> dict[str, Any]:
-    """Run it all in a fresh deployment.
+def verify(deployment: Deployment, *, minutes: float, seed: int) -> dict[str, Any]:
+    """Run it all in a deployment.
 
     Args:
-        base: of the operator, in the profile `full`; its services get free ports.
+        deployment: fresh, in the profile `full`, with Pulsar.
         minutes: how long streams write beside maintenance.
         seed: of the history and of the live orders.
-        step: receives the present step.
 
     Returns:
         The figures, `faults` (one sentence for each thing that does not hold) and `ok`.
@@ -88,14 +79,10 @@ def verify(base: Settings, *, minutes: float, seed: int, step: Step) -> dict[str
     Raises:
         StorelakeError: a program did not start or died by itself.
     """
-    require_iceberg(base, "The proof of the lake, which brings Delta in by itself,")
-    return verify_fresh(base, "verify-lake", step, lambda d: _verify(d, minutes, seed), pulsar=True)
-
-
-def _verify(deployment: Deployment, minutes: float, seed: int) -> dict[str, Any]:
     settings = deployment.settings
-    frames = _send_history(deployment, seed)
-    live = _live(deployment, frames, minutes, seed)
+    history = History(deployment, seed)
+    _send_past(history)
+    live = _live(history, minutes)
     faults = live.account.faults + live.maintenance.pop("faults")
     formats = [] if live.account.faults else ["iceberg"]
     with closing(Engines(settings)) as engines:
@@ -124,49 +111,41 @@ def _verify(deployment: Deployment, minutes: float, seed: int) -> dict[str, Any]
     }
 
 
-def _send_history(deployment: Deployment, seed: int) -> int:
-    """Two days of orders, one of them stuck, and some hours of frames; returns how many."""
-    deployment.step("two days of orders")
-    settings, now = deployment.settings, this_hour()
-    orders = orders_of(settings, Span(now - HISTORY, now), seed, "past")
-    send_orders(settings, _without_the_end_of_the_first(orders), on_time=False)
-    return send_frames(settings, _film(settings, Span(now - FILMED, now)))
-
-
-def _without_the_end_of_the_first(
-    events: Iterator[SimulatedOrderEvent],
-) -> Iterator[SimulatedOrderEvent]:
-    """All events except the later ones of the first order."""
-    first = next(events)
-    yield first
-    yield from (event for event in events if event.order_id != first.order_id)
-
-
-def _film(settings: Settings, span: Span) -> Iterator[dict[str, Any]]:
-    """All frames except some minutes of one camera."""
+def _send_past(history: History) -> None:
+    """Two days of orders, one of them stuck, and some hours of frames, one camera blind."""
+    history.deployment.step("two days of orders")
+    now = this_hour()
+    orders = history.orders(Span(now - HISTORY, now), "past")
+    first = next(orders)
+    kept = (event for event in orders if event.order_id != first.order_id)
+    history.send_orders(chain((first,), kept), on_time=False)
     camera, after, how_long = BLIND
-    gone = span.start + after
-    for frame in frame_history(load_stores(settings.stores_file), span, run_id="past"):
-        at = datetime.fromisoformat(frame["captured_at"].replace("Z", "+00:00"))
-        if frame["camera_id"] != camera or not gone <= at < gone + how_long:
-            yield frame
+    blind = now - FILMED + after
+    history.send_frames(
+        Span(now - FILMED, now),
+        "past",
+        lambda name, at: name != camera or not blind <= at < blind + how_long,
+    )
 
 
-def _live(deployment: Deployment, frames: int, minutes: float, seed: int) -> Live:
+def _live(history: History, minutes: float) -> Live:
     """Run the streams on the history, then a live stretch beside maintenance."""
+    deployment = history.deployment
     settings = deployment.settings
     with (
         deployment.run_streams(**ONE_BATCH) as streams,
         deployment.run_gateway(),
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
-        wait_for_history(deployment, frames, streams)
-        _send_late(settings, seed)
-        wait_for_history(deployment, frames, streams)
+        history.wait(streams)
+        now = this_hour()
+        orders = list(history.orders(Span(now - HOUR, now), "late"))
+        history.send_orders(late_burst(orders, now - 6 * HOUR, now), on_time=False)
+        history.wait(streams)
         auditor = Auditor(_with_pulsar_cameras(settings), db)
         start = datetime.now(timezone.utc)
         with deployment.run("maintain", "maintain", "--every", MAINTAIN_EVERY) as beside:
-            ledger, published = _send_live(deployment, minutes, seed)
+            ledger, published = _send_live(deployment, minutes, history.seed)
             beside.require_alive()
         account = auditor.reconcile(deployment, streams, [ledger], published, CATCH_UP_SECONDS)
         states = stream_states(settings)
@@ -175,13 +154,6 @@ def _live(deployment: Deployment, frames: int, minutes: float, seed: int) -> Liv
     logs = [settings.var_dir / "logs" / f"{name}.log" for name in ("streams", "maintain")]
     figures = {"minutes": minutes, **maintenance(runs, states, logs)}
     return Live(start, datetime.now(timezone.utc), account, figures)
-
-
-def _send_late(settings: Settings, seed: int) -> None:
-    """Orders of hours that are over, sent now."""
-    now = this_hour()
-    orders = list(orders_of(settings, Span(now - HOUR, now), seed, "late"))
-    send_orders(settings, late_burst(orders, now - 6 * HOUR, now), on_time=False)
 
 
 def _with_pulsar_cameras(settings: Settings) -> Settings:

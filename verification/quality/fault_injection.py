@@ -142,16 +142,6 @@ def late_burst(
         )
 
 
-def frames_with_a_stale_camera(
-    frames: Iterable[dict[str, Any]], stale_from: datetime
-) -> Iterator[dict[str, Any]]:
-    """All frames except those of one camera from a moment on."""
-    limit = instant(stale_from)
-    for frame in frames:
-        if frame["camera_id"] != STALE_CAMERA or frame["captured_at"] < limit:
-            yield frame
-
-
 def write_directly(settings: Settings) -> None:
     """Damage tables without the streams, which must not run meanwhile."""
     with (

@@ -1,0 +1,20 @@
+-- Seconds from the event to its row in Postgres, of the newest 200. Key: stream.
+-- Of other streams Postgres has no time of the event beside the time of writing.
+SELECT stream, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95, max(at) AS newest
+FROM (
+    (SELECT 'order_event_processor' AS stream, updated_at AS at,
+        extract(epoch FROM updated_at - last_event_at)::double precision AS seconds
+    FROM orders_processed ORDER BY created_at DESC NULLS LAST LIMIT 200)
+    UNION ALL
+    (SELECT 'order_status_tracker', recorded_at,
+        extract(epoch FROM recorded_at - changed_at)::double precision
+    FROM (
+        SELECT recorded_at, changed_at, anomaly FROM order_status_history
+        ORDER BY change_id DESC LIMIT 200
+    ) h WHERE anomaly IS DISTINCT FROM 'stuck')
+    UNION ALL
+    (SELECT 'footfall', updated_at,
+        extract(epoch FROM updated_at - exited_at)::double precision
+    FROM zone_visits WHERE is_open ORDER BY updated_at DESC LIMIT 200)
+) newest GROUP BY stream
