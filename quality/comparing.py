@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-from great_expectations.expectations.core import ExpectColumnValuesToBeNull
-from great_expectations.expectations.expectation import Expectation
 
+from quality.context import AuditContext
 from quality.facts import DAY, HOUR, UTC_TIME, floor
-from quality.suite import AuditContext, Severity, expect
 from streaming.lake.tables import Table
 
 HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
@@ -42,11 +40,6 @@ def _same(left: Any, right: Any) -> bool:
     if isinstance(left, float) and isinstance(right, float):
         return abs(left - right) <= 1e-6 * max(1.0, abs(left), abs(right))  # the order of a sum
     return bool(left == right)
-
-
-def agree(name: str, meaning: str, severity: Severity = "critical") -> Expectation:
-    """The expectation that the column `differs` is null."""
-    return expect(name, meaning, ExpectColumnValuesToBeNull, severity, column="differs")
 
 
 def sides(row: Mapping[str, Any], columns: Iterable[str]) -> str | None:

@@ -7,9 +7,8 @@ else would need it has no rows, and so no finding.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from pyiceberg.expressions import And, GreaterThanOrEqual, LessThanOrEqual
 from pyspark.errors import PySparkException
 from pyspark.sql.pandas.types import from_arrow_type
 
-from quality.suite import AuditContext
+from quality.context import AuditContext
 from streaming.lake.protocol import EVERYTHING, Where
 from streaming.lake.tables import Table
 
@@ -59,10 +58,7 @@ def declared_types(table: Table) -> dict[str, str]:
 
 
 def rows_of(
-    context: AuditContext,
-    table: Table,
-    columns: Sequence[str],
-    where: Where = EVERYTHING,
+    context: AuditContext, table: Table, columns: Sequence[str], where: Where = EVERYTHING
 ) -> pa.Table:
     """Columns of a table with their declared types; no rows where it is not as declared."""
     types = declared_types(table)
@@ -100,11 +96,6 @@ def floor(moment: datetime, span: timedelta) -> datetime:
 def hours_of(times: pa.ChunkedArray) -> pa.ChunkedArray:
     """The UTC hour that each time or day is in."""
     return pc.floor_temporal(times.cast(UTC_TIME), unit="hour")
-
-
-def facts(schema: Mapping[str, pa.DataType], rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table of these columns, also without any."""
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(schema.items())))
 
 
 def named(tests: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Array:

@@ -25,7 +25,7 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import store
-from quality.context import LiveContext
+from quality.context import AuditContext
 from quality.engines import Engines
 from quality.results import Result, to_result
 from quality.suite import RowSuite
@@ -87,7 +87,7 @@ def publish_branch(settings: Settings, table: str, branch: str, engines: Engines
     ):
         iceberg = _load(catalog, table)
         results = audit(iceberg, branch, suites, engines)
-        context = LiveContext(
+        context = AuditContext(
             settings, stores, datetime.now(timezone.utc), IcebergLake(settings, catalog), db
         )
         store.write(context, store.new_run_id(), results, ())

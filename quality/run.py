@@ -23,7 +23,7 @@ from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import documents, store
-from quality.context import LiveContext
+from quality.context import AuditContext
 from quality.engines import Engines
 from quality.results import Result, broken, to_result
 from quality.store import QualityError, Reached
@@ -130,7 +130,7 @@ def run_quality(
                 return reached.passed_sequence_number  # the snapshot of another table
             return _start(plan, reached, state)
 
-        context = LiveContext(settings, stores, run.at, lake, db, start)
+        context = AuditContext(settings, stores, run.at, lake, db, start)
         round_ = _Round(context, engines, plan, run)
         before |= store.read_reached(context)
         reached = []
@@ -150,7 +150,7 @@ def run_quality(
 class _Round:
     """One run under way."""
 
-    context: LiveContext
+    context: AuditContext
     engines: Engines
     plan: ValidationPlan
     run: QualityRun

@@ -17,7 +17,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from conf.errors import StorelakeError
-from quality.context import LiveContext
+from quality.context import AuditContext
 from quality.results import Result
 from streaming.lake.protocol import Commit, TableState
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
@@ -81,7 +81,7 @@ class Reached:
         )
 
 
-def read_reached(context: LiveContext) -> dict[str, Reached]:
+def read_reached(context: AuditContext) -> dict[str, Reached]:
     """By table; without tables that were never validated, or were created again since.
 
     Raises:
@@ -93,7 +93,7 @@ def read_reached(context: LiveContext) -> dict[str, Reached]:
 
 
 def write(
-    context: LiveContext, run_id: str, results: Sequence[Result], reached: Iterable[Reached]
+    context: AuditContext, run_id: str, results: Sequence[Result], reached: Iterable[Reached]
 ) -> None:
     """Results into the lake and Postgres, then how far they reach, then the tags."""
     if results:
@@ -127,7 +127,7 @@ def _row(run_id: str, ran_at: datetime, result: Result) -> dict[str, Any]:
     }
 
 
-def _require(context: LiveContext, table: Table) -> None:
+def _require(context: AuditContext, table: Table) -> None:
     if context.table(table.name) is None:
         raise QualityError(
             f"The lake has no table {table.name}: start the streams once with `storelake run`, "
@@ -135,13 +135,13 @@ def _require(context: LiveContext, table: Table) -> None:
         )
 
 
-def _append(context: LiveContext, rows: list[dict[str, Any]]) -> None:
+def _append(context: AuditContext, rows: list[dict[str, Any]]) -> None:
     _require(context, QUALITY_VALIDATION_RESULTS)
     schema = context.lake.schema(QUALITY_VALIDATION_RESULTS.name)
     context.lake.add(QUALITY_VALIDATION_RESULTS, pa.Table.from_pylist(rows, schema=schema))
 
 
-def _replace(context: LiveContext, reached: list[Reached]) -> None:
+def _replace(context: AuditContext, reached: list[Reached]) -> None:
     """All rows at once: there is one a table."""
     if not reached:
         return
@@ -154,13 +154,13 @@ def _replace(context: LiveContext, reached: list[Reached]) -> None:
     context.lake.replace(QUALITY_VALIDATED_SNAPSHOTS, rows)
 
 
-def _tag(context: LiveContext, name: str, commit_id: int) -> None:
+def _tag(context: AuditContext, name: str, commit_id: int) -> None:
     """Move the tag; a table that is gone has none to move."""
     if context.table(name) is not None:
         context.lake.tag(name, commit_id, TAG)
 
 
-def _replicate(context: LiveContext, rows: list[dict[str, Any]]) -> None:
+def _replicate(context: AuditContext, rows: list[dict[str, Any]]) -> None:
     keep: timedelta = context.settings.quality.results_keep
     table = pa.Table.from_pylist(rows)
     with context.db.transaction() as connection:

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import GreaterThan
 
-from quality.comparing import HOURLY, agree, differing, look_from
-from quality.facts import DAY, declared_types, facts, floor, hours_of, rows_of, within
-from quality.suite import AuditContext, FactSuite, Suite
+from quality.comparing import HOURLY, differing, look_from
+from quality.context import AuditContext
+from quality.facts import DAY, declared_types, floor, hours_of, rows_of, within
+from quality.suite import FactSuite, Suite, null
 from streaming.lake.tables import SILVER_ZONE_VISITS, TABLES, Table
 
 Row = Mapping[str, Any]
@@ -36,11 +37,6 @@ class _Replica:
     """A table of the lake as the copy of one of Postgres, in sums per branch and UTC hour."""
 
     table: Table
-
-    @property
-    def bucket(self) -> tuple[str, ...]:
-        """What sums are made per."""
-        return ("branch_id", "hour")
 
     @property
     def summed(self) -> tuple[str, ...]:
@@ -85,7 +81,7 @@ class _Replica:
             for row in sums.to_pylist()
         }
 
-    def load(self, context: AuditContext) -> pa.Table:
+    def load(self, context: AuditContext) -> Iterator[Row]:
         """The copy first: what changes in Postgres meanwhile has a change that it has not."""
         start = look_from(context, self.table)
         if self.table.time_column == "day":
@@ -99,7 +95,7 @@ class _Replica:
         )
         newest = pc.max(newer["change_id"]).as_py() or newest
         served = {(r["branch_id"], r["hour"]): r for r in context.query(self.sql, (start,))}
-        return facts(HOURLY, self._compare(copied, served, newest))
+        return self._compare(copied, served, newest)
 
     def _compare(
         self, copied: Mapping[Any, Row], served: Mapping[Any, Row], newest: int
@@ -114,15 +110,12 @@ class _Replica:
 
 def replica_suite(table: Table) -> FactSuite:
     """One row per branch and UTC hour: what is not the same in Postgres and in the lake."""
+    meaning = f"Sums over an hour are not the same here and in {table.name}."
+    equals = null("equals_lake", meaning, "differs")
     return FactSuite(
         f"postgres.{table.copy_of}",
-        (
-            agree(
-                "equals_lake",
-                f"Sums over an hour are not the same here and in {table.name}.",
-            ),
-        ),
-        sample=tuple(HOURLY),
         name="twin",
-        load=_Replica(table).load,
+        columns=HOURLY,
+        rows=_Replica(table).load,
+        expectations=(equals,),
     )

@@ -69,11 +69,6 @@ def expectations(rule: Rule) -> tuple[Expectation, ...]:
     return tuple(_expectation(rule, check) for check in rule.checks)
 
 
-def rule_of(name: str) -> str:
-    """The id of the rule, from the name of one of its expectations."""
-    return name.partition(".")[0]
-
-
 def _in_table(rules: Sequence[AnyRule], *, each: bool) -> tuple[Rule, ...]:
     return tuple(r for r in rules if isinstance(r, Rule) and r.each == each)
 
