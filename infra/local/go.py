@@ -14,11 +14,11 @@ from conf.settings import load_settings
 from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.locks import exclusive
-from infra.local.service import Report
-from infra.local.tool import run_tool
+from infra.local.tool import Report, line_counter, run_tool
 
 LEAST_GO = (1, 21)
 """From this release on, Go fetches by itself the newer one that a module requests."""
+GO_LINES = {"go: downloading": "{} modules fetched", "": "{1} packages compiled"}
 BUILD_BYTES = 5 * 1024**3
 
 
@@ -84,8 +84,15 @@ def build(source: GoSource, cache_dir: Path, cancel: Event, report: Report) -> P
             work = cache_dir / f"go-{source.stem}"
             with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f"{source.stem}-") as scratch:
                 report(f"{source.stem}: building from source (about {source.minutes} min, once)")
+                progress = line_counter(source.stem, report, 50, GO_LINES)
                 command = _command(source, go, work, Path(scratch))
-                _run(source, command, cancel, _Progress(source.stem, report))
+                try:
+                    run_tool(command, f"Building {source.name}", cancel, on_line=progress)
+                except ServiceError as error:
+                    if cancel.is_set():
+                        raise
+                    again = "Check the network and run `storelake up` again"
+                    raise ServiceError(f"{error} {again}, or {source.instead}.") from error
                 (Path(scratch) / source.stem).rename(program)
             shutil.rmtree(work, ignore_errors=True)
     return program
@@ -98,17 +105,6 @@ def _command(source: GoSource, go: str, work: Path, scratch: Path) -> list[str]:
     # -modcacherw, or nobody could delete the downloads; -s -w leaves out the debugger's tables.
     command += [go, "install", "-v", "-modcacherw", "-trimpath", "-ldflags=-s -w"]
     return [*command, f"{source.module}@{source.version}"]
-
-
-def _run(source: GoSource, command: list[str], cancel: Event, progress: _Progress) -> None:
-    try:
-        run_tool(command, f"Building {source.name}", cancel, on_line=progress)
-    except ServiceError as error:
-        if cancel.is_set():
-            raise
-        raise ServiceError(
-            f"{error} Check the network and run `storelake up` again, or {source.instead}."
-        ) from error
 
 
 def find_go(source: GoSource) -> str:
@@ -132,25 +128,6 @@ def find_go(source: GoSource) -> str:
             f"newer one and put it on the PATH, or {source.instead}."
         )
     return go
-
-
-class _Progress:
-    """Counts the packages that Go reports as fetched and compiled."""
-
-    def __init__(self, stem: str, report: Report) -> None:
-        self._stem, self._report = stem, report
-        self._fetched = 0
-        self._compiled = 0
-
-    def __call__(self, line: str) -> None:
-        if line.startswith("go: downloading"):
-            self._fetched += 1
-            if self._fetched % 50 == 0:
-                self._report(f"{self._stem}: {self._fetched} modules fetched")
-        else:
-            self._compiled += 1
-            if self._compiled % 50 == 0:
-                self._report(f"{self._stem}: {self._compiled} packages compiled")
 
 
 def build_ahead() -> None:

@@ -15,12 +15,12 @@ from threading import Event
 from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.locks import exclusive
-from infra.local.service import Report
-from infra.local.tool import run_tool
+from infra.local.tool import Report, line_counter, run_tool
 
 KAFKA_VERSION = "4.3.1"
 PULSAR_VERSION = "4.0.8"
 TRINO_VERSION = "476"
+IVY_LINES = {"found ": "{} modules resolved", "[SUCCESSFUL": "{1} of {0} jars fetched"}
 PATTERN = "[artifact]-[revision](-[classifier]).[ext]"
 
 
@@ -184,7 +184,7 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
     module = scratch / "ivy.xml"
     module.write_text(bundle.module)
     jars = scratch / "jars"
-    progress = _Progress(bundle.stem, report)
+    progress = line_counter(bundle.stem, report, 10, IVY_LINES)
     # A cache of its own, free of what other tools left half done in the user's.
     command = [java, f"-Divy.default.ivy.user.dir={ivy_home}", "-jar", str(_ivy_jar())]
     command += ["-ivy", str(module), "-cache", str(ivy_home / "cache"), "-confs", "default"]
@@ -203,26 +203,6 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
         raise ServiceError(
             f"{bundle.name}'s jars came without the broker: run `storelake up` again."
         )
-
-
-class _Progress:
-    """Counts what Ivy reports as found and fetched."""
-
-    def __init__(self, stem: str, report: Report) -> None:
-        self._stem, self._report = stem, report
-        self._found = 0
-        self._fetched = 0
-
-    def __call__(self, line: str) -> None:
-        text = line.strip()
-        if text.startswith("found "):
-            self._found += 1
-            if self._found % 10 == 0:
-                self._report(f"{self._stem}: {self._found} modules resolved")
-        elif text.startswith("[SUCCESSFUL"):
-            self._fetched += 1
-            if self._fetched % 10 == 0:
-                self._report(f"{self._stem}: {self._fetched} of {self._found} jars fetched")
 
 
 def _ivy_jar() -> Path:

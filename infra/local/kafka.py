@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from conf.kafka import client_config
 from conf.settings import KafkaSettings
-from infra.local.checks import Java, find_java, require_free_port, require_loopback
-from infra.local.jars import KAFKA, fetch_jars
+from infra.local.checks import Java
+from infra.local.jars import KAFKA
 from infra.local.jvm import LOGGING, JavaService, jvm, server_options
 from infra.local.tool import run_tool
 
@@ -65,16 +65,12 @@ logger.server.level = INFO
 """
 
 
-class KafkaService(JavaService):
+class KafkaService(JavaService[KafkaSettings]):
     """The broker; state below `<var>/kafka`."""
 
-    name = "kafka"
+    name = branch = "kafka"
     bundle = KAFKA
-
-    @property
-    def conf(self) -> KafkaSettings:
-        """The branch of the settings."""
-        return self.settings.kafka
+    ports = (("port", "Kafka"), ("controller_port", "Kafka's controller"))
 
     @property
     def external(self) -> bool:
@@ -86,28 +82,8 @@ class KafkaService(JavaService):
         """What clients connect to."""
         return self.conf.bootstrap
 
-    def start(self) -> None:
-        """Format the data folder the first time, then start the broker."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_KAFKA__HOST")
-        require_free_port(conf.host, conf.port, "Kafka", "STORELAKE_KAFKA__PORT")
-        require_free_port(
-            conf.host,
-            conf.controller_port,
-            "Kafka's controller",
-            "STORELAKE_KAFKA__CONTROLLER_PORT",
-        )
-        java = find_java(self.settings.java_home)
-        jars = fetch_jars(KAFKA, self.settings.cache_dir, java.path, self.cancel, self.report)
-        self._write_configuration()
-        if not (self.folder / "data" / "meta.properties").is_file():
-            self.report("kafka: formatting its data folder")
-            run_tool(self.format_command(java, jars), "Formatting Kafka's data folder", self.cancel)
-        self.report("kafka: starting")
-        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
-
-    def _write_configuration(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def configure(self) -> None:
+        """Write the configuration."""
         conf = self.conf
         text = SERVER_PROPERTIES.format(
             host=conf.host,
@@ -119,6 +95,12 @@ class KafkaService(JavaService):
         )
         (self.folder / "server.properties").write_text(text)
         (self.folder / "log4j2.properties").write_text(LOGGING + VERSION_LOGGING)
+
+    def prepare(self, java: Java, jars: Path) -> None:
+        """Format the data folder the first time."""
+        if not (self.folder / "data" / "meta.properties").is_file():
+            self.report("kafka: formatting its data folder")
+            run_tool(self.format_command(java, jars), "Formatting Kafka's data folder", self.cancel)
 
     def command(self, java: Java, jars: Path) -> list[str]:
         """The command line of the broker."""

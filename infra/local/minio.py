@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx
 
 from conf.settings import S3Settings
-from infra.local.checks import require_free_port, require_loopback
 from infra.local.go import MINIO, build
 from infra.local.service import Service
 
@@ -15,15 +14,12 @@ from infra.local.service import Service
 HEALTH = "/minio/health/cluster"
 
 
-class MinioService(Service):
+class MinioService(Service[S3Settings]):
     """The object store; state below `<var>/minio`."""
 
     name = "minio"
-
-    @property
-    def conf(self) -> S3Settings:
-        """The branch of the settings."""
-        return self.settings.s3
+    branch = "s3"
+    ports = (("port", "MinIO"),)
 
     @property
     def external(self) -> bool:
@@ -35,11 +31,8 @@ class MinioService(Service):
         """What clients connect to."""
         return self.conf.url
 
-    def start(self) -> None:
+    def launch(self) -> None:
         """Build the program the first time, then start it."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_S3__HOST")
-        require_free_port(conf.host, conf.port, "MinIO", "STORELAKE_S3__PORT")
         program = build(MINIO, self.settings.cache_dir, self.cancel, self.report)
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         self.report("minio: starting")

@@ -14,7 +14,6 @@ from psycopg import sql
 
 from conf.settings import PostgresSettings, SettingsError
 from infra.errors import ServiceError
-from infra.local.checks import require_free_port, require_loopback
 from infra.local.places import Places, server_account
 from infra.local.process import end_now, is_alive
 from infra.local.service import Service
@@ -27,16 +26,12 @@ host all {users} ::1/128 scram-sha-256
 """
 
 
-class PostgresService(Service):
+class PostgresService(Service[PostgresSettings]):
     """The serving database; state below `<var>/postgres` (see `places` for root)."""
 
-    name = "postgres"
+    name = branch = "postgres"
+    ports = (("port", "Postgres"),)
     stop_signal = signal.SIGINT  # open transactions are rolled back, the committed ones kept
-
-    @property
-    def conf(self) -> PostgresSettings:
-        """The branch of the settings."""
-        return self.settings.postgres
 
     @property
     def external(self) -> bool:
@@ -53,11 +48,8 @@ class PostgresService(Service):
         """Its folders, and the user that runs it."""
         return Places(self.settings.var_dir / "postgres", server_account())
 
-    def start(self) -> None:
+    def launch(self) -> None:
         """Make the data folder the first time, bring roles and passwords in line, then start."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_POSTGRES__HOST")
-        require_free_port(conf.host, conf.port, "Postgres", "STORELAKE_POSTGRES__PORT")
         places = self.places
         data = places.root() / "data"
         programs = places.programs()
@@ -168,11 +160,6 @@ class PostgresService(Service):
         except (psycopg.Error, SettingsError) as error:
             return " ".join(str(error).split())
         return ""
-
-    def silent(self) -> bool:
-        """A server that refuses (a password, too many connections, a recovery) does answer."""
-        complaint = self.complaint()
-        return bool(complaint) and "FATAL" not in complaint
 
 
 def end_orphans(data: Path) -> None:

@@ -8,8 +8,8 @@ import httpx
 
 from conf.settings import PulsarSettings
 from infra.errors import ServiceError
-from infra.local.checks import Java, find_java, require_free_port, require_loopback
-from infra.local.jars import PULSAR, fetch_jars
+from infra.local.checks import Java
+from infra.local.jars import PULSAR
 from infra.local.jvm import LOGGING, JavaService, jvm, server_options
 
 RETENTION_MINUTES = 7 * 24 * 60
@@ -68,16 +68,12 @@ OPENED = (
 )
 
 
-class PulsarService(JavaService):
+class PulsarService(JavaService[PulsarSettings]):
     """The standalone broker; state below `<var>/pulsar`."""
 
-    name = "pulsar"
+    name = branch = "pulsar"
     bundle = PULSAR
-
-    @property
-    def conf(self) -> PulsarSettings:
-        """The branch of the settings."""
-        return self.settings.pulsar
+    ports = (("port", "Pulsar"), ("admin_port", "Pulsar's administration"))
 
     @property
     def external(self) -> bool:
@@ -89,23 +85,8 @@ class PulsarService(JavaService):
         """What clients connect to."""
         return self.conf.url
 
-    def start(self) -> None:
-        """Write the configuration and start the process."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_PULSAR__HOST")
-        require_free_port(conf.host, conf.port, "Pulsar", "STORELAKE_PULSAR__PORT")
-        require_free_port(
-            conf.host, conf.admin_port, "Pulsar's administration", "STORELAKE_PULSAR__ADMIN_PORT"
-        )
-        java = find_java(self.settings.java_home)
-        cache = self.settings.cache_dir
-        jars = fetch_jars(PULSAR, cache, java.path, self.cancel, self.report)
-        self._write_configuration()
-        self.report("pulsar: starting")
-        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
-
-    def _write_configuration(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def configure(self) -> None:
+        """Write the configuration."""
         conf = self.conf
         text = CONFIGURATION.format(host=conf.host, port=conf.port, admin_port=conf.admin_port)
         more = "".join(f"{key}={value}\n" for key, value in conf.broker_options.items())

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Generic, Literal, TypeVar, cast
 
-from conf.settings import Settings
+from conf.settings import (
+    KafkaSettings,
+    PostgresSettings,
+    PulsarSettings,
+    S3Settings,
+    Settings,
+    TrinoSettings,
+)
+from infra.local.checks import require_free_port, require_loopback
 from infra.local.daemon import Daemon, Ending
+from infra.local.locks import exclusive
+from infra.local.passwords import with_known_secrets, with_secrets
 from infra.local.process import tail
+from infra.local.tool import Report
 
 STOP_SECONDS = 20.0
+DOWNLOAD_SECONDS = 900.0
+"""As long as an `up` may hold the lock of the services that downloads first."""
 State = Literal[
     "running",
     "starting",
@@ -26,8 +40,6 @@ State = Literal[
     "failed",
     "off",
 ]
-Report = Callable[[str], None]
-"""Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +75,12 @@ class ServiceStatus:
         return self.state in {"running", "external", "off"}
 
 
-class Listener(Protocol):
-    """The branch of the settings that states where a local server listens."""
-
-    @property
-    def host(self) -> str:
-        """Its address, on loopback."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """Its main TCP port."""
-        ...
+Listener = KafkaSettings | PostgresSettings | PulsarSettings | S3Settings | TrinoSettings
+Conf = TypeVar("Conf", bound=Listener)
 
 
 @dataclass(frozen=True)
-class Service(ABC):
+class Service(ABC, Generic[Conf]):
     """One server process on this machine.
 
     Attributes:
@@ -86,6 +88,8 @@ class Service(ABC):
         cancel: set by Ctrl-C; preparations look at it.
         report: receives the progress.
         name: short, in lower case; also the stem of its log and pid file, and its folder.
+        branch: of the settings.
+        ports: settings, each with what listens there, for a message.
         stop_signal: requests a clean shutdown.
     """
 
@@ -94,12 +98,14 @@ class Service(ABC):
     report: Report = lambda _: None
 
     name: ClassVar[str]
+    branch: ClassVar[str]
+    ports: ClassVar[Sequence[tuple[str, str]]]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     @property
-    @abstractmethod
-    def conf(self) -> Listener:
-        """The branch of the settings."""
+    def conf(self) -> Conf:
+        """Its branch of the settings."""
+        return cast("Conf", getattr(self.settings, self.branch))
 
     @property
     @abstractmethod
@@ -111,21 +117,46 @@ class Service(ABC):
     def address(self) -> str:
         """Where clients find it."""
 
-    @abstractmethod
     def start(self) -> None:
         """Prepare the data folder and start the process, without waiting until it is ready.
 
         Raises:
             ServiceError: no Java, a taken port, too little disk, or a failed preparation.
         """
+        host, prefix = self.conf.host, f"STORELAKE_{self.branch.upper()}__"
+        require_loopback(host, f"{prefix}HOST")
+        for setting, who in self.ports:
+            port = getattr(self.conf, setting)
+            require_free_port(host, port, who, f"{prefix}{setting.upper()}")
+        self.launch()
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Prepare the data folder and start the process; its ports are free."""
+
+    def start_again(self) -> None:
+        """Start it for the supervisor, unless a command has done so; returns before it is ready.
+
+        Raises:
+            ServiceError: see `start`; or another command is busy.
+        """
+        with services_lock(self.settings, DOWNLOAD_SECONDS, self.cancel):
+            if self.daemon.recover() is None:
+                service = replace(self, settings=with_secrets(self.settings))
+                service.stop()  # also waits for the rest of a process that was killed
+                service.start()
 
     @abstractmethod
     def complaint(self) -> str:
         """Why it does not serve, asked by its protocol; empty if it does."""
 
     def silent(self) -> bool:
-        """Whether it does not answer at all: a rejection is an answer."""
-        return bool(self.complaint())
+        """Whether it does not answer at all, asked with the secrets of now; within seconds.
+
+        A server that refuses (Postgres: a password, too many connections, a recovery) answers.
+        """
+        complaint = replace(self, settings=with_known_secrets(self.settings)).complaint()
+        return bool(complaint) and "FATAL" not in complaint
 
     @property
     def folder(self) -> Path:
@@ -148,7 +179,7 @@ class Service(ABC):
         self.after_stop(ending)
         return ending != "absent"
 
-    def after_stop(self, ending: Ending) -> None:  # noqa: B027 (most have nothing to tidy up)
+    def after_stop(self, ending: Ending) -> None:
         """Tidy up; `ending` states whether the process came to its own end."""
 
     def status(self) -> ServiceStatus:
@@ -174,3 +205,10 @@ class Service(ABC):
     def last_lines(self, count: int = 8) -> list[str]:
         """The end of the log, for the message about a start that failed."""
         return tail(self.daemon.log_file, count)
+
+
+def services_lock(
+    settings: Settings, seconds: float, cancel: Event | None = None
+) -> AbstractContextManager[None]:
+    """One at a time starts or stops services of a deployment; see `exclusive`."""
+    return exclusive(settings.var_dir / "run" / "up.lock", "the services", seconds, cancel)

@@ -9,20 +9,21 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from conf.settings import Settings
 from infra.errors import ServiceError
 from infra.local.bucket import ensure_bucket
 from infra.local.checks import require_disk
 from infra.local.kafka import KafkaService
-from infra.local.locks import exclusive
 from infra.local.minio import MinioService
 from infra.local.passwords import with_known_secrets, with_secrets
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
 from infra.local.process import POLL_SECONDS
 from infra.local.pulsar import PulsarService, ensure_pulsar_topic
-from infra.local.service import Report, Service, ServiceStatus
+from infra.local.service import Service, ServiceStatus, services_lock
+from infra.local.tool import Report
 from infra.local.topics import ensure_topics
 from infra.local.trino import TrinoService
 from infra.postgres.migrate import migrate
@@ -49,29 +50,25 @@ def silent(_: str) -> None:
     """A report that nobody reads."""
 
 
+def all_services(settings: Settings, cancel: Event, report: Report = silent) -> list[Service[Any]]:
+    """Everything that can run here, in the order of its table."""
+    classes = (KafkaService, PostgresService, PulsarService, MinioService, TrinoService)
+    return [make(settings, cancel, report) for make in classes]
+
+
 def services(
     settings: Settings, cancel: Event | None = None, report: Report = silent
-) -> list[Service]:
-    """The services of this deployment, in the order of their table.
-
-    Pulsar, MinIO and Trino are where the settings want them, and as long as an earlier command left
-    them running.
-    """
-    event = cancel or Event()
-    found: list[Service] = [
-        KafkaService(settings, event, report),
-        PostgresService(settings, event, report),
-    ]
-    pulsar = PulsarService(settings, event, report)
-    if settings.wants_pulsar or pulsar.daemon.find() is not None:
-        found.append(pulsar)
-    minio = MinioService(settings, event, report)
-    if settings.bucket or minio.daemon.find() is not None:
-        found.append(minio)
-    trino = TrinoService(settings, event, report)
-    if settings.trino.enabled or trino.daemon.find() is not None:
-        found.append(trino)
-    return found
+) -> list[Service[Any]]:
+    """The services of this deployment: those that the settings want, and what still runs."""
+    wanted = {
+        "kafka": True,
+        "postgres": True,
+        "pulsar": settings.wants_pulsar,
+        "minio": settings.bucket is not None,
+        "trino": settings.trino.enabled,
+    }
+    known = all_services(settings, cancel or Event(), report)
+    return [one for one in known if wanted[one.name] or one.daemon.find() is not None]
 
 
 def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
@@ -199,12 +196,12 @@ def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
             _stop(started)
 
 
-def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
+def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service[Any]]]:
     """Bring everything up; returns the settings with the secrets, and what was started."""
     require_disk(settings.var_dir)
     ready = with_secrets(settings)
     cancel = Event()
-    started: list[Service] = []
+    started: list[Service[Any]] = []
     try:
         _start_all(services(ready, cancel, report), started, cancel)
         provision(ready, report)
@@ -217,7 +214,7 @@ def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
     return ready, started
 
 
-def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event) -> None:
+def _start_all(wanted: Sequence[Service[Any]], started: list[Service[Any]], cancel: Event) -> None:
     """Side by side, because each spends most of its start waiting."""
     with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
         futures: list[Future[None]] = [
@@ -232,7 +229,7 @@ def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event)
             raise
 
 
-def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
+def _bring_up(service: Service[Any], started: list[Service[Any]], cancel: Event) -> None:
     if service.external or service.ready():
         return
     if service.status().pid is not None:
@@ -250,7 +247,7 @@ def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
     _wait_ready(service, cancel)
 
 
-def _wait_ready(service: Service, cancel: Event) -> None:
+def _wait_ready(service: Service[Any], cancel: Event) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not cancel.is_set():
         state = service.status()
@@ -271,7 +268,7 @@ def _wait_ready(service: Service, cancel: Event) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _stop(wanted: Sequence[Service]) -> list[str]:
+def _stop(wanted: Sequence[Service[Any]]) -> list[str]:
     if not wanted:
         return []
     with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
@@ -280,4 +277,4 @@ def _stop(wanted: Sequence[Service]) -> list[str]:
 
 
 def _lock(settings: Settings) -> AbstractContextManager[None]:
-    return exclusive(settings.var_dir / "run" / "up.lock", "the services", LOCK_SECONDS)
+    return services_lock(settings, LOCK_SECONDS)

@@ -17,15 +17,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import psutil
 
 from conf.errors import StorelakeError, first_line
 from conf.settings import SupervisorSettings
 from infra.local.board import NAME, ProgramStatus, StateDir
-from infra.local.children import Child, Program, ProgramChild, ServiceChild, Supervised, age
+from infra.local.children import Child, Program, ProgramChild, ServiceChild, age
 from infra.local.daemon import Daemon
 from infra.local.process import wait_until
+from infra.local.service import Service
 from infra.local.state_files import UnreadableStateError
 
 __all__ = ["NAME", "Program", "ProgramStatus", "StateDir", "Supervisor", "end_all"]
@@ -55,7 +57,7 @@ class Supervisor:
         conf: SupervisorSettings,
         cwd: Path,
         *,
-        services: Sequence[Supervised] = (),
+        services: Sequence[Service[Any]] = (),
         cancel: Event | None = None,
     ) -> None:
         self._state_dir, self._conf = board, conf

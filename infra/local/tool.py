@@ -8,12 +8,38 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
 from infra.errors import ServiceError
 from infra.local.process import POLL_SECONDS, Account
+
+Report = Callable[[str], None]
+"""Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
+
+
+def line_counter(
+    name: str, report: Report, every: int, kinds: Mapping[str, str]
+) -> Callable[[str], None]:
+    """A function that counts lines of a tool's output, and reports every so many of a kind.
+
+    Args:
+        name: begins each report.
+        report: receives the progress.
+        every: how many lines of a kind make a report.
+        kinds: how a line begins -> the report, with the counts in the order of the kinds.
+    """
+    counts = dict.fromkeys(kinds, 0)
+
+    def count(line: str) -> None:
+        kind = next((start for start in kinds if line.strip().startswith(start)), None)
+        if kind is not None:
+            counts[kind] += 1
+            if counts[kind] % every == 0:
+                report(f"{name}: {kinds[kind].format(*counts.values())}")
+
+    return count
 
 
 def run_tool(

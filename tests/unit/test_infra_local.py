@@ -186,7 +186,8 @@ def test_a_port_belongs_to_the_process_that_listens_on_it(daemon: Daemon, tmp_pa
 
 def test_kafka_is_started_small_on_loopback_with_its_own_files(own: Settings) -> None:
     service = KafkaService(own)
-    service._write_configuration()
+    service.folder.mkdir(parents=True)
+    service.configure()
     command = service.command(Java("java", "17.0.1"), own.cache_dir)
     assert {f"-Xmx{own.kafka.heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"} <= set(
         command
@@ -210,7 +211,8 @@ def test_kafka_notes_its_classes_once_and_uses_them_afterwards(own: Settings) ->
 def test_pulsar_is_started_small_on_loopback_with_its_own_files(own: Settings) -> None:
     more = own.pulsar.model_copy(update={"broker_options": {"numIOThreads": "1"}})
     service = PulsarService(own.model_copy(update={"pulsar": more}))
-    service._write_configuration()
+    service.folder.mkdir(parents=True)
+    service.configure()
     command = service.command(Java("java", "25.0.1"), own.cache_dir)
     assert {f"-Xmx{own.pulsar.heap_mb}m", "--sun-misc-unsafe-memory-access=allow"} <= {*command}
     assert "--sun-misc-unsafe-memory-access=allow" not in service.command(
