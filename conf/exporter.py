@@ -21,12 +21,6 @@ def served(registry: CollectorRegistry, host: str, port: int, setting: str) -> I
     """Answer at ``http://<host>:<port>/metrics`` inside the block; with port 0 do not.
 
     A port that is taken costs the metrics, with a warning, and not the work that they are about.
-
-    Args:
-        registry: of the meters.
-        host: `metrics_host`.
-        port: of the process.
-        setting: the variable that names another port.
     """
     running = _serve(registry, host, port, setting) if port else None
     try:

@@ -149,13 +149,7 @@ def _miscounted(frames: Collection[FrameEvent], observed: ObservedFrames) -> set
 
 
 def compare_published(who: str, published: int, observed: ObservedFrames) -> list[Difference]:
-    """The number of events that a broker acknowledged against what was found of them.
-
-    Args:
-        who: names the camera, or all of them, in the sentences.
-        published: events.
-        observed: of the same cameras.
-    """
+    """The number of events that a broker acknowledged against what was found of them."""
     total = sum_minutes(observed.minutes)
     counted = total.frames + total.late_frames + len(observed.quarantined)
     found = {

@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 class QualityMetrics:
-    """Meters of the newest run, in a registry of their own.
-
-    Args:
-        every: how often a run is due.
-    """
+    """Meters of the newest run, in a registry of their own."""
 
     def __init__(self, every: timedelta) -> None:
         self.registry = CollectorRegistry()

@@ -108,14 +108,7 @@ class RunStart:
 
 @dataclass(frozen=True)
 class OrderObserver:
-    """Follows the order messages of one run.
-
-    Attributes:
-        settings: where everything is.
-        db: the serving database.
-        start: of the run.
-        entries: the run's ledger.
-    """
+    """Follows the order messages of one run."""
 
     settings: Settings
     db: Database

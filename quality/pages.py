@@ -21,14 +21,7 @@ from quality.summary import QualitySummary, Quarantined
 def summary_page(
     summary: QualitySummary, quarantined: list[Quarantined], pages: Mapping[str, str], now: datetime
 ) -> str:
-    """HTML of the first page, with its plots inside.
-
-    Args:
-        summary: of every layer.
-        quarantined: rows by rule.
-        pages: Data Docs by suite, for links.
-        now: creation time, UTC.
-    """
+    """HTML of the first page, with its plots inside."""
     template = _environment().get_template("summary.html.j2")
     return template.render(
         summary=summary,
@@ -38,7 +31,7 @@ def summary_page(
         plots={
             layer.name: (plots.failures_plot(layer.trend), plots.share_plot(layer.trend))
             for layer in summary.layers
-            if len(layer.trend) > 1 and any(p.critical or p.warning for p in layer.trend)
+            if len(layer.trend) > 1 and any(p["critical"] or p["warning"] for p in layer.trend)
         },
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from quality.summary import RunPoint
+from quality.summary import Row
 
 # Stand-ins: what the page has for them depends on the reader's light or dark.
 _COLOURS = {"#010101": "var(--soft)", "#020202": "var(--bad)", "#030303": "var(--warn)"}
@@ -24,28 +24,28 @@ _STYLE: Any = {
 }
 
 
-def failures_plot(trend: Sequence[RunPoint]) -> str:
+def failures_plot(trend: Sequence[Row]) -> str:
     """Expectations not met, run by run: SVG."""
     lines = (
-        ([point.critical for point in trend], _BAD, "critical", ".-"),
-        ([point.warning for point in trend], _WARN, "warning", ".:"),
+        ([point["critical"] for point in trend], _BAD, "critical", ".-"),
+        ([point["warning"] for point in trend], _WARN, "warning", ".:"),
     )
     return _plot(trend, lines, whole=True)
 
 
-def share_plot(trend: Sequence[RunPoint]) -> str:
+def share_plot(trend: Sequence[Row]) -> str:
     """The largest share of unexpected rows in percent, run by run: SVG."""
     return _plot(
-        trend, (([100 * point.worst_share for point in trend], _BAD, None, ".-"),), whole=False
+        trend, (([100 * point["worst_share"] for point in trend], _BAD, None, ".-"),), whole=False
     )
 
 
-def _plot(trend: Sequence[RunPoint], lines: Sequence[Any], *, whole: bool) -> str:
+def _plot(trend: Sequence[Row], lines: Sequence[Any], *, whole: bool) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(5.2, 2.0))
         axes: Any = figure.subplots()
         for values, colour, label, line in lines:
-            axes.plot([point.at for point in trend], values, line, color=colour, label=label)
+            axes.plot([point["at"] for point in trend], values, line, color=colour, label=label)
         axes.set_ylim(0, max(1, *(1.1 * value for values, *_ in lines for value in values)))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", linewidth=0.4, alpha=0.4)

@@ -142,12 +142,6 @@ def audit(
 ) -> list[Result]:
     """Validate the rows that a branch adds; nothing changes.
 
-    Args:
-        iceberg: the table.
-        branch: made by `open_branch`.
-        suites: of the table; only those on rows can look at a branch.
-        engines: where they are validated, by pandas.
-
     Raises:
         PublishError: there is no such branch.
     """

@@ -51,13 +51,7 @@ class CheckError(StorelakeError):
 
 @dataclass(frozen=True)
 class CheckProgress:
-    """Progress of a check.
-
-    Attributes:
-        sending: receives the totals while events are sent.
-        step: receives what is waited for.
-        stop: ends the sending early.
-    """
+    """Progress of a check."""
 
     sending: Callable[[SendReport], None]
     step: Callable[[str], None]
@@ -184,12 +178,7 @@ def _visible_since(settings: Settings) -> Iterator[dict[str, datetime]]:
 def new_orders(
     settings: Settings, found: Callable[[Sequence[tuple[str, datetime]]], None]
 ) -> Poller:
-    """A poller of orders_raw, ten times a second, as another client of Postgres.
-
-    Args:
-        settings: with the password of the database.
-        found: receives the new rows: event id, event time.
-    """
+    """A poller of orders_raw, ten times a second, as another client of Postgres."""
     connection = psycopg.connect(settings.postgres.dsn, autocommit=True)
     newest = connection.execute("SELECT coalesce(max(seq), 0) FROM orders_raw").fetchone()
     last = newest[0] if newest else 0

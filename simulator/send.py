@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 from conf.settings import Settings
 from conf.stores import load_stores
 from simulator.ledger import Delivery, Ledger, SendReport
 from simulator.orders import Shop, SimulatedOrderEvent
-from simulator.plan import Plan, Source, draw_age
+from simulator.plan import Plan, draw_age
 from simulator.poison import draw_way
 from simulator.poison import poison as break_event
 from simulator.transport import GatewayTransport, KafkaTransport, topic_of
@@ -64,14 +64,6 @@ _Queue: TypeAlias = "asyncio.Queue[_Parcel]"
 def send(
     settings: Settings,
     *,
-    rate: float | None = None,
-    count: int | None = None,
-    seconds: float | None = None,
-    poison: float = 0.0,
-    late: float = 0.0,
-    duplicates: float = 0.0,
-    seed: int = 1,
-    source: Source = "baskets",
     branches: Sequence[str] = (),
     run_id: str | None = None,
     via: Via = "gateway",
@@ -82,20 +74,15 @@ def send(
     on_progress: Callable[[SendReport], None] | None = None,
     late_from: Callable[[], bool] | None = None,
     stop: Event | None = None,
+    **fields: Any,
 ) -> SendReport:
     """Send order events, and return when each of them is accounted for.
 
+    Broken messages, and every other repeat, are sent straight to Kafka, as a foreign producer
+    sends. A plan without `count` and `seconds` is ended by `stop`.
+
     Args:
         settings: the frozen tree (`kafka`, `gateway`, `streams`, `stores_file`).
-        rate: messages a minute; None: as fast as possible.
-        count: stop after so many messages, of whatever kind.
-        seconds: stop after so long. With neither, `stop` ends the run.
-        poison: share of the messages that are broken, 0..1. They are sent straight to Kafka.
-        late: share with an event time too long ago to count; see `Plan`.
-        duplicates: share that repeats an event, byte for byte; every other one is sent past the
-            gateway, as a foreign producer sends.
-        seed: which baskets, lives and kinds; the same seed repeats the same run.
-        source: where the baskets come from.
         branches: who sells; all of the store file without any.
         run_id: keeps identifiers of two runs apart; a random one by default.
         via: how good events go out.
@@ -107,8 +94,9 @@ def send(
         late_from: whether late events would be late by now; sending pauses before the first one
             until it returns true. Called in another thread.
         stop: set it from another thread to end the run early.
+        **fields: of the `Plan`.
     """
-    plan = Plan(rate, count, seconds, poison, late, duplicates, seed, source)
+    plan = Plan(**fields)
     run_id, stop = run_id or uuid4().hex[:8], stop or Event()
     shop = _open_shop(settings, plan, run_id, branches)
     with Ledger(ledger, run_id) as book:

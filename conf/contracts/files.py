@@ -19,10 +19,6 @@ Contracts = Mapping[str, Contract]
 def parse(files: Mapping[str, str], whose: str = "") -> Contracts:
     """Contracts by file name.
 
-    Args:
-        files: file name -> text.
-        whose: added to a file name in messages.
-
     Raises:
         ContractError: a file is no contract.
     """

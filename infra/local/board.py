@@ -46,11 +46,7 @@ class ProgramStatus:
 
 @dataclass(frozen=True)
 class StateDir:
-    """The state files of one deployment.
-
-    Attributes:
-        var: state folder of the deployment.
-    """
+    """The state files of one deployment."""
 
     var: Path
 

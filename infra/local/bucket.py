@@ -11,9 +11,6 @@ from infra.errors import ServiceError
 def ensure_bucket(settings: Settings) -> bool:
     """Create the bucket of a warehouse on S3 where it is missing.
 
-    Args:
-        settings: which bucket, on which S3, and whether it may be made.
-
     Returns:
         Whether it was created.
 

@@ -39,13 +39,7 @@ def require_loopback(host: str, setting: str) -> None:
 
 
 def require_free_port(host: str, port: int, who: str, setting: str) -> None:
-    """Make sure that nobody listens there.
-
-    Args:
-        host: address to bind.
-        port: TCP port.
-        who: name of the service, for the message.
-        setting: environment variable that moves the port.
+    """Make sure that nobody listens on a TCP port, which the variable `setting` moves.
 
     Raises:
         ServiceError: the port is taken, or may not be used.
@@ -114,9 +108,6 @@ class Java:
 
 def find_java(java_home: Path | None) -> Java:
     """The first Java that Kafka, Pulsar and Spark run on: of `java_home`, then on the PATH.
-
-    Args:
-        java_home: `settings.java_home`.
 
     Returns:
         The program and its version.

@@ -123,12 +123,7 @@ class ProgramChild(Child):
 
 
 class ServiceChild(Child):
-    """A service: it is started and asked for an answer in other threads.
-
-    Args:
-        service: what is kept running.
-        pool: runs its calls.
-    """
+    """A service: it is started and asked for an answer in other threads."""
 
     def __init__(self, service: Service[Any], pool: Executor) -> None:
         super().__init__(service.name, service.daemon)

@@ -63,12 +63,6 @@ def build(source: GoSource, cache_dir: Path, cancel: Event, report: Report) -> P
     After a failure, what Go has downloaded and compiled is kept, so that the next try continues
     from there; after a success it is deleted: it is 3 GB.
 
-    Args:
-        source: which program.
-        cache_dir: `settings.cache_dir`.
-        cancel: stops the build when set.
-        report: receives the progress.
-
     Raises:
         ServiceError: there is no Go, or too old a one; no room; the build failed.
     """

@@ -155,13 +155,6 @@ def fetch_jars(bundle: Bundle, cache_dir: Path, java: str, cancel: Event, report
     A folder under the final name is always complete: the jars are collected elsewhere and moved
     there in one step.
 
-    Args:
-        bundle: which server.
-        cache_dir: `settings.cache_dir`.
-        java: the Java that runs Ivy.
-        cancel: stops the download when set.
-        report: receives the progress.
-
     Raises:
         ServiceError: the download failed, or there is no room for it.
     """

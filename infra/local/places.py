@@ -53,12 +53,7 @@ def can_enter(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Places:
-    """The folders of one Postgres server.
-
-    Attributes:
-        home: `<var>/postgres`, owned by the user who calls.
-        account: who runs the server.
-    """
+    """The folders of one Postgres server."""
 
     home: Path
     account: Account

@@ -167,9 +167,6 @@ def end_orphans(data: Path) -> None:
 
     They end by themselves as soon as they wait for anything, which a long query does late; until
     then Postgres refuses to start on these data.
-
-    Args:
-        data: the data folder, whose server has gone.
     """
     orphans = []
     for process in psutil.process_iter():

@@ -143,9 +143,6 @@ def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
     A namespace that this makes keeps messages for a week, also those that everybody has read, so
     that streams can be built again; without that, Pulsar deletes what no subscription waits for.
 
-    Args:
-        conf: which topic, with how many partitions, on which cluster.
-
     Returns:
         Whether the topic was created.
 

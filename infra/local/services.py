@@ -78,10 +78,6 @@ def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
     when the calling process ends. When anything fails, or on Ctrl-C, the services that this call
     started are stopped again.
 
-    Args:
-        settings: which ports, which folders.
-        report: receives the progress.
-
     Returns:
         The state of each service.
 
@@ -95,10 +91,6 @@ def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
 @contextmanager
 def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
     """As `up`, for who continues from there: an error or Ctrl-C in the block undoes the start.
-
-    Args:
-        settings: which ports, which folders.
-        report: receives the progress.
 
     Yields:
         The settings with the secrets of the services.
@@ -116,10 +108,6 @@ def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
 
 def provision(settings: Settings, report: Report = silent) -> None:
     """Make what the services must have, where it is missing: topics, bucket, tables of Postgres.
-
-    Args:
-        settings: of services that run, here or elsewhere.
-        report: receives the progress.
 
     Raises:
         ServiceError: one does not answer, or refuses.
@@ -148,10 +136,6 @@ def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
 
     Secrets, logs, and data on external servers are kept.
 
-    Args:
-        settings: of the deployment.
-        more: names below `var` that are deleted, too.
-
     Returns:
         What was deleted.
 
@@ -177,10 +161,6 @@ def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
 @contextmanager
 def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
     """Services for the length of a block, for tests and the demonstration.
-
-    Args:
-        settings: which ports, which folders.
-        report: receives the progress.
 
     Yields:
         The settings with the secrets of the services.

@@ -191,11 +191,9 @@ class Supervisor:
 
 
 def end_all(programs: Iterable[tuple[Program, Daemon]], patience_seconds: float) -> list[str]:
-    """End processes by rank, those of one rank side by side; returns the names of those that ran.
+    """End processes by rank, those of one rank side by side; returns the names of what ran.
 
-    Args:
-        programs: with their processes.
-        patience_seconds: for each rank, to end what it is doing; then it is killed.
+    A rank has `patience_seconds` to end what it is doing; then it is killed.
     """
     known = list(programs)
     ran: list[str] = []

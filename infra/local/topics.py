@@ -16,9 +16,6 @@ from infra.local.kafka import SILENT
 def ensure_topics(conf: KafkaSettings) -> list[str]:
     """Create the topics that are missing, leaving the others as they are.
 
-    Args:
-        conf: which topics, with how many partitions, on which cluster.
-
     Returns:
         The names that were created.
 

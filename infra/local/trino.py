@@ -106,11 +106,7 @@ class TrinoService(JavaService[TrinoSettings]):
         write_text(secret, self.catalog(), mode=0o600)
 
     def configuration(self, jars: Path) -> str:
-        """Where it listens and what it may take.
-
-        Args:
-            jars: the folder of the server's jars and plug-ins.
-        """
+        """Where it listens and what it may take."""
         return CONFIGURATION.format(
             host=self.conf.host,
             port=self.conf.port,

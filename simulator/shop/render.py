@@ -87,13 +87,6 @@ def film_day(
 ) -> dict[str, Path]:
     """Write one MP4 for each camera.
 
-    Args:
-        day: to film.
-        out: folder of the videos.
-        on_progress: receives the number of pictures so far.
-        begin: first second of the day.
-        end: last second; None for all of it.
-
     Returns:
         Camera id -> file.
 
@@ -119,13 +112,7 @@ def film_day(
 def render_day(
     day: ShopDay, out: Path, on_progress: Callable[[int], None] = lambda _: None
 ) -> Rendered:
-    """Write videos, truth and orders of a day to a folder.
-
-    Args:
-        day: to render.
-        out: the folder.
-        on_progress: receives the number of pictures so far.
-    """
+    """Write videos, truth and orders of a day to a folder."""
     videos = film_day(day, out, on_progress)
     truth, orders = out / "truth.ndjson", out / "orders.ndjson"
     shoppers = day.truth()
