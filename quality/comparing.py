@@ -18,14 +18,10 @@ HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
 
 def look_from(context: AuditContext, table: Table) -> datetime:
     """From which UTC hour on: where a table has new rows, and at least the last while."""
-    start = context.now - (context.settings.quality.lookback if _is_fine(table) else DAY)
+    few_rows = table.time_column in ("hour", "day")  # an hour or a day is one row
+    start = context.now - (DAY if few_rows else context.settings.quality.lookback)
     new = context.touched(table.name)
     return floor(min(start, new[0]) if new else start, HOUR)
-
-
-def _is_fine(table: Table) -> bool:
-    """Whether an hour has many rows; hours and days themselves are few, and a day of them is."""
-    return table.time_column not in ("hour", "day")
 
 
 def differing(

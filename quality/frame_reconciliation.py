@@ -90,7 +90,6 @@ class ObservedFrames:
     """What was found of a run; repeated rows are repeated here.
 
     Attributes:
-        bronze: frames in bronze.detections.
         boxes: ids of the boxes in silver.detections.
         quarantined: ids of the messages in quarantine.detections.
         minutes: (camera, minute in UTC) -> what footfall_minute counts.

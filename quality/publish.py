@@ -47,7 +47,6 @@ class Published:
     """Outcome of a publication.
 
     Attributes:
-        results: of its rows.
         rows: that main got; None when something critical failed, and the branch is kept.
     """
 

@@ -67,11 +67,9 @@ class QualityRun:
     """One run.
 
     Attributes:
-        id: unique.
         at: the time that data was validated at, UTC.
         results: of every expectation that there was something to validate for.
         documents: results of Great Expectations by suite, for Data Docs.
-        seconds: how long it took.
     """
 
     id: str

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from infra import local
 from infra.local.poller import Poller
 from infra.local.process import wait_until
 from infra.local.readiness import gateway_ready, gateway_url
+from infra.local.state_files import write_text
 from infra.local.streams import stream_states
 from quality.order_observer import OrderObserver, RunStart
 from quality.order_reconciliation import reconcile_orders
@@ -134,7 +134,7 @@ def check(
         "seconds": round((datetime.now(timezone.utc) - start.at).total_seconds(), 1),
         "plan": asdict(plan),
     }
-    _write(report, folder / "report.json")
+    write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -205,12 +205,6 @@ def latency(entries: Sequence[Entry], seen: Mapping[str, datetime]) -> dict[str,
         return {"p50": None, "p95": None}
     p50, p95 = np.percentile(values, [50, 95])
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
-
-
-def _write(report: Mapping[str, Any], path: Path) -> None:
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(path)
 
 
 def summary(report: Mapping[str, Any]) -> Table:

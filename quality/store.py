@@ -103,8 +103,9 @@ def write(
     reached = list(reached)
     _replace(context, reached)
     for one in reached:
-        if one.passed_snapshot_id is not None:
-            _tag(context, one.table_name, one.passed_snapshot_id)
+        # A table that is gone has no tag to move.
+        if one.passed_snapshot_id is not None and context.table(one.table_name) is not None:
+            context.lake.tag(one.table_name, one.passed_snapshot_id, TAG)
 
 
 def new_run_id() -> str:
@@ -152,12 +153,6 @@ def _replace(context: AuditContext, reached: list[Reached]) -> None:
     schema = context.lake.schema(QUALITY_VALIDATED_SNAPSHOTS.name)
     rows = pa.Table.from_pylist(list({**kept, **new}.values()), schema=schema)
     context.lake.replace(QUALITY_VALIDATED_SNAPSHOTS, rows)
-
-
-def _tag(context: AuditContext, name: str, commit_id: int) -> None:
-    """Move the tag; a table that is gone has none to move."""
-    if context.table(name) is not None:
-        context.lake.tag(name, commit_id, TAG)
 
 
 def _replicate(context: AuditContext, rows: list[dict[str, Any]]) -> None:

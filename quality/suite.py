@@ -35,7 +35,6 @@ class RowSuite:
 
     Attributes:
         table: of the lake, by its name in `streaming.lake.tables`.
-        expectations: made by `expect`.
         name: of this suite among those of its table.
         shape: rows of the table -> what is validated: one row each, or one per element of a list.
             Pure, and right for any part of the rows: Spark calls it batch by batch.
@@ -59,7 +58,6 @@ class FactSuite:
         name: of this suite among those of its table.
         columns: of the facts, with their types; all of them name an unexpected row in a report.
         rows: computes the facts. No rows: nothing to expect.
-        expectations: made by `expect`.
     """
 
     table: str

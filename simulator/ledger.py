@@ -62,7 +62,6 @@ class Entry(msgspec.Struct, frozen=True):
         event_id, order_id, event_type, event_time, status, total_price: of the event as the till
             meant it; `total_price` is None for a status change.
         made_at: when the till made it (UTC); the `event_time` of a late event is another.
-        outcome: of the message.
         late: its event time is too long ago to count.
         duplicate_of: the event id, when the message repeats one that was accepted before.
         topic, partition, offset: where a broker has it. A gateway that has the event already
@@ -137,10 +136,18 @@ class Ledger:
         outcome: Outcome = delivery.outcome
         if poisoned is not None and outcome == "accepted":
             outcome = "poisoned"
-        self._count(event, outcome, delivery, poisoned)
-        if outcome == "accepted":
-            self.report.late += late
-            self.report.duplicates += duplicate
+        report, accepted = self.report, outcome == "accepted"
+        report.sent += 1
+        report.retries += delivery.retries
+        report.late += accepted and late
+        report.duplicates += accepted and duplicate
+        setattr(report, outcome, getattr(report, outcome) + 1)
+        if outcome in ("failed", "rejected"):
+            report.failures[delivery.detail or "unknown"] += 1
+        elif poisoned is not None:
+            report.by_poison[poisoned.way] += 1
+        else:
+            report.by_type[event.event_type] += 1
         if self._file is None:
             return
         line = {
@@ -166,21 +173,3 @@ class Ledger:
             "detail": delivery.detail,
         }
         self._file.write(json.dumps(line) + "\n")
-
-    def _count(
-        self,
-        event: SimulatedOrderEvent,
-        outcome: Outcome,
-        delivery: Delivery,
-        poisoned: Poisoned | None,
-    ) -> None:
-        report = self.report
-        report.sent += 1
-        report.retries += delivery.retries
-        setattr(report, outcome, getattr(report, outcome) + 1)
-        if outcome in ("failed", "rejected"):
-            report.failures[delivery.detail or "unknown"] += 1
-        elif poisoned is not None:
-            report.by_poison[poisoned.way] += 1
-        else:
-            report.by_type[event.event_type] += 1

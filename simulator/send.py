@@ -39,7 +39,6 @@ class _Parcel:
     """An event on its way.
 
     Attributes:
-        event: to be sent.
         late: its event time is too long ago to count.
         first: the parcel whose event this one repeats.
         straight: a repeat that is sent to Kafka past the gateway, as a foreign producer sends.

@@ -26,7 +26,6 @@ class ProgramStatus:
 
     Attributes:
         asked_at: time of the request that this status answers.
-        restarts: since then.
         again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
         failed: whether the supervisor has given up, until a new request.
         note: how it ended last, the cause first.

@@ -32,8 +32,6 @@ class Program:
     """Something to keep running.
 
     Attributes:
-        name: also of its log and pid file.
-        command: program and arguments.
         rank: at the end, programs of a higher rank go first, those of one rank together.
     """
 

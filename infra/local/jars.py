@@ -29,7 +29,6 @@ class Bundle:
     """What one server is made of.
 
     Attributes:
-        name: of the server.
         version: of it, and of the folder in the cache.
         megabytes: to download.
         dependencies: Ivy's `dependency` elements.

@@ -118,15 +118,10 @@ class KafkaService(JavaService[KafkaSettings]):
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
         return [*jvm(java, jars, self.folder), *tool, "-c", str(self.folder / "server.properties")]
 
-    def complaint(self) -> str:
-        """Empty where it lists its topics."""
-        return "" if answers(self.conf) else "does not answer"
-
-
-def answers(conf: KafkaSettings, seconds: float = 2.0) -> bool:
-    """Whether a broker at the address of the settings lists its topics."""
-    try:
-        client = AdminClient(client_config(conf), logger=SILENT)
-        return bool(client.list_topics(timeout=seconds).brokers)
-    except KafkaException:
-        return False
+    def serves(self) -> bool:
+        """Whether it lists its topics."""
+        try:
+            client = AdminClient(client_config(self.conf), logger=SILENT)
+            return bool(client.list_topics(timeout=2.0).brokers)
+        except KafkaException:
+            return False

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from conf.settings import S3Settings
-from infra.local.go import MINIO, build
+from infra.local.go import build_minio
 from infra.local.service import Service
 
 # 503 until it has loaded its buckets and keys, and has checked its disk.
@@ -33,7 +33,7 @@ class MinioService(Service[S3Settings]):
 
     def launch(self) -> None:
         """Build the program the first time, then start it."""
-        program = build(MINIO, self.settings.cache_dir, self.cancel, self.report)
+        program = build_minio(self.settings.cache_dir, self.cancel, self.report)
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         self.report("minio: starting")
         self.daemon.spawn(self.command(program), cwd=self.folder, environment=self.environment())
@@ -58,15 +58,10 @@ class MinioService(Service[S3Settings]):
             "MINIO_SCANNER_SPEED": "slowest",
         }
 
-    def complaint(self) -> str:
-        """Empty where it is past its start; of somebody else's S3 it is enough that it answers."""
-        url = self.conf.url if self.external else self.conf.url + HEALTH
-        return "" if answers(url) else "does not answer"
-
-
-def answers(url: str, seconds: float = 2.0) -> bool:
-    """Whether a server there serves requests; refusing an unsigned one is serving, too."""
-    try:
-        return httpx.get(url, timeout=seconds).status_code < httpx.codes.INTERNAL_SERVER_ERROR
-    except httpx.HTTPError:
-        return False
+    def serves(self) -> bool:
+        """Whether it is past its start; somebody else's S3 may refuse an unsigned request."""
+        try:
+            response = httpx.get(self.conf.url + ("" if self.external else HEALTH), timeout=2.0)
+        except httpx.HTTPError:
+            return False
+        return response.status_code < httpx.codes.INTERNAL_SERVER_ERROR

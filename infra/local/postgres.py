@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shutil
 import signal
@@ -15,7 +14,7 @@ from psycopg import sql
 from conf.settings import PostgresSettings, SettingsError
 from infra.errors import ServiceError
 from infra.local.places import Places, server_account
-from infra.local.process import end_now, is_alive
+from infra.local.process import end_now, is_alive, processes_where
 from infra.local.service import Service
 from infra.local.tool import run_tool
 
@@ -152,8 +151,12 @@ class PostgresService(Service[PostgresSettings]):
             command += ["-c", f"{key}={value}"]
         return command
 
+    def serves(self) -> bool:
+        """Whether a query works with our password."""
+        return not self.complaint()
+
     def complaint(self) -> str:
-        """Empty where a query works with our password."""
+        """The reason of the server or its client; empty where a query works."""
         try:
             with psycopg.connect(self.conf.dsn, connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
@@ -168,12 +171,8 @@ def end_orphans(data: Path) -> None:
     They end by themselves as soon as they wait for anything, which a long query does late; until
     then Postgres refuses to start on these data.
     """
-    orphans = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.name().startswith("postgres") and Path(process.cwd()) == data.resolve():
-                orphans.append(process)
-    end_now(orphans)
+    folder = data.resolve()
+    end_now(processes_where(lambda p: p.name().startswith("postgres") and Path(p.cwd()) == folder))
 
 
 def drop_stale_lock(data: Path) -> None:

@@ -113,9 +113,13 @@ class PulsarService(JavaService[PulsarSettings]):
             "-nss",  # no stream storage
         ]
 
-    def complaint(self) -> str:
-        """Empty where it is healthy by its own check, which writes and reads."""
-        return "" if answers(self.conf) else "does not answer"
+    def serves(self) -> bool:
+        """Whether it is healthy by its own check, which writes and reads."""
+        try:
+            with _administration(self.conf, 2.0) as admin:
+                return admin.get("/brokers/health").text == "ok"
+        except httpx.HTTPError:
+            return False
 
 
 def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
@@ -126,15 +130,6 @@ def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
         verify=str(conf.tls_ca_file) if conf.tls_ca_file else True,
         timeout=seconds,
     )
-
-
-def answers(conf: PulsarSettings, seconds: float = 2.0) -> bool:
-    """Whether a broker at the address of the settings is healthy."""
-    try:
-        with _administration(conf, seconds) as admin:
-            return admin.get("/brokers/health").text == "ok"
-    except httpx.HTTPError:
-        return False
 
 
 def ensure_pulsar_topic(conf: PulsarSettings) -> bool:

@@ -84,11 +84,8 @@ class Service(ABC, Generic[Conf]):
     """One server process on this machine.
 
     Attributes:
-        settings: which ports, which folders.
         cancel: set by Ctrl-C; preparations look at it.
-        report: receives the progress.
         name: short, in lower case; also the stem of its log and pid file, and its folder.
-        branch: of the settings.
         ports: settings, each with what listens there, for a message.
         stop_signal: requests a clean shutdown.
     """
@@ -147,8 +144,12 @@ class Service(ABC, Generic[Conf]):
                 service.start()
 
     @abstractmethod
+    def serves(self) -> bool:
+        """Whether it serves, asked by its protocol; within two seconds."""
+
     def complaint(self) -> str:
-        """Why it does not serve, asked by its protocol; empty if it does."""
+        """Why it does not serve; empty if it does."""
+        return "" if self.serves() else "does not answer"
 
     def silent(self) -> bool:
         """Whether it does not answer at all, asked with the secrets of now; within seconds.

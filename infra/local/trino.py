@@ -172,15 +172,10 @@ class TrinoService(JavaService[TrinoSettings]):
             "io.trino.server.TrinoServer",
         ]
 
-    def complaint(self) -> str:
-        """Empty where it is past its start."""
-        return "" if answers(self.conf.address) else "does not answer"
-
-
-def answers(address: str, seconds: float = 2.0) -> bool:
-    """Whether a server there takes queries."""
-    try:
-        info = httpx.get(f"{address}/v1/info", timeout=seconds).json()
-        return info.get("starting") is False
-    except (httpx.HTTPError, ValueError, AttributeError):
-        return False
+    def serves(self) -> bool:
+        """Whether it takes queries: it is past its start."""
+        try:
+            info = httpx.get(f"{self.conf.address}/v1/info", timeout=2.0).json()
+            return info.get("starting") is False
+        except (httpx.HTTPError, ValueError, AttributeError):
+            return False

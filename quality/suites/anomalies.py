@@ -162,7 +162,8 @@ def find_anomalies(context: AuditContext, measure: Measure) -> Iterator[dict[str
     hour.
     """
     start = floor(context.now - context.settings.quality.history, DAY)
-    rows = [r for r in context.query(SQL[measure.name], {"start": start}) if _is_number(r["value"])]
+    found = context.query(SQL[measure.name], {"start": start})
+    rows = [row for row in found if row["value"] is not None and np.isfinite(row["value"])]
     newest = max((row["hour"] for row in rows), default=start)
     series: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -176,10 +177,6 @@ def find_anomalies(context: AuditContext, measure: Measure) -> Iterator[dict[str
         )
     ]
     return _named(validated)
-
-
-def _is_number(value: Any) -> bool:
-    return value is not None and bool(np.isfinite(value))
 
 
 def _find_in_branch(

@@ -112,16 +112,11 @@ def sum_up(truths: Iterable[Truth]) -> dict[str, Any]:
         "gave_up": sum(t.gave_up for t in everybody),
         "conversion": round(buyers / entries, 4) if entries else None,
         "zones": {
-            f"{camera_id}/{zone_id}": _dwell(
-                [v.seconds for v in visits if (v.camera_id, v.zone_id) == (camera_id, zone_id)]
-            )
-            for camera_id, zone_id in zones
+            "/".join(zone): {"visits": len(seconds), "mean_seconds": round(fmean(seconds), 3)}
+            for zone in zones
+            for seconds in [[v.seconds for v in visits if (v.camera_id, v.zone_id) == zone]]
         },
     }
-
-
-def _dwell(seconds: list[float]) -> dict[str, float]:
-    return {"visits": len(seconds), "mean_seconds": round(fmean(seconds), 3)}
 
 
 def _crossings(path: Path, camera: Camera) -> Iterator[Crossing]:

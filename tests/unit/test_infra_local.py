@@ -299,7 +299,7 @@ def fake_go(
 
 def build_minio(settings: Settings) -> Path:
     settings.cache_dir.mkdir(exist_ok=True)
-    return go.build(go.MINIO, settings.cache_dir, threading.Event(), lambda _: None)
+    return go.build_minio(settings.cache_dir, threading.Event(), lambda _: None)
 
 
 def test_minio_is_built_once_and_the_files_of_the_build_are_removed(
@@ -307,7 +307,7 @@ def test_minio_is_built_once_and_the_files_of_the_build_are_removed(
 ) -> None:
     fake_go(monkeypatch, tmp_path, then='echo "$*" > "$GOBIN/minio"')
     program = build_minio(own)
-    assert f"{go.MINIO.module}@{go.MINIO.version}" in program.read_text()
+    assert f"{go.MODULE}@{go.VERSION}" in program.read_text()
     fake_go(monkeypatch, tmp_path, then="exit 1")
     assert build_minio(own) == program
     assert {one.name for one in own.cache_dir.iterdir()} == {program.name, "minio.lock"}
