@@ -168,10 +168,7 @@ def reconcile_cameras(
 ) -> Reconciliation:
     """Compare cameras with everything that a deployment holds where nothing else was.
 
-    Args:
-        published: camera -> events that its broker acknowledged.
-        topics: camera -> where they were sent.
-        observed: of all cameras.
+    By camera: the events that its broker acknowledged, and the topic where they were sent.
     """
     found = reconcile_frames(observed.bronze, observed)
     for camera_id, count in published.items():

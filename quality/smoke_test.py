@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -102,8 +102,7 @@ def check(
     require_running(settings)
     folder = settings.var_dir / "check"
     ledger = folder / "ledger.ndjson"
-    db = Database(settings.postgres.dsn, 2)
-    try:
+    with closing(Database(settings.postgres.dsn, 2)) as db:
         start = RunStart.of_orders(settings)
         with _visible_since(settings) as seen:
             sent = send(
@@ -119,8 +118,6 @@ def check(
             behind = _wait(observer, listener, patience)
         listener.step("counting")
         found = reconcile_orders(observer.entries, observer.read())
-    finally:
-        db.close()
     unmet = [f"not everything after {patience:.0f} s in: {', '.join(behind)}"] if behind else []
     unmet += ["the check was interrupted"] if listener.stop.is_set() else []
     report = {

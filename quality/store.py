@@ -65,20 +65,10 @@ class Reached:
 
     def after(self, commit: Commit, run_id: str, at: datetime, *, passed: bool) -> Reached:
         """The same, once all up to a commit was validated."""
-        validated = replace(
-            self,
-            snapshot_id=commit.id,
-            sequence_number=commit.sequence,
-            run_id=run_id,
-            validated_at=at,
-        )
-        if not passed:
-            return validated
-        return replace(
-            validated,
-            passed_snapshot_id=commit.id,
-            passed_sequence_number=commit.sequence,
-        )
+        commits = {"snapshot_id": commit.id, "sequence_number": commit.sequence}
+        if passed:
+            commits |= {f"passed_{name}": value for name, value in commits.items()}
+        return replace(self, run_id=run_id, validated_at=at, **commits)
 
 
 def read_reached(context: AuditContext) -> dict[str, Reached]:

@@ -121,12 +121,6 @@ def find_java(java_home: Path | None) -> Java:
 def find_newer_java(homes: Sequence[Path | None], least: int, who: str, setting: str) -> Java:
     """The first Java for a server that wants a newer one than the rest of the deployment.
 
-    Args:
-        homes: folders to look into first; then come the PATH and what the system has installed.
-        least: the oldest feature release that will do.
-        who: name of the service, for the message.
-        setting: environment variable that names a folder.
-
     Raises:
         ServiceError: there is none, or only older ones.
     """

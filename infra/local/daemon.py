@@ -75,11 +75,7 @@ class Daemon:
     ) -> int:
         """Start the command in a session of its own, so that it outlives us; returns its pid.
 
-        Args:
-            command: program and arguments.
-            cwd: its working folder.
-            account: the user to run as.
-            environment: all its variables, in place of ours; `MARK` is added.
+        Its variables are ours, or those of `environment` alone; `MARK` is added.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.log_dir.mkdir(parents=True, exist_ok=True)

@@ -89,21 +89,30 @@ def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
 
 
 @contextmanager
-def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
-    """As `up`, for who continues from there: an error or Ctrl-C in the block undoes the start.
+def started(
+    settings: Settings, report: Report = silent, *, keep: bool = True
+) -> Iterator[Settings]:
+    """As `up`, for who continues from there; yields the settings with the secrets of the services.
 
-    Yields:
-        The settings with the secrets of the services.
+    An error or Ctrl-C in the block undoes the start, and without `keep` its end does.
     """
     with _lock(settings):
         ready, begun = _up(settings, report)
     try:
         yield ready
     except BaseException:
+        keep = False
         report("stopping what was started")
-        with _lock(settings):
-            _stop(begun)
         raise
+    finally:
+        if not keep:
+            with _lock(settings):
+                _stop(begun)
+
+
+def running(settings: Settings, report: Report = silent) -> AbstractContextManager[Settings]:
+    """`started` for the length of a block: services that ran before continue afterwards."""
+    return started(settings, report, keep=False)
 
 
 def provision(settings: Settings, report: Report = silent) -> None:
@@ -156,24 +165,6 @@ def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
                 "the user that ran `storelake up`."
             ) from error
     return present
-
-
-@contextmanager
-def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
-    """Services for the length of a block, for tests and the demonstration.
-
-    Yields:
-        The settings with the secrets of the services.
-
-    Services that ran before continue afterwards; those that this started are stopped.
-    """
-    with _lock(settings):
-        ready, started = _up(settings, report)
-    try:
-        yield ready
-    finally:
-        with _lock(settings):
-            _stop(started)
 
 
 def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service[Any]]]:

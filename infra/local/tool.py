@@ -54,14 +54,8 @@ def run_tool(
 ) -> None:
     """Run a preparation to its end, killing it when `cancel` is set.
 
-    Args:
-        command: program and arguments.
-        what: what it does, for the error, such as `Formatting Kafka's data folder`.
-        cancel: set by Ctrl-C.
-        stdin: text for its standard input.
-        account: the user to run as.
-        cwd: its working folder.
-        on_line: called with each line of its output, from another thread.
+    `what` names it in the error (`Formatting Kafka's data folder`); `on_line` gets each line of its
+    output, from another thread.
 
     Raises:
         ServiceError: it failed or was cancelled; with its last lines.

@@ -47,15 +47,7 @@ def open_day(
     seconds: float | None = None,
     run_id: str = "shop",
 ) -> ShopDay:
-    """A day in the branch of the store file that has the simulated cameras.
-
-    Args:
-        settings: with the store file, whose lines and zones decide the truth.
-        shoppers: how many come.
-        seed: of all random numbers.
-        start: when the first picture is taken; None for now.
-        seconds: how long people arrive; None for three seconds a shopper.
-        run_id: part of all order ids.
+    """A `ShopDay` in the branch of the store file that has the simulated cameras; starts now.
 
     Raises:
         SettingsError: the store file has no such branch or camera.
