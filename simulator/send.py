@@ -99,9 +99,8 @@ def send(
     run_id, stop = run_id or uuid4().hex[:8], stop or Event()
     shop = _open_shop(settings, plan, run_id, branches)
     with Ledger(ledger, run_id) as book:
-        sender = _Sender(settings, plan, shop=shop, book=book, stop=stop)
-        sender.on_progress = on_progress or sender.on_progress
-        sender.late_from = late_from
+        notify = on_progress or (lambda _: None)
+        sender = _Sender(settings, plan, shop, book, stop, notify, late_from)
         started = time.monotonic()
         gateway = None
         if via == "gateway":
@@ -110,7 +109,7 @@ def send(
             )
         asyncio.run(sender.run(gateway, concurrency, patience))
         book.report.seconds = time.monotonic() - started
-    sender.on_progress(book.report)
+    notify(book.report)
     return book.report
 
 
@@ -126,32 +125,32 @@ def _open_shop(settings: Settings, plan: Plan, run_id: str, wanted: Sequence[str
     )
 
 
+@dataclass
 class _Sender:
     """One run: paces the shop, and passes each event to the worker of its order."""
 
-    def __init__(
-        self, settings: Settings, plan: Plan, *, shop: Shop, book: Ledger, stop: Event
-    ) -> None:
-        self._settings = settings
-        self._plan = plan
-        self._shop = shop
-        self._book = book
-        self._stop = stop
+    settings: Settings
+    plan: Plan
+    shop: Shop
+    book: Ledger
+    stop: Event
+    on_progress: Callable[[SendReport], None]
+    late_from: Callable[[], bool] | None
+
+    def __post_init__(self) -> None:
         # Apart from the shop's own: lives do not depend on which slots are out of the ordinary.
-        self._rng = random.Random(f"poison-{plan.seed}")  # noqa: S311 - replayable, not secret
+        self._rng = random.Random(f"poison-{self.plan.seed}")  # noqa: S311 - replayable, not secret
         self._repeatable: deque[_Parcel] = deque(maxlen=REPEATABLE)
         self._direct: KafkaTransport | None = None
         self._queues: list[_Queue] = []
         self._progress_at = 0.0
-        self.on_progress: Callable[[SendReport], None] = lambda _: None
-        self.late_from: Callable[[], bool] | None = None
 
     async def run(
         self, gateway: GatewayTransport | None, concurrency: int, patience: float
     ) -> None:
         """Send until the plan is fulfilled, then wait for what is under way."""
-        if gateway is None or self._plan.poison > 0 or self._plan.duplicates > 0:
-            self._direct = KafkaTransport(self._settings.kafka, patience)
+        if gateway is None or self.plan.poison > 0 or self.plan.duplicates > 0:
+            self._direct = KafkaTransport(self.settings.kafka, patience)
         # Short queues: an event carries the time when it was made, so it should leave at once.
         self._queues = [asyncio.Queue[_Parcel](4) for _ in range(concurrency if gateway else 0)]
         tasks = [asyncio.create_task(self._work(q, gateway)) for q in self._queues if gateway]
@@ -174,8 +173,8 @@ class _Sender:
             await self._direct.drain()
 
     async def _pace(self) -> None:
-        plan, started, number = self._plan, time.monotonic(), 0
-        while not self._stop.is_set() and (plan.total is None or number < plan.total):
+        plan, started, number = self.plan, time.monotonic(), 0
+        while not self.stop.is_set() and (plan.total is None or number < plan.total):
             ahead = started + number * plan.slot - time.monotonic() if plan.rate else 0.0
             await asyncio.sleep(max(0.0, min(ahead, PROGRESS_SECONDS)))
             if plan.seconds is not None and time.monotonic() - started > plan.seconds:
@@ -186,24 +185,24 @@ class _Sender:
                 number += 1
 
     async def _send_one(self, number: int) -> None:
-        kind = self._plan.kind(number, self._rng)
+        kind = self.plan.kind(number, self._rng)
         if kind == "poison":
             await self._send_poison()
         elif kind == "late":
             await self._until_late_counts()
-            age = draw_age(self._settings.streams, self._rng)
-            await self._hand_over(_Parcel(self._shop.stray_event(age), late=True))
+            age = draw_age(self.settings.streams, self._rng)
+            await self._hand_over(_Parcel(self.shop.stray_event(age), late=True))
         elif kind == "duplicate" and self._repeatable:
             first, straight = self._rng.choice(self._repeatable), self._rng.random() < 0.5
             await self._hand_over(
                 _Parcel(first.event, late=first.late, first=first, straight=straight)
             )
         else:
-            left = self._plan.ordinary_left(number)
-            await self._hand_over(_Parcel(self._shop.next_event(number * self._plan.slot, left)))
+            left = self.plan.ordinary_left(number)
+            await self._hand_over(_Parcel(self.shop.next_event(number * self.plan.slot, left)))
 
     async def _until_late_counts(self) -> None:
-        while self.late_from is not None and not self._stop.is_set():
+        while self.late_from is not None and not self.stop.is_set():
             if await asyncio.to_thread(self.late_from):
                 self.late_from = None
             else:
@@ -220,17 +219,17 @@ class _Sender:
             await self._send_direct(parcel)
 
     async def _send_poison(self) -> None:
-        event = self._shop.stray_event()
+        event = self.shop.stray_event()
         bad = break_event(event, draw_way(self._rng), self._rng)
-        topic = topic_of(event.event_type, self._settings.kafka)
+        topic = topic_of(event.event_type, self.settings.kafka)
         if self._direct is not None:
             await self._direct.send(
-                topic, bad.key, bad.value, lambda d: self._book.note(event, d, bad)
+                topic, bad.key, bad.value, lambda d: self.book.note(event, d, bad)
             )
 
     async def _send_direct(self, parcel: _Parcel) -> None:
         event = parcel.event
-        topic = topic_of(event.event_type, self._settings.kafka)
+        topic = topic_of(event.event_type, self.settings.kafka)
         if self._direct is not None:
             await self._direct.send(topic, event.key, event.value, lambda d: self._note(parcel, d))
 
@@ -246,7 +245,7 @@ class _Sender:
 
     def _note(self, parcel: _Parcel, delivery: Delivery) -> None:
         parcel.taken = delivery.outcome == "accepted"
-        self._book.note(parcel.event, delivery, late=parcel.late, duplicate=parcel.duplicate)
+        self.book.note(parcel.event, delivery, late=parcel.late, duplicate=parcel.duplicate)
 
     def _poll(self) -> None:
         """Report progress and collect delivery reports of Kafka."""
@@ -258,4 +257,4 @@ class _Sender:
         now = time.monotonic()
         if now - self._progress_at >= PROGRESS_SECONDS:
             self._progress_at = now
-            self.on_progress(self._book.report)
+            self.on_progress(self.book.report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tarfile
 import tempfile
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from conf.vendor import package_folder
 from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.locks import exclusive
@@ -199,9 +199,8 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
 
 def _ivy_jar() -> Path:
     """The Ivy inside the installed pyspark, found without importing it."""
-    spec = importlib.util.find_spec("pyspark")
-    places = spec.submodule_search_locations if spec else None
-    jars = sorted((Path(places[0]) / "jars").glob("ivy-*.jar")) if places else []
+    folder = package_folder("pyspark")
+    jars = sorted((folder / "jars").glob("ivy-*.jar")) if folder else []
     if not jars:
         raise ServiceError(
             "pyspark, whose Ivy fetches the servers, is not installed whole: install the project "

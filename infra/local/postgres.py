@@ -58,7 +58,7 @@ class PostgresService(Service[PostgresSettings]):
         end_orphans(data)
         drop_stale_lock(data)
         self._write_access_rules(data)
-        self._single_user(programs, data, [*self._password_sql(), *self._console_sql()])
+        self._single_user(programs, data, self._roles_sql())
         self.report("postgres: starting")
         self.daemon.spawn(self.command(programs, data), cwd=data, account=places.account)
 
@@ -91,22 +91,20 @@ class PostgresService(Service[PostgresSettings]):
         users = f'"{self.conf.user}","{self.settings.console.user}"'
         (data / "pg_hba.conf").write_text(ACCESS_RULES.format(users=users))
 
-    def _password_sql(self) -> list[sql.Composed]:
-        role, password = sql.Identifier(self.conf.user), sql.Literal(self.conf.secret)
-        return [sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password)]
-
-    def _console_sql(self) -> list[sql.Composed]:
-        """The role of the console; what it may read is granted with the tables (`roles`)."""
-        conf = self.settings.console
-        role, password = sql.Identifier(conf.user), sql.Literal(conf.secret)
+    def _roles_sql(self) -> list[sql.Composed]:
+        """Both roles; what the console's may read is granted with the tables (`roles`)."""
+        own, console = self.conf, self.settings.console
+        role = sql.Identifier(console.user)
         # Asked first: in this mode an error ends the server, also one that a block would catch.
         make = (
             "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {}) "
             "THEN CREATE ROLE {} LOGIN; END IF; END $$"
         )
+        passwords = (sql.Literal(own.secret), sql.Literal(console.secret))
         return [
-            sql.SQL(make).format(sql.Literal(conf.user), role),
-            sql.SQL("ALTER ROLE {} CONNECTION LIMIT 8 PASSWORD {}").format(role, password),
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(own.user), passwords[0]),
+            sql.SQL(make).format(sql.Literal(console.user), role),
+            sql.SQL("ALTER ROLE {} CONNECTION LIMIT 8 PASSWORD {}").format(role, passwords[1]),
         ]
 
     def _single_user(self, programs: Path, data: Path, statements: list[sql.Composed]) -> None:

@@ -69,6 +69,16 @@ class ServiceStatus:
     lag_rows: int | None = None
     streams: Mapping[str, Mapping[str, str]] | None = None
 
+    def with_process(self, daemon: Daemon) -> ServiceStatus:
+        """The same with what the system knows of its process."""
+        process = daemon.find()
+        return replace(
+            self,
+            pid=process.pid if process else None,
+            memory_mb=daemon.memory_mb(),
+            uptime_seconds=daemon.uptime_seconds(),
+        )
+
     @property
     def well(self) -> bool:
         """Whether nobody need look after it."""
@@ -188,20 +198,13 @@ class Service(ABC, Generic[Conf]):
         if self.external:
             detail = self.complaint() or "answers"
             return ServiceStatus(self.name, "external", self.address, detail=detail)
-        process = self.daemon.find()
-        if process is None:
+        if self.daemon.find() is None:
             return ServiceStatus(self.name, "stopped", self.address)
         listens = self.daemon.owns_port(self.conf.port)
         complaint = self.complaint() if listens else "alive, but does not listen"
-        return ServiceStatus(
-            self.name,
-            "starting" if complaint else "running",
-            self.address,
-            pid=process.pid,
-            detail=complaint,
-            memory_mb=self.daemon.memory_mb(),
-            uptime_seconds=self.daemon.uptime_seconds(),
-        )
+        state: State = "starting" if complaint else "running"
+        row = ServiceStatus(self.name, state, self.address, detail=complaint)
+        return row.with_process(self.daemon)
 
     def last_lines(self, count: int = 8) -> list[str]:
         """The end of the log, for the message about a start that failed."""

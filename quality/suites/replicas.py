@@ -14,9 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import GreaterThan
 
-from quality.comparing import HOURLY, differing, look_from
 from quality.context import AuditContext
-from quality.facts import DAY, declared_types, floor, hours_of, rows_of, within
+from quality.facts import (
+    DAY,
+    HOURLY,
+    declared_types,
+    differing,
+    floor,
+    hours_of,
+    look_from,
+    rows_of,
+    within,
+)
 from quality.suite import FactSuite, Suite, null
 from streaming.lake.tables import SILVER_ZONE_VISITS, TABLES, Table
 

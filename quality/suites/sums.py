@@ -14,9 +14,8 @@ import pyarrow as pa
 from great_expectations.expectations.core import ExpectColumnPairValuesAToBeGreaterThanB
 
 from conf.contracts.order_event import STATUSES
-from quality.comparing import HOURLY, both_sides, look_from, sides
 from quality.context import AuditContext
-from quality.facts import UTC_TIME
+from quality.facts import HOURLY, UTC_TIME, both_sides, look_from, sides
 from quality.suite import FactSuite, Suite, equal, expect, null
 from streaming.lake.tables import (
     GOLD_ORDER_HOURLY,
