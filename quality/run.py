@@ -34,7 +34,6 @@ from streaming.lake.protocol import Commit, Increment, TableState
 from streaming.sinks.postgres import Database
 
 Engine = Literal["auto", "pandas", "spark"]
-LAYERS = ("bronze", "silver", "gold", "quarantine", "postgres")
 
 log = logging.getLogger(__name__)
 

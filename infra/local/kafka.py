@@ -71,16 +71,8 @@ class KafkaService(JavaService[KafkaSettings]):
     name = branch = "kafka"
     bundle = KAFKA
     ports = (("port", "Kafka"), ("controller_port", "Kafka's controller"))
-
-    @property
-    def external(self) -> bool:
-        """A cluster named in the settings is somebody else's."""
-        return self.conf.bootstrap_servers is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.bootstrap
+    elsewhere = "bootstrap_servers"
+    clients_use = "bootstrap"
 
     def configure(self) -> None:
         """Write the configuration."""

@@ -20,16 +20,8 @@ class MinioService(Service[S3Settings]):
     name = "minio"
     branch = "s3"
     ports = (("port", "MinIO"),)
-
-    @property
-    def external(self) -> bool:
-        """An endpoint named in the settings is somebody else's."""
-        return self.conf.endpoint is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.url
+    elsewhere = "endpoint"
+    clients_use = "url"
 
     def launch(self) -> None:
         """Build the program the first time, then start it."""

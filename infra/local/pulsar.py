@@ -74,16 +74,8 @@ class PulsarService(JavaService[PulsarSettings]):
     name = branch = "pulsar"
     bundle = PULSAR
     ports = (("port", "Pulsar"), ("admin_port", "Pulsar's administration"))
-
-    @property
-    def external(self) -> bool:
-        """A cluster named in the settings is somebody else's."""
-        return self.conf.service_url is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.url
+    elsewhere = "service_url"
+    clients_use = "url"
 
     def configure(self) -> None:
         """Write the configuration."""

@@ -97,6 +97,8 @@ class Service(ABC, Generic[Conf]):
         cancel: set by Ctrl-C; preparations look at it.
         name: short, in lower case; also the stem of its log and pid file, and its folder.
         ports: settings, each with what listens there, for a message.
+        elsewhere: the setting that names a server of somebody else.
+        clients_use: the property of the settings that is its address.
         stop_signal: requests a clean shutdown.
     """
 
@@ -107,6 +109,8 @@ class Service(ABC, Generic[Conf]):
     name: ClassVar[str]
     branch: ClassVar[str]
     ports: ClassVar[Sequence[tuple[str, str]]]
+    elsewhere: ClassVar[str]
+    clients_use: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     @property
@@ -115,14 +119,14 @@ class Service(ABC, Generic[Conf]):
         return cast("Conf", getattr(self.settings, self.branch))
 
     @property
-    @abstractmethod
     def external(self) -> bool:
         """Whether the settings point to a server that we must leave alone."""
+        return getattr(self.conf, self.elsewhere) is not None
 
     @property
-    @abstractmethod
     def address(self) -> str:
         """Where clients find it."""
+        return str(getattr(self.conf, self.clients_use))
 
     def start(self) -> None:
         """Prepare the data folder and start the process, without waiting until it is ready.

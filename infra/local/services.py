@@ -20,7 +20,7 @@ from infra.local.minio import MinioService
 from infra.local.passwords import with_known_secrets, with_secrets
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
-from infra.local.process import POLL_SECONDS
+from infra.local.process import POLL_SECONDS, wait_until
 from infra.local.pulsar import PulsarService, ensure_pulsar_topic
 from infra.local.service import Service, ServiceStatus, services_lock
 from infra.local.tool import Report
@@ -205,11 +205,9 @@ def _bring_up(service: Service[Any], started: list[Service[Any]], cancel: Event)
         return
     if service.status().pid is not None:
         # Perhaps still on its way up, from a command that was killed; else it hangs.
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline and not cancel.is_set():
-            if service.ready():
-                return
-            time.sleep(POLL_SECONDS)
+        wait_until(lambda: cancel.is_set() or service.ready(), GRACE_SECONDS)
+        if service.ready():
+            return
     if cancel.is_set():
         return
     service.stop()  # Also waits for the rest of a process that was killed a moment ago.

@@ -79,16 +79,8 @@ class TrinoService(JavaService[TrinoSettings]):
     name = branch = "trino"
     bundle = TRINO
     ports = (("port", "Trino"),)
-
-    @property
-    def external(self) -> bool:
-        """A server named in the settings is somebody else's."""
-        return self.conf.url is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.address
+    elsewhere = "url"
+    clients_use = "address"
 
     def java(self) -> Java:
         """One newer than the rest of the deployment needs."""
