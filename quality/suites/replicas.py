@@ -72,13 +72,6 @@ class _Replica:
     def copied(self, rows: pa.Table) -> dict[tuple[Any, ...], Row]:
         """The sums of the copy."""
         rows = rows.append_column("at", hours_of(rows[self.table.time_column]))
-        for name in self.summed:
-            column = rows[name]
-            if pa.types.is_integer(column.type):
-                column = column.cast(pa.int64())
-            elif pa.types.is_decimal(column.type):
-                column = column.cast(pa.decimal128(38, column.type.scale))
-            rows = rows.set_column(rows.schema.get_field_index(name), name, column)
         sums = rows.group_by(["branch_id", "at"]).aggregate(
             [([], "count_all"), *((name, "sum") for name in self.summed)]
         )

@@ -171,6 +171,21 @@ LEDGER_SQL = """
 
 def sum_suites() -> list[Suite]:
     """All suites of this module."""
+    items = equal(
+        "has_items",
+        "Orders and their items do not belong together: an order without its lines, with others, "
+        "or lines without their order.",
+        "orders",
+        "whole",
+    )
+    batches = expect(
+        "rows_in_at_least_new",
+        "A batch has written more rows than it was given.",
+        ExpectColumnPairValuesAToBeGreaterThanB,
+        column_A="rows_in",
+        column_B="rows_new",
+        or_equal=True,
+    )
     return [
         _hourly(
             "order_metrics",
@@ -191,37 +206,8 @@ def sum_suites() -> list[Suite]:
             "equals_orders",
             "What was sold on a day is not the revenue of the day's hours, to a cent an order.",
         ),
-        FactSuite(
-            "postgres.orders_processed",
-            "items",
-            ITEMS,
-            load_orders,
-            (
-                equal(
-                    "has_items",
-                    "Orders and their items do not belong together: an order without its lines, "
-                    "with others, or lines without their order.",
-                    "orders",
-                    "whole",
-                ),
-            ),
-        ),
-        FactSuite(
-            "postgres.stream_batches",
-            "ledger",
-            LEDGER,
-            load_ledger,
-            (
-                expect(
-                    "rows_in_at_least_new",
-                    "A batch has written more rows than it was given.",
-                    ExpectColumnPairValuesAToBeGreaterThanB,
-                    column_A="rows_in",
-                    column_B="rows_new",
-                    or_equal=True,
-                ),
-            ),
-        ),
+        FactSuite("postgres.orders_processed", "items", ITEMS, load_orders, (items,)),
+        FactSuite("postgres.stream_batches", "ledger", LEDGER, load_ledger, (batches,)),
     ]
 
 
