@@ -13,7 +13,6 @@ from typing import Any
 
 from conf.settings import Settings
 from infra.errors import ServiceError
-from infra.local.bucket import ensure_bucket
 from infra.local.checks import require_disk
 from infra.local.kafka import KafkaService
 from infra.local.minio import MinioService
@@ -21,12 +20,11 @@ from infra.local.passwords import with_known_secrets, with_secrets
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
 from infra.local.process import POLL_SECONDS, wait_until
-from infra.local.pulsar import PulsarService, ensure_pulsar_topic
+from infra.local.provision import provision
+from infra.local.pulsar import PulsarService
 from infra.local.service import Service, ServiceStatus, services_lock
 from infra.local.tool import Report
-from infra.local.topics import ensure_topics
 from infra.local.trino import TrinoService
-from infra.postgres.migrate import migrate
 
 START_SECONDS = 120.0  # Pulsar, on a machine that is busy
 GRACE_SECONDS = 10.0
@@ -113,20 +111,6 @@ def started(
 def running(settings: Settings, report: Report = silent) -> AbstractContextManager[Settings]:
     """`started` for the length of a block: services that ran before continue afterwards."""
     return started(settings, report, keep=False)
-
-
-def provision(settings: Settings, report: Report = silent) -> None:
-    """Make what the services must have, where it is missing: topics, bucket, tables of Postgres.
-
-    Raises:
-        ServiceError: one does not answer, or refuses.
-    """
-    report("topics, tables and bucket")
-    ensure_topics(settings.kafka)
-    if settings.wants_pulsar:
-        ensure_pulsar_topic(settings.pulsar)
-    ensure_bucket(settings)
-    migrate(settings)
 
 
 def down(settings: Settings) -> list[str]:
