@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 from psycopg import sql
 
@@ -147,14 +146,9 @@ def _replace(context: AuditContext, reached: list[Reached]) -> None:
 
 def _replicate(context: AuditContext, rows: list[dict[str, Any]]) -> None:
     keep: timedelta = context.settings.quality.results_keep
-    table = pa.Table.from_pylist(rows)
-    with context.db.transaction() as connection:
-        _insert(connection, table)
-        connection.execute("DELETE FROM quality_results WHERE ran_at < %s", (context.now - keep,))
-
-
-def _insert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    stage(connection, "new_results", _STAGE, rows)
     columns = sql.SQL(", ").join(map(sql.Identifier, _STAGE))
-    insert = "INSERT INTO quality_results ({0}) SELECT {0} FROM new_results"
-    connection.execute(sql.SQL(insert).format(columns))
+    insert = sql.SQL("INSERT INTO quality_results ({0}) SELECT {0} FROM new_results")
+    with context.db.transaction() as connection:
+        stage(connection, "new_results", _STAGE, pa.Table.from_pylist(rows))
+        connection.execute(insert.format(columns))
+        connection.execute("DELETE FROM quality_results WHERE ran_at < %s", (context.now - keep,))
