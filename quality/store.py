@@ -64,7 +64,7 @@ class Reached:
 
     def after(self, commit: Commit, run_id: str, at: datetime, *, passed: bool) -> Reached:
         """The same, once all up to a commit was validated."""
-        commits = {"snapshot_id": commit.id, "sequence_number": commit.sequence}
+        commits: dict[str, Any] = {"snapshot_id": commit.id, "sequence_number": commit.sequence}
         if passed:
             commits |= {f"passed_{name}": value for name, value in commits.items()}
         return replace(self, run_id=run_id, validated_at=at, **commits)

@@ -29,6 +29,13 @@ from infra.local.trino import TrinoService
 START_SECONDS = 120.0  # Pulsar, on a machine that is busy
 GRACE_SECONDS = 10.0
 LOCK_SECONDS = 120.0
+SERVICES: tuple[type[Service[Any]], ...] = (
+    KafkaService,
+    PostgresService,
+    PulsarService,
+    MinioService,
+    TrinoService,
+)
 DATA_FOLDERS = (
     "kafka",
     "pulsar",
@@ -50,8 +57,7 @@ def silent(_: str) -> None:
 
 def all_services(settings: Settings, cancel: Event, report: Report = silent) -> list[Service[Any]]:
     """Everything that can run here, in the order of its table."""
-    classes = (KafkaService, PostgresService, PulsarService, MinioService, TrinoService)
-    return [make(settings, cancel, report) for make in classes]
+    return [make(settings, cancel, report) for make in SERVICES]
 
 
 def services(
