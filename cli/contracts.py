@@ -35,8 +35,7 @@ def check(
     Ends with an error when a change breaks what others rely on.
     """
     from conf.contracts import FOLDER
-    from conf.contracts.changes import file_changes, version_changes
-    from conf.contracts.files import parse, read_folder, read_git
+    from conf.contracts.files import file_changes, parse, read_folder, read_git, version_changes
 
     new = parse(read_folder(folder or FOLDER))
     changes = list(version_changes(new))

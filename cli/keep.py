@@ -15,8 +15,8 @@ def keep(profile: Profile = None) -> None:
     from threading import Event
 
     from infra.local.board import StateDir
-    from infra.local.kept_services import kept_services
     from infra.local.programs import programs
+    from infra.local.services import all_services
     from infra.local.supervisor import Supervisor
 
     settings = read_settings(profile)
@@ -29,7 +29,7 @@ def keep(profile: Profile = None) -> None:
         programs(settings),
         settings.supervisor,
         Path.cwd(),
-        services=kept_services(settings, cancel),
+        services=all_services(settings, cancel),
         cancel=cancel,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,12 +14,7 @@ def first_line(error: BaseException) -> str:
 
 
 def database_down(database: str, error: BaseException) -> str:
-    """The sentence for a database that does not answer.
-
-    Args:
-        database: what and where it is, such as `Postgres at 127.0.0.1:5432`.
-        error: of the driver.
-    """
+    """The sentence for a database (`Postgres at 127.0.0.1:5432`) that does not answer."""
     reason = " ".join(str(error).split())
     return (
         f"{database} does not answer ({reason}): run `storelake up`, or check "

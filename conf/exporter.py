@@ -5,13 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
-
-if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
 
 log = logging.getLogger(__name__)
 
@@ -21,29 +16,11 @@ def served(registry: CollectorRegistry, host: str, port: int, setting: str) -> I
     """Answer at ``http://<host>:<port>/metrics`` inside the block; with port 0 do not.
 
     A port that is taken costs the metrics, with a warning, and not the work that they are about.
-
-    Args:
-        registry: of the meters.
-        host: `metrics_host`.
-        port: of the process.
-        setting: the variable that names another port.
     """
-    running = _serve(registry, host, port, setting) if port else None
+    running = None
     try:
-        yield
-    finally:
-        if running is not None:
-            server, thread = running
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-
-def _serve(
-    registry: CollectorRegistry, host: str, port: int, setting: str
-) -> tuple[WSGIServer, Thread] | None:
-    try:
-        return start_http_server(port, host, registry)
+        if port:
+            running = start_http_server(port, host, registry)
     except OSError as error:
         log.warning(
             "no metrics: port %d of %s cannot be opened (%s); %s names another one, and 0 none",
@@ -52,4 +29,11 @@ def _serve(
             error.strerror,
             setting,
         )
-        return None
+    try:
+        yield
+    finally:
+        if running is not None:
+            server, thread = running
+            server.shutdown()
+            server.server_close()
+            thread.join()

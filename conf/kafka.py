@@ -36,12 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 def client_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Options of an administration or a consumer.
-
-    Args:
-        kafka: the cluster, with its `client_options`.
-        own: defaults of the caller, which `client_options` may change.
-    """
+    """Options of an administration or a consumer."""
     given = {**CONNECTION, **(own or {}), **kafka.client_options}
     return {**given, "bootstrap.servers": kafka.bootstrap}
 

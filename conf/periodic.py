@@ -31,13 +31,7 @@ def run_periodically(
 ) -> None:
     """Run a job until SIGINT or SIGTERM; a run that fails is logged, and the next one follows.
 
-    Args:
-        job: one run; takes the logger of the process.
-        every: pause between two runs.
-        process: its name in log lines, and the branch of its settings.
-        settings: of the deployment.
-        registry: of its meters.
-        port: of its metrics; 0 for none.
+    `process` is its name in log lines, and the branch of its settings; `port` 0 is no metrics.
     """
     configure_logging(process, settings.log_level)
     log, stop = logging.getLogger(f"storelake.{process}"), threading.Event()

@@ -11,12 +11,7 @@ CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 def find_process(pid: int, started: float) -> psutil.Process | None:
-    """The process that started at this time; None when it has ended or its pid has another.
-
-    Args:
-        pid: of this machine.
-        started: in seconds since 1970.
-    """
+    """The process that started then (seconds since 1970); None when that has ended."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         if abs(process.create_time() - started) < CLOCK_TOLERANCE_SECONDS:

@@ -132,12 +132,7 @@ def rest_properties(settings: Settings) -> dict[str, str]:
 
 
 def complaint(settings: Settings, error: OSError) -> str:
-    """One sentence for an error of PyArrow's S3 client, with the setting to change.
-
-    Args:
-        settings: of the S3 that failed.
-        error: raised by PyArrow; its text names the error of AWS.
-    """
+    """One sentence for an error of PyArrow's S3 client, with the setting to change."""
     reported, s3, bucket = " ".join(str(error).split()), settings.s3, settings.bucket
     region = re.search(r"(?:expecting|located in) '([\w-]+)'", reported)
     if region:

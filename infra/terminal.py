@@ -33,9 +33,6 @@ def error_console() -> Console:
 def progress(step: str) -> Iterator[Callable[[str], None]]:
     """Show the latest step in one line of a terminal; elsewhere print a line for each new step.
 
-    Args:
-        step: the first one.
-
     Yields:
         A function that takes the next step.
     """

@@ -48,7 +48,6 @@ class Backfilled:
     Attributes:
         filled: counted over the pieces that this run computed.
         published: False when something critical failed: the branch is kept, unpublished.
-        results: of the validation.
     """
 
     filled: Filled = field(default_factory=Filled)

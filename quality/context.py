@@ -19,11 +19,14 @@ from streaming.sinks.postgres import Database
 _TABLES = {table.name: table for table in TABLES}
 
 
-@dataclass(frozen=True)
-class LiveContext:
-    """The real one; the tables are read as they are at that moment.
+@dataclass
+class AuditContext:
+    """What a suite may look at beside the rows of its table; all of it is only read, as it is now.
 
     Attributes:
+        now: the time that data is validated at, in UTC.
+        lake: tables of the lake, without Spark.
+        db: the serving database.
         start: a table and its name -> the sequence number after which rows are validated.
     """
 
@@ -38,12 +41,7 @@ class LiveContext:
         """A table of the lake, or None when there is no such table."""
         return self.lake.state(name)
 
-    def scan(
-        self,
-        table: str,
-        columns: Sequence[str],
-        where: Where = EVERYTHING,
-    ) -> pa.Table:
+    def scan(self, table: str, columns: Sequence[str], where: Where = EVERYTHING) -> pa.Table:
         """Rows of a table of the lake; no rows and no columns when there is no such table."""
         if self.table(table) is None:
             return pa.table({})
@@ -55,7 +53,11 @@ class LiveContext:
         return None if state is None else state.schema
 
     def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """First and last time of the rows that are validated now, by the statistics of files."""
+        """First and last time, in UTC, of the rows that have not been validated yet.
+
+        By the statistics of files, in the table's `time_column`; a day counts as its midnight. None
+        when nothing is new.
+        """
         state = self.table(table)
         if state is None:
             return None

@@ -18,7 +18,7 @@ from pyiceberg.expressions import And, GreaterThanOrEqual, LessThanOrEqual
 from pyspark.errors import PySparkException
 from pyspark.sql.pandas.types import from_arrow_type
 
-from quality.suite import AuditContext
+from quality.context import AuditContext
 from streaming.lake.protocol import EVERYTHING, Where
 from streaming.lake.tables import Table
 
@@ -59,10 +59,7 @@ def declared_types(table: Table) -> dict[str, str]:
 
 
 def rows_of(
-    context: AuditContext,
-    table: Table,
-    columns: Sequence[str],
-    where: Where = EVERYTHING,
+    context: AuditContext, table: Table, columns: Sequence[str], where: Where = EVERYTHING
 ) -> pa.Table:
     """Columns of a table with their declared types; no rows where it is not as declared."""
     types = declared_types(table)
@@ -102,11 +99,6 @@ def hours_of(times: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.floor_temporal(times.cast(UTC_TIME), unit="hour")
 
 
-def facts(schema: Mapping[str, pa.DataType], rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table of these columns, also without any."""
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(schema.items())))
-
-
 def named(tests: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Array:
     """Per row the names of the tests that are true, with commas between; null where none is.
 
@@ -119,3 +111,46 @@ def named(tests: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Array:
         for row in np.flatnonzero(np.asarray(pc.fill_null(mask, False))):
             found[row].append(name)
     return pa.array([", ".join(names) or None for names in found], pa.string())
+
+
+# Two sides that must be equal: from when on, and in what they differ.
+
+HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
+"""Facts about one branch and UTC hour; `differs` is null where both sides are equal."""
+
+
+def look_from(context: AuditContext, table: Table) -> datetime:
+    """From which UTC hour on: where a table has new rows, and at least the last while."""
+    few_rows = table.time_column in ("hour", "day")  # an hour or a day is one row
+    start = context.now - (DAY if few_rows else context.settings.quality.lookback)
+    new = context.touched(table.name)
+    return floor(min(start, new[0]) if new else start, HOUR)
+
+
+def differing(
+    left: Mapping[str, Any], right: Mapping[str, Any], columns: Iterable[str]
+) -> str | None:
+    """The columns in which two rows differ, with both values; None where they do not."""
+    pairs = ((name, left.get(name), right.get(name)) for name in columns)
+    return "; ".join(f"{n}: {a} and {b}" for n, a, b in pairs if not _same(a, b)) or None
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return abs(left - right) <= 1e-6 * max(1.0, abs(left), abs(right))  # the order of a sum
+    return bool(left == right)
+
+
+def sides(row: Mapping[str, Any], columns: Iterable[str]) -> str | None:
+    """`differing` of a row of `stored_COLUMN` and `computed_COLUMN`."""
+    names = list(columns)
+    stored, computed = ({n: row[f"{side}_{n}"] for n in names} for side in ("stored", "computed"))
+    return differing(stored, computed, names)
+
+
+def both_sides(stored: str, computed: str, columns: Iterable[str]) -> str:
+    """SQL of the columns that `sides` reads, of two relations; a missing value is zero."""
+    return ", ".join(
+        f"coalesce({stored}.{n}, 0) AS stored_{n}, coalesce({computed}.{n}, 0) AS computed_{n}"
+        for n in columns
+    )

@@ -30,13 +30,7 @@ _NOTHING = FootfallMinute()
 
 @dataclass(frozen=True)
 class FrameObserver:
-    """Reads what lake and Postgres hold of the frames of a run.
-
-    Attributes:
-        db: the serving database.
-        lake: with the tables of the cameras.
-        start: of the run; None for everything that is there.
-    """
+    """Reads what lake and Postgres hold of the frames of a run."""
 
     db: Database
     lake: Lake

@@ -90,7 +90,6 @@ class ObservedFrames:
     """What was found of a run; repeated rows are repeated here.
 
     Attributes:
-        bronze: frames in bronze.detections.
         boxes: ids of the boxes in silver.detections.
         quarantined: ids of the messages in quarantine.detections.
         minutes: (camera, minute in UTC) -> what footfall_minute counts.
@@ -149,13 +148,7 @@ def _miscounted(frames: Collection[FrameEvent], observed: ObservedFrames) -> set
 
 
 def compare_published(who: str, published: int, observed: ObservedFrames) -> list[Difference]:
-    """The number of events that a broker acknowledged against what was found of them.
-
-    Args:
-        who: names the camera, or all of them, in the sentences.
-        published: events.
-        observed: of the same cameras.
-    """
+    """The number of events that a broker acknowledged against what was found of them."""
     total = sum_minutes(observed.minutes)
     counted = total.frames + total.late_frames + len(observed.quarantined)
     found = {
@@ -175,10 +168,7 @@ def reconcile_cameras(
 ) -> Reconciliation:
     """Compare cameras with everything that a deployment holds where nothing else was.
 
-    Args:
-        published: camera -> events that its broker acknowledged.
-        topics: camera -> where they were sent.
-        observed: of all cameras.
+    By camera: the events that its broker acknowledged, and the topic where they were sent.
     """
     found = reconcile_frames(observed.bronze, observed)
     for camera_id, count in published.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -13,39 +14,22 @@ if TYPE_CHECKING:
 
 
 class QualityMetrics:
-    """Meters of the newest run, in a registry of their own.
-
-    Args:
-        every: how often a run is due.
-    """
+    """Meters of the newest run, in a registry of their own."""
 
     def __init__(self, every: timedelta) -> None:
         self.registry = CollectorRegistry()
-        self._validated = Gauge(
-            "storelake_quality_expectations",
-            "Expectations validated in the newest run.",
-            ("table",),
-            registry=self.registry,
-        )
-        self._failed = Gauge(
+        gauge = partial(Gauge, registry=self.registry)
+        name = "storelake_quality_expectations"
+        self._validated = gauge(name, "Expectations validated in the newest run.", ("table",))
+        self._failed = gauge(
             "storelake_quality_failed_expectations",
             "Of these, the ones that failed or could not be validated.",
             ("table", "severity"),
-            registry=self.registry,
         )
-        self._at = Gauge(
-            "storelake_quality_last_run_timestamp_seconds",
-            "When the newest run began.",
-            registry=self.registry,
-        )
-        self._seconds = Gauge(
-            "storelake_quality_run_seconds", "How long it took.", registry=self.registry
-        )
-        interval = Gauge(
-            "storelake_quality_interval_seconds",
-            "How often a run is due.",
-            registry=self.registry,
-        )
+        name = "storelake_quality_last_run_timestamp_seconds"
+        self._at = gauge(name, "When the newest run began.")
+        self._seconds = gauge("storelake_quality_run_seconds", "How long it took.")
+        interval = gauge("storelake_quality_interval_seconds", "How often a run is due.")
         interval.set(every.total_seconds())
 
     def update(self, run: QualityRun) -> None:

@@ -7,6 +7,7 @@ offsets in its ledger, too, so it can be followed beside any other traffic.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
@@ -43,11 +44,8 @@ COUNTED_SQL = """
 
 def end_offsets(settings: Settings, topics: Sequence[str]) -> Offsets:
     """The next offset of every partition of the topics."""
-    log = _log(settings, topics)
-    try:
+    with closing(_log(settings, topics)) as log:
         return {partition: high for partition, (_, high) in log.bounds().items()}
-    finally:
-        log.close()
 
 
 def _log(settings: Settings, topics: Sequence[str]) -> KafkaLog:
@@ -108,14 +106,7 @@ class RunStart:
 
 @dataclass(frozen=True)
 class OrderObserver:
-    """Follows the order messages of one run.
-
-    Attributes:
-        settings: where everything is.
-        db: the serving database.
-        start: of the run.
-        entries: the run's ledger.
-    """
+    """Follows the order messages of one run."""
 
     settings: Settings
     db: Database
@@ -195,15 +186,12 @@ class OrderObserver:
             Range(topic, number, self.start.offsets.get((topic, number), 0), end + 1)
             for (topic, number), end in self._ends.items()
         ]
-        log = _log(self.settings, self.settings.kafka.order_topics)
-        try:
+        with closing(_log(self.settings, self.settings.kafka.order_topics)) as log:
             return [
                 message
                 for batch in log.fetch(ranges)
                 for message in _messages(pa.Table.from_batches([batch]), self._is_ours)
             ]
-        finally:
-            log.close()
 
     def _ids(self, table: Table) -> list[str]:
         return [message_id(p) for p in broker_positions(self._scan(table)) if self._is_ours(p)]

@@ -25,7 +25,7 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import store
-from quality.context import LiveContext
+from quality.context import AuditContext
 from quality.engines import Engines
 from quality.results import Result, to_result
 from quality.suite import RowSuite
@@ -47,7 +47,6 @@ class Published:
     """Outcome of a publication.
 
     Attributes:
-        results: of its rows.
         rows: that main got; None when something critical failed, and the branch is kept.
     """
 
@@ -87,7 +86,7 @@ def publish_branch(settings: Settings, table: str, branch: str, engines: Engines
     ):
         iceberg = _load(catalog, table)
         results = audit(iceberg, branch, suites, engines)
-        context = LiveContext(
+        context = AuditContext(
             settings, stores, datetime.now(timezone.utc), IcebergLake(settings, catalog), db
         )
         store.write(context, store.new_run_id(), results, ())
@@ -141,12 +140,6 @@ def audit(
     iceberg: IcebergTable, branch: str, suites: Sequence[RowSuite], engines: Engines
 ) -> list[Result]:
     """Validate the rows that a branch adds; nothing changes.
-
-    Args:
-        iceberg: the table.
-        branch: made by `open_branch`.
-        suites: of the table; only those on rows can look at a branch.
-        engines: where they are validated, by pandas.
 
     Raises:
         PublishError: there is no such branch.

@@ -118,7 +118,6 @@ class PlaceIds(NamedTuple):
     """The ids that belong at a place, and those that it holds.
 
     Attributes:
-        place: see `Place`.
         expected: ids that belong there, once.
         found: ids that are there; a repeated one is repeated here.
         unexpected: ids that must not be there.

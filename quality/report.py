@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import documents
-from quality.context import LiveContext
+from quality.context import AuditContext
 from quality.pages import suite_page, summary_page
 from quality.store import QualityError, Reached, read_reached
 from quality.suite import Suite, name_of
@@ -80,7 +80,7 @@ def build_report(
         open_lake(settings) as lake,
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
-        context = LiveContext(settings, stores, now, lake, db)
+        context = AuditContext(settings, stores, now, lake, db)
         reached = read_reached(context)
         standings = {
             table: _standing(context, table, reached.get(table))
@@ -104,7 +104,7 @@ def build_report(
     )
 
 
-def count_quarantined(context: LiveContext, suites: Sequence[Suite]) -> list[Quarantined]:
+def count_quarantined(context: AuditContext, suites: Sequence[Suite]) -> list[Quarantined]:
     """Count quarantined rows by table and rule, the most frequent first."""
     meanings = {name_of(e): str(e.notes or "") for suite in suites for e in suite.expectations}
     found: list[Quarantined] = []
@@ -135,7 +135,7 @@ def count_quarantined(context: LiveContext, suites: Sequence[Suite]) -> list[Qua
     return sorted(found, key=lambda row: (-row.rows, row.table, row.rule))
 
 
-def _standing(context: LiveContext, table: str, reached: Reached | None) -> Standing:
+def _standing(context: AuditContext, table: str, reached: Reached | None) -> Standing:
     """How far a table of the lake is validated."""
     state = context.table(table)
     if state is None:

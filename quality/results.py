@@ -27,10 +27,8 @@ class Result:
     Attributes:
         table, suite, name: together the id of the expectation.
         kind: its class, in the words of Great Expectations.
-        severity: what a failure means.
         state: `unreadable` when it could not be validated, which counts as failed.
         snapshot_id: of the table's newest snapshot then; None outside of the lake.
-        rows: that were validated.
         unexpected: of these, rows that are not as expected; None where rows are not counted.
         observed: a figure or reason, as text.
         samples: up to `SAMPLES` unexpected rows as JSON, named by columns without personal data.

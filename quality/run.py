@@ -23,7 +23,7 @@ from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import load_stores
 from quality import documents, store
-from quality.context import LiveContext
+from quality.context import AuditContext
 from quality.engines import Engines
 from quality.results import Result, broken, to_result
 from quality.store import QualityError, Reached
@@ -34,7 +34,6 @@ from streaming.lake.protocol import Commit, Increment, TableState
 from streaming.sinks.postgres import Database
 
 Engine = Literal["auto", "pandas", "spark"]
-LAYERS = ("bronze", "silver", "gold", "quarantine", "postgres")
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +66,9 @@ class QualityRun:
     """One run.
 
     Attributes:
-        id: unique.
         at: the time that data was validated at, UTC.
         results: of every expectation that there was something to validate for.
         documents: results of Great Expectations by suite, for Data Docs.
-        seconds: how long it took.
     """
 
     id: str
@@ -130,7 +127,7 @@ def run_quality(
                 return reached.passed_sequence_number  # the snapshot of another table
             return _start(plan, reached, state)
 
-        context = LiveContext(settings, stores, run.at, lake, db, start)
+        context = AuditContext(settings, stores, run.at, lake, db, start)
         round_ = _Round(context, engines, plan, run)
         before |= store.read_reached(context)
         reached = []
@@ -150,7 +147,7 @@ def run_quality(
 class _Round:
     """One run under way."""
 
-    context: LiveContext
+    context: AuditContext
     engines: Engines
     plan: ValidationPlan
     run: QualityRun

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from infra import local
 from infra.local.poller import Poller
 from infra.local.process import wait_until
 from infra.local.readiness import gateway_ready, gateway_url
+from infra.local.state_files import write_text
 from infra.local.streams import stream_states
 from quality.order_observer import OrderObserver, RunStart
 from quality.order_reconciliation import reconcile_orders
@@ -51,13 +51,7 @@ class CheckError(StorelakeError):
 
 @dataclass(frozen=True)
 class CheckProgress:
-    """Progress of a check.
-
-    Attributes:
-        sending: receives the totals while events are sent.
-        step: receives what is waited for.
-        stop: ends the sending early.
-    """
+    """Progress of a check."""
 
     sending: Callable[[SendReport], None]
     step: Callable[[str], None]
@@ -108,8 +102,7 @@ def check(
     require_running(settings)
     folder = settings.var_dir / "check"
     ledger = folder / "ledger.ndjson"
-    db = Database(settings.postgres.dsn, 2)
-    try:
+    with closing(Database(settings.postgres.dsn, 2)) as db:
         start = RunStart.of_orders(settings)
         with _visible_since(settings) as seen:
             sent = send(
@@ -125,8 +118,6 @@ def check(
             behind = _wait(observer, listener, patience)
         listener.step("counting")
         found = reconcile_orders(observer.entries, observer.read())
-    finally:
-        db.close()
     unmet = [f"not everything after {patience:.0f} s in: {', '.join(behind)}"] if behind else []
     unmet += ["the check was interrupted"] if listener.stop.is_set() else []
     report = {
@@ -140,7 +131,7 @@ def check(
         "seconds": round((datetime.now(timezone.utc) - start.at).total_seconds(), 1),
         "plan": asdict(plan),
     }
-    _write(report, folder / "report.json")
+    write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -184,12 +175,7 @@ def _visible_since(settings: Settings) -> Iterator[dict[str, datetime]]:
 def new_orders(
     settings: Settings, found: Callable[[Sequence[tuple[str, datetime]]], None]
 ) -> Poller:
-    """A poller of orders_raw, ten times a second, as another client of Postgres.
-
-    Args:
-        settings: with the password of the database.
-        found: receives the new rows: event id, event time.
-    """
+    """A poller of orders_raw, ten times a second, as another client of Postgres."""
     connection = psycopg.connect(settings.postgres.dsn, autocommit=True)
     newest = connection.execute("SELECT coalesce(max(seq), 0) FROM orders_raw").fetchone()
     last = newest[0] if newest else 0
@@ -216,12 +202,6 @@ def latency(entries: Sequence[Entry], seen: Mapping[str, datetime]) -> dict[str,
         return {"p50": None, "p95": None}
     p50, p95 = np.percentile(values, [50, 95])
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
-
-
-def _write(report: Mapping[str, Any], path: Path) -> None:
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(path)
 
 
 def summary(report: Mapping[str, Any]) -> Table:

@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 from psycopg import sql
 
 from conf.errors import StorelakeError
-from quality.context import LiveContext
+from quality.context import AuditContext
 from quality.results import Result
 from streaming.lake.protocol import Commit, TableState
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS, Table
@@ -65,23 +64,13 @@ class Reached:
 
     def after(self, commit: Commit, run_id: str, at: datetime, *, passed: bool) -> Reached:
         """The same, once all up to a commit was validated."""
-        validated = replace(
-            self,
-            snapshot_id=commit.id,
-            sequence_number=commit.sequence,
-            run_id=run_id,
-            validated_at=at,
-        )
-        if not passed:
-            return validated
-        return replace(
-            validated,
-            passed_snapshot_id=commit.id,
-            passed_sequence_number=commit.sequence,
-        )
+        commits: dict[str, Any] = {"snapshot_id": commit.id, "sequence_number": commit.sequence}
+        if passed:
+            commits |= {f"passed_{name}": value for name, value in commits.items()}
+        return replace(self, run_id=run_id, validated_at=at, **commits)
 
 
-def read_reached(context: LiveContext) -> dict[str, Reached]:
+def read_reached(context: AuditContext) -> dict[str, Reached]:
     """By table; without tables that were never validated, or were created again since.
 
     Raises:
@@ -93,7 +82,7 @@ def read_reached(context: LiveContext) -> dict[str, Reached]:
 
 
 def write(
-    context: LiveContext, run_id: str, results: Sequence[Result], reached: Iterable[Reached]
+    context: AuditContext, run_id: str, results: Sequence[Result], reached: Iterable[Reached]
 ) -> None:
     """Results into the lake and Postgres, then how far they reach, then the tags."""
     if results:
@@ -103,8 +92,9 @@ def write(
     reached = list(reached)
     _replace(context, reached)
     for one in reached:
-        if one.passed_snapshot_id is not None:
-            _tag(context, one.table_name, one.passed_snapshot_id)
+        # A table that is gone has no tag to move.
+        if one.passed_snapshot_id is not None and context.table(one.table_name) is not None:
+            context.lake.tag(one.table_name, one.passed_snapshot_id, TAG)
 
 
 def new_run_id() -> str:
@@ -127,7 +117,7 @@ def _row(run_id: str, ran_at: datetime, result: Result) -> dict[str, Any]:
     }
 
 
-def _require(context: LiveContext, table: Table) -> None:
+def _require(context: AuditContext, table: Table) -> None:
     if context.table(table.name) is None:
         raise QualityError(
             f"The lake has no table {table.name}: start the streams once with `storelake run`, "
@@ -135,13 +125,13 @@ def _require(context: LiveContext, table: Table) -> None:
         )
 
 
-def _append(context: LiveContext, rows: list[dict[str, Any]]) -> None:
+def _append(context: AuditContext, rows: list[dict[str, Any]]) -> None:
     _require(context, QUALITY_VALIDATION_RESULTS)
     schema = context.lake.schema(QUALITY_VALIDATION_RESULTS.name)
     context.lake.add(QUALITY_VALIDATION_RESULTS, pa.Table.from_pylist(rows, schema=schema))
 
 
-def _replace(context: LiveContext, reached: list[Reached]) -> None:
+def _replace(context: AuditContext, reached: list[Reached]) -> None:
     """All rows at once: there is one a table."""
     if not reached:
         return
@@ -154,22 +144,11 @@ def _replace(context: LiveContext, reached: list[Reached]) -> None:
     context.lake.replace(QUALITY_VALIDATED_SNAPSHOTS, rows)
 
 
-def _tag(context: LiveContext, name: str, commit_id: int) -> None:
-    """Move the tag; a table that is gone has none to move."""
-    if context.table(name) is not None:
-        context.lake.tag(name, commit_id, TAG)
-
-
-def _replicate(context: LiveContext, rows: list[dict[str, Any]]) -> None:
+def _replicate(context: AuditContext, rows: list[dict[str, Any]]) -> None:
     keep: timedelta = context.settings.quality.results_keep
-    table = pa.Table.from_pylist(rows)
-    with context.db.transaction() as connection:
-        _insert(connection, table)
-        connection.execute("DELETE FROM quality_results WHERE ran_at < %s", (context.now - keep,))
-
-
-def _insert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    stage(connection, "new_results", _STAGE, rows)
     columns = sql.SQL(", ").join(map(sql.Identifier, _STAGE))
-    insert = "INSERT INTO quality_results ({0}) SELECT {0} FROM new_results"
-    connection.execute(sql.SQL(insert).format(columns))
+    insert = sql.SQL("INSERT INTO quality_results ({0}) SELECT {0} FROM new_results")
+    with context.db.transaction() as connection:
+        stage(connection, "new_results", _STAGE, pa.Table.from_pylist(rows))
+        connection.execute(insert.format(columns))
+        connection.execute("DELETE FROM quality_results WHERE ran_at < %s", (context.now - keep,))

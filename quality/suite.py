@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import pyarrow as pa
+from great_expectations.expectations.core import (
+    ExpectColumnPairValuesToBeEqual,
+    ExpectColumnValuesToBeBetween,
+    ExpectColumnValuesToBeNull,
+)
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from conf.settings import Settings
-from conf.stores import Stores
-from streaming.lake.protocol import EVERYTHING, Where
-from streaming.progress import Progress
+from quality.context import AuditContext
 
 Severity = Literal["critical", "warning"]
 Shape = Callable[[pa.Table], pa.Table]
@@ -28,55 +29,12 @@ def as_is(rows: pa.Table) -> pa.Table:
     return rows
 
 
-class AuditContext(Protocol):
-    """What a suite may look at beside the rows of its table; all of it is only read."""
-
-    @property
-    def settings(self) -> Settings:
-        """Of the product."""
-
-    @property
-    def stores(self) -> Stores:
-        """Branches and cameras."""
-
-    @property
-    def now(self) -> datetime:
-        """The time that data is validated at, in UTC."""
-
-    def scan(
-        self,
-        table: str,
-        columns: Sequence[str],
-        where: Where = EVERYTHING,
-    ) -> pa.Table:
-        """Rows of a table of the lake, as it is now; no rows when there is no such table."""
-
-    def schema(self, table: str) -> pa.Schema | None:
-        """The columns of a table of the lake, as it is now; None when there is no such table."""
-
-    def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """First and last time, in UTC, of the rows that have not been validated yet.
-
-        By the table's `time_column`; a day counts as its midnight. None when nothing is new.
-        """
-
-    def progress(self, table: str) -> Progress:
-        """The newest source positions that a stream has written into a table of the lake."""
-
-    def committed_at(self, table: str) -> datetime | None:
-        """The time of the last commit to a table of the lake, in UTC; None before the first."""
-
-    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
-        """Rows of the serving database."""
-
-
 @dataclass(frozen=True)
 class RowSuite:
     """Expectations on the rows that were committed to one table since they were last validated.
 
     Attributes:
         table: of the lake, by its name in `streaming.lake.tables`.
-        expectations: made by `expect`.
         name: of this suite among those of its table.
         shape: rows of the table -> what is validated: one row each, or one per element of a list.
             Pure, and right for any part of the rows: Spark calls it batch by batch.
@@ -97,17 +55,26 @@ class FactSuite:
 
     Attributes:
         table: that the facts are about, `namespace.table` or `postgres.table`.
-        expectations: made by `expect`.
-        sample: columns that name an unexpected row in a report.
         name: of this suite among those of its table.
-        load: the deployment -> the facts. An empty table is one without facts: nothing to expect.
+        columns: of the facts, with their types; all of them name an unexpected row in a report.
+        rows: computes the facts. No rows: nothing to expect.
     """
 
     table: str
-    expectations: tuple[Expectation, ...]
-    sample: tuple[str, ...]
     name: str
-    load: Callable[[AuditContext], pa.Table]
+    columns: Mapping[str, pa.DataType]
+    rows: Callable[[AuditContext], Iterable[Mapping[str, Any]]]
+    expectations: tuple[Expectation, ...]
+
+    @property
+    def sample(self) -> tuple[str, ...]:
+        """As of a `RowSuite`."""
+        return tuple(self.columns)
+
+    def load(self, context: AuditContext) -> pa.Table:
+        """The facts of a deployment as a table of `columns`, also without any."""
+        rows = [dict(row) for row in self.rows(context)]
+        return pa.Table.from_pylist(rows, schema=pa.schema(list(self.columns.items())))
 
 
 Suite = RowSuite | FactSuite
@@ -131,6 +98,22 @@ def expect(
         **arguments: of the class.
     """
     return kind(severity=FailureSeverity(severity), meta={"name": name}, notes=meaning, **arguments)
+
+
+def equal(name: str, meaning: str, column: str, other: str) -> Expectation:
+    """Two columns are equal in every row."""
+    return expect(name, meaning, ExpectColumnPairValuesToBeEqual, column_A=column, column_B=other)
+
+
+def null(name: str, meaning: str, column: str, severity: Severity = "critical") -> Expectation:
+    """A column that names what is wrong with a row is null in every row."""
+    return expect(name, meaning, ExpectColumnValuesToBeNull, severity, column=column)
+
+
+def at_most(name: str, meaning: str, column: str, bound: float) -> Expectation:
+    """No value of a column is greater; a warning."""
+    kind = ExpectColumnValuesToBeBetween
+    return expect(name, meaning, kind, "warning", column=column, max_value=bound)
 
 
 def name_of(expectation: Expectation | Mapping[str, Any]) -> str:

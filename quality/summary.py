@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Literal
 
+Row = Mapping[str, Any]
 State = Literal["passed", "warned", "failed", "unjudged", "empty"]
 
 LAYERS = ("bronze", "silver", "gold", "quarantine", "postgres")
@@ -50,32 +52,6 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """An expectation that the newest rows do not meet.
-
-    Attributes:
-        id: `<table>.<suite>.<expectation>`.
-        suite: `<table>.<suite>`.
-        since: the first of the runs in a row that it failed in, UTC.
-        share: 0..1; None where rows are not counted.
-        samples: unexpected rows by their keys.
-    """
-
-    id: str
-    suite: str
-    expectation: str
-    severity: str
-    state: str
-    meaning: str
-    since: datetime
-    rows: int
-    unexpected: int | None
-    share: float | None
-    observed: str | None
-    samples: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
 class TableResult:
     """One table on the page."""
 
@@ -89,23 +65,18 @@ class TableResult:
 
 
 @dataclass(frozen=True)
-class RunPoint:
-    """One layer in one run, for the trend."""
-
-    at: datetime
-    critical: int
-    warning: int
-    worst_share: float
-
-
-@dataclass(frozen=True)
 class LayerState:
-    """One layer on the page."""
+    """One layer on the page.
+
+    Attributes:
+        failures: rows of `quality_results` that the newest rows do not meet.
+        trend: a row for each run; see `summarise`.
+    """
 
     name: str
     tables: tuple[TableResult, ...]
-    failures: tuple[Failure, ...]
-    trend: tuple[RunPoint, ...]
+    failures: tuple[Row, ...]
+    trend: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -122,10 +93,11 @@ class QualitySummary:
     stale: bool
 
     @property
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[Row]:
         """Of every layer, the newest first, then by severity."""
         found = [failure for layer in self.layers for failure in layer.failures]
-        return sorted(found, key=lambda f: (-f.since.timestamp(), f.severity, f.id))
+        key = itemgetter("severity", "table_name", "suite", "expectation")
+        return sorted(found, key=lambda row: (-row["since"].timestamp(), *key(row)))
 
     @property
     def unjudged(self) -> int:
@@ -134,8 +106,8 @@ class QualitySummary:
 
 
 def summarise(
-    newest: Iterable[Mapping[str, Any]],
-    trend: Iterable[Mapping[str, Any]],
+    newest: Iterable[Row],
+    trend: Iterable[Row],
     standings: Mapping[str, Standing],
     suites: Mapping[str, Sequence[str]],
     now: datetime,
@@ -143,8 +115,10 @@ def summarise(
     """Sort what runs found by layer and table.
 
     Args:
-        newest: rows of `quality_results`, of every suite those of its newest run, with `since`.
-        trend: fields of `RunPoint`, and the layer, in the order of time.
+        newest: rows of `quality_results`, of every suite those of its newest run, with `since`: the
+            first of the runs in a row that an expectation failed in, UTC.
+        trend: by time, one for each layer and run: `layer`, `at` (UTC), the numbers of `critical`
+            and `warning` failures, and `worst_share` of unexpected rows (0..1).
         standings: by table; nothing for a table of Postgres.
         suites: names of the suites that there are, by table.
         now: in UTC.
@@ -153,39 +127,26 @@ def summarise(
     points = list(trend)
     layers = []
     for layer in LAYERS:
-        tables = [table for table in suites if table.split(".")[0] == layer]
-        if not tables:
-            continue
-        layers.append(
-            LayerState(
-                layer,
-                tuple(
-                    _table(
-                        table,
-                        [row for row in rows if row["table_name"] == table],
-                        suites[table],
-                        standings.get(table, Standing()),
-                    )
-                    for table in tables
-                ),
-                tuple(
-                    _failure(row)
-                    for row in rows
-                    if row["layer"] == layer and row["state"] != "passed"
-                ),
-                tuple(
-                    RunPoint(p["at"], p["critical"], p["warning"], p["worst_share"])
-                    for p in points
-                    if p["layer"] == layer
-                ),
+        tables = tuple(
+            _table(
+                table,
+                [row for row in rows if row["table_name"] == table],
+                suites[table],
+                standings.get(table, Standing()),
             )
+            for table in suites
+            if table.split(".")[0] == layer
         )
+        failures = (row for row in rows if row["layer"] == layer and row["state"] != "passed")
+        if tables:
+            of_layer = tuple(point for point in points if point["layer"] == layer)
+            layers.append(LayerState(layer, tables, tuple(failures), of_layer))
     ran_at = max((row["ran_at"] for row in rows), default=None)
     return QualitySummary(tuple(layers), ran_at, ran_at is not None and now - ran_at > STALE_AFTER)
 
 
 def _table(
-    table: str, rows: Sequence[Mapping[str, Any]], suites: Sequence[str], standing: Standing
+    table: str, rows: Sequence[Row], suites: Sequence[str], standing: Standing
 ) -> TableResult:
     bad = {row["severity"] for row in rows if row["state"] != "passed"}
     state: State = "failed" if "critical" in bad else "warned" if bad else "passed"
@@ -201,22 +162,4 @@ def _table(
         met=sum(row["state"] == "passed" for row in rows),
         worst_share=max((row["unexpected_share"] or 0.0 for row in rows), default=None),
         suites=tuple(f"{table}.{suite}" for suite in suites),
-    )
-
-
-def _failure(row: Mapping[str, Any]) -> Failure:
-    suite = f"{row['table_name']}.{row['suite']}"
-    return Failure(
-        id=f"{suite}.{row['expectation']}",
-        suite=suite,
-        expectation=row["expectation"],
-        severity=row["severity"],
-        state=row["state"],
-        meaning=row["says"],
-        since=row["since"],
-        rows=row["row_count"],
-        unexpected=row["unexpected_count"],
-        share=row["unexpected_share"],
-        observed=row["observed"],
-        samples=row["samples"],
     )

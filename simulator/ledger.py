@@ -9,7 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from simulator.orders import SimulatedOrderEvent, instant
 from simulator.poison import Poisoned
@@ -53,19 +55,17 @@ class SendReport:
     failures: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One line of a ledger, as a check reads it.
 
     Attributes:
         event_id, order_id, event_type, event_time, status, total_price: of the event as the till
             meant it; `total_price` is None for a status change.
         made_at: when the till made it (UTC); the `event_time` of a late event is another.
-        outcome: of the message.
         late: its event time is too long ago to count.
         duplicate_of: the event id, when the message repeats one that was accepted before.
-        position: (topic, partition, offset), when a broker has it. A gateway that has the event
-            already answers a duplicate with the position of the first one.
+        topic, partition, offset: where a broker has it. A gateway that has the event already
+            answers a duplicate with the position of the first one.
         digest: of the message's value; None for a message without a value.
     """
 
@@ -79,8 +79,17 @@ class Entry:
     outcome: Outcome
     late: bool
     duplicate_of: str | None
-    position: tuple[str, int, int] | None
+    topic: str
+    partition: int | None
+    offset: int | None
     digest: str | None
+
+    @property
+    def position(self) -> tuple[str, int, int] | None:
+        """Topic, partition and offset; None where no broker has it."""
+        if self.partition is None or self.offset is None:
+            return None
+        return self.topic, self.partition, self.offset
 
 
 def digest(value: bytes | None) -> str | None:
@@ -90,29 +99,7 @@ def digest(value: bytes | None) -> str | None:
 
 def read_ledger(path: Path) -> list[Entry]:
     """Every line of a ledger file, in the order in which the outcomes became known."""
-    return [_entry(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _entry(line: dict[str, Any]) -> Entry:
-    total, known = line["total_price"], line["offset"] is not None
-    return Entry(
-        event_id=line["event_id"],
-        order_id=line["order_id"],
-        event_type=line["event_type"],
-        event_time=_moment(line["event_time"]),
-        status=line["status"],
-        total_price=None if total is None else Decimal(total),
-        made_at=_moment(line["made_at"]),
-        outcome=line["outcome"],
-        late=line["late"],
-        duplicate_of=line["duplicate_of"],
-        position=(line["topic"], line["partition"], line["offset"]) if known else None,
-        digest=line["digest"],
-    )
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 parses no Z
+    return msgspec.json.Decoder(Entry).decode_lines(path.read_bytes())
 
 
 class Ledger:
@@ -149,10 +136,18 @@ class Ledger:
         outcome: Outcome = delivery.outcome
         if poisoned is not None and outcome == "accepted":
             outcome = "poisoned"
-        self._count(event, outcome, delivery, poisoned)
-        if outcome == "accepted":
-            self.report.late += late
-            self.report.duplicates += duplicate
+        report, accepted = self.report, outcome == "accepted"
+        report.sent += 1
+        report.retries += delivery.retries
+        report.late += accepted and late
+        report.duplicates += accepted and duplicate
+        setattr(report, outcome, getattr(report, outcome) + 1)
+        if outcome in ("failed", "rejected"):
+            report.failures[delivery.detail or "unknown"] += 1
+        elif poisoned is not None:
+            report.by_poison[poisoned.way] += 1
+        else:
+            report.by_type[event.event_type] += 1
         if self._file is None:
             return
         line = {
@@ -178,21 +173,3 @@ class Ledger:
             "detail": delivery.detail,
         }
         self._file.write(json.dumps(line) + "\n")
-
-    def _count(
-        self,
-        event: SimulatedOrderEvent,
-        outcome: Outcome,
-        delivery: Delivery,
-        poisoned: Poisoned | None,
-    ) -> None:
-        report = self.report
-        report.sent += 1
-        report.retries += delivery.retries
-        setattr(report, outcome, getattr(report, outcome) + 1)
-        if outcome in ("failed", "rejected"):
-            report.failures[delivery.detail or "unknown"] += 1
-        elif poisoned is not None:
-            report.by_poison[poisoned.way] += 1
-        else:
-            report.by_type[event.event_type] += 1

@@ -43,7 +43,8 @@ def send_on_time(
         gateway = GatewayTransport(settings, url=None, connections=1, patience=patience, stop=over)
         try:
             for event in events:
-                while (ahead := _seconds_until(event.made_at)) > 0 and not over.is_set():
+                while (now := datetime.now(timezone.utc)) < event.made_at and not over.is_set():
+                    ahead = (event.made_at - now).total_seconds()
                     await asyncio.sleep(min(ahead, NAP_SECONDS))
                 if over.is_set():
                     return
@@ -55,7 +56,3 @@ def send_on_time(
     with Ledger(ledger, run_id) as book:
         asyncio.run(play(book))
         return book.report
-
-
-def _seconds_until(moment: datetime) -> float:
-    return (moment - datetime.now(timezone.utc)).total_seconds()

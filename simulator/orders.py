@@ -176,7 +176,10 @@ class Shop:
         at = self._rng.choice([0, len(life.steps) - 1])
         at = 0 if life.steps[at].event_type == "order.status_changed" else at
         now = self._now()
-        return self._event(life, at, now, now - age, now - age)
+        event_time = now - age
+        return step_event(
+            life, at, self._salt, made_at=now, event_time=event_time, created_at=event_time
+        )
 
     def _emit(
         self, seconds: float, number: int, at: int, life: Life, created_at: datetime | None
@@ -188,7 +191,7 @@ class Shop:
         if at + 1 < len(life.steps):
             due = seconds + life.steps[at + 1].after
             heapq.heappush(self._due, (due, number, at + 1, life, created_at))
-        return self._event(life, at, now, now, created_at)
+        return step_event(life, at, self._salt, made_at=now, event_time=now, created_at=created_at)
 
     def _open(self) -> Life:
         basket = next(self._baskets)
@@ -210,13 +213,6 @@ class Shop:
             now = max(now, self._last_time + TICK)
         self._last_time = now
         return now
-
-    def _event(
-        self, life: Life, at: int, made_at: datetime, event_time: datetime, created_at: datetime
-    ) -> SimulatedOrderEvent:
-        return step_event(
-            life, at, self._salt, made_at=made_at, event_time=event_time, created_at=created_at
-        )
 
 
 def step_event(

@@ -35,12 +35,9 @@ class Plan:
     Attributes:
         rate: messages a minute; None: as fast as possible.
         count: stop after so many messages, of whatever kind.
-        seconds: stop after so long.
         poison, late, duplicates: shares of the messages, together 1 at most. A system that has seen
             nothing yet has no watermark, and nothing is late for it: so late ones begin after the
             first tenth of the messages (after the first hundred where the total is not known).
-        seed: which baskets, lives, and kinds.
-        source: where the baskets come from.
     """
 
     rate: float | None = None

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 from conf.settings import Settings
 from conf.stores import load_stores
 from simulator.ledger import Delivery, Ledger, SendReport
 from simulator.orders import Shop, SimulatedOrderEvent
-from simulator.plan import Plan, Source, draw_age
+from simulator.plan import Plan, draw_age
 from simulator.poison import draw_way
 from simulator.poison import poison as break_event
 from simulator.transport import GatewayTransport, KafkaTransport, topic_of
@@ -39,7 +39,6 @@ class _Parcel:
     """An event on its way.
 
     Attributes:
-        event: to be sent.
         late: its event time is too long ago to count.
         first: the parcel whose event this one repeats.
         straight: a repeat that is sent to Kafka past the gateway, as a foreign producer sends.
@@ -64,14 +63,6 @@ _Queue: TypeAlias = "asyncio.Queue[_Parcel]"
 def send(
     settings: Settings,
     *,
-    rate: float | None = None,
-    count: int | None = None,
-    seconds: float | None = None,
-    poison: float = 0.0,
-    late: float = 0.0,
-    duplicates: float = 0.0,
-    seed: int = 1,
-    source: Source = "baskets",
     branches: Sequence[str] = (),
     run_id: str | None = None,
     via: Via = "gateway",
@@ -82,20 +73,15 @@ def send(
     on_progress: Callable[[SendReport], None] | None = None,
     late_from: Callable[[], bool] | None = None,
     stop: Event | None = None,
+    **fields: Any,
 ) -> SendReport:
     """Send order events, and return when each of them is accounted for.
 
+    Broken messages, and every other repeat, are sent straight to Kafka, as a foreign producer
+    sends. A plan without `count` and `seconds` is ended by `stop`.
+
     Args:
         settings: the frozen tree (`kafka`, `gateway`, `streams`, `stores_file`).
-        rate: messages a minute; None: as fast as possible.
-        count: stop after so many messages, of whatever kind.
-        seconds: stop after so long. With neither, `stop` ends the run.
-        poison: share of the messages that are broken, 0..1. They are sent straight to Kafka.
-        late: share with an event time too long ago to count; see `Plan`.
-        duplicates: share that repeats an event, byte for byte; every other one is sent past the
-            gateway, as a foreign producer sends.
-        seed: which baskets, lives and kinds; the same seed repeats the same run.
-        source: where the baskets come from.
         branches: who sells; all of the store file without any.
         run_id: keeps identifiers of two runs apart; a random one by default.
         via: how good events go out.
@@ -107,14 +93,14 @@ def send(
         late_from: whether late events would be late by now; sending pauses before the first one
             until it returns true. Called in another thread.
         stop: set it from another thread to end the run early.
+        **fields: of the `Plan`.
     """
-    plan = Plan(rate, count, seconds, poison, late, duplicates, seed, source)
+    plan = Plan(**fields)
     run_id, stop = run_id or uuid4().hex[:8], stop or Event()
     shop = _open_shop(settings, plan, run_id, branches)
     with Ledger(ledger, run_id) as book:
-        sender = _Sender(settings, plan, shop=shop, book=book, stop=stop)
-        sender.on_progress = on_progress or sender.on_progress
-        sender.late_from = late_from
+        notify = on_progress or (lambda _: None)
+        sender = _Sender(settings, plan, shop, book, stop, notify, late_from)
         started = time.monotonic()
         gateway = None
         if via == "gateway":
@@ -123,7 +109,7 @@ def send(
             )
         asyncio.run(sender.run(gateway, concurrency, patience))
         book.report.seconds = time.monotonic() - started
-    sender.on_progress(book.report)
+    notify(book.report)
     return book.report
 
 
@@ -139,32 +125,32 @@ def _open_shop(settings: Settings, plan: Plan, run_id: str, wanted: Sequence[str
     )
 
 
+@dataclass
 class _Sender:
     """One run: paces the shop, and passes each event to the worker of its order."""
 
-    def __init__(
-        self, settings: Settings, plan: Plan, *, shop: Shop, book: Ledger, stop: Event
-    ) -> None:
-        self._settings = settings
-        self._plan = plan
-        self._shop = shop
-        self._book = book
-        self._stop = stop
+    settings: Settings
+    plan: Plan
+    shop: Shop
+    book: Ledger
+    stop: Event
+    on_progress: Callable[[SendReport], None]
+    late_from: Callable[[], bool] | None
+
+    def __post_init__(self) -> None:
         # Apart from the shop's own: lives do not depend on which slots are out of the ordinary.
-        self._rng = random.Random(f"poison-{plan.seed}")  # noqa: S311 - replayable, not secret
+        self._rng = random.Random(f"poison-{self.plan.seed}")  # noqa: S311 - replayable, not secret
         self._repeatable: deque[_Parcel] = deque(maxlen=REPEATABLE)
         self._direct: KafkaTransport | None = None
         self._queues: list[_Queue] = []
         self._progress_at = 0.0
-        self.on_progress: Callable[[SendReport], None] = lambda _: None
-        self.late_from: Callable[[], bool] | None = None
 
     async def run(
         self, gateway: GatewayTransport | None, concurrency: int, patience: float
     ) -> None:
         """Send until the plan is fulfilled, then wait for what is under way."""
-        if gateway is None or self._plan.poison > 0 or self._plan.duplicates > 0:
-            self._direct = KafkaTransport(self._settings.kafka, patience)
+        if gateway is None or self.plan.poison > 0 or self.plan.duplicates > 0:
+            self._direct = KafkaTransport(self.settings.kafka, patience)
         # Short queues: an event carries the time when it was made, so it should leave at once.
         self._queues = [asyncio.Queue[_Parcel](4) for _ in range(concurrency if gateway else 0)]
         tasks = [asyncio.create_task(self._work(q, gateway)) for q in self._queues if gateway]
@@ -187,8 +173,8 @@ class _Sender:
             await self._direct.drain()
 
     async def _pace(self) -> None:
-        plan, started, number = self._plan, time.monotonic(), 0
-        while not self._stop.is_set() and (plan.total is None or number < plan.total):
+        plan, started, number = self.plan, time.monotonic(), 0
+        while not self.stop.is_set() and (plan.total is None or number < plan.total):
             ahead = started + number * plan.slot - time.monotonic() if plan.rate else 0.0
             await asyncio.sleep(max(0.0, min(ahead, PROGRESS_SECONDS)))
             if plan.seconds is not None and time.monotonic() - started > plan.seconds:
@@ -199,24 +185,24 @@ class _Sender:
                 number += 1
 
     async def _send_one(self, number: int) -> None:
-        kind = self._plan.kind(number, self._rng)
+        kind = self.plan.kind(number, self._rng)
         if kind == "poison":
             await self._send_poison()
         elif kind == "late":
             await self._until_late_counts()
-            age = draw_age(self._settings.streams, self._rng)
-            await self._hand_over(_Parcel(self._shop.stray_event(age), late=True))
+            age = draw_age(self.settings.streams, self._rng)
+            await self._hand_over(_Parcel(self.shop.stray_event(age), late=True))
         elif kind == "duplicate" and self._repeatable:
             first, straight = self._rng.choice(self._repeatable), self._rng.random() < 0.5
             await self._hand_over(
                 _Parcel(first.event, late=first.late, first=first, straight=straight)
             )
         else:
-            left = self._plan.ordinary_left(number)
-            await self._hand_over(_Parcel(self._shop.next_event(number * self._plan.slot, left)))
+            left = self.plan.ordinary_left(number)
+            await self._hand_over(_Parcel(self.shop.next_event(number * self.plan.slot, left)))
 
     async def _until_late_counts(self) -> None:
-        while self.late_from is not None and not self._stop.is_set():
+        while self.late_from is not None and not self.stop.is_set():
             if await asyncio.to_thread(self.late_from):
                 self.late_from = None
             else:
@@ -233,17 +219,17 @@ class _Sender:
             await self._send_direct(parcel)
 
     async def _send_poison(self) -> None:
-        event = self._shop.stray_event()
+        event = self.shop.stray_event()
         bad = break_event(event, draw_way(self._rng), self._rng)
-        topic = topic_of(event.event_type, self._settings.kafka)
+        topic = topic_of(event.event_type, self.settings.kafka)
         if self._direct is not None:
             await self._direct.send(
-                topic, bad.key, bad.value, lambda d: self._book.note(event, d, bad)
+                topic, bad.key, bad.value, lambda d: self.book.note(event, d, bad)
             )
 
     async def _send_direct(self, parcel: _Parcel) -> None:
         event = parcel.event
-        topic = topic_of(event.event_type, self._settings.kafka)
+        topic = topic_of(event.event_type, self.settings.kafka)
         if self._direct is not None:
             await self._direct.send(topic, event.key, event.value, lambda d: self._note(parcel, d))
 
@@ -259,7 +245,7 @@ class _Sender:
 
     def _note(self, parcel: _Parcel, delivery: Delivery) -> None:
         parcel.taken = delivery.outcome == "accepted"
-        self._book.note(parcel.event, delivery, late=parcel.late, duplicate=parcel.duplicate)
+        self.book.note(parcel.event, delivery, late=parcel.late, duplicate=parcel.duplicate)
 
     def _poll(self) -> None:
         """Report progress and collect delivery reports of Kafka."""
@@ -271,4 +257,4 @@ class _Sender:
         now = time.monotonic()
         if now - self._progress_at >= PROGRESS_SECONDS:
             self._progress_at = now
-            self.on_progress(self._book.report)
+            self.on_progress(self.book.report)

@@ -111,30 +111,23 @@ class KafkaTransport:
             else:
                 done(Delivery("failed", topic, detail=error.name()))
 
+        def offered() -> bool:
+            sent = 0 if at is None else int(at.timestamp() * 1000)  # 0: now
+            try:
+                self._producer.produce(topic, value, key, on_delivery=report, timestamp=sent)
+            except BufferError:
+                return False
+            return True
+
         try:
-            while not self._offer(topic, key, value, report, at):
-                self._producer.poll(0)  # full: hear reports, which make room
+            while not offered():
+                self._producer.poll(0)  # full: reports make room
                 await asyncio.sleep(0.01)
         except KafkaException as error:
             done(Delivery("failed", topic, detail=error.args[0].name()))
 
-    def _offer(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        report: Callable[..., None],
-        at: datetime | None,
-    ) -> bool:
-        sent = 0 if at is None else int(at.timestamp() * 1000)  # 0: now
-        try:
-            self._producer.produce(topic, value=value, key=key, on_delivery=report, timestamp=sent)
-        except BufferError:
-            return False
-        return True
-
     def poll(self) -> None:
-        """Hear the reports that have come in."""
+        """Take the reports that have come in."""
         self._producer.poll(0)
 
     async def drain(self) -> None:

@@ -34,10 +34,6 @@ def event_version(file: str) -> tuple[str, int] | None:
 def read_event_schema(text: str, name: str) -> Schema:
     """A JSON Schema with decimals: to a float, 0.01 has no multiples.
 
-    Args:
-        text: of the file.
-        name: of the file, for the message.
-
     Raises:
         ContractError: the text is no JSON Schema of an object.
     """

@@ -37,12 +37,7 @@ class Change:
 
 
 def compare_schemas(old: Schema, new: Schema, ignored: Collection[str] = ()) -> list[Change]:
-    """Every difference, in the order of the old schema; wording does not count.
-
-    Args:
-        old: JSON Schema, as `read_event_schema` reads it.
-        new: the same.
-        ignored: paths that may differ, such as the version itself.
+    """Every difference, in the order of the old schema, but for ignored paths and wording.
 
     Raises:
         ContractError: a `$ref` that leads nowhere or into itself.

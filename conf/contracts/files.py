@@ -1,15 +1,17 @@
-"""Contracts read from a folder or from a commit of git."""
+"""Contracts of a folder or of a commit of git, and changes between them."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from open_data_contract_standard.model import OpenDataContractStandard
 
 from conf.contracts import Schema, event_version, read_event_schema
-from conf.contracts.odcs import SUFFIX, read_odcs
+from conf.contracts.compare import Change, compare_schemas
+from conf.contracts.odcs import SUFFIX, compare_odcs, read_odcs
 from conf.errors import ContractError
 
 Contract = Schema | OpenDataContractStandard
@@ -18,10 +20,6 @@ Contracts = Mapping[str, Contract]
 
 def parse(files: Mapping[str, str], whose: str = "") -> Contracts:
     """Contracts by file name.
-
-    Args:
-        files: file name -> text.
-        whose: added to a file name in messages.
 
     Raises:
         ContractError: a file is no contract.
@@ -91,3 +89,30 @@ def _git(folder: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise ContractError("git is not installed: compare with a folder instead.") from None
     return done.stdout if done.returncode == 0 else ""
+
+
+def version_changes(contracts: Contracts) -> Iterator[tuple[str, Change]]:
+    """File and change, for each version of an event and the one before it."""
+    events = sorted((version, file) for file in contracts if (version := event_version(file)))
+    for (before, older), (after, newer) in pairwise(events):
+        if before[0] == after[0]:
+            changes = _compare(contracts[older], contracts[newer], ["schema_version"])
+            yield from ((newer, change) for change in changes)
+
+
+def file_changes(old: Contracts, new: Contracts) -> Iterator[tuple[str, Change]]:
+    """File and change, for each old contract."""
+    for file, contract in old.items():
+        if file in new:
+            yield from ((file, change) for change in _compare(contract, new[file]))
+        else:
+            sentence = "was removed: nobody can keep to it any more."
+            yield file, Change("the contract", sentence, breaking=True)
+
+
+def _compare(old: Contract, new: Contract, ignored: Collection[str] = ()) -> list[Change]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return compare_schemas(old, new, ignored)
+    if isinstance(old, Mapping) or isinstance(new, Mapping):
+        raise TypeError("two kinds of contract under one name")
+    return compare_odcs(old, new)

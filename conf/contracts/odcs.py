@@ -36,10 +36,6 @@ _DECIMAL = re.compile(r"(?:decimal|numeric)\((\d+), ?(\d+)\)")
 def read_odcs(text: str, name: str) -> OpenDataContractStandard:
     """A contract as the standard's own model reads it.
 
-    Args:
-        text: of the file.
-        name: of the file, for the message.
-
     Raises:
         ContractError: the text is no YAML, or no such contract.
     """

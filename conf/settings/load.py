@@ -17,9 +17,6 @@ from conf.settings.tree import Settings
 def load_settings(**overrides: Any) -> Settings:
     """Read every source once and return the frozen tree.
 
-    Args:
-        **overrides: top-level branches that win over every source (for tests and the CLI).
-
     Raises:
         SettingsError: an unknown profile, a `.env` that is no list of variables, or an invalid
             value, named with its path.

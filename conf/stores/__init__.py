@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, time
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -36,10 +36,8 @@ else:
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Share, Share]
-DAYS: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = (
-    *("mon", "tue", "wed", "thu"),
-    *("fri", "sat", "sun"),
-)
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
 Identifier = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -146,7 +144,7 @@ class Camera(_Layout):
 class OpeningHours(_Frozen):
     """From when to when a branch is open on some days, by its own clock; midnight ends a day."""
 
-    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = DAYS
+    days: tuple[Day, ...] = DAYS
     opens: time
     closes: time
 

@@ -8,8 +8,9 @@ an `up` that more follows; `running` serves tests and the demonstration.
 """
 
 from infra.errors import ServiceError
+from infra.local.provision import provision
 from infra.local.service import ServiceStatus
-from infra.local.services import down, provision, reset, running, started, status, up
+from infra.local.services import down, reset, running, started, status, up
 
 __all__ = [
     "ServiceError",

@@ -81,7 +81,11 @@ def _wait(
 
     def over() -> bool:
         # All of them each time: one that was ready may have died while another one started.
-        waiting[:] = [one for one in wanted if not _is_up(settings, board, one)]
+        waiting[:] = [
+            one
+            for one in wanted
+            if board.daemon(one.name).find() is None or not one.ready(settings)
+        ]
         report(f"waiting for {and_list([_progress(board, one.name) for one in waiting])}")
         return all(board.status(one.name).failed for one in waiting)
 
@@ -105,10 +109,6 @@ def _want(settings: Settings, names: Sequence[str]) -> None:
     if not require_profile(settings):
         command = [sys.executable, "-m", "cli.main", "keep", "--profile", settings.profile]
         board.supervisor.spawn(command, cwd=Path.cwd())
-
-
-def _is_up(settings: Settings, board: StateDir, one: ManagedCommand) -> bool:
-    return board.daemon(one.name).find() is not None and one.ready(settings)
 
 
 def _progress(board: StateDir, name: str) -> str:

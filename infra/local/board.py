@@ -17,6 +17,7 @@ from infra.local.daemon import Daemon
 from infra.local.state_files import UnreadableStateError, read_state, unreadable, write_state
 
 NAME = "supervisor"
+WANTED_FILE, STATE_FILE = "wanted.json", "supervisor-state.json"
 SERVICES = ("kafka", "postgres", "pulsar", "minio", "trino")
 
 
@@ -26,7 +27,6 @@ class ProgramStatus:
 
     Attributes:
         asked_at: time of the request that this status answers.
-        restarts: since then.
         again_at: when it starts again, in seconds of the epoch; None unless it waits for that.
         failed: whether the supervisor has given up, until a new request.
         note: how it ended last, the cause first.
@@ -46,11 +46,7 @@ class ProgramStatus:
 
 @dataclass(frozen=True)
 class StateDir:
-    """The state files of one deployment.
-
-    Attributes:
-        var: state folder of the deployment.
-    """
+    """The state files of one deployment."""
 
     var: Path
 
@@ -67,14 +63,6 @@ class StateDir:
     @property
     def _run(self) -> Path:
         return self.var / "run"
-
-    @property
-    def _wanted_file(self) -> Path:
-        return self._run / "wanted.json"
-
-    @property
-    def _state_file(self) -> Path:
-        return self._run / "supervisor-state.json"
 
     def wanted(self) -> dict[str, float]:
         """What shall run, with the time at which each was asked for.
@@ -97,9 +85,9 @@ class StateDir:
         Raises:
             UnreadableStateError: it cannot be read.
         """
-        state = read_state(self._wanted_file) or {}
+        state = read_state(self._run / WANTED_FILE) or {}
         if not all(isinstance(at, (int, float)) for at in state.values()):
-            raise unreadable(self._wanted_file, "a value is no time")
+            raise unreadable(self._run / WANTED_FILE, "a value is no time")
         return {name: float(at) for name, at in state.items()}
 
     def _running(self) -> Iterator[tuple[str, float]]:
@@ -112,7 +100,7 @@ class StateDir:
 
     def want(self, wanted: Mapping[str, float]) -> None:
         """Replace the list of what shall run."""
-        write_state(self._wanted_file, wanted)
+        write_state(self._run / WANTED_FILE, wanted)
 
     def statuses(self) -> dict[str, ProgramStatus]:
         """Last status of everything that the supervisor runs.
@@ -120,11 +108,11 @@ class StateDir:
         Raises:
             UnreadableStateError: the file cannot be read.
         """
-        state = read_state(self._state_file) or {}
+        state = read_state(self._run / STATE_FILE) or {}
         try:
             return {name: ProgramStatus(**fields) for name, fields in state.items()}
         except TypeError as error:
-            raise unreadable(self._state_file, "it has other fields") from error
+            raise unreadable(self._run / STATE_FILE, "it has other fields") from error
 
     def status(self, name: str) -> ProgramStatus:
         """Status of one; empty while the supervisor has only answered an earlier request."""
@@ -136,4 +124,6 @@ class StateDir:
 
     def show(self, statuses: Mapping[str, ProgramStatus]) -> None:
         """Write the present status of everything."""
-        write_state(self._state_file, {name: asdict(status) for name, status in statuses.items()})
+        write_state(
+            self._run / STATE_FILE, {name: asdict(status) for name, status in statuses.items()}
+        )

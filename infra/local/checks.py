@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +40,7 @@ def require_loopback(host: str, setting: str) -> None:
 
 
 def require_free_port(host: str, port: int, who: str, setting: str) -> None:
-    """Make sure that nobody listens there.
-
-    Args:
-        host: address to bind.
-        port: TCP port.
-        who: name of the service, for the message.
-        setting: environment variable that moves the port.
+    """Make sure that nobody listens on a TCP port, which the variable `setting` moves.
 
     Raises:
         ServiceError: the port is taken, or may not be used.
@@ -67,17 +62,10 @@ def require_free_port(host: str, port: int, who: str, setting: str) -> None:
 
 
 def _owner_of(port: int) -> str:
-    try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr
-                and connection.laddr.port == port
-                and connection.pid
-            ):
-                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-    except psutil.Error:
-        pass
+    with suppress(psutil.Error):
+        for one in psutil.net_connections(kind="tcp"):
+            if one.status == psutil.CONN_LISTEN and one.pid and one.laddr.port == port:
+                return f"process {one.pid} ({psutil.Process(one.pid).name()})"
     return "another process"
 
 
@@ -115,9 +103,6 @@ class Java:
 def find_java(java_home: Path | None) -> Java:
     """The first Java that Kafka, Pulsar and Spark run on: of `java_home`, then on the PATH.
 
-    Args:
-        java_home: `settings.java_home`.
-
     Returns:
         The program and its version.
 
@@ -129,12 +114,6 @@ def find_java(java_home: Path | None) -> Java:
 
 def find_newer_java(homes: Sequence[Path | None], least: int, who: str, setting: str) -> Java:
     """The first Java for a server that wants a newer one than the rest of the deployment.
-
-    Args:
-        homes: folders to look into first; then come the PATH and what the system has installed.
-        least: the oldest feature release that will do.
-        who: name of the service, for the message.
-        setting: environment variable that names a folder.
 
     Raises:
         ServiceError: there is none, or only older ones.

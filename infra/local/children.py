@@ -9,13 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import Signals
-from typing import Protocol
+from typing import Any
 
 import psutil
 
 from infra.local.board import ProgramStatus
 from infra.local.daemon import Daemon
 from infra.local.process import collect, is_alive
+from infra.local.service import Service
 
 log = logging.getLogger("storelake.supervisor")
 
@@ -31,31 +32,12 @@ class Program:
     """Something to keep running.
 
     Attributes:
-        name: also of its log and pid file.
-        command: program and arguments.
         rank: at the end, programs of a higher rank go first, those of one rank together.
     """
 
     name: str
     command: tuple[str, ...]
     rank: int = 0
-
-
-class Supervised(Protocol):
-    """A server to keep running; its methods are called in a thread of their own."""
-
-    name: str
-    daemon: Daemon
-
-    def launch(self) -> None:
-        """Start it, unless it runs; may take minutes.
-
-        Raises:
-            StorelakeError: it cannot be started.
-        """
-
-    def silent(self) -> bool:
-        """Whether it does not answer; takes a few seconds at most."""
 
 
 @dataclass
@@ -139,14 +121,9 @@ class ProgramChild(Child):
 
 
 class ServiceChild(Child):
-    """A service: it is started and asked for an answer in other threads.
+    """A service: it is started and asked for an answer in other threads."""
 
-    Args:
-        service: what is kept running.
-        pool: runs its calls.
-    """
-
-    def __init__(self, service: Supervised, pool: Executor) -> None:
+    def __init__(self, service: Service[Any], pool: Executor) -> None:
         super().__init__(service.name, service.daemon)
         self._service, self._pool = service, pool
         self._launch: Future[None] | None = None
@@ -156,10 +133,10 @@ class ServiceChild(Child):
 
     def start(self) -> None:
         """Begin to start it in another thread."""
-        self._launch = self._pool.submit(self._service.launch)
+        self._launch = self._pool.submit(self._service.start_again)
 
     def starting(self) -> bool:
-        """Whether `launch` is under way; raises its error, once."""
+        """Whether `start_again` is under way; raises its error, once."""
         if self._launch is None or not self._launch.done():
             return self._launch is not None
         done, self._launch = self._launch, None

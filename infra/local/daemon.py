@@ -75,17 +75,14 @@ class Daemon:
     ) -> int:
         """Start the command in a session of its own, so that it outlives us; returns its pid.
 
-        Args:
-            command: program and arguments.
-            cwd: its working folder.
-            account: the user to run as.
-            environment: all its variables, in place of ours; `MARK` is added.
+        Its variables are ours, or those of `environment` alone; `MARK` is added.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.log_dir.mkdir(parents=True, exist_ok=True)
         if self.log_file.exists() and self.log_file.stat().st_size > LARGEST_LOG_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         options = (account or Account()).popen_options()
+        inherited = os.environ if environment is None else environment  # noqa: TID251 - unread
         with self.log_file.open("ab") as log:
             log_from = log.tell()
             child = subprocess.Popen(  # type: ignore[call-overload]
@@ -95,7 +92,7 @@ class Daemon:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**_inherited(environment), MARK: self._place},
+                env={**inherited, MARK: self._place},
                 **options,
             )
         try:
@@ -239,8 +236,3 @@ class Daemon:
         except UnreadableStateError:
             return marked_processes(self._place)
         return session_of(record.pid, record.create_time) if record else []
-
-
-def _inherited(environment: Mapping[str, str] | None) -> Mapping[str, str]:
-    """All variables of a new process: ours, unless it is given others."""
-    return os.environ if environment is None else environment  # noqa: TID251 - handed on unread

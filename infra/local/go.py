@@ -1,4 +1,4 @@
-"""Servers that come as source: built once by Go, through its ordinary proxy."""
+"""MinIO's program, which comes as source: built once by Go, through its ordinary proxy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -14,104 +13,62 @@ from conf.settings import load_settings
 from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.locks import exclusive
-from infra.local.service import Report
-from infra.local.tool import run_tool
+from infra.local.tool import Report, line_counter, run_tool
 
+MODULE = "github.com/minio/minio"
+# The newest commit: upstream is archived, and tags its releases by date, which Go cannot name.
+VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 LEAST_GO = (1, 21)
 """From this release on, Go fetches by itself the newer one that a module requests."""
+GO_LINES = {"go: downloading": "{} modules fetched", "": "{1} packages compiled"}
 BUILD_BYTES = 5 * 1024**3
+INSTEAD = "set STORELAKE_S3__ENDPOINT to an S3 that runs already"
 
 
-@dataclass(frozen=True)
-class GoSource:
-    """One program.
-
-    Attributes:
-        name: of the server.
-        module: the package that `go install` takes.
-        version: a tag, or Go's name for a commit.
-        minutes: that a build takes on two cores.
-        instead: what to do on a machine without Go, as the end of a sentence.
-    """
-
-    name: str
-    module: str
-    version: str
-    minutes: int
-    instead: str
-
-    @property
-    def stem(self) -> str:
-        """Of files and locks; also the name of the program."""
-        return self.name.lower()
-
-
-# The newest commit: upstream is archived, and tags its releases by date, which Go cannot name.
-MINIO = GoSource(
-    "MinIO",
-    "github.com/minio/minio",
-    "v0.0.0-20260212201848-7aac2a2c5b7c",
-    7,
-    "set STORELAKE_S3__ENDPOINT to an S3 that runs already",
-)
-
-
-def build(source: GoSource, cache_dir: Path, cancel: Event, report: Report) -> Path:
+def build_minio(cache_dir: Path, cancel: Event, report: Report) -> Path:
     """The program, built the first time.
 
     A file under the final name is always whole: it is built elsewhere and moved there in one step.
     After a failure, what Go has downloaded and compiled is kept, so that the next try continues
     from there; after a success it is deleted: it is 3 GB.
 
-    Args:
-        source: which program.
-        cache_dir: `settings.cache_dir`.
-        cancel: stops the build when set.
-        report: receives the progress.
-
     Raises:
         ServiceError: there is no Go, or too old a one; no room; the build failed.
     """
-    program = cache_dir / f"{source.stem}-{source.version}"
+    program = cache_dir / f"minio-{VERSION}"
     if program.is_file():
         return program
-    go = find_go(source)
+    go = find_go()
     require_disk(cache_dir, BUILD_BYTES)
-    what = f"building {source.name}"
-    lock = cache_dir / f"{source.stem}.lock"
-    with exclusive(lock, what, seconds=3600, cancel=cancel):
+    with exclusive(cache_dir / "minio.lock", "building MinIO", seconds=3600, cancel=cancel):
         if not program.is_file():
-            work = cache_dir / f"go-{source.stem}"
-            with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f"{source.stem}-") as scratch:
-                report(f"{source.stem}: building from source (about {source.minutes} min, once)")
-                command = _command(source, go, work, Path(scratch))
-                _run(source, command, cancel, _Progress(source.stem, report))
-                (Path(scratch) / source.stem).rename(program)
+            work = cache_dir / "go-minio"
+            with tempfile.TemporaryDirectory(dir=cache_dir, prefix="minio-") as scratch:
+                report("minio: building from source (about 7 min on two cores, once)")
+                progress = line_counter("minio", report, 50, GO_LINES)
+                command = _command(go, work, Path(scratch))
+                try:
+                    run_tool(command, "Building MinIO", cancel, on_line=progress)
+                except ServiceError as error:
+                    if cancel.is_set():
+                        raise
+                    again = "Check the network and run `storelake up` again"
+                    raise ServiceError(f"{error} {again}, or {INSTEAD}.") from error
+                (Path(scratch) / "minio").rename(program)
             shutil.rmtree(work, ignore_errors=True)
     return program
 
 
-def _command(source: GoSource, go: str, work: Path, scratch: Path) -> list[str]:
+def _command(go: str, work: Path, scratch: Path) -> list[str]:
     # Folders of its own: a user's own Go is neither read nor filled.
     folders = {"GOPATH": work / "path", "GOCACHE": work / "cache", "GOBIN": scratch}
     command = ["env", *(f"{name}={folder}" for name, folder in folders.items()), "CGO_ENABLED=0"]
     # -modcacherw, or nobody could delete the downloads; -s -w leaves out the debugger's tables.
     command += [go, "install", "-v", "-modcacherw", "-trimpath", "-ldflags=-s -w"]
-    return [*command, f"{source.module}@{source.version}"]
+    return [*command, f"{MODULE}@{VERSION}"]
 
 
-def _run(source: GoSource, command: list[str], cancel: Event, progress: _Progress) -> None:
-    try:
-        run_tool(command, f"Building {source.name}", cancel, on_line=progress)
-    except ServiceError as error:
-        if cancel.is_set():
-            raise
-        raise ServiceError(
-            f"{error} Check the network and run `storelake up` again, or {source.instead}."
-        ) from error
-
-
-def find_go(source: GoSource) -> str:
+def find_go() -> str:
     """A Go that is new enough, on the PATH or where its own installer puts it.
 
     Raises:
@@ -121,38 +78,19 @@ def find_go(source: GoSource) -> str:
     wanted = ".".join(map(str, LEAST_GO))
     if go is None:
         raise ServiceError(
-            f"{source.name} is built from its source, and no Go was found: install Go {wanted} or "
-            f"newer and put it on the PATH, or {source.instead}."
+            f"MinIO is built from its source, and no Go was found: install Go {wanted} or newer "
+            f"and put it on the PATH, or {INSTEAD}."
         )
     output = subprocess.run([go, "version"], check=False, capture_output=True, text=True).stdout
     found = re.search(r"go(\d+)\.(\d+)", output)
     if found is None or tuple(map(int, found.groups())) < LEAST_GO:
         raise ServiceError(
-            f"{source.name} needs Go {wanted} or newer; {go} is {output.strip()!r}: install a "
-            f"newer one and put it on the PATH, or {source.instead}."
+            f"MinIO needs Go {wanted} or newer; {go} is {output.strip()!r}: install a newer one "
+            f"and put it on the PATH, or {INSTEAD}."
         )
     return go
 
 
-class _Progress:
-    """Counts the packages that Go reports as fetched and compiled."""
-
-    def __init__(self, stem: str, report: Report) -> None:
-        self._stem, self._report = stem, report
-        self._fetched = 0
-        self._compiled = 0
-
-    def __call__(self, line: str) -> None:
-        if line.startswith("go: downloading"):
-            self._fetched += 1
-            if self._fetched % 50 == 0:
-                self._report(f"{self._stem}: {self._fetched} modules fetched")
-        else:
-            self._compiled += 1
-            if self._compiled % 50 == 0:
-                self._report(f"{self._stem}: {self._compiled} packages compiled")
-
-
 def build_ahead() -> None:
     """What the profile `full` needs, for a start that cannot wait; `.ci/run` calls it."""
-    build(MINIO, load_settings().cache_dir, Event(), print)
+    build_minio(load_settings().cache_dir, Event(), print)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tarfile
 import tempfile
@@ -12,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from conf.vendor import package_folder
 from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.locks import exclusive
-from infra.local.service import Report
-from infra.local.tool import run_tool
+from infra.local.tool import Report, line_counter, run_tool
 
 KAFKA_VERSION = "4.3.1"
 PULSAR_VERSION = "4.0.8"
 TRINO_VERSION = "476"
+IVY_LINES = {"found ": "{} modules resolved", "[SUCCESSFUL": "{1} of {0} jars fetched"}
 PATTERN = "[artifact]-[revision](-[classifier]).[ext]"
 
 
@@ -29,7 +29,6 @@ class Bundle:
     """What one server is made of.
 
     Attributes:
-        name: of the server.
         version: of it, and of the folder in the cache.
         megabytes: to download.
         dependencies: Ivy's `dependency` elements.
@@ -155,13 +154,6 @@ def fetch_jars(bundle: Bundle, cache_dir: Path, java: str, cancel: Event, report
     A folder under the final name is always complete: the jars are collected elsewhere and moved
     there in one step.
 
-    Args:
-        bundle: which server.
-        cache_dir: `settings.cache_dir`.
-        java: the Java that runs Ivy.
-        cancel: stops the download when set.
-        report: receives the progress.
-
     Raises:
         ServiceError: the download failed, or there is no room for it.
     """
@@ -184,7 +176,7 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
     module = scratch / "ivy.xml"
     module.write_text(bundle.module)
     jars = scratch / "jars"
-    progress = _Progress(bundle.stem, report)
+    progress = line_counter(bundle.stem, report, 10, IVY_LINES)
     # A cache of its own, free of what other tools left half done in the user's.
     command = [java, f"-Divy.default.ivy.user.dir={ivy_home}", "-jar", str(_ivy_jar())]
     command += ["-ivy", str(module), "-cache", str(ivy_home / "cache"), "-confs", "default"]
@@ -205,31 +197,10 @@ def _fetch(bundle: Bundle, scratch: Path, java: str, cancel: Event, report: Repo
         )
 
 
-class _Progress:
-    """Counts what Ivy reports as found and fetched."""
-
-    def __init__(self, stem: str, report: Report) -> None:
-        self._stem, self._report = stem, report
-        self._found = 0
-        self._fetched = 0
-
-    def __call__(self, line: str) -> None:
-        text = line.strip()
-        if text.startswith("found "):
-            self._found += 1
-            if self._found % 10 == 0:
-                self._report(f"{self._stem}: {self._found} modules resolved")
-        elif text.startswith("[SUCCESSFUL"):
-            self._fetched += 1
-            if self._fetched % 10 == 0:
-                self._report(f"{self._stem}: {self._fetched} of {self._found} jars fetched")
-
-
 def _ivy_jar() -> Path:
     """The Ivy inside the installed pyspark, found without importing it."""
-    spec = importlib.util.find_spec("pyspark")
-    places = spec.submodule_search_locations if spec else None
-    jars = sorted((Path(places[0]) / "jars").glob("ivy-*.jar")) if places else []
+    folder = package_folder("pyspark")
+    jars = sorted((folder / "jars").glob("ivy-*.jar")) if folder else []
     if not jars:
         raise ServiceError(
             "pyspark, whose Ivy fetches the servers, is not installed whole: install the project "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from infra.local.checks import Java
+from infra.local.checks import Java, find_java
 from infra.local.daemon import Ending
-from infra.local.jars import Bundle, jars_folder
-from infra.local.service import Service
+from infra.local.jars import Bundle, fetch_jars, jars_folder
+from infra.local.service import Conf, Service
 
 LOGGING = """\
 rootLogger.level = WARN
@@ -22,10 +23,35 @@ appender.console.layout.pattern = %d{ISO8601} %p %m (%c{1})%n
 """
 
 
-class JavaService(Service):
-    """A service that notes the classes which its first run has loaded."""
+class JavaService(Service[Conf]):
+    """A service on Java; it notes the classes which its first run has loaded."""
 
     bundle: ClassVar[Bundle]
+
+    def java(self) -> Java:
+        """The Java that it runs on."""
+        return find_java(self.settings.java_home)
+
+    def launch(self) -> None:
+        """Fetch the jars the first time, write the configuration, start the server."""
+        java, cache = self.java(), self.settings.cache_dir
+        jars = fetch_jars(self.bundle, cache, java.path, self.cancel, self.report)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.configure()
+        self.prepare(java, jars)
+        self.report(f"{self.name}: starting")
+        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
+
+    @abstractmethod
+    def configure(self) -> None:
+        """Write the configuration into the folder, which is there."""
+
+    def prepare(self, java: Java, jars: Path) -> None:
+        """The first time, prepare the data folder."""
+
+    @abstractmethod
+    def command(self, java: Java, jars: Path) -> list[str]:
+        """The command line of the server."""
 
     def after_stop(self, ending: Ending) -> None:
         """Keep those notes where the run came to its own end; else they are not whole."""

@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from conf.kafka import client_config
 from conf.settings import KafkaSettings
-from infra.local.checks import Java, find_java, require_free_port, require_loopback
-from infra.local.jars import KAFKA, fetch_jars
+from infra.local.checks import Java
+from infra.local.jars import KAFKA
 from infra.local.jvm import LOGGING, JavaService, jvm, server_options
 from infra.local.tool import run_tool
 
@@ -65,49 +65,17 @@ logger.server.level = INFO
 """
 
 
-class KafkaService(JavaService):
+class KafkaService(JavaService[KafkaSettings]):
     """The broker; state below `<var>/kafka`."""
 
-    name = "kafka"
+    name = branch = "kafka"
     bundle = KAFKA
+    ports = (("port", "Kafka"), ("controller_port", "Kafka's controller"))
+    elsewhere = "bootstrap_servers"
+    clients_use = "bootstrap"
 
-    @property
-    def conf(self) -> KafkaSettings:
-        """The branch of the settings."""
-        return self.settings.kafka
-
-    @property
-    def external(self) -> bool:
-        """A cluster named in the settings is somebody else's."""
-        return self.conf.bootstrap_servers is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.bootstrap
-
-    def start(self) -> None:
-        """Format the data folder the first time, then start the broker."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_KAFKA__HOST")
-        require_free_port(conf.host, conf.port, "Kafka", "STORELAKE_KAFKA__PORT")
-        require_free_port(
-            conf.host,
-            conf.controller_port,
-            "Kafka's controller",
-            "STORELAKE_KAFKA__CONTROLLER_PORT",
-        )
-        java = find_java(self.settings.java_home)
-        jars = fetch_jars(KAFKA, self.settings.cache_dir, java.path, self.cancel, self.report)
-        self._write_configuration()
-        if not (self.folder / "data" / "meta.properties").is_file():
-            self.report("kafka: formatting its data folder")
-            run_tool(self.format_command(java, jars), "Formatting Kafka's data folder", self.cancel)
-        self.report("kafka: starting")
-        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
-
-    def _write_configuration(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def configure(self) -> None:
+        """Write the configuration."""
         conf = self.conf
         text = SERVER_PROPERTIES.format(
             host=conf.host,
@@ -119,6 +87,12 @@ class KafkaService(JavaService):
         )
         (self.folder / "server.properties").write_text(text)
         (self.folder / "log4j2.properties").write_text(LOGGING + VERSION_LOGGING)
+
+    def prepare(self, java: Java, jars: Path) -> None:
+        """Format the data folder the first time."""
+        if not (self.folder / "data" / "meta.properties").is_file():
+            self.report("kafka: formatting its data folder")
+            run_tool(self.format_command(java, jars), "Formatting Kafka's data folder", self.cancel)
 
     def command(self, java: Java, jars: Path) -> list[str]:
         """The command line of the broker."""
@@ -136,15 +110,10 @@ class KafkaService(JavaService):
         tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
         return [*jvm(java, jars, self.folder), *tool, "-c", str(self.folder / "server.properties")]
 
-    def complaint(self) -> str:
-        """Empty where it lists its topics."""
-        return "" if answers(self.conf) else "does not answer"
-
-
-def answers(conf: KafkaSettings, seconds: float = 2.0) -> bool:
-    """Whether a broker at the address of the settings lists its topics."""
-    try:
-        client = AdminClient(client_config(conf), logger=SILENT)
-        return bool(client.list_topics(timeout=seconds).brokers)
-    except KafkaException:
-        return False
+    def serves(self) -> bool:
+        """Whether it lists its topics."""
+        try:
+            client = AdminClient(client_config(self.conf), logger=SILENT)
+            return bool(client.list_topics(timeout=2.0).brokers)
+        except KafkaException:
+            return False

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.local.process import read_end
+
 READ_BYTES = 64 * 1024
 LONGEST = 300
 _TRACEBACK = "Traceback (most recent call last):"
@@ -34,19 +36,8 @@ def last_words(log: Path, since: int = 0) -> str:
     Returns:
         One line without a traceback, SQL or a link; empty where the log has no cause.
     """
-    causes = list(_causes(_lines(log, since)))
+    causes = list(_causes(read_end(log, READ_BYTES, since)))
     return causes[-1][:LONGEST] if causes else ""
-
-
-def _lines(log: Path, since: int) -> list[str]:
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(since if since <= size else 0, size - READ_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def _causes(lines: Sequence[str]) -> Iterator[str]:

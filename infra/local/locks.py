@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import BinaryIO
 
 from infra.errors import ServiceError
 
@@ -28,7 +27,14 @@ def exclusive(path: Path, what: str, seconds: float, cancel: Event | None = None
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds
-    with _opened(path) as file:
+    try:
+        opened = path.open("ab")
+    except OSError as error:
+        raise ServiceError(
+            f"The lock file {path} cannot be opened ({error.strerror}): remove what is in its "
+            "place, or run the command as the user that runs this deployment."
+        ) from error
+    with opened as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,13 +48,3 @@ def exclusive(path: Path, what: str, seconds: float, cancel: Event | None = None
                     ) from None
                 time.sleep(0.1)
         yield
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("ab")
-    except OSError as error:
-        raise ServiceError(
-            f"The lock file {path} cannot be opened ({error.strerror}): remove what is in its "
-            "place, or run the command as the user that runs this deployment."
-        ) from error

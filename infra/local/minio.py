@@ -7,40 +7,25 @@ from pathlib import Path
 import httpx
 
 from conf.settings import S3Settings
-from infra.local.checks import require_free_port, require_loopback
-from infra.local.go import MINIO, build
+from infra.local.go import build_minio
 from infra.local.service import Service
 
 # 503 until it has loaded its buckets and keys, and has checked its disk.
 HEALTH = "/minio/health/cluster"
 
 
-class MinioService(Service):
+class MinioService(Service[S3Settings]):
     """The object store; state below `<var>/minio`."""
 
     name = "minio"
+    branch = "s3"
+    ports = (("port", "MinIO"),)
+    elsewhere = "endpoint"
+    clients_use = "url"
 
-    @property
-    def conf(self) -> S3Settings:
-        """The branch of the settings."""
-        return self.settings.s3
-
-    @property
-    def external(self) -> bool:
-        """An endpoint named in the settings is somebody else's."""
-        return self.conf.endpoint is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.url
-
-    def start(self) -> None:
+    def launch(self) -> None:
         """Build the program the first time, then start it."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_S3__HOST")
-        require_free_port(conf.host, conf.port, "MinIO", "STORELAKE_S3__PORT")
-        program = build(MINIO, self.settings.cache_dir, self.cancel, self.report)
+        program = build_minio(self.settings.cache_dir, self.cancel, self.report)
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         self.report("minio: starting")
         self.daemon.spawn(self.command(program), cwd=self.folder, environment=self.environment())
@@ -65,15 +50,10 @@ class MinioService(Service):
             "MINIO_SCANNER_SPEED": "slowest",
         }
 
-    def complaint(self) -> str:
-        """Empty where it is past its start; of somebody else's S3 it is enough that it answers."""
-        url = self.conf.url if self.external else self.conf.url + HEALTH
-        return "" if answers(url) else "does not answer"
-
-
-def answers(url: str, seconds: float = 2.0) -> bool:
-    """Whether a server there serves requests; refusing an unsigned one is serving, too."""
-    try:
-        return httpx.get(url, timeout=seconds).status_code < httpx.codes.INTERNAL_SERVER_ERROR
-    except httpx.HTTPError:
-        return False
+    def serves(self) -> bool:
+        """Whether it is past its start; somebody else's S3 may refuse an unsigned request."""
+        try:
+            response = httpx.get(self.conf.url + ("" if self.external else HEALTH), timeout=2.0)
+        except httpx.HTTPError:
+            return False
+        return response.status_code < httpx.codes.INTERNAL_SERVER_ERROR

@@ -25,8 +25,7 @@ def with_known_secrets(settings: Settings) -> Settings:
 def with_secrets(settings: Settings) -> Settings:
     """The settings with the secrets of our own servers, made and kept where there are none yet.
 
-    Args:
-        settings: as loaded; a secret that is set is kept. None is made for external servers.
+    A secret that is set is kept, and none is made for external servers.
 
     Returns:
         The same settings, or a copy with the secrets of `settings.secrets_file`.

@@ -13,9 +13,7 @@ class PidRecord:
     """The content of a pid file.
 
     Attributes:
-        pid: of the process.
         create_time: when it was created, in seconds of the epoch.
-        command: program and arguments.
         log_from: the size of its log, in bytes, when it started.
     """
 

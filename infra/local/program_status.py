@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from conf.settings import Settings
 from infra.local.board import NAME, ProgramStatus, StateDir
 from infra.local.checks import require_free_port
-from infra.local.daemon import Daemon
 from infra.local.process import resident
 from infra.local.programs import MANAGED, ManagedCommand, streams_url
 from infra.local.readiness import fetch
@@ -59,7 +58,7 @@ def statuses(settings: Settings) -> list[ServiceStatus]:
     if process is None:
         detail = "It ended; `storelake start` takes over what still runs"
         return [*rows, ServiceStatus(NAME, "stopped", "", detail=detail)]
-    row = _with_process(ServiceStatus(NAME, "running", ""), board.supervisor)
+    row = ServiceStatus(NAME, "running", "").with_process(board.supervisor)
     # Without its children, which have rows of their own.
     return [*rows, replace(row, memory_mb=resident(process) // 2**20)]
 
@@ -93,7 +92,7 @@ def _status(
     try:
         daemon = board.daemon(one.name)
         if daemon.find() is not None:
-            return _with_process(_running(settings, one, row), daemon)
+            return _running(settings, one, row).with_process(daemon)
         if not wanted and runs_elsewhere(settings, one):
             row = replace(row, state="external", detail="not from here")
             return with_streams(settings, row) if one.name == "streams" else row
@@ -151,16 +150,6 @@ def _stream(report: Mapping[str, Any]) -> Mapping[str, str]:
     """State and detail of one stream; by `ready` alone where an application reports no state."""
     plain = "running" if report.get("ready") else "starting"
     return {"state": str(report.get("state", plain)), "detail": str(report.get("detail", ""))}
-
-
-def _with_process(row: ServiceStatus, daemon: Daemon) -> ServiceStatus:
-    process = daemon.find()
-    return replace(
-        row,
-        pid=process.pid if process else None,
-        memory_mb=daemon.memory_mb(),
-        uptime_seconds=daemon.uptime_seconds(),
-    )
 
 
 def lag_rows(settings: Settings) -> int | None:

@@ -8,8 +8,8 @@ import httpx
 
 from conf.settings import PulsarSettings
 from infra.errors import ServiceError
-from infra.local.checks import Java, find_java, require_free_port, require_loopback
-from infra.local.jars import PULSAR, fetch_jars
+from infra.local.checks import Java
+from infra.local.jars import PULSAR
 from infra.local.jvm import LOGGING, JavaService, jvm, server_options
 
 RETENTION_MINUTES = 7 * 24 * 60
@@ -68,44 +68,17 @@ OPENED = (
 )
 
 
-class PulsarService(JavaService):
+class PulsarService(JavaService[PulsarSettings]):
     """The standalone broker; state below `<var>/pulsar`."""
 
-    name = "pulsar"
+    name = branch = "pulsar"
     bundle = PULSAR
+    ports = (("port", "Pulsar"), ("admin_port", "Pulsar's administration"))
+    elsewhere = "service_url"
+    clients_use = "url"
 
-    @property
-    def conf(self) -> PulsarSettings:
-        """The branch of the settings."""
-        return self.settings.pulsar
-
-    @property
-    def external(self) -> bool:
-        """A cluster named in the settings is somebody else's."""
-        return self.conf.service_url is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.url
-
-    def start(self) -> None:
-        """Write the configuration and start the process."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_PULSAR__HOST")
-        require_free_port(conf.host, conf.port, "Pulsar", "STORELAKE_PULSAR__PORT")
-        require_free_port(
-            conf.host, conf.admin_port, "Pulsar's administration", "STORELAKE_PULSAR__ADMIN_PORT"
-        )
-        java = find_java(self.settings.java_home)
-        cache = self.settings.cache_dir
-        jars = fetch_jars(PULSAR, cache, java.path, self.cancel, self.report)
-        self._write_configuration()
-        self.report("pulsar: starting")
-        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
-
-    def _write_configuration(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def configure(self) -> None:
+        """Write the configuration."""
         conf = self.conf
         text = CONFIGURATION.format(host=conf.host, port=conf.port, admin_port=conf.admin_port)
         more = "".join(f"{key}={value}\n" for key, value in conf.broker_options.items())
@@ -132,9 +105,13 @@ class PulsarService(JavaService):
             "-nss",  # no stream storage
         ]
 
-    def complaint(self) -> str:
-        """Empty where it is healthy by its own check, which writes and reads."""
-        return "" if answers(self.conf) else "does not answer"
+    def serves(self) -> bool:
+        """Whether it is healthy by its own check, which writes and reads."""
+        try:
+            with _administration(self.conf, 2.0) as admin:
+                return admin.get("/brokers/health").text == "ok"
+        except httpx.HTTPError:
+            return False
 
 
 def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
@@ -147,23 +124,11 @@ def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
     )
 
 
-def answers(conf: PulsarSettings, seconds: float = 2.0) -> bool:
-    """Whether a broker at the address of the settings is healthy."""
-    try:
-        with _administration(conf, seconds) as admin:
-            return admin.get("/brokers/health").text == "ok"
-    except httpx.HTTPError:
-        return False
-
-
 def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
     """Create the topic of the detections with its tenant and namespace, where they are missing.
 
     A namespace that this makes keeps messages for a week, also those that everybody has read, so
     that streams can be built again; without that, Pulsar deletes what no subscription waits for.
-
-    Args:
-        conf: which topic, with how many partitions, on which cluster.
 
     Returns:
         Whether the topic was created.

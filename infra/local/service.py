@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Generic, Literal, TypeVar, cast
 
-from conf.settings import Settings
+from conf.settings import (
+    KafkaSettings,
+    PostgresSettings,
+    PulsarSettings,
+    S3Settings,
+    Settings,
+    TrinoSettings,
+)
+from infra.local.checks import require_free_port, require_loopback
 from infra.local.daemon import Daemon, Ending
+from infra.local.locks import exclusive
+from infra.local.passwords import with_known_secrets, with_secrets
 from infra.local.process import tail
+from infra.local.tool import Report
 
 STOP_SECONDS = 20.0
+DOWNLOAD_SECONDS = 900.0
+"""As long as an `up` may hold the lock of the services that downloads first."""
 State = Literal[
     "running",
     "starting",
@@ -26,8 +40,6 @@ State = Literal[
     "failed",
     "off",
 ]
-Report = Callable[[str], None]
-"""Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +69,36 @@ class ServiceStatus:
     lag_rows: int | None = None
     streams: Mapping[str, Mapping[str, str]] | None = None
 
+    def with_process(self, daemon: Daemon) -> ServiceStatus:
+        """The same with what the system knows of its process."""
+        process = daemon.find()
+        return replace(
+            self,
+            pid=process.pid if process else None,
+            memory_mb=daemon.memory_mb(),
+            uptime_seconds=daemon.uptime_seconds(),
+        )
+
     @property
     def well(self) -> bool:
         """Whether nobody need look after it."""
         return self.state in {"running", "external", "off"}
 
 
-class Listener(Protocol):
-    """The branch of the settings that states where a local server listens."""
-
-    @property
-    def host(self) -> str:
-        """Its address, on loopback."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """Its main TCP port."""
-        ...
+Listener = KafkaSettings | PostgresSettings | PulsarSettings | S3Settings | TrinoSettings
+Conf = TypeVar("Conf", bound=Listener)
 
 
 @dataclass(frozen=True)
-class Service(ABC):
+class Service(ABC, Generic[Conf]):
     """One server process on this machine.
 
     Attributes:
-        settings: which ports, which folders.
         cancel: set by Ctrl-C; preparations look at it.
-        report: receives the progress.
         name: short, in lower case; also the stem of its log and pid file, and its folder.
+        ports: settings, each with what listens there, for a message.
+        elsewhere: the setting that names a server of somebody else.
+        clients_use: the property of the settings that is its address.
         stop_signal: requests a clean shutdown.
     """
 
@@ -94,38 +107,71 @@ class Service(ABC):
     report: Report = lambda _: None
 
     name: ClassVar[str]
+    branch: ClassVar[str]
+    ports: ClassVar[Sequence[tuple[str, str]]]
+    elsewhere: ClassVar[str]
+    clients_use: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     @property
-    @abstractmethod
-    def conf(self) -> Listener:
-        """The branch of the settings."""
+    def conf(self) -> Conf:
+        """Its branch of the settings."""
+        return cast("Conf", getattr(self.settings, self.branch))
 
     @property
-    @abstractmethod
     def external(self) -> bool:
         """Whether the settings point to a server that we must leave alone."""
+        return getattr(self.conf, self.elsewhere) is not None
 
     @property
-    @abstractmethod
     def address(self) -> str:
         """Where clients find it."""
+        return str(getattr(self.conf, self.clients_use))
 
-    @abstractmethod
     def start(self) -> None:
         """Prepare the data folder and start the process, without waiting until it is ready.
 
         Raises:
             ServiceError: no Java, a taken port, too little disk, or a failed preparation.
         """
+        host, prefix = self.conf.host, f"STORELAKE_{self.branch.upper()}__"
+        require_loopback(host, f"{prefix}HOST")
+        for setting, who in self.ports:
+            port = getattr(self.conf, setting)
+            require_free_port(host, port, who, f"{prefix}{setting.upper()}")
+        self.launch()
 
     @abstractmethod
+    def launch(self) -> None:
+        """Prepare the data folder and start the process; its ports are free."""
+
+    def start_again(self) -> None:
+        """Start it for the supervisor, unless a command has done so; returns before it is ready.
+
+        Raises:
+            ServiceError: see `start`; or another command is busy.
+        """
+        with services_lock(self.settings, DOWNLOAD_SECONDS, self.cancel):
+            if self.daemon.recover() is None:
+                service = replace(self, settings=with_secrets(self.settings))
+                service.stop()  # also waits for the rest of a process that was killed
+                service.start()
+
+    @abstractmethod
+    def serves(self) -> bool:
+        """Whether it serves, asked by its protocol; within two seconds."""
+
     def complaint(self) -> str:
-        """Why it does not serve, asked by its protocol; empty if it does."""
+        """Why it does not serve; empty if it does."""
+        return "" if self.serves() else "does not answer"
 
     def silent(self) -> bool:
-        """Whether it does not answer at all: a rejection is an answer."""
-        return bool(self.complaint())
+        """Whether it does not answer at all, asked with the secrets of now; within seconds.
+
+        A server that refuses (Postgres: a password, too many connections, a recovery) answers.
+        """
+        complaint = replace(self, settings=with_known_secrets(self.settings)).complaint()
+        return bool(complaint) and "FATAL" not in complaint
 
     @property
     def folder(self) -> Path:
@@ -148,7 +194,7 @@ class Service(ABC):
         self.after_stop(ending)
         return ending != "absent"
 
-    def after_stop(self, ending: Ending) -> None:  # noqa: B027 (most have nothing to tidy up)
+    def after_stop(self, ending: Ending) -> None:
         """Tidy up; `ending` states whether the process came to its own end."""
 
     def status(self) -> ServiceStatus:
@@ -156,21 +202,21 @@ class Service(ABC):
         if self.external:
             detail = self.complaint() or "answers"
             return ServiceStatus(self.name, "external", self.address, detail=detail)
-        process = self.daemon.find()
-        if process is None:
+        if self.daemon.find() is None:
             return ServiceStatus(self.name, "stopped", self.address)
         listens = self.daemon.owns_port(self.conf.port)
         complaint = self.complaint() if listens else "alive, but does not listen"
-        return ServiceStatus(
-            self.name,
-            "starting" if complaint else "running",
-            self.address,
-            pid=process.pid,
-            detail=complaint,
-            memory_mb=self.daemon.memory_mb(),
-            uptime_seconds=self.daemon.uptime_seconds(),
-        )
+        state: State = "starting" if complaint else "running"
+        row = ServiceStatus(self.name, state, self.address, detail=complaint)
+        return row.with_process(self.daemon)
 
     def last_lines(self, count: int = 8) -> list[str]:
         """The end of the log, for the message about a start that failed."""
         return tail(self.daemon.log_file, count)
+
+
+def services_lock(
+    settings: Settings, seconds: float, cancel: Event | None = None
+) -> AbstractContextManager[None]:
+    """One at a time starts or stops services of a deployment; see `exclusive`."""
+    return exclusive(settings.var_dir / "run" / "up.lock", "the services", seconds, cancel)

@@ -9,27 +9,33 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from conf.settings import Settings
 from infra.errors import ServiceError
-from infra.local.bucket import ensure_bucket
 from infra.local.checks import require_disk
 from infra.local.kafka import KafkaService
-from infra.local.locks import exclusive
 from infra.local.minio import MinioService
 from infra.local.passwords import with_known_secrets, with_secrets
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
-from infra.local.process import POLL_SECONDS
-from infra.local.pulsar import PulsarService, ensure_pulsar_topic
-from infra.local.service import Report, Service, ServiceStatus
-from infra.local.topics import ensure_topics
+from infra.local.process import POLL_SECONDS, wait_until
+from infra.local.provision import provision
+from infra.local.pulsar import PulsarService
+from infra.local.service import Service, ServiceStatus, services_lock
+from infra.local.tool import Report
 from infra.local.trino import TrinoService
-from infra.postgres.migrate import migrate
 
 START_SECONDS = 120.0  # Pulsar, on a machine that is busy
 GRACE_SECONDS = 10.0
 LOCK_SECONDS = 120.0
+SERVICES: tuple[type[Service[Any]], ...] = (
+    KafkaService,
+    PostgresService,
+    PulsarService,
+    MinioService,
+    TrinoService,
+)
 DATA_FOLDERS = (
     "kafka",
     "pulsar",
@@ -49,29 +55,24 @@ def silent(_: str) -> None:
     """A report that nobody reads."""
 
 
+def all_services(settings: Settings, cancel: Event, report: Report = silent) -> list[Service[Any]]:
+    """Everything that can run here, in the order of its table."""
+    return [make(settings, cancel, report) for make in SERVICES]
+
+
 def services(
     settings: Settings, cancel: Event | None = None, report: Report = silent
-) -> list[Service]:
-    """The services of this deployment, in the order of their table.
-
-    Pulsar, MinIO and Trino are where the settings want them, and as long as an earlier command left
-    them running.
-    """
-    event = cancel or Event()
-    found: list[Service] = [
-        KafkaService(settings, event, report),
-        PostgresService(settings, event, report),
-    ]
-    pulsar = PulsarService(settings, event, report)
-    if settings.wants_pulsar or pulsar.daemon.find() is not None:
-        found.append(pulsar)
-    minio = MinioService(settings, event, report)
-    if settings.bucket or minio.daemon.find() is not None:
-        found.append(minio)
-    trino = TrinoService(settings, event, report)
-    if settings.trino.enabled or trino.daemon.find() is not None:
-        found.append(trino)
-    return found
+) -> list[Service[Any]]:
+    """The services of this deployment: those that the settings want, and what still runs."""
+    wanted = {
+        "kafka": True,
+        "postgres": True,
+        "pulsar": settings.wants_pulsar,
+        "minio": settings.bucket is not None,
+        "trino": settings.trino.enabled,
+    }
+    known = all_services(settings, cancel or Event(), report)
+    return [one for one in known if wanted[one.name] or one.daemon.find() is not None]
 
 
 def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
@@ -80,10 +81,6 @@ def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
     A healthy service is left alone, so this can be called at any time. What was started continues
     when the calling process ends. When anything fails, or on Ctrl-C, the services that this call
     started are stopped again.
-
-    Args:
-        settings: which ports, which folders.
-        report: receives the progress.
 
     Returns:
         The state of each service.
@@ -96,43 +93,30 @@ def up(settings: Settings, report: Report = silent) -> list[ServiceStatus]:
 
 
 @contextmanager
-def started(settings: Settings, report: Report = silent) -> Iterator[Settings]:
-    """As `up`, for who continues from there: an error or Ctrl-C in the block undoes the start.
+def started(
+    settings: Settings, report: Report = silent, *, keep: bool = True
+) -> Iterator[Settings]:
+    """As `up`, for who continues from there; yields the settings with the secrets of the services.
 
-    Args:
-        settings: which ports, which folders.
-        report: receives the progress.
-
-    Yields:
-        The settings with the secrets of the services.
+    An error or Ctrl-C in the block undoes the start, and without `keep` its end does.
     """
     with _lock(settings):
         ready, begun = _up(settings, report)
     try:
         yield ready
     except BaseException:
+        keep = False
         report("stopping what was started")
-        with _lock(settings):
-            _stop(begun)
         raise
+    finally:
+        if not keep:
+            with _lock(settings):
+                _stop(begun)
 
 
-def provision(settings: Settings, report: Report = silent) -> None:
-    """Make what the services must have, where it is missing: topics, bucket, tables of Postgres.
-
-    Args:
-        settings: of services that run, here or elsewhere.
-        report: receives the progress.
-
-    Raises:
-        ServiceError: one does not answer, or refuses.
-    """
-    report("topics, tables and bucket")
-    ensure_topics(settings.kafka)
-    if settings.wants_pulsar:
-        ensure_pulsar_topic(settings.pulsar)
-    ensure_bucket(settings)
-    migrate(settings)
+def running(settings: Settings, report: Report = silent) -> AbstractContextManager[Settings]:
+    """`started` for the length of a block: services that ran before continue afterwards."""
+    return started(settings, report, keep=False)
 
 
 def down(settings: Settings) -> list[str]:
@@ -150,10 +134,6 @@ def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
     """Stop the services and delete all data below `var`: topics, tables, files, checkpoints.
 
     Secrets, logs, and data on external servers are kept.
-
-    Args:
-        settings: of the deployment.
-        more: names below `var` that are deleted, too.
 
     Returns:
         What was deleted.
@@ -177,34 +157,12 @@ def reset(settings: Settings, more: Sequence[str] = ()) -> list[Path]:
     return present
 
 
-@contextmanager
-def running(settings: Settings, report: Report = silent) -> Iterator[Settings]:
-    """Services for the length of a block, for tests and the demonstration.
-
-    Args:
-        settings: which ports, which folders.
-        report: receives the progress.
-
-    Yields:
-        The settings with the secrets of the services.
-
-    Services that ran before continue afterwards; those that this started are stopped.
-    """
-    with _lock(settings):
-        ready, started = _up(settings, report)
-    try:
-        yield ready
-    finally:
-        with _lock(settings):
-            _stop(started)
-
-
-def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
+def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service[Any]]]:
     """Bring everything up; returns the settings with the secrets, and what was started."""
     require_disk(settings.var_dir)
     ready = with_secrets(settings)
     cancel = Event()
-    started: list[Service] = []
+    started: list[Service[Any]] = []
     try:
         _start_all(services(ready, cancel, report), started, cancel)
         provision(ready, report)
@@ -217,7 +175,7 @@ def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service]]:
     return ready, started
 
 
-def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event) -> None:
+def _start_all(wanted: Sequence[Service[Any]], started: list[Service[Any]], cancel: Event) -> None:
     """Side by side, because each spends most of its start waiting."""
     with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
         futures: list[Future[None]] = [
@@ -232,16 +190,14 @@ def _start_all(wanted: Sequence[Service], started: list[Service], cancel: Event)
             raise
 
 
-def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
+def _bring_up(service: Service[Any], started: list[Service[Any]], cancel: Event) -> None:
     if service.external or service.ready():
         return
     if service.status().pid is not None:
         # Perhaps still on its way up, from a command that was killed; else it hangs.
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline and not cancel.is_set():
-            if service.ready():
-                return
-            time.sleep(POLL_SECONDS)
+        wait_until(lambda: cancel.is_set() or service.ready(), GRACE_SECONDS)
+        if service.ready():
+            return
     if cancel.is_set():
         return
     service.stop()  # Also waits for the rest of a process that was killed a moment ago.
@@ -250,7 +206,7 @@ def _bring_up(service: Service, started: list[Service], cancel: Event) -> None:
     _wait_ready(service, cancel)
 
 
-def _wait_ready(service: Service, cancel: Event) -> None:
+def _wait_ready(service: Service[Any], cancel: Event) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not cancel.is_set():
         state = service.status()
@@ -271,7 +227,7 @@ def _wait_ready(service: Service, cancel: Event) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _stop(wanted: Sequence[Service]) -> list[str]:
+def _stop(wanted: Sequence[Service[Any]]) -> list[str]:
     if not wanted:
         return []
     with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
@@ -280,4 +236,4 @@ def _stop(wanted: Sequence[Service]) -> list[str]:
 
 
 def _lock(settings: Settings) -> AbstractContextManager[None]:
-    return exclusive(settings.var_dir / "run" / "up.lock", "the services", LOCK_SECONDS)
+    return services_lock(settings, LOCK_SECONDS)

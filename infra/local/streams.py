@@ -60,12 +60,7 @@ def ready_streams(settings: Settings) -> int:
 
 
 def streams_ready(settings: Settings, report: Callable[[str], None] = lambda _: None) -> bool:
-    """Whether a Spark application runs and all its queries are active.
-
-    Args:
-        settings: of the deployment.
-        report: receives how many are active, as text for a person who waits.
-    """
+    """Whether a Spark application runs and all its queries are active."""
     states, ready = stream_states(settings), ready_streams(settings)
     report(f"{ready} of {len(states)} streams" if states else "starting Spark")
     return bool(states) and ready == len(states)

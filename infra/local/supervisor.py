@@ -17,15 +17,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import psutil
 
 from conf.errors import StorelakeError, first_line
 from conf.settings import SupervisorSettings
 from infra.local.board import NAME, ProgramStatus, StateDir
-from infra.local.children import Child, Program, ProgramChild, ServiceChild, Supervised, age
+from infra.local.children import Child, Program, ProgramChild, ServiceChild, age
 from infra.local.daemon import Daemon
 from infra.local.process import wait_until
+from infra.local.service import Service
 from infra.local.state_files import UnreadableStateError
 
 __all__ = ["NAME", "Program", "ProgramStatus", "StateDir", "Supervisor", "end_all"]
@@ -55,7 +57,7 @@ class Supervisor:
         conf: SupervisorSettings,
         cwd: Path,
         *,
-        services: Sequence[Supervised] = (),
+        services: Sequence[Service[Any]] = (),
         cancel: Event | None = None,
     ) -> None:
         self._state_dir, self._conf = board, conf
@@ -189,11 +191,9 @@ class Supervisor:
 
 
 def end_all(programs: Iterable[tuple[Program, Daemon]], patience_seconds: float) -> list[str]:
-    """End processes by rank, those of one rank side by side; returns the names of those that ran.
+    """End processes by rank, those of one rank side by side; returns the names of what ran.
 
-    Args:
-        programs: with their processes.
-        patience_seconds: for each rank, to end what it is doing; then it is killed.
+    A rank has `patience_seconds` to end what it is doing; then it is killed.
     """
     known = list(programs)
     ran: list[str] = []

@@ -8,12 +8,38 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
 from infra.errors import ServiceError
 from infra.local.process import POLL_SECONDS, Account
+
+Report = Callable[[str], None]
+"""Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
+
+
+def line_counter(
+    name: str, report: Report, every: int, kinds: Mapping[str, str]
+) -> Callable[[str], None]:
+    """A function that counts lines of a tool's output, and reports every so many of a kind.
+
+    Args:
+        name: begins each report.
+        report: receives the progress.
+        every: how many lines of a kind make a report.
+        kinds: how a line begins -> the report, with the counts in the order of the kinds.
+    """
+    counts = dict.fromkeys(kinds, 0)
+
+    def count(line: str) -> None:
+        kind = next((start for start in kinds if line.strip().startswith(start)), None)
+        if kind is not None:
+            counts[kind] += 1
+            if counts[kind] % every == 0:
+                report(f"{name}: {kinds[kind].format(*counts.values())}")
+
+    return count
 
 
 def run_tool(
@@ -28,14 +54,8 @@ def run_tool(
 ) -> None:
     """Run a preparation to its end, killing it when `cancel` is set.
 
-    Args:
-        command: program and arguments.
-        what: what it does, for the error, such as `Formatting Kafka's data folder`.
-        cancel: set by Ctrl-C.
-        stdin: text for its standard input.
-        account: the user to run as.
-        cwd: its working folder.
-        on_line: called with each line of its output, from another thread.
+    `what` names it in the error (`Formatting Kafka's data folder`); `on_line` gets each line of its
+    output, from another thread.
 
     Raises:
         ServiceError: it failed or was cancelled; with its last lines.

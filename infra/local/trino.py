@@ -5,15 +5,15 @@ It shares the catalog in Postgres with Spark and PyIceberg, and only reads: a ta
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import httpx
 
 from conf.settings import TrinoSettings
-from infra.local.checks import Java, find_newer_java, require_free_port, require_loopback
-from infra.local.jars import TRINO, fetch_jars
+from infra.local.checks import Java, find_newer_java
+from infra.local.jars import TRINO, jars_folder
 from infra.local.jvm import JavaService, jvm, server_options
+from infra.local.state_files import write_text
 
 LEAST_JAVA = 24
 
@@ -73,58 +73,32 @@ s3.aws-secret-key={secret}
 """
 
 
-class TrinoService(JavaService):
+class TrinoService(JavaService[TrinoSettings]):
     """Coordinator and worker in one process; state below `<var>/trino`."""
 
-    name = "trino"
+    name = branch = "trino"
     bundle = TRINO
+    ports = (("port", "Trino"),)
+    elsewhere = "url"
+    clients_use = "address"
 
-    @property
-    def conf(self) -> TrinoSettings:
-        """The branch of the settings."""
-        return self.settings.trino
+    def java(self) -> Java:
+        """One newer than the rest of the deployment needs."""
+        homes = (self.conf.java_home, self.settings.java_home)
+        return find_newer_java(homes, LEAST_JAVA, "Trino", "STORELAKE_TRINO__JAVA_HOME")
 
-    @property
-    def external(self) -> bool:
-        """A server named in the settings is somebody else's."""
-        return self.conf.url is not None
-
-    @property
-    def address(self) -> str:
-        """What clients connect to."""
-        return self.conf.address
-
-    def start(self) -> None:
-        """Write the configuration and start the process."""
-        conf = self.conf
-        require_loopback(conf.host, "STORELAKE_TRINO__HOST")
-        require_free_port(conf.host, conf.port, "Trino", "STORELAKE_TRINO__PORT")
-        homes = (conf.java_home, self.settings.java_home)
-        java = find_newer_java(homes, LEAST_JAVA, "Trino", "STORELAKE_TRINO__JAVA_HOME")
-        cache = self.settings.cache_dir
-        jars = fetch_jars(TRINO, cache, java.path, self.cancel, self.report)
-        self._write_configuration(jars)
-        self.report("trino: starting")
-        self.daemon.spawn(self.command(java, jars), cwd=self.folder)
-
-    def _write_configuration(self, jars: Path) -> None:
-        (self.folder / "catalog").mkdir(parents=True, exist_ok=True)
-        (self.folder / "data").mkdir(exist_ok=True)
+    def configure(self) -> None:
+        """Write the configuration."""
+        for name in ("catalog", "data"):
+            (self.folder / name).mkdir(exist_ok=True)
+        jars = jars_folder(TRINO, self.settings.cache_dir)
         (self.folder / "config.properties").write_text(self.configuration(jars))
         (self.folder / "log.properties").write_text(LOGGING)
         secret = self.folder / "catalog" / f"{self.settings.catalog.name}.properties"
-        secret.unlink(missing_ok=True)
-        # Created with its final mode: it holds passwords.
-        handle = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(self.catalog())
+        write_text(secret, self.catalog(), mode=0o600)
 
     def configuration(self, jars: Path) -> str:
-        """Where it listens and what it may take.
-
-        Args:
-            jars: the folder of the server's jars and plug-ins.
-        """
+        """Where it listens and what it may take."""
         return CONFIGURATION.format(
             host=self.conf.host,
             port=self.conf.port,
@@ -190,15 +164,10 @@ class TrinoService(JavaService):
             "io.trino.server.TrinoServer",
         ]
 
-    def complaint(self) -> str:
-        """Empty where it is past its start."""
-        return "" if answers(self.conf.address) else "does not answer"
-
-
-def answers(address: str, seconds: float = 2.0) -> bool:
-    """Whether a server there takes queries."""
-    try:
-        info = httpx.get(f"{address}/v1/info", timeout=seconds).json()
-        return info.get("starting") is False
-    except (httpx.HTTPError, ValueError, AttributeError):
-        return False
+    def serves(self) -> bool:
+        """Whether it takes queries: it is past its start."""
+        try:
+            info = httpx.get(f"{self.conf.address}/v1/info", timeout=2.0).json()
+            return info.get("starting") is False
+        except (httpx.HTTPError, ValueError, AttributeError):
+            return False

@@ -15,14 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from great_expectations.expectations.core import (
-    ExpectColumnPairValuesToBeEqual,
-    ExpectColumnValuesToBeBetween,
-)
 from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, Or
 
 from conf.settings import Settings
-from quality.facts import MINUTE, UTC_TIME, facts, hours_of, rows_of, within
+from quality.context import AuditContext
+from quality.facts import MINUTE, UTC_TIME, hours_of, rows_of, within
 from quality.reconciliation import (
     DETECTIONS,
     LATE_ORDERS,
@@ -34,7 +31,7 @@ from quality.reconciliation import (
     split,
     without,
 )
-from quality.suite import AuditContext, FactSuite, Suite, expect
+from quality.suite import FactSuite, Suite, at_most, equal
 from streaming.lake.protocol import Where
 from streaming.lake.tables import Table
 from streaming.progress import Progress
@@ -63,56 +60,47 @@ quarantined ones, late ones, how many of them are good. Of an hour of arrival: s
 
 def account_suites(settings: Settings) -> list[Suite]:
     """All suites of this module."""
-    quarantined = expect(
-        "quarantined_share",
-        "More messages of an hour are rejected than usual: a producer sends something new.",
-        ExpectColumnValuesToBeBetween,
-        "warning",
-        column="quarantined_share",
-        max_value=settings.quality.quarantined_share,
-    )
-    accounted = expect(
+    limits = settings.quality
+    accounted = equal(
         "accounted_for",
         "A message in bronze is neither in silver nor in quarantine.",
-        ExpectColumnPairValuesToBeEqual,
-        column_A="received",
-        column_B="accounted",
+        "received",
+        "accounted",
+    )
+    quarantined = at_most(
+        "quarantined_share",
+        "More messages of an hour are rejected than usual: a producer sends something new.",
+        "quarantined_share",
+        limits.quarantined_share,
     )
     orders = (
         accounted,
-        expect(
+        equal(
             "received",
             "Silver or quarantine holds a message that bronze has not.",
-            ExpectColumnPairValuesToBeEqual,
-            column_A="handled",
-            column_B="accounted",
+            "handled",
+            "accounted",
         ),
-        expect(
+        equal(
             "late_accepted",
             "An event was set aside as late that silver.orders has not accepted.",
-            ExpectColumnPairValuesToBeEqual,
-            column_A="late",
-            column_B="late_accepted",
+            "late",
+            "late_accepted",
         ),
         quarantined,
-        expect(
+        at_most(
             "late_share",
             "More events of an hour come too late than usual: a till was cut off, or its clock is "
             "wrong.",
-            ExpectColumnValuesToBeBetween,
-            "warning",
-            column="late_share",
-            max_value=settings.quality.late_share,
+            "late_share",
+            limits.late_share,
         ),
     )
+    frames = (accounted, quarantined)
     return [
-        _account(ORDERS.received, orders, load_orders),
-        _account(DETECTIONS.received, (accounted, quarantined), load_detections),
+        FactSuite(ORDERS.received.name, "account", ACCOUNT, load_orders, orders),
+        FactSuite(DETECTIONS.received.name, "account", ACCOUNT, load_detections, frames),
     ]
-
-
-def _account(table: Table, expectations: Any, load: Any) -> FactSuite:
-    return FactSuite(table.name, expectations, sample=tuple(ACCOUNT), name="account", load=load)
 
 
 def start_of(context: AuditContext, reach: timedelta, *tables: Table) -> datetime | None:
@@ -157,12 +145,12 @@ def _examples(*tables: pa.Table) -> dict[tuple[str, int], str]:
     return {(r["topic"], r["partition"]): r["position_min"] for r in first.to_pylist()}
 
 
-def load_orders(context: AuditContext) -> pa.Table:
+def load_orders(context: AuditContext) -> Iterator[dict[str, Any]]:
     """The account of the order topics, by partition; and shares, by hour of arrival."""
     tables = (ORDERS.good, ORDERS.received, ORDERS.quarantined, LATE_ORDERS)
     start = start_of(context, context.settings.quality.reach, *tables)
     if start is None:
-        return facts(ACCOUNT, ())
+        return
     bound = common(*(context.progress(table.name) for table in tables[:2]))
     silver, bronze, rejected, late = (
         up_to(rows_of(context, t, (*POSITION, "timestamp"), within(t, start)), bound)
@@ -177,8 +165,8 @@ def load_orders(context: AuditContext) -> pa.Table:
     }
     wrong = (parts.unaccounted, parts.unreceived, parts.late_rejected)
     examples = _examples(*(positions_of(ids) for ids in wrong))
-    shares = _shares(received_at=bronze, rejected=rejected, late=late, accepted=silver)
-    return facts(ACCOUNT, [*_partitions(bound, counts, examples), *shares])
+    yield from _partitions(bound, counts, examples)
+    yield from _shares(received_at=bronze, rejected=rejected, late=late, accepted=silver)
 
 
 def _partitions(
@@ -209,18 +197,18 @@ def _per_hour(rows: pa.Table) -> dict[datetime, int]:
     return {row["hour"]: row["count_all"] for row in counts}
 
 
-def load_detections(context: AuditContext) -> pa.Table:
+def load_detections(context: AuditContext) -> Iterator[dict[str, Any]]:
     """The account of the detections topics: a frame without people has no row in silver."""
     tables = (DETECTIONS.good, DETECTIONS.received, DETECTIONS.quarantined)
     start = start_of(context, context.settings.quality.lookback, *tables[1:])
     if start is None:
-        return facts(ACCOUNT, ())
+        return
     bound = common(*(context.progress(table.name) for table in tables[:2]))
     columns = (*POSITION, "timestamp")
     bronze = rows_of(context, tables[1], (*columns, "value"), within(tables[1], start))
     bronze = up_to(bronze, bound)
     if not bronze.num_rows:
-        return facts(ACCOUNT, ())
+        return
     rejected = rows_of(context, tables[2], columns, within(tables[2], start))
     rejected = up_to(rejected, bound)
     silver = rows_of(context, tables[0], POSITION, _from(bronze))
@@ -228,10 +216,9 @@ def load_detections(context: AuditContext) -> pa.Table:
     good = pa.concat_tables([silver, empty.select(list(POSITION))])
     parts = split(*(position_ids(rows) for rows in (bronze, good, rejected)))
     examples = _examples(positions_of(parts.unaccounted))
-    shares = _shares(
-        received_at=bronze, rejected=rejected, late=rejected.slice(0, 0), accepted=None
-    )
-    return facts(ACCOUNT, [*_partitions(bound, _received(parts), examples), *shares])
+    yield from _partitions(bound, _received(parts), examples)
+    none = rejected.slice(0, 0)
+    yield from _shares(received_at=bronze, rejected=rejected, late=none, accepted=None)
 
 
 def _from(rows: pa.Table) -> Where:

@@ -24,12 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import statsmodels.api as sm
-from great_expectations.expectations.core import ExpectColumnValuesToBeNull
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 
-from quality.facts import DAY, UTC_TIME, facts, floor
-from quality.suite import AuditContext, FactSuite, Suite, expect
+from quality.context import AuditContext
+from quality.facts import DAY, UTC_TIME, floor
+from quality.suite import FactSuite, Suite, null
 
 FALSE_ALARMS = 1e-4
 """How often a run without any anomaly may name one, by the assumptions above."""
@@ -145,31 +145,25 @@ def anomaly_suites() -> list[Suite]:
 
 
 def _suite(measure: Measure) -> FactSuite:
+    meaning = f"{measure.finding} than that hour usually has at that branch."
     return FactSuite(
         f"postgres.{measure.table}",
-        (
-            expect(
-                "usual",
-                f"{measure.finding} than that hour usually has at that branch.",
-                ExpectColumnValuesToBeNull,
-                "warning",
-                column="anomaly",
-            ),
-        ),
-        sample=tuple(ANOMALIES),
-        name=f"anomaly_{measure.name}",
-        load=lambda context: find_anomalies(context, measure),
+        f"anomaly_{measure.name}",
+        ANOMALIES,
+        lambda context: find_anomalies(context, measure),
+        (null("usual", meaning, "anomaly", "warning"),),
     )
 
 
-def find_anomalies(context: AuditContext, measure: Measure) -> pa.Table:
+def find_anomalies(context: AuditContext, measure: Measure) -> Iterator[dict[str, Any]]:
     """Per branch and complete hour of the last day: whether it is off, or why it is not validated.
 
     An hour is complete when a later one has begun somewhere, so a deployment at rest has no short
     hour.
     """
     start = floor(context.now - context.settings.quality.history, DAY)
-    rows = [r for r in context.query(SQL[measure.name], {"start": start}) if _is_number(r["value"])]
+    found = context.query(SQL[measure.name], {"start": start})
+    rows = [row for row in found if row["value"] is not None and np.isfinite(row["value"])]
     newest = max((row["hour"] for row in rows), default=start)
     series: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -182,11 +176,7 @@ def find_anomalies(context: AuditContext, measure: Measure) -> pa.Table:
             measure, series[branch.branch_id], newest - DAY, ZoneInfo(branch.timezone)
         )
     ]
-    return facts(ANOMALIES, _named(validated))
-
-
-def _is_number(value: Any) -> bool:
-    return value is not None and bool(np.isfinite(value))
+    return _named(validated)
 
 
 def _find_in_branch(

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from statistics import median
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from great_expectations.expectations.core import (
-    ExpectColumnValuesToBeBetween,
-    ExpectColumnValuesToBeNull,
-)
+from great_expectations.expectations.expectation import Expectation
 
 from conf.contracts.order_event import STATUSES
 from conf.settings import Settings
 from conf.stores import Branch
-from quality.comparing import agree
-from quality.facts import DAY, HOUR, UTC_TIME, facts, floor, named
-from quality.suite import AuditContext, FactSuite, RowSuite, Suite, expect
+from quality.context import AuditContext
+from quality.facts import DAY, HOUR, MINUTE, UTC_TIME, floor, named
+from quality.suite import FactSuite, RowSuite, Shape, Suite, at_most, null
 from streaming import registry
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
@@ -33,6 +30,7 @@ from streaming.lake.tables import (
     GOLD_PRODUCT_DAILY,
     GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
+    Table,
 )
 
 FEWEST = 10
@@ -84,88 +82,52 @@ HOURS = {"branch_id": pa.string(), "hour": UTC_TIME, "missing": pa.string()}
 def business_suites(settings: Settings) -> list[Suite]:
     """All suites of this module."""
     limits = settings.quality
+    silent = at_most(
+        "camera_silent",
+        "A camera has sent nothing for long, while its branch is open and others send.",
+        "minutes_silent",
+        limits.camera_silent / MINUTE,
+    )
+    behind = at_most(
+        "keeps_up",
+        "A stream has left messages waiting that another one has long written.",
+        "minutes_behind",
+        limits.stream_behind / MINUTE,
+    )
+    gap = null(
+        "no_gap",
+        "An hour in which a branch is open has no orders, or no frames, where there are some "
+        "before and after it, or at that hour of other days.",
+        "missing",
+        "warning",
+    )
+    conversion = at_most(
+        "conversion_at_most_one",
+        "More orders than visitors in an hour that cameras have seen: they miss people, or orders "
+        "come from elsewhere.",
+        "trusted_rate",
+        1,
+    )
+    hour = null("adds_up", "The columns of an hour contradict each other.", "differs")
+    day = null("adds_up", "The columns of a product and day contradict each other.", "differs")
+    hourly = ("branch_id", "hour", "differs")
+    daily = ("branch_id", "day", "product_id", "differs")
     return [
-        FactSuite(
-            "postgres.footfall_minute",
-            (
-                expect(
-                    "camera_silent",
-                    "A camera has sent nothing for long, while its branch is open and others send.",
-                    ExpectColumnValuesToBeBetween,
-                    "warning",
-                    column="minutes_silent",
-                    max_value=limits.camera_silent / timedelta(minutes=1),
-                ),
-            ),
-            sample=tuple(CAMERAS),
-            name="cameras",
-            load=load_cameras,
-        ),
-        FactSuite(
-            "postgres.stream_offsets",
-            (
-                expect(
-                    "keeps_up",
-                    "A stream has left messages waiting that another one has long written.",
-                    ExpectColumnValuesToBeBetween,
-                    "warning",
-                    column="minutes_behind",
-                    max_value=limits.stream_behind / timedelta(minutes=1),
-                ),
-            ),
-            sample=tuple(STREAMS),
-            name="streams",
-            load=load_streams,
-        ),
-        FactSuite(
-            "postgres.order_metrics",
-            (
-                expect(
-                    "no_gap",
-                    "An hour in which a branch is open has no orders, or no frames, where there "
-                    "are some before and after it, or at that hour of other days.",
-                    ExpectColumnValuesToBeNull,
-                    "warning",
-                    column="missing",
-                ),
-            ),
-            sample=tuple(HOURS),
-            name="gaps",
-            load=load_gaps,
-        ),
-        RowSuite(
-            GOLD_ORDER_HOURLY.name,
-            (agree("adds_up", "The columns of an hour contradict each other."),),
-            sample=("branch_id", "hour", "differs"),
-            name="arithmetic",
-            shape=order_arithmetic,
-        ),
-        RowSuite(
-            GOLD_PRODUCT_DAILY.name,
-            (agree("adds_up", "The columns of a product and day contradict each other."),),
-            sample=("branch_id", "day", "product_id", "differs"),
-            name="arithmetic",
-            shape=product_arithmetic,
-        ),
-        RowSuite(
-            GOLD_STORE_HOURLY.name,
-            (
-                agree("adds_up", "The columns of an hour contradict each other."),
-                expect(
-                    "conversion_at_most_one",
-                    "More orders than visitors in an hour that cameras have seen: they miss "
-                    "people, or orders come from elsewhere.",
-                    ExpectColumnValuesToBeBetween,
-                    "warning",
-                    column="trusted_rate",
-                    max_value=1,
-                ),
-            ),
-            sample=("branch_id", "hour", "differs", "trusted_rate"),
-            name="arithmetic",
-            shape=store_arithmetic,
+        FactSuite("postgres.footfall_minute", "cameras", CAMERAS, load_cameras, (silent,)),
+        FactSuite("postgres.stream_offsets", "streams", STREAMS, load_streams, (behind,)),
+        FactSuite("postgres.order_metrics", "gaps", HOURS, load_gaps, (gap,)),
+        _adds_up(GOLD_ORDER_HOURLY, (hour,), hourly, order_arithmetic),
+        _adds_up(GOLD_PRODUCT_DAILY, (day,), daily, product_arithmetic),
+        _adds_up(
+            GOLD_STORE_HOURLY, (hour, conversion), (*hourly, "trusted_rate"), store_arithmetic
         ),
     ]
+
+
+def _adds_up(
+    table: Table, expectations: tuple[Expectation, ...], sample: tuple[str, ...], shape: Shape
+) -> RowSuite:
+    return RowSuite(table.name, expectations, sample, "arithmetic", shape)
 
 
 # Rows that contradict themselves.
@@ -257,41 +219,36 @@ def store_arithmetic(rows: pa.Table) -> pa.Table:
 # Age.
 
 
-def load_cameras(context: AuditContext) -> pa.Table:
+def load_cameras(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Cameras that have sent lately: for how long they have been silent, while it was open."""
     since = {"start": context.now - context.settings.quality.history}
     newest = next((row["newest"] for row in context.query(NEWEST_SQL, since)), None)
     if newest is None:
-        return facts(CAMERAS, ())
+        return
     until = min(newest, context.now)
     seen = {row["camera_id"]: row["seen"] for row in context.query(CAMERAS_SQL, since)}
-    return facts(
-        CAMERAS,
-        (
-            {
-                "branch_id": branch.branch_id,
-                "camera_id": camera.camera_id,
-                "seen": seen[camera.camera_id],
-                "minutes_silent": _open_minutes(branch, seen[camera.camera_id], until),
-            }
-            for branch in context.stores.branches
-            for camera in branch.cameras
-            if camera.camera_id in seen
-        ),
-    )
+    for branch in context.stores.branches:
+        for camera in branch.cameras:
+            if at := seen.get(camera.camera_id):
+                yield {
+                    "branch_id": branch.branch_id,
+                    "camera_id": camera.camera_id,
+                    "seen": at,
+                    "minutes_silent": _open_minutes(branch, at, until),
+                }
 
 
 def _open_minutes(branch: Branch, seen: datetime, until: datetime) -> float:
     """Minutes up to the end, since the branch opened or the camera fell silent; 0 when closed."""
-    step, minutes = timedelta(minutes=1), 0
-    while until - step * minutes > seen and branch.is_open(until - step * minutes):
+    minutes = 0
+    while until - MINUTE * minutes > seen and branch.is_open(until - MINUTE * minutes):
         minutes += 1
-        if step * minutes >= DAY:
+        if MINUTE * minutes >= DAY:
             break
     return float(minutes)
 
 
-def load_streams(context: AuditContext) -> pa.Table:
+def load_streams(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Per stream and topic: for how long it has been behind, by what others have written.
 
     A stream that keeps only good messages does not move for a bad one, so it is held against those
@@ -312,21 +269,16 @@ def load_streams(context: AuditContext) -> pa.Table:
             p for s, t, n, p, _ in rows if (t, n) == (topic, number) and KEEPS[s] >= KEEPS[stream]
         )
         if at is not None:
-            waits = (context.now - at) / timedelta(minutes=1) if position < furthest else 0.0
+            waits = (context.now - at) / MINUTE if position < furthest else 0.0
             behind[stream, topic] = max(waits, behind.get((stream, topic), 0.0))
-    return facts(
-        STREAMS,
-        (
-            {"stream": stream, "topic": topic, "minutes_behind": minutes}
-            for (stream, topic), minutes in sorted(behind.items())
-        ),
-    )
+    for (stream, topic), minutes in sorted(behind.items()):
+        yield {"stream": stream, "topic": topic, "minutes_behind": minutes}
 
 
 # Hours without anything.
 
 
-def load_gaps(context: AuditContext) -> pa.Table:
+def load_gaps(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Per branch and hour of the last days that is over: what it has nothing of, and should."""
     start = floor(context.now - (SAME_HOURS + 1) * DAY, HOUR)
     rows = context.query(HOURS_SQL, {"start": start})
@@ -335,19 +287,11 @@ def load_gaps(context: AuditContext) -> pa.Table:
     for row in rows:
         for what in ("orders", "frames"):
             series[row["branch_id"]][what][row["hour"]] = row[what]
-    return facts(
-        HOURS,
-        (
-            {
-                "branch_id": branch.branch_id,
-                "hour": hour,
-                "missing": ", ".join(w for w, s in of.items() if _is_gap(branch, s, hour)) or None,
-            }
-            for branch in context.stores.branches
-            for of in (series.get(branch.branch_id, {}),)
-            for hour in _hours(of, over)
-        ),
-    )
+    for branch in context.stores.branches:
+        of = series.get(branch.branch_id, {})
+        for hour in _hours(of, over):
+            missing = ", ".join(what for what, s in of.items() if _is_gap(branch, s, hour)) or None
+            yield {"branch_id": branch.branch_id, "hour": hour, "missing": missing}
 
 
 def _hours(of: Mapping[str, Mapping[datetime, int]], over: datetime) -> Iterator[datetime]:

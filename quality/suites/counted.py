@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-from great_expectations.expectations.core import ExpectColumnPairValuesToBeEqual
 
-from quality.facts import HOUR, UTC_TIME, facts, floor, rows_of, within
+from quality.context import AuditContext
+from quality.facts import HOUR, UTC_TIME, floor, rows_of, within
 from quality.reconciliation import LATE_ORDERS, ORDERS, POSITION
-from quality.suite import AuditContext, FactSuite, Suite, expect
+from quality.suite import FactSuite, Suite, equal
 from quality.suites.accounts import start_of
 from streaming.jobs import real_time_metrics
 
@@ -46,33 +46,22 @@ Row = Mapping[str, Any]
 
 def counted_suites() -> list[Suite]:
     """The suite of this module."""
-    return [
-        FactSuite(
-            ORDERS.good.name,
-            (
-                expect(
-                    "counted",
-                    "An accepted order event is neither in order_metrics nor set aside as late.",
-                    ExpectColumnPairValuesToBeEqual,
-                    column_A="orders",
-                    column_B="counted",
-                ),
-                expect(
-                    "at_its_amount",
-                    "Orders are counted in order_metrics at another amount than they came with.",
-                    ExpectColumnPairValuesToBeEqual,
-                    column_A="revenue",
-                    column_B="counted_revenue",
-                ),
-            ),
-            sample=tuple(COUNTED),
-            name="metrics",
-            load=load_counted,
-        )
-    ]
+    counted = equal(
+        "counted",
+        "An accepted order event is neither in order_metrics nor set aside as late.",
+        "orders",
+        "counted",
+    )
+    amount = equal(
+        "at_its_amount",
+        "Orders are counted in order_metrics at another amount than they came with.",
+        "revenue",
+        "counted_revenue",
+    )
+    return [FactSuite(ORDERS.good.name, "metrics", COUNTED, load_counted, (counted, amount))]
 
 
-def load_counted(context: AuditContext) -> pa.Table:
+def load_counted(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Per branch and UTC hour of the event: orders among the new rows that the metrics have passed.
 
     An order is looked at by its newest version among these rows; one of which the metrics know a
@@ -80,7 +69,7 @@ def load_counted(context: AuditContext) -> pa.Table:
     """
     start = start_of(context, context.settings.quality.lookback, ORDERS.good)
     if start is None:
-        return facts(COUNTED, ())
+        return
     # First how far the metrics are; what they had set aside by then is there afterwards.
     offsets = context.query(OFFSETS_SQL, {"stream": real_time_metrics.STREAM.name})
     passed = {(r["topic"], r["partition"]): r["position"] for r in offsets}
@@ -92,7 +81,7 @@ def load_counted(context: AuditContext) -> pa.Table:
         row["order_id"]: row
         for row in context.query(CONTRIBUTIONS_SQL, {"orders": sorted(orders)} if orders else None)
     }
-    return facts(COUNTED, _sums(orders, counted))
+    yield from _sums(orders, counted)
 
 
 def _position(row: Row) -> tuple[Any, ...]:

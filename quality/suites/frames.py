@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from great_expectations.expectations.core import ExpectColumnValuesToBeNull
 
-from quality.facts import MINUTE, UTC_TIME, facts, rows_of, within
+from quality.context import AuditContext
+from quality.facts import MINUTE, UTC_TIME, rows_of, within
 from quality.frame_reconciliation import parse_frame
 from quality.reconciliation import DETECTIONS, POSITION
-from quality.suite import AuditContext, FactSuite, Suite, expect
+from quality.suite import FactSuite, Suite, null
 from quality.suites.accounts import start_of, up_to
 from streaming.jobs import footfall
 from streaming.progress import Progress
@@ -44,25 +44,16 @@ class _Minute(NamedTuple):
 
 def frame_suites() -> list[Suite]:
     """The suite of this module."""
-    counted = expect(
+    counted = null(
         "counted",
         "The frames of a minute in bronze, less the quarantined ones, are not those that footfall "
         "has counted.",
-        ExpectColumnValuesToBeNull,
-        column="differs",
+        "differs",
     )
-    return [
-        FactSuite(
-            "postgres.footfall_minute",
-            (counted,),
-            sample=tuple(FRAMES),
-            name="frames",
-            load=load_frames,
-        )
-    ]
+    return [FactSuite("postgres.footfall_minute", "frames", FRAMES, load_frames, (counted,))]
 
 
-def load_frames(context: AuditContext) -> pa.Table:
+def load_frames(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Per camera and minute that is wholly among the new messages: where the numbers differ.
 
     A repeated frame counts once. One that comes when its place in the run is long passed is late,
@@ -70,7 +61,7 @@ def load_frames(context: AuditContext) -> pa.Table:
     """
     start = start_of(context, context.settings.quality.lookback, DETECTIONS.received)
     if start is None:
-        return facts(FRAMES, ())
+        return
     lake = [context.progress(t.name) for t in (DETECTIONS.received, DETECTIONS.good)]
     rejected_up_to = context.progress(DETECTIONS.quarantined.name)
     rows = context.query(FRAMES_SQL, {"start": start, "stream": footfall.STREAM.name})
@@ -95,7 +86,7 @@ def load_frames(context: AuditContext) -> pa.Table:
     good = up_to(bronze, passed).join(quarantine, list(POSITION), join_type="left anti")
     frames, ahead = _frames(good)
     first = start + MINUTE + max(ahead, timedelta(0))
-    return facts(FRAMES, _compare(frames, counted, first, until))
+    yield from _compare(frames, counted, first, until)
 
 
 def _complete_until(

@@ -33,20 +33,11 @@ def order_suites(settings: Settings, stores: Stores) -> tuple[RowSuite, ...]:
     """The suites of `silver.orders`: `rows`, the versions of orders, and `lines`, their lines."""
     rules = order_rules([b.branch_id for b in stores.branches], settings.streams.max_future_skew)
     of_rows, of_lines = _in_table(rules, each=False), _in_table(rules, each=True)
+    rows = partial(rule_rows, rules=of_rows, keys=_VERSION)
+    lines = partial(line_rows, rules=of_lines, keys=_VERSION)
     return (
-        RowSuite(
-            SILVER_ORDERS.name,
-            tuple(e for rule in of_rows for e in expectations(rule)),
-            _VERSION,
-            shape=partial(rule_rows, rules=of_rows, keys=_VERSION),
-        ),
-        RowSuite(
-            SILVER_ORDERS.name,
-            tuple(e for rule in of_lines for e in expectations(rule)),
-            _LINE,
-            name="lines",
-            shape=partial(line_rows, rules=of_lines, keys=_VERSION),
-        ),
+        RowSuite(SILVER_ORDERS.name, _all(of_rows), _VERSION, shape=rows),
+        RowSuite(SILVER_ORDERS.name, _all(of_lines), _LINE, name="lines", shape=lines),
     )
 
 
@@ -55,24 +46,17 @@ def detection_suites(settings: Settings, stores: Stores) -> tuple[RowSuite, ...]
     cameras = [(b.branch_id, c.camera_id) for b in stores.branches for c in b.cameras]
     rules = detection_rules(cameras, settings.streams.max_future_skew)
     of_rows = (*_in_table(rules, each=False), *_in_table(rules, each=True))
-    return (
-        RowSuite(
-            SILVER_DETECTIONS.name,
-            tuple(e for rule in of_rows for e in expectations(rule)),
-            _OBJECT,
-            shape=partial(rule_rows, rules=of_rows, keys=_OBJECT),
-        ),
-    )
+    rows = partial(rule_rows, rules=of_rows, keys=_OBJECT)
+    return (RowSuite(SILVER_DETECTIONS.name, _all(of_rows), _OBJECT, shape=rows),)
+
+
+def _all(rules: Sequence[Rule]) -> tuple[Expectation, ...]:
+    return tuple(one for rule in rules for one in expectations(rule))
 
 
 def expectations(rule: Rule) -> tuple[Expectation, ...]:
     """One for each check of the rule."""
     return tuple(_expectation(rule, check) for check in rule.checks)
-
-
-def rule_of(name: str) -> str:
-    """The id of the rule, from the name of one of its expectations."""
-    return name.partition(".")[0]
 
 
 def _in_table(rules: Sequence[AnyRule], *, each: bool) -> tuple[Rule, ...]:

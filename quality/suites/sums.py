@@ -7,19 +7,16 @@ one transaction, by the change ids that it names, or for orders that both stream
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-from great_expectations.expectations.core import (
-    ExpectColumnPairValuesAToBeGreaterThanB,
-    ExpectColumnPairValuesToBeEqual,
-)
+from great_expectations.expectations.core import ExpectColumnPairValuesAToBeGreaterThanB
 
 from conf.contracts.order_event import STATUSES
-from quality.comparing import HOURLY, agree, both_sides, look_from, sides
-from quality.facts import UTC_TIME, facts
-from quality.suite import AuditContext, FactSuite, Suite, expect
+from quality.context import AuditContext
+from quality.facts import HOURLY, UTC_TIME, both_sides, look_from, sides
+from quality.suite import FactSuite, Suite, equal, expect, null
 from streaming.lake.tables import (
     GOLD_ORDER_HOURLY,
     GOLD_PRODUCT_DAILY,
@@ -30,6 +27,18 @@ from streaming.registry import NAMES
 
 LEDGER_BATCHES = 1_000
 """Of each stream so many of the newest batches are looked at."""
+
+Row = Mapping[str, Any]
+ITEMS = {
+    "branch_id": pa.string(),
+    "hour": UTC_TIME,
+    **dict.fromkeys(("orders", "whole"), pa.int64()),
+    "example": pa.string(),
+}
+LEDGER = {
+    "stream": pa.string(),
+    **dict.fromkeys(("batch_id", "rows_in", "rows_new"), pa.int64()),
+}
 
 _METRICS = (
     *("order_count", "total_revenue", "net_revenue"),
@@ -162,120 +171,86 @@ LEDGER_SQL = """
 
 def sum_suites() -> list[Suite]:
     """All suites of this module."""
+    items = equal(
+        "has_items",
+        "Orders and their items do not belong together: an order without its lines, with others, "
+        "or lines without their order.",
+        "orders",
+        "whole",
+    )
+    batches = expect(
+        "rows_in_at_least_new",
+        "A batch has written more rows than it was given.",
+        ExpectColumnPairValuesAToBeGreaterThanB,
+        column_A="rows_in",
+        column_B="rows_new",
+        or_equal=True,
+    )
     return [
         _hourly(
             "order_metrics",
             load_metrics,
-            agree(
-                "equals_orders",
-                "Counts or sums of an hour are not those of the orders in it: by status, by "
-                "payment, in money.",
-            ),
+            "equals_orders",
+            "Counts or sums of an hour are not those of the orders in it: by status, by payment, "
+            "in money.",
         ),
         _hourly(
             "store_hourly",
             load_store,
-            agree(
-                "equals_sides",
-                "Orders, revenue or visitors of an hour differ from order_metrics and "
-                "footfall_minute.",
-            ),
+            "equals_sides",
+            "Orders, revenue or visitors of an hour differ from order_metrics and footfall_minute.",
         ),
         _hourly(
             "order_items_analytics",
             load_products,
-            agree(
-                "equals_orders",
-                "What was sold on a day is not the revenue of the day's hours, to a cent an order.",
-            ),
+            "equals_orders",
+            "What was sold on a day is not the revenue of the day's hours, to a cent an order.",
         ),
-        FactSuite(
-            "postgres.orders_processed",
-            (
-                expect(
-                    "has_items",
-                    "Orders and their items do not belong together: an order without its lines, "
-                    "with others, or lines without their order.",
-                    ExpectColumnPairValuesToBeEqual,
-                    column_A="orders",
-                    column_B="whole",
-                ),
-            ),
-            sample=("branch_id", "hour", "orders", "whole", "example"),
-            name="items",
-            load=load_orders,
-        ),
-        FactSuite(
-            "postgres.stream_batches",
-            (
-                expect(
-                    "rows_in_at_least_new",
-                    "A batch has written more rows than it was given.",
-                    ExpectColumnPairValuesAToBeGreaterThanB,
-                    column_A="rows_in",
-                    column_B="rows_new",
-                    or_equal=True,
-                ),
-            ),
-            sample=("stream", "batch_id", "rows_in", "rows_new"),
-            name="ledger",
-            load=load_ledger,
-        ),
+        FactSuite("postgres.orders_processed", "items", ITEMS, load_orders, (items,)),
+        FactSuite("postgres.stream_batches", "ledger", LEDGER, load_ledger, (batches,)),
     ]
 
 
-def _hourly(table: str, load: Any, expectation: Any) -> FactSuite:
-    return FactSuite(
-        f"postgres.{table}", (expectation,), sample=tuple(HOURLY), name="sums", load=load
-    )
+def _hourly(table: str, rows: Any, name: str, meaning: str) -> FactSuite:
+    return FactSuite(f"postgres.{table}", "sums", HOURLY, rows, (null(name, meaning, "differs"),))
 
 
-def _named(row: Mapping[str, Any], differs: str | None) -> dict[str, Any]:
+def _named(row: Row, differs: str | None) -> Row:
     return {"branch_id": row["branch_id"], "hour": row["hour"], "differs": differs}
 
 
-def load_metrics(context: AuditContext) -> pa.Table:
+def load_metrics(context: AuditContext) -> Iterator[Row]:
     """Per branch and hour: differences between order_metrics and the orders that it counts."""
     rows = context.query(METRICS_SQL, {"start": look_from(context, GOLD_ORDER_HOURLY)})
-    return facts(HOURLY, (_named(row, sides(row, _METRICS)) for row in rows))
+    return (_named(row, sides(row, _METRICS)) for row in rows)
 
 
-def load_store(context: AuditContext) -> pa.Table:
+def load_store(context: AuditContext) -> Iterator[Row]:
     """Per branch and hour: differences between store_hourly and both of its sides."""
     stores = context.stores
     cameras = (c for b in stores.branches for c in b.cameras)
     entrances = [c.camera_id for c in cameras if stores.has_entrance(c)]
     start = look_from(context, GOLD_STORE_HOURLY)
     rows = context.query(STORE_SQL, {"start": start, "entrances": entrances})
-    return facts(HOURLY, (_named(row, sides(row, _STORE)) for row in rows))
+    return (_named(row, sides(row, _STORE)) for row in rows)
 
 
-def load_products(context: AuditContext) -> pa.Table:
+def load_products(context: AuditContext) -> Iterator[Row]:
     """Per branch and UTC day: revenue by product against revenue by hour.
 
     An order's total may be a cent from the sum of its lines (rule `total_equals_items`).
     """
-    rows = context.query(PRODUCTS_SQL, {"start": look_from(context, GOLD_PRODUCT_DAILY)})
-    return facts(
-        HOURLY,
-        (
-            _named(row, f"revenue: {row['sold']} sold and {row['counted']} counted")
-            if abs(row["sold"] - row["counted"]) * 100 > row["orders"]
-            else _named(row, None)
-            for row in rows
-        ),
-    )
+    for row in context.query(PRODUCTS_SQL, {"start": look_from(context, GOLD_PRODUCT_DAILY)}):
+        differs = abs(row["sold"] - row["counted"]) * 100 > row["orders"]
+        both = f"revenue: {row['sold']} sold and {row['counted']} counted"
+        yield _named(row, both if differs else None)
 
 
-def load_orders(context: AuditContext) -> pa.Table:
+def load_orders(context: AuditContext) -> list[dict[str, Any]]:
     """Per branch and hour: orders, and how many of them have as many lines as they declare."""
-    rows = context.query(ORDERS_SQL, {"start": look_from(context, SILVER_ORDERS)})
-    counts = {"orders": pa.int64(), "whole": pa.int64(), "example": pa.string()}
-    return facts({"branch_id": pa.string(), "hour": UTC_TIME, **counts}, rows)
+    return context.query(ORDERS_SQL, {"start": look_from(context, SILVER_ORDERS)})
 
 
-def load_ledger(context: AuditContext) -> pa.Table:
+def load_ledger(context: AuditContext) -> list[dict[str, Any]]:
     """Of each stream the batch that has the fewest rows to spare."""
-    rows = context.query(LEDGER_SQL, {"streams": list(NAMES), "batches": LEDGER_BATCHES})
-    counts = dict.fromkeys(("batch_id", "rows_in", "rows_new"), pa.int64())
-    return facts({"stream": pa.string(), **counts}, rows)
+    return context.query(LEDGER_SQL, {"streams": list(NAMES), "batches": LEDGER_BATCHES})

@@ -6,29 +6,25 @@ Three suites a table: `schema` (columns and types), `columns` (nulls and values 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from great_expectations.expectations.core import (
-    ExpectColumnPairValuesToBeEqual,
-    ExpectColumnValuesToBeNull,
-)
 
 from conf.settings import Settings
 from conf.stores import Stores
+from quality.context import AuditContext
 from quality.facts import (
     UTC_TIME,
     declared_types,
-    facts,
     hours_of,
     named,
     rows_of,
     type_name,
     within,
 )
-from quality.suite import PERSONAL, AuditContext, FactSuite, RowSuite, Shape, Suite, expect
+from quality.suite import PERSONAL, FactSuite, RowSuite, Shape, Suite, equal, null
 from streaming.lake.domains import Domain, Values
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
@@ -61,34 +57,21 @@ def table_suites(settings: Settings, stores: Stores) -> list[Suite]:
 def schema_suite(table: Table) -> FactSuite:
     """One row per column, declared or found."""
 
-    def load(context: AuditContext) -> pa.Table:
-        found_schema = context.schema(table.name)
-        if found_schema is None:
-            return facts(schema, ())
-        declared = declared_types(table)
-        found = {field.name: type_name(field.type) for field in found_schema}
-        rows = (
-            {"column": c, "declared": declared.get(c, ABSENT), "found": found.get(c, ABSENT)}
-            for c in declared | found
-        )
-        return facts(schema, rows)
+    def load(context: AuditContext) -> Iterator[dict[str, str]]:
+        schema = context.schema(table.name)
+        declared = {} if schema is None else declared_types(table)
+        found = {field.name: type_name(field.type) for field in schema or ()}
+        for c in declared | found:
+            yield {"column": c, "declared": declared.get(c, ABSENT), "found": found.get(c, ABSENT)}
 
-    schema = dict.fromkeys(("column", "declared", "found"), pa.string())
-    return FactSuite(
-        table.name,
-        (
-            expect(
-                "as_declared",
-                "A column is missing, undeclared in streaming/lake/tables.py, or of another type.",
-                ExpectColumnPairValuesToBeEqual,
-                column_A="declared",
-                column_B="found",
-            ),
-        ),
-        sample=("column", "declared", "found"),
-        name="schema",
-        load=load,
+    as_declared = equal(
+        "as_declared",
+        "A column is missing, undeclared in streaming/lake/tables.py, or of another type.",
+        "declared",
+        "found",
     )
+    columns = dict.fromkeys(("column", "declared", "found"), pa.string())
+    return FactSuite(table.name, "schema", columns, load, (as_declared,))
 
 
 def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
@@ -96,38 +79,24 @@ def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
     sample = tuple(c for c in table.key if c not in PERSONAL)
     validated_by_rules = table in (SILVER_ORDERS, SILVER_DETECTIONS)
     domains = {} if validated_by_rules else _domains(table, stores)
-    expectations = [
-        expect(
-            "not_null",
-            "A column is null that never is.",
-            ExpectColumnValuesToBeNull,
-            column="null_in",
-        )
-    ]
+    expectations = [null("not_null", "A column is null that never is.", "null_in")]
     tests: dict[str, Callable[[pa.Table], dict[str, Mask]]] = {
         "null_in": lambda rows: _nulls(table, rows)
     }
     topics = _topics(table, settings)
     if domains or topics:
         expectations.append(
-            expect(
+            null(
                 "in_domain",
                 "A column has a value that it must not have: a negative count, an unknown status, "
                 "branch, camera or topic.",
-                ExpectColumnValuesToBeNull,
-                column="strange_in",
+                "strange_in",
             )
         )
         tests["strange_in"] = lambda rows: _strange(domains, topics, rows)
     if "rules" in declared_types(table):
-        expectations.append(
-            expect(
-                "rules_known",
-                "A quarantined message names no rule, or an unknown one.",
-                ExpectColumnValuesToBeNull,
-                column="unknown_rules",
-            )
-        )
+        meaning = "A quarantined message names no rule, or an unknown one."
+        expectations.append(null("rules_known", meaning, "unknown_rules"))
         known = pa.array(sorted(_rules(table)))
         tests["unknown_rules"] = lambda rows: _unknown_rules(known, rows)
     return RowSuite(
@@ -236,10 +205,10 @@ def _rules(table: Table) -> frozenset[str]:
 def key_suite(table: Table) -> FactSuite:
     """One row per UTC hour that has new rows: how many rows, how many keys, and one key twice."""
 
-    def load(context: AuditContext) -> pa.Table:
+    def load(context: AuditContext) -> Iterator[dict[str, Any]]:
         span = context.touched(table.name)
         if span is None:
-            return facts(schema, ())
+            return
         columns = list(dict.fromkeys((*table.key, table.time_column)))
         rows = rows_of(context, table, columns, within(table, *span))
         time = table.time_column
@@ -247,41 +216,15 @@ def key_suite(table: Table) -> FactSuite:
         at = pa.table({"at": hours_of(by_key[f"{time}_min"]), "copies": by_key["count_all"]})
         hours = at.group_by("at").aggregate([("copies", "sum"), ([], "count_all")])
         twice = pc.greater(at["copies"], 1)
-        examples = {
-            hour.as_py(): _example(table, key)
-            for hour, key in zip(
-                at.filter(twice)["at"], by_key.filter(twice).to_pylist(), strict=True
-            )
-        }
-        return facts(
-            schema,
-            (
-                {
-                    "hour": row["at"],
-                    "rows": row["copies_sum"],
-                    "keys": row["count_all"],
-                    "example": examples.get(row["at"]),
-                }
-                for row in hours.sort_by("at").to_pylist()
-            ),
-        )
+        repeated = zip(at.filter(twice)["at"], by_key.filter(twice).to_pylist(), strict=True)
+        examples = {hour.as_py(): _example(table, key) for hour, key in repeated}
+        for row in hours.sort_by("at").to_pylist():
+            counts = {"rows": row["copies_sum"], "keys": row["count_all"]}
+            yield {"hour": row["at"], **counts, "example": examples.get(row["at"])}
 
-    schema = {"hour": UTC_TIME, "rows": pa.int64(), "keys": pa.int64(), "example": pa.string()}
-    return FactSuite(
-        table.name,
-        (
-            expect(
-                "unique",
-                f"Rows have the same key ({', '.join(table.key)}).",
-                ExpectColumnPairValuesToBeEqual,
-                column_A="rows",
-                column_B="keys",
-            ),
-        ),
-        sample=("hour", "rows", "keys", "example"),
-        name="keys",
-        load=load,
-    )
+    columns = {"hour": UTC_TIME, "rows": pa.int64(), "keys": pa.int64(), "example": pa.string()}
+    meaning = f"Rows have the same key ({', '.join(table.key)})."
+    return FactSuite(table.name, "keys", columns, load, (equal("unique", meaning, "rows", "keys"),))
 
 
 def _example(table: Table, row: Mapping[str, object]) -> str:

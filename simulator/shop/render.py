@@ -47,15 +47,7 @@ def open_day(
     seconds: float | None = None,
     run_id: str = "shop",
 ) -> ShopDay:
-    """A day in the branch of the store file that has the simulated cameras.
-
-    Args:
-        settings: with the store file, whose lines and zones decide the truth.
-        shoppers: how many come.
-        seed: of all random numbers.
-        start: when the first picture is taken; None for now.
-        seconds: how long people arrive; None for three seconds a shopper.
-        run_id: part of all order ids.
+    """A `ShopDay` in the branch of the store file that has the simulated cameras; starts now.
 
     Raises:
         SettingsError: the store file has no such branch or camera.
@@ -87,13 +79,6 @@ def film_day(
 ) -> dict[str, Path]:
     """Write one MP4 for each camera.
 
-    Args:
-        day: to film.
-        out: folder of the videos.
-        on_progress: receives the number of pictures so far.
-        begin: first second of the day.
-        end: last second; None for all of it.
-
     Returns:
         Camera id -> file.
 
@@ -119,13 +104,7 @@ def film_day(
 def render_day(
     day: ShopDay, out: Path, on_progress: Callable[[int], None] = lambda _: None
 ) -> Rendered:
-    """Write videos, truth and orders of a day to a folder.
-
-    Args:
-        day: to render.
-        out: the folder.
-        on_progress: receives the number of pictures so far.
-    """
+    """Write videos, truth and orders of a day to a folder."""
     videos = film_day(day, out, on_progress)
     truth, orders = out / "truth.ndjson", out / "orders.ndjson"
     shoppers = day.truth()

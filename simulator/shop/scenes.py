@@ -52,13 +52,7 @@ class Scene:
     def picture(
         self, people: Sequence[tuple[Appearance, Pose]], light: Light, number: int = 0
     ) -> tuple[Image, list[Box]]:
-        """The picture and everybody's box, in the order of `people`.
-
-        Args:
-            people: who stands where; the nearer hide the farther.
-            light: of this picture.
-            number: chooses the noise.
-        """
+        """The picture and the boxes in the order of `people`; the nearer hide the farther."""
         image = self.empty.copy()
         boxes: list[Box] = [(0.0, 0.0, 0.0, 0.0)] * len(people)
         for who in sorted(range(len(people)), key=lambda i: -people[i][1].far):

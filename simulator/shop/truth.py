@@ -20,6 +20,9 @@ from simulator.shop.paths import SAMPLE_SECONDS, Path
 from simulator.shop.shoppers import Shopper
 from udfs.geometry import contains, passes_between, signed_distance
 
+CROSSING = ("camera_id", "line_id", "direction", "at")
+VISIT = ("camera_id", "zone_id", "kind", "entered_at", "exited_at", "seconds")
+
 
 @dataclass(frozen=True)
 class Crossing:
@@ -66,28 +69,15 @@ class Truth:
         def at(second: float) -> str:
             return instant(start + timedelta(seconds=second))
 
+        crossings = [(c.camera_id, c.line_id, c.direction, at(c.second)) for c in self.crossings]
+        visits = [
+            (v.camera_id, v.zone_id, v.kind, at(v.enters), at(v.leaves), round(v.seconds, 2))
+            for v in self.visits
+        ]
         return {
             "shopper_id": self.shopper_id,
-            "crossings": [
-                {
-                    "camera_id": c.camera_id,
-                    "line_id": c.line_id,
-                    "direction": c.direction,
-                    "at": at(c.second),
-                }
-                for c in self.crossings
-            ],
-            "visits": [
-                {
-                    "camera_id": v.camera_id,
-                    "zone_id": v.zone_id,
-                    "kind": v.kind,
-                    "entered_at": at(v.enters),
-                    "exited_at": at(v.leaves),
-                    "seconds": round(v.seconds, 2),
-                }
-                for v in self.visits
-            ],
+            "crossings": [dict(zip(CROSSING, one, strict=True)) for one in crossings],
+            "visits": [dict(zip(VISIT, one, strict=True)) for one in visits],
             "paid_at": None if self.paid is None else at(self.paid),
             "order_id": self.order_id,
             "gave_up": self.gave_up,
@@ -122,16 +112,11 @@ def sum_up(truths: Iterable[Truth]) -> dict[str, Any]:
         "gave_up": sum(t.gave_up for t in everybody),
         "conversion": round(buyers / entries, 4) if entries else None,
         "zones": {
-            f"{camera_id}/{zone_id}": _dwell(
-                [v.seconds for v in visits if (v.camera_id, v.zone_id) == (camera_id, zone_id)]
-            )
-            for camera_id, zone_id in zones
+            "/".join(zone): {"visits": len(seconds), "mean_seconds": round(fmean(seconds), 3)}
+            for zone in zones
+            for seconds in [[v.seconds for v in visits if (v.camera_id, v.zone_id) == zone]]
         },
     }
-
-
-def _dwell(seconds: list[float]) -> dict[str, float]:
-    return {"visits": len(seconds), "mean_seconds": round(fmean(seconds), 3)}
 
 
 def _crossings(path: Path, camera: Camera) -> Iterator[Crossing]:

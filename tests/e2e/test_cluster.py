@@ -21,7 +21,7 @@ from confluent_kafka import Producer
 
 from conf.settings import Settings
 from infra.local.process import is_alive, wait_until
-from infra.local.topics import ensure_topics
+from infra.local.provision import ensure_topics
 from streaming.lake.formats import open_lake
 from tests.conftest import free_ports, settings_from
 from tests.stream.sandbox import empty_tables, later

@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from conf.settings import load_settings
-from infra.local.go import MINIO, find_go
+from infra.local.go import find_go
 from tools.docs.files import ROOT
 
 MODULE = "github.com/compose-spec/compose-go/v2@v2.16.2"
@@ -32,7 +32,7 @@ def schema(tmp_path: Path) -> Draft202012Validator:
 
 
 def _fetch(folder: Path) -> Path:
-    command = ["env", f"GOPATH={folder / 'go'}", "GOFLAGS=-modcacherw", find_go(MINIO)]
+    command = ["env", f"GOPATH={folder / 'go'}", "GOFLAGS=-modcacherw", find_go()]
     command += ["mod", "download", "-json", MODULE]
     module = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return Path(json.loads(module.stdout)["Dir"]) / "schema" / "compose-spec.json"

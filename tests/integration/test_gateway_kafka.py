@@ -22,7 +22,7 @@ from gateway.app import create_app
 from gateway.kafka import KafkaPublisher
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
-from infra.local.topics import ensure_topics
+from infra.local.provision import ensure_topics
 from simulator.send import send
 from tests.conftest import free_ports
 from tests.support.builders import as_json, order_event

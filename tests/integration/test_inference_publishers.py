@@ -17,8 +17,8 @@ from inference_service.publishers.pulsar import PulsarEventTransport
 from inference_service.publishers.spool import Spool
 from infra.local.kafka import KafkaService
 from infra.local.process import wait_until
+from infra.local.provision import ensure_topics
 from infra.local.pulsar import PulsarService
-from infra.local.topics import ensure_topics
 from streaming.sources.log import Limit
 from streaming.sources.options import Subscription
 from streaming.sources.pulsar import PulsarConnection, PulsarLog

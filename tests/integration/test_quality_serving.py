@@ -13,7 +13,6 @@ import pytest
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from quality.memory import MemoryContext
 from quality.suite import Suite
 from quality.suites import all_suites
 from streaming.jobs import product_analytics
@@ -21,6 +20,7 @@ from streaming.lake.tables import GOLD_STORE_HOURLY, TABLES
 from streaming.sinks.postgres import Database, stage
 from tests.integration.test_order_sinks import ARROW, apply_metrics, apply_orders, order
 from tests.support.builders import order_item
+from tests.support.memory_context import MemoryContext
 from tests.support.validating import validate
 from tests.unit.test_quality_tables import schema_of
 

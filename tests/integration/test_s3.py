@@ -23,9 +23,9 @@ from cli.main import app
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra.errors import ServiceError
-from infra.local.bucket import ensure_bucket
 from infra.local.minio import MinioService
 from infra.local.process import wait_until
+from infra.local.provision import ensure_bucket
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.purge import purge

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pytest
 from pyiceberg.table import Table as IcebergTable
 
+from quality.context import AuditContext
 from quality.engines import Engines
 from quality.publish import BranchPublishError, begin_branch, publish_branch
 from quality.run import QualityRun, ValidationPlan, run_quality
 from quality.store import QualityError
-from quality.suite import AuditContext, FactSuite, RowSuite, Suite, expect
+from quality.suite import FactSuite, RowSuite, Suite, expect
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import QUALITY_VALIDATED_SNAPSHOTS, QUALITY_VALIDATION_RESULTS
 from tests.stream.sandbox import Sandbox
@@ -43,20 +44,16 @@ PRICES = RowSuite(
 )
 
 
-def _counts(context: AuditContext) -> pa.Table:
+def _counts(context: AuditContext) -> Iterator[dict[str, Any]]:
     (row,) = context.query("SELECT count(*) AS served FROM orders_processed")
-    return pa.table({"kept": [context.scan("silver.orders", ("order_id",)).num_rows], **_one(row)})
-
-
-def _one(row: dict[str, Any]) -> dict[str, list[Any]]:
-    return {name: [value] for name, value in row.items()}
+    yield {"kept": context.scan("silver.orders", ("order_id",)).num_rows, **row}
 
 
 SERVED = FactSuite(
     table="postgres.orders_processed",
     name="counts",
-    sample=(),
-    load=_counts,
+    columns=dict.fromkeys(("kept", "served"), pa.int64()),
+    rows=_counts,
     expectations=(
         expect(
             "served_as_kept",
@@ -228,11 +225,10 @@ def test_a_table_that_vanished_is_named_and_the_run_continues(validate: Any) -> 
 
 
 def test_facts_that_cannot_be_loaded_are_named_and_the_run_continues(validate: Any) -> None:
-    def load(context: AuditContext) -> pa.Table:
-        context.query("SELECT * FROM nowhere")
-        return pa.table({})
+    def load(context: AuditContext) -> list[dict[str, Any]]:
+        return context.query("SELECT * FROM nowhere")
 
-    run = validate(replace(SERVED, load=load), PRICES)
+    run = validate(replace(SERVED, rows=load), PRICES)
     (broken,) = run.failures
     assert broken.id == "postgres.orders_processed.counts.readable"
     assert "nowhere" in str(broken.observed)

@@ -27,7 +27,7 @@ from conf.contracts.order_event import STATUS_CHANGED
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from quality.suite import RowSuite, name_of
-from quality.suites.row_rules import detection_suites, order_suites, rule_of
+from quality.suites.row_rules import detection_suites, order_suites
 from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS, Table
 from streaming.transforms.order_message import Item, Order, OrderEvent, order_message
 from streaming.transforms.silver_detections import (
@@ -329,6 +329,11 @@ class Case:
 def arrow(spark: SparkSession, table: Table, rows: list[Row]) -> pa.Table:
     schema = to_arrow_schema(spark.createDataFrame([], table.columns).schema)
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def rule_of(name: str) -> str:
+    """The id of the rule, from the name of one of its expectations."""
+    return name.partition(".")[0]
 
 
 def batched(suite: RowSuite, rows: pa.Table) -> DataFrame:

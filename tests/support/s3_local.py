@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from conf.settings import Settings
-from infra.local.bucket import ensure_bucket
 from infra.local.minio import MinioService
 from infra.local.passwords import with_secrets
 from infra.local.process import wait_until
+from infra.local.provision import ensure_bucket
 from tests.conftest import free_ports
 
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

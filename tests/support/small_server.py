@@ -40,7 +40,7 @@ class SmallServer:
     def daemon(self) -> Daemon:
         return self.board.daemon(self.name)
 
-    def launch(self) -> None:
+    def start_again(self) -> None:
         if self.refuses:
             raise ServiceError(self.refuses)
         command = [sys.executable, "-IS", "-c", SERVES, str(self.port)]

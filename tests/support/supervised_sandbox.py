@@ -11,14 +11,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from conf.settings import SupervisorSettings
 from infra.local.board import StateDir
-from infra.local.children import Program, Supervised
+from infra.local.children import Program
 from infra.local.supervisor import Supervisor
 
 
-def supervisor_of(var: Path, file: Path, services: Sequence[Supervised] = ()) -> Supervisor:
+def supervisor_of(var: Path, file: Path, services: Sequence[Any] = ()) -> Supervisor:
     """The supervisor that the file describes, with these services."""
     given = json.loads(file.read_text())
     programs = [

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from quality.memory import MemoryContext
 from quality.suite import FactSuite, Suite, name_of
+from tests.support.memory_context import MemoryContext
 
 
 @cache

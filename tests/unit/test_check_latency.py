@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from quality.smoke_test import latency
@@ -10,7 +9,7 @@ from tests.unit.test_reconciliation import NOON, entry
 
 
 def test_latency_is_from_the_till_to_the_first_reading_and_leaves_repeats_out() -> None:
-    repeat = replace(entry(1), duplicate_of="E-1", made_at=NOON - timedelta(hours=1))
+    repeat = entry(1, duplicate_of="E-1", made_at=NOON - timedelta(hours=1))
     seen = {
         "E-1": NOON + timedelta(seconds=2),
         "E-2": NOON + timedelta(seconds=5),

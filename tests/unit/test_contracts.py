@@ -20,9 +20,8 @@ from typer.testing import CliRunner
 from cli import contracts as command
 from cli.main import app
 from conf.contracts import FOLDER, event_schemas, order_event, read_event_schema
-from conf.contracts.changes import file_changes
 from conf.contracts.compare import compare_schemas, expand
-from conf.contracts.files import parse, read_folder, read_git
+from conf.contracts.files import file_changes, parse, read_folder, read_git
 from conf.contracts.odcs import compare_odcs, read_odcs
 from conf.errors import ContractError
 from infra.postgres.migrate import MIGRATIONS

@@ -186,7 +186,8 @@ def test_a_port_belongs_to_the_process_that_listens_on_it(daemon: Daemon, tmp_pa
 
 def test_kafka_is_started_small_on_loopback_with_its_own_files(own: Settings) -> None:
     service = KafkaService(own)
-    service._write_configuration()
+    service.folder.mkdir(parents=True)
+    service.configure()
     command = service.command(Java("java", "17.0.1"), own.cache_dir)
     assert {f"-Xmx{own.kafka.heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"} <= set(
         command
@@ -210,7 +211,8 @@ def test_kafka_notes_its_classes_once_and_uses_them_afterwards(own: Settings) ->
 def test_pulsar_is_started_small_on_loopback_with_its_own_files(own: Settings) -> None:
     more = own.pulsar.model_copy(update={"broker_options": {"numIOThreads": "1"}})
     service = PulsarService(own.model_copy(update={"pulsar": more}))
-    service._write_configuration()
+    service.folder.mkdir(parents=True)
+    service.configure()
     command = service.command(Java("java", "25.0.1"), own.cache_dir)
     assert {f"-Xmx{own.pulsar.heap_mb}m", "--sun-misc-unsafe-memory-access=allow"} <= {*command}
     assert "--sun-misc-unsafe-memory-access=allow" not in service.command(
@@ -297,7 +299,7 @@ def fake_go(
 
 def build_minio(settings: Settings) -> Path:
     settings.cache_dir.mkdir(exist_ok=True)
-    return go.build(go.MINIO, settings.cache_dir, threading.Event(), lambda _: None)
+    return go.build_minio(settings.cache_dir, threading.Event(), lambda _: None)
 
 
 def test_minio_is_built_once_and_the_files_of_the_build_are_removed(
@@ -305,7 +307,7 @@ def test_minio_is_built_once_and_the_files_of_the_build_are_removed(
 ) -> None:
     fake_go(monkeypatch, tmp_path, then='echo "$*" > "$GOBIN/minio"')
     program = build_minio(own)
-    assert f"{go.MINIO.module}@{go.MINIO.version}" in program.read_text()
+    assert f"{go.MODULE}@{go.VERSION}" in program.read_text()
     fake_go(monkeypatch, tmp_path, then="exit 1")
     assert build_minio(own) == program
     assert {one.name for one in own.cache_dir.iterdir()} == {program.name, "minio.lock"}

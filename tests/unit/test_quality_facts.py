@@ -13,7 +13,6 @@ import pytest
 
 from conf.settings import Settings
 from conf.stores import OpeningHours, Stores
-from quality.memory import MemoryContext
 from quality.suite import Suite
 from quality.suites import all_suites, anomalies, business, counted, frames
 from quality.suites.accounts import account_suites
@@ -31,6 +30,7 @@ from streaming.lake.tables import (
     Table,
 )
 from tests.support.builders import as_json, detection, detection_event
+from tests.support.memory_context import MemoryContext
 from tests.support.validating import Finding, validate
 from tests.unit.test_quality_tables import good_row, rows_in, schema_of
 
@@ -44,7 +44,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 def context(settings: Settings, stores: Stores) -> MemoryContext:
     """Every table, without a row."""
     tables = {t.name: schema_of(t).empty_table() for t in TABLES}
-    return MemoryContext(settings, stores, NOON, tables)
+    return MemoryContext(settings, stores, NOON, tables=tables)
 
 
 def suites_of(context: MemoryContext, suites: Iterable[Suite], name: str) -> list[Suite]:
@@ -245,10 +245,10 @@ def test_a_copy_is_compared_up_to_its_newest_change(context: MemoryContext) -> N
     hours = [{"hour": NOON - n * HOUR, "change_id": 10 - n, "order_count": 5} for n in (1, 2, 3)]
     put(context, table, *hours)
     [suite] = [s for s in replica_suites() if s.table == "postgres.order_metrics"]
-    sql = suite.load.__self__.sql  # type: ignore[union-attr]
+    sql = suite.rows.__self__.sql  # type: ignore[union-attr]
     served = [
         {
-            **dict.fromkeys(suite.load.__self__.summed, 1),  # type: ignore[union-attr]
+            **dict.fromkeys(suite.rows.__self__.summed, 1),  # type: ignore[union-attr]
             "branch_id": "B01",
             "hour": h["hour"],
             "rows": 1,
@@ -474,7 +474,7 @@ def test_too_little_history_is_reported_and_not_validated(context: MemoryContext
     rows[-2]["orders"] = 9_000.0
     assert figures(context, rows, "orders") == []
     measure = anomalies.MEASURES[0]
-    rows = anomalies.find_anomalies(context, measure).to_pylist()
+    rows = list(anomalies.find_anomalies(context, measure))
     assert rows
     assert {row["not_judged"] for row in rows} <= {f"{n} of 7 earlier days known" for n in (4, 5)}
 

@@ -311,7 +311,7 @@ def test_results_of_a_suite_that_is_gone_are_no_failure() -> None:
 def test_what_failed_last_comes_first() -> None:
     long_ago = failed(expectation="old") | {"since": NOW - timedelta(days=1)}
     of = summary(long_ago, failed(severity="warning", expectation="mild"), failed())
-    assert [one.expectation for one in of.failures] == ["order_id_present", "mild", "old"]
+    assert [one["expectation"] for one in of.failures] == ["order_id_present", "mild", "old"]
 
 
 def test_the_page_shows_the_state_of_every_table() -> None:

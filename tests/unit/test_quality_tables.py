@@ -13,7 +13,6 @@ import pytest
 from conf.settings import Settings
 from conf.stores import Stores
 from quality.facts import arrow_type, declared_types
-from quality.memory import MemoryContext
 from quality.suites.tables import VALIDATED, table_suites
 from streaming.lake.tables import (
     BRONZE_ORDER_EVENTS,
@@ -26,6 +25,7 @@ from streaming.lake.tables import (
     Table,
 )
 from streaming.source import SOURCE_SCHEMA
+from tests.support.memory_context import MemoryContext
 from tests.support.validating import Finding, rows_for, validate
 
 pytestmark = pytest.mark.requirement("Q1")
@@ -95,7 +95,7 @@ def rows_in(table: Table, *rows: dict[str, Any]) -> pa.Table:
 def context(settings: Settings, stores: Stores) -> MemoryContext:
     """One good row in every table."""
     tables = {t.name: rows_in(t, good_row(t)) for t in VALIDATED}
-    return MemoryContext(settings, stores, NOON + timedelta(minutes=5), tables)
+    return MemoryContext(settings, stores, NOON + timedelta(minutes=5), tables=tables)
 
 
 def found_in(context: MemoryContext, table: Table) -> list[Finding]:

@@ -46,7 +46,9 @@ def entry(number: int, **overrides: Any) -> Entry:
         "outcome": "accepted",
         "late": False,
         "duplicate_of": None,
-        "position": (TOPIC, 0, number),
+        "topic": TOPIC,
+        "partition": 0,
+        "offset": number,
         "digest": f"bytes of E-{number}",
     }
     return Entry(**{**values, **overrides})
@@ -284,7 +286,7 @@ def test_a_status_change_keeps_the_total_of_the_order() -> None:
 
 
 def test_a_repeat_is_a_message_of_its_own_and_no_second_event() -> None:
-    repeat = replace(entry(1), duplicate_of="E-1", position=(TOPIC, 0, 6))
+    repeat = entry(1, duplicate_of="E-1", offset=6)
     run = a_run(repeat)
     found = reconcile_orders(run.entries, run.observed)
 
@@ -295,7 +297,7 @@ def test_a_repeat_is_a_message_of_its_own_and_no_second_event() -> None:
 
 
 def test_a_repeat_that_the_gateway_recognised_is_no_new_message() -> None:
-    repeat = replace(entry(1), duplicate_of="E-1")
+    repeat = entry(1, duplicate_of="E-1")
     run = a_run(repeat)
     found = reconcile_orders(run.entries, run.observed)
 
@@ -305,7 +307,7 @@ def test_a_repeat_that_the_gateway_recognised_is_no_new_message() -> None:
 
 @pytest.mark.parametrize("outcome", ["rejected", "failed"])
 def test_what_could_not_be_delivered_is_a_fault(outcome: str) -> None:
-    lost = entry(6, outcome=outcome, position=None)
+    lost = entry(6, outcome=outcome, partition=None, offset=None)
     run = a_run(lost)
     found = reconcile_orders(run.entries, run.observed)
 

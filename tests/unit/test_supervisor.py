@@ -428,7 +428,7 @@ def well(server: SmallServer) -> bool:
 
 def test_a_service_that_was_killed_comes_back(sandbox: Sandbox, server: SmallServer) -> None:
     notify(sandbox)
-    server.launch()
+    server.start_again()
     assert well(server)
     first = server.daemon.find()
     assert first is not None
@@ -472,7 +472,7 @@ def test_a_service_that_has_not_answered_yet_is_given_more_time(
     sandbox: Sandbox, server: SmallServer
 ) -> None:
     notify(sandbox, {"silent_seconds": 0.4})
-    server.launch()
+    server.start_again()
     slow = server.daemon.find()
     assert slow is not None
     slow.suspend()
@@ -509,7 +509,7 @@ def test_the_supervisor_leaves_services_to_down_and_those_that_nobody_asked_for_
     sandbox: Sandbox, server: SmallServer
 ) -> None:
     notify(sandbox, gateway=RUNS_ON)
-    server.launch()
+    server.start_again()
     assert well(server)
     sandbox.want("gateway")
     sandbox.start()

@@ -100,7 +100,8 @@ def test_passwords_are_in_a_file_of_its_owner_and_not_on_the_command_line(
     own: Settings, tmp_path: Path
 ) -> None:
     service = TrinoService(own)
-    service._write_configuration(tmp_path / "jars")
+    service.folder.mkdir(parents=True)
+    service.configure()
     (file,) = (service.folder / "catalog").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "s3cret-db" in file.read_text()

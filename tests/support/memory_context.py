@@ -1,7 +1,4 @@
-"""An audit context in memory: Arrow tables and prepared answers. It ships for tests.
-
-It behaves as `LiveContext`; the same tests run on both.
-"""
+"""An audit context in memory: Arrow tables and prepared answers."""
 
 from __future__ import annotations
 
@@ -13,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conf.settings import Settings
-from conf.stores import Stores
+from quality.context import AuditContext
 from streaming.lake.protocol import EVERYTHING, Where, to_arrow_filter
 from streaming.lake.tables import TABLES
 from streaming.progress import Progress, advance
@@ -23,7 +19,7 @@ _TIME_COLUMNS = {table.name: table.time_column for table in TABLES}
 
 
 @dataclass
-class MemoryContext:
+class MemoryContext(AuditContext):
     """A deployment without files and servers.
 
     Attributes:
@@ -32,9 +28,8 @@ class MemoryContext:
         news: table -> result of `touched`; the span of all its rows, if it is not here.
     """
 
-    settings: Settings
-    stores: Stores
-    now: datetime
+    lake: Any = None
+    db: Any = None
     tables: dict[str, pa.Table] = field(default_factory=dict)
     answers: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     news: dict[str, tuple[datetime, datetime] | None] = field(default_factory=dict)
@@ -45,7 +40,7 @@ class MemoryContext:
         columns: Sequence[str],
         where: Where = EVERYTHING,
     ) -> pa.Table:
-        """See `LiveContext`."""
+        """See `AuditContext`."""
         rows = self.tables.get(table)
         if rows is None:
             return pa.table({})
@@ -54,12 +49,12 @@ class MemoryContext:
         return rows.select(list(columns))
 
     def schema(self, table: str) -> pa.Schema | None:
-        """See `LiveContext`."""
+        """See `AuditContext`."""
         rows = self.tables.get(table)
         return None if rows is None else rows.schema
 
     def touched(self, table: str) -> tuple[datetime, datetime] | None:
-        """See `LiveContext`."""
+        """See `AuditContext`."""
         if table in self.news:
             return self.news[table]
         rows = self.tables.get(table)
@@ -73,14 +68,14 @@ class MemoryContext:
         return low, high
 
     def progress(self, table: str) -> Progress:
-        """See `LiveContext`; here computed from the rows."""
+        """See `AuditContext`; here computed from the rows."""
         rows = self.tables.get(table)
         return {} if rows is None or not rows.num_rows else advance({}, rows)
 
     def committed_at(self, table: str) -> datetime | None:
-        """See `LiveContext`; here it is now."""
+        """See `AuditContext`; here it is now."""
         return self.now if table in self.tables else None
 
-    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:  # noqa: ARG002
-        """See `LiveContext`."""
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """See `AuditContext`."""
         return [dict(row) for row in self.answers.get(sql, ())]
