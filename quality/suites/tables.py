@@ -59,7 +59,7 @@ def schema_suite(table: Table) -> FactSuite:
 
     def load(context: AuditContext) -> Iterator[dict[str, str]]:
         schema = context.schema(table.name)
-        declared = declared_types(table) if schema else {}
+        declared = {} if schema is None else declared_types(table)
         found = {field.name: type_name(field.type) for field in schema or ()}
         for c in declared | found:
             yield {"column": c, "declared": declared.get(c, ABSENT), "found": found.get(c, ABSENT)}
