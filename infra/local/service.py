@@ -70,7 +70,7 @@ class ServiceStatus:
     streams: Mapping[str, Mapping[str, str]] | None = None
 
     def with_process(self, daemon: Daemon) -> ServiceStatus:
-        """The same with what the system knows of its process."""
+        """The same with pid, memory and age of its process."""
         process = daemon.find()
         return replace(
             self,
