@@ -64,7 +64,7 @@ def require_free_port(host: str, port: int, who: str, setting: str) -> None:
 def _owner_of(port: int) -> str:
     with suppress(psutil.Error):
         for one in psutil.net_connections(kind="tcp"):
-            here = one.laddr and one.laddr.port == port
+            here = getattr(one.laddr, "port", None) == port
             if here and one.pid and one.status == psutil.CONN_LISTEN:
                 return f"process {one.pid} ({psutil.Process(one.pid).name()})"
     return "another process"
