@@ -22,7 +22,7 @@ from infra import local
 from streaming.lake.formats import create_tables, open_lake
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, GOLD_ORDER_HOURLY
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 
 BRANCHES = 20
 

@@ -33,7 +33,7 @@ from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.tables import create_tables
 from streaming.lake.maintenance.run import maintain, run_maintenance
 from streaming.lake.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 
 FEW = 20
 ROWS = 20  # of one commit

@@ -16,7 +16,7 @@ def prepare() -> None:
     """
     from infra import local
     from streaming.lake.formats import create_tables
-    from streaming.session import build_session
+    from streaming.runtime.session import build_session
 
     settings = read_settings()
     with progress("preparing") as report, clear_outages():

@@ -46,7 +46,7 @@ def run(
 
 def spark_conf() -> None:
     """Print properties for spark-submit, without secrets."""
-    from streaming.session import launch_conf
+    from streaming.runtime.session import launch_conf
 
     for key, value in launch_conf(read_settings()).items():
         typer.echo(f"{key} {value}")

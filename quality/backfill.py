@@ -32,7 +32,7 @@ from streaming.lake.tables import TABLES, Table
 from streaming.progress import Progress
 from streaming.recompute.backfill import SOURCES, Backfill, BackfillError, Filled, read_progress
 from streaming.recompute.retention import AGED
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 from streaming.sinks.postgres import Database
 
 PREFIX = "backfill-"

@@ -19,7 +19,7 @@ from quality.results import SAMPLES
 from quality.suite import RowSuite, Suite
 from streaming.lake.iceberg.state import read_file
 from streaming.lake.protocol import Increment
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

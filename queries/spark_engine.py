@@ -10,7 +10,7 @@ from conf.settings import Settings
 from queries.engine import Answer, Engine
 from queries.failures import explain
 from queries.references import parse_reading
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 
 LARGE = {"spark.sql.adaptive.enabled": "true", "spark.sql.shuffle.partitions": "64"}
 """Joins of millions of rows: plans that mend themselves, in tasks that fit into memory."""

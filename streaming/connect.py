@@ -14,7 +14,7 @@ from threading import Event
 from conf.errors import StorelakeError
 from conf.logs import configure_logging
 from conf.settings import Settings, load_settings
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 
 log = logging.getLogger("storelake.connect")
 

@@ -16,8 +16,8 @@ from conf.settings import Settings
 from conf.stores import Stores
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import Table
-from streaming.metrics import StreamMetrics
-from streaming.session import log_source
+from streaming.runtime.metrics import StreamMetrics
+from streaming.runtime.session import log_source
 from streaming.sinks.postgres import Database
 from streaming.sources.generations import as_option, meet_topics
 from streaming.sources.log import Log

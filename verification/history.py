@@ -22,8 +22,8 @@ from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import TABLES
 from streaming.registry import STREAMS
-from streaming.replicate import newest_change
 from streaming.sinks.postgres import Database
+from streaming.sinks.replicate import newest_change
 from streaming.source import broker_offset
 from verification.deployment import Deployment
 from verification.processes import Child, ProcessError

@@ -1,4 +1,4 @@
-"""Settings of Spark sessions (`streaming/session.py`)."""
+"""Settings of Spark sessions (`streaming/runtime/session.py`)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from conf.settings.base import Frozen
 
 
 class StreamSettings(Frozen):
-    """Settings of all streams (`streaming/runner.py`)."""
+    """Settings of all streams (`streaming/runtime/runner.py`)."""
 
     source: Literal["kafka", "memory"] = "kafka"
     """memory: the log in <var>/memory, for tests and experiments."""

@@ -21,9 +21,9 @@ from streaming.lake.tables import (
     SILVER_LINE_CROSSINGS,
     SILVER_ZONE_VISITS,
 )
-from streaming.replicate import replicate
 from streaming.runtime.submit import submit
 from streaming.sinks.postgres import stage
+from streaming.sinks.replicate import replicate
 from streaming.steps import FOLLOW_TRACKS, TO_FRAMES, VALIDATE_DETECTIONS
 from streaming.stream import DETECTIONS, Batch, SinkContext, Stream
 from streaming.transforms.footfall import TrackingOutput, to_output

@@ -14,9 +14,9 @@ import psycopg
 import pyarrow as pa
 
 from streaming.lake.tables import SILVER_ORDER_STATUS
-from streaming.replicate import replicate
 from streaming.runtime.submit import submit
 from streaming.sinks.postgres import stage
+from streaming.sinks.replicate import replicate
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming.lake.tables import GOLD_ORDER_HOURLY
-from streaming.replicate import replicate
 from streaming.runtime.submit import submit
 from streaming.sinks.late_events import insert_late, replicate_late
 from streaming.sinks.postgres import stage
+from streaming.sinks.replicate import replicate
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated

@@ -8,8 +8,8 @@ again. Late data on any side corrects its hour; running twice changes nothing.
 import json
 
 from streaming.lake.tables import GOLD_STORE_HOURLY
-from streaming.replicate import replicate
 from streaming.runtime.submit import submit
+from streaming.sinks.replicate import replicate
 from streaming.stream import SinkContext, Stream
 
 

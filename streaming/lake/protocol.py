@@ -26,8 +26,8 @@ from typing_extensions import Self
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from streaming.lake.tables import Table
-from streaming.lease import FencedError
 from streaming.progress import Progress, fresh
+from streaming.runtime.lease import FencedError
 
 Where = BooleanExpression
 """A filter on rows, whatever the format: PyIceberg's expressions have no catalog in them."""

@@ -22,9 +22,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
-from streaming.jvm import java
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
+from streaming.runtime.jvm import java
 from streaming.transforms.order_columns import LINE, ORDER_COLUMNS
 
 NAMESPACE = "analyst"

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from streaming.progress import Progress
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 from streaming.sinks.postgres import Database
 
 HOUR = timedelta(hours=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from streaming.health import Health
+from streaming.runtime.health import Health
 
 
 class Part(Protocol):

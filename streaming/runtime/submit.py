@@ -10,7 +10,7 @@ from conf.errors import StorelakeError
 from conf.exporter import served
 from conf.logs import configure_logging
 from conf.settings import Settings, load_settings
-from streaming.runner import Runner
+from streaming.runtime.runner import Runner
 from streaming.stream import Stream
 
 log = logging.getLogger("storelake.streams")

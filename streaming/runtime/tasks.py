@@ -28,13 +28,13 @@ import pyarrow.compute as pc
 
 from conf.settings import Settings
 from conf.stores import Stores
-from streaming.failures import root_cause, span
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Lake, Staged
 from streaming.lake.tables import Table
-from streaming.lease import Epochs
-from streaming.metrics import StreamMetrics
-from streaming.rejections import write_all
+from streaming.runtime.failures import root_cause, span
+from streaming.runtime.lease import Epochs
+from streaming.runtime.metrics import StreamMetrics
+from streaming.runtime.rejections import write_all
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.steps import compose
 from streaming.stream import Batch, Rows, Step, Stream, Written

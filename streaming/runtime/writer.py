@@ -13,10 +13,10 @@ import pyarrow as pa
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame
 
-from streaming.failures import SinkError
 from streaming.lake.protocol import Staged
 from streaming.lake.tables import Table
-from streaming.rejections import write_all
+from streaming.runtime.failures import SinkError
+from streaming.runtime.rejections import write_all
 from streaming.runtime.tasks import (
     RESULT_DDL,
     Facts,

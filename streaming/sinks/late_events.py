@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 
 from streaming.lake.tables import QUARANTINE_LATE_EVENTS
-from streaming.replicate import newest_change
+from streaming.sinks.replicate import newest_change
 from streaming.sources.messages import (
     MESSAGE_COLUMNS,
     headers_from_json,

@@ -82,7 +82,7 @@ class ClosedBatch:
 
 
 class Fence(Protocol):
-    """Checks that this process may write for a stream (`streaming.lease.Leases`)."""
+    """Checks that this process may write for a stream (`streaming.runtime.lease.Leases`)."""
 
     def require(self, connection: psycopg.Connection[Any], stream: str) -> None:
         """Raise where another application has taken the stream over."""

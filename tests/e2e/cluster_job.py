@@ -13,8 +13,8 @@ from pathlib import Path
 
 from conf.settings import load_settings
 from streaming.jobs import find_streams
+from streaming.runtime.session import build_session
 from streaming.runtime.submit import submit
-from streaming.session import build_session
 
 
 def whereabouts(_: Iterable[int]) -> Iterator[dict[str, object]]:

@@ -28,7 +28,7 @@ from quality.results import Result
 from quality.run import QualityRun
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
-from streaming.metrics import Progress, StreamMetrics
+from streaming.runtime.metrics import Progress, StreamMetrics
 from tests.conftest import free_ports
 from tests.support.prometheus_local import RULES, Prometheus, panels, prometheus, read_alerts, tool
 

@@ -14,7 +14,7 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import wait_until
-from streaming.lease import FencedError, LeaseError, LeaseHeldError, Leases
+from streaming.runtime.lease import FencedError, LeaseError, LeaseHeldError, Leases
 from streaming.sinks.postgres import Database
 
 SECONDS = 2.0
@@ -22,7 +22,7 @@ NAMES = ("order_event_processor", "footfall")
 HOLDER = """
 import sys, time
 from datetime import timedelta
-from streaming.lease import Leases
+from streaming.runtime.lease import Leases
 Leases(sys.argv[1], ["footfall"], "the first", timedelta(seconds=15)).acquire()
 print("held", flush=True)
 time.sleep(600)

@@ -221,7 +221,9 @@ def test_run_reports_so_before_spark_starts(
 ) -> None:
     broken = wrong(on_s3, region="us-east-1")
     monkeypatch.setattr("cli.run.read_settings", lambda _: broken)
-    monkeypatch.setattr("streaming.runner.build_session", lambda *_: pytest.fail("Spark started"))
+    monkeypatch.setattr(
+        "streaming.runtime.runner.build_session", lambda *_: pytest.fail("Spark started")
+    )
     done = CliRunner().invoke(app, ["run"])
     assert isinstance(done.exception, StorageError)
 

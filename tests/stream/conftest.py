@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from conf.settings import Settings
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 from tests.stream.sandbox import Sandbox, empty_tables
 
 _numbers = count(1)

@@ -28,8 +28,8 @@ from streaming.lake.delta.tables import file_system
 from streaming.lake.formats import open_lake
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import TABLES
-from streaming.metrics import StreamMetrics
-from streaming.runner import Runner
+from streaming.runtime.metrics import StreamMetrics
+from streaming.runtime.runner import Runner
 from streaming.sinks.postgres import Database
 from streaming.source import GENERATION
 from streaming.sources.memory import MemoryBroker, MemoryLog

@@ -30,7 +30,7 @@ from streaming.lake.tables import (
 )
 from streaming.recompute import backfill
 from streaming.recompute.backfill import SOURCES, BackfillError
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 from tests.stream.sandbox import NOW, Rows, Sandbox
 from tests.support.builders import as_json, detection_event, event_id, order_event
 

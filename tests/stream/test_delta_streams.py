@@ -22,7 +22,7 @@ from quality.suite import RowSuite, expect
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import SILVER_ORDERS, TABLES
 from streaming.recompute.orders import Restated, restate_orders
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 from tests.stream.sandbox import Rows, Sandbox
 from tests.stream.test_camera_streams import walk_over_the_line, walk_to_the_line
 from tests.stream.test_order_streams import first_messages, more_messages

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.session import session_conf
+from streaming.runtime.session import session_conf
 from tests.stream.sandbox import Sandbox
 
 

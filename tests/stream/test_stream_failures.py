@@ -14,11 +14,11 @@ import pytest
 from conf.settings import Settings
 from infra.local.postgres import PostgresService
 from infra.postgres.migrate import migrate
-from streaming import query
-from streaming.failures import StreamFailedError
 from streaming.jobs import find_streams
-from streaming.lease import LeaseHeldError, Leases
-from streaming.runner import Runner
+from streaming.runtime import query
+from streaming.runtime.failures import StreamFailedError
+from streaming.runtime.lease import LeaseHeldError, Leases
+from streaming.runtime.runner import Runner
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, Stream
 from tests.stream.sandbox import Sandbox

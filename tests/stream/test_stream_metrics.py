@@ -14,7 +14,7 @@ from conf.exporter import served
 from conf.traces import Trace
 from streaming import lag
 from streaming.jobs import find_streams
-from streaming.runner import Runner
+from streaming.runtime.runner import Runner
 from tests.conftest import free_ports
 from tests.stream.sandbox import NOW, Sandbox, later
 from tests.support.builders import as_json, detection_event, order_event

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streaming.runner import StreamFailedError
+from streaming.runtime.runner import StreamFailedError
 from tests.stream.sandbox import Sandbox
 from tests.support.builders import order_event
 

@@ -15,7 +15,7 @@ from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, LessThanOrEq
 from streaming.lake.formats import purge
 from streaming.lake.protocol import Lake, LakeError
 from streaming.lake.tables import Table
-from streaming.lease import FencedError
+from streaming.runtime.lease import FencedError
 
 NOON = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=timezone.utc)
 MAY = date(2024, 5, 1)

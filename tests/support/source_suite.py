@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from infra.local.process import wait_until
-from streaming.session import log_source
+from streaming.runtime.session import log_source
 from streaming.sources.generations import as_option
 from streaming.sources.log import Log
 from streaming.sources.options import Generation

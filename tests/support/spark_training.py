@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pyspark.sql import DataFrame, SparkSession
 
 from conf.settings import SparkSettings, load_settings
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 from streaming.sources.memory import MemoryBroker
 from tests.support.spark_archive import QUIET
 from tests.support.spark_local import end_spark

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from conf.settings import Settings, SettingsError, load_settings
 from conf.storage import checkpoint_properties
 from streaming.connect import connect_conf
-from streaming.session import launch_conf, session_conf
+from streaming.runtime.session import launch_conf, session_conf
 from tools.docs.files import ROOT
 
 pytestmark = pytest.mark.requirement("D2")

@@ -48,7 +48,7 @@ SESSION = """\
 import sys
 from conf.errors import StorelakeError
 from conf.settings import load_settings
-from streaming.session import build_session
+from streaming.runtime.session import build_session
 try:
     build_session(load_settings(), "trial")
 except StorelakeError as error:

@@ -8,7 +8,7 @@ import pytest
 from psycopg import errors
 
 from conf.errors import StorelakeError
-from streaming.failures import (
+from streaming.runtime.failures import (
     SinkError,
     cause_in_text,
     in_source_order,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from conf.settings import StreamSettings
-from streaming.health import Health
+from streaming.runtime.health import Health
 from tests.support.clock import HandClock
 
 LIMITS = StreamSettings(

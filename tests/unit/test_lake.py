@@ -24,7 +24,7 @@ from streaming.lake.iceberg import lake as iceberg
 from streaming.lake.iceberg.catalog import KnowingCatalog
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.protocol import LakeError
-from streaming.session import launch_conf, session_conf
+from streaming.runtime.session import launch_conf, session_conf
 from tests.support.lake_suite import (
     EVENTS,
     MAY,

@@ -13,7 +13,7 @@ import io, random, sys
 from concurrent.futures import ThreadPoolExecutor
 import psutil
 if sys.argv[1] == "given back":
-    from streaming.memory import FreedMemory
+    from streaming.runtime.memory import FreedMemory
 import pyarrow as pa, pyarrow.parquet as pq
 
 if sys.argv[1] == "given back":

@@ -56,12 +56,12 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     # streaming/lake/storage.py: one S3 client for all tables.
     "PyArrowFileIO._initialize_s3_fs": (PyArrowFileIO._initialize_s3_fs, "self, netloc"),
-    # streaming/session.py: no password on the command line of the JVM.
+    # streaming/runtime/session.py: no password on the command line of the JVM.
     "SparkContext._ensure_initialized": (
         SparkContext._ensure_initialized,
         "instance, gateway, conf",
     ),
-    # streaming/worker_daemon.py
+    # streaming/runtime/worker_daemon.py
     "pyspark.daemon.manager": (daemon.manager, ""),
 }
 ATTRIBUTES: dict[str, tuple[object, tuple[str, ...]]] = {
@@ -75,7 +75,7 @@ ATTRIBUTES: dict[str, tuple[object, tuple[str, ...]]] = {
             *("_snapshot_id", "_transaction"),
         ),
     ),
-    # streaming/listener.py
+    # streaming/runtime/listener.py
     "SparkContext": (SparkContext, ("_jvm",)),
 }
 
@@ -103,14 +103,14 @@ def test_a_stream_reader_is_what_spark_takes_rows_from_directly() -> None:
 
 
 def test_a_session_has_the_gateway_to_its_jvm() -> None:
-    """streaming/jvm.py is the only module that uses it."""
+    """streaming/runtime/jvm.py is the only module that uses it."""
     code = inspect.getsource(SparkSession.__init__)
     assert "self._jvm =" in code
     assert "self._jsc =" in code
 
 
 def test_spark_registers_the_listener_of_the_jvm() -> None:
-    """streaming/listener.py replaces `_jlistener` to take progress events as JSON."""
+    """streaming/runtime/listener.py replaces `_jlistener` to take progress events as JSON."""
     assert isinstance(StreamingQueryListener._jlistener, property)
     assert "listener._jlistener" in inspect.getsource(StreamingQueryManager.addListener)
     for event in ("onQueryStarted", "onQueryProgress", "onQueryIdle", "onQueryTerminated"):

@@ -46,7 +46,7 @@ from infra.local.program_status import (
 from infra.local.programs import MANAGED, MANAGED_NAMES, chosen
 from infra.local.service import ServiceStatus, State
 from infra.local.state_files import write_state
-from streaming.metrics import StreamMetrics
+from streaming.runtime.metrics import StreamMetrics
 from tests.conftest import free_ports
 from tests.support.broken_files import BREAK
 from tests.support.processes import processes_of

@@ -15,7 +15,7 @@ from conf.settings import CatalogSettings, S3Settings, Settings, SettingsError, 
 from conf.storage import ATTEMPTS, complaint, delta_options, file_properties, hadoop_client
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.storage import StorageError
-from streaming.session import launch_conf, session_conf
+from streaming.runtime.session import launch_conf, session_conf
 from tests.conftest import free_ports
 
 pytestmark = pytest.mark.requirement("L1")

@@ -13,11 +13,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from conf.exporter import served
-from streaming.lag import LagWatch
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
-from streaming.listener import ProgressListener, read_progress
-from streaming.metrics import Progress, StreamMetrics
+from streaming.runtime.lag import LagWatch
+from streaming.runtime.listener import ProgressListener, read_progress
+from streaming.runtime.metrics import Progress, StreamMetrics
 from streaming.sources.log import Log, Offsets
 from streaming.sources.memory import MemoryBroker, MemoryLog
 from streaming.sources.options import Subscription

@@ -14,7 +14,7 @@ from inference_service.metrics import InferenceMetrics
 from inference_service.publishers.memory import MemoryEventPublisher
 from quality.metrics import QualityMetrics
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
-from streaming.metrics import StreamMetrics
+from streaming.runtime.metrics import StreamMetrics
 from tools.docs.markdown import code, render
 
 PORTS = {

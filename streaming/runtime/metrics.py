@@ -1,7 +1,7 @@
 """Prometheus metrics of the streams: one series per stream, whichever queries they share.
 
-Rows, seconds and state come from the progress of Spark's queries (`streaming/listener.py`), the
-counts of late, skipped and rejected rows from the sinks, lag from the brokers (`streaming/lag.py`).
+Rows, seconds and state come from the progress of Spark's queries (`listener.py`), the counts of
+late, skipped and rejected rows from the sinks, lag from the brokers (`lag.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
-from streaming.health import STATES, State
+from streaming.runtime.health import STATES, State
 
 log = logging.getLogger("storelake.streams")
 
@@ -154,7 +154,7 @@ class StreamMetrics:
         self._up.labels(stream).set(up)
 
     def state(self, stream: str, state: State) -> None:
-        """Set the state of a stream (`streaming.health`)."""
+        """Set the state of a stream (`streaming.runtime.health`)."""
         for one in STATES:
             self._state.labels(stream, one).set(one == state)
 

@@ -15,8 +15,8 @@ from socket import gethostname
 from typing import Any
 
 from conf.settings import Settings
-from streaming.health import STATES, Health, State
-from streaming.metrics import StreamMetrics
+from streaming.runtime.health import STATES, Health, State
+from streaming.runtime.metrics import StreamMetrics
 
 log = logging.getLogger("storelake.streams")
 

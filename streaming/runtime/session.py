@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
 from conf.storage import checkpoint_properties, file_properties, rest_properties
-from streaming.jvm import java
+from streaming.runtime.jvm import java
 from streaming.sources.kafka import KafkaSource
 from streaming.sources.memory import MemorySource
 from streaming.sources.readers import LogSource
@@ -67,7 +67,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",
-        "spark.python.daemon.module": "streaming.worker_daemon",
+        "spark.python.daemon.module": "streaming.runtime.worker_daemon",
     }
 
 

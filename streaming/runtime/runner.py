@@ -1,8 +1,8 @@
 """Runs streams in one Spark application: leases, queries, interval tasks, a clean stop.
 
 A stream is data (`streaming.stream.Stream`). Data errors never come here: transforms and
-`streaming.rejections` send them to quarantine. What fails here is infrastructure: a query or a task
-is tried again with exponential back-off, and is `failed` after `streams.retries` failures in a row.
+`rejections` send them to quarantine. What fails here is infrastructure: a query or a task is tried
+again with exponential back-off, and is `failed` after `streams.retries` failures in a row.
 A failed stream stops only itself, and the program ends with exit code 1; it ends at once when all
 have failed, or were taken over by another application.
 """
@@ -19,20 +19,20 @@ import psutil
 
 from conf.settings import Settings
 from conf.stores import load_stores
-from streaming.failures import StreamFailedError
-from streaming.health import Health
-from streaming.lag import LagWatch
 from streaming.lake.formats import create_tables, open_lake
 from streaming.lake.views import create_views
-from streaming.lease import Leases
-from streaming.listener import ProgressListener
-from streaming.memory import FreedMemory
-from streaming.metrics import Progress, StreamMetrics
-from streaming.periodic import PeriodicTask, stream_tasks
-from streaming.query import Application, shared_queries
-from streaming.report import StreamsReport
+from streaming.runtime.failures import StreamFailedError
+from streaming.runtime.health import Health
+from streaming.runtime.lag import LagWatch
+from streaming.runtime.lease import Leases
+from streaming.runtime.listener import ProgressListener
+from streaming.runtime.memory import FreedMemory
+from streaming.runtime.metrics import Progress, StreamMetrics
 from streaming.runtime.part import Part
-from streaming.session import build_session
+from streaming.runtime.periodic import PeriodicTask, stream_tasks
+from streaming.runtime.query import Application, shared_queries
+from streaming.runtime.report import StreamsReport
+from streaming.runtime.session import build_session
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.sources.log import Offsets
 from streaming.stream import Context, SinkContext, Stream

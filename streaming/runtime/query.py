@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming.failures import SinkError, StoppingError, cause_in_text, root_cause
-from streaming.health import Health
-from streaming.jvm import hadoop_configuration, java
-from streaming.lease import FencedError
-from streaming.metrics import StreamMetrics
+from streaming.runtime.failures import SinkError, StoppingError, cause_in_text, root_cause
+from streaming.runtime.health import Health
+from streaming.runtime.jvm import hadoop_configuration, java
+from streaming.runtime.lease import FencedError
+from streaming.runtime.metrics import StreamMetrics
 from streaming.runtime.tasks import Plan
 from streaming.runtime.writer import BatchWriter
 from streaming.sinks.postgres import Database

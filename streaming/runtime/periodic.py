@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from conf.settings import StreamSettings
-from streaming.failures import root_cause
-from streaming.health import Health
-from streaming.lease import FencedError
+from streaming.runtime.failures import root_cause
+from streaming.runtime.health import Health
+from streaming.runtime.lease import FencedError
 from streaming.stream import SinkContext, Stream
 
 log = logging.getLogger("storelake.streams")

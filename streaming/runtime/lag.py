@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from streaming.metrics import StreamMetrics
+from streaming.runtime.metrics import StreamMetrics
 from streaming.sources.log import Log, Offsets
 
 log = logging.getLogger("storelake.streams")

@@ -16,7 +16,7 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.sql.streaming.listener import JStreamingQueryListener, StreamingQueryListener
 
-from streaming.metrics import Progress
+from streaming.runtime.metrics import Progress
 from streaming.sources.log import Offsets, from_wire
 
 log = logging.getLogger("storelake.streams")

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from streaming.failures import in_source_order, is_data_error, root_cause, span
+from streaming.runtime.failures import in_source_order, is_data_error, root_cause, span
 from streaming.sinks.refused_rows import write_refused
 from streaming.stream import Batch
 from streaming.validation.rules import REFUSED
