@@ -127,7 +127,7 @@ BEGIN
         revision, updated_at)
     SELECT c.branch_id, c.day, c.product_id, c.name, c.category, c.orders, c.quantity, c.revenue,
         c.cancelled_orders, c.cancelled_quantity, c.cancelled_revenue, c.version, 1, now()
-    FROM product_changes c
-    WHERE NOT EXISTS (SELECT FROM order_items_analytics a WHERE a.branch_id = c.branch_id
-        AND a.day = c.day AND a.product_id = c.product_id);
+    FROM product_changes c  -- a product without a row comes with its name
+    WHERE c.version IS NOT NULL AND NOT EXISTS (SELECT FROM order_items_analytics a
+        WHERE a.branch_id = c.branch_id AND a.day = c.day AND a.product_id = c.product_id);
 END $$;
