@@ -45,7 +45,8 @@ CAMERAS_SQL = """
     SELECT camera_id, max(minute) + interval '1 minute' AS seen FROM footfall_minute
     WHERE minute >= %(start)s GROUP BY camera_id"""
 NEWEST_SQL = """
-    SELECT greatest((SELECT received_at FROM orders_raw ORDER BY seq DESC LIMIT 1),
+    SELECT greatest((SELECT max(received_at) FROM (
+            SELECT received_at FROM orders_raw ORDER BY seq DESC LIMIT 1000) AS last_written),
         (SELECT max(minute) + interval '1 minute' FROM footfall_minute WHERE minute >= %(start)s)
     ) AS newest"""
 OFFSETS_SQL = """

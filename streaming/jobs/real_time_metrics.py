@@ -33,7 +33,7 @@ STAGE = {
     "order_id": "text",
     "branch_id": "text",
     "created_at": "timestamptz",
-    "total_price": "numeric(12, 2)",
+    "total_price": "text",
     "payment_method": "text",
     "status": "text",
     "version": "text",

@@ -33,10 +33,13 @@ _NEWER_SQL = """
 def insert_late(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     """Insert late events, in the transaction that has decided that they are late.
 
+    Transactions that insert some wait for each other, so change_id rises in commit order.
+
     Args:
-        connection: in a transaction.
+        connection: in a transaction that has written no other row yet.
         rows: source columns and `rules`.
     """
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('late_events', 0))")
     values = ((*message, row["rules"]) for row, message in message_rows(rows))
     insert_messages(connection, "late_events", _COLUMNS, values)
 

@@ -12,28 +12,46 @@ import psycopg
 import pyarrow as pa
 
 from streaming.sinks.postgres import stage
+from streaming.transforms.newest_orders import BODY, newest_orders
 from streaming.transforms.order_columns import ORDER_COLUMNS, SQL_TYPES
 
-STAGE = {
-    **{column.name: SQL_TYPES[column.type][1] for column in ORDER_COLUMNS if column.staged},
-    "items_json": "jsonb",
+EVENTS = {
+    **dict.fromkeys(("event_id", "order_id", "event_type"), "text"),
+    "event_time": "timestamptz",
+    "branch_id": "text",
     "payload": "jsonb",
+    "topic": "text",
+    "partition": "integer",
+    "position": "text",
+    "timestamp": "timestamptz",
 }
-"""Column of the staging table -> its type."""
+"""Column of the staging table of events -> its type."""
 
+_AMOUNTS = ("total_price", "subtotal")
+_BODY = {
+    **{c.name: SQL_TYPES[c.type][1] for c in ORDER_COLUMNS if c.name in BODY},
+    "items": "jsonb",
+    **dict.fromkeys(_AMOUNTS, "text"),
+}
+ORDERS = {
+    **dict.fromkeys(("order_id", "branch_id", "status", "status_version", "body_version"), "text"),
+    **dict.fromkeys(("first_event_at", "last_event_at"), "timestamptz"),
+    **_BODY,
+}
+"""Column of `orders_processed`, and of the staging table of orders -> its type there."""
+
+# Both tables are staged in the order of their keys, so that transactions which write the same
+# keys lock them in the same order.
 _RAW_SQL = """
     INSERT INTO orders_raw (event_id, order_id, event_type, event_time, branch_id, payload, topic,
         partition, position, received_at)
-    SELECT event_id, order_id, event_type, event_time, branch_id, payload, topic, partition,
-        position, "timestamp"
-    FROM pg_temp.order_events ORDER BY event_time, topic, partition, position
-    ON CONFLICT DO NOTHING"""
-
-_BODY = (*(column.name for column in ORDER_COLUMNS if column.body and column.staged), "items")
+    SELECT * FROM pg_temp.order_events
+    ON CONFLICT (event_id) DO NOTHING"""
 
 
 def _processed_sql() -> str:
-    body = ", ".join(_BODY)
+    columns = ", ".join(ORDERS)
+    staged = ", ".join(f"{c}::numeric" if c in _AMOUNTS else c for c in ORDERS)
     newest_body = ", ".join(
         f"{c} = CASE WHEN EXCLUDED.body_version > coalesce(t.body_version, '') "
         f"THEN EXCLUDED.{c} ELSE t.{c} END"
@@ -41,17 +59,7 @@ def _processed_sql() -> str:
     )
     # S608: built from the constants above only.
     return f"""
-    INSERT INTO orders_processed AS t (order_id, branch_id, status, first_event_at, last_event_at,
-        status_version, body_version, {body})
-    SELECT s.order_id, s.branch_id, s.status, e.first_event_at, e.last_event_at, s.version,
-        b.version, {", ".join(f"b.{c}" for c in _BODY)}
-    FROM (SELECT DISTINCT ON (order_id) order_id, branch_id, status, version
-          FROM pg_temp.order_events ORDER BY order_id, version COLLATE "C" DESC) s
-    JOIN (SELECT order_id, min(event_time) AS first_event_at, max(event_time) AS last_event_at
-          FROM pg_temp.order_events GROUP BY order_id) e USING (order_id)
-    LEFT JOIN (SELECT DISTINCT ON (order_id) *, items_json AS items
-          FROM pg_temp.order_events WHERE created_at IS NOT NULL
-          ORDER BY order_id, version COLLATE "C" DESC) b USING (order_id)
+    INSERT INTO orders_processed AS t ({columns}) SELECT {staged} FROM pg_temp.newest_orders
     ON CONFLICT (order_id) DO UPDATE SET
         {newest_body},
         body_version = greatest(EXCLUDED.body_version, t.body_version),
@@ -69,10 +77,19 @@ _PROCESSED_SQL = _processed_sql()
 
 
 def write_orders(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    """Stage good rows of `SILVER_SCHEMA`, insert the new events, upsert their orders."""
+    """Insert the new events, upsert their orders.
+
+    Transactions that write events of the same orders at once leave the result of one after the
+    other, and do not deadlock.
+
+    Args:
+        connection: in a transaction.
+        rows: good rows of `SILVER_SCHEMA`.
+    """
     if not rows.num_rows:
         return
-    payload = rows["value"].cast(pa.string())
-    stage(connection, "order_events", STAGE, rows.append_column("payload", payload))
+    events = rows.append_column("payload", rows["value"].cast(pa.string()))
+    stage(connection, "order_events", EVENTS, events.select(list(EVENTS)).sort_by("event_id"))
     connection.execute(_RAW_SQL)
+    stage(connection, "newest_orders", ORDERS, newest_orders(rows))
     connection.execute(_PROCESSED_SQL)

@@ -9,7 +9,6 @@ application has taken the stream over.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from typing import Any, Protocol
 
 import psycopg
 import pyarrow as pa
-import pyarrow.csv as pa_csv
+from pgpq import ArrowToPostgresBinaryEncoder
+from pgpq.encoders import StringEncoderBuilder
+from pgpq.schema import Jsonb
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
@@ -52,6 +53,18 @@ _LOCK_SQL = """
 _WATERMARK_SQL = """
     INSERT INTO stream_watermarks AS w (stream, watermark) VALUES (%s, %s)
     ON CONFLICT (stream) DO UPDATE SET watermark = greatest(w.watermark, EXCLUDED.watermark)"""
+
+_ARROW_TYPES = {
+    "text": pa.string(),
+    "jsonb": pa.string(),
+    "boolean": pa.bool_(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "double precision": pa.float64(),
+    "date": pa.date32(),
+    "timestamptz": pa.timestamp("us", "UTC"),
+}
+"""Type of a staged column -> type of its values. An amount is staged as text."""
 
 
 def committed(connection: psycopg.Connection[Any], stream: str) -> tuple[Progress, datetime | None]:
@@ -227,17 +240,36 @@ def stage(
     Args:
         connection: in a transaction.
         name: of the temporary table.
-        columns: name -> Postgres type; `rows` has them as flat columns (JSON as text).
-        rows: nulls and empty texts are kept apart.
+        columns: name -> Postgres type, one of `_ARROW_TYPES`.
+        rows: with these columns, in a type that can be cast (JSON as text).
     """
     table = sql.Identifier(name)
     ddl = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
     create = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS")
     connection.execute(create.format(table, sql.SQL(ddl)))
-    buffer = io.BytesIO()
-    pa_csv.write_csv(rows.select(list(columns)), buffer, pa_csv.WriteOptions(include_header=False))
     with (
         connection.cursor() as cursor,
-        cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(table)) as copy,
+        cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table)) as copy,
     ):
-        copy.write(buffer.getbuffer())
+        for part in _binary(rows, columns):
+            copy.write(part)
+
+
+def _binary(rows: pa.Table, columns: Mapping[str, str]) -> Iterator[bytes]:
+    """The columns in the binary format of COPY."""
+    types = {name: kind.removesuffix(' COLLATE "C"') for name, kind in columns.items()}
+    schema = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in types.items()])
+    encoder = ArrowToPostgresBinaryEncoder.new_with_encoders(
+        schema,
+        {field.name: _encoder(field, types[field.name]) for field in schema},
+    )
+    yield encoder.write_header()
+    for batch in rows.select(schema.names).cast(schema).to_batches():
+        yield encoder.write_batch(batch)
+    yield encoder.finish()
+
+
+def _encoder(field: pa.Field, kind: str) -> Any:
+    if kind == "jsonb":
+        return StringEncoderBuilder.new_with_output(field, Jsonb())
+    return ArrowToPostgresBinaryEncoder.infer_encoder(field)

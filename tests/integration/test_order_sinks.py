@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from streaming.jobs import footfall, real_time_metrics
 from streaming.sinks.orders import write_orders
 from streaming.sinks.postgres import Database, stage
+from streaming.transforms.order_columns import LINE
 
 pytestmark = pytest.mark.requirement("O5")
 
@@ -42,6 +43,7 @@ ARROW = pa.schema(
         ("item_count", pa.int32()),
         ("partition", pa.int32()),
         ("value", pa.binary()),
+        ("items", pa.list_(LINE)),
     ]
 )
 BODY = ("customer_id", "payment_method", "total_price", "created_at", "item_count")
@@ -248,6 +250,15 @@ def test_an_hour_is_final_once_the_watermark_has_passed_its_end_and_the_lateness
     assert not is_final()
     apply_metrics(db, [], TEN + 120 * MINUTE)
     assert is_final()
+
+
+def test_the_subtotal_is_the_exact_sum_of_the_lines_of_the_newest_body(db: Database) -> None:
+    def lines(*values: tuple[int, str]) -> list[Row]:
+        return [{"quantity": n, "unit_price": Decimal(price)} for n, price in values]
+
+    apply_orders(db, [order(2, 1, items=lines((3, "0.10"), (100_000, "0.07")))])
+    apply_orders(db, [order(1, items=lines((1, "9.99"))), change(3, 2, "completed")])
+    assert processed(db)["O-1"]["subtotal"] == Decimal("7000.30")
 
 
 def test_text_of_any_kind_is_stored_as_it_is(db: Database) -> None:

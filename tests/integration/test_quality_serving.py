@@ -65,6 +65,7 @@ def bought(number: int, hour: int, branch_id: str) -> dict[str, Any]:
         created_at=at,
         item_count=2,
         items_json=json.dumps(items),
+        items=[{**item, "unit_price": Decimal(str(item["unit_price"]))} for item in items],
         total_price=Decimal("3.75"),
     )
 

@@ -119,6 +119,7 @@ def order(db: Database, order_id: str, created_at: datetime | None, **overrides:
         "total_price": Decimal("2.50"),
         "item_count": 1,
         "items": json.dumps([order_item()]),
+        "subtotal": Decimal("2.50"),
         "created_at": created_at,
         "first_event_at": seen,
         "last_event_at": seen,
@@ -276,7 +277,7 @@ def test_cancelled_orders_make_nothing_popular(db: Database, today: datetime) ->
     assert (row["orders"], row["net_quantity"], row["net_revenue"]) == (1, 1, Decimal("2.50"))
 
 
-# v_recent_orders and the subtotal
+# v_recent_orders
 
 
 def test_recent_orders_come_newest_first_with_lines_status_and_age(
@@ -295,22 +296,6 @@ def test_recent_orders_come_newest_first_with_lines_status_and_age(
         ("O-2", "completed", 1, half, today - DAY, today),
         ("O-1", "pending", 1, half, today - 2 * DAY, today - 2 * DAY),
     ]
-
-
-def test_the_subtotal_is_the_exact_sum_of_the_lines(db: Database, today: datetime) -> None:
-    lines = [order_item(quantity=3, unit_price=0.1), order_item(quantity=100_000, unit_price=0.07)]
-    order(db, "O-1", today, items=json.dumps(lines))
-    order(db, "O-2", today, items=None)
-    rows = db.fetch("SELECT subtotal FROM orders_processed ORDER BY order_id")
-    assert [r["subtotal"] for r in rows] == [Decimal("7000.30"), None]
-
-
-def test_the_subtotal_follows_the_items(db: Database, today: datetime) -> None:
-    order(db, "O-1", today)
-    with db.transaction() as connection:
-        items = json.dumps([order_item(quantity=1)])
-        connection.execute("UPDATE orders_processed SET items = %s", (items,))
-    assert db.fetch("SELECT subtotal FROM orders_processed") == [{"subtotal": Decimal("1.25")}]
 
 
 @pytest.mark.parametrize("overrides", [{"total_price": 0}, {"item_count": 0}, {"status": "lost"}])

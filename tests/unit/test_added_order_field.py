@@ -70,7 +70,7 @@ json.dump({
     "meaning": MEANINGS["till_length"],
     "ddl": SILVER_ORDERS.columns,
     "nullable": SILVER_ORDERS.nullable,
-    "stage": orders.STAGE["till"],
+    "stage": orders.ORDERS["till"],
     "described": [p.name for f in event_fields(contract.order_schema(3), ["order.created"])
                   if f.name == "order" for p in f.properties],
     "upsert": orders._PROCESSED_SQL,

@@ -17,6 +17,7 @@ def test_a_file_replaces_the_function_of_its_name(file: Path) -> None:
     assert re.match(r"(-- .+\n)+-- Returns: .+\n(-- .+\n)*CREATE", text)
 
 
-def test_migrations_define_only_the_function_of_a_generated_column() -> None:
-    text = "".join(file.read_text(encoding="utf-8") for file in MIGRATIONS.glob("*.sql"))
+def test_a_function_that_a_migration_defines_is_dropped_by_a_later_one() -> None:
+    text = "".join(file.read_text("utf-8") for file in sorted(MIGRATIONS.glob("*.sql")))
     assert [name for _, name in DEFINED.findall(text)] == ["items_total"]
+    assert "DROP FUNCTION items_total(jsonb);" in text

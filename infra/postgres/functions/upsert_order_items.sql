@@ -6,84 +6,106 @@
 -- one row per order event; created_at and items_json are null without a body.
 -- Writes: product_orders and order_items (the state of each order); order_items_analytics, key
 -- (branch_id, day, product_id), day in UTC.
+-- Transactions may overlap, also with the same orders: each locks its orders by order_id, then
+-- order_items_analytics by one advisory lock until its commit, so change_id rises in commit order.
 -- Returns: nothing.
 CREATE OR REPLACE FUNCTION upsert_order_items() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    CREATE TEMP TABLE IF NOT EXISTS staged_lines (order_id text, version text COLLATE "C",
+        branch_id text, day date, line_no bigint, product_id text, name text, category text,
+        quantity integer, unit_price numeric) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS changed_orders (before product_orders, after product_orders)
+        ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS product_shares (branch_id text, day date, product_id text,
         quantity bigint, revenue numeric, cancelled boolean, sign integer) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE IF NOT EXISTS product_names (branch_id text, day date, product_id text,
-        name text, category text, version text COLLATE "C") ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS product_changes (branch_id text, day date, product_id text,
+        name text, category text, version text COLLATE "C", orders bigint, quantity bigint,
+        revenue numeric, cancelled_orders bigint, cancelled_quantity bigint,
+        cancelled_revenue numeric) ON COMMIT DELETE ROWS;
 
-    INSERT INTO product_shares SELECT s.*, -1 FROM staged_order_shares() s;
-
-    INSERT INTO product_orders AS o
-    SELECT s.order_id, b.branch_id, b.day, s.status, b.version, s.version
-    FROM (
-        SELECT DISTINCT ON (v.order_id) v.order_id, v.status, v.version
-        FROM pg_temp.product_versions v ORDER BY v.order_id, v.version COLLATE "C" DESC
-    ) s LEFT JOIN (
-        SELECT DISTINCT ON (v.order_id) v.order_id, v.branch_id,
-            (v.created_at AT TIME ZONE 'UTC')::date AS day, v.version
-        FROM pg_temp.product_versions v WHERE v.created_at IS NOT NULL
-        ORDER BY v.order_id, v.version COLLATE "C" DESC
-    ) b USING (order_id)
-    ON CONFLICT (order_id) DO UPDATE SET
-        branch_id = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
-            THEN EXCLUDED.branch_id ELSE o.branch_id END,
-        day = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
-            THEN EXCLUDED.day ELSE o.day END,
-        body_version = greatest(EXCLUDED.body_version, o.body_version),
-        status = CASE WHEN EXCLUDED.status_version > o.status_version
-            THEN EXCLUDED.status ELSE o.status END,
-        status_version = greatest(EXCLUDED.status_version, o.status_version);
-
-    DELETE FROM order_items i USING product_orders o, pg_temp.product_versions v
-    WHERE i.order_id = o.order_id AND o.order_id = v.order_id
-        AND o.body_version = v.version COLLATE "C";
-
-    INSERT INTO order_items (order_id, line_no, product_id, name, category, quantity, unit_price)
-    SELECT o.order_id, i.line_no, i.product_id, i.name, i.category, i.quantity, i.unit_price
+    INSERT INTO staged_lines
+    SELECT v.order_id, v.version, v.branch_id, (v.created_at AT TIME ZONE 'UTC')::date, i.line_no,
+        i.product_id, i.name, i.category, i.quantity, i.unit_price
     FROM pg_temp.product_versions v
-    JOIN product_orders o ON o.order_id = v.order_id AND o.body_version = v.version COLLATE "C"
     CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(v.items_json) AS (product_id text, name text,
         category text, quantity integer, unit_price numeric)) WITH ORDINALITY
         AS i (product_id, name, category, quantity, unit_price, line_no)
+    WHERE v.created_at IS NOT NULL;
+
+    -- The rows before and after are those of the upsert itself, so a commit in between counts.
+    WITH upserted AS (
+        INSERT INTO product_orders AS o
+        SELECT s.order_id, b.branch_id, b.day, s.status, b.version, s.version
+        FROM (
+            SELECT DISTINCT ON (v.order_id) v.order_id, v.status, v.version
+            FROM pg_temp.product_versions v ORDER BY v.order_id, v.version COLLATE "C" DESC
+        ) s LEFT JOIN (
+            SELECT DISTINCT ON (v.order_id) v.order_id, v.branch_id,
+                (v.created_at AT TIME ZONE 'UTC')::date AS day, v.version
+            FROM pg_temp.product_versions v WHERE v.created_at IS NOT NULL
+            ORDER BY v.order_id, v.version COLLATE "C" DESC
+        ) b USING (order_id)
+        ORDER BY s.order_id
+        ON CONFLICT (order_id) DO UPDATE SET
+            branch_id = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
+                THEN EXCLUDED.branch_id ELSE o.branch_id END,
+            day = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
+                THEN EXCLUDED.day ELSE o.day END,
+            body_version = greatest(EXCLUDED.body_version, o.body_version),
+            status = CASE WHEN EXCLUDED.status_version > o.status_version
+                THEN EXCLUDED.status ELSE o.status END,
+            status_version = greatest(EXCLUDED.status_version, o.status_version)
+        WHERE EXCLUDED.status_version > o.status_version
+            OR EXCLUDED.body_version > coalesce(o.body_version, '')
+        RETURNING old AS before, new AS after
+    )
+    INSERT INTO changed_orders SELECT u.before, u.after FROM upserted u
+    WHERE (u.after).body_version IS DISTINCT FROM (u.before).body_version
+        OR ((u.after).body_version IS NOT NULL
+            AND ((u.after).status = 'cancelled') <> ((u.before).status = 'cancelled'));
+
+    INSERT INTO product_shares
+    SELECT (c.before).branch_id, (c.before).day, i.product_id, sum(i.quantity), sum(i.line_total),
+        (c.before).status = 'cancelled', -1
+    FROM changed_orders c JOIN order_items i ON i.order_id = (c.before).order_id
+    GROUP BY i.order_id, i.product_id, 1, 2, 6;
+
+    DELETE FROM order_items i USING changed_orders c
+    WHERE i.order_id = (c.before).order_id AND (c.after).body_version > (c.before).body_version;
+
+    INSERT INTO order_items (order_id, line_no, product_id, name, category, quantity, unit_price)
+    SELECT l.order_id, l.line_no, l.product_id, l.name, l.category, l.quantity, l.unit_price
+    FROM staged_lines l
+    JOIN changed_orders c ON (c.after).order_id = l.order_id AND (c.after).body_version = l.version
+    WHERE (c.after).body_version IS DISTINCT FROM (c.before).body_version
     ON CONFLICT DO NOTHING;  -- the same version twice in one batch
 
-    INSERT INTO product_shares SELECT s.*, 1 FROM staged_order_shares() s;
+    INSERT INTO product_shares
+    SELECT (c.after).branch_id, (c.after).day, i.product_id, sum(i.quantity), sum(i.line_total),
+        (c.after).status = 'cancelled', 1
+    FROM changed_orders c JOIN order_items i ON i.order_id = (c.after).order_id
+    GROUP BY i.order_id, i.product_id, 1, 2, 6;
 
-    INSERT INTO product_names
-    SELECT DISTINCT ON (v.branch_id, day, i.product_id) v.branch_id,
-        (v.created_at AT TIME ZONE 'UTC')::date AS day, i.product_id, i.name, i.category, v.version
-    FROM pg_temp.product_versions v
-    CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(v.items_json) AS (product_id text, name text,
-        category text)) WITH ORDINALITY AS i (product_id, name, category, line_no)
-    WHERE v.created_at IS NOT NULL
-    ORDER BY v.branch_id, day, i.product_id, v.version COLLATE "C" DESC, i.line_no DESC;
-
-    -- Two steps, since a check constraint would reject a negative increment before the conflict.
-    INSERT INTO order_items_analytics (branch_id, day, product_id, name, category, order_count,
-        quantity, revenue, cancelled_orders, cancelled_quantity, cancelled_revenue, name_version,
-        updated_at)
-    SELECT n.branch_id, n.day, n.product_id, n.name, n.category, 0, 0, 0, 0, 0, 0, n.version, now()
-    FROM product_names n
-    ON CONFLICT DO NOTHING;
-
-    WITH delta AS (
+    INSERT INTO product_changes
+    SELECT branch_id, day, product_id, n.name, n.category, n.version, coalesce(d.orders, 0),
+        coalesce(d.quantity, 0), coalesce(d.revenue, 0), coalesce(d.cancelled_orders, 0),
+        coalesce(d.cancelled_quantity, 0), coalesce(d.cancelled_revenue, 0)
+    FROM (
         SELECT s.branch_id, s.day, s.product_id, sum(sign) AS orders,
             sum(sign * s.quantity) AS quantity, sum(sign * s.revenue) AS revenue,
-            coalesce(sum(sign) FILTER (WHERE cancelled), 0) AS cancelled_orders,
-            coalesce(sum(sign * s.quantity) FILTER (WHERE cancelled), 0) AS cancelled_quantity,
-            coalesce(sum(sign * s.revenue) FILTER (WHERE cancelled), 0) AS cancelled_revenue
+            sum(sign) FILTER (WHERE cancelled) AS cancelled_orders,
+            sum(sign * s.quantity) FILTER (WHERE cancelled) AS cancelled_quantity,
+            sum(sign * s.revenue) FILTER (WHERE cancelled) AS cancelled_revenue
         FROM product_shares s GROUP BY s.branch_id, s.day, s.product_id
-    ), change AS (
-        SELECT branch_id, day, product_id, n.name, n.category, n.version,
-            coalesce(d.orders, 0) AS orders, coalesce(d.quantity, 0) AS quantity,
-            coalesce(d.revenue, 0) AS revenue, coalesce(d.cancelled_orders, 0) AS cancelled_orders,
-            coalesce(d.cancelled_quantity, 0) AS cancelled_quantity,
-            coalesce(d.cancelled_revenue, 0) AS cancelled_revenue
-        FROM delta d FULL JOIN product_names n USING (branch_id, day, product_id)
-    )
+    ) d FULL JOIN (
+        SELECT DISTINCT ON (l.branch_id, l.day, l.product_id) l.branch_id, l.day, l.product_id,
+            l.name, l.category, l.version
+        FROM staged_lines l
+        ORDER BY l.branch_id, l.day, l.product_id, l.version DESC, l.line_no DESC
+    ) n USING (branch_id, day, product_id);
+
+    PERFORM pg_advisory_xact_lock(hashtextextended('order_items_analytics', 0));
+
     UPDATE order_items_analytics a SET
         name = CASE WHEN c.version > a.name_version THEN c.name ELSE a.name END,
         category = CASE WHEN c.version > a.name_version THEN c.category ELSE a.category END,
@@ -95,8 +117,17 @@ BEGIN
         cancelled_quantity = a.cancelled_quantity + c.cancelled_quantity,
         cancelled_revenue = a.cancelled_revenue + c.cancelled_revenue,
         revision = a.revision + 1, updated_at = now(), change_id = nextval('changes')
-    FROM change c
+    FROM product_changes c
     WHERE a.branch_id = c.branch_id AND a.day = c.day AND a.product_id = c.product_id
         AND (c.version > a.name_version OR (c.orders, c.quantity, c.revenue, c.cancelled_orders,
             c.cancelled_quantity, c.cancelled_revenue) <> (0, 0, 0, 0, 0, 0));
+
+    INSERT INTO order_items_analytics (branch_id, day, product_id, name, category, order_count,
+        quantity, revenue, cancelled_orders, cancelled_quantity, cancelled_revenue, name_version,
+        revision, updated_at)
+    SELECT c.branch_id, c.day, c.product_id, c.name, c.category, c.orders, c.quantity, c.revenue,
+        c.cancelled_orders, c.cancelled_quantity, c.cancelled_revenue, c.version, 1, now()
+    FROM product_changes c  -- a product without a row comes with its name
+    WHERE c.version IS NOT NULL AND NOT EXISTS (SELECT FROM order_items_analytics a
+        WHERE a.branch_id = c.branch_id AND a.day = c.day AND a.product_id = c.product_id);
 END $$;

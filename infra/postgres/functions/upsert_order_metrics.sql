@@ -6,47 +6,50 @@
 -- status, version), one row per order event; created_at is null without a body.
 -- Writes: order_contributions (the state of each order); order_metrics, key (metric_date, hour,
 -- branch_id).
+-- Transactions may overlap, also with the same orders: each locks its orders by order_id, then
+-- order_metrics by one advisory lock until its commit, so change_id rises in commit order.
 -- Returns: nothing.
 CREATE OR REPLACE FUNCTION upsert_order_metrics() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    CREATE TEMP TABLE IF NOT EXISTS touched
-        (LIKE order_contributions, sign integer) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS change (branch_id text, hour timestamptz, orders bigint,
         total numeric, net numeric, pending bigint, processing bigint, completed bigint,
         cancelled bigint, cash bigint, online bigint) ON COMMIT DELETE ROWS;
 
-    INSERT INTO touched SELECT c.*, -1 FROM order_contributions c
-        WHERE c.order_id IN (SELECT v.order_id FROM pg_temp.order_versions v);
-
-    INSERT INTO order_contributions AS c
-    SELECT s.order_id, b.branch_id, b.hour, b.total_price, b.payment_method, s.status, b.version,
-        s.version
-    FROM (
-        SELECT DISTINCT ON (v.order_id) v.order_id, v.status, v.version
-        FROM pg_temp.order_versions v ORDER BY v.order_id, v.version COLLATE "C" DESC
-    ) s LEFT JOIN (
-        SELECT DISTINCT ON (v.order_id) v.order_id, v.branch_id,
-            date_trunc('hour', v.created_at, 'UTC') AS hour, v.total_price, v.payment_method,
-            v.version
-        FROM pg_temp.order_versions v WHERE v.created_at IS NOT NULL
-        ORDER BY v.order_id, v.version COLLATE "C" DESC
-    ) b USING (order_id)
-    ON CONFLICT (order_id) DO UPDATE SET
-        (branch_id, hour, total_price, payment_method, body_version) = (
-            SELECT n.branch_id, n.hour, n.total_price, n.payment_method, n.body_version
-            FROM (VALUES
-                (EXCLUDED.branch_id, EXCLUDED.hour, EXCLUDED.total_price, EXCLUDED.payment_method,
-                    EXCLUDED.body_version),
-                (c.branch_id, c.hour, c.total_price, c.payment_method, c.body_version)
-            ) AS n (branch_id, hour, total_price, payment_method, body_version)
-            ORDER BY n.body_version COLLATE "C" DESC NULLS LAST LIMIT 1),
-        status = CASE WHEN EXCLUDED.status_version > c.status_version
-            THEN EXCLUDED.status ELSE c.status END,
-        status_version = greatest(EXCLUDED.status_version, c.status_version);
-
-    INSERT INTO touched SELECT c.*, 1 FROM order_contributions c
-        WHERE c.order_id IN (SELECT v.order_id FROM pg_temp.order_versions v);
-
+    -- The rows before and after are those of the upsert itself, so a commit in between counts.
+    WITH upserted AS (
+        INSERT INTO order_contributions AS c
+        SELECT s.order_id, b.branch_id, b.hour, b.total_price, b.payment_method, s.status,
+            b.version, s.version
+        FROM (
+            SELECT DISTINCT ON (v.order_id) v.order_id, v.status, v.version
+            FROM pg_temp.order_versions v ORDER BY v.order_id, v.version COLLATE "C" DESC
+        ) s LEFT JOIN (
+            SELECT DISTINCT ON (v.order_id) v.order_id, v.branch_id,
+                date_trunc('hour', v.created_at, 'UTC') AS hour,
+                v.total_price::numeric AS total_price, v.payment_method, v.version
+            FROM pg_temp.order_versions v WHERE v.created_at IS NOT NULL
+            ORDER BY v.order_id, v.version COLLATE "C" DESC
+        ) b USING (order_id)
+        ORDER BY s.order_id
+        ON CONFLICT (order_id) DO UPDATE SET
+            branch_id = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
+                THEN EXCLUDED.branch_id ELSE c.branch_id END,
+            hour = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
+                THEN EXCLUDED.hour ELSE c.hour END,
+            total_price = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
+                THEN EXCLUDED.total_price ELSE c.total_price END,
+            payment_method = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
+                THEN EXCLUDED.payment_method ELSE c.payment_method END,
+            body_version = greatest(EXCLUDED.body_version, c.body_version),
+            status = CASE WHEN EXCLUDED.status_version > c.status_version
+                THEN EXCLUDED.status ELSE c.status END,
+            status_version = greatest(EXCLUDED.status_version, c.status_version)
+        WHERE EXCLUDED.status_version > c.status_version
+            OR EXCLUDED.body_version > coalesce(c.body_version, '')
+        RETURNING old AS before, new AS after
+    ), touched AS (
+        SELECT (before).*, -1 AS sign FROM upserted UNION ALL SELECT (after).*, 1 FROM upserted
+    )
     INSERT INTO change
     SELECT t.branch_id, t.hour, sum(sign), sum(sign * t.total_price),
         coalesce(sum(sign * t.total_price) FILTER (WHERE status <> 'cancelled'), 0),
@@ -58,13 +61,7 @@ BEGIN
         coalesce(sum(sign) FILTER (WHERE payment_method = 'online'), 0)
     FROM touched t WHERE t.hour IS NOT NULL GROUP BY t.branch_id, t.hour;
 
-    -- Two steps, since a check constraint would reject a negative increment before the conflict.
-    INSERT INTO order_metrics (metric_date, hour, branch_id, order_count, total_revenue,
-        net_revenue, pending_count, processing_count, completed_count, cancelled_count,
-        cash_count, online_count, revision, updated_at)
-    SELECT (d.hour AT TIME ZONE 'UTC')::date, d.hour, d.branch_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        now() FROM change d
-    ON CONFLICT DO NOTHING;
+    PERFORM pg_advisory_xact_lock(hashtextextended('order_metrics', 0));
 
     UPDATE order_metrics m SET
         order_count = m.order_count + d.orders,
@@ -81,4 +78,13 @@ BEGIN
     FROM change d
     WHERE m.metric_date = (d.hour AT TIME ZONE 'UTC')::date AND m.hour = d.hour
         AND m.branch_id = d.branch_id;
+
+    INSERT INTO order_metrics (metric_date, hour, branch_id, order_count, total_revenue,
+        net_revenue, pending_count, processing_count, completed_count, cancelled_count,
+        cash_count, online_count, updated_at)
+    SELECT (d.hour AT TIME ZONE 'UTC')::date, d.hour, d.branch_id, d.orders, d.total, d.net,
+        d.pending, d.processing, d.completed, d.cancelled, d.cash, d.online, now()
+    FROM change d WHERE NOT EXISTS (SELECT FROM order_metrics m
+        WHERE m.metric_date = (d.hour AT TIME ZONE 'UTC')::date AND m.hour = d.hour
+            AND m.branch_id = d.branch_id);
 END $$;

@@ -1,0 +1,72 @@
+"""Order events -> orders: one row per order with its newest status and its newest body."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from streaming.transforms.order_columns import ORDER_COLUMNS
+
+SUBTOTAL = pa.decimal128(18, 2)
+BODY = tuple(column.name for column in ORDER_COLUMNS if column.body and column.staged)
+"""Columns of an order's body, but for its items."""
+
+_QUANTITY = pa.decimal128(10, 0)
+_EVENT = ("order_id", "branch_id", "status", "version", "event_time", "created_at")
+_READ = (*_EVENT, *(name for name in BODY if name not in _EVENT), "items", "items_json")
+
+
+def newest_orders(rows: pa.Table) -> pa.Table:
+    """Reduce good order events to the orders that they are about.
+
+    Args:
+        rows: good rows of `SILVER_SCHEMA`.
+
+    Returns:
+        One row per order, sorted by order_id: branch_id, status and status_version of its newest
+        event; first_event_at and last_event_at; body_version, `BODY`, items (JSON) and subtotal
+        (in the order's currency) of its newest event with a body, null without one.
+    """
+    # A version begins with the event time: the oldest row has the first one, the newest the last.
+    order = [("order_id", "ascending"), ("version", "ascending")]
+    events = rows.select(_READ).sort_by(order).combine_chunks()
+    ends = _ends(events)
+    newest = events.take(pc.subtract(ends, 1))
+    starts = pa.concat_arrays([pa.array([0], ends.type), ends])[:-1]
+    bodies = events.filter(pc.is_valid(events["created_at"])).combine_chunks()
+    bodies = bodies.take(pc.subtract(_ends(bodies), 1))
+    body = bodies.take(pc.index_in(newest["order_id"], bodies["order_id"])).combine_chunks()
+    columns = {
+        "order_id": newest["order_id"],
+        "branch_id": newest["branch_id"],
+        "status": newest["status"],
+        "status_version": newest["version"],
+        "first_event_at": events["event_time"].take(starts),
+        "last_event_at": newest["event_time"],
+        "body_version": body["version"],
+        **{name: body[name] for name in BODY},
+        "items": body["items_json"],
+        "subtotal": _subtotal(body["items"]),
+    }
+    return pa.table(columns)
+
+
+def _ends(events: pa.Table) -> pa.Array:
+    """For each order of sorted events the number of the row after its last one."""
+    return pc.run_end_encode(_one_chunk(events["order_id"])).run_ends
+
+
+def _one_chunk(values: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays([pa.array([], values.type), *values.chunks])
+
+
+def _subtotal(orders: pa.ChunkedArray) -> pa.Array:
+    """The value of the lines of each order; null without lines."""
+    items = _one_chunk(orders)
+    lines = items.flatten()
+    value = pc.multiply(lines.field("unit_price"), lines.field("quantity").cast(_QUANTITY))
+    table = pa.table({"order": pc.list_parent_indices(items), "value": value})
+    sums = table.group_by("order", use_threads=False).aggregate([("value", "sum")])
+    has_lines = pc.fill_null(pc.greater(pc.list_value_length(items), 0), False)
+    values = _one_chunk(sums["value_sum"].cast(SUBTOTAL))
+    return pc.replace_with_mask(pa.nulls(len(items), SUBTOTAL), has_lines, values)
