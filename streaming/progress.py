@@ -37,6 +37,17 @@ def advance(done: Progress, rows: pa.Table) -> dict[tuple[str, int], str]:
     return after
 
 
+def spans(rows: pa.Table) -> dict[tuple[str, int], tuple[str, str]]:
+    """Topic partition -> its first and last position among the rows."""
+    ends = rows.group_by(["topic", "partition"]).aggregate(
+        [("position", "min"), ("position", "max")]
+    )
+    return {
+        (r["topic"], r["partition"]): (r["position_min"], r["position_max"])
+        for r in ends.to_pylist()
+    }
+
+
 def to_text(done: Progress) -> str:
     """As JSON: [[topic, partition, position], ...], sorted."""
     return json.dumps(sorted([topic, number, at] for (topic, number), at in done.items()))

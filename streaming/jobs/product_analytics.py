@@ -16,20 +16,11 @@ import pyarrow as pa
 
 from streaming.lake.tables import GOLD_PRODUCT_DAILY
 from streaming.runtime.submit import submit
-from streaming.sinks.postgres import stage
+from streaming.sinks.orders import stage_orders
 from streaming.sinks.replicate import replicate
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated
-
-STAGE = {
-    "order_id": "text",
-    "branch_id": "text",
-    "created_at": "timestamptz",
-    "items_json": "jsonb",
-    "status": "text",
-    "version": "text",
-}
 
 
 def write(batch: Batch) -> None:
@@ -43,8 +34,8 @@ def on_interval(sink_context: SinkContext) -> None:
     replicate(sink_context, GOLD_PRODUCT_DAILY)
 
 
-def _upsert(connection: psycopg.Connection[Any], versions: pa.Table) -> None:
-    stage(connection, "product_versions", STAGE, versions)
+def _upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+    stage_orders(connection, rows)
     connection.execute("SELECT upsert_order_items()")
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from streaming.lake.tables import GOLD_ORDER_HOURLY
 from streaming.runtime.submit import submit
 from streaming.sinks.late_events import insert_late, replicate_late
-from streaming.sinks.postgres import stage
+from streaming.sinks.orders import stage_orders
 from streaming.sinks.replicate import replicate
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, SinkContext, Stream
@@ -28,16 +28,6 @@ from streaming.transforms.watermark import (
     marked_late,
     newest_event_time,
 )
-
-STAGE = {
-    "order_id": "text",
-    "branch_id": "text",
-    "created_at": "timestamptz",
-    "total_price": "text",
-    "payment_method": "text",
-    "status": "text",
-    "version": "text",
-}
 
 
 def write(batch: Batch) -> None:
@@ -53,7 +43,7 @@ def write(batch: Batch) -> None:
         if set_aside.num_rows:
             insert_late(connection, set_aside)
             batch.metrics.late(batch.stream, set_aside.num_rows)
-        stage(connection, "order_versions", STAGE, rows.filter(pc.invert(late)))
+        stage_orders(connection, rows.filter(pc.invert(late)) if set_aside.num_rows else rows)
         connection.execute("SELECT upsert_order_metrics()")
 
     batch.commit(good, upsert)

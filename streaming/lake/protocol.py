@@ -26,7 +26,7 @@ from typing_extensions import Self
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from streaming.lake.tables import Table
-from streaming.progress import Progress, fresh
+from streaming.progress import Progress, fresh, spans
 from streaming.runtime.lease import FencedError
 
 Where = BooleanExpression
@@ -246,17 +246,6 @@ class Lake(Protocol):
 
     def tag(self, table: str, commit_id: int, tag: str) -> None:
         """Move a tag to a commit; no effect if the format has no tags, or the commit expired."""
-
-
-def spans(rows: pa.Table) -> dict[tuple[str, int], tuple[str, str]]:
-    """Topic partition -> its first and last position among the rows."""
-    ends = rows.group_by(["topic", "partition"]).aggregate(
-        [("position", "min"), ("position", "max")]
-    )
-    return {
-        (r["topic"], r["partition"]): (r["position_min"], r["position_max"])
-        for r in ends.to_pylist()
-    }
 
 
 def require_epoch(mine: int | None, newest: int, table: str) -> None:

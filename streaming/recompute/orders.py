@@ -9,7 +9,7 @@ the stream has applied since bronze was read are kept. Recomputing an hour twice
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +25,8 @@ from streaming.jobs import product_analytics, real_time_metrics
 from streaming.lake.formats import open_lake, spark_table
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
 from streaming.recompute.window import HOUR, spark_and_database, whole_hours
-from streaming.sinks.postgres import Database, stage
+from streaming.sinks.orders import READ, stage_orders
+from streaming.sinks.postgres import Database
 from streaming.steps import VALIDATE_ORDERS, in_tasks
 
 POSITION = ("topic", "partition", "position")
@@ -39,28 +40,20 @@ class Part:
 
     Attributes:
         stream: its batches wait during the recomputation.
-        staged: the temporary table that `statement` reads.
-        columns: of that table.
-        statement: recomputes the tables; may use `%(hour)s`.
+        statement: recomputes them from staged orders; may use `%(hour)s`.
     """
 
     stream: str
-    staged: str
-    columns: Mapping[str, str]
     statement: str
 
 
 PARTS = (
     Part(
         real_time_metrics.STREAM.name,
-        "order_versions",
-        real_time_metrics.STAGE,
         "SELECT restate_order_metrics(%(hour)s)",
     ),
     Part(
         product_analytics.STREAM.name,
-        "product_versions",
-        product_analytics.STAGE,
         "SELECT restate_order_items()",
     ),
 )
@@ -124,7 +117,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
     good = (
         bronze.transform(in_tasks((VALIDATE_ORDERS,), settings, stores))
         .where(F.size("rules") == 0)
-        .select(*dict.fromkeys(c for part in PARTS for c in part.columns), *POSITION)
+        .select(*dict.fromkeys((*READ, *POSITION)))
     )
     body_version = F.when(F.col("created_at").isNotNull(), F.col("version"))
     made = (
@@ -151,7 +144,7 @@ def _apply(
     )
     for part in PARTS:
         with db.writing(part.stream) as connection:
-            stage(connection, part.staged, part.columns, rows)
+            stage_orders(connection, rows)
             connection.execute(part.statement.encode(), {"hour": hour})
     with db.transaction() as connection:
         connection.execute(_NOTE_SQL, (hour, restated.orders, restated.events, restated.late))

@@ -35,6 +35,7 @@ from streaming.runtime.failures import root_cause, span
 from streaming.runtime.lease import Epochs
 from streaming.runtime.metrics import StreamMetrics
 from streaming.runtime.rejections import write_all
+from streaming.sinks.orders import KEEP_STAGED
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.steps import compose
 from streaming.stream import Batch, Rows, Step, Stream, Written
@@ -303,7 +304,7 @@ def _unpickled(plan: bytes) -> tuple[Plan, Rows]:
 @lru_cache(maxsize=2)
 def _database(dsn: str) -> Database:
     """One connection a worker process, kept between batches."""
-    return Database(dsn, 1, options=STREAM_BOUNDS)
+    return Database(dsn, 1, options=f"{STREAM_BOUNDS} {KEEP_STAGED}")
 
 
 @lru_cache(maxsize=2)

@@ -6,13 +6,16 @@ has no body, and an order event that arrives after a newer status change must no
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 
+from streaming.progress import spans
 from streaming.sinks.postgres import stage
 from streaming.transforms.newest_orders import BODY, newest_orders
+from streaming.transforms.newest_orders import READ as ORDER_READ
 from streaming.transforms.order_columns import ORDER_COLUMNS, SQL_TYPES
 
 EVENTS = {
@@ -24,6 +27,8 @@ EVENTS = {
     "partition": "integer",
     "position": "text",
     "timestamp": "timestamptz",
+    "created_at": "timestamptz",
+    "version": 'text COLLATE "C"',
 }
 """Column of the staging table of events -> its type."""
 
@@ -33,25 +38,32 @@ _BODY = {
     "items": "jsonb",
     **dict.fromkeys(_AMOUNTS, "text"),
 }
-ORDERS = {
-    **dict.fromkeys(("order_id", "branch_id", "status", "status_version", "body_version"), "text"),
+_ORDERS = {
+    **dict.fromkeys(("order_id", "branch_id", "status"), "text"),
+    **dict.fromkeys(("status_version", "body_version"), 'text COLLATE "C"'),
     **dict.fromkeys(("first_event_at", "last_event_at"), "timestamptz"),
     **_BODY,
 }
-"""Column of `orders_processed`, and of the staging table of orders -> its type there."""
+"""Column of `orders_processed` -> its type in the staging table."""
 
-# Both tables are staged in the order of their keys, so that transactions which write the same
-# keys lock them in the same order.
+ORDERS = {**_ORDERS, "body_branch_id": "text"}
+"""Column of the staging table of orders -> its type."""
+
+READ = tuple(dict.fromkeys(("value", *(c for c in EVENTS if c != "payload"), *ORDER_READ)))
+"""Columns of `SILVER_SCHEMA` that `stage_orders` reads."""
+
 _RAW_SQL = """
     INSERT INTO orders_raw (event_id, order_id, event_type, event_time, branch_id, payload, topic,
         partition, position, received_at)
-    SELECT * FROM pg_temp.order_events
+    SELECT event_id, order_id, event_type, event_time, branch_id, payload, topic, partition,
+        position, "timestamp"
+    FROM pg_temp.order_events
     ON CONFLICT (event_id) DO NOTHING"""
 
 
 def _processed_sql() -> str:
-    columns = ", ".join(ORDERS)
-    staged = ", ".join(f"{c}::numeric" if c in _AMOUNTS else c for c in ORDERS)
+    columns = ", ".join(_ORDERS)
+    staged = ", ".join(f"{c}::numeric" if c in _AMOUNTS else c for c in _ORDERS)
     newest_body = ", ".join(
         f"{c} = CASE WHEN EXCLUDED.body_version > coalesce(t.body_version, '') "
         f"THEN EXCLUDED.{c} ELSE t.{c} END"
@@ -76,6 +88,37 @@ def _processed_sql() -> str:
 _PROCESSED_SQL = _processed_sql()
 
 
+KEEP_STAGED = "-c storelake.staged_orders=none"
+"""Option of a session that keeps staged rows. The setting names them, and rolls back with them."""
+_KEPT_SQL = "SELECT current_setting('storelake.staged_orders', true)"
+_KEEP_SQL = "SELECT set_config('storelake.staged_orders', %s, false)"
+
+
+def stage_orders(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
+    """Stage events and their orders for the functions of all streams.
+
+    A session with `KEEP_STAGED` keeps them beyond the transaction: of the streams of a task, which
+    write the same rows by one connection, the first one stages them.
+
+    Temporary tables: order_events, sorted by event_id; newest_orders, sorted by order_id. So
+    transactions that write the same keys lock them in the same order.
+
+    Args:
+        connection: in a transaction.
+        rows: good rows of `SILVER_SCHEMA`.
+    """
+    rows_id = json.dumps([rows.num_rows, *sorted(map(str, spans(rows).items()))])
+    (kept,) = connection.execute(_KEPT_SQL).fetchone() or (None,)
+    if kept == rows_id:
+        return
+    keep = bool(kept)
+    events = rows.append_column("payload", rows["value"].cast(pa.string()))
+    stage(connection, "order_events", EVENTS, events.sort_by("event_id"), keep=keep)
+    stage(connection, "newest_orders", ORDERS, newest_orders(rows), keep=keep)
+    if keep:
+        connection.execute(_KEEP_SQL, (rows_id,))
+
+
 def write_orders(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     """Insert the new events, upsert their orders.
 
@@ -86,10 +129,7 @@ def write_orders(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
         connection: in a transaction.
         rows: good rows of `SILVER_SCHEMA`.
     """
-    if not rows.num_rows:
-        return
-    events = rows.append_column("payload", rows["value"].cast(pa.string()))
-    stage(connection, "order_events", EVENTS, events.select(list(EVENTS)).sort_by("event_id"))
-    connection.execute(_RAW_SQL)
-    stage(connection, "newest_orders", ORDERS, newest_orders(rows))
-    connection.execute(_PROCESSED_SQL)
+    if rows.num_rows:
+        stage_orders(connection, rows)
+        connection.execute(_RAW_SQL)
+        connection.execute(_PROCESSED_SQL)

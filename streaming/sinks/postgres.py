@@ -233,20 +233,29 @@ class Database:
 
 
 def stage(
-    connection: psycopg.Connection[Any], name: str, columns: Mapping[str, str], rows: pa.Table
+    connection: psycopg.Connection[Any],
+    name: str,
+    columns: Mapping[str, str],
+    rows: pa.Table,
+    *,
+    keep: bool = False,
 ) -> None:
-    """COPY an Arrow table into the temporary table `name`, empty at every transaction.
+    """COPY an Arrow table into the temporary table `name`, in place of what it holds.
 
     Args:
         connection: in a transaction.
         name: of the temporary table.
         columns: name -> Postgres type, one of `_ARROW_TYPES`.
         rows: with these columns, in a type that can be cast (JSON as text).
+        keep: the rows beyond the transaction; always the same for a table of one session.
     """
     table = sql.Identifier(name)
     ddl = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
-    create = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS")
-    connection.execute(create.format(table, sql.SQL(ddl)))
+    at_commit = sql.SQL("PRESERVE" if keep else "DELETE")
+    create = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ({}) ON COMMIT {} ROWS")
+    connection.execute(create.format(table, sql.SQL(ddl), at_commit))
+    if keep:
+        connection.execute(sql.SQL("TRUNCATE {}").format(table))
     with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table)) as copy,

@@ -13,7 +13,7 @@ BODY = tuple(column.name for column in ORDER_COLUMNS if column.body and column.s
 
 _QUANTITY = pa.decimal128(10, 0)
 _EVENT = ("order_id", "branch_id", "status", "version", "event_time", "created_at")
-_READ = (*_EVENT, *(name for name in BODY if name not in _EVENT), "items", "items_json")
+READ = (*_EVENT, *(name for name in BODY if name not in _EVENT), "items", "items_json")
 
 
 def newest_orders(rows: pa.Table) -> pa.Table:
@@ -24,12 +24,12 @@ def newest_orders(rows: pa.Table) -> pa.Table:
 
     Returns:
         One row per order, sorted by order_id: branch_id, status and status_version of its newest
-        event; first_event_at and last_event_at; body_version, `BODY`, items (JSON) and subtotal
-        (in the order's currency) of its newest event with a body, null without one.
+        event; first_event_at and last_event_at; body_version, body_branch_id, `BODY`, items (JSON)
+        and subtotal (in the order's currency) of its newest event with a body, null without one.
     """
     # A version begins with the event time: the oldest row has the first one, the newest the last.
     order = [("order_id", "ascending"), ("version", "ascending")]
-    events = rows.select(_READ).sort_by(order).combine_chunks()
+    events = rows.select(READ).sort_by(order).combine_chunks()
     ends = _ends(events)
     newest = events.take(pc.subtract(ends, 1))
     starts = pa.concat_arrays([pa.array([0], ends.type), ends])[:-1]
@@ -44,6 +44,7 @@ def newest_orders(rows: pa.Table) -> pa.Table:
         "first_event_at": events["event_time"].take(starts),
         "last_event_at": newest["event_time"],
         "body_version": body["version"],
+        "body_branch_id": body["branch_id"],
         **{name: body[name] for name in BODY},
         "items": body["items_json"],
         "subtotal": _subtotal(body["items"]),

@@ -17,9 +17,8 @@ import pyarrow as pa
 import pytest
 
 from conf.settings import Settings
-from streaming.jobs import product_analytics, real_time_metrics
-from streaming.sinks.orders import write_orders
-from streaming.sinks.postgres import Database, stage
+from streaming.sinks.orders import stage_orders, write_orders
+from streaming.sinks.postgres import Database
 from tests.integration.test_order_sinks import change, order, table
 from tests.support.builders import order_item
 
@@ -84,17 +83,16 @@ def _body(number: int, minute: int, order_id: str, branch: str, *lines: tuple[st
         branch_id=branch,
         total_price=sum(Decimal("1.25") * quantity for _, quantity in lines),
         items_json=json.dumps(items),
-        items=[{**item, "unit_price": Decimal("1.25")} for item in items],
     )
 
 
 def write_metrics(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    stage(connection, "order_versions", real_time_metrics.STAGE, rows)
-    connection.execute("SELECT upsert_order_metrics(NULL, NULL)")
+    stage_orders(connection, rows)
+    connection.execute("SELECT upsert_order_metrics()")
 
 
 def write_items(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    stage(connection, "product_versions", product_analytics.STAGE, rows)
+    stage_orders(connection, rows)
     connection.execute("SELECT upsert_order_items()")
 
 

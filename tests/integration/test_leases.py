@@ -14,7 +14,7 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.process import wait_until
-from streaming.runtime.lease import FencedError, LeaseError, LeaseHeldError, Leases
+from streaming.runtime.lease import Epochs, FencedError, LeaseError, LeaseHeldError, Leases
 from streaming.sinks.postgres import Database
 
 SECONDS = 2.0
@@ -135,11 +135,15 @@ def test_a_writer_that_was_taken_over_commits_nothing_and_reports_who_took_it(
         second = make("footfall", application="the second", take_over=True)
         second.acquire()
         with pytest.raises(FencedError, match=r"^footfall was taken over by the second .* at 20"):
-            database.commit_batch("footfall", 1, rows, lambda *_: None)
-        assert database.commit_batch("order_event_processor", 1, rows, lambda *_: None) == 1
+            database.commit_rows("footfall", rows, lambda *_: None)
+        assert database.commit_rows("order_event_processor", rows, lambda *_: None) == 1
         assert database.fetch("SELECT stream FROM stream_offsets") == [
             {"stream": "order_event_processor"}
         ]
+        # Tasks have epochs, and renew no lease.
+        database.fence = Epochs({"footfall": first.epoch("footfall")})
+        with pytest.raises(FencedError, match=r"^footfall was taken over by the second"):
+            database.commit_rows("footfall", rows, lambda *_: None)
         assert wait_until(lambda: "footfall" in first.lost, SECONDS * 2)
         assert "order_event_processor" not in first.lost
     finally:

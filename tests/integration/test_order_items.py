@@ -10,14 +10,15 @@ from typing import Any
 
 import pandas as pd
 import psycopg
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streaming.jobs import product_analytics
-from streaming.sinks.postgres import Database, stage
+from streaming.sinks.orders import stage_orders
+from streaming.sinks.postgres import Database
+from tests.support import order_rows
 from tests.support.builders import order_item
+from tests.support.order_rows import table
 
 pytestmark = pytest.mark.requirement("O6")
 
@@ -28,12 +29,6 @@ MINUTE = timedelta(minutes=1)
 KEY = ["branch_id", "day", "product_id"]
 SUMS = ["order_count", "quantity", "revenue", "cancelled_orders", "cancelled_quantity"]
 SUMS += ["cancelled_revenue", "net_quantity", "net_revenue"]
-ARROW = pa.schema(
-    [
-        *((n, pa.string()) for n in ("order_id", "branch_id", "items_json", "status", "version")),
-        ("created_at", pa.timestamp("us", tz="UTC")),
-    ]
-)
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +60,16 @@ def change(number: int, status: str, **overrides: Any) -> Row:
 
 
 def apply(db: Database, rows: Sequence[Row]) -> None:
-    staged = [{**r, "items_json": r["items"] and json.dumps(r["items"])} for r in rows]
     with db.transaction() as connection:
-        versions = pa.Table.from_pylist(staged, schema=ARROW)
-        stage(connection, "product_versions", product_analytics.STAGE, versions)
+        stage_orders(connection, table([_event(row) for row in rows]))
         connection.execute("SELECT upsert_order_items()")
+
+
+def _event(row: Row) -> Row:
+    """The event of a version."""
+    place = {"position": row["version"], "event_id": f"{row['order_id']}/{row['version']}"}
+    items = row["items"] and json.dumps(row["items"])
+    return order_rows.order(0) | row | place | {"items_json": items}
 
 
 def analytics(db: Database) -> list[Row]:
@@ -211,9 +211,7 @@ def test_the_day_is_the_one_in_utc_wherever_the_connection_is(db: Database) -> N
     with db.transaction() as connection:
         connection.execute("SET LOCAL timezone = 'Asia/Tokyo'")
         last = TEN.replace(hour=23, minute=59)
-        rows = [{**order(1, created_at=last), "items_json": json.dumps([order_item()])}]
-        versions = pa.Table.from_pylist(rows, schema=ARROW)
-        stage(connection, "product_versions", product_analytics.STAGE, versions)
+        stage_orders(connection, table([_event(order(1, created_at=last))]))
         connection.execute("SELECT upsert_order_items()")
     assert [r["day"] for r in analytics(db)] == [last.date()]
 

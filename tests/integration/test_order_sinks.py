@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -14,37 +17,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streaming.jobs import footfall, real_time_metrics
-from streaming.sinks.orders import write_orders
-from streaming.sinks.postgres import Database, stage
-from streaming.transforms.order_columns import LINE
+from conf.settings import Settings
+from streaming.jobs import footfall
+from streaming.sinks.orders import KEEP_STAGED, stage_orders, write_orders
+from streaming.sinks.postgres import ClosedBatch, Database, stage
+from tests.support.order_rows import MINUTE, TEN, Row, change, order, table
 
 pytestmark = pytest.mark.requirement("O5")
 
-Row = dict[str, Any]
-
-TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
-MINUTE = timedelta(minutes=1)
 TABLES = (
     "orders_raw, orders_processed, order_contributions, order_metrics, footfall_minute, "
     "zone_visits, store_hourly, stream_batches, stream_offsets, stream_watermarks"
-)
-ARROW = pa.schema(
-    [
-        *((n, pa.string()) for n in ("event_id", "event_type", "order_id", "customer_id")),
-        *((n, pa.string()) for n in ("branch_id", "region", "status", "payment_method")),
-        *((n, pa.string()) for n in ("currency", "items_json", "version", "topic", "position")),
-        ("event_time", pa.timestamp("us", tz="UTC")),
-        ("created_at", pa.timestamp("us", tz="UTC")),
-        ("timestamp", pa.timestamp("us", tz="UTC")),
-        ("total_price", pa.decimal128(12, 2)),
-        ("local_date", pa.date32()),
-        ("local_hour", pa.int32()),
-        ("item_count", pa.int32()),
-        ("partition", pa.int32()),
-        ("value", pa.binary()),
-        ("items", pa.list_(LINE)),
-    ]
 )
 BODY = ("customer_id", "payment_method", "total_price", "created_at", "item_count")
 
@@ -57,50 +40,6 @@ def empty(db: Database) -> None:
 def clear(db: Database) -> None:
     with db.transaction() as connection:
         connection.execute(f"TRUNCATE {TABLES}")
-
-
-def order(number: int, minute: int = 0, **overrides: Any) -> Row:
-    """A version of order O-1 as `silver.orders` has it: `number` is its position in the log."""
-    at = TEN + minute * MINUTE
-    row = {
-        "event_id": f"E-{number}",
-        "event_type": "order.created",
-        "event_time": at,
-        "order_id": "O-1",
-        "customer_id": "C-1",
-        "branch_id": "B01",
-        "region": "north",
-        "status": "pending",
-        "payment_method": "cash",
-        "currency": "USD",
-        "total_price": Decimal("2.50"),
-        "created_at": TEN,
-        "local_date": TEN.date(),
-        "local_hour": 12,
-        "item_count": 1,
-        "items_json": "[]",
-        "topic": "order-events",
-        "partition": 0,
-        "position": f"{number:020d}",
-        "timestamp": at,
-        "value": b"{}",
-    }
-    row.update(overrides)
-    stamp = row["event_time"].strftime("%Y-%m-%dT%H:%M:%S.%f")
-    return {**row, "version": f"{stamp}|{row['topic']}|00000|{row['position']}"}
-
-
-def change(number: int, minute: int, status: str, **overrides: Any) -> Row:
-    """A status change: it carries no body."""
-    absent = ("customer_id", "payment_method", "currency", "total_price", "created_at")
-    absent += ("local_date", "local_hour", "item_count", "items_json")
-    nothing = dict.fromkeys(absent)
-    kind = {"event_type": "order.status_changed", "status": status}
-    return order(number, minute, **{**nothing, **kind, **overrides})
-
-
-def table(rows: Sequence[Row]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=ARROW)
 
 
 def processed(db: Database) -> dict[str, Row]:
@@ -122,8 +61,14 @@ def apply_metrics(
     db: Database, rows: Sequence[Row], watermark: datetime = TEN, after: timedelta = 60 * MINUTE
 ) -> None:
     with db.transaction() as connection:
-        stage(connection, "order_versions", real_time_metrics.STAGE, table(rows))
-        connection.execute("SELECT upsert_order_metrics(%s, %s)", (watermark, after))
+        stage_orders(connection, table(rows))
+        connection.execute("SELECT upsert_order_metrics()")
+        connection.execute(
+            "INSERT INTO stream_watermarks VALUES ('real_time_metrics', %s) "
+            "ON CONFLICT (stream) DO UPDATE SET watermark = EXCLUDED.watermark",
+            (watermark,),
+        )
+        connection.execute("SELECT close_order_hours(%s)", (after,))
 
 
 def apply_orders(db: Database, rows: Sequence[Row]) -> None:
@@ -280,18 +225,19 @@ def test_the_event_is_kept_as_json(db: Database) -> None:
 
 def test_a_batch_that_comes_again_writes_nothing(db: Database) -> None:
     rows = table([order(1), order(2, order_id="O-2")])
-    assert db.commit_batch("orders", 7, rows, write_orders) == 2
+    assert db.commit_rows("orders", rows, write_orders) == 2
     before = processed(db)
-    assert db.commit_batch("orders", 7, rows, write_orders) == 0
+    assert db.commit_rows("orders", rows, write_orders) == 0
     assert processed(db) == before
+    for new in (2, 0):
+        db.close_batch(7, {"orders": ClosedBatch(2, new)})
     (ledger,) = db.fetch("SELECT rows_in, rows_new, runs FROM stream_batches")
     assert (ledger["rows_in"], ledger["rows_new"], ledger["runs"]) == (4, 2, 2)
 
 
 def test_the_watermark_of_a_stream_is_one_row_and_never_falls(db: Database) -> None:
     for number, minutes in enumerate((10, 5, 20)):
-        rows = table([order(number + 1)])
-        db.commit_batch("orders", number, rows, write_orders, watermark=TEN + minutes * MINUTE)
+        db.close_batch(number, {"orders": ClosedBatch(1, 1, TEN + minutes * MINUTE)})
     assert db.fetch("SELECT stream, watermark FROM stream_watermarks") == [
         {"stream": "orders", "watermark": TEN + 20 * MINUTE}
     ]
@@ -300,7 +246,7 @@ def test_the_watermark_of_a_stream_is_one_row_and_never_falls(db: Database) -> N
 
 def test_the_ledger_keeps_the_days_it_was_reported_to(db: Database) -> None:
     for number in range(3):
-        db.commit_batch("orders", number, table([order(number + 1)]), write_orders)
+        db.close_batch(number, {"orders": ClosedBatch(1, 1)})
     with db.transaction() as connection:
         connection.execute(
             "UPDATE stream_batches SET committed_at = now() - batch_id * interval '4 days'"
@@ -318,15 +264,15 @@ def test_of_a_batch_that_comes_again_longer_only_the_new_rows_are_written(db: Da
     def write(_: psycopg.Connection[Any], rows: pa.Table) -> None:
         written.append(rows["event_id"].to_pylist())
 
-    db.commit_batch("orders", 7, table([order(1)]), write)
-    db.commit_batch("orders", 7, table([order(1), order(2), order(3, partition=1)]), write)
+    db.commit_rows("orders", table([order(1)]), write)
+    db.commit_rows("orders", table([order(1), order(2), order(3, partition=1)]), write)
     assert written == [["E-1"], ["E-2", "E-3"]]
 
 
 def test_streams_do_not_know_each_others_progress(db: Database) -> None:
     rows = table([order(1)])
-    assert db.commit_batch("orders", 1, rows, write_orders) == 1
-    assert db.commit_batch("metrics", 1, rows, lambda *_: None) == 1
+    assert db.commit_rows("orders", rows, write_orders) == 1
+    assert db.commit_rows("metrics", rows, lambda *_: None) == 1
 
 
 def test_a_batch_that_fails_leaves_no_trace(db: Database) -> None:
@@ -335,23 +281,49 @@ def test_a_batch_that_fails_leaves_no_trace(db: Database) -> None:
         raise RuntimeError("the machine is gone")
 
     with pytest.raises(RuntimeError, match="the machine is gone"):
-        db.commit_batch("orders", 1, table([order(1)]), write)
+        db.commit_rows("orders", table([order(1)]), write)
     assert processed(db) == {}
     assert db.progress("orders") == ({}, None)
-    assert db.commit_batch("orders", 1, table([order(1)]), write_orders) == 1
+    assert db.commit_rows("orders", table([order(1)]), write_orders) == 1
 
 
-def test_the_watermark_of_a_stream_never_falls(db: Database) -> None:
-    def commit(batch_id: int, watermark: datetime) -> None:
-        rows = table([order(batch_id)])
-        db.commit_batch("metrics", batch_id, rows, lambda *_: None, watermark=watermark)
+def test_two_attempts_of_a_task_write_its_rows_once(db: Database, services: Settings) -> None:
+    """The second one waits for the first, and finds its rows committed."""
+    tasks = Database(services.postgres.dsn, 3)
+    rows, begun, may_end = table([order(1), order(2, order_id="O-2")]), Event(), Event()
 
-    commit(1, TEN)
-    commit(2, TEN - MINUTE)
-    commit(1, TEN - 2 * MINUTE)
-    done, watermark = db.progress("metrics")
-    assert watermark == TEN
-    assert done == {("order-events", 0): f"{2:020d}"}
+    def slowly(connection: psycopg.Connection[Any], new: pa.Table) -> None:
+        begun.set()
+        assert may_end.wait(20)
+        write_orders(connection, new)
+
+    with ThreadPoolExecutor(2) as attempts:
+        first = attempts.submit(tasks.commit_rows, "orders", rows, slowly)
+        assert begun.wait(20)
+        second = attempts.submit(tasks.commit_rows, "orders", rows, write_orders)
+        other = table([order(3, order_id="O-3", partition=1)])
+        assert tasks.commit_rows("orders", other, write_orders) == 1  # waits for neither
+        may_end.set()
+        assert (first.result(20), second.result(20)) == (2, 0)
+    tasks.close()
+    assert sorted(processed(db)) == ["O-1", "O-2", "O-3"]
+
+
+def test_the_streams_of_a_task_stage_its_orders_once(db: Database, services: Settings) -> None:
+    rows = table([order(1), order(2, order_id="O-2")])
+    with closing(Database(services.postgres.dsn, 1, options=KEEP_STAGED)) as of_task:
+        of_task.commit_rows("orders", rows, write_orders)
+
+        def staged(connection: psycopg.Connection[Any], new: pa.Table) -> None:
+            connection.execute("DELETE FROM pg_temp.newest_orders WHERE order_id = 'O-2'")
+            stage_orders(connection, new)  # are there
+            found = connection.execute("SELECT order_id FROM pg_temp.newest_orders").fetchall()
+            assert found == [("O-1",)]
+            stage_orders(connection, new.slice(0, 1))  # others, in their place
+            found = connection.execute("SELECT event_id FROM pg_temp.order_events").fetchall()
+            assert found == [("E-1",)]
+
+        assert of_task.commit_rows("metrics", rows, staged) == 2
 
 
 # Cameras, and where they meet the tills

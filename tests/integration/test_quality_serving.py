@@ -15,12 +15,13 @@ from conf.settings import Settings
 from conf.stores import load_stores
 from quality.suite import Suite
 from quality.suites import all_suites
-from streaming.jobs import product_analytics
 from streaming.lake.tables import GOLD_STORE_HOURLY, TABLES
-from streaming.sinks.postgres import Database, stage
-from tests.integration.test_order_sinks import ARROW, apply_metrics, apply_orders, order
+from streaming.sinks.orders import stage_orders
+from streaming.sinks.postgres import Database
+from tests.integration.test_order_sinks import apply_metrics, apply_orders
 from tests.support.builders import order_item
 from tests.support.memory_context import MemoryContext
+from tests.support.order_rows import order, table
 from tests.support.validating import validate
 from tests.unit.test_quality_tables import schema_of
 
@@ -65,7 +66,6 @@ def bought(number: int, hour: int, branch_id: str) -> dict[str, Any]:
         created_at=at,
         item_count=2,
         items_json=json.dumps(items),
-        items=[{**item, "unit_price": Decimal(str(item["unit_price"]))} for item in items],
         total_price=Decimal("3.75"),
     )
 
@@ -80,8 +80,7 @@ def fill(db: Database) -> None:
     apply_orders(db, rows)
     apply_metrics(db, rows)
     with db.transaction() as connection:
-        versions = pa.Table.from_pylist(rows, schema=ARROW)
-        stage(connection, "product_versions", product_analytics.STAGE, versions)
+        stage_orders(connection, table(rows))
         connection.execute("SELECT upsert_order_items()")
         connection.execute(
             "INSERT INTO footfall_minute (branch_id, camera_id, minute, entries, exits, frames, "
@@ -114,13 +113,13 @@ def context(db: Database, services: Settings) -> ServedContext:
     fill(db)
     made = ServedContext(services, load_stores(services.stores_file), TEN + 3 * HOUR)
     made.db = db
-    for table in TABLES:
-        rows = schema_of(table).empty_table()
-        if table.copy_of:
+    for one in TABLES:
+        rows = schema_of(one).empty_table()
+        if one.copy_of:
             columns = ", ".join(rows.column_names)
-            found = db.fetch(f"SELECT {columns} FROM {table.copy_of}")  # noqa: S608
+            found = db.fetch(f"SELECT {columns} FROM {one.copy_of}")  # noqa: S608
             rows = pa.Table.from_pylist(found, schema=rows.schema)
-        made.tables[table.name] = rows
+        made.tables[one.name] = rows
     return made
 
 
@@ -210,8 +209,7 @@ def test_a_late_order_is_sold_and_not_counted(context: ServedContext) -> None:
     late = bought(30, 0, "B02")
     apply_orders(context.db, [late])
     with context.db.transaction() as connection:
-        rows = pa.Table.from_pylist([late], schema=ARROW)
-        stage(connection, "product_versions", product_analytics.STAGE, rows)
+        stage_orders(connection, table([late]))
         connection.execute("SELECT upsert_order_items()")
         connection.execute("UPDATE stream_offsets SET position = %s", (f"{30:020d}",))
     assert validate(suites(context), context) == []

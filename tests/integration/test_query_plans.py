@@ -168,19 +168,24 @@ def test_a_question_that_no_index_answers_is_seen_as_such(db: Connection) -> Non
 def test_a_batch_of_products_costs_as_much_as_the_batch_and_not_as_the_table(
     db: Connection,
 ) -> None:
-    items = json.dumps([{"product_id": "P-1", "name": "MILK", "category": "DAIRY",
-                         "quantity": 1, "unit_price": 1.25}])  # fmt: skip
+    line = {"product_id": "P-1", "name": "MILK", "category": "DAIRY",
+            "quantity": 1, "unit_price": 1.25}  # fmt: skip
+    payload = json.dumps({"order": {"items": [line]}})
     with db.transaction(force_rollback=True):
         db.execute(
-            "CREATE TEMP TABLE product_versions (order_id text, branch_id text, "
-            "created_at timestamptz, items_json jsonb, status text, version text)"
+            "CREATE TEMP TABLE order_events (order_id text, branch_id text, "
+            'created_at timestamptz, payload jsonb, version text COLLATE "C")'
         )
         # A newer version of every thousandth order.
         db.execute(
-            "INSERT INTO product_versions "
-            "SELECT order_id, branch_id, now(), %s, 'completed', 'Z' FROM product_orders "
-            "WHERE order_id LIKE '%%000'",
-            (items,),
+            "INSERT INTO order_events SELECT order_id, branch_id, now(), %s, 'Z' "
+            "FROM product_orders WHERE order_id LIKE '%%000' ORDER BY order_id",
+            (payload,),
+        )
+        db.execute(
+            "CREATE TEMP TABLE newest_orders AS SELECT order_id, branch_id AS body_branch_id, "
+            "created_at, 'completed' AS status, version AS status_version, version AS body_version "
+            "FROM order_events"
         )
         before = seen_rows(db)
         db.execute("SELECT upsert_order_items()")

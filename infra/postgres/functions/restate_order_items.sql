@@ -1,6 +1,6 @@
 -- Recomputes order_items_analytics for the days of the staged orders. Versions that the stream has
 -- written after bronze was read are newer and are kept.
--- Reads: pg_temp.product_versions, as upsert_order_items(): every accepted event of the orders.
+-- Reads: pg_temp.newest_orders and order_events, of every accepted event of the orders.
 -- Writes: product_orders, order_items, order_items_analytics, key (branch_id, day, product_id);
 -- unchanged rows keep their change_id.
 -- Returns: nothing.
@@ -10,19 +10,17 @@ BEGIN
 
     INSERT INTO restated_days SELECT DISTINCT o.branch_id, o.day FROM product_orders o
     WHERE o.day IS NOT NULL
-        AND o.order_id IN (SELECT v.order_id FROM pg_temp.product_versions v);
+        AND o.order_id IN (SELECT v.order_id FROM pg_temp.newest_orders v);
 
-    DELETE FROM product_orders o USING (
-        SELECT v.order_id, max(v.version COLLATE "C") AS version
-        FROM pg_temp.product_versions v GROUP BY v.order_id
-    ) n
-    WHERE o.order_id = n.order_id AND greatest(o.status_version, o.body_version) <= n.version;
+    DELETE FROM product_orders o USING pg_temp.newest_orders n
+    WHERE o.order_id = n.order_id
+        AND greatest(o.status_version, o.body_version) <= n.status_version;
 
     PERFORM upsert_order_items();
 
     INSERT INTO restated_days SELECT DISTINCT o.branch_id, o.day FROM product_orders o
     WHERE o.day IS NOT NULL
-        AND o.order_id IN (SELECT v.order_id FROM pg_temp.product_versions v);
+        AND o.order_id IN (SELECT v.order_id FROM pg_temp.newest_orders v);
 
     WITH days AS (
         SELECT DISTINCT r.branch_id, r.day FROM restated_days r

@@ -1,7 +1,7 @@
 -- Recomputes order_metrics for one hour, and for the other hours in which the staged orders
 -- counted. Versions that the stream has written after bronze was read are newer and are kept.
 -- Arguments: p_hour, the beginning of a UTC hour.
--- Reads: pg_temp.order_versions: every accepted event of the orders created in p_hour.
+-- Reads: pg_temp.newest_orders, of every accepted event of the orders created in p_hour.
 -- Writes: order_contributions; order_metrics, key (metric_date, hour, branch_id); unchanged rows
 -- keep their change_id.
 -- Returns: nothing.
@@ -11,13 +11,11 @@ DECLARE
     hours timestamptz[];
 BEGIN
     SELECT array_agg(DISTINCT c.hour) INTO hours FROM order_contributions c
-    WHERE c.order_id IN (SELECT v.order_id FROM pg_temp.order_versions v);
+    WHERE c.order_id IN (SELECT v.order_id FROM pg_temp.newest_orders v);
 
-    DELETE FROM order_contributions c USING (
-        SELECT v.order_id, max(v.version COLLATE "C") AS version
-        FROM pg_temp.order_versions v GROUP BY v.order_id
-    ) n
-    WHERE c.order_id = n.order_id AND greatest(c.status_version, c.body_version) <= n.version;
+    DELETE FROM order_contributions c USING pg_temp.newest_orders n
+    WHERE c.order_id = n.order_id
+        AND greatest(c.status_version, c.body_version) <= n.status_version;
 
     PERFORM upsert_order_metrics();
 

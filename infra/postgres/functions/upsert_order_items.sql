@@ -2,8 +2,9 @@
 -- the lines of the older one; body and status have separate versions, since a status change carries
 -- no body. Name and category are the newest that any body of that branch and day had. The result
 -- depends on the set of versions applied, not on their order.
--- Reads: pg_temp.product_versions (order_id, branch_id, created_at, items_json, status, version),
--- one row per order event; created_at and items_json are null without a body.
+-- Reads: pg_temp.newest_orders (order_id, status, status_version; body_branch_id, created_at,
+-- body_version, null without a body), one row per order, sorted; pg_temp.order_events (order_id,
+-- branch_id, created_at, payload, version), one row per event; created_at is null without a body.
 -- Writes: product_orders and order_items (the state of each order); order_items_analytics, key
 -- (branch_id, day, product_id), day in UTC.
 -- Transactions may overlap, also with the same orders: each locks its orders by order_id, then
@@ -26,8 +27,8 @@ BEGIN
     INSERT INTO staged_lines
     SELECT v.order_id, v.version, v.branch_id, (v.created_at AT TIME ZONE 'UTC')::date, i.line_no,
         i.product_id, i.name, i.category, i.quantity, i.unit_price
-    FROM pg_temp.product_versions v
-    CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(v.items_json) AS (product_id text, name text,
+    FROM pg_temp.order_events v
+    CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(v.payload #> '{order,items}') AS (product_id text, name text,
         category text, quantity integer, unit_price numeric)) WITH ORDINALITY
         AS i (product_id, name, category, quantity, unit_price, line_no)
     WHERE v.created_at IS NOT NULL;
@@ -35,17 +36,9 @@ BEGIN
     -- The rows before and after are those of the upsert itself, so a commit in between counts.
     WITH upserted AS (
         INSERT INTO product_orders AS o
-        SELECT s.order_id, b.branch_id, b.day, s.status, b.version, s.version
-        FROM (
-            SELECT DISTINCT ON (v.order_id) v.order_id, v.status, v.version
-            FROM pg_temp.product_versions v ORDER BY v.order_id, v.version COLLATE "C" DESC
-        ) s LEFT JOIN (
-            SELECT DISTINCT ON (v.order_id) v.order_id, v.branch_id,
-                (v.created_at AT TIME ZONE 'UTC')::date AS day, v.version
-            FROM pg_temp.product_versions v WHERE v.created_at IS NOT NULL
-            ORDER BY v.order_id, v.version COLLATE "C" DESC
-        ) b USING (order_id)
-        ORDER BY s.order_id
+        SELECT n.order_id, n.body_branch_id, (n.created_at AT TIME ZONE 'UTC')::date, n.status,
+            n.body_version, n.status_version
+        FROM pg_temp.newest_orders n
         ON CONFLICT (order_id) DO UPDATE SET
             branch_id = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
                 THEN EXCLUDED.branch_id ELSE o.branch_id END,

@@ -2,8 +2,8 @@
 -- status have separate versions, since a status change carries no body. The result depends on the
 -- set of versions applied, not on their order. An order counts once, in the UTC hour of its
 -- created_at.
--- Reads: pg_temp.order_versions (order_id, branch_id, created_at, total_price, payment_method,
--- status, version), one row per order event; created_at is null without a body.
+-- Reads: pg_temp.newest_orders (order_id, status, status_version; body_branch_id, created_at,
+-- total_price, payment_method, body_version, null without a body), one row per order, sorted.
 -- Writes: order_contributions (the state of each order); order_metrics, key (metric_date, hour,
 -- branch_id).
 -- Transactions may overlap, also with the same orders: each locks its orders by order_id, then
@@ -18,19 +18,9 @@ BEGIN
     -- The rows before and after are those of the upsert itself, so a commit in between counts.
     WITH upserted AS (
         INSERT INTO order_contributions AS c
-        SELECT s.order_id, b.branch_id, b.hour, b.total_price, b.payment_method, s.status,
-            b.version, s.version
-        FROM (
-            SELECT DISTINCT ON (v.order_id) v.order_id, v.status, v.version
-            FROM pg_temp.order_versions v ORDER BY v.order_id, v.version COLLATE "C" DESC
-        ) s LEFT JOIN (
-            SELECT DISTINCT ON (v.order_id) v.order_id, v.branch_id,
-                date_trunc('hour', v.created_at, 'UTC') AS hour,
-                v.total_price::numeric AS total_price, v.payment_method, v.version
-            FROM pg_temp.order_versions v WHERE v.created_at IS NOT NULL
-            ORDER BY v.order_id, v.version COLLATE "C" DESC
-        ) b USING (order_id)
-        ORDER BY s.order_id
+        SELECT n.order_id, n.body_branch_id, date_trunc('hour', n.created_at, 'UTC'),
+            n.total_price::numeric, n.payment_method, n.status, n.body_version, n.status_version
+        FROM pg_temp.newest_orders n
         ON CONFLICT (order_id) DO UPDATE SET
             branch_id = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
                 THEN EXCLUDED.branch_id ELSE c.branch_id END,

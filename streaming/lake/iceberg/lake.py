@@ -47,10 +47,9 @@ from streaming.lake.protocol import (
     Where,
     require_epoch,
     shape,
-    spans,
 )
 from streaming.lake.tables import Table
-from streaming.progress import Progress, advance, fresh, from_text, to_text
+from streaming.progress import Progress, advance, fresh, from_text, spans, to_text
 
 BATCH_PROPERTY = "storelake.batch-id"
 EPOCH_PROPERTY = "storelake.epoch"

@@ -1,0 +1,88 @@
+"""Order events as `silver.orders` has them, with full defaults, for the sinks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from streaming.transforms.order_columns import LINE
+
+Row = dict[str, Any]
+
+TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
+MINUTE = timedelta(minutes=1)
+ARROW = pa.schema(
+    [
+        *((n, pa.string()) for n in ("event_id", "event_type", "order_id", "customer_id")),
+        *((n, pa.string()) for n in ("branch_id", "region", "status", "payment_method")),
+        *((n, pa.string()) for n in ("currency", "items_json", "version", "topic", "position")),
+        ("event_time", pa.timestamp("us", tz="UTC")),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("total_price", pa.decimal128(12, 2)),
+        ("local_date", pa.date32()),
+        ("local_hour", pa.int32()),
+        ("item_count", pa.int32()),
+        ("partition", pa.int32()),
+        ("value", pa.binary()),
+        ("items", pa.list_(LINE)),
+    ]
+)
+
+
+def order(number: int, minute: int = 0, **overrides: Any) -> Row:
+    """A version of order O-1 as `silver.orders` has it: `number` is its position in the log."""
+    at = TEN + minute * MINUTE
+    row = {
+        "event_id": f"E-{number}",
+        "event_type": "order.created",
+        "event_time": at,
+        "order_id": "O-1",
+        "customer_id": "C-1",
+        "branch_id": "B01",
+        "region": "north",
+        "status": "pending",
+        "payment_method": "cash",
+        "currency": "USD",
+        "total_price": Decimal("2.50"),
+        "created_at": TEN,
+        "local_date": TEN.date(),
+        "local_hour": 12,
+        "item_count": 1,
+        "items_json": "[]",
+        "topic": "order-events",
+        "partition": 0,
+        "position": f"{number:020d}",
+        "timestamp": at,
+    }
+    row.update(overrides)
+    stamp = row["event_time"].strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return {**row, "version": f"{stamp}|{row['topic']}|00000|{row['position']}"}
+
+
+def change(number: int, minute: int, status: str, **overrides: Any) -> Row:
+    """A status change: it carries no body."""
+    absent = ("customer_id", "payment_method", "currency", "total_price", "created_at")
+    absent += ("local_date", "local_hour", "item_count", "items_json")
+    nothing = dict.fromkeys(absent)
+    kind = {"event_type": "order.status_changed", "status": status}
+    return order(number, minute, **{**nothing, **kind, **overrides})
+
+
+def table(rows: Sequence[Row]) -> pa.Table:
+    """The rows; without `value` or `items`, the message and its lines have those of `items_json`."""
+    return pa.Table.from_pylist([_with_lines(row) for row in rows], schema=ARROW)
+
+
+def _with_lines(row: Row) -> Row:
+    text = row["items_json"]
+    lines = text and [
+        {**line, "unit_price": Decimal(str(line["unit_price"]))} for line in json.loads(text)
+    ]
+    message = f'{{"order": {{"items": {text or "null"}}}}}'.encode()
+    return {"value": message, "items": lines, **row}
