@@ -75,7 +75,7 @@ def change(number: int, minute: int, status: str, **overrides: Any) -> Row:
 
 
 def table(rows: Sequence[Row]) -> pa.Table:
-    """The rows; without `value` or `items`, the message and its lines have those of `items_json`."""
+    """The rows; where `value` or `items` is missing, it has the lines of `items_json`."""
     return pa.Table.from_pylist([_with_lines(row) for row in rows], schema=ARROW)
 
 
