@@ -1,63 +1,37 @@
-"""Order topics -> order_status_history (Postgres, `upsert_order_status()`) and silver.order_status.
+"""Order topics -> order_status_history (Postgres) and silver.order_status.
 
-Key event_id: one row per `order.status_changed`, with the status before it, the seconds spent
-there, a session and an anomaly; and one per alarm, when an order has not changed for
-`streams.status_stuck_after`. `order.created` states when the first status began, `order.cancelled`
-ends an order; neither makes a row. State per order in Postgres (docs/adr/0009); its timers follow
-the stream's watermark. Rows, state and progress commit together: exactly-once in effect.
+Source rows -> parse and validate -> state of orders in Spark (`transforms/order_status.py`) -> rows
+of the history, one transaction. Key event_id: one row per `order.status_changed`, with the status
+before it, the seconds spent there, a session and an anomaly; and one per alarm, when an order has
+not changed for `streams.status_stuck_after`. `order.created` states when the first status began,
+`order.cancelled` ends an order; neither makes a row. The clock is the stream's watermark, which a
+heartbeat of the source advances while nothing happens. Rows are absolute values and commit with
+their positions: exactly-once in effect. A new checkpoint restores the state from Postgres.
 """
 
 from typing import Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from streaming.lake.tables import SILVER_ORDER_STATUS
 from streaming.replicate import replicate
 from streaming.runner import submit
-from streaming.shared_sources import ORDER_EVENTS
-from streaming.sinks.postgres import stage
+from streaming.shared_sources import ORDER_STATUS
+from streaming.sinks.order_status import write_history
 from streaming.stream import Batch, SinkContext, Stream
-from streaming.transforms.quarantine import split_validated
-from streaming.transforms.real_time_metrics import advance_watermark
-
-STAGE = {
-    "event_id": "text",
-    "event_type": "text",
-    "event_time": "timestamptz",
-    "order_id": "text",
-    "branch_id": "text",
-    "old_status": "text",
-    "status": "text",
-    "created_at": "timestamptz",
-    "version": 'text COLLATE "C"',
-    "topic": "text",
-    "partition": "integer",
-    "position": "text",
-}
 
 
 def write(batch: Batch) -> None:
-    """One transaction: changes, state, and the timers that are due."""
-    limits = batch.context.settings.streams
-    good, _ = split_validated(batch.rows)  # order_event_processor keeps the rejected ones
-    _, watermark = batch.db.progress(batch.stream)
-    clock = advance_watermark(watermark, good["event_time"], limits.watermark)
+    """One transaction."""
 
     def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-        stage(connection, "status_events", STAGE, rows)
-        connection.execute(
-            "SELECT upsert_order_status(%s, %s, %s, %s, %s)",
-            (
-                clock,
-                limits.status_stuck_after,
-                limits.status_session_gap,
-                limits.status_keep_terminal,
-                limits.status_keep_stuck,
-            ),
-        )
+        write_history(connection, rows)
+        if batch.id == 1:  # the first batch of the checkpoint has restored it
+            connection.execute("DELETE FROM order_status_state")
 
-    batch.commit(good, upsert, watermark=clock)
+    batch.commit(batch.rows, upsert, watermark=pc.max(batch.rows["clock"]).as_py())
 
 
 def on_interval(sink_context: SinkContext) -> None:
@@ -65,7 +39,7 @@ def on_interval(sink_context: SinkContext) -> None:
     replicate(sink_context, SILVER_ORDER_STATUS)
 
 
-STREAM = Stream("order_status_tracker", ORDER_EVENTS, write, on_interval)
+STREAM = Stream("order_status_tracker", ORDER_STATUS, write, on_interval)
 
 if __name__ == "__main__":
     submit(STREAM)

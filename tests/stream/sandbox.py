@@ -179,6 +179,7 @@ class Sandbox:
         kafka = self.settings.kafka
         topics = {
             "order_events": kafka.order_topics,
+            "order_status": kafka.order_topics,
             "detections": (kafka.detections,),
             "crossings": (kafka.detections,),
         }
