@@ -9,7 +9,13 @@ from typing import Any
 import pyarrow as pa
 
 from streaming.transforms.order_buckets import OrderBucket, place_of
-from streaming.transforms.order_status import Event, HistoryRow, StatusMachine, StatusRules
+from streaming.transforms.order_status import (
+    Event,
+    HistoryRow,
+    Order,
+    StatusMachine,
+    StatusRules,
+)
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 DAY = timedelta(hours=24)
@@ -62,6 +68,12 @@ class Tracker:
     def bucket(self, number: int) -> OrderBucket:
         """A bucket as a micro-batch opens it."""
         return OrderBucket(StatusMachine(RULES), self._slots[number], self._index.get(number))
+
+    def restore(self, number: int, orders: list[tuple[str, Order]]) -> None:
+        """Start a bucket with these orders."""
+        bucket = self.bucket(number)
+        bucket.restore(orders)
+        self._index[number] = bucket.save() or b""
 
     @property
     def history(self) -> list[HistoryRow]:
