@@ -17,7 +17,7 @@ STAGE = {
     "version": 'text COLLATE "C"',
 }
 
-_INSERT_SQL = """
+_UPSERT_SQL = """
     INSERT INTO order_status_history AS h (event_id, order_id, branch_id, old_status, new_status,
         changed_at, previous_status, previous_changed_at, processing_time_seconds, session_id,
         anomaly, overtaken, version)
@@ -26,28 +26,24 @@ _INSERT_SQL = """
         extract(epoch FROM r.changed_at - r.previous_changed_at), r.order_id || '@' || to_char(
             r.session_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         r.anomaly, r.overtaken, r.version
-    FROM pg_temp.status_rows r """
-
-_CHANGES_SQL = f"""{_INSERT_SQL} WHERE r.session_at IS NOT NULL
-    ORDER BY r.event_id, r.version
-    ON CONFLICT (event_id) DO UPDATE SET (previous_status, previous_changed_at,
-            processing_time_seconds, session_id, anomaly, version, change_id) = (
-        EXCLUDED.previous_status, EXCLUDED.previous_changed_at, EXCLUDED.processing_time_seconds,
-        EXCLUDED.session_id, EXCLUDED.anomaly, EXCLUDED.version, nextval('changes'))
-    WHERE h.order_id = EXCLUDED.order_id
-        AND (h.previous_status, h.previous_changed_at, h.session_id, h.anomaly, h.version)
-            IS DISTINCT FROM (EXCLUDED.previous_status, EXCLUDED.previous_changed_at,
-                EXCLUDED.session_id, EXCLUDED.anomaly, EXCLUDED.version)"""
-
-_ALARMS_SQL = f"""{_INSERT_SQL} WHERE r.anomaly = 'stuck' AND NOT EXISTS (
-        SELECT FROM order_status_history n WHERE n.order_id = r.order_id AND n.version > r.version)
-    ON CONFLICT DO NOTHING"""
-"""An order whose state was deleted and of which an old event arrives has newer changes."""
-
-_WITHDRAWN_SQL = """
-    UPDATE order_status_history h SET anomaly = r.anomaly, change_id = nextval('changes')
     FROM pg_temp.status_rows r
-    WHERE r.anomaly = 'stuck_withdrawn' AND h.event_id = r.event_id AND h.anomaly = 'stuck'"""
+    WHERE r.session_at IS NOT NULL
+        -- An old event of an order whose state was deleted: its newer changes are here.
+        OR r.anomaly = 'stuck' AND NOT EXISTS (SELECT FROM order_status_history n
+            WHERE n.order_id = r.order_id AND n.version > r.version AND n.changed_at < r.changed_at)
+        OR r.anomaly = 'stuck_withdrawn' AND EXISTS (
+            SELECT FROM order_status_history k WHERE k.event_id = r.event_id)
+    ORDER BY r.event_id, r.version
+    ON CONFLICT (event_id) DO UPDATE SET (changed_at, previous_status, previous_changed_at,
+            processing_time_seconds, session_id, anomaly, version, change_id) = (
+        EXCLUDED.changed_at, EXCLUDED.previous_status, EXCLUDED.previous_changed_at,
+        EXCLUDED.processing_time_seconds, EXCLUDED.session_id, EXCLUDED.anomaly, EXCLUDED.version,
+        nextval('changes'))
+    WHERE h.order_id = EXCLUDED.order_id
+        AND (h.changed_at, h.previous_status, h.previous_changed_at, h.session_id, h.anomaly,
+            h.version) IS DISTINCT FROM (EXCLUDED.changed_at, EXCLUDED.previous_status,
+            EXCLUDED.previous_changed_at, EXCLUDED.session_id, EXCLUDED.anomaly, EXCLUDED.version)
+    """
 
 
 def write_history(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
@@ -55,5 +51,4 @@ def write_history(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     history = rows.filter(rows["event_id"].is_valid())
     if history.num_rows:
         stage(connection, "status_rows", STAGE, history)
-        for statement in (_CHANGES_SQL, _ALARMS_SQL, _WITHDRAWN_SQL):
-            connection.execute(statement)
+        connection.execute(_UPSERT_SQL)

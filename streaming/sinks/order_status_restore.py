@@ -57,7 +57,7 @@ def restore(dsn: str, keep: timedelta) -> pa.Table:
 
     Args:
         dsn: of the database.
-        keep: orders without a change for so long are forgotten.
+        keep: only orders with a change, or an alarm, since so long before the watermark.
     """
     with psycopg.connect(dsn, row_factory=namedtuple_row) as connection:
         history: list[Any] = connection.execute(_HISTORY_SQL, (TRACKER, keep)).fetchall()
@@ -92,14 +92,14 @@ def _from_history(rows: list[Any]) -> Order:
     alarms = []
     for row in rows:
         if row.anomaly == "stuck":
-            name = row.event_id.removesuffix(SUFFIX)
-            created = _created(name, row, row.new_status, row.previous_changed_at)
-            alarms.append(Alarm(events.setdefault(name, created), row.previous_changed_at))
+            event_id, since = row.event_id.removesuffix(SUFFIX), row.previous_changed_at
+            events.setdefault(event_id, _created(event_id, row, row.new_status, since))
+            alarms.append(Alarm(event_id, since))
     return Order(sorted(events.values(), key=attrgetter("version")), alarms)
 
 
 def _beginning(changes: list[Any]) -> Iterator[Event]:
-    """The order.created of which the first change tells, with a version before all others."""
+    """The order.created that the first change refers to, with a version before all others."""
     for row in changes[:1]:
         if row.previous_status and row.previous_changed_at is not None:
             yield _created("", row, row.previous_status, row.previous_changed_at)

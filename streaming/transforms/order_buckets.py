@@ -73,8 +73,9 @@ class OrderBucket:
         self._changed: set[int] = set()
 
     def restore(self, orders: Iterable[tuple[str, Order]]) -> None:
-        """Add orders, over those that are kept."""
+        """Add orders, over those that are kept; their alarms are known."""
         for order_id, order in orders:
+            self._machine.receive(order_id, order, (), self.clock)
             self._keep(order_id, order)
 
     def receive(self, events: Iterable[tuple[str, Event]]) -> list[HistoryRow]:
@@ -91,7 +92,7 @@ class OrderBucket:
         return rows
 
     def advance(self, clock: int) -> list[HistoryRow]:
-        """Set the clock, which never goes back: delete the orders that are over, raise alarms."""
+        """Set the clock, which never decreases: delete the orders that are over, raise alarms."""
         self.clock = max(self.clock, clock)
         due = [slot for slot, due_at in enumerate(self._due) if due_at <= self.clock]
         return [row for slot in due for row in self._fire(slot)]
@@ -104,7 +105,7 @@ class OrderBucket:
         return self._read[slot]
 
     def save(self) -> bytes | None:
-        """Write the slots that have changed; return the index, or None where it may stay."""
+        """Write the slots that have changed; return the index, or None where it is unchanged."""
         for slot in self._changed:
             orders = self._read[slot]
             self._due[slot] = min((kept.due_at for kept in orders.values()), default=NEVER)
@@ -131,5 +132,5 @@ class OrderBucket:
                 del orders[order_id]
                 self._changed.add(slot)
             else:
-                yield self._machine.raise_alarm(order_id, order)
+                yield from self._machine.receive(order_id, order, (), self.clock)
                 self._keep(order_id, order)

@@ -2,13 +2,13 @@
 
 Pure: no Spark, no clock of its own, no I/O. All times are microseconds since 1970 in UTC. A row is
 computed from all changes of its order in the order of their versions, so it does not depend on
-when each arrived; only `overtaken` does. An event that arrives again changes nothing.
+when each arrived; only `overtaken` does. An event that arrives again changes nothing. The clock
+only raises the alarm about the present status of an order.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from operator import attrgetter
@@ -19,8 +19,6 @@ import msgspec
 OPEN = ("pending", "processing")
 LEGAL = {("pending", "processing"), *product(OPEN, ("completed", "cancelled"))}
 """Transitions (old status, new status) that an order may make."""
-
-_version = attrgetter("version")
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,9 @@ class Event(msgspec.Struct, array_like=True, gc=False):
 
 
 class Alarm(msgspec.Struct, array_like=True, gc=False):
-    """An order was stuck: its newest event at that time, and when its status began."""
+    """An order is stuck: the id of its newest event before, and when its status had begun."""
 
-    event: Event
+    event_id: str
     since: int
 
 
@@ -69,7 +67,7 @@ class Order(msgspec.Struct, array_like=True):
 
     Attributes:
         events: in the order of their versions, each once.
-        alarms: raised and not withdrawn.
+        alarms: that have been raised and not withdrawn.
     """
 
     events: list[Event] = []
@@ -104,7 +102,7 @@ class StatusMachine:
         self._rules = rules
 
     def receive(
-        self, order_id: str, order: Order, events: Iterable[Event], clock: int
+        self, order_id: str, order: Order, events: Sequence[Event], clock: int
     ) -> list[HistoryRow]:
         """Update an order; return its rows that are new or have changed.
 
@@ -115,50 +113,53 @@ class StatusMachine:
             clock: the watermark before their arrival. A change of an unknown order from before
                 the time for which ended orders are kept counts as overtaken.
         """
-        before = set(self._history(order_id, order))
-        late_until = clock - self._rules.keep_terminal
-        withdrawn: list[HistoryRow] = []
-        for event in events:
-            if _insert(order, event, is_late=not order.events and event.at <= late_until):
-                withdrawn += self._withdraw(order_id, order, event)
-        changed = [row for row in self._history(order_id, order) if row not in before]
-        return changed + withdrawn
-
-    def raise_alarm(self, order_id: str, order: Order) -> HistoryRow:
-        """Record that an open order is stuck, and return the row that says so."""
-        alarm = Alarm(order.events[-1], _since(order))
-        order.alarms.append(alarm)
-        return self._alarm_row(order_id, alarm, "stuck")
+        rows: list[HistoryRow] = []
+        if events:
+            before = set(self._history(order_id, order))
+            _insert(order, events, clock - self._rules.keep_terminal)
+            rows = [row for row in self._history(order_id, order) if row not in before]
+        return rows + self._update_alarms(order_id, order, clock)
 
     def due_at(self, order: Order) -> int:
         """When the alarm of an order is raised; or, where `is_over`, its state is deleted."""
-        if order.events[-1].status not in OPEN:
-            return _since(order) + self._rules.keep_terminal
-        kept = self._rules.keep_stuck if is_over(order) else 0
-        return _since(order) + self._rules.stuck_after + kept
+        *_, (newest, since) = _timeline(order)
+        if newest.status not in OPEN:
+            return since + self._rules.keep_terminal
+        return since + self._rules.stuck_after + (self._rules.keep_stuck if is_over(order) else 0)
 
-    def _withdraw(self, order_id: str, order: Order, event: Event) -> list[HistoryRow]:
-        """Withdraw the alarms before which this event was made, and which it should have reset."""
-        over = [
-            alarm
-            for alarm in order.alarms
-            if event.version > alarm.event.version
-            and event.at < alarm.since + self._rules.stuck_after
-        ]
-        order.alarms = [alarm for alarm in order.alarms if alarm not in over]
-        return [self._alarm_row(order_id, alarm, "stuck_withdrawn") for alarm in over]
+    def _update_alarms(self, order_id: str, order: Order, clock: int) -> list[HistoryRow]:
+        """Raise the alarms that are due, and withdraw those that events have proved wrong."""
+        due, known = list(self._due_alarms(order, clock)), order.alarms
+        order.alarms = due
+        wrong = {alarm.event_id for alarm in known} - {alarm.event_id for alarm in due}
+        changed = [(alarm, "stuck") for alarm in due if alarm not in known]
+        changed += [(alarm, "stuck_withdrawn") for alarm in known if alarm.event_id in wrong]
+        return [self._alarm_row(order_id, order, alarm, anomaly) for alarm, anomaly in changed]
 
-    def _alarm_row(self, order_id: str, alarm: Alarm, anomaly: str) -> HistoryRow:
-        event, since = alarm.event, alarm.since
+    def _due_alarms(self, order: Order, clock: int) -> Iterator[Alarm]:
+        """One for each time in which the order had the same open status for `stuck_after`.
+
+        They depend on the events alone, but for the newest one: so a replay raises the same alarms.
+        """
+        alarmed = None
+        ends = [*(event.at for event in order.events[1:]), clock]
+        for (event, since), end in zip(_timeline(order), ends, strict=True):
+            is_due = event.status in OPEN and since + self._rules.stuck_after <= end
+            if is_due and since != alarmed:
+                alarmed = since
+                yield Alarm(event.event_id, since)
+
+    def _alarm_row(self, order_id: str, order: Order, alarm: Alarm, anomaly: str) -> HistoryRow:
+        (event,) = (event for event in order.events if event.event_id == alarm.event_id)
         return HistoryRow(
             event_id=f"{event.event_id}/stuck",
             order_id=order_id,
             branch_id=event.branch_id,
             old_status=event.status,
             new_status=event.status,
-            changed_at=since + self._rules.stuck_after,
+            changed_at=alarm.since + self._rules.stuck_after,
             previous_status=event.status,
-            previous_changed_at=since,
+            previous_changed_at=alarm.since,
             session_at=None,
             anomaly=anomaly,
             overtaken=False,
@@ -169,7 +170,9 @@ class StatusMachine:
         """The row of each change of an order."""
         status, since = _beginning(order)
         at = session_at = None
-        for change in _changes(order):
+        for change in order.events:
+            if change.old_status is None:
+                continue
             if at is None or session_at is None or change.at - at >= self._rules.session_gap:
                 session_at = change.at
             at = change.at
@@ -177,13 +180,13 @@ class StatusMachine:
                 event_id=change.event_id,
                 order_id=order_id,
                 branch_id=change.branch_id,
-                old_status=change.old_status or "",
+                old_status=change.old_status,
                 new_status=change.status,
                 changed_at=at,
                 previous_status=status,
                 previous_changed_at=since if since is not None and since <= at else None,
                 session_at=session_at,
-                anomaly=_anomaly(change, status),
+                anomaly=_anomaly(change, change.old_status, status),
                 overtaken=change.overtaken,
                 version=change.version,
             )
@@ -192,14 +195,9 @@ class StatusMachine:
 
 
 def is_over(order: Order) -> bool:
-    """Whether an order has ended, or its newest event has raised an alarm."""
-    newest = order.events[-1]
-    stuck = any(alarm.event.event_id == newest.event_id for alarm in order.alarms)
-    return stuck or newest.status not in OPEN
-
-
-def _changes(order: Order) -> list[Event]:
-    return [event for event in order.events if event.old_status is not None]
+    """Whether an order has ended, or its alarm has been raised."""
+    *_, (newest, since) = _timeline(order)
+    return newest.status not in OPEN or any(alarm.since == since for alarm in order.alarms)
 
 
 def _beginning(order: Order) -> tuple[str | None, int | None]:
@@ -210,39 +208,38 @@ def _beginning(order: Order) -> tuple[str | None, int | None]:
     return None, None
 
 
-def _since(order: Order) -> int:
-    """When the status of an order began; a repeated change does not restart it."""
-    newest = order.events[-1]
+def _timeline(order: Order) -> Iterator[tuple[Event, int]]:
+    """Each event, and when the status after it began; a repeated change does not restart it."""
     status, since = _beginning(order)
-    begun = newest.at if newest.since is None else newest.since
-    if newest.status not in OPEN:
-        return begun
-    for change in _changes(order):
-        since = since if change.status == status else change.at
-        status = change.status
-    return begun if since is None else since
+    for event in order.events:
+        if event.old_status is not None and event.status != status:
+            status, since = event.status, event.at
+        begun = event.at if event.since is None else event.since
+        yield event, begun if since is None or event.status not in OPEN else since
 
 
-def _anomaly(change: Event, status: str | None) -> str | None:
+def _anomaly(change: Event, old_status: str, status: str | None) -> str | None:
     """What is wrong with a change of an order that had a status (None: unknown)."""
     if change.status == status:
         return "duplicate"
     if change.overtaken:
         return "out_of_order"
-    is_claim_wrong = status is not None and change.old_status != status
-    is_illegal = is_claim_wrong or (change.old_status, change.status) not in LEGAL
+    is_claim_wrong = status is not None and old_status != status
+    is_illegal = is_claim_wrong or (old_status, change.status) not in LEGAL
     return "illegal_transition" if is_illegal else None
 
 
-def _insert(order: Order, event: Event, *, is_late: bool) -> bool:
-    """Add an event at its place; of one that arrives more than once, the first version is kept."""
-    for known in order.events:
-        if known.event_id == event.event_id:
-            known.version = min(known.version, event.version)
-            order.events.sort(key=_version)
-            return False
-    if event.old_status is not None:
-        later = any(change.version > event.version for change in _changes(order))
-        event.overtaken = event.overtaken or is_late or later
-    insort(order.events, event, key=_version)
-    return True
+def _insert(order: Order, events: Sequence[Event], late_until: int) -> None:
+    """Add events by their versions; of one that arrives more than once the first is kept."""
+    known = {event.event_id: event for event in order.events}
+    newest = max((e.version for e in order.events if e.old_status is not None), default="")
+    for event in events:
+        if first := known.get(event.event_id):
+            first.version = min(first.version, event.version)
+            continue
+        known[event.event_id] = event
+        if event.old_status is not None:
+            is_late = len(known) == 1 and event.at <= late_until
+            event.overtaken = is_late or event.version < newest
+            newest = max(newest, event.version)
+    order.events = sorted(known.values(), key=attrgetter("version"))

@@ -63,7 +63,13 @@ class Tracker:
             emitted = bucket.receive(arrived) + bucket.advance(micros(clock))
             self.emitted += emitted
             self.rows |= {row.event_id: row for row in emitted}
-            self._index[number] = bucket.save() or self._index[number]
+            self.save(number, bucket)
+
+    def save(self, number: int, bucket: OrderBucket) -> None:
+        """End a micro-batch of a bucket."""
+        index = bucket.save()
+        if index is not None:
+            self._index[number] = index
 
     def bucket(self, number: int) -> OrderBucket:
         """A bucket as a micro-batch opens it."""
@@ -73,7 +79,7 @@ class Tracker:
         """Start a bucket with these orders."""
         bucket = self.bucket(number)
         bucket.restore(orders)
-        self._index[number] = bucket.save() or b""
+        self.save(number, bucket)
 
     @property
     def history(self) -> list[HistoryRow]:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streaming.transforms.order_buckets import place_of
 from streaming.transforms.order_status import Event, HistoryRow
+from streaming.transforms.status_packs import Message, Pack, process
 from tests.support.status_orders import (
     DAY,
     TEN,
@@ -29,6 +31,10 @@ pytestmark = pytest.mark.requirement("O4")
 @pytest.fixture
 def tracker() -> Tracker:
     return Tracker()
+
+
+def copied(events: Sequence[tuple[str, Event]]) -> list[tuple[str, Event]]:
+    return [(order_id, copy(event)) for order_id, event in events]
 
 
 def seconds(row: HistoryRow) -> float | None:
@@ -197,6 +203,35 @@ def test_a_change_made_before_the_alarm_that_arrives_after_it_takes_it_back(
     assert tracker.due_at("O-1") == micros(TEN + timedelta(minutes=5) + DAY)
 
 
+def test_a_replay_raises_the_alarms_of_the_first_run(tracker: Tracker) -> None:
+    days = [created(1, 0), change(2, 3 * 24 * 60, "pending", "completed")]
+    tracker.apply(copied(days)[0], clock=TEN + 2 * DAY)
+    tracker.apply(copied(days)[1], clock=TEN + 3 * DAY)
+
+    replay = Tracker()
+    replay.apply(*copied(days), clock=TEN + 3 * DAY)
+
+    assert tracker.anomalies == ["stuck", None]
+    assert replay.history == tracker.history
+
+
+def test_committed_messages_only_update_the_state(tracker: Tracker) -> None:
+    number = place_of("O-1")[0]
+
+    def batch(*events: tuple[str, Event], is_new: bool) -> list[HistoryRow]:
+        messages = [Message("t", 0, e.version, e.at, is_new, o, e) for o, e in events]
+        newest = messages[-1] if is_new else None
+        clock = micros(TEN + 3 * DAY) if is_new else None
+        bucket = tracker.bucket(number)
+        output = process([Pack(messages, clock, newest)], bucket, micros(TEN + 2 * DAY))
+        tracker.save(number, bucket)
+        return output.rows
+
+    assert batch(created(1, 0), is_new=False) == []
+    (row,) = batch(change(2, 4320, "pending", "completed"), is_new=True)
+    assert (row.previous_status, seconds(row)) == ("pending", 3 * 86400)
+
+
 LIFE = [
     created(1, 0),
     change(2, 5, "pending", "processing"),
@@ -210,10 +245,6 @@ LIFE = [
 def meaning(tracker: Tracker) -> list[HistoryRow]:
     """The history but for what depends on the arrival."""
     return [row._replace(anomaly=None, overtaken=False) for row in tracker.history]
-
-
-def copied(events: Sequence[tuple[str, Event]]) -> list[tuple[str, Event]]:
-    return [(order_id, copy(event)) for order_id, event in events]
 
 
 @given(st.permutations(LIFE), st.integers(1, len(LIFE)), st.integers(0, len(LIFE) - 1))

@@ -78,19 +78,6 @@ def test_rows_that_come_again_change_nothing(db: Database) -> None:
     assert history(db) == before
 
 
-def test_a_withdrawn_alarm_stays_withdrawn_when_it_is_raised_again(db: Database) -> None:
-    tracker = Tracker()
-    tracker.apply(created(1, 0), clock=TEN + DAY)
-    alarm = list(tracker.emitted)
-    write(db, alarm)
-    tracker.apply(change(2, 5, "pending", "processing"), clock=TEN + DAY)
-    write(db, tracker.emitted[1:])
-
-    write(db, alarm)
-
-    assert [row["anomaly"] for row in history(db)] == ["stuck_withdrawn", None]
-
-
 def test_what_an_expired_order_left_behind_raises_no_alarm(db: Database) -> None:
     tracker = Tracker()
     tracker.apply(created(1, 0), change(3, 9, "pending", "completed"))
