@@ -75,10 +75,11 @@ class Tracker:
         """A bucket as a micro-batch opens it."""
         return OrderBucket(StatusMachine(RULES), self._slots[number], self._index.get(number))
 
-    def restore(self, number: int, orders: list[tuple[str, Order]]) -> None:
-        """Start a bucket with these orders."""
+    def restore(self, number: int, orders: list[tuple[str, Order]], clock: datetime) -> None:
+        """Start a bucket with these orders, whose alarms up to a time are written."""
         bucket = self.bucket(number)
         bucket.restore(orders)
+        bucket.advance(micros(clock))
         self.save(number, bucket)
 
     @property
