@@ -5,7 +5,8 @@ bucket applies them to its state; its rows become columns. Times are microsecond
 
 Messages that the sink had committed when the query started come again after a lost checkpoint, or a
 crash between the sink's commit and Spark's. They only update the state: their rows are written, and
-so are the alarms up to the watermark of that commit.
+so are the alarms up to the watermark of that commit. The clock stops while they come: each batch of
+the source has messages of every partition in which some wait.
 """
 
 from __future__ import annotations
@@ -90,11 +91,13 @@ class Pack(msgspec.Struct, array_like=True):
         messages: of the bucket.
         clock: the watermark by all new messages of the task; None without any.
         newest: one of these.
+        replays: whether the task has read committed messages.
     """
 
     messages: list[Message]
     clock: int | None
     newest: Message | None
+    replays: bool = False
 
 
 class BucketOutput(msgspec.Struct, array_like=True):
@@ -152,6 +155,7 @@ def to_packs(
     messages: list[list[Message]] = [[] for _ in range(BUCKETS)]
     clocks: list[int] = []
     newest: Message | None = None
+    replays = False
     for rows in tables:
         is_heartbeat = pc.equal(rows["topic"], HEARTBEAT)
         heartbeats = rows.filter(is_heartbeat)
@@ -162,10 +166,10 @@ def to_packs(
         for message in chain(_events(events), _heartbeats(heartbeats)):
             partition = (message.topic, message.partition)
             message.is_new = message.position > options.start.positions.get(partition, "")
-            newest = message if message.is_new else newest
+            newest, replays = (message, replays) if message.is_new else (newest, True)
             messages[place_of(message.order_id)[0]].append(message)
     clock = max(clocks, default=None)
-    packs = [encode(Pack(of_bucket, clock, newest)) for of_bucket in messages]
+    packs = [encode(Pack(of_bucket, clock, newest, replays)) for of_bucket in messages]
     return pa.table([list(range(BUCKETS)), packs], schema=PACK_SCHEMA)
 
 
@@ -206,13 +210,17 @@ def process(packs: list[Pack], bucket: OrderBucket, watermark: int) -> BucketOut
         watermark: that the sink had committed when the query started.
     """
     messages = sorted(chain.from_iterable(p.messages for p in packs), key=_source_order)
+    bucket.clock = max(bucket.clock, watermark)
     bucket.receive((m.order_id, m.event) for m in messages if m.event and not m.is_new)
     clocks = [p.clock for p in packs if p.clock is not None]
     if not clocks:
         return BucketOutput(messages, None, None, [])
-    bucket.advance(watermark)  # the commit that set it has written these alarms
+    is_held = any(p.replays for p in packs)
+    if not is_held:
+        bucket.advance(watermark)  # its alarms are written
     rows = bucket.receive((m.order_id, m.event) for m in messages if m.event and m.is_new)
-    rows += bucket.advance(max(clocks))
+    if not is_held:
+        rows += bucket.advance(max(clocks))
     newest = next(p.newest for p in packs if p.newest)
     return BucketOutput(messages, bucket.clock, newest, rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -215,21 +215,34 @@ def test_a_replay_raises_the_alarms_of_the_first_run(tracker: Tracker) -> None:
     assert replay.history == tracker.history
 
 
-def test_committed_messages_only_update_the_state(tracker: Tracker) -> None:
+def batch(
+    tracker: Tracker, committed: Sequence[Any] = (), new: Sequence[Any] = (), clock: datetime = TEN
+) -> list[HistoryRow]:
+    """A batch of O-1 in Spark, after a start from the watermark of the second day."""
     number = place_of("O-1")[0]
+    messages = [
+        Message("t", 0, event.version, event.at, is_new, order_id, event)
+        for is_new, events in ((False, committed), (True, new))
+        for order_id, event in events
+    ]
+    pack = Pack(messages, micros(clock), messages[-1], replays=bool(committed))
+    bucket = tracker.bucket(number)
+    output = process([pack], bucket, micros(TEN + DAY / 2))
+    tracker.save(number, bucket)
+    return output.rows
 
-    def batch(*events: tuple[str, Event], is_new: bool) -> list[HistoryRow]:
-        messages = [Message("t", 0, e.version, e.at, is_new, o, e) for o, e in events]
-        newest = messages[-1] if is_new else None
-        clock = micros(TEN + 3 * DAY) if is_new else None
-        bucket = tracker.bucket(number)
-        output = process([Pack(messages, clock, newest)], bucket, micros(TEN + 2 * DAY))
-        tracker.save(number, bucket)
-        return output.rows
 
-    assert batch(created(1, 0), is_new=False) == []
-    (row,) = batch(change(2, 4320, "pending", "completed"), is_new=True)
-    assert (row.previous_status, seconds(row)) == ("pending", 3 * 86400)
+def test_committed_messages_only_update_the_state(tracker: Tracker) -> None:
+    assert batch(tracker, committed=[created(1, 0)], clock=TEN + 3 * DAY) == []
+    (row,) = batch(tracker, new=[change(2, 60, "pending", "completed")], clock=TEN + 3 * DAY)
+    assert (row.previous_status, seconds(row)) == ("pending", 3600)
+
+
+def test_no_alarm_is_raised_while_committed_messages_may_refute_it(tracker: Tracker) -> None:
+    elsewhere = created(5, 60 * 24 * 3, "O-2")
+    assert batch(tracker, [created(1, 0)], new=[elsewhere], clock=TEN + 3 * DAY) == []
+    assert batch(tracker, [cancelled(2, 9)], new=[], clock=TEN + 3 * DAY) == []
+    assert batch(tracker, new=[elsewhere], clock=TEN + 3 * DAY) == []
 
 
 LIFE = [
