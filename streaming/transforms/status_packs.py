@@ -32,7 +32,7 @@ from streaming.validation.parsing import INSTANT
 
 PACK_SCHEMA = pa.schema([("bucket", pa.int32()), ("pack", pa.binary())])
 RESTORED_SCHEMA = pa.schema([("bucket", pa.int32()), ("orders", pa.binary())])
-_TEXT, _FLAG = pa.string(), pa.bool_()
+_TEXT = pa.string()
 STATUS_SCHEMA = pa.schema(
     [
         *((name, _TEXT) for name in ("event_id", "order_id", "branch_id")),
@@ -42,7 +42,7 @@ STATUS_SCHEMA = pa.schema(
         ("previous_changed_at", INSTANT),
         ("session_at", INSTANT),
         ("anomaly", _TEXT),
-        ("overtaken", _FLAG),
+        ("overtaken", pa.bool_()),
         ("version", _TEXT),
         ("topic", _TEXT),
         ("partition", pa.int32()),
@@ -166,7 +166,10 @@ def to_packs(
         for message in chain(_events(events), _heartbeats(heartbeats)):
             partition = (message.topic, message.partition)
             message.is_new = message.position > options.start.positions.get(partition, "")
-            newest, replays = (message, replays) if message.is_new else (newest, True)
+            if message.is_new:
+                newest = message
+            else:
+                replays = True
             messages[place_of(message.order_id)[0]].append(message)
     clock = max(clocks, default=None)
     packs = [encode(Pack(of_bucket, clock, newest, replays)) for of_bucket in messages]
