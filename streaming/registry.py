@@ -58,7 +58,13 @@ STREAMS = (
         serving=("order_metrics",),
         dead_letters="quarantine.late_events",
     ),
-    StreamEntry("order_status_tracker", "orders", "postgres", serving=("order_status_history",)),
+    StreamEntry(
+        "order_status_tracker",
+        "orders",
+        "postgres",
+        serving=("order_status_history",),
+        stateful=True,
+    ),
     StreamEntry(
         "footfall",
         "detections",

@@ -31,6 +31,11 @@ GENERATION = 10**15
 """A position of Kafka is the generation of its topic times this, plus the broker's offset: 0 to
 99,999 generations in the 20 digits of a position (docs/adr/0030)."""
 
+HEARTBEAT = "(heartbeat)"
+"""Topic of a row that a source with option `heartbeatSeconds` emits at the end of an idle log, with
+the time as `timestamp`, no key and no value. No broker allows parentheses in the name of a topic.
+"""
+
 UNREADABLE_HEADER = "storelake-unreadable"
 """Name of the header that replaces headers that cannot be decoded; its value: the bytes of the
 first name or value that is not UTF-8. A message with this header is rejected."""

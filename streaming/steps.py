@@ -7,23 +7,27 @@ ids of the failed rules in `rules`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
 
 from conf.settings import Settings, StreamSettings
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
-from streaming.stream import Rows, State, Step
+from streaming.sinks.order_status_restore import committed_start, restore
+from streaming.stream import Context, Rows, State, Step
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
+from streaming.transforms.order_status import StatusRules
 from streaming.transforms.silver_detections import (
     FRAMES_SCHEMA,
     VALIDATED_SCHEMA,
     frames,
     validated_detections,
 )
+from streaming.transforms.status_packs import TrackingOptions
+from streaming.transforms.status_tracking import track_status
 from streaming.transforms.tracks import Rules
 
 
@@ -39,8 +43,31 @@ def _frames(settings: Settings, stores: Stores) -> Rows:  # noqa: ARG001
     return frames
 
 
-def _tracks(settings: Settings, stores: Stores) -> Callable[[DataFrame], DataFrame]:
-    return follow_tracks(stores, track_rules(settings.streams))
+def _tracks(context: Context, steps: Rows) -> Transform:
+    frames = in_arrow(steps, FRAMES_SCHEMA)
+    follow = follow_tracks(context.stores, track_rules(context.settings.streams))
+    return lambda rows: rows.transform(frames).transform(follow)
+
+
+def _status(context: Context, steps: Rows) -> Transform:
+    limits, dsn = context.settings.streams, context.settings.postgres.dsn
+    heartbeat = timedelta(seconds=limits.heartbeat_seconds)
+    options = TrackingOptions(
+        rules=status_rules(limits),
+        delay=limits.watermark,
+        # A silent log has been silent for one heartbeat, and the next one takes as long.
+        heartbeat_delay=max(limits.watermark - 2 * heartbeat, timedelta()),
+        start=committed_start(dsn),
+    )
+    keep = limits.status_stuck_after + limits.status_keep_stuck
+
+    def read_state(_: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from restore(dsn, keep).to_batches()
+
+    restored = context.spark.range(1, numPartitions=1).mapInArrow(
+        read_state, "bucket int, orders binary"
+    )
+    return track_status(steps, options, restored)
 
 
 VALIDATE_ORDERS = Step(_orders, SILVER_SCHEMA)
@@ -51,6 +78,10 @@ VALIDATE_DETECTIONS = Step(_detections, VALIDATED_SCHEMA)
 
 TO_FRAMES = Step(_frames, FRAMES_SCHEMA)
 """Validated frames -> the anchor points of the people in them."""
+
+TRACK_STATUS = State(_status, version=1, event_time_column="timestamp")
+"""Messages of the order topics -> one row each, and for each changed row of the status history:
+`status_packs.STATUS_SCHEMA`."""
 
 FOLLOW_TRACKS = State(_tracks, version=2, event_time_column="captured_at")
 """Frames -> crossings, visits and queues of each camera: `footfall.OUTPUT_DDL`."""
@@ -65,6 +96,17 @@ def track_rules(limits: StreamSettings) -> Rules:
         delay=limits.frame_delay,
         expire=limits.track_ttl,
     )
+
+
+def status_rules(limits: StreamSettings) -> StatusRules:
+    """The rules for the status of orders, from the settings."""
+    durations = (
+        limits.status_stuck_after,
+        limits.status_session_gap,
+        limits.status_keep_terminal,
+        limits.status_keep_stuck,
+    )
+    return StatusRules(*(one // timedelta(microseconds=1) for one in durations))
 
 
 def compose(steps: tuple[Step, ...], settings: Settings, stores: Stores) -> Rows:

@@ -31,9 +31,15 @@ class Context:
     settings: Settings
     stores: Stores
 
-    def read_topics(self, query_id: str, *topics: str) -> DataFrame:
-        """A streaming DataFrame of source rows, from the broker that the settings name."""
-        return self._read(self.settings.streams.source, query_id, topics)
+    def read_topics(self, query_id: str, *topics: str, **options: str) -> DataFrame:
+        """A streaming DataFrame of source rows, from the broker that the settings name.
+
+        Args:
+            query_id: names the consumer group.
+            topics: to read.
+            options: more options of the source.
+        """
+        return self._read(self.settings.streams.source, query_id, topics, 1, **options)
 
     def read_detections(self, query_id: str) -> DataFrame:
         """The same of the detections, from every broker that cameras publish to."""
@@ -64,7 +70,7 @@ class Context:
         return {**here, "topicGenerations": as_option(known)}
 
     def _read(
-        self, broker: str, query_id: str, topics: Sequence[str], sharers: int = 1
+        self, broker: str, query_id: str, topics: Sequence[str], sharers: int = 1, **more: str
     ) -> DataFrame:
         streams = self.settings.streams
         options = {
@@ -75,6 +81,7 @@ class Context:
             "readTasks": str(streams.read_tasks),
             "onDataLoss": streams.on_data_loss,
             "groupId": f"storelake-{query_id}",
+            **more,
         }
         source = self.spark.readStream.format(f"storelake_{broker}")
         return source.options(**self._known_topics(broker, options)).load()
@@ -184,6 +191,16 @@ ORDERS = Source(
 )
 """One row per message of the order topics."""
 
+ORDERS_AND_HEARTBEATS = Source(
+    lambda context, group: context.read_topics(
+        group,
+        *context.settings.kafka.order_topics,
+        heartbeatSeconds=str(context.settings.streams.heartbeat_seconds),
+    ),
+    lambda _: ("kafka",),
+)
+"""The same, and a row of topic `HEARTBEAT` while no message comes."""
+
 DETECTIONS = Source(
     lambda context, group: context.read_detections(group),
     lambda settings: settings.streams.detections_from,
@@ -212,12 +229,13 @@ class State:
     """A stateful step of the plan, after the steps.
 
     Attributes:
-        make: (settings, stores) -> transform of the DataFrame, in output mode `update`.
+        make: (context, the steps as one function) -> transform of source rows, which runs the
+            steps in its tasks; output mode `update`.
         version: of the state's format; a new one starts a new checkpoint.
         event_time_column: of its output: when a row was produced, in microseconds since 1970.
     """
 
-    make: Callable[[Settings, Stores], Callable[[DataFrame], DataFrame]]
+    make: Callable[[Context, Rows], Callable[[DataFrame], DataFrame]]
     version: int
     event_time_column: str
 

@@ -60,6 +60,9 @@ class StreamSettings(Frozen):
     """A visit ends when its person is not detected in the zone for this long."""
     frame_delay: timedelta = timedelta(seconds=1)
     """How long a frame waits for earlier frames."""
+    heartbeat_seconds: float = Field(default=60.0, ge=0)
+    """The clock of the order status tracker advances without events when its topics have been
+    silent for this long; 0: it does not. A stuck order then raises its alarm within `watermark`."""
     status_stuck_after: timedelta = timedelta(hours=24)
     """An open order without a change for this long is stuck."""
     status_session_gap: timedelta = timedelta(minutes=30)

@@ -1,64 +1,41 @@
-"""Order topics -> order_status_history (Postgres, `upsert_order_status()`) and silver.order_status.
+"""Order topics -> order_status_history (Postgres) and silver.order_status.
 
-Key event_id: one row per `order.status_changed`, with the status before it, the seconds spent
-there, a session and an anomaly; and one per alarm, when an order has not changed for
-`streams.status_stuck_after`. `order.created` states when the first status began, `order.cancelled`
-ends an order; neither makes a row. State per order in Postgres (docs/adr/0009); its timers follow
-the stream's watermark. Rows, state and progress commit together: exactly-once in effect.
+Source rows -> parse and validate -> state of orders in Spark (`transforms/order_status.py`) -> rows
+of the history, one transaction. Key event_id: one row per `order.status_changed`, with the status
+before it, the seconds spent there, a session and an anomaly; and one per alarm, when an order has
+not changed for `streams.status_stuck_after`. `order.created` states when the first status began,
+`order.cancelled` ends an order; neither makes a row. The clock is the stream's watermark, which a
+heartbeat of the source advances while nothing happens. Rows are absolute values and commit with
+their positions: exactly-once in effect. A new checkpoint restores the state from Postgres.
 """
 
-from datetime import datetime, timezone
 from typing import Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from streaming.lake.tables import SILVER_ORDER_STATUS
 from streaming.runtime.submit import submit
-from streaming.sinks.postgres import stage
+from streaming.sinks.order_status import write_history
+from streaming.sinks.postgres import advance_stored_watermark
 from streaming.sinks.replicate import replicate
-from streaming.steps import VALIDATE_ORDERS
-from streaming.stream import ORDERS, Batch, SinkContext, Stream
-from streaming.transforms.quarantine import split_validated
-from streaming.transforms.watermark import advance_watermark, newest_event_time
-
-STAGE = {
-    "event_id": "text",
-    "event_type": "text",
-    "event_time": "timestamptz",
-    "order_id": "text",
-    "branch_id": "text",
-    "old_status": "text",
-    "status": "text",
-    "created_at": "timestamptz",
-    "version": 'text COLLATE "C"',
-    "topic": "text",
-    "partition": "integer",
-    "position": "text",
-}
+from streaming.steps import TRACK_STATUS, VALIDATE_ORDERS
+from streaming.stream import ORDERS_AND_HEARTBEATS, Batch, SinkContext, Stream
 
 
 def write(batch: Batch) -> None:
-    """One transaction: changes, state, and the timers that are due."""
-    limits = batch.settings.streams
-    good, _ = split_validated(batch.rows)  # order_event_processor keeps the rejected ones
-    newest = newest_event_time(good, datetime.now(timezone.utc))
-    clock = advance_watermark(batch.watermark, newest, limits.watermark)
+    """One transaction, with the clock: a new checkpoint starts from both."""
+    clock = pc.max(batch.rows["clock"]).as_py()
 
     def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-        stage(connection, "status_events", STAGE, rows)
-        connection.execute(
-            "SELECT upsert_order_status(%s, %s, %s, %s, %s)",
-            (
-                clock,
-                limits.status_stuck_after,
-                limits.status_session_gap,
-                limits.status_keep_terminal,
-                limits.status_keep_stuck,
-            ),
-        )
+        write_history(connection, rows)
+        advance_stored_watermark(connection, batch.stream, clock)
+        if batch.id == 1:  # the first batch of the checkpoint has restored it
+            connection.execute("DELETE FROM order_status_state")
 
-    batch.commit(good, upsert)
+    batch.commit(batch.rows, upsert)
+    batch.metrics.watermark(batch.stream, clock)
 
 
 def on_interval(sink_context: SinkContext) -> None:
@@ -68,9 +45,9 @@ def on_interval(sink_context: SinkContext) -> None:
 
 STREAM = Stream(
     "order_status_tracker",
-    source=ORDERS,
+    source=ORDERS_AND_HEARTBEATS,
     steps=(VALIDATE_ORDERS,),
-    watermark=newest_event_time,
+    state=TRACK_STATUS,
     write=write,
     on_interval=on_interval,
 )

@@ -24,7 +24,7 @@ from streaming.runtime.metrics import StreamMetrics
 from streaming.runtime.tasks import Plan
 from streaming.runtime.writer import BatchWriter
 from streaming.sinks.postgres import Database
-from streaming.steps import in_tasks
+from streaming.steps import compose
 from streaming.stream import Context, SinkContext, Stream
 
 log = logging.getLogger("storelake.streams")
@@ -194,10 +194,8 @@ class SharedQuery:
         pause = int(context.settings.streams.trigger_seconds * self._pace * 1000)
         rows = self._source.read(context, self.name)
         if self._state:  # other plans run their steps with the writes of a batch, in one task
-            steps = in_tasks(self._steps, context.settings, context.stores)
-            rows = rows.transform(steps).transform(
-                self._state.make(context.settings, context.stores)
-            )
+            steps = compose(self._steps, context.settings, context.stores)
+            rows = rows.transform(self._state.make(context, steps))
         self._query = (
             rows.writeStream.queryName(self.name)
             .outputMode("update" if self._state else "append")

@@ -21,7 +21,8 @@ import pyspark.worker  # noqa: F401
 from pyspark import daemon
 
 import streaming.sources.kafka
-import streaming.transforms.footfall  # noqa: F401
+import streaming.transforms.footfall
+import streaming.transforms.status_tracking  # noqa: F401
 
 
 def _zip_but_no_jar(path: str) -> zipimporter:

@@ -232,6 +232,14 @@ class Database:
             return cursor.execute(query.encode(), parameters).fetchall()
 
 
+def advance_stored_watermark(
+    connection: psycopg.Connection[Any], stream: str, watermark: datetime | None
+) -> None:
+    """Move the watermark of a stream, with rows that depend on it; it never falls."""
+    if watermark is not None:
+        connection.execute(_WATERMARK_SQL, (stream, watermark))
+
+
 def stage(
     connection: psycopg.Connection[Any],
     name: str,

@@ -13,6 +13,10 @@ values and headers unless it is a single row; also the first one after a restart
 passes the last offsets before it requests the latest ones. Sizes are only known once messages are
 read, so the planner reads one batch ahead of the tasks.
 
+Idle: with option `heartbeatSeconds`, the planner emits a row of topic `HEARTBEAT` when it has read
+everything that the log holds and nothing has come for so long. So event time of a stream advances
+without messages, and a backlog is never compared with the wall clock.
+
 A topic that was deleted and created again under its name is another topic. Where a broker gives
 topics ids, option `topicGenerations` numbers the topics of one name, and an offset contains that
 number (`GENERATION`): positions of the new topic sort after those of the old one (docs/adr/0030).
@@ -28,7 +32,7 @@ from typing import Protocol
 import pyarrow as pa
 from pyspark.sql.datasource import InputPartition
 
-from streaming.source import GENERATION
+from streaming.source import GENERATION, HEARTBEAT
 
 Partition = tuple[str, int]
 Offsets = dict[Partition, int]
@@ -71,9 +75,15 @@ class Range(InputPartition):
 
 @dataclass(frozen=True)
 class Task(InputPartition):
-    """Ranges that one Spark task reads."""
+    """Ranges that one Spark task reads.
+
+    Attributes:
+        ranges: of the log.
+        heartbeat: time of the heartbeat row that it emits, in microseconds since 1970 in UTC.
+    """
 
     ranges: tuple[Range, ...]
+    heartbeat: int | None = None
 
 
 class Log(Protocol):
@@ -201,17 +211,33 @@ def lost_offset(partition: Partition, offset: int, low: int, high: int) -> DataL
     )
 
 
-def to_wire(offsets: Offsets) -> Wire:
-    """{(topic, 0): 5} -> {"topic": {"0": 5}}, sorted: Spark compares offsets as text."""
-    wire: Wire = {}
+def to_wire(offsets: Offsets, heartbeat: int = 0) -> Wire:
+    """{(topic, 0): 5} -> {"topic": {"0": 5}}, sorted: Spark compares offsets as text.
+
+    Args:
+        offsets: of the log.
+        heartbeat: time of the newest heartbeat, which is a part of the wire offset: a new one makes
+            a micro-batch, and a batch that is repeated has the same one. 0: none.
+    """
+    wire: Wire = {HEARTBEAT: {"0": heartbeat}} if heartbeat else {}
     for (topic, partition), offset in sorted(offsets.items()):
         wire.setdefault(topic, {})[str(partition)] = offset
     return wire
 
 
 def from_wire(wire: Wire) -> Offsets:
-    """The inverse of `to_wire`."""
-    return {(t, int(p)): o for t, parts in wire.items() for p, o in parts.items()}
+    """The offsets of the log in a wire offset, without the heartbeat."""
+    return {
+        (topic, int(partition)): offset
+        for topic, parts in wire.items()
+        if topic != HEARTBEAT
+        for partition, offset in parts.items()
+    }
+
+
+def heartbeat_of(wire: Wire) -> int:
+    """Time of the newest heartbeat of a wire offset; 0 before the first."""
+    return wire.get(HEARTBEAT, {}).get("0", 0)
 
 
 def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:

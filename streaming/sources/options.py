@@ -59,6 +59,7 @@ class ReadOptions:
     Attributes:
         group_id: option `groupId`: the consumer group, or subscription, that shows progress.
         fetch_timeout: option `fetchTimeoutSeconds`: seconds without a message until reading fails.
+        heartbeat: option `heartbeatSeconds`: seconds without a message until a heartbeat; 0: never.
         given: all options with their names in lower case, those of one broker included.
     """
 
@@ -73,6 +74,7 @@ class ReadOptions:
     generations: Mapping[str, Generation] = field(default_factory=dict)
     group_id: str = "storelake"
     fetch_timeout: float = 30.0
+    heartbeat: float = 0.0
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def required(self, name: str) -> str:
@@ -110,6 +112,7 @@ class ReadOptions:
             },
             group_id=given.get("groupid", cls.group_id),
             fetch_timeout=float(given.get("fetchtimeoutseconds", cls.fetch_timeout)),
+            heartbeat=float(given.get("heartbeatseconds", cls.heartbeat)),
             given=given,
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -20,7 +21,7 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
 from pyspark.sql.types import StructType
 
-from streaming.source import SOURCE_DDL
+from streaming.source import HEARTBEAT, SOURCE_DDL
 from streaming.sources.log import (
     DataLossError,
     Limit,
@@ -31,9 +32,11 @@ from streaming.sources.log import (
     Task,
     Wire,
     from_wire,
+    heartbeat_of,
     to_wire,
 )
 from streaming.sources.options import ReadOptions
+from streaming.sources.rows import to_arrow
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +115,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
         self._broker, self._options = broker, options
         self._position: Offsets | None = None
         self._behind = True
+        self._heartbeat, self._active_at = 0, time.monotonic()
         self._prefetched: list[tuple[Wire, Wire, pa.RecordBatch]] = []
 
     def initialOffset(self) -> Wire:  # noqa: N802  (Spark's name)
@@ -122,6 +126,7 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
         """The end of the next batch; equal to the last one when nothing waits."""
         if self._position is None:
             self._position = from_wire(self.initialOffset())
+        before = self._position
         try:
             self._position = self._advance(self._position)
         except DataLossError as loss:
@@ -130,7 +135,17 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
                 raise
             log.warning("data loss, continuing by option: %s", loss)
             self._position = self._into_bounds(self._position)
-        return to_wire(self._position)
+        if self._position != before:
+            self._active_at = time.monotonic()
+        elif self._is_idle(self._position):
+            self._active_at = time.monotonic()
+            self._heartbeat = max(self._heartbeat + 1, time.time_ns() // 1_000)
+        return to_wire(self._position, self._heartbeat)
+
+    def _is_idle(self, position: Offsets) -> bool:
+        """Whether a heartbeat is due; the broker confirms that nothing waits."""
+        is_due = 0 < self._options.heartbeat <= time.monotonic() - self._active_at
+        return is_due and not self._broker.behind(position)
 
     def _advance(self, position: Offsets) -> Offsets:
         options = self._options
@@ -155,18 +170,22 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
     def partitions(self, start: Wire, end: Wire) -> Sequence[InputPartition]:
         """Plan [start, end); start == end after a restart, at the position of the checkpoint."""
         if self._position is None:
-            self._position = from_wire(end)
+            self._position, self._heartbeat = from_wire(end), heartbeat_of(end)
         if self.getCache(start, end) is not None:
             return [Task(())]
         ranges = _ranges(self._broker, from_wire(start), from_wire(end))
         if self._options.on_data_loss == "continue":
             ranges = _present(ranges, self._broker.bounds())
-        return self._broker.split(ranges, self._options.tasks)
+        tasks = self._broker.split(ranges, self._options.tasks)
+        is_new = heartbeat_of(end) > heartbeat_of(start)
+        return [*tasks, Task((), heartbeat_of(end))] if is_new else tasks
 
     def getCache(self, start: Wire, end: Wire) -> Iterator[Any] | None:  # type: ignore[override]  # noqa: N802
         """The prefetched rows of exactly [start, end), or None: then tasks read them."""
+        if heartbeat_of(start) != heartbeat_of(end):
+            return None
         found: list[pa.RecordBatch] = []
-        at = start
+        at, end = to_wire(from_wire(start)), to_wire(from_wire(end))
         for from_, to, rows in self._prefetched:
             if from_ == at and at != end:
                 found.append(rows)
@@ -175,7 +194,11 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Read one task's ranges as Arrow batches, in a Python worker."""
-        return self._broker.fetch(cast(Task, partition).ranges)
+        task = cast(Task, partition)
+        if task.heartbeat is not None:
+            yield heartbeat_row(task.heartbeat)
+        else:
+            yield from self._broker.fetch(task.ranges)
 
     def commit(self, end: Wire) -> None:
         """Drop prefetched rows up to `end`, and report the progress to the broker's tools."""
@@ -190,6 +213,11 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
     def stop(self) -> None:
         """Close the planner's consumer."""
         self._broker.close()
+
+
+def heartbeat_row(at: int) -> pa.RecordBatch:
+    """The source row of a heartbeat at a time, in microseconds since 1970 in UTC."""
+    return to_arrow([(None, None, HEARTBEAT, 0, f"{at:020d}", at, None)])
 
 
 class LogSource(DataSource):

@@ -144,7 +144,7 @@ def plan_of(db: Connection, query: str) -> dict[str, Any]:
         "v_recent_orders WHERE customer_id = 'C-7'",
         "v_recent_orders WHERE order_id = 'O-00500000'",
         "orders_raw WHERE order_id = 'O-00500000' ORDER BY event_time",
-        'orders_raw WHERE payload -> \'order\' @> \'{"order_id": "O-00500000"}\'',
+        "orders_raw WHERE payload -> 'order' @> '{\"order_id\": \"O-00500000\"}'",
         "orders_processed WHERE branch_id = 'B02' AND created_at > now() - interval '1 day'",
         "order_items WHERE order_id = 'O-00500000'",
         "order_items WHERE product_id = 'P-123'",

@@ -45,7 +45,7 @@ def new_sandbox(
             "name": f"sandbox{number}",
             "format": table_format or services.catalog.format,
         }
-        streams = {"source": "memory", "trigger_seconds": 0.1}
+        streams = {"source": "memory", "trigger_seconds": 0.1, "heartbeat_seconds": 0.0}
         if services.bucket:
             catalog["warehouse"] = f"s3://{services.bucket}/sandbox{number}"
         return Sandbox(

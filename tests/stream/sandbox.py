@@ -34,7 +34,13 @@ from streaming.sinks.postgres import Database
 from streaming.source import GENERATION
 from streaming.sources.memory import MemoryBroker, MemoryLog
 from streaming.sources.options import Subscription
-from streaming.stream import DETECTIONS, ORDERS, SinkContext, Stream
+from streaming.stream import (
+    DETECTIONS,
+    ORDERS,
+    ORDERS_AND_HEARTBEATS,
+    SinkContext,
+    Stream,
+)
 from tests.support.builders import as_json
 
 DEADLINE_SECONDS = 240.0
@@ -181,7 +187,11 @@ class Sandbox:
     def _queries(self, streams: Sequence[Stream]) -> dict[str, tuple[str, ...]]:
         """The name of each query's checkpoint, and the topics that it reads."""
         kafka = self.settings.kafka
-        topics = {ORDERS: kafka.order_topics, DETECTIONS: (kafka.detections,)}
+        topics = {
+            ORDERS: kafka.order_topics,
+            ORDERS_AND_HEARTBEATS: kafka.order_topics,
+            DETECTIONS: (kafka.detections,),
+        }
         plans = dict.fromkeys(s.plan for s in streams if s.source)
         return {
             "+".join(sorted(s.name for s in streams if s.plan == plan)): topics[plan[0]]

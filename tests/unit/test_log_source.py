@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.source import SOURCE_SCHEMA
+from streaming.source import HEARTBEAT, SOURCE_SCHEMA
 from streaming.sources.log import (
     ROWS_WORTH_A_TASK,
     DataLossError,
@@ -24,6 +25,7 @@ from streaming.sources.log import (
     Task,
     Wire,
     from_wire,
+    heartbeat_of,
     share_out,
     split,
     to_wire,
@@ -422,6 +424,52 @@ def test_stopping_closes_the_connection() -> None:
     broker = FakeLog(p0=1)
     LogStreamReader(broker, options()).stop()
     assert broker.closed
+
+
+# Heartbeats
+
+
+def idle(seconds: float, broker: FakeLog) -> LogStreamReader:
+    """A reader with heartbeats, whose clock is `seconds` after its last message."""
+    reader = LogStreamReader(broker, options(heartbeatSeconds="60"))
+    reader.latestOffset()
+    reader._active_at -= seconds
+    return reader
+
+
+def test_an_idle_log_emits_a_heartbeat_with_the_time() -> None:
+    start, before = wire(2), time.time_ns() // 1_000
+    reader = idle(61, FakeLog(p0=2))
+
+    end = reader.latestOffset()
+    assert reader.getCache(start, end) is None
+    (task,) = reader.partitions(start, end)
+    (row,) = pa.Table.from_batches(reader.read(task)).to_pylist()
+
+    assert (row["topic"], row["value"]) == (HEARTBEAT, None)
+    assert before <= int(row["position"]) <= time.time_ns() // 1_000
+    assert reader.latestOffset() == end
+
+
+@pytest.mark.parametrize(("seconds", "arrives"), [(59, 0), (61, 1), (61, 9_000)])
+def test_a_log_that_is_not_idle_emits_no_heartbeat(seconds: float, arrives: int) -> None:
+    broker = FakeLog(p0=2)
+    reader = idle(seconds, broker)
+    broker.high[A] += arrives
+    assert reader.latestOffset() == wire(2 + arrives)
+
+
+def test_a_repeated_batch_has_the_same_heartbeat_and_the_rows_before_it() -> None:
+    first = idle(61, FakeLog(p0=2))
+    end = first.latestOffset()
+
+    again = LogStreamReader(FakeLog(p0=2), options(heartbeatSeconds="60"))
+    again.partitions(end, end)
+    rows = [row for task in again.partitions(wire(1), end) for row in again.read(task)]
+
+    table = pa.Table.from_batches(rows)
+    assert table["position"].to_pylist() == [f"{1:020d}", f"{heartbeat_of(end):020d}"]
+    assert again.latestOffset() == end
 
 
 # Data loss
