@@ -109,7 +109,7 @@ class OrderBucket:
     def orders(self, slot: int) -> Slot:
         """The orders of a slot."""
         if slot not in self._read:
-            value = self._store.get(slot)
+            value = None if self._due[slot] == NEVER else self._store.get(slot)
             self._read[slot] = _slot(value) if value else {}
         return self._read[slot]
 
