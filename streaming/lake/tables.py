@@ -154,7 +154,7 @@ SILVER_ORDERS = Table(
 )
 
 ANOMALIES = ("duplicate", "out_of_order", "illegal_transition", "stuck", "stuck_withdrawn")
-"""As `upsert_order_status()` of Postgres finds them."""
+"""As `streaming.transforms.order_status` finds them."""
 
 SILVER_ORDER_STATUS = Table(
     name="silver.order_status",

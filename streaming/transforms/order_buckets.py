@@ -18,8 +18,10 @@ import msgspec
 
 from streaming.transforms.order_status import Event, HistoryRow, Order, StatusMachine, is_over
 
-BUCKETS, SLOTS = 32, 1024
-NEVER = 2**63 - 1
+BUCKETS, SLOTS = 32, 4096
+"""Other numbers need a new `state_version` of the source."""
+NEVER = 2**32 - 1
+"""Of the index, in seconds since 1970: a slot without an order."""
 SAVE_CLOCK_AFTER = 60_000_000
 """The index is written again for its clock alone when that has moved by so much."""
 
@@ -37,6 +39,11 @@ Slot = dict[str, KeptOrder]
 _encode = msgspec.msgpack.Encoder().encode
 _slot = msgspec.msgpack.Decoder(Slot).decode
 _order = msgspec.msgpack.Decoder(Order).decode
+
+
+def _second(micros: int) -> int:
+    """A time in the units of the index."""
+    return min(max(micros // 1_000_000, 0), NEVER)
 
 
 class SlotStore(Protocol):
@@ -65,9 +72,8 @@ class OrderBucket:
 
     def __init__(self, machine: StatusMachine, store: SlotStore, index: bytes | None) -> None:
         self._machine, self._store = machine, store
-        self._due = array("q")
-        self._due.frombytes(index or array("q", [0, *[NEVER] * SLOTS]).tobytes())
-        self.clock = self._saved_clock = self._due.pop(0)
+        self.clock = self._saved_clock = int.from_bytes(index[:8], "big") if index else 0
+        self._due = array("I", index[8:] if index else [NEVER] * SLOTS)  # seconds since 1970
         self._saved_due = self._due[:]
         self._read: dict[int, Slot] = {}
         self._changed: set[int] = set()
@@ -94,13 +100,16 @@ class OrderBucket:
     def advance(self, clock: int) -> list[HistoryRow]:
         """Set the clock, which never decreases: delete the orders that are over, raise alarms."""
         self.clock = max(self.clock, clock)
-        due = [slot for slot, due_at in enumerate(self._due) if due_at <= self.clock]
+        now = _second(self.clock)
+        if min(self._due) > now:
+            return []
+        due = [slot for slot, due_at in enumerate(self._due) if due_at <= now]
         return [row for slot in due for row in self._fire(slot)]
 
     def orders(self, slot: int) -> Slot:
         """The orders of a slot."""
         if slot not in self._read:
-            value = self._store.get(slot)
+            value = None if self._due[slot] == NEVER else self._store.get(slot)
             self._read[slot] = _slot(value) if value else {}
         return self._read[slot]
 
@@ -108,11 +117,11 @@ class OrderBucket:
         """Write the slots that have changed; return the index, or None where it is unchanged."""
         for slot in self._changed:
             orders = self._read[slot]
-            self._due[slot] = min((kept.due_at for kept in orders.values()), default=NEVER)
+            self._due[slot] = min((_second(k.due_at) for k in orders.values()), default=NEVER)
             self._store.put(slot, _encode(orders) if orders else None)
         if self._due == self._saved_due and self.clock < self._saved_clock + SAVE_CLOCK_AFTER:
             return None
-        return array("q", [self.clock, *self._due]).tobytes()
+        return self.clock.to_bytes(8, "big") + self._due.tobytes()
 
     def _keep(self, order_id: str, order: Order) -> None:
         if not order.events:
@@ -120,7 +129,7 @@ class OrderBucket:
         slot = place_of(order_id)[1]
         due_at = self._machine.due_at(order)
         self.orders(slot)[order_id] = KeptOrder(due_at, msgspec.Raw(_encode(order)))
-        self._due[slot] = min(self._due[slot], due_at)
+        self._due[slot] = min(self._due[slot], _second(due_at))
         self._changed.add(slot)
 
     def _fire(self, slot: int) -> Iterator[HistoryRow]:
