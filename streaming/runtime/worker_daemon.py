@@ -20,9 +20,8 @@ import pyspark.sql.streaming.stateful_processor_util
 import pyspark.worker  # noqa: F401
 from pyspark import daemon
 
-import streaming.sources.kafka
-import streaming.transforms.footfall
-import streaming.transforms.status_tracking  # noqa: F401
+import streaming.runtime.tasks
+import streaming.sources.kafka  # noqa: F401
 
 
 def _zip_but_no_jar(path: str) -> zipimporter:
