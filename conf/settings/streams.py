@@ -25,7 +25,7 @@ class StreamSettings(Frozen):
     niceness: int = Field(default=5, ge=0, le=19)
     """Niceness of `storelake run`, as of nice(1). Cameras, gateway and brokers get the cores first
     where cores are few: a stream catches up, a camera loses frames."""
-    max_rows_per_batch: int = Field(default=20_000, ge=1)
+    max_rows_per_batch: int = Field(default=50_000, ge=1)
     """Maximum number of rows in a micro-batch."""
     max_bytes_per_batch: int = Field(default=32 * 1024 * 1024, ge=1)
     """Maximum size of keys, values and headers in a micro-batch; a larger message is a batch of its
