@@ -17,7 +17,7 @@ from cli.dlq_output import counts_table, heads_table, print_report, print_rows
 from infra.terminal import console, progress
 
 if TYPE_CHECKING:
-    from streaming.sinks.dead_letter_store import DeadLetterRepository
+    from streaming.sinks.dlq_store import DlqRepository
     from streaming.sinks.redrive import RedriveReport
 
 app = new_app("dlq", "Rejected order messages: list, show, fix, send back.")
@@ -56,14 +56,14 @@ def show(
 ) -> None:
     """Show one dead letter: status, times, failed rules, headers and value."""
     from cli.dlq_page import page
-    from streaming.dead_letters import read_id
+    from streaming.sinks.dlq_ids import read_id
 
     with open_store() as store:
-        (dead_letter,) = store.get([read_id(identifier)])
+        (entry,) = store.get([read_id(identifier)])
     if raw:
-        typer.echo(dead_letter.value or b"", nl=False)
+        typer.echo(entry.value or b"", nl=False)
     else:
-        typer.echo(page(dead_letter))
+        typer.echo(page(entry))
 
 
 @app.command()
@@ -85,21 +85,21 @@ def fix(
 ) -> None:
     """Store an edited value beside the original, and print what still violates the contract."""
     from cli.dlq_page import faults_text
-    from streaming.dead_letters import read_id
-    from streaming.sinks.dead_letter_edits import edited_value, needs_no_edit, require_open
+    from streaming.sinks.dlq_edits import edited_value, needs_no_edit, require_open
+    from streaming.sinks.dlq_ids import read_id
     from streaming.transforms.repair import order_id_of, read_event
     from streaming.validation.contracts import find_faults
 
     with open_store() as store:
-        (dead_letter,) = store.get([read_id(identifier)])
-        require_open(dead_letter)
-        if not assignments and value is None and not needs_no_edit(dead_letter):
+        (entry,) = store.get([read_id(identifier)])
+        require_open(entry)
+        if not assignments and value is None and not needs_no_edit(entry):
             raise typer.BadParameter("give a change: --set PATH=VALUE or --value FILE")
-        edited = edited_value(dead_letter, assignments or [], value, original=original)
-        store.store_fix(dead_letter, edited)
+        edited = edited_value(entry, assignments or [], value, original=original)
+        store.store_fix(entry, edited)
     event = read_event(edited)
     key = order_id_of(event) or "as it was"
-    console().print(f"Fixed {dead_letter.id}; its key will be {key}.", markup=False)
+    console().print(f"Fixed {entry.id}; its key will be {key}.", markup=False)
     if faults := find_faults(event):
         typer.echo("The contract still objects:\n" + faults_text(faults))
     else:
@@ -119,16 +119,16 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
 ) -> None:
     """Send open dead letters back to their topics: fixed, or as they came."""
-    from streaming.dead_letters import read_id
+    from streaming.sinks.dlq_ids import read_id
 
     if not (identifiers or rule or topic or since or everything):
         raise typer.BadParameter("name some, choose with --rule, --topic or --since, or give --all")
     named = [read_id(i) for i in identifiers or []]
     selection = select(rule, topic, since, "open", named or None)
     with open_store() as store, nullcontext() if dry_run else store.alone():
-        for dead_letter in store.get(named):
-            if dead_letter.status != "open":
-                typer.echo(f"{dead_letter.id} is {dead_letter.status} and is not sent.", err=True)
+        for entry in store.get(named):
+            if entry.status != "open":
+                typer.echo(f"{entry.id} is {entry.status} and is not sent.", err=True)
         ids = store.ids(selection)
         report = None if dry_run or not ids else _send(store, ids)
     if report is not None:
@@ -141,7 +141,7 @@ def redrive(
         typer.echo("Nothing to send.")
 
 
-def _send(store: DeadLetterRepository, ids: Sequence[str]) -> RedriveReport:
+def _send(store: DlqRepository, ids: Sequence[str]) -> RedriveReport:
     from streaming.sinks.redrive import Redriver
 
     with progress("sending") as step:

@@ -13,7 +13,7 @@ import typer
 from cli.context import parse_instant, read_settings
 
 if TYPE_CHECKING:
-    from streaming.sinks.dead_letter_store import DeadLetterRepository, Selection
+    from streaming.sinks.dlq_store import DlqRepository, Selection
 
 Rule = Annotated[str | None, typer.Option(metavar="ID", help="Only those that failed this rule.")]
 Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="Only those from this topic.")]
@@ -28,9 +28,9 @@ Identifier = Annotated[str, typer.Argument(metavar="ID", help="Such as order-cre
 
 
 @contextmanager
-def open_store() -> Iterator[DeadLetterRepository]:
+def open_store() -> Iterator[DlqRepository]:
     """The dead letters in the database of the settings."""
-    from streaming.sinks.dead_letter_store import open_dead_letters
+    from streaming.sinks.dlq_store import open_dead_letters
 
     with open_dead_letters(read_settings()) as store:
         yield store
@@ -44,8 +44,8 @@ def select(
     ids: Sequence[str] | None = None,
 ) -> Selection:
     """The selection that the options describe, for a rule and a topic that exist."""
-    from streaming.sinks.dead_letter_edits import require_known
-    from streaming.sinks.dead_letter_store import Selection
+    from streaming.sinks.dlq_edits import require_known
+    from streaming.sinks.dlq_store import Selection
 
     selection = Selection(ids, rule, topic, since, None if status == "all" else status)
     require_known(selection, read_settings().kafka.order_topics)

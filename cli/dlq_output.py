@@ -16,14 +16,14 @@ from infra.terminal import console, error_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streaming.sinks.dead_letter_store import Count, DeadLetterSummary
+    from streaming.sinks.dlq_store import Count, DlqSummary
     from streaming.sinks.redrive import RedriveReport
 
 SHOWN = 20
 """How many of the messages that were sent back are listed."""
 MINUTE = "%Y-%m-%d %H:%M"
 
-Row = TypeVar("Row", "DeadLetterSummary", "Count")
+Row = TypeVar("Row", "DlqSummary", "Count")
 
 
 def print_rows(rows: Sequence[Row], form: str, table: Callable[[Sequence[Row]], Table]) -> None:
@@ -42,7 +42,7 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def heads_table(heads: Sequence[DeadLetterSummary]) -> Table:
+def heads_table(heads: Sequence[DlqSummary]) -> Table:
     """One row a dead letter."""
     rows = [
         (h.id, h.status, f"{h.received_at:{MINUTE}}", h.order_id or "", ", ".join(h.rules))
@@ -74,10 +74,10 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def print_report(report: RedriveReport) -> None:
     """Print which dead letters were sent back as what, and which were not."""
-    for dead_letter, reason in report.refused.items():
-        typer.echo(f"{dead_letter} was not sent: {reason}.", err=True)
-    for dead_letter, back_as in list(report.sent.items())[:SHOWN]:
-        typer.echo(f"{dead_letter} -> {back_as}")
+    for entry, reason in report.refused.items():
+        typer.echo(f"{entry} was not sent: {reason}.", err=True)
+    for entry, back_as in list(report.sent.items())[:SHOWN]:
+        typer.echo(f"{entry} -> {back_as}")
     typer.echo(f"{len(report.sent)} sent; the stream reports what becomes of them.")
 
 

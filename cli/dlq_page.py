@@ -11,41 +11,41 @@ from cli.dlq_output import instant, printable
 from conf.errors import StorelakeError
 
 if TYPE_CHECKING:
-    from streaming.sinks.dead_letter_store import DeadLetter
+    from streaming.sinks.dlq_store import DlqEntry
     from streaming.validation.contracts import ContractViolation
 
 LONGEST_VALUE = 20_000
 """Characters of a value that a page shows."""
 
 
-def page(dead_letter: DeadLetter) -> str:
+def page(entry: DlqEntry) -> str:
     """Status, times, failed rules, headers and value of one dead letter."""
     from streaming.validation.order_rules import MEANINGS
 
-    lines = [f"{dead_letter.id}: {dead_letter.status}", *_facts(dead_letter), "", "What is wrong"]
-    lines += [f"  {rule}: {MEANINGS.get(rule, 'unknown rule')}" for rule in dead_letter.rules]
-    if dead_letter.headers:
+    lines = [f"{entry.id}: {entry.status}", *_facts(entry), "", "What is wrong"]
+    lines += [f"  {rule}: {MEANINGS.get(rule, 'unknown rule')}" for rule in entry.rules]
+    if entry.headers:
         lines += ["", "Headers"]
-        lines += [f"  {n}: {'no value' if v is None else _text(v)}" for n, v in dead_letter.headers]
-    lines += ["", *_value("Value", dead_letter.value)]
-    if dead_letter.fixed_value is not None:
-        lines += ["", *_value("Fixed value", dead_letter.fixed_value)]
+        lines += [f"  {n}: {'no value' if v is None else _text(v)}" for n, v in entry.headers]
+    lines += ["", *_value("Value", entry.value)]
+    if entry.fixed_value is not None:
+        lines += ["", *_value("Fixed value", entry.fixed_value)]
     return printable("\n".join(lines))
 
 
-def _facts(dead_letter: DeadLetter) -> Iterator[str]:
+def _facts(entry: DlqEntry) -> Iterator[str]:
     facts = {
-        "received": dead_letter.received_at,
-        "rejected": dead_letter.rejected_at,
-        "key": "none" if dead_letter.key is None else _text(dead_letter.key),
-        "event": dead_letter.event_id,
-        "order": dead_letter.order_id,
-        "sent back for": dead_letter.origin,
-        "fixed": dead_letter.fixed_at,
-        "sent back": dead_letter.redriven_at,
-        "sent back as": dead_letter.redriven_as,
-        "resolved": dead_letter.resolved_at,
-        "rejected again": dead_letter.superseded_by,
+        "received": entry.received_at,
+        "rejected": entry.rejected_at,
+        "key": "none" if entry.key is None else _text(entry.key),
+        "event": entry.event_id,
+        "order": entry.order_id,
+        "sent back for": entry.origin,
+        "fixed": entry.fixed_at,
+        "sent back": entry.redriven_at,
+        "sent back as": entry.redriven_as,
+        "resolved": entry.resolved_at,
+        "rejected again": entry.superseded_by,
     }
     for name, fact in facts.items():
         if fact is not None:

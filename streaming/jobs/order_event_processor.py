@@ -6,15 +6,15 @@ ledger row, guarded appends to the lake, order-dlq at least once: exactly-once i
 
 from streaming.lake.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.runtime.submit import submit
-from streaming.sinks.dead_letter_table import write_validated
-from streaming.sinks.dead_letters import send_dead_letters
+from streaming.sinks.dlq_table import write_validated
+from streaming.sinks.dlq_topic import send_dead_letters
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, Stream
 from streaming.transforms.quarantine import split_validated
 
 
 def write(batch: Batch) -> None:
-    """Postgres first, since users wait for it; then the dead letter topic and the lake."""
+    """Postgres first, since users wait for it; then the DLQ topic and the lake."""
     batch.commit(batch.rows, write_validated)
     good, rejected = split_validated(batch.rows)
     # Before the append, which states that they were sent: a crash in between sends them again.

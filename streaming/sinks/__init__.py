@@ -1,1 +1,1 @@
-"""Sinks: Postgres, dead letters, late and refused rows, each exactly once by source position."""
+"""Sinks: Postgres, rejected messages, late and refused rows: once, by source position."""

@@ -1,4 +1,4 @@
-"""Kafka producer of dead letters, and a `produce` that waits while the queue is full."""
+"""Kafka producer of rejected messages, and a `produce` that waits while the queue is full."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from conf.settings import KafkaSettings
 QUEUE_SECONDS = 35.0
 """Longer than a message may wait: by then each has room, was sent, or has failed."""
 
-DeadLetterMessage = tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
+DlqMessage = tuple[bytes | None, bytes | None, list[tuple[str, str | bytes | None]]]
 """Key, value, headers."""
 
 VALUE_BYTES_HEADER = "storelake-value-bytes"
-"""Header of a dead letter without its value: the size of the value."""
+"""Header of a rejected message without its value: the size of the value."""
 
 
 def produce(producer: Producer, *message: Any, **options: Any) -> None:
@@ -44,7 +44,7 @@ def _offer(producer: Producer, *message: Any, **options: Any) -> bool:
     return True
 
 
-class DeadLetterProducer:
+class DlqProducer:
     """Sends rejected messages; at least once, acknowledged by all replicas.
 
     A batch that is run again may send a message again: its headers name the source position, which
@@ -60,7 +60,7 @@ class DeadLetterProducer:
         own = {"message.max.bytes": 16_777_216, "queue.buffering.max.kbytes": queue_kbytes}
         self._producer = Producer(producer_config(kafka, own, message_timeout_ms=30_000))
 
-    def send(self, messages: Iterable[DeadLetterMessage]) -> int:
+    def send(self, messages: Iterable[DlqMessage]) -> int:
         """Send (key, value, headers) and wait until all are acknowledged.
 
         A message that is too large for the topic is sent without its value, with the size in a
@@ -76,12 +76,12 @@ class DeadLetterProducer:
             self._send(map(_without_value, alone))
         return count
 
-    def _send(self, messages: Iterable[DeadLetterMessage]) -> tuple[int, list[DeadLetterMessage]]:
+    def _send(self, messages: Iterable[DlqMessage]) -> tuple[int, list[DlqMessage]]:
         failed: list[str] = []
-        too_large: list[DeadLetterMessage] = []
+        too_large: list[DlqMessage] = []
         count = 0
 
-        def done(message: DeadLetterMessage, error: KafkaError | None, _: Message | None) -> None:
+        def done(message: DlqMessage, error: KafkaError | None, _: Message | None) -> None:
             if error is None:
                 return
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and message[1] is not None:
@@ -112,18 +112,18 @@ class DeadLetterProducer:
         return count, too_large
 
 
-def _without_value(message: DeadLetterMessage) -> DeadLetterMessage:
+def _without_value(message: DlqMessage) -> DlqMessage:
     key, value, headers = message
     return key, None, [*headers, (VALUE_BYTES_HEADER, str(len(value or b"")).encode())]
 
 
 @lru_cache(maxsize=4)
-def _shared(settings: str) -> DeadLetterProducer:
-    return DeadLetterProducer(KafkaSettings.model_validate_json(settings))
+def _shared(settings: str) -> DlqProducer:
+    return DlqProducer(KafkaSettings.model_validate_json(settings))
 
 
-def send_messages(kafka: KafkaSettings, messages: Iterable[DeadLetterMessage]) -> int:
-    """Call `DeadLetterProducer.send` of the one producer of this process.
+def send_messages(kafka: KafkaSettings, messages: Iterable[DlqMessage]) -> int:
+    """Call `DlqProducer.send` of the one producer of this process.
 
     A producer has threads, buffers and connections, so batches share it; one that has failed is
     replaced.

@@ -1,6 +1,6 @@
-"""Sends dead letters to the topics that they came from.
+"""Sends rejected messages to the topics that they came from.
 
-Delivery guarantee: at least once. A dead letter is marked after the acknowledgement of all
+Delivery guarantee: at least once. A rejected message is marked after the acknowledgement of all
 replicas; a crash in between leaves it open, and the copy that is sent the next time has the same
 event_id, by which the tables downstream skip it.
 """
@@ -16,20 +16,20 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings
-from streaming.dead_letters import (
+from streaming.sinks.dlq_ids import (
     ORIGIN_HEADER,
     OWN_HEADERS,
-    DeadLetterError,
+    DlqError,
     Headers,
     dead_letter_id,
 )
-from streaming.sinks.dead_letter_store import DeadLetter, DeadLetterRepository
+from streaming.sinks.dlq_store import DlqEntry, DlqRepository
 from streaming.sinks.kafka_producer import produce
 from streaming.source import GENERATION
 from streaming.transforms.repair import order_id_of, read_event
 
 CHUNK = 50
-"""Dead letters in memory at once: each may have megabytes."""
+"""Rejected messages in memory at once: each may have megabytes."""
 
 # Silences librdkafka's own lines about an unreachable broker: the error states it.
 _SILENT = logging.getLogger("storelake.redrive.librdkafka")
@@ -39,9 +39,9 @@ _SILENT.propagate = False
 
 @dataclass(frozen=True)
 class RedriveMessage:
-    """Message that is redriven from a dead letter."""
+    """Message that is redriven from a rejected message."""
 
-    dead_letter: str
+    entry: str
     topic: str
     key: bytes | None
     value: bytes | None
@@ -50,32 +50,32 @@ class RedriveMessage:
 
 @dataclass
 class RedriveReport:
-    """Results of a redrive: dead letter -> id of the new message, or the reason of a rejection."""
+    """Results of a redrive: id of a message -> id of the new one, or why it was not sent."""
 
     sent: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def redrive_message(dead_letter: DeadLetter) -> RedriveMessage:
+def redrive_message(entry: DlqEntry) -> RedriveMessage:
     """The message to send: the fixed value or the original one, its headers, and its origin.
 
     A fixed value has its order_id as the key, as order topics require.
     """
-    key, value = dead_letter.key, dead_letter.value
-    if dead_letter.fixed_value is not None:
-        value = dead_letter.fixed_value
+    key, value = entry.key, entry.value
+    if entry.fixed_value is not None:
+        value = entry.fixed_value
         order_id = order_id_of(read_event(value))
         key = order_id.encode() if order_id else key
-    headers = [(n, v) for n, v in dead_letter.headers if not n.startswith(OWN_HEADERS)]
-    headers.append((ORIGIN_HEADER, dead_letter.id.encode()))
-    return RedriveMessage(dead_letter.id, dead_letter.topic, key, value, headers)
+    headers = [(n, v) for n, v in entry.headers if not n.startswith(OWN_HEADERS)]
+    headers.append((ORIGIN_HEADER, entry.id.encode()))
+    return RedriveMessage(entry.id, entry.topic, key, value, headers)
 
 
 class Redriver:
-    """Sends dead letters back over one producer.
+    """Sends rejected messages back over one producer.
 
     Raises:
-        DeadLetterError: Kafka does not answer.
+        DlqError: Kafka does not answer.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -96,28 +96,28 @@ class Redriver:
 
     def redrive(
         self,
-        store: DeadLetterRepository,
+        store: DlqRepository,
         ids: Sequence[str],
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> RedriveReport:
-        """Send these dead letters and mark each that is acknowledged.
+        """Send these rejected messages and mark each that is acknowledged.
 
         Args:
-            store: of the dead letters, locked by `alone`.
-            ids: of open dead letters, in the order to send them in.
-            on_progress: called with the number of dead letters that are done.
+            store: of the rejected messages, locked by `alone`.
+            ids: of open rejected messages, in the order to send them in.
+            on_progress: called with the number of rejected messages that are done.
 
         Raises:
-            DeadLetterError: Kafka stopped answering; acknowledged dead letters are marked.
+            DlqError: Kafka stopped answering; acknowledged rejected messages are marked.
         """
         report = RedriveReport()
         for chunk in _chunks(ids):
-            messages = [redrive_message(dead_letter) for dead_letter in store.get(chunk)]
+            messages = [redrive_message(entry) for entry in store.get(chunk)]
             bases = {m.topic: store.generation(m.topic) * GENERATION for m in messages}
             lost = self._send(messages, bases, report)
-            for dead_letter in chunk:
-                if dead_letter in report.sent:
-                    store.mark_redriven(dead_letter, report.sent[dead_letter])
+            for entry in chunk:
+                if entry in report.sent:
+                    store.mark_redriven(entry, report.sent[entry])
             on_progress(len(report.sent) + len(report.refused))
             if lost:
                 raise self._away(f"{lost}; {len(report.sent)} dead letters were sent before")
@@ -137,19 +137,17 @@ class Redriver:
         too_large: list[RedriveMessage] = []
 
         def done(message: RedriveMessage, error: KafkaError | None, sent: Message) -> None:
-            dead_letter = message.dead_letter
+            entry = message.entry
             if error is None:
                 topic = str(sent.topic())
                 position = f"{bases[topic] + int(sent.offset() or 0):020d}"
-                report.sent[dead_letter] = dead_letter_id(
-                    topic, int(sent.partition() or 0), position
-                )
+                report.sent[entry] = dead_letter_id(topic, int(sent.partition() or 0), position)
             elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE and len(messages) > 1:
                 too_large.append(message)
             elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                report.refused[dead_letter] = "it is larger than the topic takes"
+                report.refused[entry] = "it is larger than the topic takes"
             elif error.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART):
-                report.refused[dead_letter] = "its topic does not exist any more"
+                report.refused[entry] = "its topic does not exist any more"
             else:
                 lost.append(error.str())
 
@@ -172,8 +170,8 @@ class Redriver:
                 lost += filter(None, [self._send([message], bases, report)])
         return lost[0] if lost else "no answer in time" if left else None
 
-    def _away(self, reason: str) -> DeadLetterError:
-        return DeadLetterError(
+    def _away(self, reason: str) -> DlqError:
+        return DlqError(
             f"Kafka at {self._kafka.bootstrap} does not answer ({reason}): run `storelake up`, or "
             "check STORELAKE_KAFKA__HOST and __PORT."
         )

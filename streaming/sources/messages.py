@@ -1,4 +1,4 @@
-"""Stores messages as received in Postgres tables, such as those of dead letters."""
+"""Stores messages as received in Postgres tables, such as those of rejected messages."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from streaming.dead_letters import DeadLetterError
+from streaming.sinks.dlq_ids import DlqError
 
 _PATH = re.compile(r"[^.\[\]=]+(\[\d{1,6}\])*(\.[^.\[\]=]+(\[\d{1,6}\])*)*")
 _NO_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
@@ -23,16 +23,16 @@ def read_event(value: bytes | None) -> Any:
     """The JSON value in the bytes; numbers with a fraction become `Decimal`.
 
     Raises:
-        DeadLetterError: not JSON; the message has the place of the fault.
+        DlqError: not JSON; the message has the place of the fault.
     """
     try:
         return _loads((value or b"").decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise DeadLetterError(f"byte {error.start} is no UTF-8") from error
+        raise DlqError(f"byte {error.start} is no UTF-8") from error
     except json.JSONDecodeError as error:
-        raise DeadLetterError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+        raise DlqError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
     except (RecursionError, ValueError, ArithmeticError) as error:
-        raise DeadLetterError("brackets too deep or numbers too long") from error
+        raise DlqError("brackets too deep or numbers too long") from error
 
 
 def _loads(text: str) -> Any:
@@ -68,13 +68,11 @@ def read_assignment(text: str) -> tuple[str, Any]:
     """`path=value` -> the path and the value: JSON, or else the text itself.
 
     Raises:
-        DeadLetterError: there is no path.
+        DlqError: there is no path.
     """
     path, equals, value = text.partition("=")
     if not equals or not _PATH.fullmatch(path):
-        raise DeadLetterError(
-            f"{text!r} is no path=value: write it like order.items[0].quantity=2."
-        )
+        raise DlqError(f"{text!r} is no path=value: write it like order.items[0].quantity=2.")
     try:
         return path, _loads(value)
     except (RecursionError, ValueError, ArithmeticError):
@@ -88,7 +86,7 @@ def set_path(event: Any, path: str, value: Any) -> Any:
     an index of a list.
 
     Raises:
-        DeadLetterError: the path does not exist; the message names the first missing part.
+        DlqError: the path does not exist; the message names the first missing part.
     """
     steps = [int(i) if i else name for i, name in _STEP.findall(path)]
     changed = home = copy.copy(event)
@@ -105,14 +103,14 @@ def _check(home: Any, so_far: Sequence[str | int], step: str | int, *, new: bool
     where = to_path(so_far) or "The event"
     if isinstance(step, int):
         if not isinstance(home, list):
-            raise DeadLetterError(f"{where} is no list, so it has no [{step}].")
+            raise DlqError(f"{where} is no list, so it has no [{step}].")
         if step >= len(home):
-            raise DeadLetterError(f"{where} has no [{step}]: its length is {len(home)}.")
+            raise DlqError(f"{where} has no [{step}]: its length is {len(home)}.")
     elif not isinstance(home, dict):
-        raise DeadLetterError(f"{where} is no object, so it has no {step}.")
+        raise DlqError(f"{where} is no object, so it has no {step}.")
     elif not new and step not in home:
         known = ", ".join(list(home)[:20]) or "nothing"
-        raise DeadLetterError(f"{where} has no {step}: it has {known}.")
+        raise DlqError(f"{where} has no {step}: it has {known}.")
 
 
 def to_path(steps: Iterable[str | int]) -> str:

@@ -193,7 +193,7 @@ def test_orders_show_the_funnel_and_what_is_stuck(
     expect(page.locator("tr", has_text="O-stuck")).to_contain_text("12.50 USD")
 
 
-def test_the_pipeline_shows_each_stream_and_the_dead_letters(
+def test_the_pipeline_shows_each_stream_and_the_rejected_messages(
     day: datetime, db: Database, shop: Sandbox, visitor: Visitor
 ) -> None:
     report_streams_run(shop, store_hourly={"failures": 2})

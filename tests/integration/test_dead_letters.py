@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from cli.main import app
 from conf.errors import StorelakeError
 from conf.settings import KafkaSettings, Settings
-from streaming.sinks.dead_letter_store import open_dead_letters
-from streaming.sinks.dead_letter_table import write_validated
-from streaming.sinks.kafka_producer import DeadLetterProducer
+from streaming.sinks.dlq_store import open_dead_letters
+from streaming.sinks.dlq_table import write_validated
+from streaming.sinks.kafka_producer import DlqProducer
 from streaming.sinks.postgres import Database
 from streaming.sinks.redrive import CHUNK
 from streaming.source import SOURCE_SCHEMA
@@ -60,7 +60,7 @@ def shell(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(key, value)
 
 
-def dead_letter(number: int = 1, headers: Headers | None = None, **overrides: Any) -> Row:
+def entry(number: int = 1, headers: Headers | None = None, **overrides: Any) -> Row:
     """A validated message at this position of order-created, rejected for its price."""
     row = {
         "key": b"O-1",
@@ -146,13 +146,13 @@ def ends(kafka: KafkaSettings, topic: str = "order-created") -> int:
     ids=["empty", "null", "bytes", "what ends a copy", "text", "half a surrogate"],
 )
 def test_key_and_value_are_kept_byte_for_byte(db: Database, value: bytes | None) -> None:
-    reject(db, dead_letter(key=value, value=value))
+    reject(db, entry(key=value, value=value))
     assert (one(db)["key"], one(db)["value"]) == (value, value)
 
 
 def test_a_value_of_five_megabytes_is_kept_whole(db: Database) -> None:
     value = os.urandom(5_000_000)
-    reject(db, dead_letter(value=value, rules=["value_not_too_large"]))
+    reject(db, entry(value=value, rules=["value_not_too_large"]))
     assert one(db)["value"] == value
 
 
@@ -160,19 +160,19 @@ def test_headers_are_kept_in_their_order_even_twice_or_without_a_value(
     db: Database, services: Settings
 ) -> None:
     headers = [("trace", b"\x00"), ("trace", b"2"), ("flag", None), ("nul\x00", b"x")]
-    reject(db, dead_letter(headers=headers))
+    reject(db, entry(headers=headers))
     with open_dead_letters(services) as store:
         (found,) = store.get(["order-created/0/1"])
     assert found.headers == headers
 
 
-def test_a_message_that_comes_again_is_one_dead_letter_and_keeps_what_became_of_it(
+def test_a_message_that_comes_again_is_one_rejected_message_and_keeps_what_became_of_it(
     db: Database,
 ) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     done("fix", "order-created/0/1", "--set", "order.total_price=2.5")
     before = one(db)
-    reject(db, dead_letter(), dead_letter(2))
+    reject(db, entry(), entry(2))
     assert stored(db)["order-created/0/1"] == before
     assert len(stored(db)) == 2
 
@@ -180,9 +180,9 @@ def test_a_message_that_comes_again_is_one_dead_letter_and_keeps_what_became_of_
 def test_ids_that_were_not_read_or_do_not_fit_an_index_are_left_out(db: Database) -> None:
     reject(
         db,
-        dead_letter(1, rules=["storable_text"], event_id="a\x00b", order_id="O\x00"),
-        dead_letter(2, order_id="X" * 900_000, event_id=""),
-        dead_letter(3, order_id="Ö 7", event_id="not-a-uuid"),
+        entry(1, rules=["storable_text"], event_id="a\x00b", order_id="O\x00"),
+        entry(2, order_id="X" * 900_000, event_id=""),
+        entry(3, order_id="Ö 7", event_id="not-a-uuid"),
     )
     ids = [(row["event_id"], row["order_id"]) for row in stored(db).values()]
     assert ids == [(None, None), (None, None), ("not-a-uuid", "Ö 7")]
@@ -190,13 +190,13 @@ def test_ids_that_were_not_read_or_do_not_fit_an_index_are_left_out(db: Database
 
 def test_without_a_time_from_the_broker_it_counts_as_received_when_rejected(db: Database) -> None:
     before = datetime.now(timezone.utc)
-    reject(db, dead_letter(timestamp=None, rules=["event_time_not_in_future"]))
+    reject(db, entry(timestamp=None, rules=["event_time_not_in_future"]))
     assert before <= one(db)["received_at"] <= datetime.now(timezone.utc)
 
 
 def test_what_is_rejected_again_takes_the_place_of_its_origin(db: Database) -> None:
-    reject(db, dead_letter(1), dead_letter(2))
-    reject(db, dead_letter(3, headers=[("storelake-origin", f"order-created/0/{1:020d}".encode())]))
+    reject(db, entry(1), entry(2))
+    reject(db, entry(3, headers=[("storelake-origin", f"order-created/0/{1:020d}".encode())]))
     assert {k: (r["status"], r["origin"]) for k, r in stored(db).items()} == {
         "order-created/0/1": ("superseded", None),
         "order-created/0/2": ("open", None),
@@ -205,13 +205,13 @@ def test_what_is_rejected_again_takes_the_place_of_its_origin(db: Database) -> N
     assert stored(db)["order-created/0/1"]["redriven_as"] == "order-created/0/3"
 
 
-def test_a_dead_letter_cannot_take_itself_off_the_list(db: Database) -> None:
-    reject(db, dead_letter(1, headers=[("storelake-origin", b"order-created/0/1")]))
+def test_a_rejected_message_cannot_take_itself_off_the_list(db: Database) -> None:
+    reject(db, entry(1, headers=[("storelake-origin", b"order-created/0/1")]))
     assert (one(db)["status"], one(db)["origin"]) == ("open", None)
 
 
 def test_a_whole_batch_of_rejected_messages_is_kept(db: Database) -> None:
-    reject(db, *(dead_letter(n, value=b"{}") for n in range(20_000)))
+    reject(db, *(entry(n, value=b"{}") for n in range(20_000)))
     assert db.fetch("SELECT count(*) AS n FROM dead_letters") == [{"n": 20_000}]
 
 
@@ -221,9 +221,9 @@ def test_a_whole_batch_of_rejected_messages_is_kept(db: Database) -> None:
 def test_the_list_is_what_was_asked_for_the_newest_first(db: Database) -> None:
     reject(
         db,
-        dead_letter(1),
-        dead_letter(2, rules=["branch_known"]),
-        dead_letter(3, topic="order-updated", rules=["branch_known", "items_present"]),
+        entry(1),
+        entry(2, rules=["branch_known"]),
+        entry(3, topic="order-updated", rules=["branch_known", "items_present"]),
     )
 
     def listed(*options: str) -> list[str]:
@@ -241,7 +241,7 @@ def test_the_list_is_what_was_asked_for_the_newest_first(db: Database) -> None:
 
 
 def test_the_list_as_json_reports_all_but_the_bytes(db: Database) -> None:
-    reject(db, dead_letter(value=b"12345"))
+    reject(db, entry(value=b"12345"))
     (row,) = json.loads(done("list", "--format", "json"))
     assert row["value_bytes"] == 5
     assert row["received_at"] == "2024-05-01T10:01:00.000Z"
@@ -249,8 +249,8 @@ def test_the_list_as_json_reports_all_but_the_bytes(db: Database) -> None:
     assert "value" not in row
 
 
-def test_the_table_names_each_dead_letter_its_order_and_its_rules(db: Database) -> None:
-    reject(db, dead_letter(rules=["branch_known"], order_id="O-77"))
+def test_the_table_names_each_rejected_message_its_order_and_its_rules(db: Database) -> None:
+    reject(db, entry(rules=["branch_known"], order_id="O-77"))
     lines = done("list").splitlines()
     assert "order-created/0/1" in lines[1]
     assert "O-77" in lines[1]
@@ -260,9 +260,9 @@ def test_the_table_names_each_dead_letter_its_order_and_its_rules(db: Database) 
 def test_counts_are_by_rule_and_topic(db: Database) -> None:
     reject(
         db,
-        dead_letter(1),
-        dead_letter(2, rules=["total_price_money"]),
-        dead_letter(3, topic="order-updated"),
+        entry(1),
+        entry(2, rules=["total_price_money"]),
+        entry(3, topic="order-updated"),
     )
     found = json.loads(done("counts", "--format", "json"))
     assert [(c["rule"], c["topic"], c["dead_letters"]) for c in found] == [
@@ -275,7 +275,7 @@ def test_counts_are_by_rule_and_topic(db: Database) -> None:
 
 
 def test_a_page_reports_what_is_wrong_where_and_what_it_means(db: Database) -> None:
-    reject(db, dead_letter(headers=[("trace", b"t-1")]))
+    reject(db, entry(headers=[("trace", b"t-1")]))
     page = done("show", "order-created/0/1")
     assert "order-created/0/1: open" in page
     assert "total_price_money: order.total_price is no positive amount" in page
@@ -285,7 +285,7 @@ def test_a_page_reports_what_is_wrong_where_and_what_it_means(db: Database) -> N
 
 
 def test_a_page_of_broken_bytes_shows_them_and_moves_no_cursor(db: Database) -> None:
-    reject(db, dead_letter(value=b'{"a": \x1b[2J\xff', key=b"\x1b]0;x\x07", rules=["valid_utf8"]))
+    reject(db, entry(value=b'{"a": \x1b[2J\xff', key=b"\x1b]0;x\x07", rules=["valid_utf8"]))
     page = done("show", "order-created/0/1")
     assert "no JSON: byte 10 is no UTF-8" in page
     assert r'{"a": \x1b[2J\xff' in page
@@ -294,7 +294,7 @@ def test_a_page_of_broken_bytes_shows_them_and_moves_no_cursor(db: Database) -> 
 
 
 def test_raw_prints_the_bytes_and_nothing_else(db: Database) -> None:
-    reject(db, dead_letter(value=b"\x00\xff{"))
+    reject(db, entry(value=b"\x00\xff{"))
     assert dlq("show", "order-created/0/1", "--raw").stdout_bytes == b"\x00\xff{"
 
 
@@ -302,8 +302,8 @@ def test_raw_prints_the_bytes_and_nothing_else(db: Database) -> None:
 
 
 def test_a_fix_stands_beside_the_original_with_its_money_exact(db: Database) -> None:
-    original = dead_letter()["value"]
-    reject(db, dead_letter())
+    original = entry()["value"]
+    reject(db, entry())
     output = done("fix", "order-created/0/1", "--set", "order.total_price=2.50")
     assert "It fits the contract" in output
     assert one(db)["value"] == original
@@ -311,7 +311,7 @@ def test_a_fix_stands_beside_the_original_with_its_money_exact(db: Database) -> 
 
 
 def test_fixes_add_up_until_somebody_starts_from_the_original(db: Database) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     done("fix", "order-created/0/1", "--set", "order.total_price=2.50", "--set", "source=a")
     done("fix", "order-created/0/1", "--set", "order.currency=EUR")
     both = json.loads(one(db)["fixed_value"])
@@ -322,14 +322,14 @@ def test_fixes_add_up_until_somebody_starts_from_the_original(db: Database) -> N
 
 
 def test_a_fix_reports_what_the_contract_still_objects_to(db: Database) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     output = done("fix", "order-created/0/1", "--set", "order.items[0].quantity=0")
     assert "order.items[0].quantity: 0 is less than the minimum of 1" in output
     assert "order.total_price: -1 is less than or equal to the minimum of 0" in output
 
 
 def test_broken_text_is_mended_in_a_file(db: Database, tmp_path: Path) -> None:
-    reject(db, dead_letter(value=b"{not json", rules=["json_object"], key=None))
+    reject(db, entry(value=b"{not json", rules=["json_object"], key=None))
     assert "line 1, column 2" in rejection("fix", "order-created/0/1", "--set", "source=a")
     file = tmp_path / "mended.json"
     file.write_bytes(as_json(order_event(order_id="O-9")))
@@ -338,7 +338,7 @@ def test_broken_text_is_mended_in_a_file(db: Database, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_fixed_is_refused_with_the_reason(db: Database, tmp_path: Path) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     huge = tmp_path / "huge.json"
     huge.write_bytes(b'{"a":"' + b"x" * 1_048_576 + b'"}')
     fix = ("fix", "order-created/0/1")
@@ -356,11 +356,11 @@ def test_what_cannot_be_fixed_is_refused_with_the_reason(db: Database, tmp_path:
 # Redrive
 
 
-def test_a_dead_letter_continues_back_as_it_came_with_the_position_it_came_from(
+def test_a_rejected_message_continues_back_as_it_came_with_the_position_it_came_from(
     db: Database, services: Settings
 ) -> None:
     value = b'{ "as it":\t"came" }'
-    reject(db, dead_letter(value=value, headers=[("trace", b"\x00"), ("storelake-rules", b"[]")]))
+    reject(db, entry(value=value, headers=[("trace", b"\x00"), ("storelake-rules", b"[]")]))
     done("redrive", "order-created/0/1")
     row = one(db)
     message = read_back(services.kafka, row["redriven_as"])
@@ -371,17 +371,17 @@ def test_a_dead_letter_continues_back_as_it_came_with_the_position_it_came_from(
 
 
 def test_a_tombstone_without_a_key_continues_back_as_one(db: Database, services: Settings) -> None:
-    reject(db, dead_letter(key=None, value=None, rules=["value_present"]))
+    reject(db, entry(key=None, value=None, rules=["value_present"]))
     done("redrive", "--all")
     message = read_back(services.kafka, one(db)["redriven_as"])
     assert (message.key(), message.value()) == (None, None)
 
 
-def test_a_fixed_dead_letter_continues_back_with_its_order_as_the_key(
+def test_a_fixed_rejected_message_continues_back_with_its_order_as_the_key(
     db: Database, services: Settings
 ) -> None:
     good = as_json(order_event(order_id="O-5"))
-    reject(db, dead_letter(key=b"O-6", value=good, rules=["key_is_order_id"], order_id="O-5"))
+    reject(db, entry(key=b"O-6", value=good, rules=["key_is_order_id"], order_id="O-5"))
     done("fix", "order-created/0/1")
     done("redrive", "order-created/0/1")
     message = read_back(services.kafka, one(db)["redriven_as"])
@@ -389,7 +389,7 @@ def test_a_fixed_dead_letter_continues_back_with_its_order_as_the_key(
 
 
 def test_what_was_sent_back_is_not_sent_again(db: Database, services: Settings) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     done("redrive", "--all")
     before, row = ends(services.kafka), one(db)
     assert "Nothing to send" in done("redrive", "--all")
@@ -403,9 +403,9 @@ def test_only_what_was_chosen_continues_and_a_dry_run_sends_nothing(
 ) -> None:
     reject(
         db,
-        dead_letter(1),
-        dead_letter(2, rules=["branch_known"]),
-        dead_letter(3, rules=["branch_known"]),
+        entry(1),
+        entry(2, rules=["branch_known"]),
+        entry(3, rules=["branch_known"]),
     )
     before = ends(services.kafka)
     output = done("redrive", "--rule", "branch_known", "--dry-run")
@@ -416,11 +416,11 @@ def test_only_what_was_chosen_continues_and_a_dry_run_sends_nothing(
     assert dlq("redrive").exit_code == 2
 
 
-def test_dead_letters_of_one_order_go_back_in_their_order_however_many(
+def test_rejected_messages_of_one_order_go_back_in_their_order_however_many(
     db: Database, services: Settings
 ) -> None:
     count = 2 * CHUNK + 3
-    reject(db, *(dead_letter(n, value=str(n).encode()) for n in range(count)))
+    reject(db, *(entry(n, value=str(n).encode()) for n in range(count)))
     done("redrive", "--all")
     places = [row["redriven_as"].split("/") for row in stored(db).values()]
     assert len({partition for _, partition, _ in places}) == 1
@@ -428,10 +428,10 @@ def test_dead_letters_of_one_order_go_back_in_their_order_however_many(
     assert offsets == list(range(offsets[0], offsets[0] + count))
 
 
-def test_an_unknown_dead_letter_among_the_named_ones_stops_all(
+def test_an_unknown_rejected_message_among_the_named_ones_stops_all(
     db: Database, services: Settings
 ) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     before = ends(services.kafka)
     rejection("redrive", "order-created/0/1", "order-created/0/99")
     assert ends(services.kafka) == before
@@ -441,8 +441,8 @@ def test_an_unknown_dead_letter_among_the_named_ones_stops_all(
 def test_the_verdict_of_the_stream_is_not_undone_by_a_late_mark(
     db: Database, services: Settings
 ) -> None:
-    reject(db, dead_letter(1))
-    reject(db, dead_letter(2, headers=[("storelake-origin", b"order-created/0/1")]))
+    reject(db, entry(1))
+    reject(db, entry(2, headers=[("storelake-origin", b"order-created/0/1")]))
     with open_dead_letters(services) as store:
         store.mark_redriven("order-created/0/1", "order-created/0/2")
     row = stored(db)["order-created/0/1"]
@@ -452,26 +452,24 @@ def test_the_verdict_of_the_stream_is_not_undone_by_a_late_mark(
 
 
 def test_only_one_redrive_runs_at_a_time(db: Database, services: Settings) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     with open_dead_letters(services) as store, store.alone():
         assert "Somebody else" in rejection("redrive", "--all")
     assert one(db)["status"] == "open"
 
 
-def test_a_dead_letter_that_its_topic_does_not_take_remains_open(db: Database) -> None:
-    reject(
-        db, dead_letter(1, value=b"x" * 5_000_000, rules=["value_not_too_large"]), dead_letter(2)
-    )
+def test_a_rejected_message_that_its_topic_does_not_take_remains_open(db: Database) -> None:
+    reject(db, entry(1, value=b"x" * 5_000_000, rules=["value_not_too_large"]), entry(2))
     result = dlq("redrive", "--all")
     assert result.exit_code == 1
     assert "order-created/0/1 was not sent: it is larger than the topic takes." in result.stderr
     assert [r["status"] for r in stored(db).values()] == ["open", "redriven"]
 
 
-def test_without_a_broker_the_dead_letter_remains_open_and_a_sentence_reports_so(
+def test_without_a_broker_the_rejected_message_remains_open_and_a_sentence_reports_so(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reject(db, dead_letter())
+    reject(db, entry())
     (port,) = free_ports(1)
     monkeypatch.setenv("STORELAKE_KAFKA__PORT", str(port))
     assert f"Kafka at 127.0.0.1:{port} does not answer" in rejection("redrive", "--all")
@@ -487,7 +485,7 @@ def test_without_a_database_a_sentence_reports_so(monkeypatch: pytest.MonkeyPatc
 # The topic of dead letters
 
 
-def test_a_message_too_large_for_the_dead_letter_topic_is_reported_of_there_without_its_value(
+def test_a_message_too_large_for_the_rejected_message_topic_is_reported_of_there_without_its_value(
     services: Settings,
 ) -> None:
     topic = "test-small-dlq"
@@ -498,14 +496,14 @@ def test_a_message_too_large_for_the_dead_letter_topic_is_reported_of_there_with
     try:
         messages = [(b"O-1", b"{}", []), (b"O-2", b"x" * 5_000, [("trace", b"1")])]
         kafka = services.kafka.model_copy(update={"order_dlq": topic})
-        assert DeadLetterProducer(kafka).send(messages) == 2
+        assert DlqProducer(kafka).send(messages) == 2
         whole, cut = (read_back(services.kafka, f"{topic}/0/{n}") for n in range(2))
         assert (whole.key(), whole.value()) == (b"O-1", b"{}")
         assert (cut.key(), cut.value()) == (b"O-2", None)
         assert cut.headers() == [("trace", b"1"), ("storelake-value-bytes", b"5000")]
         # Larger than its client sends at all, and more than its queue holds at once.
         many = [(b"O-3", b"x" * 17_000_000, []), *[(b"O-4", b"x" * 900, [])] * 50]
-        assert DeadLetterProducer(kafka, queue_kbytes=20).send(many) == 51
+        assert DlqProducer(kafka, queue_kbytes=20).send(many) == 51
         sent = [read_back(services.kafka, f"{topic}/0/{n}") for n in range(2, 53)]
         assert sorted(m.key() for m in sent) == [b"O-3", *[b"O-4"] * 50]
         assert [m.value() for m in sent if m.key() == b"O-3"] == [None]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from streaming.dead_letters import dead_letter_id
-from streaming.sinks.dead_letter_store import Selection, open_dead_letters
+from streaming.sinks.dlq_ids import dead_letter_id
+from streaming.sinks.dlq_store import Selection, open_dead_letters
 from streaming.sinks.redrive import redrive_message
 from streaming.sources.memory import MemoryLog
 from streaming.sources.options import Subscription
@@ -37,16 +37,16 @@ def poison(sandbox: Sandbox) -> None:
     sandbox.send_raw("order-created", b"{not json \x00\xff", b"O-4")
 
 
-def send_back(sandbox: Sandbox, dead_letter: str, fixes: dict[str, Any]) -> str:
+def send_back(sandbox: Sandbox, entry: str, fixes: dict[str, Any]) -> str:
     """What `storelake dlq fix` and `redrive` do, with the memory log as the broker."""
     with open_dead_letters(sandbox.settings) as store:
-        (found,) = store.get([dead_letter])
+        (found,) = store.get([entry])
         if fixes:
             event = read_event(found.value)
             for path, value in fixes.items():
                 event = set_path(event, path, value)
             store.store_fix(found, to_bytes(event))
-        (found,) = store.get([dead_letter])
+        (found,) = store.get([entry])
         back = redrive_message(found)
         _, position = MemoryLog(sandbox.broker.path, Subscription((back.topic,))).bounds()[
             back.topic, 0
@@ -54,7 +54,7 @@ def send_back(sandbox: Sandbox, dead_letter: str, fixes: dict[str, Any]) -> str:
         headers = [(name, value or b"") for name, value in back.headers]
         sandbox.broker.produce(back.topic, back.value, back.key, timestamp=NOW, headers=headers)
         back_as = dead_letter_id(back.topic, 0, str(position))
-        store.mark_redriven(dead_letter, back_as)
+        store.mark_redriven(entry, back_as)
     return back_as
 
 
@@ -105,7 +105,7 @@ def story(sandbox: Sandbox) -> Story:
     return recorded
 
 
-def test_every_rejected_message_is_an_open_dead_letter_whole(story: Story) -> None:
+def test_every_rejected_message_is_an_open_rejected_message_whole(story: Story) -> None:
     dead_letters = story.dead_letters("poison")
 
     assert {k: (r["status"], r["rules"][0]) for k, r in dead_letters.items()} == {
@@ -121,7 +121,7 @@ def test_every_rejected_message_is_an_open_dead_letter_whole(story: Story) -> No
     assert {r["received_at"] for r in dead_letters.values()} == {NOW}
 
 
-def test_dead_letters_are_what_quarantine_holds(story: Story) -> None:
+def test_rejected_messages_are_what_quarantine_holds(story: Story) -> None:
     columns = ("topic", "partition", "position", "key", "value")
     for chapter in story.tables:
         served, lake = (
@@ -131,7 +131,7 @@ def test_dead_letters_are_what_quarantine_holds(story: Story) -> None:
         assert served == lake, chapter
 
 
-def test_a_dead_letter_has_its_event_and_order_when_they_can_be_read(story: Story) -> None:
+def test_a_rejected_message_has_its_event_and_order_when_they_can_be_read(story: Story) -> None:
     dead_letters = story.dead_letters("poison")
 
     assert dead_letters[PRICE]["event_id"] == event_id("O-2")
@@ -142,13 +142,13 @@ def test_a_dead_letter_has_its_event_and_order_when_they_can_be_read(story: Stor
     }
 
 
-def test_what_was_sent_back_and_is_good_resolves_its_dead_letter(story: Story) -> None:
+def test_what_was_sent_back_and_is_good_resolves_its_rejected_message(story: Story) -> None:
     assert story.status("sent back")[PRICE] == "redriven"
-    dead_letter = story.dead_letters("validated")[PRICE]
+    entry = story.dead_letters("validated")[PRICE]
 
-    assert dead_letter["status"] == "resolved"
-    assert isinstance(dead_letter["resolved_at"], datetime)
-    assert dead_letter["redriven_as"] == "order-created/0/4"
+    assert entry["status"] == "resolved"
+    assert isinstance(entry["resolved_at"], datetime)
+    assert entry["redriven_as"] == "order-created/0/4"
 
 
 def test_the_event_keeps_its_identity(story: Story) -> None:
@@ -159,7 +159,9 @@ def test_the_event_keeps_its_identity(story: Story) -> None:
     assert orders == {"O-1", "O-2"}
 
 
-def test_what_is_rejected_again_is_a_dead_letter_of_its_own_with_its_origin(story: Story) -> None:
+def test_what_is_rejected_again_is_a_message_of_its_own_with_its_origin(
+    story: Story,
+) -> None:
     dead_letters = story.dead_letters("validated")
 
     assert dead_letters[CURRENCY]["status"] == "superseded"
@@ -189,7 +191,7 @@ def test_no_row_of_any_table_changes_when(story: Story, chapter: str, before: st
     assert story.tables[chapter] == story.tables[before]
 
 
-def test_a_chain_of_dead_letters_ends_in_a_good_order(story: Story) -> None:
+def test_a_chain_of_rejected_messages_ends_in_a_good_order(story: Story) -> None:
     assert story.status("fixed at last") == {
         PRICE: "resolved",
         CURRENCY: "superseded",

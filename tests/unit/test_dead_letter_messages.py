@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.sinks.dead_letters import to_messages
-from streaming.sinks.kafka_producer import DeadLetterMessage
+from streaming.sinks.dlq_topic import to_messages
+from streaming.sinks.kafka_producer import DlqMessage
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.quarantine import split_validated
 
@@ -33,7 +33,7 @@ def validated(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=VALIDATED)
 
 
-def message(**row: Any) -> DeadLetterMessage:
+def message(**row: Any) -> DlqMessage:
     (found,) = to_messages(validated(row), STREAM, NOON)
     return found
 

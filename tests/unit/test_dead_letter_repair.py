@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streaming.dead_letters import DeadLetterError, dead_letter_id, origin_of, read_id
+from streaming.sinks.dlq_ids import DlqError, dead_letter_id, origin_of, read_id
 from streaming.transforms.repair import (
     order_id_of,
     read_assignment,
@@ -47,7 +47,7 @@ def test_a_value_is_json_or_else_the_text_itself(text: str, path: str, value: An
 
 @pytest.mark.parametrize("text", ["", "order", "=1", ".order=1", "a..b=1", "a[x]=1", "[0]=1"])
 def test_what_is_no_path_and_value_is_refused(text: str) -> None:
-    with pytest.raises(DeadLetterError, match="is no path=value"):
+    with pytest.raises(DlqError, match="is no path=value"):
         read_assignment(text)
 
 
@@ -78,7 +78,7 @@ def test_a_missing_field_can_be_added() -> None:
     ],
 )
 def test_a_path_that_leads_nowhere_is_named_up_to_its_end(path: str, sentence: str) -> None:
-    with pytest.raises(DeadLetterError, match=sentence):
+    with pytest.raises(DlqError, match=sentence):
         set_path(event(), path, 1)
 
 
@@ -112,7 +112,7 @@ def test_half_a_surrogate_pair_is_still_an_escape_afterwards() -> None:
     ],
 )
 def test_what_is_no_json_is_rejected_with_the_place(value: bytes | None, sentence: str) -> None:
-    with pytest.raises(DeadLetterError, match=sentence):
+    with pytest.raises(DlqError, match=sentence):
         read_event(value)
 
 
@@ -180,7 +180,7 @@ def test_an_id_reads_as_people_write_it_and_as_a_header_has_it() -> None:
 
 @pytest.mark.parametrize("text", ["", "order-created", "a/b/c", "t/0", "t/0/1/2", "t/0/1'; --"])
 def test_what_is_no_id_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(DeadLetterError, match="order-created/0/42"):
+    with pytest.raises(DlqError, match="order-created/0/42"):
         read_id(text)
 
 

@@ -17,7 +17,7 @@ from conf.settings import KafkaSettings
 from gateway.kafka import KafkaPublisher
 from inference_service.publishers.kafka import KafkaEventTransport
 from simulator.transport import KafkaTransport
-from streaming.sinks.kafka_producer import DeadLetterProducer, produce
+from streaming.sinks.kafka_producer import DlqProducer, produce
 from streaming.sinks.redrive import Redriver
 from streaming.sources.kafka import KafkaLog
 from streaming.sources.log import DataLossError, Limit, Range
@@ -44,7 +44,7 @@ def test_every_producer_waits_for_all_replicas_and_closes_a_silent_connection() 
 WEAKENED = {"acks": "0", "enable.idempotence": "false", "delivery.timeout.ms": "7"}
 PRODUCERS: dict[str, tuple[str, Callable[[KafkaSettings], object], int]] = {
     "gateway": ("gateway.kafka", lambda k: KafkaPublisher(k, ack_timeout=2), 2_000),
-    "quarantine": ("streaming.sinks.kafka_producer", DeadLetterProducer, 30_000),
+    "quarantine": ("streaming.sinks.kafka_producer", DlqProducer, 30_000),
     "redrive": ("streaming.sinks.redrive", Redriver, 30_000),
     "simulator": ("simulator.transport", lambda k: KafkaTransport(k, patience=9), 9_000),
     "cameras": ("inference_service.publishers.kafka", KafkaEventTransport, 0),
@@ -108,11 +108,11 @@ def test_a_full_queue_of_a_producer_is_waited_for_and_then_given_up(
     producer.purge()
 
 
-def test_a_dead_letter_that_finds_no_room_is_an_error_of_the_broker(
+def test_a_rejected_message_that_finds_no_room_is_an_error_of_the_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("streaming.sinks.kafka_producer.QUEUE_SECONDS", 0.2)
-    producer = DeadLetterProducer(away(), queue_kbytes=1)
+    producer = DlqProducer(away(), queue_kbytes=1)
     with pytest.raises(KafkaUnavailableError, match=r"order-dlq: \d of \d not stored"):
         producer.send([(None, b"x" * 900, []), (None, b"x" * 900, [])])
 

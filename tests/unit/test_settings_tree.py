@@ -233,7 +233,7 @@ def test_settings_cannot_be_changed() -> None:
         settings.kafka.port = 1  # type: ignore[misc]
 
 
-def test_dead_letters_are_no_input_of_order_streams() -> None:
+def test_rejected_messages_are_no_input_of_order_streams() -> None:
     kafka = load_settings().kafka
     assert kafka.order_dlq not in kafka.order_topics
     assert set(kafka.order_topics) < set(kafka.all_topics)

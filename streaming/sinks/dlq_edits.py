@@ -1,4 +1,4 @@
-"""Which dead letters an operator selects, and the edited value of one. No SQL, no broker."""
+"""Which rejected messages an operator selects, and the edited value of one. No SQL, no broker."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from conf.errors import StorelakeError
-from streaming.dead_letters import DeadLetterError
-from streaming.sinks.dead_letter_store import DeadLetter, Selection
+from streaming.sinks.dlq_ids import DlqError
+from streaming.sinks.dlq_store import DlqEntry, Selection
 from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
 from streaming.validation.envelope import MAX_VALUE_BYTES
 from streaming.validation.order_rules import MEANINGS
@@ -21,65 +21,63 @@ def require_known(selection: Selection, topics: Collection[str]) -> None:
         topics: all order topics.
 
     Raises:
-        DeadLetterError: there is no such rule or topic.
+        DlqError: there is no such rule or topic.
     """
     rule, topic = selection.rule, selection.topic
     if rule is not None and rule not in MEANINGS:
-        raise DeadLetterError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")
+        raise DlqError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")
     if topic is not None and topic not in topics:
-        raise DeadLetterError(f"{topic} carries no orders; those that do: {', '.join(topics)}.")
+        raise DlqError(f"{topic} carries no orders; those that do: {', '.join(topics)}.")
 
 
-def require_open(dead_letter: DeadLetter) -> None:
-    """Check that a dead letter can be edited.
+def require_open(entry: DlqEntry) -> None:
+    """Check that a rejected message can be edited.
 
     Raises:
-        DeadLetterError: it is not open; the message names the next step.
+        DlqError: it is not open; the message names the next step.
     """
     next_steps = {
         "redriven": "it was sent back, so wait for the result of the stream",
         "resolved": "what was sent back was good, so nothing is left to fix",
-        "superseded": f"what was sent back was rejected again, so fix {dead_letter.superseded_by}",
+        "superseded": f"what was sent back was rejected again, so fix {entry.superseded_by}",
     }
-    if dead_letter.status in next_steps:
-        raise DeadLetterError(
-            f"{dead_letter.id} is {dead_letter.status}: {next_steps[dead_letter.status]}."
-        )
+    if entry.status in next_steps:
+        raise DlqError(f"{entry.id} is {entry.status}: {next_steps[entry.status]}.")
 
 
-def needs_no_edit(dead_letter: DeadLetter) -> bool:
+def needs_no_edit(entry: DlqEntry) -> bool:
     """Whether a redrive of the same value under another key is a fix."""
-    return "key_is_order_id" in dead_letter.rules
+    return "key_is_order_id" in entry.rules
 
 
 def edited_value(
-    dead_letter: DeadLetter, assignments: Sequence[str], file: Path | None, *, original: bool
+    entry: DlqEntry, assignments: Sequence[str], file: Path | None, *, original: bool
 ) -> bytes:
     """The bytes to redrive in place of the value.
 
     Args:
-        dead_letter: an open one.
+        entry: an open one.
         assignments: `path=value`, applied in their order.
         file: to start from; None for the earlier fix, or else the value.
         original: whether to start from the value although there is an earlier fix.
 
     Raises:
-        DeadLetterError: there is no JSON to start from, a path leads nowhere, or the result is
+        DlqError: there is no JSON to start from, a path leads nowhere, or the result is
             larger than a stream accepts.
     """
-    fixed = None if original else dead_letter.fixed_value
-    start = file.read_bytes() if file else dead_letter.value if fixed is None else fixed
+    fixed = None if original else entry.fixed_value
+    start = file.read_bytes() if file else entry.value if fixed is None else fixed
     try:
         event = read_event(start)
     except StorelakeError as error:
-        raise DeadLetterError(
-            f"{file or dead_letter.id} is no JSON ({error}): "
-            f"`storelake dlq show {dead_letter.id} --raw` prints its bytes; "
+        raise DlqError(
+            f"{file or entry.id} is no JSON ({error}): "
+            f"`storelake dlq show {entry.id} --raw` prints its bytes; "
             "correct them in a file and give it with --value."
         ) from error
     for path, value in map(read_assignment, assignments):
         event = set_path(event, path, value)
     edited = to_bytes(event) if assignments else start or b""
     if len(edited) > MAX_VALUE_BYTES:
-        raise DeadLetterError("That is larger than 1 MiB: the stream would reject it again.")
+        raise DlqError("That is larger than 1 MiB: the stream would reject it again.")
     return edited

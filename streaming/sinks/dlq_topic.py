@@ -1,4 +1,4 @@
-"""Sends rejected messages to the dead letter topic, with the failed rules in the headers."""
+"""Sends rejected messages to the DLQ topic, with the failed rules in the headers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from conf.settings import KafkaSettings
-from streaming.dead_letters import ORIGIN_HEADER
-from streaming.sinks.kafka_producer import DeadLetterMessage, send_messages
+from streaming.sinks.dlq_ids import ORIGIN_HEADER
+from streaming.sinks.kafka_producer import DlqMessage, send_messages
 
 ROWS_AT_ONCE = 100
 """Rows whose values are in memory twice at a time."""
 
 
-def to_messages(rejected: pa.Table, stream: str, at: datetime) -> Iterator[DeadLetterMessage]:
+def to_messages(rejected: pa.Table, stream: str, at: datetime) -> Iterator[DlqMessage]:
     """Quarantine rows -> (key, value, headers): the original ones, with headers for the rejection.
 
     Args:
@@ -44,7 +44,7 @@ def _instant(moment: datetime) -> str:
 
 
 def send_dead_letters(kafka: KafkaSettings, stream: str, rejected: pa.Table) -> int:
-    """Send quarantine rows to the dead letter topic; returns when all are acknowledged."""
+    """Send quarantine rows to the DLQ topic; returns when all are acknowledged."""
     if not rejected.num_rows:
         return 0
     return send_messages(kafka, to_messages(rejected, stream, datetime.now(timezone.utc)))

@@ -18,7 +18,7 @@ from psycopg.rows import class_row, dict_row
 
 from conf.errors import database_down
 from conf.settings import Settings
-from streaming.dead_letters import DeadLetterError, Headers
+from streaming.sinks.dlq_ids import DlqError, Headers
 
 Status = Literal["open", "redriven", "resolved", "superseded"]
 
@@ -28,14 +28,14 @@ _LOCK_KEY = 7_305_112_002
 
 @dataclass(frozen=True)
 class Selection:
-    """Filter for dead letters. None means no restriction.
+    """Filter for rejected messages. None means no restriction.
 
     Attributes:
-        ids: of the dead letters.
+        ids: of the rejected messages.
         rule: id of a rule that they failed.
         topic: that they came from.
         since: received then or later.
-        status: of the dead letters.
+        status: of the rejected messages.
     """
 
     ids: Sequence[str] | None = None
@@ -46,8 +46,8 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class DeadLetterSummary:
-    """A dead letter without its bytes. Times are in UTC."""
+class DlqSummary:
+    """A rejected message without its bytes. Times are in UTC."""
 
     id: str
     topic: str
@@ -66,13 +66,13 @@ class DeadLetterSummary:
 
 
 @dataclass(frozen=True)
-class DeadLetter(DeadLetterSummary):
-    """A dead letter with its bytes.
+class DlqEntry(DlqSummary):
+    """A rejected message with its bytes.
 
     Attributes:
         headers: as received, in their order.
         fixed_value: to redrive in place of the value.
-        superseded_by: the dead letter that the redriven message became.
+        superseded_by: the rejected message that the redriven message became.
     """
 
     key: bytes | None
@@ -84,7 +84,7 @@ class DeadLetter(DeadLetterSummary):
 
 @dataclass(frozen=True)
 class Count:
-    """How many dead letters of one topic failed one rule."""
+    """How many rejected messages of one topic failed one rule."""
 
     rule: str
     topic: str
@@ -105,30 +105,30 @@ _CHOSEN = """
     AND (%(status)s::text IS NULL OR status = %(status)s)"""
 
 
-class DeadLetterRepository:
-    """Dead letters over one connection, which commits each statement."""
+class DlqRepository:
+    """Rejected messages over one connection, which commits each statement."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
-    def heads(self, selection: Selection, limit: int) -> list[DeadLetterSummary]:
-        """The newest of the selected dead letters."""
+    def heads(self, selection: Selection, limit: int) -> list[DlqSummary]:
+        """The newest of the selected rejected messages."""
         # S608: built from the constants above only, here and below.
         query = f"""SELECT {_HEAD} FROM dead_letters WHERE {_CHOSEN}
             ORDER BY received_at DESC, topic, partition, position DESC LIMIT %(limit)s"""  # noqa: S608
-        with self._connection.cursor(row_factory=class_row(DeadLetterSummary)) as cursor:
+        with self._connection.cursor(row_factory=class_row(DlqSummary)) as cursor:
             values = {**asdict(selection), "limit": limit}
             return cursor.execute(query.encode(), values).fetchall()
 
     def ids(self, selection: Selection) -> list[str]:
-        """Ids of all selected dead letters, in the order of their topics."""
+        """Ids of all selected rejected messages, in the order of their topics."""
         query = f"""SELECT id FROM dead_letters WHERE {_CHOSEN}
             ORDER BY topic, partition, position"""  # noqa: S608
         rows = self._connection.execute(query.encode(), asdict(selection))
         return [row[0] for row in rows]
 
     def counts(self, selection: Selection) -> list[Count]:
-        """Counts by rule and topic, highest first; a dead letter counts in each of its rules."""
+        """Counts by rule and topic, highest first; a message counts in each rule that it failed."""
         query = f"""SELECT rule, topic, count(*) AS dead_letters, min(received_at) AS oldest,
                 max(received_at) AS newest
             FROM dead_letters, unnest(rules) AS rule WHERE {_CHOSEN}
@@ -136,50 +136,50 @@ class DeadLetterRepository:
         with self._connection.cursor(row_factory=class_row(Count)) as cursor:
             return cursor.execute(query.encode(), asdict(selection)).fetchall()
 
-    def get(self, ids: Sequence[str]) -> list[DeadLetter]:
-        """Dead letters with their bytes, in the order of `ids`.
+    def get(self, ids: Sequence[str]) -> list[DlqEntry]:
+        """Rejected messages with their bytes, in the order of `ids`.
 
         Raises:
-            DeadLetterError: one of them does not exist.
+            DlqError: one of them does not exist.
         """
         query = f"""SELECT {_HEAD}, key, value, headers, fixed_value,
                 (SELECT min(n.id) FROM dead_letters n WHERE n.origin = d.id) AS superseded_by
             FROM dead_letters d WHERE id = ANY(%s)"""  # noqa: S608
         with self._connection.cursor(row_factory=dict_row) as cursor:
             found = {
-                row["id"]: DeadLetter(**{**row, "headers": _headers(row["headers"])})
+                row["id"]: DlqEntry(**{**row, "headers": _headers(row["headers"])})
                 for row in cursor.execute(query.encode(), (list(ids),))
             }
         missing = [one for one in ids if one not in found]
         if missing:
-            raise DeadLetterError(
+            raise DlqError(
                 f"There is no dead letter {', '.join(missing)}: `storelake dlq list` shows those "
                 "that there are."
             )
         return [found[one] for one in ids]
 
-    def store_fix(self, dead_letter: DeadLetter, value: bytes) -> None:
+    def store_fix(self, entry: DlqEntry, value: bytes) -> None:
         """Store the value to redrive; the original value is kept.
 
         Raises:
-            DeadLetterError: it is no longer open.
+            DlqError: it is no longer open.
         """
         changed = self._connection.execute(
             "UPDATE dead_letters SET fixed_value = %s, fixed_at = now() "
             "WHERE id = %s AND status = 'open'",
-            (value, dead_letter.id),
+            (value, entry.id),
         )
         if not changed.rowcount:
-            raise DeadLetterError(f"{dead_letter.id} is no longer open: look at it again.")
+            raise DlqError(f"{entry.id} is no longer open: look at it again.")
 
-    def mark_redriven(self, dead_letter: str, back_as: str) -> None:
+    def mark_redriven(self, entry: str, back_as: str) -> None:
         """Record a redriven message; a status that the stream has set by now is kept."""
         self._connection.execute(
             """UPDATE dead_letters SET redriven_at = now(),
                 redriven_as = CASE WHEN status = 'open' THEN %s ELSE coalesce(redriven_as, %s) END,
                 status = CASE WHEN status = 'open' THEN 'redriven' ELSE status END
             WHERE id = %s""",
-            (back_as, back_as, dead_letter),
+            (back_as, back_as, entry),
         )
 
     def generation(self, topic: str) -> int:
@@ -194,13 +194,13 @@ class DeadLetterRepository:
         """Lock redrives of other processes out; the lock ends with the connection.
 
         Raises:
-            DeadLetterError: another process holds the lock.
+            DlqError: another process holds the lock.
         """
         (mine,) = self._connection.execute(
             "SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,)
         ).fetchone() or (False,)
         if not mine:
-            raise DeadLetterError("Somebody else is sending dead letters back: wait, then repeat.")
+            raise DlqError("Somebody else is sending dead letters back: wait, then repeat.")
         try:
             yield
         finally:
@@ -215,22 +215,22 @@ def _headers(stored: Sequence[Sequence[str | None]] | None) -> Headers:
 
 
 @contextmanager
-def open_dead_letters(settings: Settings) -> Iterator[DeadLetterRepository]:
-    """The dead letters in the database of the settings.
+def open_dead_letters(settings: Settings) -> Iterator[DlqRepository]:
+    """The rejected messages in the database of the settings.
 
     Raises:
-        DeadLetterError: the database does not answer, or has no such table yet.
+        DlqError: the database does not answer, or has no such table yet.
         SettingsError: there is no password.
     """
     conf = settings.postgres
     options = "-c timezone=UTC -c application_name=storelake-dlq"
     try:
         with psycopg.connect(conf.dsn, autocommit=True, options=options) as connection:
-            yield DeadLetterRepository(connection)
+            yield DlqRepository(connection)
     except psycopg.errors.UndefinedTable as error:
-        raise DeadLetterError(
+        raise DlqError(
             "The database has no table dead_letters yet: run `storelake migrate`."
         ) from error
     except psycopg.OperationalError as error:
         place = f"Postgres at {conf.host}:{conf.port}"
-        raise DeadLetterError(database_down(place, error)) from error
+        raise DlqError(database_down(place, error)) from error

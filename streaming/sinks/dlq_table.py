@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.dead_letters import ORIGIN_HEADER, dead_letter_id, origin_of
+from streaming.sinks.dlq_ids import ORIGIN_HEADER, dead_letter_id, origin_of
 from streaming.sinks.orders import write_orders
 from streaming.source import SOURCE_COLUMNS
 from streaming.sources.messages import (
@@ -61,7 +61,7 @@ _SUPERSEDE_SQL = """
 
 
 def write_validated(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
-    """Write rows of `SILVER_SCHEMA`: good ones to the orders, others to the dead letters."""
+    """Write rows of `SILVER_SCHEMA`: good ones to the orders, others to the rejected messages."""
     good, rejected = split_validated(rows)
     write_orders(connection, good)
     _insert(connection, rows.filter(pc.greater(pc.list_value_length(rows["rules"]), 0)))
@@ -104,7 +104,7 @@ def _origin(headers: Sequence[tuple[str, bytes | None]], own: str) -> str | None
 
 
 def _origins(rows: pa.Table) -> dict[str, str]:
-    """Dead letter -> message that was redriven from it."""
+    """Rejected message -> message that was redriven from it."""
     names = pc.struct_field(pc.list_flatten(rows["headers"]), "key")
     if not pc.any(pc.equal(names, ORIGIN_HEADER)).as_py():
         return {}
