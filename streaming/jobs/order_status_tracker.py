@@ -48,6 +48,7 @@ STREAM = Stream(
     source=ORDERS_AND_HEARTBEATS,
     steps=(VALIDATE_ORDERS,),
     state=TRACK_STATUS,
+    pace=4,
     write=write,
     on_interval=on_interval,
 )
