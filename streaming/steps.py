@@ -16,7 +16,7 @@ from conf.settings import Settings, StreamSettings
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
 from streaming.sinks.order_status_restore import committed_start, restore
-from streaming.stream import Context, Rows, State, Step
+from streaming.stream import Context, PlanStep, Rows, State
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
 from streaming.transforms.order_status import StatusRules
@@ -70,13 +70,13 @@ def _status(context: Context, steps: Rows) -> Transform:
     return track_status(steps, options, restored)
 
 
-VALIDATE_ORDERS = Step(_orders, SILVER_SCHEMA)
+VALIDATE_ORDERS = PlanStep(_orders, SILVER_SCHEMA)
 """Messages of the order topics -> one row each, parsed, with the rules that it breaks."""
 
-VALIDATE_DETECTIONS = Step(_detections, VALIDATED_SCHEMA)
+VALIDATE_DETECTIONS = PlanStep(_detections, VALIDATED_SCHEMA)
 """Messages of the detections topics -> one row each, parsed, with the rules that it breaks."""
 
-TO_FRAMES = Step(_frames, FRAMES_SCHEMA)
+TO_FRAMES = PlanStep(_frames, FRAMES_SCHEMA)
 """Validated frames -> the anchor points of the people in them."""
 
 TRACK_STATUS = State(_status, version=1, event_time_column="timestamp")
@@ -109,7 +109,7 @@ def status_rules(limits: StreamSettings) -> StatusRules:
     return StatusRules(*(one // timedelta(microseconds=1) for one in durations))
 
 
-def compose(steps: tuple[Step, ...], settings: Settings, stores: Stores) -> Rows:
+def compose(steps: tuple[PlanStep, ...], settings: Settings, stores: Stores) -> Rows:
     """The steps one after the other, as one function of rows."""
     functions = [step.make(settings, stores) for step in steps]
 
@@ -121,6 +121,6 @@ def compose(steps: tuple[Step, ...], settings: Settings, stores: Stores) -> Rows
     return run
 
 
-def in_tasks(steps: tuple[Step, ...], settings: Settings, stores: Stores) -> Transform:
+def in_tasks(steps: tuple[PlanStep, ...], settings: Settings, stores: Stores) -> Transform:
     """The steps as one part of a plan: source rows -> rows of the last step's schema."""
     return in_arrow(compose(steps, settings, stores), steps[-1].schema)

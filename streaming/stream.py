@@ -212,7 +212,7 @@ Rows = Callable[[pa.Table], pa.Table]
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """A step of the plan that Spark's tasks run on the rows they hold, batch by batch in Arrow.
 
     Attributes:
@@ -267,7 +267,7 @@ class Stream:
 
     name: str
     source: Source | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
     state: State | None = None
     pace: int = 1
     write: Callable[[Batch], None] | None = None
@@ -277,6 +277,6 @@ class Stream:
     keeps_rejected: bool = False
 
     @property
-    def plan(self) -> tuple[Source | None, tuple[Step, ...], State | None, int]:
+    def plan(self) -> tuple[Source | None, tuple[PlanStep, ...], State | None, int]:
         """What a query runs for it; streams of one plan share the query."""
         return self.source, self.steps, self.state, self.pace

@@ -48,7 +48,7 @@ from streaming.lake.tables import (
 from streaming.progress import Progress, from_text, to_text
 from streaming.recompute.window import up_to
 from streaming.steps import VALIDATE_DETECTIONS, VALIDATE_ORDERS, in_tasks
-from streaming.stream import Step
+from streaming.stream import PlanStep
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
 
@@ -78,7 +78,7 @@ class BackfillSource:
 
     bronze: Table
     last: Table
-    step: Step
+    step: PlanStep
     rows: Callable[[pa.Table], pa.Table]
 
 

@@ -35,7 +35,7 @@ _NOTE_SQL = "INSERT INTO restated_hours (hour, orders, events, late_events) VALU
 
 
 @dataclass(frozen=True)
-class Part:
+class RestatedTables:
     """The tables of one stream that are computed from the orders of an hour.
 
     Attributes:
@@ -48,11 +48,11 @@ class Part:
 
 
 PARTS = (
-    Part(
+    RestatedTables(
         real_time_metrics.STREAM.name,
         "SELECT restate_order_metrics(%(hour)s)",
     ),
-    Part(
+    RestatedTables(
         product_analytics.STREAM.name,
         "SELECT restate_order_items()",
     ),

@@ -21,7 +21,7 @@ from streaming.runtime.health import Health
 from streaming.runtime.jvm import hadoop_configuration, java
 from streaming.runtime.lease import FencedError
 from streaming.runtime.metrics import StreamMetrics
-from streaming.runtime.tasks import Plan
+from streaming.runtime.tasks import QueryPlan
 from streaming.runtime.writer import BatchWriter
 from streaming.sinks.postgres import Database
 from streaming.steps import compose
@@ -239,7 +239,7 @@ class SharedQuery:
         """The `foreachBatch` function: each task returns or writes its rows, the driver commits."""
         app, context = self._app, self._app.context
         streams = tuple(s for s in self.streams if s.write)
-        plan = Plan(context.settings, context.stores, self._steps, streams)
+        plan = QueryPlan(context.settings, context.stores, self._steps, streams)
         writer = BatchWriter(plan, app.sink_context, app.epoch, app.db)
 
         def sink(df: DataFrame, batch_id: int) -> None:

@@ -38,7 +38,7 @@ from streaming.runtime.rejections import write_all
 from streaming.sinks.orders import KEEP_STAGED
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.steps import compose
-from streaming.stream import Batch, Rows, Step, Stream, Written
+from streaming.stream import Batch, PlanStep, Rows, Stream, Written
 from streaming.transforms.quarantine import split_validated
 
 RETURNED_ROWS = 2_500
@@ -55,7 +55,7 @@ class TaskError(Exception):
 
 
 @dataclass(frozen=True)
-class Plan:
+class QueryPlan:
     """What the tasks of a query need to know, the same for all micro-batches.
 
     Attributes:
@@ -67,7 +67,7 @@ class Plan:
 
     settings: Settings
     stores: Stores
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     streams: tuple[Stream, ...]
 
 
@@ -87,7 +87,7 @@ class Facts:
 
 
 @dataclass
-class Part:
+class StreamWrites:
     """What a task has done for one stream.
 
     Attributes:
@@ -106,7 +106,7 @@ class Part:
 
 
 @dataclass
-class Result:
+class TaskResult:
     """What a task returns.
 
     Attributes:
@@ -121,12 +121,12 @@ class Result:
     span: str
     oldest: datetime | None
     rows: pa.Table | None = None
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, StreamWrites] = field(default_factory=dict)
 
 
-def returned(rows: pa.Table, event_time_column: str) -> Result:
+def returned(rows: pa.Table, event_time_column: str) -> TaskResult:
     """The result of a task whose rows the driver writes."""
-    return Result(rows.num_rows, span(rows), oldest(rows, event_time_column), rows)
+    return TaskResult(rows.num_rows, span(rows), oldest(rows, event_time_column), rows)
 
 
 def oldest(rows: pa.Table, column: str) -> datetime | None:
@@ -137,10 +137,10 @@ def oldest(rows: pa.Table, column: str) -> datetime | None:
 
 @dataclass(frozen=True)
 class TaskWriter:
-    """The function for `mapInArrow`: source rows -> one pickled `Result`, or none without rows.
+    """The function for `mapInArrow`: source rows -> one pickled `TaskResult`, or none without rows.
 
     Attributes:
-        plan: a pickled `Plan`: a worker unpickles it once, not with each batch.
+        plan: a pickled `QueryPlan`: a worker unpickles it once, not with each batch.
         facts: of the micro-batch.
     """
 
@@ -161,22 +161,22 @@ class TaskWriter:
             yield _packed(returned(pa.concat_tables(few), "timestamp"))
 
 
-def _packed(result: Result) -> pa.RecordBatch:
+def _packed(result: TaskResult) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({"result": [pickle.dumps(result, protocol=5)]})
 
 
 class _Writes:
     """Calls the sinks of all streams with the rows of one task."""
 
-    def __init__(self, plan: Plan, facts: Facts) -> None:
+    def __init__(self, plan: QueryPlan, facts: Facts) -> None:
         self._plan, self._facts = plan, facts
-        self._parts = {stream.name: Part() for stream in plan.streams}
+        self._parts = {stream.name: StreamWrites() for stream in plan.streams}
         self._lakes = {stream.name: _StagingLake(plan.settings) for stream in plan.streams}
         self._db = _database(plan.settings.postgres.dsn)
         self._db.fence = Epochs(facts.epochs)
         self._ends: list[tuple[int, datetime | None, pa.Table]] = []
 
-    def run(self, tables: Iterable[pa.Table]) -> Result:
+    def run(self, tables: Iterable[pa.Table]) -> TaskResult:
         """Write each table while the next one is parsed, then the data files of all."""
         with ThreadPoolExecutor(1) as pool:
             running: Future[None] | None = None
@@ -190,7 +190,7 @@ class _Writes:
             with _errors_in(part):
                 self._stage(self._lakes[name], part)
         counts, times, positions = zip(*self._ends, strict=True)
-        return Result(
+        return TaskResult(
             sum(counts),
             span(pa.concat_tables(positions)),
             min((t for t in times if t), default=None),
@@ -206,7 +206,7 @@ class _Writes:
                 with _errors_in(part):
                     self._write_to(stream, part, rows)
 
-    def _write_to(self, stream: Stream, part: Part, rows: pa.Table) -> None:
+    def _write_to(self, stream: Stream, part: StreamWrites, rows: pa.Table) -> None:
         batch = Batch(
             stream.name,
             cast(Lake, self._lakes[stream.name]),
@@ -225,7 +225,7 @@ class _Writes:
         part.newest = latest(part.newest, newest_of(stream, rows))
 
     @staticmethod
-    def _stage(lake: _StagingLake, part: Part) -> None:
+    def _stage(lake: _StagingLake, part: StreamWrites) -> None:
         part.staged = [
             (table, lake.real.stage(table, pa.concat_tables(rows)))
             for table, rows in lake.appended.values()
@@ -233,7 +233,7 @@ class _Writes:
 
 
 @contextmanager
-def _errors_in(part: Part) -> Iterator[None]:
+def _errors_in(part: StreamWrites) -> Iterator[None]:
     """Keep an error in the part: the driver raises it, for this stream alone."""
     try:
         yield
@@ -296,8 +296,8 @@ def _portable(error: Exception) -> Exception:
 
 
 @lru_cache(maxsize=4)
-def _unpickled(plan: bytes) -> tuple[Plan, Rows]:
-    found: Plan = pickle.loads(plan)  # noqa: S301 - our own bytes
+def _unpickled(plan: bytes) -> tuple[QueryPlan, Rows]:
+    found: QueryPlan = pickle.loads(plan)  # noqa: S301 - our own bytes
     return found, compose(found.steps, found.settings, found.stores)
 
 

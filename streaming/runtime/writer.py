@@ -20,9 +20,9 @@ from streaming.runtime.rejections import write_all
 from streaming.runtime.tasks import (
     RESULT_DDL,
     Facts,
-    Part,
-    Plan,
-    Result,
+    QueryPlan,
+    StreamWrites,
+    TaskResult,
     TaskWriter,
     latest,
     newest_of,
@@ -45,7 +45,7 @@ class BatchWriter:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: QueryPlan,
         contexts: Callable[[Stream], SinkContext],
         epoch: Callable[[str], int],
         db: Database,
@@ -78,7 +78,7 @@ class BatchWriter:
             raise SinkError(failed, "; ".join(result.span for result in results))
         return sum(result.count for result in results)
 
-    def _run(self, df: DataFrame, facts: Facts) -> list[Result]:
+    def _run(self, df: DataFrame, facts: Facts) -> list[TaskResult]:
         """Run the plan: the results of its tasks that had rows."""
         if self._state:  # its rows are not in the order of the topics, so tasks cannot commit them
             rows = df.toArrow()
@@ -95,7 +95,7 @@ class BatchWriter:
         return self._watermarks[stream.name]
 
     def _finish(
-        self, stream: Stream, context: SinkContext, results: Sequence[Result], batch_id: int
+        self, stream: Stream, context: SinkContext, results: Sequence[TaskResult], batch_id: int
     ) -> ClosedBatch:
         """Write the rows that tasks returned, and commit what they staged, for one stream."""
         started = time.monotonic()
@@ -128,7 +128,10 @@ class BatchWriter:
 
     @staticmethod
     def _count(
-        context: SinkContext, parts: Sequence[Part], results: Sequence[Result], seconds: float
+        context: SinkContext,
+        parts: Sequence[StreamWrites],
+        results: Sequence[TaskResult],
+        seconds: float,
     ) -> None:
         for name, arguments in chain.from_iterable(part.calls for part in parts):
             getattr(context.metrics, name)(*arguments)
@@ -137,7 +140,7 @@ class BatchWriter:
         context.metrics.wrote(context.stream, seconds, latency)
 
 
-def _commit_staged(context: SinkContext, parts: Sequence[Part], batch_id: int) -> None:
+def _commit_staged(context: SinkContext, parts: Sequence[StreamWrites], batch_id: int) -> None:
     """One commit for each table, in the order in which the sink has appended to them."""
     staged: dict[str, tuple[Table, list[Staged]]] = {}
     for table, one in chain.from_iterable(part.staged for part in parts):

@@ -21,7 +21,7 @@ from psycopg.rows import namedtuple_row
 
 from streaming.sinks.postgres import committed
 from streaming.transforms.order_buckets import place_of
-from streaming.transforms.order_status import Alarm, Event, Order
+from streaming.transforms.order_status import Alarm, Event, TrackedOrder
 from streaming.transforms.status_packs import RESTORED_SCHEMA, CommittedStart, encode
 
 TRACKER = "order_status_tracker"
@@ -67,7 +67,7 @@ def restore(dsn: str, keep: timedelta) -> pa.Table:
         for order_id, rows in groupby(history, attrgetter("order_id"))
     }
     for row in state:
-        _add_state(orders.setdefault(row.order_id, Order()), row)
+        _add_state(orders.setdefault(row.order_id, TrackedOrder()), row)
     buckets = defaultdict(list)
     for order_id, order in orders.items():
         buckets[place_of(order_id)[0]].append((order_id, order))
@@ -75,7 +75,7 @@ def restore(dsn: str, keep: timedelta) -> pa.Table:
     return pa.table([list(buckets), packed], schema=RESTORED_SCHEMA)
 
 
-def _from_history(rows: list[Any]) -> Order:
+def _from_history(rows: list[Any]) -> TrackedOrder:
     """The order of some rows of its history, in the order of their versions."""
     changes = [row for row in rows if not (row.anomaly or "").startswith("stuck")]
     events = {event.event_id: event for event in _beginning(changes)}
@@ -95,7 +95,7 @@ def _from_history(rows: list[Any]) -> Order:
             event_id, since = row.event_id.removesuffix(SUFFIX), row.previous_changed_at
             events.setdefault(event_id, _created(event_id, row, row.new_status, since))
             alarms.append(Alarm(event_id, since))
-    return Order(sorted(events.values(), key=attrgetter("version")), alarms)
+    return TrackedOrder(sorted(events.values(), key=attrgetter("version")), alarms)
 
 
 def _beginning(changes: list[Any]) -> Iterator[Event]:
@@ -110,7 +110,7 @@ def _created(event_id: str, row: Any, status: str, since: int) -> Event:
     return Event(event_id, version, since, row.branch_id, status, None, since)
 
 
-def _add_state(order: Order, row: Any) -> None:
+def _add_state(order: TrackedOrder, row: Any) -> None:
     """Add the first and the newest event of an order of `order_status_state`."""
     is_first = (row.status, row.since) == (row.first_status, row.first_since)
     first = _created("", row, row.first_status, row.first_since)

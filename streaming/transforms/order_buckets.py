@@ -16,7 +16,13 @@ from zlib import crc32
 
 import msgspec
 
-from streaming.transforms.order_status import Event, HistoryRow, Order, StatusMachine, is_over
+from streaming.transforms.order_status import (
+    Event,
+    HistoryRow,
+    StatusMachine,
+    TrackedOrder,
+    is_over,
+)
 
 BUCKETS, SLOTS = 32, 4096
 """Other numbers need a new `state_version` of the source."""
@@ -38,7 +44,7 @@ Slot = dict[str, KeptOrder]
 
 _encode = msgspec.msgpack.Encoder().encode
 _slot = msgspec.msgpack.Decoder(Slot).decode
-_order = msgspec.msgpack.Decoder(Order).decode
+_order = msgspec.msgpack.Decoder(TrackedOrder).decode
 
 
 def _second(micros: int) -> int:
@@ -78,7 +84,7 @@ class OrderBucket:
         self._read: dict[int, Slot] = {}
         self._changed: set[int] = set()
 
-    def restore(self, orders: Iterable[tuple[str, Order]]) -> None:
+    def restore(self, orders: Iterable[tuple[str, TrackedOrder]]) -> None:
         """Add orders, over those that are kept; their alarms are known."""
         for order_id, order in orders:
             self._machine.receive(order_id, order, (), self.clock)
@@ -92,7 +98,7 @@ class OrderBucket:
         rows: list[HistoryRow] = []
         for order_id, arrived in by_order.items():
             kept = self.orders(place_of(order_id)[1]).get(order_id)
-            order = _order(kept.order) if kept else Order()
+            order = _order(kept.order) if kept else TrackedOrder()
             rows += self._machine.receive(order_id, order, arrived, self.clock)
             self._keep(order_id, order)
         return rows
@@ -123,7 +129,7 @@ class OrderBucket:
             return None
         return self.clock.to_bytes(8, "big") + self._due.tobytes()
 
-    def _keep(self, order_id: str, order: Order) -> None:
+    def _keep(self, order_id: str, order: TrackedOrder) -> None:
         if not order.events:
             return
         slot = place_of(order_id)[1]

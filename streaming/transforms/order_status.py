@@ -62,7 +62,7 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
     since: int
 
 
-class Order(msgspec.Struct, array_like=True):
+class TrackedOrder(msgspec.Struct, array_like=True):
     """State of one order.
 
     Attributes:
@@ -102,13 +102,13 @@ class StatusMachine:
         self._rules = rules
 
     def receive(
-        self, order_id: str, order: Order, events: Sequence[Event], clock: int
+        self, order_id: str, order: TrackedOrder, events: Sequence[Event], clock: int
     ) -> list[HistoryRow]:
         """Update an order; return its rows that are new or have changed.
 
         Args:
             order_id: of the order.
-            order: its state; `Order()` where none is kept.
+            order: its state; `TrackedOrder()` where none is kept.
             events: in the order of their arrival.
             clock: the watermark before their arrival. A change of an unknown order from before
                 the time for which ended orders are kept counts as overtaken.
@@ -120,14 +120,14 @@ class StatusMachine:
             rows = [row for row in self._history(order_id, order) if row not in before]
         return rows + self._update_alarms(order_id, order, clock)
 
-    def due_at(self, order: Order) -> int:
+    def due_at(self, order: TrackedOrder) -> int:
         """When the alarm of an order is raised; or, where `is_over`, its state is deleted."""
         *_, (newest, since) = _timeline(order)
         if newest.status not in OPEN:
             return since + self._rules.keep_terminal
         return since + self._rules.stuck_after + (self._rules.keep_stuck if is_over(order) else 0)
 
-    def _update_alarms(self, order_id: str, order: Order, clock: int) -> list[HistoryRow]:
+    def _update_alarms(self, order_id: str, order: TrackedOrder, clock: int) -> list[HistoryRow]:
         """Raise the alarms that are due, and withdraw those that events have proved wrong."""
         due, known = list(self._due_alarms(order, clock)), order.alarms
         order.alarms = due
@@ -136,7 +136,7 @@ class StatusMachine:
         changed += [(alarm, "stuck_withdrawn") for alarm in known if alarm.event_id in wrong]
         return [self._alarm_row(order_id, order, alarm, anomaly) for alarm, anomaly in changed]
 
-    def _due_alarms(self, order: Order, clock: int) -> Iterator[Alarm]:
+    def _due_alarms(self, order: TrackedOrder, clock: int) -> Iterator[Alarm]:
         """One for each time in which the order had the same open status for `stuck_after`.
 
         They depend on the events alone, but for the newest one: so a replay raises the same alarms.
@@ -149,7 +149,9 @@ class StatusMachine:
                 alarmed = since
                 yield Alarm(event.event_id, since)
 
-    def _alarm_row(self, order_id: str, order: Order, alarm: Alarm, anomaly: str) -> HistoryRow:
+    def _alarm_row(
+        self, order_id: str, order: TrackedOrder, alarm: Alarm, anomaly: str
+    ) -> HistoryRow:
         (event,) = (event for event in order.events if event.event_id == alarm.event_id)
         return HistoryRow(
             event_id=f"{event.event_id}/stuck",
@@ -166,7 +168,7 @@ class StatusMachine:
             version=event.version,
         )
 
-    def _history(self, order_id: str, order: Order) -> Iterator[HistoryRow]:
+    def _history(self, order_id: str, order: TrackedOrder) -> Iterator[HistoryRow]:
         """The row of each change of an order."""
         status, since = _beginning(order)
         at = session_at = None
@@ -194,13 +196,13 @@ class StatusMachine:
             status = change.status
 
 
-def is_over(order: Order) -> bool:
+def is_over(order: TrackedOrder) -> bool:
     """Whether an order has ended, or its alarm has been raised."""
     *_, (newest, since) = _timeline(order)
     return newest.status not in OPEN or any(alarm.since == since for alarm in order.alarms)
 
 
-def _beginning(order: Order) -> tuple[str | None, int | None]:
+def _beginning(order: TrackedOrder) -> tuple[str | None, int | None]:
     """The first status of an order and when it began; None while no order.created is known."""
     for event in order.events:
         if event.since is not None:
@@ -208,7 +210,7 @@ def _beginning(order: Order) -> tuple[str | None, int | None]:
     return None, None
 
 
-def _timeline(order: Order) -> Iterator[tuple[Event, int]]:
+def _timeline(order: TrackedOrder) -> Iterator[tuple[Event, int]]:
     """Each event, and when the status after it began; a repeated change does not restart it."""
     status, since = _beginning(order)
     for event in order.events:
@@ -229,7 +231,7 @@ def _anomaly(change: Event, old_status: str, status: str | None) -> str | None:
     return "illegal_transition" if is_illegal else None
 
 
-def _insert(order: Order, events: Sequence[Event], late_until: int) -> None:
+def _insert(order: TrackedOrder, events: Sequence[Event], late_until: int) -> None:
     """Add events by their versions; of one that arrives more than once the first is kept."""
     known = {event.event_id: event for event in order.events}
     newest = max((e.version for e in order.events if e.old_status is not None), default="")

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from streaming.progress import Progress, fresh
 from streaming.source import HEARTBEAT
 from streaming.transforms.order_buckets import BUCKETS, OrderBucket, place_of
-from streaming.transforms.order_status import Event, HistoryRow, Order, StatusRules
+from streaming.transforms.order_status import Event, HistoryRow, StatusRules, TrackedOrder
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.watermark import newest_event_time
 from streaming.validation.parsing import INSTANT
@@ -112,7 +112,7 @@ class BucketOutput(msgspec.Struct, array_like=True):
 encode = msgspec.msgpack.Encoder().encode
 decode_pack = msgspec.msgpack.Decoder(Pack).decode
 _output = msgspec.msgpack.Decoder(BucketOutput).decode
-decode_orders = msgspec.msgpack.Decoder(list[tuple[str, Order]]).decode
+decode_orders = msgspec.msgpack.Decoder(list[tuple[str, TrackedOrder]]).decode
 _source_order = attrgetter("topic", "partition", "position")
 
 

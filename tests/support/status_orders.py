@@ -12,9 +12,9 @@ from streaming.transforms.order_buckets import OrderBucket, place_of
 from streaming.transforms.order_status import (
     Event,
     HistoryRow,
-    Order,
     StatusMachine,
     StatusRules,
+    TrackedOrder,
 )
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
@@ -75,7 +75,7 @@ class Tracker:
         """A bucket as a micro-batch opens it."""
         return OrderBucket(StatusMachine(RULES), self._slots[number], self._index.get(number))
 
-    def restore(self, number: int, orders: list[tuple[str, Order]], clock: datetime) -> None:
+    def restore(self, number: int, orders: list[tuple[str, TrackedOrder]], clock: datetime) -> None:
         """Start a bucket with these orders, whose alarms up to a time are written."""
         bucket = self.bucket(number)
         bucket.restore(orders)
