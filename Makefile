@@ -63,8 +63,8 @@ verify-lake: install  ## Prove the lake on MinIO: three engines, maintenance, ba
 verify-run: install  ## Prove a newcomer's path, every alert, and a cluster that loses a worker
 	@$(VERIFY) run
 
-verify-faults: install  ## Kill and hang each process once, under load; compare ids (ONLY="NAME...", RATE=, SEED=, FORMAT=)
-	@$(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(VERIFY) faults \
+verify-faults: install  ## Kill and hang each process once, under load that tasks and driver write; compare ids (ONLY="NAME...", RATE=, SEED=, FORMAT=)
+	@STORELAKE_STREAMS__RETURNED_ROWS=5 $(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(VERIFY) faults \
 		$(foreach name,$(ONLY),--only $(name)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
 
 notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings

@@ -32,6 +32,9 @@ class StreamSettings(Frozen):
     own. The memory of `storelake run` grows with it."""
     prefetch_rows: int = Field(default=2_000, ge=0)
     """Up to this number of waiting rows the driver reads itself, without a task."""
+    returned_rows: int = Field(default=2_500, ge=0)
+    """A task with at most so many rows returns them to the driver, which writes them; a task with
+    more writes them itself."""
     read_tasks: int = Field(default=2, ge=1)
     """Tasks that read a larger batch from the broker."""
     detections_from: tuple[Literal["kafka", "pulsar"], ...] = Field(

@@ -1,7 +1,7 @@
 """The last step of a plan: a task returns few rows to the driver, and writes many itself.
 
-A task holds whole topic partitions. If it has at most `RETURNED_ROWS` rows, it returns them, parsed
-and validated, and the driver writes them: one round trip for a batch. If it has more, it calls the
+A task holds whole topic partitions. If it has at most `streams.returned_rows`, it returns them,
+parsed and validated, and the driver writes them: one round trip for a batch. If it has more, it calls the
 same sinks where the rows are: they commit to Postgres, with the positions of the task's partitions,
 part by part, while the next part is parsed; for the lake they write data files, which the driver
 commits in one snapshot for all tasks. The task then returns what it did.
@@ -40,9 +40,6 @@ from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.steps import compose
 from streaming.stream import Batch, PlanStep, Rows, Stream, Written
 from streaming.transforms.quarantine import split_validated
-
-RETURNED_ROWS = 2_500
-"""Most rows that a task returns to the driver."""
 
 RESULT_DDL = "result binary"
 
@@ -154,7 +151,7 @@ class TaskWriter:
         few: list[pa.Table] = []
         for rows in tables:
             few.append(rows)
-            if sum(map(len, few)) > RETURNED_ROWS:
+            if sum(map(len, few)) > plan.settings.streams.returned_rows:
                 yield _packed(_Writes(plan, self.facts).run(chain(few, tables)))
                 return
         if few:

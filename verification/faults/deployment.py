@@ -26,12 +26,14 @@ PROGRAMS = ("streams", "gateway", "maintenance")
 TITLES = {
     "streams": "the driver",
     "jvm": "the JVM of the streams",
+    "worker": "a Python worker of the streams",
     "gateway": "the gateway",
     "maintenance": "maintenance",
     "kafka": "Kafka",
     "postgres": "Postgres",
     "supervisor": "the supervisor",
 }
+WORKERS = "streaming.runtime.worker_daemon"
 LEDGERED = {s.name: s.reads for s in STREAMS if s.ledger == "postgres" and s.reads}
 """Streams that write a row of `stream_batches` with every batch -> kind of their messages."""
 
@@ -49,9 +51,11 @@ class SupervisedDeployment(Deployment):
     stopped: list[psutil.Process] = field(default_factory=list)
 
     def find(self, name: str) -> psutil.Process | None:
-        """The process of a program, a service, the supervisor, or the JVM of the streams."""
+        """The process of a program, a service or the supervisor; the JVM of the streams, a worker."""
         if name == "jvm":
             return java_below(self.find("streams"))
+        if name == "worker":
+            return worker_below(self.find("jvm"))
         board = StateDir(self.settings.var_dir)
         return (board.supervisor if name == "supervisor" else board.daemon(name)).find()
 
@@ -160,6 +164,16 @@ def java_below(process: psutil.Process | None) -> psutil.Process | None:
     with suppress(psutil.Error):
         for one in process.children(recursive=True) if process else ():
             if one.name() == "java":
+                return one
+    return None
+
+
+def worker_below(jvm: psutil.Process | None) -> psutil.Process | None:
+    """A Python worker that runs tasks of the JVM: a child of the parent of all workers."""
+    with suppress(psutil.Error):
+        for one in jvm.children(recursive=True) if jvm else ():
+            parent = one.parent()
+            if parent and all(WORKERS in process.cmdline() for process in (one, parent)):
                 return one
     return None
 

@@ -14,6 +14,7 @@ FAULTS = (
     Fault("kill-gateway", "SIGKILL of the gateway", kill("gateway")),
     Fault("kill-driver", "SIGKILL of the driver's Python process", kill("streams", 60.0), 120),
     Fault("kill-jvm", "SIGKILL of the JVM of the streams", kill("jvm", 60.0), 120),
+    Fault("kill-worker", "SIGKILL of a Python worker that runs tasks", kill("worker", 60.0), 120),
     Fault("kill-supervisor", "SIGKILL of the supervisor, then `storelake start`", kill_supervisor),
     Fault("kill-kafka", "SIGKILL of Kafka", kill("kafka"), 120),
     Fault("kill-postgres", "SIGKILL of Postgres", kill("postgres"), 120),
