@@ -1,10 +1,10 @@
 """The last step of a plan: a task returns few rows to the driver, and writes many itself.
 
 A task holds whole topic partitions. If it has at most `streams.returned_rows`, it returns them,
-parsed and validated, and the driver writes them: one round trip for a batch. If it has more, it calls the
-same sinks where the rows are: they commit to Postgres, with the positions of the task's partitions,
-part by part, while the next part is parsed; for the lake they write data files, which the driver
-commits in one snapshot for all tasks. The task then returns what it did.
+parsed and validated, and the driver writes them: one round trip for a batch. If it has more, it
+calls the same sinks where the rows are: they commit to Postgres, with the positions of the task's
+partitions, part by part, while the next part is parsed; for the lake they write data files, which
+the driver commits in one snapshot for all tasks. The task then returns what it did.
 
 Delivery guarantee: exactly-once in effect. A task that runs twice, is speculative, or dies at any
 point repeats rows that its sinks find committed by their positions (docs/adr/0002); data files that

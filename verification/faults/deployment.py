@@ -51,7 +51,7 @@ class SupervisedDeployment(Deployment):
     stopped: list[psutil.Process] = field(default_factory=list)
 
     def find(self, name: str) -> psutil.Process | None:
-        """The process of a program, a service or the supervisor; the JVM of the streams, a worker."""
+        """The process of a program or service, the supervisor; the JVM or a worker of Spark."""
         if name == "jvm":
             return java_below(self.find("streams"))
         if name == "worker":
