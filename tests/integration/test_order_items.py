@@ -68,8 +68,9 @@ def apply(db: Database, rows: Sequence[Row]) -> None:
 def _event(row: Row) -> Row:
     """The event of a version."""
     place = {"position": row["version"], "event_id": f"{row['order_id']}/{row['version']}"}
-    items = row["items"] and json.dumps(row["items"])
-    return order_rows.order(0) | row | place | {"items_json": items}
+    lines = {"items_json": row["items"] and json.dumps(row["items"])}
+    rest = {name: value for name, value in row.items() if name != "items"}
+    return order_rows.order(0) | rest | place | lines
 
 
 def analytics(db: Database) -> list[Row]:
