@@ -21,7 +21,7 @@ from streaming.runtime.health import Health
 from streaming.runtime.jvm import hadoop_configuration, java
 from streaming.runtime.lease import FencedError
 from streaming.runtime.metrics import StreamMetrics
-from streaming.runtime.tasks import QueryPlan
+from streaming.runtime.task_results import QueryPlan
 from streaming.runtime.writer import BatchWriter
 from streaming.sinks.postgres import Database
 from streaming.steps import compose

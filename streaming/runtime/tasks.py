@@ -14,122 +14,46 @@ no commit names are removed by maintenance.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from itertools import chain
-from typing import Any, cast
+from typing import cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from conf.settings import Settings
-from conf.stores import Stores
 from streaming.lake.formats import open_lake
-from streaming.lake.protocol import Lake, Staged
+from streaming.lake.protocol import Lake
 from streaming.lake.tables import Table
 from streaming.runtime.failures import root_cause, span
 from streaming.runtime.lease import Epochs
 from streaming.runtime.metrics import StreamMetrics
 from streaming.runtime.rejections import write_all
+from streaming.runtime.task_results import (
+    Call,
+    Facts,
+    QueryPlan,
+    StreamWrites,
+    TaskResult,
+    latest,
+    newest_of,
+    oldest,
+    returned,
+)
 from streaming.sinks.orders import KEEP_STAGED
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.steps import compose
-from streaming.stream import Batch, PlanStep, Rows, Stream, Written
-from streaming.transforms.quarantine import split_validated
+from streaming.stream import Batch, Rows, Stream
 
 RESULT_DDL = "result binary"
-
-Call = tuple[str, tuple[Any, ...]]
-"""A method of `StreamMetrics` and its arguments."""
 
 
 class TaskError(Exception):
     """An error of a task that cannot be pickled; the message is its cause."""
-
-
-@dataclass(frozen=True)
-class QueryPlan:
-    """What the tasks of a query need to know, the same for all micro-batches.
-
-    Attributes:
-        settings: of the application.
-        stores: branches, cameras, lines and zones.
-        steps: of the plan.
-        streams: that share the query and have a sink.
-    """
-
-    settings: Settings
-    stores: Stores
-    steps: tuple[PlanStep, ...]
-    streams: tuple[Stream, ...]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the tasks need to know of one micro-batch.
-
-    Attributes:
-        id: of the micro-batch.
-        epochs: stream -> epoch of its lease.
-        watermarks: stream -> watermark before the micro-batch (UTC).
-    """
-
-    id: int
-    epochs: Mapping[str, int]
-    watermarks: Mapping[str, datetime | None]
-
-
-@dataclass
-class StreamWrites:
-    """What a task has done for one stream.
-
-    Attributes:
-        written: to Postgres.
-        newest: event time that counts towards the stream's watermark (UTC).
-        staged: for the lake, in the order of the sink.
-        calls: to repeat on the metrics of the application.
-        error: that ended the writes of the stream in this task.
-    """
-
-    written: Written = field(default_factory=Written)
-    newest: datetime | None = None
-    staged: list[tuple[Table, Staged]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    error: Exception | None = None
-
-
-@dataclass
-class TaskResult:
-    """What a task returns.
-
-    Attributes:
-        count: rows of the task.
-        span: their positions, as text.
-        oldest: when the oldest was produced (UTC).
-        rows: the rows, where the driver is to write them.
-        parts: stream -> what was written, where the task has done so.
-    """
-
-    count: int
-    span: str
-    oldest: datetime | None
-    rows: pa.Table | None = None
-    parts: dict[str, StreamWrites] = field(default_factory=dict)
-
-
-def returned(rows: pa.Table, event_time_column: str) -> TaskResult:
-    """The result of a task whose rows the driver writes."""
-    return TaskResult(rows.num_rows, span(rows), oldest(rows, event_time_column), rows)
-
-
-def oldest(rows: pa.Table, column: str) -> datetime | None:
-    """The earliest time in a column; None without rows, or where all are null."""
-    moment: datetime | None = pc.min(rows[column].cast(pa.timestamp("us", "UTC"))).as_py()
-    return moment
 
 
 @dataclass(frozen=True)
@@ -269,18 +193,6 @@ class _Recorder:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments: self._calls.append((name, arguments))
-
-
-def newest_of(stream: Stream, rows: pa.Table) -> datetime | None:
-    """The newest event time of the good rows that counts for the stream's watermark (UTC)."""
-    if stream.watermark is None:
-        return None
-    return stream.watermark(split_validated(rows)[0], datetime.now(timezone.utc))
-
-
-def latest(*moments: datetime | None) -> datetime | None:
-    """The latest of some times; None without any."""
-    return max((m for m in moments if m), default=None)
 
 
 def _portable(error: Exception) -> Exception:

@@ -17,17 +17,16 @@ from streaming.lake.protocol import Staged
 from streaming.lake.tables import Table
 from streaming.runtime.failures import SinkError
 from streaming.runtime.rejections import write_all
-from streaming.runtime.tasks import (
-    RESULT_DDL,
+from streaming.runtime.task_results import (
     Facts,
     QueryPlan,
     StreamWrites,
     TaskResult,
-    TaskWriter,
     latest,
     newest_of,
     returned,
 )
+from streaming.runtime.tasks import RESULT_DDL, TaskWriter
 from streaming.sinks.postgres import ClosedBatch, Database
 from streaming.stream import Batch, SinkContext, Stream, Written
 from streaming.transforms.watermark import advance_watermark
