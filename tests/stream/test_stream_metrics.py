@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conf.exporter import served
 from conf.traces import Trace
-from streaming import lag
 from streaming.jobs import find_streams
+from streaming.runtime import lag
 from streaming.runtime.runner import Runner
 from tests.conftest import free_ports
 from tests.stream.sandbox import NOW, Sandbox, later
