@@ -56,7 +56,7 @@ def show(
 ) -> None:
     """Show one dead letter: status, times, failed rules, headers and value."""
     from cli.dlq_page import page
-    from streaming.sinks.dlq_ids import read_id
+    from streaming.dlq_ids import read_id
 
     with open_store() as store:
         (entry,) = store.get([read_id(identifier)])
@@ -85,8 +85,8 @@ def fix(
 ) -> None:
     """Store an edited value beside the original, and print what still violates the contract."""
     from cli.dlq_page import faults_text
+    from streaming.dlq_ids import read_id
     from streaming.sinks.dlq_edits import edited_value, needs_no_edit, require_open
-    from streaming.sinks.dlq_ids import read_id
     from streaming.transforms.repair import order_id_of, read_event
     from streaming.validation.contracts import find_faults
 
@@ -119,7 +119,7 @@ def redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
 ) -> None:
     """Send open dead letters back to their topics: fixed, or as they came."""
-    from streaming.sinks.dlq_ids import read_id
+    from streaming.dlq_ids import read_id
 
     if not (identifiers or rule or topic or since or everything):
         raise typer.BadParameter("name some, choose with --rule, --topic or --since, or give --all")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from conf.errors import StorelakeError
-from streaming.sinks.dlq_ids import DlqError
+from streaming.dlq_ids import DlqError
 from streaming.sinks.dlq_store import DlqEntry, Selection
 from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
 from streaming.validation.envelope import MAX_VALUE_BYTES

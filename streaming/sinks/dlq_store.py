@@ -18,7 +18,7 @@ from psycopg.rows import class_row, dict_row
 
 from conf.errors import database_down
 from conf.settings import Settings
-from streaming.sinks.dlq_ids import DlqError, Headers
+from streaming.dlq_ids import DlqError, Headers
 
 Status = Literal["open", "redriven", "resolved", "superseded"]
 

@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.sinks.dlq_ids import ORIGIN_HEADER, dead_letter_id, origin_of
+from streaming.dlq_ids import ORIGIN_HEADER, dead_letter_id, origin_of
 from streaming.sinks.orders import write_orders
 from streaming.source import SOURCE_COLUMNS
 from streaming.sources.messages import (

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from conf.settings import KafkaSettings
-from streaming.sinks.dlq_ids import ORIGIN_HEADER
+from streaming.dlq_ids import ORIGIN_HEADER
 from streaming.sinks.kafka_producer import DlqMessage, send_messages
 
 ROWS_AT_ONCE = 100

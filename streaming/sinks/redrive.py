@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings
-from streaming.sinks.dlq_ids import (
+from streaming.dlq_ids import (
     ORIGIN_HEADER,
     OWN_HEADERS,
     DlqError,

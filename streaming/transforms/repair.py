@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from streaming.sinks.dlq_ids import DlqError
+from streaming.dlq_ids import DlqError
 
 _PATH = re.compile(r"[^.\[\]=]+(\[\d{1,6}\])*(\.[^.\[\]=]+(\[\d{1,6}\])*)*")
 _NO_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')

@@ -19,7 +19,7 @@ from conf.contracts.order_event import EVENT_TYPES
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
 from simulator.history import Span, frame_history, order_history
-from streaming.sinks.dlq_ids import ORIGIN_HEADER, dead_letter_id
+from streaming.dlq_ids import ORIGIN_HEADER, dead_letter_id
 from streaming.source import UNREADABLE_HEADER
 from streaming.validation.envelope import MAX_VALUE_BYTES
 from tests.support.builders import as_json, event_id, order_event, order_item, status_event

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streaming.sinks.dlq_ids import dead_letter_id
+from streaming.dlq_ids import dead_letter_id
 from streaming.sinks.dlq_store import Selection, open_dead_letters
 from streaming.sinks.redrive import redrive_message
 from streaming.sources.memory import MemoryLog

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streaming.sinks.dlq_ids import DlqError, dead_letter_id, origin_of, read_id
+from streaming.dlq_ids import DlqError, dead_letter_id, origin_of, read_id
 from streaming.transforms.repair import (
     order_id_of,
     read_assignment,
