@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.errors import StorelakeError, first_line
+from streaming.progress import spans
 
 DATA_SQLSTATES = ("21", "22", "23", "54000")
 """Cardinality violation, data exception, integrity constraint violation, program limit exceeded:
@@ -86,14 +87,10 @@ def span(rows: pa.Table) -> str:
     """`topic[partition] first..last` of each partition in a batch, at most three."""
     if not rows.num_rows:
         return "no rows"
-    ends = rows.group_by(["topic", "partition"]).aggregate(
-        [("position", "min"), ("position", "max")]
-    )
-    found = sorted(ends.to_pylist(), key=lambda r: (str(r["topic"]), r["partition"] or 0))
+    found = sorted(spans(rows).items(), key=lambda one: (str(one[0][0]), one[0][1] or 0))
     named = [
-        f"{r['topic']}[{r['partition']}] {_number(r['position_min'])}"
-        + (f"..{_number(r['position_max'])}" if r["position_max"] != r["position_min"] else "")
-        for r in found[:3]
+        f"{topic}[{partition}] {_number(first)}" + (f"..{_number(last)}" if last != first else "")
+        for (topic, partition), (first, last) in found[:3]
     ]
     return ", ".join(named) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
