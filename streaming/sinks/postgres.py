@@ -211,6 +211,8 @@ class Database:
 
         A batch that is repeated is added to its ledger row. A watermark never falls.
         """
+        if not streams:  # a query of the lake alone needs no Postgres
+            return
         with self.transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(
                 _LEDGER_SQL,
