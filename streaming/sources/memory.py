@@ -8,10 +8,13 @@ in a third. Not for production: one writer, no replication, no retention but `tr
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -37,6 +40,17 @@ TIMESTAMP = SOURCE_SCHEMA.get_field_index("timestamp")
 
 ID_FILE = "id"
 """File beside the partitions of a topic, with its unique id."""
+
+
+@contextmanager
+def _locked(folder: Path, operation: int) -> Iterator[None]:
+    """Lock the folder itself: alone to make messages visible at once, shared to look for them."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _encode(value: bytes | None) -> str | None:
@@ -86,6 +100,12 @@ class MemoryBroker:
         with self._file(topic, partition).open("a", encoding="ascii") as file:
             file.write(json.dumps(line) + "\n")
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Readers see all messages that are produced within, or none: one micro-batch has them."""
+        with _locked(self.path, fcntl.LOCK_EX):
+            yield
+
     def trim(self, topic: str, partition: int, low: int) -> None:
         """Expire everything before offset `low`, as retention would."""
         self._file(topic, partition).with_suffix(".low").write_text(str(low), encoding="ascii")
@@ -133,13 +153,15 @@ class MemoryLog(DenseLog):
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First and next offset of each partition; a topic without a folder is an error."""
         found: dict[Partition, tuple[int, int]] = {}
-        for topic in self._names():
-            base = self._base(topic)
-            for file in sorted((self._path / topic).glob("*.ndjson")):
-                low = file.with_suffix(".low")
-                first = int(low.read_text(encoding="ascii")) if low.exists() else 0
-                lines = file.read_bytes().count(b"\n")
-                found[topic, int(file.stem)] = (base + first, base + lines)
+        names = self._names()
+        with _locked(self._path, fcntl.LOCK_SH):
+            for topic in names:
+                base = self._base(topic)
+                for file in sorted((self._path / topic).glob("*.ndjson")):
+                    low = file.with_suffix(".low")
+                    first = int(low.read_text(encoding="ascii")) if low.exists() else 0
+                    lines = file.read_bytes().count(b"\n")
+                    found[topic, int(file.stem)] = (base + first, base + lines)
         self._verify()
         return found
 

@@ -57,15 +57,17 @@ def replayed(pytestconfig: pytest.Config, sandbox: Sandbox, recorded: Recording)
 
 
 def _publish(sandbox: Sandbox, messages: Sequence[Message]) -> None:
-    for m in messages:
-        sandbox.broker.produce(
-            m.topic,
-            m.value,
-            m.key,
-            partition=m.partition,
-            timestamp=m.timestamp,
-            headers=m.headers,
-        )
+    # A message that a later micro-batch gets may be late.
+    with sandbox.broker.at_once():
+        for m in messages:
+            sandbox.broker.produce(
+                m.topic,
+                m.value,
+                m.key,
+                partition=m.partition,
+                timestamp=m.timestamp,
+                headers=m.headers,
+            )
 
 
 @pytest.fixture(scope="module")
