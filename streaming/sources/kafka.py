@@ -39,7 +39,7 @@ from confluent_kafka import (
 from conf.errors import KafkaUnavailableError
 from conf.kafka import CALL_SECONDS, CONNECTION
 from streaming.source import GENERATION, broker_time
-from streaming.sources.kafka_topics import TopicIds
+from streaming.sources.kafka_topics import TopicQueries
 from streaming.sources.log import (
     DataLossError,
     DenseLog,
@@ -59,6 +59,14 @@ log = logging.getLogger(__name__)
 METADATA_REFRESH_SECONDS = 30.0
 CHUNK = 200
 """Messages that are taken from librdkafka at once: each may be megabytes large."""
+
+TASK_CLIENT = {
+    # What a task reads is there; a request that waits for more keeps the next partition waiting.
+    "fetch.wait.max.ms": "10",
+    # Of what is fetched beyond the end of a range nothing is used.
+    "queued.min.messages": "5000",
+}
+"""Options of a task's consumer that differ from the planner's."""
 
 _LOST = {
     KafkaError._AUTO_OFFSET_RESET,
@@ -138,7 +146,9 @@ class KafkaLog(DenseLog):
         self._client = {
             **CONNECTION,
             "fetch.wait.max.ms": "500",
-            "queued.max.messages.kbytes": "16384",
+            "queued.max.messages.kbytes": "32768",
+            # When the queue is full, librdkafka waits so long to fetch again; by itself a second.
+            "fetch.queue.backoff.ms": "20",
             "message.max.bytes": "16777216",
             **client,
             "group.id": group_id,
@@ -151,7 +161,7 @@ class KafkaLog(DenseLog):
         self._fetch_timeout = fetch_timeout
         self._generations = dict(generations or {})
         self._bases = {t: g.number * GENERATION for t, g in self._generations.items()}
-        self._ids = TopicIds(client)
+        self._queries = TopicQueries(client)
         self._consumer: Consumer | None = None
         self._ahead = ReadAhead[Message]()
         self._known: list[Partition] = []
@@ -181,7 +191,7 @@ class KafkaLog(DenseLog):
         if self._known and time.monotonic() - self._known_at < METADATA_REFRESH_SECONDS:
             return self._known
         with self._asking("its topics"):
-            topics = self._planner().list_topics(timeout=CALL_SECONDS).topics
+            topics = self._queries.all()
         try:
             names = self._topics.among(name for name, one in topics.items() if one.error is None)
         except LookupError as error:
@@ -194,31 +204,28 @@ class KafkaLog(DenseLog):
     def topic_ids(self) -> dict[str, str]:
         """Ids of the topics; Kafka has them since 2.8."""
         with self._asking("the ids of its topics"):
-            return self._ids.of(sorted({topic for topic, _ in self._partitions()}))
+            return self._queries.ids(sorted({topic for topic, _ in self._partitions()}))
 
     def _verify(self, topics: Sequence[str]) -> None:
         """Raise `TopicRemadeError` where a topic is not the one that is read."""
         known = {t: self._generations[t].topic_id for t in topics if t in self._generations}
         if known:
             with self._asking("the ids of its topics"):
-                self._ids.compare(known)
+                self._queries.compare_ids(known)
 
     def _base(self, topic: str) -> int:
         return self._bases.get(topic, 0)
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First and next offset of each partition, queried from the broker."""
-        consumer, found = self._planner(), {}
         partitions = self._partitions()
         with self._asking("the ends of its partitions"):
-            for topic, number in partitions:
-                low, high = consumer.get_watermark_offsets(
-                    TopicPartition(topic, number), timeout=CALL_SECONDS
-                )
-                base = self._base(topic)
-                found[topic, number] = (base + low, base + high)
+            found = self._queries.bounds(partitions)
         self._verify([*{topic for topic, _ in partitions}])
-        return found
+        return {
+            (topic, number): (self._base(topic) + low, self._base(topic) + high)
+            for (topic, number), (low, high) in found.items()
+        }
 
     def at_time(self, moment: datetime) -> Offsets:
         """Offsets by the broker's index of message timestamps."""
@@ -309,7 +316,7 @@ class KafkaLog(DenseLog):
             base = self._base(piece.topic)
             if piece.start < base:
                 raise lost_offset((piece.topic, piece.partition), piece.start, base, base)
-        config = {**self._client, "queued.max.messages.kbytes": "65536"}
+        config = {**self._client, **TASK_CLIENT}
         key = tuple(sorted(config.items()))
         if key not in _task_consumers:
             _task_consumers[key] = Consumer(config)

@@ -1,4 +1,8 @@
-"""Ids of Kafka's topics, which differ for a topic that was created again under its name."""
+"""What the planner asks of Kafka beside messages: topics, their ids, the ends of partitions.
+
+The administration client has connections of its own. On a consumer's connection each answer waits
+behind a fetch that waits for messages: half a second a partition at the end of a log.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, admin
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from conf.kafka import CALL_SECONDS, CONNECTION
-from streaming.sources.log import TopicRemadeError
+from streaming.sources.log import Partition, TopicRemadeError
 
-_administrations: dict[tuple[tuple[str, str], ...], AdminClient] = {}
+_administrations: dict[tuple[tuple[str, str], ...], admin.AdminClient] = {}
 """Clients of this process, by their configuration: workers are used for many batches."""
 
 
@@ -25,8 +29,10 @@ def _id(answer: Future[Any]) -> str | None:
         raise
 
 
-class TopicIds:
+class TopicQueries:
     """Queries one cluster. The client is made at first use and kept for the process.
+
+    Every method raises `KafkaException` where Kafka does not answer within 10 s, or denies access.
 
     Args:
         client: options of librdkafka; at least `bootstrap.servers`.
@@ -35,29 +41,49 @@ class TopicIds:
     def __init__(self, client: Mapping[str, str]) -> None:
         self._client = {**CONNECTION, **client}
 
-    def of(self, topics: Sequence[str]) -> dict[str, str]:
-        """Topic -> its id; without topics that do not exist.
-
-        Raises:
-            KafkaException: Kafka does not answer within 10 s, or denies access.
-        """
+    def _admin(self) -> admin.AdminClient:
         key = tuple(sorted(self._client.items()))
         if key not in _administrations:
-            _administrations[key] = AdminClient(self._client)
-        asked: dict[str, Future[Any]] = _administrations[key].describe_topics(
+            _administrations[key] = admin.AdminClient(self._client)
+        return _administrations[key]
+
+    def all(self) -> dict[str, Any]:
+        """Every topic of the cluster, with its partitions."""
+        found: dict[str, Any] = self._admin().list_topics(timeout=CALL_SECONDS).topics
+        return found
+
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        """First and next offset of each partition that a reader of committed records can read."""
+        spec: Any = admin.OffsetSpec  # type: ignore[attr-defined]
+        low = self._offsets(partitions, spec.earliest())
+        high = self._offsets(partitions, spec.latest())
+        return {p: (low[p].result().offset, high[p].result().offset) for p in partitions}
+
+    def _offsets(self, partitions: Sequence[Partition], spec: Any) -> dict[Partition, Future[Any]]:
+        if not partitions:
+            return {}
+        answers = self._admin().list_offsets(
+            {KafkaPartition(topic, number): spec for topic, number in partitions},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=CALL_SECONDS,
+        )
+        return {(p.topic, p.partition): answer for p, answer in answers.items()}
+
+    def ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Topic -> its id; without topics that do not exist."""
+        asked: dict[str, Future[Any]] = self._admin().describe_topics(
             TopicCollection([*topics]), request_timeout=CALL_SECONDS
         )
         found = {topic: _id(answer) for topic, answer in asked.items()}
         return {topic: known for topic, known in found.items() if known is not None}
 
-    def compare(self, known: Mapping[str, str]) -> None:
+    def compare_ids(self, known: Mapping[str, str]) -> None:
         """Check that topics still have their ids.
 
         Raises:
             TopicRemadeError: one has another id now.
-            KafkaException: Kafka does not answer within 10 s, or denies access.
         """
-        for topic, now in self.of([*known]).items():
+        for topic, now in self.ids([*known]).items():
             if now != known[topic]:
                 raise TopicRemadeError(
                     f"topic {topic} was deleted and made again while it was read: its id was "

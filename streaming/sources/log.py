@@ -255,7 +255,7 @@ def share_out(start: Offsets, high: Offsets, limit: int) -> Offsets:
     for behind, (count, partition) in zip(reversed(range(len(queue))), queue, strict=True):
         # Leave one offset for each partition later in the queue, which has more rows waiting.
         room = max(min(left, 1), left - behind)
-        step = min(count, room, max(1, limit * count // total))
+        step = min(count, room, -(-limit * count // total))
         end[partition] += step
         left -= step
     return end
