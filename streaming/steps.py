@@ -16,6 +16,7 @@ from conf.settings import Settings, StreamSettings
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
 from streaming.sinks.order_status_restore import committed_start, restore
+from streaming.source import unpacked
 from streaming.stream import Context, PlanStep, Rows, State
 from streaming.transforms.footfall import follow_tracks
 from streaming.transforms.order_event_processor import SILVER_SCHEMA, silver_orders
@@ -44,7 +45,7 @@ def _frames(settings: Settings, stores: Stores) -> Rows:  # noqa: ARG001
 
 
 def _tracks(context: Context, steps: Rows) -> Transform:
-    frames = in_arrow(steps, FRAMES_SCHEMA)
+    frames = in_arrow(lambda packs: steps(unpacked(packs)), FRAMES_SCHEMA)
     follow = follow_tracks(context.stores, track_rules(context.settings.streams))
     return lambda rows: rows.transform(frames).transform(follow)
 

@@ -32,7 +32,7 @@ class Context:
     stores: Stores
 
     def read_topics(self, query_id: str, *topics: str, **options: str) -> DataFrame:
-        """A streaming DataFrame of source rows, from the broker that the settings name.
+        """A streaming DataFrame of packed source rows, from the broker that the settings name.
 
         Args:
             query_id: names the consumer group.
@@ -81,6 +81,7 @@ class Context:
             "readTasks": str(streams.read_tasks),
             "onDataLoss": streams.on_data_loss,
             "groupId": f"storelake-{query_id}",
+            "packed": "true",
             **more,
         }
         source = self.spark.readStream.format(f"storelake_{broker}")
@@ -177,7 +178,7 @@ class Source:
     """Topics that streams read.
 
     Attributes:
-        read: (context, consumer group) -> streaming DataFrame of source rows (`SOURCE_SCHEMA`).
+        read: (context, consumer group) -> streaming DataFrame of source rows (`PACKED_DDL`).
         brokers: settings -> names of the brokers that it reads.
     """
 
@@ -229,8 +230,8 @@ class State:
     """A stateful step of the plan, after the steps.
 
     Attributes:
-        make: (context, the steps as one function) -> transform of source rows, which runs the
-            steps in its tasks; output mode `update`.
+        make: (context, the steps as one function) -> transform of packed source rows, which runs
+            the steps in its tasks; output mode `update`.
         version: of the state's format; a new one starts a new checkpoint.
         event_time_column: of its output: when a row was produced, in microseconds since 1970.
     """

@@ -24,6 +24,9 @@ log = logging.getLogger("storelake.streams")
 Notify = Callable[[str, Progress, Sequence[Offsets]], None]
 """(name of the query, figures of the batch, end offsets of each source)."""
 
+READ = "read"
+"""Name of the observation in a query's plan that counts the source rows."""
+
 NO_WATERMARK = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """Spark's watermark before the first event."""
 
@@ -90,10 +93,14 @@ def read_progress(text: str) -> tuple[str, Progress, list[Offsets]]:
     reported = json.loads(text)
     phases = {name: ms / 1000 for name, ms in reported["durationMs"].items()}
     operators = reported["stateOperators"]
+    packs = reported["numInputRows"]  # a row of Spark is many of ours
+    rows = reported.get("observedMetrics", {}).get(READ, {}).get("rows") or 0
+    rows_a_pack = rows / packs if packs else 0.0
     progress = Progress(
-        rows=reported["numInputRows"],
-        input_rate=reported.get("inputRowsPerSecond", 0.0),  # left out where it is not a number
-        processed_rate=reported.get("processedRowsPerSecond", 0.0),
+        rows=rows,
+        # Spark leaves out what is not a number.
+        input_rate=reported.get("inputRowsPerSecond", 0.0) * rows_a_pack,
+        processed_rate=reported.get("processedRowsPerSecond", 0.0) * rows_a_pack,
         seconds=phases.pop("triggerExecution"),
         phases=phases,
         watermark=_watermark(reported.get("eventTime", {}).get("watermark")),

@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
+from pyspark.sql.functions import sum as sum_
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.runtime.failures import SinkError, StoppingError, cause_in_text, root_cause
 from streaming.runtime.health import Health
 from streaming.runtime.jvm import hadoop_configuration, java
 from streaming.runtime.lease import FencedError
+from streaming.runtime.listener import READ
 from streaming.runtime.metrics import StreamMetrics
 from streaming.runtime.task_results import QueryPlan
 from streaming.runtime.writer import BatchWriter
@@ -192,7 +194,7 @@ class SharedQuery:
     def _start(self) -> None:
         context = self._app.context
         pause = int(context.settings.streams.trigger_seconds * self._pace * 1000)
-        rows = self._source.read(context, self.name)
+        rows = self._source.read(context, self.name).observe(READ, sum_("rows").alias("rows"))
         if self._state:  # other plans run their steps with the writes of a batch, in one task
             steps = compose(self._steps, context.settings, context.stores)
             rows = rows.transform(self._state.make(context, steps))

@@ -149,6 +149,8 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.ui.explainMode": "simple",
         "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # A task parses some messages while it reads the next (`source.packed`).
+        "spark.sql.execution.arrow.maxBytesPerBatch": "1m",
         "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",

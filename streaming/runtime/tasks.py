@@ -46,6 +46,7 @@ from streaming.runtime.task_results import (
 )
 from streaming.sinks.orders import KEEP_STAGED
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
+from streaming.source import unpacked
 from streaming.steps import compose
 from streaming.stream import Batch, Rows, Stream
 
@@ -58,7 +59,9 @@ class TaskError(Exception):
 
 @dataclass(frozen=True)
 class TaskWriter:
-    """The function for `mapInArrow`: source rows -> one pickled `TaskResult`, or none without rows.
+    """The function for `mapInArrow`: packed source rows -> one pickled `TaskResult`.
+
+    Without rows it returns nothing.
 
     Attributes:
         plan: a pickled `QueryPlan`: a worker unpickles it once, not with each batch.
@@ -71,7 +74,7 @@ class TaskWriter:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Parse and validate the rows of a task; return or write them."""
         plan, parse = _unpickled(self.plan)
-        tables = (parse(pa.Table.from_batches([b])) for b in batches if b.num_rows)
+        tables = (parse(unpacked(batch)) for batch in batches if batch.num_rows)
         few: list[pa.Table] = []
         for rows in tables:
             few.append(rows)

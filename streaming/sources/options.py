@@ -60,6 +60,7 @@ class ReadOptions:
         group_id: option `groupId`: the consumer group, or subscription, that shows progress.
         fetch_timeout: option `fetchTimeoutSeconds`: seconds without a message until reading fails.
         heartbeat: option `heartbeatSeconds`: seconds without a message until a heartbeat; 0: never.
+        packed: option `packed` (true or false): whether rows are of `source.PACKED_DDL`.
         given: all options with their names in lower case, those of one broker included.
     """
 
@@ -75,6 +76,7 @@ class ReadOptions:
     group_id: str = "storelake"
     fetch_timeout: float = 30.0
     heartbeat: float = 0.0
+    packed: bool = False
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def required(self, name: str) -> str:
@@ -113,6 +115,7 @@ class ReadOptions:
             group_id=given.get("groupid", cls.group_id),
             fetch_timeout=float(given.get("fetchtimeoutseconds", cls.fetch_timeout)),
             heartbeat=float(given.get("heartbeatseconds", cls.heartbeat)),
+            packed=given.get("packed", "false").lower() == "true",
             given=given,
         )
 

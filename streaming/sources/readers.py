@@ -21,7 +21,7 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.datasource_internal import _SimpleStreamReaderWrapper
 from pyspark.sql.types import StructType
 
-from streaming.source import HEARTBEAT, SOURCE_DDL
+from streaming.source import HEARTBEAT, PACKED_DDL, SOURCE_DDL, packed
 from streaming.sources.log import (
     DataLossError,
     Limit,
@@ -190,15 +190,18 @@ class LogStreamReader(_SimpleStreamReaderWrapper):
             if from_ == at and at != end:
                 found.append(rows)
                 at = to
-        return iter(found) if found and at == end else None
+        return map(self._form, found) if found and at == end else None
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """Read one task's ranges as Arrow batches, in a Python worker."""
         task = cast(Task, partition)
         if task.heartbeat is not None:
-            yield heartbeat_row(task.heartbeat)
+            yield self._form(heartbeat_row(task.heartbeat))
         else:
-            yield from self._broker.fetch(task.ranges)
+            yield from map(self._form, self._broker.fetch(task.ranges))
+
+    def _form(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        return packed(rows) if self._options.packed else rows
 
     def commit(self, end: Wire) -> None:
         """Drop prefetched rows up to `end`, and report the progress to the broker's tools."""
@@ -232,8 +235,8 @@ class LogSource(DataSource):
         raise NotImplementedError
 
     def schema(self) -> str:
-        """The source row."""
-        return SOURCE_DDL
+        """The source row, or many packed into one."""
+        return PACKED_DDL if ReadOptions.parse(self.options).packed else SOURCE_DDL
 
     def reader(self, schema: StructType) -> LogBatchReader:  # noqa: ARG002
         """For `spark.read`."""

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from streaming.arrow import Transform, in_arrow
+from streaming.source import unpacked
 from streaming.transforms.order_buckets import OrderBucket
 from streaming.transforms.order_status import StatusMachine, StatusRules
 from streaming.transforms.status_packs import (
@@ -32,7 +33,7 @@ from streaming.transforms.status_packs import (
 def track_status(
     validated: Callable[[pa.Table], pa.Table], options: TrackingOptions, restored: DataFrame
 ) -> Transform:
-    """Source rows -> rows of `STATUS_SCHEMA`.
+    """Packed source rows -> rows of `STATUS_SCHEMA`.
 
     Args:
         validated: source rows -> rows of `SILVER_SCHEMA`.
@@ -41,7 +42,7 @@ def track_status(
     """
 
     def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        tables = [pa.Table.from_batches([batch]) for batch in batches]
+        tables = map(unpacked, batches)
         yield from to_packs(tables, validated, options, datetime.now(timezone.utc)).to_batches()
 
     def apply(rows: DataFrame) -> DataFrame:

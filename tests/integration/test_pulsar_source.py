@@ -20,6 +20,7 @@ from conf.settings import PulsarSettings, Settings
 from conf.stores import load_stores
 from infra.local.process import wait_until
 from infra.local.pulsar import PulsarService
+from streaming.source import unpacked
 from streaming.sources.pulsar import PulsarSource, PulsarUnavailableError
 from streaming.sources.readers import LogStreamReader
 from streaming.stream import Context
@@ -355,7 +356,8 @@ def test_detections_come_from_both_brokers_when_both_are_named(
     seen: dict[str, str] = {}
 
     def keep(rows: DataFrame, _: int) -> None:
-        seen.update({row["value"].decode(): row["topic"] for row in rows.collect()})
+        for batch in rows.toArrow().to_batches():
+            seen.update({r["value"].decode(): r["topic"] for r in unpacked(batch).to_pylist()})
 
     context = Context(spark, settings, load_stores(settings.stores_file))
     query = context.read_detections("both").writeStream.foreachBatch(keep).start()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.source import HEARTBEAT, SOURCE_SCHEMA
+from streaming.source import HEARTBEAT, PACKED_SCHEMA, SOURCE_SCHEMA, unpacked
 from streaming.sources.log import (
     ROWS_WORTH_A_TASK,
     DataLossError,
@@ -107,9 +107,8 @@ def wire(p0: int, p1: int | None = None) -> Wire:
 def places(batches: Iterator[pa.RecordBatch] | None) -> list[tuple[int, int]]:
     """(partition, offset) of every row."""
     assert batches is not None
-    return [
-        (row["partition"], int(row["position"])) for batch in batches for row in batch.to_pylist()
-    ]
+    tables = (unpacked(b) if b.schema == PACKED_SCHEMA else b for b in batches)
+    return [(row["partition"], int(row["position"])) for rows in tables for row in rows.to_pylist()]
 
 
 def consume(reader: LogStreamReader, start: Wire, end: Wire) -> list[tuple[int, int]]:
@@ -138,12 +137,10 @@ def drain(reader: LogStreamReader, start: Wire, calls: int = 10) -> list[list[tu
 
 @quick
 @given(start=offsets, waiting=offsets, limit=st.integers(1, 20_000))
-def test_a_batch_is_never_larger_than_its_limit(
-    start: Offsets, waiting: Offsets, limit: int
-) -> None:
+def test_a_batch_is_filled_to_its_limit(start: Offsets, waiting: Offsets, limit: int) -> None:
     high = {p: start.get(p, 0) + n for p, n in waiting.items()}
     end = share_out(start, high, limit)
-    assert sum(end[p] - start.get(p, 0) for p in high) <= limit
+    assert sum(end[p] - start.get(p, 0) for p in high) == min(limit, sum(waiting.values()))
 
 
 @quick
@@ -316,10 +313,11 @@ def test_everything_that_waits_is_read_once_in_batches_of_at_most_the_limit(wait
     assert max(len(batch) for batch in batches) <= 10
 
 
+@pytest.mark.parametrize("packed", ["true", "false"])
 @pytest.mark.parametrize("prefetch", ["0", "1", "3", "2000"])
-def test_backlog_and_trickle_read_the_same_rows(prefetch: str) -> None:
+def test_backlog_and_trickle_read_the_same_rows(prefetch: str, packed: str) -> None:
     broker = FakeLog(p0=0, p1=0)
-    reader = LogStreamReader(broker, options(prefetchRows=prefetch))
+    reader = LogStreamReader(broker, options(prefetchRows=prefetch, packed=packed))
     start, seen = wire(0, 0), []
     for _ in range(6):
         broker.high = {p: high + 3 for p, high in broker.high.items()}

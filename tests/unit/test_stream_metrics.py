@@ -36,7 +36,8 @@ def progress_event(**changes: Any) -> str:
         "timestamp": "2026-11-22T21:22:54.405Z",
         "batchId": 1,
         "batchDuration": 18271,
-        "numInputRows": 3,
+        "numInputRows": 2,
+        "observedMetrics": {"read": {"rows": 30}},
         "inputRowsPerSecond": 103.4,
         "processedRowsPerSecond": 0.2,
         "durationMs": {
@@ -88,7 +89,8 @@ def test_the_progress_of_spark_is_read_with_its_phases_state_and_offsets() -> No
     name, seen, ends = read_progress(progress_event())
 
     assert name == "footfall"
-    assert (seen.rows, seen.seconds, seen.state_rows, seen.state_bytes) == (3, 18.269, 2, 8622)
+    assert (seen.rows, seen.seconds, seen.state_rows, seen.state_bytes) == (30, 18.269, 2, 8622)
+    assert (seen.input_rate, seen.processed_rate) == (1551.0, 3.0)
     assert seen.phases["latestOffset"] == 7.409
     assert "triggerExecution" not in seen.phases
     assert ends == [{("detections", 0): 8, ("detections", 1): 0}]
