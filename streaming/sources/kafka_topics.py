@@ -12,12 +12,21 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, admin
 from confluent_kafka import TopicPartition as KafkaPartition
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from conf.kafka import CALL_SECONDS, CONNECTION
 from streaming.sources.log import Partition, TopicRemadeError
 
 _administrations: dict[tuple[tuple[str, str], ...], admin.AdminClient] = {}
 """Clients of this process, by their configuration: workers are used for many batches."""
+
+
+_ELECTING = {KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}
+"""Errors of a partition that is about to have a leader, as right after its topic was created."""
+
+
+def _has_no_leader(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _ELECTING
 
 
 def _id(answer: Future[Any]) -> str | None:
@@ -52,6 +61,12 @@ class TopicQueries:
         found: dict[str, Any] = self._admin().list_topics(timeout=CALL_SECONDS).topics
         return found
 
+    @retry(
+        retry=retry_if_exception(_has_no_leader),
+        stop=stop_after_delay(CALL_SECONDS),
+        wait=wait_fixed(0.1),
+        reraise=True,
+    )
     def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """First and next offset of each partition that a reader of committed records can read."""
         spec: Any = admin.OffsetSpec  # type: ignore[attr-defined]
