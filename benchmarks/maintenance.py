@@ -3,8 +3,8 @@
 Small commits by the writer of the streams (`IcebergLake.append`) into one partition, with a run of
 `storelake maintain` after every so many. Commit time and scan planning after 2,000 commits are
 compared with those after 20: both are taken 20 commits after the last run, or after nothing.
-Commits, the retention of snapshots and the age at which maintenance may touch a file are some ten
-times faster than in a deployment, where a stream commits about once a second.
+Commits, the retention of snapshots (`--retention`) and the age at which maintenance may touch a
+file are some ten times faster than in a deployment, where a stream commits about once a second.
 
 With `--spark`, Iceberg's own procedures do the same work on a second table of the same commits:
 what decided docs/adr/0020.
@@ -37,7 +37,7 @@ from streaming.runtime.session import build_session
 
 FEW = 20
 ROWS = 20  # of one commit
-RETENTION, QUIET = timedelta(seconds=15), timedelta(seconds=5)
+QUIET = timedelta(seconds=5)
 SAMPLES = 9
 
 
@@ -51,17 +51,20 @@ def measure(settings: Settings, commits: int, every: int) -> dict[str, Any]:
     table = replace(BRONZE_ORDER_EVENTS, policy=policy)
     with closing(open_catalog(settings)) as catalog:
         lake, runs, times, before_run = IcebergLake(settings, catalog), [], [], []
+        cpu: list[float] = []
         few: dict[str, float] = {}
         for number in range(1, commits + 1):
             batch = _batch(lake, BRONZE_ORDER_EVENTS, number)
+            began = time.process_time()
             times.append(timed(partial(lake.append, BRONZE_ORDER_EVENTS, batch, number)))
+            cpu.append(time.process_time() - began)
             if number == FEW:
-                few = _figures(lake, times)
+                few = _figures(lake, times, cpu)
             if number % every == 0:
                 before_run.append(_plan(lake))
                 runs += maintain(lake, [table], _silent)
                 notify(f"{number} commits")
-        many = _figures(lake, times)
+        many = _figures(lake, times, cpu)
         held = lake.load(BRONZE_ORDER_EVENTS).scan().count()
     return {
         "commits": commits,
@@ -141,15 +144,17 @@ def _batch(lake: IcebergLake, table: Table, number: int) -> pa.Table:
     return order_messages(lake.load(table).schema().as_arrow(), number * ROWS, ROWS, 300)
 
 
-def _figures(lake: IcebergLake, times: list[float]) -> dict[str, float]:
+def _figures(lake: IcebergLake, times: list[float], cpu: list[float]) -> dict[str, float]:
     table = lake.load(BRONZE_ORDER_EVENTS)
     snapshot = table.current_snapshot()
     return {
         "commit_s": round(statistics.median(times[-FEW // 2 :]), 4),
+        "commit_cpu_s": round(statistics.median(cpu[-FEW // 2 :]), 4),
         "plan_s": round(_plan(lake), 4),
         "files": len(list(table.scan().plan_files())),
         "manifests": len(snapshot.manifests(table.io)) if snapshot else 0,
         "snapshots": len(table.metadata.snapshots),
+        "metadata_kib": len(table.metadata.model_dump_json()) >> 10,
     }
 
 
@@ -169,11 +174,12 @@ def main(
     *,
     commits: Annotated[int, typer.Option(help="Small commits in all.")] = 2000,
     every: Annotated[int, typer.Option(help="Commits between two runs of maintenance.")] = 110,
+    retention: Annotated[float, typer.Option(help="Of snapshots, in seconds.")] = 15,
     spark: Annotated[bool, typer.Option("--spark", help="Compare with Iceberg's own.")] = False,
     out: Out = None,
 ) -> None:
     """Measure and print."""
-    chosen = load_settings(catalog={"snapshot_retention": RETENTION})
+    chosen = load_settings(catalog={"snapshot_retention": timedelta(seconds=retention)})
     with local.running(chosen, notify) as settings:
         spark_session = build_session(settings, "storelake:benchmark")
         create_tables(spark_session, settings)

@@ -19,6 +19,7 @@ from cli import (
     contracts,
     dlq,
     gateway,
+    history,
     infer,
     keep,
     logs,
@@ -60,6 +61,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
     "Lake": (
         sql.sql,
         sql.ask,
+        history.history,
         restate.restate,
         backfill.backfill,
         maintain.maintain,

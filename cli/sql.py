@@ -28,6 +28,12 @@ FormatOption = Annotated[
     Literal["table", "csv", "json"],
     typer.Option("--format", help="Figures are whole in csv and json."),
 ]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at", help="Read as of then: yesterday, 2024-05-01, a tag, or an instant in ISO 8601."
+    ),
+]
 
 
 def sql(
@@ -35,29 +41,26 @@ def sql(
     *,
     file: Annotated[Path | None, typer.Option(help="A file with the query.")] = None,
     engine: EngineOption = "duckdb",
+    at: AtOption = None,
     form: FormatOption = "table",
 ) -> None:
     """Query the lake in SQL.
 
     Tables have the names of docs/TABLES.md, views those of docs/QUERIES.md.
     """
-    from queries import open_engine
-
-    text = _text(query, file)
-    with closing(open_engine(read_settings(), engine)) as opened:
-        _print(opened.ask(text), form)
+    _print(_ask(_text(query, file), engine, at), form)
 
 
 def ask(
     name: Annotated[str | None, typer.Argument(help="Of the question; without it, all.")] = None,
     *,
     engine: EngineOption = "duckdb",
+    at: AtOption = None,
     form: FormatOption = "table",
     show: Annotated[bool, typer.Option("--show", help="Only the SQL, for that engine.")] = False,
 ) -> None:
     """Answer a question of docs/QUERIES.md, or list all."""
-    from queries import open_engine
-    from queries.ask import ask_question, find_question, questions
+    from queries.ask import find_question, questions
 
     if name is None:
         _list({one.name: one.question for one in questions().values()})
@@ -66,8 +69,19 @@ def ask(
     if show:
         sys.stdout.write(f"{question.for_engine(engine)}\n")
         return
-    with closing(open_engine(read_settings(), engine)) as opened:
-        _print(ask_question(opened, question), form)
+    _print(_ask(question.for_engine(engine), engine, at), form)
+
+
+def _ask(query: str, engine: str, at: str | None) -> Answer:
+    from queries import open_engine
+
+    settings = read_settings()
+    with closing(open_engine(settings, engine)) as opened:
+        if at is not None:
+            from queries.as_of import as_of
+
+            query = as_of(settings, engine, query, at)
+        return opened.ask(query)
 
 
 def _text(query: str | None, file: Path | None) -> str:

@@ -14,7 +14,7 @@ lab = Lab()
 
 # %%
 with lab.table(NAME) as table:
-    snapshots = table.inspect.snapshots().to_pandas()
+    snapshots = table.inspect.snapshots().to_pandas().tail(100)
     files = table.inspect.files().to_pandas()
     manifests = table.inspect.manifests().num_rows
     tags = {name: ref.snapshot_id for name, ref in table.metadata.refs.items()}
@@ -22,6 +22,9 @@ snapshots[["committed_at", "snapshot_id", "operation"]]
 
 # %% [markdown]
 # ## The table as it was after each of them
+#
+# `lab.sql(query, at="yesterday")` and `lab.ask(question, at="2024-05-01")` read all tables and views
+# of a query as of one moment: a day, a tag of an hour, or an instant.
 
 # %%
 rows = [

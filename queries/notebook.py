@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from pyiceberg.table import Table as IcebergTable
 
 from conf.settings import Settings, load_settings
-from queries.ask import ask_question, find_question
+from queries.as_of import as_of
+from queries.ask import find_question
 from queries.engine import Answer, Engine
 from queries.engines import open_engine
 from streaming.lake.iceberg.catalog import open_catalog
@@ -25,13 +26,14 @@ class Lab:
         self.settings = settings or load_settings()
         self.engine: Engine = open_engine(self.settings, engine)
 
-    def ask(self, name: str) -> pd.DataFrame:
-        """The answer to a question of docs/QUERIES.md."""
-        return to_frame(ask_question(self.engine, find_question(name)))
+    def ask(self, name: str, at: str | None = None) -> pd.DataFrame:
+        """The answer to a question of docs/QUERIES.md, now or as of a moment (`as_of`)."""
+        return self.sql(find_question(name).for_engine(self.engine.name), at)
 
-    def sql(self, query: str) -> pd.DataFrame:
+    def sql(self, query: str, at: str | None = None) -> pd.DataFrame:
         """The answer to any query that only reads, in the SQL of the engine."""
-        return to_frame(self.engine.ask(query))
+        text = query if at is None else as_of(self.settings, self.engine.name, query, at)
+        return to_frame(self.engine.ask(text))
 
     @contextmanager
     def table(self, name: str) -> Iterator[IcebergTable]:

@@ -8,7 +8,8 @@ they are understood here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from itertools import groupby
 
 import sqlglot
 from pyiceberg.table import Table as IcebergTable
@@ -16,6 +17,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from queries.engine import QueryError
+from streaming.lake.iceberg.history import HISTORY_TAG, complete_since, snapshot_before
 
 Version = int | str | datetime
 READING = (exp.Query, exp.Describe, exp.Show, exp.Summarize, exp.Values)
@@ -110,7 +112,8 @@ def snapshot_of(iceberg: IcebergTable, name: str, version: Version | None) -> in
         return newest.snapshot_id if newest else None
     found = None
     if isinstance(version, datetime):
-        found = iceberg.snapshot_as_of_timestamp(int(version.timestamp() * 1000))
+        at = snapshot_before(iceberg.metadata, version + timedelta(milliseconds=1))
+        found = None if at is None else iceberg.snapshot_by_id(at)
     elif isinstance(version, int):
         found = iceberg.snapshot_by_id(version)
     elif (ref := iceberg.metadata.refs.get(version)) is not None:
@@ -127,14 +130,49 @@ def _no_snapshot(iceberg: IcebergTable, name: str, version: Version) -> str:
             "`storelake quality run`."
         )
     if isinstance(version, str):
-        known = ", ".join(sorted(iceberg.metadata.refs)) or "none"
-        return f"{name} has no tag or branch {version!r}; there are: {known}."
-    times = [snapshot.timestamp_ms for snapshot in iceberg.metadata.snapshots]
-    if not times:
+        return f"{name} has no tag or branch {version!r}; there are: {_tags(iceberg)}."
+    since = complete_since(iceberg.metadata)
+    if since is None:
         return f"{name} is empty: it has no snapshot at all."
-    oldest = datetime.fromtimestamp(min(times) / 1000, tz=timezone.utc)
     what = f"at {version:%Y-%m-%d %H:%M:%S} UTC" if isinstance(version, datetime) else str(version)
     return (
-        f"{name} has no snapshot {what}: it may have expired; the oldest of {len(times)} is of "
-        f"{oldest:%Y-%m-%d %H:%M:%S} UTC."
+        f"{name} has no snapshot {what}: it may have expired; all are kept since "
+        f"{since:%Y-%m-%d %H:%M:%S} UTC, and these tags and branches: {_tags(iceberg)}."
     )
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag or branch of a table.
+
+    Attributes:
+        name: of the tag.
+        committed_at: of its snapshot, UTC.
+        rows: number of rows of the table then.
+    """
+
+    name: str
+    committed_at: datetime
+    rows: int
+
+
+def tags(iceberg: IcebergTable) -> list[Tag]:
+    """Its tags and branches, by name."""
+    found = []
+    for name, ref in sorted(iceberg.metadata.refs.items()):
+        snapshot = iceberg.snapshot_by_id(ref.snapshot_id)
+        assert snapshot is not None  # noqa: S101 - a tag keeps it
+        at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, timezone.utc)
+        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        found.append(Tag(name, at, int(summary.get("total-records", 0))))
+    return found
+
+
+def _tags(iceberg: IcebergTable) -> str:
+    """All tags and branches; of hours and days the oldest and the newest."""
+    names = sorted(iceberg.metadata.refs)
+    known = [name for name in names if not HISTORY_TAG.fullmatch(name)]
+    kinds = groupby((name for name in names if name not in known), lambda n: n.partition("-2")[0])
+    for _, (first, *others) in kinds:
+        known.append(f"{first} to {others[-1]}" if others else first)
+    return ", ".join(known) or "none"

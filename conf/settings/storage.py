@@ -153,8 +153,8 @@ class CatalogSettings(Frozen):
     default <var>/warehouse, and <var>/delta for Delta."""
     views: bool = True
     """Whether streams create the views for analysts in the catalog when they start."""
-    snapshot_retention: timedelta = timedelta(minutes=3)
-    """Age at which maintenance expires a snapshot: the reach of time travel."""
+    snapshot_retention: timedelta = timedelta(minutes=10)
+    """Age at which a snapshot without a tag expires."""
 
     @model_validator(mode="after")
     def _require_an_address(self) -> CatalogSettings:

@@ -6,16 +6,25 @@ a commit in progress, so only an old one counts as an orphan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from urllib.parse import urlparse
 
+from cachetools import LRUCache, cached
 from pyarrow import fs
+from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
 
 ENDINGS = (".parquet", ".avro", ".metadata.json")
 """Of the files that writers make below a table: data, manifests and their lists, metadata."""
+MANIFEST_LISTS: LRUCache[str, Sequence[ManifestFile]] = LRUCache(500_000, len)
+MANIFESTS: LRUCache[str, ManifestFile] = LRUCache(10_000)
+DATA_FILES: LRUCache[str, Sequence[str]] = LRUCache(100_000, len)
+"""Metadata files never change, so the service reads in each run only those that are new. Snapshots
+share their manifests, by path, and the paths of data files in each."""
 
 
 def named_files(iceberg: IcebergTable) -> set[str]:
@@ -29,13 +38,23 @@ def _locations(iceberg: IcebergTable) -> Iterator[str]:
     seen: set[str] = set()
     for snapshot in iceberg.metadata.snapshots:
         yield snapshot.manifest_list
-        for manifest in snapshot.manifests(iceberg.io):
+        for manifest in _manifests(snapshot, iceberg.io):
             if manifest.manifest_path in seen:  # snapshots share most of theirs
                 continue
             seen.add(manifest.manifest_path)
             yield manifest.manifest_path
-            entries = manifest.fetch_manifest_entry(iceberg.io, discard_deleted=True)
-            yield from (entry.data_file.file_path for entry in entries)
+            yield from _data_files(manifest, iceberg.io)
+
+
+@cached(MANIFEST_LISTS, key=lambda snapshot, _: snapshot.manifest_list)
+def _manifests(snapshot: Snapshot, io: FileIO) -> Sequence[ManifestFile]:
+    return [MANIFESTS.setdefault(m.manifest_path, m) for m in snapshot.manifests(io)]
+
+
+@cached(DATA_FILES, key=lambda manifest, _: manifest.manifest_path)
+def _data_files(manifest: ManifestFile, io: FileIO) -> Sequence[str]:
+    entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
+    return [entry.data_file.file_path for entry in entries]
 
 
 def file_system(iceberg: IcebergTable) -> fs.FileSystem:

@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import combinations
@@ -32,14 +32,18 @@ from infra.errors import ServiceError
 from infra.local.process import wait_until
 from infra.local.trino import TrinoService
 from queries import ENGINES, Answer, Engine, QueryError, open_engine
+from queries.as_of import as_of
 from queries.ask import ask_question, find_question, questions
 from queries.engine import alike
 from streaming.lake.iceberg.catalog import open_catalog
-from streaming.lake.tables import TABLES
+from streaming.lake.iceberg.lake import IcebergLake
+from streaming.lake.maintenance.run import maintain
+from streaming.lake.tables import GOLD_QUEUE_MINUTE, TABLES
 from streaming.lake.views import TAG
 from tests.conftest import free_ports
 from tests.stream.day import AWAY, live
 from tests.stream.sandbox import Sandbox
+from tests.support.clock import HandClock, commit_by
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L2")]
 
@@ -253,6 +257,55 @@ def test_a_query_reads_a_table_as_it_was(engine: Engine, silver_orders: IcebergT
     assert count(engine, f"{then} {first.snapshot_id}") == rows
     assert count(engine, f"{then} '{TAG}'") > rows
     assert count(engine, f"silver.orders FOR TIMESTAMP AS OF TIMESTAMP '{when}'") == rows
+
+
+@pytest.fixture(scope="module")
+def queues_of_two_days(lake: Lake) -> tuple[int, int]:
+    """Rows of gold.queue_minute that were validated yesterday, and today, when one more came.
+
+    Maintenance has run since.
+    """
+    table, name = GOLD_QUEUE_MINUTE, GOLD_QUEUE_MINUTE.name
+    now = datetime.now(timezone.utc)
+    with pytest.MonkeyPatch.context() as patch, closing(open_catalog(lake.sandbox.settings)) as c:
+        commit_by(clock := HandClock(now - timedelta(days=1)), patch)
+        writer = IcebergLake(lake.sandbox.settings, c, clock=clock)
+        before = writer.load(table)
+        rows = before.scan().to_arrow()
+        c.drop_table(name)
+        c.create_table(
+            name, before.schema(), partition_spec=before.spec(), properties=before.properties
+        )
+        one_more = rows.slice(0, 1).set_column(
+            rows.column_names.index("zone_id"), rows.schema.field("zone_id"), [["opened_today"]]
+        )
+        writer.add(table, rows.slice(1))
+        for new in (rows.slice(0, 1), one_more):
+            writer.add(table, new)
+            newest = writer.load(table).current_snapshot()
+            assert newest is not None
+            writer.tag(name, newest.snapshot_id, TAG)
+            clock.now = now
+        later = replace(writer, clock=lambda: now + table.policy.orphan_age)
+        (done,) = maintain(later, [table], lambda _: None)
+    assert done.state == "done"  # it has expired what no tag names
+    return rows.num_rows, rows.num_rows + 1
+
+
+def test_yesterday_is_read_on_every_engine(
+    lake: Lake, engine: Engine, queues_of_two_days: tuple[int, int]
+) -> None:
+    def rows(source: str, at: str | None = None) -> int:
+        query = f"SELECT count(*) FROM {source}"  # noqa: S608
+        if at is not None:
+            query = as_of(lake.sandbox.settings, engine.name, query, at)
+        ((found,),) = engine.ask(query).rows
+        return int(found)
+
+    yesterday, today = queues_of_two_days
+    for source in ("gold.queue_minute", "analyst.queue_minute"):
+        assert rows(source) == today
+        assert rows(source, "yesterday") == yesterday
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
+from types import SimpleNamespace
 from typing import Generic, TypeVar
+
+import pytest
 
 Time = TypeVar("Time", float, datetime)
 
@@ -17,3 +20,16 @@ class HandClock(Generic[Time]):
 
     def __call__(self) -> Time:
         return self.now
+
+
+def commit_by(clock: HandClock[datetime], patch: pytest.MonkeyPatch) -> None:
+    """Give the commits of PyIceberg the time of a clock, UTC, until the patch is undone."""
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return clock.now.astimezone(tz)
+
+    seconds = SimpleNamespace(time=lambda: clock().timestamp())
+    patch.setattr("pyiceberg.table.snapshots.time", seconds)
+    patch.setattr("pyiceberg.table.update.datetime", Moved)

@@ -15,7 +15,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import Transaction
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.snapshots import Snapshot, SnapshotLogEntry
 from pyiceberg.table.update import ValidatableTableRequirement, update_table_metadata
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from tenacity import (
@@ -33,6 +33,15 @@ CONFLICT = "another commit came first"
 """Logged each time that a commit is retried."""
 
 log = logging.getLogger("storelake.lake")
+
+
+def _shared(entry: Any, memo: Any) -> Any:  # noqa: ARG001 - the signature of `__deepcopy__`
+    """PyIceberg copies all metadata at each change, twice a commit; no entry changes in place."""
+    return entry
+
+
+for _kind in (Snapshot, SnapshotLogEntry):
+    _kind.__deepcopy__ = _shared  # type: ignore[assignment, method-assign]
 
 
 def _notify(state: RetryCallState) -> None:
@@ -129,12 +138,13 @@ class LakeTransaction(_CheckedTransaction):
 
 def newest_progress(metadata: TableMetadata) -> Snapshot | None:
     """The newest snapshot with source positions; other tools write snapshots without them."""
-    knowing = [
+    # Snapshots are in the order of their sequence numbers.
+    knowing = (
         s
-        for s in metadata.snapshots
+        for s in reversed(metadata.snapshots)
         if s.summary and PROGRESS_PROPERTY in s.summary.additional_properties
-    ]
-    return max(knowing, key=lambda s: s.sequence_number or 0, default=None)
+    )
+    return next(knowing, None)
 
 
 def carried_progress(iceberg: IcebergTable) -> dict[str, str]:
@@ -145,30 +155,32 @@ def carried_progress(iceberg: IcebergTable) -> dict[str, str]:
     return {PROGRESS_PROPERTY: knowing.summary.additional_properties[PROGRESS_PROPERTY]}
 
 
-def expire_old(change: Transaction, before: datetime, at_least: int = 1) -> int:
-    """Expire snapshots, except those that a branch or tag names and the newest with positions.
+def expirable(metadata: TableMetadata, before: datetime) -> list[int]:
+    """Snapshots older than a time, but those of branches and tags and the newest with positions.
 
-    Without that one a stream that starts again would write the same rows again. Deletes no files:
-    `streaming.lake.maintenance` removes those that no snapshot names.
-
-    Args:
-        change: the open transaction.
-        before: the age limit, with a time zone.
-        at_least: fewer snapshots than this are not expired yet.
-
-    Returns:
-        The number of expired snapshots.
+    Without that one a stream that starts again would write the same rows again.
     """
-    metadata, limit = change.table_metadata, before.timestamp() * 1000
+    limit = before.timestamp() * 1000
     kept = {ref.snapshot_id for ref in metadata.refs.values()}
     if (knowing := newest_progress(metadata)) is not None:
         kept.add(knowing.snapshot_id)
-    old = [
+    return [
         s.snapshot_id
         for s in metadata.snapshots
         if s.timestamp_ms < limit and s.snapshot_id not in kept
     ]
-    if len(old) < at_least or not old:
-        return 0
-    ExpireSnapshots(change).by_ids(old).commit()
+
+
+def expire_old(change: Transaction, before: datetime) -> int:
+    """Expire all `expirable` snapshots; returns their number.
+
+    Deletes no files: `streaming.lake.maintenance` removes those that no snapshot names.
+
+    Args:
+        change: the open transaction.
+        before: the age limit, with a time zone.
+    """
+    old = expirable(change.table_metadata, before)
+    if old:
+        ExpireSnapshots(change).by_ids(old).commit()
     return len(old)

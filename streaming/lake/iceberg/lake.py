@@ -13,7 +13,7 @@ thousand, that costs a quarter of a Spark write (docs/adr/0033). One writer a ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -33,10 +33,12 @@ from streaming.lake.iceberg.commits import (
     PROGRESS_PROPERTY,
     LakeTransaction,
     carried_progress,
+    expirable,
     expire_old,
     retry_conflicts,
 )
 from streaming.lake.iceberg.files import read_files, write_files
+from streaming.lake.iceberg.history import VALIDATED, tag_history, tag_validated_history
 from streaming.lake.iceberg.replace_files import ReplaceFiles
 from streaming.lake.iceberg.state import IcebergState
 from streaming.lake.protocol import (
@@ -55,8 +57,8 @@ BATCH_PROPERTY = "storelake.batch-id"
 EPOCH_PROPERTY = "storelake.epoch"
 """Property of a table: the epoch of the lease under which a stream has last written it."""
 EXPIRE_AT = 20
-"""Number of snapshots older than `catalog.snapshot_retention` at which a commit also expires them:
-every commit reads and writes the metadata of all of them."""
+"""Number of snapshots older than `catalog.snapshot_retention` at which a commit also expires them,
+after it has tagged those of ended hours and days: each commit writes the metadata of all."""
 
 REWRITTEN_ROWS = 10_000
 """Rows above which an upsert writes rows outside of the range of its own times to a separate file,
@@ -71,10 +73,12 @@ class IcebergLake(Lake):
     catalog: Catalog
     """Shared by all lakes of a process: it holds connections."""
     epoch: int | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
+    """The time by which snapshots are tagged and expire, UTC."""
 
     @override
     def another(self, epoch: int | None = None) -> IcebergLake:
-        return IcebergLake(self.settings, self.catalog, epoch)
+        return IcebergLake(self.settings, self.catalog, epoch, self.clock)
 
     @override
     def close(self) -> None:
@@ -228,7 +232,10 @@ class IcebergLake(Lake):
             return
         ref = iceberg.metadata.refs.get(tag)
         if ref is None or ref.snapshot_id != commit_id:
-            iceberg.manage_snapshots().create_tag(commit_id, tag).commit()
+            refs = iceberg.manage_snapshots()
+            if tag == VALIDATED:
+                tag_validated_history(refs, iceberg.metadata, self.clock())
+            refs.create_tag(commit_id, tag).commit()
 
     @contextmanager
     def transaction(self, iceberg: IcebergTable) -> Iterator[Transaction]:
@@ -237,13 +244,16 @@ class IcebergLake(Lake):
         Raises:
             FencedError: the loaded table was written under a newer lease of the stream.
         """
-        before = datetime.now(timezone.utc) - self.settings.catalog.snapshot_retention
+        now = self.clock()
+        before = now - self.settings.catalog.snapshot_retention
         newest = int(iceberg.properties.get(EPOCH_PROPERTY, 0))
         require_epoch(self.epoch, newest, ".".join(iceberg.name()))
         with LakeTransaction(iceberg) as transaction:
             if self.epoch is not None and self.epoch > newest:
                 transaction.set_properties({EPOCH_PROPERTY: str(self.epoch)})
-            expire_old(transaction, before, EXPIRE_AT)
+            if len(expirable(iceberg.metadata, before)) >= EXPIRE_AT:
+                tag_history(transaction, now)
+                expire_old(transaction, before)
             yield transaction
 
 

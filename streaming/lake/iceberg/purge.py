@@ -1,9 +1,10 @@
 """Deletes rows permanently from a table, its history and its files, and verifies it on the files.
 
 An Iceberg delete writes new files and keeps the old ones for older snapshots. So the purge also
-expires the snapshots, and removes every file that no snapshot names. Streams may write meanwhile: a
-conflict is retried, and files younger than `YOUNG` are kept, since they may belong to a commit in
-progress, unless this purge itself made them superfluous. Readers of an older snapshot lose it.
+expires the snapshots, with the tags of hours and days that hold such rows, and removes every file
+that no snapshot names. Streams may write meanwhile: a conflict is retried, and files younger than
+`YOUNG` are kept, since they may belong to a commit in progress, unless this purge itself made them
+superfluous. Readers of an older snapshot lose it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
-from pyiceberg.expressions import IsNull, LessThan, Or
+from pyiceberg.expressions import BooleanExpression, IsNull, LessThan, Or
 
 from streaming.lake.files import (
     file_system,
@@ -30,6 +31,7 @@ from streaming.lake.iceberg.commits import (
     expire_old,
     retry_conflicts,
 )
+from streaming.lake.iceberg.history import drop_history
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.tables import Table
 
@@ -72,24 +74,24 @@ def purge(lake: IcebergLake, table: Table, time_column: str, before: datetime) -
         before: the limit, with a time zone.
     """
     known = named_files(lake.load(table))
-    rows = _delete(lake, table, time_column, before)
-    _expire_snapshots(lake, table)
+    limit = before.astimezone(timezone.utc).isoformat()
+    old = Or(LessThan(term=time_column, value=limit), IsNull(term=time_column))
+    rows = _delete(lake, table, time_column, old)
+    _expire_snapshots(lake, table, old)
     iceberg = lake.load(table)
     disk = file_system(iceberg)
     needed = named_files(iceberg)
     # No commit in progress can still add a file that is this old.
-    old = old_files(disk, iceberg, datetime.now(timezone.utc) - YOUNG)
-    superfluous = (known | old.keys()) - needed
+    aged = old_files(disk, iceberg, datetime.now(timezone.utc) - YOUNG)
+    superfluous = (known | aged.keys()) - needed
     removed = [path for path in sorted(superfluous) if remove_file(disk, path)]
     data = list_files(disk, iceberg, ".parquet")
     return Purged(table.name, rows, len(removed), *read_back(disk, data, time_column, before))
 
 
 @retry_conflicts
-def _delete(lake: IcebergLake, table: Table, time_column: str, before: datetime) -> int:
+def _delete(lake: IcebergLake, table: Table, time_column: str, old: BooleanExpression) -> int:
     iceberg = lake.load(table)
-    limit = before.astimezone(timezone.utc).isoformat()
-    old = Or(LessThan(term=time_column, value=limit), IsNull(term=time_column))
     rows = iceberg.scan(row_filter=old, selected_fields=(time_column,)).to_arrow().num_rows
     if rows:
         # The newest snapshot must have the positions: the others are expired (docs/adr/0002).
@@ -99,8 +101,10 @@ def _delete(lake: IcebergLake, table: Table, time_column: str, before: datetime)
 
 
 @retry_conflicts
-def _expire_snapshots(lake: IcebergLake, table: Table) -> None:
-    with LakeTransaction(lake.load(table)) as change:
+def _expire_snapshots(lake: IcebergLake, table: Table, old: BooleanExpression) -> None:
+    iceberg = lake.load(table)
+    with LakeTransaction(iceberg) as change:
+        drop_history(change, iceberg, old)
         expire_old(change, datetime.now(timezone.utc))
 
 

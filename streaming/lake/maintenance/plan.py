@@ -13,6 +13,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.utils.bin_packing import ListPacker
 
+from streaming.lake.iceberg.history import HISTORY_TAG
 from streaming.lake.tables import MaintenancePolicy
 
 Files = list[ManifestEntry]
@@ -44,8 +45,8 @@ def files_to_join(
     """Groups of files, each to compact into one of at most `policy.target_bytes`.
 
     A group has one partition and lies between two tags: rows up to the tag `validated` are not
-    mixed with rows that are still to be validated. Files of commits younger than `policy.quiet` are
-    left out; a file whose snapshot has expired is older.
+    mixed with rows that are still to be validated. Tags of hours and days separate nothing. Files
+    of commits younger than `policy.quiet` are left out; a file whose snapshot has expired is older.
     """
     young = _young_snapshots(iceberg, now - policy.quiet)
     tags = _tagged_sequences(iceberg)
@@ -85,7 +86,11 @@ def _young_snapshots(iceberg: IcebergTable, limit: datetime) -> set[int]:
 
 
 def _tagged_sequences(iceberg: IcebergTable) -> list[int]:
-    refs = iceberg.metadata.refs.values()
-    tagged = {r.snapshot_id for r in refs if r.snapshot_ref_type == SnapshotRefType.TAG}
+    refs = iceberg.metadata.refs.items()
+    tagged = {
+        ref.snapshot_id
+        for name, ref in refs
+        if ref.snapshot_ref_type == SnapshotRefType.TAG and not HISTORY_TAG.fullmatch(name)
+    }
     snapshots = iceberg.metadata.snapshots
     return sorted(s.sequence_number or 0 for s in snapshots if s.snapshot_id in tagged)

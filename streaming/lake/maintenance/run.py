@@ -13,12 +13,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 
 import pyarrow as pa
 from pyiceberg.exceptions import ValidationException
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table import Transaction
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
@@ -26,6 +27,7 @@ from streaming.lake.files import file_system, named_files, old_files, remove_fil
 from streaming.lake.formats import require_iceberg
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.commits import LakeTransaction, expire_old, retry_conflicts
+from streaming.lake.iceberg.history import tag_history
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.iceberg.replace_files import is_fine
 from streaming.lake.maintenance.compact import join_files, replace_files
@@ -101,7 +103,7 @@ def maintain(
     lake: IcebergLake, tables: Sequence[Table], notify: Callable[[str], None], *, dry: bool = False
 ) -> list[Done]:
     """The same for an open lake."""
-    began = datetime.now(timezone.utc)
+    began = lake.clock()
     done = []
     for table in tables:
         notify(table.name)
@@ -132,7 +134,7 @@ def _one_table(lake: IcebergLake, table: Table, *, dry: bool) -> Done:
 
 def _look(lake: IcebergLake, table: Table, done: Done) -> None:
     """What a run would do; of orphans only those before it: a run itself makes more of them."""
-    iceberg, now = lake.load(table), datetime.now(timezone.utc)
+    iceberg, now = lake.load(table), lake.clock()
     files = live_files(iceberg)
     groups = [] if has_deletes(iceberg) else files_to_join(iceberg, files, table.policy, now)
     done.files_before = len(files)
@@ -141,7 +143,7 @@ def _look(lake: IcebergLake, table: Table, done: Done) -> None:
     done.manifests_before = done.manifests_after = len(_manifests(iceberg))
     if _scattered(iceberg, table):
         done.manifests_after = 1 + sum(map(is_fine, _manifests(iceberg)))
-    done.snapshots_forgotten = expire_old(LakeTransaction(iceberg), _age_limit(lake, table))
+    done.snapshots_forgotten = _tag_and_expire(LakeTransaction(iceberg), lake, table)
     files_there = old_files(file_system(iceberg), iceberg, now - table.policy.orphan_age)
     orphans = files_there.keys() - named_files(iceberg)
     done.files_removed = len(orphans)
@@ -168,7 +170,7 @@ def _compact(lake: IcebergLake, table: Table, done: Done) -> None:
     if has_deletes(iceberg):
         done.state, done.note = "left alone", "It has delete files: compact it with Spark."
         return
-    groups = files_to_join(iceberg, files, table.policy, datetime.now(timezone.utc))
+    groups = files_to_join(iceberg, files, table.policy, lake.clock())
     joined = [len(group) for group in groups if _join(lake, table, group)]
     done.compacted = sum(joined)
     if len(joined) < len(groups):
@@ -187,21 +189,22 @@ def _join(lake: IcebergLake, table: Table, group: Files) -> bool:
 @retry_conflicts
 def _expire(lake: IcebergLake, table: Table) -> int:
     with LakeTransaction(lake.load(table)) as change:
-        return expire_old(change, _age_limit(lake, table))
+        return _tag_and_expire(change, lake, table)
 
 
-def _age_limit(lake: IcebergLake, table: Table) -> datetime:
-    age = table.policy.snapshot_age
+def _tag_and_expire(change: Transaction, lake: IcebergLake, table: Table) -> int:
+    age, now = table.policy.snapshot_age, lake.clock()
     if age is None:
         age = lake.settings.catalog.snapshot_retention
-    return datetime.now(timezone.utc) - age
+    tag_history(change, now)
+    return expire_old(change, now - age)
 
 
 def _remove_orphans(lake: IcebergLake, table: Table, done: Done) -> None:
     iceberg = lake.load(table)
     disk = file_system(iceberg)
     # First list the files, then those in use: so a commit in between keeps its files.
-    there = old_files(disk, iceberg, datetime.now(timezone.utc) - table.policy.orphan_age)
+    there = old_files(disk, iceberg, lake.clock() - table.policy.orphan_age)
     for path in sorted(there.keys() - named_files(lake.load(table))):
         if remove_file(disk, path):
             done.files_removed += 1
