@@ -19,11 +19,14 @@ def history(
 
     from queries.lake import open_shelf
     from queries.references import tags
+    from streaming.lake.formats import require_iceberg
 
+    settings = read_settings()
+    require_iceberg(settings, "A history of tags")
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("tag", "committed", "rows"):
         shown.add_column(name, justify="right" if name == "rows" else "left", no_wrap=True)
-    with open_shelf(read_settings()) as shelf:
+    with open_shelf(settings) as shelf:
         for tag in tags(shelf.table(table)):
             shown.add_row(tag.name, f"{tag.committed_at:%Y-%m-%d %H:%M:%S}Z", str(tag.rows))
     console().print(shown)

@@ -260,8 +260,8 @@ def test_a_query_reads_a_table_as_it_was(engine: Engine, silver_orders: IcebergT
 
 
 @pytest.fixture(scope="module")
-def queues_of_two_days(lake: Lake) -> tuple[int, int]:
-    """Rows of gold.queue_minute that were validated yesterday, and today, when one more came.
+def queues_of_two_days(lake: Lake) -> tuple[str, int, int]:
+    """A past day, the rows of gold.queue_minute at its end, and those of the day after it.
 
     Maintenance has run since.
     """
@@ -276,9 +276,8 @@ def queues_of_two_days(lake: Lake) -> tuple[int, int]:
         c.create_table(
             name, before.schema(), partition_spec=before.spec(), properties=before.properties
         )
-        one_more = rows.slice(0, 1).set_column(
-            rows.column_names.index("zone_id"), rows.schema.field("zone_id"), [["opened_today"]]
-        )
+        row = rows.slice(0, 1).to_pylist()[0] | {"zone_id": "opened_today"}
+        one_more = pa.Table.from_pylist([row], schema=rows.schema)
         writer.add(table, rows.slice(1))
         for new in (rows.slice(0, 1), one_more):
             writer.add(table, new)
@@ -289,11 +288,11 @@ def queues_of_two_days(lake: Lake) -> tuple[int, int]:
         later = replace(writer, clock=lambda: now + table.policy.orphan_age)
         (done,) = maintain(later, [table], lambda _: None)
     assert done.state == "done"  # it has expired what no tag names
-    return rows.num_rows, rows.num_rows + 1
+    return f"{now - timedelta(days=1):%Y-%m-%d}", rows.num_rows, rows.num_rows + 1
 
 
 def test_yesterday_is_read_on_every_engine(
-    lake: Lake, engine: Engine, queues_of_two_days: tuple[int, int]
+    lake: Lake, engine: Engine, queues_of_two_days: tuple[str, int, int]
 ) -> None:
     def rows(source: str, at: str | None = None) -> int:
         query = f"SELECT count(*) FROM {source}"  # noqa: S608
@@ -302,10 +301,10 @@ def test_yesterday_is_read_on_every_engine(
         ((found,),) = engine.ask(query).rows
         return int(found)
 
-    yesterday, today = queues_of_two_days
+    day, yesterday, today = queues_of_two_days
     for source in ("gold.queue_minute", "analyst.queue_minute"):
         assert rows(source) == today
-        assert rows(source, "yesterday") == yesterday
+        assert rows(source, day) == yesterday
 
 
 @pytest.mark.parametrize(

@@ -33,3 +33,4 @@ def commit_by(clock: HandClock[datetime], patch: pytest.MonkeyPatch) -> None:
     seconds = SimpleNamespace(time=lambda: clock().timestamp())
     patch.setattr("pyiceberg.table.snapshots.time", seconds)
     patch.setattr("pyiceberg.table.update.datetime", Moved)
+    patch.setattr("pyiceberg.table.metadata.datetime", SimpleNamespace(datetime=Moved))

@@ -17,7 +17,7 @@ from queries import ENGINES
 from queries.as_of import Moment, parse_moment, pin
 from queries.engine import QueryError
 from queries.lake import Shelf
-from queries.references import parse_reading, references, snapshot_of
+from queries.references import parse_reading, references, snapshot_of, tags
 from streaming.lake.iceberg.commits import LakeTransaction, expire_old
 from streaming.lake.iceberg.history import VALIDATED
 from streaming.lake.iceberg.lake import EXPIRE_AT, IcebergLake
@@ -88,6 +88,7 @@ def test_an_hour_and_a_day_are_read_as_they_ended(lake: IcebergLake, clock: Cloc
     assert rows_at(lake, "hour-2024-05-01T22") == [1, 2]
     assert rows_at(lake, "hour-2024-05-01T23") == rows_at(lake, "day-2024-05-01") == [1, 2, 3]
     assert rows_at(lake, "main") == [1, 2, 3, 4]
+    assert {tag.name: tag.rows for tag in tags(lake.load(EVENTS))}["hour-2024-05-01T22"] == 2
 
 
 def test_hours_without_maintenance_are_tagged_by_the_stream_and_then_by_it(
