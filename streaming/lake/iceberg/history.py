@@ -23,7 +23,7 @@ from pyiceberg.table.update.snapshot import ManageSnapshots
 
 HOURS, DAYS = 24, 30
 VALIDATED = "validated"
-"""The tag that validation moves, and the first word of its history."""
+"""The tag that validation moves, and the prefix of its history."""
 
 HISTORY_TAG = re.compile(rf"(?:{VALIDATED}-)?(?:hour-\d{{4}}-\d\d-\d\dT\d\d|day-\d{{4}}-\d\d-\d\d)")
 
