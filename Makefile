@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 VERIFY := PYTHONPATH='$(CURDIR)' $(BIN)/python -m verification
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults notebooks dist \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults bench notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
 	test test-unit test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
@@ -66,6 +66,9 @@ verify-run: install  ## Prove a newcomer's path, every alert, and a cluster that
 verify-faults: install  ## Kill and hang each process once, under load that tasks and driver write; compare ids (ONLY="NAME...", RATE=, SEED=, FORMAT=)
 	@STORELAKE_STREAMS__RETURNED_ROWS=5 $(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(VERIFY) faults \
 		$(foreach name,$(ONLY),--only $(name)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
+
+bench: install  ## Measure, in ten minutes; one table, growth curves (FULL=yes: hours, result files; ONLY="NAME...")
+	@PYTHONPATH='$(CURDIR)' $(BIN)/python -m benchmarks $(if $(FULL),--full) $(foreach name,$(ONLY),--only $(name))
 
 notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[notebooks]'

@@ -6,8 +6,8 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,17 +16,31 @@ import typer
 from confluent_kafka import Producer
 
 from conf.kafka import producer_config
-from conf.settings import Settings
+from conf.settings import Settings, load_settings
 from streaming.sinks.kafka_producer import produce
 from verification.demo.report import versions
+from verification.deployment import Deployment, fresh_deployment
 from verification.processes import ProcessError, family
+
+RESULTS = Path(__file__).parent / "results"
+"""Result files at full size, which the documentation cites."""
 
 Out = Annotated[Path | None, typer.Option(help="Also write the JSON here.")]
 
 
-def notify(text: str) -> None:
-    """Progress, on one line of standard error."""
-    sys.stderr.write(f"\r{text}\033[K")
+def notify(text: str, shown: list[str] = [""]) -> None:  # noqa: B006 - the last text
+    """Progress: one line of a terminal; elsewhere a line for each new text."""
+    if text == shown[0]:
+        return
+    shown[0] = text
+    sys.stderr.write(f"\r{text}\033[K" if sys.stderr.isatty() else f"{text}\n")
+
+
+@contextmanager
+def fresh() -> Iterator[Deployment]:
+    """Empty services on free ports, which are stopped and deleted at the end."""
+    with fresh_deployment(load_settings(), "the benchmark", notify) as deployment:
+        yield deployment
 
 
 def timed(do: Callable[[], Any]) -> float:
@@ -49,6 +63,19 @@ def cpu_seconds(pid: int | None = None) -> dict[str, float]:
     return spent
 
 
+@contextmanager
+def paused(process: psutil.Process) -> Iterator[None]:
+    """A process and its descendants do nothing meanwhile."""
+    members = family(process)
+    for one in members:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in members:
+            one.resume()
+
+
 def fill_topic(settings: Settings, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:
     """Send (key, value) pairs to a topic; returns the bytes of the values."""
     producer, size = Producer(producer_config(settings.kafka)), 0
@@ -62,8 +89,10 @@ def fill_topic(settings: Settings, topic: str, messages: Iterable[tuple[bytes, b
 
 
 def print_result(result: dict[str, Any], out: Path | None) -> None:
-    """Print the figures as JSON, with load, machine and versions; write them to `out`, too."""
+    """Print the figures as JSON, with command, load and versions; write them to `out`, too."""
+    words = sys.orig_argv[2:]  # without the interpreter and `-m`
     around = {
+        "command": " ".join(words[: words.index("--out")] if "--out" in words else words),
         "load": psutil.getloadavg(),
         "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
         "versions": versions(),

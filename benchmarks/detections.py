@@ -1,8 +1,8 @@
 """Waiting frames into the tables of cameras: `python -m benchmarks.detections --rows 400000`.
 
-Frames wait in Kafka before the streams start. Time runs from the moment when every query is active
-until each stream has written all of them. A row is one object in one frame. CPU is that of the
-streams' process with its children, since wall time on a shared machine means little.
+Time runs as in `benchmarks.drain`: from the moment when all frames wait in Kafka for a running
+application until each stream has written all of them. A row is one object in one frame. CPU is that
+of the streams' process with its children, since wall time on a shared machine means little.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Annotated
 from uuid import uuid4
 
 import psycopg
 import typer
 
-from benchmarks import Out, fill_topic, notify, print_result
+from benchmarks import Out, fill_topic, fresh, print_result
 from benchmarks.drain import drain
-from conf.settings import Settings, load_settings
+from conf.settings import Settings
 from conf.stores import Point, Stores, load_stores
-from infra import local
 from simulator.history import detection_fields
 
 STREAMS = ("silver_detections", "bronze_detections", "footfall")
@@ -73,14 +73,15 @@ def main(
     streams: Annotated[str, typer.Option(help="Names, with commas between.")] = ",".join(STREAMS),
     out: Out = None,
 ) -> None:
-    """Measure once, on a state folder without frames, and print the JSON."""
+    """Measure once, in a fresh deployment, and print the JSON."""
     frames = rows // per_frame
-    with local.running(load_settings(), notify) as settings:
+    with fresh() as deployment:
+        settings = deployment.settings
         waiting = events(load_stores(settings.stores_file), frames, per_frame)
-        fill_topic(settings, settings.kafka.detections, waiting)
-        done, cpu = drain(settings, streams, frames)
+        send = partial(fill_topic, settings, settings.kafka.detections, waiting)
+        done, spent = drain(deployment, dict.fromkeys(streams.split(","), frames), send)
         found = counted(settings)
-    slowest = max(done.values())
+    slowest, cpu = max(done.values()), sum(spent.values())
     result = {
         "rows": frames * per_frame,
         "frames": frames,

@@ -1,31 +1,37 @@
 """Waiting orders into the sinks: `python -m benchmarks.drain --events 200000`.
 
-Events wait in Kafka before the streams start. Time runs from the moment when every query is active
-until each stream has written all of them. The floor is one plain consumer: confluent-kafka,
-`json.loads`, COPY, and two upserts (event and order by key), without rules, versions, ledger, lake.
+The application is paused as soon as every query has found its topics empty, and continues when all
+events wait in Kafka; time runs from then until each stream has written all of them. (A query is
+reported as ready once its first micro-batch is committed, so a clock that begins there would miss
+that batch.) Afterwards two plain consumers read the same messages (`benchmarks.floor`): one into
+tables with one key each, one into the tables of the product.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 from uuid import UUID
 
-import psycopg
 import typer
-from confluent_kafka import Consumer
 
-from benchmarks import Out, cpu_seconds, fill_topic, notify, print_result
-from conf.settings import Settings, load_settings
-from infra import local
+from benchmarks import Out, cpu_seconds, fill_topic, fresh, paused, print_result
+from benchmarks.floor import PLAIN, SAME_TABLES, consume, empty_tables
+from conf.settings import Settings
 from infra.local.streams import stream_states
+from streaming.registry import STREAMS
 from verification.deployment import Deployment
 
-ORDER_STREAMS = ("order_event_processor", "bronze_order_events")
+WRITERS = ("order_event_processor", "bronze_order_events")
+ORDER_STREAMS = tuple(stream.name for stream in STREAMS if stream.reads == "orders")
+TRACKER = "order_status_tracker"
+"""It has no row for a broken event."""
+BROKEN_EVERY = 200
 GIVE_UP_SECONDS = 900
 
 
@@ -66,112 +72,88 @@ def event(number: int, at: datetime, rng: random.Random) -> tuple[bytes, bytes]:
 
 
 def fill(settings: Settings, count: int, seed: int) -> None:
-    """Put events into the topic for created orders; one in two hundred is broken."""
+    """Put events into the topic for created orders; one of `BROKEN_EVERY` is broken."""
     rng = random.Random(seed)  # noqa: S311
     start = datetime.now(timezone.utc) - timedelta(minutes=10)
     events = (event(number, start + timedelta(milliseconds=number), rng) for number in range(count))
-    messages = ((k, v if number % 200 else v[:-1]) for number, (k, v) in enumerate(events))
+    messages = ((k, v if number % BROKEN_EVERY else v[:-1]) for number, (k, v) in enumerate(events))
     fill_topic(settings, settings.kafka.order_created, messages)
 
 
-def floor(settings: Settings, count: int) -> float:
-    """Seconds of the plain consumer."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka.bootstrap,
-            "group.id": f"floor-{time.time()}",
-            "auto.offset.reset": "earliest",
-        }
-    )
-    with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
-        connection.execute(
-            "CREATE TEMP TABLE floor_raw (event_id text PRIMARY KEY, payload jsonb);"
-            "CREATE TEMP TABLE floor_processed (order_id text PRIMARY KEY, total numeric);"
-            "CREATE TEMP TABLE floor_in "
-            "(event_id text, order_id text, total numeric, payload jsonb)"
-        )
-        started, seen = time.monotonic(), 0
-        consumer.subscribe([settings.kafka.order_topics[0]])
-        while seen < count:
-            messages = consumer.consume(20_000, 0.5)
-            seen += len(messages)
-            _write_floor(connection, messages)
-    consumer.close()
-    return time.monotonic() - started
+def rows_of(streams: Iterable[str], events: int) -> dict[str, int]:
+    """Rows that each stream finishes of the events of `fill`."""
+    accepted = events - len(range(0, events, BROKEN_EVERY))
+    return {name: accepted if name == TRACKER else events for name in streams}
 
 
-def _write_floor(connection: psycopg.Connection[Any], messages: list[Any]) -> None:
-    rows = io.StringIO()
-    for message in messages:
-        text = message.value().decode()
-        try:
-            body = json.loads(text)
-        except ValueError:
-            continue
-        order = body["order"]
-        fields = (body["event_id"], order["order_id"], str(order["total_price"]), text)
-        rows.write(",".join('"' + f.replace('"', '""') + '"' for f in fields) + "\n")
-    with connection.transaction(), connection.cursor() as cursor:
-        with cursor.copy("COPY floor_in FROM STDIN (FORMAT csv)") as copy:
-            copy.write(rows.getvalue())
-        cursor.execute(
-            "INSERT INTO floor_raw SELECT event_id, payload FROM floor_in ON CONFLICT DO NOTHING"
-        )
-        cursor.execute(
-            "INSERT INTO floor_processed SELECT order_id, total FROM floor_in "
-            "ON CONFLICT (order_id) DO UPDATE SET total = EXCLUDED.total"
-        )
-        cursor.execute("TRUNCATE floor_in")
+def floors(settings: Settings, count: int) -> dict[str, float]:
+    """Seconds of both plain consumers; the tables of the product lose what they hold."""
+    plain = consume(settings, count, PLAIN)
+    empty_tables(settings)
+    same = consume(settings, count, SAME_TABLES)
+    return {"floor_seconds": round(plain, 1), "same_tables_seconds": round(same, 1)}
 
 
-def drain(settings: Settings, streams: str, count: int) -> tuple[dict[str, float], float]:
+def drain(
+    deployment: Deployment,
+    streams: Mapping[str, int],
+    send: Callable[[], object],
+    **variables: str,
+) -> tuple[dict[str, float], dict[str, float]]:
     """Run streams on waiting messages.
 
     Args:
-        settings: of running services.
-        streams: names, with commas between.
-        count: rows that each of them must finish.
+        deployment: that runs, with topics that these streams have read to their ends.
+        streams: their names, and the rows that each must finish.
+        send: puts them into the topics.
+        variables: of the application, on top of the deployment's.
 
     Returns:
-        Seconds from the moment when every query is active until each stream has written everything,
-        and the CPU seconds of all meanwhile.
+        Seconds from the moment when all messages wait until each stream has written everything,
+        and the CPU seconds meanwhile by kind of process.
     """
-    names = streams.split(",")
-    deployment = Deployment(settings, step=notify)
-    with deployment.run_streams(*names) as child:
+    with deployment.run_streams(*streams, **variables) as child:
+        with paused(child):
+            send()
         started, done = time.monotonic(), dict[str, float]()
-        before = sum(cpu_seconds(child.pid).values())
+        before, states = cpu_seconds(child.pid), stream_states(deployment.settings)
+        wanted = {name: states[name]["finished_rows"] + count for name, count in streams.items()}
 
         def finished() -> bool:
-            for name, state in stream_states(settings).items():
-                if name not in done and state["finished_rows"] >= count:
+            for name, state in stream_states(deployment.settings).items():
+                if name not in done and state["finished_rows"] >= wanted[name]:
                     done[name] = round(time.monotonic() - started, 1)
-            return len(done) == len(names)
+            return len(done) == len(streams)
 
         deployment.require(finished, GIVE_UP_SECONDS, "not drained", every=0.1, alive=child)
-        return done, sum(cpu_seconds(child.pid).values()) - before
+        after = cpu_seconds(child.pid)
+        return done, {kind: round(after[kind] - spent, 1) for kind, spent in before.items()}
 
 
 def main(
     events: Annotated[int, typer.Option(min=1000)] = 200_000,
     seed: int = 1,
-    streams: Annotated[str, typer.Option(help="Names, with commas between.")] = ",".join(
-        ORDER_STREAMS
+    streams: Annotated[str, typer.Option(help="Names, with commas between; or `all`.")] = ",".join(
+        WRITERS
     ),
     out: Out = None,
 ) -> None:
-    """Measure once, on a state folder that has no orders yet, and print the JSON."""
-    with local.running(load_settings(), notify) as settings:
-        fill(settings, events, seed)
-        plain = floor(settings, events)
-        done, _ = drain(settings, streams, events)
+    """Measure once, in a fresh deployment, and print the JSON."""
+    names = ORDER_STREAMS if streams == "all" else streams.split(",")
+    rows = rows_of(names, events)
+    with fresh() as deployment:
+        settings = deployment.settings
+        done, cpu = drain(deployment, rows, partial(fill, settings, events, seed))
+        plain = floors(settings, events)
     slowest = max(done.values())
     result = {
         "events": events,
-        "floor_seconds": round(plain, 1),
+        **plain,
         "seconds": done,
         "events_a_second": round(events / slowest),
-        "ratio_to_floor": round(slowest / plain, 2),
+        "ratio_to_floor": round(slowest / plain["floor_seconds"], 2),
+        "ratio_to_same_tables": round(slowest / plain["same_tables_seconds"], 2),
+        "cpu_us_an_event": {kind: round(spent / events * 1e6) for kind, spent in cpu.items()},
         "java_options": settings.spark.driver_java_options,
     }
     print_result(result, out)

@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 import typer
 
-from benchmarks import Out, notify, print_result, timed
+from benchmarks import Out, fresh, notify, print_result, timed
 from benchmarks.maintenance import order_messages
-from conf.settings import Settings, load_settings
-from infra import local
+from conf.settings import Settings
 from streaming.lake.formats import create_tables, open_lake
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, GOLD_ORDER_HOURLY
@@ -71,16 +70,14 @@ def main(
     rows: Annotated[int, typer.Option(min=1, help="Of an append.")] = 300,
     out: Out = None,
 ) -> None:
-    """Measure both formats in a deployment of its own below the folder of the settings."""
-    base = load_settings()
-    own = base.model_copy(update={"var_dir": base.var_dir / "formats"})
+    """Measure both formats, in a fresh deployment, and print the JSON."""
     found = {}
-    with local.running(own, notify) as settings:
+    with fresh() as deployment:
+        settings = deployment.settings
         for table_format in ("iceberg", "delta"):
             catalog = settings.catalog.model_copy(update={"format": table_format})
             chosen = settings.model_copy(update={"catalog": catalog})
             found[table_format] = measure(chosen, commits, rows)
-    local.reset(own)
     print_result({"commits": commits, "rows": rows, "seconds": found}, out)
 
 

@@ -22,10 +22,9 @@ import numpy as np
 import psutil
 import typer
 
-from benchmarks import Out, cpu_seconds, notify, print_result
-from conf.settings import Settings, load_settings
+from benchmarks import Out, cpu_seconds, fresh, notify, print_result
+from conf.settings import Settings
 from conf.stores import load_stores
-from infra import local
 from infra.local.kafka import KafkaService
 from quality.order_observer import end_offsets
 from simulator.baskets import read_baskets
@@ -139,8 +138,9 @@ def _busy(watched: dict[str, psutil.Process]) -> dict[str, float]:
     return {name: cpu_seconds(one.pid)["driver"] for name, one in watched.items()}
 
 
-def measure(settings: Settings, seconds: float) -> dict[str, Any]:
+def measure(deployment: Deployment, seconds: float) -> dict[str, Any]:
     """Both measurements on running services."""
+    settings = deployment.settings
     notify("making events")
     events = make_events(settings, int(seconds * 25_000))
     singles_count = min(int(seconds * 3_000), len(events) // 4)
@@ -150,7 +150,7 @@ def measure(settings: Settings, seconds: float) -> dict[str, Any]:
         (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + BATCH]) + b"]"), BATCH)
         for n in range(0, len(rest) - BATCH + 1, BATCH)
     ]
-    with Deployment(settings, step=notify).run_gateway() as gateway:
+    with deployment.run_gateway() as gateway:
         broker = KafkaService(settings).daemon.find()
         if broker is None:
             raise ProcessError("the broker is not one of this machine")
@@ -176,9 +176,9 @@ def main(
     seconds: Annotated[float, typer.Option(min=2)] = 15,
     out: Out = None,
 ) -> None:
-    """Measure once and print the JSON."""
-    with local.running(load_settings(), notify) as settings:
-        found = measure(settings, seconds)
+    """Measure once, in a fresh deployment, and print the JSON."""
+    with fresh() as deployment:
+        found = measure(deployment, seconds)
     print_result(found, out)
 
 

@@ -17,16 +17,15 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import Out, cpu_seconds, notify, print_result
-from conf.settings import Settings, load_settings
+from benchmarks import Out, cpu_seconds, fresh, print_result
+from benchmarks.drain import ORDER_STREAMS
+from conf.settings import Settings
 from conf.stores import load_stores
-from infra import local
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from quality.frame_observer import FrameObserver
 from simulator.send import send
 from streaming.lake.formats import open_lake
-from streaming.registry import STREAMS
 from streaming.sinks.postgres import Database
 from verification.cameras.footage import real_clip
 from verification.demo.play import start_cameras
@@ -35,7 +34,6 @@ from verification.deployment import Deployment
 from verification.watch import Latencies, Watch
 
 WINDOW = timedelta(seconds=10)
-ORDER_STREAMS = tuple(stream.name for stream in STREAMS if stream.reads == "orders")
 
 
 def windows(found: Latencies, start: datetime) -> list[float | None]:
@@ -69,20 +67,20 @@ def frames_since(settings: Settings, start: datetime) -> dict[str, list[datetime
 
 
 def measure(
-    settings: Settings, footage: Scene | None, rate: float, seconds: float, warm_up: float
+    deployment: Deployment, footage: Scene | None, rate: float, seconds: float, warm_up: float
 ) -> dict[str, Any]:
-    """One run on running services.
+    """One run.
 
     Args:
-        settings: with the password of the database.
+        deployment: that runs.
         footage: what cameras play; None: no camera stream, either.
         rate: orders a minute.
         seconds: how long, the warm-up included.
         warm_up: seconds whose events are in no percentile.
     """
+    settings = deployment.settings
     with ExitStack() as stack:
         begun = time.monotonic()
-        deployment = Deployment(settings, step=notify)
         streams = stack.enter_context(deployment.run_streams(*() if footage else ORDER_STREAMS))
         start_seconds = time.monotonic() - begun
         stack.enter_context(deployment.run_gateway())
@@ -132,9 +130,10 @@ def main(
     detector: Annotated[str | None, typer.Option(help="As in the settings, else.")] = None,
     out: Out = None,
 ) -> None:
-    """Measure once and print the JSON."""
-    with local.running(load_settings(), notify) as settings:
-        found = measure(settings, films(settings, cameras, detector), rate, seconds, warm_up)
+    """Measure once, in a fresh deployment, and print the JSON."""
+    with fresh() as deployment:
+        footage = films(deployment.settings, cameras, detector)
+        found = measure(deployment, footage, rate, seconds, warm_up)
     load = {"rate": rate, "seconds": seconds, "warm_up": warm_up, "detector": detector}
     print_result({"load_given": {**load, "cameras": cameras}, **found}, out)
 

@@ -18,10 +18,8 @@ from typing import Annotated
 import psutil
 import typer
 
-from benchmarks import Out, fill_topic, notify, print_result
+from benchmarks import Out, fill_topic, fresh, notify, print_result
 from benchmarks.drain import event
-from conf.settings import Settings, load_settings
-from infra import local
 from infra.local.process import wait_until
 from verification.deployment import Deployment
 from verification.watch import number
@@ -53,9 +51,9 @@ def memory(application: psutil.Process) -> Megabytes:
     return {**{k: round(v) for k, v in found.items()}, "all": round(sum(found.values()))}
 
 
-def under_bad_messages(settings: Settings, messages: int, rounds: int) -> dict[str, object]:
+def under_bad_messages(deployment: Deployment, messages: int, rounds: int) -> dict[str, object]:
     """Send the messages in rounds, each once those before are written; the memory by round."""
-    deployment = Deployment(settings, step=notify)
+    settings = deployment.settings
     with deployment.run_streams() as child:
         samples = [memory(psutil.Process(child.pid))]
         ends, size, wanted = list[Megabytes](), 0, number(settings, ROWS_SQL)
@@ -87,9 +85,9 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 4,
     out: Out = None,
 ) -> None:
-    """Measure once, on a state folder without dead letters, and print the JSON."""
-    with local.running(load_settings(), notify) as settings:
-        result = under_bad_messages(settings, messages, rounds)
+    """Measure once, in a fresh deployment, and print the JSON."""
+    with fresh() as deployment:
+        result = under_bad_messages(deployment, messages, rounds)
     print_result({"messages": messages, **result}, out)
 
 

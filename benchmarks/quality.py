@@ -13,9 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import Out, cpu_seconds, notify, print_result
-from conf.settings import Settings, load_settings
-from infra import local
+from benchmarks import Out, cpu_seconds, fresh, notify, print_result
 from simulator.send import send
 from verification.deployment import Deployment
 from verification.watch import number
@@ -24,9 +22,9 @@ FIRST_RUN_SECONDS = 180.0
 RUNS_SQL = "SELECT count(DISTINCT run_id) FROM quality_results"
 
 
-def measure(settings: Settings, rate: float, seconds: float, every: int) -> dict[str, Any]:
+def measure(deployment: Deployment, rate: float, seconds: float, every: int) -> dict[str, Any]:
     """One run on running services."""
-    deployment = Deployment(settings, step=notify)
+    settings = deployment.settings
     with ExitStack() as stack:
         stack.enter_context(deployment.run_streams())
         stack.enter_context(deployment.run_gateway())
@@ -61,9 +59,9 @@ def main(
     every: Annotated[int, typer.Option(help="Seconds between two validations.")] = 60,
     out: Out = None,
 ) -> None:
-    """Measure and print."""
-    with local.running(load_settings(), notify) as settings:
-        result = measure(settings, rate, seconds, every)
+    """Measure, in a fresh deployment, and print the JSON."""
+    with fresh() as deployment:
+        result = measure(deployment, rate, seconds, every)
     print_result(result, out)
 
 

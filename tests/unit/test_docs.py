@@ -9,6 +9,8 @@ from typing import Literal
 import pytest
 from pydantic import SecretStr
 
+from benchmarks import RESULTS
+from benchmarks.parts import PARTS, Part, read_result
 from streaming.lake.ddl import Column, parse_columns, split_top_level
 from streaming.lake.tables import TABLES
 from streaming.registry import NAMES
@@ -56,6 +58,12 @@ def test_a_secret_is_a_secret_and_no_path_of_this_machine_is_shown() -> None:
     assert "| `STORELAKE_POSTGRES__PASSWORD` | secret | not set |" in page
     assert str(ROOT) not in page
     assert str(Path.home()) not in page
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_a_result_file_has_every_figure_of_its_part(part: Part) -> None:
+    result = read_result(RESULTS, part.name)
+    assert result is None or "-" not in [figure.of(result) for figure in part.figures]
 
 
 def test_types_are_given_in_words() -> None:
