@@ -46,15 +46,18 @@ def _draw_curve(axis: Axes, result: dict[str, Any], y: str) -> None:
         axis.fill_between(x, low, high, color=OURS, alpha=0.2, lw=0)
     if "floor_seconds" in points[0]:
         least = [point["floor_seconds"] for point in points]
-        axis.plot(x, least, "o-", color=FLOOR, ms=3, label="plain")
+        axis.plot(x, least, "o-", color=FLOOR, ms=3, label="floor")
     elif "same_tables_seconds" in result:
         for name, style in (("floor", "--"), ("same_tables", ":")):
             rate = result["events"] / result[f"{name}_seconds"]
-            label = "plain consumer" if name == "floor" else "plain consumer, our tables"
+            label = "floor" if name == "floor" else "floor, our tables"
             axis.axhline(rate, color=FLOOR, ls=style, label=label)
     if x[-1] >= 10 * x[0] and len(x) < 10:
         axis.set_xscale("log")
-    axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.set_xticks(x, [f"{size:,}" for size in x])
+        axis.minorticks_off()
+    else:
+        axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.yaxis.set_major_formatter("{x:,g}")
     axis.set_ylim(bottom=0)
     axis.legend(frameon=False)
