@@ -33,7 +33,8 @@ STOP_SECONDS = 60
 
 def run(part: Part, file: Path, *, full: bool) -> str:
     """Run a part, with its progress on standard error; returns what went wrong."""
-    file.unlink(missing_ok=True)
+    if not full:  # one of full size stays until there is a newer one
+        file.unlink(missing_ok=True)
     bound, arguments = part.seconds[full], [*part.arguments(full=full), "--out", str(file)]
     child = psutil.Popen(
         [sys.executable, "-m", f"benchmarks.{part.module}", *arguments], stdout=subprocess.DEVNULL
