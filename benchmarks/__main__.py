@@ -33,7 +33,7 @@ STOP_SECONDS = 60
 
 def run(part: Part, file: Path, *, full: bool) -> str:
     """Run a part, with its progress on standard error; returns what went wrong."""
-    if not full:  # one of full size stays until there is a newer one
+    if not full:  # one of full size is kept until there is a newer one
         file.unlink(missing_ok=True)
     bound, arguments = part.seconds[full], [*part.arguments(full=full), "--out", str(file)]
     child = psutil.Popen(
