@@ -37,7 +37,7 @@ class Question:
         """The same in the SQL of an engine."""
         import sqlglot  # noqa: PLC0415 - slow, and a list of the questions does not need it
 
-        from streaming.lake.views import DIALECT, in_dialect  # noqa: PLC0415
+        from streaming.lake.dialects import DIALECT, in_dialect  # noqa: PLC0415
 
         return in_dialect(sqlglot.parse_one(self.sql, read=DIALECT), engine)
 

@@ -22,7 +22,7 @@ from queries.engine import Answer, Engine
 from queries.failures import explain
 from queries.lake import Shelf, open_shelf
 from queries.references import Reference, parse_reading, references, snapshot_of
-from streaming.lake.views import in_dialect
+from streaming.lake.dialects import in_dialect
 
 
 class DuckDbEngine(Engine):

@@ -16,8 +16,9 @@ from conf.settings import Settings
 from conf.stores import load_stores
 from queries.engine import QueryError
 from queries.references import Reference, references, snapshot_of
+from streaming.lake.dialects import DIALECT
 from streaming.lake.iceberg.catalog import open_catalog
-from streaming.lake.views import DIALECT, LakeView, by_name
+from streaming.lake.views import LakeView, by_name
 
 
 class Shelf:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
-
 from conf.settings import S3Settings
 from infra.local.go import build_minio
 from infra.local.service import Service
@@ -52,6 +50,8 @@ class MinioService(Service[S3Settings]):
 
     def serves(self) -> bool:
         """Whether it is past its start; somebody else's S3 may refuse an unsigned request."""
+        import httpx  # noqa: PLC0415 - slow, and few deployments have an S3
+
         try:
             response = httpx.get(self.conf.url + ("" if self.external else HEALTH), timeout=2.0)
         except httpx.HTTPError:

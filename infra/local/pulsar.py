@@ -1,16 +1,20 @@
 """Apache Pulsar on this machine: broker, bookie and metadata in one process, on loopback."""
 
+# ruff: noqa: PLC0415 - httpx is slow, and few deployments have Pulsar
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from conf.settings import PulsarSettings
 from infra.errors import ServiceError
 from infra.local.checks import Java
 from infra.local.jars import PULSAR
 from infra.local.jvm import LOGGING, JavaService, jvm, server_options
+
+if TYPE_CHECKING:
+    import httpx
 
 RETENTION_MINUTES = 7 * 24 * 60
 RETENTION_MB = 1024
@@ -107,6 +111,8 @@ class PulsarService(JavaService[PulsarSettings]):
 
     def serves(self) -> bool:
         """Whether it is healthy by its own check, which writes and reads."""
+        import httpx
+
         try:
             with _administration(self.conf, 2.0) as admin:
                 return admin.get("/brokers/health").text == "ok"
@@ -115,6 +121,8 @@ class PulsarService(JavaService[PulsarSettings]):
 
 
 def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
+    import httpx
+
     token = conf.token
     return httpx.Client(
         base_url=f"{conf.admin}/admin/v2",
@@ -136,10 +144,12 @@ def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
     Raises:
         ServiceError: the cluster does not answer, or refuses.
     """
+    import httpx
+
     tenant, namespace, topic = conf.detections.removeprefix("persistent://").split("/")
     with _administration(conf, 30.0) as admin:
         try:
-            if admin.get(f"/tenants/{tenant}").status_code == httpx.codes.NOT_FOUND:
+            if admin.get(f"/tenants/{tenant}").status_code == HTTPStatus.NOT_FOUND:
                 clusters = admin.get("/clusters").json()
                 _create(admin, f"/tenants/{tenant}", {"allowedClusters": clusters})
             if _create(admin, f"/namespaces/{tenant}/{namespace}", {}):
@@ -161,7 +171,7 @@ def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
 
 def _create(admin: httpx.Client, path: str, body: object) -> bool:
     answer = admin.put(path, json=body)
-    if answer.status_code == httpx.codes.CONFLICT:  # it is there, perhaps since a moment ago
+    if answer.status_code == HTTPStatus.CONFLICT:  # it is there, perhaps since a moment ago
         return False
     answer.raise_for_status()
     return True

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
-
 from conf.settings import TrinoSettings
 from infra.local.checks import Java, find_newer_java
 from infra.local.jars import TRINO, jars_folder
@@ -166,6 +164,8 @@ class TrinoService(JavaService[TrinoSettings]):
 
     def serves(self) -> bool:
         """Whether it takes queries: it is past its start."""
+        import httpx  # noqa: PLC0415 - slow, and few deployments have Trino
+
         try:
             info = httpx.get(f"{self.conf.address}/v1/info", timeout=2.0).json()
             return info.get("starting") is False

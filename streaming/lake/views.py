@@ -22,6 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
+from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 from streaming.runtime.jvm import java
@@ -29,7 +30,6 @@ from streaming.transforms.order_columns import LINE, ORDER_COLUMNS
 
 NAMESPACE = "analyst"
 TAG = "validated"
-DIALECT = "trino"  # of every text here and in queries/questions
 SHARED_DIALECTS = ("spark", "trino")  # of the engines that find views in the catalog
 FINGERPRINT = "storelake.views"
 
@@ -117,23 +117,6 @@ def _clock(column: str, stores: Stores, branch: str = "branch_id") -> str:
         for b in stores.branches
     )
     return f"CASE {branch} {zones} END"
-
-
-def in_dialect(query: exp.Expr, dialect: str) -> str:
-    """The text of a parsed query for an engine.
-
-    Raises:
-        sqlglot.errors.UnsupportedError: the engine has no such thing.
-    """
-
-    def keep_clocks(node: exp.Expr) -> exp.Expr:
-        """In Spark, a TIMESTAMP is an instant, and local time is a TIMESTAMP_NTZ."""
-        if isinstance(node, exp.Cast) and isinstance(node.this, exp.AtTimeZone):
-            node.set("to", exp.DataType.build("TIMESTAMPNTZ"))
-        return node
-
-    tree = query.transform(keep_clocks) if dialect == "spark" else query
-    return tree.sql(dialect, unsupported_level=sqlglot.ErrorLevel.RAISE)
 
 
 def create_views(spark: SparkSession, settings: Settings) -> None:

@@ -9,8 +9,6 @@ from conf.errors import StorelakeError
 from streaming.dlq_ids import DlqError
 from streaming.sinks.dlq_store import DlqEntry, Selection
 from streaming.transforms.repair import read_assignment, read_event, set_path, to_bytes
-from streaming.validation.envelope import MAX_VALUE_BYTES
-from streaming.validation.order_rules import MEANINGS
 
 
 def require_known(selection: Selection, topics: Collection[str]) -> None:
@@ -23,11 +21,18 @@ def require_known(selection: Selection, topics: Collection[str]) -> None:
     Raises:
         DlqError: there is no such rule or topic.
     """
-    rule, topic = selection.rule, selection.topic
-    if rule is not None and rule not in MEANINGS:
-        raise DlqError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")
+    topic = selection.topic
+    if selection.rule is not None:
+        _require_rule(selection.rule)
     if topic is not None and topic not in topics:
         raise DlqError(f"{topic} carries no orders; those that do: {', '.join(topics)}.")
+
+
+def _require_rule(rule: str) -> None:
+    from streaming.validation.order_rules import MEANINGS  # noqa: PLC0415 - it loads PyArrow
+
+    if rule not in MEANINGS:
+        raise DlqError(f"There is no rule {rule}; there are: {', '.join(MEANINGS)}.")
 
 
 def require_open(entry: DlqEntry) -> None:
@@ -65,6 +70,8 @@ def edited_value(
         DlqError: there is no JSON to start from, a path leads nowhere, or the result is
             larger than a stream accepts.
     """
+    from streaming.validation.envelope import MAX_VALUE_BYTES  # noqa: PLC0415 - it loads PyArrow
+
     fixed = None if original else entry.fixed_value
     start = file.read_bytes() if file else entry.value if fixed is None else fixed
     try:

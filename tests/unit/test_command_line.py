@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from typer.core import TyperGroup
@@ -59,4 +61,31 @@ def test_the_help_needs_no_large_library() -> None:
     large = {"rich", "pydantic", "httpx", "numpy", "pyarrow", "pyspark", "psycopg"}
     code = f"import sys, cli.main; sys.exit(', '.join({large} & sys.modules.keys()) or 0)"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_that_only_show_load_no_data_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers and lists come at once: PyArrow, pandas and the like take a second of CPU."""
+    monkeypatch.setenv("STORELAKE_VAR_DIR", str(tmp_path))
+    monkeypatch.setenv("STORELAKE_POSTGRES__PASSWORD", "not a placeholder")
+    shown = ["ask", "ask --show conversion_by_hour", "status", "down", "logs", "dlq list"]
+    large = "numpy pandas pyarrow pyiceberg pyspark sqlalchemy httpx great_expectations"
+    code = f"""
+        import sys
+        from cli.main import main
+
+        for line in {shown}:
+            sys.argv[1:] = line.split()
+            try:
+                main()
+            except SystemExit:
+                pass
+            if loaded := sys.modules.keys() & set("{large}".split()):
+                sys.exit(f"{{line}} loads {{sorted(loaded)}}")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(code)], check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

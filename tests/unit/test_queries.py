@@ -19,8 +19,9 @@ from queries.ask import find_question, questions
 from queries.formats import short, write_csv, write_json
 from queries.references import Version, parse_reading, references
 from queries.spark_engine import for_questions
+from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.tables import TABLES
-from streaming.lake.views import DIALECT, in_dialect, views
+from streaming.lake.views import views
 
 pytestmark = pytest.mark.requirement("L2")
 
