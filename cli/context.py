@@ -19,6 +19,10 @@ Profile = Annotated[
 INSTANTS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H%z"]
 """Formats of an option that is a time with its zone."""
 
+MOST_NICE = 19
+BEHIND_STREAMS = 5
+"""Niceness on top of that of the streams."""
+
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
@@ -36,6 +40,13 @@ def read_settings(profile: str | None = None) -> Settings:
     if profile is not None:
         choose_profile(profile)
     return load_settings()
+
+
+def step_behind_streams(settings: Settings) -> None:
+    """Let the streams go first where cores are few; for processes that nobody waits for."""
+    from infra.local.process import step_back
+
+    step_back(min(MOST_NICE, settings.streams.niceness + BEHIND_STREAMS))
 
 
 def parse_age(text: str) -> timedelta:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import parse_age, read_settings
+from cli.context import parse_age, read_settings, step_behind_streams
 from conf.outages import clear_outages
 from infra.terminal import console, progress
 
@@ -36,13 +36,15 @@ def maintain(
 
     Exit code 1 when a table could not be maintained.
     """
+    if every is not None and dry_run:
+        raise typer.BadParameter("--dry-run runs once: leave --every out")
+    settings = read_settings()
+    if every is not None:
+        step_behind_streams(settings)
     from streaming.lake.maintenance.run import run_maintenance
     from streaming.lake.maintenance.serve import serve
 
-    settings = read_settings()
     if every is not None:
-        if dry_run:
-            raise typer.BadParameter("--dry-run runs once: leave --every out")
         serve(settings, table, every)
         return
     with progress("maintenance") as report, clear_outages():

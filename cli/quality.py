@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cli.app import new_app
-from cli.context import parse_age, parse_instant, read_settings
+from cli.context import parse_age, parse_instant, read_settings, step_behind_streams
 from conf.outages import clear_outages
 from infra.terminal import console, error_console, progress
 
@@ -63,14 +63,17 @@ def run(
 
     Results are stored, and the tag `validated` of each table moves to what has passed.
     """
+    if isinstance(since, int) and table is None:
+        raise typer.BadParameter("a snapshot id is one table's: name it with --table")
+    settings = read_settings()
+    if every is not None:
+        step_behind_streams(settings)
     from cli.quality_output import show_run
     from quality.engines import Engines
     from quality.run import ValidationPlan, run_quality
     from quality.serve import serve
 
-    if isinstance(since, int) and table is None:
-        raise typer.BadParameter("a snapshot id is one table's: name it with --table")
-    settings, plan = read_settings(), ValidationPlan(layer, table, since, engine)
+    plan = ValidationPlan(layer, table, since, engine)
     with closing(Engines(settings)) as engines:
         if every is not None:
             serve(settings, plan, every, engines)

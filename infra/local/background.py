@@ -79,13 +79,14 @@ def _wait(
     board = StateDir(settings.var_dir)
     waiting = list(wanted)
 
-    def over() -> bool:
-        # All of them each time: one that was ready may have died while another one started.
-        waiting[:] = [
-            one
-            for one in wanted
-            if board.daemon(one.name).find() is None or not one.ready(settings)
+    def absent(some: Sequence[ManagedCommand]) -> list[ManagedCommand]:
+        return [
+            one for one in some if board.daemon(one.name).find() is None or not one.ready(settings)
         ]
+
+    def over() -> bool:
+        # At the end all of them: one that was ready may have died while another one started.
+        waiting[:] = absent(waiting) or absent(wanted)
         report(f"waiting for {and_list([_progress(board, one.name) for one in waiting])}")
         return all(board.status(one.name).failed for one in waiting)
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from conf.settings import Settings
 from infra.local.children import Program
-from infra.local.readiness import gateway_ready, gateway_url, responds
+from infra.local.readiness import console_ready, gateway_ready, gateway_url, responds
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import streams_ready
 
@@ -89,6 +89,7 @@ MANAGED = (
         lambda _: ("console",),
         lambda s: s.console.url,
         "STORELAKE_CONSOLE__PORT",
+        console_ready,
     ),
 )
 MANAGED_NAMES = tuple(one.name for one in MANAGED)
