@@ -11,6 +11,7 @@ gives the scale a floor: an hour is never blamed for what a Poisson or a binomia
 deviations of a run those are named that survive Holm's correction at `FALSE_ALARMS`.
 """
 
+# ruff: noqa: PLC0415 - statsmodels takes 0.4 s of CPU, and a young deployment has no history
 from __future__ import annotations
 
 from collections import defaultdict
@@ -23,9 +24,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import statsmodels.api as sm
 from scipy.stats import norm
-from statsmodels.stats.multitest import multipletests
 
 from quality.context import AuditContext
 from quality.facts import DAY, UTC_TIME, floor
@@ -200,6 +199,8 @@ def _find_in_branch(
         yield {**base, "hour": rows[index]["hour"], "found": value[index], "not_judged": reason}
     if not (new & known).any():
         return
+    import statsmodels.api as sm
+
     whitened, weight = measure.whitened(value, number)
     design = _design(local)
     fit = ~new & known
@@ -233,10 +234,17 @@ def _design(local: Sequence[datetime]) -> Floats:
 def _named(validated: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The facts; of the distances only those that chance does not explain have a name."""
     distances = [one["z"] for one in validated if "z" in one]
-    chances = 2 * norm.sf(np.abs(distances))
-    off = iter(multipletests(chances, alpha=FALSE_ALARMS, method="holm")[0] if distances else ())
+    off = iter(_not_by_chance(distances) if distances else ())
     for one in validated:
         fact = {name: value for name, value in one.items() if name != "z"}
         if "z" in one and next(off):
             fact["anomaly"] = f"{one['found']:.4g}, usually {one['usual']:.4g}"
         yield fact
+
+
+def _not_by_chance(distances: Sequence[float]) -> list[bool]:
+    """Which distances chance does not explain, with `FALSE_ALARMS` for all of them together."""
+    from statsmodels.stats.multitest import multipletests
+
+    chances = 2 * norm.sf(np.abs(distances))
+    return list(multipletests(chances, alpha=FALSE_ALARMS, method="holm")[0])
