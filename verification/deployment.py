@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ from conf.settings import Settings, load_settings
 from infra import local
 from infra.local.locks import exclusive
 from infra.local.process import wait_until
-from infra.local.readiness import console_ready, gateway_ready
+from infra.local.readiness import gateway_ready
 from infra.local.streams import ready_streams, streams_ready
 from infra.terminal import one_interrupt
 from verification.processes import STOP_SECONDS, Child, Ended, ProcessError, command, run_to_end
@@ -97,34 +97,41 @@ class Deployment:
     def run_streams(self, *names: str, **variables: str) -> Iterator[Child]:
         """Streams (all without a name) in one Spark application; yields when all are active."""
         with self.run("streams", "run", *names, **variables) as child:
-            active = 0
-
-            # A slow machine may take its time, as long as one stream after the other is started.
-            def ready() -> bool:
-                return streams_ready(self.settings, self.step)
-
-            while not self._wait(ready, STREAMS_SECONDS, child):
-                if (now := ready_streams(self.settings)) <= active:
-                    self.fail(f"no further stream started in {STREAMS_SECONDS:.0f} s")
-                active = now
+            self.require_streams(child)
             yield child
-
-    def run_gateway(self) -> AbstractContextManager[Child]:
-        """The HTTP gateway; yields when it is ready."""
-        return self._run_until_ready("gateway", gateway_ready)
-
-    def run_console(self) -> AbstractContextManager[Child]:
-        """The live console; yields when it is ready."""
-        return self._run_until_ready("console", console_ready)
 
     @contextmanager
-    def _run_until_ready(self, name: str, ready: Callable[[Settings], bool]) -> Iterator[Child]:
-        with self.run(name, name) as child:
-            sentence = f"the {name} is not ready"
-            self.require(
-                lambda: ready(self.settings), READY_SECONDS, sentence, every=0.05, alive=child
-            )
+    def run_gateway(self) -> Iterator[Child]:
+        """The HTTP gateway; yields when it is ready."""
+        with self.run("gateway", "gateway") as child:
+            self.require_ready(child, gateway_ready)
             yield child
+
+    def require_streams(self, child: Child) -> None:
+        """Wait until all streams of an application are active.
+
+        Raises:
+            ProcessError: it has ended, or no further stream became active for three minutes.
+        """
+        active = 0
+
+        # A slow machine may take its time, as long as one stream after the other is started.
+        def ready() -> bool:
+            return streams_ready(self.settings, self.step)
+
+        while not self._wait(ready, STREAMS_SECONDS, child):
+            if (now := ready_streams(self.settings)) <= active:
+                self.fail(f"no further stream started in {STREAMS_SECONDS:.0f} s")
+            active = now
+
+    def require_ready(self, child: Child, ready: Callable[[Settings], bool]) -> None:
+        """Wait until an HTTP process is ready.
+
+        Raises:
+            ProcessError: it has ended, or is not ready in time.
+        """
+        sentence = f"the {child.title} is not ready"
+        self.require(lambda: ready(self.settings), READY_SECONDS, sentence, every=0.05, alive=child)
 
     @contextmanager
     def run_camera(

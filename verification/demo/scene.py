@@ -18,6 +18,7 @@ from verification.cameras.footage import real_clip
 from verification.deployment import Step
 
 CAMERA = "B01-entrance"
+CLIP = Path("clip")  # Debian's
 BEGIN_SECONDS = 100.0  # into the shop's day: people are in the aisles and at the tills by then
 ARRIVAL_SECONDS = 3.0  # one comes every so often
 
@@ -82,6 +83,12 @@ def _within(truth: Truth, begin: float, end: float) -> Truth:
     )
 
 
+def require_video(video: Path | None) -> None:
+    """Raise `DemoError` when the footage that the operator named does not exist."""
+    if video is not None and video != CLIP and not video.is_file():
+        raise DemoError(f"{video} does not exist; --video takes a file that OpenCV can read")
+
+
 def choose_scene(
     settings: Settings, video: Path | None, *, seconds: float, seed: int, run_id: str, step: Step
 ) -> Scene:
@@ -94,17 +101,12 @@ def choose_scene(
         seed: of the shop's day.
         run_id: part of the ids of the shop's orders.
         step: receives the number of rendered pictures.
-
-    Raises:
-        DemoError: the video does not exist.
     """
     if video is None:
         return _render_shop(settings, seconds, seed, run_id, step)
-    if video == Path("clip"):
+    if video == CLIP:
         clip, note = real_clip(settings)
         return Scene(note, {CAMERA: clip})
-    if not video.is_file():
-        raise DemoError(f"{video} does not exist; --video takes a file that OpenCV can read")
     return Scene(f"your own: {video.name}", {CAMERA: video})
 
 
