@@ -56,13 +56,18 @@ def demo(
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="local, full, ...")] = None,
 ) -> None:
     """Stream a shop's cameras and real baskets for a minute; print and reconcile what arrived."""
+    from importlib import import_module
+    from threading import Thread
+
     from conf.settings import choose_profile
     from infra import local
-    from verification.demo.play import Plan, play
+    from verification.demo.scene import require_video
 
+    require_video(video)
     if profile is not None:
         choose_profile(profile)
-    plan = Plan(seconds, rate, poison, seed, video, live)
+    # Two seconds of CPU, while the services start.
+    Thread(target=import_module, args=("verification.demo.play",), daemon=True).start()
     chosen: dict[str, Any] = {}
     if broker:
         chosen = {"streams": {"detections_from": (broker,)}, "inference": {"publisher": broker}}
@@ -73,6 +78,9 @@ def demo(
         console().status("services") as status,
         local.running(settings, lambda step: status.update(f"services: {step}")) as settings,
     ):
+        from verification.demo.play import Plan, play
+
+        plan = Plan(seconds, rate, poison, seed, video, live)
         report = play(settings, plan, console(), status.update)
     _print_faults(report["faults"])
     if not report["balanced"]:

@@ -22,7 +22,7 @@ from simulator.send import send
 from simulator.shop import BRANCH
 from streaming.sinks.postgres import Database
 from verification.demo import account, report
-from verification.demo.scene import Scene, choose_scene, require_video
+from verification.demo.scene import Scene, choose_scene
 from verification.deployment import Camera, Deployment, Step
 from verification.processes import Child
 from verification.watch import Watch
@@ -54,7 +54,6 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
     Raises:
         StorelakeError: a program did not start, or died.
     """
-    require_video(plan.video)
     begun, started_at = time.monotonic(), datetime.now(timezone.utc)
     variables = {
         "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),

@@ -14,7 +14,6 @@ from conf.stores import load_stores
 from simulator.orders import SimulatedOrderEvent
 from simulator.shop import BRANCH, ShopDay, Truth, sum_up
 from simulator.shop.render import film_day, open_day
-from verification.cameras.footage import real_clip
 from verification.deployment import Step
 
 CAMERA = "B01-entrance"
@@ -105,6 +104,8 @@ def choose_scene(
     if video is None:
         return _render_shop(settings, seconds, seed, run_id, step)
     if video == CLIP:
+        from verification.cameras.footage import real_clip  # noqa: PLC0415 - it loads SciPy
+
         clip, note = real_clip(settings)
         return Scene(note, {CAMERA: clip})
     return Scene(f"your own: {video.name}", {CAMERA: video})
