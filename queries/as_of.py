@@ -14,8 +14,8 @@ from conf.settings import Settings
 from queries.engine import QueryError
 from queries.lake import Shelf, open_shelf
 from queries.references import parse_reading, references, snapshot_of
+from streaming.lake.dialects import in_dialect
 from streaming.lake.iceberg.history import VALIDATED, day_tag
-from streaming.lake.views import in_dialect
 
 Moment = str | datetime
 """A tag or branch, or an instant with a time zone."""

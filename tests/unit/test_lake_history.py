@@ -18,13 +18,14 @@ from queries.as_of import Moment, parse_moment, pin
 from queries.engine import QueryError
 from queries.lake import Shelf
 from queries.references import parse_reading, references, snapshot_of, tags
+from streaming.lake.dialects import in_dialect
 from streaming.lake.iceberg.commits import LakeTransaction, expire_old
 from streaming.lake.iceberg.history import VALIDATED
 from streaming.lake.iceberg.lake import EXPIRE_AT, IcebergLake
 from streaming.lake.iceberg.purge import purge
 from streaming.lake.maintenance.plan import live_files
 from streaming.lake.maintenance.run import maintain
-from streaming.lake.views import by_name, in_dialect
+from streaming.lake.views import by_name
 from tests.support.clock import HandClock, commit_by
 from tests.support.small_lake import (
     EVENTS,
