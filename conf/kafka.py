@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conf.settings import KafkaSettings
+if TYPE_CHECKING:  # Spark's planner processes load this module, and need no settings
+    from conf.settings import KafkaSettings
 
 CALL_SECONDS = 10
 """How long a question for metadata, or to an administration, may take."""
