@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from pyiceberg.catalog import Catalog
@@ -10,6 +11,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from sqlalchemy.exc import ProgrammingError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from conf.settings import Settings
@@ -23,7 +25,7 @@ log = logging.getLogger("storelake.lake")
 
 
 def create_tables(spark: SparkSession, settings: Settings) -> None:
-    """Create the namespaces, tables and columns that are missing, and the catalog's own tables.
+    """Create the namespaces, tables and columns that are missing; Spark is used only for these.
 
     Columns are only added: streams with an older declaration keep running (`Lake.append`). A column
     that is no longer declared is kept, with nulls from then on.
@@ -32,10 +34,8 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
         LakeError: a column has another type than declared, or tables lie in another warehouse.
     """
     name = settings.catalog.name
-    spark.sql(f"SHOW NAMESPACES IN {name}").collect()
     with open_catalog(settings) as catalog:
-        spaces = catalog.list_namespaces()
-        have = {".".join(t) for space in spaces for t in catalog.list_tables(space)}
+        have = _present(catalog)
         there = [t for t in TABLES if t.name in have]
         missing = [t for t in TABLES if t.name not in have]
         for table in there:
@@ -46,6 +46,14 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
             spark.sql(table.create_sql(name))
         for table in there:
             _add_columns(spark, catalog, table)
+
+
+def _present(catalog: Catalog) -> set[str]:
+    """Names of the tables; none before Spark has created the catalog's own tables in Postgres."""
+    with suppress(ProgrammingError):
+        spaces = catalog.list_namespaces()
+        return {".".join(t) for space in spaces for t in catalog.list_tables(space)}
+    return set()
 
 
 def _must_be_here(settings: Settings, iceberg: IcebergTable) -> None:
