@@ -36,11 +36,15 @@ def run(
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # the runner logs what failed
     from infra.local.checks import find_java
     from infra.local.process import step_back
-    from streaming.jobs import find_streams
-    from streaming.runtime.submit import run_streams
+    from streaming.runtime.launch import begin_launch
+    from streaming.runtime.session import launch_conf
 
     find_java(settings.java_home)  # in one sentence; Spark would give a traceback
     step_back(settings.streams.niceness)  # before the JVM starts, which inherits it
+    begin_launch(launch_conf(settings))  # the rest is imported meanwhile
+    from streaming.jobs import find_streams
+    from streaming.runtime.submit import run_streams
+
     run_streams(settings, find_streams(tuple(names or ())))
 
 

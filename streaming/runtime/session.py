@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+import threading
+from contextlib import suppress
 
-from pyspark import SparkConf, SparkContext
-from pyspark.errors import PySparkRuntimeError
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
 from conf.storage import checkpoint_properties, file_properties, rest_properties
 from streaming.runtime.jvm import java
+from streaming.runtime.launch import PACKAGES, keep_jars, launch_jvm, with_known_jars
 from streaming.sources.kafka import KafkaSource
 from streaming.sources.memory import MemorySource
 from streaming.sources.readers import LogSource
@@ -173,13 +176,13 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
         SparkError: its Java did not start, or did not get the jars.
     """
     builder = SparkSession.builder.appName(app_name)
-    launch = {} if is_submitted() else launch_conf(settings)
+    wanted = launch_conf(settings)
+    launch = {} if is_submitted() else with_known_jars(wanted)
     for key, value in (launch | session_conf(settings)).items():
         builder = builder.config(key, value)
     try:
         if launch:
-            # By itself PySpark puts all properties on the JVM's command line, passwords included.
-            SparkContext._ensure_initialized(conf=SparkConf(False).setAll(list(launch.items())))
+            launch_jvm(launch)
         spark: SparkSession = builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise SparkError(
@@ -187,6 +190,8 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
             "set JAVA_HOME), and the first time a network, to fetch its jars into "
             f"{settings.cache_dir / 'ivy'}."
         ) from error
+    if PACKAGES in launch:
+        keep_jars(wanted, java(spark).java.lang.System.getProperty("spark.jars") or "")
     spark.sparkContext.setLogLevel("ERROR")
     _leave_query_errors_to_us(spark)
     # An archive has no pyspark of its own.
@@ -195,6 +200,16 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
     for broker in {"kafka", "memory", *settings.streams.detections_from}:
         spark.dataSource.register(log_source(broker))
     return spark
+
+
+def begin_workers(spark: SparkSession) -> None:
+    """Fork the Python workers in another thread: the first rows need not wait for their imports."""
+
+    def fork() -> None:
+        with suppress(PySparkException, Py4JError):  # stopped meanwhile; the first rows will fork
+            spark.range(2, numPartitions=2).mapInArrow(lambda rows: rows, "id long").toArrow()
+
+    threading.Thread(target=fork, name="workers", daemon=True).start()
 
 
 def _leave_query_errors_to_us(spark: SparkSession) -> None:

@@ -56,7 +56,7 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     # streaming/lake/storage.py: one S3 client for all tables.
     "PyArrowFileIO._initialize_s3_fs": (PyArrowFileIO._initialize_s3_fs, "self, netloc"),
-    # streaming/runtime/session.py: no password on the command line of the JVM.
+    # streaming/runtime/launch.py: no password on the command line of the JVM.
     "SparkContext._ensure_initialized": (
         SparkContext._ensure_initialized,
         "instance, gateway, conf",
