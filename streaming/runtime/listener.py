@@ -32,18 +32,17 @@ NO_WATERMARK = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class ProgressListener(StreamingQueryListener):
-    """Receives every finished micro-batch, and triggers without data.
+    """Receives every finished micro-batch.
 
     Args:
         notify: called with the figures of a micro-batch.
-        idle: called with Spark's id of the run of a query that found no data.
 
     Lost events cost figures, never rows: Spark drops some when a listener is slow, and one that
     fails here is logged.
     """
 
-    def __init__(self, notify: Notify, idle: Callable[[str], None]) -> None:
-        self._notify, self.idle = notify, idle
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
 
     @property
     def _jlistener(self) -> Any:  # what `addListener` registers
@@ -82,7 +81,7 @@ class _AsJson(JStreamingQueryListener):
         self.pylistener.take(jevent.progress().json())
 
     def onQueryIdle(self, jevent: Any) -> None:  # noqa: N802
-        self.pylistener.idle(jevent.runId().toString())
+        pass
 
     def onQueryTerminated(self, jevent: Any) -> None:  # noqa: N802
         pass

@@ -35,6 +35,10 @@ SPLIT_SECONDS = 5.0
 """Only after the same sinks, and no others, have failed for so long are their streams moved to a
 query of their own: a server that restarts fails some sinks and not others for a moment."""
 
+WAITS = ("Waiting for data to arrive", "Waiting for next trigger")
+"""Status messages of a query that has looked for data. Spark's event of a query without data comes
+only after ten seconds (`spark.sql.streaming.noDataProgressEventInterval`)."""
+
 
 @dataclass(frozen=True)
 class Application:
@@ -91,11 +95,6 @@ class SharedQuery:
         return [stream.name for stream in self.streams]
 
     @property
-    def run_id(self) -> str | None:
-        """Spark's id of the present run; None while it does not run."""
-        return str(self._query.runId) if self._query else None
-
-    @property
     def brokers(self) -> tuple[str, ...]:
         """The brokers that the query reads."""
         settings = self._app.context.settings
@@ -113,19 +112,14 @@ class SharedQuery:
         place += f".{version}" if version > 1 else ""
         return settings.checkpoint(place)
 
-    @property
-    def is_starting(self) -> bool:
-        """Whether its planner is starting: only one may at a time, since they starve each other."""
-        return self._query is not None and not self.health.ready
-
-    def watch(self, may_start: bool) -> None:
+    def watch(self) -> None:
         """Check the query once: record its end, and start it when that is due."""
         if self._query is not None and self._query.isActive:
             self._look(self._query)
         elif self._query is not None:
             ended, self._query = self._query, None
             self._ended(str(ended.exception() or "it ended without an error"))
-        elif may_start and self.health.is_due and not self._apart:
+        elif self.health.is_due and not self._apart:
             try:
                 self._start()
             except Exception as error:  # whatever keeps a query from starting is tried again
@@ -209,7 +203,10 @@ class SharedQuery:
 
     def _look(self, query: StreamingQuery) -> None:
         """Update the time that the present trigger has taken."""
-        if query.status["isTriggerActive"]:
+        status = query.status
+        if status["message"] in WAITS:
+            self.health.ready = True
+        if status["isTriggerActive"]:
             self.health.began()
         elif not self._busy.locked():
             self.health.idle()

@@ -32,7 +32,7 @@ from streaming.runtime.part import Part
 from streaming.runtime.periodic import PeriodicTask, stream_tasks
 from streaming.runtime.query import Application, shared_queries
 from streaming.runtime.report import StreamsReport
-from streaming.runtime.session import build_session
+from streaming.runtime.session import begin_workers, build_session
 from streaming.sinks.postgres import STREAM_BOUNDS, Database
 from streaming.sources.log import Offsets
 from streaming.stream import Context, SinkContext, Stream
@@ -80,6 +80,7 @@ class Runner:
                 STREAM_BOUNDS,
             )
             stack.callback(self._db.close)
+            log.info("starting Spark for %d streams", len(streams))
             spark = build_session(settings, application)
             stack.callback(spark.stop)
             self._spark, self._closing = spark, stack.pop_all()
@@ -94,6 +95,7 @@ class Runner:
             self._stop,
         )
         self._queries = shared_queries(app, streams)
+        self._ready = 0
         self._memory = FreedMemory()
         self._tasks = stream_tasks(streams, self._sink_context, settings.streams)
         keep = settings.streams.ledger_keep
@@ -115,9 +117,11 @@ class Runner:
                 others ran until the stop.
         """
         try:
+            begin_workers(self._spark)
             create_tables(self._spark, self._settings)
             create_views(self._spark, self._settings)
-            self._spark.streams.addListener(ProgressListener(self._progressed, self._idle))
+            log.info("the lake has its tables and views; starting %d queries", len(self._queries))
+            self._spark.streams.addListener(ProgressListener(self._progressed))
             if self._settings.streams.metrics_port:
                 self._lag.start()
             for task in (*self._tasks, self._ledger):
@@ -155,9 +159,16 @@ class Runner:
             for part in self._of(stream):
                 part.fence(stream, cause)
         for query in self._queries:
-            query.watch(may_start=not any(q.is_starting for q in self._queries))
+            query.watch()
         self._queries = [part for query in self._queries for part in query.split()]
         self._report.watched()
+        self._log_ready()
+
+    def _log_ready(self) -> None:
+        ready = sum(query.health.ready for query in self._queries)
+        if ready != self._ready:
+            log.info("%d of %d queries are ready", ready, len(self._queries))
+        self._ready = ready
 
     def _parts(self, stream: str) -> tuple[Health | None, list[Health]]:
         """Health of the query of a stream, and of its tasks (`on_interval` last)."""
@@ -180,12 +191,6 @@ class Runner:
                 one.health.ready = True
                 self.metrics.progressed(one.serves, progress)
                 self._lag.moved(query, one.serves, one.brokers, ends)
-
-    def _idle(self, run_id: str) -> None:
-        """Record a trigger that found no data; called by Spark's listener."""
-        for one in self._queries:
-            if one.run_id == run_id:
-                one.health.ready = True
 
     def _shut_down(self) -> None:
         """Stop and close everything, whatever fails on the way; the first error is raised last."""
