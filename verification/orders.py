@@ -38,7 +38,8 @@ def verify(deployment: Deployment, plan: Plan) -> dict[str, Any]:
         killed = time.monotonic()
         kill_family(first)
         with deployment.run("streams", "run", *STREAMS) as second:
-            recovery = _recovery(deployment, second) - killed
+            wait_for_commit(deployment, second)
+            recovery = time.monotonic() - killed
             code = _finish(deployment, check, second)
     file = deployment.settings.var_dir / "check" / "report.json"
     if not file.is_file():
@@ -67,6 +68,11 @@ def _arguments(plan: Plan) -> list[str]:
     ]
 
 
+def count_orders(deployment: Deployment) -> int:
+    """Number of the events in Postgres."""
+    return number(deployment.settings, "SELECT count(*) FROM orders_raw")
+
+
 def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) -> int:
     """Wait until half of the events are in Postgres; returns their number."""
     wanted, rows = (plan.count or 0) // 2, 0
@@ -74,7 +80,7 @@ def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) 
 
     def half() -> bool:
         nonlocal rows
-        rows = number(deployment.settings, "SELECT count(*) FROM orders_raw")
+        rows = count_orders(deployment)
         deployment.step(f"{rows} events in Postgres, the streams are killed at {wanted}")
         if rows < wanted:
             check.require_alive()
@@ -85,8 +91,8 @@ def _half_way(deployment: Deployment, plan: Plan, streams: Child, check: Child) 
     return rows
 
 
-def _recovery(deployment: Deployment, second: Child) -> float:
-    """The moment (monotonic) at which the first row of the new application is visible."""
+def wait_for_commit(deployment: Deployment, second: Child) -> None:
+    """Wait until the first row of a new application is visible."""
     query = "SELECT coalesce(max(seq), 0) FROM orders_raw"
     newest = number(deployment.settings, query)
 
@@ -102,13 +108,12 @@ def _recovery(deployment: Deployment, second: Child) -> float:
     deployment.require(
         new_row, RECOVERY_SECONDS, "no new row after the kill", every=0.1, alive=second
     )
-    return time.monotonic()
 
 
 def _finish(deployment: Deployment, check: Child, streams: Child) -> int:
     """Wait for the check, which has a deadline of its own; returns its exit code."""
     while not wait_until(lambda: check.poll() is not None, 2.0):
         streams.require_alive()
-        rows = number(deployment.settings, "SELECT count(*) FROM orders_raw")
+        rows = count_orders(deployment)
         deployment.step(f"{rows} events in Postgres, the check runs")
     return int(check.returncode)
