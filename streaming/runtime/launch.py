@@ -21,17 +21,21 @@ PACKAGES, EXCLUDES, IVY = "spark.jars.packages", "spark.jars.excludes", "spark.j
 
 
 def begin_launch(conf: Mapping[str, str]) -> None:
-    """Launch the JVM in another thread; the session waits for it, and reports its errors.
+    """Launch the JVM in another thread, where its jars are known: Ivy could fail, and that slowly.
+
+    The session waits for it, and launches it again where it failed, to report the reason.
 
     Args:
         conf: `session.launch_conf`.
     """
+    known = with_known_jars(conf)
 
     def launch() -> None:
         with suppress(PySparkRuntimeError):
-            launch_jvm(with_known_jars(conf))
+            launch_jvm(known)
 
-    threading.Thread(target=launch, name="launch", daemon=True).start()
+    if PACKAGES not in known:
+        threading.Thread(target=launch, name="launch", daemon=True).start()
 
 
 def launch_jvm(conf: Mapping[str, str]) -> None:
@@ -43,17 +47,11 @@ def launch_jvm(conf: Mapping[str, str]) -> None:
 
 
 def with_known_jars(conf: Mapping[str, str]) -> dict[str, str]:
-    """Launch properties that name jars in place of packages, where the jars are known.
-
-    A local master has them on the class path of its JVM, and copies none; another one sends them to
-    its executors.
-    """
+    """Launch properties that name jars in place of packages, where the jars are known."""
     jars = _read(_list_file(conf))
     if not jars:
         return dict(conf)
     rest = {key: value for key, value in conf.items() if key not in (PACKAGES, EXCLUDES)}
-    if conf["spark.master"].startswith("local"):
-        return rest | {"spark.driver.extraClassPath": ":".join(jars)}
     return rest | {"spark.jars": ",".join(jars)}
 
 

@@ -127,11 +127,12 @@ class Runner:
             for task in (*self._tasks, self._ledger):
                 task.start()
             self._report.start()
-            while not self._stop.wait(WATCH_SECONDS):
+            while not self._stop.is_set():
                 self._watch()
                 self._memory.give_back()
                 if (until and until()) or all(h.is_failed for h in self._healths()):
                     break
+                self._stop.wait(WATCH_SECONDS)
         finally:
             self._shut_down()
         if broken := [h.sentence for h in self._healths() if h.is_failed]:

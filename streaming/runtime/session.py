@@ -154,6 +154,9 @@ def session_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         # A task parses some messages while it reads the next (`source.packed`).
         "spark.sql.execution.arrow.maxBytesPerBatch": "1m",
+        # Workers with another environment have a parent of their own; those of stateful steps
+        # never have this variable.
+        "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
         "spark.sql.streaming.stateStore.providerClass": ROCKSDB,
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",
@@ -194,6 +197,7 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
         keep_jars(wanted, java(spark).java.lang.System.getProperty("spark.jars") or "")
     spark.sparkContext.setLogLevel("ERROR")
     _leave_query_errors_to_us(spark)
+    _search_no_installed_sources(spark)
     # An archive has no pyspark of its own.
     if str(spark.sparkContext.master).startswith("local") and settings.spark.archive is None:
         spark.sparkContext.pythonExec = sys.executable
@@ -218,6 +222,14 @@ def _leave_query_errors_to_us(spark: SparkSession) -> None:
     log4j.core.config.Configurator.setLevel(
         "org.apache.spark.sql.execution.streaming", log4j.Level.FATAL
     )
+
+
+def _search_no_installed_sources(spark: SparkSession) -> None:
+    """Spark would start a Python of the PATH to find sources that are installed there."""
+    jvm = java(spark).org.apache.spark
+    none = java(spark).scala.Some(jvm.api.python.PythonUtils.toScalaMap({}))
+    manager = getattr(jvm.sql.execution.datasources, "DataSourceManager$")
+    getattr(getattr(manager, "MODULE$"), "dataSourceBuilders_$eq")(none)
 
 
 def log_source(broker: str) -> type[LogSource]:
