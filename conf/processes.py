@@ -17,3 +17,12 @@ def find_process(pid: int, started: float) -> psutil.Process | None:
         if abs(process.create_time() - started) < CLOCK_TOLERANCE_SECONDS:
             return process
     return None
+
+
+def has_ended(pid: int, started: float) -> bool:
+    """Whether the process that started then has ended: a zombie has, with its last thread."""
+    process = find_process(pid, started)
+    with suppress(psutil.NoSuchProcess):
+        if process is not None:
+            return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    return True

@@ -30,7 +30,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from conf.errors import StorelakeError, database_down, first_line
-from conf.processes import find_process
+from conf.processes import has_ended
 
 log = logging.getLogger("storelake.streams")
 
@@ -95,7 +95,7 @@ class Held:
         """Whether its owner was a process of this machine that has ended."""
         if self.machine != this_machine() or self.pid is None or self.pid_start is None:
             return False
-        return find_process(self.pid, self.pid_start) is None
+        return has_ended(self.pid, self.pid_start)
 
     def __str__(self) -> str:
         since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "an unknown time"

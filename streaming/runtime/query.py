@@ -112,14 +112,19 @@ class SharedQuery:
         place += f".{version}" if version > 1 else ""
         return settings.checkpoint(place)
 
-    def watch(self) -> None:
+    @property
+    def is_starting(self) -> bool:
+        """Whether it runs, and has not looked for data yet."""
+        return self._query is not None and not self.health.ready
+
+    def watch(self, may_start: bool) -> None:
         """Check the query once: record its end, and start it when that is due."""
         if self._query is not None and self._query.isActive:
             self._look(self._query)
         elif self._query is not None:
             ended, self._query = self._query, None
             self._ended(str(ended.exception() or "it ended without an error"))
-        elif self.health.is_due and not self._apart:
+        elif may_start and self.health.is_due and not self._apart:
             try:
                 self._start()
             except Exception as error:  # whatever keeps a query from starting is tried again

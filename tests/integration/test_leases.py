@@ -99,10 +99,10 @@ def test_the_lease_of_a_killed_process_of_this_machine_is_free_at_once(
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        holder.kill()
-    started = time.monotonic()
-    make("footfall").acquire()
-    assert time.monotonic() - started < SECONDS
+        holder.kill()  # a zombie until the end of the block
+        started = time.monotonic()
+        make("footfall").acquire()
+        assert time.monotonic() - started < SECONDS
 
 
 def test_the_lease_of_a_dead_process_of_another_machine_is_free_when_it_expires(
