@@ -119,7 +119,6 @@ class Runner:
                 others ran until the stop.
         """
         try:
-            begin_workers(self._spark)
             create_tables(self._spark, self._settings)
             create_views(self._spark, self._settings)
             log.info("the lake has its tables and views; starting %d queries", len(self._queries))
@@ -171,6 +170,8 @@ class Runner:
         ready = sum(query.health.ready for query in self._queries)
         if ready != self._ready:
             log.info("%d of %d queries are ready", ready, len(self._queries))
+            if ready == len(self._queries):
+                begin_workers(self._spark)
         self._ready = ready
 
     def _parts(self, stream: str) -> tuple[Health | None, list[Health]]:

@@ -6,8 +6,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException, PySparkRuntimeError
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from conf.errors import StorelakeError
@@ -207,10 +206,10 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
 
 
 def begin_workers(spark: SparkSession) -> None:
-    """Fork the Python workers in another thread: the first rows need not wait for their imports."""
+    """Fork the Python workers in another thread: then the first rows do not wait for imports."""
 
     def fork() -> None:
-        with suppress(PySparkException, Py4JError):  # stopped meanwhile; the first rows will fork
+        with suppress(Exception):  # the session ends meanwhile; else the first rows fork them
             spark.range(2, numPartitions=2).mapInArrow(lambda rows: rows, "id long").toArrow()
 
     threading.Thread(target=fork, name="workers", daemon=True).start()
