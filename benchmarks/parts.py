@@ -122,6 +122,17 @@ PARTS = (
         _LATENCY[2:],
     ),
     Part(
+        "start",
+        "`storelake run` until all streams are ready, and after SIGKILL to the next commit",
+        "start",
+        "--starts 1",
+        (90, 180),
+        (
+            Figure("s to start", "warm_s", "12"),
+            Figure("s to recover", "recovery.seconds", "20"),
+        ),
+    ),
+    Part(
         "gateway",
         "events that the gateway accepts",
         "gateway --seconds 15",

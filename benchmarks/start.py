@@ -1,9 +1,9 @@
 """Start and recovery of the Spark application: `python -m benchmarks.start`.
 
-A start is the time from the command `storelake run` until all streams are ready; the first one, which
-may make the tables, is reported apart. A recovery is the time from SIGKILL of the driver, its
-JVM and its workers, while orders come in, through a new start to the next order in Postgres. CPU
-seconds are those of the application until then, by process.
+A start is the time from `storelake run` until all streams are ready; the first one may make the
+tables, and is reported apart. A recovery is the time from SIGKILL of the driver, its JVM and its
+workers, while orders come in, through a new start to the next order in Postgres. CPU seconds are
+those of the application until then, by process.
 """
 
 from __future__ import annotations
