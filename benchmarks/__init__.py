@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
 import typer
-from confluent_kafka import Producer
 
-from conf.kafka import producer_config
-from conf.settings import Settings, load_settings
-from streaming.sinks.kafka_producer import produce
-from verification.demo.report import versions
+from conf.settings import load_settings
+from verification.demo.report import measured_on
 from verification.deployment import Deployment, fresh_deployment
-from verification.processes import ProcessError, family
+from verification.processes import family
 
 RESULTS = Path(__file__).parent / "results"
 """Result files at full size, which the documentation cites."""
@@ -50,19 +46,6 @@ def timed(do: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def cpu_seconds(pid: int | None = None) -> dict[str, float]:
-    """CPU seconds of a process (else our own) and its descendants, of those that ended, too.
-
-    By kind of process: `driver` is the process itself, `jvm`, and the Python `workers` together.
-    """
-    root, spent = psutil.Process(pid), dict.fromkeys(("driver", "jvm", "workers"), 0.0)
-    for one in family(root):
-        with suppress(psutil.NoSuchProcess):
-            kind = "driver" if one == root else "jvm" if "java" in one.name() else "workers"
-            spent[kind] += sum(one.cpu_times()[:4])
-    return spent
-
-
 @contextmanager
 def paused(process: psutil.Process) -> Iterator[None]:
     """A process and its descendants do nothing meanwhile."""
@@ -76,26 +59,12 @@ def paused(process: psutil.Process) -> Iterator[None]:
             one.resume()
 
 
-def fill_topic(settings: Settings, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:
-    """Send (key, value) pairs to a topic; returns the bytes of the values."""
-    producer, size = Producer(producer_config(settings.kafka)), 0
-    for key, value in messages:
-        produce(producer, topic, value, key)
-        producer.poll(0)
-        size += len(value)
-    if producer.flush(60):
-        raise ProcessError("Kafka did not take every message")
-    return size
-
-
 def print_result(result: dict[str, Any], out: Path | None) -> None:
     """Print the figures as JSON, with command, load and versions; write them to `out`, too."""
     words = sys.orig_argv[2:]  # without the interpreter and `-m`
     around = {
         "command": " ".join(words[: words.index("--out")] if "--out" in words else words),
-        "load": psutil.getloadavg(),
-        "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
-        "versions": versions(),
+        **measured_on(),
     }
     text = json.dumps(result | around, indent=2) + "\n"
     sys.stdout.write(text)

@@ -7,53 +7,19 @@ of the streams' process with its children, since wall time on a shared machine m
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Annotated
-from uuid import uuid4
 
 import psycopg
 import typer
 
-from benchmarks import Out, fill_topic, fresh, print_result
+from benchmarks import Out, fresh, print_result
 from benchmarks.drain import drain
 from conf.settings import Settings
-from conf.stores import Point, Stores, load_stores
-from simulator.history import detection_fields
+from conf.stores import load_stores
+from verification.backlog import detection_events, fill_topic
 
 STREAMS = ("silver_detections", "bronze_detections", "footfall")
-FPS = 5
-VISIT_FRAMES = 100
-"""Frames that show an object, until another one takes its place."""
-
-
-def objects(index: int, count: int) -> Iterator[tuple[str, Point]]:
-    """People who walk through the picture from left to right, each on a way of their own."""
-    for number in range(count):
-        track, step = divmod(index + number * VISIT_FRAMES // count, VISIT_FRAMES)
-        yield f"{track}-{number}", (0.05 + 0.9 * step / VISIT_FRAMES, 0.3 + 0.6 * number / count)
-
-
-def events(stores: Stores, frames: int, per_frame: int) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of each frame, the cameras of the store file by turns."""
-    cameras = [(b.branch_id, c.camera_id, uuid4().hex) for b in stores.branches for c in b.cameras]
-    start = datetime.now(timezone.utc) - timedelta(seconds=frames / len(cameras) / FPS + 60)
-    for number in range(frames):
-        index, camera = divmod(number, len(cameras))
-        branch_id, camera_id, run_id = cameras[camera]
-        captured_at = start + timedelta(seconds=index / FPS)
-        event = {
-            "event_id": str(uuid4()),
-            "branch_id": branch_id,
-            "camera_id": camera_id,
-            "run_id": run_id,
-            "frame_index": index,
-            **detection_fields(captured_at, list(objects(index, per_frame))),
-        }
-        value = json.dumps(event, separators=(",", ":")).encode()
-        yield f"{branch_id}/{camera_id}".encode(), value
 
 
 def counted(settings: Settings) -> dict[str, int]:
@@ -77,7 +43,7 @@ def main(
     frames = rows // per_frame
     with fresh() as deployment:
         settings = deployment.settings
-        waiting = events(load_stores(settings.stores_file), frames, per_frame)
+        waiting = detection_events(load_stores(settings.stores_file), frames, per_frame)
         send = partial(fill_topic, settings, settings.kafka.detections, waiting)
         done, spent = drain(deployment, dict.fromkeys(streams.split(","), frames), send)
         found = counted(settings)

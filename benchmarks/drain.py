@@ -20,12 +20,14 @@ from uuid import UUID
 
 import typer
 
-from benchmarks import Out, cpu_seconds, fill_topic, fresh, paused, print_result
+from benchmarks import Out, fresh, paused, print_result
 from benchmarks.floor import PLAIN, SAME_TABLES, consume, empty_tables
 from conf.settings import Settings
 from infra.local.streams import stream_states
 from streaming.registry import STREAMS
+from verification.backlog import fill_topic
 from verification.deployment import Deployment
+from verification.processes import cpu_seconds
 
 WRITERS = ("order_event_processor", "bronze_order_events")
 ORDER_STREAMS = tuple(stream.name for stream in STREAMS if stream.reads == "orders")

@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 import typer
 
-from benchmarks import Out, cpu_seconds, fresh, notify, print_result
+from benchmarks import Out, fresh, notify, print_result
 from conf.settings import Settings
 from conf.stores import load_stores
 from infra.local.kafka import KafkaService
@@ -30,7 +30,7 @@ from quality.order_observer import end_offsets
 from simulator.baskets import read_baskets
 from simulator.orders import Shop
 from verification.deployment import Deployment
-from verification.processes import ProcessError
+from verification.processes import ProcessError, cpu_seconds
 
 ROUTE = "/api/kafka/events/generic"
 CONNECTIONS, BATCH_CONNECTIONS, BATCH = 32, 4, 500

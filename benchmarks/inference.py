@@ -18,13 +18,14 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import Out, cpu_seconds, notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import Settings, load_settings
 from inference_service.detectors import build_detector
 from inference_service.footage import draw_clip
 from inference_service.service import Limits
 from inference_service.sources import SourceOptions
 from verification.cameras.overhead import bare, serve
+from verification.processes import cpu_seconds
 
 CAMERA_FPS = 5.0
 RUNS, CAMERAS, SECONDS = 5, 4, 30.0

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import Out, cpu_seconds, fresh, print_result
+from benchmarks import Out, fresh, print_result
 from benchmarks.drain import ORDER_STREAMS
 from conf.settings import Settings
 from conf.stores import load_stores
@@ -31,6 +31,7 @@ from verification.cameras.footage import real_clip
 from verification.demo.play import start_cameras
 from verification.demo.scene import Scene
 from verification.deployment import Deployment
+from verification.processes import cpu_seconds
 from verification.watch import Latencies, Watch
 
 WINDOW = timedelta(seconds=10)

@@ -25,7 +25,7 @@ import pyarrow as pa
 import typer
 from pyspark.sql import SparkSession
 
-from benchmarks import Out, cpu_seconds, notify, print_result, timed
+from benchmarks import Out, notify, print_result, timed
 from conf.settings import Settings, load_settings
 from infra import local
 from streaming.lake.iceberg.catalog import open_catalog
@@ -34,6 +34,7 @@ from streaming.lake.iceberg.tables import create_tables
 from streaming.lake.maintenance.run import maintain, run_maintenance
 from streaming.lake.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS, Table
 from streaming.runtime.session import build_session
+from verification.processes import cpu_seconds
 
 FEW = 20
 ROWS = 20  # of one commit

@@ -18,9 +18,10 @@ from typing import Annotated
 import psutil
 import typer
 
-from benchmarks import Out, fill_topic, fresh, notify, print_result
+from benchmarks import Out, fresh, notify, print_result
 from benchmarks.drain import event
 from infra.local.process import wait_until
+from verification.backlog import fill_topic
 from verification.deployment import Deployment
 from verification.watch import number
 

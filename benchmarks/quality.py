@@ -13,9 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import Out, cpu_seconds, fresh, notify, print_result
+from benchmarks import Out, fresh, notify, print_result
 from simulator.send import send
 from verification.deployment import Deployment
+from verification.processes import cpu_seconds
 from verification.watch import number
 
 FIRST_RUN_SECONDS = 180.0

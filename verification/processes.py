@@ -107,6 +107,19 @@ def family(process: psutil.Process) -> list[psutil.Process]:
     return [process]
 
 
+def cpu_seconds(pid: int | None = None) -> dict[str, float]:
+    """CPU seconds of a process (else our own) and its descendants, of those that ended, too.
+
+    By kind of process: `driver` is the process itself, `jvm`, and the Python `workers` together.
+    """
+    root, spent = psutil.Process(pid), dict.fromkeys(("driver", "jvm", "workers"), 0.0)
+    for one in family(root):
+        with suppress(psutil.NoSuchProcess):
+            kind = "driver" if one == root else "jvm" if "java" in one.name() else "workers"
+            spent[kind] += sum(one.cpu_times()[:4])
+    return spent
+
+
 def kill_family(process: psutil.Process) -> None:
     """SIGKILL a process and its descendants at once, and wait until they are gone.
 

@@ -12,12 +12,13 @@ from typing import Annotated
 import psycopg
 import typer
 
-from benchmarks import Out, cpu_seconds, fill_topic, fresh, notify, print_result
+from benchmarks import Out, fresh, notify, print_result
 from benchmarks.drain import GIVE_UP_SECONDS, TRACKER, event
 from benchmarks.growth import Point, Sizes, curve, numbers, point, status_change
 from streaming.source import GENERATION, HEARTBEAT
+from verification.backlog import fill_topic
 from verification.deployment import Deployment
-from verification.processes import Child
+from verification.processes import Child, cpu_seconds
 from verification.watch import number
 
 COMMITTED_SQL = f"""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import psutil
 from jinja2 import Environment, PackageLoader
 from pydantic_core import to_json
 from rich.console import Console
@@ -42,6 +43,15 @@ def versions() -> dict[str, str]:
         "storelake": version("storelake"),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
+    }
+
+
+def measured_on() -> dict[str, Any]:
+    """Load, machine and versions, for a file of results."""
+    return {
+        "load": psutil.getloadavg(),
+        "machine": {"cores": psutil.cpu_count(), "system": platform.platform()},
+        "versions": versions(),
     }
 
 
