@@ -17,7 +17,7 @@ YOLO := $(EXTRAS),yolo
 install = $(UV) -e '.[$(1)]' 2>$(VENV)/uv.log || $(PIP) -e '.[$(1)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults bench notebooks dist \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults verify-scale bench notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
 	test test-unit test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
@@ -78,6 +78,9 @@ verify-faults: install  ## Kill and hang each process once, under load that task
 
 bench: install  ## Measure, in ten minutes; one table, growth curves (FULL=yes: hours, result files; ONLY="NAME...")
 	@PYTHONPATH='$(CURDIR)' $(BIN)/python -m benchmarks $(if $(FULL),--full) $(foreach name,$(ONLY),--only $(name))
+
+verify-scale: install  ## Drain the same backlogs with one executor and with two; CPU seconds by process (COUNT=, FRAMES=, OUT=)
+	@$(VERIFY) scale $(if $(COUNT),--orders $(COUNT)) $(if $(FRAMES),--frames $(FRAMES)) $(if $(OUT),--out $(OUT))
 
 notebooks: install  ## Open the notebooks in JupyterLab, on the lake of the settings
 	@$(call install,notebooks)

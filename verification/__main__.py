@@ -161,6 +161,24 @@ def run() -> None:
 
 
 @app.command()
+def scale(
+    *,
+    orders: Annotated[int, typer.Option(min=1000, help="Order events that wait.")] = 100_000,
+    frames: Annotated[int, typer.Option(min=400, help="Frames of 8 people that wait.")] = 50_000,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+) -> None:
+    """Drain backlogs with one executor and with two; count CPU seconds by kind of process."""
+    from verification.demo.report import measured_on
+    from verification.scale.run import verify
+
+    with progress("a fresh deployment") as step:
+        result = measured_on() | verify(load_settings(), step, orders=orders, frames=frames)
+    if out is not None:
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _finish(result)
+
+
+@app.command()
 def faults(
     *,
     only: Annotated[list[str] | None, typer.Option(help="Names of faults; else all.")] = None,

@@ -110,13 +110,16 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 def cpu_seconds(pid: int | None = None) -> dict[str, float]:
     """CPU seconds of a process (else our own) and its descendants, of those that ended, too.
 
-    By kind of process: `driver` is the process itself, `jvm`, and the Python `workers` together.
+    By kind of process: `driver` is the process itself, `jvm`, and the Python `workers` together,
+    with what a JVM has started and seen end.
     """
     root, spent = psutil.Process(pid), dict.fromkeys(("driver", "jvm", "workers"), 0.0)
     for one in family(root):
         with suppress(psutil.NoSuchProcess):
             kind = "driver" if one == root else "jvm" if "java" in one.name() else "workers"
-            spent[kind] += sum(one.cpu_times()[:4])
+            user, system, *ended = one.cpu_times()[:4]
+            spent[kind] += user + system
+            spent["workers" if kind == "jvm" else kind] += sum(ended)
     return spent
 
 

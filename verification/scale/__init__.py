@@ -1,0 +1,1 @@
+"""Throughput and CPU seconds of a cluster with one executor and with two."""
