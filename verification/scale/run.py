@@ -38,7 +38,7 @@ def verify(base: Settings, step: Step, *, orders: int, frames: int) -> dict[str,
         frames: frames of 8 people, rounded up to whole visits.
 
     Returns:
-        `runs`, `one_corecarries` (events a second), `faults` and `ok`.
+        `runs`, `one_core_carries` (events a second), `faults` and `ok`.
 
     Raises:
         StorelakeError: a program did not start, or died, or the backlog was not drained in time.
@@ -59,7 +59,7 @@ def verify(base: Settings, step: Step, *, orders: int, frames: int) -> dict[str,
     return {
         "ok": not faults,
         "runs": runs,
-        "one_corecarries": {run["backlog"]: carries(run) for run in runs},  # the last one's
+        "one_core_carries": {run["backlog"]: carries(run) for run in runs},  # the last one's
         "seconds": round(time.monotonic() - started, 1),
         "faults": faults,
     }
