@@ -172,7 +172,7 @@ def scale(
     from verification.scale.run import verify
 
     with progress("a fresh deployment") as step:
-        result = measured_on() | verify(load_settings(), step, orders=orders, frames=frames)
+        result = verify(load_settings(), step, orders=orders, frames=frames) | measured_on()
     if out is not None:
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _finish(result)
