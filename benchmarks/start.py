@@ -17,13 +17,13 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import Out, cpu_seconds, notify, print_result
+from benchmarks import Out, notify, print_result
 from conf.settings import load_settings
 from infra import local
 from simulator.send import send
 from verification.deployment import Deployment
 from verification.orders import count_orders, wait_for_commit
-from verification.processes import Child, kill_family
+from verification.processes import Child, cpu_seconds, kill_family
 
 RATE = 600.0
 """Orders a minute."""
