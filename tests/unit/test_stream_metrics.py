@@ -124,7 +124,7 @@ def test_an_event_that_nobody_understands_costs_a_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     seen: list[str] = []
-    listener = ProgressListener(lambda name, *_: seen.append(name), seen.append)
+    listener = ProgressListener(lambda name, *_: seen.append(name))
     listener.take("{}")
     listener.take(progress_event())
 
