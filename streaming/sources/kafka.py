@@ -22,8 +22,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from threading import Thread
 from typing import Any, cast
 
 import pyarrow as pa
@@ -164,11 +165,12 @@ class KafkaLog(DenseLog):
         self._queries = TopicQueries(client)
         self._consumer: Consumer | None = None
         self._ahead = ReadAhead[Message]()
+        self._reading: Thread | None = None
         self._known: list[Partition] = []
         self._known_at = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_consumer": None, "_ahead": ReadAhead()}
+        return {**self.__dict__, "_consumer": None, "_ahead": ReadAhead(), "_reading": None}
 
     def _planner(self) -> Consumer:
         if self._consumer is None:
@@ -244,6 +246,7 @@ class KafkaLog(DenseLog):
 
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
         """Messages that librdkafka has fetched in the background; returns at once."""
+        self._stop_reading()
         position = {p: position.get(p, self._base(p[0])) for p in self._partitions()}
         # A new assignment needs one round trip before messages can arrive.
         self._fetch_more(limit.rows, 0.5 if self._stand(position) else 0.01)
@@ -256,7 +259,8 @@ class KafkaLog(DenseLog):
         return (to_arrow(rows) if rows else None), end
 
     def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
-        """Read ahead of the tasks, for the sizes."""
+        """Read ahead of the tasks, for the sizes; then read on, while the tasks work."""
+        self._stop_reading()
         self._stand(start)
         give_up = time.monotonic() + self._fetch_timeout
         while not self._ahead.holds(end, most):
@@ -264,9 +268,27 @@ class KafkaLog(DenseLog):
                 give_up = time.monotonic() + self._fetch_timeout
             elif time.monotonic() > give_up:
                 raise KafkaUnavailableError(self._silence(f"{sorted({t for t, _ in end})}"))
-        _, reached = self._ahead.within(Limit(2**63, most), end)
+        taken, reached = self._ahead.within(Limit(2**63, most), end)
         self._ahead.drop(reached)
+        self._reading = Thread(target=self._read_on, args=(len(taken), most), daemon=True)
+        self._reading.start()
         return reached
+
+    def _read_on(self, rows: int, most: int) -> None:
+        """Read as many messages as the batch before had, or bytes as it may have; not at the end.
+
+        An error ends it: the next call meets it again, and raises it.
+        """
+        with suppress(KafkaException, KafkaUnavailableError, DataLossError):
+            while self._ahead.rows < rows and self._ahead.bytes < most:
+                if not self._fetch_more(CHUNK, 0.05):
+                    return
+
+    def _stop_reading(self) -> None:
+        """Wait until the thread has read: what it reads is what the caller wants."""
+        if self._reading is not None:
+            self._reading.join()
+            self._reading = None
 
     def _stand(self, position: Offsets) -> bool:
         """Move the consumer to a position; returns whether it was elsewhere."""
@@ -366,6 +388,7 @@ class KafkaLog(DenseLog):
 
     def close(self) -> None:
         """Leave the cluster."""
+        self._stop_reading()
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None

@@ -21,19 +21,22 @@ class ReadAhead(Generic[M]):
 
     Attributes:
         start: offsets of the first message that no batch has taken.
+        rows: messages that are held.
+        bytes: of these.
     """
 
     def __init__(self, start: Offsets | None = None) -> None:
         self.start = start
         self._waiting: dict[Partition, deque[_Entry[M]]] = {p: deque() for p in start or ()}
         self._seen: Offsets = dict(start or {})
-        self._bytes = 0
+        self.rows = self.bytes = 0
 
     def add(self, partition: Partition, offset: int, size: int, message: M) -> None:
         """Add the next message of a partition; `size` in bytes."""
         self._waiting[partition].append((offset, size, message))
         self._seen[partition] = offset + 1
-        self._bytes += size
+        self.rows += 1
+        self.bytes += size
 
     def ends(self, partition: Partition, offset: int) -> None:
         """Record that all messages of the partition before this offset were added."""
@@ -41,7 +44,7 @@ class ReadAhead(Generic[M]):
 
     def holds(self, end: Offsets, most: int) -> bool:
         """Whether the added messages fill a batch up to `end`, or of `most` bytes."""
-        if self._bytes >= most and any(
+        if self.bytes >= most and any(
             line and line[0][0] < end.get(p, 0) for p, line in self._waiting.items()
         ):
             return True
@@ -83,5 +86,6 @@ class ReadAhead(Generic[M]):
         """Drop the messages before these offsets: a batch has them."""
         for partition, line in self._waiting.items():
             while line and line[0][0] < reached[partition]:
-                self._bytes -= line.popleft()[1]
+                self.bytes -= line.popleft()[1]
+                self.rows -= 1
         self.start = dict(reached)
