@@ -16,13 +16,7 @@ def performance_page(root: Path) -> str:
     files = sorted((root / RESULTS).glob("*.json"))
     results = {file.stem: read_result(file.parent, file.stem) for file in files}
     rows = [_row(part, results.get(part.name)) for part in PARTS]
-    return render("PERFORMANCE", rows=rows, curve=_curve, number="{:,}".format, **results)
-
-
-def _curve(result: dict[str, Any], figure: str = "seconds") -> list[list[str]]:
-    """Size, figure and floor of each point."""
-    columns = ("x", figure, "floor_seconds")
-    return [[f"{p[c]:,}" for c in columns if c in p] for p in result["points"]]
+    return render("PERFORMANCE", rows=rows, number="{:,}".format, **results)
 
 
 def _row(part: Part, result: dict[str, Any] | None) -> tuple[str, str, str]:
