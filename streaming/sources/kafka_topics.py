@@ -1,4 +1,4 @@
-"""What the planner asks of Kafka beside messages: topics, their ids, the ends of partitions.
+"""What the planner requests from Kafka beside messages: topics, their ids, ends of partitions.
 
 The administration client has connections of its own. On a consumer's connection each answer waits
 behind a fetch that waits for messages: half a second a partition at the end of a log.
