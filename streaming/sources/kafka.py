@@ -246,7 +246,7 @@ class KafkaLog(DenseLog):
 
     def poll(self, position: Offsets, limit: Limit) -> tuple[pa.RecordBatch | None, Offsets]:
         """Messages that librdkafka has fetched in the background; returns at once."""
-        self._stop_reading()
+        self._await_reading()
         position = {p: position.get(p, self._base(p[0])) for p in self._partitions()}
         # A new assignment needs one round trip before messages can arrive.
         self._fetch_more(limit.rows, 0.5 if self._stand(position) else 0.01)
@@ -260,7 +260,7 @@ class KafkaLog(DenseLog):
 
     def _within(self, start: Offsets, end: Offsets, most: int) -> Offsets:
         """Read ahead of the tasks, for the sizes; then read on, while the tasks work."""
-        self._stop_reading()
+        self._await_reading()
         self._stand(start)
         give_up = time.monotonic() + self._fetch_timeout
         while not self._ahead.holds(end, most):
@@ -284,8 +284,8 @@ class KafkaLog(DenseLog):
                 if not self._fetch_more(CHUNK, 0.05):
                     return
 
-    def _stop_reading(self) -> None:
-        """Wait until the thread has read: what it reads is what the caller wants."""
+    def _await_reading(self) -> None:
+        """Wait for the thread: what it reads is what the caller wants."""
         if self._reading is not None:
             self._reading.join()
             self._reading = None
@@ -388,7 +388,7 @@ class KafkaLog(DenseLog):
 
     def close(self) -> None:
         """Leave the cluster."""
-        self._stop_reading()
+        self._await_reading()
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
