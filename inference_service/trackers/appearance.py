@@ -18,13 +18,12 @@ import trackforge
 
 from inference_service.detections import Detections, FloatArray, Image
 from inference_service.frames import Frame
+from inference_service.trackers.looks import describe
 
 CONFIRM_HITS = 2  # pictures with the object before its id is shown
 # The libraries take overlap between pictures for granted; at 5 a second a walking person leaves a
 # narrow box in one step. The width of the margin is measured: benchmarks/trackers.py.
 MARGIN = 0.5
-PATCH = (16, 32)  # pixels; width and height to which a person is reduced before colours are counted
-BINS = [8, 4]  # of hue and saturation, for each half of the body
 MOTION_WIDTH = 160  # pixels; of the picture in which the camera's own motion is looked for
 MOTION_POINTS, MOTION_LEAST = 60, 8
 MAX_GAP = 25  # frames; after a longer one no track of the library is alive
@@ -146,24 +145,3 @@ class CameraMotion:
         if matrix is None or not np.isfinite(matrix).all() or agree.mean() < 0.5:
             return None
         return np.asarray(matrix, np.float64)
-
-
-def describe(image: Image, boxes: FloatArray) -> FloatArray:
-    """The looks of each box, shape (n, 2 * 8 * 4): colours of its upper and lower half.
-
-    Roots of shares, so that the cosine of two vectors is their Bhattacharyya coefficient.
-    """
-    height, width = image.shape[:2]
-    corners = np.clip(boxes, 0, [width, height, width, height]).astype(int)
-    looks = np.full((len(boxes), 2 * BINS[0] * BINS[1]), 1e-3)
-    for row, (x1, y1, x2, y2) in enumerate(corners):
-        if x2 - x1 < 2 or y2 - y1 < 2:
-            continue  # outside of the picture: no appearance
-        patch = cv2.cvtColor(cv2.resize(image[y1:y2, x1:x2], PATCH), cv2.COLOR_BGR2HSV)
-        middle = PATCH[1] // 2
-        halves = [
-            cv2.calcHist([half], [0, 1], None, BINS, [0, 180, 0, 256]).ravel()
-            for half in (patch[:middle], patch[middle:])
-        ]
-        looks[row] = np.sqrt(np.concatenate(halves) / (PATCH[0] * PATCH[1]))
-    return looks

@@ -1,9 +1,11 @@
-"""Follow people from picture to picture by where they are.
+"""Follow people from picture to picture by where they are, and what they look like.
 
 Follows Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV
 2022: sure boxes are matched to tracks first, then the doubtful ones to the tracks that are still
-alone, both by overlap (IoU) with where a Kalman filter expects them. Time is in seconds, not in
-frames, so that a camera that drops pictures keeps its tracks (ADR 0010 has it measured).
+alone, both by overlap (IoU) with where a Kalman filter expects them, times the likeness of their
+colours: so two people who pass in front of each other keep their ids (ADR 0039). Time is in
+seconds, not in frames, so that a camera that drops pictures keeps its tracks (ADR 0010 has it
+measured).
 """
 
 from __future__ import annotations
@@ -12,11 +14,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from inference_service.detections import Detections, FloatArray
 from inference_service.frames import Frame
-from inference_service.trackers.kalman import BoxFilters
+from inference_service.trackers.kalman import BoxFilters, Rows
+from inference_service.trackers.looks import describe
+
+HIDDEN = 0.15  # IoU from which one box hides another
+LEARNS = 0.2  # share of the newest colours in those of a track
+WALKS = 0.1  # heights a second
+EDGE = 1.5  # pixels from the edge of the picture within which it cuts a box off
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class _Track:
     seen_at: datetime
     hits: int = 1
     track_id: str | None = None
+    look: FloatArray | None = None
 
 
 @dataclass
@@ -73,22 +83,25 @@ class ByteTracker:
         seconds = max(0.0, (at - self._last_at).total_seconds()) if self._last_at else 0.0
         self._last_at = at
         self._filters.predict(seconds)
-        pairs = self._associate(detections)
+        self._keep(~self._walked_out(frame))
+        looks = describe(frame.image, detections.boxes)
+        pairs = self._associate(detections, looks)
         rows = np.array(list(pairs), dtype=np.intp)
         tracks = np.array(list(pairs.values()), dtype=np.intp)
-        self._filters.correct(tracks, detections.boxes[rows])
+        self._filters.correct(tracks, self._whole(tracks, detections.boxes[rows], frame))
         for track in tracks:
             self._see(self._tracks[track], at)
+        self._learn(detections, looks, pairs)
         shown = self._shown(detections, pairs)
         self._close(at)
         self._open(detections, pairs, at)
         return shown
 
-    def _associate(self, detections: Detections) -> dict[int, int]:
+    def _associate(self, detections: Detections, looks: FloatArray) -> dict[int, int]:
         """Row of the detections -> track."""
         sure = detections.confidence >= self.config.high
         confirmed = np.array([t.track_id is not None for t in self._tracks], dtype=bool)
-        overlap = self._overlap(detections)
+        overlap = self._overlap(detections) * self._likeness(looks)
         pairs: dict[int, int] = {}
         for tracks, rows, least in (
             (confirmed, sure, self.config.min_overlap),
@@ -111,6 +124,24 @@ class ByteTracker:
         same = classes == np.array(detections.classes, dtype=object)[None, :]
         return np.where(same, overlap, 0.0)
 
+    def _likeness(self, looks: FloatArray) -> FloatArray:
+        """Cosine of the colours of each track and each box, shape (tracks, boxes), 0..1."""
+        alike = np.ones((len(self._tracks), len(looks)))
+        for row, track in enumerate(self._tracks):
+            if track.look is not None:
+                alike[row] = looks @ track.look
+        return alike
+
+    def _learn(self, detections: Detections, looks: FloatArray, pairs: dict[int, int]) -> None:
+        """Add the colours of boxes that no other box hides to those of their tracks."""
+        hidden = (iou(detections.boxes, detections.boxes) > HIDDEN).sum(axis=1) > 1
+        for row, number in pairs.items():
+            if not hidden[row]:
+                track = self._tracks[number]
+                before = looks[row] if track.look is None else track.look
+                look = (1 - LEARNS) * before + LEARNS * looks[row]
+                track.look = look / np.linalg.norm(look)
+
     def _see(self, track: _Track, at: datetime) -> None:
         track.seen_at, track.hits = at, track.hits + 1
         if track.track_id is None and track.hits >= self.config.confirm_hits:
@@ -122,7 +153,32 @@ class ByteTracker:
             patience = self.config.lost_seconds if track.track_id is not None else 0.0
             return (at - track.seen_at).total_seconds() <= patience
 
-        keep = np.array([alive(t) for t in self._tracks], dtype=bool)
+        self._keep(np.array([alive(t) for t in self._tracks], dtype=bool))
+
+    def _walked_out(self, frame: Frame) -> NDArray[np.bool_]:
+        """Whether each expected box has left the picture with its centre, and moves on.
+
+        Who has walked out is gone: another person who comes in there gets a new id.
+        """
+        height, width = frame.image.shape[:2]
+        centre, size = self._filters.value[:, :2], self._filters.value[:, 3:]
+        pace = self._filters.speed[:, :2] / size
+        gone = (centre < 0) & (pace < -WALKS) | (centre > [width, height]) & (pace > WALKS)
+        return np.asarray(gone.any(axis=1), dtype=bool)
+
+    def _whole(self, tracks: Rows, boxes: FloatArray, frame: Frame) -> FloatArray:
+        """The boxes that the edge of the picture cuts off, as large as they were before.
+
+        So a person who walks out is followed out of the picture, at the same speed.
+        """
+        height, width = frame.image.shape[:2]
+        size = self._filters.value[tracks, 2:]
+        low, high = boxes[:, :2], boxes[:, 2:]
+        from_low = np.where(low <= EDGE, np.minimum(low, high - size), low)
+        is_cut = high >= np.array([width, height]) - EDGE
+        return np.hstack([from_low, np.where(is_cut, np.maximum(high, low + size), high)])
+
+    def _keep(self, keep: NDArray[np.bool_]) -> None:
         if not keep.all():
             self._tracks = [t for t, kept in zip(self._tracks, keep, strict=True) if kept]
             self._filters.keep(keep)

@@ -29,6 +29,7 @@ TILLS: tuple[tuple[float, float], ...] = ((2.3, 5.95), (4.0, 5.95))
 QUEUE_FAR, QUEUE_HEAD, QUEUE_STEP = 4.9, 0.9, 0.9
 PATIENCE = 5
 LONGEST_SERVICE, SHORTEST_SERVICE = 20.0, 2.5
+ARMS_LENGTH, PLACES_TRIED = 0.8, 20
 EDGE = 0.06  # share of the picture by which a way begins and ends outside of it
 
 
@@ -51,6 +52,20 @@ class Shopper:
     def ends(self) -> float:
         """Second of the day after which nobody sees them."""
         return self.paths[-1].ends
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """A place at the shelf that is taken for a while."""
+
+    x: float
+    begins: float
+    ends: float
+
+    def leaves_room(self, spot: Stop, seconds: float) -> bool:
+        """Whether somebody else can stand at a spot for so long: later, earlier or beside."""
+        apart = abs(spot[1] - self.x) >= ARMS_LENGTH
+        return apart or spot[0] > self.ends or spot[0] + seconds < self.begins
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,9 @@ def service_seconds(count: int, open_seconds: float) -> float:
 def live_a_day(count: int, open_seconds: float, seed: int) -> list[Shopper]:
     """Everybody of one day, in the order in which they came; all of them have left at its end."""
     rng = random.Random(seed)  # noqa: S311 - a replayable day, not secrets
+    shelf: list[_Standing] = []
     plans = [
-        _plan(number, second, random.Random(f"{seed}/{number}"))  # noqa: S311
+        _plan(number, second, random.Random(f"{seed}/{number}"), shelf)  # noqa: S311
         for number, second in enumerate(arrivals(count, open_seconds, rng), start=1)
     ]
     turns = _queue(plans, service_seconds(count, open_seconds))
@@ -117,7 +133,7 @@ def _one_by_one(seconds: list[float]) -> list[float]:
     return out
 
 
-def _plan(number: int, second: float, rng: random.Random) -> _Plan:
+def _plan(number: int, second: float, rng: random.Random, shelf: list[_Standing]) -> _Plan:
     look, speed = draw_look(rng), rng.uniform(1.15, 1.5)
     far = rng.uniform(3.4, 4.2)
     start = (second, ENTRANCE.edge(far, -EDGE), far)
@@ -128,15 +144,20 @@ def _plan(number: int, second: float, rng: random.Random) -> _Plan:
     seen = way_in[-1][0] + rng.uniform(4, 10) + rng.expovariate(1 / 20.0)  # among the aisles
     plan = _Plan(number, rng, look, speed, paths, buys, None, (), seen)
     if browses:
-        return _browse(plan, seen)
+        return _browse(plan, seen, shelf)
     return replace(plan, here=(seen, TILL.edge(6.3, -EDGE), 6.3)) if buys else plan
 
 
-def _browse(plan: _Plan, second: float) -> _Plan:
+def _browse(plan: _Plan, second: float, shelf: list[_Standing]) -> _Plan:
     rng, far = plan.rng, plan.rng.uniform(9.1, 9.8)
     start = (second, TILL.edge(far, -EDGE), far)
-    (spot,) = walk(start, [(rng.uniform(-6.0, 1.2), far)], plan.speed)
-    leaves = spot[0] + rng.uniform(4.0, 15.0)
+    stands = rng.uniform(4.0, 15.0)
+    for _ in range(PLACES_TRIED):
+        (spot,) = walk(start, [(rng.uniform(-6.0, 1.2), far)], plan.speed)
+        if all(one.leaves_room(spot, stands) for one in shelf):
+            break
+    leaves = spot[0] + stands
+    shelf.append(_Standing(spot[1], spot[0], leaves))
     stops, here = (start, spot), (leaves, spot[1], far)
     if plan.buys:
         return replace(plan, here=here, browse=stops)
