@@ -25,10 +25,10 @@ from conf.settings import Settings, load_settings
 from conf.stores import load_stores
 from simulator.shop import FPS, ShopDay
 from simulator.shop.render import open_day, render_day
+from streaming.transforms.track import Person, person
 from streaming.transforms.tracks import (
     CameraRun,
     LineCrossing,
-    Person,
     Rules,
     ZoneVisit,
     layouts_by_camera,
@@ -78,10 +78,8 @@ def read_events(path: Path) -> Iterator[tuple[int, int, list[Person]]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
         at = datetime.fromisoformat(event["captured_at"].replace("Z", "+00:00"))
-        people = [
-            (d["track_id"], (d["bbox"][0] + d["bbox"][2]) / 2, d["bbox"][3])
-            for d in event["detections"]
-        ]
+        ratio = event["image"]["width"] / event["image"]["height"]
+        people = [person(d["track_id"], d["bbox"], ratio) for d in event["detections"]]
         yield event["frame_index"], round(at.timestamp() * 1e6), people
 
 

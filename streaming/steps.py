@@ -84,7 +84,7 @@ TRACK_STATUS = State(_status, version=1, event_time_column="timestamp")
 """Messages of the order topics -> one row each, and for each changed row of the status history:
 `status_packs.STATUS_SCHEMA`."""
 
-FOLLOW_TRACKS = State(_tracks, version=2, event_time_column="captured_at")
+FOLLOW_TRACKS = State(_tracks, version=3, event_time_column="captured_at")
 """Frames -> crossings, visits and queues of each camera: `footfall.OUTPUT_DDL`."""
 
 

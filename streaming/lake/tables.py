@@ -17,8 +17,8 @@ from streaming.lake.ddl import Column, parse_columns, split_top_level
 from streaming.lake.domains import Domain, ValueRange, Values
 from streaming.registry import STREAMS
 from streaming.source import SOURCE_DDL
+from streaming.transforms.lines import ENTRY, EXIT
 from streaming.transforms.order_columns import ORDER_COLUMNS
-from streaming.transforms.tracks import ENTRY, EXIT
 
 Strategy = Literal["append", "upsert"]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row
@@ -32,7 +32,8 @@ OUTPUT_DDL = """
     branch_id string, camera_id string, run_id string, captured_at bigint, frames bigint,
     late_frames bigint, people bigint,
     crossings array<struct<track_id: string, line_id: string, kind: string, direction: string,
-        crossed_at: bigint, is_staff: boolean, layout_version: int>>,
+        crossed_at: bigint, is_staff: boolean, layout_version: int, x: double, y: double,
+        width: double>>,
     visits array<struct<track_id: string, zone_id: string, kind: string, entered_at: bigint,
         exited_at: bigint, is_open: boolean, is_staff: boolean, layout_version: int>>,
     queues array<struct<zone_id: string, captured_at: bigint, people: bigint>>,
@@ -48,6 +49,27 @@ _TIMES = ("captured_at", "crossed_at", "entered_at", "exited_at")
 
 CROSSING_KEY = ("camera_id", "run_id", "track_id", "line_id", "crossed_at")
 VISIT_KEY = ("camera_id", "run_id", "track_id", "zone_id", "entered_at")
+
+
+class _Frame(msgspec.Struct, gc=False):
+    """`frame` of `silver_detections.FRAMES_SCHEMA`."""
+
+    index: int
+    at: int
+    arrived: int
+    ids: list[str]
+    xs: list[float]
+    ys: list[float]
+    widths: list[float]
+    ratio: float
+
+
+_decoder = msgspec.json.Decoder(_Frame)
+
+
+def parse_frame(text: str) -> _Frame:
+    """The frame of one message."""
+    return _decoder.decode(text)
 
 
 class TrackingOutput(NamedTuple):
@@ -84,10 +106,11 @@ def track_frames(
     for frame in frames:
         if row:
             yield row
-        seen = json.loads(frame.frame)
-        people = list(zip(seen["ids"], seen["xs"], seen["ys"], strict=True))
-        effects = run.receive(seen["index"], seen["at"], people)
-        row = dict(zip(RUN, key, strict=True)) | _row(seen["at"], len(people), effects, frame)
+        seen = parse_frame(frame.frame)
+        heights = [width * seen.ratio for width in seen.widths]
+        people = list(zip(seen.ids, seen.xs, seen.ys, seen.widths, heights, strict=True))
+        effects = run.receive(seen.index, seen.at, people)
+        row = dict(zip(RUN, key, strict=True)) | _row(seen.at, len(people), effects, frame)
     if row and is_final:
         over = {(v[0], v[1], v[3]) for v in row["visits"] if not v[5]}
         still = [tuple(v) for v in run.open_visits() if (v[0], v[1], v[3]) not in over]
@@ -144,7 +167,7 @@ class FollowTracks(StatefulProcessor):
         in_order = sorted(rows, key=attrgetter("run_id", "partition", "position"))
         for run_id, frames in groupby(in_order, key=attrgetter("run_id")):
             of_run = list(frames)
-            seen_at = max(json.loads(frame.frame)["arrived"] for frame in of_run)
+            seen_at = max(parse_frame(frame.frame).arrived for frame in of_run)
             for row in track_frames((*key, run_id), of_run, camera.run(run_id, seen_at)):
                 yield Row(**row)
         self._state.update((camera.to_text(),))
@@ -175,7 +198,7 @@ def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], Dat
         import pandas as pd  # noqa: PLC0415 - on the executors
 
         run = CameraRun(layouts.get(key[1], ()), rules)
-        index = frames["frame"].map(lambda text: json.loads(text)["index"])
+        index = frames["frame"].map(lambda text: parse_frame(text).index)
         in_order = frames.assign(index=index).sort_values(["index", "partition", "position"])
         return pd.DataFrame(track_frames(key, in_order.itertuples(index=False), run))
 

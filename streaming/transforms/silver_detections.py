@@ -97,7 +97,8 @@ FRAMES_SCHEMA = pa.schema(
 People are objects of the class person, compared without case and surrounding space.
 
 `frame` is JSON: index, at (capture) and arrived (at the broker), both in microseconds since
-1970 in UTC, and ids, xs, ys of the people, whose anchor is the bottom centre of the box. Spark
+1970 in UTC, ids, xs, ys and widths of the people, whose anchor is the bottom centre of the box and
+whose width is that of a body (`track`), and the ratio of the picture's width to its height. Spark
 passes a text to Python in one piece, but nested columns value by value.
 """
 
@@ -196,9 +197,17 @@ def frames(validated: pa.Table) -> pa.Table:
     # Index of the first person of each frame among all people.
     so_far = np.concatenate(([0], np.cumsum(is_person.to_numpy(zero_copy_only=False))))
     ends = so_far[np.concatenate(([0], np.cumsum(_lengths(objects))))].tolist()
-    ids, xs, ys = (
-        pc.struct_field(people, name).filter(is_person).to_numpy(zero_copy_only=False).tolist()
-        for name in ("track_id", "anchor_x", "anchor_y")
+    ratios = pc.divide(
+        validated["image_width"].cast("double"), validated["image_height"].cast("double")
+    )
+    of_frame = ratios.take(pc.list_parent_indices(objects)).combine_chunks()
+    body = _body_widths(people, of_frame)
+    ids, xs, ys, widths = (
+        values.filter(is_person).to_numpy(zero_copy_only=False).tolist()
+        for values in (
+            *(pc.struct_field(people, name) for name in ("track_id", "anchor_x", "anchor_y")),
+            body,
+        )
     )
     per_frame = zip(
         *(
@@ -208,6 +217,7 @@ def frames(validated: pa.Table) -> pa.Table:
                 validated["frame_index"],
                 validated["captured_at"].cast("int64"),
                 validated["timestamp"].cast("int64"),
+                ratios,
             )
         ),
         pairwise(ends),
@@ -222,15 +232,29 @@ def frames(validated: pa.Table) -> pa.Table:
                 "ids": ids[a:b],
                 "xs": xs[a:b],
                 "ys": ys[a:b],
+                "widths": widths[a:b],
+                "ratio": ratio,
             }
         ).decode()
         if is_good
         else None
-        for is_good, index, at, seen, (a, b) in per_frame
+        for is_good, index, at, seen, ratio, (a, b) in per_frame
     ]
     run = [only(good, validated[n]) for n in ("branch_id", "camera_id", "run_id")]
     where = [validated[n] for n in ("topic", "partition", "position")]
     return pa.table([*run, texts(found), *where], schema=FRAMES_SCHEMA)
+
+
+def _body_widths(objects: pa.StructArray, ratios: pa.Array) -> pa.Array:
+    """Length of a body along x: the width of a box, or a third of its height if that is longer.
+
+    Args:
+        objects: with the sides of their boxes.
+        ratios: of the picture's width to its height, for each object.
+    """
+    x1, y1, x2, y2 = (pc.struct_field(objects, side) for side in SIDES)
+    height = pc.divide(pc.divide(pc.subtract(y2, y1), 3.0), ratios)
+    return pc.max_element_wise(pc.round(pc.max_element_wise(pc.subtract(x2, x1), height), 4), 1e-3)
 
 
 def _lengths(lists: pa.ListArray) -> Array:

@@ -8,17 +8,20 @@ picture.
 - **Order.** Frames are processed by their index. The next index is processed at once; after a gap a
   frame waits until the run is `Rules.delay` further, for missing frames before it. A frame that
   arrives after its place was passed is late: counted, but not processed.
-- **Lines.** A side is confirmed after `confirm` frames in a row beyond `MARGIN`. A change of the
-  side, on a path that meets the line between its ends, is one crossing, at the first frame on the
-  new side. After a crossing a track is near the line until it was `clear` away from it on the new
-  side; while it is near, a return only counts at `clear` on the other side. So a person who stands
-  on a line and sways crosses it once, and one who turns back has left.
+- **Lines.** A side is confirmed after `confirm` frames in a row beyond `lines.MARGIN`. A change of
+  the side, on a path that meets the line between its ends, is one crossing, at the first frame on
+  the new side. After a crossing a track is near the line until it was `lines.CLEAR` away from it on
+  the new side; while it is near, a return only counts at that distance on the other side. So a
+  person who stands on a line and sways crosses it once, and one who turns back has left. Both
+  distances are in bodies (`track`). The last position decides for a track that is lost.
 - **Zones.** A visit begins with the first of `confirm` frames inside and ends with the last frame
   inside before more than `grace` without one, whether the track was elsewhere or lost.
 - **Flicker.** A track that reappears under its id continues. A new id that starts within `handover`
-  and `reach` of where another one just vanished is taken for the same person, under the old name.
-  If the old id reappears beside the new one, they are two people: the new id keeps the name, and
-  the old id continues from where it vanished, under a name that no other track has.
+  and `identities.REACH` of where another one was expected is taken for the same person, under the
+  old name. If the old id reappears beside the new one, they are two people: the new id keeps the
+  name, and the old id continues from where it vanished, under a name that no other track has.
+- **Exchange.** Two ids of which each is where the other was expected have been exchanged. An id
+  that moves farther than a person can run is another person, under a new name.
 - **Identity.** Only one track at a time has a name, and one box of a frame an id. Boxes that share
   an id, and those with an id of `NO_IDENTITY`, count as people in a queue and have no track.
 - **Staff.** A track that is in a staff zone for its `staff_after` is staff, also for its past.
@@ -31,7 +34,6 @@ picture.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,21 +41,28 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from conf.stores import Layout, Line, Stores, Zone
-from udfs.geometry import contains, passes_between, signed_distance
-
-ENTRY, EXIT = "entry", "exit"
-
-MARGIN = 0.01
-"""Distance from a line, as a share of the picture, within which the side is undecided."""
+from streaming.transforms import identities, lines
+from streaming.transforms.track import Person, Spot, Track, ZoneState, load_track
+from udfs.geometry import contains
 
 REMEMBERED_FRAMES = 256
 """Newest frames that are remembered as processed or missing; no more than this wait."""
 
+DETACHED = "\x1f"
+"""Prefix of the key of a track whose id is on somebody else; no tracker writes it."""
+
+NEW_STATE: Mapping[str, Any] = {
+    "last": -1,
+    "names": 1,
+    "set_back": False,
+    **dict.fromkeys(("newest", "clock", "swept", "version"), 0),
+    "recent": (),
+    **{key: {} for key in ("waiting", "live", "lost", "handed")},
+}
+"""`CameraRun.state` before the first frame."""
+
 NO_IDENTITY = frozenset({"", "-1"})
 """Ids that trackers write for a person without a track; -1 as in files of MOTChallenge."""
-
-Person = tuple[str, float, float]
-"""track_id and the anchor of one person in one frame."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,6 @@ class Rules:
         confirm: frames in a row on the new side of a line, or inside a zone.
         grace: time without a frame inside, after which a visit is over.
         handover: most time between the last frame of one id and the first of another.
-        reach: most distance between the two, as a share of the picture.
-        clear: distance from a line, as a share of the picture, at which a person is not on it any
-            more. A person who sways moves by less than the width of a body; 0.06 is the median
-            width of a box in the simulated shop (docs/adr/0012).
         delay: how long a frame waits for a missing one before it.
         expire: time after which a track, or a run, that was not seen is dropped.
     """
@@ -75,14 +80,16 @@ class Rules:
     confirm: int = 2
     grace: timedelta = timedelta(seconds=2)
     handover: timedelta = timedelta(seconds=1)
-    reach: float = 0.06
-    clear: float = 0.06
     delay: timedelta = timedelta(seconds=1)
     expire: timedelta = timedelta(minutes=10)
 
 
 class LineCrossing(NamedTuple):
-    """One crossing of one line by one person; `direction` is entry or exit."""
+    """One crossing of one line by one person.
+
+    `direction` is entry or exit; (x, y) is the anchor at `crossed_at`, and `width` the length of a
+    body along x, all three as shares of the picture.
+    """
 
     track_id: str
     line_id: str
@@ -91,6 +98,9 @@ class LineCrossing(NamedTuple):
     crossed_at: int
     is_staff: bool
     layout_version: int
+    x: float
+    y: float
+    width: float
 
 
 class ZoneVisit(NamedTuple):
@@ -130,93 +140,6 @@ class Effects:
     visits: list[ZoneVisit] = field(default_factory=list)
     queues: list[QueueLength] = field(default_factory=list)
     staff: list[str] = field(default_factory=list)
-
-
-class Spot(NamedTuple):
-    """Position of a person's feet at a time."""
-
-    x: float
-    y: float
-    at: int
-
-
-class LineState(NamedTuple):
-    """State of a track at a line: the confirmed side, and the one that it may be changing to.
-
-    Sides: -1 left, 0 undecided, 1 right. (x, y) is the last position clearly on the confirmed side;
-    (new_x, new_y, new_at) the first of `frames` frames in a row on the side `new`. After a
-    crossing the track is near the line for `near` more frames in a row that are clear of it.
-    """
-
-    side: int
-    x: float
-    y: float
-    new: int = 0
-    frames: int = 0
-    new_x: float = 0.0
-    new_y: float = 0.0
-    new_at: int = 0
-    near: int = 0
-
-
-class ZoneState(NamedTuple):
-    """State of a track in a zone; a visit from `Rules.confirm` frames on."""
-
-    entered_at: int
-    seen_at: int
-    frames: int
-
-
-def follow(
-    line: Line, before: LineState | None, spot: Spot, confirm: int, clear: float = Rules.clear
-) -> tuple[LineState, tuple[str, int] | None]:
-    """One step of one track at one line: its new state, and (direction, crossed_at) or None.
-
-    Args:
-        line: the line.
-        before: the state after the previous step; None: the track is new.
-        spot: present position and time of the track.
-        confirm: `Rules.confirm`.
-        clear: `Rules.clear`.
-    """
-    x, y, at = spot
-    distance = signed_distance(line.a, line.b, (x, y))
-    line_state = before or LineState(0, x, y)
-    returns = line_state.near > 0 and distance * line_state.side < 0
-    side = 0 if abs(distance) < (clear if returns else MARGIN) else (1 if distance > 0 else -1)
-    if side == 0:
-        # Undecided: the confirmed side is kept, and frames on a new side start over.
-        return line_state._replace(new=0, frames=0), None
-    is_clear = abs(distance) >= clear
-    if side == line_state.side:
-        near = line_state.near and (line_state.near - 1 if is_clear else confirm)
-        return LineState(side, x, y, near=near), None
-    if side != line_state.new:
-        line_state = line_state._replace(new=side, frames=0, new_x=x, new_y=y, new_at=at)
-    line_state = line_state._replace(frames=line_state.frames + 1)
-    if line_state.frames < confirm:
-        return line_state, None
-    start, step = (line_state.x, line_state.y), (line_state.new_x, line_state.new_y)
-    if line_state.side == 0 or not passes_between(line.a, line.b, start, step):
-        return LineState(side, x, y, near=line_state.near), None
-    near = confirm - 1 if is_clear else confirm
-    return LineState(side, x, y, near=near), (ENTRY if side > 0 else EXIT, line_state.new_at)
-
-
-@dataclass
-class Track:
-    """One person: time and position of the last frame, states by id of line and zone.
-
-    `person` is the name in crossings and visits: the id of the box, or of an earlier one.
-    """
-
-    person: str
-    seen_at: int
-    x: float
-    y: float
-    staff: bool = False
-    line_states: dict[str, LineState] = field(default_factory=dict)
-    zone_states: dict[str, ZoneState] = field(default_factory=dict)
 
 
 def _us(span: timedelta) -> int:
@@ -283,22 +206,22 @@ class CameraRun:
         self._delay, self._grace = _us(rules.delay), _us(rules.grace)
         self._handover, self._expire = _us(rules.handover), _us(rules.expire)
         self._quiet = max(self._grace, self._handover)
-        state = state or {}
-        self._last: int = state.get("last", -1)
-        self._newest: int = state.get("newest", 0)
-        self._clock: int = state.get("clock", 0)
-        self._swept: int = state.get("swept", 0)
-        self._version: int = state.get("version", 0)
-        self._names: int = state.get("names", 1)
-        self._was_set_back: bool = state.get("set_back", False)
-        self._recent: dict[int, None] = dict.fromkeys(state.get("recent", ()))
+        state = state or NEW_STATE
+        self._last: int = state["last"]
+        self._newest: int = state["newest"]
+        self._clock: int = state["clock"]
+        self._swept: int = state["swept"]
+        self._version: int = state["version"]
+        self._names: int = state["names"]
+        self._was_set_back: bool = state["set_back"]
+        self._recent: dict[int, None] = dict.fromkeys(state["recent"])
         self._waiting: dict[int, tuple[int, list[Person]]] = {
             int(index): (at, [tuple(p) for p in people])
-            for index, (at, people) in state.get("waiting", {}).items()
+            for index, (at, people) in state["waiting"].items()
         }
-        self._live = {i: _load_track(t) for i, t in state.get("live", {}).items()}
-        self._lost = {i: _load_track(t) for i, t in state.get("lost", {}).items()}
-        self._handed = {i: _load_track(t) for i, t in state.get("handed", {}).items()}
+        self._live = {i: load_track(t) for i, t in state["live"].items()}
+        self._lost = {i: load_track(t) for i, t in state["lost"].items()}
+        self._handed = {i: load_track(t) for i, t in state["handed"].items()}
 
     def state(self) -> dict[str, Any]:
         """The state as values that JSON can hold."""
@@ -385,19 +308,21 @@ class CameraRun:
             self._version = version
 
     def _look(self, layout: Layout, at: int, people: Sequence[Person], effects: Effects) -> None:
-        boxes = Counter(track_id for track_id, _, _ in people)
+        boxes = Counter(person[0] for person in people)
         spots = {
-            track_id: Spot(x, y, at)
-            for track_id, x, y in people
-            if boxes[track_id] == 1 and track_id not in NO_IDENTITY
+            i: Spot(x, y, at, width, height)
+            for i, x, y, width, height in people
+            if boxes[i] == 1 and i not in NO_IDENTITY
         }
-        others = [(x, y) for track_id, x, y in people if track_id not in spots]
+        others = [person[1:3] for person in people if person[0] not in spots]
         lengths = {
             zone.zone_id: sum(contains(zone.polygon, place) for place in others)
             for zone in layout.zones
             if zone.kind == "queue"
         }
-        self._identify(spots, {i: t for i, t in self._live.items() if i not in boxes}, at)
+        self._correct(spots)
+        if not spots.keys() <= self._live.keys():
+            self._identify(spots, {i: t for i, t in self._live.items() if i not in boxes}, at)
         for track_id, spot in spots.items():
             track = self._live[track_id]
             for line in layout.lines:
@@ -405,10 +330,20 @@ class CameraRun:
             for zone in layout.zones:
                 if self._at_zone(track, zone, spot, effects) and zone.zone_id in lengths:
                     lengths[zone.zone_id] += not track.staff
-            track.seen_at, track.x, track.y = at, spot.x, spot.y
+            track.move(spot)
         for zone_id, length in lengths.items():
             effects.queues.append(QueueLength(zone_id, at, length))
         self._expire_tracks(layout, spots, at, effects)
+
+    def _correct(self, spots: Mapping[str, Spot]) -> None:
+        """Exchange tracks whose ids were exchanged, and detach those whose ids left them."""
+        surprises = identities.surprises(spots, self._live)
+        for a, b in identities.exchanged(surprises, spots, self._live):
+            self._live[a], self._live[b] = self._live[b], self._live[a]
+        for i in surprises:
+            if identities.leaps(self._live[i], spots[i]):
+                track = self._live.pop(i)
+                self._live[f"{DETACHED}{track.person}"] = track
 
     def _identify(self, spots: Mapping[str, Spot], absent: Mapping[str, Track], at: int) -> None:
         """Give each id its track: its own, that of an id that vanished there, or a new one.
@@ -423,15 +358,15 @@ class CameraRun:
             self._live[track_id] = self._lost.pop(track_id)
             del new[track_id]
         vanished = {i: t for i, t in absent.items() if at - t.seen_at <= self._handover}
-        for track_id, old in _nearest_pairs(new, vanished, self._rules.reach):
+        for track_id, old in identities.nearest_pairs(new, vanished):
             track = self._live[track_id] = self._live.pop(old)
             self._handed[old] = replace(track, line_states=dict(track.line_states), zone_states={})
             self._handed.pop(track_id, None)
             del new[track_id]
-        for track_id, (x, y, _) in new.items():
+        for track_id, (x, y, _, width, height) in new.items():
             was = self._handed.pop(track_id, None)
             name = self._free_name(track_id)
-            track = replace(was, person=name) if was else Track(name, at, x, y)
+            track = replace(was, person=name) if was else Track(name, at, x, y, width, height)
             self._live[track_id] = track
 
     def _free_name(self, track_id: str) -> str:
@@ -445,20 +380,27 @@ class CameraRun:
 
     def _at_line(self, track: Track, line: Line, spot: Spot, effects: Effects) -> None:
         before = track.line_states.get(line.line_id)
-        line_state, crossed = follow(line, before, spot, self._rules.confirm, self._rules.clear)
+        line_state, crossed = lines.follow(line, before, spot, self._rules.confirm)
         track.line_states[line.line_id] = line_state
         if crossed:
-            found = (line.line_id, line.kind, *crossed, track.staff, self._version)
-            effects.crossings.append(LineCrossing(track.person, *found))
+            effects.crossings.append(self._crossing(track, line, crossed))
+
+    def _crossing(self, track: Track, line: Line, crossed: lines.Crossed) -> LineCrossing:
+        direction, at, x, y = crossed
+        what = (track.person, line.line_id, line.kind, direction, at)
+        return LineCrossing(*what, track.staff, self._version, x, y, track.width)
 
     def _at_zone(self, track: Track, zone: Zone, spot: Spot, effects: Effects) -> bool:
         """Update the zone state; returns whether the track is visiting and inside."""
         zone_state = track.zone_states.get(zone.zone_id)
+        is_inside = contains(zone.polygon, (spot.x, spot.y))
+        if not is_inside and not zone_state:
+            return False
         if zone_state and spot.at - zone_state.seen_at > self._grace:
             self._end(track, zone, effects)
             zone_state = None
         confirm = self._rules.confirm
-        if not contains(zone.polygon, (spot.x, spot.y)):
+        if not is_inside:
             if zone_state and zone_state.frames < confirm:
                 del track.zone_states[zone.zone_id]
             return False
@@ -488,11 +430,26 @@ class CameraRun:
                 if zone_state and at - zone_state.seen_at > self._grace:
                     self._end(track, zone, effects)
             if at - track.seen_at > self._quiet:
-                self._lost[track_id] = self._live.pop(track_id)
+                self._vanish(track, layout, effects)
+                del self._live[track_id]
+                if not track_id.startswith(DETACHED):
+                    self._lost[track_id] = track
         self._handed = {i: t for i, t in self._handed.items() if at - t.seen_at <= self._quiet}
         if at - self._swept > self._expire / 10:
             self._swept = at
             self._lost = {i: t for i, t in self._lost.items() if at - t.seen_at <= self._expire}
+
+    def _vanish(self, track: Track, layout: Layout, effects: Effects) -> None:
+        """Count the crossings that the last position decides."""
+        for line in layout.lines:
+            before = track.line_states.get(line.line_id)
+            if before is None:
+                continue
+            step = (track.step_x, track.step_y)
+            state, crossed = lines.vanish(line, before, track.spot, step, self._rules.confirm)
+            track.line_states[line.line_id] = state
+            if crossed:
+                effects.crossings.append(self._crossing(track, line, crossed))
 
     def _end_all(self, effects: Effects) -> None:
         layout = next((d for _, d in self._layouts if d.version == self._version), None)
@@ -519,38 +476,6 @@ class CameraRun:
             track.staff,
             self._version,
         )
-
-
-def _nearest_pairs(
-    new: Mapping[str, Spot], vanished: Mapping[str, Track], reach: float
-) -> list[tuple[str, str]]:
-    """(new id, vanished id), at most `reach` apart; nearest first, each id once."""
-    distances = sorted(
-        (math.hypot(track.x - spot.x, track.y - spot.y), new_id, old_id)
-        for new_id, spot in new.items()
-        for old_id, track in vanished.items()
-    )
-    pairs: list[tuple[str, str]] = []
-    left, free = set(new), set(vanished)
-    for distance, new_id, old_id in distances:
-        if distance <= reach and new_id in left and old_id in free:
-            pairs.append((new_id, old_id))
-            left.remove(new_id)
-            free.remove(old_id)
-    return pairs
-
-
-def _load_track(values: Sequence[Any]) -> Track:
-    person, seen_at, x, y, staff, line_states, zone_states = values
-    return Track(
-        person,
-        seen_at,
-        x,
-        y,
-        staff,
-        {i: LineState(*s) for i, s in line_states.items()},
-        {i: ZoneState(*s) for i, s in zone_states.items()},
-    )
 
 
 def layouts_by_camera(stores: Stores) -> Mapping[str, tuple[Layout, ...]]:

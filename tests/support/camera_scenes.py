@@ -36,13 +36,14 @@ Person = tuple[Any, float, float]
 
 TEXT, COUNT, FLAG = pa.string(), pa.int64(), pa.bool_()
 _LAYOUT = {"is_staff": FLAG, "layout_version": pa.int32()}
+_PLACE = dict.fromkeys(("x", "y", "width"), pa.float64())
 _CROSSING = dict.fromkeys(("track_id", "line_id", "kind", "direction"), TEXT)
 _VISIT = dict.fromkeys(("track_id", "zone_id", "kind"), TEXT)
 OUTPUT_SCHEMA = pa.schema(
     {
         **dict.fromkeys(RUN, TEXT),
         **dict.fromkeys(("captured_at", "frames", "late_frames", "people"), COUNT),
-        "crossings": pa.list_(pa.struct(_CROSSING | {"crossed_at": COUNT} | _LAYOUT)),
+        "crossings": pa.list_(pa.struct(_CROSSING | {"crossed_at": COUNT} | _LAYOUT | _PLACE)),
         "visits": pa.list_(
             pa.struct(_VISIT | {"entered_at": COUNT, "exited_at": COUNT, "is_open": FLAG} | _LAYOUT)
         ),
@@ -53,8 +54,18 @@ OUTPUT_SCHEMA = pa.schema(
 """`footfall.OUTPUT_DDL` in Arrow, without the position."""
 
 
+def box(x: float, y: float, width: float) -> tuple[float, float, float, float]:
+    """The box of somebody whose feet are at (x, y), three times as high in pixels as wide."""
+    height = min(y, 3 * width * 4 / 3)
+    return max(x - width / 2, 0), y - height, min(x + width / 2, 1), y
+
+
 def scene(
-    *people: Sequence[Person], fps: float = 5.0, label: str = "person", **fields: Any
+    *people: Sequence[Person],
+    fps: float = 5.0,
+    label: str = "person",
+    width: float = 0.08,
+    **fields: Any,
 ) -> list[dict[str, Any]]:
     """One event for each frame: `fps` frames a second from 10:00, everybody with that label.
 
@@ -62,6 +73,7 @@ def scene(
         people: of each frame.
         fps: infinite: all frames have one time stamp.
         label: the class of all objects.
+        width: of everybody's box.
         fields: of all events.
     """
     return [
@@ -71,7 +83,7 @@ def scene(
             detections=[
                 detection(
                     **{"track_id": track, "class": label},
-                    bbox=[round(x - 0.01, 6), round(y - 0.2, 6), round(x + 0.01, 6), y],
+                    bbox=[round(v, 6) for v in box(x, y, width)],
                 )
                 for track, x, y in here
             ],

@@ -70,7 +70,16 @@ def test_events_become_crossings_and_visits_as_in_the_streams(tmp_path: Path) ->
 def crossings(entries: int, exits: int) -> list[LineCrossing]:
     return [
         LineCrossing(
-            str(n), "entrance", "entrance", "entry" if n < entries else "exit", n, False, 1
+            str(n),
+            "entrance",
+            "entrance",
+            "entry" if n < entries else "exit",
+            n,
+            False,
+            1,
+            0.65,
+            0.6,
+            0.08,
         )
         for n in range(entries + exits)
     ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,3 +190,134 @@ def test_a_label_means_a_person_in_upper_and_lower_case(stores: Stores, label: s
 def test_a_label_that_only_contains_the_word_person_is_nobody(stores: Stores) -> None:
     frames = way("A", *steps(OUTSIDE, INSIDE, 20))
     assert follow(stores, scene(*frames, label="person on a poster")).counts == (0, 0)
+
+
+# -- recordings of the kind, built here; the files themselves where they are present ---------------
+
+CASES = Path(__file__).parents[3] / "shared" / "cases"
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("two_people_one_id_flickers", {2}),
+        ("one_id_on_four_boxes", {0}),
+        ("stands_in_the_doorway", {0, 1}),
+        ("label_with_a_capital", {5}),
+    ],
+)
+def test_a_recording_is_counted_as_it_happened(
+    stores: Stores, name: str, entries: set[int]
+) -> None:
+    recording = CASES / f"{name}.ndjson"
+    if not recording.is_file():
+        pytest.skip("the recordings are not part of the repository")
+    events = [json.loads(line) for line in recording.read_text(encoding="utf-8").splitlines()]
+    seen = follow(stores, on_the_morning_of_the_scenes(events))
+    assert (seen.rejected, seen.count("exit")) == (0, 0)
+    assert seen.count("entry") in entries
+
+
+def on_the_morning_of_the_scenes(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same events of that day, from ten on."""
+    return [
+        e | {"captured_at": f"{e['captured_at'][:11]}10{e['captured_at'][13:]}"} for e in events
+    ]
+
+
+# -- the width of a body, not a share of the picture, is the measure -------------------------------
+
+
+@pytest.mark.parametrize("width", [0.02, 0.08, 0.2])
+@pytest.mark.parametrize("bodies", [0.15, 0.5, 0.9])
+@pytest.mark.parametrize("frames_a_side", [3, 15])
+def test_who_sways_in_the_doorway_enters_at_most_once_near_and_far_from_the_camera(
+    stores: Stores, width: float, bodies: float, frames_a_side: int
+) -> None:
+    sways = [0.65 + width * bodies * (1 if n // frames_a_side % 2 else -1) for n in range(300)]
+    seen = follow(stores, scene(*way("S", *sways), width=width))
+    assert seen.count("entry") <= 1
+    assert seen.count("exit") == 0
+
+
+@pytest.mark.parametrize("width", [0.02, 0.08, 0.3])
+def test_who_walks_in_by_less_than_two_bodies_turns_and_leaves_has_come_and_left(
+    stores: Stores, width: float
+) -> None:
+    outside, inside = 0.65 - 2 * width, min(0.65 + 1.5 * width, 0.99)
+    there, back = steps(outside, inside, 12), steps(inside, outside, 12)
+    stands = [inside] * 10
+    assert follow(stores, scene(*way("A", *there, *stands, *back), width=width)).counts == (1, 1)
+
+
+def test_a_box_that_trembles_before_the_line_has_not_crossed_it(stores: Stores) -> None:
+    chance = random.Random(7)
+    xs = [0.64 + chance.uniform(-0.02, 0.02) for _ in range(300)]
+    assert follow(stores, scene(*way("A", *xs), width=0.3)).counts == (0, 0)
+
+
+# -- ids that move from one person to another ------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", range(6, 14))
+def test_two_people_who_cross_each_other_and_exchange_ids_are_one_in_and_one_out(
+    stores: Stores, at: int
+) -> None:
+    frames = together(
+        way("A", *steps(OUTSIDE, INSIDE, 20), y=0.5), way("B", *steps(INSIDE, OUTSIDE, 20), y=0.52)
+    )
+    seen = follow(stores, scene(*renamed(frames, dict.fromkeys(range(at, 20), SWAPPED))))
+    assert seen.counts == (1, 1)
+
+
+def test_an_id_that_is_handed_across_the_picture_takes_nobody_over_the_line(
+    stores: Stores,
+) -> None:
+    """Anna stands outside, Ben inside; the id of the one is again and again on the other."""
+    frames = together(way("A", *[0.3] * 40), way("B", *[0.9] * 40))
+    swaps = {n: SWAPPED for n in range(40) if n // 5 % 2}
+    assert follow(stores, scene(*renamed(frames, swaps))).counts == (0, 0)
+    # There is one id only, and it is on one of them at a time.
+    alone = way("7", *[0.3 if n // 5 % 2 else 0.9 for n in range(60)])
+    assert follow(stores, scene(*alone)).counts == (0, 0)
+
+
+def test_a_box_in_the_wrong_place_for_a_frame_does_not_end_a_visit(stores: Stores) -> None:
+    frames = way("A", *[0.8] * 20)
+    frames[9] = [("A", 0.1, 0.6)]
+    seen = follow(stores, scene(*frames))
+    assert seen.counts == (0, 0)
+    assert [v["track_id"] for v in seen.visits.values()] == ["A"]
+
+
+# -- the edge of the picture -----------------------------------------------------------------------
+
+
+def at_the_edge(stores: Stores, x: float) -> Stores:
+    """The chain with the line of B01-entrance at another place."""
+    chain = stores.model_dump()
+    camera = chain["branches"][0]["cameras"][0]
+    camera["lines"] = [{"line_id": "door", "kind": "entrance", "a": (x, 0.95), "b": (x, 0.05)}]
+    return Stores.model_validate(chain)
+
+
+def test_at_a_line_beside_the_edge_who_appears_beyond_it_came_in_over_it(stores: Stores) -> None:
+    inwards = steps(0.06, 0.5, 14)
+    seen = follow(at_the_edge(stores, 0.03), scene(*way("A", *inwards), *[[]] * 15))
+    assert seen.counts == (1, 0)
+
+
+def test_at_a_line_beside_the_edge_who_vanishes_on_it_went_out_over_it(stores: Stores) -> None:
+    outwards = steps(0.5, 0.05, 14)
+    seen = follow(at_the_edge(stores, 0.03), scene(*way("A", *outwards), *[[]] * 15))
+    assert seen.counts == (0, 1)
+
+
+def test_who_stands_beside_the_edge_and_is_lost_has_not_left(stores: Stores) -> None:
+    frames = [*way("A", *[0.08] * 20), *[[]] * 15] * 3
+    assert follow(at_the_edge(stores, 0.03), scene(*frames)).counts == (0, 0)
+
+
+def test_who_is_lost_one_frame_beyond_the_line_has_crossed_it(stores: Stores) -> None:
+    frames = [*way("A", *steps(OUTSIDE, 0.69, 12)), *[[]] * 15]
+    assert follow(stores, scene(*frames)).counts == (1, 0)

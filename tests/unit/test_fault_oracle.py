@@ -16,6 +16,7 @@ from conf.stores import load_stores
 from quality.frame_reconciliation import FootfallMinute
 from quality.reconciliation import ORDERS
 from streaming.source import SOURCE_SCHEMA
+from streaming.transforms.track import person
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 from verification.faults.messages import Sent
 from verification.faults.oracle import (
@@ -38,17 +39,13 @@ def test_the_streams_count_what_the_walkers_do() -> None:
     layouts = layouts_by_camera(load_stores(CONF_DIR / "stores" / "demo.toml"))
     run, directions = CameraRun(layouts[CAMERA_ID], Rules()), Counter[str]()
     for one in FRAMES:
-        people = [(p["track_id"], *feet(p["bbox"])) for p in one["detections"]]
+        people = [person(p["track_id"], p["bbox"], 16 / 9) for p in one["detections"]]
         at = int(
             datetime.fromisoformat(one["captured_at"].replace("Z", "+00:00")).timestamp() * 1e6
         )
         effects = run.receive(one["frame_index"], at, people)
         directions.update(crossing.direction for crossing in effects.crossings)
     assert (directions["entry"], directions["exit"]) == expected(FRAMES) == (5, 2)
-
-
-def feet(box: list[float]) -> tuple[float, float]:
-    return (box[0] + box[2]) / 2, box[3]
 
 
 def test_what_the_walkers_do_is_what_the_tables_must_count() -> None:

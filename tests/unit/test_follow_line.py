@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.stores import Line
-from streaming.transforms.tracks import MARGIN, LineState, Rules, Spot, follow
+from streaming.transforms.lines import CLEAR, MARGIN, follow
+from streaming.transforms.track import LineState, Spot
 
 ENTRANCE = Line(line_id="entrance", a=(0.5, 0.9), b=(0.5, 0.1))
 """Entering means walking from left to right."""
+
+BODY = 0.06
+MARGIN_OF_BODY, CLEAR_OF_BODY = MARGIN * BODY, CLEAR * BODY
 
 
 def walk(*way: tuple[float, float], line: Line = ENTRANCE, confirm: int = 1) -> list[str]:
@@ -19,7 +23,7 @@ def walk(*way: tuple[float, float], line: Line = ENTRANCE, confirm: int = 1) -> 
     line_state: LineState | None = None
     found = []
     for number, (x, y) in enumerate(way):
-        line_state, crossed = follow(line, line_state, Spot(x, y, number), confirm)
+        line_state, crossed = follow(line, line_state, Spot(x, y, number, BODY, BODY), confirm)
         found += [crossed[0]] if crossed else []
     return found
 
@@ -46,13 +50,13 @@ def test_coming_back_counts_both_ways() -> None:
 
 
 def test_trembling_on_the_line_counts_once() -> None:
-    inside = MARGIN / 2
+    inside = MARGIN_OF_BODY / 2
     way = at(0.4, 0.5 + inside, 0.5 - inside, 0.5, 0.5 + inside, 0.5 - inside, 0.6)
     assert walk(*way) == ["entry"]
 
 
 def test_who_turns_round_on_the_line_has_not_crossed_it() -> None:
-    assert walk(*at(0.4, 0.5, 0.5 + MARGIN / 2, 0.4)) == []
+    assert walk(*at(0.4, 0.5, 0.5 + MARGIN_OF_BODY / 2, 0.4)) == []
 
 
 def test_passing_beside_the_end_of_the_line_is_no_crossing() -> None:
@@ -92,7 +96,7 @@ def test_a_side_counts_after_some_frames_in_a_row() -> None:
 
 
 def test_after_a_crossing_a_way_back_counts_once_it_leads_clear_of_the_line() -> None:
-    near, clear = Rules.clear / 2, Rules.clear + 0.001
+    near, clear = CLEAR_OF_BODY / 2, CLEAR_OF_BODY + 0.001
     assert walk(*at(0.3, 0.5 + near, 0.5 - near, 0.5 + near, 0.5 - near)) == ["entry"]
     assert walk(*at(0.3, 0.5 + near, 0.5 - near, 0.5 - clear)) == ["entry", "exit"]
     assert walk(*at(0.3, 0.5 + clear, 0.5 - near)) == ["entry", "exit"]
@@ -111,8 +115,8 @@ def test_a_slanted_line_is_crossed_once_by_who_sways_on_it() -> None:
 def test_a_crossing_is_where_the_new_side_began_not_where_it_was_confirmed() -> None:
     line_state: LineState | None = None
     for number, x in enumerate((0.3, 0.3, 0.7, 0.7)):
-        line_state, crossed = follow(ENTRANCE, line_state, Spot(x, 0.5, number), 2)
-    assert crossed == ("entry", 2)
+        line_state, crossed = follow(ENTRANCE, line_state, Spot(x, 0.5, number, BODY, BODY), 2)
+    assert crossed == ("entry", 2, 0.7, 0.5)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -123,7 +127,7 @@ def test_over_one_line_entries_and_exits_take_turns(xs: list[float]) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
 def test_entries_less_exits_show_on_which_side_a_track_is(xs: list[float]) -> None:
-    clear = [x for x in xs if abs(x - 0.5) > Rules.clear]
+    clear = [x for x in xs if abs(x - 0.5) > CLEAR_OF_BODY]
     found = walk(*at(*clear)) if clear else []
     inside = found.count("entry") - found.count("exit")
     expected = (clear[-1] > 0.5) - (clear[0] > 0.5) if clear else 0

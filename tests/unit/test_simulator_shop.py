@@ -26,6 +26,7 @@ from simulator.shop.pictures import SIDE, label_pictures
 from simulator.shop.render import open_day, render_day
 from simulator.shop.shoppers import CURVE, ENTRY_SECONDS, PATIENCE, TILLS, arrivals, live_a_day
 from simulator.shop.till import FREE_AFTER, Comer, Turn, serve
+from streaming.transforms.track import person
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 
 STORES = load_stores(CONF_DIR / "stores" / "demo.toml")
@@ -228,7 +229,7 @@ def follow_the_boxes(day: ShopDay, camera_id: str) -> tuple[list[Any], list[Any]
         for shopper_id, box in shot.people:
             x1, y1, x2, y2 = np.clip(np.array(box) / [WIDTH, HEIGHT, WIDTH, HEIGHT], 0, 1)
             if x1 < x2 and y1 < y2:
-                people.append((shopper_id, float(x1 + x2) / 2, float(y2)))
+                people.append(person(shopper_id, (x1, y1, x2, y2), WIDTH / HEIGHT))
         at = round((shot.captured_at - day.start).total_seconds() * 1e6)
         effects = run.receive(shot.index, int(OPENING.timestamp() * 1e6) + at, people)
         crossings += effects.crossings

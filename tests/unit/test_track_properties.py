@@ -43,6 +43,7 @@ def frame(index: int, at: int, people: list[tuple[str, float]], moment: int = 0)
     ]
     ids, xs, ys = ([box[n] for box in boxes] for n in range(3))
     seen = {"index": index, "at": at, "arrived": at, "ids": ids, "xs": xs, "ys": ys}
+    seen |= {"widths": [0.04] * len(ids), "ratio": 16 / 9}
     return ParsedFrame(json.dumps(seen), position=f"{index}")
 
 

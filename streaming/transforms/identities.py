@@ -1,0 +1,113 @@
+"""Which id of a frame is which person: ids that are exchanged, handed on, or new.
+
+A tracker keeps an id on a box, not on a person. Distances are in bodies (`track`), from where the
+person is expected: one mean step after the last position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+
+from streaming.transforms.track import Spot, Track
+
+SURPRISE = 0.25
+"""Distance from the expected position along x or y beyond which an id may be somebody else's."""
+
+GAIN = 0.3
+"""Two people have exchanged their ids where that makes their way shorter by more than this."""
+
+REACH = 1.0
+"""Most distance between an id that vanished and a new one that continues it."""
+
+OUTSIDE = 0.25
+"""A person who is expected so close to the left or right edge is walking out of the picture. The
+anchor is the middle of the visible part of a box, so it never gets there."""
+
+LEAP_X, LEAP_Y = 1.5, 4.0
+"""Most distance within no time: a box of which a part is hidden loses half of its width, or all of
+its height but the head."""
+
+SPEED = 8.0
+"""Bodies a second: a person who runs, 4 m/s, at half a metre a body."""
+
+
+def distance(track: Track, spot: Spot) -> float:
+    """From where the person is expected to the spot, in bodies."""
+    x, y = track.x + track.step_x, track.y + track.step_y
+    return math.hypot((spot.x - x) / spot.width, (spot.y - y) / spot.height)
+
+
+def surprises(spots: Mapping[str, Spot], live: Mapping[str, Track]) -> list[str]:
+    """The ids that are not where they are expected."""
+    return [
+        i
+        for i, (x, y, _, width, height) in spots.items()
+        if (track := live.get(i))
+        and (
+            abs(x - track.x - track.step_x) > SURPRISE * width
+            or abs(y - track.y - track.step_y) > SURPRISE * height
+        )
+    ]
+
+
+def exchanged(
+    ids: Iterable[str], spots: Mapping[str, Spot], live: Mapping[str, Track]
+) -> list[tuple[str, str]]:
+    """Pairs of ids of which each is where the other is expected; the clearest first, each id once.
+
+    Args:
+        ids: of `surprises`.
+        spots: of all ids in the frame.
+        live: their tracks so far.
+    """
+    gains = []
+    for a, b in combinations(ids, 2):
+        kept = distance(live[a], spots[a]) + distance(live[b], spots[b])
+        gain = kept - distance(live[a], spots[b]) - distance(live[b], spots[a])
+        if gain > GAIN:
+            gains.append((-gain, a, b))
+    return _each_once(gains)
+
+
+def leaps(track: Track, spot: Spot) -> bool:
+    """Whether nobody can have moved from the track's last position to the spot in that time."""
+    ran = SPEED * (spot.at - track.seen_at) / 1e6
+    return (
+        abs(spot.x - track.x) > (LEAP_X + ran) * spot.width
+        or abs(spot.y - track.y) > (LEAP_Y + ran) * spot.height
+    )
+
+
+def is_leaving(track: Track) -> bool:
+    """Whether the person was expected to walk out of the picture: the edge hides most of a body."""
+    width, height = OUTSIDE * track.width, OUTSIDE * track.height
+    x, y = track.x + track.step_x, track.y + track.step_y
+    return not (width <= x <= 1 - width and 0 <= y <= 1 + height)
+
+
+def nearest_pairs(new: Mapping[str, Spot], vanished: Mapping[str, Track]) -> list[tuple[str, str]]:
+    """(new id, vanished id), at most `REACH` apart; nearest first, each id once.
+
+    Who was about to walk out of the picture is gone.
+    """
+    distances = [
+        (apart, new_id, old_id)
+        for new_id, spot in new.items()
+        for old_id, track in vanished.items()
+        if not is_leaving(track)
+        if (apart := distance(track, spot)) <= REACH
+    ]
+    return _each_once(distances)
+
+
+def _each_once(pairs: Iterable[tuple[float, str, str]]) -> list[tuple[str, str]]:
+    """The pairs by their number, the smallest first, without those of an id that is taken."""
+    chosen: list[tuple[str, str]] = []
+    taken: set[str] = set()
+    for _, a, b in sorted(pairs):
+        if not taken & {a, b}:
+            chosen.append((a, b))
+            taken |= {a, b}
+    return chosen
