@@ -8,9 +8,10 @@ a float.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from msgspec import Struct
@@ -25,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from conf.contracts import order_event as contract
-from conf.contracts.fields import FORMATS, ContractField, contract_fields
+from conf.contracts.fields import DECIMAL_PLACES, FORMATS, ContractField, contract_fields
 from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, VERSIONS, field_schema
 
 _INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z", re.ASCII)
@@ -76,6 +77,24 @@ def _money(value: object) -> int | Decimal:
     return value
 
 
+def _decimal(field: ContractField) -> Callable[[object], int | Decimal]:
+    """A reader of a JSON number within the limits of a field."""
+    low, high, step = (Decimal(str(field.limits[n])) for n in ("ge", "le", "multiple_of"))
+
+    def read(value: object) -> int | Decimal:
+        if not isinstance(value, (int, Decimal)) or isinstance(value, bool):
+            raise PydanticCustomError("number_type", "Input should be a number")
+        if value < low:
+            raise PydanticKnownError("greater_than_equal", {"ge": str(low)})
+        if value > high:
+            raise PydanticKnownError("less_than_equal", {"le": str(high)})
+        if isinstance(value, Decimal) and value % step:
+            raise PydanticKnownError("decimal_max_places", {"decimal_places": DECIMAL_PLACES})
+        return value
+
+    return read
+
+
 def _version(value: object) -> int:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value in VERSIONS:
         return int(value)
@@ -116,13 +135,21 @@ def _plain_type(field: ContractField) -> Any:
     if field.kind == "uuid":
         pattern, extra = FORMATS["uuid"], dict(field_schema(field))
         return Annotated[str, Field(pattern=pattern, json_schema_extra=extra)]
-    if field.kind in ("instant", "money"):
-        read = _instant if field.kind == "instant" else _money
+    if field.kind in ("instant", "money", "decimal"):
+        readers = {"instant": _instant, "money": _money}
+        read = readers.get(field.kind) or _decimal(field)
         return Annotated[Any, PlainValidator(read), WithJsonSchema(field_schema(field))]
-    if field.kind == "list":
-        return Annotated[list[Item], Field(**limits)]  # type: ignore[valid-type]
-    base = int if field.kind == "integer" else str
+    if field.element:
+        element: Any = _element(field.element)
+        return Annotated[list[element], Field(**limits)]
+    base: Any = {"integer": int, "boolean": bool}.get(field.kind, str)
     return Annotated[base, Field(**limits)]
+
+
+@cache
+def _element(struct: type[Struct]) -> type[ContractModel]:
+    """The model of an element of a list."""
+    return _model(struct.__name__, struct, VERSIONS[-1])
 
 
 def _version_type(*versions: int) -> Any:
@@ -132,18 +159,18 @@ def _version_type(*versions: int) -> Any:
 
 def _event_model(version: int) -> type[ContractModel]:
     suffix = f"V{version}" if version > 1 else ""
+    returned = ", or goods came back" if version >= contract.TILLS else ""
     return _model(
         f"OrderEvent{suffix}",
-        contract.OrderEvent,
+        contract.event_struct(version),
         version,
-        "An order was created, updated or cancelled.",
+        f"An order was created, updated or cancelled{returned}.",
         schema_version=_version_type(version),
-        event_type=Literal[contract.FULL_EVENT_TYPES],
-        order=_model(f"Order{suffix}", contract.Order, version),
+        event_type=Literal[contract.full_event_types(version)],
+        order=_model(f"Order{suffix}", contract.order_struct(version), version),
     )
 
 
-Item = _model("Item", contract.Item)
 EVENT_MODELS: Mapping[int, type[ContractModel]] = {v: _event_model(v) for v in VERSIONS}
 """Version -> model of an event with a whole order."""
 STATUS_MODEL = _model(

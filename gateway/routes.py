@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from conf import traces
-from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, event_path
+from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, event_path, full_event_types
+from conf.contracts.topics import event_topics
 from conf.settings import GatewaySettings, KafkaSettings
 from gateway.direct_routes import Handler
 from gateway.events import check, check_batch
@@ -47,14 +48,20 @@ def event_routes(kafka: KafkaSettings) -> tuple[EventRoute, ...]:
             f"/{event_path(event_type)}",
             frozenset({event_type}),
             topic,
-            (STATUS_MODEL,) if event_type == STATUS_CHANGED else full,
+            _models_of(event_type),
         )
-        for event_type, topic in zip(EVENT_TYPES, kafka.order_topics, strict=True)
+        for event_type, topic in event_topics(kafka).items()
     )
     every = EventRoute(
         "/generic", frozenset(EVENT_TYPES), kafka.order_events, (*full, STATUS_MODEL)
     )
     return (*single, every)
+
+
+def _models_of(event_type: str) -> tuple[type[ContractModel], ...]:
+    if event_type == STATUS_CHANGED:
+        return (STATUS_MODEL,)
+    return tuple(m for v, m in EVENT_MODELS.items() if event_type in full_event_types(v))
 
 
 @dataclass(frozen=True)

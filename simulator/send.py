@@ -19,6 +19,7 @@ from threading import Event
 from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
+from conf.contracts.topics import event_topics
 from conf.settings import Settings
 from conf.stores import load_stores
 from simulator.ledger import Delivery, Ledger, SendReport
@@ -26,7 +27,7 @@ from simulator.orders import Shop, SimulatedOrderEvent
 from simulator.plan import Plan, draw_age
 from simulator.poison import draw_way
 from simulator.poison import poison as break_event
-from simulator.transport import GatewayTransport, KafkaTransport, topic_of
+from simulator.transport import GatewayTransport, KafkaTransport
 
 Via = Literal["gateway", "kafka"]
 PROGRESS_SECONDS = 0.1
@@ -221,7 +222,7 @@ class _Sender:
     async def _send_poison(self) -> None:
         event = self.shop.stray_event()
         bad = break_event(event, draw_way(self._rng), self._rng)
-        topic = topic_of(event.event_type, self.settings.kafka)
+        topic = event_topics(self.settings.kafka)[event.event_type]
         if self._direct is not None:
             await self._direct.send(
                 topic, bad.key, bad.value, lambda d: self.book.note(event, d, bad)
@@ -229,7 +230,7 @@ class _Sender:
 
     async def _send_direct(self, parcel: _Parcel) -> None:
         event = parcel.event
-        topic = topic_of(event.event_type, self.settings.kafka)
+        topic = event_topics(self.settings.kafka)[event.event_type]
         if self._direct is not None:
             await self._direct.send(topic, event.key, event.value, lambda d: self._note(parcel, d))
 

@@ -12,18 +12,14 @@ from typing import Any
 import httpx
 from confluent_kafka import KafkaException, Producer
 
-from conf.contracts.order_event import EVENT_TYPES, event_path
+from conf.contracts.order_event import event_path
+from conf.contracts.topics import event_topics
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings, Settings
 from simulator.ledger import Delivery
 from simulator.orders import SimulatedOrderEvent
 
 BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
-
-
-def topic_of(event_type: str, kafka: KafkaSettings) -> str:
-    """The topic of a type of event."""
-    return dict(zip(EVENT_TYPES, kafka.order_topics, strict=True))[event_type]
 
 
 class GatewayTransport:
@@ -43,7 +39,7 @@ class GatewayTransport:
         stop: Event,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._topics = {t: topic_of(t, settings.kafka) for t in EVENT_TYPES}
+        self._topics = event_topics(settings.kafka)
         self._patience = patience
         self._stop = stop
         self._client = httpx.AsyncClient(

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from conf.contracts.topics import event_topics
 from conf.stores import load_stores
 from quality.order_observer import end_offsets
 from simulator.history import HOUR, Span, frame_history, order_history
 from simulator.ledger import Delivery
 from simulator.orders import SimulatedOrderEvent, as_json
-from simulator.transport import KafkaTransport, topic_of
+from simulator.transport import KafkaTransport
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Lake
 from streaming.lake.tables import TABLES
@@ -68,7 +69,7 @@ class History:
         """Send order events, as if when they were made, or all now: brokers delete old ones."""
         kafka = self.deployment.settings.kafka
         self._send(
-            (topic_of(e.event_type, kafka), e.key, e.value, e.made_at if on_time else None)
+            (event_topics(kafka)[e.event_type], e.key, e.value, e.made_at if on_time else None)
             for e in events
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,7 +21,12 @@ FORMATS: Mapping[str, str] = {
 }
 """Format of a text -> its pattern. A time is in UTC, with at most microseconds."""
 
-Kind = Literal["text", "uuid", "instant", "choice", "integer", "money", "list", "object"]
+DECIMAL_PLACES = 4
+"""Of a number of the kind `decimal`, at most: no currency of ISO 4217 has more."""
+
+Kind = Literal[
+    "text", "uuid", "instant", "choice", "boolean", "integer", "money", "decimal", "list", "object"
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class ContractField:
 
     Attributes:
         name: in JSON, and of the column that holds it.
-        kind: which readers treat alike. `money` is a JSON number that is read as a decimal.
+        kind: which readers treat alike. `money` and `decimal` are JSON numbers that are read as
+            decimals: a positive amount in cents, and any number within its limits.
         required: whether an event must have it.
         nullable: whether it may be null.
         description: for schemas and pages.
@@ -40,6 +47,7 @@ class ContractField:
         fault: the end of the rule's sentence, where it does not follow from the constraints.
         serving: whether Postgres has a column for it.
         comment: of its column in the lake.
+        element: the struct of an element of a `list`.
     """
 
     name: str
@@ -54,6 +62,12 @@ class ContractField:
     fault: str | None = None
     serving: bool = True
     comment: str = ""
+    element: type[msgspec.Struct] | None = None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether readers make it a decimal."""
+        return self.kind in ("money", "decimal")
 
 
 def field_option(**options: Any) -> msgspec.Meta:
@@ -83,6 +97,7 @@ def _field(name: str, hint: Any, *, required: bool) -> ContractField:
         description=described[-1] if described else "",
         values=get_args(base) if get_origin(base) is Literal else (),
         limits=limits,
+        element=get_args(base)[0] if get_origin(base) is list else None,
         **options,
     )
 
@@ -108,5 +123,10 @@ def _kind(base: Any, text_format: str | None) -> Kind:
         formats: dict[str | None, Kind] = {"uuid": "uuid", "date-time": "instant"}
         return formats.get(text_format, "text")
     by_origin: dict[Any, Kind] = {Literal: "choice", list: "list"}
-    by_type: dict[Any, Kind] = {int: "integer", float: "money"}
+    by_type: dict[Any, Kind] = {
+        int: "integer",
+        float: "money",
+        Decimal: "decimal",
+        bool: "boolean",
+    }
     return by_origin.get(get_origin(base)) or by_type.get(base, "object")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from open_data_contract_standard.model import OpenDataContractStandard
 from conf.contracts import Schema, event_version, read_event_schema
 from conf.contracts.compare import Change, compare_schemas
 from conf.contracts.odcs import SUFFIX, compare_odcs, read_odcs
+from conf.contracts.order_event import NEW_FORM
 from conf.errors import ContractError
 
 Contract = Schema | OpenDataContractStandard
@@ -96,8 +98,17 @@ def version_changes(contracts: Contracts) -> Iterator[tuple[str, Change]]:
     events = sorted((version, file) for file in contracts if (version := event_version(file)))
     for (before, older), (after, newer) in pairwise(events):
         if before[0] == after[0]:
-            changes = _compare(contracts[older], contracts[newer], ["schema_version"])
-            yield from ((newer, change) for change in changes)
+            yield from ((newer, c) for c in _new_version(contracts[older], contracts[newer]))
+
+
+def _new_version(older: Contract, newer: Contract) -> list[Change]:
+    """Changes since the version before; none breaks where the newer one is a form of its own.
+
+    Each event is judged by its own version, and who reads one knows the versions that it reads.
+    """
+    changes = _compare(older, newer, ["schema_version"])
+    is_new_form = isinstance(newer, Mapping) and newer.get("$comment") == NEW_FORM
+    return [replace(c, breaking=False) for c in changes] if is_new_form else changes
 
 
 def file_changes(old: Contracts, new: Contracts) -> Iterator[tuple[str, Change]]:

@@ -8,11 +8,13 @@ after a dot (`item_named.category`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column, ComparisonCondition
+from great_expectations.expectations.row_conditions import Condition as RowCondition
 
 from conf.settings import Settings
 from conf.stores import Stores
@@ -22,7 +24,7 @@ from streaming.lake.tables import SILVER_DETECTIONS, SILVER_ORDERS
 from streaming.validation.checks import Check
 from streaming.validation.detection_rules import detection_rules
 from streaming.validation.order_rules import order_rules
-from streaming.validation.rules import AnyRule, Rule, When
+from streaming.validation.rules import AnyRule, Condition, Rule, When
 
 _VERSION = ("order_id", "topic", "partition", "position")
 _LINE = (*_VERSION, "product_id")
@@ -73,6 +75,13 @@ def _expectation(rule: Rule, check: Check) -> Expectation:
     return expect(name, rule.description, kind, **arguments)
 
 
-def _condition(when: When) -> ComparisonCondition:
-    column = Column(when.field)
-    return column == when.value if when.holds else column != when.value
+def _condition(when: When) -> RowCondition:
+    return reduce(and_, map(_compared, when.conditions))
+
+
+def _compared(condition: Condition) -> ComparisonCondition:
+    column = Column(condition.field)
+    if isinstance(condition.value, int):
+        below = column < condition.value
+        return below if condition.holds else column >= condition.value
+    return column == condition.value if condition.holds else column != condition.value

@@ -16,7 +16,7 @@ from streaming.progress import spans
 from streaming.sinks.postgres import stage
 from streaming.transforms.newest_orders import BODY, newest_orders
 from streaming.transforms.newest_orders import READ as ORDER_READ
-from streaming.transforms.order_columns import ORDER_COLUMNS, SQL_TYPES
+from streaming.transforms.order_columns import DECIMAL, ORDER_COLUMNS, SQL_TYPES
 
 EVENTS = {
     **dict.fromkeys(("event_id", "order_id", "event_type"), "text"),
@@ -32,10 +32,10 @@ EVENTS = {
 }
 """Column of the staging table of events -> its type."""
 
-_AMOUNTS = ("total_price", "subtotal")
+_AMOUNTS = (*(c.name for c in ORDER_COLUMNS if c.name in BODY and c.type == DECIMAL), "subtotal")
 _BODY = {
     **{c.name: SQL_TYPES[c.type][1] for c in ORDER_COLUMNS if c.name in BODY},
-    "items": "jsonb",
+    **dict.fromkeys(("items", "payments"), "jsonb"),
     **dict.fromkeys(_AMOUNTS, "text"),
 }
 _ORDERS = {

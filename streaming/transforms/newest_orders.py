@@ -6,14 +6,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streaming.transforms.order_columns import ORDER_COLUMNS
+from streaming.validation.order_account import subtotal
 
-SUBTOTAL = pa.decimal128(18, 2)
 BODY = tuple(column.name for column in ORDER_COLUMNS if column.body and column.staged)
 """Columns of an order's body, but for its items."""
 
-_QUANTITY = pa.decimal128(10, 0)
 _EVENT = ("order_id", "branch_id", "status", "version", "event_time", "created_at")
-READ = (*_EVENT, *(name for name in BODY if name not in _EVENT), "items", "items_json")
+_JSON = ("items", "items_json", "payments_json")
+READ = (
+    *_EVENT,
+    *(name for name in BODY if name not in _EVENT),
+    *_JSON,
+)
 
 
 def newest_orders(rows: pa.Table) -> pa.Table:
@@ -24,8 +28,9 @@ def newest_orders(rows: pa.Table) -> pa.Table:
 
     Returns:
         One row per order, sorted by order_id: branch_id, status and status_version of its newest
-        event; first_event_at and last_event_at; body_version, body_branch_id, `BODY`, items (JSON)
-        and subtotal (in the order's currency) of its newest event with a body, null without one.
+        event; first_event_at and last_event_at; body_version, body_branch_id, `BODY`, items and
+        payments (JSON), and subtotal (in the order's currency) of its newest event with a body,
+        null without one.
     """
     # A version begins with the event time: the oldest row has the first one, the newest the last.
     order = [("order_id", "ascending"), ("version", "ascending")]
@@ -47,7 +52,8 @@ def newest_orders(rows: pa.Table) -> pa.Table:
         "body_branch_id": body["branch_id"],
         **{name: body[name] for name in BODY},
         "items": body["items_json"],
-        "subtotal": _subtotal(body["items"]),
+        "payments": body["payments_json"],
+        "subtotal": subtotal(_one_chunk(body["items"])),
     }
     return pa.table(columns)
 
@@ -59,15 +65,3 @@ def _ends(events: pa.Table) -> pa.Array:
 
 def _one_chunk(values: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays([pa.array([], values.type), *values.chunks])
-
-
-def _subtotal(orders: pa.ChunkedArray) -> pa.Array:
-    """The value of the lines of each order; null without lines."""
-    items = _one_chunk(orders)
-    lines = items.flatten()
-    value = pc.multiply(lines.field("unit_price"), lines.field("quantity").cast(_QUANTITY))
-    table = pa.table({"order": pc.list_parent_indices(items), "value": value})
-    sums = table.group_by("order", use_threads=False).aggregate([("value", "sum")])
-    has_lines = pc.fill_null(pc.greater(pc.list_value_length(items), 0), False)
-    values = _one_chunk(sums["value_sum"].cast(SUBTOTAL))
-    return pc.replace_with_mask(pa.nulls(len(items), SUBTOTAL), has_lines, values)

@@ -11,23 +11,38 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from conf.contracts.fields import contract_fields
-from conf.contracts.order_event import Item, Order, OrderEvent
+from conf.contracts.fields import ContractField, contract_fields
+from conf.contracts.order_event import ItemV3, OrderEvent, OrderV3
 from streaming.source import SOURCE_SCHEMA
 from streaming.validation.parsing import INSTANT
 
-MONEY = pa.decimal128(12, 2)
-ARROW_TYPES: Mapping[str, pa.DataType] = {"instant": INSTANT, "integer": pa.int32(), "money": MONEY}
+DECIMAL = pa.decimal128(18, 4)
+"""Amounts of every currency of ISO 4217, which have at most four decimals, and quantities."""
+ARROW_TYPES: Mapping[str, pa.DataType] = {
+    **dict.fromkeys(("money", "decimal"), DECIMAL),
+    "instant": INSTANT,
+    "boolean": pa.bool_(),
+}
 """Kind of a field -> type of its column; other kinds are text, but for lists."""
 SQL_TYPES: Mapping[pa.DataType, tuple[str, str]] = {
     pa.string(): ("string", "text"),
     pa.int32(): ("int", "integer"),
+    pa.bool_(): ("boolean", "boolean"),
     pa.date32(): ("date", "date"),
     INSTANT: ("timestamp", "timestamptz"),
-    MONEY: ("decimal(12,2)", "numeric(12, 2)"),
+    DECIMAL: ("decimal(18,4)", "numeric(18, 4)"),
 }
 """Type of a column -> the same in Spark SQL and in Postgres."""
-LINE = pa.struct([(f.name, ARROW_TYPES.get(f.kind, pa.string())) for f in contract_fields(Item)])
+
+
+def column_type(field: ContractField) -> pa.DataType:
+    """The type of the column of a field; a list is one of structs."""
+    if not field.element:
+        return ARROW_TYPES.get(field.kind, pa.string())
+    return pa.list_(pa.struct([(f.name, column_type(f)) for f in contract_fields(field.element)]))
+
+
+LINE = pa.struct([(f.name, column_type(f)) for f in contract_fields(ItemV3)])
 """One line of an order."""
 CARRIED = ("order_id", "branch_id", "status")
 """Fields of an order that a status change also has; the others are the body of the order."""
@@ -71,7 +86,23 @@ DERIVED: Mapping[str, tuple[OrderColumn, ...]] = {
         OrderColumn("local_hour", pa.int32(), body=True, nullable=True),
         OrderColumn("item_count", pa.int32(), body=True, nullable=True),
     ),
-    "source": (OrderColumn("items_json", pa.string(), lake=False),),
+    "fulfilment_branch_id": (
+        OrderColumn("is_return", pa.bool_(), body=True, nullable=True, comment="order.returned"),
+    ),
+    "tax_total": (
+        OrderColumn("payments_json", pa.string(), lake=False, staged=False),
+        OrderColumn(
+            "discount_total",
+            DECIMAL,
+            body=True,
+            nullable=True,
+            comment="of the lines and of the order",
+        ),
+    ),
+    "source": (
+        OrderColumn("items_json", pa.string(), lake=False),
+        OrderColumn("schema_version", pa.int32(), body=True, nullable=True),
+    ),
 }
 """Column of the contract -> columns that the job adds in front of it."""
 
@@ -87,16 +118,15 @@ def ddl_type(kind: pa.DataType) -> str:
 def _order_columns() -> Iterator[OrderColumn]:
     envelope = [f for f in contract_fields(OrderEvent) if f.kind not in ("integer", "object")]
     *first, source = envelope
-    for field in (*first, *contract_fields(Order), source):
+    for field in (*first, *contract_fields(OrderV3), source):
         yield from DERIVED.get(field.name, ())
-        is_list = field.kind == "list"
         is_body = field not in envelope and field.name not in CARRIED
         yield OrderColumn(
             field.name,
-            pa.list_(LINE) if is_list else ARROW_TYPES.get(field.kind, pa.string()),
+            column_type(field),
             body=is_body,
             nullable=is_body,
-            staged=field.serving and not is_list,
+            staged=field.serving and not field.element,
             comment=field.comment,
         )
     order = "sorts as (event_time, topic, partition, position)"

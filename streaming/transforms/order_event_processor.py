@@ -10,19 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.contracts.fields import contract_fields
-from conf.contracts.order_event import STATUS_CHANGED, Order
+from conf.contracts.order_event import RETURNED, STATUS_CHANGED, OrderV3
 from conf.stores import Stores
 from streaming.source import SOURCE_COLUMNS, SOURCE_SCHEMA
 from streaming.transforms.arrow_json import to_json
-from streaming.transforms.order_columns import ARROW_TYPES, CARRIED, LINE, ORDER_COLUMNS
+from streaming.transforms.order_columns import CARRIED, DECIMAL, LINE, ORDER_COLUMNS, column_type
 from streaming.transforms.order_message import decoder, order_message
 from streaming.validation.batch import Array, ParsedBatch, is_one_of, only, relist
+from streaming.validation.order_account import discount_total
 from streaming.validation.order_rules import order_rules
 from streaming.validation.rules import AnyRule, validate
 
-_BODY_FIELDS = [f for f in contract_fields(Order) if f.name not in CARRIED and f.kind != "list"]
-_NUMBERS = {f.name: ARROW_TYPES[f.kind] for f in _BODY_FIELDS if f.kind in ("money", "integer")}
-_BODY = [*(f.name for f in _BODY_FIELDS if f.name not in _NUMBERS), "item_count"]
+_BODY_FIELDS = [f for f in contract_fields(OrderV3) if f.name not in (*CARRIED, "items")]
+_EXACT = {f.name: column_type(f) for f in _BODY_FIELDS if f.is_number or f.element}
+_BODY = [*(f.name for f in _BODY_FIELDS if f.name not in _EXACT), "item_count"]
 
 SILVER_SCHEMA = pa.schema(
     [
@@ -62,14 +63,17 @@ def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Tabl
     body = {name: only(is_order, fields[name]) for name in _BODY}
     # Only for good orders, since a table cannot hold every amount.
     good = pc.and_(pc.equal(pc.list_value_length(failed), 0), is_order)
-    numbers = {n: only(good, fields[n]).cast(kind) for n, kind in _NUMBERS.items()}
+    exact = {n: only(good, fields[n]).cast(kind) for n, kind in _EXACT.items()}
     items = _lines_of(batch, good)
     local = _local(body["created_at"], fields["branch_id"], stores)
     silver = {
         **{name: rows[name] for name in SOURCE_SCHEMA.names},
         **fields,
         **body,
-        **numbers,
+        **exact,
+        "is_return": only(is_order, pa.array(batch.equal("event_type", RETURNED))),
+        "discount_total": discount_total(exact["discounts"], items).cast(DECIMAL),
+        "payments_json": to_json(exact["payments"]),
         "old_status": only(is_change, fields["old_status"]),
         "region": _region(fields["branch_id"], stores),
         "local_date": local.cast(pa.date32()),

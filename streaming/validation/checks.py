@@ -191,6 +191,25 @@ class Money(Check):
 
 
 @dataclass(frozen=True)
+class Decimals(Check):
+    """A number from `low` to `high`, both included, of at most `places` places."""
+
+    low: int
+    high: int
+    places: int
+
+    @override
+    def good(self, fields: Fields) -> Array:
+        value = fields[self.field]
+        bounded = within(value, Decimal(self.low), Decimal(self.high))
+        return pc.and_(bounded, pc.equal(value, pc.round(value, self.places)))
+
+    @override
+    def expected(self) -> Expected:
+        return _between(self.field, min_value=self.low, max_value=self.high)
+
+
+@dataclass(frozen=True)
 class Below(Check):
     """A number less than another one of the same row."""
 

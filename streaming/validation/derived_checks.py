@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
-from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
-from streaming.validation.batch import Array, Fields, only
-from streaming.validation.checks import Between, Check, Expected, OneOf, within
-
-_WHOLE, _COUNT, _TOTAL = pa.decimal128(19, 0), pa.decimal128(12, 0), pa.decimal128(37, 6)
+from streaming.validation.batch import Array, Fields
+from streaming.validation.checks import Between, Check, Expected, OneOf
 
 
 @dataclass(frozen=True)
@@ -63,10 +58,9 @@ def not_after(field: str, other: str, slack: timedelta = timedelta()) -> Derived
     return Derived(field, check, lambda fields: _left(fields[field], fields[other], slack))
 
 
-def sum_of_lines(field: str) -> Derived:
-    """An amount that is the sum of quantity times unit price over `items`, to the cent."""
-    check = Between(f"{field}_less_items", 0, 0.01)
-    return Derived(field, check, partial(_distance, field=field))
+def at_most(label: str, compute: Callable[[Any], Array], limit: float = 0) -> Derived:
+    """A number from 0 to `limit` that is computed from columns of the same row."""
+    return Derived(label, Between(label, 0, limit), compute)
 
 
 def _join(one: Array, two: Array) -> Array:
@@ -79,39 +73,3 @@ def _left(earlier: Array, later: Array, slack: timedelta) -> Array:
         column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()) for column in (earlier, later)
     )
     return pc.add(pc.subtract(after, before), int(slack.total_seconds()) * 1_000_000)
-
-
-def _distance(fields: Any, field: str) -> Array:
-    """Difference of the amount and the sum of its lines; null where a line has a null."""
-    items, amount = fields["items"], fields[field]
-    items = items.combine_chunks() if isinstance(items, pa.ChunkedArray) else items
-    quantity = pc.struct_field(items.values, "quantity").cast(pa.int64())
-    # A message, unlike a table, may have more digits than can be summed.
-    countable = within(quantity, -(2**31), 2**31)
-    quantity = only(countable, quantity).cast(_WHOLE).cast(_COUNT)
-    amounts = pc.multiply(quantity, pc.struct_field(items.values, "unit_price"))
-    total = _sums(amounts.cast(_TOTAL), items)
-    return pc.abs(pc.subtract(amount.cast(_TOTAL), total)).cast(pa.float64())
-
-
-def _sums(amounts: pa.Decimal128Array, lists: pa.ListArray) -> pa.Decimal128Array:
-    """The exact sum of the amounts of each list; null for a null list, or one with a null in it.
-
-    Adds 32 bits of the numbers at a time, and carries what is over to the next 32.
-    """
-    ends = lists.offsets.to_numpy()
-    parts = np.frombuffer(pc.fill_null(amounts, Decimal(0)).buffers()[1], np.uint32).reshape(-1, 4)
-    parts = _differences(parts, ends)
-    for at in range(3):
-        parts[:, at + 1] += parts[:, at] >> np.uint64(32)
-    sums = pa.py_buffer(parts.astype(np.uint32))
-    known = pa.array(_differences(pc.is_null(amounts).to_numpy(zero_copy_only=False), ends) == 0)
-    known = pc.and_(known, pc.is_valid(lists))
-    return only(known, pa.Array.from_buffers(_TOTAL, len(lists), [None, sums]))
-
-
-def _differences(values: Any, ends: Any) -> Any:
-    """Sums of consecutive values, between each end and the next one."""
-    sums = np.zeros((len(values) + 1, *values.shape[1:]), np.uint64)
-    np.cumsum(values, axis=0, out=sums[1:])
-    return np.diff(sums[ends], axis=0)

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.contracts.fields import ContractField, contract_fields
-from conf.contracts.order_event import STATUS_CHANGED, STATUSES, VERSIONS, Item, Order, OrderEvent
-from streaming.validation.batch import is_one_of
-from streaming.validation.checks import (
-    EARLIEST,
-    END,
-    Between,
-    Check,
-    IfAny,
-    Matches,
-    Money,
-    OneOf,
-    Text,
+from conf.contracts.order_event import (
+    EVENT_TYPES,
+    IN_STORE,
+    STATUSES,
+    VERSIONS,
+    Item,
+    ItemV3,
+    Order,
+    OrderEvent,
+    OrderV3,
 )
-from streaming.validation.derived_checks import not_after, sum_of_lines
+from streaming.validation.batch import is_one_of
+from streaming.validation.checks import OneOf
+from streaming.validation.derived_checks import not_after
 from streaming.validation.envelope import ENVELOPE_MEANINGS
+from streaming.validation.field_rules import field_check, field_fault, field_rule, none_of
+from streaming.validation.order_account_rules import (
+    ACCOUNT_RULES,
+    BEFORE_V3,
+    CHANGE,
+    FROM_V3,
+    ORDER,
+)
 from streaming.validation.rules import (
     REFUSED_MEANING,
     AnyRule,
@@ -36,8 +44,13 @@ from streaming.validation.rules import (
 
 _ENVELOPE = {field.name: field for field in contract_fields(OrderEvent)}
 _BODY = {field.name: field for field in contract_fields(Order)}
-_CHANGE = When("event_type", STATUS_CHANGED)
-_ORDER = When("event_type", STATUS_CHANGED, holds=False)
+# Silver has the channels of version 2 under their later names.
+_BODY["channel"] = replace(
+    _BODY["channel"],
+    values=(IN_STORE, *_BODY["channel"].values[1:]),
+    fault=none_of(_BODY["channel"].values),
+)
+_BODY_V3 = {field.name: field for field in contract_fields(OrderV3)}
 
 
 def order_rules(branches: Sequence[str], max_future_skew: timedelta) -> tuple[AnyRule, ...]:
@@ -50,97 +63,14 @@ def order_rules(branches: Sequence[str], max_future_skew: timedelta) -> tuple[An
     return (*_event_rules(tuple(branches), max_future_skew), *_CHANGE_RULES, *_ORDER_RULES)
 
 
-def field_rule(field: ContractField, path: str = "", when: When | None = None) -> Rule:
-    """The rule that checks a field by its own constraints.
-
-    Args:
-        field: of the event or of its order.
-        path: prefix of the field in the description: `order.`.
-        when: the events that have it.
-    """
-    kind = _KINDS[field.kind]
-    suffix = kind.suffix if field.required else kind.optional_suffix or kind.suffix
-    added = f", a field of version {field.since}," if field.since > 1 else ""
-    sentence = f"{path}{field.name}{added} {_fault(field)}."
-    return Rule(field.rule or f"{field.name}_{suffix}", sentence, (_check(field),), when=when)
-
-
-@dataclass(frozen=True)
-class _KindOfField:
-    """How fields of a kind are checked.
-
-    Attributes:
-        suffix: of the rule's id.
-        check: of a field that is not null.
-        fault: field -> end of the description.
-        optional_suffix: of the id, where a field may be left out and it differs.
-    """
-
-    suffix: str
-    check: Callable[[ContractField], Check]
-    fault: Callable[[ContractField], str]
-    optional_suffix: str | None = None
-
-
-def _check(field: ContractField) -> Check:
-    check = _KINDS[field.kind].check(field)
-    return check if field.required else IfAny(field.name, check)
-
-
-def _fault(field: ContractField) -> str:
-    return field.fault or _KINDS[field.kind].fault(field)
-
-
-def _text_check(field: ContractField) -> Check:
-    if pattern := field.limits.get("pattern"):
-        return Matches(field.name, pattern.removesuffix("$") + END)
-    return Text(field.name, field.limits["max_length"])
-
-
-def _size_fault(field: ContractField) -> str:
-    missing = "missing, " if field.required else ""
-    unit = "lines" if field.kind == "list" else "characters"
-    return f"is {missing}empty or longer than {field.limits['max_length']:,} {unit}"
-
-
-def _none_of(values: Sequence[object]) -> str:
-    if len(values) == 2:
-        return f"is neither {values[0]} nor {values[1]}"
-    return f"is none of {', '.join(map(str, values))}"
-
-
-_KINDS = {
-    "text": _KindOfField("present", _text_check, _size_fault, "length"),
-    "choice": _KindOfField(
-        "known", lambda f: OneOf(f.name, f.values), lambda f: _none_of(f.values)
-    ),
-    "integer": _KindOfField(
-        "in_range",
-        lambda f: Between(f.name, f.limits["ge"], f.limits["le"]),
-        lambda f: f"is outside of {f.limits['ge']:,} to {f.limits['le']:,}",
-    ),
-    "money": _KindOfField(
-        "money",
-        lambda f: Money(f.name),
-        lambda _: "is no positive amount with at most two decimals",
-    ),
-    "instant": _KindOfField(
-        "utc",
-        lambda f: Between(f.name, EARLIEST),
-        lambda _: "is no existing time in UTC, like 2024-05-01T10:00:00Z",
-    ),
-    "list": _KindOfField(
-        "present",
-        lambda f: Between("item_count", f.limits["min_length"], f.limits["max_length"]),
-        _size_fault,
-    ),
-}
-
-
 def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, ...]:
     return (
-        *event_rules(VERSIONS, f"schema_version {_none_of(VERSIONS)}."),
-        field_rule(_ENVELOPE["event_type"]),
+        *event_rules(VERSIONS, f"schema_version {none_of(VERSIONS)}."),
+        Rule(
+            "event_type_known",
+            f"event_type {none_of(EVENT_TYPES)}.",
+            (OneOf("event_type", EVENT_TYPES),),
+        ),
         field_rule(_ENVELOPE["event_time"]),
         Rule(
             "event_time_not_in_future",
@@ -166,17 +96,17 @@ def _event_rules(branches: tuple[str, ...], skew: timedelta) -> tuple[AnyRule, .
 _CHANGE_RULES = (
     MessageRule(
         "old_status_known",
-        f"order.old_status {_none_of(STATUSES)}.",
+        f"order.old_status {none_of(STATUSES)}.",
         "silver.orders keeps no old status; silver.order_status works it out from all changes.",
         lambda batch: pc.or_(
-            pa.array(_ORDER.applies(batch)), is_one_of(batch.fields["old_status"], STATUSES)
+            pa.array(ORDER.applies(batch)), is_one_of(batch.fields["old_status"], STATUSES)
         ),
     ),
     Rule(
         "new_status_known",
-        f"order.new_status {_none_of(STATUSES)}.",
+        f"order.new_status {none_of(STATUSES)}.",
         (OneOf("status", STATUSES),),
-        when=_CHANGE,
+        when=CHANGE,
     ),
 )
 
@@ -185,42 +115,61 @@ _EXTRA_RULES = {
         "created_at_not_after_event",
         "order.created_at lies after event_time.",
         (not_after("created_at", "event_time"),),
-        when=_ORDER,
+        when=ORDER,
     )
 }
 """Field -> the rule that compares it with another one."""
 
 
 def _order_rules() -> Iterator[Rule]:
-    for field in _BODY.values():
-        if field.name not in ("order_id", "branch_id"):  # every event has them
-            yield field_rule(field, "order.", _ORDER)
-        if field.name in _EXTRA_RULES:
-            yield _EXTRA_RULES[field.name]
+    for name, field in _BODY_V3.items():
+        former = _BODY.get(name)
+        if name not in ("order_id", "branch_id"):  # every event has them
+            yield from _rules_of(former, field)
+        if name in _EXTRA_RULES:
+            yield _EXTRA_RULES[name]
     yield from _line_rules()
-    yield Rule(
-        "total_equals_items",
-        "order.total_price is not the sum of the lines, to the cent.",
-        (sum_of_lines("total_price"),),
-        when=_ORDER,
-    )
+    yield from ACCOUNT_RULES
+
+
+def _rules_of(former: ContractField | None, field: ContractField) -> Iterator[Rule]:
+    """One rule for all versions, or one for those before version 3 and one from it on."""
+    if field.kind == "boolean" or (field.element and field.name != "items"):
+        return  # `types_match` and the rules of the account check them
+    if former is None or _same(former, field):
+        yield field_rule(field, "order.", ORDER)
+        return
+    yield field_rule(former, "order.", BEFORE_V3)
+    rule = field_rule(field, "order.", FROM_V3)
+    yield replace(rule, id=f"v3_{rule.id}")
+
+
+def _same(one: ContractField, other: ContractField) -> bool:
+    return one.name == "items" or one == other
 
 
 def _line_rules() -> Iterator[Rule]:
+    yield from _grouped(contract_fields(Item), BEFORE_V3)
+    for rule in _grouped(contract_fields(ItemV3), FROM_V3):
+        yield replace(rule, id=f"v3_{rule.id}")
+
+
+def _grouped(fields: Sequence[ContractField], when: When) -> Iterator[Rule]:
     """Fields of a line that have the same rule id make one rule."""
     groups: dict[str, list[ContractField]] = {}
-    for field in contract_fields(Item):
-        groups.setdefault(field.rule or field.name, []).append(field)
-    for rule_id, fields in groups.items():
-        names = [field.name for field in fields]
-        problem = (
-            f"has a {names[0]} that {_fault(fields[0])}."
-            if len(fields) == 1
-            else f"lacks its {', '.join(names[:-1])} or {names[-1]}, or has a longer one than the "
-            "contract allows."
-        )
-        sentence = f"A line of order.items {problem}"
-        yield Rule(rule_id, sentence, tuple(map(_check, fields)), when=_ORDER, each=True)
+    for field in fields:
+        groups.setdefault(field.rule or f"item_{field_rule(field).id}", []).append(field)
+    for rule_id, of_rule in groups.items():
+        sentence = f"A line of order.items {_problem(of_rule)}"
+        yield Rule(rule_id, sentence, tuple(map(field_check, of_rule)), when=when, each=True)
+
+
+def _problem(fields: Sequence[ContractField]) -> str:
+    *names, last = (field.name for field in fields)
+    listed = f"{', '.join(names)} or {last}" if names else last
+    if names and fields[0].kind == "text":
+        return f"lacks its {listed}, or has a longer one than the contract allows."
+    return f"has a {listed} that {field_fault(fields[0])}."
 
 
 _ORDER_RULES = tuple(_order_rules())

@@ -33,20 +33,35 @@ E = TypeVar("E", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
-class When:
-    """Rows that a rule applies to: those with a text in a column, or all others.
+class Condition:
+    """Rows with a text in a column, or with a number below `value`; or all others.
 
-    A null is not that text.
+    A null is not that text, and is below every number.
     """
 
     field: str
-    value: str
+    value: str | int
     holds: bool = True
 
     def applies(self, batch: ParsedBatch) -> Mask:
-        """Where the rule applies."""
-        same = batch.equal(self.field, self.value)
+        """Where the condition is met."""
+        if isinstance(self.value, int):
+            same = to_mask(pc.less(pc.fill_null(batch.fields[self.field], -1), self.value))
+        else:
+            same = batch.equal(self.field, self.value)
         return same if self.holds else ~same
+
+
+@dataclass(frozen=True)
+class When:
+    """Rows that a rule applies to: those that meet every condition."""
+
+    conditions: tuple[Condition, ...]
+
+    def applies(self, batch: ParsedBatch) -> Mask:
+        """Where the rule applies."""
+        every: Mask = np.logical_and.reduce([c.applies(batch) for c in self.conditions])
+        return every
 
 
 @dataclass(frozen=True)
@@ -69,13 +84,16 @@ class Rule:
 
     def good(self, batch: ParsedBatch) -> Mask:
         """Whether a message is good, or the rule does not apply."""
+        applies = self.when.applies(batch) if self.when else None
+        if applies is not None and not applies.any():
+            return ~applies
         lines = batch.lines
         good = (
             lines.all(self._hold(lines.fields)) & lines.present
             if self.each
             else self._hold(batch.fields)
         )
-        return good if self.when is None else good | ~self.when.applies(batch)
+        return good if applies is None else good | ~applies
 
     def _hold(self, fields: Fields) -> Mask:
         return to_mask(reduce(pc.and_, (check.good(fields) for check in self.checks)))

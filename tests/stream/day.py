@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from conf.contracts.topics import event_topics
 from conf.stores import load_stores
 from simulator.history import Span, frame_history, order_history
-from simulator.transport import topic_of
 from tests.stream.sandbox import Sandbox, later
 from tests.support.builders import as_json, detection, detection_event, order_event, order_item
 
@@ -55,7 +55,7 @@ def sell(sandbox: Sandbox) -> None:
         stores.branches, SELLING, mean=ORDERS_AN_HOUR, seed=11, run_id="wednesday"
     )
     for event in history:
-        topic = topic_of(event.event_type, sandbox.settings.kafka)
+        topic = event_topics(sandbox.settings.kafka)[event.event_type]
         sandbox.broker.produce(topic, event.value, event.key, timestamp=event.made_at)
     for number, hours in enumerate((0.5, 2.5, 4.75)):
         loyal = an_order(f"O-loyal-{number}", later(WEDNESDAY, hours * 3600))

@@ -10,6 +10,7 @@ Unknown fields of the outside world go in through `extra={...}`.
     order_event(event_type="order.cancelled", status="cancelled")
     order_event(customer_id=MISSING, extra={"till": 7})
     order_event(schema_version=2, channel="web")
+    order_event(schema_version=3, payments=[{"method": "card", "amount": 2.5}])
     status_event(order_id="O-7", old_status="pending", new_status="completed")
     detection_event(detections=[detection(track_id="7")], frame_index=3)
 """
@@ -22,7 +23,12 @@ from itertools import count
 from typing import Any
 from uuid import UUID, uuid5
 
+from conf.contracts.fields import contract_fields
+from conf.contracts.order_event import TILLS, ItemV3, OrderV3
+
 MISSING: Any = object()
+_ADDED_TO_ITEMS = [f.name for f in contract_fields(ItemV3) if f.since == TILLS]
+_ADDED = [f.name for f in contract_fields(OrderV3) if f.since == TILLS]
 NAMESPACE = UUID("5f0c0f5e-6d0b-4c4e-9a58-6d3d8c5f2a10")
 _numbers = count(1)
 
@@ -45,6 +51,7 @@ def order_item(**overrides: Any) -> dict[str, Any]:
         "category": "GROCERY",
         "quantity": 2,
         "unit_price": 1.25,
+        **dict.fromkeys(_ADDED_TO_ITEMS, MISSING),
     }
     return _with(item, overrides)
 
@@ -63,6 +70,7 @@ def order_event(**overrides: Any) -> dict[str, Any]:
         "total_price": _total(items),
         "created_at": "2024-05-01T10:00:00Z",
         "channel": MISSING,  # a field of version 2
+        **dict.fromkeys(_ADDED, MISSING),
         "items": items,
     }
     return _event({"event_type": "order.created", "order": order}, overrides)

@@ -10,29 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.transforms.order_columns import LINE
+from streaming.transforms.order_event_processor import SILVER_SCHEMA
 
 Row = dict[str, Any]
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
-ARROW = pa.schema(
-    [
-        *((n, pa.string()) for n in ("event_id", "event_type", "order_id", "customer_id")),
-        *((n, pa.string()) for n in ("branch_id", "region", "status", "payment_method")),
-        *((n, pa.string()) for n in ("currency", "items_json", "version", "topic", "position")),
-        ("event_time", pa.timestamp("us", tz="UTC")),
-        ("created_at", pa.timestamp("us", tz="UTC")),
-        ("timestamp", pa.timestamp("us", tz="UTC")),
-        ("total_price", pa.decimal128(12, 2)),
-        ("local_date", pa.date32()),
-        ("local_hour", pa.int32()),
-        ("item_count", pa.int32()),
-        ("partition", pa.int32()),
-        ("value", pa.binary()),
-        ("items", pa.list_(LINE)),
-    ]
-)
 
 
 def order(number: int, minute: int = 0, **overrides: Any) -> Row:
@@ -51,6 +34,8 @@ def order(number: int, minute: int = 0, **overrides: Any) -> Row:
         "currency": "USD",
         "total_price": Decimal("2.50"),
         "created_at": TEN,
+        "is_return": False,
+        "schema_version": 1,
         "local_date": TEN.date(),
         "local_hour": 12,
         "item_count": 1,
@@ -68,7 +53,14 @@ def order(number: int, minute: int = 0, **overrides: Any) -> Row:
 def change(number: int, minute: int, status: str, **overrides: Any) -> Row:
     """A status change: it carries no body."""
     absent = ("customer_id", "payment_method", "currency", "total_price", "created_at")
-    absent += ("local_date", "local_hour", "item_count", "items_json")
+    absent += (
+        "local_date",
+        "local_hour",
+        "item_count",
+        "items_json",
+        "is_return",
+        "schema_version",
+    )
     nothing = dict.fromkeys(absent)
     kind = {"event_type": "order.status_changed", "status": status}
     return order(number, minute, **{**nothing, **kind, **overrides})
@@ -76,13 +68,14 @@ def change(number: int, minute: int, status: str, **overrides: Any) -> Row:
 
 def table(rows: Sequence[Row]) -> pa.Table:
     """The rows; where `value` or `items` is missing, it has the lines of `items_json`."""
-    return pa.Table.from_pylist([_with_lines(row) for row in rows], schema=ARROW)
+    return pa.Table.from_pylist([_with_lines(row) for row in rows], schema=SILVER_SCHEMA)
 
 
 def _with_lines(row: Row) -> Row:
     text = row["items_json"]
     lines = text and [
-        {**line, "unit_price": Decimal(str(line["unit_price"]))} for line in json.loads(text)
+        {**line, **{n: Decimal(str(line[n])) for n in ("quantity", "unit_price") if n in line}}
+        for line in json.loads(text)
     ]
     message = f'{{"order": {{"items": {text or "null"}}}}}'.encode()
     return {"value": message, "items": lines, **row}

@@ -21,7 +21,7 @@ from conf.contracts.compare import compare_schemas
 ROOT = Path(__file__).resolve().parents[2]
 ADDED = (
     "    till: Annotated[Identifier | None, Meta(description='Where it was paid.'),"
-    " field_option(since=3)] = None\n"
+    " field_option(since=4)] = None\n"
 )
 PROGRAM = """
 import importlib.util, json, sys
@@ -56,7 +56,7 @@ def event(version, till):
     return {**made, "order": {**made["order"], "till": till}}
 
 stores = load_stores(CONF_DIR / "stores" / "demo.toml")
-events = [event(3, "T-1"), event(3, None), event(3, ""), event(2, ""), event(3, ["T-1"])]
+events = [event(4, "T-1"), event(4, None), event(4, ""), event(3, ""), event(4, ["T-1"])]
 rows = silver_orders(stores, timedelta(minutes=10))(
     to_rows("order-created", [Sent(as_json(e)) for e in events])
 )
@@ -71,7 +71,7 @@ json.dump({
     "ddl": SILVER_ORDERS.columns,
     "nullable": SILVER_ORDERS.nullable,
     "stage": orders.ORDERS["till"],
-    "described": [p.name for f in event_fields(contract.order_schema(3), ["order.created"])
+    "described": [p.name for f in event_fields(contract.order_schema(4), ["order.created"])
                   if f.name == "order" for p in f.properties],
     "upsert": orders._PROCESSED_SQL,
     "view": next(v.sql for v in views(stores) if v.name == "orders"),
@@ -83,7 +83,7 @@ json.dump({
 def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the product derives from a contract with one line more."""
     source = Path(contract.__file__).read_text(encoding="utf-8")
-    before = "    items: Annotated[list[Item]"
+    before = "    items: Annotated[list[ItemV3]"
     assert source.count(before) == 1
     edited = tmp_path_factory.mktemp("contract") / "order_event.py"
     edited.write_text(source.replace(before, ADDED + before), encoding="utf-8")
@@ -100,11 +100,13 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_it_makes_a_new_version_that_only_adds(grown: dict[str, Any]) -> None:
-    assert grown["versions"] == [1, 2, 3]
+    assert grown["versions"] == [1, 2, 3, 4]
     schemas = grown["schemas"]
     assert {name: schemas[name] for name in contract.schema_files()} == contract.schema_files()
-    newest = json.loads(schemas["order_event.v3.json"])
-    changes = compare_schemas(contract.order_schema(2), newest, ignored=["schema_version"])
+    newest = json.loads(schemas["order_event.v4.json"])
+    changes = compare_schemas(
+        contract.order_schema(3), newest, ignored=["schema_version", "$comment"]
+    )
     assert [(c.path, c.breaking) for c in changes] == [
         ("(where event_type is not order.status_changed) order.till", False)
     ]
@@ -119,7 +121,7 @@ def test_the_stream_parses_and_checks_it_from_its_version_on(grown: dict[str, An
     assert grown["rules"] == [[], [], ["till_length"], [], ["types_match"]]
     assert grown["tills"][:4] == ["T-1", None, "", None]
     assert grown["meaning"] == (
-        "order.till, a field of version 3, is empty or longer than 64 characters."
+        "order.till, a field of version 4, is empty or longer than 64 characters."
     )
 
 

@@ -334,6 +334,8 @@ def test_the_streams_parse_every_field_that_some_version_of_the_order_event_has(
         fields = fields_of(expand(schema))
         order = {**contracted.get("order", {}), **fields["order"]}
         contracted |= {**fields, "order": order}
+    # What a later version adds may be anything to an earlier one: it is decoded as such.
+    contracted["order"] |= dict.fromkeys(("payments", "discounts"))
     assert names_parsed(OrderEvent) == contracted
 
 
@@ -345,7 +347,7 @@ def test_gateway_and_streams_take_the_versions_that_have_a_contract() -> None:
 
 
 def test_silver_orders_has_every_field_of_an_order() -> None:
-    order = fields_of(expand(event_schemas("order_event")[2]))["order"]
+    order = fields_of(expand(event_schemas("order_event")[order_event.VERSIONS[-1]]))["order"]
     silver = names_in(SILVER_ORDERS.columns)
     # Silver keeps the new status of a change.
     assert order.keys() - {"old_status", "new_status"} <= silver.keys()

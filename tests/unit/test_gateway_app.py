@@ -270,7 +270,7 @@ def test_the_openapi_page_has_the_event_models(call: Call) -> None:
     document = call("GET", "/openapi.json").json()
 
     body = document["paths"][CREATED]["post"]["requestBody"]["content"]["application/json"]
-    versions = ("OrderEvent", "OrderEventV2")
+    versions = ("OrderEvent", "OrderEventV2", "OrderEventV3")
     assert body["schema"] == {"oneOf": [{"$ref": f"#/components/schemas/{v}"} for v in versions]}
     assert {*versions, "StatusChangedEvent", "Item", "Accepted", "Refused"} <= set(
         document["components"]["schemas"]

@@ -67,9 +67,9 @@ GOOD = {
 BAD = {
     "no object": [1],
     "a version of true": order_event(schema_version=True),
-    "version 3": order_event(schema_version=3),
+    "version 9": order_event(schema_version=9),
     "version 0": order_event(schema_version=0),
-    "version 3 of a status change": status_event(schema_version=3),
+    "version 9 of a status change": status_event(schema_version=9),
     "an unknown channel": order_event(schema_version=2, channel="phone"),
     "a channel that is no text": order_event(schema_version=2, channel=["web"]),
     "a channel that is empty": order_event(schema_version=2, channel=""),

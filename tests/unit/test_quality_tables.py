@@ -25,6 +25,7 @@ from streaming.lake.tables import (
     Table,
 )
 from streaming.source import SOURCE_SCHEMA
+from streaming.transforms.order_columns import ORDER_COLUMNS
 from tests.support.memory_context import MemoryContext
 from tests.support.validating import Finding, rows_for, validate
 
@@ -52,19 +53,13 @@ TEXTS: dict[str, Any] = {
     "previous_status": "pending",
     "anomaly": None,
 }
-COMPLEX = {"headers": SOURCE_SCHEMA.field("headers").type}
-ITEM = pa.struct(
-    [
-        *((n, pa.string()) for n in ("product_id", "name", "category")),
-        ("quantity", pa.int32()),
-        ("unit_price", pa.decimal128(12, 2)),
-    ]
-)
+COMPLEX = {
+    "headers": SOURCE_SCHEMA.field("headers").type,
+    **{column.name: column.type for column in ORDER_COLUMNS if pa.types.is_list(column.type)},
+}
 
 
 def kind_of(table: Table, column: str) -> pa.DataType:
-    if column == "items":
-        return pa.list_(ITEM)
     return COMPLEX.get(column) or arrow_type(declared_types(table)[column])
 
 
