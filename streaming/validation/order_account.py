@@ -27,7 +27,8 @@ _HALF_UP = "half_towards_infinity"
 
 def subtotal(items: pa.ListArray) -> Array:
     """The sum of quantity times unit price of each order, before discounts; null without lines."""
-    return sums(_line_prices(items.values), items)
+    has_lines = pc.greater(pc.list_value_length(items), 0)
+    return only(has_lines, sums(_line_prices(items.values), items))
 
 
 def discount_total(discounts: pa.ListArray, items: pa.ListArray) -> Array:
@@ -41,7 +42,8 @@ def discount_total(discounts: pa.ListArray, items: pa.ListArray) -> Array:
 def less_lines(fields: Any) -> Array:
     """|total_price - the sum of quantity times unit price|; null where a line has a null."""
     items, total = flat_lists(fields["items"]), fields["total_price"].cast(_TOTAL)
-    return pc.abs(pc.subtract(total, subtotal(items))).cast(pa.float64())
+    lines = sums(_line_prices(items.values), items)
+    return pc.abs(pc.subtract(total, lines)).cast(pa.float64())
 
 
 def less_account(fields: Any) -> Array:

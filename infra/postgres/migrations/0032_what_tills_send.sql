@@ -25,8 +25,9 @@ ALTER TABLE orders_processed
     ADD COLUMN rounding numeric(18, 4),
     ADD COLUMN schema_version integer,
     ADD CONSTRAINT orders_processed_total_price_check
-        CHECK (schema_version >= 3 OR total_price > 0),
-    ADD CONSTRAINT orders_processed_subtotal_check CHECK (schema_version >= 3 OR subtotal > 0),
+        CHECK (coalesce(schema_version, 1) >= 3 OR total_price > 0),
+    ADD CONSTRAINT orders_processed_subtotal_check
+        CHECK (coalesce(schema_version, 1) >= 3 OR subtotal > 0),
     ADD CONSTRAINT orders_processed_return_check CHECK (NOT is_return OR total_price <= 0);
 COMMENT ON COLUMN orders_processed.is_return IS
     'The row is a return, with negative lines: original_order_id names its order, where it is known.';
