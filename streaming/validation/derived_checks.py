@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -56,6 +56,12 @@ def not_after(field: str, other: str, slack: timedelta = timedelta()) -> Derived
     """A time at most `slack` later than another one of the same row."""
     check = Between(f"{field}_until_{other}", 0)
     return Derived(field, check, lambda fields: _left(fields[field], fields[other], slack))
+
+
+def given(check: Check) -> Derived:
+    """A check of a column that is null in good rows of other versions."""
+    label = f"{check.field}_given"
+    return Derived(check.field, replace(check, field=label), lambda fields: fields[check.field])
 
 
 def at_most(label: str, compute: Callable[[Any], Array], limit: float = 0) -> Derived:

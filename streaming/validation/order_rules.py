@@ -23,7 +23,7 @@ from conf.contracts.order_event import (
 )
 from streaming.validation.batch import is_one_of
 from streaming.validation.checks import OneOf
-from streaming.validation.derived_checks import not_after
+from streaming.validation.derived_checks import given, not_after
 from streaming.validation.envelope import ENVELOPE_MEANINGS
 from streaming.validation.field_rules import field_check, field_fault, field_rule, none_of
 from streaming.validation.order_account_rules import (
@@ -139,9 +139,22 @@ def _rules_of(former: ContractField | None, field: ContractField) -> Iterator[Ru
     if former is None or _same(former, field):
         yield field_rule(field, "order.", ORDER)
         return
-    yield field_rule(former, "order.", BEFORE_V3)
+    yield _given_before(field_rule(former, "order.", BEFORE_V3))
     rule = field_rule(field, "order.", FROM_V3)
     yield replace(rule, id=f"v3_{rule.id}")
+
+
+def _given_before(rule: Rule) -> Rule:
+    """A rule before version 3, where later versions may leave some of its fields out."""
+    checks = (given(c) if c.field in _OPTIONAL_NOW else c for c in rule.checks)
+    return replace(rule, checks=tuple(checks))
+
+
+_OPTIONAL_NOW = {
+    field.name
+    for field in (*contract_fields(OrderV3), *contract_fields(ItemV3))
+    if not field.required and field.since == 1
+}
 
 
 def _same(one: ContractField, other: ContractField) -> bool:
@@ -149,7 +162,7 @@ def _same(one: ContractField, other: ContractField) -> bool:
 
 
 def _line_rules() -> Iterator[Rule]:
-    yield from _grouped(contract_fields(Item), BEFORE_V3)
+    yield from map(_given_before, _grouped(contract_fields(Item), BEFORE_V3))
     for rule in _grouped(contract_fields(ItemV3), FROM_V3):
         yield replace(rule, id=f"v3_{rule.id}")
 

@@ -18,7 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.validation.batch import Array, Fields, Mask, ParsedBatch, failed, is_one_of, to_mask
+from streaming.validation.batch import (
+    Array,
+    Fields,
+    Lines,
+    Mask,
+    ParsedBatch,
+    failed,
+    is_one_of,
+    to_mask,
+)
 from streaming.validation.checks import UUID, Check, Matches
 from streaming.validation.envelope import envelope_rules, metadata_rule
 from streaming.validation.parsing import Parsed, parse
@@ -87,13 +96,12 @@ class Rule:
         applies = self.when.applies(batch) if self.when else None
         if applies is not None and not applies.any():
             return ~applies
-        lines = batch.lines
-        good = (
-            lines.all(self._hold(lines.fields)) & lines.present
-            if self.each
-            else self._hold(batch.fields)
-        )
+        good = self._each_good(batch.lines) if self.each else self._hold(batch.fields)
         return good if applies is None else good | ~applies
+
+    def _each_good(self, lines: Lines) -> Mask:
+        every = lines.all(self._hold(lines.fields))
+        return every if all(check.allows_null for check in self.checks) else every & lines.present
 
     def _hold(self, fields: Fields) -> Mask:
         return to_mask(reduce(pc.and_, (check.good(fields) for check in self.checks)))

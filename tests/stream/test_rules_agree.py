@@ -23,7 +23,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-from conf.contracts.order_event import STATUS_CHANGED
+from conf.contracts.fields import contract_fields
+from conf.contracts.order_event import RETURNED, STATUS_CHANGED, TILLS, ItemV3, OrderV3
 from conf.settings import CONF_DIR
 from conf.stores import load_stores
 from quality.suite import RowSuite, name_of
@@ -89,8 +90,13 @@ def texts(longest: int) -> list[str | None]:
 
 
 def line(**changes: Any) -> Row:
-    whole = {"product_id": "P-1", "name": "MILK", "category": "DAIRY", "quantity": 2}
+    whole = dict.fromkeys(field.name for field in contract_fields(ItemV3))
+    whole |= {"product_id": "P-1", "name": "MILK", "category": "DAIRY", "quantity": Decimal(2)}
     return whole | {"unit_price": Decimal("1.25")} | changes
+
+
+def whole(number: int | None) -> Decimal | None:
+    return None if number is None else Decimal(number)
 
 
 ORDER_VALUES: dict[str, list[Any]] = {
@@ -105,7 +111,7 @@ ORDER_VALUES: dict[str, list[Any]] = {
     "branch_id": [None, "", "B02", "b01", "B01 ", "B99"],
     "status": [None, "", "pending", "cancelled", "Pending", "lost"],
     "payment_method": [None, "", "online", "card"],
-    "channel": [None, "", "web", "Web", "telephone"],
+    "channel": [None, "", "web", "Web", "phone"],
     "currency": [None, "", "EUR", "eur", "EURO", "EUR\n", "\u00c9UR"],
     "total_price": [*MONEY, Decimal("2.49"), Decimal("2.51"), Decimal("2.48"), Decimal("2.52")],
     "items": [
@@ -113,8 +119,55 @@ ORDER_VALUES: dict[str, list[Any]] = {
         *([line(), line(product_id=text)] for text in texts(64)),
         *([line(name=text), line()] for text in texts(256)),
         *([line(category=text)] for text in texts(128)),
-        *([line(), line(quantity=n)] for n in (None, 0, 1, -1, 100_000, 100_001, 2**31 - 1)),
+        *(
+            [line(), line(quantity=n)]
+            for n in map(whole, (None, 0, 1, -1, 100_000, 100_001, 2**31 - 1))
+        ),
         *([line(unit_price=price), line()] for price in MONEY),
+    ],
+}
+HUGE, FINE = Decimal(10**13), Decimal("0.0001")
+AMOUNTS = [None, Decimal(0), CENT, -CENT, FINE, HUGE, -HUGE]
+
+
+def paid(*amounts: Decimal | None, method: str | None = "card") -> list[Row]:
+    return [{"method": method, "amount": amount} for amount in amounts]
+
+
+def discount(amount: Decimal | None, reason: str | None = "10 %") -> Row:
+    return {"amount": amount, "reason": reason}
+
+
+TILL_VALUES: dict[str, list[Any]] = {
+    **ORDER_VALUES,
+    "event_type": [*ORDER_VALUES["event_type"], RETURNED],
+    "payment_method": [None, "", "online", "card", "mixed", "barter"],
+    "channel": [None, "", "phone", "marketplace", "store"],
+    "currency": [None, "", "EUR", "JPY", "KWD", "CLF", "eur", "XAU"],
+    "total_price": [*AMOUNTS, Decimal("2.49"), Decimal("2.51"), Decimal("2.48"), Decimal("2.52")],
+    "fulfilment_branch_id": texts(64),
+    "original_order_id": texts(64),
+    **dict.fromkeys(("tax_total", "shipping", "tip", "rounding"), AMOUNTS),
+    "tax_included": [None, True, False],
+    "discounts": [None, [], *([discount(a)] for a in AMOUNTS)]
+    + [[discount(Decimal(0), text)] for text in texts(128)],
+    "payments": [
+        *(None, [], paid(Decimal("2.50")), paid(Decimal("1.25"), Decimal("1.25"))),
+        *(paid(amount) for amount in AMOUNTS),
+        *(paid(Decimal("2.50"), method=method) for method in (None, "", "barter", "gift_card")),
+        paid(*[Decimal("0.02")] * 125),
+    ],
+    "items": [
+        *ORDER_VALUES["items"],
+        *([line(quantity=n)] for n in (Decimal("0.5"), FINE, Decimal(10**7), -Decimal(2))),
+        *(
+            [line(), line(**{name: a})]
+            for name in ("list_price", "discount", "tax")
+            for a in AMOUNTS
+        ),
+        *([line(unit=text)] for text in texts(16)),
+        *([line(discount_reason=text)] for text in texts(128)),
+        *([line(kind=kind)] for kind in (None, "", "gift", "present")),
     ],
 }
 FRAME_VALUES: dict[str, list[Any]] = {
@@ -137,9 +190,18 @@ OBJECT_VALUES: dict[str, list[Any]] = {
 }
 
 
+REFUND = {
+    "event_type": RETURNED,
+    "items": [line(quantity=Decimal(-2))],
+    "total_price": Decimal("-2.50"),
+}
+
+
 def silver_order(position: int, **changes: Any) -> Row:
     """A good version of an order; the count follows the lines, a change has no order."""
     row = {
+        **dict.fromkeys(field.name for field in contract_fields(OrderV3)),
+        "schema_version": 2,
         "event_id": event_id("a"),
         "event_type": "order.created",
         "event_time": NOON,
@@ -148,7 +210,7 @@ def silver_order(position: int, **changes: Any) -> Row:
         "branch_id": "B01",
         "status": "completed",
         "payment_method": "cash",
-        "channel": "store",
+        "channel": "in_store",
         "currency": "USD",
         "total_price": Decimal("2.50"),
         "created_at": NOON,
@@ -161,8 +223,11 @@ def silver_order(position: int, **changes: Any) -> Row:
         **changes,
     }
     if row["event_type"] == STATUS_CHANGED:
-        gone = ("customer_id", "payment_method", "currency", "total_price", "created_at", "items")
-        row |= dict.fromkeys((*gone, "channel"))
+        kept = ("order_id", "branch_id", "status")
+        row |= dict.fromkeys(f.name for f in contract_fields(OrderV3) if f.name not in kept)
+    methods = {payment["method"] for payment in row["payments"] or ()} - {None}
+    if methods:
+        row["payment_method"] = "mixed" if len(methods) > 1 else methods.pop()
     return row | {"item_count": None if row["items"] is None else len(row["items"])}
 
 
@@ -202,6 +267,9 @@ def variations(values: dict[str, list[Any]], chance: random.Random, count: int) 
 def orders(seed: int) -> list[Row]:
     chance = random.Random(seed)
     found = list(variations(ORDER_VALUES, chance, 150))
+    found += [{"schema_version": TILLS} | v for v in variations(TILL_VALUES, chance, 150)]
+    found += [{"event_type": RETURNED}, {"event_type": RETURNED, "schema_version": TILLS}]
+    found += [REFUND | {"schema_version": version} for version in (2, TILLS)]
     changes = [{**v, "event_type": STATUS_CHANGED} for v in chance.sample(found, 40)]
     changes += [{"event_type": STATUS_CHANGED, "status": s} for s in ORDER_VALUES["status"]]
     return [silver_order(n, **values) for n, values in enumerate([*found, *changes])]
@@ -231,21 +299,28 @@ def wire_amount(amount: Decimal | None) -> msgspec.Raw:
 def order_event(row: Row) -> OrderEvent:
     """The event that becomes this row."""
     change = row["event_type"] == STATUS_CHANGED
-    names = ("order_id", "customer_id", "branch_id", "payment_method", "currency", "channel")
+    fields = {f.name: row[f.name] for f in contract_fields(OrderV3) if f.name != "items"}
+    if row["schema_version"] < TILLS and fields["channel"] == "in_store":
+        fields["channel"] = "store"
     lines = row["items"]
     order = Order(
-        **{name: row[name] for name in names},
-        total_price=wire_amount(row["total_price"]),
-        items=lines
-        and [i and Item(**(i | {"unit_price": wire_amount(i["unit_price"])})) for i in lines],
-        status=None if change else row["status"],
+        **fields
+        | {
+            "total_price": wire_amount(row["total_price"]),
+            "status": None if change else row["status"],
+            "created_at": wire_time(row["created_at"]),
+        },
+        items=lines and [i and wire_item(i) for i in lines],
         new_status=row["status"] if change else None,
         old_status="pending",
-        created_at=wire_time(row["created_at"]),
     )
-    event = {name: row[name] for name in ("event_id", "event_type", "source")}
-    when = wire_time(row["event_time"])
-    return OrderEvent(**event, event_time=when, schema_version=2, order=order)
+    event = {name: row[name] for name in ("event_id", "event_type", "source", "schema_version")}
+    return OrderEvent(**event, event_time=wire_time(row["event_time"]), order=order)
+
+
+def wire_item(item: Row) -> Item:
+    amounts = {name: wire_amount(item[name]) for name in ("quantity", "unit_price")}
+    return Item(**(item | amounts))
 
 
 def frame_event(rows: Sequence[Row]) -> DetectionEvent:

@@ -1,8 +1,8 @@
-"""Version 2 of the order event meets a deployment that runs: no stream stops for it, no row is
+"""Version 3 of the order event meets a deployment that runs: no stream stops for it, no row is
 lost.
 
-The earlier release has no column `silver.orders.channel`. Its stream writes version 1, then version
-2; the column is added while it runs; then the new release starts where it ended.
+The earlier release has no column `silver.orders.tax_included`. Its stream writes version 1, then
+version 3; the column is added while it runs; then the new release starts where it ended.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def declare(release: pytest.MonkeyPatch, tables: tuple[Table, ...]) -> None:
 
 
 def columns_before() -> str:
-    """The columns of silver.orders before version 2."""
+    """The columns of silver.orders before version 3."""
     declared = SILVER_ORDERS.columns.splitlines()
-    before = [line for line in declared if line.split()[:1] != ["channel"]]
+    before = [line for line in declared if line.split()[:1] != ["tax_included"]]
     assert len(before) == len(declared) - 1
     return "\n".join(before)
 
 
 def release_before() -> list[Stream]:
-    """The earlier streams, whose rows and tables have no channel."""
+    """The earlier streams, whose rows and tables have no tax_included."""
 
     def write(batch: Batch) -> None:
-        order_event_processor.write(replace(batch, rows=batch.rows.drop_columns(["channel"])))
+        order_event_processor.write(replace(batch, rows=batch.rows.drop_columns(["tax_included"])))
 
     return [replace(order_event_processor.STREAM, write=write), bronze_order_events.STREAM]
 
@@ -73,9 +73,9 @@ class Story:
         lake = ("bronze.order_events", "silver.orders", "quarantine.order_events")
         self.tables[chapter] = {name: self.sandbox.lake(name) for name in lake}
 
-    def channels(self, chapter: str) -> dict[str, str | None]:
+    def tax_included(self, chapter: str) -> dict[str, bool | str | None]:
         rows = self.tables[chapter]["silver.orders"]
-        return {r["order_id"]: r.get("channel", "no such column") for r in rows}
+        return {r["order_id"]: r.get("tax_included", "no such column") for r in rows}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def story(sandbox: Sandbox) -> Story:
         recorded.remember("before")
         declare(release, TABLES)
         create_tables(SparkSession.active(), sandbox.settings)
-        recorded.send("O-3", schema_version=2, channel="web")
+        recorded.send("O-3", schema_version=3, tax_included=True)
         recorded.send("O-4")
 
     with pytest.MonkeyPatch.context() as release:
@@ -95,7 +95,7 @@ def story(sandbox: Sandbox) -> Story:
         release.setattr(order_event_processor, "SILVER_ORDERS", silver)
         declare(release, older)
         recorded.send("O-1")
-        recorded.send("O-2", schema_version=2, channel="web")
+        recorded.send("O-2", schema_version=3, tax_included=True)
         sandbox.run_streams(
             release_before(),
             steps=[new_release_adds_its_columns],
@@ -103,30 +103,30 @@ def story(sandbox: Sandbox) -> Story:
     recorded.remember("evolved")
 
     recorded.send("O-5")
-    recorded.send("O-6", schema_version=2, channel="app")
-    recorded.send("O-7", schema_version=2)
-    recorded.send("O-8", schema_version=3, channel="web")
+    recorded.send("O-6", schema_version=3, tax_included=False)
+    recorded.send("O-7", schema_version=3)
+    recorded.send("O-8", schema_version=9)
     sandbox.lose_newest_commit(*NAMES)  # so the new release meets a batch of the older one again
     sandbox.run(*NAMES)
     recorded.remember("restarted")
     return recorded
 
 
-def test_version_2_lands_where_version_1_does_before_anybody_declares_its_field(
+def test_version_3_lands_where_version_1_does_before_anybody_declares_its_field(
     story: Story,
 ) -> None:
-    assert story.channels("before") == {"O-1": "no such column", "O-2": "no such column"}
+    assert story.tax_included("before") == {"O-1": "no such column", "O-2": "no such column"}
 
 
 def test_a_stream_of_the_release_before_continues_when_a_column_appears(story: Story) -> None:
-    assert story.channels("evolved") == dict.fromkeys(("O-1", "O-2", "O-3", "O-4"))
+    assert story.tax_included("evolved") == dict.fromkeys(("O-1", "O-2", "O-3", "O-4"))
 
 
-def test_after_the_restart_version_2_fills_the_column_and_version_1_leaves_it_null(
+def test_after_the_restart_version_3_fills_the_column_and_version_1_leaves_it_null(
     story: Story,
 ) -> None:
-    later = {"O-5": None, "O-6": "app", "O-7": None}
-    assert story.channels("restarted") == story.channels("evolved") | later
+    later = {"O-5": None, "O-6": False, "O-7": None}
+    assert story.tax_included("restarted") == story.tax_included("evolved") | later
 
 
 def test_nothing_is_quarantined_but_a_version_that_nobody_has(story: Story) -> None:
@@ -139,12 +139,12 @@ def test_bronze_and_the_serving_table_keep_what_was_sent_whole(story: Story) -> 
     seen = story.tables["restarted"]
     assert sorted(r["value"] for r in seen["bronze.order_events"]) == sorted(story.sent)
     raw = story.sandbox.query(
-        "SELECT order_id, payload->'order'->>'channel' AS channel FROM orders_raw"
+        "SELECT order_id, payload->'order'->>'tax_included' AS included FROM orders_raw"
     )
-    assert {r["order_id"]: r["channel"] for r in raw if r["channel"]} == {
-        "O-2": "web",
-        "O-3": "web",
-        "O-6": "app",
+    assert {r["order_id"]: r["included"] for r in raw if r["included"]} == {
+        "O-2": "true",
+        "O-3": "true",
+        "O-6": "false",
     }
 
 
@@ -157,8 +157,8 @@ def test_no_row_is_written_twice_when_the_new_release_repeats_a_batch(story: Sto
 def test_a_column_never_changes_its_type_by_itself(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wider = SILVER_ORDERS.columns.replace("total_price decimal(12,2)", "total_price decimal(14,2)")
+    wider = SILVER_ORDERS.columns.replace("total_price decimal(18,4)", "total_price decimal(20,4)")
     declare(monkeypatch, with_columns(wider))
 
-    with pytest.raises(LakeError, match=r"total_price is decimal\(12,2\) in the lake"):
+    with pytest.raises(LakeError, match=r"total_price is decimal\(18,4\) in the lake"):
         story.sandbox.run(*NAMES)
