@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
 from pyspark import StorageLevel
@@ -149,7 +149,8 @@ def _follow(
     inside = (F.col("at") >= low) & (F.col("at") < high)
     runs = frames.where(inside).select(*RUN).distinct()
     whole = frames.join(runs, list(RUN), "left_semi")
-    rows = whole.transform(follow_whole_runs(stores, track_rules(limits))).toArrow()
+    now = datetime.now(timezone.utc)
+    rows = whole.transform(follow_whole_runs(stores, track_rules(limits), now)).toArrow()
     return to_output(rows), runs.toArrow()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from streaming.transforms.tracks import (
     CameraState,
     Effects,
     Rules,
+    counts_again,
     layouts_by_camera,
 )
 
@@ -110,7 +112,7 @@ def track_frames(
         heights = [width * seen.ratio for width in seen.widths]
         people = list(zip(seen.ids, seen.xs, seen.ys, seen.widths, heights, strict=True))
         effects = run.receive(seen.index, seen.at, people)
-        row = dict(zip(RUN, key, strict=True)) | _row(seen.at, len(people), effects, frame)
+        row = _row(key, seen.at, len(people), effects, frame)
     if row and is_final:
         over = {(v[0], v[1], v[3]) for v in row["visits"] if not v[5]}
         still = [tuple(v) for v in run.open_visits() if (v[0], v[1], v[3]) not in over]
@@ -119,8 +121,10 @@ def track_frames(
         yield row
 
 
-def _row(at: int, people: int, effects: Effects, frame: Any) -> dict[str, Any]:
-    return {
+def _row(
+    key: tuple[str, ...], at: int, people: int, effects: Effects, frame: Any
+) -> dict[str, Any]:
+    return dict(zip(RUN, key, strict=True)) | {
         "captured_at": at,
         "frames": int(effects.is_new),
         "late_frames": int(effects.is_late),
@@ -170,6 +174,8 @@ class FollowTracks(StatefulProcessor):
             seen_at = max(parse_frame(frame.frame).arrived for frame in of_run)
             for row in track_frames((*key, run_id), of_run, camera.run(run_id, seen_at)):
                 yield Row(**row)
+        for run_id, at, effects in camera.end_expired():
+            yield Row(**_row((*key, run_id), at, 0, effects, in_order[-1]))
         self._state.update((camera.to_text(),))
 
     def close(self) -> None:
@@ -190,22 +196,40 @@ def follow_tracks(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFra
     return apply
 
 
-def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
+def follow_whole_runs(
+    stores: Stores, rules: Rules, now: datetime
+) -> Callable[[DataFrame], DataFrame]:
     """The same for whole runs, as if no frame had been late."""
     layouts = layouts_by_camera(stores)
+    oldest = (now - rules.expire).timestamp() * 1e6
 
     def follow(key: tuple[str, ...], frames: pd.DataFrame) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 - on the executors
 
         run = CameraRun(layouts.get(key[1], ()), rules)
-        index = frames["frame"].map(lambda text: parse_frame(text).index)
-        in_order = frames.assign(index=index).sort_values(["index", "partition", "position"])
-        return pd.DataFrame(track_frames(key, in_order.itertuples(index=False), run))
+        in_order = by_index(frames.sort_values(["partition", "position"]).itertuples(index=False))
+        rows = list(track_frames(key, in_order, run))
+        if max(parse_frame(frame.frame).arrived for frame in in_order) < oldest:
+            rows.append(_row(key, run.clock, 0, run.end(), in_order[-1]))
+        return pd.DataFrame(rows)
 
     def apply(frames: DataFrame) -> DataFrame:
         return frames.groupBy(*RUN).applyInPandas(follow, OUTPUT_DDL)
 
     return apply
+
+
+def by_index(frames: Iterable[Any]) -> list[Any]:
+    """Frames of one run by their index; where the camera counts again, after those before that."""
+    count, last, newest = 0, -1, 0
+    numbered = []
+    for frame in frames:
+        seen = parse_frame(frame.frame)
+        if counts_again(seen.index, seen.at, last, newest):
+            count, last = count + 1, -1
+        last, newest = max(last, seen.index), max(newest, seen.at)
+        numbered.append((count, seen.index, frame))
+    return [frame for _, _, frame in sorted(numbered, key=itemgetter(0, 1))]
 
 
 def to_output(rows: pa.Table) -> TrackingOutput:

@@ -6,8 +6,10 @@ same result (docs/adr/0012). Times are microseconds since 1970 in UTC, coordinat
 picture.
 
 - **Order.** Frames are processed by their index. The next index is processed at once; after a gap a
-  frame waits until the run is `Rules.delay` further, for missing frames before it. A frame that
-  arrives after its place was passed is late: counted, but not processed.
+  frame waits until the run is `Rules.delay` further, for missing frames before it. Of a camera that
+  leaves out frames all the time (`SPARSE`) none waits. A frame that arrives after its place was
+  passed is late: counted, but not processed. If it is newer than all others, or too far ahead of
+  them, the camera counts its frames from there again.
 - **Lines.** A side is confirmed after `confirm` frames in a row beyond `lines.MARGIN`. A change of
   the side, on a path that meets the line between its ends, is one crossing, at the first frame on
   the new side. After a crossing a track is near the line until it was `lines.CLEAR` away from it on
@@ -25,7 +27,8 @@ picture.
 - **Identity.** Only one track at a time has a name, and one box of a frame an id. Boxes that share
   an id, and those with an id of `NO_IDENTITY`, count as people in a queue and have no track.
 - **Staff.** A track that is in a staff zone for its `staff_after` is staff, also for its past.
-- **Runs.** They are independent. A run without a message for `expire` is over (`CameraState`).
+- **Runs.** They are independent. A run without a message for `expire` is over (`CameraState`): the
+  frames that wait are processed, and its tracks and visits end.
 - **Clocks.** A frame that is not newer than the one before it, by up to `delay`, counts as taken
   one microsecond after it, so all frames of a run have different times. An even older frame ends
   all visits at their last frames, and tracking starts again, with new names.
@@ -48,6 +51,12 @@ from udfs.geometry import contains
 REMEMBERED_FRAMES = 256
 """Newest frames that are remembered as processed or missing; no more than this wait."""
 
+SPARSE = 10
+"""Frames in a row, each after a gap, from which on a gap is the camera's plan."""
+
+FRAMES_A_SECOND = 1_000
+"""No camera counts faster."""
+
 DETACHED = "\x1f"
 """Prefix of the key of a track whose id is on somebody else; no tracker writes it."""
 
@@ -55,7 +64,7 @@ NEW_STATE: Mapping[str, Any] = {
     "last": -1,
     "names": 1,
     "set_back": False,
-    **dict.fromkeys(("newest", "clock", "swept", "version"), 0),
+    **dict.fromkeys(("newest", "clock", "swept", "version", "gaps"), 0),
     "recent": (),
     **{key: {} for key in ("waiting", "live", "lost", "handed")},
 }
@@ -129,7 +138,7 @@ class Effects:
     """Results of one message.
 
     Attributes:
-        is_new: whether its frame counts; False for a repeated one.
+        is_new: whether its frame counts; False for a repeated one, and at the end of a run.
         is_late: whether its place was passed, so that it was not processed.
         staff: tracks that are no visitors, also in their earlier crossings and visits.
     """
@@ -178,19 +187,25 @@ class CameraState:
         self._seen[run_id] = max(seen_at, self._seen.get(run_id, seen_at))
         return self._runs[run_id]
 
-    def to_text(self) -> str:
-        """The state as text, without expired runs."""
+    def end_expired(self) -> Iterator[tuple[str, int, Effects]]:
+        """End the runs that are over: their ids, times of their last frames, and results."""
         oldest = max(self._seen.values(), default=0) - _us(self._rules.expire)
-        known = {
-            run_id: (self._seen[run_id], run.state())
-            for run_id, run in self._runs.items()
-            if self._seen[run_id] >= oldest
-        }
+        for run_id in [run_id for run_id, seen_at in self._seen.items() if seen_at < oldest]:
+            run = self._runs.pop(run_id)
+            del self._seen[run_id]
+            effects = run.end()
+            yield run_id, run.clock, effects
+
+    def to_text(self) -> str:
+        """The state as text."""
+        known = {run_id: (self._seen[run_id], run.state()) for run_id, run in self._runs.items()}
         return json.dumps(known, separators=(",", ":"))
 
 
 class CameraRun:
     """The state of one (branch, camera, run), which each message updates.
+
+    `clock` is the time of its last frame.
 
     Args:
         layouts: of the camera, oldest first; none: nothing is counted.
@@ -209,7 +224,8 @@ class CameraRun:
         state = state or NEW_STATE
         self._last: int = state["last"]
         self._newest: int = state["newest"]
-        self._clock: int = state["clock"]
+        self.clock: int = state["clock"]
+        self._gaps: int = state["gaps"]
         self._swept: int = state["swept"]
         self._version: int = state["version"]
         self._names: int = state["names"]
@@ -228,7 +244,8 @@ class CameraRun:
         return {
             "last": self._last,
             "newest": self._newest,
-            "clock": self._clock,
+            "clock": self.clock,
+            "gaps": self._gaps,
             "swept": self._swept,
             "version": self._version,
             "names": self._names,
@@ -243,10 +260,13 @@ class CameraRun:
     def receive(self, index: int, captured_at: int, people: Sequence[Person]) -> Effects:
         """Take the frame of one message, and process every frame whose turn it is."""
         effects = Effects()
+        if counts_again(index, captured_at, self._last, self._newest):
+            self._restart_count(index, effects)
         if index in self._recent or index in self._waiting:
             effects.is_new = False
             return effects
         if index <= self._last:
+            self._gaps = 0
             effects.is_late = True
             # A frame older than all remembered ones may have been processed.
             effects.is_new = index > min(self._recent)
@@ -256,24 +276,50 @@ class CameraRun:
         self._newest = max(self._newest, captured_at)
         while self._waiting:
             turn = min(self._waiting)
-            at, seen = self._waiting[turn]
-            has_room = len(self._waiting) <= REMEMBERED_FRAMES
-            if turn != self._last + 1 and at > self._newest - self._delay and has_room:
+            if turn != self._last + 1 and self._waits(turn):
                 break
-            del self._waiting[turn]
-            self._last = turn
-            self._remember(turn)
-            self._step(at, seen, effects)
+            self._take(turn, effects)
+        return effects
+
+    def end(self) -> Effects:
+        """Process the frames that wait, and end all tracks and visits."""
+        effects = Effects(is_new=False)
+        self._take_all(effects)
+        if layout := self._layout(self.clock):
+            for track in self._live.values():
+                self._vanish(track, layout, effects)
+        self._end_all(effects)
+        self._live = {}
         return effects
 
     def open_visits(self) -> Iterator[ZoneVisit]:
         """Every open visit so far."""
-        layout = self._layout(self._clock)
+        layout = self._layout(self.clock)
         for track in self._live.values():
             for zone in layout.zones if layout else ():
                 zone_state = track.zone_states.get(zone.zone_id)
                 if zone_state and zone_state.frames >= self._rules.confirm:
                     yield self._visit(track, zone, zone_state, is_open=True)
+
+    def _waits(self, turn: int) -> bool:
+        is_young = self._waiting[turn][0] > self._newest - self._delay
+        return is_young and self._gaps < SPARSE and len(self._waiting) <= REMEMBERED_FRAMES
+
+    def _take(self, turn: int, effects: Effects) -> None:
+        at, seen = self._waiting.pop(turn)
+        self._gaps = 0 if turn == self._last + 1 else self._gaps + 1
+        self._last = turn
+        self._remember(turn)
+        self._step(at, seen, effects)
+
+    def _take_all(self, effects: Effects) -> None:
+        for turn in sorted(self._waiting):
+            self._take(turn, effects)
+
+    def _restart_count(self, index: int, effects: Effects) -> None:
+        """The camera counts its frames from this one again."""
+        self._take_all(effects)
+        self._recent, self._last = {}, index - 1
 
     def _remember(self, index: int) -> None:
         self._recent[index] = None
@@ -285,14 +331,14 @@ class CameraRun:
 
     def _step(self, at: int, people: Sequence[Person], effects: Effects) -> None:
         """Process one frame."""
-        if at < self._clock - self._delay:
+        if at < self.clock - self._delay:
             self._end_all(effects)
             self._live, self._lost, self._handed = {}, {}, {}
             self._newest, self._swept = at, at
-            self._was_set_back |= self._clock != 0  # 0: before the first frame
+            self._was_set_back |= self.clock != 0  # 0: before the first frame
         else:
-            at = max(at, self._clock + 1)
-        self._clock = at
+            at = max(at, self.clock + 1)
+        self.clock = at
         layout = self._layout(at)
         self._change_layout(layout, effects)
         if layout is not None:
@@ -476,6 +522,19 @@ class CameraRun:
             track.staff,
             self._version,
         )
+
+
+def counts_again(index: int, at: int, last: int, newest: int) -> bool:
+    """Whether a camera has begun to number its frames from this one.
+
+    Args:
+        index: number of the frame.
+        at: its time, in microseconds.
+        last: number of the last frame before it; -1: there is none.
+        newest: newest time so far.
+    """
+    most = last + FRAMES_A_SECOND * (1 + (at - newest) / 1e6)
+    return at > newest and (index <= last or index > most)
 
 
 def layouts_by_camera(stores: Stores) -> Mapping[str, tuple[Layout, ...]]:

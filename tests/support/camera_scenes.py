@@ -166,12 +166,18 @@ def follow(stores: Stores, events: Iterable[dict[str, Any]], *, cuts: Sequence[i
         events: in the order of the topic.
         cuts: numbers of messages before which another batch begins.
     """
-    rows = to_rows("detections", [Sent(as_json(event)) for event in events])
-    parsed = frames(validated_detections(stores, SKEW)(rows)).to_pylist()
-    good = [ParsedFrame(row["frame"]) for row in parsed if row["frame"]]
+    sent = list(events)
+    good = parsed(stores, sent)
     seen = follow_frames(stores, good, cuts=cuts)
-    seen.rejected = len(parsed) - len(good)
+    seen.rejected = len(sent) - len(good)
     return seen
+
+
+def parsed(stores: Stores, events: Iterable[dict[str, Any]]) -> list[ParsedFrame]:
+    """The good frames of the events, in the order of the topic."""
+    rows = to_rows("detections", [Sent(as_json(event)) for event in events])
+    validated = frames(validated_detections(stores, SKEW)(rows)).to_pylist()
+    return [ParsedFrame(row["frame"]) for row in validated if row["frame"]]
 
 
 def follow_frames(stores: Stores, run: Sequence[ParsedFrame], *, cuts: Sequence[int] = ()) -> Seen:

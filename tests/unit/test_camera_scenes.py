@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 from conf.stores import Stores
-from tests.support.camera_scenes import Person, follow, scene, steps, together, way
+from streaming.transforms.footfall import by_index, track_frames
+from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
+from tests.support.camera_scenes import (
+    CAMERA_ID,
+    Person,
+    follow,
+    follow_frames,
+    parsed,
+    scene,
+    steps,
+    together,
+    way,
+)
 
 pytestmark = pytest.mark.requirement("V6")
 
@@ -321,3 +333,50 @@ def test_who_stands_beside_the_edge_and_is_lost_has_not_left(stores: Stores) -> 
 def test_who_is_lost_one_frame_beyond_the_line_has_crossed_it(stores: Stores) -> None:
     frames = [*way("A", *steps(OUTSIDE, 0.69, 12)), *[[]] * 15]
     assert follow(stores, scene(*frames)).counts == (1, 0)
+
+
+# -- frame numbers, sizes, and the end of a run ----------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [3, 12, 30])
+def test_a_camera_that_counts_its_frames_from_zero_again_goes_on(stores: Stores, at: int) -> None:
+    frames = [*way("A", *steps(OUTSIDE, INSIDE, 20)), *[[]] * 15, *way("B", *steps(0.4, 0.9, 20))]
+    events = scene(*frames)
+    for number, event in enumerate(events[at:]):
+        event["frame_index"] = number
+    assert follow(stores, events, cuts=[at, at + 1]).counts == (2, 0)
+    in_order = by_index(parsed(stores, events))
+    assert follow_frames(stores, in_order).counts == (2, 0)
+
+
+def test_one_absurd_frame_number_does_not_make_all_others_late(stores: Stores) -> None:
+    events = scene(*way("A", *steps(OUTSIDE, INSIDE, 20)))
+    events[3]["frame_index"] = 2**60
+    assert follow(stores, events).counts == (1, 0)
+
+
+def test_a_picture_that_changes_its_size_moves_nobody(stores: Stores) -> None:
+    events = scene(*way("A", *[0.62] * 10, *steps(0.62, INSIDE, 12)))
+    for event in events[8:]:
+        event["image"] = {"width": 1920, "height": 1440}
+    assert follow(stores, events).counts == (1, 0)
+
+
+def test_of_a_camera_that_leaves_out_frames_the_last_second_counts(stores: Stores) -> None:
+    events = scene(*way("A", *[0.5] * 10, *steps(0.5, 0.72, 10)))
+    for event in events:
+        event["frame_index"] *= 2
+    assert follow(stores, events).counts == (1, 0)
+
+
+def test_who_crosses_in_the_last_frame_of_a_run_is_counted_when_the_run_is_over(
+    stores: Stores,
+) -> None:
+    events = scene(*way("A", *steps(0.4, 0.7, 12)))
+    events[-1]["frame_index"] += 1  # and the frame before it is lost
+    run = CameraRun(layouts_by_camera(stores)[CAMERA_ID], Rules())
+    list(track_frames(("B01", CAMERA_ID, "run-1"), parsed(stores, events), run))
+    ended = run.end()
+    assert [c.direction for c in ended.crossings] == ["entry"]
+    assert not list(run.open_visits())
+    assert run.end().crossings == []

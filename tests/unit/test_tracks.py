@@ -370,16 +370,18 @@ def test_runs_of_one_camera_never_meet() -> None:
     assert list(camera.run("evening", TEN).open_visits()) == []
 
 
-def test_a_run_that_is_silent_for_long_is_expired_once_another_speaks() -> None:
+def test_a_run_that_is_silent_for_long_ends_once_another_speaks() -> None:
     limit = RULES.expire.total_seconds()
     camera = CameraState([layout()], RULES)
     for index in range(3):
         seen(camera, "morning", index, index / 5, ("anna", *IN_QUEUE))
     seen(camera, "evening", 0, limit)
-    kept = json.loads(camera.to_text())
+    assert not list(camera.end_expired())
     seen(camera, "evening", 1, limit + 1)
 
-    assert set(kept) == {"morning", "evening"}
+    ((run_id, at, effects),) = camera.end_expired()
+    assert (run_id, at) == ("morning", TEN + 2 * STEP)
+    assert [v.is_open for v in effects.visits] == [False]
     assert set(json.loads(camera.to_text())) == {"evening"}
 
 
