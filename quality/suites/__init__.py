@@ -10,6 +10,7 @@ from quality.suites.anomalies import anomaly_suites
 from quality.suites.business import business_suites
 from quality.suites.counted import counted_suites
 from quality.suites.frames import frame_suites
+from quality.suites.labels import label_suites
 from quality.suites.replicas import replica_suites
 from quality.suites.row_rules import detection_suites, order_suites
 from quality.suites.sums import sum_suites
@@ -27,6 +28,7 @@ def all_suites(settings: Settings, stores: Stores) -> tuple[Suite, ...]:
         *account_suites(settings),
         *counted_suites(),
         *frame_suites(),
+        *label_suites(),
         *business_suites(settings),
         *anomaly_suites(),
     ]

@@ -8,14 +8,17 @@ from streaming.runtime.submit import submit
 from streaming.steps import VALIDATE_DETECTIONS
 from streaming.stream import DETECTIONS, Batch, Stream
 from streaming.transforms.quarantine import split_validated
-from streaming.transforms.silver_detections import to_silver_detections
+from streaming.transforms.silver_detections import count_labels, to_silver_detections
 
 
 def write(batch: Batch) -> None:
     """Rejected messages first, so that positions in silver imply those in quarantine."""
     good, rejected = split_validated(batch.rows)
     batch.metrics.dead_letters(batch.stream, batch.append(QUARANTINE_DETECTIONS, rejected))
-    batch.append(SILVER_DETECTIONS, to_silver_detections(good))
+    objects = to_silver_detections(good)
+    batch.append(SILVER_DETECTIONS, objects)
+    for row in count_labels(objects).to_pylist():
+        batch.metrics.objects(batch.stream, row["camera_id"], row["label"], row["objects"])
 
 
 STREAM = Stream(

@@ -16,11 +16,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.metrics import MetricWrapperBase
 
 from streaming.runtime.health import STATES, State
+from streaming.transforms.silver_detections import PERSON
 
 log = logging.getLogger("storelake.streams")
 
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _STREAM = ("stream",)
+LABELS = 20
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,13 @@ class StreamMetrics:
             "ahead.",
             "branch",
         )
+        self._objects = counter(
+            "objects",
+            f"Objects in frames, by label; at most {LABELS} of a camera.",
+            "camera",
+            "label",
+        )
+        self._labels: dict[str, set[str]] = {}
         self._dead = counter("dead_letters", "Messages that broke a rule, put aside.")
         self._skipped = counter(
             "skipped_rows", "Rows that a sink had already: of a batch that came again.", "sink"
@@ -206,6 +215,13 @@ class StreamMetrics:
             self._named.add(branch)
             log.warning("a clock of branch %s is ahead of the broker's", branch)
         counter.inc(events)
+
+    def objects(self, stream: str, camera: str, label: str, number: int) -> None:
+        """Count objects of a camera with this label; rare labels share the label `(other)`."""
+        labels = self._labels.setdefault(camera, {PERSON})
+        if len(labels) < LABELS:
+            labels.add(label)
+        self._objects.labels(stream, camera, label if label in labels else "(other)").inc(number)
 
     def refused(self, stream: str, rows: int) -> None:
         """Count rows that the sink could not hold because of their data."""

@@ -61,6 +61,8 @@ class DetectionEvent(msgspec.Struct, gc=False):
     runtime: RuntimeFields | None = None
 
 
+PERSON = "person"
+"""Label of the objects that are people, in lower case."""
 SIDES = ("x1", "y1", "x2", "y2")
 OBJECT = pa.struct(
     [
@@ -186,14 +188,26 @@ def to_silver_detections(validated: pa.Table) -> pa.Table:
     return of_frame
 
 
+def normal_label(classes: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Labels of objects in lower case, without surrounding space."""
+    return pc.utf8_lower(pc.utf8_trim_whitespace(classes))
+
+
+def count_labels(objects: pa.Table) -> pa.Table:
+    """Rows with `camera_id` and `class` -> camera_id, label, objects: how many have it."""
+    labels = objects.select(["camera_id"]).append_column("label", normal_label(objects["class"]))
+    counted = labels.group_by(["camera_id", "label"]).aggregate([([], "count_all")])
+    return counted.rename_columns(["camera_id", "label", "objects"])
+
+
 def frames(validated: pa.Table) -> pa.Table:
     """Rows of `VALIDATED_SCHEMA` -> rows of `FRAMES_SCHEMA`."""
     validated = validated.combine_chunks()
     good = pc.equal(pc.list_value_length(validated["rules"]), 0)
     objects = validated["objects"].combine_chunks()
     people = pc.list_flatten(objects)
-    label = pc.utf8_lower(pc.utf8_trim_whitespace(pc.struct_field(people, "class")))
-    is_person = pc.fill_null(pc.equal(label, "person"), False)
+    label = normal_label(pc.struct_field(people, "class"))
+    is_person = pc.fill_null(pc.equal(label, PERSON), False)
     # Index of the first person of each frame among all people.
     so_far = np.concatenate(([0], np.cumsum(is_person.to_numpy(zero_copy_only=False))))
     ends = so_far[np.concatenate(([0], np.cumsum(_lengths(objects))))].tolist()

@@ -100,6 +100,8 @@ class Sandbox:
             self.streams.settled(stream)
             self._batch(stream, now, latency=0.8, aside=1)
         self.streams.broker_up.labels("kafka").set(1)
+        self.streams.objects("silver_detections", "B01-till", "person", 5)
+        self.streams.objects("silver_detections", "B01-till", "chair", 5)
         self._frames(processed=20)
         self.publisher.delivered += 20
         self.quality.update(QualityRun("run", now, [result("critical", "passed")], seconds=2.0))
@@ -118,6 +120,7 @@ class Sandbox:
             self.streams.settled(stream)
             self._batch(stream, self.long_ago, latency=120.0, aside=20)
         self.streams.broker_up.labels("kafka").set(0)
+        self.streams.objects("silver_detections", "B01-entrance", "pedestrian", 5)
         self.source.reconnects += 2
         self._frames(processed=0)
         self.intake.queues["B01-till"].ended = True

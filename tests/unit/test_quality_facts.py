@@ -16,6 +16,7 @@ from conf.stores import OpeningHours, Stores
 from quality.suite import Suite
 from quality.suites import all_suites, anomalies, business, counted, frames
 from quality.suites.accounts import account_suites
+from quality.suites.labels import label_suites
 from quality.suites.replicas import replica_suites
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
@@ -324,6 +325,23 @@ def test_more_orders_than_visitors_is_a_warning_where_cameras_have_seen_the_hour
     [finding] = validate(suites, context)
     assert finding.id == "gold.store_hourly.arithmetic.conversion_at_most_one"
     assert finding.severity == "warning"
+
+
+def test_a_camera_without_a_label_that_means_a_person_is_named_with_its_labels(
+    context: MemoryContext,
+) -> None:
+    suites = label_suites()
+    labels = {"B01-till": ("Person ", "chair"), "B01-entrance": ("0", "Pedestrian", "human")}
+    put(
+        context,
+        SILVER_DETECTIONS,
+        *({"camera_id": c, "class": one, "captured_at": NOON} for c in labels for one in labels[c]),
+    )
+    [finding] = validate(suites, context)
+    assert finding.id == "silver.detections.labels.labels_known"
+    assert [(row["camera_id"], row["labels"]) for row in finding.rows] == [
+        ("B01-entrance", "0, human, pedestrian")
+    ]
 
 
 def cameras(context: MemoryContext, newest: datetime, **seen: datetime) -> list[Finding]:

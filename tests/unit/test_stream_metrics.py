@@ -17,7 +17,7 @@ from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
 from streaming.runtime.lag import LagWatch
 from streaming.runtime.listener import ProgressListener, read_progress
-from streaming.runtime.metrics import Progress, StreamMetrics
+from streaming.runtime.metrics import LABELS, Progress, StreamMetrics
 from streaming.sources.log import Log, Offsets
 from streaming.sources.memory import MemoryBroker, MemoryLog
 from streaming.sources.options import Subscription
@@ -179,6 +179,18 @@ def test_sinks_count_what_became_of_their_rows() -> None:
     assert value(seen, "stream_sink_seconds_total", stream="orders") == 0.5
     assert value(seen, "stream_latency_seconds_count", stream="orders") == 1
     assert value(seen, "stream_failures_total", stream="orders") == 1
+
+
+def test_a_camera_that_invents_labels_has_a_bounded_number_of_series() -> None:
+    metrics = StreamMetrics(["silver_detections"])
+    for number in range(100):
+        metrics.objects("silver_detections", "B01-till", f"label {number}", 2)
+    metrics.objects("silver_detections", "B01-till", "person", 3)
+    series = {"stream": "silver_detections", "camera": "B01-till"}
+    seen = metrics.registry
+    assert value(seen, "stream_objects_total", **series, label="person") == 3
+    assert value(seen, "stream_objects_total", **series, label="label 0") == 2
+    assert value(seen, "stream_objects_total", **series, label="(other)") == 2 * (101 - LABELS)
 
 
 class Shop:
