@@ -13,6 +13,7 @@ from uuid import uuid5
 from conf.stores import Branch
 from simulator.baskets import Basket, read_baskets
 from simulator.orders import NAMESPACE, SHARE_ONLINE, Life, SimulatedOrderEvent, Step, step_event
+from simulator.shop.doorway import at_the_doorway
 from simulator.shop.scenes import Box, Scene, daylight
 from simulator.shop.shoppers import Shopper, live_a_day
 from simulator.shop.truth import Truth, truth_of
@@ -52,6 +53,7 @@ class ShopDay:
         open_seconds: how long people arrive: the opening hours in time-lapse, people walk at
             their own pace. None: three seconds a shopper.
         run_id: part of all order ids.
+        doorway: how many people stand in the entrance, turn round or stay outside.
     """
 
     def __init__(
@@ -63,12 +65,19 @@ class ShopDay:
         start: datetime,
         open_seconds: float | None = None,
         run_id: str = "shop",
+        doorway: int = 0,
     ) -> None:
         self.branch, self.start, self._seed = branch, start, seed
         self._cameras = {c.camera_id: c for c in branch.cameras if c.camera_id in VIEWS}
         self._salt = f"{seed}/{run_id}"
         length = open_seconds or shoppers * SECONDS_A_SHOPPER
         self.shoppers: list[Shopper] = live_a_day(shoppers, length, seed)
+        self.others = at_the_doorway(doorway, length, seed)
+
+    @property
+    def everybody(self) -> list[Shopper]:
+        """Shoppers in the order in which they came, then those at the doorway."""
+        return [*self.shoppers, *self.others]
 
     @property
     def camera_ids(self) -> tuple[str, ...]:
@@ -78,7 +87,7 @@ class ShopDay:
     @cached_property
     def seconds(self) -> float:
         """Until everybody has left, and a moment more."""
-        return max((s.ends for s in self.shoppers), default=0.0) + TAIL_SECONDS
+        return max((s.ends for s in self.everybody), default=0.0) + TAIL_SECONDS
 
     @property
     def frames(self) -> int:
@@ -96,7 +105,7 @@ class ShopDay:
         view = VIEWS[camera_id]
         scene = Scene(view)
         coming = sorted(
-            (p for s in self.shoppers for p in s.paths if p.view == view),
+            (p for s in self.everybody for p in s.paths if p.view == view),
             key=lambda path: path.begins,
             reverse=True,
         )
@@ -160,9 +169,9 @@ class ShopDay:
         return sorted(events, key=lambda event: (event.made_at, event.event_id))
 
     def truth(self) -> list[Truth]:
-        """One a shopper, in the order in which they came."""
+        """One for each person of `everybody`."""
         return [
             truth_of(s, self._cameras, life.order_id if life else None)
-            for s in self.shoppers
+            for s in self.everybody
             for life in [self._lives.get(s.shopper_id)]
         ]

@@ -10,8 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from simulator.shop.figures import STRIDES_PER_METRE, Appearance, Pose
-from simulator.shop.views import CameraView, FloatArray
+from simulator.shop.views import HEIGHT, WIDTH, CameraView, FloatArray
+from udfs.geometry import Point
 
+STEP = 0.5  # metres
 STANDING = 0.15  # metres a second
 SAMPLE_SECONDS = 0.1
 
@@ -74,6 +76,15 @@ class Path:
         seconds = np.arange(self.begins, self.ends, SAMPLE_SECONDS)
         x, far = np.interp(seconds, times, xs), np.interp(seconds, times, fars)
         return seconds, self.view.shares(x, far)
+
+    def step(self, a: Point, b: Point) -> FloatArray:
+        """Length of a step across the line from a to b for each of `samples`, in shares."""
+        times, xs, fars = self._columns
+        seconds = np.arange(self.begins, self.ends, SAMPLE_SECONDS)
+        x, far = np.interp(seconds, times, xs), np.interp(seconds, times, fars)
+        wide = self.view.shares(x + STEP, far)[:, 0] - self.view.shares(x, far)[:, 0]
+        across, along = b[1] - a[1], (b[0] - a[0]) * WIDTH / HEIGHT
+        return np.asarray(wide * math.hypot(across, along) / math.dist(a, b), np.float64)
 
 
 def walk(start: Stop, places: Sequence[tuple[float, float]], speed: float) -> list[Stop]:

@@ -18,6 +18,8 @@ from simulator.shop.day import BRANCH, ShopDay
 from simulator.shop.truth import sum_up
 from simulator.shop.views import FPS, HEIGHT, WIDTH
 
+SHOPPERS_A_SCENE = 25
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -49,6 +51,8 @@ def open_day(
 ) -> ShopDay:
     """A `ShopDay` in the branch of the store file that has the simulated cameras; starts now.
 
+    One person at the doorway comes to `SHOPPERS_A_SCENE` shoppers.
+
     Raises:
         SettingsError: the store file has no such branch or camera.
     """
@@ -63,6 +67,7 @@ def open_day(
         start=start or datetime.now(timezone.utc),
         open_seconds=seconds,
         run_id=run_id,
+        doorway=shoppers // SHOPPERS_A_SCENE,
     )
     if not day.camera_ids:
         raise SettingsError(f"branch {BRANCH} of {settings.stores_file} has no simulated camera")

@@ -1,5 +1,8 @@
 """Ground truth in the terms of the product: crossings and visits of everybody's feet.
 
+Who comes back over a line has crossed it again once a step beyond it: so a person who sways in the
+doorway crosses once.
+
 Lines and zones are those of the store file, so the truth follows a new layout. It is computed from
 the paths themselves, 10 times a second, and not from any picture. Times are seconds of the day.
 """
@@ -18,6 +21,7 @@ from conf.stores import Camera
 from simulator.orders import instant
 from simulator.shop.paths import SAMPLE_SECONDS, Path
 from simulator.shop.shoppers import Shopper
+from simulator.shop.views import FloatArray
 from udfs.geometry import contains, passes_between, signed_distance
 
 CROSSING = ("camera_id", "line_id", "direction", "at")
@@ -123,13 +127,32 @@ def _crossings(path: Path, camera: Camera) -> Iterator[Crossing]:
     seconds, feet = path.samples()
     for line in camera.lines:
         # The function takes whole columns as well as single numbers.
-        side = np.asarray(signed_distance(line.a, line.b, (feet[:, 0], feet[:, 1]))) > 0  # type: ignore[arg-type]
-        for at in np.flatnonzero(side[1:] != side[:-1]) + 1:
+        # The function takes whole columns as well as single numbers.
+        distance = np.asarray(signed_distance(line.a, line.b, (feet[:, 0], feet[:, 1])))  # type: ignore[arg-type]
+        for at in _changes(distance / path.step(line.a, line.b)):
             if passes_between(line.a, line.b, tuple(feet[at - 1]), tuple(feet[at])):
-                direction = "entry" if side[at] else "exit"
+                direction = "entry" if distance[at] > 0 else "exit"
                 yield Crossing(
                     path.shopper_id, camera.camera_id, line.line_id, direction, float(seconds[at])
                 )
+
+
+def _changes(steps: FloatArray) -> Iterator[int]:
+    """Samples with which the side changes; back within a step of the line only a step beyond it.
+
+    Args:
+        steps: distance from the line in steps, positive on its right side.
+    """
+    side, is_near, at = steps[0] > 0, False, 0
+    for number, here in enumerate(steps):
+        if (here > 0) == side:
+            is_near &= abs(here) < 1
+            at = 0
+            continue
+        at = at or number
+        if not is_near or abs(here) >= 1:
+            yield at
+            side, is_near, at = not side, abs(here) < 1, 0
 
 
 def _visits(path: Path, camera: Camera) -> Iterator[Visit]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import SparkSession
+from pyspark.sql import Window as Over
 from pyspark.sql import functions as F  # noqa: N812
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -28,7 +29,7 @@ from streaming.progress import Progress
 from streaming.recompute.window import RestateError, spark_and_database, up_to, whole_hours
 from streaming.sinks.postgres import Database, stage
 from streaming.steps import TO_FRAMES, VALIDATE_DETECTIONS, in_tasks, track_rules
-from streaming.transforms.footfall import RUN, TrackingOutput, follow_whole_runs, to_output
+from streaming.transforms.footfall import CAMERA, RUN, TrackingOutput, follow_whole_runs, to_output
 
 LONGEST_RUN = timedelta(days=1)
 """A run ends at midnight in UTC at the latest (`inference_service.events.Run`)."""
@@ -136,12 +137,13 @@ def _follow(
     stores, limits = load_stores(settings.stores_file), settings.streams
     # The broker's time is at most the allowed skew before the event time.
     oldest = window["start"] - LONGEST_RUN - limits.max_future_skew
-    at = F.get_json_object("frame", "$.at").cast("long")
+    at, arrived = (F.get_json_object("frame", f"$.{n}").cast("long") for n in ("at", "arrived"))
     frames = (
         spark_table(spark, settings, BRONZE_DETECTIONS)
         .where((F.col("timestamp") >= F.lit(oldest)) & up_to(done))
         .transform(in_tasks((VALIDATE_DETECTIONS, TO_FRAMES), settings, stores))
         .withColumn("at", at)
+        .withColumn("newest", F.max(arrived).over(Over.partitionBy(*CAMERA)))
         .persist(StorageLevel.DISK_ONLY)
         .where(F.col("branch_id").isNotNull())
     )
@@ -149,8 +151,7 @@ def _follow(
     inside = (F.col("at") >= low) & (F.col("at") < high)
     runs = frames.where(inside).select(*RUN).distinct()
     whole = frames.join(runs, list(RUN), "left_semi")
-    now = datetime.now(timezone.utc)
-    rows = whole.transform(follow_whole_runs(stores, track_rules(limits), now)).toArrow()
+    rows = whole.transform(follow_whole_runs(stores, track_rules(limits))).toArrow()
     return to_output(rows), runs.toArrow()
 
 

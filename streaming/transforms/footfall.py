@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -196,12 +196,12 @@ def follow_tracks(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFra
     return apply
 
 
-def follow_whole_runs(
-    stores: Stores, rules: Rules, now: datetime
-) -> Callable[[DataFrame], DataFrame]:
-    """The same for whole runs, as if no frame had been late."""
-    layouts = layouts_by_camera(stores)
-    oldest = (now - rules.expire).timestamp() * 1e6
+def follow_whole_runs(stores: Stores, rules: Rules) -> Callable[[DataFrame], DataFrame]:
+    """The same for whole runs, as if no frame had been late.
+
+    `newest` of a frame: when the newest message of its camera arrived, in microseconds since 1970.
+    """
+    layouts, expire = layouts_by_camera(stores), rules.expire / timedelta(microseconds=1)
 
     def follow(key: tuple[str, ...], frames: pd.DataFrame) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 - on the executors
@@ -209,7 +209,10 @@ def follow_whole_runs(
         run = CameraRun(layouts.get(key[1], ()), rules)
         in_order = by_index(frames.sort_values(["partition", "position"]).itertuples(index=False))
         rows = list(track_frames(key, in_order, run))
-        if max(parse_frame(frame.frame).arrived for frame in in_order) < oldest:
+        if (
+            max(parse_frame(frame.frame).arrived for frame in in_order)
+            < in_order[0].newest - expire
+        ):
             rows.append(_row(key, run.clock, 0, run.end(), in_order[-1]))
         return pd.DataFrame(rows)
 

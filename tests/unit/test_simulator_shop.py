@@ -21,6 +21,7 @@ from cli.main import app
 from conf.settings import CONF_DIR, SettingsError, load_settings
 from conf.stores import Branch, load_stores
 from simulator.shop import FPS, HEIGHT, WIDTH, ShopDay, Shot, Truth, sum_up, write_pictures
+from simulator.shop.doorway import at_the_doorway
 from simulator.shop.figures import draw_look
 from simulator.shop.pictures import SIDE, label_pictures
 from simulator.shop.render import open_day, render_day
@@ -249,6 +250,17 @@ def test_the_boxes_cross_the_line_where_the_truth_does(day: ShopDay, truths: lis
     assert found.keys() == true.keys()
     assert len(crossings) == len(true)
     assert max(abs(found[key] - true[key]) for key in true) < 3 / FPS
+
+
+@pytest.mark.requirement("V6")
+def test_who_stands_in_the_doorway_or_turns_on_the_mat_is_counted_as_it_happened() -> None:
+    scenes = shop_day(1)
+    scenes.shoppers, scenes.others = [], at_the_doorway(6, 60.0, seed=3)
+    true = Counter((c.shopper_id[-1], c.direction) for t in scenes.truth() for c in t.crossings)
+    stand, turn = "14", "25"
+    assert true == {(n, d): 1 for n in stand + turn for d in ("entry", "exit")}
+    crossings, _ = follow_the_boxes(scenes, "B01-entrance")
+    assert Counter((c.track_id[-1], c.direction) for c in crossings) == true
 
 
 @pytest.mark.requirement("V6")
