@@ -18,8 +18,9 @@ SURPRISE = 0.25
 GAIN = 0.3
 """Two people have exchanged their ids where that makes their way shorter by more than this."""
 
-REACH = 1.0
-"""Most distance between an id that vanished and a new one that continues it."""
+REACH, PACE = 1.0, 1.5
+"""Most distance between an id that vanished and a new one that continues it, and by how much it
+grows with each second between them."""
 
 OUTSIDE = 0.25
 """A person who is expected so close to the left or right edge is walking out of the picture. The
@@ -88,7 +89,7 @@ def is_leaving(track: Track) -> bool:
 
 
 def nearest_pairs(new: Mapping[str, Spot], vanished: Mapping[str, Track]) -> list[tuple[str, str]]:
-    """(new id, vanished id), at most `REACH` apart; nearest first, each id once.
+    """(new id, vanished id) that may be one person; nearest first, each id once.
 
     Who was about to walk out of the picture is gone.
     """
@@ -97,7 +98,7 @@ def nearest_pairs(new: Mapping[str, Spot], vanished: Mapping[str, Track]) -> lis
         for new_id, spot in new.items()
         for old_id, track in vanished.items()
         if not is_leaving(track)
-        if (apart := distance(track, spot)) <= REACH
+        if (apart := distance(track, spot)) <= REACH + PACE * (spot.at - track.seen_at) / 1e6
     ]
     return _each_once(distances)
 

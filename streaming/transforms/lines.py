@@ -14,8 +14,12 @@ ENTRY, EXIT = "entry", "exit"
 MARGIN = 0.2
 """Distance from a line, in bodies, within which the side is undecided."""
 
-CLEAR = 1.0
-"""Distance from a line, in bodies, at which a person does not stand on it any more."""
+CLEAR = 1.5
+"""Distance from a line, in bodies, at which a person does not stand on it any more: a step, and the
+sway of a person who stands."""
+
+BESIDE = 1.0
+"""Distance from a line, in bodies, within which the edge of the picture may hide its other side."""
 
 
 class Crossed(NamedTuple):
@@ -127,12 +131,12 @@ def hidden_side(line: Line, spot: Spot) -> int:
     dx, dy = line.b[0] - line.a[0], line.b[1] - line.a[1]
     length = math.hypot(dx, dy)
     distance = signed_distance(line.a, line.b, (spot.x, spot.y))
-    clear = body_across(line, spot) * CLEAR
-    if abs(distance) > clear:
+    beside = body_across(line, spot) * BESIDE
+    if abs(distance) > beside:
         return 0
 
     def is_hidden(side: int) -> bool:
-        away = (side * clear - distance) / length
+        away = (side * beside - distance) / length
         x, y = spot.x - dy * away, spot.y + dx * away
         return not (0 <= x <= 1 and 0 <= y <= 1)
 

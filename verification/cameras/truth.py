@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from simulator.shop import Truth, sum_up
 
 MAX_COUNT_ERROR = 0.03  # of the true number
-MAX_DWELL_ERROR = 1.5  # seconds
+MAX_DWELL_ERROR = 1.5  # seconds, in every zone
 MAX_CONVERSION_ERROR = 0.02  # points of a share
 Span = tuple[float, float]
 
@@ -95,7 +95,8 @@ def compare(truths: Sequence[Truth], measured: Measured) -> dict[str, Any]:
         "within": {
             "entries": _near(measured.entries, total["entries"]),
             "exits": _near(measured.exits, total["exits"]),
-            "dwell": found > 0 and dwell < MAX_DWELL_ERROR,
+            "dwell": found > 0
+            and all(z["dwell_error_s"] < MAX_DWELL_ERROR for z in zones.values() if z["found"]),
             "conversion": abs(conversion - (total["conversion"] or 0.0)) <= MAX_CONVERSION_ERROR,
         },
     }
