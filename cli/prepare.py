@@ -3,19 +3,28 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from cli.context import read_settings
 from conf.outages import clear_outages
 from infra.terminal import console, progress
 
 
-def prepare() -> None:
+def prepare(
+    rewrite: Annotated[
+        bool,
+        typer.Option("--rewrite-tables", help="Give tables of an older release the new types."),
+    ] = False,
+) -> None:
     """Create topics, bucket and tables where they are missing.
 
     For services that run already, in containers or elsewhere; on this machine `up` does it. It
     can be run again at any time: what exists is kept.
     """
     from infra import local
-    from streaming.lake.formats import create_tables
+    from streaming.lake.formats import create_tables, rewrite_tables
     from streaming.runtime.session import build_session
 
     settings = read_settings()
@@ -24,6 +33,9 @@ def prepare() -> None:
         report("namespaces and tables of the lake")
         spark = build_session(settings, "storelake:prepare")
         try:
+            if rewrite:
+                report("types of the lake's tables")
+                rewrite_tables(spark, settings)
             create_tables(spark, settings)
         finally:
             spark.stop()

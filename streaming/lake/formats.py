@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from conf.settings import Settings, SettingsError
 from conf.storage import hadoop_client
 from streaming.lake.iceberg import purge as iceberg_purge
+from streaming.lake.iceberg import retype as iceberg_retype
 from streaming.lake.iceberg import tables as iceberg_tables
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.lake import IcebergLake
@@ -48,6 +49,16 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
         _delta("tables").create_tables(settings)
     else:
         iceberg_tables.create_tables(spark, settings)
+
+
+def rewrite_tables(spark: SparkSession, settings: Settings) -> list[str]:
+    """Give tables of an older release the declared types; see `iceberg.retype`.
+
+    Raises:
+        LakeError: the lake is in Delta.
+    """
+    require_iceberg(settings, "Rewriting tables")
+    return iceberg_retype.rewrite_tables(spark, settings)
 
 
 def spark_table(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:

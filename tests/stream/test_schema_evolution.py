@@ -8,6 +8,7 @@ version 3; the column is added while it runs; then the new release starts where 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from pyspark.sql import SparkSession
 
 from streaming.jobs import bronze_order_events, order_event_processor
 from streaming.lake.delta import tables as delta_tables
-from streaming.lake.formats import create_tables
+from streaming.lake.formats import create_tables, rewrite_tables
 from streaming.lake.iceberg import tables as iceberg
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.iceberg.commits import carried_progress
 from streaming.lake.protocol import LakeError
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 from streaming.stream import Batch, Stream
@@ -162,3 +165,34 @@ def test_a_column_never_changes_its_type_by_itself(
 
     with pytest.raises(LakeError, match=r"total_price is decimal\(18,4\) in the lake"):
         story.sandbox.run(*NAMES)
+
+
+def test_an_upgrade_rewrites_the_table_with_its_rows_and_positions(story: Story) -> None:
+    settings, spark = story.sandbox.settings, SparkSession.active()
+    before = story.sandbox.lake("silver.orders")
+    name = f"{settings.catalog.name}.silver.orders"
+    narrower = {
+        "total_price": "CAST(total_price AS decimal(12,2))",
+        "items": "transform(items, i -> named_struct('product_id', i.product_id, 'name', i.name,"
+        " 'category', i.category, 'quantity', CAST(i.quantity AS int),"
+        " 'unit_price', CAST(i.unit_price AS decimal(12,2))))",
+    }
+    columns = ", ".join(f"{narrower.get(c, c)} AS {c}" for c in spark.table(name).columns)
+    with open_catalog(settings) as catalog:
+        positions = carried_progress(catalog.load_table("silver.orders"))
+        spark.sql(f"REPLACE TABLE {name} USING iceberg AS SELECT {columns} FROM {name}")  # noqa: S608
+        older = catalog.load_table("silver.orders")
+        older.append(older.schema().as_arrow().empty_table(), snapshot_properties=positions)
+    with pytest.raises(LakeError, match="prepare --rewrite-tables"):
+        create_tables(spark, settings)
+
+    assert rewrite_tables(spark, settings) == ["silver.orders"]
+
+    create_tables(spark, settings)
+    by_position = itemgetter("position")
+    assert sorted(story.sandbox.lake("silver.orders"), key=by_position) == sorted(
+        before, key=by_position
+    )
+    story.sandbox.lose_newest_commit(*NAMES)
+    story.sandbox.run(*NAMES)
+    assert len(story.sandbox.lake("silver.orders")) == len(before)

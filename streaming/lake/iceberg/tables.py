@@ -35,7 +35,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     """
     name = settings.catalog.name
     with open_catalog(settings) as catalog:
-        have = _present(catalog)
+        have = present(catalog)
         there = [t for t in TABLES if t.name in have]
         missing = [t for t in TABLES if t.name not in have]
         for table in there:
@@ -48,7 +48,7 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
             _add_columns(spark, catalog, table)
 
 
-def _present(catalog: Catalog) -> set[str]:
+def present(catalog: Catalog) -> set[str]:
     """Names of the tables; none before Spark has created the catalog's own tables in Postgres."""
     with suppress(ProgrammingError):
         spaces = catalog.list_namespaces()
@@ -74,19 +74,26 @@ def _must_be_here(settings: Settings, iceberg: IcebergTable) -> None:
 # Another application that starts at the same time may add them first.
 @retry(retry=retry_if_exception_type(PySparkException), stop=stop_after_attempt(2), reraise=True)
 def _add_columns(spark: SparkSession, catalog: Catalog, table: Table) -> None:
-    there = {f.name: f.field_type for f in catalog.load_table(table.name).schema().fields}
-    declared = {column.name: column.type for column in table.fields}
-    for name in declared.keys() & there.keys():
-        has, wants = _spark_type(there[name]), declared[name].replace(" ", "")
-        if has != wants:
-            raise LakeError(
-                f"{table.name}.{name} is {has} in the lake and {wants} in "
-                "streaming/lake/tables.py: a table only gets new columns, so declare the new "
-                "type under a new name."
-            )
-    if missing := declared.keys() - there.keys():
+    for name, (has, wants) in other_types(catalog, table).items():
+        raise LakeError(
+            f"{table.name}.{name} is {has} in the lake and {wants} in this release: stop the "
+            "streams, and rewrite the table with `storelake prepare --rewrite-tables`."
+        )
+    there = {f.name for f in catalog.load_table(table.name).schema().fields}
+    if missing := {column.name for column in table.fields} - there:
         spark.sql(table.add_sql(catalog.name, missing))
         log.info("%s has new columns: %s", table.name, ", ".join(sorted(missing)))
+
+
+def other_types(catalog: Catalog, table: Table) -> dict[str, tuple[str, str]]:
+    """Column -> its type in the lake and the declared one, in Spark's DDL, where they differ."""
+    there = {f.name: f.field_type for f in catalog.load_table(table.name).schema().fields}
+    types = {
+        column.name: (_spark_type(there[column.name]), column.type.replace(" ", ""))
+        for column in table.fields
+        if column.name in there
+    }
+    return {name: (has, wants) for name, (has, wants) in types.items() if has != wants}
 
 
 def _spark_type(kind: IcebergType) -> str:
