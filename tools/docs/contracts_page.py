@@ -18,19 +18,20 @@ Fields = tuple[tuple[str, ...], ...]
 """Rows of a table of fields, without that of the event type."""
 
 EVENT_TYPE = "`event_type`"
+RANGES = (
+    ("minLength", "maxLength", "characters"),
+    ("minItems", "maxItems", "elements"),
+    ("minimum", "maximum", ""),
+)
 BOUNDS = {
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} elements",
-    "maxItems": "at most {} elements",
-    "minimum": "at least {}",
     "exclusiveMinimum": "above {}",
-    "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
-    "multipleOf": "a multiple of {}",
+    "multipleOf": "in steps of {}",
     "format": "a {}",
     "pattern": "like `{}`",
 }
+FEW = 20
+"""A choice of more values is counted and not listed."""
 
 
 def contracts_page(contracts: Mapping[str, OpenDataContractStandard]) -> str:
@@ -102,8 +103,21 @@ def _type(field: SchemaProperty) -> str:
 
 
 def _meaning(field: SchemaProperty) -> str:
-    values = ", ".join(f"`{v.value}`" for v in field.enum or [])
     options = field.logicalTypeOptions or {}
-    bounds = [words.format(options[name]) for name, words in BOUNDS.items() if name in options]
-    parts = [(field.description or "").removesuffix("."), values, *bounds]
+    ranges = (_range(options.get(low), options.get(high), unit) for low, high, unit in RANGES)
+    bounds = (words.format(options[name]) for name, words in BOUNDS.items() if name in options)
+    parts = [(field.description or "").removesuffix("."), _choice(field), *ranges, *bounds]
     return "; ".join(part for part in parts if part)
+
+
+def _choice(field: SchemaProperty) -> str:
+    values = [f"`{v.value}`" for v in field.enum or []]
+    return ", ".join(values) if len(values) <= FEW else f"one of {len(values)} values"
+
+
+def _range(low: float | None, high: float | None, unit: str) -> str:
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f"at least {low:,} {unit}".strip()
+    return f"{'up' if low is None else f'{low:,}'} to {high:,} {unit}".strip()
