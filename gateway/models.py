@@ -131,7 +131,7 @@ def _type(field: ContractField) -> Any:
 def _plain_type(field: ContractField) -> Any:
     limits = {name: v for name, v in field.limits.items() if name not in ("gt", "multiple_of")}
     if field.kind == "choice":
-        return Literal[field.values]
+        return _long_choice(field) if field.fault else Literal[field.values]
     if field.kind == "uuid":
         pattern, extra = FORMATS["uuid"], dict(field_schema(field))
         return Annotated[str, Field(pattern=pattern, json_schema_extra=extra)]
@@ -144,6 +144,18 @@ def _plain_type(field: ContractField) -> Any:
         return Annotated[list[element], Field(**limits)]
     base: Any = {"integer": int, "boolean": bool}.get(field.kind, str)
     return Annotated[base, Field(**limits)]
+
+
+def _long_choice(field: ContractField) -> Any:
+    """A choice of too many values for a message that lists them."""
+    known = frozenset(field.values)
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in known:
+            return value
+        raise PydanticCustomError("unknown_value", f"Input {field.fault}")
+
+    return Annotated[Any, PlainValidator(read), WithJsonSchema(field_schema(field))]
 
 
 @cache
