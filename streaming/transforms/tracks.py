@@ -24,8 +24,9 @@ picture.
   name, and the old id continues from where it vanished, under a name that no other track has.
 - **Exchange.** Two ids of which each is where the other was expected have been exchanged. An id
   that moves farther than a person can run is another person, under a new name.
-- **Identity.** Only one track at a time has a name, and one box of a frame an id. Boxes that share
-  an id, and those with an id of `NO_IDENTITY`, count as people in a queue and have no track.
+- **Identity.** Only one track at a time has a name, and one box of a frame an id: of boxes that
+  share one, that which is where its track is expected. The others, and those with an id of
+  `NO_IDENTITY`, count as people in a queue and have no track.
 - **Staff.** A track that is in a staff zone for its `staff_after` is staff, also for its past.
 - **Runs.** They are independent. A run without a message for `expire` is over (`CameraState`): the
   frames that wait are processed, and its tracks and visits end.
@@ -361,6 +362,10 @@ class CameraRun:
             if boxes[i] == 1 and i not in NO_IDENTITY
         }
         others = [person[1:3] for person in people if person[0] not in spots]
+        if others:
+            spots |= self._expected(people, at, boxes)
+            places = {spot[:2] for spot in spots.values()}
+            others = [place for place in others if place not in places]
         lengths = {
             zone.zone_id: sum(contains(zone.polygon, place) for place in others)
             for zone in layout.zones
@@ -380,6 +385,19 @@ class CameraRun:
         for zone_id, length in lengths.items():
             effects.queues.append(QueueLength(zone_id, at, length))
         self._expire_tracks(layout, spots, at, effects)
+
+    def _expected(
+        self, people: Sequence[Person], at: int, boxes: Mapping[str, int]
+    ) -> dict[str, Spot]:
+        """Of the boxes that share an id, the one where its track is expected, if it is there."""
+        found: dict[str, Spot] = {}
+        for i, x, y, width, height in people:
+            if boxes[i] > 1 and i not in NO_IDENTITY and (track := self._live.get(i)):
+                spot = Spot(x, y, at, width, height)
+                nearest = identities.distance(track, found[i]) if i in found else identities.REACH
+                if identities.distance(track, spot) <= nearest:
+                    found[i] = spot
+        return found
 
     def _correct(self, spots: Mapping[str, Spot]) -> None:
         """Exchange tracks whose ids were exchanged, and detach those whose ids left them."""

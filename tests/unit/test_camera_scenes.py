@@ -106,6 +106,14 @@ def test_who_shares_an_id_with_another_for_a_moment_is_followed_before_and_after
     assert seen.counts == (2, 0)
 
 
+def test_of_several_boxes_with_one_id_the_one_that_moves_on_is_followed(stores: Stores) -> None:
+    walker = way("7", *steps(OUTSIDE, INSIDE, 20))
+    stands = [*[[]] * 3, *way("7", *[0.3] * 17, y=0.3)]
+    also = [*[[]] * 6, *way("7", *[0.9] * 14, y=0.3)]
+    seen = follow(stores, scene(*together(walker, stands, also)))
+    assert seen.counts == (1, 0)
+
+
 def test_who_has_no_identity_yet_does_not_disturb_those_who_have_one(stores: Stores) -> None:
     unconfirmed = [way("-1", *[x] * 20, y=0.3) for x in (0.55, 0.75)]
     walker = way("A", *steps(OUTSIDE, INSIDE, 20))
