@@ -54,8 +54,10 @@ def follow(
     """
     x, y, at = spot.x, spot.y, spot.at
     distance = signed_distance(line.a, line.b, (x, y))
-    if before and not before.near and distance * before.side > spot.width + spot.height:
-        return LineState(before.side, x, y), None  # far away, as most people are
+    if (
+        before and not before.near and distance * before.side > MARGIN * (spot.width + spot.height)
+    ):  # as for most people; a body across a line is never longer than both sides
+        return LineState(before.side, x, y), None
     body = body_across(line, spot)
     line_state = before or _begin(line, spot, confirm)
     returns = line_state.near > 0 and distance * line_state.side < 0
