@@ -114,6 +114,18 @@ def test_a_count_may_be_wrong_by_three_in_a_hundred(
     json.dumps(result)  # no numpy types
 
 
+def test_the_bound_of_the_dwell_holds_in_every_zone(tmp_path: Path) -> None:
+    branch = load_stores(load_settings(var_dir=tmp_path).stores_file).branches[0]
+    truths = ShopDay(branch, shoppers=40, seed=1, start=NOON).truth()
+    visits: dict[str, list[tuple[float, float]]] = {}
+    for visit in (v for t in truths for v in t.visits):
+        short = 4.0 if visit.zone_id == "snacks" else 0.0
+        key = f"{visit.camera_id}/{visit.zone_id}"
+        visits.setdefault(key, []).append((visit.enters, visit.leaves - short))
+    result = compare(truths, Measured(40, 40, None, visits))
+    assert (result["dwell_error_s"] < 1.5, result["within"]["dwell"]) == (True, False)
+
+
 def test_a_day_that_no_camera_saw_is_out_of_every_bound(tmp_path: Path) -> None:
     branch = load_stores(load_settings(var_dir=tmp_path).stores_file).branches[0]
     truths = ShopDay(branch, shoppers=40, seed=1, start=NOON).truth()
