@@ -36,6 +36,10 @@ FRAMES_SQL = """
     FROM stream_offsets WHERE stream = %(stream)s"""
 
 
+_Frame = tuple[str, datetime]
+"""Id and time of a frame: a camera may number its frames again."""
+
+
 class _Minute(NamedTuple):
     branch_id: str
     camera_id: str
@@ -109,22 +113,22 @@ def _complete_until(
     return min(bounds, default=None)
 
 
-def _frames(rows: pa.Table) -> tuple[dict[_Minute, set[str]], timedelta]:
-    """The ids of frames per camera and minute; and how far clocks of cameras are ahead of ours."""
-    found: dict[_Minute, set[str]] = defaultdict(set)
+def _frames(rows: pa.Table) -> tuple[dict[_Minute, set[_Frame]], timedelta]:
+    """The frames per camera and minute; and how far clocks of cameras are ahead of ours."""
+    found: dict[_Minute, set[_Frame]] = defaultdict(set)
     ahead = timedelta(0)
     for value, arrived in zip(
         rows["value"].to_pylist(), rows["timestamp"].to_pylist(), strict=True
     ):
         frame = parse_frame(value)
         if frame is not None:
-            found[_Minute(frame.branch_id, *frame.minute)].add(frame.id)
+            found[_Minute(frame.branch_id, *frame.minute)].add((frame.id, frame.captured_at))
             ahead = max(ahead, frame.captured_at - arrived)
     return found, ahead
 
 
 def _compare(
-    frames: dict[_Minute, set[str]],
+    frames: dict[_Minute, set[_Frame]],
     counted: dict[_Minute, dict[str, Any]],
     first: datetime,
     until: datetime | None,

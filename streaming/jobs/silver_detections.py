@@ -1,6 +1,7 @@
 """Detections topic -> silver.detections (one row per object per frame); bad ones to quarantine.
 
-Key (camera_id, run_id, frame_index, track_id); guarded appends, exactly-once in effect.
+Key (camera_id, run_id, frame_index, captured_at, track_id, box); guarded appends, exactly-once in
+effect.
 """
 
 from streaming.lake.tables import QUARANTINE_DETECTIONS, SILVER_DETECTIONS

@@ -273,7 +273,8 @@ BRONZE_DETECTIONS = Table(
 SILVER_DETECTIONS = Table(
     name="silver.detections",
     grain="one object in one frame",
-    key=("camera_id", "run_id", "frame_index", "track_id"),
+    # A tracker may write one id on several boxes, and a camera number its frames again.
+    key=("camera_id", "run_id", "frame_index", "captured_at", "track_id", "x1", "y1", "x2", "y2"),
     policy=MaintenancePolicy(sort=("camera_id", "captured_at", "track_id")),
     writer="silver_detections",
     strategy="append",

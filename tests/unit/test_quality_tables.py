@@ -20,6 +20,7 @@ from streaming.lake.tables import (
     GOLD_ORDER_HOURLY,
     GOLD_STORE_HOURLY,
     QUARANTINE_ORDER_EVENTS,
+    SILVER_DETECTIONS,
     SILVER_ORDER_STATUS,
     TABLES,
     Table,
@@ -219,6 +220,13 @@ def test_a_key_that_is_there_twice_is_named_in_its_hour(context: MemoryContext) 
     assert [(r["rows"], r["keys"], r["example"]) for r in finding.rows] == [
         (3, 2, "order-created/1/7")
     ]
+
+
+def test_several_boxes_of_a_frame_may_have_one_id(context: MemoryContext) -> None:
+    table = SILVER_DETECTIONS
+    boxes = [good_row(table, track_id="-1", x1=0.1 * n, x2=0.1 * n + 0.05) for n in range(4)]
+    context.tables[table.name] = rows_in(table, *boxes)
+    assert "silver.detections.keys.unique" not in {f.id for f in found_in(context, table)}
 
 
 def test_keys_are_compared_with_the_older_rows_of_their_time_and_no_others(
