@@ -7,7 +7,8 @@ person is expected: one mean step after the last position.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from streaming.transforms.track import Spot, Track
@@ -17,6 +18,9 @@ SURPRISE = 0.25
 
 GAIN = 0.3
 """Two people have exchanged their ids where that makes their way shorter by more than this."""
+
+CROWD = 50
+"""Ids of one frame that are compared with each other: the time grows with the square."""
 
 REACH, PACE = 1.0, 1.5
 """Most distance between an id that vanished and a new one that continues it, and by how much it
@@ -54,17 +58,17 @@ def surprises(spots: Mapping[str, Spot], live: Mapping[str, Track]) -> list[str]
 
 
 def exchanged(
-    ids: Iterable[str], spots: Mapping[str, Spot], live: Mapping[str, Track]
+    ids: Sequence[str], spots: Mapping[str, Spot], live: Mapping[str, Track]
 ) -> list[tuple[str, str]]:
     """Pairs of ids of which each is where the other is expected; the clearest first, each id once.
 
     Args:
-        ids: of `surprises`.
+        ids: of `surprises`; at most `CROWD` of them are compared.
         spots: of all ids in the frame.
         live: their tracks so far.
     """
     gains = []
-    for a, b in combinations(ids, 2):
+    for a, b in combinations(ids[:CROWD], 2):
         kept = distance(live[a], spots[a]) + distance(live[b], spots[b])
         gain = kept - distance(live[a], spots[b]) - distance(live[b], spots[a])
         if gain > GAIN:
@@ -93,14 +97,22 @@ def nearest_pairs(new: Mapping[str, Spot], vanished: Mapping[str, Track]) -> lis
 
     Who was about to walk out of the picture is gone.
     """
-    distances = [
-        (apart, new_id, old_id)
-        for new_id, spot in new.items()
-        for old_id, track in vanished.items()
-        if not is_leaving(track)
-        if (apart := distance(track, spot)) <= REACH + PACE * (spot.at - track.seen_at) / 1e6
-    ]
+    by_x = sorted((t.x + t.step_x, i) for i, t in vanished.items() if not is_leaving(t))
+    oldest = min((track.seen_at for track in vanished.values()), default=0)
+    distances = []
+    for new_id, spot in new.items():
+        widest = _reach(spot.at - oldest) * spot.width
+        first = bisect(by_x, (spot.x - widest,))
+        for _, old_id in by_x[first : bisect(by_x, (spot.x + widest,))]:
+            apart = distance(vanished[old_id], spot)
+            if apart <= _reach(spot.at - vanished[old_id].seen_at):
+                distances.append((apart, new_id, old_id))
     return _each_once(distances)
+
+
+def _reach(microseconds: int) -> float:
+    """Most distance between a vanished id and a new one so long after it, in bodies."""
+    return REACH + PACE * microseconds / 1e6
 
 
 def _each_once(pairs: Iterable[tuple[float, str, str]]) -> list[tuple[str, str]]:
