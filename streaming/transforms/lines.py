@@ -59,7 +59,7 @@ def follow(
     ):  # as for most people; a body across a line is never longer than both sides
         return LineState(before.side, x, y), None
     body = body_across(line, spot)
-    line_state = before or _begin(line, spot, confirm)
+    line_state = before or _begin(line, spot, confirm if abs(distance) < body * CLEAR else 0)
     returns = line_state.near > 0 and distance * line_state.side < 0
     undecided = body * (CLEAR if returns else MARGIN)
     side = 0 if abs(distance) < undecided else (1 if distance > 0 else -1)
@@ -82,10 +82,12 @@ def follow(
     return LineState(side, x, y, near=near), Crossed(direction(side), line_state.new_at, *step)
 
 
-def _begin(line: Line, spot: Spot, confirm: int) -> LineState:
-    """The state of a new track: who begins beside the edge of the picture came in over it."""
-    side = hidden_side(line, spot)
-    return LineState(side, spot.x, spot.y, near=confirm if side else 0)
+def _begin(line: Line, spot: Spot, near: int) -> LineState:
+    """The state of a new track: who begins beside the edge of the picture came in over it.
+
+    Who begins near the line may be somebody who stands on it and was lost for a while.
+    """
+    return LineState(hidden_side(line, spot), spot.x, spot.y, near=near)
 
 
 def direction(side: int) -> str:
@@ -98,8 +100,9 @@ def vanish(
 ) -> tuple[LineState, Crossed | None]:
     """The track is not seen any more: its state, and the crossing that was not confirmed, if any.
 
-    It has crossed if its last position is beyond the line, or if it walked towards a line of which
-    the other side is out of the picture, and was closer to it than a body.
+    If it was clear of the line before, it has crossed if its last position is beyond the line, or
+    if it walked towards a line of which the other side is out of the picture, and was closer to it
+    than a body.
 
     Args:
         line: the line.
@@ -112,12 +115,13 @@ def vanish(
     distance = signed_distance(line.a, line.b, (x, y)) * line_state.side
     margin = body_across(line, spot) * MARGIN
     beyond = signed_distance(line.a, line.b, (x + step[0], y + step[1])) * line_state.side
-    leaves = beyond < distance - margin / 2 and line_state.near == 0
+    leaves = beyond < distance - margin / 2
     hidden = leaves and hidden_side(line, spot) == -line_state.side
     start = (line_state.x, line_state.y)
     if hidden and start == (x, y):
         start = (x - step[0], y - step[1])
-    crossed = line_state.side != 0 and (distance <= -margin or hidden)
+    is_known = line_state.side != 0 and line_state.near == 0
+    crossed = is_known and (distance <= -margin or hidden)
     if not crossed or not passes_between(line.a, line.b, start, (x, y)):
         return line_state, None
     side = -line_state.side

@@ -143,6 +143,20 @@ def test_who_stands_in_the_doorway_and_sways_enters_at_most_once(
     assert seen.count("exit") == 0
 
 
+@pytest.mark.parametrize("frames_a_track", [7, 25])
+def test_who_sways_in_the_doorway_and_is_lost_again_and_again_enters_at_most_once(
+    stores: Stores, frames_a_track: int
+) -> None:
+    """Each time for longer than an id is continued by another."""
+    frames: list[list[Person]] = []
+    for number in range(20):
+        xs = [0.65 + (0.04 if n // 4 % 2 else -0.04) for n in range(frames_a_track)]
+        frames += [*way(f"S{number}", *xs), *[[]] * 8]
+    seen = follow(stores, scene(*frames))
+    assert seen.count("entry") <= 1
+    assert seen.count("exit") <= 1
+
+
 def test_who_comes_to_the_doorway_sways_and_walks_off_again_has_come_and_left(
     stores: Stores,
 ) -> None:
