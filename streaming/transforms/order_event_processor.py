@@ -16,7 +16,7 @@ from streaming.source import SOURCE_COLUMNS, SOURCE_SCHEMA
 from streaming.transforms.arrow_json import to_json
 from streaming.transforms.order_columns import CARRIED, DECIMAL, LINE, ORDER_COLUMNS, column_type
 from streaming.transforms.order_message import decoder, order_message
-from streaming.validation.batch import Array, ParsedBatch, is_one_of, only, relist
+from streaming.validation.batch import Array, ParsedBatch, is_one_of, only, or_empty, relist
 from streaming.validation.order_account import discount_total
 from streaming.validation.order_rules import order_rules
 from streaming.validation.rules import AnyRule, validate
@@ -70,7 +70,7 @@ def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Tabl
         **{name: rows[name] for name in SOURCE_SCHEMA.names},
         **fields,
         **body,
-        **exact,
+        **{n: or_empty(v) if pa.types.is_list(v.type) else v for n, v in exact.items()},
         "is_return": only(is_order, pa.array(batch.equal("event_type", RETURNED))),
         "discount_total": discount_total(exact["discounts"], items).cast(DECIMAL),
         "payments_json": to_json(exact["payments"]),

@@ -42,6 +42,12 @@ def relist(elements: Array, lists: pa.ListArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(lists.offsets, elements, mask=pc.is_null(lists))
 
 
+def or_empty(lists: pa.ListArray) -> pa.ListArray:
+    """Lists with an empty one for a null: PyIceberg reads a null list of structs as empty."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    return pa.ListArray.from_arrays(offsets(lengths), pc.list_flatten(lists))
+
+
 @dataclass(frozen=True)
 class Lines:
     """The elements of the lists of all messages, in one sequence.

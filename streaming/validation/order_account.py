@@ -71,7 +71,9 @@ def less_payments(fields: Any) -> Array:
 
     An order that is not completed may lack some of its payments.
     """
-    total, paid = fields["total_price"].cast(_TOTAL), sums_of(fields["payments"], "amount")
+    total, payments = fields["total_price"].cast(_TOTAL), flat_lists(fields["payments"])
+    has_some = pc.greater(pc.list_value_length(payments), 0)
+    paid = only(has_some, sums_of(payments, "amount"))
     missing = pc.subtract(total, pc.coalesce(paid, total)).cast(_TOTAL)
     is_open = pc.and_(
         pc.not_equal(fields["status"], "completed"),
