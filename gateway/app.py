@@ -12,12 +12,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from conf.settings import Settings
+from gateway.branches import KnownBranches
 from gateway.direct_routes import DirectRoutes
 from gateway.intake import Intake
 from gateway.kafka import KafkaPublisher
 from gateway.limits import Identify, RateLimit, client_address
 from gateway.metrics import GatewayMetrics
 from gateway.models import EVENT_MODELS, STATUS_MODEL
+from gateway.normalize import NormalizeRequest
 from gateway.observe import Observer
 from gateway.operations import operations_router
 from gateway.producer import Publisher
@@ -34,7 +36,7 @@ def create_app(
     """Build the gateway.
 
     Args:
-        settings: the frozen tree; only `kafka` and `gateway` are read.
+        settings: the frozen tree; `kafka`, `gateway` and `stores_file` are read.
         producer: where events go; by default Kafka, which need not be up yet.
         identify: who sends a request, and so whose rate is limited.
     """
@@ -56,6 +58,7 @@ def create_app(
         limit=RateLimit(tuning.events_per_second, tuning.burst_events),
         identify=identify,
         metrics=metrics,
+        branches=KnownBranches(settings.stores_file),
     )
     routes = event_routes(kafka)
     handlers = event_handlers(routes, context)
@@ -65,8 +68,8 @@ def create_app(
     )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.add_middleware(DirectRoutes, handlers=handlers, retry_after=tuning.retry_after_seconds)
-    # The last one is the outermost: it sees every request.
     app.add_middleware(Observer, metrics=metrics, routes=frozenset(app.openapi()["paths"]))
+    app.add_middleware(NormalizeRequest)  # the last one is the outermost: it sees every request
     return app
 
 

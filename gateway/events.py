@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Set
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from gateway.rejections import (
     RejectionError,
     TooLargeError,
 )
+from gateway.strict_json import LENIENT, STRICT, decode, digest, parse, reason
 
 _UUID = re.compile(FORMATS["uuid"])
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -28,42 +29,36 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 @dataclass(frozen=True, slots=True)
 class CheckedEvent:
-    """The fields of an event that the gateway uses; the rest is in its bytes."""
+    """The fields of an event that the gateway uses, and the digest of its content."""
 
     event_id: str
     event_type: str
     order_id: str
     body: bytes
+    digest: bytes
 
 
-def parse(body: bytes) -> Any:
-    """Read JSON exactly: numbers with a fraction become `Decimal`.
-
-    Python's own reader is lenient where others are not, so NaN, Infinity, UTF-16 and a name that
-    occurs twice (two readers could see two orders) are refused.
-
-    Raises:
-        NotJsonError: with the reason, without the content.
-    """
-    text = _text(body)
-    try:
-        return _STRICT.decode(text)
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise NotJsonError(_reason(error)) from None
-
-
-def check(body: bytes, accepted: frozenset[str]) -> CheckedEvent:
+def check(body: bytes, accepted: frozenset[str], branches: Set[str] | None = None) -> CheckedEvent:
     """Check one body for the route that takes the types `accepted`.
+
+    Args:
+        body: of the request.
+        accepted: event types.
+        branches: ids of the known ones; None accepts all.
 
     Raises:
         NotJsonError: the body is no JSON.
         NotAnEventError: with every wrong field and its path.
     """
-    return _check_document(parse(body), body, accepted)
+    return _check_document(parse(body), body, accepted, branches)
 
 
 def check_batch(
-    body: bytes, accepted: frozenset[str], max_events: int, max_event_bytes: int
+    body: bytes,
+    accepted: frozenset[str],
+    max_events: int,
+    max_event_bytes: int,
+    branches: Set[str] | None = None,
 ) -> list[CheckedEvent | RejectionError]:
     """Cut an array into its elements, byte for byte, and check each, in order.
 
@@ -74,7 +69,7 @@ def check_batch(
         NotJsonError: the body is no JSON.
         NotABatchError: it is no array, or has no element, or too many.
     """
-    text = _text(body)
+    text = decode(body)
     at = _skip(text, 0)
     if text[at : at + 1] != "[":
         parse(body)
@@ -91,47 +86,55 @@ def check_batch(
             break
         if mark != ",":
             raise NotJsonError(
-                _reason(json.JSONDecodeError("Expecting ',' delimiter", text, at - 1))
+                reason(json.JSONDecodeError("Expecting ',' delimiter", text, at - 1))
             )
         if len(spans) == max_events:
             raise NotABatchError("too_long", f"A batch should have at most {max_events} events")
         at = _skip(text, at)
     if _skip(text, at) != len(text):
         raise _broken("Extra data", text, at)
-    return [_verdict(document, part, accepted, max_event_bytes) for document, part in spans]
+    return [
+        _result(document, part, accepted, max_event_bytes, branches) for document, part in spans
+    ]
 
 
 def _element(text: str, at: int) -> tuple[Any, int]:
     """One element and where it ends; for what only we refuse, the rejection as the element."""
     try:
-        return _STRICT.raw_decode(text, at)
+        return STRICT.raw_decode(text, at)
     except (ValueError, ArithmeticError, RecursionError) as error:
         refused = error
     try:
-        _, end = _LENIENT.raw_decode(text, at)
+        _, end = LENIENT.raw_decode(text, at)
     except (ValueError, RecursionError) as error:
-        raise NotJsonError(_reason(error)) from None
-    return NotAnEventError([_fault("", "invalid_json", _reason(refused))]), end
+        raise NotJsonError(reason(error)) from None
+    return NotAnEventError([_fault("", "invalid_json", reason(refused))]), end
 
 
-def _verdict(
-    document: Any, body: bytes, accepted: frozenset[str], max_bytes: int
+def _result(
+    document: Any,
+    body: bytes,
+    accepted: frozenset[str],
+    max_bytes: int,
+    branches: Set[str] | None,
 ) -> CheckedEvent | RejectionError:
     if len(body) > max_bytes:
         return TooLargeError(f"the event is over {max_bytes} bytes")
     if isinstance(document, RejectionError):
         return document
     try:
-        return _check_document(document, body, accepted)
+        return _check_document(document, body, accepted, branches)
     except NotAnEventError as error:
         return error
 
 
-def _check_document(document: Any, body: bytes, accepted: frozenset[str]) -> CheckedEvent:
+def _check_document(
+    document: Any, body: bytes, accepted: frozenset[str], branches: Set[str] | None
+) -> CheckedEvent:
     if not isinstance(document, dict):
         raise NotAnEventError([_fault("", "object_type", "Input should be a JSON object")])
     declared = document.get("event_type")
-    faults = _route_faults(declared, accepted)
+    faults = _route_faults(declared, accepted) + _branch_faults(document.get("order"), branches)
     try:
         model_for(declared, document.get("schema_version"), accepted).model_validate(document)
     except ValidationError as error:
@@ -140,7 +143,7 @@ def _check_document(document: Any, body: bytes, accepted: frozenset[str]) -> Che
     if faults:
         raise NotAnEventError(faults, document["event_id"])
     event_id, order_id = document["event_id"], document["order"]["order_id"]
-    return CheckedEvent(event_id, document["event_type"], order_id, body)
+    return CheckedEvent(event_id, document["event_type"], order_id, body, digest(document, body))
 
 
 def _route_faults(declared: object, accepted: frozenset[str]) -> list[FieldFault]:
@@ -149,6 +152,15 @@ def _route_faults(declared: object, accepted: frozenset[str]) -> list[FieldFault
         return []
     expected = ", ".join(sorted(accepted))
     return [_fault("event_type", "wrong_route", f"This route takes {expected} only")]
+
+
+def _branch_faults(order: object, branches: Set[str] | None) -> list[FieldFault]:
+    """A branch that is not in the store file; a missing one is the model's to report."""
+    branch = order.get("branch_id") if isinstance(order, dict) else None
+    if branches is None or not isinstance(branch, str) or branch in branches:
+        return []
+    message = "Input should be a branch of the store file"
+    return [_fault("order.branch_id", "unknown_branch", message)]
 
 
 def _event_id(document: dict[str, Any]) -> str | None:
@@ -169,13 +181,6 @@ def _path(location: tuple[int | str, ...]) -> str:
     return path
 
 
-def _text(body: bytes) -> str:
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise NotJsonError(f"not UTF-8 at byte {error.start}") from None
-
-
 def _skip(text: str, at: int) -> int:
     """The first place from `at` on that is no white space of JSON."""
     match = _SPACE.match(text, at)
@@ -183,32 +188,4 @@ def _skip(text: str, at: int) -> int:
 
 
 def _broken(message: str, text: str, at: int) -> NotJsonError:
-    return NotJsonError(_reason(json.JSONDecodeError(message, text, at)))
-
-
-def _reason(error: Exception) -> str:
-    """Why the reader gave up, in words that hold nothing of the content."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at line {error.lineno}, column {error.colno}"
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    # Our hooks raise a plain ValueError; anything else comes from a number beyond reason.
-    return str(error) if type(error) is ValueError else "number out of range"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return document
-
-
-_STRICT = json.JSONDecoder(
-    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique
-)
-# Finds the end of what the strict one refuses; numbers remain text, so none is too large.
-_LENIENT = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
+    return NotJsonError(reason(json.JSONDecodeError(message, text, at)))

@@ -71,7 +71,7 @@ class Intake:
         self, event: CheckedEvent, topic: str, headers: Headers, halted: set[str]
     ) -> _Sent | RejectionError:
         try:
-            known = self._recent.find(event.event_id, event.body)
+            known = self._recent.find(event.event_id, event.digest)
         except ConflictError as conflict:
             return conflict
         if known is not None:
@@ -80,7 +80,7 @@ class Intake:
         outcome = self._publisher.send(message)
         if outcome.done() and isinstance(outcome.result(), UnavailableError):
             halted.add(event.order_id)
-        self._recent.remember(event.event_id, event.body, outcome)
+        self._recent.remember(event.event_id, event.digest, outcome)
         return event, outcome, False
 
     async def _result(

@@ -1,16 +1,15 @@
 """The cache of recent event ids: a repeated event is answered, not produced again.
 
 An id identifies an event and not a route: it is compared over all topics, without regard to upper
-or lower case, as RFC 9562 compares UUIDs. The same event is one with the same bytes, white space
-around it apart. The cache is bounded and ends with the process: it saves the streams most repeats,
-while the keys downstream make the rest of them harmless.
+or lower case, as RFC 9562 compares UUIDs. The same event is one with the same content, however it
+was serialised (`strict_json.digest`). The cache is bounded and ends with the process: it saves the
+streams most repeats, while the keys downstream make the rest of them harmless.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from hashlib import blake2b
 from typing import TypeAlias
 
 from gateway.producer import Outcome, Receipt
@@ -28,27 +27,27 @@ class RecentIds:
         self._size = size
         self._seen: OrderedDict[str, _Flying | _Landed] = OrderedDict()
 
-    def find(self, event_id: str, body: bytes) -> asyncio.Future[Outcome] | Receipt | None:
+    def find(self, event_id: str, digest: bytes) -> asyncio.Future[Outcome] | Receipt | None:
         """The receipt of the same event, or its future while it is under way; None for a new one.
 
         What the broker did not take is not remembered.
 
         Raises:
-            ConflictError: the id belongs to other bytes.
+            ConflictError: the id belongs to other content.
         """
         seen = self._seen.get(event_id.lower())
         if seen is None:
             return None
         if len(seen) == 2 and _failed(seen[1]):
             return None
-        if seen[0] != _digest(body):
+        if seen[0] != digest:
             raise ConflictError(event_id)
         return seen[1] if len(seen) == 2 else Receipt(*seen[1:])
 
-    def remember(self, event_id: str, body: bytes, outcome: asyncio.Future[Outcome]) -> None:
+    def remember(self, event_id: str, digest: bytes, outcome: asyncio.Future[Outcome]) -> None:
         """Keep an event that was just sent."""
         key = event_id.lower()
-        self._seen[key] = (_digest(body), outcome)
+        self._seen[key] = (digest, outcome)
         self._seen.move_to_end(key)  # it may have failed before, at an older place
         while len(self._seen) > self._size:
             self._seen.popitem(last=False)
@@ -68,7 +67,3 @@ def _failed(outcome: asyncio.Future[Outcome]) -> bool:
     if not outcome.done():
         return False
     return outcome.cancelled() or not isinstance(outcome.result(), Receipt)
-
-
-def _digest(body: bytes) -> bytes:
-    return blake2b(body.strip(b" \t\r\n"), digest_size=16).digest()

@@ -56,7 +56,7 @@ class NotABatchError(RejectionError):
 
 
 class ConflictError(RejectionError):
-    """The gateway took other bytes under the same event id before."""
+    """The gateway took other content under the same event id before."""
 
     status, error = 409, "event_id_conflict"
 
@@ -73,6 +73,18 @@ class TooLargeError(RejectionError):
 
 class BodyTooLargeError(TooLargeError):
     """The body is over the limit of its route; what follows of it is never read."""
+
+
+class NotCompressedError(RejectionError):
+    """The body cannot be decompressed by its own `Content-Encoding`."""
+
+    status, error = 400, "invalid_encoding"
+
+
+class UnknownEncodingError(RejectionError):
+    """A `Content-Encoding` that the gateway cannot decompress."""
+
+    status, error = 415, "unsupported_encoding"
 
 
 class TooManyError(RejectionError):

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from gateway.bodies import ENCODINGS
 from gateway.intake import Taken
 from gateway.rejections import (
     BodyTooLargeError,
@@ -18,6 +19,7 @@ from gateway.rejections import (
     RejectionError,
     TooManyError,
     UnavailableError,
+    UnknownEncodingError,
 )
 
 
@@ -118,6 +120,8 @@ def _headers(error: RejectionError, retry_after: int) -> dict[str, str]:
     if isinstance(error, BodyTooLargeError):
         # The rest of the body was not read, so this connection cannot carry another request.
         return {"Connection": "close"}
+    if isinstance(error, UnknownEncodingError):
+        return {"Accept-Encoding": ENCODINGS}
     return {}
 
 

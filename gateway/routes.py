@@ -12,13 +12,15 @@ from conf import traces
 from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, event_path, full_event_types
 from conf.contracts.topics import event_topics
 from conf.settings import GatewaySettings, KafkaSettings
+from gateway.bodies import ENCODINGS, read_body
+from gateway.branches import KnownBranches
 from gateway.direct_routes import Handler
 from gateway.events import check, check_batch
 from gateway.intake import Headers, Intake
 from gateway.limits import Identify, RateLimit
 from gateway.metrics import GatewayMetrics
 from gateway.models import EVENT_MODELS, STATUS_MODEL, ContractModel
-from gateway.rejections import BodyTooLargeError, RejectionError
+from gateway.rejections import RejectionError
 from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
 PREFIX, BATCH = "/api/kafka/events", "/batch"
@@ -73,6 +75,7 @@ class RouteContext:
     limit: RateLimit
     identify: Identify
     metrics: GatewayMetrics
+    branches: KnownBranches
 
     def admit(self, request: Request, topic: str, events: int) -> None:
         """Charge the client for its events; raise `TooManyError` when it has none left."""
@@ -109,7 +112,7 @@ def _single(route: EventRoute, context: RouteContext) -> Handler:
         body = await read_body(request, context.settings.max_body_bytes)
         context.admit(request, route.topic, 1)
         try:
-            event = check(body, route.event_types)
+            event = check(body, route.event_types, context.branches.current())
         except RejectionError as rejection:
             context.metrics.events(route.topic, rejection.error)
             raise
@@ -127,7 +130,11 @@ def _batch(route: EventRoute, context: RouteContext) -> Handler:
     async def accept_batch(request: Request) -> Response:
         body = await read_body(request, settings.max_batch_bytes)
         events = check_batch(
-            body, route.event_types, settings.max_batch_events, settings.max_body_bytes
+            body,
+            route.event_types,
+            settings.max_batch_events,
+            settings.max_body_bytes,
+            context.branches.current(),
         )
         context.admit(request, route.topic, len(events))
         results = await context.intake.take(events, route.topic, _headers(request))
@@ -145,15 +152,16 @@ def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRout
         response_model=Accepted,
         responses={
             200: {"model": Accepted, "description": "The broker had this event before"},
-            **_rejections(400, 409, 413, 422, 429, 503),
+            **_rejections(400, 409, 413, 415, 422, 429, 503),
         },
         name=route.path.removeprefix("/"),
         summary=f"Send {route.takes}",
         description=(
             f"Sends the body, byte for byte, to `{route.topic}`, keyed by order_id. 202 means "
             "that the broker has it; 200 that it already had it, with the same `event_id` "
-            "(upper or lower case does not matter) and with the same bytes. After 503 repeat with "
-            "the same `event_id`: should the first try have arrived as well, the keys "
+            "(upper or lower case does not matter) and the same content, however it is written. "
+            f"The body may be compressed ({ENCODINGS}), within the same limit. After 503 repeat "
+            "with the same `event_id`: should the first try have arrived as well, the keys "
             "downstream make the second one harmless."
         ),
         openapi_extra={"requestBody": _request_body(_schema(route))},
@@ -172,7 +180,7 @@ def _add_batch(
         response_model=BatchAnswer,
         responses={
             207: {"model": BatchAnswer, "description": "Some events were refused; see each result"},
-            **_rejections(400, 413, 422, 429),
+            **_rejections(400, 413, 415, 422, 429),
         },
         name=f"{route.path.removeprefix('/')}-batch",
         summary=f"Send many: {route.takes}",
@@ -183,24 +191,6 @@ def _add_batch(
         ),
         openapi_extra={"requestBody": _request_body(events)},
     )
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Read the body, counting: a chunked one has no length to believe.
-
-    Raises:
-        BodyTooLargeError: as soon as the limit is passed; the rest is never read.
-    """
-    declared = request.headers.get("content-length", "")
-    too_large = f"the body is over {max_bytes} bytes"
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise BodyTooLargeError(too_large)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise BodyTooLargeError(too_large)
-    return bytes(body)
 
 
 def _headers(request: Request) -> Headers:

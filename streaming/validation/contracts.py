@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
+from jsonschema.validators import extend
 
 from conf.contracts import event_schemas
 from streaming.transforms.repair import to_path
@@ -34,11 +35,24 @@ class ContractViolation:
     message: str
 
 
+def _is_integer(_: object, value: object) -> bool:
+    """Whether a number has no fraction: 1.0 has none."""
+    if isinstance(value, Decimal):
+        return value == value.to_integral_value()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
+
+
 @cache
-def _validators() -> dict[int, Draft202012Validator]:
+def _validators() -> dict[int, Any]:
     checker = Draft202012Validator.FORMAT_CHECKER
     return {
-        version: Draft202012Validator(schema, format_checker=checker)
+        version: _Validator(schema, format_checker=checker)
         for version, schema in event_schemas("order_event").items()
     }
 

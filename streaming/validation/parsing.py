@@ -118,6 +118,8 @@ def _fit_value(value: Any, kind: Any) -> tuple[Any, bool]:
         return float(value), True
     if kind is str and isinstance(value, int | Decimal):
         return str(value), False
+    if isinstance(value, Decimal) and value.adjusted() < 20 and value == int(value):
+        value = int(value)  # 1.0 and 1 are the same JSON number
     with suppress(msgspec.ValidationError):
         return msgspec.convert(value, kind), True
     with suppress(msgspec.ValidationError):

@@ -165,6 +165,11 @@ def test_an_order_counts_once_per_product_whatever_the_number_of_its_lines(db: D
     assert (row["order_count"], row["quantity"], row["revenue"]) == (1, 5, Decimal("2.80"))
 
 
+def test_a_quantity_of_two_may_be_written_with_a_fraction(db: Database) -> None:
+    apply(db, [order(1, order_item(quantity=2.0))])
+    assert [row["quantity"] for row in analytics(db)] == [2]
+
+
 def test_a_newer_body_replaces_the_lines_of_the_older_one(db: Database) -> None:
     apply(db, [order(1, order_item(product_id="P-1"), order_item(product_id="P-2"))])
     apply(db, [order(2, order_item(product_id="P-2", quantity=7))])

@@ -119,7 +119,9 @@ def test_what_is_no_json_is_rejected_with_the_place(value: bytes | None, sentenc
 # The contract
 
 
-@pytest.mark.parametrize("good", [order_event(), status_event()])
+@pytest.mark.parametrize(
+    "good", [order_event(), status_event(), order_event(items=[order_item(quantity=2.0)])]
+)
 def test_an_event_of_the_contract_has_no_faults(good: Any) -> None:
     assert find_faults(read_event(as_json(good))) == []
 

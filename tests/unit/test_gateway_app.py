@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import logging
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +19,7 @@ import structlog
 from fastapi import FastAPI
 
 from conf.logs import configure_logging
-from conf.settings import GatewaySettings, Settings, load_settings
+from conf.settings import CONF_DIR, GatewaySettings, Settings, load_settings
 from conf.traces import Trace
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
@@ -204,6 +207,59 @@ def test_a_chunked_body_is_refused_while_it_is_read(call: Call) -> None:
 def test_a_body_just_under_the_limit_is_accepted(call: Call) -> None:
     body = as_json(order_event())
     assert call("POST", CREATED, content=body + b" " * (4096 - len(body))).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [("gzip", gzip.compress), ("X-GZIP", gzip.compress), ("deflate", zlib.compress)],
+)
+def test_a_compressed_event_is_sent_as_it_was_before(
+    call: Call, broker: MemoryPublisher, encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    body = as_json(order_event())
+    coded = {"content-encoding": encoding}
+    assert call("POST", CREATED, content=compress(body), headers=coded).status_code == 202
+    assert broker.messages["order-created"][0].value == body
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (gzip.compress(b" " * 4097), "gzip", 413),
+        (zlib.compress(b" " * 50_000_000), "deflate", 413),
+        (as_json(order_event()), "gzip", 400),
+        (gzip.compress(as_json(order_event()))[:-9], "gzip", 400),
+        (gzip.compress(as_json(order_event())) + b"more", "gzip", 400),
+        (gzip.compress(as_json(order_event())), "deflate", 400),
+        (as_json(order_event()), "br", 415),
+        (gzip.compress(gzip.compress(as_json(order_event()))), "gzip, gzip", 415),
+    ],
+    ids=["large", "bomb", "not gzip", "cut", "longer", "mistaken", "unknown", "twice"],
+)
+def test_a_body_that_cannot_be_decompressed_within_the_limit_is_refused(
+    call: Call, broker: MemoryPublisher, body: bytes, encoding: str, status: int
+) -> None:
+    limited = call("POST", CREATED, content=body[:4096], headers={"content-encoding": encoding})
+    assert (limited.status_code, broker.messages) == (status, {})
+    assert ("accept-encoding" in limited.headers) == (status == 415)
+
+
+def test_an_order_of_a_branch_that_the_store_file_lacks_is_refused(
+    broker: MemoryPublisher, tmp_path: Path
+) -> None:
+    stores = tmp_path / "stores.toml"
+    settings = load_settings(stores_file=stores)
+    call = partial(request, create_app(settings, broker))
+    north = as_json(order_event(branch_id="B-north"))
+    known = (CONF_DIR / "stores" / "demo.toml").read_text(encoding="utf-8")
+
+    assert call("POST", CREATED, content=north).status_code == 202  # no file: nobody is refused
+    stores.write_text(known, encoding="utf-8")
+    refused = call("POST", CREATED, content=as_json(order_event(branch_id="B-north")))
+    assert refused.status_code == 422
+    assert [fault["path"] for fault in refused.json()["fields"]] == ["order.branch_id"]
+    stores.write_text(known.replace('"B01"', '"B-north"'), encoding="utf-8")
+    assert call("POST", CREATED, content=as_json(order_event(branch_id="B-north"))).is_success
 
 
 @pytest.mark.parametrize("fault", ["down", "stalled"])

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.events import check, parse
+from gateway.events import check
 from gateway.rejections import NotAnEventError
+from gateway.strict_json import parse
 from streaming.validation.contracts import find_faults
 from tests.support.builders import MISSING, as_json, order_event, order_item, status_event
 
@@ -55,6 +56,7 @@ GOOD = {
     "the largest price": order_event(total_price=9999999.99),
     "a whole price": order_event(total_price=3),
     "a version of 1.0": order_event(schema_version=1.0),
+    "a quantity of 2.0": order_event(items=[order_item(quantity=2.0)]),
     "version 2 without anything new": order_event(schema_version=2),
     "version 2 from the web": order_event(schema_version=2, channel="web"),
     "version 2 without a channel": order_event(schema_version=2, channel=None),

@@ -14,9 +14,9 @@ from schemathesis.specs.openapi.checks import (
 
 from conf.settings import GatewaySettings, load_settings
 from gateway.app import create_app
-from gateway.events import parse
 from gateway.producer import MemoryPublisher
 from gateway.rejections import NotJsonError
+from gateway.strict_json import parse
 from streaming.validation.contracts import find_faults
 
 # Small limits, so that the generator passes them now and then.

@@ -77,6 +77,27 @@ def test_a_missing_topic_means_not_ready(call: Call, broker: MemoryPublisher) ->
     assert response.json()["message"] == "missing topics: order-cancelled"
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", TEST, "/openapi.json"])
+def test_head_answers_as_get_without_a_body(call: Call, path: str) -> None:
+    got, head = call("GET", path), call("HEAD", path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+def test_head_of_an_event_route_names_the_method_that_it_takes(call: Call) -> None:
+    response = call("HEAD", CREATED)
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+def test_a_trailing_slash_changes_no_answer(call: Call, broker: MemoryPublisher) -> None:
+    batch = b"[" + as_json(order_event()) + b"]"
+    assert call("POST", f"{CREATED}/", content=as_json(order_event())).status_code == 202
+    assert call("POST", f"{CREATED}/batch/", content=batch).status_code == 202
+    assert call("GET", "/ready/").status_code == 200
+    assert len(broker.messages["order-created"]) == 2
+    assert meters(call)["storelake_gateway_requests_total", CREATED, "202"] == 1
+
+
 def test_events_are_counted_by_topic_and_outcome(call: Call, broker: MemoryPublisher) -> None:
     event = order_event()
     for body in (as_json(event), as_json(event), as_json(event | {"source": "x"}), b"{}", b"{"):

@@ -69,6 +69,38 @@ def test_a_repeated_event_gets_the_first_answer_and_is_not_produced_again() -> N
     assert len(broker.messages["order-created"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b'"amount":2.5', b'"amount" : 2.50'),
+        (b'"amount":3', b'"amount":3.0'),
+        (b'"amount":250', b'"amount":25e1'),
+        (b'"name":"caf\xc3\xa9"', b'"name":"caf\\u00e9"'),
+        (b'"a":1,"b":{"c":[1,2],"d":null}', b'"b":{"d":null,"c":[1,2]},"a":1'),
+    ],
+    ids=["a zero more", "with a fraction", "with an exponent", "escaped", "other order of names"],
+)
+def test_an_event_that_was_only_serialised_anew_is_a_repeat(first: bytes, again: bytes) -> None:
+    body = as_json(order_event())
+
+    async def scenario(post: Post) -> None:
+        answers = [await post(CREATED, body[:-1] + b"," + extra + b"}") for extra in (first, again)]
+        assert [answer.status_code for answer in answers] == [202, 200]
+
+    run(scenario, MemoryPublisher())
+
+
+@pytest.mark.parametrize("extra", [b'"a":[2,1]', b'"a":[1,2,3]', b'"a":["1",2]', b'"A":[1,2]'])
+def test_a_repeat_that_differs_in_content_is_a_conflict(extra: bytes) -> None:
+    body = as_json(order_event())[:-1]
+
+    async def scenario(post: Post) -> None:
+        answers = [await post(CREATED, body + b"," + e + b"}") for e in (b'"a":[1,2]', extra)]
+        assert [answer.status_code for answer in answers] == [202, 409]
+
+    run(scenario, MemoryPublisher())
+
+
 def test_an_id_is_one_event_on_every_route_in_upper_and_lower_case() -> None:
     broker = MemoryPublisher()
     event = order_event()
@@ -142,13 +174,13 @@ def test_the_memory_is_bounded_and_drops_the_oldest_first() -> None:
         for number, name in enumerate("abc"):
             outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             outcome.set_result(Receipt("t", 0, number))
-            recent.remember(name, b"{}", outcome)
+            recent.remember(name, b"content", outcome)
             recent.land(name, outcome, Receipt("t", 0, number))
         assert len(recent) == 2
-        assert recent.find("a", b"{}") is None
-        assert recent.find("C", b" {}\n") == Receipt("t", 0, 2)
+        assert recent.find("a", b"content") is None
+        assert recent.find("C", b"content") == Receipt("t", 0, 2)
         with pytest.raises(ConflictError):
-            recent.find("b", b"[]")
+            recent.find("b", b"other")
 
     asyncio.run(scenario())
 

@@ -105,6 +105,18 @@ def test_a_line_of_an_order_is_kept_to_the_cent(stores: Stores) -> None:
     assert json.loads(rows["items_json"][0].as_py()) == [{**line, "unit_price": 1.25}]
 
 
+@pytest.mark.parametrize(("two", "good"), [("2.0", True), ("20e-1", True), ("2.5", False)])
+def test_a_whole_number_may_be_written_with_a_fraction(
+    stores: Stores, two: str, good: bool
+) -> None:
+    event = as_json(
+        order_event(schema_version=1.0, items=[order_item(quantity=77)], total_price=2.5)
+    )
+    (row,) = process(stores, [Sent(event.replace(b"77", two.encode()))]).to_pylist()
+    assert (row["rules"] == []) == good
+    assert [line["quantity"] for line in row["items"] or []] == [2] * good
+
+
 def test_the_json_of_the_lines_has_any_text_and_leaves_out_unknown_fields(stores: Stores) -> None:
     names = ["MILK", '"1/2" \\ litre', "\u00e9 \U0001f600", "tab\tline\n", "\x01\x1f\x7f\u2028"]
     lines = [order_item(name=name, extra={"aisle": 7}) for name in names]

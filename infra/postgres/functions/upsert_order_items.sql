@@ -29,7 +29,7 @@ BEGIN
         i.product_id, i.name, i.category, i.quantity, i.unit_price
     FROM pg_temp.order_events v
     CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(v.payload #> '{order,items}') AS (product_id text, name text,
-        category text, quantity integer, unit_price numeric)) WITH ORDINALITY
+        category text, quantity numeric, unit_price numeric)) WITH ORDINALITY
         AS i (product_id, name, category, quantity, unit_price, line_no)
     WHERE v.created_at IS NOT NULL;
 
