@@ -52,3 +52,26 @@ class FrameSource(Protocol):
     def close(self) -> None:
         """End the iteration soon; from any thread, any number of times."""
         ...
+
+
+class Picker:
+    """Chooses pictures by their time: at most `fps` a second, evenly, and of these every Nth.
+
+    The first one is chosen; fps None means no limit. Returning to the pace after a gap takes one
+    picture at most.
+    """
+
+    def __init__(self, fps: float | None, every: int = 1) -> None:
+        self._interval = 1 / fps if fps else 0.0
+        self._every = every
+        self._due = 0.0
+        self._chosen = 0
+
+    def wants(self, seconds: float) -> bool:
+        """Whether the next picture is chosen; `seconds` since the first one, rising."""
+        # A quarter early: stamps are rounded, and cameras do not keep time exactly.
+        if seconds < self._due - self._interval / 4:
+            return False
+        self._due = max(self._due + self._interval, seconds)
+        self._chosen += 1
+        return (self._chosen - 1) % self._every == 0

@@ -13,9 +13,12 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from inference_service.frames import Frame, SourceError
+from inference_service.detections import Image
+from inference_service.frames import Frame, Picker, SourceError
 
 log = logging.getLogger(__name__)
+
+MAX_FPS = 240.0
 
 
 class Capture(Protocol):
@@ -69,15 +72,13 @@ class LiveSource:
         self.reconnects = 0
         self._opener = opener
         self._base_seconds, self._max_seconds = base_seconds, max_seconds
-        self._interval = 1 / max_fps if max_fps else 0.0
-        self._every = every
+        self._picker = Picker(max_fps, every)
         self._closed = threading.Event()
         self._wait = wait or self._closed.wait
         self._capture = None if patient else opener()
         if self._capture is None and not patient:
             raise SourceError(f"The camera {name} cannot be opened.")
-        native = self._capture.get(cv2.CAP_PROP_FPS) if self._capture else 0.0
-        native = native if 0 < native <= 1000 else default_fps
+        native = native_fps(self._capture, default_fps) if self._capture else default_fps
         self.fps = min(native / every, max_fps or float("inf"))
 
     def close(self) -> None:
@@ -85,23 +86,18 @@ class LiveSource:
         self._closed.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        index = picked = 0
-        due = time.monotonic()
+        index, started = 0, time.monotonic()
         try:
             while (capture := self._connected(first=index == 0)) is not None:
-                if not _grab(capture):
+                if not grab(capture):
                     log.warning("camera %s was lost after %d frames", self.name, index)
                     self._drop()
                     continue
-                captured_at, now = datetime.now(timezone.utc), time.monotonic()
-                if now >= due:
-                    due = max(due + self._interval, now - self._interval)
-                    read, pixels = (
-                        _retrieve(capture) if picked % self._every == 0 else (False, None)
-                    )
-                    if read:
-                        yield Frame(np.asarray(pixels, np.uint8), index, captured_at)
-                    picked += 1
+                captured_at = datetime.now(timezone.utc)
+                if self._picker.wants(time.monotonic() - started):
+                    image = retrieve(capture)
+                    if image is not None:
+                        yield Frame(image, index, captured_at)
                 index += 1
         finally:
             self._drop()
@@ -128,18 +124,27 @@ class LiveSource:
             self._capture = None
 
 
-def _grab(capture: Capture) -> bool:
+def grab(capture: Capture) -> bool:
+    """Fetch the next frame; False at the end, and where the stream is broken."""
     try:
         return capture.grab()
     except cv2.error:
         return False
 
 
-def _retrieve(capture: Capture) -> tuple[bool, Any]:
+def retrieve(capture: Capture) -> Image | None:
+    """Decode the frame that was fetched; None when it cannot be decoded."""
     try:
-        return capture.retrieve()
+        read, pixels = capture.retrieve()
     except cv2.error:
-        return False, None
+        return None
+    return np.asarray(pixels, np.uint8) if read else None
+
+
+def native_fps(capture: Capture, default: float) -> float:
+    """The rate that a capture reports; `default` for none, or for a time base such as 1000."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps <= MAX_FPS else default
 
 
 def capture_opener(spec: str, timeout_seconds: float) -> Callable[[], Capture | None]:

@@ -17,7 +17,8 @@ class Preview:
     """Writes frames with boxes, ids, lines and zones to an MP4 (mp4v), as an observer."""
 
     def __init__(self, path: Path, camera: Camera, fps: float) -> None:
-        self._path, self._camera, self._fps = path, camera, fps
+        # MPEG-4 takes no rate near zero, and none that is a fraction of large numbers.
+        self._path, self._camera, self._fps = path, camera, round(max(fps, 0.1), 2)
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from conf.settings import InferenceSettings
+from inference_service.containers import MediaClock, is_heic, measured_fps
 from inference_service.detections import Image
-from inference_service.frames import Frame, FrameSource, SourceError
-from inference_service.live import LiveSource, capture_opener, redact
+from inference_service.frames import Frame, FrameSource, Picker, SourceError
+from inference_service.live import (
+    LiveSource,
+    capture_opener,
+    grab,
+    native_fps,
+    redact,
+    retrieve,
+)
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 
 @dataclass(frozen=True)
@@ -49,21 +62,8 @@ class SourceOptions:
     started_at: datetime | None = None
 
 
-class Picker:
-    """Chooses the frames that bring one rate down to another, evenly and starting at the first."""
-
-    def __init__(self, native: float, wanted: float | None, every: int = 1) -> None:
-        self._share = (1.0 if wanted is None else min(1.0, wanted / native)) / every
-
-    def wants(self, index: int) -> bool:
-        """Whether frame `index` of the native stream is returned."""
-        # The small addend keeps e.g. 3 * (1 / 3) from falling below 1.
-        before = int((index - 1) * self._share + 1e-9) if index else -1
-        return int(index * self._share + 1e-9) > before
-
-
 class _Recorded:
-    """What files and folders share: their clock, pace, loop and end.
+    """What files and folders share: their pace, loop and end.
 
     Attributes:
         unreadable: pictures so far that could not be decoded, and were left out.
@@ -72,40 +72,53 @@ class _Recorded:
     reconnects = 0
     unreadable = 0
 
-    def __init__(self, name: str, native_fps: float, options: SourceOptions) -> None:
-        self.name = name
+    def __init__(self, path: Path, kind: str, fps: float, options: SourceOptions) -> None:
+        self.name = path.name
         self.live = options.latest
-        self.fps = min(native_fps, options.fps or native_fps) / options.every
-        self._native_fps = native_fps
+        self.fps = min(fps, options.fps or fps) / options.every
+        self._about = f"The {kind} {path}"
+        self._interval = 1 / fps
         self._options = options
-        self._paced = options.realtime or options.latest
-        self._picker = Picker(native_fps, options.fps, options.every)
         self._closed = threading.Event()
 
     def close(self) -> None:
         self._closed.set()
 
-    def _pass(self, picked: Callable[[int], bool]) -> Iterator[Image | None]:
-        """One image or None (not picked, or unreadable) per position, to the end of the source."""
+    def _pass(self) -> Iterator[tuple[float, Callable[[], Image | None]]]:
+        """Seconds since the first picture, and what decodes it, for each picture to the end."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Frame]:
         started_at = self._options.started_at or datetime.now(timezone.utc)
         started = time.monotonic()
-        index = 0
+        for index, seconds, image in self._pictures():
+            if self._options.realtime or self._options.latest:
+                # Waiting on the event, so that `close` ends the pause at once.
+                self._closed.wait(max(0.0, started + seconds - time.monotonic()))
+            if self._closed.is_set():
+                return
+            yield Frame(image, index, started_at + timedelta(seconds=seconds))
+
+    def _pictures(self) -> Iterator[tuple[int, float, Image]]:
+        """The index, seconds and pixels of each picture that is chosen and can be decoded."""
+        picker = Picker(self._options.fps, self._options.every)
+        index, seconds = 0, -self._interval
         while not self._closed.is_set():
-            first = index
-            for image in self._pass(lambda i, first=first: self._picker.wants(first + i)):  # type: ignore[misc]
-                seconds = index / self._native_fps
-                if image is not None:
-                    if self._paced:
-                        # Waiting on the event, so that `close` ends the pause at once.
-                        self._closed.wait(max(0.0, started + seconds - time.monotonic()))
-                    if self._closed.is_set():
-                        return
-                    yield Frame(image, index, started_at + timedelta(seconds=seconds))
+            first, begins, good, broken = index, seconds + self._interval, 0, 0
+            for offset, decode in self._pass():
+                seconds = begins + offset
+                if picker.wants(seconds):
+                    image = decode()
+                    if image is None:
+                        broken += 1
+                        self.unreadable += 1
+                    else:
+                        good += 1
+                        yield index, seconds, image
                 index += 1
-            if not self._options.loop or index == first:
+            if index == first or (broken and not good):
+                raise SourceError(f"{self._about} holds no picture that can be read.")
+            if not self._options.loop:
                 return
 
 
@@ -115,13 +128,15 @@ class FileSource(_Recorded):
     def __init__(self, path: Path, options: SourceOptions) -> None:
         if not path.is_file():
             raise SourceError(f"The video {path} does not exist.")
+        if is_heic(path):
+            raise SourceError(f"The picture {path} is in the format HEIC: convert it to JPEG.")
         self._path = path
         capture = self._open()
-        self._promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        fps = capture.get(cv2.CAP_PROP_FPS)
+        fps, self._promised = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._promised_seconds = self._promised / fps if fps > 0 else 0.0
+        fps = measured_fps(capture) or native_fps(capture, options.default_fps)
         capture.release()
-        usable = bool(np.isfinite(fps)) and 0 < fps <= 1000
-        super().__init__(path.name, fps if usable else options.default_fps, options)
+        super().__init__(path, "video", fps, options)
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
@@ -129,72 +144,70 @@ class FileSource(_Recorded):
             raise SourceError(f"The video {self._path} cannot be opened: it is not one, or broken.")
         return capture
 
-    def _pass(self, picked: Callable[[int], bool]) -> Iterator[Image | None]:
-        capture = self._open()
-        position = good = broken = 0
+    def _pass(self) -> Iterator[tuple[float, Callable[[], Image | None]]]:
+        capture, clock = self._open(), MediaClock(self._interval)
+        frames, seconds, decode = 0, 0.0, partial(retrieve, capture)
         try:
-            while not self._closed.is_set() and capture.grab():
-                image = None
-                if picked(position):
-                    read, pixels = capture.retrieve()
-                    image = np.asarray(pixels, np.uint8) if read else None
-                    good, broken = good + read, broken + (not read)
-                    self.unreadable += not read
-                yield image
-                position += 1
-        except cv2.error as error:
-            log.warning("video %s broke at frame %d: %s", self.name, position, error.err)
+            while not self._closed.is_set() and grab(capture):
+                frames += 1
+                seconds = clock.seconds(capture.get(cv2.CAP_PROP_POS_MSEC))
+                yield seconds, decode
         finally:
             capture.release()
         if not self._closed.is_set():
-            self._log_end(position, good, broken)
+            self._log_end(frames, seconds)
 
-    def _log_end(self, position: int, good: int, broken: int) -> None:
-        if position == 0 or (broken and not good):
-            raise SourceError(f"The video {self._path} holds no frame that can be decoded.")
-        if broken:
-            log.warning("video %s: %d frames could not be decoded", self.name, broken)
-        if position < self._promised:
+    def _log_end(self, frames: int, seconds: float) -> None:
+        # The number of frames is itself worked out from the length where a container has none.
+        is_short = seconds + 2 * self._interval < self._promised_seconds
+        if frames < self._promised and is_short:
             log.warning(
                 "video %s ended at frame %d of %d: the file is broken or cut short",
-                *(self.name, position, self._promised),
+                *(self.name, frames, self._promised),
             )
         else:
-            log.info("video %s ended after %d frames", self.name, position)
+            log.info("video %s ended after %d frames", self.name, frames)
 
 
 class FolderSource(_Recorded):
-    """The images of a folder in the order of their names, at `default_fps`.
+    """The images of a folder in the natural order of their names, at `default_fps`.
 
     An image that cannot be read is left out, and named in the log once. A pass in which none could
     be read raises `SourceError`.
     """
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
-        self._paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(filter(Path.is_file, path.iterdir()), key=_natural)
+        self._paths = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        others = Counter(f.suffix.lower() for f in files if f not in set(self._paths))
+        about = ", ".join(f"{count} {suffix or 'other'}" for suffix, count in others.items())
         if not self._paths:
-            raise SourceError(f"The folder {path} holds no images.")
-        self._path, self._logged = path, set[Path]()
-        super().__init__(path.name, options.default_fps, options)
+            found = f", only {about} files: convert pictures to JPEG" if about else ""
+            raise SourceError(f"The folder {path} holds no images{found}.")
+        if about:
+            log.warning("folder %s: files that are no images are left out: %s", path.name, about)
+        self._logged = set[Path]()
+        super().__init__(path, "folder", options.default_fps, options)
 
-    def _pass(self, picked: Callable[[int], bool]) -> Iterator[Image | None]:
-        good = broken = 0
+    def _pass(self) -> Iterator[tuple[float, Callable[[], Image | None]]]:
         for position, path in enumerate(self._paths):
-            image = None
-            if picked(position):
-                image = cv2.imread(str(path))
-                good, broken = good + (image is not None), broken + (image is None)
-                if image is None:
-                    self._leave_out(path)
-            yield None if image is None else np.asarray(image, np.uint8)
-        if broken and not good:
-            raise SourceError(f"The folder {self._path} holds no image that can be read.")
+            yield position * self._interval, partial(self._decode, path)
 
-    def _leave_out(self, path: Path) -> None:
-        self.unreadable += 1
-        if path not in self._logged:
+    def _decode(self, path: Path) -> Image | None:
+        try:
+            image = cv2.imread(str(path))
+        except cv2.error:  # more pixels than OpenCV allows
+            image = None
+        if image is None and path not in self._logged:
             self._logged.add(path)
             log.warning("image %s cannot be read, it is left out", path.name)
+        return None if image is None else np.asarray(image, np.uint8)
+
+
+def _natural(path: Path) -> list[int | str]:
+    """A sort key by which 2.jpg comes before 10.jpg: numbers at the odd places, texts between."""
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def open_source(
@@ -217,6 +230,7 @@ def open_source(
         SourceError: there is no such thing, or it does not open.
     """
     options = options or SourceOptions()
+    spec = spec.removeprefix("file://")
     if spec.isdecimal() or "://" in spec or " ! " in spec:
         settings = settings or InferenceSettings()
         return LiveSource(
@@ -230,4 +244,7 @@ def open_source(
             patient=patient,
         )
     path = Path(spec).expanduser()
-    return FolderSource(path, options) if path.is_dir() else FileSource(path, options)
+    try:
+        return FolderSource(path, options) if path.is_dir() else FileSource(path, options)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from error

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from conf.settings import InferenceSettings
+from inference_service.containers import MediaClock
 from inference_service.footage import draw_clip
-from inference_service.frames import SourceError
+from inference_service.frames import Picker, SourceError
 from inference_service.live import LiveSource, redact
-from inference_service.sources import Picker, SourceOptions, open_source
+from inference_service.sources import FileSource, SourceOptions, open_source
+from tests.support.timed_clip import timed_clip
 
 START = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
 
@@ -52,8 +54,8 @@ def test_every_nth_frame_of_a_file_is_picked(clip: Path) -> None:
 
 @pytest.mark.parametrize(("native", "wanted", "n"), [(30, 10, 10), (25, 10, 10), (10, 30, 10)])
 def test_frames_are_picked_evenly(native: float, wanted: float, n: int) -> None:
-    picker = Picker(native, wanted)
-    picked = [i for i in range(round(native)) if picker.wants(i)]
+    picker = Picker(wanted)
+    picked = [i for i in range(round(native)) if picker.wants(i / native)]
     assert len(picked) == n
     assert picked[0] == 0
     assert len(set(np.diff(picked))) <= 2
@@ -118,7 +120,7 @@ def test_a_video_broken_in_the_middle_never_raises(clip: Path, tmp_path: Path) -
 
 
 class FakeVideo:
-    """A capture whose every frame can be grabbed, and none decoded."""
+    """A capture without a rate and stamps, whose every frame can be grabbed, and none decoded."""
 
     def __init__(self, frames: int) -> None:
         self.left = frames
@@ -130,6 +132,9 @@ class FakeVideo:
     def retrieve(self) -> tuple[bool, Any]:
         return False, None
 
+    def get(self, propId: int) -> float:  # noqa: N803
+        return 0.0
+
     def release(self) -> None: ...
 
 
@@ -138,8 +143,86 @@ def test_a_video_of_which_no_frame_can_be_decoded_is_reported_in_one_sentence(
 ) -> None:
     source = open_source(str(clip))
     monkeypatch.setattr(source, "_open", lambda: FakeVideo(3))
-    with pytest.raises(SourceError, match="holds no frame that can be decoded"):
+    with pytest.raises(SourceError, match="holds no picture that can be read"):
         list(source)
+
+
+STAMPS = [0, 100, 200, 1000, 1100, 9000]
+
+
+@pytest.mark.requirement("V1")
+def test_frames_have_the_times_of_their_container(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = timed_clip(tmp_path / "varying.mkv", STAMPS)
+    assert cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FPS) == 1000  # of a time base
+    source = open_source(str(clip), SourceOptions(started_at=START))
+    assert [(f.captured_at - START) // timedelta(milliseconds=1) for f in source] == STAMPS
+    assert source.fps == 10
+    assert "cut short" not in caplog.text
+
+
+def test_a_varying_rate_is_thinned_by_time(tmp_path: Path) -> None:
+    clip = timed_clip(tmp_path / "varying.mkv", [0, 20, 40, 60, 200, 220, 1000, 1200])
+    assert [f.index for f in open_source(str(clip), SourceOptions(fps=5))] == [0, 4, 6, 7]
+
+
+def test_a_container_that_was_cut_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = timed_clip(tmp_path / "whole.mkv", STAMPS)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    assert 0 < len(list(open_source(str(clip)))) < len(STAMPS)
+    assert "the file is broken or cut short" in caplog.text
+
+
+def test_stamps_that_are_missing_or_begin_again_never_set_the_time_back() -> None:
+    clock = MediaClock(interval=0.04)
+    seconds = [clock.seconds(stamp) for stamp in (0, 100, 0, 100, 100, float("nan"), 300)]
+    assert seconds == pytest.approx([0, 0.1, 0.14, 0.24, 0.28, 0.32, 0.36])
+
+
+def test_a_video_without_a_rate_and_stamps_has_the_rate_of_its_camera(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Untimed(FakeVideo):
+        def retrieve(self) -> tuple[bool, Any]:
+            return True, np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(FileSource, "_open", lambda _: Untimed(20))
+    source = open_source(str(clip), SourceOptions(default_fps=5, started_at=START))
+    assert source.fps == 5
+    assert [f.captured_at - START for f in source][:3] == [
+        timedelta(milliseconds=ms) for ms in (0, 200, 400)
+    ]
+
+
+def test_frames_of_a_file_that_change_their_size_are_scaled_to_the_first(tmp_path: Path) -> None:
+    sizes = [(48, 64)] * 3 + [(96, 128)] * 2 + [(48, 64)]
+    clip = timed_clip(tmp_path / "sizes.mkv", range(0, 600, 100), sizes)
+    assert [f.image.shape[:2] for f in open_source(str(clip))] == [(48, 64)] * 6
+
+
+def test_the_images_of_a_folder_come_in_the_natural_order(tmp_path: Path) -> None:
+    for number in (1, 2, 10, 100):
+        picture = np.full((8, 8, 3), number, np.uint8)
+        cv2.imwrite(str(tmp_path / f"cam2-{number}.png"), picture)
+    frames = list(open_source(str(tmp_path)))
+    assert [int(f.image[0, 0, 0]) for f in frames] == [1, 2, 10, 100]
+
+
+def test_heic_pictures_are_named_and_not_shown_in_tiles(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heic = tmp_path / "IMG_1.HEIC"
+    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(SourceError, match=r"^The folder .* no images, only 1 \.heic files: .*\.$"):
+        open_source(str(tmp_path))
+    with pytest.raises(SourceError, match=r"^The picture .*HEIC is in the format HEIC: .*\.$"):
+        open_source(str(heic))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    assert len(list(open_source(str(tmp_path)))) == 1
+    assert "left out: 1 .heic" in caplog.text
 
 
 def test_a_folder_of_images_comes_in_the_order_of_names(
@@ -162,7 +245,7 @@ def test_a_folder_without_one_readable_image_is_an_error(tmp_path: Path, loop: b
     for name in ("a.png", "b.jpg"):
         (tmp_path / name).write_bytes(b"broken")
     source = open_source(str(tmp_path), SourceOptions(loop=loop))
-    with pytest.raises(SourceError, match=r"^The folder .* holds no image that can be read\.$"):
+    with pytest.raises(SourceError, match=r"^The folder .* holds no picture that can be read\.$"):
         list(source)
 
 
