@@ -1,4 +1,4 @@
-"""What the container of a video file says: the times of its frames, their rate, its format."""
+"""Times and rate of a video file from its container, and its format."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class FolderSource(_Recorded):
         others = Counter(f.suffix.lower() for f in files if f not in set(self._paths))
         about = ", ".join(f"{count} {suffix or 'other'}" for suffix, count in others.items())
         if not self._paths:
-            found = f", only {about} files: convert pictures to JPEG" if about else ""
+            found = f", only {about}: convert pictures to JPEG" if about else ""
             raise SourceError(f"The folder {path} holds no images{found}.")
         if about:
             log.warning("folder %s: files that are no images are left out: %s", path.name, about)

@@ -216,7 +216,7 @@ def test_heic_pictures_are_named_and_not_shown_in_tiles(
 ) -> None:
     heic = tmp_path / "IMG_1.HEIC"
     heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    with pytest.raises(SourceError, match=r"^The folder .* no images, only 1 \.heic files: .*\.$"):
+    with pytest.raises(SourceError, match=r"^The folder .* no images, only 1 \.heic: .*\.$"):
         open_source(str(tmp_path))
     with pytest.raises(SourceError, match=r"^The picture .*HEIC is in the format HEIC: .*\.$"):
         open_source(str(heic))
