@@ -1,4 +1,4 @@
-"""Times and rate of a video file from its container, and its format."""
+"""What is read from the container of a video or picture: times and rate, format, pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from statistics import median
 
 import cv2
+import numpy as np
 
+from inference_service.detections import Image
+from inference_service.frames import SourceError
 from inference_service.live import Capture, grab
 
 MEASURED_FRAMES = 16
@@ -42,7 +45,18 @@ def measured_fps(capture: Capture) -> float | None:
     return 1000 / median(steps) if steps else None
 
 
-def is_heic(path: Path) -> bool:
-    """Whether it is a picture of a telephone: of these FFmpeg shows the first tile alone."""
+def refuse_heic(path: Path) -> None:
+    """Raise `SourceError` for a picture in HEIC: of these FFmpeg shows the first tile alone."""
     with path.open("rb") as file:
-        return file.read(12)[4:] in {b"ftyp" + brand for brand in (b"heic", b"heix", b"mif1")}
+        head = file.read(12)[4:]
+    if head in {b"ftyp" + brand for brand in (b"heic", b"heix", b"mif1")}:
+        raise SourceError(f"The picture {path} is in the format HEIC: convert it to JPEG.")
+
+
+def read_image(path: Path) -> Image | None:
+    """The pixels of an image; None when it cannot be read."""
+    try:
+        image = cv2.imread(str(path))
+    except cv2.error:  # more pixels than OpenCV allows
+        return None
+    return None if image is None else np.asarray(image, np.uint8)

@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from conf.settings import InferenceSettings
-from inference_service.containers import MediaClock, is_heic, measured_fps
+from inference_service.containers import MediaClock, measured_fps, read_image, refuse_heic
 from inference_service.detections import Image
 from inference_service.frames import Frame, FrameSource, Picker, SourceError
 from inference_service.live import (
@@ -128,8 +127,7 @@ class FileSource(_Recorded):
     def __init__(self, path: Path, options: SourceOptions) -> None:
         if not path.is_file():
             raise SourceError(f"The video {path} does not exist.")
-        if is_heic(path):
-            raise SourceError(f"The picture {path} is in the format HEIC: convert it to JPEG.")
+        refuse_heic(path)
         self._path = path
         capture = self._open()
         fps, self._promised = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -194,14 +192,11 @@ class FolderSource(_Recorded):
             yield position * self._interval, partial(self._decode, path)
 
     def _decode(self, path: Path) -> Image | None:
-        try:
-            image = cv2.imread(str(path))
-        except cv2.error:  # more pixels than OpenCV allows
-            image = None
+        image = read_image(path)
         if image is None and path not in self._logged:
             self._logged.add(path)
             log.warning("image %s cannot be read, it is left out", path.name)
-        return None if image is None else np.asarray(image, np.uint8)
+        return image
 
 
 def _natural(path: Path) -> list[int | str]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from conf.errors import StorelakeError
 from conf.stores import Layout, Line, Point, Zone
+from inference_service.containers import read_image, refuse_heic
+from inference_service.live import grab, retrieve
 
 Image = NDArray[np.uint8]
 
@@ -89,11 +91,12 @@ def read_background(frame: Path | None) -> Image:
         return np.full((*BLANK, 3), 30, np.uint8)
     if not frame.is_file():
         raise StorelakeError(f"{frame} does not exist: name a picture or a video.")
-    picture = cv2.imread(str(frame))
+    refuse_heic(frame)
+    picture = read_image(frame)
     if picture is None:
         video = cv2.VideoCapture(str(frame))
-        _, picture = video.read()
+        picture = retrieve(video) if grab(video) else None
         video.release()
     if picture is None:
         raise StorelakeError(f"{frame} is neither a picture nor a video that OpenCV can read.")
-    return np.asarray(picture, np.uint8)
+    return picture

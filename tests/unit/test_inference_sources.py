@@ -20,6 +20,7 @@ from inference_service.footage import draw_clip
 from inference_service.frames import Picker, SourceError
 from inference_service.live import LiveSource, redact
 from inference_service.sources import FileSource, SourceOptions, open_source
+from inference_service.zone_picture import read_background
 from tests.support.timed_clip import timed_clip
 
 START = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
@@ -220,6 +221,8 @@ def test_heic_pictures_are_named_and_not_shown_in_tiles(
         open_source(str(tmp_path))
     with pytest.raises(SourceError, match=r"^The picture .*HEIC is in the format HEIC: .*\.$"):
         open_source(str(heic))
+    with pytest.raises(SourceError, match="is in the format HEIC"):
+        read_background(heic)
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     assert len(list(open_source(str(tmp_path)))) == 1
     assert "left out: 1 .heic" in caplog.text
