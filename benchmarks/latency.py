@@ -45,7 +45,7 @@ def windows(found: Latencies, start: datetime) -> list[float | None]:
     return [parts[n].summary()["p95"] for n in range(max(parts, default=-1) + 1)]
 
 
-def films(settings: Settings, cameras: int, detector: str | None) -> Scene | None:
+def films(settings: Settings, cameras: int, detector: str) -> Scene | None:
     """The clip of the demo for each of the first cameras of the store file; None without any."""
     if not cameras:
         return None
@@ -128,7 +128,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=20)] = 120,
     warm_up: Annotated[float, typer.Option(min=0)] = 60,
     cameras: Annotated[int, typer.Option(min=0, help="0: no camera stream, either.")] = 1,
-    detector: Annotated[str | None, typer.Option(help="As in the settings, else.")] = None,
+    detector: Annotated[str, typer.Option(help="As of storelake infer.")] = "motion",
     out: Out = None,
 ) -> None:
     """Measure once, in a fresh deployment, and print the JSON."""

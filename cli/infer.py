@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import read_settings
-from infra.terminal import console
+from infra.terminal import console, error_console
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -30,10 +30,10 @@ def infer(
         ),
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(help="yolo, onnx, hog or motion; else the setting.")
+        str | None, typer.Option(help="ssd, yolo, onnx, hog or motion; else the setting.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Model of yolo or onnx; else the setting.")
+        Path | None, typer.Option(help="Model of ssd, yolo or onnx; else the setting.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N.")] = None,
     tracker: Annotated[
@@ -80,6 +80,7 @@ def infer(
     from dataclasses import asdict
 
     from inference_service.cameras import choose_cameras
+    from inference_service.detectors import build_detector, describe
     from inference_service.run import run_inference
     from inference_service.service import Limits
     from inference_service.sources import SourceOptions
@@ -99,9 +100,12 @@ def infer(
         every=every or settings.inference.every_nth,
         started_at=start.replace(tzinfo=timezone.utc) if start else None,
     )
+    finder = build_detector(settings)
+    error_console().print(describe(finder), highlight=False, soft_wrap=True)
     summary = run_inference(
         settings,
         cameras,
+        detector=finder,
         options=options,
         limits=Limits(seconds, max_frames),
         publisher=publisher,

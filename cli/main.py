@@ -25,6 +25,7 @@ from cli import (
     logs,
     maintain,
     migrate,
+    models,
     prepare,
     quality,
     replay,
@@ -57,7 +58,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         console.console,
     ),
     "Orders": (send.send, dlq.app, contracts.app),
-    "Cameras": (infer.infer, replay.replay, shop.app, zones.app),
+    "Cameras": (infer.infer, replay.replay, shop.app, zones.app, models.app),
     "Lake": (
         sql.sql,
         sql.ask,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -72,6 +73,20 @@ class Detections:
         """Boxes that are all persons."""
         array = np.asarray(boxes, dtype=np.float64)
         return cls(array, np.asarray(confidence, dtype=np.float64), (PERSON,) * len(array))
+
+    def join(self, other: Detections) -> Detections:
+        """The rows of both, without track ids."""
+        return Detections(
+            np.vstack([self.boxes, other.boxes]),
+            np.hstack([self.confidence, other.confidence]),
+            self.classes + other.classes,
+        )
+
+    def suppress(self, overlap: float) -> Detections:
+        """Non-maximum suppression: of boxes with a higher IoU than `overlap`, only the surest."""
+        sides = np.hstack([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]])
+        kept = cv2.dnn.NMSBoxes(sides.tolist(), self.confidence.tolist(), 0.0, overlap)
+        return self.select(np.asarray(kept, dtype=int).ravel())
 
     def select(self, keep: ArrayLike) -> Detections:
         """The rows that a boolean mask or a list of positions names, in that order."""

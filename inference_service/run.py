@@ -12,7 +12,7 @@ from conf.exporter import served
 from conf.logs import configure_logging
 from conf.settings import Settings
 from inference_service.cameras import CameraInput
-from inference_service.detectors import build_detector
+from inference_service.detectors import Detector
 from inference_service.metrics import InferenceMetrics
 from inference_service.preview import Preview
 from inference_service.publishers import open_publisher
@@ -31,6 +31,7 @@ def run_inference(
     settings: Settings,
     cameras: Sequence[CameraInput],
     *,
+    detector: Detector,
     options: SourceOptions,
     limits: Limits,
     publisher: str | None = None,
@@ -42,6 +43,7 @@ def run_inference(
     Args:
         settings: of the deployment.
         cameras: to read side by side.
+        detector: finds the people.
         options: of their sources; frame rates come from the cameras.
         limits: when to stop.
         publisher: kafka, pulsar or ndjson; None for the setting.
@@ -60,7 +62,7 @@ def run_inference(
         ]
         service = InferenceService(
             streams,
-            detector=build_detector(settings),
+            detector=detector,
             publisher=open_publisher(settings, publisher, out, stopping, spool),
             queue_frames=settings.inference.queue_frames,
             limits=limits,

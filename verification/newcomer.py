@@ -78,7 +78,8 @@ def _newcomer(deployment: Deployment) -> int:
         _run(deployment, "status", "--json")
         _run(deployment, "shop", "render", "--out", str(videos), "--shoppers", "5")
         (video,) = videos.glob(f"{BRANCH}-entrance*.mp4")
-        _run(deployment, "infer", "--camera", f"{BRANCH}-entrance", "--source", str(video))
+        camera = ["--camera", f"{BRANCH}-entrance", "--source", str(video), "--detector", "onnx"]
+        _run(deployment, "infer", *camera)
         deployment.step("the console in a browser")
         with chromium() as browser:
             return _browse(Visitor(browser, deployment.settings.console.url), deployment)

@@ -16,19 +16,20 @@ class InferenceSettings(Frozen):
     sources: dict[str, SecretStr] = Field(default_factory=dict)
     """Camera id -> address, file or webcam; overrides the store file. Only here an address may have
     a password."""
-    detector: Literal["yolo", "onnx", "hog", "motion"] = "motion"
+    detector: Literal["ssd", "yolo", "onnx", "hog", "motion"] = "ssd"
     """Detector of persons (docs/CAMERAS.md compares them)."""
     weights: Path | None = None
-    """Model of `yolo` (.pt, .onnx, .engine) and `onnx`; by default the small one in the package,
-    which was trained on simulated shops only."""
+    """Model of `yolo` (.pt, .onnx, .engine), `onnx` or `ssd` (.tflite). By default `ssd` runs one
+    that npm fetches, the others the one in the package, trained on simulated shops only."""
     person_class: str = "person"
     """Class of persons in the model: a name, or a class number."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda:\d+)$")
     """auto, cpu or cuda:N."""
-    image_size: int = Field(default=320, ge=32, multiple_of=32)
-    """Longer side of a model's input in pixels; ignored by a model with a fixed size."""
+    image_size: int | None = Field(default=None, ge=32, multiple_of=32)
+    """Longer side of a model's input in pixels; by default 768 for `ssd`, else 320; ignored by a
+    model with a fixed size."""
     threads: int = Field(default=0, ge=0)
-    """Threads of the detector `onnx`; 0: one for each core."""
+    """Threads of the detectors `ssd` and `onnx`; 0: one for each core."""
     tracker: Literal["bytetrack", "botsort", "deepsort"] = "bytetrack"
     """Tracker of persons (docs/CAMERAS.md compares them)."""
     track_confidence: float = Field(default=0.5, ge=0, le=1)

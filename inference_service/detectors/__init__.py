@@ -12,11 +12,13 @@ from typing import Protocol, cast
 
 from conf.settings import Settings, SettingsError
 from inference_service.detections import Detections, Image
+from inference_service.model_files import SHIPPED
 
 BACKENDS = {
     "hog": "inference_service.detectors.hog",
     "motion": "inference_service.detectors.motion",
     "onnx": "inference_service.detectors.onnx",
+    "ssd": "inference_service.detectors.ssd",
     "yolo": "inference_service.detectors.yolo",
 }
 
@@ -45,6 +47,12 @@ class Detector(Protocol):
             For each of these cameras what was seen, boxes in the pixels of its picture.
         """
         ...
+
+
+def describe(detector: Detector) -> str:
+    """One line for the operator: which detector runs, and what its model was made for."""
+    limit = "; it finds people of the simulated shop only" if detector.model == SHIPPED.name else ""
+    return f"detector {detector.name}: {detector.model} on {detector.device}{limit}"
 
 
 class _Backend(Protocol):

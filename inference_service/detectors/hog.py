@@ -48,20 +48,19 @@ class HogDetector:
             return Detections.empty()
         boxes = np.asarray(rects, dtype=np.float64) / self._upscale
         confidence = _confidence(np.asarray(margins, dtype=np.float64).ravel())
-        keep = cv2.dnn.NMSBoxes(
-            boxes.tolist(), confidence.tolist(), self._min_confidence, NMS_OVERLAP
-        )
-        found = Detections.people(_shrink(boxes), confidence)
-        return drop_containers(found.select(np.asarray(keep, dtype=int).ravel()))
+        boxes[:, 2:] += boxes[:, :2]
+        found = Detections.people(boxes, confidence)
+        found = found.select(confidence >= self._min_confidence).suppress(NMS_OVERLAP)
+        return drop_containers(Detections.people(_shrink(found.boxes), found.confidence))
 
 
 def _confidence(margins: FloatArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(-3 * (margins - 0.4))), dtype=np.float64)
 
 
-def _shrink(xywh: FloatArray) -> FloatArray:
-    inset = xywh[:, 2:] * MARGIN
-    return np.hstack([xywh[:, :2] + inset, xywh[:, :2] + xywh[:, 2:] - inset])
+def _shrink(boxes: FloatArray) -> FloatArray:
+    inset = (boxes[:, 2:] - boxes[:, :2]) * MARGIN
+    return np.hstack([boxes[:, :2] + inset, boxes[:, 2:] - inset])
 
 
 def drop_containers(found: Detections) -> Detections:

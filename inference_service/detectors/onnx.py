@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from conf.settings import Settings, SettingsError
 from inference_service.detections import Detections, FloatArray, Image
-from inference_service.detectors.weights import WARM_UP, person_class, weights_file
+from inference_service.detectors.weights import IMAGE_SIZE, WARM_UP, person_class, weights_file
 
 STRIDE = 32  # pixels; the sides of an input are multiples of it
 PADDING = 114  # the grey that YOLO models are trained with around a picture
@@ -54,7 +54,7 @@ class OnnxDetector:
         *,
         person: str = "person",
         min_confidence: float = 0.3,
-        image_size: int = 320,
+        image_size: int = IMAGE_SIZE,
         device: str = "auto",
         threads: int = 0,
     ) -> None:
@@ -115,15 +115,15 @@ class OnnxDetector:
 
     def _decode(self, output: Tensor, fit: Fit) -> Detections:
         if output.ndim == 2 and output.shape[1] == END_TO_END != output.shape[0]:
-            boxes, scores = self._end_to_end(output)
+            boxes, scores, overlap = *self._end_to_end(output), 1.0
         elif output.ndim == 2 and output.shape[0] > 4 + self._person:
-            boxes, scores = self._raw(output)
+            boxes, scores, overlap = *self._raw(output), NMS_OVERLAP
         else:
             raise SettingsError(
                 f"the model {self._path} is no YOLO export: it gives {output.shape}, not "
                 "(4 + classes, n) or (n, 6)"
             )
-        return Detections.people(fit.undo(boxes), np.clip(scores, 0.0, 1.0))
+        return Detections.people(fit.undo(boxes), np.clip(scores, 0.0, 1.0)).suppress(overlap)
 
     def _end_to_end(self, rows: Tensor) -> tuple[FloatArray, FloatArray]:
         keep = (rows[:, 4] >= self._min_confidence) & (rows[:, 5].round() == self._person)
@@ -136,13 +136,10 @@ class OnnxDetector:
         if columns.shape[0] > 5:  # a box belongs to the class that it is most like
             keep &= scores >= columns[4:].max(axis=0)
         x, y, width, height = columns[:4, keep].astype(np.float64)
-        sure = scores[keep].astype(np.float64)
-        boxes = np.stack([x - width / 2, y - height / 2, width, height], axis=1)
-        kept = np.asarray(
-            cv2.dnn.NMSBoxes(boxes.tolist(), sure.tolist(), self._min_confidence, NMS_OVERLAP), int
-        ).ravel()
-        boxes = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
-        return _ordered(boxes[kept]), sure[kept]
+        half = np.stack([width, height], axis=1) / 2
+        centre = np.stack([x, y], axis=1)
+        boxes = np.hstack([centre - half, centre + half])
+        return _ordered(boxes), scores[keep].astype(np.float64)
 
 
 def letterbox(image: Image, canvas: Image) -> Fit:
@@ -175,10 +172,18 @@ def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession
     gpu = (CUDA, {"device_id": int(device.partition(":")[2] or 0)})
     providers = [CPU] if device == "cpu" or CUDA not in have else [gpu, CPU]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers)
     except Exception as error:  # onnxruntime has a family of its own for each cause
         reason = str(error).splitlines()[0].rpartition(" : ")[2]
         raise SettingsError(f"the model {path} cannot be read: {reason}") from error
+    if device.startswith("cuda") and session.get_providers()[0] != CUDA:
+        # onnxruntime takes the CPU without an error when the GPU or a library of CUDA is missing.
+        raise SettingsError(
+            f"device {device!r} cannot be used: onnxruntime could not load CUDA; check the driver "
+            "and the libraries that `nvidia-smi` and `ldd` show, or set "
+            "STORELAKE_INFERENCE__DEVICE=cpu"
+        )
+    return session
 
 
 def _class_names(session: onnxruntime.InferenceSession) -> dict[int, str]:
@@ -197,7 +202,7 @@ def build(settings: Settings) -> OnnxDetector:
         weights_file(settings.inference, (".onnx",)),
         person=settings.inference.person_class,
         min_confidence=settings.inference.min_confidence,
-        image_size=settings.inference.image_size,
+        image_size=settings.inference.image_size or IMAGE_SIZE,
         device=settings.inference.device,
         threads=settings.inference.threads,
     )

