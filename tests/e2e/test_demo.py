@@ -247,6 +247,7 @@ def test_footage_and_pulsar_go_the_same_way(own: tuple[dict[str, str], Settings]
     report = json.loads((settings.var_dir / "demo" / "report.json").read_text(encoding="utf-8"))
     assert report["balanced"] is True
     assert report["shop"] is None
+    assert report["detector"] == "ssd"
     assert report["detections"]["frames_sent"] == report["detections"]["bronze_frames"] > 0
     assert processes_of(settings.var_dir) == []
 
