@@ -188,6 +188,11 @@ def _tensor(image: Image, rows: int, columns: int) -> Tensor:
 def build(settings: Settings) -> SsdDetector:
     """The detector as configured; its model is fetched the first time."""
     chosen = settings.inference
+    if chosen.device.startswith("cuda"):
+        raise SettingsError(
+            f"device {chosen.device!r} is not for the detector ssd, which runs on the CPU: choose "
+            "yolo or onnx with your weights, or set STORELAKE_INFERENCE__DEVICE=auto"
+        )
     if chosen.weights is None:
         path = fetch(next(m for m in model_files(settings.cache_dir) if m.detector == "ssd"))
     else:

@@ -44,7 +44,7 @@ def test_sides_of_the_input_pad_as_in_training(pixels: float, side: int) -> None
     assert network_side(pixels) == side
 
 
-def test_the_surest_of_overlapping_boxes_stays() -> None:
+def test_the_surest_of_overlapping_boxes_is_kept() -> None:
     left, right = [0.0, 0.0, 10.0, 20.0], [30.0, 0.0, 40.0, 20.0]
     both = Detections.people([left], [0.4]).join(Detections.people([left, right], [0.9, 0.5]))
     assert both.suppress(0.45).confidence.tolist() == [0.9, 0.5]
@@ -109,6 +109,11 @@ def test_a_file_that_is_not_its_model_is_one_sentence(tmp_path: Path) -> None:
     settings = load_settings(inference={"weights": tmp_path / "model.pt"})
     with pytest.raises(SettingsError, match="choose the detector that reads it"):
         build_detector(settings)
+
+
+def test_a_gpu_is_for_other_detectors() -> None:
+    with pytest.raises(SettingsError, match=r"'cuda:0' is not for the detector ssd.* yolo or onnx"):
+        build_detector(load_settings(inference={"device": "cuda:0"}))
 
 
 def test_the_operator_reads_what_the_model_in_the_package_is_for() -> None:
