@@ -20,6 +20,7 @@ from cli import (
     dlq,
     gateway,
     history,
+    import_orders,
     infer,
     keep,
     logs,
@@ -57,7 +58,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         gateway.gateway,
         console.console,
     ),
-    "Orders": (send.send, dlq.app, contracts.app),
+    "Orders": (send.send, import_orders.app, dlq.app, contracts.app),
     "Cameras": (infer.infer, replay.replay, shop.app, zones.app, models.app),
     "Lake": (
         sql.sql,

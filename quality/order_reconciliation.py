@@ -21,6 +21,7 @@ from quality.reconciliation import (
     split_differences,
 )
 from simulator.ledger import Entry
+from streaming.transforms.order_event_processor import RANKS
 
 AS_SENT = "messages as they were sent"
 PLACES = (
@@ -131,7 +132,7 @@ def _outdated(accepted: Sequence[Entry], rows: Sequence[OrderRow]) -> set[str]:
     """Orders whose row differs from their newest events."""
     status: dict[str, str] = {}
     total: dict[str, Decimal] = {}
-    for entry in sorted(accepted, key=lambda e: (e.event_time, e.position)):
+    for entry in sorted(accepted, key=lambda e: (e.event_time, RANKS[e.event_type], e.position)):
         status[entry.order_id] = entry.status
         if entry.total_price is not None:
             total[entry.order_id] = entry.total_price

@@ -44,6 +44,9 @@ UNREADABLE_HEADER = "storelake-unreadable"
 """Name of the header that replaces headers that cannot be decoded; its value: the bytes of the
 first name or value that is not UTF-8. A message with this header is rejected."""
 
+HISTORY_HEADER = "history-import"
+"""Name of the header of an imported order event: it is never late, and moves no watermark."""
+
 _FIRST_MILLIS = 946_684_800_000
 """2000-01-01: older than every broker."""
 _AHEAD_MILLIS = 24 * 60 * 60 * 1000

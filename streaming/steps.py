@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from functools import lru_cache, partial
 
 import pyarrow as pa
 
 from conf.settings import Settings, StreamSettings
 from conf.stores import Stores
 from streaming.arrow import Transform, in_arrow
+from streaming.sinks.order_ids import identify
 from streaming.sinks.order_status_restore import committed_start, restore
+from streaming.sinks.postgres import Database
 from streaming.source import unpacked
 from streaming.stream import Context, PlanStep, Rows, State
 from streaming.transforms.footfall import follow_tracks
@@ -34,6 +37,20 @@ from streaming.transforms.tracks import Rules
 
 def _orders(settings: Settings, stores: Stores) -> Rows:
     return silver_orders(stores, settings.streams.max_future_skew)
+
+
+def _identify(settings: Settings, stores: Stores, *, claim: bool = True) -> Rows:  # noqa: ARG001
+    def run(rows: pa.Table) -> pa.Table:
+        with _database(settings.postgres.dsn).transaction() as connection:
+            return identify(connection, rows, claim=claim)
+
+    return run
+
+
+@lru_cache(maxsize=2)
+def _database(dsn: str) -> Database:
+    """One connection a worker process."""
+    return Database(dsn, 1)
 
 
 def _detections(settings: Settings, stores: Stores) -> Rows:
@@ -73,6 +90,12 @@ def _status(context: Context, steps: Rows) -> Transform:
 
 VALIDATE_ORDERS = PlanStep(_orders, SILVER_SCHEMA)
 """Messages of the order topics -> one row each, parsed, with the rules that it breaks."""
+
+IDENTIFY_ORDERS = PlanStep(_identify, SILVER_SCHEMA)
+"""Validated messages -> the same, with a rule where an order_id belongs to another order."""
+
+RECALL_ORDERS = PlanStep(partial(_identify, claim=False), SILVER_SCHEMA)
+"""The same by what the streams have claimed, for a recomputation: it claims no id itself."""
 
 VALIDATE_DETECTIONS = PlanStep(_detections, VALIDATED_SCHEMA)
 """Messages of the detections topics -> one row each, parsed, with the rules that it breaks."""

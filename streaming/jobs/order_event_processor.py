@@ -8,6 +8,7 @@ from streaming.lake.tables import QUARANTINE_ORDER_EVENTS, SILVER_ORDERS
 from streaming.runtime.submit import submit
 from streaming.sinks.dlq_table import write_validated
 from streaming.sinks.dlq_topic import send_dead_letters
+from streaming.sinks.order_ids import identified
 from streaming.steps import VALIDATE_ORDERS
 from streaming.stream import ORDERS, Batch, Stream
 from streaming.transforms.quarantine import split_validated
@@ -15,8 +16,9 @@ from streaming.transforms.quarantine import split_validated
 
 def write(batch: Batch) -> None:
     """Postgres first, since users wait for it; then the DLQ topic and the lake."""
-    batch.commit(batch.rows, write_validated)
-    good, rejected = split_validated(batch.rows)
+    rows = identified(batch)
+    batch.commit(rows, write_validated)
+    good, rejected = split_validated(rows)
     # Before the append, which states that they were sent: a crash in between sends them again.
     send_dead_letters(
         batch.settings.kafka,

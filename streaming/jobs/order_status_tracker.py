@@ -20,7 +20,7 @@ from streaming.runtime.submit import submit
 from streaming.sinks.order_status import write_history
 from streaming.sinks.postgres import advance_stored_watermark
 from streaming.sinks.replicate import replicate
-from streaming.steps import TRACK_STATUS, VALIDATE_ORDERS
+from streaming.steps import IDENTIFY_ORDERS, TRACK_STATUS, VALIDATE_ORDERS
 from streaming.stream import ORDERS_AND_HEARTBEATS, Batch, SinkContext, Stream
 
 
@@ -46,7 +46,7 @@ def on_interval(sink_context: SinkContext) -> None:
 STREAM = Stream(
     "order_status_tracker",
     source=ORDERS_AND_HEARTBEATS,
-    steps=(VALIDATE_ORDERS,),
+    steps=(VALIDATE_ORDERS, IDENTIFY_ORDERS),
     state=TRACK_STATUS,
     pace=4,
     write=write,

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from streaming.lake.tables import GOLD_PRODUCT_DAILY
 from streaming.runtime.submit import submit
+from streaming.sinks.order_ids import identified
 from streaming.sinks.orders import stage_orders
 from streaming.sinks.replicate import replicate
 from streaming.steps import VALIDATE_ORDERS
@@ -25,7 +26,7 @@ from streaming.transforms.quarantine import split_validated
 
 def write(batch: Batch) -> None:
     """One transaction; order_event_processor keeps the rejected rows."""
-    good, _ = split_validated(batch.rows)
+    good, _ = split_validated(identified(batch))
     batch.commit(good, _upsert)
 
 

@@ -2,12 +2,14 @@
 
 Key (branch_id, hour). An order counts once, in the UTC hour of its created_at; its newest version
 gives status, payment and total. Events later than the allowed lateness are written to late_events,
-in the same transaction, and from there to quarantine.late_events. Watermark: the newest event time
-seen, bounded by the broker's time, less `streams.watermark` (`transforms/watermark.py`); lateness
-is measured by the watermark before the batch, which `stream_watermarks` keeps. Exactly-once in
-effect.
+in the same transaction, and from there to quarantine.late_events; imported ones are never late.
+Watermark: the newest event time
+seen, bounded by the broker's time and the present, less `streams.watermark`
+(`transforms/watermark.py`); lateness is measured by the watermark before the batch, which
+`stream_watermarks` keeps. Exactly-once in effect.
 """
 
+from datetime import datetime, timezone
 from typing import Any
 
 import psycopg
@@ -17,6 +19,7 @@ import pyarrow.compute as pc
 from streaming.lake.tables import GOLD_ORDER_HOURLY
 from streaming.runtime.submit import submit
 from streaming.sinks.late_events import insert_late, replicate_late
+from streaming.sinks.order_ids import identified
 from streaming.sinks.orders import stage_orders
 from streaming.sinks.replicate import replicate
 from streaming.steps import VALIDATE_ORDERS
@@ -24,6 +27,8 @@ from streaming.stream import ORDERS, Batch, SinkContext, Stream
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.watermark import (
     clocks_ahead,
+    clocks_unreadable,
+    is_history,
     is_late,
     marked_late,
     newest_event_time,
@@ -32,13 +37,13 @@ from streaming.transforms.watermark import (
 
 def write(batch: Batch) -> None:
     """One transaction: what is late is set aside, everything else is counted."""
-    good, _ = split_validated(batch.rows)  # order_event_processor keeps the rejected ones
-    for branch, count in clocks_ahead(good).items():
-        batch.metrics.clock_ahead(batch.stream, branch, count)
+    good, _ = split_validated(identified(batch))  # order_event_processor keeps the rejected ones
+    _name_clocks(batch)
 
     def upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
         lateness = batch.settings.streams.allowed_lateness
         late = is_late(rows["event_time"], batch.watermark, lateness)
+        late = pc.and_not(late, is_history(rows))
         set_aside = marked_late(rows.filter(late))
         if set_aside.num_rows:
             insert_late(connection, set_aside)
@@ -47,6 +52,16 @@ def write(batch: Batch) -> None:
         connection.execute("SELECT upsert_order_metrics()")
 
     batch.commit(good, upsert)
+
+
+def _name_clocks(batch: Batch) -> None:
+    """Count events of producers with a wrong clock by branch, also those rejected for it."""
+    known = pa.array([branch.branch_id for branch in batch.stores.branches])
+    rows = batch.rows.filter(pc.is_in(batch.rows["branch_id"], known))
+    for branch, count in clocks_ahead(rows, datetime.now(timezone.utc)).items():
+        batch.metrics.clock_ahead(batch.stream, branch, count)
+    for branch, count in clocks_unreadable(rows).items():
+        batch.metrics.clock_unreadable(batch.stream, branch, count)
 
 
 def on_interval(sink_context: SinkContext) -> None:

@@ -26,6 +26,7 @@ from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_ORDERS, TABLES, Table
 from streaming.runtime.jvm import java
+from streaming.transforms.newest_orders import SALE
 from streaming.transforms.order_columns import LINE, ORDER_COLUMNS
 
 NAMESPACE = "analyst"
@@ -79,8 +80,9 @@ def _plain(table: Table, stores: Stores) -> LakeView:
 
 
 def _orders(stores: Stores) -> LakeView:
-    """As in orders_processed: the newest body, the newest status."""
+    """As in orders_processed: the newest status and body, and the sale of the oldest body."""
     body = [column.name for column in ORDER_COLUMNS if column.body and column.lake]
+    fields = ", ".join(f"{'sale' if n in SALE else 'body'}.{n}" for n in body)
     # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
     # newest event_time, too, since versions sort by it first.
     # S608: names come from this repository, not from input.
@@ -89,13 +91,16 @@ def _orders(stores: Stores) -> LakeView:
         WITH newest AS (
             SELECT order_id, MAX_BY(branch_id, version) AS branch_id,
                 MAX_BY(status, version) AS status, MAX(event_time) AS last_event_at,
-                MAX(CASE WHEN created_at IS NOT NULL THEN version END) AS body_version
+                MAX(CASE WHEN created_at IS NOT NULL THEN version END) AS body_version,
+                MIN(CASE WHEN created_at IS NOT NULL THEN version END) AS sale_version
             FROM {rows} GROUP BY order_id)
-        SELECT newest.order_id, newest.branch_id, newest.status, newest.last_event_at,
-            {", ".join(f"body.{name}" for name in body)},
-            {_clock("body.created_at", stores, "newest.branch_id")} AS created_at_local
+        SELECT newest.order_id, sale.branch_id, newest.branch_id AS status_branch_id,
+            newest.status, newest.last_event_at, {fields},
+            {_clock("sale.created_at", stores, "sale.branch_id")} AS created_at_local
         FROM newest JOIN {rows} AS body
-            ON body.order_id = newest.order_id AND body.version = newest.body_version"""  # noqa: S608
+            ON body.order_id = newest.order_id AND body.version = newest.body_version
+        JOIN {rows} AS sale
+            ON sale.order_id = newest.order_id AND sale.version = newest.sale_version"""  # noqa: S608
     return LakeView("orders", "one order in its newest version", sql)
 
 

@@ -47,7 +47,7 @@ from streaming.lake.tables import (
 )
 from streaming.progress import Progress, from_text, to_text
 from streaming.recompute.window import up_to
-from streaming.steps import VALIDATE_DETECTIONS, VALIDATE_ORDERS, in_tasks
+from streaming.steps import RECALL_ORDERS, VALIDATE_DETECTIONS, VALIDATE_ORDERS, in_tasks
 from streaming.stream import PlanStep
 from streaming.transforms.quarantine import split_validated
 from streaming.transforms.silver_detections import to_silver_detections
@@ -72,13 +72,13 @@ class BackfillSource:
     Attributes:
         bronze: the table of the messages.
         last: the table that the stream writes last, with its positions.
-        step: of the plan of the stream.
+        steps: as of the plan of the stream.
         rows: validated rows -> rows of the table.
     """
 
     bronze: Table
     last: Table
-    step: PlanStep
+    steps: tuple[PlanStep, ...]
     rows: Callable[[pa.Table], pa.Table]
 
 
@@ -94,16 +94,17 @@ def _objects(validated: pa.Table) -> pa.Table:
     return to_silver_detections(_good(validated))
 
 
+_ORDERS = (VALIDATE_ORDERS, RECALL_ORDERS)
 SOURCES: Mapping[str, BackfillSource] = {
-    SILVER_ORDERS.name: BackfillSource(BRONZE_ORDER_EVENTS, SILVER_ORDERS, VALIDATE_ORDERS, _good),
+    SILVER_ORDERS.name: BackfillSource(BRONZE_ORDER_EVENTS, SILVER_ORDERS, _ORDERS, _good),
     QUARANTINE_ORDER_EVENTS.name: BackfillSource(
-        BRONZE_ORDER_EVENTS, SILVER_ORDERS, VALIDATE_ORDERS, _rejected
+        BRONZE_ORDER_EVENTS, SILVER_ORDERS, _ORDERS, _rejected
     ),
     SILVER_DETECTIONS.name: BackfillSource(
-        BRONZE_DETECTIONS, SILVER_DETECTIONS, VALIDATE_DETECTIONS, _objects
+        BRONZE_DETECTIONS, SILVER_DETECTIONS, (VALIDATE_DETECTIONS,), _objects
     ),
     QUARANTINE_DETECTIONS.name: BackfillSource(
-        BRONZE_DETECTIONS, SILVER_DETECTIONS, VALIDATE_DETECTIONS, _rejected
+        BRONZE_DETECTIONS, SILVER_DETECTIONS, (VALIDATE_DETECTIONS,), _rejected
     ),
 }
 """Append table -> its source."""
@@ -185,7 +186,7 @@ class Backfill:
     def fill(self, piece: Piece) -> Filled:
         """Backfill one piece in one commit to the branch; no commit where nothing differs."""
         stores = load_stores(self.settings.stores_file)
-        validate = in_tasks((self.source.step,), self.settings, stores)
+        validate = in_tasks(self.source.steps, self.settings, stores)
         validated = self._bronze(piece.start, piece.end).transform(validate).toArrow()
         iceberg = self.lake.load(self.table)
         made = shape(self.source.rows(validated), iceberg.schema().as_arrow(), self.table)

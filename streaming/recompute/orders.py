@@ -27,7 +27,7 @@ from streaming.lake.tables import BRONZE_ORDER_EVENTS, QUARANTINE_LATE_EVENTS
 from streaming.recompute.window import HOUR, spark_and_database, whole_hours
 from streaming.sinks.orders import READ, stage_orders
 from streaming.sinks.postgres import Database
-from streaming.steps import VALIDATE_ORDERS, in_tasks
+from streaming.steps import RECALL_ORDERS, VALIDATE_ORDERS, in_tasks
 
 POSITION = ("topic", "partition", "position")
 
@@ -115,7 +115,7 @@ def _events(settings: Settings, spark: SparkSession, start: datetime, end: datet
         F.col("timestamp") >= F.lit(start - skew)
     )
     good = (
-        bronze.transform(in_tasks((VALIDATE_ORDERS,), settings, stores))
+        bronze.transform(in_tasks((VALIDATE_ORDERS, RECALL_ORDERS), settings, stores))
         .where(F.size("rules") == 0)
         .select(*dict.fromkeys((*READ, *POSITION)))
     )

@@ -68,7 +68,7 @@ class StreamMetrics:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
-        self._named: set[str] = set()
+        self._named: set[tuple[str, str]] = set()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
@@ -116,8 +116,13 @@ class StreamMetrics:
         self._late = counter("late_rows", "Rows that came later than is allowed, put aside.")
         self._ahead = counter(
             "clock_ahead_events",
-            "Events later than the broker's time by 30 s or more: the clock of their producer is "
-            "ahead.",
+            "Events later than the broker's time, or the present, by 30 s or more: the clock of "
+            "their producer is ahead.",
+            "branch",
+        )
+        self._unreadable = counter(
+            "clock_unreadable_events",
+            "Events whose broker's time cannot be one, such as seconds in place of milliseconds.",
             "branch",
         )
         self._objects = counter(
@@ -210,11 +215,18 @@ class StreamMetrics:
 
     def clock_ahead(self, stream: str, branch: str, events: int) -> None:
         """Count events of a branch whose producer's clock is ahead; the first one is logged."""
-        counter = self._ahead.labels(stream, branch)
-        if branch not in self._named:
-            self._named.add(branch)
-            log.warning("a clock of branch %s is ahead of the broker's", branch)
-        counter.inc(events)
+        self._name_once(branch, "a clock of branch %s is ahead")
+        self._ahead.labels(stream, branch).inc(events)
+
+    def clock_unreadable(self, stream: str, branch: str, events: int) -> None:
+        """Count events of a branch whose broker's time cannot be one; the first one is logged."""
+        self._name_once(branch, "a producer of branch %s sends no time in milliseconds")
+        self._unreadable.labels(stream, branch).inc(events)
+
+    def _name_once(self, branch: str, problem: str) -> None:
+        if (branch, problem) not in self._named:
+            self._named.add((branch, problem))
+            log.warning(problem, branch)
 
     def objects(self, stream: str, camera: str, label: str, number: int) -> None:
         """Count objects of a camera with this label; rare labels share the label `(other)`."""

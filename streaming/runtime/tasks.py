@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -124,20 +124,23 @@ class _Writes:
     def _write(self, rows: pa.Table) -> None:
         at = rows.select(["topic", "partition", "position"])
         self._ends.append((rows.num_rows, oldest(rows, "timestamp"), at))
+        memory: dict[str, Any] = {}  # of all streams, for these rows
         for stream in self._plan.streams:
             part = self._parts[stream.name]
             if part.error is None:  # positions must not pass rows that are not written
                 with _errors_in(part):
-                    self._write_to(stream, part, rows)
+                    self._write_to(stream, part, rows, memory)
 
-    def _write_to(self, stream: Stream, part: StreamWrites, rows: pa.Table) -> None:
+    def _write_to(
+        self, stream: Stream, part: StreamWrites, rows: pa.Table, memory: dict[str, Any]
+    ) -> None:
         batch = Batch(
             stream.name,
             cast(Lake, self._lakes[stream.name]),
             self._db,
             self._plan.settings,
             self._plan.stores,
-            {},
+            memory,
             cast(StreamMetrics, _Recorder(part.calls)),
             rows=rows,
             id=self._facts.id,

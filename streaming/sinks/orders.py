@@ -1,7 +1,8 @@
 """Writes accepted order events to orders_raw and orders_processed, in sets.
 
 The newest version wins (`order_version`). Body and status have separate versions: a status change
-has no body, and an order event that arrives after a newer status change must not undo it.
+has no body, and an order event that arrives after a newer status change must not undo it. Of the
+sale (branch, region, time) the oldest version with a body wins.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from streaming.progress import spans
 from streaming.sinks.postgres import stage
-from streaming.transforms.newest_orders import BODY, newest_orders
+from streaming.transforms.newest_orders import BODY, SALE, newest_orders
 from streaming.transforms.newest_orders import READ as ORDER_READ
 from streaming.transforms.order_columns import DECIMAL, ORDER_COLUMNS, SQL_TYPES
 
@@ -39,14 +40,14 @@ _BODY = {
     **dict.fromkeys(_AMOUNTS, "text"),
 }
 _ORDERS = {
-    **dict.fromkeys(("order_id", "branch_id", "status"), "text"),
-    **dict.fromkeys(("status_version", "body_version"), 'text COLLATE "C"'),
+    **dict.fromkeys(("order_id", "branch_id", "status", "status_branch_id"), "text"),
+    **dict.fromkeys(("status_version", "body_version", "sale_version"), 'text COLLATE "C"'),
     **dict.fromkeys(("first_event_at", "last_event_at"), "timestamptz"),
     **_BODY,
 }
 """Column of `orders_processed` -> its type in the staging table."""
 
-ORDERS = {**_ORDERS, "body_branch_id": "text"}
+ORDERS = {**_ORDERS, "sale_branch_id": "text"}
 """Column of the staging table of orders -> its type."""
 
 READ = tuple(dict.fromkeys(("value", *(c for c in EVENTS if c != "payload"), *ORDER_READ)))
@@ -62,21 +63,28 @@ _RAW_SQL = """
 
 
 def _processed_sql() -> str:
-    columns = ", ".join(_ORDERS)
+    names = {column: column for column in _ORDERS} | {"fulfilment_branch_id": "stated_fulfilment"}
+    columns = ", ".join(names.values())
     staged = ", ".join(f"{c}::numeric" if c in _AMOUNTS else c for c in _ORDERS)
-    newest_body = ", ".join(
-        f"{c} = CASE WHEN EXCLUDED.body_version > coalesce(t.body_version, '') "
-        f"THEN EXCLUDED.{c} ELSE t.{c} END"
+    is_newer = "EXCLUDED.body_version > coalesce(t.body_version, '')"
+    is_sale = "EXCLUDED.sale_version < coalesce(t.sale_version, t.body_version, '~')"
+    body = ", ".join(
+        f"{names[c]} = CASE WHEN {is_sale if c in SALE else is_newer} "
+        f"THEN EXCLUDED.{names[c]} ELSE t.{names[c]} END"
         for c in _BODY
     )
     # S608: built from the constants above only.
     return f"""
     INSERT INTO orders_processed AS t ({columns}) SELECT {staged} FROM pg_temp.newest_orders
     ON CONFLICT (order_id) DO UPDATE SET
-        {newest_body},
+        {body},
         body_version = greatest(EXCLUDED.body_version, t.body_version),
-        branch_id = CASE WHEN EXCLUDED.status_version > t.status_version
-            THEN EXCLUDED.branch_id ELSE t.branch_id END,
+        sale_version = least(EXCLUDED.sale_version, coalesce(t.sale_version, t.body_version)),
+        branch_id = CASE WHEN {is_sale} OR t.body_version IS NULL
+            AND EXCLUDED.status_version > t.status_version THEN EXCLUDED.branch_id
+            ELSE t.branch_id END,
+        status_branch_id = CASE WHEN EXCLUDED.status_version > t.status_version
+            THEN EXCLUDED.status_branch_id ELSE t.status_branch_id END,
         status = CASE WHEN EXCLUDED.status_version > t.status_version
             THEN EXCLUDED.status ELSE t.status END,
         status_version = greatest(EXCLUDED.status_version, t.status_version),

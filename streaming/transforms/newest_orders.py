@@ -11,6 +11,9 @@ from streaming.validation.order_account import subtotal
 BODY = tuple(column.name for column in ORDER_COLUMNS if column.body and column.staged)
 """Columns of an order's body, but for its items."""
 
+SALE = ("region", "created_at", "local_date", "local_hour")
+"""Columns of the body that an order keeps from its oldest event with a body, like the branch."""
+
 _EVENT = ("order_id", "branch_id", "status", "version", "event_time", "created_at")
 _JSON = ("items", "items_json", "payments_json")
 READ = (
@@ -23,14 +26,18 @@ READ = (
 def newest_orders(rows: pa.Table) -> pa.Table:
     """Reduce good order events to the orders that they are about.
 
+    An order keeps the branch and time of its sale, whichever branch reports what follows.
+
     Args:
         rows: good rows of `SILVER_SCHEMA`.
 
     Returns:
-        One row per order, sorted by order_id: branch_id, status and status_version of its newest
-        event; first_event_at and last_event_at; body_version, body_branch_id, `BODY`, items and
-        payments (JSON), and subtotal (in the order's currency) of its newest event with a body,
-        null without one.
+        One row per order, sorted by order_id. Of its newest event: status, status_version and
+        status_branch_id. Of its newest event with a body: body_version, `BODY`, items and payments
+        (JSON), and subtotal (in the order's currency). Of its oldest event with a body, the sale:
+        sale_version, sale_branch_id and `SALE`. Columns of the body are null without one. branch_id
+        is that of the sale, else of the newest event; first_event_at and last_event_at are event
+        times.
     """
     # A version begins with the event time: the oldest row has the first one, the newest the last.
     order = [("order_id", "ascending"), ("version", "ascending")]
@@ -39,18 +46,23 @@ def newest_orders(rows: pa.Table) -> pa.Table:
     newest = events.take(pc.subtract(ends, 1))
     starts = pa.concat_arrays([pa.array([0], ends.type), ends])[:-1]
     bodies = events.filter(pc.is_valid(events["created_at"])).combine_chunks()
-    bodies = bodies.take(pc.subtract(_ends(bodies), 1))
-    body = bodies.take(pc.index_in(newest["order_id"], bodies["order_id"])).combine_chunks()
+    last = _ends(bodies)
+    first = pa.concat_arrays([pa.array([0], last.type), last])[:-1]
+    at = pc.index_in(newest["order_id"], bodies["order_id"].take(first))
+    sale = bodies.take(first).take(at).combine_chunks()
+    body = bodies.take(pc.subtract(last, 1)).take(at).combine_chunks()
     columns = {
         "order_id": newest["order_id"],
-        "branch_id": newest["branch_id"],
+        "branch_id": pc.coalesce(sale["branch_id"], newest["branch_id"]),
         "status": newest["status"],
         "status_version": newest["version"],
+        "status_branch_id": newest["branch_id"],
         "first_event_at": events["event_time"].take(starts),
         "last_event_at": newest["event_time"],
         "body_version": body["version"],
-        "body_branch_id": body["branch_id"],
-        **{name: body[name] for name in BODY},
+        "sale_version": sale["version"],
+        "sale_branch_id": sale["branch_id"],
+        **{name: (sale if name in SALE else body)[name] for name in BODY},
         "items": body["items_json"],
         "payments": body["payments_json"],
         "subtotal": subtotal(_one_chunk(body["items"])),

@@ -129,7 +129,7 @@ def _order_columns() -> Iterator[OrderColumn]:
             staged=field.serving and not field.element,
             comment=field.comment,
         )
-    order = "sorts as (event_time, topic, partition, position)"
+    order = "sorts as (event_time, rank of event_type, topic, partition, position)"
     yield OrderColumn("version", pa.string(), comment=order)
     for name in ("topic", "partition", "position", "timestamp"):
         yield OrderColumn(name, SOURCE_SCHEMA.field(name).type, nullable=name == "timestamp")

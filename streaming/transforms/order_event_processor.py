@@ -25,6 +25,15 @@ _BODY_FIELDS = [f for f in contract_fields(OrderV3) if f.name not in (*CARRIED, 
 _EXACT = {f.name: column_type(f) for f in _BODY_FIELDS if f.is_number or f.element}
 _BODY = [*(f.name for f in _BODY_FIELDS if f.name not in _EXACT), "item_count"]
 
+RANKS = {
+    "order.created": "",
+    "order.updated": "~1",
+    "order.returned": "~1",
+    STATUS_CHANGED: "~2",
+    "order.cancelled": "~3",
+}
+"""Event type -> its place among events of one order and the same event time, as text that sorts."""
+
 SILVER_SCHEMA = pa.schema(
     [
         *(
@@ -80,21 +89,27 @@ def _silver(rows: pa.Table, stores: Stores, rules: Sequence[AnyRule]) -> pa.Tabl
         "local_hour": pc.hour(local).cast(pa.int32()),
         "items": items,
         "items_json": to_json(items),
-        "version": order_version(fields["event_time"], rows),
+        "version": order_version(fields["event_type"], fields["event_time"], rows),
         "rules": failed,
     }
     return pa.table([silver[name] for name in SILVER_SCHEMA.names], schema=SILVER_SCHEMA)
 
 
-def order_version(event_time: Array, rows: pa.Table) -> Array:
-    """Text that sorts as (event_time, topic, partition, position): the newest version wins."""
+def order_version(event_type: Array, event_time: Array, rows: pa.Table) -> Array:
+    """Text that sorts as (event_time, `RANKS`, topic, partition, position): the newest wins.
+
+    A rank begins with `~`, which sorts after every character of a topic's name. So versions that
+    earlier releases stored, without a rank, remain comparable: as those of an order.created.
+    """
     at = event_time.cast(pa.timestamp("us")).cast(pa.string())
     at = pc.utf8_replace_slice(at, 10, 11, "T")
     topic, partition, position = (
         rows[name].combine_chunks() for name in ("topic", "partition", "position")
     )
+    rank = pa.array(RANKS.values()).take(pc.index_in(event_type, pa.array(RANKS, pa.string())))
+    place = pc.binary_join_element_wise(pc.fill_null(rank, ""), topic, "")
     number = pc.utf8_lpad(partition.cast(pa.string()), 5, "0")
-    return pc.binary_join_element_wise(at, topic, number, position, "|")
+    return pc.binary_join_element_wise(at, place, number, position, "|")
 
 
 def _lines_of(batch: ParsedBatch, good: Array) -> pa.ListArray:

@@ -165,7 +165,7 @@ def to_packs(
         heartbeats = rows.filter(is_heartbeat)
         good, _ = split_validated(validated(rows.filter(pc.invert(is_heartbeat))))
         events = good.select(_COLUMNS)
-        new = fresh(events, options.start.positions)
+        new = fresh(good, options.start.positions)
         clocks += _clock(newest_event_time(new, now), options.delay)
         beats = fresh(heartbeats, options.start.positions)["timestamp"]
         clocks += _clock(pc.max(beats).as_py(), options.heartbeat_delay)

@@ -42,6 +42,12 @@ from streaming.validation.rules import (
     event_rules,
 )
 
+ID_OF_OTHER_BRANCH, ID_USED_BEFORE = "order_id_of_other_branch", "order_id_used_before"
+IDENTITY_MEANINGS = {
+    ID_OF_OTHER_BRANCH: "The order_id belongs to an order of another branch.",
+    ID_USED_BEFORE: "The order_id belongs to an earlier order of the branch.",
+}
+"""Rule that `streaming.sinks.order_ids` evaluates -> what is wrong with a message that fails it."""
 _ENVELOPE = {field.name: field for field in contract_fields(OrderEvent)}
 _BODY = {field.name: field for field in contract_fields(Order)}
 # Silver has the channels of version 2 under their later names.
@@ -190,6 +196,7 @@ _ORDER_RULES = tuple(_order_rules())
 MEANINGS = (
     ENVELOPE_MEANINGS
     | {rule.id: rule.description for rule in order_rules((), timedelta())}
+    | IDENTITY_MEANINGS
     | REFUSED_MEANING
 )
 """Rule id -> what is wrong with a message that fails it; the same in every chain."""

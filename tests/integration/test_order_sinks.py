@@ -86,19 +86,24 @@ VERSIONS = [
     order(6, 9, order_id="O-2", branch_id="B02", event_type="order.cancelled", status="cancelled",
           created_at=TEN - 61 * MINUTE),
     order(7, 3, order_id="O-2", branch_id="B01", event_type="order.updated", created_at=TEN),
+    change(11, 10, "cancelled", order_id="O-2", branch_id="B03"),
     order(8, order_id="O-3", total_price=Decimal("0.10")),
     order(9, 1, order_id="O-3", event_type="order.updated", total_price=Decimal("0.20")),
     change(10, 4, "completed", order_id="O-4"),
 ]  # fmt: skip
-"""Four orders: overtaken by a change, moved to another hour, corrected, never created."""
+"""Four orders: overtaken by a change, handed over in other branches, corrected, never created."""
+
+SALE = ("branch_id", "created_at")
 
 
 def newest(rows: Sequence[Row]) -> dict[str, tuple[Row, Row | None]]:
-    """Of each order the newest version, and the newest one with a body."""
+    """Of each order the newest version, and the newest one with a body, sold as the oldest one."""
     found: dict[str, tuple[Row, Row | None]] = {}
     for row in sorted(rows, key=lambda r: str(r["version"])):
         _, body = found.get(row["order_id"], (row, None))
-        found[row["order_id"]] = (row, row if row["created_at"] else body)
+        if row["created_at"]:
+            body = row | {name: (body or row)[name] for name in SALE}
+        found[row["order_id"]] = (row, body)
     return found
 
 
@@ -108,7 +113,8 @@ def expected_orders(rows: Sequence[Row]) -> dict[str, Row]:
         times = [r["event_time"] for r in rows if r["order_id"] == order_id]
         found[order_id] = {
             "status": status["status"],
-            "branch_id": status["branch_id"],
+            "branch_id": (body or status)["branch_id"],
+            "status_branch_id": status["branch_id"],
             "status_version": status["version"],
             "body_version": body["version"] if body else None,
             "first_event_at": min(times),

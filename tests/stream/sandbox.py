@@ -48,6 +48,8 @@ NOW = datetime(2024, 5, 1, 12, 0, tzinfo=timezone.utc)
 """The broker's time of every message: after all events of the tests."""
 
 STATE_TABLES = (
+    "order_ids",
+    "order_id_reuses",
     "orders_raw",
     "orders_processed",
     "order_contributions",

@@ -112,7 +112,7 @@ class FromBronze(Backfill):
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IcebergLake]:
     """With messages 1 to 6, one commit each."""
     as_it_came = BackfillSource(
-        EVENTS, EVENTS, PlanStep(lambda *_: lambda rows: rows, pa.schema([])), lambda rows: rows
+        EVENTS, EVENTS, (PlanStep(lambda *_: lambda rows: rows, pa.schema([])),), lambda rows: rows
     )
     monkeypatch.setattr(backfill, "SOURCES", {EVENTS.name: as_it_came})
     with closing(open_lake(tmp_path)) as catalog:

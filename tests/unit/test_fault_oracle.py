@@ -125,6 +125,7 @@ def line(order_id: str = "O-1", minute: int = 0, **changes: Any) -> Mapping[str,
         "topic": "order-created",
         "partition": 0,
         "offset": minute,
+        "event_type": "order.created",
         **changes,
     }
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streaming.source import HISTORY_HEADER, SOURCE_SCHEMA
 from streaming.transforms.watermark import (
     advance_watermark,
     clocks_ahead,
+    clocks_unreadable,
     is_late,
     newest_event_time,
 )
@@ -78,8 +81,8 @@ def test_late_means_the_end_of_the_hour_plus_the_allowed_time_is_not_after_the_w
     assert late(event_time, watermark, allowed) == (over <= watermark)
 
 
-def events(*rows: tuple[str, datetime, datetime | None]) -> pa.Table:
-    """(branch, event time, the broker's time) of each."""
+def events(*rows: tuple[str, datetime, datetime | None], headers: Any = ()) -> pa.Table:
+    """(branch, event time, the broker's time) of each, and their headers."""
     branches, times, arrived = zip(*rows, strict=True)
     instant = pa.timestamp("us", tz="UTC")
     return pa.table(
@@ -87,6 +90,7 @@ def events(*rows: tuple[str, datetime, datetime | None]) -> pa.Table:
             "branch_id": pa.array(branches),
             "event_time": pa.array(times, instant),
             "timestamp": pa.array(arrived, instant),
+            "headers": pa.array([headers] * len(rows), SOURCE_SCHEMA.field("headers").type),
         }
     )
 
@@ -98,12 +102,30 @@ def test_a_producer_whose_clock_is_ahead_makes_nobody_late() -> None:
     honest, ahead = ("B01", NOW - HOUR, NOW), ("B02", NOW + HOUR, NOW)
     assert newest_event_time(events(honest), NOW) == NOW - HOUR
     assert newest_event_time(events(honest, ahead), NOW) == NOW
-    assert clocks_ahead(events(honest, ahead, ahead)) == {"B02": 2}
+    assert clocks_ahead(events(honest, ahead, ahead), NOW) == {"B02": 2}
+
+
+def test_a_producer_whose_brokers_time_is_its_own_makes_nobody_late_either() -> None:
+    honest, ahead = ("B01", NOW - HOUR, NOW), ("B02", NOW + HOUR, NOW + HOUR)
+    assert newest_event_time(events(honest, ahead), NOW) == NOW
+    assert clocks_ahead(events(honest, ahead), NOW) == {"B02": 1}
+
+
+def test_a_producer_that_sends_no_milliseconds_is_named() -> None:
+    seconds = ("B02", NOW, None)
+    assert clocks_unreadable(events(("B01", NOW, NOW), seconds)) == {"B02": 1}
 
 
 def test_without_a_brokers_time_an_event_counts_up_to_now() -> None:
     assert newest_event_time(events(("B01", NOW + HOUR, None)), NOW) == NOW
     assert newest_event_time(events(("B01", NOW - HOUR, None)), NOW) == NOW - HOUR
+
+
+def test_an_imported_event_moves_no_watermark() -> None:
+    imported = events(("B01", NOW, NOW), headers=[{"key": HISTORY_HEADER, "value": b"1"}])
+    honest = events(("B01", NOW - HOUR, NOW))
+    assert newest_event_time(imported, NOW) is None
+    assert newest_event_time(pa.concat_tables([honest, imported]), NOW) == NOW - HOUR
 
 
 def test_a_watermark_never_falls() -> None:

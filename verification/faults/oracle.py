@@ -109,11 +109,13 @@ HOURS_SQL = """
         SELECT DISTINCT ON (order_id) branch_id, created_at, payment_method,
             total_price::decimal(18, 2) AS total, newest AS status
         FROM (
-            SELECT *, first_value(status) OVER (PARTITION BY order_id ORDER BY event_time DESC,
-                topic DESC, "partition" DESC, "offset" DESC) AS newest
+            SELECT *, list_position(['order.created', 'order.updated', 'order.status_changed',
+                'order.cancelled'], event_type) AS rank, first_value(status) OVER (
+                PARTITION BY order_id ORDER BY event_time DESC, rank DESC, topic DESC,
+                "partition" DESC, "offset" DESC) AS newest
             FROM ledger WHERE outcome = 'accepted' AND NOT late
         ) WHERE created_at IS NOT NULL
-        ORDER BY order_id, event_time DESC, topic DESC, "partition" DESC, "offset" DESC
+        ORDER BY order_id, event_time DESC, rank DESC, topic DESC, "partition" DESC, "offset" DESC
     ) GROUP BY 1, 2 ORDER BY 1, 2"""
 
 

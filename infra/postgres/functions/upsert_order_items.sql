@@ -1,8 +1,8 @@
 -- Applies one batch of order events to order_items_analytics. The newest body of an order replaces
 -- the lines of the older one; body and status have separate versions, since a status change carries
--- no body. Name and category are the newest that any body of that branch and day had. The result
+-- no body. An order counts in the branch and on the day of its oldest body: where it was sold. Name and category are the newest that any body of that branch and day had. The result
 -- depends on the set of versions applied, not on their order.
--- Reads: pg_temp.newest_orders (order_id, status, status_version; body_branch_id, created_at,
+-- Reads: pg_temp.newest_orders (order_id, status, status_version; sale_branch_id, created_at,
 -- body_version, null without a body), one row per order, sorted; pg_temp.order_events (order_id,
 -- branch_id, created_at, payload, version), one row per event; created_at is null without a body.
 -- Writes: product_orders and order_items (the state of each order); order_items_analytics, key
@@ -35,25 +35,31 @@ BEGIN
 
     -- The rows before and after are those of the upsert itself, so a commit in between counts.
     WITH upserted AS (
-        INSERT INTO product_orders AS o
-        SELECT n.order_id, n.body_branch_id, (n.created_at AT TIME ZONE 'UTC')::date, n.status,
-            n.body_version, n.status_version
+        INSERT INTO product_orders AS o (order_id, branch_id, day, status, body_version,
+            sale_version, status_version)
+        SELECT n.order_id, n.sale_branch_id, (n.created_at AT TIME ZONE 'UTC')::date, n.status,
+            n.body_version, n.sale_version, n.status_version
         FROM pg_temp.newest_orders n
         ON CONFLICT (order_id) DO UPDATE SET
-            branch_id = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
+            branch_id = CASE WHEN EXCLUDED.sale_version
+                < coalesce(o.sale_version, o.body_version, '~')
                 THEN EXCLUDED.branch_id ELSE o.branch_id END,
-            day = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
+            day = CASE WHEN EXCLUDED.sale_version
+                < coalesce(o.sale_version, o.body_version, '~')
                 THEN EXCLUDED.day ELSE o.day END,
             body_version = greatest(EXCLUDED.body_version, o.body_version),
+            sale_version = least(EXCLUDED.sale_version, coalesce(o.sale_version, o.body_version)),
             status = CASE WHEN EXCLUDED.status_version > o.status_version
                 THEN EXCLUDED.status ELSE o.status END,
             status_version = greatest(EXCLUDED.status_version, o.status_version)
         WHERE EXCLUDED.status_version > o.status_version
             OR EXCLUDED.body_version > coalesce(o.body_version, '')
+            OR EXCLUDED.sale_version < coalesce(o.sale_version, o.body_version)
         RETURNING old AS before, new AS after
     )
     INSERT INTO changed_orders SELECT u.before, u.after FROM upserted u
     WHERE (u.after).body_version IS DISTINCT FROM (u.before).body_version
+        OR (u.after).sale_version IS DISTINCT FROM (u.before).sale_version
         OR ((u.after).body_version IS NOT NULL
             AND ((u.after).status = 'cancelled') <> ((u.before).status = 'cancelled'));
 
@@ -72,6 +78,13 @@ BEGIN
     JOIN changed_orders c ON (c.after).order_id = l.order_id AND (c.after).body_version = l.version
     WHERE (c.after).body_version IS DISTINCT FROM (c.before).body_version
     ON CONFLICT DO NOTHING;  -- the same version twice in one batch
+
+    -- Where the newest body is of another branch than the sale, its products need a name there.
+    INSERT INTO staged_lines
+    SELECT i.order_id, (c.after).body_version, (c.after).branch_id, (c.after).day, i.line_no,
+        i.product_id, i.name, i.category, i.quantity, i.unit_price
+    FROM changed_orders c JOIN order_items i ON i.order_id = (c.after).order_id
+    WHERE (c.after).sale_version < (c.after).body_version;
 
     INSERT INTO product_shares
     SELECT (c.after).branch_id, (c.after).day, i.product_id, sum(i.quantity), sum(i.line_total),

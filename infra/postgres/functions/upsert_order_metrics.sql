@@ -1,8 +1,8 @@
 -- Applies one batch of order events to order_metrics. The newest version of an order wins; body and
 -- status have separate versions, since a status change carries no body. The result depends on the
 -- set of versions applied, not on their order. An order counts once, in the UTC hour of its
--- created_at.
--- Reads: pg_temp.newest_orders (order_id, status, status_version; body_branch_id, created_at,
+-- created_at, at the branch of its sale: both as its oldest body has them.
+-- Reads: pg_temp.newest_orders (order_id, status, status_version; sale_branch_id, created_at,
 -- total_price, payment_method, body_version, null without a body), one row per order, sorted.
 -- Writes: order_contributions (the state of each order); order_metrics, key (metric_date, hour,
 -- branch_id).
@@ -17,25 +17,31 @@ BEGIN
 
     -- The rows before and after are those of the upsert itself, so a commit in between counts.
     WITH upserted AS (
-        INSERT INTO order_contributions AS c
-        SELECT n.order_id, n.body_branch_id, date_trunc('hour', n.created_at, 'UTC'),
-            n.total_price::numeric, n.payment_method, n.status, n.body_version, n.status_version
+        INSERT INTO order_contributions AS c (order_id, branch_id, hour, total_price,
+            payment_method, status, body_version, sale_version, status_version)
+        SELECT n.order_id, n.sale_branch_id, date_trunc('hour', n.created_at, 'UTC'),
+            n.total_price::numeric, n.payment_method, n.status, n.body_version, n.sale_version,
+            n.status_version
         FROM pg_temp.newest_orders n
         ON CONFLICT (order_id) DO UPDATE SET
-            branch_id = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
+            branch_id = CASE WHEN EXCLUDED.sale_version
+                < coalesce(c.sale_version, c.body_version, '~')
                 THEN EXCLUDED.branch_id ELSE c.branch_id END,
-            hour = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
+            hour = CASE WHEN EXCLUDED.sale_version
+                < coalesce(c.sale_version, c.body_version, '~')
                 THEN EXCLUDED.hour ELSE c.hour END,
             total_price = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
                 THEN EXCLUDED.total_price ELSE c.total_price END,
             payment_method = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
                 THEN EXCLUDED.payment_method ELSE c.payment_method END,
             body_version = greatest(EXCLUDED.body_version, c.body_version),
+            sale_version = least(EXCLUDED.sale_version, coalesce(c.sale_version, c.body_version)),
             status = CASE WHEN EXCLUDED.status_version > c.status_version
                 THEN EXCLUDED.status ELSE c.status END,
             status_version = greatest(EXCLUDED.status_version, c.status_version)
         WHERE EXCLUDED.status_version > c.status_version
             OR EXCLUDED.body_version > coalesce(c.body_version, '')
+            OR EXCLUDED.sale_version < coalesce(c.sale_version, c.body_version)
         RETURNING old AS before, new AS after
     ), touched AS (
         SELECT (before).*, -1 AS sign FROM upserted UNION ALL SELECT (after).*, 1 FROM upserted

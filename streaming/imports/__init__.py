@@ -1,0 +1,1 @@
+"""Import of orders from files, by the topics and the validation of every other order."""

@@ -1,0 +1,164 @@
+"""Orders in files -> messages of the order topics.
+
+CSV, and Parquet without a column `items`: a row is a line of an order. Columns are the fields of an
+order, of an event where there are some, and with the prefix `item_` those of a line; rows with
+equal order columns are one order. A cell is a text, a number, true or false; a list is JSON.
+Parquet with `items`: a row is an event, as in `silver.orders`. NDJSON: an event or a bare order per
+line. What is no event becomes an `order.created` at its `created_at`, whose event_id follows from
+the order: so a file that is sent again adds nothing. Without a status it is completed. Times are
+in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import duckdb
+import msgspec
+
+from conf.contracts.fields import contract_fields
+from conf.contracts.order_event import VERSIONS, Item, Order, OrderEvent
+from conf.errors import StorelakeError
+
+_NAMESPACE = UUID("4b1ad0d5-0f4e-4f52-8d2c-6e6f6a1f7a52")
+_TEXTS = ("text", "uuid", "instant", "choice")
+_ENVELOPE = {f.name: f.kind for f in contract_fields(OrderEvent) if f.name != "order"}
+_ORDER = {f.name: f.kind for f in contract_fields(Order) if f.name != "items"}
+_LINE = {f.name: f.kind for f in contract_fields(Item)}
+_PREFIX = "item_"
+_REQUIRED = ("order_id", "branch_id", "created_at")
+_to_json = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class OrderImportError(StorelakeError):
+    """A file cannot be read, or sent; the message says why."""
+
+
+@dataclass(frozen=True)
+class OrderMessage:
+    """A message to send. `key` and `event_type` are None where it names none."""
+
+    key: str | None
+    event_type: str | None
+    value: bytes
+
+
+def read_orders(path: Path) -> Iterator[OrderMessage]:
+    """The messages of a file, each time in the same order: that of the file, or of `created_at`.
+
+    Raises:
+        OrderImportError: the file does not exist, or is no CSV, NDJSON or Parquet with orders.
+    """
+    try:
+        if path.suffix in (".ndjson", ".jsonl"):
+            with path.open("rb") as lines:
+                yield from (_of_line(line) for line in lines if line.strip())
+        elif path.suffix in (".csv", ".parquet"):
+            yield from map(_of_row, _rows(path))
+        else:
+            raise OrderImportError(f"{path}: orders come as .csv, .ndjson, .jsonl or .parquet.")
+    except (OSError, duckdb.Error) as error:
+        raise OrderImportError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _of_line(line: bytes) -> OrderMessage:
+    """An event or a bare order; anything else as it is, which validation rejects."""
+    value = line.strip()
+    try:
+        found = json.loads(value, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or "order" in found or "order_id" not in found:
+        order = found.get("order") if isinstance(found, dict) else None
+        return OrderMessage(*_names(found, order), value)
+    return _event({}, found)
+
+
+def _of_row(row: Mapping[str, Any]) -> OrderMessage:
+    return _event(_fields(row, _ENVELOPE), _fields(row, _ORDER) | {"items": row["items"]})
+
+
+def _event(given: Mapping[str, Any], order: Mapping[str, Any]) -> OrderMessage:
+    event = {
+        "event_type": "order.created",
+        "event_time": order.get("created_at"),
+        "schema_version": VERSIONS[-1],
+        "source": "import",
+        **given,
+        "order": {"status": "completed", **order},
+    }
+    identity = [event["event_type"], *(order.get(name) for name in _REQUIRED)]
+    event.setdefault("event_id", str(uuid5(_NAMESPACE, json.dumps(identity, default=str))))
+    return OrderMessage(*_names(event, order), _to_json(event))
+
+
+def _names(event: Any, order: Any) -> tuple[str | None, str | None]:
+    """The key and the type of an event, where they are texts."""
+    pairs = ((order, "order_id"), (event, "event_type"))
+    found = (part.get(name) if isinstance(part, dict) else None for part, name in pairs)
+    key, event_type = (one if isinstance(one, str) else None for one in found)
+    return key, event_type
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Orders with their fields as texts, and `items`; DuckDB spills what memory does not hold."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        given = (
+            connection.read_csv(str(path), header=True, all_varchar=True)
+            if path.suffix == ".csv"
+            else connection.read_parquet(str(path))
+        )
+        kinds = dict(zip(given.columns, map(str, given.types), strict=True))
+        if missing := [name for name in _REQUIRED if name not in kinds]:
+            raise OrderImportError(f"{path} has no column {', '.join(missing)}.")
+        given.create_view("given")
+        found = connection.execute(_query(kinds))
+        names = [column[0] for column in found.description or ()]
+        while rows := found.fetchmany(1000):
+            for row in rows:
+                order = dict(zip(names, row, strict=True))
+                items = [_fields(line, _LINE) for line in order["items"] or ()]
+                yield order | {"items": items}
+
+
+def _query(kinds: Mapping[str, str]) -> str:
+    # S608: names of columns are those of the contract.
+    named = [name for name in (*_ENVELOPE, *_ORDER) if name in kinds]
+    texts = ", ".join(f"{_text(name, kinds)} AS {name}" for name in named)
+    if "items" in kinds:
+        return f"SELECT {texts}, items FROM given ORDER BY created_at, order_id"  # noqa: S608
+    lines = [name for name in _LINE if _PREFIX + name in kinds]
+    items = ", ".join(f"{name} := {_text(_PREFIX + name, kinds)}" for name in lines)
+    return f"""
+        SELECT {", ".join(named)}, list(line ORDER BY n) AS items
+        FROM (SELECT row_number() OVER () AS n, {texts}, struct_pack({items}) AS line FROM given)
+        GROUP BY ALL ORDER BY created_at, min(n)"""  # noqa: S608
+
+
+def _text(name: str, kinds: Mapping[str, str]) -> str:
+    if kinds[name].startswith("TIMESTAMP"):
+        return f"strftime({name}, '%Y-%m-%dT%H:%M:%S.%fZ')"
+    return f"CAST({name} AS VARCHAR)"
+
+
+def _fields(row: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a contract that a row has, in their types."""
+    found = {name: row[name] for name in kinds if row.get(name) not in (None, "")}
+    return {name: _typed(value, kinds[name]) for name, value in found.items()}
+
+
+def _typed(value: Any, kind: str) -> Any:
+    """A cell of a field; a text that does not fit remains one, which validation rejects."""
+    if kind in _TEXTS or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, parse_float=Decimal, parse_constant=Decimal)
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,103 @@
+"""Order ids that are used twice: the order that an id belongs to, and events of any other one.
+
+An order is its id, the branch of its sale and its `created_at`. Of the messages that create an
+order of one id the first one claims it, in Postgres and for all streams; they lie in one topic
+partition, so every stream meets them in the same order, and one that replays finds the claim. A
+message that creates another order fails a rule, and so does what follows it: an event with a body
+by its `created_at`, a status change by its branch and time. docs/adr/0037
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from streaming.sinks.postgres import stage
+from streaming.stream import Batch
+from streaming.validation.batch import is_one_of
+from streaming.validation.order_rules import ID_OF_OTHER_BRANCH, ID_USED_BEFORE
+
+CREATING = ("order.created", "order.returned")
+"""Types of the events that create an order, or a return."""
+
+_KEYS = {
+    **dict.fromkeys(("order_id", "branch_id"), "text"),
+    **dict.fromkeys(("created_at", "event_time"), "timestamptz"),
+    "creates": "boolean",
+    "row": "bigint",
+}
+_SOURCE_ORDER = [(name, "ascending") for name in ("order_id", "topic", "partition", "position")]
+
+_CLAIM_SQL = """
+    INSERT INTO order_ids SELECT order_id, branch_id, created_at FROM pg_temp.order_keys
+    WHERE creates ON CONFLICT DO NOTHING"""
+
+_REUSE_SQL = """
+    INSERT INTO order_id_reuses SELECT k.order_id, k.branch_id, k.created_at
+    FROM pg_temp.order_keys k JOIN order_ids i USING (order_id)
+    WHERE k.creates AND (k.branch_id, k.created_at) <> (i.branch_id, i.created_at)
+    ON CONFLICT DO NOTHING"""
+
+_REFUSED_SQL = """
+    SELECT k.row, min(CASE WHEN r.branch_id = i.branch_id THEN %s ELSE %s END)
+    FROM pg_temp.order_keys k JOIN order_id_reuses r USING (order_id)
+    JOIN order_ids i USING (order_id)
+    WHERE CASE
+        WHEN k.created_at IS NULL THEN k.branch_id = r.branch_id AND k.event_time >= r.created_at
+        ELSE k.created_at = r.created_at AND (k.branch_id = r.branch_id
+            OR NOT k.creates AND r.created_at <> i.created_at)
+    END GROUP BY 1"""
+
+
+def identified(batch: Batch) -> pa.Table:
+    """The rows of a batch, validated also by the orders that their ids belong to.
+
+    Streams that write the same rows with the same memory ask once. Claims are durable once any
+    later commit is.
+    """
+    kept, rows = batch.memory.get("identified", (None, None))
+    if kept is not batch.rows:
+        with batch.db.transaction() as connection:
+            connection.execute("SET LOCAL synchronous_commit = off")
+            rows = identify(connection, batch.rows)
+        batch.memory["identified"] = batch.rows, rows
+    return rows
+
+
+def identify(
+    connection: psycopg.Connection[Any], rows: pa.Table, *, claim: bool = True
+) -> pa.Table:
+    """Add a rule to good rows whose id belongs to another order.
+
+    Args:
+        connection: in a transaction.
+        rows: of `SILVER_SCHEMA`.
+        claim: ids that are new; else their rows are good.
+    """
+    good = pc.equal(pc.list_value_length(rows["rules"]), 0)
+    numbered = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    creates = is_one_of(rows["event_type"], CREATING)
+    keys = numbered.append_column("creates", creates).filter(good).sort_by(_SOURCE_ORDER)
+    if not keys.num_rows:
+        return rows
+    stage(connection, "order_keys", _KEYS, keys)
+    if claim:
+        claimed = connection.execute(_CLAIM_SQL).rowcount
+        if claimed < pc.sum(keys["creates"]).as_py():
+            connection.execute(_REUSE_SQL)
+    refused = connection.execute(_REFUSED_SQL, (ID_USED_BEFORE, ID_OF_OTHER_BRANCH)).fetchall()
+    return _with_rules(rows, dict(refused))
+
+
+def _with_rules(rows: pa.Table, refused: dict[int, str]) -> pa.Table:
+    """The rows with one failed rule for each of these numbers of good rows."""
+    if not refused:
+        return rows
+    rules = rows["rules"].to_pylist()
+    for number, rule in refused.items():
+        rules[number] = [rule]
+    at = rows.schema.get_field_index("rules")
+    return rows.set_column(at, "rules", pa.array(rules, rows.schema.field(at).type))
