@@ -142,7 +142,7 @@ ORDERS_SQL = """
         SELECT b.* FROM bodies b WHERE b.newest IS NOT NULL AND 2 = (
             SELECT count(*) FROM stream_offsets f
             WHERE f.stream IN ('order_event_processor', 'product_analytics')
-                AND f.topic = split_part(b.newest, '|', 2)
+                AND f.topic = regexp_replace(split_part(b.newest, '|', 2), '^~.', '')
                 AND f.partition = split_part(b.newest, '|', 3)::integer
                 AND f.position >= split_part(b.newest, '|', 4) COLLATE "C")
     )

@@ -29,6 +29,7 @@ _KEYS = {
     "creates": "boolean",
     "row": "bigint",
 }
+_READ = ("order_id", "branch_id", "created_at", "event_time", "topic", "partition", "position")
 _SOURCE_ORDER = [(name, "ascending") for name in ("order_id", "topic", "partition", "position")]
 
 _CLAIM_SQL = """
@@ -78,9 +79,9 @@ def identify(
         claim: ids that are new; else their rows are good.
     """
     good = pc.equal(pc.list_value_length(rows["rules"]), 0)
-    numbered = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
-    creates = is_one_of(rows["event_type"], CREATING)
-    keys = numbered.append_column("creates", creates).filter(good).sort_by(_SOURCE_ORDER)
+    keys = rows.select(_READ).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    keys = keys.append_column("creates", is_one_of(rows["event_type"], CREATING))
+    keys = keys.filter(good).sort_by(_SOURCE_ORDER)
     if not keys.num_rows:
         return rows
     stage(connection, "order_keys", _KEYS, keys)

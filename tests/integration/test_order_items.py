@@ -86,8 +86,8 @@ def expected(versions: Sequence[Row]) -> list[Row]:
     if bodies.empty:
         return []
     sale = bodies.groupby("order_id")[["branch_id", "created_at"]].first()
-    for name in sale:
-        bodies[name] = bodies["order_id"].map(sale[name])
+    for column in sale:
+        bodies[column] = bodies["order_id"].map(sale[column])
     lines = bodies.explode("items").reset_index(drop=True)
     items = pd.DataFrame(lines["items"].tolist())
     lines = pd.concat([lines[["order_id", "branch_id", "version"]], items], axis=1)
