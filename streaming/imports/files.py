@@ -23,14 +23,14 @@ import duckdb
 import msgspec
 
 from conf.contracts.fields import contract_fields
-from conf.contracts.order_event import VERSIONS, Item, Order, OrderEvent
+from conf.contracts.order_event import VERSIONS, ItemV3, OrderEventV3, OrderV3
 from conf.errors import StorelakeError
 
 _NAMESPACE = UUID("4b1ad0d5-0f4e-4f52-8d2c-6e6f6a1f7a52")
 _TEXTS = ("text", "uuid", "instant", "choice")
-_ENVELOPE = {f.name: f.kind for f in contract_fields(OrderEvent) if f.name != "order"}
-_ORDER = {f.name: f.kind for f in contract_fields(Order) if f.name != "items"}
-_LINE = {f.name: f.kind for f in contract_fields(Item)}
+_ENVELOPE = {f.name: f.kind for f in contract_fields(OrderEventV3) if f.name != "order"}
+_ORDER = {f.name: f.kind for f in contract_fields(OrderV3) if f.name != "items"}
+_LINE = {f.name: f.kind for f in contract_fields(ItemV3)}
 _PREFIX = "item_"
 _REQUIRED = ("order_id", "branch_id", "created_at")
 _to_json = msgspec.json.Encoder(decimal_format="number").encode

@@ -21,7 +21,7 @@ import psycopg
 import pyarrow as pa
 from confluent_kafka import KafkaException, Producer
 
-from conf.contracts.order_event import EVENT_TYPES
+from conf.contracts.topics import event_topics
 from conf.errors import database_down
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings, Settings
@@ -158,7 +158,7 @@ class _Sender:
         own = {**KEY_PARTITIONER, "client.id": "storelake-import"}
         config = producer_config(kafka, own, message_timeout_ms=30_000)
         self._producer = Producer(config, logger=_SILENT)
-        self._topics = dict(zip(EVENT_TYPES, kafka.order_topics, strict=True))
+        self._topics = event_topics(kafka)
         self._other, self._bootstrap = kafka.order_events, kafka.bootstrap
         try:
             self._producer.list_topics(timeout=5)

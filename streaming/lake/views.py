@@ -82,7 +82,13 @@ def _plain(table: Table, stores: Stores) -> LakeView:
 def _orders(stores: Stores) -> LakeView:
     """As in orders_processed: the newest status and body, and the sale of the oldest body."""
     body = [column.name for column in ORDER_COLUMNS if column.body and column.lake]
-    fields = ", ".join(f"{'sale' if n in SALE else 'body'}.{n}" for n in body)
+    fulfilment = "COALESCE(body.{0}, NULLIF(newest.branch_id, sale.branch_id)) AS {0}"
+    fields = ", ".join(
+        fulfilment.format(name)
+        if name == "fulfilment_branch_id"
+        else f"{'sale' if name in SALE else 'body'}.{name}"
+        for name in body
+    )
     # Only keys and statuses are grouped, then the body is fetched: items are wide. MAX finds the
     # newest event_time, too, since versions sort by it first.
     # S608: names come from this repository, not from input.
@@ -94,8 +100,7 @@ def _orders(stores: Stores) -> LakeView:
                 MAX(CASE WHEN created_at IS NOT NULL THEN version END) AS body_version,
                 MIN(CASE WHEN created_at IS NOT NULL THEN version END) AS sale_version
             FROM {rows} GROUP BY order_id)
-        SELECT newest.order_id, sale.branch_id, newest.branch_id AS status_branch_id,
-            newest.status, newest.last_event_at, {fields},
+        SELECT newest.order_id, sale.branch_id, newest.status, newest.last_event_at, {fields},
             {_clock("sale.created_at", stores, "sale.branch_id")} AS created_at_local
         FROM newest JOIN {rows} AS body
             ON body.order_id = newest.order_id AND body.version = newest.body_version

@@ -15,12 +15,13 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conf.contracts.order_event import RETURNED
 from streaming.sinks.postgres import stage
 from streaming.stream import Batch
 from streaming.validation.batch import is_one_of
 from streaming.validation.order_rules import ID_OF_OTHER_BRANCH, ID_USED_BEFORE
 
-CREATING = ("order.created", "order.returned")
+CREATING = ("order.created", RETURNED)
 """Types of the events that create an order, or a return."""
 
 _KEYS = {

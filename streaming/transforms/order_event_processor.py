@@ -28,7 +28,7 @@ _BODY = [*(f.name for f in _BODY_FIELDS if f.name not in _EXACT), "item_count"]
 RANKS = {
     "order.created": "",
     "order.updated": "~1",
-    "order.returned": "~1",
+    RETURNED: "~1",
     STATUS_CHANGED: "~2",
     "order.cancelled": "~3",
 }

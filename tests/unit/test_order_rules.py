@@ -21,7 +21,7 @@ from streaming.lake.tables import SILVER_ORDERS
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.quarantine import split_validated
 from streaming.validation.envelope import envelope_rules
-from streaming.validation.order_rules import MEANINGS, order_rules
+from streaming.validation.order_rules import IDENTITY_MEANINGS, MEANINGS, order_rules
 from streaming.validation.rules import REFUSED
 from tests.support.builders import as_json, order_event, order_item, status_event
 from tests.support.messages import Sent, cases, read_case, to_rows
@@ -68,7 +68,7 @@ def test_messages_become_what_the_scenario_expects(stores: Stores, case: Path) -
 def test_every_rule_has_a_sentence_with_its_meaning(stores: Stores) -> None:
     content = [rule.id for rule in order_rules([b.branch_id for b in stores.branches], SKEW)]
     envelope = ["broker_metadata_readable", *envelope_rules(pa.array([b"{}"])), "json_object"]
-    assert [*envelope, *content, REFUSED] == list(MEANINGS)
+    assert [*envelope, *content, *IDENTITY_MEANINGS, REFUSED] == list(MEANINGS)
     assert [s for s in MEANINGS.values() if not s.endswith(".")] == []
 
 
