@@ -159,6 +159,10 @@ def _typed(value: Any, kind: str) -> Any:
     if kind in _TEXTS or not isinstance(value, str):
         return value
     try:
-        return json.loads(value, parse_float=Decimal, parse_constant=Decimal)
+        return json.loads(value, parse_float=Decimal, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
