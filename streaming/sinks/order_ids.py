@@ -1,10 +1,10 @@
 """Order ids that are used twice: the order that an id belongs to, and events of any other one.
 
-An order is its id, the branch of its sale and its `created_at`. Of the messages that create an
-order of one id the first one claims it, in Postgres and for all streams; they lie in one topic
-partition, so every stream meets them in the same order, and one that replays finds the claim. A
-message that creates another order fails a rule, and so does what follows it: an event with a body
-by its `created_at`, a status change by its branch and time. docs/adr/0037
+An order is its id, the branch of its sale and its `created_at`, to the second. Of the messages that
+create an order of one id the first one claims it, in Postgres and for all streams; they lie in one
+topic partition, so every stream meets them in the same order, and one that replays finds the claim.
+An event that creates another order fails a rule, and so does one with a body and another
+`created_at`, and a status change by the branch of such an order after its creation. docs/adr/0037
 """
 
 from __future__ import annotations
@@ -37,21 +37,25 @@ _CLAIM_SQL = """
     INSERT INTO order_ids SELECT order_id, branch_id, created_at FROM pg_temp.order_keys
     WHERE creates ON CONFLICT DO NOTHING"""
 
-_REUSE_SQL = """
-    INSERT INTO order_id_reuses SELECT k.order_id, k.branch_id, k.created_at
-    FROM pg_temp.order_keys k JOIN order_ids i USING (order_id)
-    WHERE k.creates AND (k.branch_id, k.created_at) <> (i.branch_id, i.created_at)
-    ON CONFLICT DO NOTHING"""
+# LATERAL with LIMIT: one look into the index for each message, however the planner guesses.
+_OTHER_SQL = """
+    WITH other AS (
+        SELECT k.*, CASE WHEN k.branch_id = i.branch_id THEN %s ELSE %s END AS rule
+        FROM pg_temp.order_keys k CROSS JOIN LATERAL (
+            SELECT * FROM order_ids i WHERE i.order_id = k.order_id LIMIT 1) i
+        WHERE k.created_at IS NOT NULL AND (NOT k.creates OR %s)
+            AND (abs(extract(epoch FROM k.created_at - i.created_at)) >= 1
+                OR k.creates AND k.branch_id <> i.branch_id)
+    ), noted AS (
+        INSERT INTO order_id_reuses SELECT order_id, branch_id, created_at, rule FROM other
+        WHERE creates ON CONFLICT DO NOTHING
+    )
+    SELECT row, rule FROM other"""
 
-_REFUSED_SQL = """
-    SELECT k.row, min(CASE WHEN r.branch_id = i.branch_id THEN %s ELSE %s END)
-    FROM pg_temp.order_keys k JOIN order_id_reuses r USING (order_id)
-    JOIN order_ids i USING (order_id)
-    WHERE CASE
-        WHEN k.created_at IS NULL THEN k.branch_id = r.branch_id AND k.event_time >= r.created_at
-        ELSE k.created_at = r.created_at AND (k.branch_id = r.branch_id
-            OR NOT k.creates AND r.created_at <> i.created_at)
-    END GROUP BY 1"""
+_CHANGES_SQL = """
+    SELECT k.row, min(r.rule) FROM pg_temp.order_keys k JOIN order_id_reuses r
+        ON r.order_id = k.order_id AND r.branch_id = k.branch_id AND r.created_at <= k.event_time
+    WHERE k.created_at IS NULL GROUP BY 1"""
 
 
 def identified(batch: Batch) -> pa.Table:
@@ -86,11 +90,12 @@ def identify(
     if not keys.num_rows:
         return rows
     stage(connection, "order_keys", _KEYS, keys)
+    created, claimed = pc.sum(keys["creates"]).as_py(), 0
     if claim:
         claimed = connection.execute(_CLAIM_SQL).rowcount
-        if claimed < pc.sum(keys["creates"]).as_py():
-            connection.execute(_REUSE_SQL)
-    refused = connection.execute(_REFUSED_SQL, (ID_USED_BEFORE, ID_OF_OTHER_BRANCH)).fetchall()
+    known = (ID_USED_BEFORE, ID_OF_OTHER_BRANCH, claimed < created)
+    refused = connection.execute(_OTHER_SQL, known).fetchall()
+    refused += connection.execute(_CHANGES_SQL).fetchall()
     return _with_rules(rows, dict(refused))
 
 

@@ -44,6 +44,8 @@ def others_of_its_id(sandbox: Sandbox) -> None:
         sandbox.send_order(change(branch, ELEVEN, "completed"), topic="order-events")
         cancelled = sale(branch, at, event_type="order.cancelled", status="cancelled")
         sandbox.send_order({**cancelled, "event_time": ELEVEN}, topic="order-cancelled")
+    uncreated = sale("B02", "2024-05-01T10:30:00Z", event_type="order.updated")
+    sandbox.send_order(uncreated, topic="order-updated")
 
 
 def test_nothing_of_the_first_order_of_an_id_changes_by_another_one(
@@ -61,7 +63,7 @@ def test_nothing_of_the_first_order_of_an_id_changes_by_another_one(
     assert {name: sandbox.query(f"SELECT * FROM {name}") for name in TABLES} == before  # noqa: S608
     rules = sandbox.query("SELECT rules[1] AS rule, count(*) AS n FROM dead_letters GROUP BY 1")
     assert {(row["rule"], row["n"]) for row in rules} == {
-        ("order_id_of_other_branch", 3),
+        ("order_id_of_other_branch", 4),
         ("order_id_used_before", 3),
     }
     assert len(after["silver.orders"]) == 3

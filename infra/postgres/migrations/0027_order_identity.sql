@@ -16,10 +16,11 @@ CREATE TABLE order_id_reuses (
     order_id   text REFERENCES order_ids,
     branch_id  text,
     created_at timestamptz,
+    rule       text NOT NULL,
     PRIMARY KEY (order_id, branch_id, created_at)
 );
 COMMENT ON TABLE order_id_reuses IS
-    'An order that was refused, since its id belongs to another one; what follows it is refused, too.';
+    'An order that failed the rule, since its id belongs to another one; so do its status changes.';
 
 ALTER TABLE orders_processed ADD COLUMN sale_version text COLLATE "C";
 ALTER TABLE order_contributions ADD COLUMN sale_version text COLLATE "C";
