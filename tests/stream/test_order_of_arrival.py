@@ -115,7 +115,7 @@ def versions() -> list[tuple[str, dict[str, Any]]]:
 def business(sandbox: Sandbox) -> dict[str, Rows]:
     """The tables without what depends on the way and the time of arrival."""
     incidental = {"topic", "partition", "position", "seq", "received_at", "updated_at"}
-    incidental |= {"body_version", "status_version", "revision", "change_id"}
+    incidental |= {"body_version", "status_version", "sale_version", "revision", "change_id"}
 
     def plain(rows: Rows) -> Rows:
         kept = [{k: v for k, v in r.items() if k not in incidental} for r in rows]
