@@ -36,7 +36,7 @@ def orders(
 ) -> None:
     """Send orders of the past through validation; none is late.
 
-    A rejected one is in the dead letters. A file that was interrupted goes on where it ended.
+    Rejected ones are listed by `storelake dlq`. An interrupted file continues where it ended.
     """
     from streaming.imports.orders import send_orders, try_orders
 
@@ -58,7 +58,7 @@ def orders(
 def _print(path: Path, outcomes: Counter[str], verb: str) -> None:
     if not outcomes:
         console().print(
-            f"{path.name}: nothing left to send; --again sends it anew", highlight=False
+            f"{path.name}: nothing left to send; --again sends it once more", highlight=False
         )
     for outcome, count in outcomes.most_common():
         what = outcome if outcome == "accepted" else f"rejected by {outcome}"

@@ -37,7 +37,7 @@ _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class OrderImportError(StorelakeError):
-    """A file cannot be read, or sent; the message says why."""
+    """A file cannot be read, or sent; the message names the reason."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Sends the orders of a file to Kafka, or shows what would become of them.
 
-Every message is sent, also one that breaks a rule: the streams reject it, and the dead letters keep
-it. Delivery guarantee: at least once, acknowledged by all replicas; a repeated message has the same
-event_id. How far a file was sent is kept beside it in `<var>/imports`, by its path, size and time.
+Every message is sent, also one that breaks a rule: the streams reject it and store it whole.
+Delivery guarantee: at least once, acknowledged by all replicas; a repeated message has the same
+event_id. How far a file was sent is kept in `<var>/imports`, by its path, size and time.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def send_orders(
         again: from the beginning.
 
     Returns:
-        What the row rules say of the messages that this call sent. Whether an order_id belongs to
-        another order is for the streams to find.
+        Outcomes of the messages that this call sent, by the row rules. The streams find order ids
+        that belong to another order.
 
     Raises:
-        OrderImportError: the file cannot be read, or Kafka did not acknowledge; the next call goes
-            on from there.
+        OrderImportError: the file cannot be read, or Kafka did not acknowledge; the next call
+            continues from there.
     """
     place = _progress_file(settings, path)
     sent = 0 if again or not place.exists() else int(json.loads(place.read_text())["messages"])
@@ -186,5 +186,5 @@ class _Sender:
     def _away(self, reason: str) -> OrderImportError:
         return OrderImportError(
             f"Kafka at {self._bootstrap} does not answer ({reason}): run `storelake up`, then "
-            "repeat the command, which goes on where it ended."
+            "repeat the command, which continues where it ended."
         )

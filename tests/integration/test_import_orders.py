@@ -1,4 +1,4 @@
-"""`storelake import orders`: what is sent, where it goes on, and what a dry run finds."""
+"""`storelake import orders`: what is sent, where it continues, and what a dry run finds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def messages(settings: Settings) -> Iterator[Message]:
         consumer.close()
 
 
-def test_an_interrupted_import_goes_on_where_it_ended(
+def test_an_interrupted_import_continues_where_it_ended(
     deployment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = order_event(order_id="O-2", total_price=-1)

@@ -184,9 +184,8 @@ def test_a_batch_of_products_costs_as_much_as_the_batch_and_not_as_the_table(
         )
         db.execute(
             "CREATE TEMP TABLE newest_orders AS SELECT order_id, branch_id AS sale_branch_id, "
-            "created_at, 'completed' AS status, version AS status_version, version AS body_version, "
-            "version AS sale_version "
-            "FROM order_events"
+            "created_at, 'completed' AS status, version AS status_version, "
+            "version AS body_version, version AS sale_version FROM order_events"
         )
         before = seen_rows(db)
         db.execute("SELECT upsert_order_items()")

@@ -1,4 +1,4 @@
--- The order that each id belongs to, and the sale that an order stays with (docs/adr/0037).
+-- The order that each id belongs to, and the sale that an order belongs to (docs/adr/0037).
 -- depends: 0023_order_status_in_spark
 
 CREATE TABLE order_ids (
