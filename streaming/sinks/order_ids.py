@@ -44,7 +44,7 @@ _OTHER_SQL = """
         FROM pg_temp.order_keys k CROSS JOIN LATERAL (
             SELECT * FROM order_ids i WHERE i.order_id = k.order_id LIMIT 1) i
         WHERE k.created_at IS NOT NULL AND (NOT k.creates OR %s)
-            AND (abs(extract(epoch FROM k.created_at - i.created_at)) >= 1
+            AND (k.created_at - i.created_at NOT BETWEEN '-1 second' AND '1 second'
                 OR k.creates AND k.branch_id <> i.branch_id)
     ), noted AS (
         INSERT INTO order_id_reuses SELECT order_id, branch_id, created_at, rule FROM other
