@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import cast
 
 from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
@@ -44,7 +45,8 @@ def rewrite_tables(spark: SparkSession, settings: Settings) -> list[str]:
 def _rewrite(spark: SparkSession, catalog: Catalog, table: Table) -> None:
     positions = carried_progress(catalog.load_table(table.name))
     name = f"{catalog.name}.{table.name}"
-    there, declared = spark.table(name).schema, StructType.fromDDL(table.columns)
+    there = spark.table(name).schema
+    declared = cast(StructType, StructType.fromDDL(table.columns))
     columns = ", ".join(
         f"{_cast(f.name, there[f.name].dataType if f.name in there.names else None, f.dataType)}"
         f" AS {f.name}"
