@@ -38,7 +38,7 @@ def orders(
 
     Rejected ones are listed by `storelake dlq`. An interrupted file continues where it ended.
     """
-    from streaming.imports.orders import send_orders, try_orders
+    from imports.orders import send_orders, try_orders
 
     settings = read_settings()
     for path in files:

@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from conf.settings import Settings
-from streaming.imports import orders as imports
-from streaming.imports.files import OrderImportError
-from streaming.imports.orders import send_orders, try_orders
+from imports import orders
+from imports.files import OrderImportError
+from imports.orders import send_orders, try_orders
 from streaming.sinks.postgres import Database
 from streaming.source import HISTORY_HEADER
 from tests.support.builders import as_json, order_event
@@ -54,7 +54,7 @@ def test_an_interrupted_import_continues_where_it_ended(
 ) -> None:
     wrong = order_event(order_id="O-2", total_price=-1)
     file = write(tmp_path / "a.ndjson", order_event(), wrong, order_event(order_id="O-3"))
-    monkeypatch.setattr(imports, "CHUNK", 1)
+    monkeypatch.setattr(orders, "CHUNK", 1)
     done: list[int] = []
 
     def interrupt(sent: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from streaming.imports.files import OrderImportError, read_orders
+from imports.files import OrderImportError, read_orders
 from tests.support.builders import as_json, order_event, order_item
 
 pytestmark = pytest.mark.requirement("O11")

@@ -26,7 +26,7 @@ from conf.errors import database_down
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings, Settings
 from conf.stores import load_stores
-from streaming.imports.files import OrderImportError, OrderMessage, read_orders
+from imports.files import OrderImportError, OrderMessage, read_orders
 from streaming.sinks.kafka_producer import produce
 from streaming.sinks.order_ids import identify
 from streaming.source import HISTORY_HEADER, SOURCE_SCHEMA
