@@ -12,11 +12,14 @@ from open_data_contract_standard.model import (
 )
 
 from conf.contracts.odcs import key
+from streaming.lake.tables import TABLES
 from tools.docs.markdown import code, render
 
 Fields = tuple[tuple[str, ...], ...]
 """Rows of a table of fields, without that of the event type."""
 
+REPLICAS = {f"postgres.{t.copy_of}": t for t in TABLES if t.copy_of}
+"""Contract of a table of Postgres -> its replica in the lake."""
 EVENT_TYPE = "`event_type`"
 RANGES = (
     ("minLength", "maxLength", "characters"),
@@ -63,7 +66,7 @@ def _address(contract: OpenDataContractStandard) -> str:
 def _section(
     contract: OpenDataContractStandard, schema: SchemaObject, described: dict[Fields, str]
 ) -> dict[str, Any]:
-    """One contract; its fields only if no earlier section has the same.
+    """One contract; its fields only if no earlier section and no replica in the lake has them.
 
     Args:
         contract: of a topic or of a Postgres table.
@@ -76,13 +79,20 @@ def _section(
     fields = tuple(row for row in rows if row[0] != EVENT_TYPE)
     same = described.setdefault(fields, contract.name or "")
     repeated = same != contract.name
+    if replica := REPLICAS.get(contract.name or ""):
+        known = {f"`{column.name}`" for column in replica.fields}
+        rows = [row for row in rows if row[0] not in known]
+        more = ", and:" if rows else ""
+        listed = f"those of [{replica.name}](TABLES.md#{replica.name.replace('.', '')}){more}"
+    else:
+        listed = f"as [{same}](#{same.replace('.', '')})" if repeated else ""
     facts = {
         "Key": code(key(schema)),
         "Writer": own.get("writer") and f"`{own['writer']}`",
         "Events": code(d.url or "" for d in schema.authoritativeDefinitions or []),
         "About": "" if repeated else schema.description,
         "Event type": types if repeated else "",
-        "Fields": f"as [{same}](#{same.replace('.', '')})" if repeated else "",
+        "Fields": listed,
     }
     return {"name": contract.name, "facts": facts, "fields": [] if repeated else rows}
 

@@ -2,14 +2,13 @@
 
 The SQL of this repository has one form: a table starts with `CREATE TABLE name (` and ends with
 `);` on a line of its own, and its comment describes one row. A view has no primary key; its comment
-ends with `Key: a, b.` instead.
+ends with `Key: a, b.` instead. A table or view that is created again replaces the older one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streaming.lake.ddl import split_top_level
@@ -26,6 +25,9 @@ _COLUMN_COMMENT = re.compile(
 _COLUMN = re.compile(
     r"(?:ADD COLUMN )?(?!ADD|DROP|ALTER|CHECK|PRIMARY|UNIQUE|FOREIGN|CONSTRAINT)(?P<name>\w+) "
     r"(?P<type>[a-z]+(?: precision)?(?:\(\d+(?:, \d+)?\))?(?:\[\])?)(?P<rest>.*)"
+)
+_CHANGED = re.compile(
+    r"ALTER COLUMN (?P<name>\w+) (?:(?P<rule>SET|DROP) NOT NULL|TYPE (?P<type>[\w ,()]+))"
 )
 # Comments and function bodies define no tables.
 _IGNORED = re.compile(r"--[^\n]*|\$\$.*?\$\$", re.DOTALL)
@@ -65,28 +67,38 @@ def read_relations(migrations: Path) -> list[Relation]:
     files = sorted(migrations.glob("*.sql"))
     text = "\n".join(_IGNORED.sub("", f.read_text(encoding="utf-8")) for f in files)
     grains = {name: words.replace("''", "'") for name, words in _COMMENT.findall(text)}
-    added: dict[str, list[str]] = {}
+    altered: dict[str, list[str]] = {}
     for name, body in _ALTERED.findall(text):
-        added.setdefault(name, []).extend(
-            part for part in split_top_level(body, "(", ")") if part.startswith("ADD COLUMN ")
-        )
+        altered.setdefault(name, []).extend(split_top_level(body, "(", ")"))
     remarks = {(t, c): words.replace("''", "'") for t, c, words in _COLUMN_COMMENT.findall(text)}
     tables = []
-    for name, body in _TABLE.findall(text):
+    for name, body in dict(_TABLE.findall(text)).items():
         key = _key(body)
-        parts = [*split_top_level(body, "(", ")"), *added.get(name, [])]
-        columns = tuple(_columns(parts, key, {c: w for (t, c), w in remarks.items() if t == name}))
+        parts = [*split_top_level(body, "(", ")"), *altered.get(name, [])]
+        columns = _columns(parts, key, {c: w for (t, c), w in remarks.items() if t == name})
         tables.append(Relation(name, "table", grains.get(name, ""), key, columns))
-    return tables + [_view(name, grains.get(name, "")) for name in _VIEW.findall(text)]
+    views = dict.fromkeys(_VIEW.findall(text))
+    return tables + [_view(name, grains.get(name, "")) for name in views]
 
 
 def _columns(
     parts: list[str], key: tuple[str, ...], remarks: dict[str, str]
-) -> Iterator[ServedColumn]:
-    for found in filter(None, map(_COLUMN.fullmatch, parts)):
-        rest = found["rest"].partition("CHECK")[0]
-        required = found["name"] in key or "NOT NULL" in rest or "IDENTITY" in rest
-        yield ServedColumn(found["name"], found["type"], required, remarks.get(found["name"], ""))
+) -> tuple[ServedColumn, ...]:
+    columns: dict[str, ServedColumn] = {}
+    for part in parts:
+        if change := _CHANGED.match(part):
+            column = columns[change["name"]]
+            columns[column.name] = (
+                replace(column, type=change["type"])
+                if change["type"]
+                else replace(column, required=change["rule"] == "SET")
+            )
+        elif found := _COLUMN.fullmatch(part):
+            rest = found["rest"].partition("CHECK")[0]
+            required = found["name"] in key or "NOT NULL" in rest or "IDENTITY" in rest
+            remark = remarks.get(found["name"], "")
+            columns[found["name"]] = ServedColumn(found["name"], found["type"], required, remark)
+    return tuple(columns.values())
 
 
 def _key(body: str) -> tuple[str, ...]:
