@@ -47,7 +47,7 @@ def _upsert(lake: Lake, number: int) -> None:
     """The hour under way, of every branch; a new one each 60 commits."""
     hour = datetime(2024, 5, 1, tzinfo=timezone.utc) + number // 60 * timedelta(hours=1)
     hours = [
-        {"branch_id": f"B{branch:02d}", "hour": hour, "change_id": number}
+        {"branch_id": f"B{branch:02d}", "hour": hour, "currency": "EUR", "change_id": number}
         for branch in range(BRANCHES)
     ]
     schema = lake.schema(GOLD_ORDER_HOURLY.name)

@@ -6,6 +6,7 @@ before where it has figures, else the day before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,15 +27,23 @@ class Figures:
 
     Attributes:
         visitors: None where no hour has them.
-        conversion: orders by visitors, over the hours that have these.
-        revenue_per_visitor: over the same hours.
+        revenue: of orders in the currency of the branch.
+        other_currency: orders whose money is not in revenue.
+        conversion: orders made in the shop by visitors, over the hours whose own rate is not
+            withheld.
+        withheld: the reason of most of the other hours.
+        trusted_hours: hours that conversion is taken from.
+        revenue_per_visitor: of orders made in the shop, over the same hours.
         coverage: mean of the camera coverage, 0..1.
     """
 
     visitors: int | None
     orders: int
     revenue: Decimal
+    other_currency: int
     conversion: float | None
+    withheld: str | None
+    trusted_hours: int
     revenue_per_visitor: Decimal | None
     coverage: float | None
 
@@ -142,17 +151,21 @@ def compare(
 
 def add_up(hours: Sequence[Any]) -> Figures:
     """Sums, and rates of the sums: never means of rates."""
-    known = [h for h in hours if h.visitors is not None]
-    visitors = sum(h.visitors or 0 for h in known) if known else None
-    bought = sum(h.orders for h in known)
-    spent = sum((h.revenue for h in known), Decimal(0))
+    known = [h.visitors for h in hours if h.visitors is not None]
+    trusted = [h for h in hours if h.conversion_withheld is None]
+    reasons = Counter(h.conversion_withheld for h in hours if h.conversion_withheld)
+    came = sum(h.visitors for h in trusted)
+    spent = sum((h.revenue_in_store for h in trusted), Decimal(0))
     covered = [h.camera_coverage for h in hours if h.camera_coverage is not None]
     return Figures(
-        visitors=visitors,
+        visitors=sum(known) if known else None,
         orders=sum(h.orders for h in hours),
         revenue=sum((h.revenue for h in hours), Decimal(0)),
-        conversion=bought / visitors if visitors else None,
-        revenue_per_visitor=spent / visitors if visitors else None,
+        other_currency=sum(h.orders_other_currency for h in hours),
+        conversion=sum(h.orders_in_store for h in trusted) / came if came else None,
+        withheld=reasons.most_common(1)[0][0] if reasons else None,
+        trusted_hours=len(trusted),
+        revenue_per_visitor=spent / came if came else None,
         coverage=sum(covered) / len(covered) if covered else None,
     )
 

@@ -6,6 +6,8 @@ Each section shows when it is empty, old or broken. The templates escape all tex
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -74,7 +76,10 @@ def floor_map(snapshot: Snapshot, branch: Branch) -> str:
 
 def order_funnel(snapshot: Snapshot) -> str:
     """From visitors to completed orders, for each branch."""
-    orders = {row.branch_id: row for row in snapshot.rows("order_metrics")}
+    orders = {
+        branch_id: list(rows)
+        for branch_id, rows in groupby(snapshot.rows("order_metrics"), attrgetter("branch_id"))
+    }
     try:
         today = branches_today(snapshot)
     except ReadError:  # the funnel of orders needs no visitors

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
+from conf.contracts.currencies import smallest_unit
+
 UNKNOWN = "not known"
 
 
@@ -15,10 +17,11 @@ def count(value: int | None) -> str:
 
 
 def money(value: Decimal | None, currency: str | None) -> str:
-    """To the cent, with the currency: 1,234.50 USD."""
+    """To the smallest unit of the currency, with its code: 1,234.50 USD, 1,235 JPY."""
     if value is None:
         return UNKNOWN
-    return f"{value.quantize(Decimal('0.01'), ROUND_HALF_UP):,} {currency or ''}".rstrip()
+    rounded = value.quantize(smallest_unit(currency or ""), ROUND_HALF_UP)
+    return f"{rounded:,} {currency or ''}".rstrip()
 
 
 def percent(share: float | None) -> str:

@@ -40,13 +40,11 @@ stuck
 cancelled = lab.ask("cancellations")
 axes = chart(
     "Cancelled orders",
-    "branch, way of paying",
+    "branch, currency, way of paying",
     "share of orders, %",
     "Each order once, in its newest version; above each bar what the cancelled ones were worth.",
 )
-names = [
-    f"{b} {p}" for b, p in zip(cancelled["branch_id"], cancelled["payment_method"], strict=True)
-]
+names = cancelled[["branch_id", "currency", "payment_method"]].astype(str).agg(" ".join, axis=1)
 bars = axes.bar(names, 100 * cancelled["cancelled_share"], color="#c0504d")
 _ = axes.bar_label(bars, [f"{worth:.2f}" for worth in cancelled["cancelled_revenue"]], fontsize=8)
 # %%

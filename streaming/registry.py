@@ -55,7 +55,7 @@ STREAMS = (
         "real_time_metrics",
         "orders",
         "postgres",
-        serving=("order_metrics",),
+        serving=("order_metrics", "payments_hourly"),
         dead_letters="quarantine.late_events",
     ),
     StreamEntry(

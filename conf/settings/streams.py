@@ -48,6 +48,9 @@ class StreamSettings(Frozen):
     """s3://BUCKET/PREFIX for executors on other machines; by default <var>/checkpoints."""
     watermark: timedelta = timedelta(minutes=5)
     """An event is on time if it is at most this much older than the newest ones."""
+    trusted_coverage: float = Field(default=0.5, ge=0, le=1)
+    """The conversion rate of an hour is withheld where cameras delivered less than this share of
+    its minutes; it holds for hours that are computed from then on."""
     allowed_lateness: timedelta = timedelta(hours=1)
     """Late events are applied up to this time after the end of their window; later ones are kept in
     quarantine for recomputation."""

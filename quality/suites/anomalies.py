@@ -50,12 +50,13 @@ ANOMALIES = {
 # Per branch and hour: what there was, and of how many it is a mean or a share.
 SQL = {
     "orders": """
-        SELECT branch_id, hour, order_count::float8 AS value, 1::float8 AS number
-        FROM order_metrics WHERE hour >= %(start)s AND order_count > 0""",
+        SELECT branch_id, hour, sum(order_count)::float8 AS value, 1::float8 AS number
+        FROM order_metrics WHERE hour >= %(start)s AND order_count > 0 GROUP BY 1, 2""",
     "order_value": """
         SELECT branch_id, hour, (total_revenue / order_count)::float8 AS value,
             order_count::float8 AS number
-        FROM order_metrics WHERE hour >= %(start)s AND order_count > 0""",
+        FROM order_metrics JOIN store_hourly USING (branch_id, hour, currency)
+        WHERE hour >= %(start)s AND order_count > 0""",
     "visitors": """
         SELECT branch_id, hour, visitors::float8 AS value, 1::float8 AS number
         FROM store_hourly WHERE hour >= %(start)s AND visitors IS NOT NULL""",

@@ -7,30 +7,24 @@ newest input from any source, never to the clock alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from statistics import median
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from great_expectations.expectations.expectation import Expectation
 
-from conf.contracts.order_event import STATUSES
 from conf.settings import Settings
 from conf.stores import Branch
 from quality.context import AuditContext
-from quality.facts import DAY, HOUR, MINUTE, UTC_TIME, floor, named
-from quality.suite import FactSuite, RowSuite, Shape, Suite, at_most, null
+from quality.facts import DAY, HOUR, MINUTE, UTC_TIME, floor
+from quality.suite import FactSuite, Suite, at_most, null
+from quality.suites.arithmetic import arithmetic_suites
 from streaming import registry
 from streaming.lake.tables import (
     BRONZE_DETECTIONS,
     BRONZE_ORDER_EVENTS,
-    GOLD_ORDER_HOURLY,
-    GOLD_PRODUCT_DAILY,
-    GOLD_STORE_HOURLY,
     SILVER_DETECTIONS,
-    Table,
 )
 
 FEWEST = 10
@@ -38,8 +32,6 @@ FEWEST = 10
 a steady rate, that happens once in e^10 = 22,000 hours."""
 SAME_HOURS = 7
 """Of so many earlier days the same hour must be known."""
-TRUSTED_COVERAGE = 0.5
-"""Share of an hour's camera minutes from which on its conversion rate is looked at."""
 
 CAMERAS_SQL = """
     SELECT camera_id, max(minute) + interval '1 minute' AS seen FROM footfall_minute
@@ -56,9 +48,10 @@ OFFSETS_SQL = """
         ORDER BY batch_id DESC LIMIT 1
     ) b ON true"""
 HOURS_SQL = """
-    SELECT branch_id, hour, coalesce(m.order_count, 0) AS orders, coalesce(f.frames, 0) AS frames
-    FROM (SELECT * FROM order_metrics WHERE hour >= %(start)s
-        AND metric_date >= (%(start)s AT TIME ZONE 'UTC')::date) m
+    SELECT branch_id, hour, coalesce(m.orders, 0) AS orders, coalesce(f.frames, 0) AS frames
+    FROM (SELECT branch_id, hour, sum(order_count)::bigint AS orders FROM order_metrics
+        WHERE hour >= %(start)s AND metric_date >= (%(start)s AT TIME ZONE 'UTC')::date
+        GROUP BY 1, 2) m
     FULL JOIN (
         SELECT branch_id, date_trunc('hour', minute, 'UTC') AS hour, count(*) AS frames
         FROM footfall_minute WHERE minute >= %(start)s GROUP BY 1, 2
@@ -102,119 +95,12 @@ def business_suites(settings: Settings) -> list[Suite]:
         "missing",
         "warning",
     )
-    conversion = at_most(
-        "conversion_at_most_one",
-        "More orders than visitors in an hour that cameras have seen: they miss people, or orders "
-        "come from elsewhere.",
-        "trusted_rate",
-        1,
-    )
-    hour = null("adds_up", "The columns of an hour contradict each other.", "differs")
-    day = null("adds_up", "The columns of a product and day contradict each other.", "differs")
-    hourly = ("branch_id", "hour", "differs")
-    daily = ("branch_id", "day", "product_id", "differs")
     return [
         FactSuite("postgres.footfall_minute", "cameras", CAMERAS, load_cameras, (silent,)),
         FactSuite("postgres.stream_offsets", "streams", STREAMS, load_streams, (behind,)),
         FactSuite("postgres.order_metrics", "gaps", HOURS, load_gaps, (gap,)),
-        _adds_up(GOLD_ORDER_HOURLY, (hour,), hourly, order_arithmetic),
-        _adds_up(GOLD_PRODUCT_DAILY, (day,), daily, product_arithmetic),
-        _adds_up(
-            GOLD_STORE_HOURLY, (hour, conversion), (*hourly, "trusted_rate"), store_arithmetic
-        ),
+        *arithmetic_suites(),
     ]
-
-
-def _adds_up(
-    table: Table, expectations: tuple[Expectation, ...], sample: tuple[str, ...], shape: Shape
-) -> RowSuite:
-    return RowSuite(table.name, expectations, sample, "arithmetic", shape)
-
-
-# Rows that contradict themselves.
-
-
-def _total(rows: pa.Table, columns: Sequence[str]) -> Any:
-    total = rows[columns[0]]
-    for name in columns[1:]:
-        total = pc.add(total, rows[name])
-    return total
-
-
-def _off(left: Any, right: Any, by: float) -> Any:
-    """Whether two columns differ by more than half a unit of the last place."""
-    distance = pc.abs(pc.subtract(left.cast(pa.float64()), right.cast(pa.float64())))
-    return pc.greater(distance, by)
-
-
-def _arithmetic(rows: pa.Table, keys: Sequence[str], needs: Sequence[str], tests: Any) -> pa.Table:
-    """The keys, and in `differs` the names of the tests that fail; of missing columns nothing."""
-    kept = {name: rows[name] for name in keys if name in rows.column_names}
-    whole = rows.num_rows and {*keys, *needs} <= set(rows.column_names)
-    return pa.table(
-        {**kept, "differs": named(tests(rows)) if whole else pa.nulls(len(rows), pa.string())}
-    )
-
-
-def order_arithmetic(rows: pa.Table) -> pa.Table:
-    """Rows of `gold.order_hourly`: statuses, payments and money of an hour."""
-    statuses = [f"{status}_count" for status in STATUSES]
-    payments = ["cash_count", "online_count"]
-    money = ["order_count", "total_revenue", "net_revenue", "average_order_value"]
-
-    def tests(rows: pa.Table) -> dict[str, Any]:
-        count, revenue = rows["order_count"], rows["total_revenue"].cast(pa.float64())
-        average = pc.divide(revenue, pc.if_else(pc.equal(count, 0), None, count))
-        return {
-            "statuses": pc.not_equal(_total(rows, statuses), count),
-            "payments": pc.not_equal(_total(rows, payments), count),
-            "net_revenue": pc.greater(rows["net_revenue"], rows["total_revenue"]),
-            "average_order_value": _off(rows["average_order_value"], average, 0.0051),
-        }
-
-    return _arithmetic(rows, ("branch_id", "hour"), [*statuses, *payments, *money], tests)
-
-
-def product_arithmetic(rows: pa.Table) -> pa.Table:
-    """Rows of `gold.product_daily`: net is all less cancelled."""
-
-    def tests(rows: pa.Table) -> dict[str, Any]:
-        return {
-            "cancelled_orders": pc.greater(rows["cancelled_orders"], rows["order_count"]),
-            **{
-                f"net_{name}": pc.not_equal(
-                    rows[f"net_{name}"], pc.subtract(rows[name], rows[f"cancelled_{name}"])
-                )
-                for name in ("quantity", "revenue")
-            },
-        }
-
-    needs = [f"{a}{b}" for a in ("", "net_", "cancelled_") for b in ("quantity", "revenue")]
-    needs += ["cancelled_orders", "order_count"]
-    return _arithmetic(rows, ("branch_id", "day", "product_id"), needs, tests)
-
-
-def store_arithmetic(rows: pa.Table) -> pa.Table:
-    """Rows of `gold.store_hourly`: the rates, and the conversion rate of hours to be trusted."""
-    needs = ("visitors", "orders", "revenue", "conversion_rate", "revenue_per_visitor")
-
-    def tests(rows: pa.Table) -> dict[str, Any]:
-        visitors = pc.if_else(pc.equal(rows["visitors"], 0), None, rows["visitors"])
-        visitors = visitors.cast(pa.float64())
-        rate = pc.divide(rows["orders"].cast(pa.float64()), visitors)
-        each = pc.divide(rows["revenue"].cast(pa.float64()), visitors)
-        return {
-            "conversion_rate": _off(rows["conversion_rate"], rate, 1e-9),
-            "revenue_per_visitor": _off(rows["revenue_per_visitor"], each, 0.0051),
-        }
-
-    shaped = _arithmetic(rows, ("branch_id", "hour"), needs, tests)
-    if {"camera_coverage", "conversion_rate"} <= set(rows.column_names) and rows.num_rows:
-        trusted = pc.greater_equal(rows["camera_coverage"], TRUSTED_COVERAGE)
-        rate = pc.if_else(trusted, rows["conversion_rate"], None).cast(pa.float64())
-    else:
-        rate = pa.nulls(len(rows), pa.float64())
-    return shaped.append_column("trusted_rate", rate)
 
 
 # Age.

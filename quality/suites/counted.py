@@ -22,8 +22,8 @@ COUNTED = {
     "hour": UTC_TIME,
     "orders": pa.int64(),
     "counted": pa.int64(),
-    "revenue": pa.decimal128(18, 2),
-    "counted_revenue": pa.decimal128(18, 2),
+    "revenue": pa.decimal128(18, 4),
+    "counted_revenue": pa.decimal128(18, 4),
     "example": pa.string(),
 }
 

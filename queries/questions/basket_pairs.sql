@@ -6,7 +6,7 @@
 WITH baskets AS (
     SELECT ARRAY_DISTINCT(TRANSFORM(items, line -> line.product_id)) AS products
     FROM analyst.orders
-    WHERE status <> 'cancelled'
+    WHERE status <> 'cancelled' AND NOT COALESCE(is_return, FALSE)
 ),
 together AS (
     SELECT a.product_id AS first_id, b.product_id AS second_id, COUNT(*) AS orders
@@ -30,7 +30,8 @@ names AS (
     GROUP BY product_id
 ),
 sold AS (
-    SELECT COUNT(*) AS orders FROM analyst.orders WHERE status <> 'cancelled'
+    SELECT COUNT(*) AS orders FROM analyst.orders
+    WHERE status <> 'cancelled' AND NOT COALESCE(is_return, FALSE)
 )
 SELECT
     p.first_id, a.name AS first_name, p.second_id, b.name AS second_name, p.orders_together,

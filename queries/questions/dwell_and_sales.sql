@@ -13,16 +13,16 @@ WITH dwell AS (
 ),
 sales AS (
     SELECT
-        branch_id, category, DATE_TRUNC('HOUR', created_at) AS hour,
-        SUM(quantity * unit_price) AS revenue
+        branch_id, category, currency, DATE_TRUNC('HOUR', created_at) AS hour,
+        SUM(quantity * unit_price - COALESCE(discount, 0)) AS revenue
     FROM analyst.order_lines
-    WHERE status <> 'cancelled'
-    GROUP BY branch_id, category, DATE_TRUNC('HOUR', created_at)
+    WHERE status <> 'cancelled' AND NOT COALESCE(is_return, FALSE)
+    GROUP BY branch_id, category, currency, DATE_TRUNC('HOUR', created_at)
 )
 SELECT
-    d.branch_id, d.zone_id, s.category, COUNT(*) AS hours, SUM(d.visits) AS visits,
+    d.branch_id, d.zone_id, s.category, s.currency, COUNT(*) AS hours, SUM(d.visits) AS visits,
     SUM(d.minutes) AS dwell_minutes, SUM(s.revenue) AS revenue,
     CAST(SUM(s.revenue) AS DOUBLE) / NULLIF(SUM(d.minutes), 0) AS revenue_per_dwell_minute
 FROM dwell AS d JOIN sales AS s ON s.branch_id = d.branch_id AND s.hour = d.hour
-GROUP BY d.branch_id, d.zone_id, s.category
-ORDER BY d.branch_id, d.zone_id, s.category
+GROUP BY d.branch_id, d.zone_id, s.category, s.currency
+ORDER BY d.branch_id, d.zone_id, s.category, s.currency

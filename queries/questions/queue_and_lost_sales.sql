@@ -2,10 +2,11 @@
 -- Do people leave without buying when the queue is slow, and how many orders does that cost?
 -- Hours are sorted by what the slowest twentieth of the people waited. `lost_orders` is what the
 -- visitors of those hours would have bought at the best rate of their branch; that one hour sells
--- less than another has other reasons, too, so read it as an upper bound.
+-- less than another has other reasons, too, so read it as an upper bound. Hours whose conversion is
+-- withheld are left out.
 WITH hours AS (
     SELECT
-        branch_id, visitors, orders,
+        branch_id, visitors, orders_in_store AS orders,
         CASE
             WHEN queue_waits = 0 THEN '0: nobody waited'
             WHEN queue_wait_p95 < 20 THEN '1: below 20 s'
@@ -13,7 +14,7 @@ WITH hours AS (
             ELSE '3: a minute and more'
         END AS waiting
     FROM analyst.store_hourly
-    WHERE visitors > 0 AND camera_coverage >= 0.5
+    WHERE conversion_withheld IS NULL
 ),
 classes AS (
     SELECT

@@ -1,7 +1,8 @@
 """Order topics -> order_items_analytics (Postgres, `upsert_order_items()`) and gold.product_daily.
 
-Key (branch_id, day, product_id). An order counts once, with the lines of its newest body, on the
-UTC day of its created_at; once its newest status is cancelled, its lines leave the net columns.
+Key (branch_id, day, product_id, currency). An order counts once, with the lines of its newest
+body, on the UTC day of its created_at; once its newest status is cancelled, its lines leave the net
+columns, and lines of a return lower them on the day of the return.
 Every good event counts, however late: no day is ever final, so there is no watermark here, and
 only real_time_metrics writes quarantine.late_events. Exactly-once in effect.
 

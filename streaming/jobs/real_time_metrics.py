@@ -1,10 +1,11 @@
-"""Order topics -> order_metrics (Postgres, `upsert_order_metrics()`) and gold.order_hourly.
+"""Order topics -> order_metrics, payments_hourly (Postgres) and their replicas in gold.
 
-Key (branch_id, hour). An order counts once, in the UTC hour of its created_at; its newest version
-gives status, payment and total. Events later than the allowed lateness are written to late_events,
-in the same transaction, and from there to quarantine.late_events; imported ones are never late.
-Watermark: the newest event time
-seen, bounded by the broker's time and the present, less `streams.watermark`
+`upsert_order_metrics()`: key (branch_id, hour, currency), and of payments the method, too. An order
+counts once, in the UTC hour of its created_at; its newest version gives status, payment and total.
+A return lowers net revenue in its own hour. Events later than the allowed lateness are written to
+late_events, in the same transaction, and from there to quarantine.late_events; imported ones are
+never late. Watermark: the newest event time seen, bounded by the broker's time and the present,
+less `streams.watermark`
 (`transforms/watermark.py`); lateness is measured by the watermark before the batch, which
 `stream_watermarks` keeps. Exactly-once in effect.
 """
@@ -16,7 +17,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.lake.tables import GOLD_ORDER_HOURLY
+from streaming.lake.tables import GOLD_ORDER_HOURLY, GOLD_PAYMENTS_HOURLY
 from streaming.runtime.submit import submit
 from streaming.sinks.late_events import insert_late, replicate_late
 from streaming.sinks.order_ids import identified
@@ -70,6 +71,7 @@ def on_interval(sink_context: SinkContext) -> None:
         lateness = sink_context.settings.streams.allowed_lateness
         connection.execute("SELECT close_order_hours(%s)", (lateness,))
     replicate(sink_context, GOLD_ORDER_HOURLY)
+    replicate(sink_context, GOLD_PAYMENTS_HOURLY)
     replicate_late(sink_context)
 
 

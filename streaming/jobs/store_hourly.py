@@ -2,7 +2,8 @@
 
 Key (branch_id, hour). Every `streams.interval_seconds` `upsert_store_hourly()` finds the hours that
 changed on any side since the newest changes that store_hourly itself names, and computes them
-again. Late data on any side corrects its hour; running twice changes nothing.
+again. Late data on any side corrects its hour; running twice changes nothing. Conversion is
+withheld below `streams.trusted_coverage`.
 """
 
 import json
@@ -20,13 +21,15 @@ def on_interval(sink_context: SinkContext) -> None:
         {
             "branch_id": b.branch_id,
             "timezone": b.timezone,
+            "currency": b.currency,
             "cameras": len(b.cameras),
             "entrances": [c.camera_id for c in b.cameras if stores.has_entrance(c)],
         }
         for b in stores.branches
     ]
     with sink_context.db.writing(sink_context.stream) as connection:
-        connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))
+        trusted = sink_context.settings.streams.trusted_coverage
+        connection.execute("SELECT upsert_store_hourly(%s, %s)", (json.dumps(branches), trusted))
     replicate(sink_context, GOLD_STORE_HOURLY)
 
 

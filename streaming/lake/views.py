@@ -113,7 +113,8 @@ def _order_lines() -> LakeView:
     fields = ", ".join(f"ELEMENT_AT(o.items, t.line).{f.name} AS {f.name}" for f in LINE)
     # S608: names come from this repository, not from input.
     sql = f"""
-        SELECT o.order_id, o.branch_id, o.customer_id, o.status, o.created_at, o.created_at_local,
+        SELECT o.order_id, o.branch_id, o.customer_id, o.status, o.currency, o.is_return,
+            o.created_at, o.created_at_local,
             CAST(t.line AS BIGINT) AS line, {fields}
         FROM {NAMESPACE}.orders AS o
         CROSS JOIN UNNEST(SEQUENCE(1, CARDINALITY(o.items))) AS t(line)"""  # noqa: S608

@@ -23,6 +23,7 @@ HOUR = timedelta(hours=1)
 BERLIN = {
     "branch_id": "B01",
     "timezone": "Europe/Berlin",
+    "currency": "EUR",
     "cameras": 2,
     "entrances": ["B01-entrance"],
 }
@@ -93,7 +94,7 @@ def write(db: Database, *frames: dict[str, Any]) -> None:
 def on_interval(db: Database, *branches: dict[str, Any]) -> None:
     with db.transaction() as connection:
         connection.execute("SELECT upsert_zone_dwell_hourly(), upsert_queue_waits()")
-        connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches or [BERLIN]),))
+        connection.execute("SELECT upsert_store_hourly(%s, 0)", (json.dumps(branches or [BERLIN]),))
 
 
 def test_entries_count_in_the_minute_of_the_crossing_not_of_the_message(db: Database) -> None:

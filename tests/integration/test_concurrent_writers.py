@@ -34,8 +34,10 @@ RESULTS = {
     "orders_processed": "order_id, branch_id, status, total_price, items, subtotal, "
     "first_event_at, last_event_at, body_version, status_version",
     "order_contributions": "*",
-    "order_metrics": "metric_date, hour, branch_id, order_count, total_revenue, net_revenue, "
-    "pending_count, processing_count, completed_count, cancelled_count, cash_count, online_count",
+    "order_metrics": "metric_date, hour, branch_id, currency, order_count, total_revenue, "
+    "net_revenue, pending_count, processing_count, completed_count, cancelled_count, cash_count, "
+    "online_count",
+    "payments_hourly": "hour, branch_id, currency, method, order_count, total_amount, net_amount",
     "product_orders": "*",
     "order_items": "*",
     "order_items_analytics": "branch_id, day, product_id, name, order_count, quantity, revenue, "

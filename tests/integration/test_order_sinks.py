@@ -27,7 +27,7 @@ pytestmark = pytest.mark.requirement("O5")
 
 TABLES = (
     "orders_raw, orders_processed, order_contributions, order_metrics, footfall_minute, "
-    "zone_visits, store_hourly, stream_batches, stream_offsets, stream_watermarks"
+    "payments_hourly, zone_visits, store_hourly, stream_batches, stream_offsets, stream_watermarks"
 )
 BODY = ("customer_id", "payment_method", "total_price", "created_at", "item_count")
 
@@ -50,7 +50,8 @@ def processed(db: Database) -> dict[str, Row]:
 
 def metrics(db: Database) -> dict[tuple[str, datetime], Row]:
     """Hours with orders, without what counts the writing."""
-    ignored = {"revision", "updated_at", "change_id", "is_final", "metric_date"}
+    ignored = {"revision", "updated_at", "change_id", "is_final", "metric_date", "corrected_at"}
+    ignored |= {"final_order_count", "final_total_revenue", "final_net_revenue"}
     rows = db.fetch("SELECT * FROM order_metrics WHERE order_count > 0")
     return {
         (r["branch_id"], r["hour"]): {k: v for k, v in r.items() if k not in ignored} for r in rows
@@ -140,12 +141,18 @@ def _hour(branch_id: str, hour: datetime, orders: list[Row]) -> Row:
     return {
         "branch_id": branch_id,
         "hour": hour,
+        "currency": "USD",
         "order_count": len(orders),
         "total_revenue": total,
         "net_revenue": net,
         "average_order_value": (total / len(orders)).quantize(Decimal("0.01"), ROUND_HALF_UP),
         **{f"{s}_count": sum(o["status"] == s for o in orders) for s in statuses},
         **{f"{p}_count": sum(o["payment_method"] == p for o in orders) for p in ("cash", "online")},
+        "in_store_count": len(orders),
+        "in_store_cancelled_count": sum(o["status"] == "cancelled" for o in orders),
+        "in_store_revenue": total,
+        "return_count": 0,
+        "refunds": 0,
     }
 
 
@@ -339,6 +346,7 @@ BRANCHES = json.dumps(
         {
             "branch_id": "B01",
             "timezone": "America/New_York",
+            "currency": "USD",
             "cameras": 2,
             "entrances": ["B01-entrance", "B01-back"],
         }
@@ -374,17 +382,17 @@ def apply_footfall(db: Database, *batches: pa.Table) -> None:
             connection.execute("SELECT upsert_footfall_minute()")
 
 
-def apply_hours(db: Database) -> None:
+def apply_hours(db: Database, trusted: float = 0) -> None:
     with db.transaction() as connection:
-        connection.execute("SELECT upsert_store_hourly(%s)", (BRANCHES,))
+        connection.execute("SELECT upsert_store_hourly(%s, %s)", (BRANCHES, trusted))
 
 
 @pytest.fixture
-def hour(db: Database) -> Callable[[], Row]:
-    """The one hour of store_hourly, computed now."""
+def hour(db: Database) -> Callable[..., Row]:
+    """The one hour of store_hourly, computed now; `trusted` is the least coverage."""
 
-    def read() -> Row:
-        apply_hours(db)
+    def read(trusted: float = 0) -> Row:
+        apply_hours(db, trusted)
         (row,) = db.fetch("SELECT * FROM store_hourly")
         return row
 
@@ -421,15 +429,49 @@ def test_without_a_camera_visitors_and_conversion_are_unknown(
     row = hour()
     assert (row["visitors"], row["conversion_rate"], row["revenue_per_visitor"]) == (None,) * 3
     assert (row["orders"], row["camera_coverage"]) == (1, 0)
+    assert row["conversion_withheld"] == "no visitors counted"
 
 
-def test_without_visitors_conversion_is_unknown_and_not_infinite(
+@pytest.mark.parametrize(
+    ("entries", "trusted", "reason"),
+    [(0, 0, "above 100 %"), (1, 0, "above 100 %"), (9, 0.5, "coverage below 0.5"), (2, 0, None)],
+)
+def test_conversion_is_withheld_where_it_cannot_be_trusted(
+    db: Database, hour: Callable[..., Row], entries: int, trusted: float, reason: str | None
+) -> None:
+    apply_metrics(db, [order(1), order(2, order_id="O-2")])
+    apply_footfall(db, frames((entries, 3)))
+    row = hour(trusted)
+    rates = ("conversion_rate", "conversion_rate_net", "revenue_per_visitor")
+    assert (row["visitors"], row["conversion_withheld"]) == (entries, reason)
+    assert all((row[rate] is None) == (reason is not None) for rate in rates)
+
+
+def test_conversion_counts_orders_made_in_the_shop_and_net_of_cancelled_ones(
     db: Database, hour: Callable[[], Row]
 ) -> None:
-    apply_metrics(db, [order(1)])
-    apply_footfall(db, frames((0, 3)))
+    made = [
+        order(1, order_id="till"),  # version 1: a till sends no channel
+        order(2, order_id="gone", channel="in_store", status="cancelled"),
+        order(3, order_id="web", channel="web", total_price=Decimal(100)),
+    ]
+    apply_metrics(db, made)
+    apply_footfall(db, frames((4, 0)))
     row = hour()
-    assert (row["visitors"], row["conversion_rate"], row["revenue_per_visitor"]) == (0, None, None)
+    assert (row["orders"], row["orders_in_store"], row["orders_in_store_net"]) == (3, 2, 1)
+    assert (row["conversion_rate"], row["conversion_rate_net"]) == (0.5, 0.25)
+    assert (row["revenue"], row["revenue_per_visitor"]) == (Decimal("105.00"), Decimal("1.25"))
+
+
+def test_revenue_is_of_orders_in_the_currency_of_the_branch(
+    db: Database, hour: Callable[[], Row]
+) -> None:
+    apply_metrics(
+        db, [order(1), order(2, order_id="O-2", currency="JPY", total_price=Decimal(900))]
+    )
+    row = hour()
+    assert (row["currency"], row["revenue"]) == ("USD", Decimal("2.50"))
+    assert (row["orders"], row["orders_other_currency"]) == (2, 1)
 
 
 def test_an_hour_without_orders_converts_nobody(db: Database, hour: Callable[[], Row]) -> None:
@@ -454,6 +496,90 @@ def test_computing_twice_changes_nothing(db: Database, hour: Callable[[], Row]) 
     apply_metrics(db, [order(1)])
     apply_footfall(db, frames((4, 0)))
     assert hour() == hour()
+
+
+# What differs by currency, method and time
+
+
+def test_each_currency_has_its_own_row_and_its_own_decimals(db: Database) -> None:
+    def yen(number: int, price: int) -> Row:
+        total = Decimal(price)
+        return order(number, order_id=f"O-{number}", currency="JPY", total_price=total)
+
+    apply_metrics(db, [order(1), yen(2, 100)])
+    apply_metrics(db, [yen(3, 201)])
+    rows = db.fetch(
+        "SELECT currency, order_count, total_revenue, average_order_value::text AS average "
+        "FROM order_metrics ORDER BY currency"
+    )
+    assert [tuple(r.values()) for r in rows] == [
+        ("JPY", 2, 301, "151.0000"),
+        ("USD", 1, Decimal("2.50"), "2.5000"),
+    ]
+
+
+def test_an_order_whose_currency_is_corrected_moves_to_the_other_row(db: Database) -> None:
+    apply_metrics(db, [order(1)])
+    apply_metrics(db, [order(2, 1, event_type="order.updated", currency="EUR")])
+    counts = {r["currency"]: r["order_count"] for r in db.fetch("SELECT * FROM order_metrics")}
+    assert counts == {"USD": 0, "EUR": 1}
+
+
+def payments(db: Database) -> dict[str, tuple[int, Decimal, Decimal]]:
+    rows = db.fetch("SELECT * FROM payments_hourly")
+    return {r["method"]: (r["order_count"], r["total_amount"], r["net_amount"]) for r in rows}
+
+
+MIXED = json.dumps([{"method": "card", "amount": "10.50"}, {"method": "voucher", "amount": 2}])
+
+
+def test_what_was_paid_is_counted_by_method(db: Database) -> None:
+    parts = order(
+        2,
+        order_id="O-2",
+        payment_method="mixed",
+        payments_json=MIXED,
+        total_price=Decimal("12.50"),
+    )
+    apply_metrics(db, [order(1), parts])
+    assert payments(db) == {
+        "cash": (1, Decimal("2.50"), Decimal("2.50")),
+        "card": (1, Decimal("10.50"), Decimal("10.50")),
+        "voucher": (1, Decimal(2), Decimal(2)),
+    }
+    apply_metrics(db, [change(3, 9, "cancelled", order_id="O-2")])
+    assert payments(db)["card"] == (1, Decimal("10.50"), Decimal(0))
+
+
+def test_a_return_lowers_net_revenue_on_its_own_day(db: Database) -> None:
+    back = order(
+        2,
+        event_type="order.returned",
+        is_return=True,
+        order_id="R-1",
+        status="completed",
+        total_price=Decimal("-2.50"),
+        created_at=TEN + timedelta(days=1),
+    )
+    apply_metrics(db, [order(1), back])
+    names = ("order_count", "total_revenue", "net_revenue", "return_count", "refunds")
+    sold, returned = db.fetch("SELECT * FROM order_metrics ORDER BY hour")
+    assert [sold[n] for n in names] == [1, Decimal("2.50"), Decimal("2.50"), 0, 0]
+    assert [returned[n] for n in names] == [0, 0, Decimal("-2.50"), 1, Decimal("2.50")]
+    nets = db.fetch("SELECT order_count, net_amount FROM payments_hourly ORDER BY hour")
+    assert [tuple(n.values()) for n in nets] == [(1, Decimal("2.50")), (0, Decimal("-2.50"))]
+
+
+def test_a_final_hour_keeps_its_figures_beside_the_corrected_ones(db: Database) -> None:
+    apply_metrics(db, [order(1)], TEN + 120 * MINUTE)
+    apply_metrics(db, [change(2, 200, "completed")], TEN + 200 * MINUTE)
+    (row,) = db.fetch("SELECT * FROM order_metrics")
+    assert (row["is_final"], row["final_net_revenue"]) == (True, Decimal("2.50"))
+    assert (row["completed_count"], row["corrected_at"]) == (1, None)  # no figure of a report
+    apply_metrics(db, [change(3, 300, "cancelled")], TEN + 300 * MINUTE)
+    (row,) = db.fetch("SELECT * FROM order_metrics")
+    assert (row["net_revenue"], row["final_net_revenue"]) == (0, Decimal("2.50"))
+    assert row["corrected_at"] is not None
 
 
 def test_an_hour_becomes_final_with_its_orders(db: Database, hour: Callable[[], Row]) -> None:

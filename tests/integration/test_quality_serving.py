@@ -36,7 +36,8 @@ STREAMS = (
     "order_status_tracker",
 )
 FILLED = (
-    "orders_raw, orders_processed, order_contributions, order_metrics, product_orders, "
+    "orders_raw, orders_processed, order_contributions, order_metrics, payments_hourly, "
+    "product_orders, "
     "order_items, order_items_analytics, footfall_minute, store_hourly, stream_batches, "
     "stream_offsets, stream_watermarks, zone_visits, line_crossings, queue_minute, "
     "zone_dwell_hourly, order_status_history"
@@ -89,10 +90,16 @@ def fill(db: Database) -> None:
             (TEN,),
         )
         branches = [
-            {"branch_id": b, "timezone": "UTC", "cameras": 2, "entrances": [f"{b}-entrance"]}
+            {
+                "branch_id": b,
+                "timezone": "UTC",
+                "currency": "USD",
+                "cameras": 2,
+                "entrances": [f"{b}-entrance"],
+            }
             for b in ("B01", "B02")
         ]
-        connection.execute("SELECT upsert_store_hourly(%s)", (json.dumps(branches),))
+        connection.execute("SELECT upsert_store_hourly(%s, 0)", (json.dumps(branches),))
         for stream in STREAMS:
             connection.execute(
                 "INSERT INTO stream_offsets VALUES (%s, 'order-events', 0, %s)",
@@ -139,7 +146,10 @@ def test_a_clean_context_has_no_finding(context: ServedContext) -> None:
     [
         (
             "UPDATE order_contributions SET total_price = 9 WHERE order_id = 'O-1'",
-            {"postgres.order_metrics.sums.equals_orders"},
+            {
+                "postgres.order_metrics.sums.equals_orders",
+                "postgres.payments_hourly.sums.equals_orders",
+            },
         ),
         (
             "UPDATE order_metrics SET cash_count = 0, online_count = 1 WHERE branch_id = 'B02'",
@@ -165,7 +175,10 @@ def test_a_clean_context_has_no_finding(context: ServedContext) -> None:
         ),
         (
             "DELETE FROM order_items WHERE order_id = 'O-21' AND line_no = 2",
-            {"postgres.orders_processed.items.has_items"},
+            {
+                "postgres.order_items_analytics.sums.equals_orders",
+                "postgres.orders_processed.items.has_items",
+            },
         ),
         (
             "DELETE FROM orders_processed WHERE order_id = 'O-21'",

@@ -57,17 +57,17 @@ FROM orders_processed;
 INSERT INTO order_items (order_id, line_no, product_id, name, category, quantity, unit_price)
 SELECT order_id, 1, 'P-' || right(order_id, 3), 'MILK', 'DAIRY', 2, 1.25 FROM orders_processed;
 
-INSERT INTO order_items_analytics (branch_id, day, product_id, name, category, order_count,
-    quantity, revenue, cancelled_orders, cancelled_quantity, cancelled_revenue, name_version,
-    updated_at)
-SELECT 'B0' || b, (now() AT TIME ZONE 'UTC')::date - d, 'P-' || p, 'MILK', 'DAIRY', 1, 2, 2.50, 0,
-    0, 0, '1', now()
+INSERT INTO order_items_analytics (branch_id, day, product_id, currency, name, category,
+    order_count, quantity, revenue, cancelled_orders, cancelled_quantity, cancelled_revenue,
+    name_version, updated_at)
+SELECT 'B0' || b, (now() AT TIME ZONE 'UTC')::date - d, 'P-' || p, 'USD', 'MILK', 'DAIRY', 1, 2,
+    2.50, 0, 0, 0, '1', now()
 FROM generate_series(0, 364) d, generate_series(1, 5) b, generate_series(1, 200) p;
 
-INSERT INTO order_metrics (metric_date, hour, branch_id, order_count, total_revenue, net_revenue,
-    pending_count, processing_count, completed_count, cancelled_count, cash_count, online_count,
-    updated_at)
-SELECT (at AT TIME ZONE 'UTC')::date, at, 'B0' || b, 24, 60, 60, 0, 0, 24, 0, 24, 0, now()
+INSERT INTO order_metrics (metric_date, hour, branch_id, currency, order_count, total_revenue,
+    net_revenue, pending_count, processing_count, completed_count, cancelled_count, cash_count,
+    online_count, updated_at)
+SELECT (at AT TIME ZONE 'UTC')::date, at, 'B0' || b, 'USD', 24, 60, 60, 0, 0, 24, 0, 24, 0, now()
 FROM generate_series(date_trunc('hour', now()) - interval '364 days', now(), '1 hour') at,
     generate_series(1, 5) b;
 
@@ -170,7 +170,7 @@ def test_a_batch_of_products_costs_as_much_as_the_batch_and_not_as_the_table(
 ) -> None:
     line = {"product_id": "P-1", "name": "MILK", "category": "DAIRY",
             "quantity": 1, "unit_price": 1.25}  # fmt: skip
-    payload = json.dumps({"order": {"items": [line]}})
+    payload = json.dumps({"order": {"currency": "USD", "items": [line]}})
     with db.transaction(force_rollback=True):
         db.execute(
             "CREATE TEMP TABLE order_events (order_id text, branch_id text, "
@@ -184,8 +184,9 @@ def test_a_batch_of_products_costs_as_much_as_the_batch_and_not_as_the_table(
         )
         db.execute(
             "CREATE TEMP TABLE newest_orders AS SELECT order_id, branch_id AS sale_branch_id, "
-            "created_at, 'completed' AS status, version AS status_version, "
-            "version AS body_version, version AS sale_version FROM order_events"
+            "'USD' AS currency, false AS is_return, created_at, 'completed' AS status, "
+            "version AS status_version, version AS body_version, version AS sale_version "
+            "FROM order_events"
         )
         before = seen_rows(db)
         db.execute("SELECT upsert_order_items()")

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from conf.contracts.currencies import PLACES
 from conf.settings import Settings
 from infra.postgres.migrate import MIGRATIONS
 from streaming.sinks.postgres import Database
@@ -56,6 +57,7 @@ def hour_of_orders(db: Database, hour: datetime, **overrides: Any) -> None:
         "metric_date": hour.date(),
         "hour": hour,
         "branch_id": "B01",
+        "currency": "USD",
         "order_count": 2,
         "total_revenue": Decimal("5.00"),
         "net_revenue": Decimal("5.00"),
@@ -72,13 +74,16 @@ def hour_of_orders(db: Database, hour: datetime, **overrides: Any) -> None:
 
 
 def hour_of_store(db: Database, hour: datetime, **overrides: Any) -> None:
-    """An hour of B01: two orders of ten visitors."""
+    """An hour of B01: two orders of ten visitors, both made in the shop."""
     defaults = {
         "branch_id": "B01",
         "hour": hour,
         "local_hour": hour.replace(tzinfo=None),
         "visitors": 10,
         "orders": 2,
+        "orders_in_store": 2,
+        "orders_in_store_net": 2,
+        "conversion_withheld": None,
         "revenue": Decimal("5.00"),
         "net_revenue": Decimal("5.00"),
         "is_final": True,
@@ -95,6 +100,7 @@ def product(db: Database, day: date, **overrides: Any) -> None:
         "branch_id": "B01",
         "day": day,
         "product_id": "P-1",
+        "currency": "USD",
         "name": "MILK",
         "category": "DAIRY",
         "order_count": 2,
@@ -153,6 +159,7 @@ def test_a_day_sums_the_hours_of_a_branch(db: Database, today: datetime) -> None
     assert row == {
         "day": today.date(),
         "branch_id": "B01",
+        "currency": "USD",
         "orders": 3,
         "total_revenue": Decimal("7.25"),
         "net_revenue": Decimal("5.00"),
@@ -164,10 +171,26 @@ def test_a_day_sums_the_hours_of_a_branch(db: Database, today: datetime) -> None
         "cancellation_rate": Decimal("0.3333"),
         "cash": 2,
         "online": 1,
+        "in_store": 0,
+        "returns": 0,
+        "refunds": Decimal("0.00"),
         "is_final": False,
+        "corrected_at": None,
         "updated_at": today + timedelta(hours=23),
     }
     assert len(db.fetch("SELECT 1 FROM v_daily_order_summary")) == 3
+
+
+def test_a_day_is_final_once_an_hour_of_a_later_day_is(db: Database, today: datetime) -> None:
+    def is_final() -> bool:
+        day = (today - 2 * DAY).date()
+        rows = db.fetch("SELECT is_final FROM v_daily_order_summary WHERE day = %s", (day,))
+        return bool(rows[0]["is_final"])
+
+    hour_of_orders(db, today - 2 * DAY)
+    assert not is_final()  # a later hour of the day may still have orders
+    hour_of_orders(db, today - DAY)
+    assert is_final()
 
 
 def test_a_day_whose_orders_all_moved_away_has_no_average(db: Database, today: datetime) -> None:
@@ -209,22 +232,51 @@ def test_a_branch_has_its_revenue_average_and_cancellation_rate(
     assert row["cancellation_rate_30d"] == Decimal("0.2500")
 
 
-def test_conversion_leaves_out_hours_whose_visitors_are_not_known(
+def test_conversion_is_that_of_the_hours_whose_own_rate_is_not_withheld(
     db: Database, today: datetime
 ) -> None:
-    hour_of_store(db, today)
-    hour_of_store(db, today + timedelta(hours=1), visitors=None, orders=50)
-    hour_of_store(db, today - 8 * DAY, visitors=0, orders=3)
+    hour_of_store(db, today - 8 * DAY, orders_in_store_net=1)
+    blind = {"conversion_withheld": "coverage below 0.5"}
+    hour_of_store(db, today, visitors=1, **blind)
     row = performance(db)["B01"]
-    assert row["conversion_rate_7d"] == Decimal("0.2000")
-    assert row["conversion_rate_30d"] == Decimal("0.5000")
+    assert (row["conversion_rate_7d"], row["conversion_withheld_7d"]) == (None, *blind.values())
+    assert (row["trusted_hours_7d"], row["trusted_hours_30d"]) == (0, 1)
+    assert row["conversion_rate_30d"] == Decimal("0.2000")
+    assert row["conversion_rate_net_30d"] == Decimal("0.1000")
+    assert (row["visitors_30d"], row["conversion_withheld_30d"]) == (11, None)
+
+
+def test_the_money_of_two_currencies_is_never_one_sum(db: Database, today: datetime) -> None:
+    hour_of_orders(db, today)
+    hour_of_orders(
+        db, today, currency="JPY", total_revenue=Decimal(1001), net_revenue=Decimal(1001)
+    )
+    product(db, today.date())
+    product(db, today.date(), currency="JPY", quantity=1)
+    days = db.fetch("SELECT * FROM v_daily_order_summary ORDER BY currency")
+    branches = db.fetch("SELECT * FROM v_branch_performance ORDER BY currency")
+    assert [(str(d["total_revenue"]), str(d["average_order_value"])) for d in days] == [
+        ("1001", "501"),
+        ("5.00", "2.50"),
+    ]
+    assert [str(b["revenue_7d"]) for b in branches] == ["1001", "5.00"]
+    for currency in ("JPY", "USD"):
+        assert popularity(db, currency)["B01", "P-1"]["rank_by_quantity"] == 1
+
+
+def test_the_database_rounds_to_the_decimals_of_iso_4217(db: Database) -> None:
+    codes = [*PLACES, "XXX"]
+    rows = db.fetch(
+        "SELECT c AS code, currency_places(c) AS places FROM unnest(%s::text[]) c", (codes,)
+    )
+    assert {r["code"]: r["places"] for r in rows} == {**PLACES, "XXX": 2}
 
 
 def test_a_branch_without_cameras_or_without_orders_is_there_all_the_same(
     db: Database, today: datetime
 ) -> None:
     hour_of_orders(db, today, branch_id="B02")
-    hour_of_store(db, today, branch_id="B03", orders=0)
+    hour_of_store(db, today, branch_id="B03", orders=0, orders_in_store=0)
     rows = performance(db)
     assert (rows["B02"]["visitors_7d"], rows["B02"]["conversion_rate_7d"]) == (None, None)
     assert (rows["B03"]["orders_7d"], rows["B03"]["average_order_value_7d"]) == (0, None)
@@ -234,8 +286,8 @@ def test_a_branch_without_cameras_or_without_orders_is_there_all_the_same(
 # v_product_popularity
 
 
-def popularity(db: Database) -> dict[tuple[str, str], Row]:
-    rows = db.fetch("SELECT * FROM v_product_popularity")
+def popularity(db: Database, currency: str = "USD") -> dict[tuple[str, str], Row]:
+    rows = db.fetch("SELECT * FROM v_product_popularity WHERE currency = %s", (currency,))
     return {(r["branch_id"], r["product_id"]): r for r in rows}
 
 

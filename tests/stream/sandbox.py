@@ -54,6 +54,7 @@ STATE_TABLES = (
     "orders_processed",
     "order_contributions",
     "order_metrics",
+    "payments_hourly",
     "order_status_history",
     "order_status_state",
     "product_orders",

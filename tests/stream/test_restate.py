@@ -51,7 +51,8 @@ def too_late(sandbox: Sandbox) -> None:
 
 def hours(sandbox: Sandbox) -> Rows:
     """order_metrics without counters and times of its writes."""
-    ignored = {"revision", "updated_at", "change_id", "is_final"}
+    ignored = {"revision", "updated_at", "change_id", "is_final", "corrected_at"}
+    ignored |= {"final_order_count", "final_total_revenue", "final_net_revenue"}
     rows = sandbox.query("SELECT * FROM order_metrics ORDER BY hour, branch_id")
     return [{k: v for k, v in row.items() if k not in ignored} for row in rows]
 

@@ -59,6 +59,8 @@ class Story:
 @pytest.fixture(scope="module")
 def story(sandbox: Sandbox) -> Story:
     recorded = Story()
+    minutes_suffice = sandbox.settings.streams.model_copy(update={"trusted_coverage": 0.0})
+    sandbox.settings = sandbox.settings.model_copy(update={"streams": minutes_suffice})
     a_morning(sandbox)
     sandbox.run(
         *TOGETHER,

@@ -229,15 +229,24 @@ def hour(
     visitors = shape * (11 - 2 * number) - (shape * days // 7)
     orders = visitors * (3 + number) // 10
     revenue = Decimal(orders) * (Decimal("14.35") - number)
-    both = {"branch_id": branch_id, "hour": at, "updated_at": at + HOUR, "is_final": True}
+    both = {
+        "branch_id": branch_id,
+        "currency": "USD",
+        "hour": at,
+        "updated_at": at + HOUR,
+        "is_final": True,
+    }
     cancelled, pending = orders // 9, orders // 7
     store = {
         **both,
         "local_hour": local.replace(tzinfo=None),
         "visitors": visitors,
         "orders": orders,
+        "orders_in_store": orders,
+        "conversion_withheld": None if visitors else "no visitors counted",
         "revenue": revenue,
         "net_revenue": revenue,
+        "revenue_in_store": revenue,
         "camera_coverage": 0.985,
         "orders_change_id": 1,
         "footfall_change_id": 1,

@@ -73,9 +73,11 @@ def table(rows: Sequence[Row]) -> pa.Table:
 
 def _with_lines(row: Row) -> Row:
     text = row["items_json"]
+    numbers = ("quantity", "unit_price", "discount")
     lines = text and [
-        {**line, **{n: Decimal(str(line[n])) for n in ("quantity", "unit_price") if n in line}}
+        {**line, **{n: Decimal(str(line[n])) for n in numbers if n in line}}
         for line in json.loads(text)
     ]
-    message = f'{{"order": {{"items": {text or "null"}}}}}'.encode()
-    return {"value": message, "items": lines, **row}
+    known = {"schema_version": row["schema_version"], "order": {"currency": row["currency"]}}
+    message = json.dumps(known)[:-2] + f', "items": {text or "null"}}}}}'
+    return {"value": message.encode(), "items": lines, **row}

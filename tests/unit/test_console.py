@@ -54,10 +54,17 @@ def hour(local: int, *, days_ago: int = 0, **overrides: Any) -> Row:
         "local_hour": there.replace(tzinfo=None),
         "visitors": 10,
         "orders": 2,
+        "orders_in_store": 2,
+        "conversion_withheld": None,
         "revenue": Decimal("5.00"),
+        "revenue_in_store": Decimal("5.00"),
+        "orders_other_currency": 0,
         "camera_coverage": 1.0,
     }
     return Row(**row | overrides)
+
+
+NO_VISITORS = {"visitors": None, "conversion_withheld": "no visitors counted"}
 
 
 @pytest.fixture
@@ -103,19 +110,22 @@ def test_an_hour_that_only_one_of_the_days_has_is_not_compared() -> None:
     assert compare([hour(14)], [hour(14), hour(14, days_ago=7)], NOW.date(), NOW) is None
 
 
-def test_rates_are_of_sums_over_the_hours_with_known_visitors() -> None:
-    figures = add_up([hour(11, visitors=30), hour(12), hour(13, visitors=None, orders=7)])
+def test_rates_are_of_sums_over_the_hours_whose_own_rate_is_not_withheld() -> None:
+    blind = {"visitors": 1, "conversion_withheld": "coverage below 0.5"}
+    hours = [hour(11, visitors=30), hour(12), hour(13, **NO_VISITORS, orders=7), hour(14, **blind)]
+    figures = add_up([*hours, hour(15, **blind)])
 
-    assert (figures.visitors, figures.orders) == (40, 11)
+    assert (figures.visitors, figures.orders) == (42, 15)
+    assert (figures.trusted_hours, figures.withheld) == (2, "coverage below 0.5")
     assert figures.conversion == pytest.approx(4 / 40)
     assert figures.revenue_per_visitor == Decimal("0.25")
-    assert figures.revenue == Decimal("15.00")
+    assert figures.revenue == Decimal("25.00")
 
 
 def test_visitors_without_a_count_are_unknown_and_not_zero() -> None:
-    figures = add_up([hour(11, visitors=None, camera_coverage=None)])
+    figures = add_up([hour(11, **NO_VISITORS, camera_coverage=None)])
     assert (figures.visitors, figures.conversion, figures.coverage) == (None, None, None)
-    none_came = add_up([hour(11, visitors=0)])
+    none_came = add_up([hour(11, **NO_VISITORS | {"visitors": 0})])
     assert (none_came.visitors, none_came.conversion) == (0, None)
 
 
@@ -140,7 +150,8 @@ def test_a_day_begins_where_the_branch_is(empty: Snapshot) -> None:
 
 
 def test_a_card_shows_its_figures_with_the_time_zone_of_the_branch(empty: Snapshot) -> None:
-    rows = [hour(12), hour(13, revenue=Decimal("1234.565")), hour(12, days_ago=7, visitors=8)]
+    odd = dict.fromkeys(("revenue", "revenue_in_store"), Decimal("1234.565"))
+    rows = [hour(12), hour(13, **odd, orders_other_currency=1), hour(12, days_ago=7, visitors=8)]
     cameras = [seen(), seen(camera_id="B01-till")]
     cards = text_of(sections.branch_cards(answered(empty, store_hourly=rows, cameras=cameras)))
     card = cards.split("Market Square")[0]
@@ -149,9 +160,16 @@ def test_a_card_shows_its_figures_with_the_time_zone_of_the_branch(empty: Snapsh
     assert "Visitors 20 ▲ up 25.0 % from 8" in card
     assert "Conversion 20.0 %" in card
     assert "Revenue per visitor 61.98 USD" in card
-    assert "Revenue 1,239.57 USD" in card
+    assert "Revenue 1,239.57 USD, without 1 order in other currencies" in card
     assert "1 finished hour of today with the same of Wed 01 May" in card
     assert "silent" not in card
+
+
+def test_a_rate_that_cannot_be_trusted_is_withheld_with_the_reason(empty: Snapshot) -> None:
+    rows = [hour(12, conversion_withheld="coverage below 0.5")]
+    card = text_of(sections.branch_cards(answered(empty, store_hourly=rows)))
+    assert "Conversion withheld" in card
+    assert "over 0 hours of 1; withheld in the others: coverage below 0.5." in card
 
 
 def test_an_empty_day_and_a_silent_camera_are_shown_as_such(empty: Snapshot) -> None:
@@ -313,7 +331,7 @@ def test_reports_come_from_their_folder_and_from_nowhere_else(tmp_path: Path) ->
 def test_an_hour_without_cameras_is_a_gap_in_the_chart_and_not_a_zero(
     empty: Snapshot, stores: Stores
 ) -> None:
-    snapshot = answered(empty, store_hourly=[hour(11, visitors=None), hour(12)])
+    snapshot = answered(empty, store_hourly=[hour(11, **NO_VISITORS), hour(12)])
     chart = charts.hours_chart(snapshot, stores.branches[0])
     assert chart is not None
     assert chart["xAxis"]["data"] == ["11:00", "12:00"]

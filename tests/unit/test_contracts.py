@@ -388,9 +388,9 @@ def test_every_table_of_the_serving_database_that_is_promised_has_columns_and_a_
         assert all(columns[k].required for k in relations[name].key)
     metrics = {c.name: (c.type, c.required) for c in relations["order_metrics"].columns}
     assert metrics["online_count"] == ("bigint", True)
-    assert metrics["average_order_value"] == ("numeric(18, 2)", False)
+    assert metrics["average_order_value"] == ("numeric(18, 4)", False)
     subtotal = {c.name: c.type for c in relations["orders_processed"].columns}["subtotal"]
-    assert subtotal == "numeric(18, 2)"
+    assert subtotal == "numeric(18, 4)"
 
 
 def test_a_migration_has_a_column_for_every_field_of_an_order_that_postgres_serves() -> None:

@@ -266,7 +266,7 @@ def test_a_copy_is_compared_up_to_its_newest_change(context: MemoryContext) -> N
     served[1]["total_revenue"] = 2
     [finding] = validate([suite], context)
     assert finding.id == "postgres.order_metrics.twin.equals_lake"
-    assert finding.rows[0]["differs"] == "total_revenue: 2 and 1.00"
+    assert finding.rows[0]["differs"] == "total_revenue: 2 and 1.0000"
 
 
 # The day of a shop.
@@ -278,7 +278,9 @@ def test_a_copy_is_compared_up_to_its_newest_change(context: MemoryContext) -> N
         (GOLD_ORDER_HOURLY, "pending_count", 3, "statuses"),
         (GOLD_ORDER_HOURLY, "online_count", 9, "payments"),
         (GOLD_ORDER_HOURLY, "average_order_value", Decimal(7), "average_order_value"),
+        (GOLD_ORDER_HOURLY, "in_store_count", 5, "in_store"),
         (GOLD_STORE_HOURLY, "conversion_rate", 0.9, "conversion_rate"),
+        (GOLD_STORE_HOURLY, "conversion_rate_net", None, "conversion_rate_net_shown"),
         (GOLD_STORE_HOURLY, "revenue_per_visitor", Decimal(7), "revenue_per_visitor"),
     ],
 )
@@ -290,12 +292,19 @@ def test_a_row_that_contradicts_itself_is_named(
         "total_revenue": Decimal(10),
         "net_revenue": Decimal(8),
         "average_order_value": Decimal("2.50"),
-        "cash_count": 3,
+        "cash_count": 2,
         "online_count": 1,
+        "in_store_count": 3,
+        "in_store_cancelled_count": 0,
+        "currency": "USD",
         "visitors": 8,
-        "orders": 4,
+        "orders": 9,
+        "orders_in_store": 4,
+        "orders_in_store_net": 2,
         "conversion_rate": 0.5,
-        "revenue": Decimal(10),
+        "conversion_rate_net": 0.25,
+        "conversion_withheld": None,
+        "revenue_in_store": Decimal(10),
         "revenue_per_visitor": Decimal("1.25"),
     }
     suites = suites_of(context, business.business_suites(context.settings), "arithmetic")
@@ -312,16 +321,14 @@ def test_more_orders_than_visitors_is_a_warning_where_cameras_have_seen_the_hour
 ) -> None:
     row = {
         "visitors": 2,
-        "orders": 4,
-        "conversion_rate": 2.0,
-        "revenue": Decimal(10),
-        "revenue_per_visitor": Decimal(5),
-        "camera_coverage": 0.1,
+        "orders_in_store": 4,
+        **dict.fromkeys(("conversion_rate", "conversion_rate_net", "revenue_per_visitor")),
+        "conversion_withheld": "coverage below 0.5",
     }
     suites = suites_of(context, business.business_suites(context.settings), "arithmetic")
     put(context, GOLD_STORE_HOURLY, row)
     assert validate(suites, context) == []
-    put(context, GOLD_STORE_HOURLY, {**row, "camera_coverage": 0.9})
+    put(context, GOLD_STORE_HOURLY, {**row, "conversion_withheld": "above 100 %"})
     [finding] = validate(suites, context)
     assert finding.id == "gold.store_hourly.arithmetic.conversion_at_most_one"
     assert finding.severity == "warning"

@@ -36,8 +36,10 @@ ORDER_NUMBERS = (
     "late",
 )
 HOURS_BEHIND_SQL = """
-    SELECT m.branch_id, m.hour FROM order_metrics m LEFT JOIN store_hourly s USING (branch_id, hour)
-    WHERE s.orders IS DISTINCT FROM m.order_count OR s.revenue IS DISTINCT FROM m.total_revenue
+    SELECT branch_id, hour FROM order_metrics m LEFT JOIN store_hourly s USING (branch_id, hour)
+    GROUP BY branch_id, hour, s.orders, s.revenue
+    HAVING s.orders IS DISTINCT FROM sum(m.order_count) OR s.revenue IS DISTINCT FROM
+        coalesce(sum(m.total_revenue) FILTER (WHERE m.currency = s.currency), 0)
     UNION ALL SELECT f.branch_id, f.hour FROM (
         SELECT branch_id, date_trunc('hour', minute) AS hour, sum(entries) AS entries
         FROM footfall_minute GROUP BY 1, 2

@@ -167,8 +167,8 @@ def _hour(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['hour']:%Y-%m-%d %H:%M}",
         _or_dash(row["visitors"], ","),
         f"{row['orders']:,}",
-        _or_dash(row["conversion_rate"], ".2f"),
-        f"{row['revenue']:,}",
+        row["conversion_withheld"] or format(row["conversion_rate"], ".2f"),
+        f"{row['revenue']:,.2f} {row['currency']}",
         f"{row['camera_coverage']:.1%}",
     )
 

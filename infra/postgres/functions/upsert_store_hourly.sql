@@ -2,20 +2,25 @@
 -- changes that store_hourly itself records, and the later hours of the same local day at the
 -- branch, since occupancy carries over. Visitors are the entries of cameras with an entrance line;
 -- without a minute of one they are unknown (null), not zero. Coverage is the share of the camera
--- minutes of the whole hour in which a frame arrived.
--- Arguments: p_branches, [{"branch_id", "timezone", "cameras", "entrances"}]: the number of
--- cameras, and the ids of those with an entrance line.
+-- minutes of the whole hour in which a frame arrived. Revenue is of orders in the currency of the
+-- branch. Conversion and revenue per visitor are of orders made in the shop; they are withheld
+-- (null), with the reason, without visitors, below the trusted coverage, or with more orders than
+-- visitors.
+-- Arguments: p_branches, [{"branch_id", "timezone", "currency", "cameras", "entrances"}]: the number
+-- of cameras, and the ids of those with an entrance line; p_trusted_coverage, 0..1.
 -- Reads: order_metrics, footfall_minute, zone_visits.
 -- Writes: store_hourly, key (branch_id, hour), hour in UTC.
 -- Returns: nothing.
-CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO store_hourly AS s (branch_id, hour, local_hour, visitors, orders, conversion_rate,
-        revenue, net_revenue, revenue_per_visitor, camera_coverage, queue_waits, queue_wait_p50,
-        queue_wait_p95, occupancy_peak, is_final, orders_change_id, footfall_change_id,
-        visits_change_id, updated_at)
+CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
+    p_trusted_coverage double precision) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO store_hourly AS s (branch_id, hour, local_hour, visitors, orders, orders_in_store,
+        orders_in_store_net, conversion_rate, conversion_rate_net, conversion_withheld, currency,
+        revenue, net_revenue, revenue_in_store, revenue_per_visitor, orders_other_currency,
+        camera_coverage, queue_waits, queue_wait_p50, queue_wait_p95, occupancy_peak, is_final,
+        corrected_at, orders_change_id, footfall_change_id, visits_change_id, updated_at)
     WITH branch AS (
         SELECT * FROM jsonb_to_recordset(p_branches)
-            AS b (branch_id text, timezone text, cameras integer, entrances text[])
+            AS b (branch_id text, timezone text, currency text, cameras integer, entrances text[])
     ), seen AS (
         SELECT DISTINCT f.branch_id, date_trunc('hour', f.minute, 'UTC') AS hour
         FROM footfall_minute f
@@ -54,20 +59,34 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb) RETURNS void LA
         SELECT branch_id, date_trunc('hour', minute, 'UTC') AS hour, max(people)::bigint AS peak
         FROM inside GROUP BY 1, 2
     )
-    SELECT c.branch_id, c.hour, c.hour AT TIME ZONE b.timezone, f.visitors,
-        coalesce(m.order_count, 0),
-        coalesce(m.order_count, 0)::double precision / nullif(f.visitors, 0),
-        coalesce(m.total_revenue, 0), coalesce(m.net_revenue, 0),
-        round(coalesce(m.total_revenue, 0) / nullif(f.visitors, 0), 2),
-        coalesce(f.camera_minutes, 0)::double precision / nullif(b.cameras * 60, 0),
-        coalesce(q.waits, 0), q.p50, q.p95, o.peak,
-        coalesce(m.is_final, false), coalesce(m.change_id, 0), coalesce(f.change_id, 0),
-        coalesce(q.change_id, 0), now()
+    SELECT c.branch_id, c.hour, c.hour AT TIME ZONE b.timezone, f.visitors, m.orders, m.in_store,
+        m.in_store_net,
+        CASE WHEN w.reason IS NULL THEN m.in_store::double precision / f.visitors END,
+        CASE WHEN w.reason IS NULL THEN m.in_store_net::double precision / f.visitors END,
+        w.reason, b.currency, m.revenue, m.net_revenue, m.revenue_in_store,
+        CASE WHEN w.reason IS NULL
+            THEN round(m.revenue_in_store / f.visitors, currency_places(b.currency)) END,
+        m.other_currency, v.coverage, coalesce(q.waits, 0), q.p50, q.p95, o.peak,
+        coalesce(m.is_final, false), m.corrected_at, coalesce(m.change_id, 0),
+        coalesce(f.change_id, 0), coalesce(q.change_id, 0), now()
     FROM changed c
     JOIN branch b USING (branch_id)
-    LEFT JOIN order_metrics m
-        ON m.metric_date = (c.hour AT TIME ZONE 'UTC')::date AND m.hour = c.hour
-        AND m.branch_id = c.branch_id
+    LEFT JOIN LATERAL (
+        SELECT coalesce(sum(order_count), 0)::bigint AS orders,
+            coalesce(sum(in_store_count), 0)::bigint AS in_store,
+            coalesce(sum(in_store_count - in_store_cancelled_count), 0)::bigint AS in_store_net,
+            coalesce(sum(total_revenue) FILTER (WHERE x.currency = b.currency), 0) AS revenue,
+            coalesce(sum(net_revenue) FILTER (WHERE x.currency = b.currency), 0) AS net_revenue,
+            coalesce(sum(in_store_revenue) FILTER (WHERE x.currency = b.currency), 0)
+                AS revenue_in_store,
+            coalesce(sum(order_count) FILTER (WHERE x.currency <> b.currency), 0)::bigint
+                AS other_currency,
+            bool_and(is_final) AS is_final, max(corrected_at) AS corrected_at,
+            max(change_id) AS change_id
+        FROM order_metrics x
+        WHERE x.metric_date = (c.hour AT TIME ZONE 'UTC')::date AND x.hour = c.hour
+            AND x.branch_id = c.branch_id
+    ) m ON true
     LEFT JOIN LATERAL (
         SELECT sum(entries) FILTER (WHERE camera_id = ANY (b.entrances))::bigint AS visitors,
             count(*) AS camera_minutes, max(change_id) AS change_id
@@ -87,14 +106,31 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb) RETURNS void LA
             AND v.exited_at >= c.hour AND v.exited_at < c.hour + interval '1 hour'
     ) q ON true
     LEFT JOIN occupancy o ON o.branch_id = c.branch_id AND o.hour = c.hour
+    CROSS JOIN LATERAL (
+        SELECT coalesce(f.camera_minutes, 0)::double precision / nullif(b.cameras * 60, 0)
+            AS coverage
+    ) v
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN f.visitors IS NULL THEN 'no visitors counted'
+            WHEN v.coverage < p_trusted_coverage THEN 'coverage below ' || p_trusted_coverage
+            WHEN m.in_store > f.visitors THEN 'above 100 %'
+            WHEN f.visitors = 0 THEN 'no visitors counted' END AS reason
+    ) w
     ON CONFLICT (branch_id, hour) DO UPDATE SET
         local_hour = EXCLUDED.local_hour,
         visitors = EXCLUDED.visitors,
         orders = EXCLUDED.orders,
+        orders_in_store = EXCLUDED.orders_in_store,
+        orders_in_store_net = EXCLUDED.orders_in_store_net,
         conversion_rate = EXCLUDED.conversion_rate,
+        conversion_rate_net = EXCLUDED.conversion_rate_net,
+        conversion_withheld = EXCLUDED.conversion_withheld,
+        currency = EXCLUDED.currency,
         revenue = EXCLUDED.revenue,
         net_revenue = EXCLUDED.net_revenue,
+        revenue_in_store = EXCLUDED.revenue_in_store,
         revenue_per_visitor = EXCLUDED.revenue_per_visitor,
+        orders_other_currency = EXCLUDED.orders_other_currency,
         camera_coverage = EXCLUDED.camera_coverage,
         -- Old visits are deleted by retention; their counts are kept.
         queue_waits = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_waits
@@ -105,6 +141,7 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb) RETURNS void LA
             ELSE s.queue_wait_p95 END,
         occupancy_peak = EXCLUDED.occupancy_peak,
         is_final = EXCLUDED.is_final,
+        corrected_at = EXCLUDED.corrected_at,
         orders_change_id = EXCLUDED.orders_change_id,
         footfall_change_id = EXCLUDED.footfall_change_id,
         visits_change_id = greatest(s.visits_change_id, EXCLUDED.visits_change_id),
