@@ -69,7 +69,8 @@ def _arrow(canvas: Image, line: Line) -> None:
     start, tip = middle.astype(int).tolist(), (middle + inwards).astype(int).tolist()
     cv2.arrowedLine(canvas, start, tip, RED, 3, cv2.LINE_AA, 0, 0.3)
     x, y = middle + inwards * 1.15
-    _label(canvas, f"{line.line_id}: entry", (int(x), int(y) + 6))
+    what = "passing" if line.kind == "passing" else "entry"
+    _label(canvas, f"{line.line_id}: {what}", (int(x), int(y) + 6))
 
 
 def _label(canvas: Image, text: str, at: tuple[int, int]) -> None:

@@ -49,12 +49,27 @@ class Line(_Frozen):
     """A directed segment a -> b; crossing it from left to right is an entry.
 
     Left and right as a person sees them who stands in the picture at a and looks towards b.
+
+    Attributes:
+        kind: `entrance`: crossings are entries and exits of visitors; `passing`: a line across the
+            pavement, both directions are passers-by; `count`: only listed in `line_crossings`.
+        entrance: name of the entrance of several lines, as the outer and the inner one of a
+            vestibule, or those of two ways in side by side. A person counts once for each passage
+            through it, at the first of its lines. None: the line is an entrance of its own.
     """
 
     line_id: Identifier
-    kind: Literal["entrance", "count"] = "entrance"
+    kind: Literal["entrance", "count", "passing"] = "entrance"
+    entrance: Identifier | None = None
     a: Point
     b: Point
+
+    @field_validator("entrance")
+    @classmethod
+    def _entrance_only(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("kind") != "entrance":
+            raise ValueError("entrance belongs to a line of the kind entrance")
+        return value
 
     @field_validator("b")
     @classmethod
@@ -237,10 +252,9 @@ class Stores(_Frozen):
         valid = [d for d in self.layouts(camera) if d.valid_from <= moment]
         return valid[-1] if valid else None
 
-    def has_entrance(self, camera: Camera) -> bool:
-        """Whether people are counted in at one of its cameras, by any of its layouts."""
-        lines = (line for d in self.layouts(camera) for line in d.lines)
-        return any(line.kind == "entrance" for line in lines)
+    def has_line(self, camera: Camera, kind: str) -> bool:
+        """Whether any layout of one of its cameras has a line of that kind."""
+        return any(line.kind == kind for d in self.layouts(camera) for line in d.lines)
 
     def camera(self, camera_id: str) -> tuple[Branch, Camera]:
         """The camera and its branch; `SettingsError` names the known ones otherwise."""

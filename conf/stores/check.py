@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from conf.stores import Line, Stores, load_stores, read_tree
+from conf.stores import Branch, Camera, Line, Stores, load_stores, read_tree
+from conf.stores.reach import (
+    against_each_other,
+    entered_in_a_row,
+    line_out_of_reach,
+    zone_out_of_reach,
+)
 
 _IDS = {
     "branches": ("branch", "branch_id"),
@@ -19,8 +25,6 @@ _IDS = {
     "zones": ("zone", "zone_id"),
     "polygon": ("corner", ""),
 }
-_TOUCHING = 0.01
-"""Overlap of two lines, as a share of the picture, below which they only touch at their ends."""
 
 
 def find_faults(path: Path) -> list[str]:
@@ -49,52 +53,84 @@ def find_oddities(path: Path) -> list[str]:
         SettingsError: the file cannot be used.
     """
     stores = load_stores(path)
-    oddities = []
-    for branch in stores.branches:
-        if not branch.cameras:
-            oddities.append(f"branch {branch.branch_id} has no camera: its visitors are unknown.")
-        elif not any(stores.has_entrance(c) for c in branch.cameras):
-            oddities.append(
-                f"branch {branch.branch_id} has no entrance line: its visitors are unknown."
+    return [
+        oddity
+        for branch in stores.branches
+        for oddity in (
+            *_visitors(stores, branch),
+            *_passers_by(stores, branch),
+            *_entrances_of_cameras(stores, branch),
+            *(o for camera in branch.cameras for o in _layout(stores, camera)),
+        )
+    ]
+
+
+def _visitors(stores: Stores, branch: Branch) -> Iterator[str]:
+    if not branch.cameras:
+        yield f"branch {branch.branch_id} has no camera: its visitors are unknown."
+    elif not any(stores.has_line(c, "entrance") for c in branch.cameras):
+        yield f"branch {branch.branch_id} has no entrance line: its visitors are unknown."
+
+
+def _passers_by(stores: Stores, branch: Branch) -> Iterator[str]:
+    passing = [c for c in branch.cameras if stores.has_line(c, "passing")]
+    for camera in passing:
+        if not stores.has_line(camera, "entrance"):
+            yield (
+                f"camera {camera.camera_id} has a passing line and no entrance line: who passes "
+                "it and enters counts as a passer-by, too. Draw the line where the entrance is "
+                "in the picture, or where nobody crosses it who enters."
             )
-        for camera in branch.cameras:
-            layout = stores.layouts(camera)[-1]
-            if not layout.zones:
-                also = "" if layout.lines else " and no lines: only its frames are counted"
-                oddities.append(f"camera {camera.camera_id} has no zones{also}.")
-            oddities += [
-                f"camera {camera.camera_id}, lines {one.line_id} and {other.line_id}: who walks "
-                "straight in crosses both and counts as two visitors. Give one of them the kind "
-                '"count", or delete it.'
-                for one, other in combinations(layout.lines, 2)
-                if one.kind == other.kind == "entrance" and entered_in_a_row(one, other)
-            ]
-    return oddities
+    for camera in branch.cameras:
+        if passing and stores.has_line(camera, "entrance") and camera not in passing:
+            yield (
+                f"camera {camera.camera_id} has no passing line and others of branch "
+                f"{branch.branch_id} have one: the capture rate is too high. Draw one, too."
+            )
 
 
-def entered_in_a_row(one: Line, other: Line) -> bool:
-    """Whether a straight walk can be an entry over both lines, as through a vestibule.
-
-    The ways of their entries must be less than a right angle apart, and the lines must overlap as
-    seen along the way between the two. Doors side by side in one wall do not overlap; doors in
-    facing walls have entries against each other.
-    """
-    (x1, y1), (x2, y2) = _inwards(one), _inwards(other)
-    if x1 * x2 + y1 * y2 <= 0:
-        return False
-    length = math.hypot(x1 + x2, y1 + y2)
-    across = (-(y1 + y2) / length, (x1 + x2) / length)
-    (low1, high1), (low2, high2) = (
-        sorted(x * across[0] + y * across[1] for x, y in (line.a, line.b)) for line in (one, other)
-    )
-    return min(high1, high2) - max(low1, low2) > _TOUCHING
+def _entrances_of_cameras(stores: Stores, branch: Branch) -> Iterator[str]:
+    """Entrances with lines on several cameras: a track ends with its picture."""
+    for one, other in combinations(branch.cameras, 2):
+        names = [{x.entrance for x in stores.layouts(c)[-1].lines} for c in (one, other)]
+        for name in sorted(filter(None, names[0] & names[1])):
+            yield (
+                f"cameras {one.camera_id} and {other.camera_id}, entrance {name}: the entries of "
+                "both add up, as for ways in side by side. Where one person can be seen crossing "
+                'lines of both, give the lines of one camera the kind "count".'
+            )
 
 
-def _inwards(line: Line) -> tuple[float, float]:
-    """The direction of an entry, at right angles to the line, of length 1."""
-    dx, dy = line.b[0] - line.a[0], line.b[1] - line.a[1]
-    length = math.hypot(dx, dy)
-    return -dy / length, dx / length
+def _layout(stores: Stores, camera: Camera) -> Iterator[str]:
+    """Oddities of the newest layout of a camera."""
+    layout = stores.layouts(camera)[-1]
+    name = f"camera {camera.camera_id}"
+    if not layout.zones:
+        also = "" if layout.lines else " and no lines: only its frames are counted"
+        yield f"{name} has no zones{also}."
+    for line in layout.lines:
+        if why := line_out_of_reach(line):
+            yield f"{name}, line {line.line_id}: {why}."
+    for zone in layout.zones:
+        if why := zone_out_of_reach(zone):
+            yield f"{name}, zone {zone.zone_id}: {why}."
+    entrances = [line for line in layout.lines if line.kind == "entrance"]
+    for one, other in combinations(entrances, 2):
+        yield from _two_entrances(f"{name}, lines {one.line_id} and {other.line_id}", one, other)
+
+
+def _two_entrances(names: str, one: Line, other: Line) -> Iterator[str]:
+    is_one = one.entrance is not None and one.entrance == other.entrance
+    if entered_in_a_row(one, other) and not is_one:
+        yield (
+            f"{names}: who walks straight in crosses both and counts as two visitors. Give both "
+            'the same entrance, as in entrance = "main", or one of them the kind "count".'
+        )
+    if against_each_other(one, other):
+        yield (
+            f"{names}: they lie together and have opposite directions, so who enters over "
+            "one leaves over the other. Exchange a and b of the one that is wrong."
+        )
 
 
 def _sentence(tree: dict[str, Any], loc: tuple[int | str, ...], message: str, given: Any) -> str:

@@ -6,6 +6,7 @@ more to import than it saves here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -28,6 +29,12 @@ def polygon_fault(corners: Sequence[Corner]) -> str | None:
     if abs(_twice_the_area(corners)) / 2 < MIN_AREA:
         return "it has no area"
     return None
+
+
+def width(corners: Sequence[Corner]) -> float:
+    """How narrow a polygon is: the side of a square, about twice the width of a thin strip."""
+    edges = zip(corners, [*corners[1:], corners[0]], strict=True)
+    return 2 * abs(_twice_the_area(corners)) / sum(math.dist(a, b) for a, b in edges)
 
 
 def _twice_the_area(corners: Sequence[Corner]) -> float:

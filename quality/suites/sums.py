@@ -155,7 +155,7 @@ def load_store(context: AuditContext) -> Iterator[Row]:
     """Per branch and hour: differences between store_hourly and both of its sides."""
     stores = context.stores
     cameras = (c for b in stores.branches for c in b.cameras)
-    entrances = [c.camera_id for c in cameras if stores.has_entrance(c)]
+    entrances = [c.camera_id for c in cameras if stores.has_line(c, "entrance")]
     start = look_from(context, GOLD_STORE_HOURLY)
     rows = context.query(sums_sql.STORE_SQL, {"start": start, "entrances": entrances})
     return (_named(row, sides(row, sums_sql.STORE)) for row in rows)

@@ -23,7 +23,8 @@ def on_interval(sink_context: SinkContext) -> None:
             "timezone": b.timezone,
             "currency": b.currency,
             "cameras": len(b.cameras),
-            "entrances": [c.camera_id for c in b.cameras if stores.has_entrance(c)],
+            "entrances": [c.camera_id for c in b.cameras if stores.has_line(c, "entrance")],
+            "passing": [c.camera_id for c in b.cameras if stores.has_line(c, "passing")],
         }
         for b in stores.branches
     ]

@@ -198,7 +198,91 @@ def oddities(folder: Path, *lines: dict[str, Any]) -> str:
 def test_two_entrance_lines_in_a_row_are_named_with_what_to_do(tmp_path: Path) -> None:
     sentences = oddities(tmp_path, OUTER, INNER)
     assert COUNTS_TWICE in sentences
-    assert 'Give one of them the kind "count", or delete it.' in sentences
+    assert 'Give both the same entrance, as in entrance = "main", or one of them' in sentences
+
+
+def test_lines_of_one_entrance_may_be_crossed_in_a_row(tmp_path: Path) -> None:
+    main = {"entrance": "main"}
+    assert "counts as two visitors" not in oddities(tmp_path, OUTER | main, INNER | main)
+    assert COUNTS_TWICE in oddities(tmp_path, OUTER | {"entrance": "side"}, INNER | main)
+
+
+def test_only_an_entrance_line_belongs_to_an_entrance() -> None:
+    with pytest.raises(ValidationError, match="entrance belongs to a line of the kind entrance"):
+        stores(lines=[{**OUTER, "kind": "count", "entrance": "main"}])
+
+
+def test_two_lines_of_one_entrance_with_opposite_directions_are_named(tmp_path: Path) -> None:
+    reversed_line = {"line_id": "again", "a": [0.68, 0.2], "b": [0.66, 0.9]}
+    assert "lines inner line and again: they lie together and have opposite directions" in (
+        oddities(tmp_path, INNER, reversed_line)
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([0.98, 0.2], [0.98, 0.8]),
+        ([0.04, 0.9], [0.04, 0.1]),
+        ([0.2, 0.96], [0.8, 0.96]),
+        ([0.8, 0.12], [0.2, 0.12]),
+        ([0.02, 0.1], [0.06, 0.9]),
+    ],
+    ids=["right", "left", "bottom", "top", "slanted"],
+)
+def test_a_line_near_the_edge_of_the_picture_is_named(
+    tmp_path: Path, a: list[float], b: list[float]
+) -> None:
+    assert "line inner line: nearer than 6% of the picture" in (
+        oddities(tmp_path, INNER | {"a": a, "b": b})
+    )
+
+
+def test_a_line_narrower_than_a_person_is_named(tmp_path: Path) -> None:
+    narrow = INNER | {"b": [0.65, 0.88]}
+    assert "line inner line: it is narrower than a person" in oddities(tmp_path, narrow)
+
+
+@pytest.mark.parametrize(
+    ("polygon", "why"),
+    [
+        ("[[0.0, 0.0], [1.0, 0.0], [1.0, 0.1], [0.0, 0.1]]", "nobody can enter it"),
+        ("[[0.4, 0.4], [0.42, 0.4], [0.42, 0.42], [0.4, 0.42]]", "narrower than a person"),
+        ("[[0.1, 0.5], [0.9, 0.5], [0.9, 0.51], [0.1, 0.51]]", "narrower than a person"),
+    ],
+    ids=["above every floor", "tiny", "a thin strip"],
+)
+def test_a_zone_that_nobody_can_enter_is_named(tmp_path: Path, polygon: str, why: str) -> None:
+    path = store_file(tmp_path, "[[0.35, 0.25], [0.6, 0.25], [0.6, 0.5], [0.35, 0.5]]", polygon)
+    (sentence,) = find_oddities(path)
+    assert sentence.startswith("camera B01-entrance, zone queue: ")
+    assert why in sentence
+
+
+PASSING = {"line_id": "pavement", "kind": "passing", "a": [0.1, 0.7], "b": [0.5, 0.7]}
+
+
+def test_a_passing_line_belongs_to_every_entrance(tmp_path: Path) -> None:
+    assert "counts as a passer-by, too" in oddities(tmp_path, PASSING)
+    assert "passer-by" not in oddities(tmp_path, PASSING, INNER)
+
+    path = tmp_path / "stores.toml"
+    side = CHAIN[CHAIN.index("[[branches.cameras]]") : CHAIN.index("[[branches.cameras.zones]]")]
+    path.write_text(path.read_text() + side, encoding="utf-8")
+    assert (
+        "camera B01-entrance has no passing line and others of branch B01 have one: the capture "
+        "rate is too high. Draw one, too."
+    ) in find_oddities(path)
+
+
+def test_an_entrance_of_two_cameras_is_mentioned(tmp_path: Path) -> None:
+    path = tmp_path / "stores.toml"
+    text = CHAIN.replace("a = [0.65, 0.9]", 'entrance = "main", a = [0.65, 0.9]')
+    camera = text[text.index("[[branches.cameras]]") : text.index("[[branches.cameras.zones]]")]
+    path.write_text(text + camera.replace("B01-entrance", "B01-side"), encoding="utf-8")
+    assert "cameras B01-entrance and B01-side, entrance main: the entries of both add up" in (
+        " ".join(find_oddities(path))
+    )
 
 
 @pytest.mark.parametrize(
