@@ -94,10 +94,10 @@ class FrameObserver:
         return list(position_ids(self._rows(DETECTIONS.quarantined)).to_pylist())
 
     def crossings(self, camera_id: str) -> dict[str, int]:
-        """Direction (entry, exit) -> crossings of the camera's lines."""
+        """Direction (entry, exit) -> crossings of the camera's entrances."""
         rows = self.db.fetch(
             "SELECT direction, count(*) AS n FROM line_crossings "
-            "WHERE camera_id = %s AND NOT withdrawn GROUP BY 1",
+            "WHERE camera_id = %s AND kind = 'entrance' AND NOT withdrawn GROUP BY 1",
             (camera_id,),
         )
         return {"entry": 0, "exit": 0} | {row["direction"]: row["n"] for row in rows}

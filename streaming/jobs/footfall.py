@@ -46,6 +46,8 @@ CROSSINGS_STAGE = {
     "direction": "text",
     "crossed_at": "timestamptz",
     **_LAYOUT,
+    "group_id": "text",
+    "group_entered_at": "timestamptz",
 }
 VISITS_STAGE = {
     **_RUN,
@@ -106,6 +108,7 @@ def _upsert(connection: psycopg.Connection[Any], rows: pa.Table) -> None:
     connection.execute("SELECT upsert_visits()")
     connection.execute("SELECT upsert_queue_lengths()")
     connection.execute("SELECT exclude_staff()")
+    connection.execute("SELECT recount_people()")  # after all that changes crossings
 
 
 STREAM = Stream(

@@ -34,8 +34,8 @@ OUTPUT_DDL = """
     branch_id string, camera_id string, run_id string, captured_at bigint, frames bigint,
     late_frames bigint, people bigint,
     crossings array<struct<track_id: string, line_id: string, kind: string, direction: string,
-        crossed_at: bigint, is_staff: boolean, layout_version: int, x: double, y: double,
-        width: double>>,
+        crossed_at: bigint, is_staff: boolean, layout_version: int, group_id: string,
+        group_entered_at: bigint>>,
     visits array<struct<track_id: string, zone_id: string, kind: string, entered_at: bigint,
         exited_at: bigint, is_open: boolean, is_staff: boolean, layout_version: int>>,
     queues array<struct<zone_id: string, captured_at: bigint, people: bigint>>,
@@ -46,7 +46,7 @@ crossings, visits, queues and staff are detected with the message and may concer
 `visits` of the last message of a batch also has those that are still open.
 """
 
-_TIMES = ("captured_at", "crossed_at", "entered_at", "exited_at")
+_TIMES = ("captured_at", "crossed_at", "entered_at", "exited_at", "group_entered_at")
 
 
 CROSSING_KEY = ("camera_id", "run_id", "track_id", "line_id", "crossed_at")

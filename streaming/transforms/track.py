@@ -56,13 +56,14 @@ class ZoneState(NamedTuple):
 
 @dataclass
 class Track:
-    """One person: the last frame, and the states by id of line and zone.
+    """One person: the last frame, and the states by id of line, zone and entrance.
 
     Attributes:
         person: the name in crossings and visits: the id of the box, or of an earlier one.
         seen_at: time of the last frame; x, y, width and height are those of its `Spot`.
         step_x, step_y: mean movement from one frame to the next, newer ones weighted more.
         staff: whether the person is no visitor.
+        passages: entrance of several lines -> direction and line of the last crossing.
     """
 
     person: str
@@ -76,6 +77,7 @@ class Track:
     staff: bool = False
     line_states: dict[str, LineState] = field(default_factory=dict)
     zone_states: dict[str, ZoneState] = field(default_factory=dict)
+    passages: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def spot(self) -> Spot:
@@ -108,4 +110,5 @@ def load_track(values: Sequence[Any]) -> Track:
     track = Track(*values)
     track.line_states = {i: LineState(*s) for i, s in track.line_states.items()}
     track.zone_states = {i: ZoneState(*s) for i, s in track.zone_states.items()}
+    track.passages = {i: (way, line) for i, (way, line) in track.passages.items()}
     return track

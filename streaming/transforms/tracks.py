@@ -42,10 +42,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from conf.stores import Layout, Line, Stores, Zone
 from streaming.transforms import identities, lines
+from streaming.transforms.entrances import PASSAGE, at_entrances
+from streaming.transforms.groups import Member
 from streaming.transforms.track import Person, Spot, Track, ZoneState, load_track
 from udfs.geometry import contains
 
@@ -67,6 +70,7 @@ NEW_STATE: Mapping[str, Any] = {
     "set_back": False,
     **dict.fromkeys(("newest", "clock", "swept", "version", "gaps"), 0),
     "recent": (),
+    "members": (),
     **{key: {} for key in ("waiting", "live", "lost", "handed")},
 }
 """`CameraRun.state` before the first frame."""
@@ -97,8 +101,9 @@ class Rules:
 class LineCrossing(NamedTuple):
     """One crossing of one line by one person.
 
-    `direction` is entry or exit; (x, y) is the anchor at `crossed_at`, and `width` the length of a
-    body along x, all three as shares of the picture.
+    `direction` is entry or exit. `kind` is that of the line, and count where the person has counted
+    at another line of the entrance already. An entry has the group of the people who entered
+    together: the person who was the first, and when (`groups`).
     """
 
     track_id: str
@@ -108,9 +113,8 @@ class LineCrossing(NamedTuple):
     crossed_at: int
     is_staff: bool
     layout_version: int
-    x: float
-    y: float
-    width: float
+    group_id: str | None = None
+    group_entered_at: int | None = None
 
 
 class ZoneVisit(NamedTuple):
@@ -236,6 +240,7 @@ class CameraRun:
             int(index): (at, [tuple(p) for p in people])
             for index, (at, people) in state["waiting"].items()
         }
+        self._members = [Member(*m) for m in state["members"]]
         self._live = {i: load_track(t) for i, t in state["live"].items()}
         self._lost = {i: load_track(t) for i, t in state["lost"].items()}
         self._handed = {i: load_track(t) for i, t in state["handed"].items()}
@@ -252,6 +257,7 @@ class CameraRun:
             "names": self._names,
             "set_back": self._was_set_back,
             "recent": list(self._recent),
+            "members": self._members,
             "waiting": self._waiting,
             "live": {i: list(vars(t).values()) for i, t in self._live.items()},
             "lost": {i: list(vars(t).values()) for i, t in self._lost.items()},
@@ -287,8 +293,10 @@ class CameraRun:
         effects = Effects(is_new=False)
         self._take_all(effects)
         if layout := self._layout(self.clock):
+            first = len(effects.crossings)
             for track in self._live.values():
                 self._vanish(track, layout, effects)
+            self._at_entrances(layout, first, effects)
         self._end_all(effects)
         self._live = {}
         return effects
@@ -351,10 +359,11 @@ class CameraRun:
         if version != self._version:
             self._end_all(effects)
             for track in (*self._live.values(), *self._lost.values(), *self._handed.values()):
-                track.line_states, track.zone_states = {}, {}
+                track.line_states, track.zone_states, track.passages = {}, {}, {}
             self._version = version
 
     def _look(self, layout: Layout, at: int, people: Sequence[Person], effects: Effects) -> None:
+        first = len(effects.crossings)
         boxes = Counter(person[0] for person in people)
         spots = {
             i: Spot(x, y, at, width, height)
@@ -385,6 +394,7 @@ class CameraRun:
         for zone_id, length in lengths.items():
             effects.queues.append(QueueLength(zone_id, at, length))
         self._expire_tracks(layout, spots, at, effects)
+        self._at_entrances(layout, first, effects)
 
     def _expected(
         self, people: Sequence[Person], at: int, boxes: Mapping[str, int]
@@ -424,7 +434,12 @@ class CameraRun:
         vanished = {i: t for i, t in absent.items() if at - t.seen_at <= self._handover}
         for track_id, old in identities.nearest_pairs(new, vanished):
             track = self._live[track_id] = self._live.pop(old)
-            self._handed[old] = replace(track, line_states=dict(track.line_states), zone_states={})
+            self._handed[old] = replace(
+                track,
+                line_states=dict(track.line_states),
+                zone_states={},
+                passages=dict(track.passages),
+            )
             self._handed.pop(track_id, None)
             del new[track_id]
         for track_id, (x, y, _, width, height) in new.items():
@@ -450,9 +465,21 @@ class CameraRun:
             effects.crossings.append(self._crossing(track, line, crossed))
 
     def _crossing(self, track: Track, line: Line, crossed: lines.Crossed) -> LineCrossing:
-        direction, at, x, y = crossed
+        direction, at, _, _ = crossed
         what = (track.person, line.line_id, line.kind, direction, at)
-        return LineCrossing(*what, track.staff, self._version, x, y, track.width)
+        return LineCrossing(*what, track.staff, self._version)
+
+    def _at_entrances(self, layout: Layout, first: int, effects: Effects) -> None:
+        """Find passages and groups in the crossings of one frame, from the index `first` on."""
+        if first == len(effects.crossings):
+            return
+        by_id = {line.line_id: line for line in layout.lines}
+        oldest = self.clock - PASSAGE
+        lost = takewhile(lambda track: track.seen_at >= oldest, reversed(self._lost.values()))
+        tracks = {track.person: track for track in (*lost, *self._live.values())}
+        effects.crossings[first:], self._members = at_entrances(
+            effects.crossings[first:], by_id, tracks, self.clock, self._members
+        )
 
     def _at_zone(self, track: Track, zone: Zone, spot: Spot, effects: Effects) -> bool:
         """Update the zone state; returns whether the track is visiting and inside."""

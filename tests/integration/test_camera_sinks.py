@@ -26,6 +26,7 @@ BERLIN = {
     "currency": "EUR",
     "cameras": 2,
     "entrances": ["B01-entrance"],
+    "passing": ["B01-entrance"],
 }
 
 
@@ -43,6 +44,8 @@ def crossing(direction: str, at: datetime = TEN, **overrides: Any) -> dict[str, 
         "crossed_at": us(at),
         "is_staff": False,
         "layout_version": 1,
+        "group_id": None,
+        "group_entered_at": None,
     }
     return fields | overrides
 
@@ -313,6 +316,79 @@ def test_a_camera_without_an_entrance_leaves_the_visitors_unknown(db: Database) 
 
     assert (row["visitors"], row["conversion_rate"]) == (None, None)
     assert row["camera_coverage"] == pytest.approx(1 / 120)
+
+
+def passes(track_id: str, at: datetime = TEN, direction: str = "entry") -> dict[str, Any]:
+    """Somebody crosses the line on the pavement."""
+    return crossing(direction, at, track_id=track_id, line_id="pavement", kind="passing")
+
+
+def enters(track_id: str, at: datetime = TEN, first: str | None = None) -> dict[str, Any]:
+    """Somebody enters, alone or in the group of who entered first at ten."""
+    group = {"group_id": first or track_id, "group_entered_at": us(TEN if first else at)}
+    return crossing("entry", at, track_id=track_id, **group)
+
+
+def people(db: Database) -> list[tuple[int, int, int]]:
+    """Entries, groups and passers-by, minute by minute."""
+    rows = db.fetch("SELECT entries, groups, passers_by FROM footfall_minute ORDER BY minute")
+    return [(r["entries"], r["groups"], r["passers_by"]) for r in rows]
+
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.requirement("V13")
+def test_passers_by_are_who_cross_the_passing_line_and_do_not_enter(db: Database) -> None:
+    back = passes("ben", TEN + MINUTE, "exit")
+    write(db, frame(crossings=[passes("anna"), passes("ben"), passes("carl")]))
+    write(db, frame(TEN + MINUTE, crossings=[enters("anna", TEN + MINUTE), back]))
+
+    assert people(db) == [(0, 0, 2), (1, 1, 0)]
+
+
+@pytest.mark.requirement("V13")
+def test_who_leaves_the_shop_over_the_pavement_is_no_passer_by(db: Database) -> None:
+    write(db, frame(crossings=[crossing("exit"), passes("anna", TEN + timedelta(seconds=2))]))
+    assert people(db) == [(0, 0, 0)]
+
+
+@pytest.mark.requirement("V13")
+def test_a_group_counts_once_in_the_minute_of_its_first_person(db: Database) -> None:
+    second = TEN + MINUTE
+    write(db, frame(crossings=[enters("anna"), enters("ben", first="anna"), enters("carl")]))
+    write(db, frame(second, crossings=[enters("dora", second, first="anna")]))
+
+    assert people(db) == [(3, 2, 0), (1, 0, 0)]
+
+
+@pytest.mark.requirement("V13")
+def test_staff_neither_pass_by_nor_make_a_group_but_their_company_does(db: Database) -> None:
+    together = [enters("anna"), enters("ben", first="anna")]
+    write(db, frame(crossings=[*together, enters("carl"), passes("dora")]))
+    write(db, frame(TEN + MINUTE, staff=["anna", "carl", "dora"]))
+
+    assert people(db)[0] == (1, 1, 0)
+
+
+@pytest.mark.requirement("V13")
+def test_the_hour_has_capture_rate_and_conversion_by_groups(db: Database) -> None:
+    together = [enters("anna"), enters("ben", first="anna")]
+    write(db, frame(crossings=[*together, passes("carl"), passes("dora")]))
+    on_interval(db)
+    (row,) = db.fetch("SELECT * FROM store_hourly")
+
+    assert (row["groups"], row["passers_by"], row["capture_rate"]) == (1, 2, 0.5)
+    assert row["conversion_by_groups"] == 0  # no orders
+
+
+@pytest.mark.requirement("V13")
+def test_without_a_passing_line_the_passers_by_are_unknown(db: Database) -> None:
+    write(db, frame(crossings=[enters("anna")]))
+    on_interval(db, BERLIN | {"passing": []})
+    (row,) = db.fetch("SELECT passers_by, capture_rate FROM store_hourly")
+
+    assert (row["passers_by"], row["capture_rate"]) == (None, None)
 
 
 def test_a_repeated_frame_counts_nothing(db: Database) -> None:

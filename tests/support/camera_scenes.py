@@ -36,14 +36,14 @@ Person = tuple[Any, float, float]
 
 TEXT, COUNT, FLAG = pa.string(), pa.int64(), pa.bool_()
 _LAYOUT = {"is_staff": FLAG, "layout_version": pa.int32()}
-_PLACE = dict.fromkeys(("x", "y", "width"), pa.float64())
 _CROSSING = dict.fromkeys(("track_id", "line_id", "kind", "direction"), TEXT)
+_GROUP = {"group_id": TEXT, "group_entered_at": COUNT}
 _VISIT = dict.fromkeys(("track_id", "zone_id", "kind"), TEXT)
 OUTPUT_SCHEMA = pa.schema(
     {
         **dict.fromkeys(RUN, TEXT),
         **dict.fromkeys(("captured_at", "frames", "late_frames", "people"), COUNT),
-        "crossings": pa.list_(pa.struct(_CROSSING | {"crossed_at": COUNT} | _LAYOUT | _PLACE)),
+        "crossings": pa.list_(pa.struct(_CROSSING | {"crossed_at": COUNT} | _LAYOUT | _GROUP)),
         "visits": pa.list_(
             pa.struct(_VISIT | {"entered_at": COUNT, "exited_at": COUNT, "is_open": FLAG} | _LAYOUT)
         ),

@@ -29,6 +29,7 @@ ASKED = {
     *("conversion_by_hour", "queue_and_lost_sales", "dwell_and_sales", "lead_times"),
     *("stuck_orders", "cancellations", "returning_customers", "basket_pairs"),
     *("busiest_camera_hours", "coverage_holes", "late_data", "dead_letters"),
+    "capture_rate",
 }
 MIDNIGHT = datetime(2024, 5, 1, tzinfo=timezone.utc)
 
@@ -39,7 +40,7 @@ def refers(sql: str, dialect: str = "duckdb") -> dict[str, Version | None]:
     return {reference.table: reference.version for reference in references(query)}
 
 
-def test_the_dozen_questions_are_there_each_with_a_title_a_question_and_a_reading() -> None:
+def test_the_questions_are_there_each_with_a_title_a_question_and_a_reading() -> None:
     assert set(questions()) == ASKED
     for question in questions().values():
         assert question.question.endswith("?")

@@ -9,13 +9,14 @@ CREATE OR REPLACE FUNCTION insert_crossings() RETURNS void LANGUAGE plpgsql AS $
 BEGIN
     WITH inserted AS (
         INSERT INTO line_crossings AS c (branch_id, camera_id, run_id, track_id, line_id, kind,
-            direction, crossed_at, is_staff, layout_version)
+            direction, crossed_at, is_staff, layout_version, group_id, group_entered_at)
         SELECT s.branch_id, s.camera_id, s.run_id, s.track_id, s.line_id, s.kind, s.direction,
-            s.crossed_at, s.is_staff, s.layout_version
+            s.crossed_at, s.is_staff, s.layout_version, s.group_id, s.group_entered_at
         FROM pg_temp.seen_crossings s
         ON CONFLICT (camera_id, run_id, track_id, line_id, crossed_at) DO UPDATE SET
             kind = EXCLUDED.kind, direction = EXCLUDED.direction, is_staff = EXCLUDED.is_staff,
             layout_version = EXCLUDED.layout_version, withdrawn = false,
+            group_id = EXCLUDED.group_id, group_entered_at = EXCLUDED.group_entered_at,
             change_id = nextval('changes')
         WHERE c.withdrawn
         RETURNING c.branch_id, c.camera_id, c.kind, c.direction, c.crossed_at, c.is_staff

@@ -56,16 +56,20 @@ BEGIN
         FROM pg_temp.seen_crossings WHERE kind = 'entrance' AND NOT is_staff GROUP BY 1, 2
     )
     INSERT INTO footfall_minute AS f (branch_id, camera_id, minute, entries, exits, frames,
-        people_peak, updated_at)
+        people_peak, passers_by, groups, updated_at)
     SELECT s.branch_id, s.camera_id, s.minute, coalesce(c.entries, 0), coalesce(c.exits, 0),
-        s.frames, s.people, now()
-    FROM seen s LEFT JOIN crossed c USING (camera_id, minute)
+        s.frames, s.people, n.passers_by, n.groups, now()
+    FROM seen s CROSS JOIN LATERAL count_people(s.camera_id, s.minute) n
+    LEFT JOIN crossed c USING (camera_id, minute)
     ON CONFLICT (branch_id, camera_id, minute) DO UPDATE SET
         entries = EXCLUDED.entries, exits = EXCLUDED.exits, frames = EXCLUDED.frames,
-        late_frames = 0, people_peak = EXCLUDED.people_peak, revision = f.revision + 1,
+        late_frames = 0, people_peak = EXCLUDED.people_peak, passers_by = EXCLUDED.passers_by,
+        groups = EXCLUDED.groups, revision = f.revision + 1,
         updated_at = EXCLUDED.updated_at, change_id = nextval('changes')
-    WHERE (f.entries, f.exits, f.frames, f.late_frames, f.people_peak) IS DISTINCT FROM
-        (EXCLUDED.entries, EXCLUDED.exits, EXCLUDED.frames, 0::bigint, EXCLUDED.people_peak);
+    WHERE (f.entries, f.exits, f.frames, f.late_frames, f.people_peak, f.passers_by, f.groups)
+        IS DISTINCT FROM (EXCLUDED.entries, EXCLUDED.exits, EXCLUDED.frames, 0::bigint,
+            EXCLUDED.people_peak, EXCLUDED.passers_by, EXCLUDED.groups);
+    PERFORM recount_people();  -- minutes before the range, in which these tracks passed
 
     UPDATE queue_minute q SET frames = 0, people = 0, length_max = 0, updated_at = now(),
         change_id = nextval('changes')

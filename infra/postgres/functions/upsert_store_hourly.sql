@@ -5,9 +5,12 @@
 -- minutes of the whole hour in which a frame arrived. Revenue is of orders in the currency of the
 -- branch. Conversion and revenue per visitor are of orders made in the shop; they are withheld
 -- (null), with the reason, without visitors, below the trusted coverage, or with more orders than
--- visitors.
--- Arguments: p_branches, [{"branch_id", "timezone", "currency", "cameras", "entrances"}]: the number
--- of cameras, and the ids of those with an entrance line; p_trusted_coverage, 0..1.
+-- visitors; that by groups also with more orders than groups. Passers-by are unknown without a
+-- minute of a camera with a passing line. Capture rate: visitors / (visitors + passers-by), withheld
+-- below the trusted coverage.
+-- Arguments: p_branches, [{"branch_id", "timezone", "currency", "cameras", "entrances",
+-- "passing"}]: the number of cameras, and the ids of those with an entrance line and with a passing
+-- line; p_trusted_coverage, 0..1.
 -- Reads: order_metrics, footfall_minute, zone_visits.
 -- Writes: store_hourly, key (branch_id, hour), hour in UTC.
 -- Returns: nothing.
@@ -17,10 +20,12 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
         orders_in_store_net, conversion_rate, conversion_rate_net, conversion_withheld, currency,
         revenue, net_revenue, revenue_in_store, revenue_per_visitor, orders_other_currency,
         camera_coverage, queue_waits, queue_wait_p50, queue_wait_p95, occupancy_peak, is_final,
-        corrected_at, orders_change_id, footfall_change_id, visits_change_id, updated_at)
+        corrected_at, orders_change_id, footfall_change_id, visits_change_id, updated_at,
+        passers_by, groups, capture_rate, conversion_by_groups)
     WITH branch AS (
         SELECT * FROM jsonb_to_recordset(p_branches)
-            AS b (branch_id text, timezone text, currency text, cameras integer, entrances text[])
+            AS b (branch_id text, timezone text, currency text, cameras integer, entrances text[],
+                passing text[])
     ), seen AS (
         SELECT DISTINCT f.branch_id, date_trunc('hour', f.minute, 'UTC') AS hour
         FROM footfall_minute f
@@ -68,7 +73,11 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
             THEN round(m.revenue_in_store / f.visitors, currency_places(b.currency)) END,
         m.other_currency, v.coverage, coalesce(q.waits, 0), q.p50, q.p95, o.peak,
         coalesce(m.is_final, false), m.corrected_at, coalesce(m.change_id, 0),
-        coalesce(f.change_id, 0), coalesce(q.change_id, 0), now()
+        coalesce(f.change_id, 0), coalesce(q.change_id, 0), now(), f.passers_by, f.groups,
+        CASE WHEN v.coverage >= p_trusted_coverage
+            THEN f.visitors::double precision / nullif(f.visitors + f.passers_by, 0) END,
+        CASE WHEN w.reason IS NULL AND m.in_store <= f.groups
+            THEN m.in_store::double precision / nullif(f.groups, 0) END
     FROM changed c
     JOIN branch b USING (branch_id)
     LEFT JOIN LATERAL (
@@ -89,6 +98,8 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
     ) m ON true
     LEFT JOIN LATERAL (
         SELECT sum(entries) FILTER (WHERE camera_id = ANY (b.entrances))::bigint AS visitors,
+            sum(passers_by) FILTER (WHERE camera_id = ANY (b.passing))::bigint AS passers_by,
+            sum(groups) FILTER (WHERE camera_id = ANY (b.entrances))::bigint AS groups,
             count(*) AS camera_minutes, max(change_id) AS change_id
         FROM footfall_minute x
         WHERE x.branch_id = c.branch_id AND x.minute >= c.hour
@@ -140,6 +151,10 @@ CREATE OR REPLACE FUNCTION upsert_store_hourly(p_branches jsonb,
         queue_wait_p95 = CASE WHEN EXCLUDED.visits_change_id > 0 THEN EXCLUDED.queue_wait_p95
             ELSE s.queue_wait_p95 END,
         occupancy_peak = EXCLUDED.occupancy_peak,
+        passers_by = EXCLUDED.passers_by,
+        groups = EXCLUDED.groups,
+        capture_rate = EXCLUDED.capture_rate,
+        conversion_by_groups = EXCLUDED.conversion_by_groups,
         is_final = EXCLUDED.is_final,
         corrected_at = EXCLUDED.corrected_at,
         orders_change_id = EXCLUDED.orders_change_id,
