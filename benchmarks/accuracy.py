@@ -54,8 +54,20 @@ class Seen:
     visits: dict[str, list[Span]]
 
     def count(self, direction: str) -> int:
-        """Crossings of that direction."""
-        return sum(c.direction == direction for c in self.crossings)
+        """Crossings of entrances in that direction."""
+        return sum((c.kind, c.direction) == ("entrance", direction) for c in self.crossings)
+
+    @property
+    def groups(self) -> int:
+        """Groups of people who entered together."""
+        return len({(c.group_id, c.group_entered_at) for c in self.crossings if c.group_id})
+
+    @property
+    def passers_by(self) -> int:
+        """Tracks over a passing line and no entrance, as `count_people()` counts them."""
+        over = {kind: {c.track_id for c in self.crossings if c.kind == kind}
+                for kind in ("passing", "entrance")}  # fmt: skip
+        return len(over["passing"] - over["entrance"])
 
 
 def infer(
@@ -106,9 +118,12 @@ def follow(settings: Settings, camera_id: str, events: Path) -> Seen:
 def measured(day: ShopDay, seen: Mapping[str, Seen]) -> Measured:
     """Totals of all cameras, with the orders of the tills."""
     entries, exits = (sum(s.count(d) for s in seen.values()) for d in ("entry", "exit"))
+    groups = sum(s.groups for s in seen.values())
+    passers_by = sum(s.passers_by for s in seen.values())
     orders = sum(event.event_type == "order.created" for event in day.orders())
     visits = {f"{c}/{z}": spans for c, s in seen.items() for z, spans in s.visits.items()}
-    return Measured(entries, exits, orders / entries if entries else None, visits)
+    conversion = orders / entries if entries else None
+    return Measured(entries, exits, groups, passers_by, conversion, visits)
 
 
 def measure(

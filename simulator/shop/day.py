@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
@@ -16,6 +16,7 @@ from simulator.orders import NAMESPACE, SHARE_ONLINE, Life, SimulatedOrderEvent,
 from simulator.shop.doorway import at_the_doorway
 from simulator.shop.scenes import Box, Scene, daylight
 from simulator.shop.shoppers import Shopper, live_a_day
+from simulator.shop.street import companions, groups, passers_by
 from simulator.shop.truth import Truth, truth_of
 from simulator.shop.views import FPS, VIEWS, Image
 
@@ -54,6 +55,7 @@ class ShopDay:
             their own pace. None: three seconds a shopper.
         run_id: part of all order ids.
         doorway: how many people stand in the entrance, turn round or stay outside.
+        passers: how many people pass by at most. Without any, nobody has company either.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ShopDay:
         open_seconds: float | None = None,
         run_id: str = "shop",
         doorway: int = 0,
+        passers: int = 0,
     ) -> None:
         self.branch, self.start, self._seed = branch, start, seed
         self._cameras = {c.camera_id: c for c in branch.cameras if c.camera_id in VIEWS}
@@ -73,10 +76,12 @@ class ShopDay:
         length = open_seconds or shoppers * SECONDS_A_SHOPPER
         self.shoppers: list[Shopper] = live_a_day(shoppers, length, seed)
         self.others = at_the_doorway(doorway, length, seed)
+        if passers:
+            self.others += [*companions(self.shoppers), *passers_by(passers, length, seed)]
 
     @property
     def everybody(self) -> list[Shopper]:
-        """Shoppers in the order in which they came, then those at the doorway."""
+        """Shoppers in the order in which they came, then all others."""
         return [*self.shoppers, *self.others]
 
     @property
@@ -170,8 +175,15 @@ class ShopDay:
 
     def truth(self) -> list[Truth]:
         """One for each person of `everybody`."""
-        return [
+        truths = [
             truth_of(s, self._cameras, life.order_id if life else None)
             for s in self.everybody
             for life in [self._lives.get(s.shopper_id)]
         ]
+        group_ids = groups(
+            (c.second, next(p for p in s.paths if p.begins <= c.second <= p.ends))
+            for s, truth in zip(self.everybody, truths, strict=True)
+            for c in truth.crossings
+            if (c.kind, c.direction) == ("entrance", "entry")
+        )
+        return [replace(truth, group_id=group_ids.get(truth.shopper_id)) for truth in truths]

@@ -51,7 +51,8 @@ def open_day(
 ) -> ShopDay:
     """A `ShopDay` in the branch of the store file that has the simulated cameras; starts now.
 
-    One person at the doorway comes to `SHOPPERS_A_SCENE` shoppers.
+    One person at the doorway comes to `SHOPPERS_A_SCENE` shoppers; to three of them somebody
+    passes by, and some of them have company.
 
     Raises:
         SettingsError: the store file has no such branch or camera.
@@ -68,6 +69,7 @@ def open_day(
         open_seconds=seconds,
         run_id=run_id,
         doorway=shoppers // SHOPPERS_A_SCENE,
+        passers=(shoppers + 2) // 3,
     )
     if not day.camera_ids:
         raise SettingsError(f"branch {BRANCH} of {settings.stores_file} has no simulated camera")

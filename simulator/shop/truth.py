@@ -30,11 +30,12 @@ VISIT = ("camera_id", "zone_id", "kind", "entered_at", "exited_at", "seconds")
 
 @dataclass(frozen=True)
 class Crossing:
-    """Somebody's feet over a line; direction: entry or exit."""
+    """Somebody's feet over a line; kind: of the line; direction: entry or exit."""
 
     shopper_id: str
     camera_id: str
     line_id: str
+    kind: str
     direction: str
     second: float
 
@@ -58,7 +59,12 @@ class Visit:
 
 @dataclass(frozen=True)
 class Truth:
-    """Of one shopper. Key: shopper_id; `order_id` is None for those who bought nothing."""
+    """Of one person. Key: shopper_id.
+
+    Attributes:
+        order_id: None for those who bought nothing.
+        group_id: first of the people who entered together; None for those who did not enter.
+    """
 
     shopper_id: str
     crossings: tuple[Crossing, ...]
@@ -66,6 +72,7 @@ class Truth:
     paid: float | None
     order_id: str | None
     gave_up: bool
+    group_id: str | None = None
 
     def line(self, start: datetime) -> dict[str, Any]:
         """One line of the ledger: times in UTC, spans in seconds."""
@@ -85,6 +92,7 @@ class Truth:
             "paid_at": None if self.paid is None else at(self.paid),
             "order_id": self.order_id,
             "gave_up": self.gave_up,
+            "group_id": self.group_id,
         }
 
 
@@ -102,14 +110,21 @@ def truth_of(shopper: Shopper, cameras: Mapping[str, Camera], order_id: str | No
 
 
 def sum_up(truths: Iterable[Truth]) -> dict[str, Any]:
-    """Totals of the day: entries, exits, buyers, conversion, and per zone visits and mean dwell."""
+    """Totals of the day: entries, exits, buyers, conversion, and per zone visits and mean dwell.
+
+    Passers-by cross a passing line and no entrance.
+    """
     everybody = list(truths)
-    directions = [c.direction for t in everybody for c in t.crossings]
+    kinds = {t.shopper_id: {c.kind for c in t.crossings} for t in everybody}
+    crossings = [c for t in everybody for c in t.crossings if c.kind == "entrance"]
+    directions = [c.direction for c in crossings]
     entries, buyers = directions.count("entry"), sum(t.paid is not None for t in everybody)
     visits = [visit for t in everybody for visit in t.visits]
     zones = sorted({(v.camera_id, v.zone_id) for v in visits})
     return {
-        "shoppers": len(everybody),
+        "shoppers": sum(seen != {"passing"} for seen in kinds.values()),
+        "passers_by": sum(seen == {"passing"} for seen in kinds.values()),
+        "groups": len({t.group_id for t in everybody if t.group_id is not None}),
         "entries": entries,
         "exits": directions.count("exit"),
         "buyers": buyers,
@@ -127,14 +142,12 @@ def _crossings(path: Path, camera: Camera) -> Iterator[Crossing]:
     seconds, feet = path.samples()
     for line in camera.lines:
         # The function takes whole columns as well as single numbers.
-        # The function takes whole columns as well as single numbers.
         distance = np.asarray(signed_distance(line.a, line.b, (feet[:, 0], feet[:, 1])))  # type: ignore[arg-type]
         for at in _changes(distance / path.step(line.a, line.b)):
             if passes_between(line.a, line.b, tuple(feet[at - 1]), tuple(feet[at])):
                 direction = "entry" if distance[at] > 0 else "exit"
-                yield Crossing(
-                    path.shopper_id, camera.camera_id, line.line_id, direction, float(seconds[at])
-                )
+                where = (camera.camera_id, line.line_id, line.kind)
+                yield Crossing(path.shopper_id, *where, direction, float(seconds[at]))
 
 
 def _changes(steps: FloatArray) -> Iterator[int]:

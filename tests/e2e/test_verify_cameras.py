@@ -41,8 +41,10 @@ def test_what_cameras_count_over_both_brokers_is_what_happened(
     assert [fault for fault in result["faults"] if "latency" not in fault] == []
     assert result["ok"] is (result["faults"] == [])
     assert done.returncode == (0 if result["ok"] else 1)
-    assert (result["true_entries"], result["true_exits"]) == (20, 20)
-    assert (result["entries"], result["exits"]) == (20, 20)
+    assert result["true_entries"] == result["true_exits"] > 20  # some shoppers have company
+    assert (result["entries"], result["exits"]) == (result["true_entries"], result["true_exits"])
+    assert 0 < result["groups"] < result["entries"]
+    assert result["passers_by"] > 0
     assert result["conversion"] == result["true_conversion"] > 0
     assert 0 < result["dwell_error_s"] < 1.5
     assert 0 < result["real_clip"]["measured_frames"] == result["real_clip"]["frames"]

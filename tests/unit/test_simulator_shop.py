@@ -114,6 +114,37 @@ def test_a_crowd_makes_some_give_up() -> None:
     assert all(p.paid is None for p in people if p.gave_up)
 
 
+# -- the street ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def street() -> list[Truth]:
+    day = ShopDay(STORES.branches[0], shoppers=60, seed=5, start=OPENING, passers=20)
+    return day.truth()
+
+
+def test_who_passes_by_crosses_the_passing_line_once_and_no_entrance(street: list[Truth]) -> None:
+    passers = [t for t in street if t.shopper_id.startswith("P")]
+    assert 10 < len(passers) <= 20
+    assert all([c.kind for c in t.crossings] == ["passing"] for t in passers)
+    assert {c.direction for t in passers for c in t.crossings} == {"entry", "exit"}
+
+
+def test_a_companion_is_of_the_group_of_the_shopper(street: list[Truth]) -> None:
+    group_ids = {t.shopper_id: t.group_id for t in street}
+    companions = [i for i in group_ids if i.endswith("b")]
+    assert len(companions) > 10
+    for companion in companions:
+        assert group_ids[companion] == group_ids[companion.removesuffix("b")]
+    assert all((group_ids[i] is None) == i.startswith("P") for i in group_ids)
+
+
+def test_the_sums_count_groups_and_passers_by(street: list[Truth]) -> None:
+    total = sum_up(street)
+    assert total["passers_by"] == sum(t.shopper_id.startswith("P") for t in street)
+    assert total["groups"] < 60 < total["entries"] == total["shoppers"]
+
+
 # -- the queue -------------------------------------------------------------------------------------
 
 
@@ -318,7 +349,7 @@ def test_a_rendered_day_holds_video_truth_and_orders(tmp_path: Path) -> None:
         capture.release()
     assert progress[-1] == 2 * short.frames
     lines = [json.loads(line) for line in rendered.truth.read_text().splitlines()]
-    assert [line["shopper_id"] for line in lines] == ["S00001", "S00002"]
+    assert [line["shopper_id"] for line in lines] == ["S00001", "S00002", "S00002b", "P00001"]
     assert lines[0]["crossings"][0]["at"] > "2024-05-01T08:00:00"
     sold = [
         json.loads(line)["order"]["order_id"] for line in rendered.orders.read_text().splitlines()
@@ -358,7 +389,8 @@ def test_the_command_renders_the_day_and_prints_its_truth(
     ]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["entries"] == 1
+    totals = json.loads(result.stdout)
+    assert (totals["entries"], totals["groups"], totals["passers_by"]) == (2, 1, 1)
     assert (tmp_path / "day" / "truth.ndjson").is_file()
 
 

@@ -41,7 +41,9 @@ class CameraObserver(FrameObserver):
 
     def measured(self, branch_id: str, start: datetime) -> Measured:
         """Figures of a branch in the gold tables and zone_visits; spans: seconds since `start`."""
-        entries, exits = self._sums(GOLD_FOOTFALL_MINUTE, ("entries", "exits"), branch_id)
+        entries, exits, groups, passers_by = self._sums(
+            GOLD_FOOTFALL_MINUTE, ("entries", "exits", "groups", "passers_by"), branch_id
+        )
         orders, visitors = self._sums(GOLD_STORE_HOURLY, ("orders", "visitors"), branch_id)
         visits: dict[str, list[Span]] = {}
         for row in self.db.fetch(
@@ -51,7 +53,8 @@ class CameraObserver(FrameObserver):
         ):
             span = tuple((row[k] - start).total_seconds() for k in ("entered_at", "exited_at"))
             visits.setdefault(f"{row['camera_id']}/{row['zone_id']}", []).append((span[0], span[1]))
-        return Measured(entries, exits, orders / visitors if visitors else None, visits)
+        conversion = orders / visitors if visitors else None
+        return Measured(entries, exits, groups, passers_by, conversion, visits)
 
     def people(self, camera_id: str, least_frames: int) -> int:
         """Tracks of a camera that were in so many frames."""

@@ -20,6 +20,7 @@ from simulator.shop import Truth, sum_up
 
 MAX_COUNT_ERROR = 0.03  # of the true number
 MAX_DWELL_ERROR = 1.5  # seconds, in every zone
+MAX_GROUP_ERROR = 0.05  # of the true number of groups and of passers-by, one at least
 MAX_CONVERSION_ERROR = 0.02  # points of a share
 Span = tuple[float, float]
 
@@ -30,12 +31,16 @@ class Measured:
 
     Attributes:
         entries, exits: over entrances.
+        groups: of people who entered together.
+        passers_by: over passing lines, without those who entered.
         conversion: orders / entries; None without entries.
         visits: "camera/zone" -> spans, in seconds of the day.
     """
 
     entries: int
     exits: int
+    groups: int
+    passers_by: int
     conversion: float | None
     visits: Mapping[str, Sequence[Span]]
 
@@ -88,6 +93,10 @@ def compare(truths: Sequence[Truth], measured: Measured) -> dict[str, Any]:
         "true_entries": total["entries"],
         "exits": measured.exits,
         "true_exits": total["exits"],
+        "groups": measured.groups,
+        "true_groups": total["groups"],
+        "passers_by": measured.passers_by,
+        "true_passers_by": total["passers_by"],
         "dwell_error_s": round(dwell, 3),
         "conversion": round(conversion, 4),
         "true_conversion": total["conversion"],
@@ -95,6 +104,8 @@ def compare(truths: Sequence[Truth], measured: Measured) -> dict[str, Any]:
         "within": {
             "entries": _near(measured.entries, total["entries"]),
             "exits": _near(measured.exits, total["exits"]),
+            "groups": _nearly(measured.groups, total["groups"]),
+            "passers_by": _nearly(measured.passers_by, total["passers_by"]),
             "dwell": found > 0
             and all(z["dwell_error_s"] < MAX_DWELL_ERROR for z in zones.values() if z["found"]),
             "conversion": abs(conversion - (total["conversion"] or 0.0)) <= MAX_CONVERSION_ERROR,
@@ -106,11 +117,15 @@ def _near(measured: int, true: int) -> bool:
     return abs(measured - true) <= MAX_COUNT_ERROR * true
 
 
+def _nearly(measured: int, true: int) -> bool:
+    return abs(measured - true) <= max(1, MAX_GROUP_ERROR * true)
+
+
 def beside_truth(result: Mapping[str, Any]) -> Table:
     """What cameras count beside what happened, and the verdict in the title."""
     verdict = Text("ok", "bold green") if result["ok"] else Text("not ok", "bold red")
     table = Table("", "measured", "true", title=Text.assemble("cameras: ", verdict))
-    for name in ("entries", "exits", "conversion"):
+    for name in ("entries", "exits", "groups", "passers_by", "conversion"):
         table.add_row(name, str(result[name]), str(result[f"true_{name}"]))
     for key, zone in result["zones"].items():
         table.add_row(f"visits of {key}", str(zone["visits"]), str(zone["true_visits"]))
