@@ -119,7 +119,7 @@ def test_the_bound_of_the_dwell_holds_in_every_zone(tmp_path: Path) -> None:
         short = 4.0 if visit.zone_id == "snacks" else 0.0
         key = f"{visit.camera_id}/{visit.zone_id}"
         visits.setdefault(key, []).append((visit.enters, visit.leaves - short))
-    result = compare(truths, Measured(40, 40, None, visits))
+    result = compare(truths, Measured(40, 40, 40, 0, None, visits))
     assert (result["dwell_error_s"] < 1.5, result["within"]["dwell"]) == (True, False)
 
 

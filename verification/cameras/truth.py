@@ -20,7 +20,8 @@ from simulator.shop import Truth, sum_up
 
 MAX_COUNT_ERROR = 0.03  # of the true number
 MAX_DWELL_ERROR = 1.5  # seconds, in every zone
-MAX_GROUP_ERROR = 0.05  # of the true number of groups and of passers-by, one at least
+MAX_GROUP_ERROR = 0.05  # of the true number, one at least
+MAX_PASSING_ERROR = 0.1  # the same, of passers-by: shoppers before them hide them
 MAX_CONVERSION_ERROR = 0.02  # points of a share
 Span = tuple[float, float]
 
@@ -104,8 +105,8 @@ def compare(truths: Sequence[Truth], measured: Measured) -> dict[str, Any]:
         "within": {
             "entries": _near(measured.entries, total["entries"]),
             "exits": _near(measured.exits, total["exits"]),
-            "groups": _nearly(measured.groups, total["groups"]),
-            "passers_by": _nearly(measured.passers_by, total["passers_by"]),
+            "groups": _nearly(measured.groups, total["groups"], MAX_GROUP_ERROR),
+            "passers_by": _nearly(measured.passers_by, total["passers_by"], MAX_PASSING_ERROR),
             "dwell": found > 0
             and all(z["dwell_error_s"] < MAX_DWELL_ERROR for z in zones.values() if z["found"]),
             "conversion": abs(conversion - (total["conversion"] or 0.0)) <= MAX_CONVERSION_ERROR,
@@ -117,8 +118,8 @@ def _near(measured: int, true: int) -> bool:
     return abs(measured - true) <= MAX_COUNT_ERROR * true
 
 
-def _nearly(measured: int, true: int) -> bool:
-    return abs(measured - true) <= max(1, MAX_GROUP_ERROR * true)
+def _nearly(measured: int, true: int, error: float) -> bool:
+    return abs(measured - true) <= max(1, error * true)
 
 
 def beside_truth(result: Mapping[str, Any]) -> Table:
