@@ -1,8 +1,8 @@
 -- Capture rate
 -- How many of the people who pass by come in, and do they come alone?
 -- By the clock in the branch. A branch without a line of the kind `passing` is left out, and so are
--- hours of which the cameras saw less than half. `capture_rate` is visitors by visitors and
--- passers-by together.
+-- hours whose own rate is withheld, since the cameras saw too little. `capture_rate` is visitors by
+-- visitors and passers-by together.
 SELECT
     branch_id, EXTRACT(HOUR FROM local_hour) AS hour_of_day, COUNT(*) AS hours,
     SUM(passers_by) AS passers_by, SUM(visitors) AS visitors,
@@ -10,6 +10,6 @@ SELECT
     SUM(groups) AS groups,
     CAST(SUM(visitors) AS DOUBLE) / NULLIF(SUM(groups), 0) AS people_per_group
 FROM analyst.store_hourly
-WHERE passers_by IS NOT NULL AND camera_coverage >= 0.5
+WHERE capture_rate IS NOT NULL
 GROUP BY branch_id, EXTRACT(HOUR FROM local_hour)
 ORDER BY branch_id, hour_of_day

@@ -15,6 +15,8 @@ SELECT
         / SUM(visitors) FILTER (WHERE conversion_withheld IS NULL) AS conversion_rate_net,
     CAST(SUM(revenue_in_store) FILTER (WHERE conversion_withheld IS NULL) AS DOUBLE)
         / SUM(visitors) FILTER (WHERE conversion_withheld IS NULL) AS revenue_per_visitor,
+    CAST(SUM(orders_in_store) FILTER (WHERE conversion_by_groups IS NOT NULL) AS DOUBLE)
+        / SUM(groups) FILTER (WHERE conversion_by_groups IS NOT NULL) AS conversion_by_groups,
     MIN(currency) AS currency,
     MIN(camera_coverage) AS least_coverage,
     MIN(conversion_withheld) AS withheld
