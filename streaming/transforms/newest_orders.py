@@ -11,16 +11,12 @@ from streaming.validation.order_account import subtotal
 BODY = tuple(column.name for column in ORDER_COLUMNS if column.body and column.staged)
 """Columns of an order's body, but for its items."""
 
-SALE = ("region", "created_at", "local_date", "local_hour")
+SALE = ("region", "created_at", "local_date", "local_hour", "is_return")
 """Columns of the body that an order keeps from its oldest event with a body, like the branch."""
 
 _EVENT = ("order_id", "branch_id", "status", "version", "event_time", "created_at")
 _JSON = ("items", "items_json", "payments_json")
-READ = (
-    *_EVENT,
-    *(name for name in BODY if name not in _EVENT),
-    *_JSON,
-)
+READ = (*_EVENT, *(name for name in BODY if name not in _EVENT), *_JSON)
 
 
 def newest_orders(rows: pa.Table) -> pa.Table:

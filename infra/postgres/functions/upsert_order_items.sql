@@ -59,7 +59,8 @@ BEGIN
                 THEN EXCLUDED.day ELSE o.day END,
             currency = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
                 THEN EXCLUDED.currency ELSE o.currency END,
-            is_return = CASE WHEN EXCLUDED.body_version > coalesce(o.body_version, '')
+            is_return = CASE WHEN EXCLUDED.sale_version
+                < coalesce(o.sale_version, o.body_version, '~')
                 THEN EXCLUDED.is_return ELSE o.is_return END,
             body_version = greatest(EXCLUDED.body_version, o.body_version),
             sale_version = least(EXCLUDED.sale_version, coalesce(o.sale_version, o.body_version)),

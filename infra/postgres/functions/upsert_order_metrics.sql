@@ -52,7 +52,8 @@ BEGIN
                 THEN EXCLUDED.payments ELSE c.payments END,
             in_store = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
                 THEN EXCLUDED.in_store ELSE c.in_store END,
-            is_return = CASE WHEN EXCLUDED.body_version > coalesce(c.body_version, '')
+            is_return = CASE WHEN EXCLUDED.sale_version
+                < coalesce(c.sale_version, c.body_version, '~')
                 THEN EXCLUDED.is_return ELSE c.is_return END,
             body_version = greatest(EXCLUDED.body_version, c.body_version),
             sale_version = least(EXCLUDED.sale_version, coalesce(c.sale_version, c.body_version)),
