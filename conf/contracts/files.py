@@ -104,7 +104,7 @@ def version_changes(contracts: Contracts) -> Iterator[tuple[str, Change]]:
 def _new_version(older: Contract, newer: Contract) -> list[Change]:
     """Changes since the version before; none breaks where the newer one is a form of its own.
 
-    Each event is judged by its own version, and who reads one knows the versions that it reads.
+    Each event is validated by its own version, and readers choose by it.
     """
     changes = _compare(older, newer, ["schema_version"])
     is_new_form = isinstance(newer, Mapping) and newer.get("$comment") == NEW_FORM
