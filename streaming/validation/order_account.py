@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf.contracts.currencies import PLACES
+from conf.contracts.order_event import AMOUNT_LIMIT
 from streaming.validation.batch import Array, only
 from streaming.validation.checks import within
 
@@ -50,7 +51,8 @@ def less_account(fields: Any) -> Array:
     """|total_price - what the parts of the order add up to|, in smallest units of its currency.
 
     The parts: each line, rounded to the smallest unit, less the discounts, tax where prices do not
-    hold it, shipping, tip and rounding. A missing part is 0. Null where a line has no value.
+    hold it, shipping, tip and rounding. A missing part is 0. Null where a line has no value, or
+    where a line, the subtotal or all discounts are more than `AMOUNT_LIMIT`: no table holds that.
     """
     places = _places(fields["currency"])
     items = flat_lists(fields["items"])
@@ -63,6 +65,8 @@ def less_account(fields: Any) -> Array:
     account = parts[0]
     for part in parts[1:]:
         account = pc.add(account, part).cast(_TOTAL)
+    discounts = _or_zero(discount_total(flat_lists(fields["discounts"]), items))
+    account = only(pc.and_(_countable(subtotal(items)), _countable(discounts)), account)
     return _in_units(pc.subtract(fields["total_price"].cast(_TOTAL), account), places)
 
 
@@ -121,7 +125,11 @@ def _line_values(items: pa.ListArray, places: Array) -> Array:
     for n in pc.unique(places).to_pylist():
         rounded = pc.round(values, n, round_mode=_HALF_UP)
         values = pc.if_else(pc.equal(of_lines, n), rounded, values)
-    return values
+    return only(_countable(values), values)
+
+
+def _countable(amounts: Array) -> Array:
+    return within(amounts.cast(_TOTAL), Decimal(-AMOUNT_LIMIT), Decimal(AMOUNT_LIMIT))
 
 
 def _tax_on_top(fields: Any, items: pa.ListArray) -> Array:
