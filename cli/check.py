@@ -28,6 +28,9 @@ def check(
     source: Annotated[
         Literal["baskets", "synthetic"], typer.Option(help="Real baskets, or synthetic ones.")
     ] = "baskets",
+    version: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Of the events; else a mix of all.")
+    ] = None,
     patience: Annotated[
         float, typer.Option(min=1, help="Seconds to wait after the last message was sent.")
     ] = 300,
@@ -43,7 +46,7 @@ def check(
     from simulator.plan import Plan
 
     settings = read_settings()
-    plan = Plan(rate, count, None, poison, late, duplicates, seed, source)
+    plan = Plan(rate, count, None, poison, late, duplicates, seed, source, version)
     require_running(settings)
     with stop_on_ctrl_c() as stop, sending_bar(count) as bar, clear_outages():
         report = run_check(

@@ -40,6 +40,9 @@ def send(
     source: Annotated[
         Literal["baskets", "synthetic"], typer.Option(help="Real baskets, or random ones.")
     ] = "baskets",
+    version: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Of the events; else a mix of all.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed sends the same orders.")] = 1,
     ledger: Annotated[Path | None, typer.Option(help="NDJSON file, a line per message.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Part of all ids; else random.")] = None,
@@ -68,6 +71,7 @@ def send(
             duplicates=duplicates,
             seed=seed,
             source=source,
+            version=version,
             run_id=run_id,
             via=via,
             concurrency=concurrency,

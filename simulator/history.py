@@ -50,7 +50,13 @@ def orders_of_hour(hour: datetime, mean: float, rng: random.Random) -> int:
 
 
 def order_history(
-    branches: Sequence[Branch], span: Span, *, mean: float, seed: int, run_id: str
+    branches: Sequence[Branch],
+    span: Span,
+    *,
+    mean: float,
+    seed: int,
+    run_id: str,
+    version: int | None = 1,
 ) -> Iterator[SimulatedOrderEvent]:
     """Every event of the orders made in a span, in the order of event time.
 
@@ -60,16 +66,19 @@ def order_history(
         mean: orders an hour of each branch.
         seed: of the baskets, lives and times.
         run_id: keeps the ids of two histories apart.
+        version: of the events; None: a mix.
     """
     lives = (
-        _history_of(branch, span, mean, seed + number, f"{run_id}-{branch.branch_id}")
+        _history_of(
+            branch, span, mean, seed + number, f"{run_id}-{branch.branch_id}", version=version
+        )
         for number, branch in enumerate(branches)
     )
     return heapq.merge(*lives, key=attrgetter("event_time"))
 
 
 def _history_of(
-    branch: Branch, span: Span, mean: float, seed: int, run_id: str
+    branch: Branch, span: Span, mean: float, seed: int, run_id: str, *, version: int | None
 ) -> Iterator[SimulatedOrderEvent]:
     rng = random.Random(seed)  # noqa: S311 - replayable traffic, not secrets
     now = span.start
@@ -79,6 +88,7 @@ def _history_of(
         seed=seed,
         run_id=run_id,
         clock=lambda: now,
+        version=version,
     )
     for hour in span.hours():
         count = orders_of_hour(hour, mean, rng)

@@ -62,6 +62,9 @@ class Entry(msgspec.Struct, frozen=True):
         event_id, order_id, event_type, event_time, status, total_price: of the event as the till
             meant it; `total_price` is None for a status change.
         made_at: when the till made it (UTC); the `event_time` of a late event is another.
+        branch_id, created_at, currency, channel, payment_method: of the event; None where it has
+            none.
+        payments: method -> amount; None before version 3.
         late: its event time is too long ago to count.
         duplicate_of: the event id, when the message repeats one that was accepted before.
         topic, partition, offset: where a broker has it. A gateway that has the event already
@@ -83,6 +86,12 @@ class Entry(msgspec.Struct, frozen=True):
     partition: int | None
     offset: int | None
     digest: str | None
+    branch_id: str
+    created_at: datetime | None = None
+    currency: str | None = None
+    channel: str | None = None
+    payment_method: str | None = None
+    payments: dict[str, Decimal] | None = None
 
     @property
     def position(self) -> tuple[str, int, int] | None:
@@ -150,6 +159,8 @@ class Ledger:
             report.by_type[event.event_type] += 1
         if self._file is None:
             return
+        order = event.document["order"]
+        payments = order.get("payments")
         line = {
             "event_id": event.event_id,
             "order_id": event.order_id,
@@ -157,9 +168,10 @@ class Ledger:
             "branch_id": event.branch_id,
             "event_time": instant(event.event_time),
             "made_at": instant(event.made_at),
-            "created_at": event.document["order"].get("created_at"),
+            **{name: order.get(name) for name in ("created_at", "currency", "channel")},
             "status": event.status,
-            "payment_method": event.document["order"].get("payment_method"),
+            "payment_method": order.get("payment_method"),
+            "payments": payments and {p["method"]: str(p["amount"]) for p in payments},
             "total_price": None if event.total_price is None else str(event.total_price),
             "topic": delivery.topic,
             "partition": delivery.partition,

@@ -16,13 +16,24 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
 
-from simulator.baskets import Basket, BasketLine
+from conf.contracts.order_event import RETURNED, STATUS_CHANGED, TILLS
+from simulator.baskets import Basket
+from simulator.lives import (
+    LONGEST_LIFE,
+    Life,
+    full_order,
+    plan_steps,
+    status_change,
+    with_ties_and_returns,
+)
+from simulator.tills import draw_sale, draw_version
 
 NAMESPACE = UUID("3f6a1c52-7c0b-4b8e-9f55-0b6f1f0c9d10")
 LIFE_SECONDS = 15.0
-LONGEST_LIFE = 4  # steps: created, updated, processing, completed
 TICK = timedelta(microseconds=1)
-SHARE_UPDATED, SHARE_CANCELLED, SHARE_ONLINE = 0.15, 0.08, 0.35
+SHARE_ONLINE = 0.35
+OLD_CHANNELS = ("store", "web", "app", None)
+"""Of version 2."""
 
 
 @dataclass(frozen=True)
@@ -53,66 +64,14 @@ class SimulatedOrderEvent:
         return as_json(self.document)
 
 
-@dataclass(frozen=True)
-class Step:
-    """What happens next to an order, `after` seconds after the step before."""
-
-    after: float
-    event_type: str
-    status: str
-    lines: tuple[BasketLine, ...]
-
-
-@dataclass(frozen=True)
-class Life:
-    """One order from its first event to its last."""
-
-    order_id: str
-    branch_id: str
-    customer_id: str
-    payment_method: str
-    currency: str
-    steps: tuple[Step, ...]
-
-
 def as_json(document: Any) -> bytes:
-    """Compact UTF-8. Prices are floats here: up to 15 digits they print as the exact cents."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    """Compact UTF-8. Decimals become floats: up to 15 digits they print as the exact amount."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=float).encode()
 
 
 def instant(time: datetime) -> str:
     """A UTC time as the contract spells it."""
     return f"{time:%Y-%m-%dT%H:%M:%S.%f}Z"
-
-
-def plan_steps(
-    lines: tuple[BasketLine, ...], rng: random.Random, life_seconds: float
-) -> tuple[Step, ...]:
-    """Draw one life: created [updated] [processing] then completed or cancelled."""
-
-    def wait(low: float, high: float) -> float:
-        return rng.uniform(low, high) * life_seconds
-
-    steps = [Step(0.0, "order.created", "pending", lines)]
-    if rng.random() < SHARE_UPDATED:
-        lines = _change(lines, rng)
-        steps.append(Step(wait(0.05, 0.2), "order.updated", "pending", lines))
-    cancelled = rng.random() < SHARE_CANCELLED
-    if not cancelled or rng.random() < 0.5:
-        steps.append(Step(wait(0.1, 0.3), "order.status_changed", "processing", lines))
-    if cancelled:
-        steps.append(Step(wait(0.1, 0.5), "order.cancelled", "cancelled", lines))
-    else:
-        steps.append(Step(wait(0.2, 0.5), "order.status_changed", "completed", lines))
-    return tuple(steps)
-
-
-def _change(lines: tuple[BasketLine, ...], rng: random.Random) -> tuple[BasketLine, ...]:
-    """The customer puts one product back, or takes one more piece of it."""
-    at = rng.randrange(len(lines))
-    if len(lines) > 1 and rng.random() < 0.5:
-        return lines[:at] + lines[at + 1 :]
-    return (*lines[:at], replace(lines[at], quantity=lines[at].quantity + 1), *lines[at + 1 :])
 
 
 class Shop:
@@ -131,11 +90,18 @@ class Shop:
         run_id: str,
         clock: Callable[[], datetime],
         life_seconds: float = LIFE_SECONDS,
+        version: int | None = 1,
     ) -> None:
-        """Open the shop; `branches` are pairs of branch id and currency."""
+        """Open the shop; `branches` are pairs of branch id and currency.
+
+        `version` is that of the events; None: of each life another one, as old tills and new send.
+        """
         self._baskets = baskets
         self._branches = branches
+        self._version = version
         self._rng = random.Random(seed)  # noqa: S311 - replayable traffic, not secrets
+        # Apart: which basket and life follow does not depend on the version of the tills.
+        self._tills = random.Random(f"tills-{seed}")  # noqa: S311 - replayable, not secret
         self._salt = f"{seed}/{run_id}"
         self._tag = uuid5(NAMESPACE, self._salt).hex[:8]
         self._clock = clock
@@ -166,13 +132,16 @@ class Shop:
         while self._due:
             yield self.next_event(self._due[0][0])
 
-    def stray_event(self, age: timedelta = timedelta(0)) -> SimulatedOrderEvent:
+    def stray_event(
+        self, age: timedelta = timedelta(0), version: int | None = None
+    ) -> SimulatedOrderEvent:
         """The first or last full event of an order that has no other events.
 
         Args:
             age: of its event time, and of the creation of its order.
+            version: of the event; None: as the shop's.
         """
-        life = self._open()
+        life = self._open(version)
         at = self._rng.choice([0, len(life.steps) - 1])
         at = 0 if life.steps[at].event_type == "order.status_changed" else at
         now = self._now()
@@ -191,20 +160,37 @@ class Shop:
         if at + 1 < len(life.steps):
             due = seconds + life.steps[at + 1].after
             heapq.heappush(self._due, (due, number, at + 1, life, created_at))
-        return step_event(life, at, self._salt, made_at=now, event_time=now, created_at=created_at)
+        event_time = created_at if life.steps[at].tied else now
+        return step_event(
+            life, at, self._salt, made_at=now, event_time=event_time, created_at=created_at
+        )
 
-    def _open(self) -> Life:
+    def _open(self, version: int | None = None) -> Life:
         basket = next(self._baskets)
         self._opened += 1
         branch_id, currency = self._branches[basket.store_id % len(self._branches)]
         lap = f"-{basket.lap}" if basket.lap else ""
-        return Life(
+        life = Life(
             order_id=f"O-{self._tag}-{basket.basket_id}{lap}",
             branch_id=branch_id,
             customer_id=basket.customer_id,
             payment_method="online" if self._rng.random() < SHARE_ONLINE else "cash",
             currency=currency,
             steps=plan_steps(basket.lines, self._rng, self._life_seconds),
+        )
+        return self._at_a_till(life, version or self._version or draw_version(self._tills))
+
+    def _at_a_till(self, life: Life, version: int) -> Life:
+        if version == 1:
+            return life
+        if version < TILLS:
+            return replace(life, version=version, channel=self._tills.choice(OLD_CHANNELS))
+        others = [b for b, _ in self._branches if b != life.branch_id]
+        return replace(
+            life,
+            version=version,
+            sale=draw_sale(life.branch_id, life.currency, life.customer_id, others, self._tills),
+            steps=with_ties_and_returns(life.steps, self._tills, self._life_seconds),
         )
 
     def _now(self) -> datetime:
@@ -227,57 +213,25 @@ def step_event(
     """The event of step `at` of a life; `salt`, the order and the step make its id."""
     step = life.steps[at]
     event_id = str(uuid5(NAMESPACE, f"{salt}/{life.order_id}/{at}"))
-    change = step.event_type == "order.status_changed"
-    total = None if change else sum((line.value for line in step.lines), Decimal("0.00"))
-    order = _status_change(life, at) if change else _full_order(life, step, created_at)
+    change = step.event_type == STATUS_CHANGED
+    since = event_time if step.event_type == RETURNED else created_at
+    order = status_change(life, at) if change else full_order(life, step, instant(since))
     document = {
         "event_id": event_id,
         "event_type": step.event_type,
         "event_time": instant(event_time),
-        "schema_version": 1,
+        "schema_version": life.version,
         "source": f"pos-{life.branch_id}",
         "order": order,
     }
     return SimulatedOrderEvent(
         event_id=event_id,
         event_type=step.event_type,
-        order_id=life.order_id,
+        order_id=order["order_id"],
         branch_id=life.branch_id,
         event_time=event_time,
         made_at=made_at,
         status=step.status,
-        total_price=total,
+        total_price=None if change else Decimal(str(order["total_price"])),
         document=document,
     )
-
-
-def _status_change(life: Life, at: int) -> dict[str, Any]:
-    return {
-        "order_id": life.order_id,
-        "branch_id": life.branch_id,
-        "old_status": life.steps[at - 1].status,
-        "new_status": life.steps[at].status,
-    }
-
-
-def _full_order(life: Life, step: Step, created_at: datetime) -> dict[str, Any]:
-    return {
-        "order_id": life.order_id,
-        "customer_id": life.customer_id,
-        "branch_id": life.branch_id,
-        "status": step.status,
-        "payment_method": life.payment_method,
-        "currency": life.currency,
-        "total_price": float(sum(line.value for line in step.lines)),
-        "created_at": instant(created_at),
-        "items": [
-            {
-                "product_id": line.product_id,
-                "name": line.name,
-                "category": line.category,
-                "quantity": line.quantity,
-                "unit_price": float(line.unit_price),
-            }
-            for line in step.lines
-        ],
-    }

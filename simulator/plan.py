@@ -38,6 +38,7 @@ class Plan:
         poison, late, duplicates: shares of the messages, together 1 at most. A system that has seen
             nothing yet has no watermark, and nothing is late for it: so late ones begin after the
             first tenth of the messages (after the first hundred where the total is not known).
+        version: of the events; None: a mix of all, as old tills and new ones send.
     """
 
     rate: float | None = None
@@ -48,6 +49,7 @@ class Plan:
     duplicates: float = 0.0
     seed: int = 1
     source: Source = "baskets"
+    version: int | None = None
 
     def __post_init__(self) -> None:
         if self.ordinary < 0:

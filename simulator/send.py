@@ -123,6 +123,7 @@ def _open_shop(settings: Settings, plan: Plan, run_id: str, wanted: Sequence[str
         run_id=run_id,
         clock=lambda: datetime.now(timezone.utc),
         life_seconds=plan.life_seconds,
+        version=plan.version,
     )
 
 
@@ -220,7 +221,7 @@ class _Sender:
             await self._send_direct(parcel)
 
     async def _send_poison(self) -> None:
-        event = self.shop.stray_event()
+        event = self.shop.stray_event(version=1)
         bad = break_event(event, draw_way(self._rng), self._rng)
         topic = event_topics(self.settings.kafka)[event.event_type]
         if self._direct is not None:

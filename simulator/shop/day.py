@@ -10,15 +10,18 @@ from functools import cached_property
 from itertools import islice
 from uuid import uuid5
 
+from conf.contracts.order_event import TILLS
 from conf.stores import Branch
 from simulator.baskets import Basket, read_baskets
-from simulator.orders import NAMESPACE, SHARE_ONLINE, Life, SimulatedOrderEvent, Step, step_event
+from simulator.lives import Life, Step
+from simulator.orders import NAMESPACE, SimulatedOrderEvent, step_event
 from simulator.shop.doorway import at_the_doorway
 from simulator.shop.scenes import Box, Scene, daylight
 from simulator.shop.shoppers import Shopper, live_a_day
 from simulator.shop.street import companions, groups, passers_by
 from simulator.shop.truth import Truth, truth_of
 from simulator.shop.views import FPS, VIEWS, Image
+from simulator.tills import AT_THE_TILL, Sale, draw
 
 BRANCH = "B01"
 AFTER_PAYING = (("processing", 1.0), ("completed", 1.0))  # status, seconds after the one before
@@ -152,9 +155,11 @@ class ShopDay:
             order_id=f"O-{tag}-{basket.basket_id}",
             branch_id=self.branch.branch_id,
             customer_id=basket.customer_id,
-            payment_method="online" if rng.random() < SHARE_ONLINE else "cash",
+            payment_method="cash",
             currency=self.branch.currency,
             steps=tuple(steps),
+            version=TILLS,
+            sale=Sale(self.branch.currency, methods=draw(rng, AT_THE_TILL)),
         )
 
     def orders(self) -> list[SimulatedOrderEvent]:

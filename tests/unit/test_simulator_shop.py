@@ -29,11 +29,12 @@ from simulator.shop.shoppers import CURVE, ENTRY_SECONDS, PATIENCE, TILLS, arriv
 from simulator.shop.till import FREE_AFTER, Comer, Turn, serve
 from streaming.transforms.track import person
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
+from tests.support.accounts import account, paid
 
 STORES = load_stores(CONF_DIR / "stores" / "demo.toml")
 OPENING = datetime(2024, 5, 1, 8, tzinfo=timezone.utc)
 ORDER = Draft202012Validator(
-    json.loads((CONF_DIR / "contracts" / "order_event.v1.json").read_text(), parse_float=Decimal),
+    json.loads((CONF_DIR / "contracts" / "order_event.v3.json").read_text(), parse_float=Decimal),
     format_checker=Draft202012Validator.FORMAT_CHECKER,
 )
 
@@ -207,9 +208,8 @@ def test_every_order_event_keeps_the_contract_and_its_total(day: ShopDay) -> Non
         assert list(ORDER.iter_errors(document)) == []
         order = document["order"]
         if "items" in order:
-            assert order["total_price"] == sum(
-                i["quantity"] * i["unit_price"] for i in order["items"]
-            )
+            assert order["total_price"] == account(order) == paid(order)
+            assert order["channel"] == "in_store"
 
 
 def test_every_order_is_completed(day: ShopDay) -> None:
