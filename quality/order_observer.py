@@ -19,6 +19,7 @@ from conf.kafka import client_config
 from conf.settings import Settings
 from quality.frame_reconciliation import FootfallMinute
 from quality.order_reconciliation import ObservedOrders, OrderRow, StoredMessage
+from quality.order_sums import stored_sums, sums_of
 from quality.reconciliation import DETECTIONS, LATE_ORDERS, ORDERS, POSITION
 from simulator.ledger import Entry, digest
 from streaming.lake.formats import open_lake
@@ -174,6 +175,7 @@ class OrderObserver:
             raw=[row["event_id"] for row in raw],
             orders=[OrderRow(**row) for row in processed],
             counted=[row["order_id"] for row in counted],
+            sums=stored_sums(self.db, {key.hour for key in sums_of(self.entries)}, orders),
         )
 
     def _is_ours(self, position: Position) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from quality.order_sums import HourSums, compare_sums, newest_last, sums_of
 from quality.reconciliation import (
     LATE_ORDERS,
     ORDERS,
@@ -21,7 +22,6 @@ from quality.reconciliation import (
     split_differences,
 )
 from simulator.ledger import Entry
-from streaming.transforms.order_event_processor import RANKS
 
 AS_SENT = "messages as they were sent"
 PLACES = (
@@ -62,6 +62,7 @@ class ObservedOrders:
         raw: event ids in orders_raw, of the ledger's.
         orders: rows of orders_processed, of the ledger's orders.
         counted: order ids that order_metrics counts, of the ledger's orders.
+        sums: of the ledger's orders in order_metrics and payments_hourly.
     """
 
     kafka: Sequence[StoredMessage]
@@ -72,6 +73,7 @@ class ObservedOrders:
     raw: Sequence[str]
     orders: Sequence[OrderRow]
     counted: Sequence[str]
+    sums: HourSums
 
 
 def reconcile_orders(entries: Sequence[Entry], observed: ObservedOrders) -> Reconciliation:
@@ -80,7 +82,8 @@ def reconcile_orders(entries: Sequence[Entry], observed: ObservedOrders) -> Reco
     Kafka and bronze hold every message; silver.orders, and by its event id orders_raw, an accepted
     one; the quarantine a broken one. A repeat is a message of its own in the lake, and no second
     row of orders_raw. `numbers` also has `missing`, the messages that are not at every place where
-    they belong, and `duplicated`, the ids that are somewhere twice.
+    they belong, `duplicated`, the ids that are somewhere twice, and `hours`: of branches, each in
+    one currency, whose sums were compared.
     """
     taken = [e for e in entries if e.position is not None]
     bronze = [m.id for m in observed.bronze]
@@ -90,13 +93,16 @@ def reconcile_orders(entries: Sequence[Entry], observed: ObservedOrders) -> Reco
     found = reconcile(_places(taken, observed)).plus(
         Difference("unexpected", "not delivered", lost), *split_differences(parts)
     )
-    missing = found.ids("missing")
+    missing, sums = found.ids("missing"), sums_of(entries)
+    different = [Difference("unexpected", what) for what in compare_sums(sums, observed.sums)]
     return found.plus(
+        *different,
         sent=len(entries),
         **{name: sum(e.outcome == name for e in entries) for name in OUTCOMES},
         duplicates=sum(e.duplicate_of is not None for e in taken if e.outcome == "accepted"),
         missing=sum(bool({_position(e), e.event_id, e.order_id} & missing) for e in taken),
         duplicated=len(found.ids("doubled")),
+        hours=len(sums),
     )
 
 
@@ -132,7 +138,7 @@ def _outdated(accepted: Sequence[Entry], rows: Sequence[OrderRow]) -> set[str]:
     """Orders whose row differs from their newest events."""
     status: dict[str, str] = {}
     total: dict[str, Decimal] = {}
-    for entry in sorted(accepted, key=lambda e: (e.event_time, RANKS[e.event_type], e.position)):
+    for entry in sorted(accepted, key=newest_last):
         status[entry.order_id] = entry.status
         if entry.total_price is not None:
             total[entry.order_id] = entry.total_price

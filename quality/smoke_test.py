@@ -40,6 +40,7 @@ PLACES = (
     ("orders_raw", "event ids in orders_raw"),
     ("orders_processed", "orders in orders_processed, at their newest version"),
     ("orders_counted", "orders in order_metrics: those that were on time"),
+    ("hours", "of branches, each in one currency, whose sums in order_metrics were compared"),
 )
 STREAMS = ("bronze_order_events", "order_event_processor", "real_time_metrics")
 NEAR = timedelta(minutes=30)

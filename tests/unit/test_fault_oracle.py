@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,9 +19,7 @@ from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
 from verification.faults.messages import Sent
 from verification.faults.oracle import (
     compare_crossings,
-    compare_hours,
     compare_odd,
-    hours_of,
 )
 from verification.faults.walkers import CAMERA_ID, CYCLE_FRAMES, expected, frame
 
@@ -105,71 +101,3 @@ def test_an_odd_message_that_is_elsewhere_is_named(
 def test_an_odd_message_that_is_nowhere_is_missing() -> None:
     (fault,) = odd_faults([0, 1], [0], [1])
     assert fault.startswith("missing: odd messages in bronze.order_events: 1 (such as kind 2 at")
-
-
-# -- order metrics ---------------------------------------------------------------------------------
-
-
-def line(order_id: str = "O-1", minute: int = 0, **changes: Any) -> Mapping[str, Any]:
-    """A line of a ledger: an order of 10.00 in B01, created at ten."""
-    return {
-        "order_id": order_id,
-        "outcome": "accepted",
-        "late": False,
-        "branch_id": "B01",
-        "event_time": f"2024-05-01T10:{minute:02}:00.000000Z",
-        "created_at": "2024-05-01T10:00:00.000000Z",
-        "status": "pending",
-        "payment_method": "cash",
-        "total_price": "10.00",
-        "topic": "order-created",
-        "partition": 0,
-        "offset": minute,
-        "event_type": "order.created",
-        **changes,
-    }
-
-
-CHANGE = {"created_at": None, "total_price": None, "payment_method": None}
-
-
-def test_an_order_counts_once_with_its_newest_total_and_status() -> None:
-    ledger = [
-        line(minute=2, status="completed", **CHANGE),
-        line(),
-        line(),  # sent twice
-        line(minute=1, total_price="12.50"),
-        line("O-2", payment_method="online", status="cancelled"),
-    ]
-    assert hours_of(ledger) == {
-        ("B01", TEN): {
-            "order_count": 2,
-            "total_revenue": Decimal("22.50"),
-            "net_revenue": Decimal("12.50"),
-            "pending_count": 0,
-            "processing_count": 0,
-            "completed_count": 1,
-            "cancelled_count": 1,
-            "cash_count": 1,
-            "online_count": 1,
-        }
-    }
-
-
-def test_broken_late_and_unknown_orders_do_not_count() -> None:
-    ledger = [
-        line(outcome="poisoned"),
-        line("O-2", late=True),
-        line("O-3", outcome="failed"),
-        line("O-4", status="completed", **CHANGE),
-    ]
-    assert hours_of(ledger) == {}
-
-
-def test_an_hour_that_differs_or_is_missing_is_named() -> None:
-    wanted = hours_of([line(), line("O-2", created_at="2024-05-01T11:00:00.000000Z")])
-    assert compare_hours(wanted, wanted) == []
-    changed = {hour: sums | {"order_count": 2} for hour, sums in wanted.items()}
-    assert len(compare_hours(wanted, changed)) == 2
-    (difference,) = compare_hours(wanted, {key: wanted[key] for key in list(wanted)[:1]})
-    assert "order_metrics of B01 at 2024-05-01 11:00" in str(difference)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,6 +16,7 @@ from quality.order_reconciliation import (
     StoredMessage,
     reconcile_orders,
 )
+from quality.order_sums import sums_of
 from quality.reconciliation import (
     NO_IDS,
     Place,
@@ -27,31 +27,9 @@ from quality.reconciliation import (
     split,
 )
 from simulator.ledger import Entry
+from tests.support.ledgers import NOON, TOPIC, entry
 
-NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-TOPIC = "order-created"
 Change = Callable[[ObservedOrders], ObservedOrders]
-
-
-def entry(number: int, **overrides: Any) -> Entry:
-    """The accepted `order.created` of order O-<number>, at offset <number> of partition 0."""
-    values = {
-        "event_id": f"E-{number}",
-        "order_id": f"O-{number}",
-        "event_type": "order.created",
-        "event_time": NOON + timedelta(seconds=number),
-        "status": "pending",
-        "total_price": Decimal("2.50"),
-        "made_at": NOON + timedelta(seconds=number),
-        "outcome": "accepted",
-        "late": False,
-        "duplicate_of": None,
-        "topic": TOPIC,
-        "partition": 0,
-        "offset": number,
-        "digest": f"bytes of E-{number}",
-    }
-    return Entry(**{**values, **overrides})
 
 
 def at(offset: int) -> str:
@@ -88,6 +66,7 @@ def perfect(entries: Sequence[Entry]) -> ObservedOrders:
         raw=sorted({e.event_id for e in accepted.values()}),
         orders=[OrderRow(o, e.status, e.total_price) for o, e in newest.items()],
         counted=sorted({e.order_id for e in accepted.values() if not e.late}),
+        sums=sums_of(entries),
     )
 
 
@@ -126,6 +105,7 @@ def test_a_run_whose_rows_are_all_where_they_belong_balances() -> None:
         "late": 1,
         "missing": 0,
         "duplicated": 0,
+        "hours": 1,
     }
 
 

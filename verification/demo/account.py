@@ -66,7 +66,7 @@ class Auditor:
         self._orders_before = self._metric_orders()
 
     def _metric_orders(self) -> int:
-        sql = "SELECT coalesce(sum(order_count), 0)::bigint AS n FROM order_metrics"
+        sql = "SELECT coalesce(sum(order_count + return_count), 0)::bigint AS n FROM order_metrics"
         return int(self._db.fetch(sql)[0]["n"])
 
     def _frames_in_kafka(self) -> int:
@@ -123,7 +123,8 @@ class Auditor:
         numbers = {name: found.numbers[name] for name in ORDER_NUMBERS}
         frames, frame_faults = self._detections(published)
         checks = {
-            "order_metrics counts every order once": counted == numbers["orders_processed"],
+            "order_metrics counts every order and return once": counted
+            == numbers["orders_processed"],
             "store_hourly equals its two sides": not self._db.fetch(HOURS_BEHIND_SQL),
             "every published frame is in Kafka": self._settings.inference.publisher != "kafka"
             or self._frames_in_kafka() == published,
