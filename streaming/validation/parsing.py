@@ -37,6 +37,8 @@ _INSTANT = FORMATS["date-time"].removesuffix("$") + r"\z"
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*", re.ASCII)
 _FEW = 50
 """So many values, of which one is invalid, are cast one by one."""
+_LONGEST = 38
+"""Arrow casts a decimal of more digits than these to another number, without an error."""
 
 E = TypeVar("E", bound=msgspec.Struct)
 _anything = msgspec.json.Decoder(float_hook=Decimal)
@@ -156,12 +158,14 @@ def amounts(values: Sequence[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
 
     Numbers with too many digits become null. Numbers in quotes are read: only their type is wrong.
     """
-    ends = offsets(list(map(len, values)))
+    lengths = list(map(len, values))
+    ends = offsets(lengths)
     json = pa.StringArray.from_buffers(
         len(values), ends.buffers()[1], pa.py_buffer(b"".join(values))
     )
     is_present = pc.not_equal(json, "null")
     with suppress(pa.ArrowInvalid):  # all are numbers that fit
+        _require_short(lengths)
         return only(is_present, json).cast(AMOUNT), np.ones(len(values), bool)
     bare = pc.utf8_trim(json, '"')
     is_number = pc.match_substring_regex(bare, rf"^{_NUMBER.pattern}\z")
@@ -172,12 +176,18 @@ def amounts(values: Sequence[msgspec.Raw]) -> tuple[pa.Decimal128Array, Mask]:
 def _cast(column: pa.StringArray, kind: pa.DataType) -> pa.Array:
     """Cast a column, with null for invalid values; halves it until these are few."""
     try:
+        _require_short([pc.max(pc.binary_length(column)).as_py() or 0])
         return column.cast(kind)
     except pa.ArrowInvalid:
         if len(column) <= _FEW:
             return pa.array([_cast_one(text, kind) for text in column.to_pylist()], kind)
     half = len(column) // 2
     return pa.concat_arrays([_cast(part, kind) for part in (column[:half], column[half:])])
+
+
+def _require_short(lengths: Sequence[int]) -> None:
+    if max(lengths, default=0) > _LONGEST:
+        raise pa.ArrowInvalid(f"a number has more than {_LONGEST} characters")
 
 
 def _cast_one(text: str | None, kind: pa.DataType) -> Any:
