@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from zlib import crc32
 
-from conf.contracts.order_event import EVENT_TYPES
+from conf.contracts.topics import event_topics
 from conf.settings import Settings
 from conf.stores import Stores, load_stores
 from simulator.history import Span, frame_history, order_history
@@ -43,7 +43,7 @@ REFUSED = "O-refused"
 def recorded_messages(settings: Settings) -> list[list[Message]]:
     """The messages of each micro-batch, in the order of arrival."""
     stores = load_stores(settings.stores_file)
-    topics = dict(zip(EVENT_TYPES, settings.kafka.order_topics, strict=True))
+    topics = event_topics(settings.kafka)
     messages = [
         _message(topics[event["event_type"]], event, event["order"]["order_id"], at)
         for at, event in (*_sales(stores), *_exceptions(), *_openings())
