@@ -15,10 +15,12 @@ from conf.stores import load_stores
 from quality.order_sums import compare_sums, stored_sums, sums_of
 from simulator.history import HOUR, Span, order_history
 from simulator.ledger import Delivery, Entry, Ledger, read_ledger
-from streaming.sinks.orders import stage_orders
+from streaming.sinks.orders import stage_orders, write_orders
 from streaming.sinks.postgres import Database
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.order_event_processor import silver_orders
+from streaming.transforms.quarantine import split_validated
+from tests.support.messages import cases, read_case, to_rows
 
 pytestmark = pytest.mark.requirement("O10")
 
@@ -90,3 +92,15 @@ def test_a_sum_that_somebody_changes_is_named(db: Database, ledger: Written) -> 
         )
     (difference,) = differences(db, ledger[0])
     assert difference.startswith("order_metrics of B02 at 2024-05-01 10:00 in USD: refunds is ")
+
+
+@pytest.mark.parametrize("case", cases("order_event_processor"), ids=lambda path: path.name)
+def test_postgres_stores_every_order_that_the_rules_accept(db: Database, case: Path) -> None:
+    """Each alone: they have the same id."""
+    _, messages, _ = read_case(case)
+    rows = silver_orders(STORES, timedelta(minutes=10))(to_rows("order-created", messages))
+    good, _ = split_validated(rows)
+    for number in range(good.num_rows):
+        with db.transaction() as connection, connection.transaction(force_rollback=True):
+            write_orders(connection, good.slice(number, 1))
+            connection.execute("SELECT upsert_order_metrics(), upsert_order_items()")
