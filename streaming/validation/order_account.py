@@ -19,7 +19,8 @@ from conf.contracts.order_event import AMOUNT_LIMIT
 from streaming.validation.batch import Array, only
 from streaming.validation.checks import within
 
-_QUANTITY, _TOTAL = pa.decimal128(11, 4), pa.decimal128(37, 6)
+_QUANTITY, _LINE, _TOTAL = pa.decimal128(11, 4), pa.decimal128(34, 10), pa.decimal128(37, 6)
+_DISCOUNT = pa.decimal128(26, 10)
 _QUANTITY_LIMIT = Decimal(1_000_000)
 _PLACES = pa.array(list(PLACES), pa.string()), pa.array(PLACES.values(), pa.int32())
 _ZERO = pa.scalar(Decimal(0), _TOTAL)
@@ -29,7 +30,7 @@ _HALF_UP = "half_towards_infinity"
 def subtotal(items: pa.ListArray) -> Array:
     """The sum of quantity times unit price of each order, before discounts; null without lines."""
     has_lines = pc.greater(pc.list_value_length(items), 0)
-    return only(has_lines, sums(_line_prices(items.values), items))
+    return only(has_lines, sums(_cut(_line_prices(items.values)), items))
 
 
 def discount_total(discounts: pa.ListArray, items: pa.ListArray) -> Array:
@@ -43,7 +44,7 @@ def discount_total(discounts: pa.ListArray, items: pa.ListArray) -> Array:
 def less_lines(fields: Any) -> Array:
     """|total_price - the sum of quantity times unit price|; null where a line has a null."""
     items, total = flat_lists(fields["items"]), fields["total_price"].cast(_TOTAL)
-    lines = sums(_line_prices(items.values), items)
+    lines = sums(_cut(_line_prices(items.values)), items)
     return pc.abs(pc.subtract(total, lines)).cast(pa.float64())
 
 
@@ -110,26 +111,32 @@ def sums_of(lists: Array, field: str) -> Array:
 
 
 def _line_prices(lines: pa.StructArray) -> Array:
-    """Quantity times unit price, cut to six places; null where a number has too many digits."""
+    """Quantity times unit price, exact; null where a number has too many digits."""
     quantity = _of(lines, "quantity")
     # A message, unlike a table, may have more digits than can be multiplied.
     countable = within(quantity, -_QUANTITY_LIMIT, _QUANTITY_LIMIT)
     # More places than the contract allows are reported by the rule of the quantity.
     quantity = only(countable, quantity).cast(_QUANTITY, safe=False)
-    return pc.multiply(quantity, _of(lines, "unit_price")).cast(_TOTAL, safe=False)
+    return pc.multiply(quantity, _of(lines, "unit_price")).cast(_LINE)
+
+
+def _cut(prices: Array) -> Array:
+    """To the six places of a sum."""
+    return prices.cast(_TOTAL, safe=False)
 
 
 def _line_values(items: pa.ListArray, places: Array) -> Array:
-    values = pc.subtract(_line_prices(items.values), _or_zero(_of(items.values, "discount")))
-    values, of_lines = values.cast(_TOTAL), _of_elements(places, items)
+    discounts = _or_zero(_of(items.values, "discount")).cast(_DISCOUNT)
+    values = pc.subtract(_line_prices(items.values), discounts)
+    of_lines = _of_elements(places, items)
     for n in pc.unique(places).to_pylist():
         rounded = pc.round(values, n, round_mode=_HALF_UP)
         values = pc.if_else(pc.equal(of_lines, n), rounded, values)
-    return only(_countable(values), values)
+    return only(_countable(values), values).cast(_TOTAL)
 
 
 def _countable(amounts: Array) -> Array:
-    return within(amounts.cast(_TOTAL), Decimal(-AMOUNT_LIMIT), Decimal(AMOUNT_LIMIT))
+    return within(amounts, Decimal(-AMOUNT_LIMIT), Decimal(AMOUNT_LIMIT))
 
 
 def _tax_on_top(fields: Any, items: pa.ListArray) -> Array:

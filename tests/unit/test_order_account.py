@@ -55,7 +55,7 @@ def is_off(order: dict[str, Any]) -> bool:
     return difference > smallest(order["currency"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(found=st.lists(orders(), min_size=1, max_size=20))
 def test_a_total_fails_exactly_where_plain_decimals_differ(
     stores: Stores, found: list[dict[str, Any]]
