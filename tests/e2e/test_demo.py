@@ -199,7 +199,10 @@ def test_the_tables_show_what_the_report_reports_to_a_reader_of_its_own(demo: De
 
         assert number("SELECT count(*) FROM orders_raw") == orders["orders_raw"]
         assert number("SELECT count(*) FROM orders_processed") == orders["orders_processed"]
-        assert number("SELECT sum(order_count) FROM order_metrics") == orders["orders_processed"]
+        assert (
+            number("SELECT sum(order_count + return_count) FROM order_metrics")
+            == orders["orders_processed"]
+        )
         assert number("SELECT sum(entries) FROM footfall_minute") == detections["entries"]
         assert number("SELECT sum(exits) FROM footfall_minute") == detections["exits"]
         assert number("SELECT sum(frames) FROM footfall_minute") == detections["frames_sent"]
