@@ -22,9 +22,9 @@ log = logging.getLogger("storelake.lake")
 def rewrite_tables(spark: SparkSession, settings: Settings) -> list[str]:
     """Give every table the types that are declared; streams must not run meanwhile.
 
-    A replica of a Postgres table is created again, empty, and its stream fills it. Any other table is
-    rewritten in one commit, which keeps its rows and the positions of its stream. Older snapshots
-    and tags end with it: the next validation reads the whole table.
+    A replica of a Postgres table is created again, empty, and its stream fills it. Any other table
+    is rewritten in one commit, which keeps its rows and the positions of its stream. Older
+    snapshots and tags end with it: the next validation reads the whole table.
 
     Returns:
         The names of the tables that were rewritten.
