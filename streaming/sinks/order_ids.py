@@ -3,8 +3,9 @@
 An order is its id, the branch of its sale and its `created_at`, to the second. Of the messages that
 create an order of one id the first one claims it, in Postgres and for all streams; they lie in one
 topic partition, so every stream meets them in the same order, and one that replays finds the claim.
-An event that creates another order fails a rule, and so does one with a body and another
-`created_at`, and a status change by the branch of such an order after its creation. docs/adr/0037
+An event that creates another order fails a rule, and so does what its branch sends of it later: a
+body with its `created_at`, a status change after it; and a body whose `created_at` is more than a
+day away from that of the order. docs/adr/0037
 """
 
 from __future__ import annotations
@@ -43,19 +44,22 @@ _OTHER_SQL = """
         SELECT k.*, CASE WHEN k.branch_id = i.branch_id THEN %s ELSE %s END AS rule
         FROM pg_temp.order_keys k CROSS JOIN LATERAL (
             SELECT * FROM order_ids i WHERE i.order_id = k.order_id LIMIT 1) i
-        WHERE k.created_at IS NOT NULL AND (NOT k.creates OR %s)
-            AND (k.created_at - i.created_at NOT BETWEEN '-1 second' AND '1 second'
-                OR k.creates AND k.branch_id <> i.branch_id)
+        WHERE k.created_at IS NOT NULL AND (NOT k.creates OR %s) AND CASE
+            WHEN k.creates THEN k.branch_id <> i.branch_id
+                OR k.created_at - i.created_at NOT BETWEEN '-1 second' AND '1 second'
+            ELSE k.created_at - i.created_at NOT BETWEEN '-1 day' AND '1 day' END
     ), noted AS (
         INSERT INTO order_id_reuses SELECT order_id, branch_id, created_at, rule FROM other
         WHERE creates ON CONFLICT DO NOTHING
     )
     SELECT row, rule FROM other"""
 
-_CHANGES_SQL = """
+_FOLLOWING_SQL = """
     SELECT k.row, min(r.rule) FROM pg_temp.order_keys k JOIN order_id_reuses r
-        ON r.order_id = k.order_id AND r.branch_id = k.branch_id AND r.created_at <= k.event_time
-    WHERE k.created_at IS NULL GROUP BY 1"""
+        ON r.order_id = k.order_id AND r.branch_id = k.branch_id
+    WHERE NOT k.creates AND CASE WHEN k.created_at IS NULL THEN r.created_at <= k.event_time
+        ELSE k.created_at - r.created_at BETWEEN '-1 second' AND '1 second' END
+    GROUP BY 1"""
 
 
 def identified(batch: Batch) -> pa.Table:
@@ -95,7 +99,7 @@ def identify(
         claimed = connection.execute(_CLAIM_SQL).rowcount
     known = (ID_USED_BEFORE, ID_OF_OTHER_BRANCH, claimed < created)
     refused = connection.execute(_OTHER_SQL, known).fetchall()
-    refused += connection.execute(_CHANGES_SQL).fetchall()
+    refused += connection.execute(_FOLLOWING_SQL).fetchall()
     return _with_rules(rows, dict(refused))
 
 
