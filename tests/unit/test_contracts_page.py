@@ -17,7 +17,8 @@ CONTRACTS = sorted(f.name.removesuffix(".odcs.yaml") for f in ROOT.glob("conf/co
 def test_every_contract_is_listed_with_a_section_here_or_with_the_tables(name: str) -> None:
     (address,) = re.findall(rf"^\| \[{re.escape(name)}\]\((\S+)\)", PAGE, re.MULTILINE)
     page = TABLES if address.startswith("TABLES.md") else PAGE
-    assert f"\n## {name}\n" in page
+    headings = re.findall(r"^## (\S+)$", page, re.MULTILINE)
+    assert address.partition("#")[2] in [heading.replace(".", "") for heading in headings]
 
 
 def test_topics_with_the_same_fields_list_them_once() -> None:
@@ -25,3 +26,14 @@ def test_topics_with_the_same_fields_list_them_once() -> None:
     assert "- Event type: `order.cancelled`" in section
     assert "- Fields: as [topic.order-created](#topicorder-created)" in section
     assert "| `order.total_price` |" not in section
+
+
+def test_a_topic_of_more_event_types_lists_only_what_differs() -> None:
+    section = PAGE.split("\n## topic.order-events\n")[1].split("\n## ")[0]
+    assert "- Fields: as [topic.order-created](#topicorder-created), and:" in section
+    (only,) = re.findall(r"- Only where event_type is not order.status_changed: (.+)", section)
+    assert {"`order.total_price`", "`order.items`"} <= set(only.split(", "))
+    assert re.findall(r"^\| `(\S+)` \|", section, re.MULTILINE) == [
+        "order.old_status",
+        "order.new_status",
+    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from open_data_contract_standard.model import (
@@ -15,8 +16,8 @@ from conf.contracts.odcs import key
 from streaming.lake.tables import TABLES
 from tools.docs.markdown import code, render
 
-Fields = tuple[tuple[str, ...], ...]
-"""Rows of a table of fields, without that of the event type."""
+Fields = dict[str, tuple[str, ...]]
+"""Rows of a table of fields by their names, without that of the event type."""
 
 REPLICAS = {f"postgres.{t.copy_of}": t for t in TABLES if t.copy_of}
 """Contract of a table of Postgres -> its replica in the lake."""
@@ -33,6 +34,7 @@ BOUNDS = {
     "format": "a {}",
     "pattern": "like `{}`",
 }
+CONDITION = re.compile(r"^(?P<first>Only where [^;]*)(?:; )?|\. (?P<after>Only where [^;]*)")
 FEW = 20
 """A choice of more values is counted and not listed."""
 
@@ -40,18 +42,18 @@ FEW = 20
 def contracts_page(contracts: Mapping[str, OpenDataContractStandard]) -> str:
     """The page without the notice that it is generated.
 
-    Tables of the lake have no section: docs/TABLES.md has their columns.
+    Tables of the lake, and those of Postgres that they replicate, have no section: docs/TABLES.md
+    has their columns.
 
     Args:
         contracts: by file name, in the order of the page.
     """
     schemas = [(contract, (contract.schema_ or [])[0]) for contract in contracts.values()]
-    described: dict[Fields, str] = {}
+    described: dict[str, Fields] = {}
     return render(
         "CONTRACTS",
         overview=[
-            (f"[{c.name}]({_address(c)})", s.dataGranularityDescription or "", c.version or "")
-            for c, s in schemas
+            (f"[{c.name}]({_address(c)}){_more_fields(c, s)}", c.version or "") for c, s in schemas
         ],
         sections=[_section(c, s, described) for c, s in schemas if _address(c).startswith("#")],
     )
@@ -59,42 +61,66 @@ def contracts_page(contracts: Mapping[str, OpenDataContractStandard]) -> str:
 
 def _address(contract: OpenDataContractStandard) -> str:
     name = contract.name or ""
-    page = "" if name.startswith(("topic.", "postgres.")) else "TABLES.md"
-    return f"{page}#{name.replace('.', '')}"
+    replica = REPLICAS.get(name)
+    page = "" if name.startswith(("topic.", "postgres.")) and not replica else "TABLES.md"
+    return f"{page}#{(replica.name if replica else name).replace('.', '')}"
+
+
+def _more_fields(contract: OpenDataContractStandard, schema: SchemaObject) -> str:
+    """The columns of a Postgres table that its replica lacks, for a cell of the overview."""
+    replica = REPLICAS.get(contract.name or "")
+    known = {column.name for column in replica.fields} if replica else set()
+    more = [p for p in schema.properties or [] if replica and p.name not in known]
+    return "".join(f", and `{p.name}` (`{p.physicalType}`)" for p in more)
 
 
 def _section(
-    contract: OpenDataContractStandard, schema: SchemaObject, described: dict[Fields, str]
+    contract: OpenDataContractStandard, schema: SchemaObject, described: dict[str, Fields]
 ) -> dict[str, Any]:
-    """One contract; its fields only if no earlier section and no replica in the lake has them.
+    """One contract; of its fields those that no earlier section has.
 
     Args:
-        contract: of a topic or of a Postgres table.
+        contract: of a topic, or of a Postgres table without a replica in the lake.
         schema: its only schema.
-        described: fields -> the contract that lists them; this one is added.
+        described: contract -> its fields; this one is added.
     """
     own = {p.property: p.value for p in schema.customProperties or []}
     rows = [row for p in schema.properties or [] for row in _rows(p, p.name or "")]
     types = next((row[-1] for row in rows if row[0] == EVENT_TYPE), "")
-    fields = tuple(row for row in rows if row[0] != EVENT_TYPE)
-    same = described.setdefault(fields, contract.name or "")
-    repeated = same != contract.name
-    if replica := REPLICAS.get(contract.name or ""):
-        known = {f"`{column.name}`" for column in replica.fields}
-        rows = [row for row in rows if row[0] not in known]
-        more = ", and:" if rows else ""
-        listed = f"those of [{replica.name}](TABLES.md#{replica.name.replace('.', '')}){more}"
-    else:
-        listed = f"as [{same}](#{same.replace('.', '')})" if repeated else ""
+    fields = {row[0]: row for row in rows if row[0] != EVENT_TYPE}
+    base = next((name for name, known in described.items() if known.keys() <= fields.keys()), "")
+    described[contract.name or ""] = fields
     facts = {
         "Key": code(key(schema)),
         "Writer": own.get("writer") and f"`{own['writer']}`",
-        "Events": code(d.url or "" for d in schema.authoritativeDefinitions or []),
-        "About": "" if repeated else schema.description,
-        "Event type": types if repeated else "",
-        "Fields": listed,
+        "Events": "" if base else code(d.url or "" for d in schema.authoritativeDefinitions or []),
+        "About": "" if base else schema.description,
+        "Event type": types if base else "",
     }
-    return {"name": contract.name, "facts": facts, "fields": [] if repeated else rows}
+    if not base:
+        return {"name": contract.name, "facts": facts, "fields": rows}
+    added = [row for row in fields.values() if not _is_in(described[base], row)]
+    facts |= _conditions(fields, added)
+    facts["Fields"] = f"as [{base}](#{base.replace('.', '')}){', and:' if added else ''}"
+    return {"name": contract.name, "facts": facts, "fields": added}
+
+
+def _is_in(known: Fields, row: tuple[str, ...]) -> bool:
+    """Whether a field is known, at least under a condition, which makes it optional."""
+    old = known.get(row[0], row[:1])
+    conditional = CONDITION.search(row[-1]) is not None
+    return row == old or (
+        conditional and (*row[:2], CONDITION.sub("", row[-1])) == (*old[:2], old[-1])
+    )
+
+
+def _conditions(fields: Fields, added: Collection[tuple[str, ...]]) -> dict[str, str]:
+    """Condition -> the fields that it holds for, without the added ones: their rows name it."""
+    found: dict[str, list[str]] = {}
+    for row in fields.values():
+        if row not in added and (condition := CONDITION.search(row[-1])):
+            found.setdefault(condition["first"] or condition["after"], []).append(row[0])
+    return {when: ", ".join(names) for when, names in found.items()}
 
 
 def _rows(field: SchemaProperty, path: str) -> Iterator[tuple[str, ...]]:
