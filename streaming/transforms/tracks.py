@@ -292,14 +292,18 @@ class CameraRun:
         """Process the frames that wait, and end all tracks and visits."""
         effects = Effects(is_new=False)
         self._take_all(effects)
+        self._end_tracks(effects)
+        return effects
+
+    def _end_tracks(self, effects: Effects) -> None:
+        """End all tracks and visits after the last frame."""
         if layout := self._layout(self.clock):
             first = len(effects.crossings)
             for track in self._live.values():
                 self._vanish(track, layout, effects)
             self._at_entrances(layout, first, effects)
         self._end_all(effects)
-        self._live = {}
-        return effects
+        self._live, self._lost, self._handed = {}, {}, {}
 
     def open_visits(self) -> Iterator[ZoneVisit]:
         """Every open visit so far."""
@@ -346,6 +350,8 @@ class CameraRun:
             self._newest, self._swept = at, at
             self._was_set_back |= self.clock != 0  # 0: before the first frame
         else:
+            if at - self.clock > self._expire:
+                self._end_tracks(effects)
             at = max(at, self.clock + 1)
         self.clock = at
         layout = self._layout(at)

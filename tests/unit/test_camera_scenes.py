@@ -324,6 +324,14 @@ def test_a_box_in_the_wrong_place_for_a_frame_does_not_end_a_visit(stores: Store
     assert [v["track_id"] for v in seen.visits.values()] == ["A"]
 
 
+def test_an_id_that_comes_back_after_an_outage_is_another_person(stores: Stores) -> None:
+    """The camera sends nothing for 50 minutes; its tracker gives the id to who comes next."""
+    events = scene(*way("7", *steps(OUTSIDE, INSIDE, 20)) * 2)
+    for index, event in enumerate(events[20:]):
+        event["captured_at"] = f"2024-05-01T10:50:{index // 5:02}.{index % 5 * 2}00000Z"
+    assert follow(stores, events).counts == (2, 0)
+
+
 # -- the edge of the picture -----------------------------------------------------------------------
 
 
