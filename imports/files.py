@@ -33,6 +33,13 @@ _ORDER = {f.name: f.kind for f in contract_fields(OrderV3) if f.name != "items"}
 _LINE = {f.name: f.kind for f in contract_fields(ItemV3)}
 _PREFIX = "item_"
 _REQUIRED = ("order_id", "branch_id", "created_at")
+# DuckDB takes an order_id of `#1` for a comment unless told that there are none.
+_CSV: Mapping[str, Any] = {
+    **dict.fromkeys(("header", "all_varchar", "null_padding"), True),
+    "comment": "",
+    "parallel": False,
+}
+"""Options of a CSV: every row is read, one that is too short with nulls, for validation."""
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -56,15 +63,22 @@ def read_orders(path: Path) -> Iterator[OrderMessage]:
         OrderImportError: the file does not exist, or is no CSV, NDJSON or Parquet with orders.
     """
     try:
-        if path.suffix in (".ndjson", ".jsonl"):
+        suffix = path.suffix.lower()
+        if suffix in (".ndjson", ".jsonl"):
             with path.open("rb") as lines:
                 yield from (_of_line(line) for line in lines if line.strip())
-        elif path.suffix in (".csv", ".parquet"):
+        elif suffix in (".csv", ".parquet"):
             yield from map(_of_row, _rows(path))
         else:
             raise OrderImportError(f"{path}: orders come as .csv, .ndjson, .jsonl or .parquet.")
     except (OSError, duckdb.Error) as error:
-        raise OrderImportError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise OrderImportError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong and where, without the row itself and the options of DuckDB."""
+    lines = str(error).split("\nPossible ")[0].splitlines()
+    return ". ".join(one for one in lines if one and not one.startswith("Original Line"))
 
 
 def _of_line(line: bytes) -> OrderMessage:
@@ -94,6 +108,8 @@ def _event(given: Mapping[str, Any], order: Mapping[str, Any]) -> OrderMessage:
         "order": {"status": "completed", **order},
     }
     identity = [event["event_type"], *(order.get(name) for name in _REQUIRED)]
+    if event["event_time"] != order.get("created_at"):
+        identity.append(event["event_time"])
     event.setdefault("event_id", str(uuid5(_NAMESPACE, json.dumps(identity, default=str))))
     return OrderMessage(*_names(event, order), _to_json(event))
 
@@ -111,8 +127,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         given = (
-            connection.read_csv(str(path), header=True, all_varchar=True)
-            if path.suffix == ".csv"
+            connection.read_csv(str(path), **_CSV)
+            if path.suffix.lower() == ".csv"
             else connection.read_parquet(str(path))
         )
         kinds = dict(zip(given.columns, map(str, given.types), strict=True))
@@ -124,8 +140,16 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         while rows := found.fetchmany(1000):
             for row in rows:
                 order = dict(zip(names, row, strict=True))
-                items = [_fields(line, _LINE) for line in order["items"] or ()]
-                yield order | {"items": items}
+                yield order | {"items": _items(order["items"])}
+
+
+def _items(found: Any) -> Any:
+    """Lines with their fields; of a text its JSON, and anything else as it is, for validation."""
+    if isinstance(found, str):
+        return _typed(found, "list")
+    if not isinstance(found, list):
+        return found
+    return [_fields(one, _LINE) if isinstance(one, dict) else one for one in found]
 
 
 def _query(kinds: Mapping[str, str]) -> str:
@@ -157,7 +181,7 @@ def _fields(row: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
 def _typed(value: Any, kind: str) -> Any:
     """A cell of a field; a text that does not fit remains one, which validation rejects."""
     if kind in _TEXTS or not isinstance(value, str):
-        return value
+        return str(value) if kind in _TEXTS else value
     try:
         return json.loads(value, parse_float=Decimal, parse_constant=_no_number)
     except (ValueError, RecursionError):

@@ -64,6 +64,27 @@ def test_parquet_is_read_as_csv_and_with_items_as_the_silver_table(csv: Path) ->
     assert [i["unit_price"] for i in same["order"]["items"]] == [1.25, 0.1]
 
 
+def test_no_row_of_a_csv_is_lost(csv: Path) -> None:
+    """An id like a comment, a row that ends early, a name with a newline."""
+    rows = [f"{ORDER},{LINE}", f"#1{FIRST},{MILK}", f"#2{FIRST},{MILK}", f"{OTHER},{MILK}", "O-3"]
+    csv.write_text("\n".join([*rows, f'{OTHER},P-3,"A\nB",X,1,1']), encoding="utf-8")
+    assert {m.key for m in read_orders(csv)} == {"#1O-1", "#2O-1", "O-2", "O-3"}
+
+
+def test_items_may_be_json_in_a_cell(csv: Path) -> None:
+    cell = json.dumps([order_item()]).replace('"', '""')
+    csv.write_text(f'{ORDER},items\n{FIRST},"{cell}"\n{OTHER},bread', encoding="utf-8")
+    other, first = events(csv)
+    assert (first["order"]["items"], other["order"]["items"]) == ([order_item()], "bread")
+
+
+def test_each_update_of_an_order_is_an_event_of_its_own(csv: Path) -> None:
+    head, day = f"{ORDER},event_type,event_time,{LINE}", "2024-05-02T1"
+    rows = [f"{FIRST},order.updated,{day}{hour}:00:00Z,{MILK}" for hour in (1, 2)]
+    csv.write_text("\n".join([head, *rows]), encoding="utf-8")
+    assert len({event["event_id"] for event in events(csv)}) == 2
+
+
 def test_a_line_of_ndjson_is_an_event_an_order_or_what_validation_rejects(tmp_path: Path) -> None:
     event, order = order_event(order_id="O-1"), order_event(order_id="O-2", items=[order_item()])
     path = tmp_path / "orders.ndjson"
