@@ -6,6 +6,6 @@ FROM branch b CROSS JOIN LATERAL (
         AND f.minute >= date_trunc('minute', now()) - interval '59 minutes'
     UNION ALL
     SELECT date_trunc('minute', o.created_at), 0, 1 FROM orders_processed o
-    WHERE o.branch_id = b.branch_id AND o.created_at <= now()
+    WHERE o.branch_id = b.branch_id AND o.is_return IS NOT TRUE AND o.created_at <= now()
         AND o.created_at >= date_trunc('minute', now()) - interval '59 minutes'
 ) m GROUP BY 1, 2 ORDER BY 1, 2
