@@ -33,7 +33,7 @@ _ORDER = {f.name: f.kind for f in contract_fields(OrderV3) if f.name != "items"}
 _LINE = {f.name: f.kind for f in contract_fields(ItemV3)}
 _PREFIX = "item_"
 _REQUIRED = ("order_id", "branch_id", "created_at")
-# DuckDB takes an order_id of `#1` for a comment unless told that there are none.
+# DuckDB takes an order_id of `#1` for a comment, unless it has no character for comments.
 _CSV: Mapping[str, Any] = {
     **dict.fromkeys(("header", "all_varchar", "null_padding"), True),
     "comment": "",

@@ -5,11 +5,13 @@ create an order of one id the first one claims it, in Postgres and for all strea
 topic partition, so every stream meets them in the same order, and one that replays finds the claim.
 An event that creates another order fails a rule, and so does what its branch sends of it later: a
 body with its `created_at`, a status change after it; and a body whose `created_at` is more than a
-day away from that of the order. docs/adr/0037
+day away from that of the order. A return under the id of an order is another one, and so is an
+update of a return that somebody pays for. docs/adr/0037
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -28,29 +30,32 @@ CREATING = ("order.created", RETURNED)
 _KEYS = {
     **dict.fromkeys(("order_id", "branch_id"), "text"),
     **dict.fromkeys(("created_at", "event_time"), "timestamptz"),
-    "creates": "boolean",
+    **dict.fromkeys(("creates", "is_return", "is_paid"), "boolean"),
     "row": "bigint",
 }
 _READ = ("order_id", "branch_id", "created_at", "event_time", "topic", "partition", "position")
 _SOURCE_ORDER = [(name, "ascending") for name in ("order_id", "topic", "partition", "position")]
 
 _CLAIM_SQL = """
-    INSERT INTO order_ids SELECT order_id, branch_id, created_at FROM pg_temp.order_keys
+    INSERT INTO order_ids
+    SELECT order_id, branch_id, created_at, is_return FROM pg_temp.order_keys
     WHERE creates ON CONFLICT DO NOTHING"""
 
 # LATERAL with LIMIT: one look into the index for each message, however the planner guesses.
 _OTHER_SQL = """
     WITH other AS (
-        SELECT k.*, CASE WHEN k.branch_id = i.branch_id THEN %s ELSE %s END AS rule
+        SELECT k.*, CASE WHEN k.branch_id = i.branch_id THEN %s ELSE %s END AS rule,
+            k.created_at - i.created_at BETWEEN '-1 second' AND '1 second' AS same_time
         FROM pg_temp.order_keys k CROSS JOIN LATERAL (
             SELECT * FROM order_ids i WHERE i.order_id = k.order_id LIMIT 1) i
         WHERE k.created_at IS NOT NULL AND (NOT k.creates OR %s) AND CASE
-            WHEN k.creates THEN k.branch_id <> i.branch_id
+            WHEN k.creates THEN k.branch_id <> i.branch_id OR k.is_return <> i.is_return
                 OR k.created_at - i.created_at NOT BETWEEN '-1 second' AND '1 second'
-            ELSE k.created_at - i.created_at NOT BETWEEN '-1 day' AND '1 day' END
+            ELSE k.is_paid AND i.is_return
+                OR k.created_at - i.created_at NOT BETWEEN '-1 day' AND '1 day' END
     ), noted AS (
         INSERT INTO order_id_reuses SELECT order_id, branch_id, created_at, rule FROM other
-        WHERE creates ON CONFLICT DO NOTHING
+        WHERE creates AND NOT (same_time AND rule = %s) ON CONFLICT DO NOTHING
     )
     SELECT row, rule FROM other"""
 
@@ -90,6 +95,9 @@ def identify(
     good = pc.equal(pc.list_value_length(rows["rules"]), 0)
     keys = rows.select(_READ).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
     keys = keys.append_column("creates", is_one_of(rows["event_type"], CREATING))
+    keys = keys.append_column("is_return", pc.equal(rows["event_type"], RETURNED))
+    is_paid = pc.greater(pc.fill_null(rows["total_price"], Decimal(0)), Decimal(0))
+    keys = keys.append_column("is_paid", is_paid)
     keys = keys.filter(good).sort_by(_SOURCE_ORDER)
     if not keys.num_rows:
         return rows
@@ -97,7 +105,7 @@ def identify(
     created, claimed = pc.sum(keys["creates"]).as_py(), 0
     if claim:
         claimed = connection.execute(_CLAIM_SQL).rowcount
-    known = (ID_USED_BEFORE, ID_OF_OTHER_BRANCH, claimed < created)
+    known = (ID_USED_BEFORE, ID_OF_OTHER_BRANCH, claimed < created, ID_USED_BEFORE)
     refused = connection.execute(_OTHER_SQL, known).fetchall()
     refused += connection.execute(_FOLLOWING_SQL).fetchall()
     return _with_rules(rows, dict(refused))
