@@ -59,7 +59,7 @@ def follow(
     ):  # as for most people; a body across a line is never longer than both sides
         return LineState(before.side, x, y), None
     body = body_across(line, spot)
-    line_state = before or _begin(line, spot, confirm if abs(distance) < body * CLEAR else 0)
+    line_state = before or _begin(line, spot, confirm if _may_stand_on(line, spot) else 0)
     returns = line_state.near > 0 and distance * line_state.side < 0
     undecided = body * (CLEAR if returns else MARGIN)
     side = 0 if abs(distance) < undecided else (1 if distance > 0 else -1)
@@ -88,6 +88,15 @@ def _begin(line: Line, spot: Spot, near: int) -> LineState:
     Who begins near the line may be somebody who stands on it and was lost for a while.
     """
     return LineState(hidden_side(line, spot), spot.x, spot.y, near=near)
+
+
+def _may_stand_on(line: Line, spot: Spot) -> bool:
+    """Whether a new track may be somebody who stands on the line and has crossed it before.
+
+    At a passing line that does not matter: a track counts once there, wherever it goes.
+    """
+    distance = abs(signed_distance(line.a, line.b, (spot.x, spot.y)))
+    return line.kind != "passing" and distance < body_across(line, spot) * CLEAR
 
 
 def direction(side: int) -> str:
