@@ -18,6 +18,10 @@ CLEAR = 1.5
 """Distance from a line, in bodies, at which a person does not stand on it any more: a step, and the
 sway of a person who stands."""
 
+ON_LINE = 0.75
+"""Distance from a line, in bodies, within which a new track may be somebody who stands on it. Less
+than `CLEAR`, or people whom a camera sees late would never enter."""
+
 BESIDE = 1.0
 """Distance from a line, in bodies, within which the edge of the picture may hide its other side."""
 
@@ -96,7 +100,7 @@ def _may_stand_on(line: Line, spot: Spot) -> bool:
     At a passing line that does not matter: a track counts once there, wherever it goes.
     """
     distance = abs(signed_distance(line.a, line.b, (spot.x, spot.y)))
-    return line.kind != "passing" and distance < body_across(line, spot) * CLEAR
+    return line.kind != "passing" and distance < body_across(line, spot) * ON_LINE
 
 
 def direction(side: int) -> str:

@@ -80,6 +80,10 @@ def test_who_appears_on_the_line_and_walks_on_through_the_shop_is_followed_from_
     assert walk(*at(0.5, 0.7, 0.3)) == ["exit"]
 
 
+def test_who_is_seen_late_and_walks_a_short_way_in_has_entered() -> None:
+    assert walk(*at(0.5 - BODY, 0.5, 0.5 + BODY)) == ["entry"]
+
+
 def test_who_passes_a_window_never_leaves_its_line_far_behind() -> None:
     pavement = Line(line_id="pavement", kind="passing", a=ENTRANCE.a, b=ENTRANCE.b)
     short = at(0.5 - MARGIN_OF_BODY * 2, 0.5, 0.5 + MARGIN_OF_BODY * 2)
