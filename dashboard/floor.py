@@ -44,7 +44,7 @@ class ZoneNow:
 
 @dataclass(frozen=True)
 class LineNow:
-    """One line, and which way is in: from its middle to the side that is entered."""
+    """One line of a way in, and where in is: from its middle to the side that is entered."""
 
     line: Line
     a: tuple[int, int]
@@ -108,7 +108,7 @@ def cameras_now(snapshot: Snapshot, branch: Branch) -> list[CameraNow]:
                     _zone(zone, dwell.get(key), queues.get(key), longest)
                     for zone, key in zip(zones, keys, strict=True)
                 ),
-                lines=tuple(_line(line) for line in lines),
+                lines=tuple(_line(line) for line in lines if line.kind != "passing"),
             )
         )
     return found

@@ -17,7 +17,8 @@ def test_a_file_replaces_the_function_of_its_name(file: Path) -> None:
     assert re.match(r"(-- .+\n)+-- Returns: .+\n(-- .+\n)*CREATE", text)
 
 
-def test_a_function_that_a_migration_defines_is_dropped_by_a_later_one() -> None:
+def test_a_migration_defines_only_functions_of_generated_columns() -> None:
     text = "".join(file.read_text("utf-8") for file in sorted(MIGRATIONS.glob("*.sql")))
-    assert [name for _, name in DEFINED.findall(text)] == ["items_total"]
+    assert [name for _, name in DEFINED.findall(text)] == ["items_total", "currency_places"]
     assert "DROP FUNCTION items_total(jsonb);" in text
+    assert re.search(r"currency_places\(currency\)\) END\) STORED", text)
