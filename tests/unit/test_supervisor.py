@@ -123,7 +123,8 @@ class Sandbox:
         return None
 
     def reports_here(self, name: str) -> bool:
-        return wait_until(lambda: "here" in self.log(name), PATIENCE)
+        """Whether it says so, and its pid file is written, which may come later."""
+        return wait_until(lambda: "here" in self.log(name) and bool(self.pid(name)), PATIENCE)
 
 
 @pytest.fixture
