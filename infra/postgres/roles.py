@@ -22,7 +22,7 @@ READS: Mapping[str, tuple[str, ...]] = {
     "quality_results": (),
     "orders_processed": (
         *("order_id", "branch_id", "status", "currency", "total_price"),
-        *("created_at", "last_event_at", "updated_at"),
+        *("created_at", "last_event_at", "updated_at", "is_return"),
     ),
     "order_status_history": ("order_id", "anomaly", "changed_at", "recorded_at", "change_id"),
     "zone_visits": ("exited_at", "updated_at", "is_open"),
