@@ -17,7 +17,7 @@ YOLO := $(EXTRAS),yolo
 install = $(UV) -e '.[$(1)]' 2>$(VENV)/uv.log || $(PIP) -e '.[$(1)]'
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults verify-scale bench notebooks dist \
+.PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults soak verify-scale bench notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
 	test test-unit test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
@@ -75,6 +75,10 @@ verify-run: install  ## Prove a newcomer's path, every alert, and a cluster that
 verify-faults: install  ## Kill and hang each process once, under load that tasks and driver write; compare ids (ONLY="NAME...", RATE=, SEED=, FORMAT=)
 	@STORELAKE_STREAMS__RETURNED_ROWS=5 $(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(VERIFY) faults \
 		$(foreach name,$(ONLY),--only $(name)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
+
+soak: install  ## Run everything for HOURS= (1) under load and random faults: nothing lost, nothing grows (RATE=, SEED=)
+	@STORELAKE_STREAMS__RETURNED_ROWS=5 $(VERIFY) soak $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
 
 bench: install  ## Measure, in ten minutes; one table, growth curves (FULL=yes: hours, result files; ONLY="NAME...")
 	@PYTHONPATH='$(CURDIR)' $(BIN)/python -m benchmarks $(if $(FULL),--full) $(foreach name,$(ONLY),--only $(name))

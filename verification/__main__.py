@@ -199,6 +199,23 @@ def faults(
     _run("faults", work, ids_table, file=report)
 
 
+@app.command()
+def soak(
+    *,
+    hours: Annotated[float, typer.Option(min=0.1, help="How long faults come at random.")] = 1,
+    rate: Annotated[float, typer.Option(min=60, help="Order events a minute.")] = 600,
+    seed: Seed = 1,
+) -> None:
+    """Run everything under load and random faults: nothing is lost, and nothing grows."""
+    from verification.soak.run import verify
+
+    folder = load_settings().var_dir
+    page = folder / "soak.html"
+    work = partial(verify, hours=hours, rate=rate, seed=seed, page=page, show=_line)
+    _line(f"The report will be {page}")
+    _run("soak", work, file=folder / "soak.json")
+
+
 def _run(
     name: str,
     work: Callable[[Deployment], dict[str, Any]],

@@ -45,9 +45,9 @@ def verify(
         StorelakeError: programs do not come up at the start.
     """
     results = list[Result]()
-    with _logged(deployment.settings), supervised(deployment, rate=rate, seed=seed) as made:
+    with clients_logged(deployment.settings), supervised(deployment, rate=rate, seed=seed) as made:
         try:
-            _warm_up(made)
+            warm_up(made)
             for number, fault in enumerate(faults, 1):
                 made.step(f"{number} of {len(faults)}: {fault.title}")
                 results.append(Result(fault.name, fault.title))
@@ -63,7 +63,7 @@ def verify(
 
 
 @contextmanager
-def _logged(settings: Settings) -> Iterator[None]:
+def clients_logged(settings: Settings) -> Iterator[None]:
     """Log our own clients to a file meanwhile: they lose their brokers on purpose."""
     handler = logging.FileHandler(settings.var_dir / "logs" / "verify-faults.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
@@ -76,7 +76,7 @@ def _logged(settings: Settings) -> Iterator[None]:
         handler.close()
 
 
-def _warm_up(made: SupervisedDeployment) -> None:
+def warm_up(made: SupervisedDeployment) -> None:
     """Begin to send, and wait until every stream has committed something of it."""
     made.step("the first orders and frames")
     since = now()
