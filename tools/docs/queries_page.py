@@ -1,4 +1,4 @@
-"""docs/QUERIES.md: how to query the lake, its views, and the prepared questions with their SQL."""
+"""docs/QUERIES.md: how to query the lake, its views, and the prepared questions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from tools.docs.markdown import render
 def queries_page() -> str:
     """The page without the notice that it is generated."""
     stores = load_stores(CONF_DIR / "stores" / "demo.toml")
-    found = questions().values()
     return render(
         "QUERIES",
         namespace=NAMESPACE,
         views=[(f"`{view.full_name}`", view.grain) for view in views(stores)],
-        questions=found,
-        index=[(f"[{q.name}](#{q.title.lower().replace(' ', '-')})", q.question) for q in found],
+        index=[(f"`{q.name}`", q.question, q.reading) for q in questions().values()],
     )
