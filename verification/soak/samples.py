@@ -61,17 +61,24 @@ class Samples:
 
 def take(deployment: SupervisedDeployment) -> Sample:
     """One sample of a deployment, of what runs of it at this moment."""
-    running = {name: family(p) for name in PROCESSES if (p := deployment.find(name))}
+    running = {name: _members(name, p) for name in PROCESSES if (p := deployment.find(name))}
+    # A backend of Postgres keeps the files of every table open that it has used, by design.
+    clients = {name: ones for name, ones in running.items() if name != "postgres"}
     folder = deployment.settings.checkpoints
     return {
         MEMORY: {name: _sum(ones, resident) / 2**20 for name, ones in running.items()},
-        OPEN_FILES: {name: _sum(ones, psutil.Process.num_fds) for name, ones in running.items()},
+        OPEN_FILES: {name: _sum(ones, psutil.Process.num_fds) for name, ones in clients.items()},
         THREADS: {name: _sum(ones, psutil.Process.num_threads) for name, ones in running.items()},
         BACKEND_COUNT: _backends(deployment),
         STATE: {"streams": sum(map(_size, folder.glob("*/state/**/*"))) / 2**20},
         CHECKPOINT_FILES: {"streams": float(sum(1 for _ in folder.rglob("*")))},
         STORED: dict(_stored(deployment.settings.var_dir)),
     }
+
+
+def _members(name: str, process: psutil.Process) -> list[psutil.Process]:
+    """A process with its descendants; those of the supervisor are the others."""
+    return [process] if name == "supervisor" else family(process)
 
 
 def _sum(processes: list[psutil.Process], measure: Callable[[psutil.Process], float]) -> float:
