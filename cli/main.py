@@ -23,6 +23,7 @@ from cli import (
     import_orders,
     infer,
     keep,
+    keys,
     logs,
     maintain,
     migrate,
@@ -70,7 +71,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         retention.app,
     ),
     "Quality": (quality.app, check.check),
-    "Operate": (prepare.prepare, migrate.migrate, reset.reset, run.spark_conf),
+    "Operate": (keys.app, prepare.prepare, migrate.migrate, reset.reset, run.spark_conf),
 }
 
 app = new_app(

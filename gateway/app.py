@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -13,15 +14,18 @@ from pydantic.json_schema import models_json_schema
 
 from conf.settings import Settings
 from gateway.branches import KnownBranches
+from gateway.callers import SECURITY_SCHEMES, Callers
 from gateway.direct_routes import DirectRoutes
 from gateway.intake import Intake
 from gateway.kafka import KafkaPublisher
-from gateway.limits import Identify, RateLimit, client_address
+from gateway.keys import KeyRing, KeyStore
+from gateway.limits import RateLimit
 from gateway.metrics import GatewayMetrics
 from gateway.models import EVENT_MODELS, STATUS_MODEL
 from gateway.normalize import NormalizeRequest
 from gateway.observe import Observer
 from gateway.operations import operations_router
+from gateway.postgres_keys import PostgresKeys
 from gateway.producer import Publisher
 from gateway.recent import RecentIds
 from gateway.responses import install_rejections
@@ -31,23 +35,33 @@ log = structlog.get_logger()
 
 
 def create_app(
-    settings: Settings, producer: Publisher | None = None, identify: Identify = client_address
+    settings: Settings, producer: Publisher | None = None, keys: KeyStore | None = None
 ) -> FastAPI:
     """Build the gateway.
 
     Args:
-        settings: the frozen tree; `kafka`, `gateway` and `stores_file` are read.
+        settings: the frozen tree; `kafka`, `gateway`, `postgres` and `stores_file` are read.
         producer: where events go; by default Kafka, which need not be up yet.
-        identify: who sends a request, and so whose rate is limited.
+        keys: who may send; by default the table in Postgres, which need not be up yet.
     """
     kafka, tuning = settings.kafka, settings.gateway
     publisher = producer or KafkaPublisher(kafka, tuning.ack_timeout_seconds)
     metrics = GatewayMetrics(kafka.order_topics)
+    ring = KeyRing(
+        keys or PostgresKeys(settings.gateway_dsn),
+        tuning.key_cache_seconds,
+        tuning.key_outage.total_seconds(),
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         log.info("gateway_started", kafka=kafka.bootstrap)
+        reading = asyncio.create_task(ring.keep_fresh())
         yield
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
+        await ring.close()
         await publisher.close()  # the server let running requests end before: flush the rest
 
     app = FastAPI(title="storelake gateway", version="1", lifespan=lifespan)
@@ -56,7 +70,7 @@ def create_app(
         intake=Intake(publisher, RecentIds(tuning.remembered_ids), metrics),
         settings=tuning,
         limit=RateLimit(tuning.events_per_second, tuning.burst_events),
-        identify=identify,
+        callers=Callers(ring, tuning),
         metrics=metrics,
         branches=KnownBranches(settings.stores_file),
     )
@@ -82,5 +96,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             ref_template="#/components/schemas/{model}",
         )
         schema["components"]["schemas"].update(models["$defs"])
+        schema["components"]["securitySchemes"] = SECURITY_SCHEMES
         app.openapi_schema = schema
     return app.openapi_schema

@@ -34,6 +34,7 @@ class CheckedEvent:
     event_id: str
     event_type: str
     order_id: str
+    branch_id: str
     body: bytes
     digest: bytes
 
@@ -142,8 +143,15 @@ def _check_document(
         raise NotAnEventError(faults + found, _event_id(document)) from None
     if faults:
         raise NotAnEventError(faults, document["event_id"])
-    event_id, order_id = document["event_id"], document["order"]["order_id"]
-    return CheckedEvent(event_id, document["event_type"], order_id, body, digest(document, body))
+    order = document["order"]
+    return CheckedEvent(
+        document["event_id"],
+        document["event_type"],
+        order["order_id"],
+        order["branch_id"],
+        body,
+        digest(document, body),
+    )
 
 
 def _route_faults(declared: object, accepted: frozenset[str]) -> list[FieldFault]:

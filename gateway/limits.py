@@ -1,4 +1,4 @@
-"""Who sends, and how much each may: a bucket of events per client."""
+"""How much each client may send: a bucket of events per client."""
 
 from __future__ import annotations
 
@@ -6,24 +6,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
-
-from starlette.requests import Request
 
 from gateway.rejections import TooManyError
 
 # A client with many addresses must not fill the memory; an evicted one starts again.
 _MOST_CLIENTS = 10_000
-
-Identify: TypeAlias = Callable[[Request], str]
-
-
-def client_address(request: Request) -> str:
-    """The client of a request: its address, until clients carry keys.
-
-    `create_app` takes another function of this shape in its place.
-    """
-    return request.client.host if request.client else "unknown"
 
 
 @dataclass(slots=True)
@@ -35,24 +22,44 @@ class _Bucket:
 class RateLimit:
     """A token bucket per client: `burst` events at once, refilled at `per_second`.
 
+    A request is admitted while the bucket has an event, before its body is read, and charged when
+    its cost is known; so the bucket may owe, and later requests wait. Nothing is free: neither
+    what is refused, nor a batch that is larger than what was left.
+
     Own code, because the windows of the library `limits` either know no burst or keep one entry for
     each unit, and a batch is hundreds of units.
     """
 
     def __init__(
-        self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
+        self,
+        per_second: float,
+        burst: float,
+        clock: Callable[[], float] = time.monotonic,
+        refusal: type[TooManyError] = TooManyError,
     ) -> None:
         self._per_second = per_second
         self._burst = burst
         self._clock = clock
+        self._refusal = refusal
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, client: str, events: int) -> None:
-        """Take the events out of the client's bucket, all of them or none.
+    def admit(self, client: str, events: int) -> None:
+        """Charge events that are about to come, where the client has at least one left.
 
         Raises:
-            TooManyError: with the seconds until the same request would pass.
+            TooManyError: with the seconds until the same request would pass; nothing is charged.
         """
+        bucket = self._refilled(client)
+        if bucket.events < 1:
+            raise self._refusal((1 - bucket.events) / self._per_second)
+        bucket.events -= events
+
+    def charge(self, client: str, events: int) -> None:
+        """Charge more events; a negative number gives back what a request did not need."""
+        bucket = self._refilled(client)
+        bucket.events = min(self._burst, bucket.events - events)
+
+    def _refilled(self, client: str) -> _Bucket:
         now = self._clock()
         bucket = self._buckets.get(client)
         if bucket is None:
@@ -63,6 +70,4 @@ class RateLimit:
             self._buckets.move_to_end(client)
         refilled = bucket.events + (now - bucket.at) * self._per_second
         bucket.events, bucket.at = min(self._burst, refilled), now
-        if events > bucket.events:
-            raise TooManyError((events - bucket.events) / self._per_second)
-        bucket.events -= events
+        return bucket

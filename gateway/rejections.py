@@ -87,17 +87,44 @@ class UnknownEncodingError(RejectionError):
     status, error = 415, "unsupported_encoding"
 
 
+class UnauthorizedError(RejectionError):
+    """No key, or one that is wrong, expired or revoked: the answer does not tell which."""
+
+    status, error = 401, "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__("a valid key is needed, as `Authorization: Bearer KEY` or `X-Api-Key`")
+
+
+class ForbiddenError(RejectionError):
+    """The key is valid, but not for this scope or this branch."""
+
+    status, error = 403, "forbidden"
+
+
 class TooManyError(RejectionError):
     """The client sent more events than its share; `wait` states when there is room again."""
 
     status, error = 429, "too_many_events"
 
     def __init__(self, wait: float) -> None:
-        super().__init__("more events a second than one client may send")
+        super().__init__("more than one client may send in a second")
         self.wait = wait  # seconds
+
+
+class TooManyUnauthenticatedError(TooManyError):
+    """The address sent more requests without a known key than its share."""
+
+    error = "too_many_unauthenticated"
 
 
 class UnavailableError(RejectionError):
     """The broker did not acknowledge in time, or cannot be reached; repeating is right."""
 
     status, error = 503, "broker_unavailable"
+
+
+class KeysUnavailableError(UnavailableError):
+    """A key that the gateway does not know cannot be looked up now; repeating is right."""
+
+    error = "keys_unavailable"

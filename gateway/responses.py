@@ -18,6 +18,7 @@ from gateway.rejections import (
     FieldFault,
     RejectionError,
     TooManyError,
+    UnauthorizedError,
     UnavailableError,
     UnknownEncodingError,
 )
@@ -113,6 +114,8 @@ def install_rejections(app: FastAPI, retry_after: int) -> None:
 
 
 def _headers(error: RejectionError, retry_after: int) -> dict[str, str]:
+    if isinstance(error, UnauthorizedError):
+        return {"WWW-Authenticate": 'Bearer realm="storelake"'}
     if isinstance(error, UnavailableError):
         return {"Retry-After": str(retry_after)}
     if isinstance(error, TooManyError):

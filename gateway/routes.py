@@ -11,13 +11,16 @@ from fastapi.responses import Response
 from conf import traces
 from conf.contracts.order_event import EVENT_TYPES, STATUS_CHANGED, event_path, full_event_types
 from conf.contracts.topics import event_topics
+from conf.gateway_keys import WRITE_ORDERS
 from conf.settings import GatewaySettings, KafkaSettings
 from gateway.bodies import ENCODINGS, read_body
 from gateway.branches import KnownBranches
+from gateway.callers import SECURITY_SCHEMES, Callers
 from gateway.direct_routes import Handler
-from gateway.events import check, check_batch
+from gateway.events import CheckedEvent, check, check_batch
 from gateway.intake import Headers, Intake
-from gateway.limits import Identify, RateLimit
+from gateway.keys import Key
+from gateway.limits import RateLimit
 from gateway.metrics import GatewayMetrics
 from gateway.models import EVENT_MODELS, STATUS_MODEL, ContractModel
 from gateway.rejections import RejectionError
@@ -25,6 +28,9 @@ from gateway.responses import Accepted, BatchAnswer, Refused, batch_taken, taken
 
 PREFIX, BATCH = "/api/kafka/events", "/batch"
 _JSON = ("content-type", b"application/json")
+_EVENT_BYTES = 1024
+"""An order of a few lines; by it the size of a request is charged as events."""
+_SECURITY: list[dict[str, list[str]]] = [{scheme: []} for scheme in SECURITY_SCHEMES]
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,56 @@ class RouteContext:
     intake: Intake
     settings: GatewaySettings
     limit: RateLimit
-    identify: Identify
+    callers: Callers
     metrics: GatewayMetrics
     branches: KnownBranches
 
-    def admit(self, request: Request, topic: str, events: int) -> None:
-        """Charge the client for its events; raise `TooManyError` when it has none left."""
+    async def admit(self, request: Request, topic: str, max_bytes: int) -> Charge:
+        """Find the key of a request and charge it for what is declared, by the headers alone.
+
+        Raises:
+            RejectionError: without a valid key, or while the key has no event left.
+        """
+        most = self.settings.max_batch_events
+        reserved = min(_declared_events(request, max_bytes), most)
         try:
-            self.limit.take(self.identify(request), events)
+            key = await self.callers.authenticate(request, WRITE_ORDERS)
+            self.limit.admit(key.id, reserved)
         except RejectionError as rejection:
-            self.metrics.events(topic, rejection.error, events)
+            self.metrics.events(topic, rejection.error)
             raise
+        return Charge(key, self.limit, reserved)
+
+
+@dataclass
+class Charge:
+    """What a request was charged so far, in events."""
+
+    key: Key
+    limit: RateLimit
+    charged: int
+
+    def settle(self, events: int) -> None:
+        """Charge so many events in all: give back what was too much."""
+        self.limit.charge(self.key.id, events - self.charged)
+        self.charged = events
+
+    def refuse(self, body: bytes) -> None:
+        """Charge a refused request by its size: parsing takes as long as that of good events."""
+        self.settle(max(self.charged, len(body) // _EVENT_BYTES))
+
+    def own(self, event: CheckedEvent) -> CheckedEvent:
+        """The event; raise `ForbiddenError` where its branch is not one of the key's."""
+        self.key.require_branch(event.branch_id, event.event_id)
+        return event
+
+
+def _declared_events(request: Request, max_bytes: int) -> int:
+    """How many events a body has by its size; as many as it may have where that is not stated."""
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or "content-encoding" in request.headers:
+        return max(1, max_bytes // _EVENT_BYTES)
+    return max(1, min(int(length), max_bytes) // _EVENT_BYTES)
 
 
 def event_handlers(routes: tuple[EventRoute, ...], context: RouteContext) -> dict[str, Handler]:
@@ -108,14 +153,19 @@ def events_router(
 
 
 def _single(route: EventRoute, context: RouteContext) -> Handler:
+    max_bytes = context.settings.max_body_bytes
+
     async def accept(request: Request) -> Response:
-        body = await read_body(request, context.settings.max_body_bytes)
-        context.admit(request, route.topic, 1)
+        charge = await context.admit(request, route.topic, max_bytes)
+        body = b""
         try:
-            event = check(body, route.event_types, context.branches.current())
+            body = await read_body(request, max_bytes)
+            event = charge.own(check(body, route.event_types, context.branches.current()))
         except RejectionError as rejection:
+            charge.refuse(body)
             context.metrics.events(route.topic, rejection.error)
             raise
+        charge.settle(1)
         (result,) = await context.intake.take([event], route.topic, _headers(request))
         if isinstance(result, RejectionError):
             raise result
@@ -128,19 +178,39 @@ def _batch(route: EventRoute, context: RouteContext) -> Handler:
     settings = context.settings
 
     async def accept_batch(request: Request) -> Response:
-        body = await read_body(request, settings.max_batch_bytes)
-        events = check_batch(
-            body,
-            route.event_types,
-            settings.max_batch_events,
-            settings.max_body_bytes,
-            context.branches.current(),
-        )
-        context.admit(request, route.topic, len(events))
+        charge = await context.admit(request, route.topic, settings.max_batch_bytes)
+        body = b""
+        try:
+            body = await read_body(request, settings.max_batch_bytes)
+            checked = check_batch(
+                body,
+                route.event_types,
+                settings.max_batch_events,
+                settings.max_body_bytes,
+                context.branches.current(),
+            )
+        except RejectionError as rejection:
+            charge.refuse(body)
+            context.metrics.events(route.topic, rejection.error)
+            raise
+        events = [_owned(event, charge) for event in checked]
+        charge.settle(len(events))
+        if any(isinstance(event, RejectionError) for event in events):
+            charge.refuse(body)
         results = await context.intake.take(events, route.topic, _headers(request))
         return batch_taken(results, settings.retry_after_seconds)
 
     return accept_batch
+
+
+def _owned(event: CheckedEvent | RejectionError, charge: Charge) -> CheckedEvent | RejectionError:
+    """The event of a batch, or why it is refused; one of another branch is refused alone."""
+    if isinstance(event, RejectionError):
+        return event
+    try:
+        return charge.own(event)
+    except RejectionError as rejection:
+        return rejection
 
 
 def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRoute) -> None:
@@ -152,7 +222,7 @@ def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRout
         response_model=Accepted,
         responses={
             200: {"model": Accepted, "description": "The broker had this event before"},
-            **_rejections(400, 409, 413, 415, 422, 429, 503),
+            **_rejections(400, 401, 403, 409, 413, 415, 422, 429, 503),
         },
         name=route.path.removeprefix("/"),
         summary=f"Send {route.takes}",
@@ -164,7 +234,7 @@ def _add_single(router: APIRouter, path: str, handler: Handler, route: EventRout
             "with the same `event_id`: should the first try have arrived as well, the keys "
             "downstream make the second one harmless."
         ),
-        openapi_extra={"requestBody": _request_body(_schema(route))},
+        openapi_extra={"requestBody": _request_body(_schema(route)), "security": _SECURITY},
     )
 
 
@@ -180,7 +250,7 @@ def _add_batch(
         response_model=BatchAnswer,
         responses={
             207: {"model": BatchAnswer, "description": "Some events were refused; see each result"},
-            **_rejections(400, 413, 415, 422, 429),
+            **_rejections(400, 401, 403, 413, 415, 422, 429, 503),
         },
         name=f"{route.path.removeprefix('/')}-batch",
         summary=f"Send many: {route.takes}",
@@ -189,7 +259,7 @@ def _add_batch(
             "their order. Each result has the status that the event alone would have had. 202 "
             "means that the broker has them all; after 207 repeat those with status 503."
         ),
-        openapi_extra={"requestBody": _request_body(events)},
+        openapi_extra={"requestBody": _request_body(events), "security": _SECURITY},
     )
 
 

@@ -44,7 +44,7 @@ class GatewayTransport:
         self._stop = stop
         self._client = httpx.AsyncClient(
             base_url=url or f"http://{settings.gateway.host}:{settings.gateway.port}",
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json", **settings.gateway.authorization},
             timeout=settings.gateway.ack_timeout_seconds + 5,
             limits=httpx.Limits(max_connections=connections),
             transport=transport,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from conf.settings.base import Frozen, Secret, required
 
@@ -27,19 +28,42 @@ class GatewaySettings(Frozen):
     """Number of recent event ids that are acknowledged again without producing again; each takes
     about 350 bytes."""
     events_per_second: float = Field(default=20_000, gt=0)
-    """Average rate of one client; above it and the burst the response is 429."""
+    """Average rate of one key; above it and the burst the response is 429. What is refused counts,
+    too: a refused request of N KiB as N events."""
     burst_events: int = Field(default=40_000, ge=1)
-    """Maximum number of events at once after a pause."""
+    """Maximum number of events at once after a pause; a batch that begins within it passes."""
     ack_timeout_seconds: float = 5.0
     """How long a request waits for the broker before a 503."""
     retry_after_seconds: int = 2
     """`Retry-After` of a response with status 503."""
 
-    @model_validator(mode="after")
-    def _fit_a_batch_into_the_burst(self) -> GatewaySettings:
-        if self.burst_events < self.max_batch_events:
-            raise ValueError("burst_events is below max_batch_events: no full batch would pass")
-        return self
+    key: Secret | None = None
+    """Key of `storelake send` and other senders of this machine; `storelake up` makes one for the
+    local server."""
+    key_cache_seconds: float = Field(default=5.0, gt=0)
+    """Within this time a revoked key ends and a changed one changes."""
+    key_outage: timedelta = timedelta(minutes=15)
+    """For how long the known keys are accepted while Postgres does not answer; then 503."""
+    unauthenticated_per_second: float = Field(default=10.0, gt=0)
+    """Average rate of requests without a known key from one address, ten seconds of it at once;
+    above it the response is 429 instead of 401."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of the proxies whose `X-Forwarded-For` is believed."""
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header of who sends with `key`.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        key = required(
+            self.key,
+            "STORELAKE_GATEWAY__KEY",
+            "run `storelake up`, which makes one for the local server, or set one of "
+            "`storelake keys create`.",
+        )
+        return {"Authorization": f"Bearer {key}"}
 
 
 class ConsoleSettings(Frozen):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import timedelta
 
 from dotenv import dotenv_values
 from pydantic import SecretStr
 
+from conf.gateway_keys import SCOPES
 from conf.settings import Settings
 from infra.local.state_files import write_text
+from infra.postgres.gateway_keys import create_key, renew_key
 
 PREFIX = "STORELAKE_"
+GATEWAY_KEY = "GATEWAY__KEY"
+LOCAL_KEY_LIFE = timedelta(days=365)
 
 
 def with_known_secrets(settings: Settings) -> Settings:
     """The settings with the secrets that an earlier `up` kept, as far as there are some."""
-    file = settings.secrets_file
-    kept = dotenv_values(file) if file.is_file() else {}
+    kept = _kept(settings)
     found = {name: kept.get(PREFIX + name) for name in _missing(settings)}
     return _with(settings, {name: value for name, value in found.items() if value})
 
@@ -37,6 +41,28 @@ def with_secrets(settings: Settings) -> Settings:
     return _with(known, made)
 
 
+def with_local_key(settings: Settings) -> Settings:
+    """The settings with a valid key of the gateway for the senders of this machine.
+
+    The key that was kept is renewed; where it is revoked, expired or not of this database, another
+    one is made, for all branches. A key that the operator has set is left alone, and none is made
+    for an external Postgres. The tables must be there.
+
+    Raises:
+        ServiceError: Postgres does not answer.
+    """
+    kept, key = _kept(settings).get(PREFIX + GATEWAY_KEY), settings.gateway.key
+    text = key.get_secret_value() if key else kept
+    if not settings.postgres.local or text != kept:
+        return settings
+    if text is None or not renew_key(settings, text, LOCAL_KEY_LIFE):
+        text = create_key(
+            settings, name="local", branches=None, scopes=SCOPES, lifetime=LOCAL_KEY_LIFE
+        ).text
+        _keep(settings, {GATEWAY_KEY: text})
+    return _with(settings, {GATEWAY_KEY: text})
+
+
 def _missing(settings: Settings) -> list[str]:
     """Names of the secrets that our own servers need and that are not set: `BRANCH__FIELD`."""
     wanted = {
@@ -46,6 +72,11 @@ def _missing(settings: Settings) -> list[str]:
         "S3__SECRET_KEY": settings.wants_minio and settings.s3.secret_key is None,
     }
     return [name for name, missing in wanted.items() if missing]
+
+
+def _kept(settings: Settings) -> Mapping[str, str | None]:
+    file = settings.secrets_file
+    return dotenv_values(file) if file.is_file() else {}
 
 
 def _with(settings: Settings, values: Mapping[str, str]) -> Settings:
@@ -58,9 +89,9 @@ def _with(settings: Settings, values: Mapping[str, str]) -> Settings:
 
 def _keep(settings: Settings, values: Mapping[str, str]) -> None:
     file = settings.secrets_file
-    before = file.read_text() if file.is_file() else ""
-    if before and not before.endswith("\n"):
-        before += "\n"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    before = [line for line in lines if line.partition("=")[0].removeprefix(PREFIX) not in values]
+    text = "".join(f"{line}\n" for line in before)
     made = "".join(f"{PREFIX}{name}={value}\n" for name, value in values.items())
     # Created with its final mode: there is no moment at which others could read it.
-    write_text(file, before + made, mode=0o600)
+    write_text(file, text + made, mode=0o600)

@@ -16,7 +16,7 @@ from infra.errors import ServiceError
 from infra.local.checks import require_disk
 from infra.local.kafka import KafkaService
 from infra.local.minio import MinioService
-from infra.local.passwords import with_known_secrets, with_secrets
+from infra.local.passwords import with_known_secrets, with_local_key, with_secrets
 from infra.local.places import Places, server_account
 from infra.local.postgres import PostgresService
 from infra.local.process import POLL_SECONDS, wait_until
@@ -166,6 +166,7 @@ def _up(settings: Settings, report: Report) -> tuple[Settings, list[Service[Any]
     try:
         _start_all(services(ready, cancel, report), started, cancel)
         provision(ready, report)
+        ready = with_local_key(ready)
     except BaseException:
         # Also on Ctrl-C: the threads end first, or one could start a service behind our back.
         cancel.set()

@@ -26,6 +26,7 @@ from infra.local.provision import ensure_topics
 from simulator.send import send
 from tests.conftest import free_ports
 from tests.support.builders import as_json, order_event
+from tests.support.gateway_keys import TILL, MemoryKeys, bearer
 from tests.support.publisher_suite import PublisherSuite, Seen, Stage
 
 pytestmark = pytest.mark.requirement("O1")
@@ -137,7 +138,9 @@ def test_key_and_bytes_reach_kafka_untouched(
     event = order_event(order_id=f"O-{uuid.uuid4()}", extra={"note": "größer", "n": [1, None]})
     body = json.dumps(event, indent=1, ensure_ascii=False).encode() + b"\n"
 
-    at = httpx.post(url, content=body, trust_env=False).json()
+    at = httpx.post(
+        url, content=body, headers=settings.gateway.authorization, trust_env=False
+    ).json()
 
     key, value, _ = read_topic(settings.kafka, at["topic"])[at["partition"], at["offset"]]
     assert (key, value) == (event["order"]["order_id"].encode(), body)
@@ -153,8 +156,10 @@ def test_a_batch_is_in_kafka_once_and_in_order_however_often_it_is_sent(
     events = [as_json(order_event(order_id=orders[n % 5], extra={"n": n})) for n in range(500)]
     body = b"[" + b", ".join(events) + b"]"
 
-    first = httpx.post(url, content=body, trust_env=False, timeout=30)
-    second = httpx.post(url, content=body, trust_env=False, timeout=30)
+    with httpx.Client(
+        headers=settings.gateway.authorization, trust_env=False, timeout=30
+    ) as client:
+        first, second = client.post(url, content=body), client.post(url, content=body)
 
     assert [first.status_code, second.status_code] == [202, 202]
     results = first.json()["results"]
@@ -199,7 +204,12 @@ def test_what_is_under_way_when_the_gateway_stops_gets_its_answer(
     event = as_json(order_event())
 
     async def scenario() -> httpx.Response:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(
+            base_url=url,
+            headers=settings.gateway.authorization,
+            trust_env=False,
+            timeout=30,
+        ) as client:
             await client.post(CREATED, content=as_json(order_event()))  # connects the producer
             broker.suspend()
             try:
@@ -244,11 +254,13 @@ def test_a_stopped_broker_means_503_until_it_is_back(
 ) -> None:
     settings, broker = own_broker
     publisher = KafkaPublisher(settings.kafka, settings.gateway.ack_timeout_seconds)
-    transport = httpx.ASGITransport(create_app(settings, publisher))
+    transport = httpx.ASGITransport(create_app(settings, publisher, MemoryKeys()))
 
     def call(method: str, path: str, content: bytes | None = None) -> httpx.Response:
         async def once() -> httpx.Response:
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://gateway", headers=bearer(TILL)
+            ) as client:
                 return await client.request(method, path, content=content)
 
         return asyncio.run(once())
@@ -277,12 +289,14 @@ def test_a_broker_that_hangs_means_503_and_no_lost_answer(
     process = service.daemon.find()
     assert isinstance(process, psutil.Process)
     publisher = KafkaPublisher(settings.kafka, settings.gateway.ack_timeout_seconds)
-    transport = httpx.ASGITransport(create_app(settings, publisher))
+    transport = httpx.ASGITransport(create_app(settings, publisher, MemoryKeys()))
 
     acknowledged: set[bytes] = set()
 
     async def scenario() -> set[int]:
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://gateway", headers=bearer(TILL)
+        ) as client:
 
             async def burst(tag: str) -> set[int]:
                 keys = [f"{tag}-{number}" for number in range(30)]

@@ -29,6 +29,7 @@ from infra.local.process import wait_until
 from infra.local.trino import TrinoService
 from tests.conftest import free_ports
 from tests.support.command_line import parse
+from tests.support.gateway_keys import MemoryKeys
 from tools.docs.files import ROOT
 from tools.docs.settings_page import settings_page
 
@@ -339,7 +340,12 @@ def test_a_health_check_queries_a_port_of_its_own_service(name: str) -> None:
 
 def test_the_gateway_has_the_page_that_its_health_check_requests(compose_settings: Any) -> None:
     path = SERVICES["gateway"]["healthcheck"]["test"][-1].partition(":18080")[2]
-    assert path in create_app(compose_settings("gateway"), MemoryPublisher()).openapi()["paths"]
+    assert (
+        path
+        in create_app(compose_settings("gateway"), MemoryPublisher(), MemoryKeys()).openapi()[
+            "paths"
+        ]
+    )
 
 
 def test_what_is_mounted_is_there_and_every_volume_is_used() -> None:

@@ -24,6 +24,7 @@ from conf.traces import Trace
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
 from tests.support.builders import MISSING, as_json, event_id, order_event, order_item, status_event
+from tests.support.gateway_keys import TILL, MemoryKeys, bearer
 from tests.support.gateway_requests import request
 
 pytestmark = pytest.mark.requirement("O1")
@@ -39,7 +40,7 @@ def limits() -> Settings:
 
 @pytest.fixture
 def app(limits: Settings, broker: MemoryPublisher) -> FastAPI:
-    return create_app(limits, broker)
+    return create_app(limits, broker, MemoryKeys())
 
 
 Call = Callable[..., httpx.Response]
@@ -249,7 +250,7 @@ def test_an_order_of_a_branch_that_the_store_file_lacks_is_refused(
 ) -> None:
     stores = tmp_path / "stores.toml"
     settings = load_settings(stores_file=stores)
-    call = partial(request, create_app(settings, broker))
+    call = partial(request, create_app(settings, broker, MemoryKeys()))
     north = as_json(order_event(branch_id="B-north"))
     known = (CONF_DIR / "stores" / "demo.toml").read_text(encoding="utf-8")
 
@@ -346,12 +347,14 @@ def log_lines() -> Iterator[io.StringIO]:
 def test_logs_are_json_with_the_request_id_and_without_the_payload(
     limits: Settings, broker: MemoryPublisher, log_lines: io.StringIO
 ) -> None:
-    request = httpx.ASGITransport(create_app(limits, broker))
+    request = httpx.ASGITransport(create_app(limits, broker, MemoryKeys()))
     event = order_event(event_id=event_id("logged"), customer_id="C-private")
 
     async def post(body: bytes) -> httpx.Response:
         async with httpx.AsyncClient(transport=request, base_url="http://gateway") as client:
-            return await client.post(CREATED, content=body, headers={"x-request-id": "till-7"})
+            return await client.post(
+                CREATED, content=body, headers={**bearer(TILL), "x-request-id": "till-7"}
+            )
 
     good = asyncio.run(post(as_json(event)))
     bad = asyncio.run(post(as_json(event | {"source": ["C-private"]})))
@@ -363,6 +366,8 @@ def test_logs_are_json_with_the_request_id_and_without_the_payload(
         ("till-7", 202),
         ("till-7", 422),
     ]
+    assert {line["key"] for line in ours} == {TILL.id}
+    assert TILL.secret not in log_lines.getvalue()
     assert ours[0]["trace_id"] in good.headers["traceparent"]
     assert {line["process"] for line in lines} == {"gateway"}
     assert "C-private" not in log_lines.getvalue()
@@ -384,7 +389,7 @@ def test_an_unexpected_error_is_a_json_500_with_a_request_id(
 
 def test_the_end_of_the_application_flushes_the_publisher(limits: Settings) -> None:
     broker = MemoryPublisher()
-    application = create_app(limits, broker)
+    application = create_app(limits, broker, MemoryKeys())
 
     async def life() -> bool:
         async with application.router.lifespan_context(application):

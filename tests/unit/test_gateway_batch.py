@@ -14,6 +14,7 @@ from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage
 from gateway.rejections import UnavailableError
 from tests.support.builders import as_json, event_id, order_event, status_event
+from tests.support.gateway_keys import MemoryKeys
 from tests.support.gateway_requests import request
 
 pytestmark = pytest.mark.requirement("O1")
@@ -26,7 +27,7 @@ Post = Callable[..., httpx.Response]
 @pytest.fixture
 def post(broker: MemoryPublisher) -> Post:
     gateway = GatewaySettings(max_body_bytes=4096, max_batch_events=20, retry_after_seconds=7)
-    app = create_app(load_settings(gateway=gateway), broker)
+    app = create_app(load_settings(gateway=gateway), broker, MemoryKeys())
 
     return lambda path, content: request(app, "POST", path, content=content)
 

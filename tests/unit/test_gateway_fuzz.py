@@ -18,12 +18,13 @@ from gateway.producer import MemoryPublisher
 from gateway.rejections import NotJsonError
 from gateway.strict_json import parse
 from streaming.validation.contracts import find_faults
+from tests.support.gateway_keys import TILL, MemoryKeys, bearer
 
 # Small limits, so that the generator passes them now and then.
 GATEWAY = GatewaySettings(max_body_bytes=16_384, max_batch_bytes=32_768, max_batch_events=20)
 BROKER = MemoryPublisher()
 schema = schemathesis.openapi.from_asgi(
-    "/openapi.json", create_app(load_settings(gateway=GATEWAY), BROKER)
+    "/openapi.json", create_app(load_settings(gateway=GATEWAY), BROKER, MemoryKeys())
 )
 
 
@@ -40,7 +41,7 @@ def test_no_request_breaks_the_gateway_or_slips_a_wrong_event_in(case: Any) -> N
     BROKER.down = False  # the end of an application closes it
     BROKER.messages.clear()
 
-    response = case.call()
+    response = case.call(headers=bearer(TILL))
     case.validate_response(
         response, checks=[not_a_server_error, status_code_conformance, response_schema_conformance]
     )

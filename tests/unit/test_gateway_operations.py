@@ -13,6 +13,7 @@ from conf.settings import load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher
 from tests.support.builders import as_json, order_event, status_event
+from tests.support.gateway_keys import MemoryKeys
 from tests.support.gateway_requests import request
 
 CREATED = "/api/kafka/events/order-created"
@@ -22,7 +23,7 @@ Call = Callable[..., httpx.Response]
 
 @pytest.fixture
 def call(broker: MemoryPublisher) -> Call:
-    return partial(request, create_app(load_settings(), broker))
+    return partial(request, create_app(load_settings(), broker, MemoryKeys()))
 
 
 def meters(call: Call) -> dict[tuple[str, ...], float]:

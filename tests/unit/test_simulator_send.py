@@ -22,11 +22,12 @@ from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, publish
 from gateway.rejections import UnavailableError
 from simulator.ledger import Delivery, SendReport, digest, read_ledger
 from simulator.transport import GatewayTransport
+from tests.support.gateway_keys import TILL, MemoryKeys
 
 
 @pytest.fixture(scope="module")
 def tree() -> Settings:
-    return load_settings()
+    return load_settings(gateway={"key": TILL.text})
 
 
 class Gateway:
@@ -38,7 +39,7 @@ class Gateway:
         self.open(settings)
 
     def open(self, settings: Settings) -> None:
-        self._inner = httpx.ASGITransport(create_app(settings, self.broker))
+        self._inner = httpx.ASGITransport(create_app(settings, self.broker, MemoryKeys()))
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)

@@ -1,0 +1,162 @@
+"""`storelake keys`: make, list, revoke and rotate the keys of the gateway."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cli.app import new_app
+from cli.context import parse_age, read_settings
+from conf.gateway_keys import SCOPES, KeyParts
+from infra.terminal import console, error_console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from infra.postgres.gateway_keys import KeyRow
+
+app = new_app("keys", "Keys of the gateway: make, list, revoke, rotate.")
+
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="Of `storelake keys list`.")]
+Expires = Annotated[
+    timedelta | None,
+    typer.Option(parser=parse_age, metavar="AGE", help="Such as 90d or 12h; else 90d."),
+]
+LIFETIME, OVERLAP = timedelta(days=90), timedelta(hours=24)
+
+
+@app.command()
+def create(
+    *,
+    branch: Annotated[list[str] | None, typer.Option(metavar="ID", help="May be repeated.")] = None,
+    all_branches: Annotated[
+        bool, typer.Option("--all-branches", help="Of today and later.")
+    ] = False,
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(SCOPES)}; else all of them.")
+    ] = None,
+    expires: Expires = None,
+    name: Annotated[str, typer.Option(help="For the list, such as the till.")] = "",
+) -> None:
+    """Make a key and print it, this once; it is valid at once."""
+    from infra.postgres.gateway_keys import create_key
+
+    settings, branches, scopes = read_settings(), branch or [], scope or SCOPES
+    if all_branches == bool(branches):
+        raise typer.BadParameter("give either --branch, once or more, or --all-branches")
+    _require_known("branch", branches, _branches_of(settings.stores_file))
+    _require_known("scope", scopes, SCOPES)
+    key = create_key(
+        settings,
+        name=name,
+        branches=branches or None,
+        scopes=scopes,
+        lifetime=LIFETIME if expires is None else expires,
+    )
+    _print_secret(key, "made: keep it now, it is not shown again")
+
+
+@app.command("list")
+def list_keys(
+    form: Annotated[Literal["table", "json"], typer.Option("--format", help="Of the output.")] = (
+        "table"
+    ),
+) -> None:
+    """List all keys, the newest first; `used` lags behind by a minute."""
+    from infra.postgres.gateway_keys import list_keys as read_keys
+
+    rows = [_cells(row) for row in read_keys(read_settings())]
+    if form == "json":
+        import json
+
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_table(rows)
+
+
+@app.command()
+def revoke(key: KeyId) -> None:
+    """End a key for good, within `gateway.key_cache_seconds`."""
+    from infra.postgres.gateway_keys import revoke_key
+
+    revoke_key(read_settings(), key)
+    console().print(f"Key {key} is revoked.", markup=False, highlight=False)
+
+
+@app.command()
+def rotate(
+    key: KeyId,
+    *,
+    overlap: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=parse_age, metavar="AGE", help="When the present secret ends; else after 24h."
+        ),
+    ] = None,
+    expires: Expires = None,
+) -> None:
+    """Give a key a new secret and print it, this once."""
+    from infra.postgres.gateway_keys import rotate_key
+
+    made = rotate_key(
+        read_settings(),
+        key,
+        overlap=OVERLAP if overlap is None else overlap,
+        lifetime=LIFETIME if expires is None else expires,
+    )
+    _print_secret(made, "has a new secret: the one before ends after the overlap")
+
+
+@app.command()
+def local() -> None:
+    """Print the header with the key of this machine, for `curl -H @-`."""
+    from infra.local.passwords import with_local_key
+
+    for name, value in with_local_key(read_settings()).gateway.authorization.items():
+        typer.echo(f"{name}: {value}")
+
+
+def _print_secret(key: KeyParts, what: str) -> None:
+    """The secret alone on standard output, so that it can be piped."""
+    error_console().print(f"Key {key.id} {what}.", markup=False, highlight=False)
+    typer.echo(key.text)
+
+
+def _branches_of(stores_file: Path) -> list[str]:
+    from conf.stores import load_stores
+
+    return [branch.branch_id for branch in load_stores(stores_file).branches]
+
+
+def _require_known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := sorted({*given} - {*known}):
+        raise typer.BadParameter(f"no {what} {', '.join(unknown)}: known are {', '.join(known)}")
+
+
+def _cells(row: KeyRow) -> dict[str, str | list[str] | None]:
+    """A row of the list; times in UTC."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "branches": row.branches or ["all"],
+        "scopes": row.scopes,
+        "made": row.created_at.isoformat(timespec="seconds"),
+        "expires": row.expires_at.isoformat(timespec="seconds"),
+        "used": row.last_used_at and row.last_used_at.isoformat(timespec="seconds"),
+        "state": row.state,
+    }
+
+
+def _print_table(rows: Sequence[dict[str, str | list[str] | None]]) -> None:
+    from rich.table import Table
+
+    names = ("id", "name", "branches", "scopes", "made", "expires", "used", "state")
+    table = Table(*names, box=None, pad_edge=False)
+    for row in rows:
+        cells = (row[name] or "" for name in names)
+        table.add_row(*(cell if isinstance(cell, str) else ", ".join(cell) for cell in cells))
+    console().print(table, soft_wrap=True, markup=False, highlight=False)
