@@ -83,11 +83,12 @@ def make_events(settings: Settings, count: int) -> list[bytes]:
     return [shop.next_event(number / 1000, None).value for number in range(count)]
 
 
-def make_request(path: str, body: bytes) -> bytes:
+def make_request(settings: Settings, path: str, body: bytes) -> bytes:
     """A whole request, head and body."""
+    key = "".join(f"{name}: {value}\r\n" for name, value in settings.gateway.authorization.items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"{key}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -144,10 +145,13 @@ def measure(deployment: Deployment, seconds: float) -> dict[str, Any]:
     notify("making events")
     events = make_events(settings, int(seconds * 25_000))
     singles_count = min(int(seconds * 3_000), len(events) // 4)
-    singles = [(make_request(ROUTE, event), 1) for event in events[:singles_count]]
+    singles = [(make_request(settings, ROUTE, event), 1) for event in events[:singles_count]]
     rest = events[singles_count:]
     batches = [
-        (make_request(f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + BATCH]) + b"]"), BATCH)
+        (
+            make_request(settings, f"{ROUTE}/batch", b"[" + b",".join(rest[n : n + BATCH]) + b"]"),
+            BATCH,
+        )
         for n in range(0, len(rest) - BATCH + 1, BATCH)
     ]
     with deployment.run_gateway() as gateway:

@@ -56,6 +56,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         log.info("gateway_started", kafka=kafka.bootstrap)
+        await ring.refresh()
         reading = asyncio.create_task(ring.keep_fresh())
         yield
         reading.cancel()

@@ -139,11 +139,11 @@ class KeyRing:
     async def keep_fresh(self) -> None:
         """Read the store again and again, and note there which keys were used, until cancelled."""
         while True:
+            await asyncio.sleep(self._cache_seconds / 2)
             async with self._reading:
                 await self.refresh()
             if self._clock() - self._saved_at >= _SAVE_SECONDS:
                 await self._save_used()
-            await asyncio.sleep(self._cache_seconds / 2)
 
     async def close(self) -> None:
         """Note what is not noted yet, and close the store."""

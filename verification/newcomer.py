@@ -118,7 +118,8 @@ def _order(deployment: Deployment) -> None:
         event_time=now,
     )
     url = f"{gateway_url(deployment.settings)}/api/kafka/events/order-created"
-    answer = httpx.post(url, json=event, trust_env=False)
+    headers = deployment.settings.gateway.authorization
+    answer = httpx.post(url, json=event, headers=headers, trust_env=False)
     if answer.is_error:
         raise StepError(f"the gateway rejects an order: {answer.status_code} {answer.text}")
 

@@ -180,6 +180,43 @@ def test_a_batch_is_in_kafka_once_and_in_order_however_often_it_is_sent(
         assert kept == sent
 
 
+def test_keys_are_made_revoked_and_rotated_while_the_gateway_runs(
+    gateway: tuple[Settings, subprocess.Popen[bytes]], environment: Mapping[str, str]
+) -> None:
+    settings, _ = gateway
+    url = f"http://{settings.gateway.host}:{settings.gateway.port}{CREATED}"
+    storelake = [sys.executable, "-m", "cli.main", "keys"]
+
+    def keys(*arguments: str) -> str:
+        command = [*storelake, *arguments]
+        done = subprocess.run(command, env=dict(environment), capture_output=True, check=True)
+        assert b"slk_" not in done.stderr
+        return done.stdout.decode().strip()
+
+    def post(key: str, branch: str = "B01") -> int:
+        body = as_json(order_event(order_id=f"O-{uuid.uuid4()}", branch_id=branch))
+        headers = {"X-Api-Key": key}
+        return httpx.post(url, content=body, headers=headers, trust_env=False).status_code
+
+    first = keys("create", "--branch", "B01", "--scope", "orders:write", "--expires", "1h")
+    key_id = first.split("_")[1]
+    assert [post(first), post(first, "B02")] == [202, 403]
+    second = keys("rotate", key_id, "--overlap", "1h")
+    assert [post(second), post(first)] == [202, 202]
+    third = keys("rotate", key_id, "--overlap", "0s")
+    assert post(third) == 202
+    assert wait_until(lambda: post(second) == 401, 2 * settings.gateway.key_cache_seconds)
+    assert post(first) == 401
+    keys("revoke", key_id)
+    assert wait_until(lambda: post(third) == 401, 2 * settings.gateway.key_cache_seconds)
+    listed = {row["id"]: row for row in json.loads(keys("list", "--format", "json"))}
+    assert (listed[key_id]["state"], listed[key_id]["branches"]) == ("revoked", ["B01"])
+    assert {row["name"]: row["state"] for row in listed.values()}["local"] == "valid"
+    header = f"Authorization: Bearer {settings.gateway.authorization['Authorization'][7:]}"
+    assert keys("local") == header
+    assert first not in keys("list")
+
+
 def test_the_connection_test_queries_the_real_broker(
     gateway: tuple[Settings, subprocess.Popen[bytes]],
 ) -> None:

@@ -291,7 +291,9 @@ def test_the_answer_waits_for_the_broker(app: FastAPI, broker: MemoryPublisher) 
 
         broker.send = send_slowly  # type: ignore[method-assign]
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://gateway", headers=bearer(TILL)
+        ) as client:
             answer = asyncio.create_task(client.post(CREATED, content=as_json(order_event())))
             # Another request is served meanwhile: the wait does not block the event loop.
             alive = await client.get("/health")

@@ -47,9 +47,12 @@ def run(
 
     async def play() -> None:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://gateway", headers=bearer(TILL)
-        ) as client:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=transport, base_url="http://gateway", headers=bearer(TILL)
+            ) as client,
+        ):
             await scenario(lambda path, content: client.post(path, content=content))
 
     asyncio.run(play())
@@ -188,7 +191,7 @@ def test_the_memory_is_bounded_and_drops_the_oldest_first() -> None:
 def test_a_client_that_sends_too_much_gets_the_time_of_a_retry() -> None:
     broker = MemoryPublisher()
     slow = GatewaySettings(events_per_second=0.5, burst_events=3, max_batch_events=2)
-    two = b"[" + as_json(order_event()) + b"," + as_json(order_event()) + b"]"
+    two = b"[" + as_json(order_event()) + b"," + as_json(order_event(order_id="O-2")) + b"]"
 
     async def scenario(post: Post) -> None:
         for _ in range(2):  # the second begins within the burst and passes whole
@@ -197,7 +200,7 @@ def test_a_client_that_sends_too_much_gets_the_time_of_a_retry() -> None:
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "4")
 
     run(scenario, broker, slow)
-    assert len(broker.messages["order-created"]) == 4
+    assert len(broker.messages["order-created"]) == 2  # and two repeats
 
 
 @pytest.mark.parametrize("body", [b"[" + b" " * 4000, b"[" + b"[],[]," * 700 + b"[]]"])
