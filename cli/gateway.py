@@ -38,7 +38,7 @@ def gateway(
         log_config=None,  # its lines join ours, as JSON
         access_log=False,  # gateway.observe writes one line per request
         server_header=False,
-        proxy_headers=False,  # uvicorn believes any local process; gateway.addresses knows better
+        proxy_headers=False,  # uvicorn believes any local process; see gateway.addresses
         timeout_graceful_shutdown=int(settings.gateway.ack_timeout_seconds) + 1,
     )
 

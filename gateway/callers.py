@@ -31,7 +31,7 @@ class Callers:
         self._proxies: Sequence[Network] = settings.trusted_proxies
         rate = settings.unauthenticated_per_second
         self._strangers = RateLimit(
-            rate, max(1.0, rate * _BURST_SECONDS), refusal=TooManyUnauthenticatedError
+            rate, max(1.0, rate * _BURST_SECONDS), rejection=TooManyUnauthenticatedError
         )
 
     async def authenticate(self, request: Request, scope: str) -> Key:

@@ -127,7 +127,7 @@ class KeyRing:
         return found
 
     async def refresh(self) -> None:
-        """Read the store; where it does not answer, the keys stay as they are."""
+        """Read the store; where it does not answer, the keys remain as they are."""
         began = self._tried_at = self._clock()
         try:
             self._keys = await asyncio.wait_for(self._store.read(), _READ_SECONDS)
@@ -162,6 +162,6 @@ class KeyRing:
 
 
 def _opens(key: Key, digest: bytes, now: datetime) -> bool:
-    # All are compared, in constant time: how long it takes tells nothing.
+    # All are compared, in constant time: how long it takes depends on no secret.
     same = [compare_digest(secret, digest) and now < ends for secret, ends in key.secrets]
     return any(same)

@@ -35,12 +35,12 @@ class RateLimit:
         per_second: float,
         burst: float,
         clock: Callable[[], float] = time.monotonic,
-        refusal: type[TooManyError] = TooManyError,
+        rejection: type[TooManyError] = TooManyError,
     ) -> None:
         self._per_second = per_second
         self._burst = burst
         self._clock = clock
-        self._refusal = refusal
+        self._rejection = rejection
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def admit(self, client: str, events: int) -> None:
@@ -51,7 +51,7 @@ class RateLimit:
         """
         bucket = self._refilled(client)
         if bucket.events < 1:
-            raise self._refusal((1 - bucket.events) / self._per_second)
+            raise self._rejection((1 - bucket.events) / self._per_second)
         bucket.events -= events
 
     def charge(self, client: str, events: int) -> None:

@@ -88,7 +88,7 @@ class UnknownEncodingError(RejectionError):
 
 
 class UnauthorizedError(RejectionError):
-    """No key, or one that is wrong, expired or revoked: the answer does not tell which."""
+    """No key, or one that is wrong, expired or revoked: the answer is the same for all."""
 
     status, error = 401, "unauthorized"
 

@@ -108,14 +108,14 @@ class Charge:
     limit: RateLimit
     charged: int
 
-    def settle(self, events: int) -> None:
+    def adjust(self, events: int) -> None:
         """Charge so many events in all: give back what was too much."""
         self.limit.charge(self.key.id, events - self.charged)
         self.charged = events
 
     def refuse(self, body: bytes) -> None:
         """Charge a refused request by its size: parsing takes as long as that of good events."""
-        self.settle(max(self.charged, len(body) // _EVENT_BYTES))
+        self.adjust(max(self.charged, len(body) // _EVENT_BYTES))
 
     def own(self, event: CheckedEvent) -> CheckedEvent:
         """The event; raise `ForbiddenError` where its branch is not one of the key's."""
@@ -165,7 +165,7 @@ def _single(route: EventRoute, context: RouteContext) -> Handler:
             charge.refuse(body)
             context.metrics.events(route.topic, rejection.error)
             raise
-        charge.settle(1)
+        charge.adjust(1)
         (result,) = await context.intake.take([event], route.topic, _headers(request))
         if isinstance(result, RejectionError):
             raise result
@@ -194,7 +194,7 @@ def _batch(route: EventRoute, context: RouteContext) -> Handler:
             context.metrics.events(route.topic, rejection.error)
             raise
         events = [_owned(event, charge) for event in checked]
-        charge.settle(len(events))
+        charge.adjust(len(events))
         if any(isinstance(event, RejectionError) for event in events):
             charge.refuse(body)
         results = await context.intake.take(events, route.topic, _headers(request))

@@ -72,7 +72,7 @@ def list_keys(settings: Settings) -> list[KeyRow]:
 
 
 def revoke_key(settings: Settings, key_id: str) -> None:
-    """End a key and all its secrets; one that is revoked already stays so."""
+    """End a key and all its secrets; one that is revoked keeps its time."""
     with _connection(settings) as connection:
         changed = connection.execute(
             "UPDATE gateway_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = %s",

@@ -250,9 +250,7 @@ def test_the_settings_of_the_profile_and_of_every_service_are_known(compose_sett
 
 def test_only_who_opens_the_database_or_the_lake_has_their_secrets() -> None:
     without = {name for name in OURS if not any(v == SECRET for v in variables(name).values())}
-    assert without == {
-        *("gateway", "footage", "inference", "inference-gpu", "spark-master", "spark-worker")
-    }
+    assert without == {"footage", "inference", "inference-gpu", "spark-master", "spark-worker"}
 
 
 def test_every_command_is_one_of_the_command_line() -> None:

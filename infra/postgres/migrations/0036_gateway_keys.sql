@@ -16,3 +16,6 @@ CREATE TABLE gateway_keys (
     CHECK ((previous_sha256 IS NULL) = (previous_ends_at IS NULL)),
     CHECK (cardinality(branches) > 0 AND cardinality(scopes) > 0)
 );
+
+COMMENT ON TABLE gateway_keys IS
+    'A key of a client of the gateway: its branches, scopes and end, and digests of its secrets.';
