@@ -146,7 +146,7 @@ def _cells(row: KeyRow) -> dict[str, str | list[str] | None]:
         "scopes": row.scopes,
         "made": row.created_at.isoformat(timespec="seconds"),
         "expires": row.expires_at.isoformat(timespec="seconds"),
-        "used": row.last_used_at and row.last_used_at.isoformat(timespec="seconds"),
+        "used": row.last_used_at.isoformat(timespec="seconds") if row.last_used_at else None,
         "state": row.state,
     }
 
