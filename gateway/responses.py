@@ -18,10 +18,14 @@ from gateway.rejections import (
     FieldFault,
     RejectionError,
     TooManyError,
+    TooManyUnauthenticatedError,
     UnauthorizedError,
     UnavailableError,
     UnknownEncodingError,
 )
+
+_LAST = {"Connection": "close"}
+"""The rest of the body is not read, so the connection cannot carry another request."""
 
 
 class Accepted(BaseModel):
@@ -115,14 +119,14 @@ def install_rejections(app: FastAPI, retry_after: int) -> None:
 
 def _headers(error: RejectionError, retry_after: int) -> dict[str, str]:
     if isinstance(error, UnauthorizedError):
-        return {"WWW-Authenticate": 'Bearer realm="storelake"'}
+        return {"WWW-Authenticate": 'Bearer realm="storelake"', **_LAST}
     if isinstance(error, UnavailableError):
         return {"Retry-After": str(retry_after)}
     if isinstance(error, TooManyError):
-        return {"Retry-After": str(max(1, math.ceil(error.wait)))}
+        wait = {"Retry-After": str(max(1, math.ceil(error.wait)))}
+        return wait | (_LAST if isinstance(error, TooManyUnauthenticatedError) else {})
     if isinstance(error, BodyTooLargeError):
-        # The rest of the body was not read, so this connection cannot carry another request.
-        return {"Connection": "close"}
+        return _LAST
     if isinstance(error, UnknownEncodingError):
         return {"Accept-Encoding": ENCODINGS}
     return {}

@@ -21,8 +21,10 @@ from conf.settings import KafkaSettings, Settings
 from gateway.app import create_app
 from gateway.kafka import KafkaPublisher
 from infra.local.kafka import KafkaService
+from infra.local.passwords import with_local_key
 from infra.local.process import wait_until
 from infra.local.provision import ensure_topics
+from infra.postgres.gateway_keys import revoke_key
 from simulator.send import send
 from tests.conftest import free_ports
 from tests.support.builders import as_json, order_event
@@ -215,6 +217,21 @@ def test_keys_are_made_revoked_and_rotated_while_the_gateway_runs(
     header = f"Authorization: Bearer {settings.gateway.authorization['Authorization'][7:]}"
     assert keys("local") == header
     assert first not in keys("list")
+
+
+def test_the_key_of_this_machine_is_made_once_and_anew_when_it_was_revoked(
+    services: Settings, tmp_path: Path
+) -> None:
+    gateway = services.gateway.model_copy(update={"key": None})
+    machine = services.model_copy(update={"var_dir": tmp_path, "gateway": gateway})
+
+    first, again = with_local_key(machine), with_local_key(machine)
+    assert first.gateway.authorization == again.gateway.authorization
+    revoke_key(services, first.gateway.authorization["Authorization"].split("_")[1])
+    second = with_local_key(first)
+    assert second.gateway.authorization != first.gateway.authorization
+    assert with_local_key(machine).gateway.authorization == second.gateway.authorization
+    assert machine.secrets_file.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_connection_test_queries_the_real_broker(
