@@ -9,8 +9,8 @@ from datetime import timedelta
 from dotenv import dotenv_values
 from pydantic import SecretStr
 
-from conf.gateway_keys import SCOPES
-from conf.settings import Settings
+from conf.gateway_keys import SCOPES, KeyParts, new_key, read_key
+from conf.settings import Settings, SettingsError
 from infra.local.state_files import write_text
 from infra.postgres.gateway_keys import create_key, renew_key
 
@@ -45,22 +45,34 @@ def with_local_key(settings: Settings) -> Settings:
     """The settings with a valid key of the gateway for the senders of this machine.
 
     The key that was kept is renewed; where it is revoked, expired or not of this database, another
-    one is made, for all branches. A key that the operator has set is left alone, and none is made
-    for an external Postgres. The tables must be there.
+    one is made, for all branches. A key that the operator has set is stored where it is new, and
+    else left alone. Nothing is done for an external Postgres. The tables must be there.
 
     Raises:
         ServiceError: Postgres does not answer.
     """
     kept, key = _kept(settings).get(PREFIX + GATEWAY_KEY), settings.gateway.key
     text = key.get_secret_value() if key else kept
-    if not settings.postgres.local or text != kept:
+    if not settings.postgres.local:
+        return settings
+    if text is not None and text != kept:
+        _store_key(settings, read_key(text))
         return settings
     if text is None or not renew_key(settings, text, LOCAL_KEY_LIFE):
-        text = create_key(
-            settings, name="local", branches=None, scopes=SCOPES, lifetime=LOCAL_KEY_LIFE
-        ).text
+        text = _store_key(settings, new_key()).text
         _keep(settings, {GATEWAY_KEY: text})
     return _with(settings, {GATEWAY_KEY: text})
+
+
+def _store_key(settings: Settings, key: KeyParts | None) -> KeyParts:
+    if key is None:
+        raise SettingsError(
+            "STORELAKE_GATEWAY__KEY has not the form of a key: unset it, and `storelake up` makes "
+            "one, or set one of `storelake keys create`."
+        )
+    return create_key(
+        settings, name="local", branches=None, scopes=SCOPES, lifetime=LOCAL_KEY_LIFE, key=key
+    )
 
 
 def _missing(settings: Settings) -> list[str]:

@@ -38,17 +38,20 @@ def create_key(
     branches: Sequence[str] | None,
     scopes: Sequence[str],
     lifetime: timedelta,
+    key: KeyParts | None = None,
 ) -> KeyParts:
     """Store a new key; its secret is in what is returned, and nowhere else.
+
+    A `key` that is given is stored, unless its id is there already, revoked or not.
 
     Raises:
         ServiceError: Postgres does not answer, or has no such table yet.
     """
-    key = new_key()
+    key = key or new_key()
     with _connection(settings) as connection:
         connection.execute(
             "INSERT INTO gateway_keys (id, name, branches, scopes, secret_sha256, expires_at) "
-            "VALUES (%s, %s, %s, %s, %s, now() + %s)",
+            "VALUES (%s, %s, %s, %s, %s, now() + %s) ON CONFLICT (id) DO NOTHING",
             (
                 key.id,
                 name,

@@ -16,7 +16,9 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from pydantic import SecretStr
 
+from conf.gateway_keys import new_key
 from conf.settings import KafkaSettings, Settings
 from gateway.app import create_app
 from gateway.kafka import KafkaPublisher
@@ -231,6 +233,8 @@ def test_the_key_of_this_machine_is_made_once_and_anew_when_it_was_revoked(
     second = with_local_key(first)
     assert second.gateway.authorization != first.gateway.authorization
     assert with_local_key(machine).gateway.authorization == second.gateway.authorization
+    own = {"gateway": gateway.model_copy(update={"key": SecretStr(new_key().text)})}
+    assert with_local_key(machine.model_copy(update=own)).gateway == own["gateway"]
     assert machine.secrets_file.stat().st_mode & 0o777 == 0o600
 
 
