@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hmac import compare_digest
@@ -115,10 +116,12 @@ class KeyRing:
             KeysUnavailableError: the store does not answer.
         """
         asked = self._clock()
-        async with self._reading:
-            if self._tried_at < asked:
-                await asyncio.sleep(max(0.0, self._tried_at + _PAUSE_SECONDS - self._clock()))
-                await self.refresh()
+        # A read that is cancelled may take its time to end: nobody waits for that.
+        with suppress(asyncio.TimeoutError):
+            async with asyncio.timeout(_READ_SECONDS + 1), self._reading:
+                if self._tried_at < asked:
+                    await asyncio.sleep(max(0.0, self._tried_at + _PAUSE_SECONDS - self._clock()))
+                    await self.refresh()
         if self._read_at < asked:
             raise KeysUnavailableError("the key cannot be looked up now")
         found = self.known(key)

@@ -195,6 +195,26 @@ def test_without_a_database_known_keys_go_on_for_a_time_and_unknown_ones_wait(
     asyncio.run(scenario())
 
 
+def test_a_database_that_hangs_holds_nobody_up(
+    keys: MemoryKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.keys._READ_SECONDS", 0.01)
+    ring = KeyRing(keys, cache_seconds=5, outage_seconds=900)
+
+    async def hang() -> Any:
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        await ring.refresh()
+        monkeypatch.setattr(keys, "read", hang)
+        tries = [ring.look_up(new_key()) for _ in range(20)]
+        found = await asyncio.gather(*tries, return_exceptions=True)
+        assert {type(one) for one in found} == {KeysUnavailableError}
+        assert ring.known(TILL)
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
 def test_a_revoked_key_ends_within_the_time_of_the_cache(
     gateway: Gateway, keys: MemoryKeys
 ) -> None:
