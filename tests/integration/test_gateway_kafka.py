@@ -221,7 +221,7 @@ def test_keys_are_made_revoked_and_rotated_while_the_gateway_runs(
     assert first not in keys("list")
 
 
-def test_the_key_of_this_machine_is_made_once_and_anew_when_it_was_revoked(
+def test_the_key_of_this_machine_is_made_once_and_again_after_it_was_revoked(
     services: Settings, tmp_path: Path
 ) -> None:
     gateway = services.gateway.model_copy(update={"key": None})
