@@ -20,13 +20,9 @@ def console(
     port: Annotated[int | None, typer.Option(help="Port; else the setting.")] = None,
 ) -> None:
     """Serve the live console until Ctrl-C or SIGTERM."""
-    import signal
-
-    import uvicorn
-
-    from cli.gateway import end_well
     from conf.logs import configure_logging
     from dashboard.app import create_app
+    from infra.http_server import HttpServer, end_well_on_sigterm
     from infra.local.checks import require_free_port
 
     settings = read_settings()
@@ -37,17 +33,9 @@ def console(
     configure_logging("console", settings.log_level)
     app = create_app(settings)
     _print_address(settings)
-    # uvicorn ends in order first, and then raises the signal again for the earlier handler.
-    signal.signal(signal.SIGTERM, end_well)
-    uvicorn.run(
-        app,
-        host=console.host,
-        port=console.port,
-        log_config=None,  # its lines join ours, as JSON
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,  # open pages would hold it for ever
-    )
+    end_well_on_sigterm()
+    # Open pages would hold it for ever, so it stops after two seconds.
+    HttpServer(app, settings.http, [(console.host, console.port)], 2).serve_until_stopped()
 
 
 def _print_address(settings: Settings) -> None:

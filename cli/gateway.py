@@ -3,14 +3,14 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-import signal
-import sys
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from cli.context import read_settings
+
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+"""Of every answer: no browser or proxy keeps one, or takes it for something else."""
 
 
 def gateway(
@@ -19,30 +19,22 @@ def gateway(
     port: Annotated[int | None, typer.Option(help="Port; else the setting.")] = None,
 ) -> None:
     """Serve the order gateway until Ctrl-C or SIGTERM."""
-    import uvicorn
-
     from conf.logs import configure_logging
     from gateway.app import create_app
+    from infra.http_server import HttpServer, end_well_on_sigterm
     from infra.local.checks import require_free_port
 
     settings = read_settings()
-    host, port = host or settings.gateway.host, port or settings.gateway.port
-    require_free_port(host, port, "the gateway", "STORELAKE_GATEWAY__PORT")
+    chosen = {"host": host or settings.gateway.host, "port": port or settings.gateway.port}
+    gateway = settings.gateway.model_copy(update=chosen)
+    settings = settings.model_copy(update={"gateway": gateway})
+    require_free_port(gateway.host, gateway.port, "the gateway", "STORELAKE_GATEWAY__PORT")
+    addresses = [(gateway.host, gateway.port)]
+    if gateway.operations_port:
+        addresses.append((gateway.operations_host, gateway.operations_port))
+        require_free_port(*addresses[1], "its operations", "STORELAKE_GATEWAY__OPERATIONS_PORT")
     configure_logging("gateway", settings.log_level)
-    # uvicorn ends in order first, and then raises the signal again for the earlier handler.
-    signal.signal(signal.SIGTERM, end_well)
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        log_config=None,  # its lines join ours, as JSON
-        access_log=False,  # gateway.observe writes one line per request
-        server_header=False,
-        proxy_headers=False,  # uvicorn believes any local process; see gateway.addresses
-        timeout_graceful_shutdown=int(settings.gateway.ack_timeout_seconds) + 1,
-    )
-
-
-def end_well(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End with exit code 0: a signal to stop is no error."""
-    sys.exit(0)
+    stop_seconds = int(gateway.ack_timeout_seconds) + 1
+    end_well_on_sigterm()
+    server = HttpServer(create_app(settings), settings.http, addresses, stop_seconds, HEADERS)
+    server.serve_until_stopped()

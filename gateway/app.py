@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
 
 from conf.settings import Settings
 from gateway.branches import KnownBranches
@@ -24,7 +26,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.models import EVENT_MODELS, STATUS_MODEL
 from gateway.normalize import NormalizeRequest
 from gateway.observe import Observer
-from gateway.operations import operations_router
+from gateway.operations import OperationsPort, health_router, operations_router
 from gateway.postgres_keys import PostgresKeys
 from gateway.producer import Publisher
 from gateway.recent import RecentIds
@@ -32,6 +34,7 @@ from gateway.responses import install_rejections
 from gateway.routes import RouteContext, event_handlers, event_routes, events_router
 
 log = structlog.get_logger()
+_TITLE, _VERSION = "storelake gateway", "1"
 
 
 def create_app(
@@ -65,8 +68,9 @@ def create_app(
         await ring.close()
         await publisher.close()  # the server let running requests end before: flush the rest
 
-    app = FastAPI(title="storelake gateway", version="1", lifespan=lifespan)
-    install_rejections(app, tuning.retry_after_seconds)
+    retry_after, port = tuning.retry_after_seconds, tuning.operations_port
+    app = _application(retry_after, docs=tuning.serve_docs and not port, lifespan=lifespan)
+    operations = _application(retry_after, docs=tuning.serve_docs) if port else app
     context = RouteContext(
         intake=Intake(publisher, RecentIds(tuning.remembered_ids), metrics),
         settings=tuning,
@@ -78,25 +82,40 @@ def create_app(
     routes = event_routes(kafka)
     handlers = event_handlers(routes, context)
     app.include_router(events_router(routes, handlers, tuning.max_batch_events))
-    app.include_router(
-        operations_router(publisher, metrics, kafka.order_topics, tuning.retry_after_seconds)
-    )
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    app.add_middleware(DirectRoutes, handlers=handlers, retry_after=tuning.retry_after_seconds)
-    app.add_middleware(Observer, metrics=metrics, routes=frozenset(app.openapi()["paths"]))
+    health = health_router(publisher, kafka.order_topics, retry_after)
+    for_operators = operations_router(publisher, metrics, kafka.order_topics, tuning)
+    app.include_router(health)
+    operations.include_router(for_operators)
+    document = _document([*app.routes, *(for_operators.routes if port else ())])
+    for one in (app, operations):
+        one.openapi = lambda: document  # type: ignore[method-assign]
+    app.add_middleware(DirectRoutes, handlers=handlers, retry_after=retry_after)
+    if port:
+        operations.include_router(health)
+        app.add_middleware(OperationsPort, operations=operations, port=port)
+    app.add_middleware(Observer, metrics=metrics, routes=frozenset(document["paths"]))
     app.add_middleware(NormalizeRequest)  # the last one is the outermost: it sees every request
     return app
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _application(retry_after: int, *, docs: bool, **options: Any) -> FastAPI:
+    """An application without routes, with `/docs` and `/openapi.json` if these are wanted."""
+    app = (
+        FastAPIOffline(title=_TITLE, version=_VERSION, redoc_url=None, **options)
+        if docs
+        else FastAPI(title=_TITLE, version=_VERSION, openapi_url=None, **options)
+    )
+    install_rejections(app, retry_after)
+    return app
+
+
+def _document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     """The OpenAPI document, with the event models that routes read from raw bytes."""
-    if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        _, models = models_json_schema(
-            [(model, "validation") for model in (*EVENT_MODELS.values(), STATUS_MODEL)],
-            ref_template="#/components/schemas/{model}",
-        )
-        schema["components"]["schemas"].update(models["$defs"])
-        schema["components"]["securitySchemes"] = SECURITY_SCHEMES
-        app.openapi_schema = schema
-    return app.openapi_schema
+    schema = get_openapi(title=_TITLE, version=_VERSION, routes=routes)
+    _, models = models_json_schema(
+        [(model, "validation") for model in (*EVENT_MODELS.values(), STATUS_MODEL)],
+        ref_template="#/components/schemas/{model}",
+    )
+    schema["components"]["schemas"].update(models["$defs"])
+    schema["components"]["securitySchemes"] = SECURITY_SCHEMES
+    return schema

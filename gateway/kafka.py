@@ -81,7 +81,8 @@ class KafkaPublisher:
         try:
             found = await asyncio.to_thread(self._producer.list_topics, timeout=timeout)
         except KafkaException as error:
-            raise UnavailableError(error.args[0].str()) from None
+            log.warning("broker_away", reason=error.args[0].str())
+            raise UnavailableError("the broker does not answer") from None
         return BrokerView(
             brokers=tuple((b.id, b.host, b.port) for b in found.brokers.values()),
             partitions={name: len(topic.partitions) for name, topic in found.topics.items()},
@@ -154,5 +155,6 @@ def _resolve(answers: list[tuple[_Waiting, Outcome]]) -> None:
 
 
 def _rejection(error: KafkaError) -> TooLargeError | UnavailableError:
+    """What a client is told: the code, since the text may name hosts."""
     permanent = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
-    return (TooLargeError if permanent else UnavailableError)(error.str())
+    return (TooLargeError if permanent else UnavailableError)(f"the broker says {error.name()}")

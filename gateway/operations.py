@@ -8,7 +8,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from conf.settings import GatewaySettings
 from gateway.metrics import GatewayMetrics
 from gateway.producer import BrokerView, Publisher
 from gateway.rejections import UnavailableError
@@ -40,21 +42,29 @@ class BrokerConnection(BaseModel):
     round_trip_ms: float
 
 
-def operations_router(
-    publisher: Publisher, metrics: GatewayMetrics, topics: tuple[str, ...], retry_after: int
-) -> APIRouter:
-    """`/health`, `/ready`, `/metrics` and the test of the connection.
+class OperationsPort:
+    """Passes the requests of one listener to the operators' application, all others to the app."""
+
+    def __init__(self, app: ASGIApp, operations: ASGIApp, port: int) -> None:
+        self._app = app
+        self._operations = operations
+        self._port = port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        own = scope["type"] == "http" and scope["server"] and scope["server"][1] == self._port
+        await (self._operations if own else self._app)(scope, receive, send)
+
+
+def health_router(publisher: Publisher, topics: tuple[str, ...], retry_after: int) -> APIRouter:
+    """`/health` and `/ready`, on every port.
 
     Args:
         publisher: whose broker is queried.
-        metrics: what `/metrics` shows.
         topics: those that the gateway writes to.
         retry_after: seconds, sent to clients while the broker is away.
     """
     router = APIRouter(tags=["operations"])
-
-    def away(error: str, reason: object) -> JSONResponse:
-        return refuse(503, error, str(reason), headers={"Retry-After": str(retry_after)})
 
     @router.get("/health", summary="The process is alive")
     async def health() -> dict[str, str]:
@@ -70,12 +80,38 @@ def operations_router(
         try:
             view = await publisher.look()
         except UnavailableError as error:
-            return away("not_ready", error)
+            return _away("not_ready", error, retry_after)
         missing = sorted(set(topics) - set(view.partitions))
         if missing:
-            return away("not_ready", f"missing topics: {', '.join(missing)}")
+            return _away("not_ready", f"missing topics: {', '.join(missing)}", retry_after)
         return JSONResponse({"status": "ready"})
 
+    return router
+
+
+def operations_router(
+    publisher: Publisher,
+    metrics: GatewayMetrics,
+    topics: tuple[str, ...],
+    settings: GatewaySettings,
+) -> APIRouter:
+    """`/metrics` and the test of the connection, each if its setting is on.
+
+    Args:
+        publisher: whose broker is queried.
+        metrics: what `/metrics` shows.
+        topics: those that the gateway writes to.
+        settings: which of them are served, and the `Retry-After` while the broker is away.
+    """
+    router = APIRouter(tags=["operations"])
+    if settings.serve_metrics:
+        _add_metrics(router, metrics)
+    if settings.serve_connection_test:
+        _add_connection_test(router, publisher, topics, settings.retry_after_seconds)
+    return router
+
+
+def _add_metrics(router: APIRouter, metrics: GatewayMetrics) -> None:
     @router.get(
         "/metrics",
         summary="Meters for Prometheus",
@@ -85,12 +121,16 @@ def operations_router(
     async def meters() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
+
+def _add_connection_test(
+    router: APIRouter, publisher: Publisher, topics: tuple[str, ...], retry_after: int
+) -> None:
     async def test_connection() -> JSONResponse:
         started = time.perf_counter()
         try:
             view = await publisher.look()
         except UnavailableError as error:
-            return away("broker_unavailable", error)
+            return _away("broker_unavailable", error, retry_after)
         milliseconds = (time.perf_counter() - started) * 1000
         connection = BrokerConnection(
             brokers=[Broker(id=i, host=host, port=port) for i, host, port in view.brokers],
@@ -110,7 +150,10 @@ def operations_router(
             summary="Ask the broker for its topics, and take the time",
             description="One round trip for metadata, each time; nothing is written to any topic.",
         )
-    return router
+
+
+def _away(error: str, reason: object, retry_after: int) -> JSONResponse:
+    return refuse(503, error, str(reason), headers={"Retry-After": str(retry_after)})
 
 
 def _topic(name: str, view: BrokerView) -> Topic:

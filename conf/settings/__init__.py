@@ -10,7 +10,7 @@ from conf.settings.operation import (
     RetentionSettings,
     SupervisorSettings,
 )
-from conf.settings.services import ConsoleSettings, GatewaySettings, TrinoSettings
+from conf.settings.services import ConsoleSettings, GatewaySettings, HttpSettings, TrinoSettings
 from conf.settings.spark import SparkSettings
 from conf.settings.storage import CatalogSettings, PostgresSettings, S3Settings
 from conf.settings.streams import StreamSettings
@@ -22,6 +22,7 @@ __all__ = [
     "CatalogSettings",
     "ConsoleSettings",
     "GatewaySettings",
+    "HttpSettings",
     "InferenceSettings",
     "KafkaSettings",
     "MaintenanceSettings",

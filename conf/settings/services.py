@@ -11,6 +11,23 @@ from pydantic import Field
 from conf.settings.base import Frozen, Secret, required
 
 
+class HttpSettings(Frozen):
+    """Limits of every connection to the gateway and to the console."""
+
+    max_connections: int = Field(default=500, ge=1)
+    """Maximum number of open connections of one process; one above it gets 503 and is closed. Keep
+    it well below the limit of open files."""
+    max_head_bytes: int = Field(default=16 * 1024, ge=1024)
+    """Maximum size of a request line with its headers; above it the response is 431."""
+    head_seconds: float = Field(default=10, gt=0)
+    """A request line and its headers must arrive within this time, or the response is 408."""
+    body_seconds: float = Field(default=30, gt=0)
+    """A body must arrive within this time, or the response is 408; a client that does not read its
+    response for as long is disconnected."""
+    idle_seconds: float = Field(default=10, ge=1)
+    """A connection without a next request is closed after this long."""
+
+
 class GatewaySettings(Frozen):
     """The HTTP gateway for events of tills and the web shop."""
 
@@ -18,6 +35,17 @@ class GatewaySettings(Frozen):
     """Listening address."""
     port: int = 18080
     """Listening port."""
+    operations_host: str = "127.0.0.1"
+    """Listening address of the operations port."""
+    operations_port: int = 18089
+    """Port of metrics, documentation and connection test, which the public port then lacks;
+    0: no such port, the public one serves them (profile `local`)."""
+    serve_metrics: bool = True
+    """Whether there is `/metrics`."""
+    serve_docs: bool = True
+    """Whether there are `/docs` and `/openapi.json`."""
+    serve_connection_test: bool = True
+    """Whether there is `/api/kafka/test-connection`."""
     max_body_bytes: int = Field(default=256 * 1024, ge=1)
     """Maximum size of one event in bytes."""
     max_batch_events: int = Field(default=500, ge=1)

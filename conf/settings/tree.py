@@ -27,7 +27,7 @@ from conf.settings.operation import (
     RetentionSettings,
     SupervisorSettings,
 )
-from conf.settings.services import ConsoleSettings, GatewaySettings, TrinoSettings
+from conf.settings.services import ConsoleSettings, GatewaySettings, HttpSettings, TrinoSettings
 from conf.settings.sources import PREFIX, sources
 from conf.settings.spark import SparkSettings
 from conf.settings.storage import CatalogSettings, PostgresSettings, S3Settings
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     """Lowest level of log lines."""
     metrics_host: str = "127.0.0.1"
     """Listening address of /metrics of streams, cameras, validation and maintenance; the gateway
-    has /metrics at its own address."""
+    has its own (`gateway.operations_port`)."""
     java_home: Path | None = Field(
         default=None, validation_alias=AliasChoices("STORELAKE_JAVA_HOME", "JAVA_HOME", "java_home")
     )
@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     maintenance: MaintenanceSettings = MaintenanceSettings()
     retention: RetentionSettings = RetentionSettings()
     quality: QualitySettings = QualitySettings()
+    http: HttpSettings = HttpSettings()
     gateway: GatewaySettings = GatewaySettings()
     supervisor: SupervisorSettings = SupervisorSettings()
     inference: InferenceSettings = InferenceSettings()

@@ -35,7 +35,9 @@ CREATED = f"{EVENTS}/order-created"
 
 @pytest.fixture
 def limits() -> Settings:
-    return load_settings(gateway=GatewaySettings(max_body_bytes=4096, retry_after_seconds=7))
+    return load_settings(
+        gateway=GatewaySettings(operations_port=0, max_body_bytes=4096, retry_after_seconds=7)
+    )
 
 
 @pytest.fixture

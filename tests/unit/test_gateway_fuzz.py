@@ -21,7 +21,9 @@ from streaming.validation.contracts import find_faults
 from tests.support.gateway_keys import TILL, MemoryKeys, bearer
 
 # Small limits, so that the generator passes them now and then.
-GATEWAY = GatewaySettings(max_body_bytes=16_384, max_batch_bytes=32_768, max_batch_events=20)
+GATEWAY = GatewaySettings(
+    operations_port=0, max_body_bytes=16_384, max_batch_bytes=32_768, max_batch_events=20
+)
 BROKER = MemoryPublisher()
 schema = schemathesis.openapi.from_asgi(
     "/openapi.json", create_app(load_settings(gateway=GATEWAY), BROKER, MemoryKeys())

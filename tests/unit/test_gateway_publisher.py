@@ -55,7 +55,7 @@ def test_a_producer_with_a_fatal_error_is_replaced(monkeypatch: pytest.MonkeyPat
     publisher = KafkaPublisher(KafkaSettings(), ack_timeout=0.1)
 
     async def scenario() -> None:
-        with pytest.raises(UnavailableError, match="fenced"):
+        with pytest.raises(UnavailableError, match="_FATAL"):
             await publish(publisher, message("order-created"))
         await publisher.close()
 
