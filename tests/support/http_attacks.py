@@ -35,7 +35,9 @@ class Served:
         """All that comes back until the connection is closed."""
         answer = b""
         with self.connect(port) as connection:
-            with suppress(ConnectionError):  # it was closed before all was sent: see what it said
+            with suppress(
+                ConnectionError
+            ):  # it was closed before all was sent: see what it answered
                 connection.sendall(request)
             with suppress(ConnectionError):
                 while piece := connection.recv(65536):

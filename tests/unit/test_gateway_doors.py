@@ -6,6 +6,8 @@ import gzip
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import reduce
+from typing import Any
 
 import pytest
 
@@ -61,11 +63,11 @@ def test_two_hundred_half_open_requests_are_closed_while_others_are_served(
         "a chunk without its end": f"{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\n{{".encode(),
         "an answer, then silence": b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n",
         "an answer, then empty lines": b"GET /health HTTP/1.1\r\nHost: g\r\n\r\n\r\n",
-        "a refusal before the body": HEAD.replace("/api", "/none").encode()
+        "a rejection before the body": HEAD.replace("/api", "/none").encode()
         + b"Content-Length: 99\r\n\r\n",
     }
     more = {"half a head": b"a", "a head without a body": b" ", "empty lines": b"\r\n"}
-    more |= {"an answer, then empty lines": b"\r\n", "a refusal before the body": b" "}
+    more |= {"an answer, then empty lines": b"\r\n", "a rejection before the body": b" "}
     held = [(kind, gateway.connect()) for kind in begins for _ in range(25)]
     for kind, connection in held:
         connection.setblocking(False)
@@ -117,7 +119,7 @@ def test_a_connection_above_the_limit_is_refused_and_operators_are_not() -> None
         assert wait_until(lambda: status(served.get("/health")) == 200, 5)
 
 
-def test_only_the_operations_port_shows_how_it_goes(gateway: Served) -> None:
+def test_only_the_operations_port_has_metrics_and_documentation(gateway: Served) -> None:
     hidden = ("/metrics", "/docs", "/openapi.json", "/api/kafka/test-connection", "/redoc")
     spellings = (
         "/METRICS",
@@ -232,3 +234,34 @@ def test_no_header_of_a_client_becomes_one_of_a_message(gateway: Served) -> None
     headers = dict(message.headers)
     assert headers.keys() == {"content-type", "traceparent"}
     assert b"evil" not in b"".join(headers.values())
+
+
+SQL = "x'; DROP TABLE orders; --"
+
+
+def fields(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of every value within a value."""
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, one in inner:
+        yield (*path, key)
+        yield from fields(one, (*path, key))
+
+
+@pytest.mark.parametrize("path", list(fields(order_event())), ids=str)
+def test_sql_in_a_field_is_text_or_a_rejection(
+    gateway: Served, path: tuple[str | int, ...]
+) -> None:
+    gateway.broker.messages.clear()
+    event: Any = order_event()
+    place = reduce(lambda value, key: value[key], path[:-1], event)
+    place[path[-1]] = SQL
+    body = as_json(event)
+    answer = gateway.send(post(body=body))
+    taken = [message.value for messages in gateway.broker.messages.values() for message in messages]
+    assert (status(answer), taken) in [(202, [body]), (422, []), (400, [])]
