@@ -155,6 +155,6 @@ def _resolve(answers: list[tuple[_Waiting, Outcome]]) -> None:
 
 
 def _rejection(error: KafkaError) -> TooLargeError | UnavailableError:
-    """What a client is told: the code, since the text may name hosts."""
+    """What a client reads: the code, since the text may name hosts."""
     permanent = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
     return (TooLargeError if permanent else UnavailableError)(f"the broker reports {error.name()}")

@@ -267,7 +267,7 @@ def new_deployment(folder: Path, step: Step, *, pulsar: bool = False) -> Deploym
     tree: dict[str, dict[str, Any]] = {
         "kafka": {"port": kafka, "controller_port": controller},
         "postgres": {"port": postgres},
-        "gateway": {"port": gateway},
+        "gateway": {"port": gateway, "operations_port": 0},
         "s3": {"port": s3},
         "trino": {"port": trino},
         "console": {"port": page},

@@ -102,7 +102,9 @@ def flood(connection: socket.socket, data: bytes) -> bool:
     ("begin", "expected"),
     [(HEAD[:40], 408), (f"{HEAD}{LENGTH}\r\n{{", 408), (f"{HEAD}X: {'y' * 65536}\r\n\r\n", 431)],
 )
-def test_a_late_or_large_request_is_told_why(gateway: Served, begin: str, expected: int) -> None:
+def test_a_late_or_large_request_gets_the_reason(
+    gateway: Served, begin: str, expected: int
+) -> None:
     answer = gateway.send(begin.encode())
     assert status(answer) == expected
     assert b"connection: close" in answer
