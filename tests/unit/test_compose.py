@@ -302,7 +302,7 @@ def test_prometheus_scrapes_the_address_of_each_process() -> None:
     }
     local = Settings(_env_file=None)
     assert targets == {
-        f"gateway:{local.gateway.port}",
+        f"gateway:{local.gateway.operations_port}",
         f"inference:{local.inference.metrics_port}",
         f"quality:{local.quality.metrics_port}",
         f"streams:{local.streams.metrics_port}",
