@@ -17,6 +17,8 @@ from infra.local.process import wait_until
 from tests.conftest import free_ports
 
 EVENTS = "/api/kafka/events/order-created"
+TILL = "Content-Type: application/json\r\n"
+"""The header lines with which a till sends; without an attack its events are accepted."""
 
 
 @dataclass

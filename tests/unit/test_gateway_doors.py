@@ -14,10 +14,10 @@ import pytest
 from conf.settings import HttpSettings
 from infra.local.process import wait_until
 from tests.support.builders import as_json, order_event
-from tests.support.http_attacks import EVENTS, Served, serve_gateway
+from tests.support.http_attacks import EVENTS, TILL, Served, serve_gateway
 
 QUICK = HttpSettings(head_seconds=2, body_seconds=2, idle_seconds=2, max_connections=300)
-HEAD = f"POST {EVENTS} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
+HEAD = f"POST {EVENTS} HTTP/1.1\r\nHost: g\r\n{TILL}"
 CLOSE = HEAD + "Connection: close\r\n"
 ORDER = as_json(order_event())
 LENGTH = f"Content-Length: {len(ORDER)}\r\n"
@@ -154,7 +154,7 @@ def chunked(encoding: str, body: bytes = ORDER) -> bytes:
 
 
 def post(path: str = EVENTS, headers: str = "", body: bytes = ORDER, method: str = "POST") -> bytes:
-    head = f"{method} {path} HTTP/1.1\r\nHost: g\r\nConnection: close\r\n{headers}"
+    head = f"{method} {path} HTTP/1.1\r\nHost: g\r\nConnection: close\r\n{TILL}{headers}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
 
 
