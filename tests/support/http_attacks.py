@@ -15,9 +15,11 @@ from gateway.producer import MemoryPublisher
 from infra.http_server import HttpServer
 from infra.local.process import wait_until
 from tests.conftest import free_ports
+from tests.support.gateway_keys import TILL as KEY
+from tests.support.gateway_keys import MemoryKeys, bearer
 
 EVENTS = "/api/kafka/events/order-created"
-TILL = "Content-Type: application/json\r\n"
+TILL = f"Content-Type: application/json\r\nAuthorization: {bearer(KEY)['Authorization']}\r\n"
 """The header lines with which a till sends; without an attack its events are accepted."""
 
 
@@ -60,7 +62,7 @@ def serve_gateway(http: HttpSettings) -> Iterator[Served]:
     settings = load_settings(gateway={"port": port, "operations_port": operations_port})
     broker = MemoryPublisher()
     addresses = [("127.0.0.1", port), ("127.0.0.1", operations_port)]
-    server = HttpServer(create_app(settings, broker), http, addresses, 1, HEADERS)
+    server = HttpServer(create_app(settings, broker, MemoryKeys()), http, addresses, 1, HEADERS)
     thread = threading.Thread(target=server.serve_until_stopped)
     thread.start()
     assert wait_until(lambda: server.started, 20)
