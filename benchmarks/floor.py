@@ -106,7 +106,7 @@ def consume(settings: Settings, count: int, floor: Floor) -> float:
             "auto.offset.reset": "earliest",
         }
     )
-    with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
+    with psycopg.connect(settings.owner_dsn, autocommit=True) as connection:
         connection.execute(floor.tables.encode())
         started, seen = time.monotonic(), 0
         consumer.subscribe([settings.kafka.order_topics[0]])
@@ -120,7 +120,7 @@ def consume(settings: Settings, count: int, floor: Floor) -> float:
 
 def empty_tables(settings: Settings) -> None:
     """Delete what `SAME_TABLES` has written."""
-    with psycopg.connect(settings.postgres.dsn) as connection:
+    with psycopg.connect(settings.owner_dsn) as connection:
         connection.execute("TRUNCATE orders_raw, orders_processed")
 
 

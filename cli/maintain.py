@@ -38,7 +38,7 @@ def maintain(
     """
     if every is not None and dry_run:
         raise typer.BadParameter("--dry-run runs once: leave --every out")
-    settings = read_settings()
+    settings = read_settings().acting_as("writer")
     if every is not None:
         step_behind_streams(settings)
     from streaming.lake.maintenance.run import run_maintenance

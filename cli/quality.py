@@ -65,7 +65,7 @@ def run(
     """
     if isinstance(since, int) and table is None:
         raise typer.BadParameter("a snapshot id is one table's: name it with --table")
-    settings = read_settings()
+    settings = read_settings().acting_as("quality")
     if every is not None:
         step_behind_streams(settings)
     from cli.quality_output import show_run
@@ -100,7 +100,7 @@ def report(
     from quality.report import build_report
 
     with clear_outages():
-        page = build_report(read_settings(), out)
+        page = build_report(read_settings().acting_as("quality"), out)
     console().print(str(page), markup=False, highlight=False, soft_wrap=True)
     if show and not webbrowser.open(page.as_uri()):
         error_console().print("There is no browser to open it in.")
@@ -116,7 +116,7 @@ def branch(table: TableName, name: BranchName) -> None:
     from quality.publish import begin_branch
 
     with clear_outages():
-        begin_branch(read_settings(), table, name)
+        begin_branch(read_settings().acting_as("quality"), table, name)
     console().print(f"{table}: write to the branch {name}, then `storelake quality publish`.")
 
 
@@ -127,7 +127,7 @@ def publish(table: TableName, name: BranchName) -> None:
     from quality.engines import Engines
     from quality.publish import publish_branch
 
-    settings = read_settings()
+    settings = read_settings().acting_as("quality")
     with closing(Engines(settings)) as engines, clear_outages():
         done = publish_branch(settings, table, name, engines)
     show_failures(done.results)

@@ -75,7 +75,7 @@ def ask(
 def _ask(query: str, engine: str, at: str | None) -> Answer:
     from queries import open_engine
 
-    settings = read_settings()
+    settings = read_settings().acting_as("reader")
     with closing(open_engine(settings, engine)) as opened:
         if at is not None:
             from queries.as_of import as_of

@@ -23,7 +23,7 @@ class Lab:
     """The lake of the settings, on one engine, as pandas frames."""
 
     def __init__(self, engine: str = "duckdb", settings: Settings | None = None) -> None:
-        self.settings = settings or load_settings()
+        self.settings = (settings or load_settings()).acting_as("reader")
         self.engine: Engine = open_engine(self.settings, engine)
 
     def ask(self, name: str, at: str | None = None) -> pd.DataFrame:

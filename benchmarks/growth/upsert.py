@@ -106,7 +106,7 @@ class Upserts:
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self._validate = VALIDATE_ORDERS.make(settings, load_stores(settings.stores_file))
-        self._connection, self._dsn = connection, settings.postgres.dsn
+        self._connection, self._dsn = connection, settings.owner_dsn
         self._rng, self._position, self._copies = random.Random(2), 0, 0  # noqa: S311
         now = datetime.now(timezone.utc)
         self._created = [event(number, now, self._rng) for number in range(TEMPLATE)]
@@ -152,7 +152,7 @@ def main(
     points: list[Point] = []
     with (
         fresh() as deployment,
-        psycopg.connect(deployment.settings.postgres.dsn, autocommit=True) as connection,
+        psycopg.connect(deployment.settings.owner_dsn, autocommit=True) as connection,
     ):
         upserts = Upserts(deployment.settings, connection)
         for size in numbers(sizes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import quote, urlencode
 
 from pydantic import Field, SecretStr, model_validator
@@ -22,6 +22,14 @@ LIBPQ_BOUNDS = {
 https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-KEEPALIVES"""
 
 
+PostgresRole = Literal["owner", "writer", "reader", "quality", "gateway"]
+ROLES: tuple[PostgresRole, ...] = get_args(PostgresRole)
+
+
+def _name(field: str, role: PostgresRole) -> str:
+    return field if role == "owner" else f"{role}_{field}"
+
+
 class PostgresSettings(Frozen):
     """The serving database, which also has the Iceberg catalog."""
 
@@ -31,28 +39,67 @@ class PostgresSettings(Frozen):
     """Port of the server."""
     database: str = "storelake"
     """Name of the database."""
+    role: PostgresRole = "writer"
+    """Whose name and password a connection has; most commands choose it themselves."""
     user: str = "storelake"
-    """Role of the product."""
+    """Role that owns the tables: only for `up`, `prepare`, `migrate` and `keys`."""
     password: Secret | None = None
-    """Password of the role; `storelake up` generates one for the local server."""
+    """Its password; `storelake up` generates all passwords of the local server."""
+    writer_user: str = "storelake_writer"
+    """Role of streams and maintenance: it reads and writes rows, and changes no table."""
+    writer_password: Secret | None = None
+    """Its password."""
+    reader_user: str = "storelake_reader"
+    """Role of queries and notebooks: it only reads."""
+    reader_password: Secret | None = None
+    """Its password."""
+    quality_user: str = "storelake_quality"
+    """Role of validation: it reads all data, and writes results and tags."""
+    quality_password: Secret | None = None
+    """Its password."""
+    gateway_user: str = "storelake_gateway"
+    """Role of the gateway: it reads its keys."""
+    gateway_password: Secret | None = None
+    """Its password."""
     pool_size: int = Field(default=4, ge=1)
     """Connections of one process at most."""
     local: bool = True
     """Whether `storelake up` starts and stops the server; false for an existing server."""
 
     @property
+    def login(self) -> str:
+        """Name of the current role."""
+        return self.user_of(self.role)
+
+    def user_of(self, role: PostgresRole) -> str:
+        """Name of a role on the server."""
+        return str(getattr(self, _name("user", role)))
+
+    @property
     def secret(self) -> str:
-        """The password.
+        """Password of the current role; that of the owner where both have one name.
 
         Raises:
             SettingsError: it is not set.
         """
         return required(
-            self.password,
-            "STORELAKE_POSTGRES__PASSWORD",
+            self.password_of(self.role),
+            f"STORELAKE_POSTGRES__{_name('password', self.role).upper()}",
             "run `storelake up`, which generates one for the local server, or set that of your "
             "server.",
         )
+
+    def acting_as(self, role: PostgresRole) -> PostgresSettings:
+        """The settings of a connection as this role, without the passwords of all others."""
+        others = {_name("password", one): None for one in ROLES}
+        return self.model_copy(
+            update={**others, "role": role, _name("password", role): self.password_of(role)}
+        )
+
+    def password_of(self, role: PostgresRole) -> SecretStr | None:
+        """Its password, which is that of the owner where both have one name; None: not set."""
+        own: SecretStr | None = getattr(self, _name("password", role))
+        return own or (self.password if self.user_of(role) == self.user else None)
 
     @property
     def dsn(self) -> str:
@@ -60,7 +107,7 @@ class PostgresSettings(Frozen):
         # Quoting: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING
         password = self.secret.replace("\\", "\\\\").replace("'", "\\'")
         return (
-            f"host={self.host} port={self.port} dbname={self.database} user={self.user} "
+            f"host={self.host} port={self.port} dbname={self.database} user={self.login} "
             f"password='{password}' {' '.join(f'{k}={v}' for k, v in LIBPQ_BOUNDS.items())}"
         )
 
@@ -75,7 +122,7 @@ class PostgresSettings(Frozen):
         """The SQLAlchemy address with the password, for PyIceberg's SqlCatalog."""
         password = quote(self.secret, safe="")
         return (
-            f"postgresql+psycopg://{self.user}:{password}@{self.host}:{self.port}/{self.database}"
+            f"postgresql+psycopg://{self.login}:{password}@{self.host}:{self.port}/{self.database}"
             f"?{urlencode(LIBPQ_BOUNDS)}"
         )
 

@@ -30,7 +30,7 @@ from conf.settings.operation import (
 from conf.settings.services import ConsoleSettings, GatewaySettings, HttpSettings, TrinoSettings
 from conf.settings.sources import PREFIX, sources
 from conf.settings.spark import SparkSettings
-from conf.settings.storage import CatalogSettings, PostgresSettings, S3Settings
+from conf.settings.storage import CatalogSettings, PostgresRole, PostgresSettings, S3Settings
 from conf.settings.streams import StreamSettings
 
 
@@ -129,11 +129,25 @@ class Settings(BaseSettings):
             or self.inference.publisher == "pulsar"
         )
 
+    def acting_as(self, role: PostgresRole) -> Settings:
+        """The settings of a process that connects to Postgres as this role, and to S3 as it may."""
+        return self.model_copy(update={"postgres": self.postgres.acting_as(role)})
+
+    @property
+    def owner_dsn(self) -> str:
+        """Connection string of the owner of the tables."""
+        return self.postgres.acting_as("owner").dsn
+
+    @property
+    def gateway_dsn(self) -> str:
+        """Connection string of the gateway, with its own database role."""
+        return self.postgres.acting_as("gateway").dsn
+
     @property
     def console_dsn(self) -> str:
         """Connection string of the console, with its own database role."""
         secret = SecretStr(self.console.secret)
-        role = {"user": self.console.user, "password": secret}
+        role = {"role": "owner", "user": self.console.user, "password": secret}
         return self.postgres.model_copy(update=role).dsn
 
     @property

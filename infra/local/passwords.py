@@ -10,7 +10,8 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 
 from conf.gateway_keys import SCOPES, KeyParts, new_key, read_key
-from conf.settings import Settings, SettingsError
+from conf.settings import PostgresSettings, Settings, SettingsError
+from conf.settings.storage import ROLES
 from infra.local.state_files import write_text
 from infra.postgres.gateway_keys import create_key, renew_key
 
@@ -77,8 +78,9 @@ def _store_key(settings: Settings, key: KeyParts | None) -> KeyParts:
 
 def _missing(settings: Settings) -> list[str]:
     """Names of the secrets that our own servers need and that are not set: `BRANCH__FIELD`."""
+    postgres = settings.postgres
     wanted = {
-        "POSTGRES__PASSWORD": settings.postgres.local and settings.postgres.password is None,
+        **dict.fromkeys(_roles_without_password(postgres), postgres.local),
         "CONSOLE__PASSWORD": settings.postgres.local and settings.console.password is None,
         "S3__ACCESS_KEY": settings.wants_minio and settings.s3.access_key is None,
         "S3__SECRET_KEY": settings.wants_minio and settings.s3.secret_key is None,
@@ -89,6 +91,15 @@ def _missing(settings: Settings) -> list[str]:
 def _kept(settings: Settings) -> Mapping[str, str | None]:
     file = settings.secrets_file
     return dotenv_values(file) if file.is_file() else {}
+
+
+def _roles_without_password(postgres: PostgresSettings) -> list[str]:
+    return [
+        "POSTGRES__PASSWORD" if role == "owner" else f"POSTGRES__{role.upper()}_PASSWORD"
+        for role in ROLES
+        if postgres.password_of(role) is None
+        and (role == "owner" or postgres.user_of(role) != postgres.user)
+    ]
 
 
 def _with(settings: Settings, values: Mapping[str, str]) -> Settings:

@@ -17,6 +17,7 @@ from infra.local.places import Places, server_account
 from infra.local.process import end_now, is_alive, processes_where
 from infra.local.service import Service
 from infra.local.tool import run_tool
+from infra.postgres.roles import logins
 
 # Only our roles may come in, over TCP and with a password; the superuser has no way in at all.
 ACCESS_RULES = """\
@@ -88,24 +89,23 @@ class PostgresService(Service[PostgresSettings]):
         scratch.rename(data)
 
     def _write_access_rules(self, data: Path) -> None:
-        users = f'"{self.conf.user}","{self.settings.console.user}"'
+        users = ",".join(f'"{name}"' for name, _ in logins(self.settings).values())
         (data / "pg_hba.conf").write_text(ACCESS_RULES.format(users=users))
 
     def _roles_sql(self) -> list[sql.Composed]:
-        """Both roles; what the console's may read is granted with the tables (`roles`)."""
-        own, console = self.conf, self.settings.console
-        role = sql.Identifier(console.user)
+        """All roles and their passwords; `roles` grants their rights with the tables."""
         # Asked first: in this mode an error ends the server, also one that a block would catch.
-        make = (
+        make = sql.SQL(
             "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {}) "
             "THEN CREATE ROLE {} LOGIN; END IF; END $$"
         )
-        passwords = (sql.Literal(own.secret), sql.Literal(console.secret))
-        return [
-            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(own.user), passwords[0]),
-            sql.SQL(make).format(sql.Literal(console.user), role),
-            sql.SQL("ALTER ROLE {} CONNECTION LIMIT 8 PASSWORD {}").format(role, passwords[1]),
-        ]
+        statements = []
+        for name, secret in dict(reversed(logins(self.settings).values())).items():
+            password = sql.Literal(secret.get_secret_value() if secret else None)
+            role = sql.Identifier(name)
+            statements.append(make.format(sql.Literal(name), role))
+            statements.append(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+        return statements
 
     def _single_user(self, programs: Path, data: Path, statements: list[sql.Composed]) -> None:
         """Run SQL as superuser before the server listens; a statement that fails ends it.
@@ -120,7 +120,7 @@ class PostgresService(Service[PostgresSettings]):
             [str(programs / "postgres"), "--single", "-D", str(data), "-c",
              "log_min_messages=error", "-c", "log_min_error_statement=panic",
              "-c", "exit_on_error=on", "postgres"],
-            "Preparing the Postgres role",
+            "Preparing the Postgres roles",
             self.cancel,
             stdin=f"{text}SELECT '{marker}'\n",
             account=places.account,
@@ -129,7 +129,7 @@ class PostgresService(Service[PostgresSettings]):
         )  # fmt: skip
         if not any(marker in line for line in seen):
             raise ServiceError(
-                f"Preparing the Postgres role failed: {' '.join(seen)[-300:]} "
+                f"Preparing the Postgres roles failed: {' '.join(seen)[-300:]} "
                 "Run `storelake reset` to begin again."
             )
 
@@ -154,9 +154,13 @@ class PostgresService(Service[PostgresSettings]):
         return not self.complaint()
 
     def complaint(self) -> str:
-        """The reason of the server or its client; empty where a query works."""
+        """The reason of the server or its client; empty where a query works.
+
+        Asked as the owner where its password is known, since a new server has no other role yet.
+        """
+        conf = self.conf.acting_as("owner") if self.conf.password else self.conf
         try:
-            with psycopg.connect(self.conf.dsn, connect_timeout=2) as connection:
+            with psycopg.connect(conf.dsn, connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
         except (psycopg.Error, SettingsError) as error:
             return " ".join(str(error).split())

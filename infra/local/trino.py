@@ -112,13 +112,13 @@ class TrinoService(JavaService[TrinoSettings]):
 
     def _where_tables_are(self) -> str:
         settings = self.settings
-        conf = settings.catalog
+        conf, reader = settings.catalog, settings.postgres.acting_as("reader")
         if conf.type == "jdbc":
             return JDBC.format(
                 name=conf.name,
                 url=settings.postgres.jdbc_url,
-                user=settings.postgres.user,
-                password=settings.postgres.secret,
+                user=reader.login,
+                password=reader.secret,
                 warehouse=settings.warehouse,
             )
         text = REST.format(uri=conf.uri)

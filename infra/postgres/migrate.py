@@ -13,7 +13,7 @@ from psycopg import sql
 from conf.errors import database_down, first_line
 from conf.settings import PostgresSettings, Settings
 from infra.errors import ServiceError
-from infra.postgres.roles import grant_console
+from infra.postgres.roles import grant_roles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -26,20 +26,21 @@ def migrate(settings: Settings) -> list[str]:
     """Apply the new migrations of `migrations/`, then the new and changed files of `functions/`.
 
     Each migration runs in a transaction of its own, all functions in one. Two processes may call
-    this at once: the second waits and finds nothing to do. Afterwards the role of the console,
-    where the server has one, may read what is in `roles.READS`.
+    this at once: the second waits and finds nothing to do. Afterwards each role has
+    the rights that `roles` declares.
 
     Args:
-        settings: which database, and its password.
+        settings: which database, and the password of its owner.
 
     Returns:
         What was applied now: the names of migrations, and functions as `name()`.
 
     Raises:
-        ServiceError: the database does not answer, or a migration or function fails.
+        ServiceError: the database does not answer, a migration or function fails, or a role
+            is missing.
         SettingsError: there is no password.
     """
-    conf = settings.postgres
+    conf = settings.postgres.acting_as("owner")
     try:
         # yoyo's own lock is a row, which a killed process leaves behind; the lock of a session
         # ends with it.
@@ -47,7 +48,7 @@ def migrate(settings: Settings) -> list[str]:
             guard.execute(sql.SQL("SET lock_timeout = {}").format(LOCK_TIMEOUT))
             guard.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
             applied = _apply_migrations(conf) + _apply_functions(guard)
-            grant_console(guard, settings.console.user)
+            grant_roles(guard, settings)
             return applied
     except psycopg.errors.LockNotAvailable as error:
         raise ServiceError(
@@ -63,7 +64,7 @@ def _apply_migrations(conf: PostgresSettings) -> list[str]:
     # Only here: a third of a second that `storelake status` need not pay.
     from yoyo import get_backend, read_migrations  # noqa: PLC0415
 
-    user, password = quote(conf.user, safe=""), quote(conf.secret, safe="")
+    user, password = quote(conf.login, safe=""), quote(conf.secret, safe="")
     address = f"{conf.host}:{conf.port}/{quote(conf.database, safe='')}"
     applied: list[str] = []
     with get_backend(f"postgresql+psycopg://{user}:{password}@{address}") as backend:

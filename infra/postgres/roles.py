@@ -1,15 +1,22 @@
-"""What the console's role of the database may read: tables and columns, one by one.
+"""What each role of the database may do; only the owner of the tables may change them.
 
-No names of customers, no bodies of messages, no catalog of the lake; and nothing can be written.
+The console's role reads no names of customers, no bodies of messages and no catalog of the lake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
+
+from conf.settings import Settings
+from conf.settings.storage import ROLES
+from infra.errors import ServiceError
 
 READS: Mapping[str, tuple[str, ...]] = {
     "store_hourly": (),
@@ -31,27 +38,124 @@ READS: Mapping[str, tuple[str, ...]] = {
 """Table -> its columns; none: all of them."""
 
 
-def grant_console(connection: psycopg.Connection[Any], role: str) -> bool:
-    """Let the role read `READS`, and nothing that it was granted before besides.
+RIGHTS: Mapping[str, Sequence[str]] = {
+    "writer": ("SELECT", "INSERT", "UPDATE", "DELETE", "MAINTAIN"),
+    "reader": ("SELECT",),
+    "quality": ("SELECT",),
+}
+"""Role -> what it may do with all tables and views but `PRIVATE`; MAINTAIN is for VACUUM."""
+
+MORE_RIGHTS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "quality": {"quality_results": ("INSERT", "DELETE"), "iceberg_tables": ("UPDATE",)},
+    "gateway": {"gateway_keys": ("SELECT", "UPDATE (last_used_at)")},
+    "console": {
+        table: (f"SELECT ({', '.join(columns)})" if columns else "SELECT",)
+        for table, columns in READS.items()
+    },
+}
+"""Role -> table -> what it may do besides."""
+
+PRIVATE = frozenset({"gateway_keys", "applied_functions"})
+"""Tables that only the owner and the roles of `MORE_RIGHTS` may read."""
+
+TEMPORARY_TABLES = ("writer", "quality")
+LEAST_VERSION_OF_MAINTAIN = 170_000
+
+
+def logins(settings: Settings) -> dict[str, tuple[str, SecretStr | None]]:
+    """Role -> its name on the server, which need not differ from others', and its password."""
+    postgres, console = settings.postgres, settings.console
+    ours: dict[str, tuple[str, SecretStr | None]] = {
+        role: (postgres.user_of(role), postgres.password_of(role)) for role in ROLES
+    }
+    return {**ours, "console": (console.user, console.password)}
+
+
+def grant_roles(connection: psycopg.Connection[Any], settings: Settings) -> None:
+    """Create the roles that are missing, and grant each what is declared here and nothing else.
 
     Args:
         connection: of the owner of the tables, in autocommit.
-        role: its name.
+        settings: with the names of the roles, and the passwords of those to create.
 
-    Returns:
-        Whether the server has such a role; without one nothing is done.
+    Raises:
+        ServiceError: a role is missing and cannot be created; the message has the remedy.
     """
-    if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchall():
-        return False
-    reader = sql.Identifier(role)
+    known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+    missing = {name: secret for name, secret in logins(settings).values() if name not in known}
+    failed = [name for name, secret in missing.items() if not _create(connection, name, secret)]
+    if failed:
+        raise ServiceError(
+            f"Postgres lacks the roles {', '.join(failed)}, which {settings.postgres.user} cannot "
+            "create: run `storelake restart` for the local server; on yours, create each as its "
+            "administrator with CREATE ROLE ... LOGIN PASSWORD ... (docs/SECURITY.md)."
+        )
     with connection.transaction():
-        for table, columns in READS.items():
-            name = sql.Identifier(table)
-            of = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
-            connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(name, reader))
-            connection.execute(
-                sql.SQL("GRANT SELECT {} ON {} TO {}").format(
-                    of if columns else sql.SQL(""), name, reader
-                )
-            )
-    return True
+        _grant(connection, settings)
+
+
+def _create(connection: psycopg.Connection[Any], name: str, password: SecretStr | None) -> bool:
+    if password is None:
+        return False
+    # The server gets, and may log, only what SCRAM derives from the password.
+    secret = password.get_secret_value().encode()
+    verifier = connection.pgconn.encrypt_password(secret, name.encode(), b"scram-sha-256")
+    create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        connection.execute(create.format(sql.Identifier(name), sql.Literal(verifier.decode())))
+        return True
+    return False
+
+
+def _grant(connection: psycopg.Connection[Any], settings: Settings) -> None:
+    owner, database = settings.postgres.user, settings.postgres.database
+    names = {role: name for role, (name, _) in logins(settings).items() if name != owner}
+    tables, sequences = _owned(connection, "rpvm"), _owned(connection, "S")
+    data = [table for table in tables if table not in PRIVATE and "yoyo" not in table]
+    maintain = connection.info.server_version >= LEAST_VERSION_OF_MAINTAIN
+    change = _Changes(connection)
+    for name in ("PUBLIC", *names.values()):
+        change("REVOKE", ["ALL"], "TABLE", tables, name)
+        change("REVOKE", ["ALL"], "SEQUENCE", sequences, name)
+        change("REVOKE", ["ALL"], "DATABASE", [database], name)
+        change("REVOKE", ["CREATE"], "SCHEMA", ["public"], name)
+    for role, name in names.items():
+        rights = [one for one in RIGHTS.get(role, ()) if one != "MAINTAIN" or maintain]
+        change("GRANT", rights, "TABLE", data, name)
+        for table, more in MORE_RIGHTS.get(role, {}).items():
+            change("GRANT", more, "TABLE", [table] if table in tables else [], name)
+        change("GRANT", ["CONNECT"], "DATABASE", [database], name)
+        change("GRANT", ["USAGE"], "SCHEMA", ["public"], name)
+        if role in TEMPORARY_TABLES:
+            change("GRANT", ["TEMPORARY"], "DATABASE", [database], name)
+        if role == "writer":
+            change("GRANT", ["USAGE"], "SEQUENCE", sequences, name)
+
+
+def _owned(connection: psycopg.Connection[Any], kinds: str) -> list[str]:
+    """Names of our own relations of these kinds (`pg_class.relkind`)."""
+    found = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "AND relowner = current_user::regrole AND relkind::text = ANY (%s)",
+        (list(kinds),),
+    )
+    return [name for (name,) in found]
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """Grants or revokes rights on objects; nothing where there are none of either."""
+
+    connection: psycopg.Connection[Any]
+
+    def __call__(
+        self, verb: str, rights: Sequence[str], kind: str, objects: Sequence[str], role: str
+    ) -> None:
+        if not rights or not objects:
+            return
+        names = sql.SQL(", ").join(map(sql.Identifier, objects)).as_string()
+        who = role if role == "PUBLIC" else sql.Identifier(role).as_string()
+        toward = "TO" if verb == "GRANT" else "FROM"
+        # The names are quoted, and all else is from this file.
+        text = f"{verb} {', '.join(rights)} ON {kind} {names} {toward} {who}"
+        self.connection.execute(text.encode())

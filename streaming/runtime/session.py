@@ -108,7 +108,7 @@ def _catalog_conf(settings: Settings) -> dict[str, str]:
         return {
             "type": "jdbc",
             "uri": postgres.jdbc_url,
-            "jdbc.user": postgres.user,
+            "jdbc.user": postgres.login,
             "jdbc.password": postgres.secret,
             "jdbc.schema-version": "V1",
             "clients": "1",

@@ -18,6 +18,7 @@ log = logging.getLogger("storelake.streams")
 
 def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
     """Run streams until a signal; entry point of `storelake run` and `spark-submit`."""
+    settings = settings.acting_as("writer")
     runner = Runner(settings, streams)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())

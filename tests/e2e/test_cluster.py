@@ -190,7 +190,7 @@ def driver_environment(
     own = {
         **{f"KAFKA__{topic.upper()}": f"cluster-{topic}" for topic in (*topics, "detections")},
         "VAR_DIR": str(cluster.folder),
-        "POSTGRES__PASSWORD": settings.postgres.secret,
+        "POSTGRES__WRITER_PASSWORD": settings.postgres.secret,
         "CATALOG__NAME": "cluster",
         "CATALOG__WAREHOUSE": "s3://cluster/lake",
         "STREAMS__CHECKPOINTS": "s3://cluster/checkpoints",

@@ -11,6 +11,7 @@ from conf.settings import Settings
 from infra.local.process import tail, wait_until
 from tests.stream.sandbox import Sandbox, empty_tables
 from tests.support.builders import order_event
+from tests.support.postgres_local import role_passwords
 from verification.deployment import Deployment
 from verification.processes import Child, kill_family
 
@@ -44,7 +45,7 @@ def deployment_of(sandbox: Sandbox, environment: Mapping[str, str]) -> Deploymen
         **{k: v for k, v in environment.items() if k.startswith("STORELAKE_")},
         "STORELAKE_VAR_DIR": str(settings.var_dir),
         "STORELAKE_CATALOG__NAME": settings.catalog.name,
-        "STORELAKE_POSTGRES__PASSWORD": settings.postgres.secret,
+        **role_passwords(settings.postgres),
         "STORELAKE_STREAMS__SOURCE": settings.streams.source,
         "STORELAKE_STREAMS__MAX_ROWS_PER_BATCH": str(settings.streams.max_rows_per_batch),
     }

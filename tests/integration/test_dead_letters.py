@@ -27,6 +27,7 @@ from streaming.sinks.redrive import CHUNK
 from streaming.source import SOURCE_SCHEMA
 from tests.conftest import free_ports
 from tests.support.builders import as_json, event_id, order_event
+from tests.support.postgres_local import delete_rows
 
 pytestmark = pytest.mark.requirement("Q2")
 
@@ -47,8 +48,7 @@ runner = CliRunner()
 
 @pytest.fixture(autouse=True)
 def empty(db: Database) -> None:
-    with db.transaction() as connection:
-        connection.execute("TRUNCATE dead_letters")
+    delete_rows(db, "dead_letters")
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ Make = Callable[..., Leases]
 @pytest.fixture
 def make(services: Settings) -> Iterator[Make]:
     """Leases of an application, released at the end of the test."""
-    with psycopg.connect(services.postgres.dsn, autocommit=True) as connection:
+    with psycopg.connect(services.owner_dsn, autocommit=True) as connection:
         connection.execute("TRUNCATE stream_leases, stream_offsets, stream_batches")
     made: list[Leases] = []
 

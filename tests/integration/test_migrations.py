@@ -55,7 +55,7 @@ def write(folder: Path, name: str, returns: str = "integer", value: str = "1") -
 
 
 def execute(settings: Settings, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(settings.postgres.dsn) as connection:
+    with psycopg.connect(settings.owner_dsn) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
 

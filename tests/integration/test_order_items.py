@@ -19,6 +19,7 @@ from streaming.sinks.postgres import Database
 from tests.support import order_rows
 from tests.support.builders import order_item
 from tests.support.order_rows import table
+from tests.support.postgres_local import delete_rows
 
 pytestmark = pytest.mark.requirement("O6")
 
@@ -37,8 +38,7 @@ def empty(db: Database) -> None:
 
 
 def clear(db: Database) -> None:
-    with db.transaction() as connection:
-        connection.execute("TRUNCATE product_orders, order_items, order_items_analytics")
+    delete_rows(db, "product_orders, order_items, order_items_analytics")
 
 
 def order(number: int, *items: Row, **overrides: Any) -> Row:

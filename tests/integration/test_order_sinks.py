@@ -22,6 +22,7 @@ from streaming.jobs import footfall
 from streaming.sinks.orders import KEEP_STAGED, stage_orders, write_orders
 from streaming.sinks.postgres import ClosedBatch, Database, stage
 from tests.support.order_rows import MINUTE, TEN, Row, change, order, table
+from tests.support.postgres_local import delete_rows
 
 pytestmark = pytest.mark.requirement("O5")
 
@@ -38,8 +39,7 @@ def empty(db: Database) -> None:
 
 
 def clear(db: Database) -> None:
-    with db.transaction() as connection:
-        connection.execute(f"TRUNCATE {TABLES}")
+    delete_rows(db, TABLES)
 
 
 def processed(db: Database) -> dict[str, Row]:

@@ -16,6 +16,7 @@ from streaming.sinks.order_status_restore import TRACKER, restore
 from streaming.sinks.postgres import Database
 from streaming.transforms.order_status import HistoryRow
 from streaming.transforms.status_packs import STATUS_SCHEMA, decode_orders
+from tests.support.postgres_local import delete_rows
 from tests.support.status_orders import (
     DAY,
     TEN,
@@ -31,8 +32,7 @@ pytestmark = pytest.mark.requirement("O4")
 
 @pytest.fixture(autouse=True)
 def empty(db: Database) -> None:
-    with db.transaction() as connection:
-        connection.execute("TRUNCATE order_status_history, order_status_state, stream_watermarks")
+    delete_rows(db, "order_status_history, order_status_state, stream_watermarks")
 
 
 def write(db: Database, rows: Sequence[HistoryRow]) -> None:

@@ -21,6 +21,7 @@ from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.quarantine import split_validated
 from tests.support.messages import cases, read_case, to_rows
+from tests.support.postgres_local import delete_rows
 
 pytestmark = pytest.mark.requirement("O10")
 
@@ -57,8 +58,7 @@ def ledger(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Writ
 def counted(db: Database, ledger: Written) -> None:
     """Everything is counted, in two batches; some of it twice."""
     _, rows = ledger
-    with db.transaction() as connection:
-        connection.execute("TRUNCATE order_contributions, order_metrics, payments_hourly")
+    delete_rows(db, "order_contributions, order_metrics, payments_hourly")
     for batch in (rows.slice(0, 1000), rows.slice(500)):
         with db.transaction() as connection:
             stage_orders(connection, batch)

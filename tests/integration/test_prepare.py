@@ -18,7 +18,7 @@ from infra.postgres.migrate import migrate
 from streaming.lake.formats import open_lake
 from streaming.lake.tables import TABLES
 from tests.conftest import settings_from
-from tests.support.postgres_local import own_postgres
+from tests.support.postgres_local import own_postgres, role_passwords
 
 pytestmark = pytest.mark.requirement("D1")
 
@@ -37,7 +37,7 @@ def empty(
             **environment,
             **{f"STORELAKE_KAFKA__{t.upper()}": f"prepared-{t}" for t in (*TOPICS, "detections")},
             "STORELAKE_POSTGRES__PORT": str(postgres.port),
-            "STORELAKE_POSTGRES__PASSWORD": postgres.secret,
+            **role_passwords(postgres),
             "STORELAKE_POSTGRES__LOCAL": "false",
             "STORELAKE_VAR_DIR": str(folder / "sandbox"),
         }

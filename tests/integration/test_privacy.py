@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from conf.settings import Settings
 from tests.support.pictures import bytes_of, find_pictures, find_pixels
+from tests.support.postgres_local import role_passwords
 
 pytestmark = pytest.mark.requirement("V8")
 
@@ -93,7 +94,7 @@ def run(
             **environment,
             "TMPDIR": str(temporary),
             "STORELAKE_LOG_LEVEL": "DEBUG",
-            "STORELAKE_POSTGRES__PASSWORD": services.postgres.secret,
+            **role_passwords(services.postgres),
         },
         capture_output=True,
         timeout=120,

@@ -22,6 +22,7 @@ from tests.integration.test_order_sinks import apply_metrics, apply_orders
 from tests.support.builders import order_item
 from tests.support.memory_context import MemoryContext
 from tests.support.order_rows import order, table
+from tests.support.postgres_local import delete_rows
 from tests.support.validating import validate
 from tests.unit.test_quality_tables import schema_of
 
@@ -115,8 +116,7 @@ def fill(db: Database) -> None:
 @pytest.fixture
 def context(db: Database, services: Settings) -> ServedContext:
     """A clean deployment at one o'clock."""
-    with db.transaction() as connection:
-        connection.execute(f"TRUNCATE {FILLED}")
+    delete_rows(db, FILLED)
     fill(db)
     made = ServedContext(services, load_stores(services.stores_file), TEN + 3 * HOUR)
     made.db = db

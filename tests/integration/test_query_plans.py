@@ -84,7 +84,7 @@ ALTER TABLE order_items ADD FOREIGN KEY (order_id) REFERENCES product_orders ON 
 @pytest.fixture(scope="module")
 def db(services: Settings) -> Iterator[Connection]:
     """A connection to a schema of its own with a year of orders; gone afterwards."""
-    with psycopg.connect(services.postgres.dsn, autocommit=True) as connection:
+    with psycopg.connect(services.owner_dsn, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
         try:
             connection.execute(f"SET search_path = {SCHEMA}")

@@ -143,7 +143,7 @@ def test_an_event_that_continues_into_kafka_comes_out(services: Settings) -> Non
 
 def test_postgres_answers_with_the_password_alone(services: Settings) -> None:
     assert query(services, "SELECT current_user, current_database()") == [
-        (services.postgres.user, services.postgres.database)
+        (services.postgres.writer_user, services.postgres.database)
     ]
     wrong = services.postgres.dsn.replace(services.postgres.secret, "guess")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
@@ -151,7 +151,7 @@ def test_postgres_answers_with_the_password_alone(services: Settings) -> None:
 
 
 def test_nobody_logs_in_as_superuser_and_commits_are_on_disk(services: Settings) -> None:
-    boss = services.postgres.dsn.replace(f"user={services.postgres.user}", "user=postgres")
+    boss = services.postgres.dsn.replace(f"user={services.postgres.login}", "user=postgres")
     with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
         psycopg.connect(boss)
     assert query(services, "SHOW synchronous_commit") == [("on",)]
@@ -185,7 +185,7 @@ def test_migrations_run_once_even_when_two_processes_start_together(
     monkeypatch.setattr(migrations, "MIGRATIONS", tmp_path)
     with ThreadPoolExecutor(2) as pool:
         applied = list(pool.map(migrate, [services, services]))
-    with psycopg.connect(services.postgres.dsn) as connection:
+    with psycopg.connect(services.owner_dsn) as connection:
         connection.execute(f'DROP TABLE "{name}"')  # fails where no one made it
     assert sorted(applied) == [[], [name]]
 
@@ -357,7 +357,7 @@ def test_services_that_were_killed_or_hang_are_back_within_30_seconds_with_their
     ready = with_known_secrets(shop)
     try:
         produce(ready, ready.kafka.order_events, b"before the fault")
-        with psycopg.connect(ready.postgres.dsn) as connection:
+        with psycopg.connect(ready.owner_dsn) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS row")
         board = StateDir(shop.var_dir)
         for fault in ("kill", "suspend"):

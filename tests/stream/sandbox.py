@@ -300,6 +300,6 @@ class Sandbox:
 
 def empty_tables(settings: Settings) -> None:
     """Delete all rows and positions in the serving database."""
-    with psycopg.connect(settings.postgres.dsn) as connection:
+    with psycopg.connect(settings.owner_dsn) as connection:
         tables = ", ".join((*STATE_TABLES, *LEDGER_TABLES))
         connection.execute(f"TRUNCATE {tables}".encode())

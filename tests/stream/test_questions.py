@@ -376,7 +376,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "PROFILE": "test",
         "VAR_DIR": settings.var_dir,
         "POSTGRES__PORT": settings.postgres.port,
-        "POSTGRES__PASSWORD": settings.postgres.secret,
+        "POSTGRES__READER_PASSWORD": settings.acting_as("reader").postgres.secret,
         "CATALOG__NAME": settings.catalog.name,
         "CATALOG__WAREHOUSE": settings.warehouse,
     }

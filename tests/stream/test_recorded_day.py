@@ -38,7 +38,7 @@ def recorded(pytestconfig: pytest.Config, sandbox: Sandbox) -> Recording:
 @pytest.fixture(scope="module")
 def replayed(pytestconfig: pytest.Config, sandbox: Sandbox, recorded: Recording) -> Recording:
     """The same messages through all streams, batch by batch; kept with `--record`."""
-    with psycopg.connect(sandbox.settings.postgres.dsn, autocommit=True) as connection:
+    with psycopg.connect(sandbox.settings.owner_dsn, autocommit=True) as connection:
         connection.execute(
             f"ALTER TABLE orders_raw ADD CONSTRAINT odd CHECK (order_id <> '{REFUSED}')"
         )

@@ -111,7 +111,7 @@ def test_rows_that_a_sink_rejects_are_set_aside_and_the_stream_continues(
 ) -> None:
     """Two of forty: one that the processor cannot hold, and one that the metrics cannot."""
     sandbox = new_sandbox()
-    with psycopg.connect(sandbox.settings.postgres.dsn, autocommit=True) as connection:
+    with psycopg.connect(sandbox.settings.owner_dsn, autocommit=True) as connection:
         connection.execute(
             "ALTER TABLE orders_raw ADD CONSTRAINT odd CHECK (order_id <> 'O-7') NOT VALID"
         )

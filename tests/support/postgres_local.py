@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conf.settings import Settings
+from conf.settings import PostgresSettings, Settings
+from conf.settings.storage import ROLES
 from infra.local.passwords import with_secrets
 from infra.local.postgres import PostgresService
 from infra.local.process import wait_until
+from streaming.sinks.postgres import Database
 from tests.conftest import free_ports
 
 
@@ -40,3 +42,23 @@ def start(server: PostgresService) -> None:
     """Start it, for the first time or again, and wait until it answers."""
     server.start()
     assert wait_until(server.ready, 60), server.last_lines()
+
+
+def delete_rows(db: Database, tables: str) -> None:
+    """Delete all rows of tables, given as `a, b`; parents first, whose rows take others along."""
+    with db.transaction() as connection:
+        for table in tables.split(", "):
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608
+
+
+def role_passwords(postgres: PostgresSettings) -> dict[str, str]:
+    """The variables of the passwords of all roles that are known."""
+    known = {
+        "PASSWORD" if role == "owner" else f"{role.upper()}_PASSWORD": postgres.password_of(role)
+        for role in ROLES
+    }
+    return {
+        f"STORELAKE_POSTGRES__{name}": secret.get_secret_value()
+        for name, secret in known.items()
+        if secret
+    }

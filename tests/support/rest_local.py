@@ -60,7 +60,7 @@ def rest_catalog(services: Settings, folder: Path) -> Iterator[str]:
     properties = {
         "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
         "uri": postgres.jdbc_url,
-        "jdbc.user": postgres.user,
+        "jdbc.user": postgres.login,
         "jdbc.password": postgres.secret,
         "jdbc.schema-version": "V1",
         "warehouse": f"file://{folder}/warehouse",

@@ -22,7 +22,7 @@ def write_archive(archive: Path) -> None:
     options = f"{SparkSettings().driver_java_options} {QUIET} -XX:ArchiveClassesAtExit={archive}"
     with TemporaryDirectory() as folder:
         settings = load_settings(var_dir=Path(folder), spark={"driver_java_options": options})
-        database = settings.postgres.model_copy(update={"password": SecretStr("not used")})
+        database = settings.postgres.model_copy(update={"writer_password": SecretStr("not used")})
         spark = build_session(settings.model_copy(update={"postgres": database}), "class-archive")
         _run_batch(spark)
         _run_stream(spark, Path(folder))

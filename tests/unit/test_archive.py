@@ -77,7 +77,9 @@ def on_a_cluster(settings: Settings, **spark: Any) -> Settings:
             "spark": settings.spark.model_copy(update=given),
             "streams": settings.streams.model_copy(update={"checkpoints": "s3://shop/points/"}),
             "s3": settings.s3.model_copy(update=keys),
-            "postgres": settings.postgres.model_copy(update={"password": SecretStr("sesame")}),
+            "postgres": settings.postgres.model_copy(
+                update={"writer_password": SecretStr("sesame")}
+            ),
         }
     )
 

@@ -65,7 +65,7 @@ def test_a_failed_start_of_spark_is_one_sentence(
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\necho 'unresolved dependency' >&2\nexit 1\n")
     program.chmod(0o755)
-    own = {"JAVA_HOME": str(home), "STORELAKE_POSTGRES__PASSWORD": "s3cret-db"}
+    own = {"JAVA_HOME": str(home), "STORELAKE_POSTGRES__WRITER_PASSWORD": "s3cret-db"}
     done = subprocess.run(
         [sys.executable, "-c", SESSION],
         cwd=ROOT,

@@ -69,7 +69,7 @@ def test_commands_that_only_show_load_no_data_library(
 ) -> None:
     """Answers and lists come at once: PyArrow, pandas and the like take a second of CPU."""
     monkeypatch.setenv("STORELAKE_VAR_DIR", str(tmp_path))
-    monkeypatch.setenv("STORELAKE_POSTGRES__PASSWORD", "not a placeholder")
+    monkeypatch.setenv("STORELAKE_POSTGRES__WRITER_PASSWORD", "not a placeholder")
     shown = ["ask", "ask --show conversion_by_hour", "status", "down", "logs", "dlq list"]
     large = "numpy pandas pyarrow pyiceberg pyspark sqlalchemy httpx great_expectations"
     code = f"""

@@ -14,7 +14,7 @@ from cli.context import read_settings
 from conf.settings import PLACEHOLDERS, PostgresSettings, SettingsError, load_settings
 from conf.settings.renamed import rename_tree
 
-PASSWORD = "STORELAKE_POSTGRES__PASSWORD"
+PASSWORD = "STORELAKE_POSTGRES__WRITER_PASSWORD"
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +137,7 @@ def test_an_unknown_profile_is_rejected_with_the_known_ones(set_: pytest.MonkeyP
 @pytest.mark.parametrize("password", [*sorted(PLACEHOLDERS - {""}), "ChangeMe"])
 def test_a_placeholder_is_no_password(set_: pytest.MonkeyPatch, password: str) -> None:
     set_.setenv(PASSWORD, password)
-    with pytest.raises(SettingsError, match=r"postgres\.password: .* is a placeholder"):
+    with pytest.raises(SettingsError, match=r"postgres\.writer_password: .* is a placeholder"):
         load_settings()
 
 
@@ -156,7 +156,7 @@ def test_the_password_is_in_no_repr(set_: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("password", ["two words", "it's", "back\\slash", "50%@home:/"])
 def test_any_password_reaches_the_server_as_it_is(password: str) -> None:
-    postgres = PostgresSettings(password=password)  # type: ignore[arg-type]
+    postgres = PostgresSettings(writer_password=password)  # type: ignore[arg-type]
     assert conninfo_to_dict(postgres.dsn)["password"] == password
     assert make_url(postgres.sqlalchemy_url).password == password
 

@@ -30,7 +30,9 @@ def sandbox(
     update = {
         "catalog": CatalogSettings(**{"name": "lake", **catalog}),
         "s3": S3Settings(**{**KEYS, **(s3 or {})}),
-        "postgres": settings.postgres.model_copy(update={"password": SecretStr("pass-of-it")}),
+        "postgres": settings.postgres.model_copy(
+            update={"writer_password": SecretStr("pass-of-it")}
+        ),
     }
     return settings.model_copy(update=update)
 

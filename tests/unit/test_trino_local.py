@@ -24,7 +24,7 @@ def own(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Settings with a folder of their own, where no Java but that of the deployment is known."""
     monkeypatch.setattr(checks, "JVM_FOLDER", tmp_path / "jvm")
     monkeypatch.setenv("PATH", str(fake_java(tmp_path / "path", 'version "17.0.1"') / "bin"))
-    known = settings.postgres.model_copy(update={"password": SecretStr("s3cret-db")})
+    known = settings.postgres.model_copy(update={"reader_password": SecretStr("s3cret-db")})
     return settings.model_copy(
         update={"var_dir": tmp_path / "var", "postgres": known, "java_home": None}
     )
