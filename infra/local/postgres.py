@@ -17,7 +17,7 @@ from infra.local.places import Places, server_account
 from infra.local.process import end_now, is_alive, processes_where
 from infra.local.service import Service
 from infra.local.tool import run_tool
-from infra.postgres.roles import logins
+from infra.postgres.roles import connection_limit, logins
 
 # Only our roles may come in, over TCP and with a password; the superuser has no way in at all.
 ACCESS_RULES = """\
@@ -100,11 +100,12 @@ class PostgresService(Service[PostgresSettings]):
             "THEN CREATE ROLE {} LOGIN; END IF; END $$"
         )
         statements = []
-        for name, secret in dict(reversed(logins(self.settings).values())).items():
-            password = sql.Literal(secret.get_secret_value() if secret else None)
-            role = sql.Identifier(name)
-            statements.append(make.format(sql.Literal(name), role))
-            statements.append(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+        # The owner last: its password holds where another role has its name.
+        for role, (name, secret) in reversed(logins(self.settings).items()):
+            password, limit = secret.get_secret_value() if secret else None, connection_limit(role)
+            change = sql.SQL("ALTER ROLE {} CONNECTION LIMIT {} PASSWORD {}")
+            statements.append(make.format(name, sql.Identifier(name)))
+            statements.append(change.format(sql.Identifier(name), limit, password))
         return statements
 
     def _single_user(self, programs: Path, data: Path, statements: list[sql.Composed]) -> None:

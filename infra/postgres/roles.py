@@ -71,6 +71,11 @@ def logins(settings: Settings) -> dict[str, tuple[str, SecretStr | None]]:
     return {**ours, "console": (console.user, console.password)}
 
 
+def connection_limit(role: str) -> int:
+    """Connections of a role at most; -1 is no limit."""
+    return 8 if role == "console" else -1
+
+
 def grant_roles(connection: psycopg.Connection[Any], settings: Settings) -> None:
     """Create the roles that are missing, and grant each what is declared here and nothing else.
 
@@ -82,8 +87,11 @@ def grant_roles(connection: psycopg.Connection[Any], settings: Settings) -> None
         ServiceError: a role is missing and cannot be created; the message has the remedy.
     """
     known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
-    missing = {name: secret for name, secret in logins(settings).values() if name not in known}
-    failed = [name for name, secret in missing.items() if not _create(connection, name, secret)]
+    failed = [
+        name
+        for role, (name, password) in logins(settings).items()
+        if name not in known and not _create(connection, name, password, connection_limit(role))
+    ]
     if failed:
         raise ServiceError(
             f"Postgres lacks the roles {', '.join(failed)}, which {settings.postgres.user} cannot "
@@ -94,15 +102,17 @@ def grant_roles(connection: psycopg.Connection[Any], settings: Settings) -> None
         _grant(connection, settings)
 
 
-def _create(connection: psycopg.Connection[Any], name: str, password: SecretStr | None) -> bool:
+def _create(
+    connection: psycopg.Connection[Any], name: str, password: SecretStr | None, limit: int
+) -> bool:
     if password is None:
         return False
     # The server gets, and may log, only what SCRAM derives from the password.
     secret = password.get_secret_value().encode()
     verifier = connection.pgconn.encrypt_password(secret, name.encode(), b"scram-sha-256")
-    create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+    create = sql.SQL("CREATE ROLE {} LOGIN CONNECTION LIMIT {} PASSWORD {}")
     with suppress(psycopg.errors.InsufficientPrivilege):
-        connection.execute(create.format(sql.Identifier(name), sql.Literal(verifier.decode())))
+        connection.execute(create.format(sql.Identifier(name), limit, verifier.decode()))
         return True
     return False
 

@@ -67,6 +67,8 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.scheduler.mode": "FAIR",
         "spark.locality.wait": "0",
         "spark.ui.enabled": "false",
+        # Spark's default, and `credential` of a REST catalog; in pages, event logs and dumps.
+        "spark.redaction.regex": "(?i)secret|password|token|credential|access[.-]?key",
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "streaming.runtime.worker_daemon",

@@ -1,0 +1,82 @@
+"""Refuses secrets that anybody can guess, wherever others than the owner of the machine may try."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydantic import BaseModel, SecretStr
+
+from conf.settings.base import PLACEHOLDERS, SettingsError
+
+LEAST_LENGTH = 12
+LEAST_DISTINCT = 5
+"""Characters of a secret that differ from one another."""
+LEAST_DIGITS = 20
+"""Length of a secret of digits alone."""
+OWN_MACHINE = frozenset({"local", "test"})
+"""Profiles whose servers are those of this machine, on loopback."""
+EXAMPLE_WORDS = PLACEHOLDERS | {
+    *("admin", "administrator", "guest", "root", "user", "minio", "minioadmin", "kafka", "pulsar"),
+    *("postgres", "postgresql", "storelake", "writer", "reader", "quality", "gateway", "console"),
+    *("secret", "token", "key", "pass", "passwd", "test", "demo", "sample", "default", "todo"),
+    *("example", "my", "your", "here", "the", "real", "set", "welcome", "qwerty", "letmein"),
+    *("change", "me", "replace", "insert", "this", "hunter", "abc", "xxx", "dummy", "fixme"),
+    *("akiaiosfodnn", "wjalrxutnfemikmdengbpxrficyexamplekey"),  # of AWS's manual
+}
+"""Words of examples; https://docs.aws.amazon.com/IAM/latest/UserGuide/security-creds.html."""
+
+_WORDS = sorted((re.sub(r"[^a-z]", "", word) for word in EXAMPLE_WORDS), key=len, reverse=True)
+_ONLY_WORDS = re.compile(f"(?:{'|'.join(filter(None, _WORDS))})*")
+
+
+def require_strong_secrets(settings: BaseModel, profile: str) -> None:
+    """Check every secret that is set, outside the profiles `local` and `test`.
+
+    Raises:
+        SettingsError: names the variable and the fault of a weak one, never its value.
+    """
+    if profile in OWN_MACHINE:
+        return
+    for variable, secret, names in _secrets(settings, "STORELAKE"):
+        if fault := weakness(secret, names, is_name=variable.endswith("ACCESS_KEY")):
+            raise SettingsError(
+                f"{variable} {fault}, which the profile {profile!r} does not allow: set a random "
+                "one, such as `openssl rand -hex 24` prints."
+            )
+
+
+def weakness(secret: str, names: frozenset[str] = frozenset(), *, is_name: bool = False) -> str:
+    """What makes a secret easy to guess; empty for a good one.
+
+    Args:
+        secret: to judge.
+        names: of the accounts beside it, in lower case.
+        is_name: whether it identifies a key pair, and may be short.
+    """
+    plain = secret.strip().lower()
+    letters = re.sub(r"[^a-z]", "", plain)
+    short = len(plain) < LEAST_LENGTH
+    mostly_letters = letters and (short or 2 * len(letters) >= len(plain))
+    few = len({*plain}) < LEAST_DISTINCT or (not letters and len(plain) < LEAST_DIGITS)
+    faults = {
+        "is empty": not plain,
+        "is the name of its user": plain in names,
+        "is a word of examples": mostly_letters and _ONLY_WORDS.fullmatch(letters),
+        f"is shorter than {LEAST_LENGTH} characters": short and not is_name,
+        "is a short number, or repeats few characters": few and not is_name,
+    }
+    return next((fault for fault, holds in faults.items() if holds), "")
+
+
+def _secrets(branch: BaseModel, path: str) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """(variable, value, names of users in its branch) of every secret that is set."""
+    fields = [(name, getattr(branch, name)) for name in type(branch).model_fields]
+    users = {v.lower() for name, v in fields if name.endswith("user") and isinstance(v, str)}
+    separator = "_" if path == "STORELAKE" else "__"
+    for name, value in fields:
+        variable = f"{path}{separator}{name.upper()}"
+        if isinstance(value, BaseModel):
+            yield from _secrets(value, variable)
+        elif isinstance(value, SecretStr):
+            yield variable, value.get_secret_value(), frozenset(users)
