@@ -144,8 +144,26 @@ class S3Settings(Frozen):
     """Access key id; `storelake up` generates one for the local MinIO."""
     secret_key: Secret | None = None
     """Secret access key; `storelake up` generates one for the local MinIO."""
+    reader_access_key: Secret | None = None
+    """Access key id of queries, notebooks and Trino, which may be denied all writes; by default
+    they share the other one."""
+    reader_secret_key: Secret | None = None
+    """Secret access key of queries, notebooks and Trino."""
     create_bucket: bool = True
     """Whether `storelake up` creates a missing bucket."""
+
+    @model_validator(mode="after")
+    def _require_a_pair(self) -> S3Settings:
+        if (self.reader_access_key is None) != (self.reader_secret_key is None):
+            raise ValueError("reader_access_key and reader_secret_key are a pair: set both")
+        return self
+
+    def acting_as_reader(self) -> S3Settings:
+        """With the reader's keys in place of the others, if it has some."""
+        if self.reader_access_key is None:
+            return self
+        keys = {"access_key": self.reader_access_key, "secret_key": self.reader_secret_key}
+        return self.model_copy(update=keys)
 
     @property
     def url(self) -> str:

@@ -131,7 +131,8 @@ class Settings(BaseSettings):
 
     def acting_as(self, role: PostgresRole) -> Settings:
         """The settings of a process that connects to Postgres as this role, and to S3 as it may."""
-        return self.model_copy(update={"postgres": self.postgres.acting_as(role)})
+        s3 = self.s3.acting_as_reader() if role == "reader" else self.s3
+        return self.model_copy(update={"postgres": self.postgres.acting_as(role), "s3": s3})
 
     @property
     def owner_dsn(self) -> str:

@@ -133,7 +133,7 @@ class TrinoService(JavaService[TrinoSettings]):
     def _where_files_are(self) -> str:
         if not self.settings.bucket:
             return LOCAL_FILES
-        s3 = self.settings.s3
+        s3 = self.settings.s3.acting_as_reader()
         return S3_FILES.format(
             url=s3.url,
             region=s3.region,

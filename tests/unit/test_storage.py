@@ -37,6 +37,16 @@ def sandbox(
     return settings.model_copy(update=update)
 
 
+def test_who_only_reads_has_keys_of_its_own_where_there_are_some(settings: Settings) -> None:
+    shared = sandbox(settings, {"warehouse": "s3://shop/lake"})
+    assert shared.acting_as("reader").s3.access == shared.s3.access
+    reader = {"reader_access_key": "of-a-reader", "reader_secret_key": "key-of-a-reader"}
+    own = sandbox(settings, {"warehouse": "s3://shop/lake"}, reader).acting_as("reader")
+    assert file_properties(own)["s3.secret-access-key"] == "key-of-a-reader"
+    with pytest.raises(ValueError, match="are a pair"):
+        S3Settings(reader_access_key="half")  # type: ignore[arg-type]
+
+
 AWS = {"endpoint": "https://s3.eu-west-1.amazonaws.com", "region": "eu-west-1", "path_style": False}
 
 
