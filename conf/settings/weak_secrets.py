@@ -16,7 +16,7 @@ LEAST_DIGITS = 20
 """Length of a secret of digits alone."""
 OWN_MACHINE = frozenset({"local", "test"})
 """Profiles whose servers are those of this machine, on loopback."""
-EXAMPLE_WORDS = PLACEHOLDERS | {
+EXAMPLE_TERMS = PLACEHOLDERS | {
     *("admin", "administrator", "guest", "root", "user", "minio", "minioadmin", "kafka", "pulsar"),
     *("postgres", "postgresql", "storelake", "writer", "reader", "quality", "gateway", "console"),
     *("secret", "token", "key", "pass", "passwd", "test", "demo", "sample", "default", "todo"),
@@ -24,10 +24,10 @@ EXAMPLE_WORDS = PLACEHOLDERS | {
     *("change", "me", "replace", "insert", "this", "hunter", "abc", "xxx", "dummy", "fixme"),
     *("akiaiosfodnn", "wjalrxutnfemikmdengbpxrficyexamplekey"),  # of AWS's manual
 }
-"""Words of examples; https://docs.aws.amazon.com/IAM/latest/UserGuide/security-creds.html."""
+"""Terms of examples; https://docs.aws.amazon.com/IAM/latest/UserGuide/security-creds.html."""
 
-_WORDS = sorted((re.sub(r"[^a-z]", "", word) for word in EXAMPLE_WORDS), key=len, reverse=True)
-_ONLY_WORDS = re.compile(f"(?:{'|'.join(filter(None, _WORDS))})*")
+_TERMS = sorted((re.sub(r"[^a-z]", "", term) for term in EXAMPLE_TERMS), key=len, reverse=True)
+_ONLY_TERMS = re.compile(f"(?:{'|'.join(filter(None, _TERMS))})*")
 
 
 def require_strong_secrets(settings: BaseModel, profile: str) -> None:
@@ -50,19 +50,19 @@ def weakness(secret: str, names: frozenset[str] = frozenset(), *, is_name: bool 
     """What makes a secret easy to guess; empty for a good one.
 
     Args:
-        secret: to judge.
+        secret: to check.
         names: of the accounts beside it, in lower case.
         is_name: whether it identifies a key pair, and may be short.
     """
     plain = secret.strip().lower()
-    letters = re.sub(r"[^a-z]", "", plain)
+    alphabetic = re.sub(r"[^a-z]", "", plain)
     short = len(plain) < LEAST_LENGTH
-    mostly_letters = letters and (short or 2 * len(letters) >= len(plain))
-    few = len({*plain}) < LEAST_DISTINCT or (not letters and len(plain) < LEAST_DIGITS)
+    mostly_alphabetic = alphabetic and (short or 2 * len(alphabetic) >= len(plain))
+    few = len({*plain}) < LEAST_DISTINCT or (not alphabetic and len(plain) < LEAST_DIGITS)
     faults = {
         "is empty": not plain,
         "is the name of its user": plain in names,
-        "is a word of examples": mostly_letters and _ONLY_WORDS.fullmatch(letters),
+        "is a term of examples": mostly_alphabetic and _ONLY_TERMS.fullmatch(alphabetic),
         f"is shorter than {LEAST_LENGTH} characters": short and not is_name,
         "is a short number, or repeats few characters": few and not is_name,
     }

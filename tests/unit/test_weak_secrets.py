@@ -17,7 +17,7 @@ USERS = frozenset({"storelake_writer", "olga.petrova-shop"})
     [
         ("", "empty"),
         ("   ", "empty"),
-        *((word, "example") for word in ("changeme", "Password", "minioadmin", "storelake")),
+        *((text, "example") for text in ("changeme", "Password", "minioadmin", "storelake")),
         *(
             (word, "example")
             for word in ("CHANGE_ME_PLEASE"[:9], "your-secret-here", "s e c r e t")
