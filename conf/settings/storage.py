@@ -99,7 +99,7 @@ class PostgresSettings(Frozen):
     def password_of(self, role: PostgresRole) -> SecretStr | None:
         """Its password, which is that of the owner where both have one name; None: not set."""
         own: SecretStr | None = getattr(self, _name("password", role))
-        return own or (self.password if self.user_of(role) == self.user else None)
+        return (self.password or own) if self.user_of(role) == self.user else own
 
     @property
     def dsn(self) -> str:

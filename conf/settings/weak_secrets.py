@@ -24,7 +24,7 @@ EXAMPLE_TERMS = PLACEHOLDERS | {
     *("change", "me", "replace", "insert", "this", "hunter", "abc", "xxx", "dummy", "fixme"),
     *("akiaiosfodnn", "wjalrxutnfemikmdengbpxrficyexamplekey"),  # of AWS's manual
 }
-"""Terms of examples; https://docs.aws.amazon.com/IAM/latest/UserGuide/security-creds.html."""
+"""Terms of the secrets in examples and manuals."""
 
 _TERMS = sorted((re.sub(r"[^a-z]", "", term) for term in EXAMPLE_TERMS), key=len, reverse=True)
 _ONLY_TERMS = re.compile(f"(?:{'|'.join(filter(None, _TERMS))})*")

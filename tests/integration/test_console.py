@@ -267,10 +267,10 @@ def test_a_camera_that_falls_silent_is_named_and_found_again(
 
 
 def test_a_part_that_may_not_be_read_is_broken_alone_until_it_may(
-    day: datetime, db: Database, shop: Sandbox, visitor: Visitor
+    day: datetime, shop: Sandbox, visitor: Visitor
 ) -> None:
     role = shop.settings.console.user
-    with db.transaction() as connection:
+    with psycopg.connect(shop.settings.owner_dsn) as connection:
         connection.execute(f"REVOKE ALL ON dead_letters FROM {role}")
     page = visitor.open("/pipeline")
     expect(page.get_by_text("permission denied for table dead_letters")).to_be_visible()

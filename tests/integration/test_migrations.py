@@ -95,7 +95,7 @@ def test_a_database_of_an_earlier_release_upgrades(empty: Settings, tmp_path: Pa
     (tmp_path / "0016_crossings_once.sql").write_text(
         FUNCTION.format(name="upsert_footfall_minute", type="void", value="NULL::void")
     )
-    conf = empty.postgres
+    conf = empty.postgres.acting_as("owner")
     address = f"{conf.user}:{conf.secret}@{conf.host}:{conf.port}/{conf.database}"
     with get_backend(f"postgresql+psycopg://{address}") as backend:
         backend.apply_migrations(read_migrations(str(tmp_path)))
@@ -142,7 +142,7 @@ def test_hours_and_products_of_an_earlier_release_are_split_by_currency(
     for file in sorted(MIGRATIONS.glob("*.sql")):
         if file.name < "0024":
             shutil.copy(file, tmp_path)
-    conf = empty.postgres
+    conf = empty.postgres.acting_as("owner")
     address = f"{conf.user}:{conf.secret}@{conf.host}:{conf.port}/{conf.database}"
     with get_backend(f"postgresql+psycopg://{address}") as backend:
         backend.apply_migrations(read_migrations(str(tmp_path)))

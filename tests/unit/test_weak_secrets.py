@@ -19,12 +19,12 @@ USERS = frozenset({"storelake_writer", "olga.petrova-shop"})
         ("   ", "empty"),
         *((text, "example") for text in ("changeme", "Password", "minioadmin", "storelake")),
         *(
-            (word, "example")
-            for word in ("CHANGE_ME_PLEASE"[:9], "your-secret-here", "s e c r e t")
+            (text, "example")
+            for text in ("CHANGE_ME_PLEASE"[:9], "your-secret-here", "s e c r e t")
         ),
         *(
-            (word, "example")
-            for word in ("password123456!", "postgres-postgres", "my-real-secret-42")
+            (text, "example")
+            for text in ("password123456!", "postgres-postgres", "my-real-secret-42")
         ),
         ("<set-your-password>", "example"),
         ("kR8v-2Qz!", "shorter"),
