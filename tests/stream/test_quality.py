@@ -84,7 +84,11 @@ def engines(sandbox: Sandbox) -> Iterator[Engines]:
 def validate(shop: Sandbox, engines: Engines) -> Any:
     def run(*suites: Suite, plan: ValidationPlan = ValidationPlan()) -> QualityRun:  # noqa: B008 (frozen)
         return run_quality(
-            shop.settings, plan, lambda _: None, engines=engines, suites=suites or (PRICES, SERVED)
+            shop.settings.acting_as("quality"),
+            plan,
+            lambda _: None,
+            engines=engines,
+            suites=suites or (PRICES, SERVED),
         )
 
     return run
