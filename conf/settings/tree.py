@@ -152,11 +152,6 @@ class Settings(BaseSettings):
         return self.postgres.model_copy(update=role).dsn
 
     @property
-    def gateway_dsn(self) -> str:
-        """Connection string of the gateway, which reads its keys."""
-        return self.postgres.dsn
-
-    @property
     def spool(self) -> Path:
         """Folder of events that wait for a broker, one folder a publisher."""
         return self.var_dir / "spool"

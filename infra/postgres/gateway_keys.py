@@ -126,7 +126,7 @@ def _require(rows: int, sentence: str) -> None:
 def _connection(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
     conf = settings.postgres
     try:
-        with psycopg.connect(conf.dsn) as connection:
+        with psycopg.connect(settings.owner_dsn) as connection:
             connection.execute("SET TIME ZONE 'UTC'")
             yield connection
     except psycopg.errors.UndefinedTable as error:
