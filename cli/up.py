@@ -41,10 +41,19 @@ def up(
     failure = _start(settings, services_only=services_only)
     rows = all_statuses(settings)
     show_services(console(), rows)
+    if any(one.name == "console" and one.state == "running" for one in rows):
+        _show_console(settings)
     if failure:
         raise failure
     if bad := [f"{one.name} is {one.state}: {one.detail}" for one in rows if not one.well]:
         raise StorelakeError(f"Not everything is ready ({'; '.join(bad)}): see `storelake status`.")
+
+
+def _show_console(settings: Settings) -> None:
+    from dashboard.tickets import shown_url
+
+    out = console()
+    out.print(f"Console: {shown_url(settings, out)}", highlight=False, soft_wrap=True)
 
 
 def _start(settings: Settings, *, services_only: bool) -> StorelakeError | None:

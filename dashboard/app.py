@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from jinja2 import BaseLoader, Environment
 from nicegui import ui
+from nicegui.client import templates
 
-from conf.settings import Settings
+from conf.settings import Settings, SettingsError
+from conf.settings.base import is_loopback
 from conf.stores import load_stores
 from dashboard.board import Board
+from dashboard.clients import Login, NoLogin, PasswordLogin, Proxies, ProxyLogin
+from dashboard.guard import Guard
+from dashboard.login import SignIn
 from dashboard.pages import add_pages
 from dashboard.quality import REPORTS, report_folder
 from dashboard.reader import Reader
+from dashboard.sessions import Sessions
 from dashboard.streams import Topics
 
 ICON = "📈"
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:"
+STYLE = Path(__file__).parent / "style.css"
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
 """Reports carry values of the data: nothing in them may run, or load anything."""
 
 
@@ -27,7 +38,8 @@ def create_app(settings: Settings) -> FastAPI:
     """The application; once in a process, since NiceGUI has one set of pages.
 
     Raises:
-        SettingsError: there is no password of the console's role, or the store file does not fit.
+        SettingsError: there is no password of the console's role or of a person, the store file
+            does not fit, or the login is off beyond loopback.
     """
     reader = Reader(settings.console_dsn, settings.console.query_timeout)
     stores, topics = load_stores(settings.stores_file), Topics(settings.kafka)
@@ -38,13 +50,18 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         reader.close()
 
-    app = FastAPI(title="storelake console", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    sessions = add_guard(app, settings)
 
     @app.get("/health")
     def health() -> JSONResponse:
         """200 while the console runs; whether its database answers is in the body."""
         away = board.fresh().away
         return JSONResponse({"status": "ok", "database": away.reason if away else "answers"})
+
+    @app.get("/style.css")
+    def style() -> FileResponse:
+        return FileResponse(STYLE, headers={"Cache-Control": "no-cache"})
 
     @app.get("/favicon.ico")
     def icon() -> Response:
@@ -62,7 +79,9 @@ def create_app(settings: Settings) -> FastAPI:
             raise HTTPException(404, "There is no such report: `storelake quality report`.")
         return FileResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
-    add_pages(board)
+    add_pages(board, sessions)
+    if templates.env.loader is not None:
+        templates.env.loader = NonceLoader(templates.env.loader)
     ui.run_with(
         app,
         title="storelake",
@@ -73,6 +92,48 @@ def create_app(settings: Settings) -> FastAPI:
         show_welcome_message=False,
     )
     return app
+
+
+def add_guard(app: FastAPI, settings: Settings) -> Sessions:
+    """Put the guard before the application, and the addresses of its login into it.
+
+    Raises:
+        SettingsError: no password is set, or the login is off beyond loopback.
+    """
+    console = settings.console
+    sessions = Sessions(console.session_idle, console.session_length)
+    proxies = Proxies(console.trusted_proxies)
+    login: Login
+    if console.login == "password":
+        sign_in = SignIn(settings, sessions, proxies)
+        sign_in.add_to(app)
+        login = PasswordLogin(sessions, sign_in.cookie)
+    elif console.login == "proxy":
+        login = ProxyLogin(console, proxies)
+    elif is_loopback(console.host):
+        login = NoLogin()
+    else:
+        raise SettingsError(
+            f"STORELAKE_CONSOLE__HOST={console.host} is not loopback, and the login of the console "
+            "is off: set STORELAKE_CONSOLE__LOGIN to password or proxy."
+        )
+    app.add_middleware(Guard, login=login, proxies=proxies, sessions=sessions)
+    return sessions
+
+
+class NonceLoader(BaseLoader):
+    """The templates of NiceGUI, whose own scripts get the nonce of the response."""
+
+    def __init__(self, plain: BaseLoader) -> None:
+        self._plain = plain
+
+    def get_source(
+        self, environment: Environment, template: str
+    ) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """Source of a template, its file, and whether the file is unchanged."""
+        source, file, unchanged = self._plain.get_source(environment, template)
+        nonce = '<script nonce="{{ request.state.nonce }}"'
+        return source.replace("<script", nonce), file, unchanged
 
 
 def find_report(folder: Path, name: str) -> Path | None:

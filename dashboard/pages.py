@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from html import escape
-from pathlib import Path
 from urllib.parse import quote
 
 from nicegui import run, ui
@@ -17,6 +16,7 @@ from conf.stores import Branch
 from dashboard import charts, sections
 from dashboard.board import Board, BoardView, Snapshot
 from dashboard.sections import Html
+from dashboard.sessions import Identity, Sessions
 
 PAGES = {
     "/": "Today",
@@ -25,10 +25,7 @@ PAGES = {
     "/pipeline": "Pipeline",
     "/quality": "Quality",
 }
-STYLE = Path(__file__).parent / "style.css"
-NAVIGATION = (
-    '<nav aria-label="Pages"><strong>storelake</strong>{links}</nav>'  # made of `PAGES` alone
-)
+SIGNED_OUT = "/login"
 
 
 class Screen:
@@ -37,17 +34,16 @@ class Screen:
     Args:
         board: what everybody looks at.
         path: of the page, one of `PAGES`.
+        sessions: the page is left when that of its browser ends.
     """
 
-    def __init__(self, board: Board, path: str) -> None:
-        self._board = board
+    def __init__(self, board: Board, path: str, sessions: Sessions) -> None:
+        self._board, self._sessions = board, sessions
+        self._identity: Identity = ui.context.client.request.state.identity
         self._renewals: list[Callable[[Snapshot], object]] = []
-        links = "".join(
-            f'<a href="{to}"{" aria-current=page" if to == path else ""}>{name}</a>'
-            for to, name in PAGES.items()
-        )
+        head = sections.render("head", pages=PAGES, path=path, identity=self._identity)
         with ui.header(fixed=False).classes("head"):
-            ui.html(NAVIGATION.format(links=links), sanitize=False)
+            ui.html(head, sanitize=False)
         _text("h1", PAGES[path])
         self._status = ui.html(sanitize=False).classes("wide-part")
 
@@ -103,6 +99,9 @@ class Screen:
         ui.timer(self._board.settings.console.refresh_seconds, self._renew)
 
     async def _renew(self) -> None:
+        if not self._sessions.use(self._identity.session):
+            ui.navigate.to(SIGNED_OUT)
+            return
         view = await run.io_bound(self._board.fresh)
         if view is not None:  # the console is ending
             self._show(view)
@@ -117,13 +116,13 @@ class Screen:
 class Pages:
     """The sections of each page."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, board: Board, sessions: Sessions) -> None:
+        self._board, self._sessions = board, sessions
         self._branches = board.stores.branches
 
     def today(self, branch: str | None = None) -> None:
         """Every branch beside the same hours before; one of them over time."""
-        screen, one = Screen(self._board, "/"), self._branch(branch)
+        screen, one = self._screen("/"), self._branch(branch)
         screen.part(
             sections.branch_cards,
             "Branches",
@@ -146,7 +145,7 @@ class Pages:
 
     def store(self, branch: str | None = None) -> None:
         """The map of one branch."""
-        screen, one = Screen(self._board, "/store"), self._branch(branch)
+        screen, one = self._screen("/store"), self._branch(branch)
         self._choice("/store", one)
         screen.part(
             partial(sections.floor_map, branch=one),
@@ -158,7 +157,7 @@ class Pages:
 
     def orders(self) -> None:
         """The funnel, and what is stuck in it."""
-        screen = Screen(self._board, "/orders")
+        screen = self._screen("/orders")
         screen.part(
             sections.order_funnel,
             "Funnel of today",
@@ -169,7 +168,7 @@ class Pages:
 
     def pipeline(self) -> None:
         """Streams and dead letters."""
-        screen = Screen(self._board, "/pipeline")
+        screen = self._screen("/pipeline")
         screen.part(sections.pipeline, "Streams")
         with ui.element("div").props("id=letters"):
             screen.part(sections.dead_letters, "Dead letters")
@@ -177,9 +176,12 @@ class Pages:
 
     def quality(self) -> None:
         """Validation, and the way to its reports."""
-        screen = Screen(self._board, "/quality")
+        screen = self._screen("/quality")
         screen.part(sections.quality, "Every layer")
         screen.start()
+
+    def _screen(self, path: str) -> Screen:
+        return Screen(self._board, path, self._sessions)
 
     def _branch(self, branch_id: str | None) -> Branch:
         return {b.branch_id: b for b in self._branches}.get(branch_id or "", self._branches[0])
@@ -198,9 +200,9 @@ def _text(tag: str, text: str) -> ui.html:
     return ui.html(escape(text), tag=tag, sanitize=False)
 
 
-def add_pages(board: Board) -> None:
+def add_pages(board: Board, sessions: Sessions) -> None:
     """Register the pages at their addresses with NiceGUI."""
-    ui.add_css(STYLE, shared=True)
-    pages = Pages(board)
+    ui.add_head_html('<link rel="stylesheet" href="/style.css">', shared=True)
+    pages = Pages(board, sessions)
     for path, title in PAGES.items():
         ui.page(path, title=f"{title} · storelake")(getattr(pages, title.lower()))

@@ -33,7 +33,8 @@ _TEMPLATES = Environment(
 _TEMPLATES.globals.update(words=words, change=change, points=points)
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """The HTML of a template."""
     return _TEMPLATES.get_template(f"{template}.html.j2").render(**values)
 
 
@@ -42,34 +43,34 @@ def shown(make: Html, snapshot: Snapshot) -> str:
     try:
         return make(snapshot)
     except ReadError as error:
-        return _render("broken", reason=error)
+        return render("broken", reason=error)
 
 
 def status(view: BoardView, settings: Settings) -> str:
     """The line under the head of every page: whether what is shown is the present."""
-    return _render("status", view=view, settings=settings)
+    return render("status", view=view, settings=settings)
 
 
 def nothing(sentence: str) -> str:
     """In the place of a chart without data."""
-    return _render("nothing", sentence=sentence)
+    return render("nothing", sentence=sentence)
 
 
 def branch_cards(snapshot: Snapshot) -> str:
     """A card of each branch: visitors, orders, conversion, revenue per visitor."""
-    return _render("branches", today=branches_today(snapshot), now=snapshot.at)
+    return render("branches", today=branches_today(snapshot), now=snapshot.at)
 
 
 def hours_table(snapshot: Snapshot, branch: Branch) -> str:
     """The hours of a branch, as numbers."""
     (today,) = (one for one in branches_today(snapshot) if one.branch is branch)
-    return _render("hours", today=today)
+    return render("hours", today=today)
 
 
 def floor_map(snapshot: Snapshot, branch: Branch) -> str:
     """The cameras of a branch with lines, zones, dwell and queues."""
     cameras = cameras_now(snapshot, branch)
-    return _render(
+    return render(
         "floor", branch=branch, cameras=cameras, width=WIDTH, height=HEIGHT, now=snapshot.at
     )
 
@@ -85,7 +86,7 @@ def order_funnel(snapshot: Snapshot) -> str:
     except ReadError:  # the funnel of orders needs no visitors
         today = []
     visitors = {t.branch.branch_id: t.so_far.visitors for t in today if t.so_far}
-    return _render("funnel", branches=snapshot.stores.branches, orders=orders, visitors=visitors)
+    return render("funnel", branches=snapshot.stores.branches, orders=orders, visitors=visitors)
 
 
 def stuck_orders(snapshot: Snapshot) -> str:
@@ -93,12 +94,12 @@ def stuck_orders(snapshot: Snapshot) -> str:
     after = snapshot.settings.streams.status_stuck_after.total_seconds()
     names = {branch.branch_id: branch.name for branch in snapshot.stores.branches}
     stuck = snapshot.rows("stuck_orders")
-    return _render("stuck", stuck=stuck, after=after, names=names, now=snapshot.at)
+    return render("stuck", stuck=stuck, after=after, names=names, now=snapshot.at)
 
 
 def pipeline(snapshot: Snapshot) -> str:
     """Each stream: whether it runs, lag, latency, the last batch."""
-    return _render(
+    return render(
         "pipeline",
         streams=pipeline_now(snapshot),
         reported=snapshot.reported,
@@ -109,13 +110,13 @@ def pipeline(snapshot: Snapshot) -> str:
 
 def dead_letters(snapshot: Snapshot) -> str:
     """Open dead letters by rule, and what of it only the lake has."""
-    return _render("letters", dead_letters=snapshot.rows("dead_letters"))
+    return render("letters", dead_letters=snapshot.rows("dead_letters"))
 
 
 def quality(snapshot: Snapshot) -> str:
     """What the newest runs found, with the way to the reports."""
     expectations = snapshot.rows("quality_results")
-    return _render(
+    return render(
         "quality",
         layers=layers_now(expectations),
         failed=[e for e in expectations if e.state != "passed"],

@@ -21,7 +21,7 @@ from playwright.sync_api import expect
 
 from conf.errors import StorelakeError
 from infra.local.readiness import gateway_url
-from tests.support.browser import Visitor, chromium
+from tests.support.browser import Visitor, chromium, signed_in
 from tests.support.builders import order_event
 from tests.support.processes import processes_of
 from verification.deployment import Deployment, Step, new_deployment
@@ -82,7 +82,9 @@ def _newcomer(deployment: Deployment) -> int:
         _run(deployment, "infer", *camera)
         deployment.step("the console in a browser")
         with chromium() as browser:
-            return _browse(Visitor(browser, deployment.settings.console.url), deployment)
+            settings = deployment.settings
+            visitor = Visitor(browser, settings.console.url, signed_in(settings))
+            return _browse(visitor, deployment)
     finally:
         _run(deployment, "down")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,14 @@ def _reject_placeholder(value: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, AfterValidator(_reject_placeholder)]
 """A password or key; placeholders of examples are invalid."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own: 127.0.0.0/8, ::1 or localhost."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def required(secret: SecretStr | None, variable: str, advice: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -98,10 +100,31 @@ class ConsoleSettings(Frozen):
     """The live console in the browser (`storelake console`); read-only."""
 
     host: str = "127.0.0.1"
-    """Listening address. The console has no authentication: keep it on loopback, or put a proxy in
-    front."""
+    """Listening address. Beyond loopback, put a proxy with TLS in front."""
     port: int = 8600
     """Listening port."""
+    login: Literal["password", "proxy", "off"] = "password"
+    """`password`: one password for each role. `proxy`: a proxy signs people in, by OpenID Connect
+    for example, and names them in headers. `off`: on loopback only."""
+    viewer_password: Secret | None = Field(default=None, min_length=12)
+    """Password of the role viewer, who reads. Without it and that of the operator, `storelake up`
+    generates both."""
+    operator_password: Secret | None = Field(default=None, min_length=12)
+    """Password of the role operator, who also changes."""
+    session_idle: timedelta = Field(default=timedelta(minutes=30), gt=timedelta(0))
+    """A session without an open page ends after this long."""
+    session_length: timedelta = Field(default=timedelta(hours=12), gt=timedelta(0))
+    """A session ends after this long, whatever is open."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of the proxies whose headers count (`10.0.0.5`, `10.1.0.0/16`)."""
+    user_header: str = "X-Forwarded-User"
+    """Header in which the proxy names who is signed in."""
+    groups_header: str = "X-Forwarded-Groups"
+    """Header with the groups of that user, separated by commas."""
+    viewer_group: str | None = None
+    """Group of the role viewer; None: everybody whom the proxy lets in."""
+    operator_group: str = "storelake-operators"
+    """Group of the role operator."""
     refresh_seconds: float = Field(default=2.0, gt=0)
     """Interval between two queries while a browser is connected."""
     query_timeout: timedelta = timedelta(seconds=3)
@@ -113,6 +136,16 @@ class ConsoleSettings(Frozen):
     """Database role with read access to what the console shows, and nothing else."""
     password: Secret | None = None
     """Password of the role; `storelake up` generates one for the local server."""
+
+    @model_validator(mode="after")
+    def _require_a_way_to_sign_in(self) -> ConsoleSettings:
+        for one in self.trusted_proxies:
+            ipaddress.ip_network(one)
+        if self.login == "proxy" and not self.trusted_proxies:
+            raise ValueError("login=proxy needs trusted_proxies: nobody else's headers count")
+        if self.operator_password and self.operator_password == self.viewer_password:
+            raise ValueError("operator_password and viewer_password must differ")
+        return self
 
     @property
     def secret(self) -> str:

@@ -78,10 +78,14 @@ def _store_key(settings: Settings, key: KeyParts | None) -> KeyParts:
 
 def _missing(settings: Settings) -> list[str]:
     """Names of the secrets that our own servers need and that are not set: `BRANCH__FIELD`."""
-    postgres = settings.postgres
+    postgres, console = settings.postgres, settings.console
+    unset = console.viewer_password is None and console.operator_password is None
+    sign_in = console.login == "password" and unset
     wanted = {
         **dict.fromkeys(_roles_without_password(postgres), postgres.local),
         "CONSOLE__PASSWORD": settings.postgres.local and settings.console.password is None,
+        "CONSOLE__VIEWER_PASSWORD": sign_in,
+        "CONSOLE__OPERATOR_PASSWORD": sign_in,
         "S3__ACCESS_KEY": settings.wants_minio and settings.s3.access_key is None,
         "S3__SECRET_KEY": settings.wants_minio and settings.s3.secret_key is None,
     }
@@ -116,5 +120,4 @@ def _keep(settings: Settings, values: Mapping[str, str]) -> None:
     before = [line for line in lines if line.partition("=")[0].removeprefix(PREFIX) not in values]
     text = "".join(f"{line}\n" for line in before)
     made = "".join(f"{PREFIX}{name}={value}\n" for name, value in values.items())
-    # Created with its final mode: there is no moment at which others could read it.
-    write_text(file, text + made, mode=0o600)
+    write_text(file, text + made)

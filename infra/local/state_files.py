@@ -23,13 +23,12 @@ class UnreadableStateError(ServiceError):
     """A state file is there and cannot be read; the message names it and the next step."""
 
 
-def write_text(file: Path, text: str, mode: int = 0o644) -> None:
+def write_text(file: Path, text: str) -> None:
     """Replace a file as a whole: after a crash at any moment the old or the new text is there.
 
     Args:
         file: in a folder that is made where it is missing. A folder in its place is set aside.
-        text: its new content, in UTF-8.
-        mode: permissions of the new file, from its first moment on.
+        text: its new content, in UTF-8; for its owner only from its first moment on.
 
     Raises:
         OSError: the disk is full, or the folder is closed to this user.
@@ -39,7 +38,6 @@ def write_text(file: Path, text: str, mode: int = 0o644) -> None:
     scratch = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
-            os.fchmod(out.fileno(), mode)
             out.write(text)
             out.flush()
             os.fsync(out.fileno())

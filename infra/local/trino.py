@@ -93,7 +93,7 @@ class TrinoService(JavaService[TrinoSettings]):
         (self.folder / "config.properties").write_text(self.configuration(jars))
         (self.folder / "log.properties").write_text(LOGGING)
         secret = self.folder / "catalog" / f"{self.settings.catalog.name}.properties"
-        write_text(secret, self.catalog(), mode=0o600)
+        write_text(secret, self.catalog())
 
     def configuration(self, jars: Path) -> str:
         """Where it listens and what it may take."""

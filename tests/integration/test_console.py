@@ -14,12 +14,12 @@ import httpx
 import psycopg
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
 from infra.postgres.migrate import migrate
 from infra.postgres.roles import READS
 from streaming.sinks.postgres import Database
-from tests.support.browser import DESK, PATIENCE, Visitor, chromium
+from tests.support.browser import DESK, PATIENCE, Visitor, chromium, signed_in
 from tests.support.console_sandbox import (
     Sandbox,
     fill,
@@ -60,6 +60,13 @@ CONTRAST = """() => {
     .filter(([ratio]) => ratio < 4.5);
 }"""
 """Texts whose contrast is below what WCAG 2.2 (1.4.3) requests."""
+
+
+OPEN_SOCKET = """address => new Promise(resolve => {
+  const socket = new WebSocket(address);
+  socket.onerror = () => resolve("error");
+  socket.onmessage = () => resolve("message");
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +114,14 @@ def troubled(day: datetime, db: Database, shop: Sandbox) -> Sandbox:
 
 
 @pytest.fixture
-def visitor(browser: Browser, shop: Sandbox) -> Iterator[Visitor]:
+def session(shop: Sandbox) -> StorageState:
+    return signed_in(shop.settings)
+
+
+@pytest.fixture
+def visitor(browser: Browser, shop: Sandbox, session: StorageState) -> Iterator[Visitor]:
     """Nobody's browser may have had anything to complain about."""
-    one = Visitor(browser, shop.url)
+    one = Visitor(browser, shop.url, session)
     yield one
     for context in browser.contexts:
         context.close()
@@ -213,7 +225,7 @@ def test_the_pipeline_shows_each_stream_and_the_rejected_messages(
 
 
 def test_quality_leads_to_the_reports_in_which_nothing_runs(
-    db: Database, shop: Sandbox, visitor: Visitor, browser: Browser
+    db: Database, shop: Sandbox, visitor: Visitor
 ) -> None:
     validated(db, shop)
     page = visitor.open("/quality")
@@ -223,12 +235,11 @@ def test_quality_leads_to_the_reports_in_which_nothing_runs(
     docs = page.locator(".failure").get_by_role("link", name="Data Docs").get_attribute("href")
     page.get_by_role("link", name="Open the quality report").click()
     expect(page.locator("h1")).to_have_text("Quality of every layer")
-    other = browser.new_page()
-    other.goto(f"{shop.url}{docs}")
+    other = visitor.open(docs or "")
     expect(other.locator("h1")).to_have_text("silver.orders.rows")
     assert other.title() != "ran"
-    secrets = httpx.get(f"{shop.url}/reports/..%2f..%2fsecrets.env")
-    assert secrets.status_code == 404
+    secrets = visitor.open().request.get(f"{shop.url}/reports/..%2f..%2fsecrets.env")
+    assert secrets.status == 404
 
 
 def test_an_empty_sandbox_reports_that_nothing_has_come_yet(visitor: Visitor) -> None:
@@ -335,6 +346,48 @@ def test_the_role_of_the_console_reads_what_it_shows_and_nothing_else(
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(forbidden.encode())
+
+
+def test_nothing_is_shown_until_somebody_signs_in_and_after_he_signs_out(
+    day: datetime, shop: Sandbox, browser: Browser, picture: Callable[[Page, str], None]
+) -> None:
+    stranger = Visitor(browser, shop.url)
+    page = stranger.open("/store?branch=B02")
+    expect(page.locator("h1")).to_have_text("storelake")
+    expect(page.locator(".floors")).to_have_count(0)
+    page.get_by_label("Password").fill("not the password")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("not right")
+    assert page.evaluate(CONTRAST) == []
+    picture(page, "login")
+    password = shop.settings.console.operator_password
+    assert password is not None
+    page.get_by_label("Password").fill(password.get_secret_value())
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("h2").first).to_have_text("Market Square")
+    other = page.context.new_page()
+    other.goto(f"{shop.url}/orders")
+    expect(other.locator(".status")).to_contain_text("Live")
+    page.get_by_text("operator", exact=True).click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    for one in (page, other):
+        expect(one.get_by_label("Password")).to_be_visible()
+    assert stranger.complaints == [
+        "Failed to load resource: the server responded with a status of 403 (Forbidden)"
+    ]
+
+
+def test_a_page_of_another_origin_cannot_open_the_websocket(
+    shop: Sandbox, browser: Browser, session: StorageState
+) -> None:
+    page = browser.new_page(storage_state=session)
+    page.route("http://127.0.0.1:1/", lambda route: route.fulfill(body="<h1>elsewhere</h1>"))
+    page.goto("http://127.0.0.1:1/")  # the same site, so that the cookie is sent along
+    address = f"{shop.url.replace('http', 'ws')}/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+    ended = page.evaluate(OPEN_SOCKET, address)
+    assert ended == "error"
+    page.goto(shop.url + "/login")
+    assert page.evaluate(OPEN_SOCKET, address) == "message"
 
 
 def test_a_port_that_is_taken_is_one_sentence(shop: Sandbox) -> None:

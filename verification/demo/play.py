@@ -16,6 +16,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from conf.settings import Settings
+from dashboard.tickets import shown_url
 from infra.local.readiness import console_ready, gateway_ready
 from simulator.on_time import send_on_time
 from simulator.send import send
@@ -107,8 +108,8 @@ def _require_ready(deployment: Deployment, programs: Mapping[str, Child], consol
     """Wait for the console, so that one sees the streams start; then for the rest."""
     if "console" in programs:
         deployment.require_ready(programs["console"], console_ready)
-        url = deployment.settings.console.url
-        console.print(f"live console, as long as this runs: {url}")
+        url = shown_url(deployment.settings, console)
+        console.print(f"live console, as long as this runs: {url}", soft_wrap=True)
     deployment.require_ready(programs["gateway"], gateway_ready)
     deployment.require_streams(programs["streams"])
 
