@@ -6,6 +6,7 @@ imported at once, so they keep heavy imports inside the function.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -94,6 +95,7 @@ def main() -> None:
     Exit codes: 0 done, 1 an expected error (one sentence on standard error), 2 wrong usage,
     130 Ctrl-C.
     """
+    os.umask(0o077)  # files and sockets are for their owner only, those of child processes, too
     try:
         app()
     except StorelakeError as error:

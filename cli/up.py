@@ -11,7 +11,7 @@ from cli.context import Profile, read_settings
 from cli.status import all_statuses
 from cli.tables import show_services
 from conf.errors import StorelakeError
-from infra.terminal import and_list, console, one_interrupt, progress
+from infra.terminal import and_list, console, error_console, one_interrupt, progress
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -60,11 +60,16 @@ def _start(settings: Settings, *, services_only: bool) -> StorelakeError | None:
     """Start services and processes; returns the error of processes that did not come up."""
     from infra import local
     from infra.local.background import keep_services, require_profile, start_programs
+    from infra.local.postgres import PostgresService
+    from infra.local.private_files import close_to_others
     from infra.local.program_status import require_free
     from infra.local.programs import MANAGED
 
     with one_interrupt(), progress("starting") as report:
         require_profile(settings)
+        places = PostgresService(settings).places
+        if still_open := close_to_others(settings.var_dir, report, places.passable()):
+            error_console().print(still_open, style="yellow", markup=False, soft_wrap=True)
         if not services_only:
             require_free(settings, MANAGED)
         with local.started(settings, report) as ready:

@@ -22,6 +22,10 @@ from dashboard.tickets import redeem
 
 MOST_BODY = 4096
 BODY_SECONDS = 10.0
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
 TOO_MANY = "Too many attempts failed: wait a minute."
 WRONG = "This password is not right."
 USED = "This link is used or too old: make another one, or give the password."
@@ -153,4 +157,5 @@ def _target(request: Request) -> str:
 
 def _form(request: Request, reason: str = "", status: int = 200) -> Response:
     target = _target(request)
-    return HTMLResponse(render("login", reason=reason, target=target), status)
+    html = render("login", reason=reason, target=target)
+    return HTMLResponse(html, status, headers={"Content-Security-Policy": POLICY})

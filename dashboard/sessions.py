@@ -1,6 +1,6 @@
 """Who is signed in: roles, passwords, sessions, and the limit of failed attempts.
 
-All of it is kept in memory: a new process of the console knows no session.
+All of it is kept in memory: a new process of the console has no session.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ Each command works on services and files of its own and prints its result as JSO
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -20,6 +21,7 @@ from rich.console import RenderableType
 from conf.errors import StorelakeError
 from conf.outages import clear_outages
 from conf.settings import load_settings
+from infra.local.process import PRIVATE
 from infra.terminal import console, error_console, progress
 
 if TYPE_CHECKING:
@@ -255,6 +257,7 @@ def _finish(result: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    os.umask(PRIVATE)
     try:
         app()
     except StorelakeError as error:

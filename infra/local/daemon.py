@@ -25,6 +25,7 @@ from infra.local.last_words import last_words
 from infra.local.pid_files import PidRecord, read_record, write_record
 from infra.local.process import (
     MARK,
+    PRIVATE,
     Account,
     collect,
     end_now,
@@ -92,6 +93,7 @@ class Daemon:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=PRIVATE,
                 env={**inherited, MARK: self._place},
                 **options,
             )

@@ -1,9 +1,9 @@
 """Where Postgres keeps its data and finds its programs, also when we are root.
 
-Postgres refuses to run as root, so root starts it as `nobody`. That user cannot enter a home
-folder or a `mktemp` folder (mode 0700): the data, and if need be a copy of the programs, then go
-to a folder of their own below the system's temporary folder, whose path is remembered in
-`<var>/postgres/location`.
+Postgres refuses to run as root, so root starts it as `nobody`, whose group may then enter <var> and
+<var>/postgres, and list neither. That user cannot enter a home folder or a `mktemp` folder (mode
+0700) above: the data, and if need be a copy of the programs, then go to a folder of their own below
+the system's temporary folder, whose path is remembered in `<var>/postgres/location`.
 """
 
 from __future__ import annotations
@@ -78,6 +78,21 @@ class Places:
             ServiceError: the chosen folder has gone, or no folder can be reached by the server.
         """
         self.home.mkdir(parents=True, exist_ok=True)
+        chosen = self._choose()
+        if self.account.gid is not None:
+            for folder in self.passable():
+                os.chown(folder, -1, self.account.gid)
+                folder.chmod(0o710)
+        return chosen
+
+    def passable(self) -> list[Path]:
+        """The folders that the group of another server's user enters, on its way to its own."""
+        root = self.existing_root()
+        if self.account.uid is None or root is None:
+            return []
+        return [root] if root != self.home else [self.home.parent, self.home]
+
+    def _choose(self) -> Path:
         chosen = self.existing_root() or self.home
         if chosen != self.home:
             if not chosen.is_dir():
@@ -88,19 +103,18 @@ class Places:
             return chosen
         if self.account.uid is None:
             return self.home
-        if can_enter(self.home):
+        if can_enter(self.home.parent.parent):
             return self.home
         if (self.home / "data").exists():
             raise ServiceError(
-                f"User `nobody`, who runs Postgres for root, cannot enter {self.home}: allow it "
-                "with chmod o+x, or set STORELAKE_VAR_DIR to another folder."
+                f"User `nobody`, who runs Postgres for root, cannot enter {self.home.parent.parent}"
+                ": allow it with chmod o+x, or set STORELAKE_VAR_DIR to another folder."
             )
         return self._outside()
 
     def _outside(self) -> Path:
         outside = Path(tempfile.mkdtemp(prefix=PREFIX))
-        outside.chmod(0o711)
-        if not can_enter(outside):
+        if not can_enter(outside.parent):
             outside.rmdir()
             raise ServiceError(
                 f"User `nobody`, who runs Postgres for root, can enter neither {self.home} nor "

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 
 POLL_SECONDS = 0.05
+PRIVATE = 0o077
+"""The umask of our programs: files and sockets are for their owner only."""
 GOING_SECONDS = 2.0  # for the children of a process that has ended, to notice it
 MARK = "STORELAKE_DAEMON"
 """The variable in the environment of a process that holds the path of its pid file."""

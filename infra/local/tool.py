@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 
 from infra.errors import ServiceError
-from infra.local.process import POLL_SECONDS, Account
+from infra.local.process import POLL_SECONDS, PRIVATE, Account
 
 Report = Callable[[str], None]
 """Takes one short line of progress, such as `Kafka: 12 jars fetched`."""
@@ -69,6 +69,7 @@ def run_tool(
         text=True,
         errors="replace",
         start_new_session=True,  # Ctrl-C reaches us alone, and we decide.
+        umask=PRIVATE,
         **(account or Account()).popen_options(),
     )
     last: deque[str] = deque(maxlen=4)

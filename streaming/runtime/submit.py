@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Sequence
 
@@ -30,6 +31,7 @@ def run_streams(settings: Settings, streams: Sequence[Stream]) -> None:
 
 def submit(*streams: Stream) -> None:
     """Main function of scripts for `spark-submit`: streaming/jobs/NAME.py, streaming/main.py."""
+    os.umask(0o077)
     try:
         settings = load_settings()
         configure_logging("streams", settings.log_level)
