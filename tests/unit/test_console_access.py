@@ -24,7 +24,7 @@ from dashboard.tickets import redeem, sign_in_url
 URL = "http://127.0.0.1:8600"
 SOCKET = "ws://127.0.0.1:8600/socket"
 OPERATOR, VIEWER = "operator-of-the-shop", "viewer-of-the-shop"
-PROXY = {"login": "proxy", "trusted_proxies": ("10.1.0.0/16",)}
+PROXY: dict[str, Any] = {"login": "proxy", "trusted_proxies": ("10.1.0.0/16",)}
 HTML = {"Accept": "text/html"}
 
 
@@ -56,7 +56,10 @@ def client(
 
 
 def sign_in(browser: TestClient, password: str, origin: str = URL) -> Response:
-    return browser.post("/login", data={"password": password}, headers={"Origin": origin})
+    browser.cookies.clear()
+    form, headers = {"password": password}, {"Origin": origin}
+    response: Response = browser.post("/login", data=form, headers=headers)
+    return response
 
 
 def take(browser: TestClient, cookies: Mapping[str, str]) -> None:
@@ -233,8 +236,10 @@ def test_a_link_is_good_for_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not redeem(tmp_path, late)
 
 
-def proxied(tmp_path: Path, peer: str, headers: Mapping[str, str], **changes: object) -> Response:
-    return client(tmp_path, peer, **PROXY, **changes).get("/store", headers=dict(headers))
+def proxied(tmp_path: Path, peer: str, headers: Mapping[str, str], **changes: Any) -> Response:
+    browser = client(tmp_path, peer, **PROXY, **changes)
+    response: Response = browser.get("/store", headers=dict(headers))
+    return response
 
 
 def test_a_trusted_proxy_names_user_and_role_and_nobody_else_does(tmp_path: Path) -> None:
