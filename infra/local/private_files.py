@@ -52,13 +52,13 @@ def close_to_others(
         elif open_to and not _restrict(path, mode & ~open_to):
             left.append(path)
         elif open_to and (number := next(closed)) % REPORT_EVERY == 1:
-            report(f"closing {var_dir} to other users, {number:,} files")
+            report(f"closing {var_dir} to other users: file {number:,}")
     if not left:
         return ""
+    more = f" and {len(left) - 1:,} more" if left[1:] else ""
     return (
-        f"Other users may reach {left[0]}"
-        + (f" and {len(left) - 1:,} more files" if left[1:] else "")
-        + ", which are not ours to close: run chmod -R go= on it as its owner."
+        f"Other users may reach {left[0]}{more}, and this user may not close it: run chmod -R go= "
+        "as its owner."
     )
 
 

@@ -111,7 +111,7 @@ def test_what_cannot_be_closed_is_named(tmp_path: Path) -> None:
     assert close_to_others(var, print) == ""
     assert open_paths(var) == set()
     (var / "warehouse").symlink_to(lake)
-    assert f"Other users may reach {lake}, which" in close_to_others(var, print)
+    assert f"Other users may reach {lake}, and" in close_to_others(var, print)
     assert lake.stat().st_mode & PRIVATE  # somebody else may use it for something else
     assert "within 0 s" in close_to_others(var, print, seconds=0)
     assert close_to_others(tmp_path / "absent", print) == ""
