@@ -19,6 +19,7 @@ install = $(UV) -e '.[$(1)]' 2>$(VENV)/uv.log || $(PIP) -e '.[$(1)]'
 .DEFAULT_GOAL := help
 .PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults soak verify-scale bench notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
+	verify-images licences audit sbom secrets \
 	test test-unit test-stream test-integration test-e2e screenshots check format docs docs-site clean
 
 help:  ## Show this list
@@ -79,6 +80,9 @@ verify-faults: install  ## Kill and hang each process once, under load that task
 soak: install  ## Run everything for HOURS= (1) under load and random faults: nothing lost, nothing grows (RATE=, SEED=)
 	@STORELAKE_STREAMS__RETURNED_ROWS=5 $(VERIFY) soak $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
+
+verify-images: install  ## Build our images with buildah, as root, and run them on local services
+	@$(VERIFY) images
 
 bench: install  ## Measure, in ten minutes; one table, growth curves (FULL=yes: hours, result files; ONLY="NAME...")
 	@PYTHONPATH='$(CURDIR)' $(BIN)/python -m benchmarks $(if $(FULL),--full) $(foreach name,$(ONLY),--only $(name))
@@ -154,7 +158,7 @@ screenshots: install  ## Make the pictures of the console in docs/images again, 
 
 ##@ Keep in order
 
-check: install  ## Lint, format, types, import rules, shell scripts, spelling, generated pages
+check: install  ## Lint, types, import rules, spelling, generated pages, licences, secrets, advisories
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -164,6 +168,23 @@ check: install  ## Lint, format, types, import rules, shell scripts, spelling, g
 	@$(BIN)/codespell
 	@$(BIN)/python -m tools.docs --check
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@$(SUPPLY) licences --quiet
+	@$(SUPPLY) secrets
+	@$(SUPPLY) audit $(if $(ADVISORIES),'$(ADVISORIES)')
+
+SUPPLY := $(BIN)/python -m tools.supply
+
+licences: install  ## List the licences of everything installed; one that is not allowed fails
+	@$(SUPPLY) licences
+
+audit: install  ## Compare what is installed with known advisories (ADVISORIES=FILE, of OSV or pip-audit)
+	@$(SUPPLY) audit $(if $(ADVISORIES),'$(ADVISORIES)')
+
+sbom: install  ## Write the SBOM of the wheel and of the jars, CycloneDX JSON, to build/sbom
+	@$(SUPPLY) sbom build/sbom/storelake.cdx.json
+
+secrets: install  ## Fail on a secret in the checkout (ACCEPT=yes: what is found are examples)
+	@$(SUPPLY) secrets $(if $(ACCEPT),--accept)
 
 format: install  ## Format the code and fix what can be fixed by itself
 	@$(BIN)/ruff check --fix .
