@@ -163,6 +163,16 @@ def run() -> None:
 
 
 @app.command()
+def images() -> None:
+    """Build our images with buildah, look into them, and send an order through them."""
+    from verification.images.build import require_tools
+    from verification.images.run import verify
+
+    require_tools()
+    _run("images", verify)
+
+
+@app.command()
 def scale(
     *,
     orders: Annotated[int, typer.Option(min=1000, help="Order events that wait.")] = 100_000,

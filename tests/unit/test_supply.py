@@ -152,6 +152,6 @@ def test_the_sbom_has_name_version_and_licence(tmp_path: Path) -> None:
         ("server.pem", "-----BEGIN RSA " + "PRIVATE KEY-----"),
     ],
 )
-def test_a_planted_secret_is_found(tmp_path: Path, name: str, line: str) -> None:
+def test_an_added_secret_is_found(tmp_path: Path, name: str, line: str) -> None:
     (tmp_path / name).write_text(line.format("hT9" + "x2LmQz7pR4vKd8") + "\n")
     assert [path for path, _ in scan(tmp_path, [name], processors=1)] == [name]

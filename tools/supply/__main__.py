@@ -39,27 +39,27 @@ def main() -> None:
     sys.exit("\n".join(faults) or None)
 
 
-def _say(line: str) -> None:
+def _output(line: str) -> None:
     print(line)  # noqa: T201 - the output of a command
 
 
 def _licences(arguments: argparse.Namespace) -> list[str]:
     present = installed()
     for name, one in () if arguments.quiet else sorted(present.items()):
-        _say(f"{name:40} {one.version:16} {licence(one)}")
+        _output(f"{name:40} {one.version:16} {licence(one)}")
     return [f"licence not allowed: {fault}" for fault in not_allowed(present)]
 
 
 def _audit(arguments: argparse.Namespace) -> list[str]:
     if arguments.file is None:
-        _say("No advisories checked: `make audit ADVISORIES=FILE` reads OSV or pip-audit JSON.")
+        _output("No advisories checked: `make audit ADVISORIES=FILE` reads OSV or pip-audit JSON.")
         return []
     records = advisories.read(arguments.file)
     present = installed()
     components = {("pypi", name, one.version) for name, one in present.items()}
     components |= {advisories.key(one.purl) for one in wheel_components() if one.purl}
     found = advisories.findings(records, components)
-    _say(f"{len(records)} advisories, {len(components)} components, {len(found)} findings.")
+    _output(f"{len(records)} advisories, {len(components)} components, {len(found)} findings.")
     return [str(finding) for finding in found]
 
 
@@ -67,7 +67,7 @@ def _sbom(arguments: argparse.Namespace) -> list[str]:
     root = arguments.root
     components = image_components(root) if root else wheel_components()
     count = write(arguments.out.name.partition(".")[0], components, arguments.out)
-    _say(f"{arguments.out}: {count} components")
+    _output(f"{arguments.out}: {count} components")
     return []
 
 

@@ -145,7 +145,7 @@ def _finding(record: Record, affected: Record, version: str) -> Finding:
 
 
 def _severity(record: Record) -> str:
-    """The word of GitHub's database, otherwise the vector of CVSS."""
+    """The level of GitHub's database, otherwise the vector of CVSS."""
     stated = record.get("database_specific", {}).get("severity")
     scores = [one.get("score") for one in record.get("severity", ())]
     return str(stated or next(iter(scores), "unknown")).lower()

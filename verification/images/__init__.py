@@ -1,0 +1,1 @@
+"""Our images, built and run without Docker."""
