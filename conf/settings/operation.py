@@ -39,9 +39,13 @@ class MaintenanceSettings(Frozen):
 
 
 class RetentionSettings(Frozen):
-    """Retention of rows about single persons (`storelake retention apply`)."""
+    """Retention of rows about single persons, a task of `storelake maintain --every`."""
 
-    detections: timedelta = timedelta(days=30)
+    enabled: bool = True
+    """Whether maintenance deletes old rows by itself."""
+    every: timedelta = timedelta(hours=1)
+    """Interval between two runs of it."""
+    detections: timedelta = timedelta(hours=72)
     """Age at which detections, crossings and visits are deleted."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ TROUBLE = ("failed", "stalled", "retrying")
 """States of a stream that the row of the streams names."""
 
 LAG = "storelake_stream_lag_rows"
+RETAINED = "storelake_maintenance_retention_timestamp_seconds"
 
 
 def runs_elsewhere(settings: Settings, one: ManagedCommand) -> bool:
@@ -105,6 +107,8 @@ def _running(settings: Settings, one: ManagedCommand, row: ServiceStatus) -> Ser
     row = replace(row, state="running" if one.ready(settings) else "starting")
     if one.name == "streams":
         return replace(with_streams(settings, row), lag_rows=lag_rows(settings))
+    if one.name == "maintenance":
+        return replace(row, detail=_retention(settings, row.address))
     return row
 
 
@@ -155,13 +159,25 @@ def _stream(report: Mapping[str, Any]) -> Mapping[str, str]:
 def lag_rows(settings: Settings) -> int | None:
     """Number of messages that wait for the stream that is furthest behind; None if not known."""
     url = streams_url(settings)
-    response = fetch(f"{url}/metrics") if url else None
-    if response is None:
-        return None
-    # Read as text: prometheus_client takes 50 ms of CPU to be imported.
-    samples = (line for line in response[1].splitlines() if line.startswith(f"{LAG}{{"))
-    try:
-        lags = [float(line.rpartition(" ")[2]) for line in samples]
-    except ValueError:
-        return None
+    lags = _samples(url, f"{LAG}{{")
     return int(max(lags)) if lags else None
+
+
+def _retention(settings: Settings, address: str) -> str:
+    """When rows past their age were last deleted (UTC); empty where retention is off."""
+    if not settings.retention.enabled:
+        return ""
+    last = next(iter(_samples(address, f"{RETAINED} ")), 0)
+    at = datetime.fromtimestamp(last, timezone.utc) if last else None
+    return f"retention ran at {at:%Y-%m-%d %H:%M} UTC" if at else "retention has not run yet"
+
+
+def _samples(url: str, start: str) -> list[float]:
+    """Values of the metrics whose lines start so; none if nobody responds."""
+    response = fetch(f"{url}/metrics") if url else None
+    # Read as text: prometheus_client takes 50 ms of CPU to be imported.
+    lines = response[1].splitlines() if response else []
+    try:
+        return [float(line.rpartition(" ")[2]) for line in lines if line.startswith(start)]
+    except ValueError:
+        return []

@@ -29,7 +29,7 @@ share their manifests, by path, and the paths of data files in each."""
 
 def named_files(iceberg: IcebergTable) -> set[str]:
     """Paths of all data, manifest and metadata files that a snapshot or the catalog names."""
-    return {_path(location) for location in _locations(iceberg)}
+    return {path_of(location) for location in _locations(iceberg)}
 
 
 def _locations(iceberg: IcebergTable) -> Iterator[str]:
@@ -66,7 +66,7 @@ def file_system(iceberg: IcebergTable) -> fs.FileSystem:
 
 def list_files(disk: fs.FileSystem, iceberg: IcebergTable, *endings: str) -> list[fs.FileInfo]:
     """Files below the table with one of these endings."""
-    below = fs.FileSelector(_path(iceberg.location()), recursive=True, allow_not_found=True)
+    below = fs.FileSelector(path_of(iceberg.location()), recursive=True, allow_not_found=True)
     return [f for f in disk.get_file_info(below) if f.is_file and f.path.endswith(endings)]
 
 
@@ -92,6 +92,7 @@ def remove_file(disk: fs.FileSystem, path: str) -> bool:
     return True
 
 
-def _path(location: str) -> str:
+def path_of(location: str) -> str:
+    """The path of a location on its file system."""
     parts = urlparse(location)
     return parts.path if parts.scheme in {"", "file"} else f"{parts.netloc}{parts.path}"

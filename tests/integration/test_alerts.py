@@ -81,6 +81,7 @@ class Sandbox:
         self.inference.watch(self.intake, cast("Any", self.publisher))
         self.quality = QualityMetrics(timedelta(seconds=60))
         self.maintenance = MaintenanceMetrics(timedelta(minutes=10))
+        self.maintenance.retention_every(timedelta(minutes=10))
 
     def serve(self, stack: ExitStack, ports: Mapping[str, int]) -> None:
         """Each process at its port, until the stack is closed."""
@@ -106,6 +107,7 @@ class Sandbox:
         self.publisher.delivered += 20
         self.quality.update(QualityRun("run", now, [result("critical", "passed")], seconds=2.0))
         self.maintenance.update(now, [Done("silver.orders", "done", files_after=3, seconds=1.0)])
+        self.maintenance.retained(now)
 
     def fail(self) -> None:
         """Cause everything that there is an alert for."""
@@ -130,6 +132,7 @@ class Sandbox:
         self.quality.update(QualityRun("run", self.long_ago, bad, seconds=100.0))
         failed = Done("silver.orders", "failed", seconds=1000.0)
         self.maintenance.update(self.long_ago, [failed])
+        self.maintenance.retained(self.long_ago)
 
     def _orders(self, *, status: int, outcome: str, ack_seconds: float) -> None:
         self.gateway.answered("/api/kafka/events/order-created", status, ack_seconds)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from streaming.lake.maintenance.run import Done
 
 
+RETAINED = "retention_timestamp_seconds"
+
+
 class MaintenanceMetrics:
     """Metrics of `storelake maintain --every`, in a registry of their own.
 
@@ -37,6 +40,16 @@ class MaintenanceMetrics:
         self._joined = counter("joined_files", "Small files that became larger ones.")
         self._expired = counter("forgotten_snapshots", "Snapshots that nobody can read any more.")
         self._removed = counter("removed_bytes", "Bytes of files that no table named.")
+        self._retention = gauge("retention_interval_seconds", "Of retention; 0: it is off.")
+        self._retained = gauge(RETAINED, "When rows past their age were last deleted.")
+
+    def retention_every(self, every: timedelta) -> None:
+        """State how often retention is due; zero: never."""
+        self._retention.set(every.total_seconds())
+
+    def retained(self, at: datetime) -> None:
+        """Record a complete run of retention that began at `at` (UTC)."""
+        self._retained.set(at.timestamp())
 
     def update(self, began: datetime, done: Sequence[Done]) -> None:
         """Record the results of a run. `began` is in UTC."""

@@ -11,6 +11,7 @@ from conf.periodic import run_periodically
 from conf.settings import Settings
 from streaming.lake.maintenance import run
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
+from streaming.lake.maintenance.retain import PeriodicRetention
 
 
 def serve(settings: Settings, table: str | None, every: timedelta) -> None:
@@ -22,12 +23,14 @@ def serve(settings: Settings, table: str | None, every: timedelta) -> None:
         every: pause between two runs.
     """
     metrics = MaintenanceMetrics(every)
+    retain = PeriodicRetention(settings, metrics)
 
     def job(log: logging.Logger) -> None:
         began = datetime.now(timezone.utc)
         done = run.run_maintenance(settings, lambda _: None, only=table)
         metrics.update(began, done)
         log_run(log, done)
+        retain.run_if_due(log)
 
     run_periodically(
         job,

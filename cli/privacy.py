@@ -1,0 +1,99 @@
+"""`storelake privacy`: erase and export customers."""
+
+# ruff: noqa: PLC0415 - heavy imports wait until a command runs
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.context import read_settings
+from infra.local.state_files import write_text
+from infra.terminal import console, progress
+
+if TYPE_CHECKING:
+    from streaming.privacy.erase import Place
+
+app = typer.Typer(
+    name="privacy",
+    help="Erase or export what is stored of a customer (docs/PRIVACY.md).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class InKafka(str, Enum):
+    """When messages leave Kafka."""
+
+    RETENTION = "retention"
+    NOW = "now"
+
+
+@app.command()
+def erase(
+    customer: Annotated[list[str], typer.Option(metavar="ID", help="May be repeated.")],
+    kafka: Annotated[
+        InKafka,
+        typer.Option(
+            help="When messages leave Kafka; now: those of others up to the newest one go, too."
+        ),
+    ] = InKafka.RETENTION,
+    report: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
+) -> None:
+    """Erase customers from every store, then search every store; streams may run.
+
+    Amounts stay, without the person. Exit code 1 when something is left.
+    """
+    from streaming.privacy.erase import erase as erase_customer
+
+    settings = read_settings()
+    found: list[Sequence[Place]] = []
+    for number, one in enumerate(dict.fromkeys(customer), 1):
+        with progress(f"erasing customer {number}") as notify:
+            found.append(erase_customer(settings, one, notify, kafka_now=kafka is InKafka.NOW))
+        _show(number, found[-1])
+    if report is not None:
+        # It names customers by their number in the command: the id is to be nowhere.
+        write_text(report, _as_json({"customers": [[*map(asdict, one)] for one in found]}))
+    if not all(place.clean for one in found for place in one):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    customer: Annotated[str, typer.Option(metavar="ID")],
+    out: Annotated[Path | None, typer.Option(help="A file; else standard output.")] = None,
+) -> None:
+    """Print everything that is stored of a customer, as JSON with times in UTC."""
+    from streaming.privacy.export import export as export_customer
+
+    text = _as_json(export_customer(read_settings(), customer))
+    if out is None:
+        typer.echo(text)
+    else:
+        write_text(out, text, mode=0o600)
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def _show(number: int, places: Sequence[Place]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"customer {number}", title_justify="left")
+    for name in ("store", "place", "redacted", "left", "until (UTC)", "note"):
+        table.add_column(name, justify="right" if name in {"redacted", "left"} else "left")
+    for one in places:
+        if one.changed or one.left:
+            until = f"{one.until:%Y-%m-%d %H:%M}" if one.until else ""
+            counts = (str(one.changed), str(one.left))
+            table.add_row(one.store, one.name, *counts, until, one.note)
+    console().print(table)
+    left = sum(one.left for one in places if not one.clean)
+    console().print(f"{len(places)} places searched, {left} findings that stay", highlight=False)

@@ -1,0 +1,141 @@
+"""One customer in the order topics and the DLQ topic of Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+
+from conf.errors import StorelakeError
+from conf.kafka import CALL_SECONDS, client_config
+from conf.settings import Settings
+from streaming.privacy.person import Person, Row
+from streaming.source import GENERATION
+
+Partition = tuple[str, int]
+
+
+class NotReadError(StorelakeError):
+    """A message of the customer is not read by all streams, so it must not be deleted yet."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Messages of the customer in one topic partition.
+
+    Attributes:
+        count: of them.
+        newest: offset of the newest one.
+        until: when Kafka has deleted it by `retention.ms` (UTC); None: never by itself. A segment
+            is deleted whole, so it may stay some longer.
+    """
+
+    count: int
+    newest: int
+    until: datetime | None
+
+
+def messages_with(settings: Settings, person: Person) -> Iterator[Row]:
+    """Every message in Kafka that mentions the customer, read from the first one.
+
+    Raises:
+        KafkaException: Kafka does not answer, or denies access.
+    """
+    kafka = settings.kafka
+    options = {"group.id": "storelake-privacy", "enable.auto.commit": "false"}
+    consumer = Consumer(client_config(kafka, options))
+    with closing(consumer):
+        known = consumer.list_topics(timeout=CALL_SECONDS).topics
+        for topic in (*kafka.order_topics, kafka.order_dlq):
+            for number in known[topic].partitions if topic in known else ():
+                for message in _messages(consumer, TopicPartition(topic, number)):
+                    row = _row(message)
+                    if person.redacted_row(row, rejected=False) != row:
+                        yield row
+
+
+def _messages(consumer: Consumer, partition: TopicPartition) -> Iterator[Message]:
+    low, high = consumer.get_watermark_offsets(partition, timeout=CALL_SECONDS)
+    consumer.assign([TopicPartition(partition.topic, partition.partition, low)])
+    while low < high:
+        found = consumer.consume(500, CALL_SECONDS)
+        if not found and consumer.position([partition])[0].offset < high:
+            raise KafkaException(f"{partition.topic}[{partition.partition}] stands at {low}")
+        for message in found:
+            if error := message.error():
+                raise KafkaException(error)
+            yield message
+        # Offsets of transactions and of compacted messages are not delivered.
+        low = consumer.position([partition])[0].offset
+
+
+def _row(message: Message) -> Row:
+    return {
+        "key": message.key(),
+        "value": message.value(),
+        "headers": headers_of(cast("Any", message.headers)),
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "timestamp": datetime.fromtimestamp(message.timestamp()[1] / 1000, timezone.utc),
+    }
+
+
+def held(settings: Settings, person: Person) -> dict[Partition, Held]:
+    """Where Kafka holds messages of the customer, and until when."""
+    found: dict[Partition, list[Row]] = {}
+    for row in messages_with(settings, person):
+        found.setdefault((row["topic"], row["partition"]), []).append(row)
+    keeps = _retention(settings, {topic for topic, _ in found})
+    return {
+        at: Held(len(rows), rows[-1]["offset"], _until(rows, keeps[at[0]]))
+        for at, rows in found.items()
+    }
+
+
+def _until(rows: list[Row], keep: timedelta | None) -> datetime | None:
+    newest: datetime = max(row["timestamp"] for row in rows)
+    return None if keep is None else newest + keep
+
+
+def _retention(settings: Settings, topics: set[str]) -> dict[str, timedelta | None]:
+    if not topics:
+        return {}
+    admin = AdminClient(client_config(settings.kafka))
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in sorted(topics)]
+    answers = admin.describe_configs(wanted, request_timeout=CALL_SECONDS)
+    millis = {r.name: int(answer.result()["retention.ms"].value) for r, answer in answers.items()}
+    return {t: None if ms < 0 else timedelta(milliseconds=ms) for t, ms in millis.items()}
+
+
+def delete_messages(
+    settings: Settings, found: Mapping[Partition, Held], read: Mapping[Partition, str]
+) -> None:
+    """Delete the messages up to the newest one of the customer, those of others among them.
+
+    Args:
+        settings: of the deployment.
+        found: the result of `held`.
+        read: the position up to which every stream has read; no entry for a topic without readers.
+
+    Raises:
+        NotReadError: a stream has still to read one of them; nothing was deleted.
+    """
+    behind = [at for at, one in found.items() if at in read and _offset(read[at]) < one.newest]
+    if behind:
+        places = ", ".join(f"{topic}[{number}]" for topic, number in behind)
+        raise NotReadError(f"Streams have still to read {places}: run the command again later.")
+    ends = [TopicPartition(*at, one.newest + 1) for at, one in found.items()]
+    if ends:
+        admin = AdminClient(client_config(settings.kafka))
+        for answer in admin.delete_records(ends, request_timeout=CALL_SECONDS).values():
+            answer.result()
+
+
+def _offset(position: str) -> int:
+    return int(position or 0) % GENERATION
