@@ -47,7 +47,7 @@ def erase(
 ) -> None:
     """Erase customers from every store, then search every store; streams may run.
 
-    Amounts stay, without the person. Exit code 1 when something is left.
+    Amounts remain, without the person. Exit code 1 when something is left.
     """
     from streaming.privacy.erase import erase as erase_customer
 
@@ -96,4 +96,4 @@ def _show(number: int, places: Sequence[Place]) -> None:
             table.add_row(one.store, one.name, *counts, until, one.note)
     console().print(table)
     left = sum(one.left for one in places if not one.clean)
-    console().print(f"{len(places)} places searched, {left} findings that stay", highlight=False)
+    console().print(f"{len(places)} places searched, {left} findings that remain", highlight=False)

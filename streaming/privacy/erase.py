@@ -134,7 +134,7 @@ def _erase_postgres(
 def _erase_lake(settings: Settings, person: Person, notify: Notify) -> Iterator[Place]:
     with open_lake(settings) as lake:
         rejected = tables.rejected_positions(lake, person)
-        # The quarantine tells which messages are rejected, so it is last.
+        # The quarantine lists the rejected messages, so it is last.
         for table in sorted(TABLES, key=lambda table: table == QUARANTINE_ORDER_EVENTS):
             notify(f"lake {table.name}")
             try:

@@ -18,7 +18,7 @@ CHECKED = "checkpoints"
 
 
 def files_with(settings: Settings, person: Person) -> Iterator[Path]:
-    """Files below the state folder with the id as a word, gzip unpacked."""
+    """Files below the state folder with the id as a token, gzip unpacked."""
     for folder, names, files in os.walk(settings.var_dir):
         names[:] = [name for name in names if name not in STORES]
         yield from (path for name in files if person.places(_read(path := Path(folder, name))))

@@ -18,7 +18,7 @@ ERASED = "erased"
 """What stands in place of a customer id."""
 CUSTOMER, BODIES = "customer_id", frozenset({"value", "payload", "fixed_value"})
 FREE_TEXT = frozenset({"reason", "discount_reason"})
-"""Optional fields of an order that may say anything about its customer."""
+"""Optional fields of an order that may describe its customer."""
 NOT_PEOPLE = frozenset(
     {
         *("order_id", "event_id", "branch_id", "product_id", "original_order_id"),
@@ -43,18 +43,18 @@ class Person:
 
     @cached_property
     def _token(self) -> re.Pattern[str]:
-        """The id as a word; a number only after "customer", since any count may be the same."""
+        """The id as a token; a number only after "customer", since any count may be the same."""
         token = re.escape(self.id)
         if self.id.isdecimal():
             return re.compile(rf"""(customer\w{{0,8}}["']?\s?[:=]?\s?["']?){token}(?!\w)""")
-        return re.compile(rf"()(?<![\w-]){token}(?![\w-])")
+        return re.compile(rf"()(?<![\w-])(?<!\w[.@+]){token}(?![\w-]|[.@+]\w)")
 
     def in_text(self, text: str) -> bool:
-        """Whether a text has the id as a word."""
+        """Whether a text has the id as a token."""
         return bool(self._token.search(text))
 
     def places(self, data: bytes) -> list[tuple[int, int]]:
-        """First byte and end of every place that has the id as a word."""
+        """First byte and end of every place that has the id as a token."""
         pattern = re.compile(self._token.pattern.encode())
         return [(match.end(1), match.end()) for match in pattern.finditer(data)]
 
@@ -87,7 +87,7 @@ class Person:
         """A row without the customer: the same where it is not about them.
 
         A message of the customer keeps the fields of the contract, with `ERASED` for the id and
-        without free text: amounts stay. A rejected one keeps no body, since any field of it may
+        without free text: amounts remain. A rejected one keeps no body, since any field of it may
         hold anything.
         """
         own = self.owns(row)

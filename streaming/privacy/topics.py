@@ -16,6 +16,7 @@ from conf.kafka import CALL_SECONDS, client_config
 from conf.settings import Settings
 from streaming.privacy.person import Person, Row
 from streaming.source import GENERATION
+from streaming.sources.rows import headers_of
 
 Partition = tuple[str, int]
 

@@ -1,4 +1,4 @@
-"""Retention runs by itself when it is due, and tells when it last did (V8, S2)."""
+"""Retention runs by itself when it is due, and shows its last run (V8, S2)."""
 
 from __future__ import annotations
 

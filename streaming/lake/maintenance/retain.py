@@ -19,7 +19,7 @@ class PeriodicRetention:
 
     Attributes:
         settings: of the deployment; `retention.enabled` false deletes no rows by age.
-        metrics: told of the interval and of each complete run.
+        metrics: of the interval and of each complete run.
         clock: the time, UTC.
     """
 
