@@ -19,8 +19,9 @@ def erase_table(
 ) -> tuple[int, int]:
     """Redact the customer in one table; returns changed rows, and files that mention them still.
 
-    A vacuum removes the replaced files. The log keeps their bounds until it is cleaned up, an hour
-    later by default; those count as left.
+    A vacuum removes the replaced files. The log has the bounds of their columns: a run that is an
+    hour later removes it (`LOG_KEPT`; a commit in progress may need it till then). Those count as
+    left.
     """
     assert isinstance(lake, DeltaLake)  # noqa: S101 - the caller has asked
     changed = _merge(lake, table, person, rejected)
@@ -28,6 +29,8 @@ def erase_table(
     delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
     delta.update_incremental()
     delta.vacuum(UNNAMED_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
+    delta.create_checkpoint()
+    delta.cleanup_metadata()
     disk = file_system(lake.settings, table.name)
     files = [f for f in disk.get_file_info(FileSelector("", recursive=True)) if f.is_file]
     data = [f for f in files if f.path.endswith(".parquet")]

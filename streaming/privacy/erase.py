@@ -154,7 +154,8 @@ def _erase_table(
         changed = tables.erase_table(lake, table, person, rejected)
         iceberg = lake.load(table)
         left = len([*tables.files_with(iceberg, person)]) + tables.bounds_with(iceberg, person)
-    note = "A commit under way or a tag may need these files: run the command again in 15 minutes."
+    wait = "15 minutes" if isinstance(lake, IcebergLake) else "an hour"
+    note = f"A commit under way, a tag or the log may need them: run the command again in {wait}."
     return Place("lake", table.name, changed, left, note=note if left else "")
 
 

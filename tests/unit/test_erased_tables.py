@@ -11,9 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from conf.settings import load_settings
+from streaming.lake.delta.lake import DeltaLake
+from streaming.lake.delta.tables import create_tables
 from streaming.lake.iceberg.catalog import KnowingCatalog
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.tables import BRONZE_ORDER_EVENTS, SILVER_ORDERS
+from streaming.privacy import delta
 from streaming.privacy.person import Person
 from streaming.privacy.tables import bounds_with, erase_table, files_with, position_of
 from streaming.source import SOURCE_SCHEMA
@@ -99,3 +102,22 @@ def test_a_rejected_message_keeps_no_body(lake: IcebergLake) -> None:
     assert b'"customer_id":"erased"' in values[0]
     assert values[1] is None
     assert ANNA.id not in stored(lake)
+
+
+def test_delta_keeps_bounds_in_its_log_for_an_hour_and_nothing_else(tmp_path: Path) -> None:
+    place = {"format": "delta", "warehouse": f"file://{tmp_path}/warehouse"}
+    settings = load_settings(var_dir=tmp_path, catalog=place)
+    create_tables(settings, [BRONZE_ORDER_EVENTS])
+    with DeltaLake(settings) as lake:
+        source = rows(0, ANNA.id, "bert@example.org").select(SOURCE_SCHEMA.names)
+        lake.append(BRONZE_ORDER_EVENTS, source, 1)
+        progress = lake.progress(BRONZE_ORDER_EVENTS)
+        changed, _ = delta.erase_table(lake, BRONZE_ORDER_EVENTS, ANNA, frozenset())
+        values = lake.read(BRONZE_ORDER_EVENTS.name)["value"].to_pylist()
+        assert changed == 1
+        assert sorted(b"erased" in value for value in values) == [False, True]
+        assert lake.progress(BRONZE_ORDER_EVENTS) == progress
+        folder = tmp_path / "warehouse"
+        found = [p for p in folder.rglob("*.parquet") if "_delta_log" not in p.parts]
+        assert ANNA.id not in "".join(str(pq.read_table(p).to_pylist()) for p in found)
+        assert delta.erase_table(lake, BRONZE_ORDER_EVENTS, ANNA, frozenset())[0] == 0

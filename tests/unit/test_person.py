@@ -1,0 +1,81 @@
+"""A customer is found and redacted in every form that a value can have (S2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streaming.privacy.person import Person
+from tests.support.builders import as_json, order_event, order_item
+
+pytestmark = pytest.mark.requirement("S2")
+ANNA, NUMBER = Person("anna@example.org"), Person("17")
+
+
+def body(**order: Any) -> bytes:
+    return as_json(order_event(**{"customer_id": ANNA.id, **order}))
+
+
+def erased(name: str, value: Any, person: Person = ANNA) -> Any:
+    return person.redacted_row({name: value}, rejected=False)[name]
+
+
+def test_a_body_keeps_the_contract_without_free_text() -> None:
+    event = order_event(customer_id=ANNA.id, items=[{**order_item(), "for": "Anna"}])
+    event["order"]["discounts"] = [{"amount": 1, "reason": "Anna's birthday"}]
+    sent = as_json({**event, "email": ANNA.id})
+    kept = erased("value", sent)
+    assert b'"customer_id":"erased"' in kept
+    assert b'"total_price":2.5' in kept
+    assert not any(gone in kept for gone in (b"Anna", b"anna", b"email"))
+    assert erased("value", kept) == kept
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        body().replace(b"anna", b"\\u0061nna"),
+        body().replace(b"anna@", b"anna\\u0040"),
+        body().replace(b'":', b'" : ').replace(b",", b" ,\n"),
+    ],
+)
+def test_other_spellings_of_the_same_json(sent: bytes) -> None:
+    assert ANNA.owns({"value": sent})
+    assert b'"customer_id":"erased"' in erased("value", sent)
+
+
+@pytest.mark.parametrize("sent", [b"", b"{", b"[1]", b"null", b"\xff", b"[" * 9999, b'{"order":7}'])
+def test_what_is_no_order_is_left_alone_unless_it_has_the_id(sent: bytes) -> None:
+    assert erased("value", sent) == sent
+    assert erased("value", sent + b" anna@example.org") is None
+
+
+def test_ids_that_only_begin_alike_are_others() -> None:
+    for other in (
+        "hanna@example.org",
+        "anna@example.org.uk",
+        "anna@example.organic",
+        "x-anna@example.org",
+    ):
+        assert erased("error", f"refused {other}.") == f"refused {other}."
+        sent = body(customer_id=other)
+        assert erased("value", sent) == sent
+
+
+def test_an_event_of_another_customer_keeps_its_body() -> None:
+    sent = as_json({**order_event(customer_id="C-2"), "referred_by": ANNA.id})
+    assert erased("value", sent) == sent.replace(ANNA.id.encode(), b"erased")
+
+
+def test_a_number_counts_only_where_it_is_a_customer() -> None:
+    sent = as_json(order_event(customer_id="C-2", order_id="17", items=[order_item(quantity=17)]))
+    assert erased("value", sent, NUMBER) == sent
+    assert erased("observed", "17", NUMBER) == "17"
+    assert erased("error", "customer_id 17 and 17 rows", NUMBER) == "customer_id erased and 17 rows"
+    assert b'"customer_id":"erased"' in erased("value", body(customer_id=17), NUMBER)
+
+
+def test_identifiers_of_other_things_may_look_the_same() -> None:
+    row = {"order_id": ANNA.id, "customer_id": ANNA.id}
+    assert ANNA.redacted_row(row, rejected=False) == {"order_id": ANNA.id, "customer_id": "erased"}
