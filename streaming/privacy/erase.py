@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Literal
 
 import psycopg
@@ -27,8 +28,8 @@ from streaming.lake.tables import (
     Table,
 )
 from streaming.privacy import files, serving, tables, topics
-from streaming.privacy.person import Person
-from streaming.privacy.topics import Held, Partition
+from streaming.privacy.person import ERASED, Person, customer_of
+from streaming.privacy.topics import Held, NotReadError, Partition
 
 UNREAD = timedelta(days=1)
 """How long after the last message in Kafka a stream may still be behind, and bring it back."""
@@ -81,7 +82,6 @@ def erase(
 
     Raises:
         PrivacyError: the id is empty, or is the marker itself.
-        NotReadError: a stream has still to read a message that `kafka_now` would delete.
     """
     person = _person(customer_id)
     with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
@@ -99,7 +99,7 @@ def erase(
 
 
 def _person(customer_id: str) -> Person:
-    if not customer_id.strip() or customer_id == "erased":
+    if not customer_id.strip() or customer_id == ERASED:
         raise PrivacyError("A customer id has at least one character, and is not `erased`.")
     return Person(customer_id)
 
@@ -179,12 +179,13 @@ def _kafka(
 ) -> list[Place]:
     notify("kafka")
     try:
-        found = topics.held(settings, person)
+        before = found = topics.held(settings, person)
         if now:
             topics.delete_messages(settings, found, _read_positions(settings, connection))
-            found, deleted = topics.held(settings, person), found
-            return [_in_kafka(at, found.get(at), one.count) for at, one in deleted.items()]
-        return [_in_kafka(at, one, 0) for at, one in found.items()]
+            found = topics.held(settings, person)
+        return [_in_kafka(at, found.get(at), one.count) for at, one in before.items()]
+    except NotReadError as error:
+        return [replace(_in_kafka(at, one, 0), note=str(error)) for at, one in found.items()]
     except KafkaException as error:
         note = f"Kafka was not searched: {error}"
         return [Place("kafka", "all topics", left=1, note=note)]
@@ -220,10 +221,29 @@ def repeat_erasures(settings: Settings, notify: Notify) -> int:
     so the ids that are stored are compared with them.
     """
     with psycopg.connect(settings.postgres.dsn, autocommit=True) as connection:
-        back = [customer_id for (customer_id,) in connection.execute(_BACK).fetchall()]
-    for customer_id in back:
+        back = {customer_id for (customer_id,) in connection.execute(_BACK).fetchall()}
+        back |= _rejected_again(connection)
+    for customer_id in sorted(back):
         erase(settings, customer_id, notify)
     return len(back)
+
+
+def _rejected_again(connection: psycopg.Connection[Any]) -> set[str]:
+    """Pending customers of dead letters that came since they were erased."""
+    pending = connection.execute(
+        "SELECT customer_hash, salt FROM erasures WHERE repeat_until > now()"
+    ).fetchall()
+    bodies = connection.execute(
+        "SELECT value FROM dead_letters WHERE rejected_at > "
+        "(SELECT min(requested_at) FROM erasures WHERE repeat_until > now())"
+    ).fetchall()
+    ids = {customer_of(body) for (body,) in bodies} - {None}
+    return {
+        one
+        for one in ids
+        for digest, salt in pending
+        if one and sha256((salt + one).encode()).digest() == digest
+    }
 
 
 _BACK = """

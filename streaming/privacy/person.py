@@ -109,10 +109,9 @@ class Person:
         return self.redacted(name, value)
 
     def _owns_body(self, body: Any) -> bool:
-        parsed = _parsed(body)
-        order = parsed.get("order") if isinstance(parsed, Mapping) else None
-        if isinstance(order, Mapping) and isinstance(order.get(CUSTOMER), (str, int)):
-            return str(order[CUSTOMER]) == self.id
+        customer = customer_of(body)
+        if customer is not None:
+            return customer == self.id
         return body is not None and self.in_column("", body)  # whose it is cannot be read
 
     def _body(self, name: str, body: bytes) -> bytes | None:
@@ -132,6 +131,14 @@ class Person:
             if parsed is not None:
                 return text if clean == parsed else msgspec.json.encode(clean).decode()
         return self.masked(text)
+
+
+def customer_of(body: bytes | str | None) -> str | None:
+    """The customer id in the body of an order event; None where there is none to read."""
+    parsed = _parsed(body)
+    order = parsed.get("order") if isinstance(parsed, Mapping) else None
+    found = order.get(CUSTOMER) if isinstance(order, Mapping) else None
+    return str(found) if isinstance(found, (str, int)) else None
 
 
 def _parsed(body: bytes | str | None) -> Any:

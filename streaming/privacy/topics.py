@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from conf.errors import StorelakeError
@@ -18,6 +18,8 @@ from streaming.privacy.person import Person, Row
 from streaming.source import GENERATION
 from streaming.sources.rows import headers_of
 
+CHUNK = 200
+"""Messages that are taken from librdkafka at once: each may be megabytes large."""
 Partition = tuple[str, int]
 
 
@@ -49,6 +51,7 @@ def messages_with(settings: Settings, person: Person) -> Iterator[Row]:
     """
     kafka = settings.kafka
     options = {"group.id": "storelake-privacy", "enable.auto.commit": "false"}
+    options["enable.partition.eof"] = "true"
     consumer = Consumer(client_config(kafka, options))
     with closing(consumer):
         known = consumer.list_topics(timeout=CALL_SECONDS).topics
@@ -64,15 +67,17 @@ def _messages(consumer: Consumer, partition: TopicPartition) -> Iterator[Message
     low, high = consumer.get_watermark_offsets(partition, timeout=CALL_SECONDS)
     consumer.assign([TopicPartition(partition.topic, partition.partition, low)])
     while low < high:
-        found = consumer.consume(500, CALL_SECONDS)
-        if not found and consumer.position([partition])[0].offset < high:
-            raise KafkaException(f"{partition.topic}[{partition.partition}] stands at {low}")
+        found = consumer.consume(CHUNK, CALL_SECONDS)
+        if not found:
+            raise KafkaException(f"{partition.topic}[{partition.partition}] does not go on")
         for message in found:
-            if error := message.error():
+            error = message.error()
+            if error and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
-            yield message
-        # Offsets of transactions and of compacted messages are not delivered.
-        low = consumer.position([partition])[0].offset
+            # At the end may be markers of transactions, which no consumer gets.
+            low = high if error else (message.offset() or 0) + 1
+            if not error:
+                yield message
 
 
 def _row(message: Message) -> Row:
