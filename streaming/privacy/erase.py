@@ -112,7 +112,7 @@ def _note(connection: psycopg.Connection[Any], person: Person) -> None:
     if found is None:
         connection.execute(
             "INSERT INTO erasures (customer_hash, salt) "
-            "VALUES (sha256(convert_to(%(salt)s || %(id)s, 'UTF8')), %(salt)s)",
+            "VALUES (sha256(convert_to(%(salt)s::text || %(id)s, 'UTF8')), %(salt)s)",
             {"salt": secrets.token_hex(16), "id": person.id},
         )
 
