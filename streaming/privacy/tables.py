@@ -215,13 +215,18 @@ def parquet_with(
 
 
 def bounds_with(iceberg: IcebergTable, person: Person) -> bool:
-    """Whether a manifest of any snapshot has the id in the bounds of a column."""
+    """Whether a manifest has the id in the bounds of a column of a file that is not live.
+
+    Live files are read row by row; their bounds may begin as the id of somebody else does.
+    """
     start = person.id.encode()[:BOUND]
+    live = {entry.data_file.file_path for entry in live_files(iceberg)}
     if person.id.isdecimal():
         return False  # any identifier may begin so
     return any(
         bound.startswith(start)
         for entry in _entries(iceberg)
+        if entry.data_file.file_path not in live
         for bounds in (entry.data_file.lower_bounds, entry.data_file.upper_bounds)
         for bound in (bounds or {}).values()
     )
