@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 from conf.settings import Settings
@@ -81,7 +82,7 @@ def _lake(settings: Settings, person: Person) -> dict[str, Any]:
                 rows = lake.read(table.name)
             except MissingTableError:  # the streams make it
                 continue
-            looked_at = rows.take(matching_rows(rows, person)).to_pylist()
+            looked_at = rows.take(pa.array(matching_rows(rows, person), pa.int64())).to_pylist()
             found[table.name] = [_plain(row) for row in looked_at if person.owns(row)]
     return {table: rows for table, rows in found.items() if rows}
 

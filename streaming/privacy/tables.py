@@ -101,7 +101,7 @@ def rejected_positions(lake: Lake, person: Person) -> frozenset[Position]:
         rows = lake.read(QUARANTINE_ORDER_EVENTS.name)
     except MissingTableError:  # the streams make it
         return frozenset()
-    found = rows.take(matching_rows(rows, person)).to_pylist()
+    found = rows.take(pa.array(matching_rows(rows, person), pa.int64())).to_pylist()
     return frozenset(at for row in found if (at := position_of(row)))
 
 
