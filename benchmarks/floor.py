@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, Message
 
+from conf.kafka import client_config
 from conf.settings import Settings
 
 _ROW = {
@@ -100,11 +101,11 @@ SAME_TABLES = Floor(
 def consume(settings: Settings, count: int, floor: Floor) -> float:
     """Seconds of the consumer for so many messages of the first order topic."""
     consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka.bootstrap,
-            "group.id": f"floor-{time.time()}",
-            "auto.offset.reset": "earliest",
-        }
+        client_config(
+            settings.kafka,
+            "reader",
+            {"group.id": f"storelake-floor-{time.time()}", "auto.offset.reset": "earliest"},
+        )
     )
     with psycopg.connect(settings.owner_dsn, autocommit=True) as connection:
         connection.execute(floor.tables.encode())

@@ -12,10 +12,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # Spark's planner processes load this module, and need no settings
-    from conf.settings import KafkaSettings
+    from confluent_kafka import KafkaError
+
+    from conf.settings import KafkaSettings, Principal
 
 CALL_SECONDS = 10
 """How long a question for metadata, or to an administration, may take."""
+
+SCRAM = "SCRAM-SHA-512"
+"""The SASL mechanism: a server that is not the broker learns no password from it."""
 
 CONNECTION: Mapping[str, Any] = {
     "socket.keepalive.enable": "true",
@@ -36,14 +41,68 @@ _TIMEOUTS = ("message.timeout.ms", "delivery.timeout.ms")
 _log = logging.getLogger(__name__)
 
 
-def client_config(kafka: KafkaSettings, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Options of an administration or a consumer."""
-    given = {**CONNECTION, **(own or {}), **kafka.client_options}
+class Refusals:
+    """An `error_cb` that keeps why the cluster refused the last connection of its client.
+
+    librdkafka reports a wrong password or certificate only there: the call that fails because of it
+    states that the broker does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        """Keep the reason; that all brokers are down is none."""
+        if error.name() != "_ALL_BROKERS_DOWN":
+            self.reason = error.str()
+
+    def explain(self, error: KafkaError, client: Any = None) -> str:
+        """Why a call or a message failed.
+
+        Args:
+            error: of the call, or of the delivery report.
+            client: an administration or producer whose events wait for a poll; None in a callback.
+        """
+        if error.name() not in ("_TRANSPORT", "_TIMED_OUT", "_MSG_TIMED_OUT"):
+            return error.str()
+        if client is not None:
+            client.poll(0)
+        return self.reason or f"{error.str()}; if it runs, check STORELAKE_KAFKA__SECURITY"
+
+
+def connection_config(kafka: KafkaSettings, principal: Principal) -> dict[str, str]:
+    """Options of a connection: address, protocol, credentials, and `client_options`.
+
+    Raises:
+        SettingsError: the credentials are not set.
+    """
+    given = {**_security(kafka, principal), **kafka.client_options}
     return {**given, "bootstrap.servers": kafka.bootstrap}
+
+
+def _security(kafka: KafkaSettings, principal: Principal) -> dict[str, str]:
+    if "security.protocol" in kafka.client_options or kafka.protocol == "plaintext":
+        return {}
+    user, password = kafka.credentials(principal)
+    sasl = {"sasl.mechanism": SCRAM, "sasl.username": user, "sasl.password": password}
+    trusted = {"ssl.ca.location": str(kafka.tls_ca_file)} if kafka.tls_ca_file else {}
+    return {"security.protocol": kafka.protocol, **sasl, **trusted}
+
+
+def client_config(
+    kafka: KafkaSettings, principal: Principal, own: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Options of an administration or a consumer, which connects as `principal`.
+
+    Raises:
+        SettingsError: the credentials are not set.
+    """
+    return {**CONNECTION, **(own or {}), **connection_config(kafka, principal)}
 
 
 def producer_config(
     kafka: KafkaSettings,
+    principal: Principal,
     own: Mapping[str, Any] | None = None,
     *,
     message_timeout_ms: int | None = None,
@@ -55,6 +114,7 @@ def producer_config(
 
     Args:
         kafka: the cluster, with its `client_options`.
+        principal: the user that it connects as.
         own: defaults of the caller, which `client_options` may change.
         message_timeout_ms: how long a message may wait for its acknowledgement, 0 for ever. The
             caller relies on it, so `client_options` does not change it. None: librdkafka's default.
@@ -67,5 +127,5 @@ def producer_config(
         ignored.update(_TIMEOUTS)
     for name in sorted(ignored.intersection(kafka.client_options)):
         _log.warning("kafka.client_options: %s is ignored, this producer sets it", name)
-    given = {n: v for n, v in client_config(kafka, defaults).items() if n not in ignored}
+    given = {n: v for n, v in client_config(kafka, principal, defaults).items() if n not in ignored}
     return given | required

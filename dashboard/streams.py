@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition, admin
 
-from conf.kafka import client_config
+from conf.kafka import Refusals, client_config
 from conf.settings import KafkaSettings
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import read_streams
@@ -70,8 +70,9 @@ class Topics:
     """End positions of the Kafka topics, without reading a message."""
 
     def __init__(self, conf: KafkaSettings) -> None:
-        silent: dict[str, Any] = {"log_level": 2, "error_cb": lambda _: None}
-        self._client = admin.AdminClient(client_config(conf) | silent)
+        self._refusals = Refusals()
+        silent: dict[str, Any] = {"log_level": 2, "error_cb": self._refusals}
+        self._client = admin.AdminClient(client_config(conf, "console") | silent)
         self._topics = (*conf.order_topics, conf.detections)
 
     def ends(self) -> Ends:
@@ -96,4 +97,5 @@ class Topics:
                 for part, future in asked.items()
             }
         except KafkaException as error:
-            raise OSError(f"Kafka does not answer ({error.args[0].str()})") from error
+            reason = self._refusals.explain(error.args[0], self._client)
+            raise OSError(f"Kafka does not answer ({reason})") from error

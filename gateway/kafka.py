@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from conf.kafka import KEY_PARTITIONER, producer_config
+from conf.kafka import KEY_PARTITIONER, Refusals, producer_config
 from conf.settings import KafkaSettings
 from gateway.producer import BrokerView, Outcome, OutgoingMessage, Receipt
 from gateway.rejections import TooLargeError, UnavailableError
@@ -34,7 +34,8 @@ class KafkaPublisher:
     """Delivery guarantee: as `Publisher`; acks=all and an idempotent producer."""
 
     def __init__(self, kafka: KafkaSettings, ack_timeout: float) -> None:
-        self._config = _producer_config(kafka, ack_timeout)
+        self._refusals = Refusals()
+        self._config = _producer_config(kafka, ack_timeout) | {"error_cb": self._refusals}
         self._ack_timeout = ack_timeout
         self._producer = self._connect()
         self._reports: deque[tuple[_Waiting, Outcome]] = deque()
@@ -81,7 +82,7 @@ class KafkaPublisher:
         try:
             found = await asyncio.to_thread(self._producer.list_topics, timeout=timeout)
         except KafkaException as error:
-            log.warning("broker_away", reason=error.args[0].str())
+            log.warning("broker_away", reason=self._refusals.explain(error.args[0]))
             raise UnavailableError("the broker does not answer") from None
         return BrokerView(
             brokers=tuple((b.id, b.host, b.port) for b in found.brokers.values()),
@@ -135,10 +136,12 @@ class KafkaPublisher:
         return _rejection(error)
 
 
+
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:
     own = {**KEY_PARTITIONER, "client.id": "storelake-gateway"}
     # A message expires with its request: it must not arrive minutes after the 503.
-    return producer_config(kafka, own, message_timeout_ms=max(int(ack_timeout * 1000), 10))
+    timeout_ms = max(int(ack_timeout * 1000), 10)
+    return producer_config(kafka, "gateway", own, message_timeout_ms=timeout_ms)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, answers: list[tuple[_Waiting, Outcome]]) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -23,7 +24,7 @@ from confluent_kafka import KafkaException, Producer
 
 from conf.contracts.topics import event_topics
 from conf.errors import database_down
-from conf.kafka import KEY_PARTITIONER, producer_config
+from conf.kafka import KEY_PARTITIONER, Refusals, producer_config
 from conf.settings import KafkaSettings, Settings
 from conf.stores import load_stores
 from imports.files import OrderImportError, OrderMessage, read_orders
@@ -155,15 +156,16 @@ class _Sender:
     """An idempotent producer that waits for a chunk as a whole."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        own = {**KEY_PARTITIONER, "client.id": "storelake-import"}
-        config = producer_config(kafka, own, message_timeout_ms=30_000)
+        own: dict[str, Any] = {**KEY_PARTITIONER, "client.id": "storelake-import"}
+        refusals = own["error_cb"] = Refusals()
+        config = producer_config(kafka, "operator", own, message_timeout_ms=30_000)
         self._producer = Producer(config, logger=_SILENT)
         self._topics = event_topics(kafka)
         self._other, self._bootstrap = kafka.order_events, kafka.bootstrap
         try:
             self._producer.list_topics(timeout=5)
         except KafkaException as error:
-            raise self._away(error.args[0].str()) from error
+            raise self._away(refusals.explain(error.args[0], self._producer)) from error
 
     def send(self, messages: Sequence[OrderMessage]) -> None:
         """Send and wait for every acknowledgement."""

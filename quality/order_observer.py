@@ -51,7 +51,7 @@ def end_offsets(settings: Settings, topics: Sequence[str]) -> Offsets:
 
 def _log(settings: Settings, topics: Sequence[str]) -> KafkaLog:
     # The reader's consumer is kept open; it must not log errors when a demo stops its broker.
-    client = client_config(settings.kafka, {"log_level": "0"})
+    client = client_config(settings.kafka, "reader", {"log_level": "0"})
     return KafkaLog(Subscription(tuple(topics)), client, "storelake-check")
 
 

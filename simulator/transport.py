@@ -86,7 +86,7 @@ class KafkaTransport:
 
     def __init__(self, kafka: KafkaSettings, patience: float) -> None:
         own = {**KEY_PARTITIONER, "client.id": "storelake-simulator"}
-        config = producer_config(kafka, own, message_timeout_ms=int(patience * 1000))
+        config = producer_config(kafka, "operator", own, message_timeout_ms=int(patience * 1000))
         self._patience = patience
         self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
 

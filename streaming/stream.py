@@ -12,6 +12,7 @@ import psycopg
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from conf.kafka import connection_config
 from conf.settings import Settings
 from conf.stores import Stores
 from streaming.lake.protocol import Lake
@@ -93,12 +94,11 @@ class Context:
         if broker == "memory":
             return {"path": str(self.settings.var_dir / "memory")}
         if broker == "kafka":
-            client = {f"kafka.{k}": v for k, v in kafka.client_options.items()}
-            return {**client, "kafka.bootstrap.servers": kafka.bootstrap}
+            return {f"kafka.{k}": v for k, v in connection_config(kafka, "streams").items()}
         given = {
             "pulsar.service.url": pulsar.url,
             "pulsar.admin.url": pulsar.admin,
-            "pulsar.token": pulsar.token and pulsar.token.get_secret_value(),
+            "pulsar.token": pulsar.token_of("streams"),
             "pulsar.tls.ca.file": pulsar.tls_ca_file and str(pulsar.tls_ca_file),
         }
         return {key: value for key, value in given.items() if value}

@@ -50,7 +50,7 @@ def detection_events(stores: Stores, frames: int, per_frame: int) -> Iterator[tu
 
 def fill_topic(settings: Settings, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> int:
     """Send (key, value) pairs to a topic; returns the bytes of the values."""
-    producer, size = Producer(producer_config(settings.kafka)), 0
+    producer, size = Producer(producer_config(settings.kafka, "admin")), 0
     for key, value in messages:
         produce(producer, topic, value, key)
         producer.poll(0)

@@ -1,7 +1,7 @@
 """The one settings tree of storelake, and the only reader of the environment."""
 
-from conf.settings.base import CONF_DIR, PLACEHOLDERS, SettingsError
-from conf.settings.brokers import KafkaSettings, PulsarSettings
+from conf.settings.base import CONF_DIR, PLACEHOLDERS, SettingsError, is_loopback
+from conf.settings.brokers import KafkaSettings, Principal, PulsarSettings
 from conf.settings.cameras import InferenceSettings
 from conf.settings.load import choose_profile, is_submitted, load_settings
 from conf.settings.operation import (
@@ -27,6 +27,7 @@ __all__ = [
     "KafkaSettings",
     "MaintenanceSettings",
     "PostgresSettings",
+    "Principal",
     "PulsarSettings",
     "QualitySettings",
     "RetentionSettings",
@@ -38,6 +39,7 @@ __all__ = [
     "SupervisorSettings",
     "TrinoSettings",
     "choose_profile",
+    "is_loopback",
     "is_submitted",
     "load_settings",
 ]

@@ -8,10 +8,10 @@ Sources, strongest first: `STORELAKE_*` environment variables (nested with `__`,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -32,6 +32,8 @@ from conf.settings.sources import PREFIX, sources
 from conf.settings.spark import SparkSettings
 from conf.settings.storage import CatalogSettings, PostgresRole, PostgresSettings, S3Settings
 from conf.settings.streams import StreamSettings
+
+Broker = TypeVar("Broker", KafkaSettings, PulsarSettings)
 
 
 class Settings(BaseSettings):
@@ -84,6 +86,14 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("kafka", "pulsar")
+    @classmethod
+    def _trust_local_authority(cls, broker: Broker, info: ValidationInfo) -> Broker:
+        """The local broker's certificate is signed by the authority of this deployment."""
+        if broker.tls_ca_file or not broker.local_tls:
+            return broker
+        return broker.model_copy(update={"tls_ca_file": info.data["var_dir"] / "tls" / "ca.pem"})
 
     @property
     def warehouse(self) -> str:

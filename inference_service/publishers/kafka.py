@@ -25,7 +25,7 @@ class KafkaEventTransport:
         self._topic = settings.detections
         self._where = f"Kafka at {settings.bootstrap}, topic {self._topic}"
         # No timeout: librdkafka would drop events of a long outage.
-        options = producer_config(settings, {"linger.ms": 10}, message_timeout_ms=0)
+        options = producer_config(settings, "cameras", {"linger.ms": 10}, message_timeout_ms=0)
         self._producer = Producer(options, logger=log)
         self._closed = threading.Event()
         self._polling = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)

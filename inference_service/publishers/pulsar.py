@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pulsar
 
 from conf.settings import PulsarSettings
@@ -39,10 +41,10 @@ class PulsarEventTransport:
 
     def __init__(self, settings: PulsarSettings, buffer_events: int) -> None:
         self._settings, self._buffer_events = settings, buffer_events
-        token = settings.token
+        token = settings.token_of("cameras")
         self._client = pulsar.Client(
             settings.url,
-            authentication=pulsar.AuthenticationToken(token.get_secret_value()) if token else None,
+            authentication=pulsar.AuthenticationToken(token) if token else None,
             tls_trust_certs_file_path=str(settings.tls_ca_file) if settings.tls_ca_file else None,
             operation_timeout_seconds=CONNECT_SECONDS,
             connection_timeout_ms=CONNECT_SECONDS * 1000,
@@ -68,7 +70,24 @@ class PulsarEventTransport:
         except NEVER as error:
             raise RefusedError(str(error)) from error
         except pulsar.PulsarException as error:
+            if self._token_is_refused():
+                raise RefusedError("its token is not valid there") from error
             raise AwayError(str(error)) from error
+
+    def _token_is_refused(self) -> bool:
+        """Whether the administration refuses it; the client only reports that no answer came."""
+        topic = self._settings.detections.replace("://", "/")
+        token, ca = self._settings.token_of("cameras"), self._settings.tls_ca_file
+        try:
+            response = httpx.get(
+                f"{self._settings.admin}/admin/v2/{topic}/partitions",
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                verify=ssl.create_default_context(cafile=ca) if ca else True,
+                timeout=CONNECT_SECONDS,
+            )
+        except httpx.HTTPError:
+            return False
+        return response.status_code == httpx.codes.UNAUTHORIZED
 
     def _connect(self) -> pulsar.Producer:
         return self._client.create_producer(

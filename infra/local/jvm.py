@@ -1,5 +1,6 @@
 """How our Java servers are launched: small and quick to start, rather than fast at their peak."""
 
+# ruff: noqa: PLC0415 - cryptography is loaded only where a server has TLS
 from __future__ import annotations
 
 import shutil
@@ -8,6 +9,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+from conf.settings import KafkaSettings, PulsarSettings, Settings
 from infra.local.checks import Java, find_java
 from infra.local.daemon import Ending
 from infra.local.jars import Bundle, fetch_jars, jars_folder
@@ -106,3 +108,13 @@ def keep_archives(folder: Path, jars: Path, whole: bool) -> None:
             shutil.copyfile(archive, scratch)
             scratch.replace(jars / archive.name)
         archive.unlink()
+
+
+def certificates(settings: Settings, broker: KafkaSettings | PulsarSettings) -> Path:
+    """The folder of the certificate of a local broker, made where it has TLS."""
+    folder = settings.var_dir / "tls"
+    if broker.local_tls:
+        from infra.local.certificates import ensure_certificates
+
+        ensure_certificates(folder, broker.host)
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import uuid
 from base64 import urlsafe_b64encode
@@ -10,16 +11,21 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from conf.kafka import client_config
-from conf.settings import KafkaSettings
+from conf.kafka import Refusals, client_config
+from conf.settings import KafkaSettings, SettingsError
+from infra.errors import ServiceError
 from infra.local.checks import Java
 from infra.local.jars import KAFKA
-from infra.local.jvm import LOGGING, JavaService, jvm, server_options
+from infra.local.jvm import LOGGING, JavaService, certificates, jvm, server_options
+from infra.local.kafka_access import server_access, set_password
+from infra.local.process import wait_until
+from infra.local.state_files import write_text
 from infra.local.tool import run_tool
 
 # A killed broker may come back only when its old session has run out: 5 s instead of Kafka's 9 s,
 # yet long enough for the pauses of a busy machine.
 SESSION_MS = 5000
+ADMIN_SECONDS = 60.0
 # librdkafka reports each refused connection on stderr; while we poll, that is no news.
 SILENT = logging.getLogger("storelake.kafka.probe")
 SILENT.addHandler(logging.NullHandler())
@@ -31,10 +37,11 @@ SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=CLIENT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=CLIENT://{host}:{port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:{controller_protocol}
+inter.broker.listener.name=CLIENT
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions={partitions}
@@ -75,24 +82,37 @@ class KafkaService(JavaService[KafkaSettings]):
     clients_use = "bootstrap"
 
     def configure(self) -> None:
-        """Write the configuration."""
+        """Write the configuration; only its owner can read it, as it has a password."""
         conf = self.conf
+        secure = conf.protocol != "plaintext"
         text = SERVER_PROPERTIES.format(
             host=conf.host,
             port=conf.port,
             controller_port=conf.controller_port,
+            protocol=conf.protocol.upper(),
+            controller_protocol="SASL_PLAINTEXT" if secure else "PLAINTEXT",
             partitions=conf.partitions,
             data=self.folder / "data",
             session_ms=SESSION_MS,
         )
-        (self.folder / "server.properties").write_text(text)
+        access = server_access(conf, certificates(self.settings, self.conf)) if secure else ""
+        write_text(self.folder / "server.properties", text + access, mode=0o600)
         (self.folder / "log4j2.properties").write_text(LOGGING + VERSION_LOGGING)
 
     def prepare(self, java: Java, jars: Path) -> None:
-        """Format the data folder the first time."""
+        """Format the data folder the first time, with the user admin."""
         if not (self.folder / "data" / "meta.properties").is_file():
             self.report("kafka: formatting its data folder")
             run_tool(self.format_command(java, jars), "Formatting Kafka's data folder", self.cancel)
+            self._remember_admin()
+
+    def launch(self) -> None:
+        """As of every service; and give a data folder of an older release its user admin."""
+        super().launch()
+        if self._admin_file.is_file() and self._admin_file.read_text() == self._admin_mark():
+            return
+        if self.conf.protocol != "plaintext":
+            self._set_admin()
 
     def command(self, java: Java, jars: Path) -> list[str]:
         """The command line of the broker."""
@@ -104,16 +124,65 @@ class KafkaService(JavaService[KafkaSettings]):
         ]
 
     def format_command(self, java: Java, jars: Path) -> list[str]:
-        """The command line that prepares an empty data folder."""
+        """The command line that prepares an empty data folder; a file has its arguments."""
         # The first byte keeps the id from beginning with a dash, which would read as an option.
         cluster = urlsafe_b64encode(b"S" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster]
-        return [*jvm(java, jars, self.folder), *tool, "-c", str(self.folder / "server.properties")]
+        properties = str(self.folder / "server.properties")
+        tool = ["format", "--ignore-formatted", "-t", cluster, "-c", properties]
+        if self.conf.protocol != "plaintext":
+            name, password = self.conf.credentials("admin")
+            tool += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
+        arguments = self.folder / "format.arguments"
+        write_text(arguments, "\n".join(tool) + "\n", mode=0o600)
+        return [*jvm(java, jars, self.folder), "kafka.tools.StorageTool", f"@{arguments}"]
+
+    @property
+    def _admin_file(self) -> Path:
+        return self.folder / "admin.sha256"
+
+    def _admin_mark(self) -> str:
+        """Digest of the password of admin that the data folder has; it is too random to guess."""
+        if self.conf.protocol == "plaintext":
+            return ""
+        return hashlib.sha256(self.conf.credentials("admin")[1].encode()).hexdigest()
+
+    def _remember_admin(self) -> None:
+        write_text(self._admin_file, self._admin_mark(), mode=0o600)
+
+    def _set_admin(self) -> None:
+        """Set the password of admin in the cluster's metadata, with that of the configuration.
+
+        Raises:
+            ServiceError: the broker does not take it in time.
+        """
+        self.report("kafka: setting the password of its administrator")
+        plain = {"sasl.mechanism": "PLAIN", "log_level": 0}
+        client = AdminClient(client_config(self.conf, "admin") | plain, logger=SILENT)
+
+        def taken() -> bool:
+            # PLAIN shows the password to the server, so it must be ours.
+            return self.daemon.owns_port(self.conf.port) and set_password(client, self.conf)
+
+        if not wait_until(lambda: self.cancel.is_set() or taken(), ADMIN_SECONDS):
+            raise ServiceError(
+                "Kafka did not take the password of its administrator: see `storelake logs kafka`."
+            )
+        self._remember_admin()
 
     def serves(self) -> bool:
         """Whether it lists its topics."""
+        return not self.complaint()
+
+    def complaint(self) -> str:
+        """Why it does not list its topics; empty if it does."""
+        refusals = Refusals()
         try:
-            client = AdminClient(client_config(self.conf), logger=SILENT)
-            return bool(client.list_topics(timeout=2.0).brokers)
+            own = {"error_cb": refusals}
+            client = AdminClient(client_config(self.conf, "admin", own), logger=SILENT)
+            return "" if client.list_topics(timeout=2.0).brokers else "has no broker"
+        except SettingsError as error:
+            return f"refuses its clients: {error}"
         except KafkaException:
-            return False
+            client.poll(0)
+            refused = "authentication" in refusals.reason or "SSL" in refusals.reason
+            return f"refuses its clients: {refusals.reason}" if refused else "does not answer"

@@ -87,6 +87,10 @@ def _missing(settings: Settings) -> list[str]:
         "CONSOLE__VIEWER_PASSWORD": sign_in,
         "CONSOLE__OPERATOR_PASSWORD": sign_in,
         "S3__ACCESS_KEY": settings.wants_minio and settings.s3.access_key is None,
+        "KAFKA__SECRET": settings.kafka.bootstrap_servers is None and settings.kafka.secret is None,
+        "PULSAR__SECRET": settings.wants_pulsar
+        and settings.pulsar.service_url is None
+        and settings.pulsar.secret is None,
         "S3__SECRET_KEY": settings.wants_minio and settings.s3.secret_key is None,
     }
     return [name for name, missing in wanted.items() if missing]

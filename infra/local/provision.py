@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from conf.kafka import client_config
+from conf.kafka import Refusals, client_config
 from conf.settings import KafkaSettings, Settings
 from conf.storage import CONNECT_SECONDS, complaint
 from infra.errors import ServiceError
 from infra.local.kafka import SILENT
+from infra.local.kafka_access import ensure_access
 from infra.local.pulsar import ensure_pulsar_topic
 from infra.local.tool import Report
 from infra.postgres.migrate import migrate
@@ -35,14 +36,19 @@ def provision(settings: Settings, report: Report = lambda _: None) -> None:
 def ensure_topics(conf: KafkaSettings) -> list[str]:
     """Create the topics that are missing, leaving the others as they are.
 
+    The local broker also gets its users and their rights.
+
     Returns:
         The names that were created.
 
     Raises:
         ServiceError: the cluster does not answer, or refuses.
     """
-    client = AdminClient(client_config(conf), logger=SILENT)
+    refusals = Refusals()
+    client = AdminClient(client_config(conf, "admin", {"error_cb": refusals}), logger=SILENT)
     try:
+        if conf.bootstrap_servers is None and conf.protocol != "plaintext":
+            ensure_access(client, conf)
         present = client.list_topics(timeout=10).topics
         missing = [name for name in conf.all_topics if name not in present]
         if not missing:
@@ -52,9 +58,10 @@ def ensure_topics(conf: KafkaSettings) -> list[str]:
         for future in client.create_topics(wanted, operation_timeout=20).values():
             _await_created(future)
     except KafkaException as error:
+        reason = refusals.explain(error.args[0], client)
         raise ServiceError(
-            f"Kafka at {conf.bootstrap} did not give the topics ({error.args[0].str()}): check "
-            "that it runs and that its access rules allow creating topics."
+            f"Kafka at {conf.bootstrap} did not give the topics ({reason}): check that it "
+            "runs and that its access rules allow creating topics."
         ) from error
     return missing
 

@@ -3,15 +3,17 @@
 # ruff: noqa: PLC0415 - httpx is slow, and few deployments have Pulsar
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conf.settings import PulsarSettings
+from conf.settings import Principal, PulsarSettings, SettingsError
 from infra.errors import ServiceError
 from infra.local.checks import Java
 from infra.local.jars import PULSAR
-from infra.local.jvm import LOGGING, JavaService, jvm, server_options
+from infra.local.jvm import LOGGING, JavaService, certificates, jvm, server_options
+from infra.local.state_files import write_text
 
 if TYPE_CHECKING:
     import httpx
@@ -26,8 +28,7 @@ RETENTION_MB = 1024
 # 12 GB to spare.
 CONFIGURATION = """\
 clusterName=standalone
-brokerServicePort={port}
-webServicePort={admin_port}
+{ports}
 bindAddress={host}
 advertisedAddress={host}
 listeningInterface=lo
@@ -60,6 +61,33 @@ bookkeeperClientNumWorkerThreads=2
 bookkeeperClientNumIoThreads=2
 """
 
+PLAIN_PORTS = """\
+brokerServicePort={port}
+webServicePort={admin_port}"""
+TLS_PORTS = """\
+brokerServicePort=
+brokerServicePortTls={port}
+webServicePort=
+webServicePortTls={admin_port}
+tlsCertificateFilePath={tls}/server.crt
+tlsKeyFilePath={tls}/server.key
+tlsTrustCertsFilePath={tls}/ca.pem
+brokerClientTlsEnabled=true
+brokerClientTrustCertsFilePath={tls}/ca.pem"""
+# Its own connections are of the admin.
+ACCESS = """\
+authenticationEnabled=true
+authenticationProviders=org.apache.pulsar.broker.authentication.AuthenticationProviderToken
+tokenSecretKey=file://{key}
+authenticateMetricsEndpoint=true
+authorizationEnabled=true
+superUserRoles=admin
+brokerClientAuthenticationPlugin=org.apache.pulsar.client.impl.auth.AuthenticationToken
+brokerClientAuthenticationParameters=token:{token}
+"""
+GRANTS: Mapping[Principal, Sequence[str]] = {"cameras": ["produce"], "streams": ["consume"]}
+"""User -> rights on the namespace of the detections."""
+
 # What its own start script opens to Netty and BookKeeper.
 OPENED = (
     "java.base/java.io",
@@ -82,12 +110,23 @@ class PulsarService(JavaService[PulsarSettings]):
     clients_use = "url"
 
     def configure(self) -> None:
-        """Write the configuration."""
+        """Write the configuration; only its owner can read it, as it has a token."""
         conf = self.conf
-        text = CONFIGURATION.format(host=conf.host, port=conf.port, admin_port=conf.admin_port)
+        ports = TLS_PORTS if conf.local_tls else PLAIN_PORTS
+        tls = certificates(self.settings, conf)
+        lines = ports.format(port=conf.port, admin_port=conf.admin_port, tls=tls)
+        text = CONFIGURATION.format(host=conf.host, ports=lines)
         more = "".join(f"{key}={value}\n" for key, value in conf.broker_options.items())
-        (self.folder / "standalone.conf").write_text(text + more)
+        write_text(self.folder / "standalone.conf", text + self._access() + more, mode=0o600)
         (self.folder / "log4j2.properties").write_text(LOGGING)
+
+    def _access(self) -> str:
+        """Lines of the configuration: who may connect."""
+        if self.conf.security == "plaintext":
+            return ""
+        key = self.folder / "token.key"
+        write_text(key, self.conf.token_key.decode(), mode=0o600)
+        return ACCESS.format(key=key, token=self.conf.token_of("admin"))
 
     def command(self, java: Java, jars: Path) -> list[str]:
         """The command line of the broker."""
@@ -111,22 +150,31 @@ class PulsarService(JavaService[PulsarSettings]):
 
     def serves(self) -> bool:
         """Whether it is healthy by its own check, which writes and reads."""
+        return not self.complaint()
+
+    def complaint(self) -> str:
+        """Why its own check of its health does not pass; empty if it does."""
         import httpx
 
         try:
             with _administration(self.conf, 2.0) as admin:
-                return admin.get("/brokers/health").text == "ok"
+                response = admin.get("/brokers/health")
+        except SettingsError as error:
+            return f"refuses its clients: {error}"
         except httpx.HTTPError:
-            return False
+            return "does not answer"
+        if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return "refuses its clients: the token is not valid, see STORELAKE_PULSAR__TOKEN"
+        return "" if response.text == "ok" else "does not answer"
 
 
 def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
     import httpx
 
-    token = conf.token
+    token = conf.token_of("admin")
     return httpx.Client(
         base_url=f"{conf.admin}/admin/v2",
-        headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
+        headers={"Authorization": f"Bearer {token}"} if token else {},
         verify=str(conf.tls_ca_file) if conf.tls_ca_file else True,
         timeout=seconds,
     )
@@ -134,6 +182,8 @@ def _administration(conf: PulsarSettings, seconds: float) -> httpx.Client:
 
 def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
     """Create the topic of the detections with its tenant and namespace, where they are missing.
+
+    On the local broker, cameras may produce to it, and streams consume.
 
     A namespace that this makes keeps messages for a week, also those that everybody has read, so
     that streams can be built again; without that, Pulsar deletes what no subscription waits for.
@@ -160,6 +210,10 @@ def ensure_pulsar_topic(conf: PulsarSettings) -> bool:
                         "retentionSizeInMB": RETENTION_MB,
                     },
                 ).raise_for_status()
+            if conf.service_url is None and conf.security != "plaintext":
+                for user, rights in GRANTS.items():
+                    path = f"/namespaces/{tenant}/{namespace}/permissions/{user}"
+                    admin.post(path, json=rights).raise_for_status()
             place = f"/persistent/{tenant}/{namespace}/{topic}/partitions"
             return _create(admin, place, conf.partitions)
         except (httpx.HTTPError, ValueError) as error:

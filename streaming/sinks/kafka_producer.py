@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from conf.errors import KafkaUnavailableError
-from conf.kafka import producer_config
+from conf.kafka import Refusals, producer_config
 from conf.settings import KafkaSettings
 
 QUEUE_SECONDS = 35.0
@@ -57,8 +57,14 @@ class DlqProducer:
 
     def __init__(self, kafka: KafkaSettings, queue_kbytes: int = 32 * 1024) -> None:
         self._topic = kafka.order_dlq
-        own = {"message.max.bytes": 16_777_216, "queue.buffering.max.kbytes": queue_kbytes}
-        self._producer = Producer(producer_config(kafka, own, message_timeout_ms=30_000))
+        self._refusals = Refusals()
+        own = {
+            "message.max.bytes": 16_777_216,
+            "queue.buffering.max.kbytes": queue_kbytes,
+            "error_cb": self._refusals,
+        }
+        config = producer_config(kafka, "streams", own, message_timeout_ms=30_000)
+        self._producer = Producer(config)
 
     def send(self, messages: Iterable[DlqMessage]) -> int:
         """Send (key, value, headers) and wait until all are acknowledged.
@@ -87,7 +93,7 @@ class DlqProducer:
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and message[1] is not None:
                 too_large.append(message)
             else:
-                failed.append(error.str())
+                failed.append(self._refusals.explain(error))
 
         for message in messages:
             key, value, headers = message
@@ -117,9 +123,8 @@ def _without_value(message: DlqMessage) -> DlqMessage:
     return key, None, [*headers, (VALUE_BYTES_HEADER, str(len(value or b"")).encode())]
 
 
-@lru_cache(maxsize=4)
-def _shared(settings: str) -> DlqProducer:
-    return DlqProducer(KafkaSettings.model_validate_json(settings))
+_shared: dict[tuple[str, str], DlqProducer] = {}
+"""Producers of this process, by address and topic."""
 
 
 def send_messages(kafka: KafkaSettings, messages: Iterable[DlqMessage]) -> int:
@@ -128,8 +133,11 @@ def send_messages(kafka: KafkaSettings, messages: Iterable[DlqMessage]) -> int:
     A producer has threads, buffers and connections, so batches share it; one that has failed is
     replaced.
     """
+    key = kafka.bootstrap, kafka.order_dlq
+    if key not in _shared:
+        _shared[key] = DlqProducer(kafka)
     try:
-        return _shared(kafka.model_dump_json()).send(messages)
+        return _shared[key].send(messages)
     except KafkaUnavailableError:
-        _shared.cache_clear()
+        _shared.clear()
         raise

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from conf.kafka import KEY_PARTITIONER, producer_config
+from conf.kafka import KEY_PARTITIONER, Refusals, producer_config
 from conf.settings import KafkaSettings
 from streaming.dlq_ids import (
     ORIGIN_HEADER,
@@ -80,19 +81,20 @@ class Redriver:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        own = {
+        own: dict[str, Any] = {
             **KEY_PARTITIONER,
             "client.id": "storelake-redrive",
             # Larger than any message that was consumed: the topic decides what is too large.
             "message.max.bytes": 100_000_000,
             "queue.buffering.max.kbytes": 128 * 1024,
         }
-        config = producer_config(kafka, own, message_timeout_ms=30_000)
+        refusals = own["error_cb"] = Refusals()
+        config = producer_config(kafka, "operator", own, message_timeout_ms=30_000)
         self._producer = Producer(config, logger=_SILENT)
         try:
             self._producer.list_topics(timeout=5)
         except KafkaException as error:
-            raise self._away(error.args[0].str()) from error
+            raise self._away(refusals.explain(error.args[0], self._producer)) from error
 
     def redrive(
         self,

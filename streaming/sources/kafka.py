@@ -185,7 +185,7 @@ class KafkaLog(DenseLog):
         except KafkaException as error:
             raise KafkaUnavailableError(
                 f"Kafka at {self._client['bootstrap.servers']} does not give {what}: "
-                f"{error.args[0].str()}"
+                f"{self._queries.explain(error)}"
             ) from error
 
     def _partitions(self) -> list[Partition]:

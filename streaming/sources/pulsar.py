@@ -195,6 +195,11 @@ class Administration:
     def _get(self, path: str) -> Any:
         try:
             answer = self._client.get(path)
+            if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                raise PulsarUnavailableError(
+                    f"Pulsar at {self._url} refuses {path}: its token is not valid, or has no "
+                    "right to consume; check STORELAKE_PULSAR__TOKEN"
+                )
             # The web server of a starting or stopping broker also returns 404, but without JSON.
             found = answer.json()
             if answer.status_code == httpx.codes.NOT_FOUND:

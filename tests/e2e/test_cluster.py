@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
+from conf.kafka import client_config
 from conf.settings import Settings
 from infra.local.process import is_alive, wait_until
 from infra.local.provision import ensure_topics
@@ -85,7 +86,7 @@ class Chain:
     def send(self, orders: range, frames: range) -> None:
         """Orders, and after each twentieth a scribble; and a visitor who walks over the line."""
         kafka = self.settings.kafka
-        producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        producer = Producer(client_config(kafka, "admin"))
         for number in orders:
             event = order_event(order_id=ORDERS[number])
             producer.produce(kafka.order_created, as_json(event), ORDERS[number].encode())

@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from pyiceberg.table import StaticTable
 
+from conf.kafka import client_config
 from conf.settings import Settings
 from infra import local
 from tests.conftest import free_ports
@@ -168,7 +169,7 @@ def test_every_frame_that_was_sent_is_somewhere(demo: Demo) -> None:
 
 def topic_ends(settings: Settings, topics: tuple[str, ...]) -> int:
     """Messages in the topics, as a client of Kafka counts them."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap, "group.id": "counts"})
+    consumer = Consumer(client_config(settings.kafka, "admin", {"group.id": "counts"}))
     try:
         return sum(
             consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]

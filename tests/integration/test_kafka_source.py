@@ -120,7 +120,7 @@ class TestKafkaSource(SourceSuite):
     def test_a_header_whose_name_is_no_text_leaves_its_bytes_and_stops_nothing(
         self, shop: Shop, topic: str, reader: Callable[..., Reader]
     ) -> None:
-        where = shop.options["kafka.bootstrap.servers"]
+        where = {"bootstrap.servers": shop.options["kafka.bootstrap.servers"]}
         produce(where, topic, Record(b"1", b"k", headers=[(b"good", b"x"), (b"\xff\xfe", b"y")]))
         for prefetch in ("0", "100"):
             stream = reader(prefetchRows=prefetch)
@@ -147,7 +147,11 @@ class TestKafkaSource(SourceSuite):
         (done,) = admin.incremental_alter_configs([resource]).values()
         done.result(20)
         at = int(NOON.timestamp() * unit)
-        produce(shop.options["kafka.bootstrap.servers"], topic, Record(b"1", b"k", at))
+        produce(
+            {"bootstrap.servers": shop.options["kafka.bootstrap.servers"]},
+            topic,
+            Record(b"1", b"k", at),
+        )
         (row,) = self.table(spark, shop, topic)
         assert (row["value"], row["timestamp"]) == (b"1", None)
 

@@ -7,14 +7,15 @@ from uuid import uuid4
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from conf.kafka import connection_config
 from conf.settings import Settings
 from verification.faults.raw_kafka import Record, produce
 
 
 def test_a_record_arrives_with_its_key_value_time_and_headers(services: Settings) -> None:
-    bootstrap, topic = services.kafka.bootstrap, f"raw-{uuid4().hex[:8]}"
+    client, topic = connection_config(services.kafka, "admin"), f"raw-{uuid4().hex[:8]}"
     config = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
-    admin = AdminClient({"bootstrap.servers": bootstrap})  # which must outlive its answers
+    admin = AdminClient(client)  # which must outlive its answers
     admin.create_topics([NewTopic(topic, 2, 1, config=config)])[topic].result(20)
     sent = [
         Record(b"value", b"key", 1_714_557_600_123, ((b"a", b"1"), (b"a", None))),
@@ -22,10 +23,10 @@ def test_a_record_arrives_with_its_key_value_time_and_headers(services: Settings
         Record(b"", b"\xff\x00", 2**63 - 1),
         Record(b"x" * 300, None, -1),
     ]
-    assert [produce(bootstrap, topic, one, 1) for one in sent] == [0, 1, 2, 3]
-    assert produce(bootstrap, topic, Record(b"value", headers=((b"trace\xff", b"1"),))) == 0
+    assert [produce(client, topic, one, 1) for one in sent] == [0, 1, 2, 3]
+    assert produce(client, topic, Record(b"value", headers=((b"trace\xff", b"1"),))) == 0
 
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": topic})
+    consumer = Consumer({**client, "group.id": topic})
     consumer.assign([TopicPartition(topic, 1, 0)])
     try:
         got = [message for _ in sent if (message := consumer.poll(20)) is not None]

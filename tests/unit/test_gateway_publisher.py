@@ -52,7 +52,7 @@ class Doomed:
 
 def test_a_producer_with_a_fatal_error_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.kafka.Producer", Doomed)
-    publisher = KafkaPublisher(KafkaSettings(), ack_timeout=0.1)
+    publisher = KafkaPublisher(KafkaSettings(security="plaintext"), ack_timeout=0.1)
 
     async def scenario() -> None:
         with pytest.raises(UnavailableError, match="_FATAL"):

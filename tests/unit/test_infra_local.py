@@ -194,7 +194,7 @@ def test_kafka_is_started_small_on_loopback_with_its_own_files(own: Settings) ->
     )
     assert command[-2:] == ["kafka.Kafka", str(own.var_dir / "kafka" / "server.properties")]
     lines = (service.folder / "server.properties").read_text().splitlines()
-    assert f"listeners=PLAINTEXT://127.0.0.1:{own.kafka.port}," in "\n".join(lines)
+    assert f"listeners=CLIENT://127.0.0.1:{own.kafka.port}," in "\n".join(lines)
     assert "auto.create.topics.enable=false" in lines
 
 

@@ -25,6 +25,11 @@ from streaming.sources.options import Subscription
 from tests.conftest import free_ports
 
 
+def open_kafka(**given: Any) -> KafkaSettings:
+    """A cluster without access control."""
+    return KafkaSettings(security="plaintext", **given)
+
+
 @pytest.mark.parametrize(
     "name", ["acks", "request.required.acks", "enable.idempotence", "Acks", "bootstrap.servers"]
 )
@@ -34,7 +39,8 @@ def test_an_option_that_would_weaken_a_producer_is_refused(name: str) -> None:
 
 
 def test_every_producer_waits_for_all_replicas_and_closes_a_silent_connection() -> None:
-    made = producer_config(KafkaSettings(client_options={"linger.ms": "50"}), {"client.id": "till"})
+    kafka = open_kafka(client_options={"linger.ms": "50"})
+    made = producer_config(kafka, "operator", {"client.id": "till"})
     assert (made["acks"], made["enable.idempotence"]) == ("all", True)
     assert (made["linger.ms"], made["client.id"]) == ("50", "till")
     assert int(made["socket.timeout.ms"]) <= 30_000
@@ -77,7 +83,7 @@ def test_no_client_option_weakens_a_producer_and_a_warning_names_each_one(
 ) -> None:
     monkeypatch.setattr(f"{module}.Producer", Recorded)
     options = {"linger.ms": "50", **WEAKENED}
-    create(KafkaSettings().model_copy(update={"client_options": options}))  # no validation
+    create(open_kafka().model_copy(update={"client_options": options}))  # no validation
     made = Recorded.configs[-1]
     assert (made["acks"], made["enable.idempotence"]) == ("all", True)
     assert made["message.timeout.ms"] == timeout
@@ -88,20 +94,20 @@ def test_no_client_option_weakens_a_producer_and_a_warning_names_each_one(
 
 
 def test_a_client_option_comes_before_a_default() -> None:
-    kafka = KafkaSettings(client_options={"socket.timeout.ms": "5000"})
-    assert client_config(kafka)["socket.timeout.ms"] == "5000"
+    kafka = open_kafka(client_options={"socket.timeout.ms": "5000"})
+    assert client_config(kafka, "reader")["socket.timeout.ms"] == "5000"
 
 
 def away() -> KafkaSettings:
     (port,) = free_ports(1)
-    return KafkaSettings(port=port, client_options={"log_level": "0"})
+    return open_kafka(port=port, client_options={"log_level": "0"})
 
 
 def test_a_full_queue_of_a_producer_is_waited_for_and_then_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("streaming.sinks.kafka_producer.QUEUE_SECONDS", 0.2)
-    producer = Producer(producer_config(away(), {"queue.buffering.max.messages": 1}))
+    producer = Producer(producer_config(away(), "operator", {"queue.buffering.max.messages": 1}))
     produce(producer, "t", b"1")
     with pytest.raises(BufferError, match="no room"):
         produce(producer, "t", b"2")

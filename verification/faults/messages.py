@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
     ConfigResource,
 )
 
+from conf.kafka import client_config, connection_config
 from infra.local.process import wait_until
 from streaming.registry import STREAMS
 from verification.faults.deployment import SupervisedDeployment, now
@@ -156,7 +157,7 @@ def _accept_any_time(deployment: SupervisedDeployment, topics: Sequence[str]) ->
 
 
 def _admin(deployment: SupervisedDeployment) -> AdminClient:
-    return AdminClient({"bootstrap.servers": deployment.settings.kafka.bootstrap}, logger=log)
+    return AdminClient(client_config(deployment.settings.kafka, "admin"), logger=log)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def send(deployment: SupervisedDeployment, topic: str, kind: str, record: Record
         NotFiredError: Kafka refuses it.
     """
     try:
-        offset = produce(deployment.settings.kafka.bootstrap, topic, record)
+        offset = produce(connection_config(deployment.settings.kafka, "admin"), topic, record)
     except ProduceError as error:
         raise NotFiredError(f"Kafka does not take {kind}: {error}") from error
     return Sent(kind, (topic, 0, offset), record.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -69,8 +69,14 @@ def _library() -> Any:
     return found
 
 
-def produce(bootstrap: str, topic: str, record: Record, partition: int = 0) -> int:
+def produce(client: Mapping[str, Any], topic: str, record: Record, partition: int = 0) -> int:
     """Send one record; returns its offset.
+
+    Args:
+        client: options of librdkafka (`conf.kafka.connection_config`).
+        topic: that receives it.
+        record: to send.
+        partition: of the topic.
 
     Raises:
         ProduceError: the broker rejects it, or does not respond within ten seconds.
@@ -83,7 +89,7 @@ def produce(bootstrap: str, topic: str, record: Record, partition: int = 0) -> i
 
     callback = _Delivered(delivered)  # referenced until the end of the function
     conf = ctypes.c_void_p(library.rd_kafka_conf_new())
-    for name, value in (("bootstrap.servers", bootstrap), ("message.timeout.ms", str(TIMEOUT_MS))):
+    for name, value in {**client, "message.timeout.ms": str(TIMEOUT_MS)}.items():
         library.rd_kafka_conf_set(conf, name.encode(), value.encode(), why, 512)
     library.rd_kafka_conf_set_dr_msg_cb(conf, callback)
     handle = ctypes.c_void_p(library.rd_kafka_new(_PRODUCER, conf, why, 512))
