@@ -41,7 +41,7 @@ _TIMEOUTS = ("message.timeout.ms", "delivery.timeout.ms")
 _log = logging.getLogger(__name__)
 
 
-class Refusals:
+class Rejections:
     """An `error_cb` that keeps why the cluster refused the last connection of its client.
 
     librdkafka reports a wrong password or certificate only there: the call that fails because of it

@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition, admin
 
-from conf.kafka import Refusals, client_config
+from conf.kafka import Rejections, client_config
 from conf.settings import KafkaSettings
 from infra.local.state_files import UnreadableStateError
 from infra.local.streams import read_streams
@@ -70,8 +70,8 @@ class Topics:
     """End positions of the Kafka topics, without reading a message."""
 
     def __init__(self, conf: KafkaSettings) -> None:
-        self._refusals = Refusals()
-        silent: dict[str, Any] = {"log_level": 2, "error_cb": self._refusals}
+        self._rejections = Rejections()
+        silent: dict[str, Any] = {"log_level": 2, "error_cb": self._rejections}
         self._client = admin.AdminClient(client_config(conf, "console") | silent)
         self._topics = (*conf.order_topics, conf.detections)
 
@@ -97,5 +97,5 @@ class Topics:
                 for part, future in asked.items()
             }
         except KafkaException as error:
-            reason = self._refusals.explain(error.args[0], self._client)
+            reason = self._rejections.explain(error.args[0], self._client)
             raise OSError(f"Kafka does not answer ({reason})") from error

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from conf.kafka import KEY_PARTITIONER, Refusals, producer_config
+from conf.kafka import KEY_PARTITIONER, Rejections, producer_config
 from conf.settings import KafkaSettings
 from gateway.producer import BrokerView, Outcome, OutgoingMessage, Receipt
 from gateway.rejections import TooLargeError, UnavailableError
@@ -34,8 +34,8 @@ class KafkaPublisher:
     """Delivery guarantee: as `Publisher`; acks=all and an idempotent producer."""
 
     def __init__(self, kafka: KafkaSettings, ack_timeout: float) -> None:
-        self._refusals = Refusals()
-        self._config = _producer_config(kafka, ack_timeout) | {"error_cb": self._refusals}
+        self._rejections = Rejections()
+        self._config = _producer_config(kafka, ack_timeout) | {"error_cb": self._rejections}
         self._ack_timeout = ack_timeout
         self._producer = self._connect()
         self._reports: deque[tuple[_Waiting, Outcome]] = deque()
@@ -82,7 +82,7 @@ class KafkaPublisher:
         try:
             found = await asyncio.to_thread(self._producer.list_topics, timeout=timeout)
         except KafkaException as error:
-            log.warning("broker_away", reason=self._refusals.explain(error.args[0]))
+            log.warning("broker_away", reason=self._rejections.explain(error.args[0]))
             raise UnavailableError("the broker does not answer") from None
         return BrokerView(
             brokers=tuple((b.id, b.host, b.port) for b in found.brokers.values()),

@@ -24,7 +24,7 @@ from confluent_kafka import KafkaException, Producer
 
 from conf.contracts.topics import event_topics
 from conf.errors import database_down
-from conf.kafka import KEY_PARTITIONER, Refusals, producer_config
+from conf.kafka import KEY_PARTITIONER, Rejections, producer_config
 from conf.settings import KafkaSettings, Settings
 from conf.stores import load_stores
 from imports.files import OrderImportError, OrderMessage, read_orders
@@ -157,7 +157,7 @@ class _Sender:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         own: dict[str, Any] = {**KEY_PARTITIONER, "client.id": "storelake-import"}
-        refusals = own["error_cb"] = Refusals()
+        rejections = own["error_cb"] = Rejections()
         config = producer_config(kafka, "operator", own, message_timeout_ms=30_000)
         self._producer = Producer(config, logger=_SILENT)
         self._topics = event_topics(kafka)
@@ -165,7 +165,7 @@ class _Sender:
         try:
             self._producer.list_topics(timeout=5)
         except KafkaException as error:
-            raise self._away(refusals.explain(error.args[0], self._producer)) from error
+            raise self._away(rejections.explain(error.args[0], self._producer)) from error
 
     def send(self, messages: Sequence[OrderMessage]) -> None:
         """Send and wait for every acknowledgement."""

@@ -68,6 +68,8 @@ class KafkaSettings(Frozen):
     """Protocol of the clients and of the local broker; SASL is SCRAM-SHA-512. By default
     sasl_plaintext for the local broker, sasl_ssl for a cluster beyond loopback, where plaintext is
     refused."""
+    private_network: bool = False
+    """Accept plaintext beyond loopback: the network has this deployment's containers alone."""
     username: str | None = None
     """User of every client of this process; by default the local broker's user of each program."""
     password: Secret | None = None
@@ -97,7 +99,7 @@ class KafkaSettings(Frozen):
 
     @model_validator(mode="after")
     def _refuse_plaintext(self) -> KafkaSettings:
-        if self.protocol == "plaintext" and not self._on_loopback:
+        if self.protocol == "plaintext" and not (self._on_loopback or self.private_network):
             raise ValueError(
                 f"plaintext is refused beyond loopback, and {self.bootstrap} is: anybody on the "
                 "network could read and write orders; set STORELAKE_KAFKA__SECURITY=sasl_ssl, "
@@ -184,6 +186,9 @@ class PulsarSettings(Frozen):
     security: Literal["plaintext", "token", "token_tls"] = "token"
     """How the local broker authenticates its clients, and whether it serves with TLS. A cluster
     beyond loopback has pulsar+ssl://, https:// and a token; anything less is refused."""
+    private_network: bool = False
+    """Accept a cluster beyond loopback without TLS or token: the network has this deployment's
+    containers alone."""
     token: Secret | None = None
     """Token of every client of this process, for a cluster with authentication."""
     secret: Secret | None = None
@@ -249,7 +254,8 @@ class PulsarSettings(Frozen):
         addresses = [urlsplit(self.url), urlsplit(self.admin)]
         hosts = [one.hostname or "" for one in addresses]
         encrypted = [one.scheme for one in addresses] == ["pulsar+ssl", "https"]
-        if not all(map(is_loopback, hosts)) and not (encrypted and self.token):
+        reachable = not (all(map(is_loopback, hosts)) or self.private_network)
+        if reachable and not (encrypted and self.token):
             raise ValueError(
                 f"{self.url} is beyond loopback, where anybody on the network could read and send "
                 "detections: set STORELAKE_PULSAR__SERVICE_URL=pulsar+ssl://..., "

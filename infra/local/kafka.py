@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from conf.kafka import Refusals, client_config
+from conf.kafka import Rejections, client_config
 from conf.settings import KafkaSettings, SettingsError
 from infra.errors import ServiceError
 from infra.local.checks import Java
@@ -175,14 +175,14 @@ class KafkaService(JavaService[KafkaSettings]):
 
     def complaint(self) -> str:
         """Why it does not list its topics; empty if it does."""
-        refusals = Refusals()
+        rejections = Rejections()
         try:
-            own = {"error_cb": refusals}
+            own = {"error_cb": rejections}
             client = AdminClient(client_config(self.conf, "admin", own), logger=SILENT)
             return "" if client.list_topics(timeout=2.0).brokers else "has no broker"
         except SettingsError as error:
             return f"refuses its clients: {error}"
         except KafkaException:
             client.poll(0)
-            refused = "authentication" in refusals.reason or "SSL" in refusals.reason
-            return f"refuses its clients: {refusals.reason}" if refused else "does not answer"
+            refused = "authentication" in rejections.reason or "SSL" in rejections.reason
+            return f"refuses its clients: {rejections.reason}" if refused else "does not answer"

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from conf.kafka import Refusals, client_config
+from conf.kafka import Rejections, client_config
 from conf.settings import KafkaSettings, Settings
 from conf.storage import CONNECT_SECONDS, complaint
 from infra.errors import ServiceError
@@ -44,8 +44,8 @@ def ensure_topics(conf: KafkaSettings) -> list[str]:
     Raises:
         ServiceError: the cluster does not answer, or refuses.
     """
-    refusals = Refusals()
-    client = AdminClient(client_config(conf, "admin", {"error_cb": refusals}), logger=SILENT)
+    rejections = Rejections()
+    client = AdminClient(client_config(conf, "admin", {"error_cb": rejections}), logger=SILENT)
     try:
         if conf.bootstrap_servers is None and conf.protocol != "plaintext":
             ensure_access(client, conf)
@@ -58,7 +58,7 @@ def ensure_topics(conf: KafkaSettings) -> list[str]:
         for future in client.create_topics(wanted, operation_timeout=20).values():
             _await_created(future)
     except KafkaException as error:
-        reason = refusals.explain(error.args[0], client)
+        reason = rejections.explain(error.args[0], client)
         raise ServiceError(
             f"Kafka at {conf.bootstrap} did not give the topics ({reason}): check that it "
             "runs and that its access rules allow creating topics."

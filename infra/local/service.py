@@ -168,11 +168,11 @@ class Service(ABC, Generic[Conf]):
     def silent(self) -> bool:
         """Whether it does not answer at all, asked with the secrets of now; within seconds.
 
-        A server that refuses answers: a password, too many connections, a recovery (FATAL is
-        Postgres' word).
+        A server that refuses answers: a password, too many connections, a recovery (FATAL is of
+        Postgres).
         """
         complaint = replace(self, settings=with_known_secrets(self.settings)).complaint()
-        return bool(complaint) and not any(word in complaint for word in ("FATAL", "refuses"))
+        return bool(complaint) and not any(one in complaint for one in ("FATAL", "refuses"))
 
     @property
     def folder(self) -> Path:

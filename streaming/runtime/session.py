@@ -67,8 +67,11 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.scheduler.mode": "FAIR",
         "spark.locality.wait": "0",
         "spark.ui.enabled": "false",
-        # Spark's default, and `credential` of a REST catalog; in pages, event logs and dumps.
-        "spark.redaction.regex": "(?i)secret|password|token|credential|access[.-]?key",
+        # Spark's default, `credential` of a REST catalog, and the options of sources, which are in
+        # plans as text: any of librdkafka may be a key. In pages, event logs and dumps.
+        "spark.redaction.regex": (
+            "(?i)secret|password|token|credential|access[.-]?key|^kafka[.]"
+        ),
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "streaming.runtime.worker_daemon",

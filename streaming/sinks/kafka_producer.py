@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from conf.errors import KafkaUnavailableError
-from conf.kafka import Refusals, producer_config
+from conf.kafka import Rejections, producer_config
 from conf.settings import KafkaSettings
 
 QUEUE_SECONDS = 35.0
@@ -57,11 +57,11 @@ class DlqProducer:
 
     def __init__(self, kafka: KafkaSettings, queue_kbytes: int = 32 * 1024) -> None:
         self._topic = kafka.order_dlq
-        self._refusals = Refusals()
+        self._rejections = Rejections()
         own = {
             "message.max.bytes": 16_777_216,
             "queue.buffering.max.kbytes": queue_kbytes,
-            "error_cb": self._refusals,
+            "error_cb": self._rejections,
         }
         config = producer_config(kafka, "streams", own, message_timeout_ms=30_000)
         self._producer = Producer(config)
@@ -93,7 +93,7 @@ class DlqProducer:
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and message[1] is not None:
                 too_large.append(message)
             else:
-                failed.append(self._refusals.explain(error))
+                failed.append(self._rejections.explain(error))
 
         for message in messages:
             key, value, headers = message

@@ -15,7 +15,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from conf.kafka import KEY_PARTITIONER, Refusals, producer_config
+from conf.kafka import KEY_PARTITIONER, Rejections, producer_config
 from conf.settings import KafkaSettings
 from streaming.dlq_ids import (
     ORIGIN_HEADER,
@@ -88,13 +88,13 @@ class Redriver:
             "message.max.bytes": 100_000_000,
             "queue.buffering.max.kbytes": 128 * 1024,
         }
-        refusals = own["error_cb"] = Refusals()
+        rejections = own["error_cb"] = Rejections()
         config = producer_config(kafka, "operator", own, message_timeout_ms=30_000)
         self._producer = Producer(config, logger=_SILENT)
         try:
             self._producer.list_topics(timeout=5)
         except KafkaException as error:
-            raise self._away(refusals.explain(error.args[0], self._producer)) from error
+            raise self._away(rejections.explain(error.args[0], self._producer)) from error
 
     def redrive(
         self,

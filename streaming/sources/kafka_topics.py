@@ -14,10 +14,10 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka import TopicPartition as KafkaPartition
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from conf.kafka import CALL_SECONDS, CONNECTION, Refusals
+from conf.kafka import CALL_SECONDS, CONNECTION, Rejections
 from streaming.sources.log import Partition, TopicRemadeError
 
-_administrations: dict[tuple[tuple[str, str], ...], tuple[admin.AdminClient, Refusals]] = {}
+_administrations: dict[tuple[tuple[str, str], ...], tuple[admin.AdminClient, Rejections]] = {}
 """Clients of this process, by their configuration: workers are used for many batches."""
 
 
@@ -50,13 +50,13 @@ class TopicQueries:
     def __init__(self, client: Mapping[str, str]) -> None:
         self._client = {**CONNECTION, **client}
 
-    def _known(self) -> tuple[admin.AdminClient, Refusals]:
+    def _known(self) -> tuple[admin.AdminClient, Rejections]:
         key = tuple(sorted(self._client.items()))
         if key not in _administrations:
-            refusals = Refusals()
-            config: dict[str, Any] = {**self._client, "error_cb": refusals}
+            rejections = Rejections()
+            config: dict[str, Any] = {**self._client, "error_cb": rejections}
             made = admin.AdminClient(config)
-            _administrations[key] = made, refusals
+            _administrations[key] = made, rejections
         return _administrations[key]
 
     def _admin(self) -> admin.AdminClient:
@@ -64,8 +64,8 @@ class TopicQueries:
 
     def explain(self, error: KafkaException) -> str:
         """Why a query failed."""
-        client, refusals = self._known()
-        return refusals.explain(error.args[0], client)
+        client, rejections = self._known()
+        return rejections.explain(error.args[0], client)
 
     def all(self) -> dict[str, Any]:
         """Every topic of the cluster, with its partitions."""
