@@ -106,8 +106,13 @@ class KafkaPublisher:
 
     def _poll(self) -> None:
         while not self._closed.is_set():
-            self._producer.poll(_POLL_SECONDS)
-            self._expire(time.monotonic(), "no acknowledgement in time")
+            try:
+                self._producer.poll(_POLL_SECONDS)
+            except KafkaException as error:  # a fatal one, as without the right to write
+                self._rejections(error.args[0])
+                self._refused(error.args[0])
+            reason = self._rejections.reason or "no acknowledgement in time"
+            self._expire(time.monotonic(), reason)
             self._hand_over()
 
     def _expire(self, now: float, reason: str) -> None:

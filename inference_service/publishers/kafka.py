@@ -58,4 +58,11 @@ class KafkaEventTransport:
 
     def _poll(self) -> None:
         while not self._closed.is_set():
+            self._poll_once()
+
+    def _poll_once(self) -> None:
+        try:
             self._producer.poll(POLL_SECONDS)
+        except KafkaException as error:  # a fatal one, as without the right to write
+            log.error("%s: %s", self._where, error.args[0].str())
+            self._producer.purge()
