@@ -47,9 +47,9 @@ def ensure_topics(conf: KafkaSettings) -> list[str]:
     rejections = Rejections()
     client = AdminClient(client_config(conf, "admin", {"error_cb": rejections}), logger=SILENT)
     try:
+        present = client.list_topics(timeout=10).topics
         if conf.bootstrap_servers is None and conf.protocol != "plaintext":
             ensure_access(client, conf)
-        present = client.list_topics(timeout=10).topics
         missing = [name for name in conf.all_topics if name not in present]
         if not missing:
             return []
