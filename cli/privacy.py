@@ -51,7 +51,7 @@ def erase(
     """
     from streaming.privacy.erase import erase as erase_customer
 
-    settings = read_settings()
+    settings = read_settings().acting_as("owner")  # who reads every table
     found: list[Sequence[Place]] = []
     for number, one in enumerate(dict.fromkeys(customer), 1):
         with progress(f"erasing customer {number}") as notify:
@@ -72,11 +72,11 @@ def export(
     """Print everything that is stored of a customer, as JSON with times in UTC."""
     from streaming.privacy.export import export as export_customer
 
-    text = _as_json(export_customer(read_settings(), customer))
+    text = _as_json(export_customer(read_settings().acting_as("owner"), customer))
     if out is None:
         typer.echo(text)
     else:
-        write_text(out, text, mode=0o600)
+        write_text(out, text)
 
 
 def _as_json(value: Any) -> str:

@@ -111,8 +111,7 @@ class KafkaPublisher:
             except KafkaException as error:  # a fatal one, as without the right to write
                 self._rejections(error.args[0])
                 self._refused(error.args[0])
-            reason = self._rejections.reason or "no acknowledgement in time"
-            self._expire(time.monotonic(), reason)
+            self._expire(time.monotonic(), "no acknowledgement in time")
             self._hand_over()
 
     def _expire(self, now: float, reason: str) -> None:
@@ -139,7 +138,6 @@ class KafkaPublisher:
             log.error("producer_replaced", reason=error.str())
             self._producer = self._connect()
         return _rejection(error)
-
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:

@@ -37,7 +37,7 @@ Secret = Annotated[SecretStr, AfterValidator(_reject_placeholder)]
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own: 127.0.0.0/8, ::1 or localhost."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -51,11 +51,3 @@ def required(secret: SecretStr | None, variable: str, advice: str) -> str:
     if secret is None:
         raise SettingsError(f"{variable} is not set: {advice}")
     return secret.get_secret_value()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the host: 127.0.0.0/8, ::1 or localhost."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

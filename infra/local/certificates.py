@@ -71,7 +71,7 @@ def _make_authority(folder: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     builder = _builder(AUTHORITY, key, AUTHORITY_DAYS)
     limits = x509.BasicConstraints(ca=True, path_length=0)
-    write_text(folder / "ca.key", _text_of(key), mode=0o600)
+    write_text(folder / "ca.key", _text_of(key))
     write_text(folder / "ca.pem", _signed(builder.add_extension(limits, critical=True), key))
 
 
@@ -83,9 +83,9 @@ def _make_server(folder: Path, host: str) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     builder = _builder(SERVER, key, SERVER_DAYS).add_extension(names, critical=False)
     certificate = _signed(builder, cast("rsa.RSAPrivateKey", signer))
-    write_text(folder / "server.key", _text_of(key), mode=0o600)
+    write_text(folder / "server.key", _text_of(key))
     write_text(folder / "server.crt", certificate)
-    write_text(folder / "server.pem", _text_of(key) + certificate, mode=0o600)
+    write_text(folder / "server.pem", _text_of(key) + certificate)
 
 
 def _builder(subject: str, key: rsa.RSAPrivateKey, days: int) -> x509.CertificateBuilder:

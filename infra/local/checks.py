@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import re
 import shutil
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from conf.settings import is_loopback
 from infra.errors import ServiceError
 
 LEAST_FREE_BYTES = 2 * 1024**3
@@ -28,11 +28,7 @@ def require_loopback(host: str, setting: str) -> None:
     Raises:
         ServiceError: the host is not a loopback address.
     """
-    try:
-        loopback = host == "localhost" or ipaddress.IPv4Address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise ServiceError(
             f"{setting}={host} is not a loopback address: local servers listen on 127.0.0.1 only; "
             "set it back, or point the settings to a server that you run yourself."

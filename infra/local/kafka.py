@@ -96,7 +96,7 @@ class KafkaService(JavaService[KafkaSettings]):
             session_ms=SESSION_MS,
         )
         access = server_access(conf, certificates(self.settings, self.conf)) if secure else ""
-        write_text(self.folder / "server.properties", text + access, mode=0o600)
+        write_text(self.folder / "server.properties", text + access)
         (self.folder / "log4j2.properties").write_text(LOGGING + VERSION_LOGGING)
 
     def prepare(self, java: Java, jars: Path) -> None:
@@ -133,7 +133,7 @@ class KafkaService(JavaService[KafkaSettings]):
             name, password = self.conf.credentials("admin")
             tool += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         arguments = self.folder / "format.arguments"
-        write_text(arguments, "\n".join(tool) + "\n", mode=0o600)
+        write_text(arguments, "\n".join(tool) + "\n")
         return [*jvm(java, jars, self.folder), "kafka.tools.StorageTool", f"@{arguments}"]
 
     @property
@@ -147,7 +147,7 @@ class KafkaService(JavaService[KafkaSettings]):
         return hashlib.sha256(self.conf.credentials("admin")[1].encode()).hexdigest()
 
     def _remember_admin(self) -> None:
-        write_text(self._admin_file, self._admin_mark(), mode=0o600)
+        write_text(self._admin_file, self._admin_mark())
 
     def _set_admin(self) -> None:
         """Set the password of admin in the cluster's metadata, with that of the configuration.

@@ -77,6 +77,7 @@ def grants(kafka: KafkaSettings) -> Iterator[Grant]:
         ("streams", "READ"): everything,
         ("streams", "WRITE"): (dlq,),
         ("reader", "READ"): everything,
+        ("reader", "DESCRIBE_CONFIGS"): everything,
         ("console", "DESCRIBE"): everything,
     }
     for (user, operation), names in topics.items():

@@ -117,7 +117,7 @@ class PulsarService(JavaService[PulsarSettings]):
         lines = ports.format(port=conf.port, admin_port=conf.admin_port, tls=tls)
         text = CONFIGURATION.format(host=conf.host, ports=lines)
         more = "".join(f"{key}={value}\n" for key, value in conf.broker_options.items())
-        write_text(self.folder / "standalone.conf", text + self._access() + more, mode=0o600)
+        write_text(self.folder / "standalone.conf", text + self._access() + more)
         (self.folder / "log4j2.properties").write_text(LOGGING)
 
     def _access(self) -> str:
@@ -125,7 +125,7 @@ class PulsarService(JavaService[PulsarSettings]):
         if self.conf.security == "plaintext":
             return ""
         key = self.folder / "token.key"
-        write_text(key, self.conf.token_key.decode(), mode=0o600)
+        write_text(key, self.conf.token_key.decode())
         return ACCESS.format(key=key, token=self.conf.token_of("admin"))
 
     def command(self, java: Java, jars: Path) -> list[str]:

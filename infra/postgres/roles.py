@@ -46,6 +46,7 @@ RIGHTS: Mapping[str, Sequence[str]] = {
 """Role -> what it may do with all tables and views but `PRIVATE`; MAINTAIN is for VACUUM."""
 
 MORE_RIGHTS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "writer": {"erasures": ("SELECT", "INSERT", "UPDATE")},
     "quality": {"quality_results": ("INSERT", "DELETE"), "iceberg_tables": ("UPDATE",)},
     "gateway": {"gateway_keys": ("SELECT", "UPDATE (last_used_at)")},
     "console": {
@@ -55,7 +56,7 @@ MORE_RIGHTS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 """Role -> table -> what it may do besides."""
 
-PRIVATE = frozenset({"gateway_keys", "applied_functions"})
+PRIVATE = frozenset({"gateway_keys", "applied_functions", "erasures"})
 """Tables that only the owner and the roles of `MORE_RIGHTS` may read."""
 
 TEMPORARY_TABLES = ("writer", "quality")

@@ -52,7 +52,7 @@ def messages_with(settings: Settings, person: Person) -> Iterator[Row]:
     kafka = settings.kafka
     options = {"group.id": "storelake-privacy", "enable.auto.commit": "false"}
     options["enable.partition.eof"] = "true"
-    consumer = Consumer(client_config(kafka, options))
+    consumer = Consumer(client_config(kafka, "reader", options))
     with closing(consumer):
         known = consumer.list_topics(timeout=CALL_SECONDS).topics
         for topic in (*kafka.order_topics, kafka.order_dlq):
@@ -112,7 +112,7 @@ def _until(rows: list[Row], keep: timedelta | None) -> datetime | None:
 def _retention(settings: Settings, topics: set[str]) -> dict[str, timedelta | None]:
     if not topics:
         return {}
-    admin = AdminClient(client_config(settings.kafka))
+    admin = AdminClient(client_config(settings.kafka, "reader"))
     wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in sorted(topics)]
     answers = admin.describe_configs(wanted, request_timeout=CALL_SECONDS)
     millis = {r.name: int(answer.result()["retention.ms"].value) for r, answer in answers.items()}
@@ -138,7 +138,7 @@ def delete_messages(
         raise NotReadError(f"Streams have still to read {places}: run the command again later.")
     ends = [TopicPartition(*at, one.newest + 1) for at, one in found.items()]
     if ends:
-        admin = AdminClient(client_config(settings.kafka))
+        admin = AdminClient(client_config(settings.kafka, "admin"))
         for answer in admin.delete_records(ends, request_timeout=CALL_SECONDS).values():
             answer.result()
 

@@ -69,9 +69,7 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         # Spark's default, `credential` of a REST catalog, and the options of sources, which are in
         # plans as text: any of librdkafka may be a key. In pages, event logs and dumps.
-        "spark.redaction.regex": (
-            "(?i)secret|password|token|credential|access[.-]?key|^kafka[.]"
-        ),
+        "spark.redaction.regex": ("(?i)secret|password|token|credential|access[.-]?key|^kafka[.]"),
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "streaming.runtime.worker_daemon",

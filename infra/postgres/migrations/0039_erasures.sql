@@ -1,5 +1,5 @@
 -- Customers that were erased, by hashes: who is erased again when an older message brings them back.
--- depends: 0035_returns_keep_their_ids
+-- depends: 0036_gateway_keys
 
 CREATE TABLE erasures (
     customer_hash bytea PRIMARY KEY,
