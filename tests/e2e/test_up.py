@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -15,21 +17,33 @@ import pytest
 
 from conf.settings import Settings
 from infra.local.board import StateDir
+from infra.local.places import Places, server_account
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
 from tests.conftest import free_ports, settings_from
 from tests.support.broken_files import BREAK
-from tests.support.processes import processes_of
+from tests.support.processes import processes_of, running
+from tests.support.stranger import Target, files_below, listening, try_everything
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("D1")]
 
 PROCESSES = ("streams", "gateway", "quality", "maintenance", "console")
 SERVICES = ("kafka", "postgres")
+# States and counters; what tills and cameras have sent is on none of them.
+OPEN_PAGES = {"/health", "/ready", "/metrics", "/docs", "/openapi.json"}
+
+
+@pytest.fixture(scope="module")
+def public() -> Iterator[Path]:
+    """A folder that everybody may enter: what is in it protects itself, or nothing does."""
+    with TemporaryDirectory(prefix="storelake-up-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(scope="module")
 def fresh(
-    environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+    environment: Mapping[str, str], public: Path
 ) -> Iterator[tuple[Mapping[str, str], Settings]]:
     """The variables of a deployment in an empty folder, and its settings."""
     ports = ("KAFKA__PORT", "KAFKA__CONTROLLER_PORT", "POSTGRES__PORT", "GATEWAY__PORT")
@@ -39,7 +53,7 @@ def fresh(
         f"STORELAKE_{name}": str(port)
         for name, port in zip(ports, free_ports(len(ports)), strict=True)
     }
-    variables = {**environment, **own, "STORELAKE_VAR_DIR": str(tmp_path_factory.mktemp("fresh"))}
+    variables = {**environment, **own, "STORELAKE_VAR_DIR": str(public / "var")}
     settings = settings_from(variables)
     yield variables, settings
     storelake(variables, "down")
@@ -82,6 +96,26 @@ def test_everything_of_an_empty_folder_is_ready_and_nothing_died_on_the_way(
         dict.fromkeys((*SERVICES, *PROCESSES), 0)
     )
     assert all(stream["state"] == "running" for stream in found["streams"]["streams"].values())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_of_the_machine_reads_and_writes_nothing(
+    fresh: tuple[Mapping[str, str], Settings],
+) -> None:
+    _, settings = fresh
+    data = Places(settings.var_dir / "postgres", server_account()).existing_root()
+    assert data is not None
+    ports = sorted(set(listening(running(settings.var_dir))))
+    assert {settings.kafka.port, settings.postgres.port, settings.gateway.port} <= set(ports)
+
+    found = try_everything(
+        Target(
+            files_below(settings.var_dir, data), ports, settings.kafka.port, settings.postgres.port
+        )
+    )
+
+    assert (found.read, found.written, found.logins) == ([], [], [])
+    assert {page for pages in found.pages.values() for page in pages} <= OPEN_PAGES
 
 
 @pytest.mark.parametrize("service", SERVICES)
