@@ -73,9 +73,10 @@ verify-lake: install  ## Prove the lake on MinIO: three engines, maintenance, ba
 verify-run: install  ## Prove a newcomer's path, every alert, and a cluster that loses a worker
 	@$(VERIFY) run
 
-verify-faults: install  ## Kill and hang each process once, under load that tasks and driver write; compare ids (ONLY="NAME...", RATE=, SEED=, FORMAT=)
+verify-faults: install  ## Break every part under load that tasks and driver write; compare ids (ONLY= GROUP= TIMES=20 MINUTES=10 RATE= SEED= FORMAT= OUT=)
 	@STORELAKE_STREAMS__RETURNED_ROWS=5 $(if $(FORMAT),STORELAKE_CATALOG__FORMAT=$(FORMAT)) $(VERIFY) faults \
-		$(foreach name,$(ONLY),--only $(name)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
+		$(foreach name,$(ONLY),--only $(name)) $(foreach name,$(GROUP),--group $(name)) $(if $(TIMES),--times $(TIMES)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 soak: install  ## Run everything for HOURS= (1) under load and random faults: nothing lost, nothing grows (RATE=, SEED=)
 	@STORELAKE_STREAMS__RETURNED_ROWS=5 $(VERIFY) soak $(if $(HOURS),--hours $(HOURS)) \

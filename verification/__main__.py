@@ -194,21 +194,35 @@ def scale(
 def faults(
     *,
     only: Annotated[list[str] | None, typer.Option(help="Names of faults; else all.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Groups of faults; else all.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="Random kills of each process.")] = 5,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Of ten times the load.")] = 2,
     rate: Annotated[float, typer.Option(min=60, help="Order events a minute.")] = 600,
     seed: Seed = 1,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
     listing: Annotated[bool, typer.Option("--list", help="Print the faults, and end.")] = False,
 ) -> None:
-    """Kill and hang each process once, under load, and compare ids in with ids out."""
-    from verification.faults.plan import FAULTS, chosen
-    from verification.faults.run import ids_table, verify
+    """Break each part of a deployment under load, and compare ids in with ids out."""
+    from verification.faults import plan
+    from verification.faults.run import merged, tables, verify
 
+    found = plan.chosen(only or (), group or (), plan.Extent(times, minutes, seed))
     if listing:
-        for fault in FAULTS:
-            typer.echo(f"{fault.name:26} {fault.title}")
+        for one in {fault.name: fault for fault in found}.values():
+            typer.echo(f"{one.name:26} {one.group:8} {one.title}")
         return
-    report = load_settings().var_dir / "verify-faults.json"
-    work = partial(verify, faults=chosen(only or ()), rate=rate, seed=seed, show=_line)
-    _run("faults", work, ids_table, file=report)
+    _line(f"{len(found)} faults, about {plan.minutes(found)} minutes on two free cores")
+    reports = []
+    for needs in plan.NEEDS:
+        if some := [fault for fault in found if fault.needs == needs]:
+            work = partial(verify, faults=some, rate=rate, seed=seed, show=_line)
+            reports.append(_work("faults", work, pulsar=needs == "pulsar", s3=needs == "s3"))
+    result = merged(reports)
+    console().print(tables(result))
+    for file in (load_settings().var_dir / "verify-faults.json", out):
+        if file is not None:
+            file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    _finish(result)
 
 
 @app.command()
@@ -234,20 +248,28 @@ def _run(
     show: Callable[[dict[str, Any]], RenderableType] = lambda _: "",
     *,
     pulsar: bool = False,
-    file: Path | None = None,
 ) -> None:
-    """Do the work of a verification in a fresh deployment, then print its result.
+    """Do the work of a verification in a fresh deployment, then print its result."""
+    result = _work(name, work, pulsar=pulsar)
+    console().print(show(result))
+    _finish(result)
+
+
+def _work(
+    name: str,
+    work: Callable[[Deployment], dict[str, Any]],
+    *,
+    pulsar: bool = False,
+    s3: bool = False,
+) -> dict[str, Any]:
+    """The result of a verification in a fresh deployment.
 
     A lost connection is one sentence, not a traceback.
     """
     from verification.deployment import verify_fresh
 
     with progress("a fresh deployment") as step, clear_outages():
-        result = verify_fresh(load_settings(), f"verify-{name}", step, work, pulsar=pulsar)
-    console().print(show(result))
-    if file is not None:
-        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    _finish(result)
+        return verify_fresh(load_settings(), f"verify-{name}", step, work, pulsar=pulsar, s3=s3)
 
 
 def _line(text: str) -> None:

@@ -9,7 +9,7 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from verification.processes import STOP_SECONDS, Child, Ended, ProcessError, com
 COMMAND_SECONDS = 300.0
 STREAMS_SECONDS = 180.0
 READY_SECONDS = 60.0
+WAREHOUSE = "s3://storelake/warehouse"
 METERS = ("streams", "maintenance", "quality", "inference")
 
 Step = Callable[[str], None]
@@ -86,12 +87,16 @@ class Deployment:
             arguments: of the command line.
             variables: on top of the deployment's.
         """
-        log = self.settings.var_dir / "logs" / f"{name}.log"
-        child = Child(name, command(arguments, {**self.environment, **variables}), log)
+        child = self.spawn(name, arguments, variables)
         try:
             yield child
         finally:
             child.stop()
+
+    def spawn(self, name: str, arguments: Sequence[str], variables: Mapping[str, str]) -> Child:
+        """As `run`, for who ends it himself."""
+        log = self.settings.var_dir / "logs" / f"{name}.log"
+        return Child(name, command(arguments, {**self.environment, **variables}), log)
 
     @contextmanager
     def run_streams(self, *names: str, **variables: str) -> Iterator[Child]:
@@ -197,6 +202,7 @@ def verify_fresh(
     work: Callable[[Deployment], dict[str, Any]],
     *,
     pulsar: bool = False,
+    s3: bool = False,
 ) -> dict[str, Any]:
     """Do some work in a fresh deployment; keep its data unless the result is `ok`.
 
@@ -206,7 +212,7 @@ def verify_fresh(
         The result, and `seconds`.
     """
     started = time.monotonic()
-    with fresh_deployment(base, name, step, pulsar=pulsar) as deployment:
+    with fresh_deployment(base, name, step, pulsar=pulsar, s3=s3) as deployment:
         result = work(deployment)
         deployment.keep = not result["ok"]
     return {**result, "seconds": round(time.monotonic() - started, 1)}
@@ -214,7 +220,7 @@ def verify_fresh(
 
 @contextmanager
 def fresh_deployment(
-    base: Settings, name: str, step: Step, *, pulsar: bool = False
+    base: Settings, name: str, step: Step, *, pulsar: bool = False, s3: bool = False
 ) -> Iterator[Deployment]:
     """Empty services in <var>/verify on free ports; all are stopped at the end.
 
@@ -223,6 +229,7 @@ def fresh_deployment(
         name: of the verification, for messages.
         step: receives the present step.
         pulsar: start Pulsar, too; streams read both brokers.
+        s3: put the lake on MinIO.
 
     Raises:
         StorelakeError: a service did not start. Data is kept after any such error, logs always.
@@ -233,7 +240,7 @@ def fresh_deployment(
         local.reset(load_settings(var_dir=folder))
         shutil.rmtree(folder, ignore_errors=True)
         # Only now: the password in a folder that was kept would count as one of the operator.
-        deployment = new_deployment(folder, step, pulsar=pulsar)
+        deployment = new_deployment(folder, step, pulsar=pulsar, s3=s3)
         try:
             with local.running(deployment.settings, step) as deployment.settings:
                 yield deployment
@@ -261,14 +268,16 @@ def _require_local(base: Settings, name: str, *, pulsar: bool) -> None:
         )
 
 
-def new_deployment(folder: Path, step: Step, *, pulsar: bool = False) -> Deployment:
+def new_deployment(
+    folder: Path, step: Step, *, pulsar: bool = False, s3: bool = False
+) -> Deployment:
     """A deployment in a folder, on free ports and without metrics; starts nothing."""
-    kafka, controller, postgres, gateway, broker, admin, s3, trino, page = _free_ports(9)
+    kafka, controller, postgres, gateway, broker, admin, minio, trino, page = free_ports(9)
     tree: dict[str, dict[str, Any]] = {
         "kafka": {"port": kafka, "controller_port": controller},
         "postgres": {"port": postgres},
         "gateway": {"port": gateway, "operations_port": 0},
-        "s3": {"port": s3},
+        "s3": {"port": minio},
         "trino": {"port": trino},
         "console": {"port": page},
         **{name: {"metrics_port": 0} for name in METERS},
@@ -278,6 +287,9 @@ def new_deployment(folder: Path, step: Step, *, pulsar: bool = False) -> Deploym
         tree["pulsar"] = {"port": broker, "admin_port": admin}
         tree["streams"] |= {"detections_from": ("kafka", "pulsar")}
         environment["STORELAKE_STREAMS__DETECTIONS_FROM"] = '["kafka", "pulsar"]'
+    if s3:
+        tree["catalog"] = {"warehouse": WAREHOUSE}
+        environment["STORELAKE_CATALOG__WAREHOUSE"] = WAREHOUSE
     environment |= {
         f"STORELAKE_{branch.upper()}__{key.upper()}": str(value)
         for branch, values in tree.items()
@@ -287,7 +299,7 @@ def new_deployment(folder: Path, step: Step, *, pulsar: bool = False) -> Deploym
     return Deployment(load_settings(var_dir=folder, **tree), environment, step)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports without a listener, all open at once while choosing so that they differ."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]

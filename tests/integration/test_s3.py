@@ -35,8 +35,10 @@ from streaming.lake.tables import SILVER_ORDERS
 from tests.conftest import free_ports
 from tests.stream.sandbox import Rows, Sandbox, empty_tables
 from tests.support.builders import order_event
-from tests.support.s3_local import Wire, start_minio, through, wire_to
+from tests.support.s3_local import start_minio, through
 from tests.support.spark_local import end_spark
+from verification.faults.proxy import Tamper, TcpProxy
+from verification.faults.tampering import Unavailable
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.requirement("L1")]
 
@@ -72,8 +74,8 @@ def files(settings: Settings, table: str) -> list[str]:
 class Story:
     """Orders of a shop whose lake is on S3: run once, checked by each test."""
 
-    def __init__(self, sandbox: Sandbox, wire: Wire) -> None:
-        self.sandbox, self.wire = sandbox, wire
+    def __init__(self, sandbox: Sandbox, proxy: TcpProxy) -> None:
+        self.sandbox, self.proxy, self.busy = sandbox, proxy, Unavailable((503,))
         self.lakes: dict[str, dict[str, Rows]] = {}
         self.noticed = False
 
@@ -92,7 +94,7 @@ class Story:
 
     def _replayed(self) -> None:
         self.remember("replayed")
-        self.wire.break_it()
+        self.proxy.apply(self.busy)
         self.sandbox.send_order(*(order_event(order_id=f"O-{n}") for n in range(10, 30)))
 
     def _mend_once_noticed(self) -> None:
@@ -100,7 +102,7 @@ class Story:
         failures = max(s["failures"] for s in json.loads(text)["streams"].values())
         if failures and not self.noticed:
             self.noticed = True
-            self.wire.mend_it()
+            self.proxy.apply(Tamper())
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +118,8 @@ def story(on_s3: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "streams": on_s3.streams.model_copy(update=streams),
         }
     )
-    with wire_to(on_s3.s3.port) as wire:
-        story = Story(Sandbox(through(own, wire.url)), wire)
+    with closing(TcpProxy(on_s3.s3.port)) as proxy:
+        story = Story(Sandbox(through(own, proxy.url)), proxy)
         story.run()
         yield story
     end_spark()
@@ -140,7 +142,7 @@ def test_a_batch_that_runs_again_after_a_crash_changes_nothing_on_s3(story: Stor
 
 def test_an_s3_that_reports_503_costs_time_and_no_order(story: Story) -> None:
     assert story.noticed
-    assert story.wire.refused > 0
+    assert story.busy.fired
     assert order_ids(story.lakes["answered 503"]["silver.orders"]) == sorted(
         f"O-{n}" for n in range(30)
     )
@@ -210,10 +212,10 @@ def test_a_bucket_that_may_not_be_made_is_asked_for(on_s3: Settings) -> None:
 
 
 def test_an_s3_that_remains_busy_is_one_sentence(on_s3: Settings) -> None:
-    with wire_to(on_s3.s3.port) as wire:
-        wire.break_it()
+    with closing(TcpProxy(on_s3.s3.port)) as proxy:
+        proxy.apply(Unavailable((503,)))
         with pytest.raises(StorageError, match=r"busy .*503"):
-            check_storage(through(on_s3, wire.url))
+            check_storage(through(on_s3, proxy.url))
 
 
 def test_run_reports_so_before_spark_starts(

@@ -4,48 +4,59 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from conf.settings import CONF_DIR
+from conf.settings import CONF_DIR, load_settings
 from conf.stores import load_stores
 from quality.frame_reconciliation import FootfallMinute
-from quality.reconciliation import ORDERS
+from quality.reconciliation import DETECTIONS, ORDERS, POSITION
+from streaming.lake.iceberg.lake import IcebergLake
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.track import person
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
+from tests.support.small_lake import open_lake
 from verification.faults.messages import Sent
 from verification.faults.oracle import (
     compare_crossings,
     compare_odd,
 )
-from verification.faults.walkers import CAMERA_ID, CYCLE_FRAMES, expected, frame
+from verification.faults.walkers import CROWDED, ENTRANCE, PULSAR, Camera, expected, frame
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
-STEP = timedelta(seconds=0.2)
-FRAMES = [frame("run", index, TEN + index * STEP) for index in range(7 * CYCLE_FRAMES)]
+
+
+def frames_of(camera: Camera) -> list[dict[str, Any]]:
+    """Seven walkers."""
+    step = timedelta(seconds=1 / camera.fps)
+    return [frame(camera, "run", n, TEN + n * step) for n in range(7 * camera.cycle)]
 
 
 # -- cameras ---------------------------------------------------------------------------------------
 
 
-def test_the_streams_count_what_the_walkers_do() -> None:
+@pytest.mark.parametrize("camera", [ENTRANCE, PULSAR, CROWDED], ids=lambda one: one.camera_id)
+def test_the_streams_count_what_the_walkers_do(camera: Camera) -> None:
     layouts = layouts_by_camera(load_stores(CONF_DIR / "stores" / "demo.toml"))
-    run, directions = CameraRun(layouts[CAMERA_ID], Rules()), Counter[str]()
-    for one in FRAMES:
+    run, directions = CameraRun(layouts[camera.camera_id], Rules()), Counter[str]()
+    frames = frames_of(camera)
+    for one in frames:
         people = [person(p["track_id"], p["bbox"], 16 / 9) for p in one["detections"]]
         at = int(
             datetime.fromisoformat(one["captured_at"].replace("Z", "+00:00")).timestamp() * 1e6
         )
         effects = run.receive(one["frame_index"], at, people)
         directions.update(crossing.direction for crossing in effects.crossings)
-    assert (directions["entry"], directions["exit"]) == expected(FRAMES) == (5, 2)
+    assert (directions["entry"], directions["exit"]) == expected(camera, frames) == (5, 2)
 
 
 def test_what_the_walkers_do_is_what_the_tables_must_count() -> None:
-    wanted, crossings = expected(FRAMES), {"entry": 5, "exit": 2}
+    wanted, crossings = expected(ENTRANCE, frames_of(ENTRANCE)), {"entry": 5, "exit": 2}
     assert wanted == (5, 2)
     assert compare_crossings(wanted, FootfallMinute(entries=5, exits=2), crossings) == []
     (difference,) = compare_crossings(wanted, FootfallMinute(entries=6, exits=2), crossings)
@@ -101,3 +112,32 @@ def test_an_odd_message_that_is_elsewhere_is_named(
 def test_an_odd_message_that_is_nowhere_is_missing() -> None:
     (fault,) = odd_faults([0, 1], [0], [1])
     assert fault.startswith("missing: odd messages in bronze.order_events: 1 (such as kind 2 at")
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "not guarded"])
+def test_without_the_guard_of_positions_the_oracle_reports_a_repeated_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, guarded: bool
+) -> None:
+    if not guarded:
+        monkeypatch.setattr("streaming.lake.iceberg.lake.fresh", lambda rows, _: rows)
+    sent = [Sent("event", (topic, 0, 7), None) for topic in ("order-created", "detections")]
+    with closing(open_lake(tmp_path)) as catalog:
+        lake = IcebergLake(load_settings(), catalog)
+        for flow, message in zip((ORDERS, DETECTIONS), sent, strict=True):
+            for table in flow:
+                catalog.create_namespace_if_not_exists(table.name.split(".")[0])
+                catalog.create_table(table.name, POSITIONS)
+            for table in (flow.received, flow.good) * 2:
+                lake.append(table, at(message), 1)
+        found = [str(one).partition(":")[0] for one in compare_odd(sent, lake)]
+    repeated = ["more than once in bronze.order_events", "more than once in bronze.detections"]
+    assert found == ([] if guarded else repeated)
+
+
+POSITIONS = pa.schema([SOURCE_SCHEMA.field(name) for name in POSITION])
+
+
+def at(message: Sent) -> pa.Table:
+    topic, partition, offset = message.position
+    row = {"topic": topic, "partition": partition, "position": f"{offset:020d}"}
+    return pa.Table.from_pylist([row], schema=POSITIONS)

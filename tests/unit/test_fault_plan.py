@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,31 +13,32 @@ import pytest
 from conf.errors import StorelakeError
 from quality.reconciliation import Difference, Reconciliation
 from tests.support.builders import order_event
-from verification.faults.deployment import is_driver
+from verification.faults.deployment import TITLES, is_driver
 from verification.faults.fault import Result
+from verification.faults.kills import QUICK, SLOW
 from verification.faults.messages import odd_messages
-from verification.faults.plan import FAULTS, chosen
+from verification.faults.plan import Extent, chosen
 from verification.faults.raw_kafka import Record
 from verification.faults.rivals import complaints, fenced_words
-from verification.faults.run import report
+from verification.faults.run import merged, report, summary
 from verification.faults.state import delete_newest_commits
 from verification.processes import Ended
 
-PAGE = Path(__file__).parents[2] / "docs" / "RELIABILITY.md"
 
-
-def test_the_page_lists_every_fault() -> None:
-    rows = [f"| `{f.name}` | {f.title} " for f in FAULTS]
-    section = PAGE.read_text().split("## The faults")[1].split("## ")[0]
-    listed = [line for line in section.splitlines() if line.startswith("| `")]
-    assert [line[: line.rindex("|", 0, -2)] for line in listed] == rows
-
-
-def test_names_choose_faults_in_the_order_of_the_table() -> None:
-    assert chosen([]) == list(FAULTS)
+def test_names_and_groups_choose_faults_in_the_order_of_the_matrix() -> None:
     assert [f.name for f in chosen(["terminate", "kill-jvm"])] == ["kill-jvm", "terminate"]
+    assert {f.group for f in chosen(groups=["s3", "disks"])} == {"s3", "disks"}
+    assert len(chosen(["kill-jvm"], ["s3"])) == 1 + len(chosen(groups=["s3"]))
     with pytest.raises(StorelakeError, match="kill-printer is no fault; there are kill-gateway"):
         chosen(["kill-printer"])
+
+
+def test_each_of_six_processes_is_killed_so_many_times_in_an_order_of_the_seed() -> None:
+    faults = chosen(groups=["kills"], extent=Extent(times=20, seed=3))
+    titles = [fault.title for fault in faults]
+    named = Counter(name for title in titles for name in TITLES.values() if name in title)
+    assert {named[TITLES[name]] for name in (*SLOW, *QUICK)} == {20}
+    assert titles != [f.title for f in chosen(groups=["kills"], extent=Extent(times=20, seed=4))]
 
 
 # -- a second application --------------------------------------------------------------------------
@@ -149,3 +152,17 @@ def test_a_run_is_ok_when_each_fault_fired_and_recovered_and_nothing_differs(
     content = report(results, found, 1)
     assert content["ok"] is ok
     assert json.loads(json.dumps(content)) == content
+
+
+def test_results_of_a_fault_that_is_injected_often_are_one_row() -> None:
+    often = [
+        replace(GOOD, name="random-kills", recovery_seconds=took) for took in (9.0, 20.0, 61.4)
+    ]
+    missed = Result("full-lake", "the disk is full", skipped="mounting needs root")
+    parts = [report(often, Reconciliation({"sent": 2}), 1), report([missed], Reconciliation(), 1)]
+    content = merged([{**part, "seconds": 60} for part in parts])
+    assert content["ok"]
+    assert summary(content["results"]) == [
+        ("random-kills", "SIGKILL", "3 of 3", "20, at most 61"),
+        ("full-lake", "the disk is full", "skipped", ""),
+    ]

@@ -1,4 +1,4 @@
-"""The proxy of `make verify-faults`: it forwards, or becomes silent without a reset."""
+"""The proxy of `make verify-faults`: it forwards, becomes silent, or tampers with traffic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.local.process import wait_until
-from verification.faults.proxy import PortEditor, TcpProxy
+from verification.faults.proxy import PortEditor, ResetConnection, TcpProxy
+from verification.faults.tampering import LostCommit, LostProduce, LostPut, ResetInCopy, Unavailable
 
 USER_TIMEOUT_MS = 500
 
@@ -98,3 +99,64 @@ def test_the_port_is_replaced_wherever_the_answers_are_cut(
         data, kept = edit(kept + chunk)
         got += data
     assert (got, kept) == (wanted, b"")
+
+
+# -- tampering -------------------------------------------------------------------------------------
+
+
+def test_an_s3_that_is_unavailable_answers_in_place_of_the_server(proxy: TcpProxy) -> None:
+    tamper, answers = Unavailable(), []
+    with proxy.tampering(tamper):
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+                client.sendall(b"PUT /lake/x HTTP/1.1\r\n\r\n")
+                answers.append(client.recv(1024)[9:12])
+    assert answers == [b"500", b"503"]
+    connect(proxy).close()
+
+
+def test_a_reset_reaches_the_client(proxy: TcpProxy) -> None:
+    with connect(proxy) as client:
+        proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def test_the_reply_to_a_commit_is_lost_once_for_each_table() -> None:
+    tamper = LostCommit()
+    assert tamper.response("a", b"COMMIT\0") == b"COMMIT\0"
+    tamper.request("a", b'COPY "order_events" FROM STDIN (FORMAT binary)')
+    assert tamper.response("a", b"COPY 3\0") == b"COPY 3\0"
+    with pytest.raises(ResetConnection):
+        tamper.response("a", b"COMMIT\0")
+    tamper.request("b", b'COPY "order_events" FROM STDIN (FORMAT binary)')
+    assert tamper.response("b", b"COMMIT\0") == b"COMMIT\0"
+    assert tamper.fired == ["order_events"]
+
+
+def test_half_of_the_rows_of_a_copy_reach_the_server() -> None:
+    tamper = ResetInCopy()
+    tamper.request("a", b'COPY "frame_counts" FROM STDIN (FORMAT binary)')
+    with pytest.raises(ResetConnection) as raised:
+        tamper.request("a", b"d" + bytes(99))
+    assert len(raised.value.last) == 50
+
+
+def test_the_acknowledgement_of_a_produce_request_is_lost() -> None:
+    tamper = LostProduce(["detections"])
+    request = answer(struct.pack(">hhi", 0, 9, 7) + b"..detections..")
+    tamper.request("a", request[:9])
+    tamper.request("a", request[9:])
+    assert tamper.response("a", answer(struct.pack(">i", 6))) == answer(struct.pack(">i", 6))
+    with pytest.raises(ResetConnection):
+        tamper.response("a", answer(struct.pack(">i", 7)))
+
+
+def test_the_reply_to_a_stored_object_is_lost_once_for_each_table_and_kind() -> None:
+    tamper = LostPut()
+    tamper.request("a", b"GET /b/bronze/detections/data/day=1/x.parquet HTTP/1.1\r\n")
+    assert tamper.response("a", b"HTTP/1.1 200 OK")
+    tamper.request("a", b"PUT /b/bronze/detections/data/day=1/x.parquet HTTP/1.1\r\n")
+    with pytest.raises(ResetConnection):
+        tamper.response("a", b"HTTP/1.1 200 OK")
+    assert tamper.fired == ["detections/data"]

@@ -12,6 +12,7 @@ from tools.docs.metrics_page import metrics_page
 from tools.docs.odcs import build_contracts
 from tools.docs.performance_page import performance_page
 from tools.docs.queries_page import queries_page
+from tools.docs.reliability_page import reliability_page
 from tools.docs.settings_page import settings_page
 from tools.docs.tables_page import tables_page
 
@@ -38,6 +39,7 @@ def generated_files(root: Path) -> dict[str, str]:
         "QUERIES": queries_page(),
         "METRICS": metrics_page(),
         "PERFORMANCE": performance_page(ROOT),
+        "RELIABILITY": reliability_page(ROOT),
     }
     return {
         **{f"docs/{name}.md": NOTICE + text for name, text in pages.items()},

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import psycopg
 
+from conf.settings import Settings
 from infra.local.board import StateDir
 from infra.local.process import is_alive, wait_until
 from infra.local.readiness import gateway_ready
@@ -19,7 +20,9 @@ from infra.local.streams import stream_states, streams_ready
 from streaming.registry import STREAMS
 from streaming.sinks.postgres import Database
 from verification.deployment import COMMAND_SECONDS, Deployment
+from verification.faults.inference import InferenceService
 from verification.faults.load import Load
+from verification.faults.proxy import TcpProxy
 from verification.processes import ProcessError, kill_family
 
 PROGRAMS = ("streams", "gateway", "maintenance")
@@ -31,6 +34,9 @@ TITLES = {
     "maintenance": "maintenance",
     "kafka": "Kafka",
     "postgres": "Postgres",
+    "pulsar": "Pulsar",
+    "minio": "MinIO",
+    "inference": "the inference service",
     "supervisor": "the supervisor",
 }
 WORKERS = "streaming.runtime.worker_daemon"
@@ -44,16 +50,24 @@ class SupervisedDeployment(Deployment):
 
     Attributes:
         load: orders and frames that are sent all the time.
+        proxies: service -> the proxy before it, which cameras of the load use all the time.
+        beside: programs that run beside the supervisor, in place of its own; None: none does.
+        inference: the inference service, once a fault has started it.
         stopped: processes that were sent SIGSTOP; they are continued at the end.
     """
 
     load: Load = field(init=False)
+    proxies: dict[str, TcpProxy] = field(default_factory=dict)
+    beside: Restartable | None = None
+    inference: InferenceService | None = None
     stopped: list[psutil.Process] = field(default_factory=list)
 
     def find(self, name: str) -> psutil.Process | None:
         """The process of a program or service, the supervisor; the JVM or a worker of Spark."""
         if name == "jvm":
             return java_below(self.find("streams"))
+        if name == "inference":
+            return self.inference.child if self.inference else None
         if name == "worker":
             return worker_below(self.find("jvm"))
         board = StateDir(self.settings.var_dir)
@@ -139,6 +153,8 @@ class SupervisedDeployment(Deployment):
     def heal(self) -> str:
         """Start what does not run, as an operator does; returns an error message or nothing."""
         self.signal(list(self.stopped), signal.SIGCONT)
+        if self.beside is not None:
+            return self.beside.restart()
         for arguments in (("up", "--services-only"), ("start", *PROGRAMS)):
             done = self.storelake(*arguments)
             if done.code:
@@ -149,9 +165,22 @@ class SupervisedDeployment(Deployment):
         """Stop everything that runs with the folder of this deployment."""
         self.step("stopping what still runs")
         self.signal(list(self.stopped), signal.SIGCONT)
+        if self.inference is not None:
+            self.inference.end()
         self.storelake("down")  # the services, too: else the supervisor keeps them
         for one in self.drivers():
             kill_family(one)
+
+
+class Restartable(Protocol):
+    """Programs that a fault runs beside the supervisor."""
+
+    @property
+    def streams(self) -> psutil.Process:
+        """The application."""
+
+    def restart(self) -> str:
+        """End and start them; returns an error message or nothing."""
 
 
 def now() -> datetime:
@@ -198,14 +227,23 @@ def supervised(deployment: Deployment, *, rate: float, seed: int) -> Iterator[Su
         StorelakeError: a program does not start.
     """
     made = SupervisedDeployment(deployment.settings, deployment.environment, deployment.step)
-    try:
+    with ExitStack() as stack:
+        made.proxies = {
+            name: stack.enter_context(closing(TcpProxy(port, announced=name == "kafka")))
+            for name, port in _ports(made.settings).items()
+        }
+        stack.callback(made.end)
         if trouble := made.heal():
             raise ProcessError(trouble)
         made.require(made.ready, COMMAND_SECONDS, "the deployment is not ready", every=0.5)
-        made.load = Load(made.settings, rate, seed)
-        try:
-            yield made
-        finally:
-            made.load.abandon()
-    finally:
-        made.end()
+        address = f"127.0.0.1:{made.proxies['kafka'].port}"
+        kafka = made.settings.kafka.model_copy(update={"bootstrap_servers": address})
+        proxied = made.settings.model_copy(update={"kafka": kafka})
+        made.load = Load(made.settings, rate, seed, proxied)
+        stack.callback(made.load.abandon)
+        yield made
+
+
+def _ports(settings: Settings) -> dict[str, int]:
+    ports = {"kafka": settings.kafka.port, "postgres": settings.postgres.port}
+    return ports | ({"s3": settings.s3.port} if settings.bucket is not None else {})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 from confluent_kafka import KafkaException
@@ -22,6 +22,10 @@ READY_SECONDS = 120.0
 
 class NotFiredError(ProcessError):
     """The fault could not be injected, or there is no proof that it was."""
+
+
+class CannotFireError(ProcessError):
+    """This machine cannot have the fault; the message names what is missing."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,24 @@ class Fault:
     Attributes:
         name: for `--only`.
         title: what is done.
+        must: what must hold, beside ids in = ids out and the recovery.
         inject: does it, and returns when it is over; recovery comes after.
         bound_seconds: from `Fired.since` until every stream has committed again.
+        group: for `--group`.
+        needs: the deployment: `files` (lake on the disk, Kafka, Postgres), `s3` (lake on MinIO) or
+            `pulsar` (a second camera at Pulsar).
+        inside: what the deployment is put into meanwhile: `proxies` before its services, or small
+            `disks` below its data.
     """
 
     name: str
     title: str
+    must: str
     inject: Inject
     bound_seconds: float = 60.0
+    group: str = "once"
+    needs: Literal["files", "s3", "pulsar"] = "files"
+    inside: Literal["", "proxies", "disks"] = ""
 
 
 @dataclass
@@ -67,6 +81,7 @@ class Result:
         observed: that it fired; empty when it did not.
         recovery_seconds: None when the streams did not commit again in time.
         broken: promises that did not hold.
+        skipped: why this machine cannot have it.
     """
 
     name: str
@@ -75,11 +90,12 @@ class Result:
     recovery_seconds: float | None = None
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
+    skipped: str = ""
 
     @property
     def ok(self) -> bool:
-        """It fired, the streams recovered, and everything held."""
-        return bool(self.observed) and not self.broken
+        """It fired, the streams recovered, and everything held; or this machine cannot have it."""
+        return bool(self.observed or self.skipped) and not self.broken
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
@@ -100,6 +116,8 @@ def prove(fault: Fault, deployment: SupervisedDeployment, result: Result) -> Non
     begun = time.monotonic()
     try:
         fired = fault.inject(deployment)
+    except CannotFireError as error:
+        result.skipped = str(error)
     except (NotFiredError, psutil.Error, KafkaException, OSError, TimeoutError) as error:
         result.broken.append(f"did not fire: {error or type(error).__name__}")
         _heal(deployment, result)

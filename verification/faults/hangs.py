@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import psutil
 
 from infra.local.process import is_alive, wait_until
 from verification.faults.deployment import PROGRAMS, TITLES, SupervisedDeployment, now
-from verification.faults.fault import READY_SECONDS, Fired, Inject, NotFiredError, gone, require
+from verification.faults.fault import Fired, Inject, NotFiredError, gone, require
 from verification.faults.proxy import TcpProxy
-from verification.processes import Child, family, kill_family
+from verification.processes import family, kill_family
 
 HANG_SECONDS = 75.0
 REPORT_SECONDS = 65.0
@@ -41,7 +41,7 @@ def hang(name: str) -> Inject:
         with stopped(deployment, require(deployment, name)) as pids:
             report = watch(deployment, f"{title} is stopped", HANG_SECONDS)
         observed = f"{len(pids)} processes of {title} in state T for {HANG_SECONDS:.0f} s"
-        return Fired(f"{observed}; {_words(report)}", now(), _in_time(report, title))
+        return Fired(f"{observed}; {report_words(report)}", now(), _in_time(report, title))
 
     return inject
 
@@ -74,12 +74,18 @@ def _is_stopped(process: psutil.Process) -> bool:
     return not is_alive(process) or process.status() == psutil.STATUS_STOPPED
 
 
-def watch(deployment: SupervisedDeployment, what: str, seconds: float) -> Report | None:
-    """Let a fault last so long; the first report of trouble, if there was one."""
+def watch(
+    deployment: SupervisedDeployment,
+    what: str,
+    seconds: float,
+    each: Callable[[], object] = lambda: None,
+) -> Report | None:
+    """Let a fault last so long, with a call every second; the first report of trouble."""
     begun, first = time.monotonic(), None
     while (spent := time.monotonic() - begun) < seconds:
         deployment.step(f"{what}, {spent:.0f} of {seconds:.0f} s")
         first = first or _trouble(deployment, spent)
+        each()
         time.sleep(1.0)  # the length of the fault is what is waited for
     return first
 
@@ -91,7 +97,8 @@ def _trouble(deployment: SupervisedDeployment, spent: float) -> Report | None:
     return None
 
 
-def _words(report: Report | None) -> str:
+def report_words(report: Report | None) -> str:
+    """The first report of trouble as a phrase."""
     if report is None:
         return "nothing was reported"
     return f"reported after {report[0]:.0f} s: {report[1]}"
@@ -104,41 +111,18 @@ def _in_time(report: Report | None, name: str) -> tuple[str, ...]:
 
 
 def silence(name: str) -> Inject:
-    """Streams whose connections to a service go silent, while new connections work.
-
-    They run beside the supervisor meanwhile, since only they shall go through the proxy.
-    """
+    """Connections of streams and gateway to a service go silent, while new connections work."""
 
     def inject(deployment: SupervisedDeployment) -> Fired:
-        done = deployment.storelake("stop", "streams")
-        if done.code:
-            raise NotFiredError(f"`storelake stop streams` ended with exit code {done.code}")
-        try:
-            with _proxied(deployment, name) as (proxy, child):
-                observed, broken = _silence(deployment, name, proxy)
-                broken += _end(child, f"with silent connections to {name}")
-        finally:
-            deployment.storelake("start", "streams")
+        programs = deployment.beside
+        if programs is None:
+            raise NotFiredError("no streams run behind a proxy")
+        observed, broken = _silence(deployment, name, deployment.proxies[name])
+        broken += _end(programs.streams, f"with silent connections to {name}")
+        programs.restart()
         return Fired(observed, now(), broken)
 
     return inject
-
-
-@contextmanager
-def _proxied(deployment: SupervisedDeployment, name: str) -> Iterator[tuple[TcpProxy, Child]]:
-    """All streams, with a proxy between them and Kafka or Postgres."""
-    settings = deployment.settings
-    target = settings.kafka.port if name == "kafka" else settings.postgres.port
-    with closing(TcpProxy(target, announced=name == "kafka")) as proxy:
-        variables = {
-            "kafka": {"STORELAKE_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{proxy.port}"},
-            "postgres": {"STORELAKE_POSTGRES__PORT": str(proxy.port)},
-        }[name]
-        since = now()
-        with deployment.run("streams-proxied", "run", **variables) as child:
-            if not deployment.wait_for_commits(since, READY_SECONDS):
-                raise NotFiredError(f"streams behind a proxy to {name} do not come up")
-            yield proxy, child
 
 
 def _silence(
@@ -160,13 +144,16 @@ def _silence(
         broken += (f"no commit two minutes after the connections to {name} went silent",)
     more = (now() - begun).total_seconds()
     observed = f"{count} connections to {name} went silent, {proxy.live} others since then"
-    return f"{observed}; commits after {RECONNECT_SECONDS + more:.0f} s; {_words(report)}", broken
+    return (
+        f"{observed}; commits after {RECONNECT_SECONDS + more:.0f} s; {report_words(report)}",
+        broken,
+    )
 
 
-def _end(child: Child, when: str) -> tuple[str, ...]:
+def _end(child: psutil.Process, when: str) -> tuple[str, ...]:
     """SIGTERM must end the application in time."""
-    if child.poll() is not None:
-        return (f"the application ended with exit code {child.returncode} {when}",)
+    if not is_alive(child):
+        return (f"the application ended {when}",)
     child.send_signal(signal.SIGTERM)
     if gone(child, TERM_SECONDS):
         return ()

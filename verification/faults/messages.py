@@ -23,7 +23,7 @@ from streaming.registry import STREAMS
 from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import Fired, NotFiredError, require
 from verification.faults.raw_kafka import ProduceError, Record, produce
-from verification.faults.walkers import KEY
+from verification.faults.walkers import PULSAR
 
 log = logging.getLogger("storelake.faults")
 
@@ -128,7 +128,7 @@ def fuzz(deployment: SupervisedDeployment) -> Fired:
         event = load.status_change(f"fuzz-{topic}")
         key = str(event["order"]["order_id"]).encode()
         made[topic] = odd_messages(event, key, rng, now_ms)
-    made[kafka.detections] = odd_messages(load.stray_frame(), KEY, rng, now_ms)
+    made[kafka.detections] = odd_messages(load.stray_frame(), PULSAR.key, rng, now_ms)
     _accept_any_time(deployment, list(made))
     for topic, records in made.items():
         load.odd += [send(deployment, topic, kind, one) for kind, one in records.items()]

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import msgspec
 import pyarrow as pa
 
 from infra.local.process import wait_until
 from quality.frame_observer import FrameObserver
-from quality.frame_reconciliation import FootfallMinute, FrameEvent, reconcile_frames, sum_minutes
-from quality.order_observer import OrderObserver, broker_positions, message_id
+from quality.frame_reconciliation import (
+    FootfallMinute,
+    FrameEvent,
+    ObservedFrames,
+    reconcile_frames,
+    sum_minutes,
+)
+from quality.order_observer import (
+    Minutes,
+    OrderObserver,
+    Position,
+    broker_positions,
+    message_id,
+)
 from quality.order_reconciliation import reconcile_orders
 from quality.reconciliation import (
     DETECTIONS,
@@ -27,13 +40,15 @@ from quality.reconciliation import (
     split,
     split_differences,
 )
-from simulator.ledger import digest, read_ledger
+from simulator.ledger import digest
 from streaming.lake.formats import open_lake
 from streaming.lake.protocol import Lake
 from streaming.sinks.postgres import Database
-from verification.faults.load import Load
+from verification.faults.inference import CAMERA_ID as SERVICE
+from verification.faults.load import CameraLoad, Load
 from verification.faults.messages import Sent
-from verification.faults.walkers import CAMERA_ID, Crossings, expected
+from verification.faults.recompute import recompute
+from verification.faults.walkers import Crossings, expected
 
 ARRIVAL_SECONDS = 180.0
 
@@ -45,36 +60,74 @@ def balance(load: Load) -> Reconciliation:
 
 
 def _balance(load: Load, db: Database, lake: Lake) -> Reconciliation:
-    orders = OrderObserver(load.settings, db, load.start, read_ledger(load.ledger))
-    cameras, wanted = FrameObserver(db, lake), expected(load.frames)
+    orders = OrderObserver(load.settings, db, load.start, load.entries)
+    cameras = FrameObserver(db, lake)
     behind: list[str] = []
 
+    def waits(one: CameraLoad) -> bool:
+        camera_id, wanted = one.camera.camera_id, expected(one.camera, one.frames)
+        return (
+            cameras.is_behind(len(one.frames), camera_id)
+            or _crossed(cameras.minutes(), camera_id) < wanted
+        )
+
     def arrived() -> bool:
-        waits = cameras.is_behind(len(load.frames), CAMERA_ID) or crossed() < wanted
-        behind[:] = [*orders.behind(), *(["footfall"] if waits else [])]
+        late = [one.camera.camera_id for one in load.cameras if waits(one)]
+        late += [SERVICE] * (cameras.counted(SERVICE) < _count(cameras.bronze(), SERVICE))
+        behind[:] = [*orders.behind(), *late]
         return not behind
 
-    def crossed() -> tuple[int, int]:
-        total = sum_minutes(cameras.minutes())  # another camera of the load shows nobody
-        return total.entries, total.exits
-
     wait_until(arrived, ARRIVAL_SECONDS, every=1.0)
-    observed, frames = orders.read(), cameras.read().of(CAMERA_ID)
-    sent_frames = msgspec.convert(load.frames, list[FrameEvent])
+    observed, frames = orders.read(), cameras.read()
     sent = {e.digest for e in orders.entries} | {digest(one.value) for one in load.odd}
     strangers = [m.id for m in observed.kafka if m.digest not in sent]
+    bronze = {message_id(p) for t in (ORDERS, DETECTIONS) for p in _positions(lake, t)}
     return reconcile_orders(orders.entries, observed).plus(
         Difference("missing", f"not arrived after {ARRIVAL_SECONDS:.0f} s", behind),
         Difference("unexpected", "messages in Kafka that nobody sent", strangers),
-        *reconcile_frames(sent_frames, frames).differences,
-        *compare_crossings(wanted, sum_minutes(frames.minutes), cameras.crossings(CAMERA_ID)),
+        Difference("unexpected", "of aborted transactions, in bronze", {*load.aborted} & bronze),
+        *(d for one in load.cameras for d in _compare_camera(one, frames, cameras)),
+        *reconcile_frames(frames.of(SERVICE).bronze, frames.of(SERVICE)).differences,
+        *recompute(db, lake),
         *compare_odd(load.odd, lake),
-        retries=load.sent.retries,
-        frames=len(load.frames),
-        entries=wanted.entries,
-        exits=wanted.exits,
+        retries=sum(one.sent.retries for one in load.orders),
+        frames=sum(len(one.frames) for one in load.cameras) + _count(frames.bronze, SERVICE),
+        **_crossings(load.cameras),
         odd=len(load.odd),
+        aborted=len(load.aborted),
     )
+
+
+def _count(frames: Sequence[FrameEvent], camera_id: str) -> int:
+    return sum(one.camera_id == camera_id for one in frames)
+
+
+def _positions(lake: Lake, flow: Flow) -> list[Position]:
+    return broker_positions(lake.read(flow.received.name, POSITION))
+
+
+def _crossings(cameras: Sequence[CameraLoad]) -> dict[str, int]:
+    entries, exits = zip(*(expected(one.camera, one.frames) for one in cameras), strict=True)
+    return {"entries": sum(entries), "exits": sum(exits)}
+
+
+def _crossed(minutes: Minutes, camera_id: str) -> Crossings:
+    total = sum_minutes({key: row for key, row in minutes.items() if key[0] == camera_id})
+    return Crossings(total.entries, total.exits)
+
+
+def _compare_camera(
+    one: CameraLoad, observed: ObservedFrames, cameras: FrameObserver
+) -> list[Difference]:
+    """The frames of one camera, and who crosses its entrance."""
+    camera_id, found = one.camera.camera_id, observed.of(one.camera.camera_id)
+    ours = replace(found, bronze=[f for f in found.bronze if f.run_id == one.run_id])
+    sent = msgspec.convert(one.frames, list[FrameEvent])
+    wanted = expected(one.camera, one.frames)
+    return [
+        *reconcile_frames(sent, ours).differences,
+        *compare_crossings(wanted, sum_minutes(found.minutes), cameras.crossings(camera_id)),
+    ]
 
 
 # -- cameras ---------------------------------------------------------------------------------------

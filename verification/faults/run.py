@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import groupby
+from statistics import median
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,11 +19,18 @@ from conf.settings import Settings
 from quality.reconciliation import Difference, Reconciliation
 from verification.deployment import Deployment, Step
 from verification.faults.deployment import SupervisedDeployment, now, supervised
+from verification.faults.disks import small_disks
 from verification.faults.fault import Fault, Result, prove
+from verification.faults.network import behind_proxies
 from verification.faults.oracle import balance
 from verification.processes import ProcessError
 
 WARM_SECONDS = 120.0
+INSIDE: Mapping[str, Callable[[SupervisedDeployment], AbstractContextManager[None]]] = {
+    "": lambda _: nullcontext(),
+    "proxies": behind_proxies,
+    "disks": small_disks,
+}
 
 
 def verify(
@@ -48,18 +60,28 @@ def verify(
     with clients_logged(deployment.settings), supervised(deployment, rate=rate, seed=seed) as made:
         try:
             warm_up(made)
-            for number, fault in enumerate(faults, 1):
-                made.step(f"{number} of {len(faults)}: {fault.title}")
-                results.append(Result(fault.name, fault.title))
-                prove(fault, made, results[-1])
-                show(_line(results[-1], number, len(faults)))
-                made.load.require_going()
+            for inside, some in groupby(faults, key=lambda fault: fault.inside):
+                with INSIDE[inside](made):
+                    for fault in some:
+                        results.append(Result(fault.name, fault.title))
+                        _prove(made, fault, results[-1], f"{len(results):2} of {len(faults)}", show)
+            if made.inference is not None:
+                made.inference.end()
             made.step("waiting until everything has arrived, then comparing")
             made.load.finish()
             found = balance(made.load)
         except ProcessError as error:  # the report has what was seen until here
             found = Reconciliation({}, (Difference("unexpected", str(error)),))
     return report(results, found, seed)
+
+
+def _prove(
+    made: SupervisedDeployment, fault: Fault, result: Result, number: str, show: Step
+) -> None:
+    made.step(f"{number}: {fault.title}")
+    prove(fault, made, result)
+    show(f"{number} {_line(result)}")
+    made.load.require_going()
 
 
 @contextmanager
@@ -85,16 +107,18 @@ def warm_up(made: SupervisedDeployment) -> None:
         made.fail(f"{WARM_SECONDS:.0f} s after the first message: {made.committed_at()}")
 
 
-def _line(result: Result, number: int, count: int) -> str:
+def _line(result: Result) -> str:
+    if result.skipped:
+        return f"{result.name}: skipped: {result.skipped}"
     recovery = result.recovery_seconds
     recovered = "no recovery" if recovery is None else f"recovered in {recovery:.1f} s"
     outcome = "ok" if result.ok else "NOT OK: " + "; ".join(result.broken)
     observed = result.observed or "not fired"
-    return f"{number:2} of {count} {result.name}: {observed}; {recovered}; {outcome}"
+    return f"{result.name}: {observed}; {recovered}; {outcome}"
 
 
 def report(results: Sequence[Result], found: Reconciliation, seed: int) -> dict[str, Any]:
-    """The content of the JSON report."""
+    """The result in one deployment, as JSON."""
     return {
         "ok": bool(results) and all(one.ok for one in results) and found.ok,
         "seed": seed,
@@ -104,10 +128,48 @@ def report(results: Sequence[Result], found: Reconciliation, seed: int) -> dict[
     }
 
 
-def ids_table(content: Mapping[str, Any]) -> Table:
-    """The ids that went in and came out."""
+def merged(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The report of all deployments: ids are added up; load of the machine in 15 minutes."""
+    ids = Counter[str]()
+    for one in reports:
+        ids.update(one["ids"])
+    return {
+        "ok": bool(reports) and all(one["ok"] for one in reports),
+        "seed": reports[0]["seed"] if reports else 0,
+        "minutes": round(sum(one["seconds"] for one in reports) / 60),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[2], 1),
+        "results": [result for one in reports for result in one["results"]],
+        "ids": dict(ids),
+        "faults": [sentence for one in reports for sentence in one["faults"]],
+    }
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """A row for each fault: its name, what was done, how often it held, seconds to recover."""
+    rows = []
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for one in results:
+        by_name.setdefault(one["name"], []).append(one)
+    for name, some in by_name.items():
+        held = sum(one["ok"] and not one["skipped"] for one in some)
+        skipped = sum(bool(one["skipped"]) for one in some)
+        took = sorted(one["recovery_seconds"] for one in some if one["recovery_seconds"])
+        seconds = "" if not took else f"{took[0]:.0f}"
+        if len(took) > 1:
+            seconds = f"{median(took):.0f}, at most {took[-1]:.0f}"
+        count = "skipped" if skipped else f"{held} of {len(some)}"
+        rows.append((name, some[0]["title"], count, seconds))
+    return rows
+
+
+def tables(content: Mapping[str, Any]) -> Group:
+    """The faults, and the ids that went in and came out."""
     outcome = ("ok", "bold green") if not content["faults"] else ("not ok", "bold red")
-    table = Table(title=Text.assemble("ids in = ids out: ", outcome), show_header=False)
+    ids = Table(title=Text.assemble("ids in = ids out: ", outcome), show_header=False)
     for name, number in content["ids"].items():
-        table.add_row(name.replace("_", " "), f"{number:,}")
-    return table
+        ids.add_row(name.replace("_", " "), f"{number:,}")
+    faults = Table("fault", "what was done", "held", "seconds to recover")
+    for row in summary(content["results"]):
+        faults.add_row(*row)
+    return Group(faults, ids)

@@ -23,7 +23,7 @@ from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
 from verification.backlog import VISIT_FRAMES, detection_events, fill_topic
 from verification.faults.oracle import compare_crossings
-from verification.faults.walkers import CAMERA_ID, Crossings
+from verification.faults.walkers import ENTRANCE, Crossings
 
 FRAME_STREAMS = ("bronze_detections", "silver_detections", "footfall")
 BATCHES = 4
@@ -91,9 +91,9 @@ def send_frames(settings: Settings, count: int) -> Backlog:
 def _check_frames(settings: Settings, sent: Sequence[FrameEvent]) -> Reconciliation:
     with closing(Database(settings.postgres.dsn, 2)) as db, open_lake(settings) as lake:
         observer = FrameObserver(db, lake)
-        observed, crossings = observer.read(), observer.crossings(CAMERA_ID)
+        observed, crossings = observer.read(), observer.crossings(ENTRANCE.camera_id)
     found = reconcile_frames(sent, observed)
-    visits = sum(frame.camera_id == CAMERA_ID for frame in sent) // VISIT_FRAMES
+    visits = sum(frame.camera_id == ENTRANCE.camera_id for frame in sent) // VISIT_FRAMES
     # They all walk in, and only this camera has a line across their way.
     wanted = Crossings(entries=visits * PER_FRAME, exits=0)
     return found.plus(*compare_crossings(wanted, sum_minutes(observed.minutes), crossings))

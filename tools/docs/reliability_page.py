@@ -1,0 +1,24 @@
+"""docs/RELIABILITY.md: the faults as they are declared, and what the last run saw of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tools.docs.markdown import render
+from verification.faults.plan import Extent, matrix
+from verification.faults.run import summary
+
+RESULT = "verification/faults/last_run.json"
+
+
+def reliability_page(root: Path) -> str:
+    """The page without the notice that it is generated."""
+    last = json.loads((root / RESULT).read_text(encoding="utf-8"))
+    seen = {name: (held, seconds) for name, _, held, seconds in summary(last["results"])}
+    faults = {fault.name: fault for fault in matrix(Extent())}.values()
+    rows = [
+        (f"`{one.name}`", one.title, one.must, *seen.get(one.name, ("not run", "")))
+        for one in faults
+    ]
+    return render("RELIABILITY", rows=rows, last=last, number="{:,}".format)
