@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -217,12 +217,8 @@ def faults(
         if some := [fault for fault in found if fault.needs == needs]:
             work = partial(verify, faults=some, rate=rate, seed=seed, show=_line)
             reports.append(_work("faults", work, pulsar=needs == "pulsar", s3=needs == "s3"))
-    result = merged(reports)
-    console().print(tables(result))
-    for file in (load_settings().var_dir / "verify-faults.json", out):
-        if file is not None:
-            file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    _finish(result)
+    files = [load_settings().var_dir / "verify-faults.json", *([out] if out else [])]
+    _conclude(merged(reports), tables, files)
 
 
 @app.command()
@@ -239,7 +235,7 @@ def soak(
     page = folder / "soak.html"
     work = partial(verify, hours=hours, rate=rate, seed=seed, page=page, show=_line)
     _line(f"The report will be {page}")
-    _run("soak", work, file=folder / "soak.json")
+    _run("soak", work, files=[folder / "soak.json"])
 
 
 def _run(
@@ -248,10 +244,21 @@ def _run(
     show: Callable[[dict[str, Any]], RenderableType] = lambda _: "",
     *,
     pulsar: bool = False,
+    files: Sequence[Path] = (),
 ) -> None:
-    """Do the work of a verification in a fresh deployment, then print its result."""
-    result = _work(name, work, pulsar=pulsar)
+    """Do the work of a verification in a fresh deployment, then print and write its result."""
+    _conclude(_work(name, work, pulsar=pulsar), show, files)
+
+
+def _conclude(
+    result: dict[str, Any],
+    show: Callable[[dict[str, Any]], RenderableType],
+    files: Iterable[Path] = (),
+) -> None:
+    """Print a result, and write it to files as JSON."""
     console().print(show(result))
+    for file in files:
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _finish(result)
 
 

@@ -17,7 +17,7 @@ from verification.faults.deployment import SupervisedDeployment, now, supervised
 from verification.faults.fault import Fault, Result, prove
 from verification.faults.oracle import balance
 from verification.faults.plan import chosen
-from verification.faults.run import clients_logged, warm_up
+from verification.faults.run import INSIDE, clients_logged, warm_up
 from verification.processes import ProcessError
 from verification.soak.flat import LEAST_SAMPLES, WARM_UP_SHARE, sentence, trends
 from verification.soak.report import write_page
@@ -66,7 +66,8 @@ def verify(
             samples.start()
             for fault in _at_random(made, hours, random.Random(seed)):  # noqa: S311 - repeatable
                 results.append((now(), Result(fault.name, fault.title)))
-                prove(fault, made, results[-1][1])
+                with INSIDE[fault.inside](made):
+                    prove(fault, made, results[-1][1])
                 show(_line(results[-1][1], begun))
                 made.load.require_going()
             made.step("waiting until everything has arrived, then comparing")
