@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,17 +16,19 @@ import pytest
 from conf.settings import CONF_DIR, load_settings
 from conf.stores import load_stores
 from quality.frame_reconciliation import FootfallMinute
-from quality.reconciliation import DETECTIONS, ORDERS, POSITION
+from quality.reconciliation import DETECTIONS, LATE_ORDERS, ORDERS, POSITION
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.track import person
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
+from tests.support.builders import order_event
 from tests.support.small_lake import open_lake
 from verification.faults.messages import Sent
 from verification.faults.oracle import (
     compare_crossings,
     compare_odd,
 )
+from verification.faults.recompute import recompute
 from verification.faults.walkers import CROWDED, ENTRANCE, PULSAR, Camera, expected, frame
 
 TEN = datetime(2024, 5, 1, 10, tzinfo=timezone.utc)
@@ -141,3 +144,79 @@ def at(message: Sent) -> pa.Table:
     topic, partition, offset = message.position
     row = {"topic": topic, "partition": partition, "position": f"{offset:020d}"}
     return pa.Table.from_pylist([row], schema=POSITIONS)
+
+
+# -- recomputed from bronze ------------------------------------------------------------------------
+
+
+class StoredSums:
+    """A database whose order_metrics has one row: an order of 2.50, and another cancelled."""
+
+    def __init__(self, **changes: Any) -> None:
+        row = {"branch_id": "B01", "hour": TEN, "currency": "USD", "order_count": 2}
+        self._row = {**row, "total_revenue": 5, "net_revenue": 2.5, **changes}
+
+    def fetch(self, _query: str) -> list[dict[str, Any]]:
+        return [self._row]
+
+
+class Messages:
+    """A lake whose bronze tables hold messages; one of the orders is late, one not UTF-8."""
+
+    def __init__(self, orders: Sequence[bytes], frames: Sequence[dict[str, Any]]) -> None:
+        sent = {"order-created": orders, "detections": [json.dumps(one).encode() for one in frames]}
+        rows = {
+            topic: [
+                {"topic": topic, "partition": 0, "position": f"{n:020d}", "value": value}
+                for n, value in enumerate(values)
+            ]
+            for topic, values in sent.items()
+        }
+        events = rows["order-created"]
+        self._tables = dict(zip((t.name for t in ORDERS), (events, events[:-1], ()), strict=True))
+        seen = (rows["detections"], rows["detections"], ())
+        self._tables |= dict(zip((t.name for t in DETECTIONS), seen, strict=True))
+        self._tables[LATE_ORDERS.name] = events[-2:-1]
+
+    def read(self, table: str, columns: Sequence[str]) -> pa.Table:
+        schema = pa.schema([SOURCE_SCHEMA.field(name) for name in columns])
+        return pa.Table.from_pylist(list(self._tables[table]), schema=schema)
+
+
+def event(order_id: str, minute: int, kind: str = "order.created", **order: Any) -> bytes:
+    at = f"2024-05-01T10:{minute:02}:00Z"
+    return json.dumps(
+        order_event(order_id=order_id, event_type=kind, event_time=at, **order)
+    ).encode()
+
+
+EVENTS = (
+    event("O-1", 0),
+    event("O-2", 1),
+    event("O-2", 1),
+    event("O-2", 2, "order.cancelled", status="cancelled"),
+    event("O-3", 3),
+    b"\xff",
+)
+
+
+def recomputed(stored: StoredSums, frames: Sequence[dict[str, Any]]) -> list[str]:
+    found = recompute(stored, Messages(EVENTS, frames))  # type: ignore[arg-type]
+    return [str(one) for one in found if one.ids]
+
+
+def test_sums_of_order_metrics_are_those_of_the_bytes_in_bronze() -> None:
+    assert recomputed(StoredSums(), frames_of(ENTRANCE)) == []
+
+
+def test_an_order_that_is_counted_twice_differs_from_bronze() -> None:
+    stored = StoredSums(order_count=3, total_revenue=7.5)
+    unexpected, missing = recomputed(stored, frames_of(ENTRANCE))
+    assert "B01 2024-05-01T10 USD 3.0000 7.5000 2.5000" in unexpected
+    assert "B01 2024-05-01T10 USD 2.0000 5.0000 2.5000" in missing
+
+
+def test_a_camera_whose_frames_changed_places_is_named() -> None:
+    one, two, *others = frames_of(ENTRANCE)
+    (found,) = recomputed(StoredSums(), [two, one, *others])
+    assert found == "runs of cameras whose frames are out of order: 1 (such as run)"

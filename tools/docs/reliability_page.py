@@ -14,8 +14,9 @@ RESULT = "verification/faults/last_run.json"
 
 def reliability_page(root: Path) -> str:
     """The page without the notice that it is generated."""
-    last = json.loads((root / RESULT).read_text(encoding="utf-8"))
-    seen = {name: (held, seconds) for name, _, held, seconds in summary(last["results"])}
+    file = root / RESULT
+    last = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    seen = {name: cells for name, _, *cells in summary(last["results"] if last else [])}
     faults = {fault.name: fault for fault in matrix(Extent())}.values()
     rows = [
         (f"`{one.name}`", one.title, one.must, *seen.get(one.name, ("not run", "")))

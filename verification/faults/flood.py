@@ -1,4 +1,4 @@
-"""Ten times the load: memory stays bounded, and the lag falls afterwards."""
+"""Ten times the load: memory is bounded, and the lag falls afterwards."""
 
 from __future__ import annotations
 

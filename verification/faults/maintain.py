@@ -22,7 +22,7 @@ from verification.processes import Ended, command, run_to_end
 TABLE = ORDERS.good
 COMPACT_SECONDS = 150.0
 AT_ONCE = {"STORELAKE_CATALOG__SNAPSHOT_RETENTION": "PT0S"}
-"""Snapshots expire at once; their files still stay for an hour."""
+"""Snapshots expire at once; their files are kept for an hour."""
 
 
 def maintain_at_once(deployment: SupervisedDeployment) -> Fired:

@@ -25,7 +25,7 @@ STRETCH = {"": 0, "proxies": 80, "disks": 150}
 
 AGAIN = "another one is there within {} s"
 SAME = "no row changes"
-ON = "the application goes on"
+ON = "the application keeps running"
 REPORTED = "reported within 65 s; streams go on afterwards"
 RECONNECTED = "reconnected within 60 s, or reported and reconnected within two minutes"
 STARTED = "garbage in the pid files of streams and gateway, then `storelake start`"

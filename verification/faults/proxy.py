@@ -177,7 +177,7 @@ class _Forwarder(BaseRequestHandler):
                     return
 
     def _pass_on(self, data: bytes, is_request: bool) -> bool:
-        """Forward bytes as the tamper returns them; whether the connection goes on."""
+        """Forward bytes as the tamper returns them; whether the connection remains open."""
         client, target = self._sides
         tamper = self.server.tamper
         try:

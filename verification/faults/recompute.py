@@ -14,24 +14,24 @@ from streaming.sinks.postgres import Database
 _SUMS = """
     WITH event AS (
         SELECT text->>'$.event_type' AS kind, text->'$.order' AS body,
-            ((text->>'$.event_time')::timestamptz,
+            ((text->>'$.event_time')::timestamp,
                 list_position(['order.created', 'order.updated', 'order.returned',
                     'order.status_changed', 'order.cancelled'], kind),
-                topic, partition, position) AS at
+                topic, partition, position) AS moment
         FROM (SELECT try(decode(value)) AS text, topic, partition, position FROM bronze)
             SEMI JOIN good USING (topic, partition, position)
             ANTI JOIN late USING (topic, partition, position)),
     change AS (
-        SELECT body->>'$.order_id' AS order_id, at, kind,
+        SELECT body->>'$.order_id' AS order_id, moment, kind,
             coalesce(body->>'$.new_status', CASE kind WHEN 'order.cancelled' THEN 'cancelled' END,
                 body->>'$.status') AS status,
             (body->>'$.total_price')::decimal(18, 4) AS total, body->>'$.branch_id' AS branch_id,
             body->>'$.currency' AS currency,
-            date_trunc('hour', (body->>'$.created_at')::timestamptz) AS hour
+            date_trunc('hour', (body->>'$.created_at')::timestamp) AS hour
         FROM event),
     newest AS (
-        SELECT order_id, arg_max(status, at) AS status,
-            arg_max(struct_pack(kind, total, branch_id, currency, hour), at)
+        SELECT order_id, arg_max(status, moment) AS status,
+            arg_max(struct_pack(kind, total, branch_id, currency, hour), moment)
                 FILTER (total IS NOT NULL) AS sale
         FROM change GROUP BY order_id)
     SELECT sale.branch_id, sale.hour, sale.currency,
@@ -61,7 +61,7 @@ def recompute(db: Database, lake: Lake) -> list[Difference]:
     Grain of the sums: branch, hour (UTC) and currency. An order counts once, with its newest total
     and status, in the hour of its `created_at`; late events do not count.
     """
-    with duckdb.connect(config={"TimeZone": "UTC"}) as duck:
+    with duckdb.connect() as duck:
         for name, table, columns in (
             ("bronze", ORDERS.received, ("value",)),
             ("good", ORDERS.good, ()),
