@@ -30,7 +30,7 @@ def transactions(deployment: SupervisedDeployment) -> Fired:
     """
     load, settings = deployment.load, deployment.settings
     own = {"transactional.id": f"faults-{uuid4()}"}
-    producer = Producer(producer_config(settings.kafka, own))
+    producer = Producer(producer_config(settings.kafka, "admin", own))
     producer.init_transactions(CALL_SECONDS)
     committed = _produce(producer, _values(deployment))
     producer.commit_transaction(CALL_SECONDS)
