@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from detect_secrets.core import baseline
+from detect_secrets.core.potential_secret import PotentialSecret
 from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import default_settings
 
@@ -44,11 +45,20 @@ def new_secrets(root: Path) -> list[str]:
     found = scan(root, tracked_files(root))
     file = root / BASELINE
     known = baseline.load(baseline.load_from_file(str(file))) if file.is_file() else ()
-    accepted = {(path, secret) for path, secret in known}
-    return sorted(f"{p}:{s.line_number}: {s.type}" for p, s in found if (p, s) not in accepted)
+    accepted = {_identity(path, secret) for path, secret in known}
+    new = ((p, s) for p, s in found if _identity(p, s) not in accepted)
+    return sorted(f"{path}:{secret.line_number}: {secret.type}" for path, secret in new)
 
 
 def accept(root: Path) -> None:
     """Write the baseline: everything that is found now is an example."""
     with default_settings():
-        baseline.save_to_file(scan(root, tracked_files(root)), str(root / BASELINE))
+        content = baseline.format_for_output(scan(root, tracked_files(root)))
+    for path, secrets in content["results"].items():
+        for secret in secrets:
+            secret["filename"] = path  # the library's has the folder of this machine
+    baseline.save_to_file(content, str(root / BASELINE))
+
+
+def _identity(path: str, secret: PotentialSecret) -> tuple[str, str, str]:
+    return path, secret.type, secret.secret_hash
