@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.context import read_settings
-from infra.local.state_files import write_text
 from infra.terminal import console, progress
 
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ def erase(
             found.append(erase_customer(settings, one, notify, kafka_now=kafka is InKafka.NOW))
         _show(number, found[-1])
     if report is not None:
+        from infra.local.state_files import write_text
+
         # It names customers by their number in the command: the id is to be nowhere.
         write_text(report, _as_json({"customers": [[*map(asdict, one)] for one in found]}))
     if not all(place.clean for one in found for place in one):
@@ -76,6 +77,8 @@ def export(
     if out is None:
         typer.echo(text)
     else:
+        from infra.local.state_files import write_text
+
         write_text(out, text)
 
 

@@ -368,7 +368,7 @@ def test_trino_reads_the_lake_that_the_streams_write(
 ) -> None:
     text = (ROOT / "infra" / "docker" / f"catalog-{kind}.env").read_text(encoding="utf-8")
     given = variables("streams") | dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
-    given["STORELAKE_POSTGRES__READER_PASSWORD"] = SECRET
+    given["STORELAKE_POSTGRES__READER_PASSWORD"] = variables("trino")["READER_PASSWORD"]
     monkeypatch.setitem(SERVICES["streams"], "env_file", [])
     monkeypatch.setitem(SERVICES["streams"], "environment", given)
     expected = TrinoService(compose_settings("streams")).catalog()
