@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,18 @@ from cli.context import read_settings
 from conf.outages import clear_outages
 from infra.terminal import console, progress
 
+if TYPE_CHECKING:
+    from conf.settings import Settings
+
 
 def prepare(
     rewrite: Annotated[
         bool,
         typer.Option("--rewrite-tables", help="Give tables of an older release the new types."),
+    ] = False,
+    acls: Annotated[
+        bool,
+        typer.Option("--kafka-acls", help="Print our rights at Kafka for `kafka-acls.sh`, alone."),
     ] = False,
 ) -> None:
     """Create topics, bucket and tables where they are missing.
@@ -28,6 +35,9 @@ def prepare(
     from streaming.runtime.session import build_session
 
     settings = read_settings()
+    if acls:
+        _print_acls(settings)
+        return
     with progress("preparing") as report, clear_outages():
         local.provision(settings, report)
         report("namespaces and tables of the lake")
@@ -40,3 +50,10 @@ def prepare(
         finally:
             spark.stop()
     console().print("Topics, bucket, tables and namespaces are there.")
+
+
+def _print_acls(settings: Settings) -> None:
+    from infra.local.kafka_access import kafka_acls
+
+    for arguments in kafka_acls(settings.kafka):
+        typer.echo(arguments)
