@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections import defaultdict, deque
@@ -28,6 +29,9 @@ _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 2.0
 
 _Waiting = asyncio.Future[Outcome]
+
+_HOST = re.compile(r"\S*/\S+: ")
+"""Where librdkafka's reasons begin: `sasl_ssl://HOST:PORT/bootstrap: `."""
 
 
 class KafkaPublisher:
@@ -56,7 +60,7 @@ class KafkaPublisher:
             outcome: Outcome = (
                 Receipt(sent.topic(), sent.partition(), sent.offset())
                 if error is None
-                else _rejection(error)
+                else self._rejection(error)
             )
             reports.append((acknowledged, outcome))
 
@@ -111,7 +115,7 @@ class KafkaPublisher:
             except KafkaException as error:  # a fatal one, as without the right to write
                 self._rejections(error.args[0])
                 self._refused(error.args[0])
-            self._expire(time.monotonic(), "no acknowledgement in time")
+            self._expire(time.monotonic(), self._reason() or "no acknowledgement in time")
             self._hand_over()
 
     def _expire(self, now: float, reason: str) -> None:
@@ -137,7 +141,18 @@ class KafkaPublisher:
         if error.fatal():
             log.error("producer_replaced", reason=error.str())
             self._producer = self._connect()
-        return _rejection(error)
+        return self._rejection(error)
+
+    def _rejection(self, error: KafkaError) -> TooLargeError | UnavailableError:
+        """What a client reads: the code, since the text may name hosts."""
+        text = f"the broker reports {error.name()}"
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return TooLargeError(text)
+        return UnavailableError(self._reason() or text)
+
+    def _reason(self) -> str:
+        """Why the cluster refuses the gateway, without its hosts; empty where it does not."""
+        return _HOST.sub("", self._rejections.reason)
 
 
 def _producer_config(kafka: KafkaSettings, ack_timeout: float) -> dict[str, Any]:
@@ -158,9 +173,3 @@ def _resolve(answers: list[tuple[_Waiting, Outcome]]) -> None:
     for waiting, outcome in answers:
         if not waiting.done():  # its deadline may have been first
             waiting.set_result(outcome)
-
-
-def _rejection(error: KafkaError) -> TooLargeError | UnavailableError:
-    """What a client reads: the code, since the text may name hosts."""
-    permanent = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
-    return (TooLargeError if permanent else UnavailableError)(f"the broker reports {error.name()}")

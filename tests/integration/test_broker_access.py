@@ -111,7 +111,8 @@ def test_an_order_of_the_gateway_arrives_at_the_streams(kafka: KafkaSettings) ->
 def test_nobody_else_writes_an_order(kafka: KafkaSettings, user: Principal) -> None:
     sent = publish(as_other(kafka, user), kafka.order_created)
     assert isinstance(sent, UnavailableError)
-    assert "authorization failed" in str(sent)
+    assert "authorization" in str(sent).lower()
+    assert kafka.bootstrap not in str(sent)
 
 
 @pytest.mark.parametrize("user", ["gateway", "cameras", "console"])
@@ -140,7 +141,12 @@ def test_a_wrong_password_is_named_within_seconds(kafka: KafkaSettings) -> None:
 
 def test_plaintext_against_tls_is_refused_and_the_setting_is_named(kafka: KafkaSettings) -> None:
     plain = kafka.model_copy(update={"security": "plaintext"})
-    assert "STORELAKE_KAFKA__SECURITY" in str(publish(plain, kafka.order_created))
+    assert isinstance(publish(plain, kafka.order_created), UnavailableError)
+    with (
+        closing(log_of(plain, kafka.order_created)) as log,
+        pytest.raises(KafkaUnavailableError, match="STORELAKE_KAFKA__SECURITY"),
+    ):
+        log.bounds()
 
 
 def deliver(pulsar: PulsarSettings) -> str | None:

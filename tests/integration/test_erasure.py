@@ -83,7 +83,7 @@ class Shop:
 
     def receive(self, first: int, messages: list[bytes]) -> None:
         """Messages at these positions go into Kafka, Postgres and the lake."""
-        producer = Producer(producer_config(self.settings.kafka))
+        producer = Producer(producer_config(self.settings.kafka, "admin"))
         rows = []
         for number, value in enumerate(messages, first):
             key = value[value.index(b"E-") :][:3]  # the order id
@@ -155,12 +155,14 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(services: Settings, db: Database, tmp_path_factory: Any) -> Iterator[Shop]:
+def shop(services: Settings, tmp_path_factory: Any) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("erasure")
     own = services.catalog.model_copy(
         update={"name": "erasure", "warehouse": f"file://{folder}/lake", "format": "iceberg"}
     )
-    settings = services.model_copy(update={"catalog": own, "var_dir": folder})
+    settings = services.acting_as("owner")
+    settings = settings.model_copy(update={"catalog": own, "var_dir": folder})
+    db = Database(settings.postgres.dsn, 2)
     with db.transaction() as connection:
         connection.execute(
             "TRUNCATE orders_raw, orders_processed, dead_letters, late_events CASCADE"
@@ -172,6 +174,7 @@ def shop(services: Settings, db: Database, tmp_path_factory: Any) -> Iterator[Sh
         yield Shop(settings, db, lake)
     with db.transaction() as connection:
         connection.execute("DROP TABLE IF EXISTS newly_added")
+    db.close()
 
 
 def create(lake: IcebergLake, table: Table, schema: pa.Schema) -> None:

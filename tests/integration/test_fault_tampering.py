@@ -23,7 +23,7 @@ COUNT = "SELECT count(*) FROM staged"
 
 def copy_behind(proxy: TcpProxy, settings: Settings, rows: int) -> None:
     """Copy rows in a transaction, by a connection through the proxy."""
-    dsn = f"{settings.postgres.dsn} port={proxy.port}"
+    dsn = f"{settings.owner_dsn} port={proxy.port}"
     with psycopg.connect(dsn) as connection, connection.cursor().copy(COPY) as copy:
         for number in range(rows):
             copy.write_row((number,))
@@ -35,7 +35,7 @@ def copy_behind(proxy: TcpProxy, settings: Settings, rows: int) -> None:
 def test_a_client_learns_nothing_of_what_postgres_did(
     services: Settings, tamper: LostCommit | ResetInCopy, stored: int
 ) -> None:
-    with psycopg.connect(services.postgres.dsn, autocommit=True) as direct:
+    with psycopg.connect(services.owner_dsn, autocommit=True) as direct:
         direct.execute(STAGE)
         with closing(TcpProxy(services.postgres.port)) as proxy, proxy.tampering(tamper):
             with pytest.raises(psycopg.OperationalError):
@@ -53,7 +53,7 @@ def test_a_record_whose_acknowledgement_is_lost_is_in_kafka_once(services: Setti
     tamper, errors = LostProduce([topic]), list[object]()
     with closing(TcpProxy(services.kafka.port, announced=True)) as proxy, proxy.tampering(tamper):
         address = {"bootstrap_servers": f"127.0.0.1:{proxy.port}"}
-        producer = Producer(producer_config(services.kafka.model_copy(update=address)))
+        producer = Producer(producer_config(services.kafka.model_copy(update=address), "admin"))
         producer.produce(topic, b"one", on_delivery=lambda error, _: errors.append(error))
         assert producer.flush(30) == 0
     assert tamper.fired == [topic]

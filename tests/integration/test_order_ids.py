@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -24,13 +25,14 @@ def sale(order_id: str, event_type: str = "order.created", quantity: int = 1) ->
 
 
 def test_a_return_under_the_id_of_its_order_is_refused_and_the_order_goes_on(db: Database) -> None:
+    one, other = (f"order-{uuid4()}" for _ in range(2))  # no other test has claimed them
     events = [
-        sale("O-1"),
-        sale("O-1", "order.returned", -1),
-        status_event(order_id="O-1"),
-        sale("O-2", "order.returned", -1),
-        sale("O-2", "order.updated", -2),
-        sale("O-2", "order.updated", 2),
+        sale(one),
+        sale(one, "order.returned", -1),
+        status_event(order_id=one),
+        sale(other, "order.returned", -1),
+        sale(other, "order.updated", -2),
+        sale(other, "order.updated", 2),
     ]
     with db.transaction() as connection, connection.transaction(force_rollback=True):
         rules = identify(connection, silver(STORES, events))["rules"].to_pylist()

@@ -81,7 +81,8 @@ def test_each_role_reads_only_what_it_needs(
         role: {table for table in tables if _may(one, table, READ)}
         for role, one in connections.items()
     }
-    assert reads["writer"] == reads["reader"] == reads["quality"] == data
+    assert reads["reader"] == reads["quality"] == data
+    assert reads["writer"] == {*data, "erasures"}
     assert reads["console"] == set(READS)
     assert reads["gateway"] <= {"gateway_keys"}
 

@@ -104,7 +104,7 @@ def arrives(settings: Settings, topic: str, value: bytes) -> bool:
 
 
 def query(settings: Settings, sql: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(settings.postgres.dsn) as connection:
+    with psycopg.connect(settings.owner_dsn) as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -143,7 +143,7 @@ def test_an_event_that_continues_into_kafka_comes_out(services: Settings) -> Non
 
 def test_postgres_answers_with_the_password_alone(services: Settings) -> None:
     assert query(services, "SELECT current_user, current_database()") == [
-        (services.postgres.writer_user, services.postgres.database)
+        (services.postgres.user, services.postgres.database)
     ]
     wrong = services.postgres.dsn.replace(services.postgres.secret, "guess")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
