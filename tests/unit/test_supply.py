@@ -17,7 +17,7 @@ from tools.supply.components import python_components, unique
 from tools.supply.installed import installed
 from tools.supply.licences import PROGRAMS, SHIPPABLE, YOLO, allows, licence
 from tools.supply.sbom import write
-from tools.supply.secrets import scan
+from tools.supply.secrets import files_of, scan
 
 HTTPX = ("pypi", "httpx", "0.28.1")
 
@@ -155,3 +155,11 @@ def test_the_sbom_has_name_version_and_licence(tmp_path: Path) -> None:
 def test_an_added_secret_is_found(tmp_path: Path, name: str, line: str) -> None:
     (tmp_path / name).write_text(line.format("hT9" + "x2LmQz7pR4vKd8") + "\n")
     assert [path for path, _ in scan(tmp_path, [name], processors=1)] == [name]
+
+
+def test_files_without_their_history_are_searched_too(tmp_path: Path) -> None:
+    for name in ("conf/a.py", ".venv/b.py", "var/secrets.env"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+
+    assert files_of(tmp_path) == ["conf/a.py"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from detect_secrets.core import baseline
@@ -11,25 +12,30 @@ from detect_secrets.core.potential_secret import PotentialSecret
 from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import default_settings
 
-from conf.errors import StorelakeError
-
 BASELINE = ".secrets.baseline"
 SKIPPED = (BASELINE, "constraints.txt")
 GENERATED = (".xz", ".onnx", ".png", ".lock")
+LOCAL = {".git", ".venv", "var", "build", "__pycache__", ".mypy_cache", ".ruff_cache"}
+"""Folders that are no part of the project."""
 
 
-def tracked_files(root: Path) -> list[str]:
-    """Paths that git tracks, and new ones that it does not ignore.
+def files_of(root: Path) -> list[str]:
+    """Paths that git tracks, and new ones that it does not ignore; of an archive, all but `LOCAL`.
 
-    Raises:
-        StorelakeError: the folder is no checkout.
+    Args:
+        root: folder of a checkout, or of its files without their history.
     """
     listing = ["git", "-C", str(root), "ls-files", "-z", "-co", "--exclude-standard"]
     done = subprocess.run(listing, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StorelakeError(f"The secret scan needs a git checkout: {done.stderr.strip()}")
-    paths = [path for path in done.stdout.split("\0") if path and path not in SKIPPED]
-    return [path for path in paths if not path.endswith(GENERATED) and (root / path).is_file()]
+    paths = done.stdout.split("\0") if done.returncode == 0 else _all_files(root)
+    wanted = (path for path in paths if path and path not in SKIPPED)
+    return [path for path in wanted if not path.endswith(GENERATED) and (root / path).is_file()]
+
+
+def _all_files(root: Path) -> Iterator[str]:
+    for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if name not in LOCAL]
+        yield from (str((Path(folder) / file).relative_to(root)) for file in files)
 
 
 def scan(root: Path, paths: Iterable[str], processors: int = 2) -> SecretsCollection:
@@ -42,7 +48,7 @@ def scan(root: Path, paths: Iterable[str], processors: int = 2) -> SecretsCollec
 
 def new_secrets(root: Path) -> list[str]:
     """`path:line: kind` of each secret that the baseline does not have."""
-    found = scan(root, tracked_files(root))
+    found = scan(root, files_of(root))
     file = root / BASELINE
     known = baseline.load(baseline.load_from_file(str(file))) if file.is_file() else ()
     accepted = {_identity(path, secret) for path, secret in known}
@@ -53,7 +59,7 @@ def new_secrets(root: Path) -> list[str]:
 def accept(root: Path) -> None:
     """Write the baseline: everything that is found now is an example."""
     with default_settings():
-        content = baseline.format_for_output(scan(root, tracked_files(root)))
+        content = baseline.format_for_output(scan(root, files_of(root)))
     for path, secrets in content["results"].items():
         for secret in secrets:
             secret["filename"] = path  # the library's has the folder of this machine
