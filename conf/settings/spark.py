@@ -31,7 +31,7 @@ class SparkSettings(Frozen):
     hadoop_s3_packages: tuple[str, ...] = (
         "org.apache.iceberg:iceberg-aws-bundle:1.12.0",
         "org.apache.hadoop:hadoop-aws:3.4.2",
-        "org.apache.spark:spark-hadoop-cloud_2.13:4.1.4",
+        "org.apache.spark:spark-hadoop-cloud_2.13:4.1.1",
         "software.amazon.awssdk:apache-client:2.54.17",
         "software.amazon.awssdk:s3-transfer-manager:2.54.17",
     )

@@ -188,7 +188,10 @@ def driver_environment(
 ) -> dict[str, str]:
     """The variables of a driver: topics of its own, the lake and the checkpoints on S3."""
     topics = ("order_created", "order_updated", "order_cancelled", "order_events", "order_dlq")
+    user, password = settings.kafka.credentials("admin")  # the others have no right to these topics
     own = {
+        "KAFKA__USERNAME": user,
+        "KAFKA__PASSWORD": password,
         **{f"KAFKA__{topic.upper()}": f"cluster-{topic}" for topic in (*topics, "detections")},
         "VAR_DIR": str(cluster.folder),
         "POSTGRES__WRITER_PASSWORD": settings.postgres.secret,
