@@ -20,7 +20,7 @@ install = $(UV) -e '.[$(1)]' 2>$(VENV)/uv.log || $(PIP) -e '.[$(1)]'
 .PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults soak verify-scale bench notebooks dist \
 	compose-start compose-stop compose-restart compose-deploy compose-reset up down status \
 	verify-images licences audit sbom secrets \
-	test test-unit test-stream test-integration test-e2e screenshots check format docs docs-site clean
+	test test-unit test-stream test-integration test-e2e verify-upgrade screenshots check format docs docs-site clean
 
 help:  ## Show this list
 	@awk 'BEGIN { FS = ":.*##" } \
@@ -153,6 +153,9 @@ test-integration: install-yolo  ## Real Kafka, Postgres and ultralytics
 test-e2e: install  ## A whole deployment
 	@$(ARCHIVE)
 	@$(PYTEST) tests/e2e
+
+verify-upgrade: install  ## Let earlier releases write, and this one go on (needs their commits)
+	@$(PYTEST) tests/upgrade
 
 screenshots: install  ## Make the pictures of the console in docs/images again, from its test
 	@$(PYTEST) tests/integration/test_console.py --screenshots docs/images

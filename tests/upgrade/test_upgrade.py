@@ -106,9 +106,7 @@ def deployment(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Runni
         f"STORELAKE_{name}": str(port)
         for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)
     }
-    # The brokers are as each release has them: the earlier ones know no such setting.
-    given = {k: v for k, v in environment.items() if not k.endswith(("__SECURITY", "__SECRET"))}
-    running = Running({**given, **own, "STORELAKE_VAR_DIR": str(tmp_path / "var")})
+    running = Running({**environment, **own, "STORELAKE_VAR_DIR": str(tmp_path / "var")})
     yield running
     running.storelake(ROOT, "down")
     running.storelake(ROOT, "reset", "--yes")
