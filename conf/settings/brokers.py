@@ -122,6 +122,12 @@ class KafkaSettings(Frozen):
         theirs = self.bootstrap_servers and not self.username
         return "plaintext" if theirs else "sasl_plaintext"
 
+    def at(self, address: str, principal: Principal) -> KafkaSettings:
+        """The same cluster behind another address, such as that of a proxy, with one user."""
+        user, password = self.credentials(principal)
+        access = {"username": user, "password": SecretStr(password)}
+        return self.model_copy(update={"bootstrap_servers": address, **access})
+
     def credentials(self, principal: Principal) -> tuple[str, str]:
         """User and password of a program's clients.
 

@@ -237,7 +237,7 @@ def supervised(deployment: Deployment, *, rate: float, seed: int) -> Iterator[Su
             raise ProcessError(trouble)
         made.require(made.ready, COMMAND_SECONDS, "the deployment is not ready", every=0.5)
         address = f"127.0.0.1:{made.proxies['kafka'].port}"
-        kafka = made.settings.kafka.model_copy(update={"bootstrap_servers": address})
+        kafka = made.settings.kafka.at(address, "cameras")
         proxied = made.settings.model_copy(update={"kafka": kafka})
         made.load = Load(made.settings, rate, seed, proxied)
         stack.callback(made.load.abandon)

@@ -46,8 +46,11 @@ class ProxiedPrograms:
         (port,) = free_ports(1)
         streams = settings.streams.model_copy(update={"metrics_port": port})
         self._metrics = settings.model_copy(update={"streams": streams})
+        user, password = settings.kafka.credentials("admin")  # one user for every program
         self._variables = {
             "STORELAKE_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{proxies['kafka'].port}",
+            "STORELAKE_KAFKA__USERNAME": user,
+            "STORELAKE_KAFKA__PASSWORD": password,
             "STORELAKE_POSTGRES__PORT": str(proxies["postgres"].port),
             "STORELAKE_STREAMS__METRICS_PORT": str(self._metrics.streams.metrics_port),
         }
