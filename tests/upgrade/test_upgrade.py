@@ -90,7 +90,7 @@ class Running:
         return with_known_secrets(settings_from(self.variables))
 
     def number(self, query: str) -> int:
-        with psycopg.connect(self.settings.postgres.dsn) as connection:
+        with psycopg.connect(self.settings.owner_dsn) as connection:
             row = connection.execute(query).fetchone()
         assert row is not None
         return int(row[0])
