@@ -49,7 +49,7 @@ def ensure_topics(conf: KafkaSettings) -> list[str]:
     try:
         present = client.list_topics(timeout=10).topics
         ours = conf.bootstrap_servers is None and conf.username is None
-        if ours and conf.protocol != "plaintext":  # a user that was set says nothing of the others
+        if ours and conf.protocol != "plaintext":  # one password is not all of them
             ensure_access(client, conf)
         missing = [name for name in conf.all_topics if name not in present]
         if not missing:

@@ -1,1 +1,1 @@
-"""`make soak`: hours of load and random faults; memory, state, files and connections stay flat."""
+"""`make soak`: load and random faults for hours; memory, state, files and connections are flat."""
