@@ -1,0 +1,89 @@
+"""The tutorial, block by block as its reader types it, in a deployment of its own.
+
+A note above a block states what the test does: `run`; `run until: TEXT`, again until its output
+has the text; `not run: REASON`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from infra.local.process import wait_until
+from tests.conftest import free_ports
+from tests.support.pages import TUTORIAL, Block, blocks, tutorial_order
+from tests.support.processes import processes_of
+from tools.docs.files import ROOT
+
+pytestmark = pytest.mark.timeout(600)
+
+UNTIL = "run until: "
+PORTS = ("KAFKA__PORT", "KAFKA__CONTROLLER_PORT", "POSTGRES__PORT", "GATEWAY__PORT")
+PORTS += ("CONSOLE__PORT", "STREAMS__METRICS_PORT", "QUALITY__METRICS_PORT")
+PORTS += ("MAINTENANCE__METRICS_PORT", "INFERENCE__METRICS_PORT")
+GATEWAY = "127.0.0.1:18080"
+BLOCKS = [block for block in blocks(TUTORIAL) if not block.note.startswith("not run: ")]
+
+
+class Reader:
+    """A person with a shell in the folder of the checkout.
+
+    Args:
+        folder: stands for the checkout; `.venv/bin/activate` gives it the command `storelake`.
+        variables: the environment; the ports of the deployment are free ones.
+    """
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        self.folder, self._variables = folder, dict(variables)
+        self.var_dir = folder / "var"
+        self._variables["STORELAKE_VAR_DIR"] = str(self.var_dir)
+        self._variables["PYTHONPATH"] = str(ROOT)
+        numbers = map(str, free_ports(len(PORTS)))
+        self._variables |= {f"STORELAKE_{n}": p for n, p in zip(PORTS, numbers, strict=True)}
+        program = folder / ".venv" / "bin" / "storelake"
+        program.parent.mkdir(parents=True)
+        python = shlex.quote(sys.executable)
+        program.write_text(f'#!/bin/sh\nexec {python} -m cli.main "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+        (program.parent / "activate").touch()
+        self._variables["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+
+    def types(self, commands: str) -> subprocess.CompletedProcess[str]:
+        """Run commands in bash, which ends with the first that fails; each question gets a yes."""
+        gateway = f"127.0.0.1:{self._variables['STORELAKE_GATEWAY__PORT']}"
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands.replace(GATEWAY, gateway)],
+            cwd=self.folder,
+            env=self._variables,
+            capture_output=True,
+            text=True,
+            input="y\n",
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def reader(environment: Mapping[str, str]) -> Iterator[Reader]:
+    with TemporaryDirectory(prefix="storelake-tutorial-") as name:
+        Path(name).chmod(0o755)  # Postgres, which root runs as another user, enters it
+        reader = Reader(Path(name), environment)
+        (reader.folder / "order.json").write_text(tutorial_order(), encoding="utf-8")
+        yield reader
+        reader.types("storelake down; storelake reset --yes")
+        assert processes_of(reader.var_dir) == []
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_a_block_of_the_tutorial_works_as_written(reader: Reader, block: Block) -> None:
+    done = reader.types(block.text)
+    assert done.returncode == 0, done.stderr
+    if block.note.startswith(UNTIL):
+        text = block.note.removeprefix(UNTIL)
+        assert wait_until(lambda: text in reader.types(block.text).stdout, 90), done.stdout
