@@ -10,21 +10,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import uuid
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import httpx
 from playwright.sync_api import expect
 
 from conf.errors import StorelakeError
-from infra.local.readiness import gateway_url
 from tests.support.browser import Visitor, chromium, signed_in
-from tests.support.builders import order_event
 from tests.support.processes import processes_of
 from verification.deployment import Deployment, Step, new_deployment
+from verification.one_order import send_order
 from verification.processes import command, run_to_end
 
 ROOT = Path(__file__).parents[1]
@@ -103,27 +99,9 @@ def _browse(visitor: Visitor, deployment: Deployment) -> int:
     orders = visitor.open("/").locator(f"#branch-{BRANCH} .orders")
     expect(orders).not_to_be_empty(timeout=SHOWN_MS)
     before = int(orders.inner_text().replace(",", ""))
-    _order(deployment)
+    send_order(deployment.settings, BRANCH)
     expect(orders).to_have_text(f"{before + 1:,}", timeout=SHOWN_MS)
     return len(visitor.complaints) + len(visitor.elsewhere)
-
-
-def _order(deployment: Deployment) -> None:
-    """Send one order through the gateway."""
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    number = uuid.uuid4()
-    event = order_event(
-        order_id=f"mine-{number}",
-        event_id=str(number),
-        branch_id=BRANCH,
-        created_at=now,
-        event_time=now,
-    )
-    url = f"{gateway_url(deployment.settings)}/api/kafka/events/order-created"
-    headers = deployment.settings.gateway.authorization
-    answer = httpx.post(url, json=event, headers=headers, trust_env=False)
-    if answer.is_error:
-        raise StepError(f"the gateway rejects an order: {answer.status_code} {answer.text}")
 
 
 def _tests(path: str, step: Step) -> list[ElementTree.Element]:

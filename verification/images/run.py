@@ -10,24 +10,21 @@ import json
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import psycopg
 
 from conf.errors import StorelakeError
 from conf.settings import Settings
 from infra.local.checks import require_disk
-from infra.local.readiness import gateway_ready, gateway_url
-from tests.support.builders import order_event
+from infra.local.readiness import gateway_ready
 from verification.deployment import Deployment
 from verification.images.build import CANARY, Builder, run
+from verification.one_order import send_order
 from verification.processes import Child, family, kill_family
 
 DISK_BYTES = 14 * 1024**3
@@ -168,7 +165,7 @@ def _one_order(
         _beside("app", app, deployment) as gateway,
     ):
         deployment.require_ready(gateway, gateway_ready)
-        order_id = _send(deployment.settings)
+        order_id = send_order(deployment.settings)
         deployment.step("an order on its way from image to image")
         deployment.require(
             lambda: _arrived(deployment.settings, order_id),
@@ -180,18 +177,6 @@ def _one_order(
             ours = (one for one in family(child) if one.name() in ("storelake", "java"))
             if (users := {one.uids().real for one in ours}) != {USER}:
                 raise StorelakeError(f"{child.title} runs as the users {sorted(users)}.")
-
-
-def _send(settings: Settings) -> str:
-    """Post one order; returns its id."""
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    number = str(uuid.uuid4())
-    order = order_event(order_id=number, event_id=number, created_at=now, event_time=now)
-    url = f"{gateway_url(settings)}/api/kafka/events/order-created"
-    answer = httpx.post(url, json=order, trust_env=False)
-    if answer.is_error:
-        raise StorelakeError(f"the gateway of the image rejects an order: {answer.status_code}")
-    return number
 
 
 def _arrived(settings: Settings, order_id: str) -> bool:
