@@ -46,13 +46,13 @@ def test_a_leak_is_not_flat_and_is_named() -> None:
     assert sentence(found) == "memory mb of streams grew from 1,198 to 1,518"
 
 
-def test_growth_while_caches_fill_is_not_judged() -> None:
+def test_growth_while_caches_fill_is_not_compared() -> None:
     (found,) = trends(hour_of([40.0 * min(n, 24) for n in range(120)]))
 
     assert found.flat
 
 
-def test_what_ran_only_at_the_end_is_not_judged() -> None:
+def test_what_ran_only_at_the_end_is_not_compared() -> None:
     samples = hour_of([1000.0] * 120)
     late = [(at, {**sample, MEMORY: {"console": 100.0}}) for at, sample in samples[-30:]]
 

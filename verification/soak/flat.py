@@ -18,14 +18,14 @@ from verification.soak.samples import (
 )
 
 WARM_UP_SHARE = 0.2
-"""So much of the run is not judged: caches fill, and the first maintenance has not run yet."""
+"""So much of the run is not compared: caches fill, and the first maintenance has not run yet."""
 LEAST_SAMPLES = 4
 """In each of the two thirds that are compared."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """How much a measure may grow from the first to the last third of what is judged.
+    """How much a measure may grow from the first to the last third of what is compared.
 
     Attributes:
         factor: of its value.
@@ -44,7 +44,7 @@ BOUNDS: Mapping[str, Bound] = {
     STATE: Bound(1.3, 8),
     CHECKPOINT_FILES: Bound(1.2, 200),
 }
-"""What is stored is not judged: it grows by what is received, until its retention."""
+"""What is stored is not compared: it grows by what is received, until its retention."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Trend:
 
 
 def trends(taken: Sequence[tuple[datetime, Sample]]) -> Iterator[Trend]:
-    """Every measure that is judged, of everything that had enough samples early and late.
+    """Every measure that is compared, of everything that had enough samples early and late.
 
     Args:
         taken: (UTC, sample), in order of time.

@@ -50,7 +50,7 @@ def verify(
         and everything in `flat.BOUNDS` stayed flat.
 
     Raises:
-        StorelakeError: the time is too short to judge, or programs do not come up at the start.
+        StorelakeError: the time is too short to compare, or programs do not come up at the start.
     """
     if hours < LEAST_HOURS:
         raise StorelakeError(f"A soak of less than {60 * LEAST_HOURS:.0f} minutes shows no trend.")
@@ -101,16 +101,16 @@ def _line(result: Result, begun: datetime) -> str:
 def _report(
     results: list[tuple[datetime, Result]], found: Reconciliation, samples: Samples, seed: int
 ) -> dict[str, Any]:
-    judged = list(trends(samples.taken))
-    grown = [sentence(one) for one in judged if not one.flat]
+    compared = list(trends(samples.taken))
+    grown = [sentence(one) for one in compared if not one.flat]
     broken = [f"{one.name}: {what}" for _, one in results for what in one.broken]
-    unjudged = [] if judged else ["too few samples to judge anything"]
+    uncompared = [] if compared else ["too few samples to compare anything"]
     return {
-        "ok": found.ok and not (grown or broken or unjudged),
+        "ok": found.ok and not (grown or broken or uncompared),
         "seed": seed,
-        "faults": [*found.faults, *grown, *broken, *unjudged],
+        "faults": [*found.faults, *grown, *broken, *uncompared],
         "injected": [{"at": at.isoformat(), **one.as_dict()} for at, one in results],
         "ids": dict(found.numbers),
-        "trends": [{**vars(one), "flat": one.flat} for one in judged],
+        "trends": [{**vars(one), "flat": one.flat} for one in compared],
         **measured_on(),
     }
