@@ -11,14 +11,28 @@ from pydantic import Field, SecretStr, model_validator
 
 from conf.settings.base import Frozen, Secret, required
 
+SERVER_BOUNDS = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "tcp_keepalives_idle": 10,
+        "tcp_keepalives_interval": 5,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }.items()
+)
+"""The same at the server's end, whose default is hours: it keeps the locks of a transaction until
+it finds that the client is gone.
+https://www.postgresql.org/docs/18/runtime-config-connection.html#RUNTIME-CONFIG-TCP-SETTINGS"""
+
 LIBPQ_BOUNDS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
+    "options": SERVER_BOUNDS,
 }
-"""Seconds, the last one milliseconds: a broken connection is found within half a minute.
+"""Seconds, `tcp_user_timeout` milliseconds: a broken connection is found within half a minute.
 https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-KEEPALIVES"""
 
 
@@ -106,16 +120,20 @@ class PostgresSettings(Frozen):
         """A libpq connection string with the password, for psycopg."""
         # Quoting: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING
         password = self.secret.replace("\\", "\\\\").replace("'", "\\'")
+        bounds = " ".join(f"{name}='{value}'" for name, value in LIBPQ_BOUNDS.items())
         return (
             f"host={self.host} port={self.port} dbname={self.database} user={self.login} "
-            f"password='{password}' {' '.join(f'{k}={v}' for k, v in LIBPQ_BOUNDS.items())}"
+            f"password='{password}' {bounds}"
         )
 
     @property
     def jdbc_url(self) -> str:
         """The JDBC address, without credentials."""
         bounds = "connectTimeout=10&loginTimeout=10&socketTimeout=60&tcpKeepAlive=true"
-        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}?{bounds}"
+        options = quote(SERVER_BOUNDS)
+        return (
+            f"jdbc:postgresql://{self.host}:{self.port}/{self.database}?{bounds}&options={options}"
+        )
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -123,7 +141,7 @@ class PostgresSettings(Frozen):
         password = quote(self.secret, safe="")
         return (
             f"postgresql+psycopg://{self.login}:{password}@{self.host}:{self.port}/{self.database}"
-            f"?{urlencode(LIBPQ_BOUNDS)}"
+            f"?{urlencode(LIBPQ_BOUNDS, quote_via=quote)}"
         )
 
 

@@ -47,6 +47,19 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+def test_the_server_too_finds_within_half_a_minute_that_a_client_is_gone(
+    services: Settings,
+) -> None:
+    """It frees the locks of a transaction only then; its own default is two hours."""
+    shown = "SHOW tcp_user_timeout"
+    with psycopg.connect(services.postgres.dsn) as connection:
+        assert connection.execute(shown).fetchone() == ("30000",)  # milliseconds
+    engine = create_engine(services.postgres.sqlalchemy_url)
+    with engine.connect() as catalog:
+        assert catalog.execute(text(shown)).scalar_one() == "30000"
+    engine.dispose()
+
+
 @contextmanager
 def stopped(server: PostgresService) -> Iterator[None]:
     """Every process of the server, by SIGSTOP: its kernel still acknowledges what is sent."""

@@ -199,11 +199,12 @@ def java_below(process: psutil.Process | None) -> psutil.Process | None:
 
 def worker_below(jvm: psutil.Process | None) -> psutil.Process | None:
     """A Python worker that runs tasks of the JVM: a child of the parent of all workers."""
-    with suppress(psutil.Error):
+    with suppress(psutil.NoSuchProcess):
         for one in jvm.children(recursive=True) if jvm else ():
-            parent = one.parent()
-            if parent and all(WORKERS in process.cmdline() for process in (one, parent)):
-                return one
+            with suppress(psutil.Error):  # a command that the JVM has started ends meanwhile
+                parent = one.parent()
+                if parent and all(WORKERS in process.cmdline() for process in (one, parent)):
+                    return one
     return None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import psutil
 from confluent_kafka import KafkaException
 
-from infra.local.process import collect, is_alive, wait_until
+from infra.local.process import POLL_SECONDS, collect, is_alive, wait_until
 from verification.faults.deployment import LEDGERED, TITLES, SupervisedDeployment, now
 from verification.processes import ProcessError
 
@@ -159,10 +159,16 @@ def _heal(deployment: SupervisedDeployment, result: Result) -> None:
 
 
 def require(deployment: SupervisedDeployment, name: str) -> psutil.Process:
-    """The process of this name, or `NotFiredError` when there is none."""
-    if process := deployment.find(name):
-        return process
-    raise NotFiredError(f"there is no process of {TITLES[name]}")
+    """The process of this name, or `NotFiredError` when there is none in `FIRE_SECONDS`.
+
+    Spark starts workers with the first task after it has begun, and ends idle ones.
+    """
+    ends = time.monotonic() + FIRE_SECONDS
+    while (process := deployment.find(name)) is None:
+        if time.monotonic() > ends:
+            raise NotFiredError(f"there is no process of {TITLES[name]}")
+        time.sleep(POLL_SECONDS)
+    return process
 
 
 def gone(process: psutil.Process, seconds: float = FIRE_SECONDS) -> bool:
