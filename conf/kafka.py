@@ -25,7 +25,7 @@ SCRAM = "SCRAM-SHA-512"
 CONNECTION: Mapping[str, Any] = {
     "socket.keepalive.enable": "true",
     "socket.connection.setup.timeout.ms": "10000",
-    "socket.timeout.ms": "30000",
+    "socket.timeout.ms": f"{1000 * CALL_SECONDS}",
     # Back within a second once the broker is, without a log line every 50 ms until then.
     "reconnect.backoff.ms": "500",
     "reconnect.backoff.max.ms": "1000",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 from infra.local.process import wait_until
 from infra.local.program_status import lag_rows
@@ -14,7 +12,6 @@ from verification.faults import tampering
 from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import (
     READY_SECONDS,
-    CannotFireError,
     Fired,
     Inject,
     NotFiredError,
@@ -26,14 +23,10 @@ from verification.processes import Child, ProcessError
 SLOW_SECONDS = 2.0
 LAST_SECONDS = 30.0
 HIT_SECONDS = 45.0
-CLOCK_SECONDS = 20.0
-STEPS = ("+3600", "-3600", "+0")
-"""Seconds that the clock of the streams is ahead, one after the other."""
 
 ORDERS_COPIED = ("order_keys", "order_events", "newest_orders", "status_rows")
 CAMERAS_COPIED = ("frame_counts", "seen_crossings", "seen_visits", "queue_lengths", "seen_staff")
 PROXIED = ("streams", "gateway")
-FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 
 
 class ProxiedPrograms:
@@ -204,50 +197,3 @@ lost_put = hit(
     lambda _: tampering.LostPut(),
     lambda _: {"orders": ("order",), "detections": ("detections",)},
 )
-
-
-def step_clock(deployment: SupervisedDeployment) -> Fired:
-    """The clock of the streams steps an hour ahead, two hours back, and to the right time.
-
-    By libfaketime; the clocks of the services and of the monotonic time are not touched.
-    """
-    library = next(Path("/").glob(FAKETIME[1:]), None)
-    if library is None:
-        raise CannotFireError("libfaketime is not installed")
-    programs, file = proxied(deployment), deployment.settings.var_dir / "check" / "clock"
-    file.write_text(STEPS[-1])
-    variables = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    if trouble := programs.restart(variables):
-        raise NotFiredError(trouble)
-    broken, seen = [], []
-    for step in STEPS:
-        _write(file, step)
-        since = now()
-        watch(deployment, f"the clock of the streams is at {step} s", CLOCK_SECONDS)
-        ahead = _report_time(deployment) - now().timestamp()
-        seen.append(f"{ahead:+.0f}")
-        if abs(ahead - float(step)) > CLOCK_SECONDS:
-            raise NotFiredError(f"the streams' clock is {ahead:.0f} s ahead, not {step}")
-        if not deployment.all_committed(since):
-            broken.append(f"no commit of every stream at {step} s within {CLOCK_SECONDS:.0f} s")
-    programs.restart()
-    return Fired(f"reports of the streams at {', '.join(seen)} s", now(), broken)
-
-
-def _write(file: Path, text: str) -> None:
-    other = file.with_suffix(".new")
-    other.write_text(text)
-    other.replace(file)
-
-
-def _report_time(deployment: SupervisedDeployment) -> float:
-    """When the application reported last by its own clock, in seconds since 1970."""
-    report = deployment.settings.var_dir / "run" / "streams.json"
-    with suppress(OSError, ValueError, KeyError):
-        return float(json.loads(report.read_text())["at"])
-    return 0.0

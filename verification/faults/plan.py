@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from conf.errors import StorelakeError
 from verification.faults import maintain, messages, network, rivals, state
+from verification.faults.clock import step_clock
 from verification.faults.disks import fill
 from verification.faults.fault import Fault
 from verification.faults.flood import flood
@@ -113,11 +114,12 @@ NETWORK = (
     ),
     Fault(
         "transactions", "a committed and an aborted transaction in Kafka",
-        "the committed one is read, the aborted one is not; the lag falls to 0", transactions, 120,
+        "the committed one is read, the aborted one is not; neither stays in the lag",
+        transactions, 120,
     ),
     Fault(
         "step-clock", "the clock of the streams an hour ahead, an hour back, and right again",
-        "every stream commits; no frame or order is late", network.step_clock, 120,
+        "every stream commits; no frame or order is late", step_clock, 120,
     ),
 )  # fmt: skip
 
