@@ -212,12 +212,13 @@ def faults(
             typer.echo(f"{one.name:26} {one.group:8} {one.title}")
         return
     _line(f"{len(found)} faults, about {plan.minutes(found)} minutes on two free cores")
+    files = [load_settings().var_dir / "verify-faults.json", *([out] if out else [])]
     reports = []
     for needs in plan.NEEDS:
         if some := [fault for fault in found if fault.needs == needs]:
             work = partial(verify, faults=some, rate=rate, seed=seed, show=_line)
             reports.append(_work("faults", work, pulsar=needs == "pulsar", s3=needs == "s3"))
-    files = [load_settings().var_dir / "verify-faults.json", *([out] if out else [])]
+            _write(merged(reports), files)  # an hour is not lost with the next deployment
     _conclude(merged(reports), tables, files)
 
 
@@ -257,9 +258,13 @@ def _conclude(
 ) -> None:
     """Print a result, and write it to files as JSON."""
     console().print(show(result))
+    _write(result, files)
+    _finish(result)
+
+
+def _write(result: Mapping[str, Any], files: Iterable[Path]) -> None:
     for file in files:
         file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    _finish(result)
 
 
 def _work(

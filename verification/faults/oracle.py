@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.local.process import wait_until
 from quality.frame_observer import FrameObserver
@@ -51,6 +52,7 @@ from verification.faults.recompute import recompute
 from verification.faults.walkers import Crossings, expected
 
 ARRIVAL_SECONDS = 180.0
+PULSAR_TOPICS = "persistent://"
 
 
 def balance(load: Load) -> Reconciliation:
@@ -81,7 +83,9 @@ def _balance(load: Load, db: Database, lake: Lake) -> Reconciliation:
     observed, frames = orders.read(), cameras.read()
     sent = {e.digest for e in orders.entries} | {digest(one.value) for one in load.odd}
     strangers = [m.id for m in observed.kafka if m.digest not in sent]
-    bronze = {message_id(p) for t in (ORDERS, DETECTIONS) for p in _positions(lake, t)}
+    bronze = {
+        message_id(p) for t in (ORDERS, DETECTIONS) for p in _positions(lake, t.received.name)
+    }
     return reconcile_orders(orders.entries, observed).plus(
         Difference("missing", f"not arrived after {ARRIVAL_SECONDS:.0f} s", behind),
         Difference("unexpected", "messages in Kafka that nobody sent", strangers),
@@ -102,8 +106,10 @@ def _count(frames: Sequence[FrameEvent], camera_id: str) -> int:
     return sum(one.camera_id == camera_id for one in frames)
 
 
-def _positions(lake: Lake, flow: Flow) -> list[Position]:
-    return broker_positions(lake.read(flow.received.name, POSITION))
+def _positions(lake: Lake, table: str) -> list[Position]:
+    """Of the messages of Kafka; a camera at Pulsar has its frames compared by their ids."""
+    rows = lake.read(table, POSITION)
+    return broker_positions(rows.filter(pc.invert(pc.starts_with(rows["topic"], PULSAR_TOPICS))))
 
 
 def _crossings(cameras: Sequence[CameraLoad]) -> dict[str, int]:
@@ -172,7 +178,7 @@ def _compare_odd(flow: Flow, sent: Sequence[Sent], lake: Lake) -> tuple[Differen
     names = {message_id(one.position): f"{one.kind} at {one.position}" for one in sent}
 
     def held(table: str) -> list[str]:
-        there = map(message_id, broker_positions(lake.read(table, POSITION)))
+        there = map(message_id, _positions(lake, table))
         return [names[message] for message in there if message in names]
 
     bronze, good, bad = (held(table.name) for table in flow)
