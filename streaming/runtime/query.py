@@ -35,9 +35,17 @@ SPLIT_SECONDS = 5.0
 """Only after the same sinks, and no others, have failed for so long are their streams moved to a
 query of their own: a server that restarts fails some sinks and not others for a moment."""
 
+STEP_SECONDS = 5.0
+"""By how much the wall clock must step back for a query to be started again."""
+
 WAITS = ("Waiting for data to arrive", "Waiting for next trigger")
 """Status messages of a query that has looked for data. Spark's event of a query without data comes
 only after ten seconds (`spark.sql.streaming.noDataProgressEventInterval`)."""
+
+
+def clock() -> float:
+    """How far the wall clock is ahead of the monotonic one, in seconds; a step changes it."""
+    return time.time() - time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class SharedQuery:
         self._busy = threading.Lock()
         self._blamed: tuple[frozenset[str], float] | None = None  # sinks that fail, since when
         self._fenced: dict[str, str] = {}
+        self._clock = clock()  # the furthest ahead since the query was started
 
     @property
     def name(self) -> str:
@@ -197,6 +206,7 @@ class SharedQuery:
         if self._state:  # other plans run their steps with the writes of a batch, in one task
             steps = compose(self._steps, context.settings, context.stores)
             rows = rows.transform(self._state.make(context, steps))
+        self._clock = clock()
         self._query = (
             rows.writeStream.queryName(self.name)
             .outputMode("update" if self._state else "append")
@@ -207,7 +217,17 @@ class SharedQuery:
         )
 
     def _look(self, query: StreamingQuery) -> None:
-        """Update the time that the present trigger has taken."""
+        """Update the time that the present trigger has taken; end a query that waits for a clock.
+
+        Spark's trigger waits until the wall clock shows a time, which is an hour longer where the
+        clock has stepped back by an hour.
+        """
+        back = self._clock - clock()
+        self._clock = max(self._clock, clock())
+        if back > STEP_SECONDS:
+            self.stop()
+            self._failed(f"the clock of this machine stepped back by {back:.0f} s")
+            return
         status = query.status
         if status["message"] in WAITS:
             self.health.ready = True
