@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event
 from typing import Any
@@ -98,6 +98,7 @@ class KafkaTransport:
         done: Callable[[Delivery], None],
         *,
         at: datetime | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Queue one message, sent now or as if at `at`; `done` gets the outcome."""
 
@@ -110,7 +111,9 @@ class KafkaTransport:
         def offered() -> bool:
             sent = 0 if at is None else int(at.timestamp() * 1000)  # 0: now
             try:
-                self._producer.produce(topic, value, key, on_delivery=report, timestamp=sent)
+                self._producer.produce(
+                    topic, value, key, on_delivery=report, timestamp=sent, headers=[*headers]
+                )
             except BufferError:
                 return False
             return True
