@@ -67,14 +67,23 @@ def seed_past(settings: Settings, *, days: int, seed: int, report: Callable[[str
         exclusive(settings.var_dir / "run" / "seed.lock", "a past", 0.0),
         closing(Database(settings.postgres.dsn, 2)) as db,
     ):
-        seeding = _Seeding(settings, db, begin_past(settings, db, seed, report), report)
+        seeding = PastSender(settings, db, begin_past(settings, db, seed, report), report)
         sent = seeding.send(days)
         seeding.wait(0)
         return Seeded(sent, seeding.past.end, seeding.truth, seeding.reconcile())
 
 
 @dataclass
-class _Seeding:
+class PastSender:
+    """Sends the days of one past, and waits for the streams.
+
+    Attributes:
+        settings, db: of the deployment.
+        state: what was sent before; kept up to date in its file.
+        report: receives each step.
+        ends: the newest offset of each partition that this past has.
+    """
+
     settings: Settings
     db: Database
     state: SeedState
@@ -83,6 +92,7 @@ class _Seeding:
 
     @cached_property
     def past(self) -> Past:
+        """The days that can be sent."""
         stores = load_stores(self.settings.stores_file)
         return Past(stores, self.state.seed, self.state.end)
 
@@ -142,7 +152,7 @@ class _Seeding:
                 event_id
                 for rows in log.fetch(ranges)
                 for value in rows.column("value").to_pylist()
-                if (event_id := _event_id(value))
+                if (event_id := event_id_of(value))
             }
 
     def _messages(self, day: PastDay) -> Iterator[Message]:
@@ -227,7 +237,8 @@ class _Event(msgspec.Struct):
     event_id: str
 
 
-def _event_id(value: bytes | None) -> str | None:
+def event_id_of(value: bytes | None) -> str | None:
+    """The id of the event in a message; None where it has none."""
     try:
         return msgspec.json.decode(value or b"", type=_Event).event_id
     except (ValueError, RecursionError):

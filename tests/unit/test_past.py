@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pytest
 from jsonschema import Draft202012Validator
 
 from conf.settings import CONF_DIR
@@ -23,6 +24,8 @@ from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.order_event_processor import silver_orders
 from streaming.transforms.track import person
 from streaming.transforms.tracks import CameraRun, Rules, layouts_by_camera
+
+pytestmark = pytest.mark.requirement("M3")
 
 END = datetime(2026, 11, 30, 9, tzinfo=timezone.utc)
 SATURDAY, MONDAY = date(2026, 11, 28), date(2026, 11, 23)
