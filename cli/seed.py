@@ -26,11 +26,12 @@ def seed(
     up to the present hour, or to the first data that is not simulated. Repeat the command after
     Ctrl-C to complete it; what was sent is not sent again. Exit code 1 when gold differs.
     """
+    from conf.outages import clear_outages
     from quality.past_reconciliation import summary
     from quality.seeding import seed_past
 
     settings = read_settings()
-    with progress("generating") as report:
+    with progress("generating") as report, clear_outages():
         seeded = seed_past(settings, days=days, seed=seed, report=report)
     console().print(summary(seeded), highlight=False, soft_wrap=True)
     for fault in seeded.found.faults:

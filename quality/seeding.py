@@ -102,8 +102,13 @@ class PastSender:
         return truth_of(self.past.day(date.fromisoformat(day)) for day in sorted(self.state.days))
 
     def send(self, days: int) -> int:
-        """Send what is missing of so many days; returns the number of messages."""
-        wanted = self.past.days(days)
+        """Send what is missing of so many days, and of days that an earlier call began.
+
+        Returns:
+            The number of messages.
+        """
+        begun = {date.fromisoformat(day) for day in self.state.days}
+        wanted = sorted({*self.past.days(days), *begun})
         missing = [day for day in wanted if self.state.days.get(str(day), ()) is not None]
         total = 0
         for number, day in enumerate(missing, 1):
