@@ -1,51 +1,43 @@
-"""Gives a deployment a past: sends generated days to Kafka, and compares gold with the truth.
+"""Gives a deployment a past: sends generated days, waits for the streams, compares gold.
 
 Delivery: each message once, also where an earlier call was killed: of a day whose sending has begun
-the topics are read from there, and what they hold is left out. `<var>/seed/state.json` keeps which
-days were sent, their seed, and the end of the past, which stays.
+the topics are read from there, and what they hold is left out (`past_messages`, `seed_state`).
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
-import msgspec
 from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 
-from conf.contracts.topics import event_topics
 from conf.settings import Settings
 from conf.stores import load_stores
 from infra.local.locks import exclusive
 from infra.local.process import wait_until
-from quality.order_observer import Offsets, end_offsets, open_log
+from quality.order_observer import Offsets, end_offsets
+from quality.past_messages import deliver, messages_of, sent_since
 from quality.past_reconciliation import BranchHours, Seeded, gold_of, reconcile_past, truth_of
 from quality.reconciliation import Reconciliation
 from quality.seed_state import SeedError, SeedState, begin_past, note_day
 from quality.smoke_test import require_streams
-from simulator.ledger import Delivery
 from simulator.past.days import Past, PastDay
-from simulator.transport import KafkaTransport
 from streaming.lake.formats import open_lake
+from streaming.lake.protocol import Lake
 from streaming.lake.tables import BRONZE_DETECTIONS, BRONZE_ORDER_EVENTS
 from streaming.progress import Progress
 from streaming.registry import STREAMS
 from streaming.sinks.postgres import Database
-from streaming.source import HISTORY_HEADER, broker_offset
-from streaming.sources.log import Range
+from streaming.source import broker_offset
 
 AHEAD = 25_000
 """Messages that wait for the slowest stream at most, so that live ones do not wait for all."""
 STILL_SECONDS = 120.0
 """After so long without progress the streams are given up."""
 BRONZE = {t.writer: t for t in (BRONZE_ORDER_EVENTS, BRONZE_DETECTIONS)}
-HISTORY = [(HISTORY_HEADER, b"1")]
-Message = tuple[str, bytes, bytes, str]
-"""Topic, key, value, event id."""
 
 
 def seed_past(settings: Settings, *, days: int, seed: int, report: Callable[[str], None]) -> Seeded:
@@ -61,16 +53,28 @@ def seed_past(settings: Settings, *, days: int, seed: int, report: Callable[[str
         StorelakeError: services or streams do not run, or stop; the next call continues.
     """
     require_streams(settings, [stream.name for stream in STREAMS])
+    with past_sender(settings, seed, report) as sender:
+        sent = sender.send(days, AHEAD)
+        return sender.result(sent)
+
+
+@contextmanager
+def past_sender(
+    settings: Settings, seed: int, report: Callable[[str], None]
+) -> Iterator[PastSender]:
+    """The only sender of the past of a deployment, whose services run.
+
+    Raises:
+        StorelakeError: another command sends it, it has another seed, or no stream would read it.
+    """
     if "kafka" not in settings.streams.detections_from:
         raise SeedError("The past of cameras comes through Kafka: add it to detections_from.")
     with (
         exclusive(settings.var_dir / "run" / "seed.lock", "a past", 0.0),
         closing(Database(settings.postgres.dsn, 2)) as db,
+        open_lake(settings) as lake,
     ):
-        seeding = PastSender(settings, db, begin_past(settings, db, seed, report), report)
-        sent = seeding.send(days)
-        seeding.wait(0)
-        return Seeded(sent, seeding.past.end, seeding.truth, seeding.reconcile())
+        yield PastSender(settings, db, lake, begin_past(settings, db, seed, report), report)
 
 
 @dataclass
@@ -78,7 +82,7 @@ class PastSender:
     """Sends the days of one past, and waits for the streams.
 
     Attributes:
-        settings, db: of the deployment.
+        settings, db, lake: of the deployment.
         state: what was sent before; kept up to date in its file.
         report: receives each step.
         ends: the newest offset of each partition that this past has.
@@ -86,6 +90,7 @@ class PastSender:
 
     settings: Settings
     db: Database
+    lake: Lake
     state: SeedState
     report: Callable[[str], None]
     ends: Offsets = field(default_factory=dict)
@@ -101,8 +106,12 @@ class PastSender:
         """Of all days that were sent."""
         return truth_of(self.past.day(date.fromisoformat(day)) for day in sorted(self.state.days))
 
-    def send(self, days: int) -> int:
+    def send(self, days: int, ahead: int | None = None) -> int:
         """Send what is missing of so many days, and of days that an earlier call began.
+
+        Args:
+            days: full days before that of the end.
+            ahead: messages that may wait for the streams after each day; None: any number.
 
         Returns:
             The number of messages.
@@ -115,78 +124,34 @@ class PastSender:
             sent = self._send_day(self.past.day(day))
             total += sent
             self.report(f"{day}: {sent:,} messages, day {number} of {len(missing)}")
-            self.wait(AHEAD)
+            if ahead is not None:
+                self.wait(ahead)
         return total
 
+    def result(self, sent: int) -> Seeded:
+        """Wait until the streams and gold have all of the past, and reconcile it."""
+        self.wait(0)
+        return Seeded(sent, self.past.end, self.truth, self.reconcile())
+
     def _send_day(self, day: PastDay) -> int:
-        name = str(day.day)
+        name, kafka = str(day.day), self.settings.kafka
         begun = self.state.days.get(name)
         done: set[str] = set()
         if begun is None:
-            topics = (*self.settings.kafka.order_topics, self.settings.kafka.detections)
-            ends = end_offsets(self.settings, topics)
-            note_day(
-                self.settings,
-                self.state,
-                name,
-                [(*partition, offset) for partition, offset in ends.items()],
-            )
+            ends = end_offsets(self.settings, (*kafka.order_topics, kafka.detections))
+            begun = [(*partition, offset) for partition, offset in ends.items()]
+            note_day(self.settings, self.state, name, begun)
         else:
-            done = self._sent_since({(topic, number): at for topic, number, at in begun})
-        messages = [one for one in self._messages(day) if one[-1] not in done]
-        failed = asyncio.run(self._deliver(messages))
-        if failed:
-            raise SeedError(
-                f"Kafka at {self.settings.kafka.bootstrap} did not take all of {name} "
-                f"({failed[0].detail}): repeat the command, which continues there."
-            )
+            done, ends = sent_since(self.settings, {(topic, n): at for topic, n, at in begun})
+            self._reached(ends)
+        messages = [one for one in messages_of(kafka, day) if one.event_id not in done]
+        self._reached(deliver(kafka, messages))
         note_day(self.settings, self.state, name, None)
         return len(messages)
 
-    def _sent_since(self, begun: Offsets) -> set[str]:
-        """Ids of the events in the topics since a day began."""
-        topics = sorted({topic for topic, _ in begun})
-        with closing(open_log(self.settings, topics)) as log:
-            ranges = [
-                Range(*partition, max(first, begun.get(partition, first)), end)
-                for partition, (first, end) in log.bounds().items()
-            ]
-            for one in ranges:
-                self.ends[one.topic, one.partition] = broker_offset(str(one.end)) - 1
-            return {
-                event_id
-                for rows in log.fetch(ranges)
-                for value in rows.column("value").to_pylist()
-                if (event_id := event_id_of(value))
-            }
-
-    def _messages(self, day: PastDay) -> Iterator[Message]:
-        topics = event_topics(self.settings.kafka)
-        for event in day.orders:
-            yield topics[event.event_type], event.key, event.value, event.event_id
-        encode = msgspec.json.Encoder().encode
-        for frame in day.frames():
-            key = f"{frame['branch_id']}/{frame['camera_id']}".encode()
-            yield self.settings.kafka.detections, key, encode(frame), frame["event_id"]
-
-    async def _deliver(self, messages: list[Message]) -> list[Delivery]:
-        """Send in order; returns what Kafka did not acknowledge."""
-        failed: list[Delivery] = []
-
-        def note(delivery: Delivery) -> None:
-            if delivery.partition is None or delivery.offset is None:
-                failed.append(delivery)
-                return
-            at = (delivery.topic, delivery.partition)
-            self.ends[at] = max(delivery.offset, self.ends.get(at, -1))
-
-        transport = KafkaTransport(self.settings.kafka, 60)
-        for topic, key, value, _ in messages:
-            headers = () if topic == self.settings.kafka.detections else HISTORY
-            await transport.send(topic, key, value, note, headers=headers)
-            transport.poll()
-        await transport.drain()
-        return failed
+    def _reached(self, ends: Offsets) -> None:
+        for at, offset in ends.items():
+            self.ends[at] = max(offset, self.ends.get(at, -1))
 
     def wait(self, most: int) -> None:
         """Wait until at most so many messages of this call wait for the slowest stream."""
@@ -202,9 +167,8 @@ class PastSender:
         return wait_until(lambda: self._waiting() < waiting, STILL_SECONDS, every=0.25)
 
     def _waiting(self) -> int:
-        with open_lake(self.settings) as lake:
-            done = [(s, self.db.progress(s.name)[0]) for s in STREAMS if s.ledger == "postgres"]
-            done += [(s, lake.progress(BRONZE[s.name])) for s in STREAMS if s.name in BRONZE]
+        done = [(s, self.db.progress(s.name)[0]) for s in STREAMS if s.ledger == "postgres"]
+        done += [(s, self.lake.progress(BRONZE[s.name])) for s in STREAMS if s.name in BRONZE]
         return max(self._behind(s.topics(self.settings), positions) for s, positions in done)
 
     def _behind(self, topics: tuple[str, ...], done: Progress) -> int:
@@ -233,18 +197,5 @@ class PastSender:
             GreaterThanOrEqual(term="hour", value=first.isoformat()),
             LessThan(term="hour", value=self.past.end.isoformat()),
         )
-        with open_lake(self.settings) as lake:
-            tables = ("gold.order_hourly", "gold.payments_hourly", "gold.store_hourly")
-            return gold_of(*(lake.read(table, ("*",), span).to_pylist() for table in tables))
-
-
-class _Event(msgspec.Struct):
-    event_id: str
-
-
-def event_id_of(value: bytes | None) -> str | None:
-    """The id of the event in a message; None where it has none."""
-    try:
-        return msgspec.json.decode(value or b"", type=_Event).event_id
-    except (ValueError, RecursionError):
-        return None
+        tables = ("gold.order_hourly", "gold.payments_hourly", "gold.store_hourly")
+        return gold_of(*(self.lake.read(table, ("*",), span).to_pylist() for table in tables))

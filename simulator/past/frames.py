@@ -16,7 +16,7 @@ from conf.stores import Branch, Camera, Layout, Stores
 from simulator.history import detection_fields
 from simulator.orders import NAMESPACE
 from simulator.past.demand import Opening
-from simulator.past.tracks import Track, at_shelf, in_queue, lanes, past_the_shop, through_door
+from simulator.past.tracks import Track, at_shelf, in_queue, routes, past_the_shop, through_door
 from simulator.past.visits import MINUTE, TICK, Visit, tick_of
 
 HOUR = timedelta(hours=1)
@@ -48,7 +48,7 @@ class Filming:
         self._layouts = {camera.camera_id: layout for camera, layout in found if layout}
         self._ways = {
             (camera_id, kind): [
-                way for line in layout.lines if line.kind == kind for way in lanes(line, layout)
+                way for line in layout.lines if line.kind == kind for way in routes(line, layout)
             ]
             for camera_id, layout in self._layouts.items()
             for kind in ("entrance", "passing")

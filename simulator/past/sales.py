@@ -59,7 +59,7 @@ def order_events(
         basket = next(baskets)
         seconds = LIFE_IN_STORE if sale.channel == IN_STORE else LIFE_FROM_AFAR
         steps = with_ties_and_returns(plan_steps(basket.lines, rng, seconds), rng, seconds)
-        drawn = draw_sale(
+        sampled = draw_sale(
             *(branch.branch_id, branch.currency, basket.customer_id, others, rng),
             channel=sale.channel,
         )
@@ -71,7 +71,7 @@ def order_events(
             currency=branch.currency,
             steps=steps,
             version=TILLS,
-            sale=replace(drawn, currency=branch.currency),
+            sale=replace(sampled, currency=branch.currency),
         )
         yield list(_events(life, sale.at, seed))
 

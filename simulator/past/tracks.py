@@ -1,7 +1,7 @@
 """The tracks of people in the pictures of one camera: at a door, in a queue, at shelves.
 
 A track is known at its stops and moves straight between them. Places are shares of the picture;
-ticks are those of `visits`. Nobody is nearer to another person than trackers tell apart.
+ticks are those of `visits`. People keep apart, so that their tracks are never exchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from udfs.geometry import contains, passes_between
 
 STEPS = (-0.15, -0.06, 0.06, 0.15)
 """Distances from a line, one a tick: two on each side, which confirms both sides."""
-LANES = 24
+ROUTES = 24
 COMPANION = 0.07
 """From one person of a party to the other, along the line."""
 STANDING = 4
@@ -62,7 +62,7 @@ class Track:
         return before.x + share * (after.x - before.x), before.y + share * (after.y - before.y)
 
 
-class Lane(NamedTuple):
+class Route(NamedTuple):
     """A straight way over a line, at a share of its length from a to b."""
 
     line: Line
@@ -79,7 +79,7 @@ class Lane(NamedTuple):
         )
 
 
-def lanes(line: Line, layout: Layout) -> list[Lane]:
+def routes(line: Line, layout: Layout) -> list[Route]:
     """The ways over a line, on which people cross no other line and stand in no queue.
 
     Empty where there are so few that people would run into each other.
@@ -87,8 +87,8 @@ def lanes(line: Line, layout: Layout) -> list[Lane]:
     queues = [zone.polygon for zone in layout.zones if zone.kind != "browse"]
     others = [other for other in layout.lines if other != line]
 
-    def is_free(lane: Lane) -> bool:
-        places = [lane.place(step, aside) for step in STEPS for aside in (0, COMPANION)]
+    def is_free(route: Route) -> bool:
+        places = [route.place(step, aside) for step in STEPS for aside in (0, COMPANION)]
         ends = list(zip(places[:2], places[-2:], strict=True))
         return (
             all(0.02 <= x <= 0.98 and 0.02 <= y <= 0.98 for x, y in places)
@@ -97,26 +97,26 @@ def lanes(line: Line, layout: Layout) -> list[Lane]:
             and not any(_crosses(other, *way) for other in others for way in ends)
         )
 
-    found = [Lane(line, (number + 0.5) / LANES) for number in range(LANES)]
-    free = [lane for lane in found if is_free(lane)]
-    return free if len(free) >= LANES // 4 else []
+    found = [Route(line, (number + 0.5) / ROUTES) for number in range(ROUTES)]
+    free = [route for route in found if is_free(route)]
+    return free if len(free) >= ROUTES // 4 else []
 
 
 def _crosses(line: Line, start: Point, end: Point) -> bool:
     return passes_between(line.a, line.b, start, end) and passes_between(start, end, line.a, line.b)
 
 
-def through_door(ways: Sequence[Lane], visits: Sequence[Visit], rng: random.Random) -> list[Track]:
+def through_door(ways: Sequence[Route], visits: Sequence[Visit], rng: random.Random) -> list[Track]:
     """Everybody of some visits, in and out; who comes in and who leaves have ways of their own."""
     third = max(1, len(ways) // 3)
     tracks = []
     for visit in visits:
         way_in, way_out = rng.choice(ways[:third]), rng.choice(ways[-third:])
-        goes_on, lingers = rng.uniform(0.0, 0.1), rng.randrange(6, 40)
+        walks_on, lingers = rng.uniform(0.0, 0.1), rng.randrange(6, 40)
         for person in range(visit.size):
             name, aside = f"{visit.number}.{person}", person * COMPANION
             stops = _walk(way_in, visit.arrives, STEPS, aside)
-            place = _inside(way_in.place(STEPS[-1] + goes_on, aside))
+            place = _inside(way_in.place(STEPS[-1] + walks_on, aside))
             last = stops[-1].tick
             inside = [Stop(last + 2, *place), Stop(last + 2 + lingers, *place)]
             tracks.append(Track(f"{name}-in", (*stops, *inside)))
@@ -130,12 +130,14 @@ def _inside(place: Point) -> Point:
     return x, y
 
 
-def _walk(way: Lane, tick: int, steps: Sequence[float], aside: float) -> tuple[Stop, ...]:
+def _walk(way: Route, tick: int, steps: Sequence[float], aside: float) -> tuple[Stop, ...]:
     return tuple(Stop(tick + n, *way.place(step, aside)) for n, step in enumerate(steps))
 
 
-def past_the_shop(ways: Sequence[Lane], visits: Sequence[Visit], rng: random.Random) -> list[Track]:
-    """People on the pavement, about as often as parties come in, who go either way."""
+def past_the_shop(
+    ways: Sequence[Route], visits: Sequence[Visit], rng: random.Random
+) -> list[Track]:
+    """People on the pavement, about as often as parties come in, in both directions."""
     tracks = []
     for visit in visits:
         for number in range(PASSERS_A_PARTY):

@@ -246,7 +246,7 @@ def test_the_demo_begins_with_two_days_that_its_report_compares(demo: Demo) -> N
     assert any(row["against"] for row in days)
     page = (demo.var / "demo" / "report.html").read_text(encoding="utf-8")
     assert page.count("<title>Visitors by hour</title>") == 3
-    assert page.count("data:image/jpeg;base64,") == 2, "a still of each camera of the drawn shop"
+    assert page.count("data:image/jpeg;base64,") == 2, "a still of each camera of the simulated shop"
 
 
 @pytest.mark.requirement("V8")
@@ -257,7 +257,7 @@ def test_no_table_log_or_temporary_file_holds_a_picture(demo: Demo) -> None:
     assert any(f.suffix == ".parquet" for f in files)
 
     found = {str(f): find_pictures(bytes_of(f)) for f in files}
-    # The stills of the drawn films: their head, and their first bytes in base64.
+    # The stills of the simulated films: their head, and their first bytes in base64.
     assert len(found.pop(str(demo.var / "demo" / "report.html"))) == 2 * 2
     assert {name: what for name, what in found.items() if what} == {}
 

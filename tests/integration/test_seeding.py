@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,9 +14,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from conf.settings import Settings
 from quality.order_observer import open_log
+from quality.past_messages import event_id_of
 from quality.seed_state import SeedError, SeedState, begin_past
-from quality.seeding import PastSender, event_id_of
+from quality.seeding import PastSender
 from simulator.transport import KafkaTransport
+from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
 from streaming.sources.log import Range
 
@@ -38,15 +41,18 @@ def deployment(services: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def sender(deployment: Settings, db: Database, monkeypatch: pytest.MonkeyPatch) -> PastSender:
+def sender(
+    deployment: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PastSender]:
     monkeypatch.setattr(PastSender, "wait", lambda *_: None)  # no streams run here
-    return PastSender(deployment, db, SeedState(1, END), lambda _: None)
+    with open_lake(deployment) as lake:
+        yield PastSender(deployment, db, lake, SeedState(1, END), lambda _: None)
 
 
 def again(sender: PastSender) -> PastSender:
     """A sender of another process: it has only the file."""
     state = begin_past(sender.settings, sender.db, 1, lambda _: None)
-    return PastSender(sender.settings, sender.db, state, lambda _: None)
+    return PastSender(sender.settings, sender.db, sender.lake, state, lambda _: None)
 
 
 def sent(settings: Settings) -> Counter[str]:

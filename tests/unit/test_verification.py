@@ -264,7 +264,7 @@ def test_the_latency_is_of_the_events_that_the_demo_sent() -> None:
     assert seen.summary()["max"] == 0.5
 
 
-def test_a_still_shows_the_frame_with_most_people_and_is_only_of_a_drawn_film(
+def test_a_still_shows_the_frame_with_most_people_and_is_only_of_a_simulated_shop(
     stores: Stores, tmp_path: Path
 ) -> None:
     film = tmp_path / "B01-entrance.mp4"

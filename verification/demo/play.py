@@ -19,7 +19,7 @@ from conf.settings import Settings
 from conf.stores import load_stores
 from dashboard.tickets import shown_url
 from infra.local.readiness import console_ready, gateway_ready
-from quality.seeding import seed_past
+from quality.seeding import PastSender, past_sender
 from simulator.ledger import read_ledger
 from simulator.on_time import send_on_time
 from simulator.send import send
@@ -72,7 +72,9 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
     deployment = Deployment(settings, variables, step)
     with ExitStack() as stack:
         programs = {name: stack.enter_context(start) for name, start in _starts(deployment, plan)}
-        # Beside the start of Spark, which waits for the disk as much as for a core.
+        # Beside the start of Spark, which finds them when it reads.
+        sender = _send_past(deployment, stack, plan.seed)
+        # Also beside it, since it waits for the disk as much as for a core.
         scene = choose_scene(
             settings,
             plan.video,
@@ -84,9 +86,11 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
         detector = scene.detector or settings.inference.detector
         console.print(f"cameras: {scene.note}; detector: {detector}; orders: {BASKETS}")
         _require_ready(deployment, programs, console)
-        past = _seed(deployment, plan)
+        if sender:
+            sender.wait(0)
         sending_at = datetime.now(timezone.utc)
         result, pictures = _run(stack, deployment, plan, scene, programs["streams"])
+        past = _past(sender) if sender else None
         # Nothing is sent any more: all end side by side while the report is written.
         stack.enter_context(ThreadPoolExecutor()).map(Child.stop, programs.values())
         out = {
@@ -127,12 +131,18 @@ def _require_ready(deployment: Deployment, programs: Mapping[str, Child], consol
     deployment.require_streams(programs["streams"])
 
 
-def _seed(deployment: Deployment, plan: Plan) -> dict[str, Any] | None:
-    """Give the deployment two days to compare with; None where the cameras' broker takes none."""
+def _send_past(deployment: Deployment, stack: ExitStack, seed: int) -> PastSender | None:
+    """Send two days to compare with; None where no stream reads the broker of the past."""
     settings = deployment.settings
     if "kafka" not in settings.streams.detections_from:
         return None
-    seeded = seed_past(settings, days=PAST_DAYS, seed=plan.seed, report=deployment.step)
+    past = stack.enter_context(past_sender(settings, seed, deployment.step))
+    past.send(PAST_DAYS)
+    return past
+
+
+def _past(sender: PastSender) -> dict[str, Any]:
+    seeded = sender.result(0)
     return {
         "until": seeded.end,
         "revenue": dict(seeded.truth.revenue),
@@ -185,7 +195,7 @@ def _run(
 
 
 def _stills(settings: Settings, scene: Scene, since: datetime) -> list[dict[str, Any]]:
-    """Of the drawn shop only: no picture of people leaves a camera."""
+    """Of the simulated shop only: no picture of people leaves a camera."""
     if scene.day is None:
         return []
     with open_lake(settings) as lake:

@@ -1,4 +1,4 @@
-"""Stills of the drawn shop with what was detected in them; never of footage of people."""
+"""Stills of the simulated shop with what was detected in them; never of footage of people."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stills(films: Mapping[str, Path], boxes: Boxes, stores: Stores) -> list[dict
     """The frame with most boxes of each camera, with its lines and zones.
 
     Args:
-        films: camera -> video of the drawn shop, of which each picture was a frame.
+        films: camera -> video of the simulated shop, of which each picture was a frame.
         boxes: of these frames.
         stores: with the layouts.
 
