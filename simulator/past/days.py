@@ -35,7 +35,7 @@ class PastDay:
 
     Attributes:
         orders: events of the orders that end before the end of the past, by branch and order.
-        visitors: (branch, hour in UTC) -> people who came in, as far as a camera saw a door.
+        visitors: (branch, hour in UTC) -> people who came in, as far as a camera saw an entrance.
         cameras: the frames of each camera, by time; can be read once.
     """
 

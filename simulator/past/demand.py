@@ -67,8 +67,8 @@ def arrivals(branch: Branch, opening: Opening, weeks: float, rng: random.Random)
     size = 0.75 + crc32(branch.branch_id.encode()) % 51 / 100
     mean = PARTIES_AN_HOUR * hours * size * WEEKDAYS[weekday] * GROWTH_A_WEEK**-weeks
     count = max(0, round(rng.gauss(mean, mean**0.5)))
-    door_open = opening.ends - LAST_ARRIVAL - opening.begins
-    found = [opening.begins + _share(rng) * door_open for _ in range(count)]
+    arriving = opening.ends - LAST_ARRIVAL - opening.begins
+    found = [opening.begins + _share(rng) * arriving for _ in range(count)]
     return sorted([*found, *_more_in_power_hour(branch, found, rng)])
 
 

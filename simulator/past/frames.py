@@ -16,7 +16,7 @@ from conf.stores import Branch, Camera, Layout, Stores
 from simulator.history import detection_fields
 from simulator.orders import NAMESPACE
 from simulator.past.demand import Opening
-from simulator.past.tracks import Track, at_shelf, in_queue, routes, past_the_shop, through_door
+from simulator.past.tracks import Track, at_shelf, in_queue, past_the_shop, routes, through_entrance
 from simulator.past.visits import MINUTE, TICK, Visit, tick_of
 
 HOUR = timedelta(hours=1)
@@ -53,24 +53,24 @@ class Filming:
             for camera_id, layout in self._layouts.items()
             for kind in ("entrance", "passing")
         }
-        self.doors = [one for one in self._layouts if self._ways[one, "entrance"]]
+        self.entrances = [one for one in self._layouts if self._ways[one, "entrance"]]
         """Ids of the cameras that see people come in."""
         self._queues = self._find_queues()
 
     def _find_queues(self) -> set[tuple[str, str]]:
-        """(camera, zone) of the queue at the tills: inside, unless there is none but at doors."""
+        """(camera, zone) of the queue at the tills: inside, unless there is none but at entrances."""
         queues = [
             (one, zone.zone_id)
             for one, layout in self._layouts.items()
             for zone in layout.zones
             if zone.kind == "queue"
         ]
-        inside = [queue for queue in queues if queue[0] not in self.doors]
+        inside = [queue for queue in queues if queue[0] not in self.entrances]
         return set((inside or queues)[:1])
 
     def entries(self) -> Iterator[datetime]:
         """When somebody crosses an entrance line inwards, once for each person (UTC)."""
-        for visit in self._visits if self.doors else ():
+        for visit in self._visits if self.entrances else ():
             yield from [self._start + (visit.arrives + CROSSES_AFTER) * TICK] * visit.size
 
     def frames(
@@ -110,10 +110,10 @@ class Filming:
             return []
         rng = random.Random(f"{self._seed}/{camera.camera_id}")  # noqa: S311 - replayable
         tracks = []
-        if camera.camera_id in self.doors:
-            number = self.doors.index(camera.camera_id)
-            mine = [v for v in self._visits if v.number % len(self.doors) == number]
-            tracks += through_door(self._ways[camera.camera_id, "entrance"], mine, rng)
+        if camera.camera_id in self.entrances:
+            number = self.entrances.index(camera.camera_id)
+            mine = [v for v in self._visits if v.number % len(self.entrances) == number]
+            tracks += through_entrance(self._ways[camera.camera_id, "entrance"], mine, rng)
         if ways := self._ways[camera.camera_id, "passing"]:
             tracks += past_the_shop(ways, self._visits, rng)
         return [*tracks, *self._in_zones(camera.camera_id, layout, rng)]
@@ -122,7 +122,7 @@ class Filming:
         for zone in layout.zones:
             if (camera_id, zone.zone_id) in self._queues:
                 yield from in_queue(zone, self._visits)
-            elif zone.kind == "browse" and camera_id not in self.doors:
+            elif zone.kind == "browse" and camera_id not in self.entrances:
                 yield from at_shelf(zone, self._visits, rng)
 
 

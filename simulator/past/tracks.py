@@ -1,4 +1,4 @@
-"""The tracks of people in the pictures of one camera: at a door, in a queue, at shelves.
+"""The tracks of people in the pictures of one camera: at an entrance, in a queue, at shelves.
 
 A track is known at its stops and moves straight between them. Places are shares of the picture;
 ticks are those of `visits`. People keep apart, so that their tracks are never exchanged.
@@ -106,7 +106,9 @@ def _crosses(line: Line, start: Point, end: Point) -> bool:
     return passes_between(line.a, line.b, start, end) and passes_between(start, end, line.a, line.b)
 
 
-def through_door(ways: Sequence[Route], visits: Sequence[Visit], rng: random.Random) -> list[Track]:
+def through_entrance(
+    ways: Sequence[Route], visits: Sequence[Visit], rng: random.Random
+) -> list[Track]:
     """Everybody of some visits, in and out; who comes in and who leaves have ways of their own."""
     third = max(1, len(ways) // 3)
     tracks = []

@@ -18,7 +18,7 @@ TICK = timedelta(seconds=0.5)
 MINUTE = 120
 """Ticks."""
 APART = 7
-"""Ticks between two parties at a door: who enters within two seconds of another is one group."""
+"""Ticks between two parties at an entrance: who enters within two seconds of another is one group."""
 SHARE_OF_TWO = 0.25
 BUYERS, SPREAD = 0.33, 0.08
 """Share of parties that want to buy in a branch of mean size, and how far branches differ."""
@@ -26,7 +26,7 @@ WINDOW_SHOPPING, SHOPPING = (2.0, 14.0), (4.0, 16.0)
 """Minutes inside, of those who buy until they look for a till."""
 SERVICE_SECONDS = (50.0, 180.0)
 PATIENCE = 6
-TO_TILL_SECONDS, TO_DOOR_SECONDS = 4.0, (15.0, 50.0)
+TO_TILL_SECONDS, TO_EXIT_SECONDS = 4.0, (15.0, 50.0)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Visit:
     Attributes:
         number: of the day, from 0.
         size: people, of whom one pays.
-        arrives, leaves: when they begin to walk through the door.
+        arrives, leaves: when they begin to walk over the entrance.
         turn: at the tills; None for who buys nothing, also because the queue is too long.
     """
 
@@ -80,7 +80,7 @@ def live_a_day(
     ]
     turns = _turns([at / 2 if buy else None for at, buy in zip(ready, buys, strict=True)], rng)
     leaves = [
-        int(2 * turn.pays if turn else at) + int(2 * rng.uniform(*TO_DOOR_SECONDS))
+        int(2 * turn.pays if turn else at) + int(2 * rng.uniform(*TO_EXIT_SECONDS))
         for at, turn in zip(ready, turns, strict=True)
     ]
     order = sorted(range(len(comes)), key=leaves.__getitem__)
@@ -92,7 +92,7 @@ def live_a_day(
 
 
 def _apart(ticks: Iterator[int] | Sequence[int]) -> Iterator[int]:
-    """The same, later where the door is taken."""
+    """The same, later where the entrance is taken."""
     free = 0
     for tick in ticks:
         yield (tick := max(tick, free))

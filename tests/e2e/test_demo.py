@@ -246,7 +246,7 @@ def test_the_demo_begins_with_two_days_that_its_report_compares(demo: Demo) -> N
     assert any(row["against"] for row in days)
     page = (demo.var / "demo" / "report.html").read_text(encoding="utf-8")
     assert page.count("<title>Visitors by hour</title>") == 3
-    assert page.count("data:image/jpeg;base64,") == 2, "a still of each camera of the simulated shop"
+    assert page.count("data:image/jpeg;base64,") == 2, "a still of each simulated camera"
 
 
 @pytest.mark.requirement("V8")
