@@ -58,7 +58,7 @@ class Filming:
         self._queues = self._find_queues()
 
     def _find_queues(self) -> set[tuple[str, str]]:
-        """(camera, zone) of the queue at the tills: inside, unless there is none but at entrances."""
+        """(camera, zone) of the queue at the tills: at an entrance only if there is no other."""
         queues = [
             (one, zone.zone_id)
             for one, layout in self._layouts.items()

@@ -18,7 +18,7 @@ TICK = timedelta(seconds=0.5)
 MINUTE = 120
 """Ticks."""
 APART = 7
-"""Ticks between two parties at an entrance: who enters within two seconds of another is one group."""
+"""Ticks between two parties at an entrance: people who enter within two seconds are a group."""
 SHARE_OF_TWO = 0.25
 BUYERS, SPREAD = 0.33, 0.08
 """Share of parties that want to buy in a branch of mean size, and how far branches differ."""
