@@ -16,7 +16,15 @@ from conf.stores import Branch, Camera, Layout, Stores
 from simulator.history import detection_fields
 from simulator.orders import NAMESPACE
 from simulator.past.demand import Opening
-from simulator.past.tracks import Track, at_shelf, in_queue, past_the_shop, routes, through_entrance
+from simulator.past.tracks import (
+    Route,
+    Track,
+    at_shelf,
+    in_queue,
+    past_the_shop,
+    routes,
+    through_entrance,
+)
 from simulator.past.visits import MINUTE, TICK, Visit, tick_of
 
 HOUR = timedelta(hours=1)
@@ -47,9 +55,7 @@ class Filming:
         found = [(camera, stores.layout_at(camera, start)) for camera in branch.cameras]
         self._layouts = {camera.camera_id: layout for camera, layout in found if layout}
         self._ways = {
-            (camera_id, kind): [
-                way for line in layout.lines if line.kind == kind for way in routes(line, layout)
-            ]
+            (camera_id, kind): _routes(layout, kind)
             for camera_id, layout in self._layouts.items()
             for kind in ("entrance", "passing")
         }
@@ -124,6 +130,12 @@ class Filming:
                 yield from in_queue(zone, self._visits)
             elif zone.kind == "browse" and camera_id not in self.entrances:
                 yield from at_shelf(zone, self._visits, rng)
+
+
+def _routes(layout: Layout, kind: str) -> list[Route]:
+    """The ways over the first line of a kind that has any."""
+    of_lines = (routes(line, layout) for line in layout.lines if line.kind == kind)
+    return next(filter(None, of_lines), [])
 
 
 def _pictures(tracks: Sequence[Track], minutes: Iterator[int]) -> Iterator[tuple[int, list[Track]]]:

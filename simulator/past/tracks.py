@@ -18,6 +18,8 @@ from udfs.geometry import contains, passes_between
 
 STEPS = (-0.15, -0.06, 0.06, 0.15)
 """Distances from a line, one a tick: two on each side, which confirms both sides."""
+FARTHEST = 0.25
+"""Distance from the line at which somebody who came in stands."""
 ROUTES = 24
 COMPANION = 0.07
 """From one person of a party to the other, along the line."""
@@ -89,7 +91,9 @@ def routes(line: Line, layout: Layout) -> list[Route]:
 
     def is_free(route: Route) -> bool:
         places = [route.place(step, aside) for step in STEPS for aside in (0, COMPANION)]
-        ends = list(zip(places[:2], places[-2:], strict=True))
+        ends = [
+            (route.place(STEPS[0], aside), route.place(FARTHEST, aside)) for aside in (0, COMPANION)
+        ]
         return (
             all(0.02 <= x <= 0.98 and 0.02 <= y <= 0.98 for x, y in places)
             and not any(contains(polygon, place) for polygon in queues for place in places)
@@ -114,13 +118,13 @@ def through_entrance(
     tracks = []
     for visit in visits:
         way_in, way_out = rng.choice(ways[:third]), rng.choice(ways[-third:])
-        walks_on, lingers = rng.uniform(0.0, 0.1), rng.randrange(6, 40)
+        far, lingers = rng.uniform(STEPS[-1], FARTHEST), rng.randrange(6, 40)
         for person in range(visit.size):
             name, aside = f"{visit.number}.{person}", person * COMPANION
             stops = _walk(way_in, visit.arrives, STEPS, aside)
-            place = _inside(way_in.place(STEPS[-1] + walks_on, aside))
+            stands = _inside(way_in.place(far, aside))
             last = stops[-1].tick
-            inside = [Stop(last + 2, *place), Stop(last + 2 + lingers, *place)]
+            inside = [Stop(last + 2, *stands), Stop(last + 2 + lingers, *stands)]
             tracks.append(Track(f"{name}-in", (*stops, *inside)))
             tracks.append(Track(f"{name}-out", _walk(way_out, visit.leaves, STEPS[::-1], aside)))
     return tracks
@@ -139,7 +143,7 @@ def _walk(way: Route, tick: int, steps: Sequence[float], aside: float) -> tuple[
 def past_the_shop(
     ways: Sequence[Route], visits: Sequence[Visit], rng: random.Random
 ) -> list[Track]:
-    """People on the pavement, about as often as parties come in, in both directions."""
+    """People on the pavement, some for each party that comes in, in both directions."""
     tracks = []
     for visit in visits:
         for number in range(PASSERS_A_PARTY):
