@@ -31,8 +31,12 @@ def seed(
     from quality.seeding import seed_past
 
     settings = read_settings()
-    with progress("generating") as report, clear_outages():
-        seeded = seed_past(settings, days=days, seed=seed, report=report)
+    try:
+        with progress("generating") as report, clear_outages():
+            seeded = seed_past(settings, days=days, seed=seed, report=report)
+    except KeyboardInterrupt:
+        error_console().print("Interrupted: repeat the command to complete the past.")
+        raise
     console().print(summary(seeded), highlight=False, soft_wrap=True)
     for fault in seeded.found.faults:
         error_console().print(f"differs: {fault}", style="red", markup=False, soft_wrap=True)

@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 HISTORY = ((HISTORY_HEADER, b"1"),)
 
 
-class Message(NamedTuple):
+class PastMessage(NamedTuple):
     """One message of a topic; headers of orders mark them as history, which is never late."""
 
     topic: str
@@ -34,18 +34,18 @@ class Message(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def messages_of(kafka: KafkaSettings, day: PastDay) -> Iterator[Message]:
+def messages_of(kafka: KafkaSettings, day: PastDay) -> Iterator[PastMessage]:
     """All messages of a day; those of one order, and of one camera, by time."""
     topics = event_topics(kafka)
     for event in day.orders:
-        yield Message(topics[event.event_type], event.key, event.value, event.event_id, HISTORY)
+        yield PastMessage(topics[event.event_type], event.key, event.value, event.event_id, HISTORY)
     encode = msgspec.json.Encoder().encode
     for frame in day.frames():
         key = f"{frame['branch_id']}/{frame['camera_id']}".encode()
-        yield Message(kafka.detections, key, encode(frame), frame["event_id"])
+        yield PastMessage(kafka.detections, key, encode(frame), frame["event_id"])
 
 
-def deliver(kafka: KafkaSettings, messages: Iterable[Message]) -> Offsets:
+def deliver(kafka: KafkaSettings, messages: Iterable[PastMessage]) -> Offsets:
     """Send messages in order; returns the newest offset of each partition.
 
     Raises:

@@ -20,7 +20,7 @@ from simulator.baskets import Basket, read_baskets
 from simulator.orders import SimulatedOrderEvent
 from simulator.past.demand import Opening, arrivals, openings
 from simulator.past.frames import Filming, whole_hour
-from simulator.past.sales import Sale, order_events, sales_from_afar
+from simulator.past.sales import PlannedSale, order_events, sales_from_afar
 from simulator.past.visits import TICK, live_a_day
 
 AFAR_A_SALE = 0.3
@@ -84,7 +84,7 @@ class Past:
             (opened[0].begins, opened[-1].ends), round(AFAR_A_SALE * len(paid)), seed
         )
         others = [b.branch_id for b in self.stores.branches if b != branch]
-        sales = [*(Sale(at, IN_STORE) for at in paid), *afar]
+        sales = [*(PlannedSale(at, IN_STORE) for at in paid), *afar]
         for events in order_events(branch, others, sales, baskets, seed):
             if events[-1].event_time < self.end:
                 found.orders.extend(events)

@@ -21,26 +21,29 @@ FROM_AFAR = {channel: share for channel, share in CHANNELS.items() if channel !=
 
 
 @dataclass(frozen=True)
-class Sale:
+class PlannedSale:
     """When an order is made, and where: an id of `CHANNELS`."""
 
     at: datetime
     channel: str
 
 
-def sales_from_afar(branch_day: tuple[datetime, datetime], count: int, seed: str) -> list[Sale]:
+def sales_from_afar(
+    branch_day: tuple[datetime, datetime], count: int, seed: str
+) -> list[PlannedSale]:
     """Orders of the web shop, by phone and the like, at any time of the opening hours."""
     rng = random.Random(f"{seed}/afar")  # noqa: S311 - a replayable past, not secrets
     begins, ends = branch_day
     return [
-        Sale(begins + rng.random() * (ends - begins), draw(rng, FROM_AFAR)) for _ in range(count)
+        PlannedSale(begins + rng.random() * (ends - begins), draw(rng, FROM_AFAR))
+        for _ in range(count)
     ]
 
 
 def order_events(
     branch: Branch,
     others: Sequence[str],
-    sales: Sequence[Sale],
+    sales: Sequence[PlannedSale],
     baskets: Iterator[Basket],
     seed: str,
 ) -> Iterator[list[SimulatedOrderEvent]]:
