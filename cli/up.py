@@ -43,7 +43,7 @@ def up(
     show_services(console(), rows)
     if any(one.name == "console" and one.state == "running" for one in rows):
         _show_console(settings)
-        _offer_past(settings)
+        _offer_past(read_settings(profile))  # with the passwords of a first start
     if failure:
         raise failure
     if bad := [f"{one.name} is {one.state}: {one.detail}" for one in rows if not one.well]:

@@ -54,11 +54,14 @@ def deliver(kafka: KafkaSettings, messages: Iterable[PastMessage]) -> Offsets:
     done: list[Delivery] = []
 
     async def send() -> None:
-        transport = KafkaTransport(kafka, PATIENCE_SECONDS)
+        tills = KafkaTransport(kafka, PATIENCE_SECONDS)
+        cameras = KafkaTransport(kafka, PATIENCE_SECONDS, "cameras")
         for topic, key, value, _, headers in messages:
+            transport = cameras if topic == kafka.detections else tills
             await transport.send(topic, key, value, done.append, headers=headers)
             transport.poll()
-        await transport.drain()
+        await tills.drain()
+        await cameras.drain()
 
     asyncio.run(send())
     ends: Offsets = {}

@@ -192,7 +192,8 @@ class PastSender:
         return found
 
     def _gold(self) -> BranchHours:
-        first = min((hour.hour for hour in self.truth.sums), default=self.past.end)
+        hours = {hour.hour for hour in self.truth.sums} | {at for _, at in self.truth.visitors}
+        first = min(hours, default=self.past.end)
         span = And(
             GreaterThanOrEqual(term="hour", value=first.isoformat()),
             LessThan(term="hour", value=self.past.end.isoformat()),
