@@ -37,6 +37,7 @@ from cli import (
     restate,
     retention,
     run,
+    seed,
     send,
     shop,
     sql,
@@ -61,7 +62,7 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         gateway.gateway,
         console.console,
     ),
-    "Orders": (send.send, import_orders.app, dlq.app, contracts.app),
+    "Orders": (send.send, seed.seed, import_orders.app, dlq.app, contracts.app),
     "Cameras": (infer.infer, replay.replay, shop.app, zones.app, models.app),
     "Lake": (
         sql.sql,

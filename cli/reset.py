@@ -12,7 +12,7 @@ import typer
 from cli.context import read_settings
 from infra.terminal import and_list, console, progress
 
-REPORTS = ("memory", "quality", "demo", "check", "films")
+REPORTS = ("memory", "quality", "demo", "check", "films", "imports", "seed")
 """Folders that commands and streams write below the state folder, beside the services' data."""
 
 REASONS = {

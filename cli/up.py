@@ -43,6 +43,7 @@ def up(
     show_services(console(), rows)
     if any(one.name == "console" and one.state == "running" for one in rows):
         _show_console(settings)
+        _offer_past(read_settings(profile))  # with the passwords of a first start
     if failure:
         raise failure
     if bad := [f"{one.name} is {one.state}: {one.detail}" for one in rows if not one.well]:
@@ -54,6 +55,17 @@ def _show_console(settings: Settings) -> None:
 
     out = console()
     out.print(f"Console: {shown_url(settings, out)}", highlight=False, soft_wrap=True)
+
+
+def _offer_past(settings: Settings) -> None:
+    """Name the command that gives an empty deployment something to show."""
+    from quality.seed_state import has_data
+
+    if not has_data(settings):
+        console().print(
+            "No data yet: `storelake seed --days 14` fills two weeks of a simulated chain.",
+            highlight=False,
+        )
 
 
 def _start(settings: Settings, *, services_only: bool) -> StorelakeError | None:

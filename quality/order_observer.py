@@ -45,11 +45,12 @@ COUNTED_SQL = """
 
 def end_offsets(settings: Settings, topics: Sequence[str]) -> Offsets:
     """The next offset of every partition of the topics."""
-    with closing(_log(settings, topics)) as log:
+    with closing(open_log(settings, topics)) as log:
         return {partition: high for partition, (_, high) in log.bounds().items()}
 
 
-def _log(settings: Settings, topics: Sequence[str]) -> KafkaLog:
+def open_log(settings: Settings, topics: Sequence[str]) -> KafkaLog:
+    """A reader of topics; close it."""
     # The reader's consumer is kept open; it must not log errors when a demo stops its broker.
     client = client_config(settings.kafka, "reader", {"log_level": "0"})
     return KafkaLog(Subscription(tuple(topics)), client, "storelake-check")
@@ -188,7 +189,7 @@ class OrderObserver:
             Range(topic, number, self.start.offsets.get((topic, number), 0), end + 1)
             for (topic, number), end in self._ends.items()
         ]
-        with closing(_log(self.settings, self.settings.kafka.order_topics)) as log:
+        with closing(open_log(self.settings, self.settings.kafka.order_topics)) as log:
             return [
                 message
                 for batch in log.fetch(ranges)

@@ -129,6 +129,7 @@ def _add_up(orders: Iterable[CountedOrder]) -> HourSums:
 
 
 _Sums = defaultdict[Hour, defaultdict[str, Decimal]]
+_Row = Mapping[str, Any]
 
 
 def _add(sums: _Sums, hour: Hour, more: Mapping[str, Decimal], sign: int = 1) -> None:
@@ -144,26 +145,34 @@ def stored_sums(db: Database, hours: Collection[datetime], ours: Collection[str]
         hours: UTC.
         ours: ids of the orders; what all others add to their hours is taken off.
     """
-    sums: _Sums = defaultdict(lambda: defaultdict(Decimal))
     with db.transaction() as connection, connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        for row in cursor.execute(_METRICS_SQL, (list(hours),)):
-            _add(sums, _key(row), {name: row[name] for name in COLUMNS})
-        for row in cursor.execute(_PAYMENTS_SQL, (list(hours),)):
-            method = row["method"]
-            amounts = {"orders": "order_count", "paid": "total_amount", "net": "net_amount"}
-            _add(sums, _key(row), {f"{n} by {method}": row[c] for n, c in amounts.items()})
+        metrics = cursor.execute(_METRICS_SQL, (list(hours),)).fetchall()
+        payments = cursor.execute(_PAYMENTS_SQL, (list(hours),)).fetchall()
         others = cursor.execute(_OTHERS_SQL, (list(hours), list(ours))).fetchall()
+    sums = row_sums(metrics, payments)
     for hour, of_others in _add_up(map(_other, others)).items():
         _add(sums, hour, of_others, -1)
     return sums
 
 
-def _key(row: Mapping[str, Any]) -> Hour:
+def row_sums(metrics: Iterable[_Row], payments: Iterable[_Row]) -> _Sums:
+    """The sums in rows of order_metrics and payments_hourly, or of their replicas in gold."""
+    sums: _Sums = defaultdict(lambda: defaultdict(Decimal))
+    for row in metrics:
+        _add(sums, _key(row), {name: row[name] for name in COLUMNS})
+    amounts = {"orders": "order_count", "paid": "total_amount", "net": "net_amount"}
+    for row in payments:
+        method = row["method"]
+        _add(sums, _key(row), {f"{n} by {method}": row[c] for n, c in amounts.items()})
+    return sums
+
+
+def _key(row: _Row) -> Hour:
     return Hour(row["branch_id"], _hour(row["hour"]), row["currency"])
 
 
-def _other(row: Mapping[str, Any]) -> CountedOrder:
+def _other(row: _Row) -> CountedOrder:
     method, total = row["payment_method"], row["total_price"]
     payments: dict[str, Decimal] = defaultdict(Decimal)
     for payment in row["payments"] or ([{"method": method, "amount": total}] if method else []):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -65,19 +65,28 @@ def require_running(settings: Settings) -> None:
     Raises:
         StorelakeError: one does not; with the command that starts it.
     """
-    for service in local.status(settings):
-        if service.state not in {"running", "external"}:
-            raise CheckError(f"{service.name} does not run: start it with `storelake up`.")
-    lacking = sorted(set(STREAMS) - stream_states(settings).keys())
-    if lacking:
-        raise CheckError(
-            f"These streams do not run: {', '.join(lacking)}. Start them, in another terminal with "
-            "`storelake run`, or in the background with `storelake start`."
-        )
+    require_streams(settings, STREAMS)
     if not gateway_ready(settings):
         raise CheckError(
             f"The gateway is not ready at {gateway_url(settings)}: start it, in another terminal "
             "with `storelake gateway`, or in the background with `storelake start`."
+        )
+
+
+def require_streams(settings: Settings, streams: Iterable[str]) -> None:
+    """Services, and some streams, must run already.
+
+    Raises:
+        StorelakeError: one does not; with the command that starts it.
+    """
+    for service in local.status(settings):
+        if service.state not in {"running", "external"}:
+            raise CheckError(f"{service.name} does not run: start it with `storelake up`.")
+    lacking = sorted(set(streams) - stream_states(settings).keys())
+    if lacking:
+        raise CheckError(
+            f"These streams do not run: {', '.join(lacking)}. Start them, in another terminal with "
+            "`storelake run`, or in the background with `storelake start`."
         )
 
 

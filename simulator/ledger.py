@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -106,6 +106,31 @@ def digest(value: bytes | None) -> str | None:
     return None if value is None else blake2b(value, digest_size=16).hexdigest()
 
 
+def entry_of(event: SimulatedOrderEvent, number: int) -> Entry:
+    """The line of an event that every place must have; its position is only its number."""
+    sent = {"outcome": "accepted", "late": False, "duplicate_of": None, "digest": None}
+    place = {"topic": "", "partition": 0, "offset": number}
+    return msgspec.convert({**_of_event(event), **sent, **place}, Entry)
+
+
+def _of_event(event: SimulatedOrderEvent) -> dict[str, Any]:
+    order = event.document["order"]
+    payments = order.get("payments")
+    return {
+        "event_id": event.event_id,
+        "order_id": event.order_id,
+        "event_type": event.event_type,
+        "branch_id": event.branch_id,
+        "event_time": instant(event.event_time),
+        "made_at": instant(event.made_at),
+        **{name: order.get(name) for name in ("created_at", "currency", "channel")},
+        "status": event.status,
+        "payment_method": order.get("payment_method"),
+        "payments": payments and {p["method"]: str(p["amount"]) for p in payments},
+        "total_price": None if event.total_price is None else str(event.total_price),
+    }
+
+
 def read_ledger(path: Path) -> list[Entry]:
     """Every line of a ledger file, in the order in which the outcomes became known."""
     return msgspec.json.Decoder(Entry).decode_lines(path.read_bytes())
@@ -159,20 +184,8 @@ class Ledger:
             report.by_type[event.event_type] += 1
         if self._file is None:
             return
-        order = event.document["order"]
-        payments = order.get("payments")
         line = {
-            "event_id": event.event_id,
-            "order_id": event.order_id,
-            "event_type": event.event_type,
-            "branch_id": event.branch_id,
-            "event_time": instant(event.event_time),
-            "made_at": instant(event.made_at),
-            **{name: order.get(name) for name in ("created_at", "currency", "channel")},
-            "status": event.status,
-            "payment_method": order.get("payment_method"),
-            "payments": payments and {p["method"]: str(p["amount"]) for p in payments},
-            "total_price": None if event.total_price is None else str(event.total_price),
+            **_of_event(event),
             "topic": delivery.topic,
             "partition": delivery.partition,
             "offset": delivery.offset,

@@ -80,10 +80,16 @@ def draw_version(rng: random.Random) -> int:
 
 
 def draw_sale(
-    branch_id: str, currency: str, customer_id: str, others: Sequence[str], rng: random.Random
+    branch_id: str,
+    currency: str,
+    customer_id: str,
+    others: Sequence[str],
+    rng: random.Random,
+    *,
+    channel: str | None = None,
 ) -> Sale:
-    """Draw a sale of a branch; one of the `others` may fulfil it."""
-    channel = draw(rng, CHANNELS)
+    """Draw a sale of a branch; one of the `others` may fulfil it. Without a channel draw that."""
+    channel = channel or draw(rng, CHANNELS)
     near = channel == IN_STORE
     elsewhere = not near and rng.random() < SHARE_FULFILLED_ELSEWHERE
     if rng.random() < SHARE_ABROAD:

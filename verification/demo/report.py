@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import psutil
 from jinja2 import Environment, PackageLoader
 from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 
-from verification.watch import EVER
+from verification.demo.days import Days
+from verification.demo.plots import Crossings, Pairs, footfall_plot, hours_plot, latency_plot
 
-mpl.use("svg")
-from matplotlib import pyplot as plt
-
-INK, ACCENT, SECOND = "#1d2b36", "#0b7285", "#e8590c"
 PACKAGES = (
     "pyspark",
     "pyarrow",
@@ -31,10 +27,6 @@ PACKAGES = (
     "psycopg",
     "opencv-python-headless",
 )
-
-
-Pairs = Sequence[tuple[datetime, float]]
-"""(event time, seconds until visible) of each event."""
 
 
 def versions() -> dict[str, str]:
@@ -61,74 +53,47 @@ def write_json(report: Mapping[str, Any], path: Path) -> None:
     path.write_text(to_json(report, indent=2).decode() + "\n", encoding="utf-8")
 
 
-def write_html(
-    report: Mapping[str, Any],
-    readers: Mapping[str, Pairs],
-    footfall: Sequence[Mapping[str, Any]],
-    path: Path,
-) -> None:
-    """Write report.html: one file, pictures inside, nothing loaded from elsewhere.
+@dataclass(frozen=True)
+class Pictures:
+    """What the plots and stills of a report are made of.
 
-    Args:
-        report: the content of report.json.
-        readers: name of a reader -> latencies of the events that it saw.
-        footfall: rows of footfall_minute of the run.
-        path: of the file.
+    Attributes:
+        readers: name of a reader -> latencies of the events that the demo sent.
+        crossings: of entrance lines in the run, by time.
+        days: the hours before the run.
+        stills: of `stills.stills`; empty for footage of people.
     """
+
+    readers: Mapping[str, Pairs]
+    crossings: Crossings
+    days: Days
+    stills: Sequence[Mapping[str, Any]]
+
+
+def write_html(report: Mapping[str, Any], pictures: Pictures, path: Path) -> None:
+    """Write report.html: one file, pictures inside, nothing loaded from elsewhere."""
     environment = Environment(
         loader=PackageLoader("verification.demo"), autoescape=True, trim_blocks=True
     )
+    by_branch = groupby(sorted(pictures.days.items()), key=lambda one: one[0][0])
     html = environment.get_template("report.html.j2").render(
-        report=report, latency=_latency_plot(readers), footfall=_footfall_plot(footfall)
+        report=report,
+        run_hours=run_hours(report),
+        latency=latency_plot(pictures.readers),
+        footfall=footfall_plot(pictures.crossings, report["started_at"]),
+        branches={
+            branch: hours_plot([(day, hours) for (_, day), hours in days])
+            for branch, days in by_branch
+        },
+        stills=pictures.stills,
     )
     path.write_text(html, encoding="utf-8")
 
 
-def _svg(figure: Any) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", transparent=True)
-    plt.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _axes(height: float = 3.0) -> tuple[Any, Any]:
-    plt.rcParams.update({"font.size": 10, "font.family": "sans-serif", "svg.fonttype": "none"})
-    figure, axes = plt.subplots(figsize=(8.0, height))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK)
-    axes.grid(axis="y", color="#dfe5e9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _latency_plot(readers: Mapping[str, Pairs]) -> str:
-    figure, axes = _axes()
-    start = min((t for pairs in readers.values() for t, _ in pairs), default=EVER)
-    for (label, pairs), color in zip(readers.items(), (ACCENT, SECOND), strict=True):
-        x = [(t - start).total_seconds() for t, _ in pairs]
-        axes.scatter(x, [s for _, s in pairs], s=5, alpha=0.45, color=color, label=label)
-    axes.set(
-        xlabel="event time, seconds into the run", ylabel="seconds until visible", ylim=(0, None)
-    )
-    axes.legend(frameon=False, loc="upper right", markerscale=3)
-    return _svg(figure)
-
-
-def _footfall_plot(footfall: Sequence[Mapping[str, Any]]) -> str:
-    rows = sorted(footfall, key=lambda r: r["minute"])
-    figure, axes = _axes(height=2.6)
-    for shift, direction, color in ((-0.17, "entries", ACCENT), (0.17, "exits", SECOND)):
-        positions = [position + shift for position in range(len(rows))]
-        bars = axes.bar(positions, [r[direction] for r in rows], 0.3, color=color, label=direction)
-        axes.bar_label(bars, padding=2)
-    labels = [f"{r['minute']:%H:%M}\n{r['camera_id']}" for r in rows]
-    axes.set_xticks(list(range(len(rows))), labels)
-    axes.set(ylabel="people", xlabel="minute (UTC) and camera", xlim=(-1, max(len(rows), 4)))
-    axes.margins(y=0.15)
-    axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, loc="upper right")
-    return _svg(figure)
+def run_hours(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The hours of store_hourly in which the demo sent something."""
+    first = report["started_at"].replace(minute=0, second=0, microsecond=0)
+    return [hour for hour in report["store_hourly"] if hour["hour"] >= first]
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
@@ -147,8 +112,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         shop = [(r["what"], _or_dash(r["measured"]), _or_dash(r["true"])) for r in report["shop"]]
         console.print(_table("The shop: measured beside true", ("what", "measured", "true"), shop))
     columns = ("branch", "hour", "visitors", "orders", "conversion", "revenue", "coverage")
-    hours = [_hour(row) for row in report["store_hourly"]]
-    console.print(_table("Conversion rate per branch and hour (UTC)", columns, hours))
+    hours = [_hour(row) for row in run_hours(report)]
+    console.print(_table("Conversion rate of this hour (UTC) by branch", columns, hours))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
