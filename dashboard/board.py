@@ -210,8 +210,10 @@ class Board:
 
     def _roster(self) -> Sequence[Shift] | ReadError | None:
         file = self.settings.console.roster_file
+        if file is None:
+            return None
         try:
-            return file and read_roster(file, {b.branch_id for b in self.stores.branches})
+            return read_roster(file, {b.branch_id for b in self.stores.branches})
         except RosterError as error:
             return ReadError(str(error))
 
