@@ -81,10 +81,15 @@ class Away:
 
 @dataclass(frozen=True)
 class BoardView:
-    """What pages show: the newest snapshot, and whether it is the present."""
+    """What pages show: the newest snapshot, and whether it is the present.
+
+    Attributes:
+        past: the snapshot with the figures of a day in the past, where a page shows one.
+    """
 
     snapshot: Snapshot | None = None
     away: Away | None = None
+    past: Snapshot | None = None
 
 
 class Board:
@@ -129,13 +134,16 @@ class Board:
         return self.view if is_young else BoardView()
 
     def on(self, day: date) -> BoardView:
-        """The view with the figures of a day in the past, which are at most a minute old."""
+        """The view with the figures of a day in the past, which are at most a minute old.
+
+        Without `past` while the database is away.
+        """
         view = self.fresh()
-        if view.snapshot is None:
+        if view.snapshot is None or view.away:
             return view
         with self._lock:
             answers = {**view.snapshot.answers, **self._answers_of(day)}
-        return replace(view, snapshot=replace(view.snapshot, day=day, answers=answers))
+        return replace(view, past=replace(view.snapshot, day=day, answers=answers))
 
     def _answers_of(self, day: date) -> dict[str, Any]:
         """Answers without an error are kept, those of the latest `DAYS_KEPT` days."""
@@ -181,7 +189,9 @@ class Board:
             ends = self._every(KAFKA_EVERY, "kafka", lambda _: self._topic_ends())
             reported = read_reported(self.settings.var_dir)
             roster = self._every(ROSTER_EVERY, "roster", lambda _: self._roster())
-            return Snapshot(self.settings, self.stores, look.at, answers, ends, reported, roster)
+            return Snapshot(
+                self.settings, self.stores, look.at, answers, ends, reported, roster=roster
+            )
 
     def _parameters(self, look: ReadSnapshot, day: date | None = None) -> dict[str, Any]:
         return {**parameters(self.settings, self.stores, look.at), "day": day}

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-HOUR = timedelta(hours=1)
+from dashboard.opening import HOUR
+
 DAYS_BEFORE = (7, 1)
 RUNNING = "the hour is not over"
 

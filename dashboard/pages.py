@@ -114,9 +114,10 @@ class Screen:
 
     def _show(self, view: BoardView) -> None:
         self._status.set_content(sections.status(view, self._board.settings))
-        if view.snapshot is not None:
+        shown = view.past if self._day else view.snapshot
+        if shown is not None:
             for renew in self._renewals:
-                renew(view.snapshot)
+                renew(shown)
 
 
 class Pages:
@@ -131,7 +132,6 @@ class Pages:
         one, latest = self._branch(branch), today.latest_day(self._branches)
         day, fault = today.parse_day(date, latest)
         screen = Screen(self._board, "/", self._sessions, day)
-        ui.element("div").props("id=alerts")
         ui.html(today.day_picker(one, day, latest, fault), sanitize=False).classes("wide-part")
         if len(self._branches) > 1:
             screen.part(today.chain, "All branches")

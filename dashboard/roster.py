@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from dashboard.opening import HOUR
+
 COLUMNS = ["branch_id", "start", "end", "staff"]
 FIRST = datetime(2000, 1, 1, tzinfo=timezone.utc)
-HOUR = timedelta(hours=1)
 
 
 class RosterError(ValueError):

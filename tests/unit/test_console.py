@@ -451,10 +451,10 @@ def test_a_day_in_the_past_is_read_on_demand_and_once_a_minute(
         watch.board.on(date(2024, 5, 1))
     assert [look.asked for look in database.looks[1:]] == [list(OF_A_DAY)]
     watch.seconds += 61
-    shown = watch.board.on(date(2024, 5, 1)).snapshot
+    shown = watch.board.on(date(2024, 5, 1)).past
     assert shown is not None
     assert (shown.day, len(database.looks)) == (date(2024, 5, 1), 4)
-    assert watch.after(0).snapshot is not shown
+    assert watch.after(0).past is None
 
 
 def test_a_day_in_the_past_that_cannot_be_read_is_tried_again(
@@ -464,7 +464,7 @@ def test_a_day_in_the_past_that_cannot_be_read_is_tried_again(
     watch = Watch(settings, stores, database)
     watch.after(0)
     for _ in range(2):
-        shown = watch.board.on(date(2024, 5, 1)).snapshot
+        shown = watch.board.on(date(2024, 5, 1)).past
         assert shown is not None
         assert isinstance(shown.answers["store_hourly"], ReadError)
     assert len(database.looks) == 3
