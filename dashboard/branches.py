@@ -100,8 +100,8 @@ def branch_day(snapshot: Snapshot, branch: Branch) -> BranchDay:
         hours=mine,
         so_far=add_up(mine, now) if mine else None,
         compared=compare(mine, hours, now),
-        units_per_basket=_units_per_basket(snapshot, branch),
-        per_staff_hour=_per_staff_hour(snapshot, mine),
+        units_per_basket=units_per_basket(snapshot, branch),
+        per_staff_hour=per_staff_hour(snapshot, mine),
         inside=None if is_past else _inside(snapshot, branch),
         queues=() if is_past else queues_now(snapshot, branch),
         silent=_silent(snapshot, branch) if is_open and not is_past else (),
@@ -165,15 +165,21 @@ def _silent(snapshot: Snapshot, branch: Branch) -> tuple[tuple[str, datetime | N
     )
 
 
-def _units_per_basket(snapshot: Snapshot, branch: Branch) -> float | None:
-    """None also where they cannot be read: a long query may not take the card away."""
+def units_per_basket(snapshot: Snapshot, branch: Branch | None = None) -> float | None:
+    """Pieces by order of a branch, or of all.
+
+    None also where they cannot be read: a slow query may not take the card away.
+    """
     rows = snapshot.answers["units"]
     if isinstance(rows, ReadError):
         return None
-    return next((float(r.units) / r.orders for r in rows if r.branch_id == branch.branch_id), None)
+    own = [row for row in rows if branch is None or row.branch_id == branch.branch_id]
+    orders = sum(row.orders for row in own)
+    return float(sum(row.units for row in own)) / orders if orders else None
 
 
-def _per_staff_hour(snapshot: Snapshot, hours: Sequence[Any]) -> float | None:
+def per_staff_hour(snapshot: Snapshot, hours: Sequence[Any]) -> float | None:
+    """Visitors by staff hours; None without a roster that can be used."""
     roster = snapshot.roster
     if roster is None or isinstance(roster, ReadError):
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from dashboard.board import Snapshot
-from dashboard.branches import BranchDay
+from dashboard.branches import BranchDay, per_staff_hour, units_per_basket
 from dashboard.figures import Compared, Figures, add_up, compare
 
 
@@ -40,6 +40,8 @@ class Chain:
         inside_of: the number of those branches.
         queues: all queues whose length is known.
         queues_over: those longer than their limit.
+        units_per_basket: pieces by order, of the branches whose lines are known.
+        per_staff_hour: visitors by staff hours; None without a roster of the day.
         money: one of each currency, that of most orders first.
     """
 
@@ -52,6 +54,8 @@ class Chain:
     inside_of: int
     queues: int
     queues_over: int
+    units_per_basket: float | None
+    per_staff_hour: float | None
     money: tuple[Money, ...]
 
 
@@ -74,6 +78,8 @@ def chain_of(snapshot: Snapshot, days: Sequence[BranchDay]) -> Chain:
         inside_of=len(inside),
         queues=len(queues),
         queues_over=sum(queue.is_over for queue in queues),
+        units_per_basket=units_per_basket(snapshot),
+        per_staff_hour=per_staff_hour(snapshot, hours),
         money=_money(snapshot, days),
     )
 

@@ -207,6 +207,7 @@ def test_units_that_cannot_be_read_are_not_known_and_the_card_stays(empty: Snaps
     units = [Row(branch_id="B01", orders=4, units=Decimal(10))]
     snapshot = answered(empty, units=units)
     assert branch_day(snapshot, snapshot.stores.branches[0]).units_per_basket == 2.5
+    assert chain_of(snapshot, branch_days(snapshot)).units_per_basket == 2.5
     late = answered(empty, units=ReadError("units did not answer within 3 s"))
     assert branch_day(late, late.stores.branches[0]).units_per_basket is None
 
@@ -276,6 +277,11 @@ def test_visitors_per_staff_hour_are_of_staffed_hours_alone(tmp_path: Path) -> N
     assert visitors_per_staff_hour(roster, [of_day(9, visitors=None)], NOW) is None
     running = visitors_per_staff_hour(roster, [of_day(9)], of_day(9).hour + HOUR / 2)
     assert running == 10.0
+
+
+def test_a_roster_that_cannot_be_used_is_named_on_the_page(empty: Snapshot) -> None:
+    page = today.branch_cards(replace(empty, roster=ReadError("roster r.csv, line 3: start")))
+    assert "roster r.csv, line 3: start" in page
 
 
 @pytest.mark.parametrize(
