@@ -121,9 +121,14 @@ class Board:
 
     def fresh(self) -> BoardView:
         """The view, at most `console.refresh_seconds` old. Blocks; call it from a thread."""
+        every = self.settings.console.refresh_seconds
         with self._lock:
+            passed = self._clock() - self._looked
+            if passed > 2 * every:  # nobody has looked: a page that is opened now reads everything
+                self._kept.clear()
+                self._days.clear()
             # A little less, or a browser that polls on time would see every second view twice.
-            if self._clock() - self._looked >= 0.9 * self.settings.console.refresh_seconds:
+            if passed >= 0.9 * every:
                 self.view = self._renewed()
                 self._looked = self._clock()
             return self.view
@@ -134,7 +139,7 @@ class Board:
         return self.view if is_young else BoardView()
 
     def on(self, day: date) -> BoardView:
-        """The view with the figures of a day in the past, which are at most a minute old.
+        """The view with the figures of a day in the past, which are at most `DAY_EVERY` old.
 
         Without `past` while the database is away.
         """

@@ -33,13 +33,14 @@ EVERY = {
     "latency": 4.0,
     "dead_letters": 4.0,
     "quality_results": 10.0,
-    "weekday_hours": 60.0,
-    "units": 60.0,
+    "people_inside": 4.0,
+    "weekday_hours": 30.0,
+    "units": 30.0,
 }
 """Seconds between two runs of a query; the others run for each snapshot."""
 OF_A_DAY = ("store_hourly", "order_metrics", "units", "weekday_hours")
 """Queries that also answer for a day in the past."""
-DAY_EVERY = 60.0
+DAY_EVERY = 30.0
 """Seconds for which the answers of a day in the past are kept."""
 
 
