@@ -23,7 +23,7 @@ from conf.settings import Settings
 from conf.stores import Stores
 from dashboard.queries import DAY_EVERY, EVERY, OF_A_DAY, QUERIES, parameters
 from dashboard.reader import ReadSnapshot
-from dashboard.roster import RosterError, Shift, read_roster
+from dashboard.roster import RosterError, RosterLine, read_roster
 from dashboard.streams import Ends, Reported, read_reported
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Snapshot:
     answers: Mapping[str, list[Any] | ReadError]
     ends: Ends | ReadError = field(default_factory=dict)
     reported: Reported | None = None
-    roster: Sequence[Shift] | ReadError | None = None
+    roster: Sequence[RosterLine] | ReadError | None = None
     day: date | None = None
 
     def rows(self, query: str) -> list[Any]:
@@ -223,7 +223,7 @@ class Board:
         except OSError as error:
             return ReadError(str(error))
 
-    def _roster(self) -> Sequence[Shift] | ReadError | None:
+    def _roster(self) -> Sequence[RosterLine] | ReadError | None:
         file = self.settings.console.roster_file
         if file is None:
             return None

@@ -13,7 +13,7 @@ from dashboard.figures import Compared, Figures, add_up, compare
 
 
 @dataclass(frozen=True)
-class Money:
+class CurrencySales:
     """What was sold in one currency; amounts of two currencies are never added.
 
     Attributes:
@@ -56,7 +56,7 @@ class Chain:
     queues_over: int
     units_per_basket: float | None
     per_staff_hour: float | None
-    money: tuple[Money, ...]
+    money: tuple[CurrencySales, ...]
 
 
 def chain_of(snapshot: Snapshot, days: Sequence[BranchDay]) -> Chain:
@@ -84,13 +84,13 @@ def chain_of(snapshot: Snapshot, days: Sequence[BranchDay]) -> Chain:
     )
 
 
-def _money(snapshot: Snapshot, days: Sequence[BranchDay]) -> tuple[Money, ...]:
+def _money(snapshot: Snapshot, days: Sequence[BranchDay]) -> tuple[CurrencySales, ...]:
     sold: dict[str, tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
     for row in snapshot.rows("order_metrics"):
         orders, revenue = sold[row.currency]
         sold[row.currency] = orders + row.orders, revenue + row.revenue
     return tuple(
-        Money(
+        CurrencySales(
             currency,
             orders,
             revenue,

@@ -24,7 +24,7 @@ class RosterError(ValueError):
     """Why a roster cannot be used: one sentence, with the line of the file."""
 
 
-class Shift(BaseModel):
+class RosterLine(BaseModel):
     """So many people at work in one branch from `start` until before `end`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,7 @@ class Shift(BaseModel):
     staff: Annotated[int, Field(ge=0)]
 
 
-def read_roster(file: Path, branches: Collection[str]) -> tuple[Shift, ...]:
+def read_roster(file: Path, branches: Collection[str]) -> tuple[RosterLine, ...]:
     """All lines of a roster.
 
     Args:
@@ -55,47 +55,49 @@ def read_roster(file: Path, branches: Collection[str]) -> tuple[Shift, ...]:
     try:
         if next(lines, None) != COLUMNS:
             raise ValueError(f"the columns must be {','.join(COLUMNS)}")
-        return tuple(_shift(line, branches) for line in lines if line)
+        return tuple(_entry(line, branches) for line in lines if line)
     except (ValueError, csv.Error) as error:
         raise RosterError(f"roster {file}, line {max(lines.line_num, 1)}: {error}") from error
 
 
-def _shift(line: Sequence[str], branches: Collection[str]) -> Shift:
+def _entry(line: Sequence[str], branches: Collection[str]) -> RosterLine:
     if len(line) != len(COLUMNS):
         raise ValueError(f"{len(line)} values for {len(COLUMNS)} columns")
     try:
-        shift = Shift.model_validate(dict(zip(COLUMNS, line, strict=True)))
+        entry = RosterLine.model_validate(dict(zip(COLUMNS, line, strict=True)))
     except ValidationError as error:
         (first, *_) = error.errors()
         raise ValueError(f"{first['loc'][0]} {first['input']!r}: {first['msg']}") from error
-    if shift.branch_id not in branches:
-        raise ValueError(f"branch {shift.branch_id!r} is not in the store file")
-    if shift.end <= shift.start:
+    if entry.branch_id not in branches:
+        raise ValueError(f"branch {entry.branch_id!r} is not in the store file")
+    if entry.end <= entry.start:
         raise ValueError("end must be later than start")
-    return shift
+    return entry
 
 
-def staff_hours(shifts: Sequence[Shift], branch_id: str, start: datetime, end: datetime) -> float:
+def staff_hours(
+    roster: Sequence[RosterLine], branch_id: str, start: datetime, end: datetime
+) -> float:
     """Hours worked in a branch between two moments, over all of its people."""
     return sum(
-        shift.staff * max(min(shift.end, end) - max(shift.start, start), timedelta(0)) / HOUR
-        for shift in shifts
-        if shift.branch_id == branch_id
+        entry.staff * max(min(entry.end, end) - max(entry.start, start), timedelta(0)) / HOUR
+        for entry in roster
+        if entry.branch_id == branch_id
     )
 
 
 def visitors_per_staff_hour(
-    shifts: Sequence[Shift], hours: Sequence[Any], now: datetime
+    roster: Sequence[RosterLine], hours: Sequence[Any], now: datetime
 ) -> float | None:
     """Visitors by staff hours, over the hours whose visitors are known and that are staffed.
 
     Args:
-        shifts: of all branches.
+        roster: of all branches.
         hours: rows of `store_hourly`.
         now: the running hour is worked until then.
     """
     worked = [
-        (h.visitors, staff_hours(shifts, h.branch_id, h.hour, min(h.hour + HOUR, now)))
+        (h.visitors, staff_hours(roster, h.branch_id, h.hour, min(h.hour + HOUR, now)))
         for h in hours
         if h.visitors is not None
     ]

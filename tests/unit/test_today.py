@@ -22,7 +22,7 @@ from dashboard.chain import chain_of
 from dashboard.figures import RUNNING, add_up, compare
 from dashboard.opening import axis_of, counted_since, hours_of, is_closed_day
 from dashboard.queries import QUERIES
-from dashboard.roster import RosterError, Shift, read_roster, visitors_per_staff_hour
+from dashboard.roster import RosterError, RosterLine, read_roster, visitors_per_staff_hour
 from dashboard.week import power_slots, week_of
 
 pytestmark = pytest.mark.requirement("M2")
@@ -203,7 +203,7 @@ def test_an_old_length_is_not_the_queue_now(empty: Snapshot, stores: Stores) -> 
     assert (first.length, first.is_over) == (None, False)
 
 
-def test_units_that_cannot_be_read_are_not_known_and_the_card_stays(empty: Snapshot) -> None:
+def test_units_that_cannot_be_read_are_not_known_and_the_card_remains(empty: Snapshot) -> None:
     units = [Row(branch_id="B01", orders=4, units=Decimal(10))]
     snapshot = answered(empty, units=units)
     assert branch_day(snapshot, snapshot.stores.branches[0]).units_per_basket == 2.5
@@ -263,7 +263,7 @@ HEAD = "branch_id,start,end,staff\n"
 GOOD = "B01,2024-05-08T09:00+02:00,2024-05-08T11:00+02:00,2\n"
 
 
-def shifts(tmp_path: Path, text: str) -> tuple[Shift, ...]:
+def shifts(tmp_path: Path, text: str) -> tuple[RosterLine, ...]:
     file = tmp_path / "roster.csv"
     file.write_bytes(text.encode("utf-8-sig"))
     return read_roster(file, {"B01", "B02"})
