@@ -60,15 +60,16 @@ def _day_before(
 
 
 def _ghost(name: str, rows: Sequence[Any | None]) -> Options:
-    """The bars of a day before: empty ones around those of the day shown."""
+    """The bars of a day before: wide ones behind those of the day, on an axis of their own."""
     return {
         "name": name,
         "type": "bar",
         "data": [row.visitors if row else None for row in rows],
-        "barMaxWidth": 28,
-        "barGap": "-100%",
-        "z": 3,
-        "itemStyle": {"color": "transparent", "borderColor": GHOST, "borderType": "dashed"},
+        "xAxisIndex": 1,
+        "barMaxWidth": 44,
+        "barCategoryGap": "8%",
+        "z": 1,
+        "itemStyle": {"color": GHOST, "opacity": 0.4},
     }
 
 
@@ -103,10 +104,13 @@ def _chart(
         "grid": {"left": 8, "right": 8, "top": 34, "bottom": 4, "containLabel": True},
         "legend": {"top": 0, "left": 0, "itemWidth": 18},
         "tooltip": {"trigger": "axis", "confine": True},
-        "xAxis": {"type": "category", "data": times, "axisLabel": {"hideOverlap": True}},
+        "xAxis": [
+            {"type": "category", "data": times, "axisLabel": {"hideOverlap": True}},
+            {"type": "category", "data": times, "show": False},
+        ],
         "yAxis": {"type": "value", "minInterval": 1, "splitLine": {"lineStyle": {"opacity": 0.3}}},
         "series": [
-            {"name": "Visitors", "type": "bar", "data": list(visitors), "barMaxWidth": 28},
+            {"name": "Visitors", "type": "bar", "data": list(visitors), "barMaxWidth": 24},
             {
                 "name": "Orders",
                 "type": kind,

@@ -340,7 +340,7 @@ def test_an_hour_without_cameras_is_a_gap_in_the_chart_and_not_a_zero(
     snapshot = answered(empty, store_hourly=[hour(11, **NO_VISITORS), hour(12)])
     chart = charts.hours_chart(snapshot, stores.branches[0])
     assert chart is not None
-    assert chart["xAxis"]["data"] == ["11:00", "12:00"]
+    assert chart["xAxis"][0]["data"] == ["11:00", "12:00"]
     assert [one["data"] for one in chart["series"]] == [[None, 10], [2, 2]]
     assert charts.hours_chart(empty, stores.branches[0]) is None
 
@@ -351,7 +351,7 @@ def test_the_minutes_end_with_the_present_one_by_the_clock_of_the_branch(
     row = Row(branch_id="B01", minute=NOW - MINUTE, entries=4, orders=1)
     chart = charts.minutes_chart(answered(empty, branch_minutes=[row]), stores.branches[0])
     assert chart is not None
-    assert chart["xAxis"]["data"][-1] == "14:20"
+    assert chart["xAxis"][0]["data"][-1] == "14:20"
     assert chart["series"][0]["data"][-2:] == [4, 0]
     assert chart["series"][1]["data"][-2:] == [1, None]
     assert len(chart["series"][1]["data"]) == 60

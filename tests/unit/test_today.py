@@ -365,8 +365,8 @@ def test_the_chart_has_the_week_before_as_a_ghost(empty: Snapshot, stores: Store
     snapshot = answered(replace(empty, stores=chain), store_hourly=[*before, of_day(9)])
     chart = charts.hours_chart(snapshot, branch)
     assert chart is not None
-    assert chart["xAxis"]["data"][0] == "09:00"
-    assert chart["xAxis"]["data"][-1] == "17:00"
+    assert chart["xAxis"][0]["data"][0] == "09:00"
+    assert chart["xAxis"][0]["data"][-1] == "17:00"
     visitors, orders, ghost = chart["series"]
     assert visitors["data"] == [10, *[None] * 8]
     assert orders["data"][0] == 2
