@@ -6,14 +6,13 @@ none is open.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timezone
 from typing import Any
 
 import psycopg
@@ -22,13 +21,14 @@ from psycopg_pool import PoolTimeout
 from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import Stores
-from dashboard.queries import EVERY, QUERIES
+from dashboard.queries import DAY_EVERY, EVERY, OF_A_DAY, QUERIES, parameters
 from dashboard.reader import ReadSnapshot
+from dashboard.roster import RosterError, RosterLine, read_roster
 from dashboard.streams import Ends, Reported, read_reported
-from streaming.registry import STREAMS
 
 log = logging.getLogger(__name__)
-KAFKA_EVERY = 4.0  # seconds
+KAFKA_EVERY, ROSTER_EVERY = 4.0, 10.0  # seconds
+DAYS_KEPT = 50
 
 
 class ReadError(Exception):
@@ -46,6 +46,8 @@ class Snapshot:
         answers: name of a query -> its rows, or why there are none.
         ends: end positions of the topics; an error where Kafka does not answer.
         reported: status reported by the Spark application; None while none runs.
+        roster: who works when; None without a roster, an error where it cannot be used.
+        day: the day shown, in the past; None: today of each branch.
     """
 
     settings: Settings
@@ -54,6 +56,8 @@ class Snapshot:
     answers: Mapping[str, list[Any] | ReadError]
     ends: Ends | ReadError = field(default_factory=dict)
     reported: Reported | None = None
+    roster: Sequence[RosterLine] | ReadError | None = None
+    day: date | None = None
 
     def rows(self, query: str) -> list[Any]:
         """The rows of one query, as named tuples.
@@ -77,10 +81,15 @@ class Away:
 
 @dataclass(frozen=True)
 class BoardView:
-    """What pages show: the newest snapshot, and whether it is the present."""
+    """What pages show: the newest snapshot, and whether it is the present.
+
+    Attributes:
+        past: the snapshot with the figures of a day in the past, where a page shows one.
+    """
 
     snapshot: Snapshot | None = None
     away: Away | None = None
+    past: Snapshot | None = None
 
 
 class Board:
@@ -105,16 +114,21 @@ class Board:
         self.settings, self.stores = settings, stores
         self.view = BoardView()
         self._look, self._ends, self._clock = look, ends, clock
-        self._parameters = parameters(settings, stores)
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._kept: dict[str, tuple[float, Any]] = {}
+        self._days: dict[date, tuple[float, dict[str, Any]]] = {}
 
     def fresh(self) -> BoardView:
         """The view, at most `console.refresh_seconds` old. Blocks; call it from a thread."""
+        every = self.settings.console.refresh_seconds
         with self._lock:
+            passed = self._clock() - self._looked
+            if passed > 2 * every:  # nobody has looked: a page that is opened now reads everything
+                self._kept.clear()
+                self._days.clear()
             # A little less, or a browser that polls on time would see every second view twice.
-            if self._clock() - self._looked >= 0.9 * self.settings.console.refresh_seconds:
+            if passed >= 0.9 * every:
                 self.view = self._renewed()
                 self._looked = self._clock()
             return self.view
@@ -123,6 +137,38 @@ class Board:
         """The last view without a query; an empty one when it is too old to show."""
         is_young = self._clock() - self._looked <= 2 * self.settings.console.refresh_seconds
         return self.view if is_young else BoardView()
+
+    def on(self, day: date) -> BoardView:
+        """The view with the figures of a day in the past, which are at most `DAY_EVERY` old.
+
+        Without `past` while the database is away.
+        """
+        view = self.fresh()
+        if view.snapshot is None or view.away:
+            return view
+        with self._lock:
+            answers = {**view.snapshot.answers, **self._answers_of(day)}
+        return replace(view, past=replace(view.snapshot, day=day, answers=answers))
+
+    def _answers_of(self, day: date) -> dict[str, Any]:
+        """Answers without an error are kept, those of the latest `DAYS_KEPT` days."""
+        now = self._clock()
+        read_at, answers = self._days.pop(day, (0.0, {}))
+        if not answers or now - read_at >= DAY_EVERY:
+            read_at, answers = now, self._read_day(day)
+        if not any(isinstance(one, ReadError) for one in answers.values()):
+            self._days[day] = (read_at, answers)
+        while len(self._days) > DAYS_KEPT:
+            del self._days[next(iter(self._days))]
+        return answers
+
+    def _read_day(self, day: date) -> dict[str, Any]:
+        try:
+            with self._look() as look:
+                values = self._parameters(look, day)
+                return {name: self._ask(look, name, values) for name in OF_A_DAY}
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            return dict.fromkeys(OF_A_DAY, ReadError(first_line(error)))
 
     def _renewed(self) -> BoardView:
         try:
@@ -138,17 +184,28 @@ class Board:
 
     def _read(self) -> Snapshot:
         with self._look() as look:
+            values = self._parameters(look)
             answers = {
-                name: self._every(EVERY.get(name, 0.0), name, lambda name: self._ask(look, name))
+                name: self._every(
+                    EVERY.get(name, 0.0), name, lambda name: self._ask(look, name, values)
+                )
                 for name in QUERIES
             }
             ends = self._every(KAFKA_EVERY, "kafka", lambda _: self._topic_ends())
             reported = read_reported(self.settings.var_dir)
-            return Snapshot(self.settings, self.stores, look.at, answers, ends, reported)
+            roster = self._every(ROSTER_EVERY, "roster", lambda _: self._roster())
+            return Snapshot(
+                self.settings, self.stores, look.at, answers, ends, reported, roster=roster
+            )
 
-    def _ask(self, look: ReadSnapshot, name: str) -> list[Any] | ReadError:
+    def _parameters(self, look: ReadSnapshot, day: date | None = None) -> dict[str, Any]:
+        return {**parameters(self.settings, self.stores, look.at), "day": day}
+
+    def _ask(
+        self, look: ReadSnapshot, name: str, values: Mapping[str, Any]
+    ) -> list[Any] | ReadError:
         try:
-            return look.ask(QUERIES[name], self._parameters)
+            return look.ask(QUERIES[name], values)
         except psycopg.errors.QueryCanceled:
             timeout = self.settings.console.query_timeout.total_seconds()
             return ReadError(f"{name} did not answer within {timeout:g} s")
@@ -166,6 +223,15 @@ class Board:
         except OSError as error:
             return ReadError(str(error))
 
+    def _roster(self) -> Sequence[RosterLine] | ReadError | None:
+        file = self.settings.console.roster_file
+        if file is None:
+            return None
+        try:
+            return read_roster(file, {b.branch_id for b in self.stores.branches})
+        except RosterError as error:
+            return ReadError(str(error))
+
     def _every(self, seconds: float, name: str, read: Callable[[str], Any]) -> Any:
         """The last answer while it is younger than `seconds`; an error is never reused."""
         now = self._clock()
@@ -173,25 +239,3 @@ class Board:
         if kept is None or now - kept[0] >= seconds or isinstance(kept[1], ReadError):
             kept = self._kept[name] = (now, read(name))
         return kept[1]
-
-
-def parameters(settings: Settings, stores: Stores) -> dict[str, Any]:
-    """Parameters of the queries: all branches, cameras and queues of the store file."""
-    cameras = [(branch, camera) for branch in stores.branches for camera in branch.cameras]
-    queues = {
-        (branch.branch_id, camera.camera_id, zone.zone_id)
-        for branch, camera in cameras
-        for layout in stores.layouts(camera)
-        for zone in layout.zones
-        if zone.kind == "queue"
-    }
-    lists = {
-        "branches": [{"branch_id": b.branch_id, "timezone": b.timezone} for b in stores.branches],
-        "cameras": [{"branch_id": b.branch_id, "camera_id": c.camera_id} for b, c in cameras],
-        "queues": [{"branch_id": b, "camera_id": c, "zone_id": z} for b, c, z in sorted(queues)],
-    }
-    return {
-        **{name: json.dumps(rows) for name, rows in lists.items()},
-        "stuck_after": settings.streams.status_stuck_after,
-        "streams": [stream.name for stream in STREAMS],
-    }

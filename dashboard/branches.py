@@ -1,127 +1,110 @@
-"""Today of each branch, beside the same hours of a day before.
-
-Only finished hours that have figures on both days are compared. The earlier day is the one a week
-before where it has figures, else the day before.
-"""
+"""One day of each branch, beside the same hours of a day before, and what is so now."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from conf.stores import Branch
-from dashboard.board import Snapshot
+from dashboard.board import ReadError, Snapshot
+from dashboard.figures import Compared, Figures, add_up, compare
+from dashboard.opening import is_closed_day
+from dashboard.roster import visitors_per_staff_hour
 
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-DAYS_BEFORE = (7, 1)
+MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Sums over hours of one branch.
+class QueueNow:
+    """One queue of the valid layout.
 
     Attributes:
-        visitors: None where no hour has them.
-        revenue: of orders in the currency of the branch.
-        other_currency: orders whose money is not in revenue.
-        conversion: orders made in the shop by visitors, over the hours whose own rate is not
-            withheld.
-        withheld: the reason of most of the other hours.
-        trusted_hours: hours that conversion is taken from.
-        revenue_per_visitor: of orders made in the shop, over the same hours.
-        coverage: mean of the camera coverage, 0..1.
+        length: mean people over the frames of its newest minute; None: not known.
+        limit: of the store file, in people.
     """
 
-    visitors: int | None
-    orders: int
-    revenue: Decimal
-    other_currency: int
-    conversion: float | None
-    withheld: str | None
-    trusted_hours: int
-    revenue_per_visitor: Decimal | None
-    coverage: float | None
+    camera: str
+    zone_id: str
+    length: float | None
+    limit: int | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is longer than its limit."""
+        return self.limit is not None and self.length is not None and self.length > self.limit
 
 
 @dataclass(frozen=True)
-class Compared:
-    """The same hours of two days.
-
-    Attributes:
-        day: the one before.
-        hours: so many were compared.
-    """
-
-    day: date
-    hours: int
-    now: Figures
-    before: Figures
-
-
-@dataclass(frozen=True)
-class BranchToday:
+class BranchDay:
     """What a card shows.
 
     Attributes:
-        hours: rows of `store_hourly` of today, oldest first.
+        day: by the clock of the branch.
+        hours: rows of `store_hourly` of the day, oldest first.
         so_far: all of them together; None without any.
         compared: None where no finished hour has one to be compared with.
+        units_per_basket: pieces by order; None where no lines are known.
+        per_staff_hour: visitors by staff hours; None without a roster of the day.
+        inside: its row of `people_inside`; None in the past, and where its entrances are silent.
+        queues: all of it now, the one nearest to its limit first; empty in the past.
         silent: cameras without a recent frame, with the newest minute of each (None: never one).
     """
 
     branch: Branch
+    day: date
     is_open: bool
+    is_closed_day: bool
     hours: tuple[Any, ...]
     so_far: Figures | None
     compared: Compared | None
+    units_per_basket: float | None
+    per_staff_hour: float | None
+    inside: Any | None
+    queues: tuple[QueueNow, ...]
     silent: tuple[tuple[str, datetime | None], ...]
 
+    @property
+    def compared_day(self) -> date | None:
+        """The day before that it is compared with."""
+        return self.day - timedelta(days=self.compared.days) if self.compared else None
 
-def branches_today(snapshot: Snapshot) -> list[BranchToday]:
+
+def branch_days(snapshot: Snapshot) -> list[BranchDay]:
     """Every branch of the store file, in its order.
 
     Raises:
         ReadError: hours or cameras cannot be read.
     """
-    hours, now = snapshot.rows("store_hourly"), snapshot.at
-    seen = {camera.camera_id: camera.minute for camera in snapshot.rows("cameras")}
-    stale_after = snapshot.settings.console.stale_after
-    return [
-        _today(
-            branch,
-            [hour for hour in hours if hour.branch_id == branch.branch_id],
-            [
-                (camera.name, seen.get(camera.camera_id))
-                for camera in branch.cameras
-                if is_silent(seen.get(camera.camera_id), now, stale_after)
-            ],
-            now,
-        )
-        for branch in snapshot.stores.branches
-    ]
+    return [branch_day(snapshot, branch) for branch in snapshot.stores.branches]
 
 
-def _today(
-    branch: Branch,
-    hours: Sequence[Any],
-    silent: Sequence[tuple[str, datetime | None]],
-    now: datetime,
-) -> BranchToday:
-    today = now.astimezone(ZoneInfo(branch.timezone)).date()
-    mine = tuple(h for h in hours if h.local_hour.date() == today)
+def branch_day(snapshot: Snapshot, branch: Branch) -> BranchDay:
+    """The day shown of one branch.
+
+    Raises:
+        ReadError: hours or cameras cannot be read.
+    """
+    now, is_past = snapshot.at, snapshot.day is not None
+    day = snapshot.day or now.astimezone(ZoneInfo(branch.timezone)).date()
+    hours = [h for h in snapshot.rows("store_hourly") if h.branch_id == branch.branch_id]
+    mine = tuple(h for h in hours if h.local_hour.date() == day)
     is_open = branch.is_open(now)
-    return BranchToday(
+    return BranchDay(
         branch=branch,
+        day=day,
         is_open=is_open,
+        is_closed_day=is_closed_day(branch, day),
         hours=mine,
-        so_far=add_up(mine) if mine else None,
-        compared=compare(mine, hours, today, now),
-        silent=tuple(silent) if is_open else (),
+        so_far=add_up(mine, now) if mine else None,
+        compared=compare(mine, hours, now),
+        units_per_basket=units_per_basket(snapshot, branch),
+        per_staff_hour=per_staff_hour(snapshot, mine),
+        inside=None if is_past else _inside(snapshot, branch),
+        queues=() if is_past else queues_now(snapshot, branch),
+        silent=_silent(snapshot, branch) if is_open and not is_past else (),
     )
 
 
@@ -130,70 +113,74 @@ def is_silent(minute: datetime | None, now: datetime, stale_after: timedelta) ->
     return minute is None or now - (minute + MINUTE) > stale_after
 
 
-def compare(
-    mine: Sequence[Any], hours: Sequence[Any], today: date, now: datetime
-) -> Compared | None:
-    """The finished hours of today beside those of a day before."""
-    for days in DAYS_BEFORE:
-        then = {h.local_hour + timedelta(days=days): h for h in hours}
-        pairs = [
-            (h, then[h.local_hour]) for h in mine if h.hour + HOUR <= now and h.local_hour in then
-        ]
-        if pairs:
-            return Compared(
-                today - timedelta(days=days),
-                len(pairs),
-                add_up([h for h, _ in pairs]),
-                add_up([h for _, h in pairs]),
-            )
-    return None
+def queues_now(snapshot: Snapshot, branch: Branch) -> tuple[QueueNow, ...]:
+    """The queues of the layouts that hold now, the one nearest to its limit first.
+
+    Raises:
+        ReadError: queues cannot be read.
+    """
+    rows = {(q.camera_id, q.zone_id): q for q in snapshot.rows("queue_minute")}
+    found = [
+        QueueNow(
+            camera.name,
+            zone.zone_id,
+            _length(rows.get((camera.camera_id, zone.zone_id)), snapshot),
+            zone.limit,
+        )
+        for camera in branch.cameras
+        if (layout := snapshot.stores.layout_at(camera, snapshot.at))
+        for zone in layout.zones
+        if zone.kind == "queue"
+    ]
+    return tuple(sorted(found, key=_urgency, reverse=True))
 
 
-def add_up(hours: Sequence[Any]) -> Figures:
-    """Sums, and rates of the sums: never means of rates."""
-    known = [h.visitors for h in hours if h.visitors is not None]
-    trusted = [h for h in hours if h.conversion_withheld is None]
-    reasons = Counter(h.conversion_withheld for h in hours if h.conversion_withheld)
-    came = sum(h.visitors for h in trusted)
-    spent = sum((h.revenue_in_store for h in trusted), Decimal(0))
-    covered = [h.camera_coverage for h in hours if h.camera_coverage is not None]
-    return Figures(
-        visitors=sum(known) if known else None,
-        orders=sum(h.orders for h in hours),
-        revenue=sum((h.revenue for h in hours), Decimal(0)),
-        other_currency=sum(h.orders_other_currency for h in hours),
-        conversion=sum(h.orders_in_store for h in trusted) / came if came else None,
-        withheld=reasons.most_common(1)[0][0] if reasons else None,
-        trusted_hours=len(trusted),
-        revenue_per_visitor=spent / came if came else None,
-        coverage=sum(covered) / len(covered) if covered else None,
+def _length(row: Any | None, snapshot: Snapshot) -> float | None:
+    stale_after = snapshot.settings.console.stale_after
+    recent = row is not None and not is_silent(row.minute, snapshot.at, stale_after)
+    return row.length_mean if row is not None and recent else None
+
+
+def _urgency(queue: QueueNow) -> tuple[bool, float]:
+    length = queue.length or 0.0
+    return queue.length is not None, length / queue.limit if queue.limit else length / 1000
+
+
+def _inside(snapshot: Snapshot, branch: Branch) -> Any | None:
+    """None while one of the entrances is silent: who uses it is not seen."""
+    rows = {row.branch_id: row for row in snapshot.rows("people_inside")}
+    entrances = {
+        camera.name for camera in branch.cameras if snapshot.stores.has_line(camera, "entrance")
+    }
+    silent = {name for name, _ in _silent(snapshot, branch)}
+    return None if entrances & silent else rows.get(branch.branch_id)
+
+
+def _silent(snapshot: Snapshot, branch: Branch) -> tuple[tuple[str, datetime | None], ...]:
+    seen = {camera.camera_id: camera.minute for camera in snapshot.rows("cameras")}
+    return tuple(
+        (camera.name, seen.get(camera.camera_id))
+        for camera in branch.cameras
+        if is_silent(seen.get(camera.camera_id), snapshot.at, snapshot.settings.console.stale_after)
     )
 
 
-class FigureChange(NamedTuple):
-    """A change of a figure as a sign and as text: never by colour alone."""
+def units_per_basket(snapshot: Snapshot, branch: Branch | None = None) -> float | None:
+    """Pieces by order of a branch, or of all.
 
-    sign: str
-    words: str
-
-
-def change(now: float | Decimal | None, before: float | Decimal | None) -> FigureChange | None:
-    """In per cent of what was before; None where that is not known, or nothing."""
-    if now is None or not before:
+    None also where they cannot be read: a slow query may not take the card away.
+    """
+    rows = snapshot.answers["units"]
+    if isinstance(rows, ReadError):
         return None
-    share = 100 * (float(now) / float(before) - 1)
-    return _signed(share if abs(share) >= 0.05 else 0.0, "%")
+    own = [row for row in rows if branch is None or row.branch_id == branch.branch_id]
+    orders = sum(row.orders for row in own)
+    return float(sum(row.units for row in own)) / orders if orders else None
 
 
-def points(now: float | None, before: float | None) -> FigureChange | None:
-    """Of two shares: the difference in percentage points."""
-    if now is None or before is None:
+def per_staff_hour(snapshot: Snapshot, hours: Sequence[Any]) -> float | None:
+    """Visitors by staff hours; None without a roster that can be used."""
+    roster = snapshot.roster
+    if roster is None or isinstance(roster, ReadError):
         return None
-    return _signed(round(100 * (now - before), 1), "points")
-
-
-def _signed(difference: float, unit: str) -> FigureChange:
-    if difference == 0:
-        return FigureChange("=", "no change")
-    sign, direction = ("▲", "up") if difference > 0 else ("▼", "down")
-    return FigureChange(sign, f"{direction} {abs(difference):.1f} {unit}")
+    return visitors_per_staff_hour(roster, hours, snapshot.at)

@@ -1,4 +1,4 @@
-"""Options of the charts (ECharts): visitors are bars, orders are points.
+"""Options of the charts (ECharts): visitors are bars, orders are points, a day before is a ghost.
 
 Colours are read on light and on dark; text takes its colour from the page (style.css). Times are
 those of the branch.
@@ -6,30 +6,71 @@ those of the branch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from conf.stores import Branch
 from dashboard.board import Snapshot
-from dashboard.branches import MINUTE, branches_today
+from dashboard.branches import MINUTE, branch_day
+from dashboard.figures import DAYS_BEFORE, earlier
+from dashboard.opening import axis_of, hours_of
 from dashboard.words import local
 
-VISITORS, ORDERS = "#1098ad", "#e8590c"
+VISITORS, ORDERS, GHOST = "#1098ad", "#e8590c", "#7b8a96"
 MINUTES = 60
 Options = dict[str, Any]
 
 
 def hours_chart(snapshot: Snapshot, branch: Branch) -> Options | None:
-    """Visitors and orders of today by the hour; a gap where visitors are not known.
+    """Visitors and orders of the day shown by the hour, and the visitors of a day before.
 
-    None without an hour of today.
+    The axis has the opening hours; a gap where visitors are not known. None without an hour of
+    both days.
     """
-    (today,) = (one for one in branches_today(snapshot) if one.branch is branch)
+    zone, day = ZoneInfo(branch.timezone), branch_day(snapshot, branch).day
+    clock = {hour: hour.astimezone(zone).replace(tzinfo=None) for hour in hours_of(branch, day)}
+    rows = [h for h in snapshot.rows("store_hourly") if h.branch_id == branch.branch_id]
+    mine = {row.hour: row for row in rows if row.hour in clock}
+    days, then = _day_before(rows, branch, clock)
+    busy = {h for found in (mine, then) for h, row in found.items() if row.visitors or row.orders}
+    axis = axis_of(branch, day, busy) if mine or then else []
+    if not axis:
+        return None
+    name = f"Visitors {day - timedelta(days=days):%a %d %b}"
     return _chart(
-        [f"{hour.local_hour:%H:%M}" for hour in today.hours],
-        [hour.visitors for hour in today.hours],
-        [hour.orders for hour in today.hours],
+        [f"{clock[hour]:%H:%M}" for hour in axis],
+        [mine[hour].visitors if hour in mine else None for hour in axis],
+        [mine[hour].orders if hour in mine else None for hour in axis],
+        ghost=_ghost(name, [then.get(hour) for hour in axis]) if then else None,
     )
+
+
+def _day_before(
+    rows: Sequence[Any], branch: Branch, clock: Mapping[datetime, datetime]
+) -> tuple[int, dict[datetime, Any]]:
+    """How many days before, and the row of that day for each hour of the day shown."""
+    for days in DAYS_BEFORE:
+        before = earlier(rows, days)
+        keys = {hour: (branch.branch_id, local_hour) for hour, local_hour in clock.items()}
+        if then := {hour: before[key] for hour, key in keys.items() if key in before}:
+            return days, then
+    return 0, {}
+
+
+def _ghost(name: str, rows: Sequence[Any | None]) -> Options:
+    """The bars of a day before: wide ones behind those of the day, on an axis of their own."""
+    return {
+        "name": name,
+        "type": "bar",
+        "data": [row.visitors if row else None for row in rows],
+        "xAxisIndex": 1,
+        "barMaxWidth": 44,
+        "barCategoryGap": "8%",
+        "z": 1,
+        "itemStyle": {"color": GHOST, "opacity": 0.4},
+    }
 
 
 def minutes_chart(snapshot: Snapshot, branch: Branch) -> Options | None:
@@ -54,9 +95,8 @@ def _chart(
     orders: Sequence[int | None],
     *,
     kind: Literal["line", "scatter"] = "line",
-) -> Options | None:
-    if not times:
-        return None
+    ghost: Options | None = None,
+) -> Options:
     size = 6 if kind == "line" else 9
     return {
         "animation": False,
@@ -64,10 +104,13 @@ def _chart(
         "grid": {"left": 8, "right": 8, "top": 34, "bottom": 4, "containLabel": True},
         "legend": {"top": 0, "left": 0, "itemWidth": 18},
         "tooltip": {"trigger": "axis", "confine": True},
-        "xAxis": {"type": "category", "data": times, "axisLabel": {"hideOverlap": True}},
+        "xAxis": [
+            {"type": "category", "data": times, "axisLabel": {"hideOverlap": True}},
+            {"type": "category", "data": times, "show": False},
+        ],
         "yAxis": {"type": "value", "minInterval": 1, "splitLine": {"lineStyle": {"opacity": 0.3}}},
         "series": [
-            {"name": "Visitors", "type": "bar", "data": list(visitors), "barMaxWidth": 28},
+            {"name": "Visitors", "type": "bar", "data": list(visitors), "barMaxWidth": 24},
             {
                 "name": "Orders",
                 "type": kind,
@@ -75,5 +118,6 @@ def _chart(
                 "symbol": "circle",
                 "symbolSize": size,
             },
+            *([ghost] if ghost else []),
         ],
     }

@@ -6,6 +6,7 @@ A page is built once; then only changes are sent to the browser, over a websocke
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from html import escape
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from urllib.parse import quote
 from nicegui import run, ui
 
 from conf.stores import Branch
-from dashboard import charts, sections
+from dashboard import charts, sections, today
 from dashboard.board import Board, BoardView, Snapshot
 from dashboard.sections import Html
 from dashboard.sessions import Identity, Sessions
@@ -35,16 +36,19 @@ class Screen:
         board: what everybody looks at.
         path: of the page, one of `PAGES`.
         sessions: the page is left when that of its browser ends.
+        day: the day shown, in the past; None: the present.
     """
 
-    def __init__(self, board: Board, path: str, sessions: Sessions) -> None:
-        self._board, self._sessions = board, sessions
+    def __init__(
+        self, board: Board, path: str, sessions: Sessions, day: date | None = None
+    ) -> None:
+        self._board, self._sessions, self._day = board, sessions, day
         self._identity: Identity = ui.context.client.request.state.identity
         self._renewals: list[Callable[[Snapshot], object]] = []
         head = sections.render("head", pages=PAGES, path=path, identity=self._identity)
         with ui.header(fixed=False).classes("head"):
             ui.html(head, sanitize=False)
-        _text("h1", PAGES[path])
+        _text("h1", f"{day:%A, %d %B %Y}" if day else PAGES[path])
         self._status = ui.html(sanitize=False).classes("wide-part")
 
     def part(self, make: Html, heading: str | None = None, note: str = "") -> None:
@@ -95,22 +99,25 @@ class Screen:
 
     def start(self) -> None:
         """Show the present view, and renew it from now on."""
-        self._show(self._board.glance())
+        if self._day is None:
+            self._show(self._board.glance())
         ui.timer(self._board.settings.console.refresh_seconds, self._renew)
 
     async def _renew(self) -> None:
         if not self._sessions.use(self._identity.session):
             ui.navigate.to(SIGNED_OUT)
             return
-        view = await run.io_bound(self._board.fresh)
+        read = partial(self._board.on, self._day) if self._day else self._board.fresh
+        view = await run.io_bound(read)
         if view is not None:  # the console is ending
             self._show(view)
 
     def _show(self, view: BoardView) -> None:
         self._status.set_content(sections.status(view, self._board.settings))
-        if view.snapshot is not None:
+        shown = view.past if self._day else view.snapshot
+        if shown is not None:
             for renew in self._renewals:
-                renew(view.snapshot)
+                renew(shown)
 
 
 class Pages:
@@ -120,26 +127,33 @@ class Pages:
         self._board, self._sessions = board, sessions
         self._branches = board.stores.branches
 
-    def today(self, branch: str | None = None) -> None:
-        """Every branch beside the same hours before; one of them over time."""
-        screen, one = self._screen("/"), self._branch(branch)
-        screen.part(
-            sections.branch_cards,
-            "Branches",
-            "A day is the hours that begin on it where the branch is. Conversion: orders by "
-            "visitors, over the hours whose visitors are known.",
-        )
-        self._choice("/", one)
+    def today(self, branch: str | None = None, date: str | None = None) -> None:
+        """All branches beside the same hours before; one of them over time. Any day by `date`."""
+        one, latest = self._branch(branch), today.latest_day(self._branches)
+        day, fault = today.parse_day(date, latest)
+        screen = Screen(self._board, "/", self._sessions, day)
+        ui.html(today.day_picker(one, day, latest, fault), sanitize=False).classes("wide-part")
+        if len(self._branches) > 1:
+            screen.part(today.chain, "All branches")
+        screen.part(today.branch_cards, "Branches", today.HOW_COUNTED)
+        self._choice("/", one, f"&date={day}" if day else "")
         screen.chart(
             partial(charts.hours_chart, branch=one),
-            f"{one.name} today by the hour, {one.timezone}",
-            "No figures today yet.",
+            f"{one.name} by the hour, {one.timezone}",
+            "No figures today yet." if day is None else "No figures of this day.",
         )
-        screen.details(partial(sections.hours_table, branch=one), "The hours as a table")
-        screen.chart(
-            partial(charts.minutes_chart, branch=one),
-            f"{one.name} by the minute, last 60 minutes, {one.timezone}",
-            "Nobody came in and nothing was sold in the last 60 minutes.",
+        screen.details(partial(today.hours_table, branch=one), "The hours as a table")
+        if day is None:
+            screen.chart(
+                partial(charts.minutes_chart, branch=one),
+                f"{one.name} by the minute, last 60 minutes, {one.timezone}",
+                "Nobody came in and nothing was sold in the last 60 minutes.",
+            )
+        screen.part(
+            partial(today.week, branch=one),
+            f"{one.name} by weekday and hour",
+            "Means of the four weeks before, by the clock of the branch. Power hours are the "
+            "fewest hours of the week that make half of the visitors, or of the sales.",
         )
         screen.start()
 
@@ -186,11 +200,11 @@ class Pages:
     def _branch(self, branch_id: str | None) -> Branch:
         return {b.branch_id: b for b in self._branches}.get(branch_id or "", self._branches[0])
 
-    def _choice(self, path: str, now: Branch) -> None:
-        """Links, so that a branch can be kept as a bookmark."""
+    def _choice(self, path: str, now: Branch, more: str = "") -> None:
+        """Links, so that a branch can be kept as a bookmark; `more` ends their query."""
         with ui.element("nav").classes("choice").props('aria-label="Branch"'):
             for branch in self._branches:
-                link = ui.link(branch.name, f"{path}?branch={quote(branch.branch_id)}")
+                link = ui.link(branch.name, f"{path}?branch={quote(branch.branch_id)}{more}")
                 if branch is now:
                     link.props("aria-current=true")
 

@@ -16,7 +16,8 @@ from conf.settings import Settings
 from conf.stores import Branch
 from dashboard import words
 from dashboard.board import BoardView, ReadError, Snapshot
-from dashboard.branches import branches_today, change, points
+from dashboard.branches import branch_days
+from dashboard.figures import change, points
 from dashboard.floor import HEIGHT, WIDTH, cameras_now
 from dashboard.pipeline import pipeline_now
 from dashboard.quality import REPORTS, layers_now, read_report
@@ -56,17 +57,6 @@ def nothing(sentence: str) -> str:
     return render("nothing", sentence=sentence)
 
 
-def branch_cards(snapshot: Snapshot) -> str:
-    """A card of each branch: visitors, orders, conversion, revenue per visitor."""
-    return render("branches", today=branches_today(snapshot), now=snapshot.at)
-
-
-def hours_table(snapshot: Snapshot, branch: Branch) -> str:
-    """The hours of a branch, as numbers."""
-    (today,) = (one for one in branches_today(snapshot) if one.branch is branch)
-    return render("hours", today=today)
-
-
 def floor_map(snapshot: Snapshot, branch: Branch) -> str:
     """The cameras of a branch with lines, zones, dwell and queues."""
     cameras = cameras_now(snapshot, branch)
@@ -82,7 +72,7 @@ def order_funnel(snapshot: Snapshot) -> str:
         for branch_id, rows in groupby(snapshot.rows("order_metrics"), attrgetter("branch_id"))
     }
     try:
-        today = branches_today(snapshot)
+        today = branch_days(snapshot)
     except ReadError:  # the funnel of orders needs no visitors
         today = []
     visitors = {t.branch.branch_id: t.so_far.visitors for t in today if t.so_far}

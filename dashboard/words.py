@@ -29,6 +29,11 @@ def percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
+def mean(value: float | None) -> str:
+    """One place after the point: 1,234.5."""
+    return UNKNOWN if value is None else f"{value:,.1f}"
+
+
 def seconds(value: float | None) -> str:
     """As short as it can be understood: 0.84 s, 42 s, 3 min 5 s, 2 h 10 min."""
     if value is None:

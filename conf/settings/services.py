@@ -132,6 +132,9 @@ class ConsoleSettings(Frozen):
     stale_after: timedelta = timedelta(minutes=2)
     """A camera of an open branch without a frame for this long is shown as silent, a stream without
     a report for this long as old."""
+    roster_file: Path | None = None
+    """CSV file with the roster, for visitors per staff hour: `branch_id,start,end,staff`, times
+    with an offset from UTC."""
     user: str = "storelake_console"
     """Database role with read access to what the console shows, and nothing else."""
     password: Secret | None = None

@@ -85,12 +85,14 @@ class Zone(_Frozen):
     Attributes:
         staff_after: seconds in a zone of the kind `staff` after which a track counts as staff, and
             no longer as a visitor; None: nobody does.
+        limit: people in a zone of the kind `queue` above which it is too long; None: no limit.
     """
 
     zone_id: Identifier
     kind: Literal["browse", "queue", "staff"] = "browse"
     polygon: tuple[Point, ...] = Field(min_length=3)
     staff_after: float | None = Field(default=None, gt=0)
+    limit: int | None = Field(default=None, gt=0)
 
     @field_validator("polygon")
     @classmethod
@@ -99,11 +101,12 @@ class Zone(_Frozen):
             raise ValueError(fault)
         return value
 
-    @field_validator("staff_after")
+    @field_validator("staff_after", "limit")
     @classmethod
-    def _staff_only(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if value is not None and info.data.get("kind") != "staff":
-            raise ValueError("staff_after belongs to a zone of the kind staff")
+    def _of_its_kind(cls, value: float | None, info: ValidationInfo) -> float | None:
+        kind = {"staff_after": "staff", "limit": "queue"}[info.field_name or ""]
+        if value is not None and info.data.get("kind") != kind:
+            raise ValueError(f"{info.field_name} belongs to a zone of the kind {kind}")
         return value
 
 

@@ -31,6 +31,7 @@ READS: Mapping[str, tuple[str, ...]] = {
         *("order_id", "branch_id", "status", "currency", "total_price"),
         *("created_at", "last_event_at", "updated_at", "is_return"),
     ),
+    "order_items": ("order_id", "line_no", "quantity"),
     "order_status_history": ("order_id", "anomaly", "changed_at", "recorded_at", "change_id"),
     "zone_visits": ("exited_at", "updated_at", "is_open"),
     "dead_letters": ("topic", "rules", "status", "received_at", "rejected_at"),

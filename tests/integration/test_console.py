@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx
@@ -24,6 +24,7 @@ from tests.support.console_sandbox import (
     Sandbox,
     fill,
     fill_trouble,
+    fill_weeks,
     insert,
     order,
     report_streams_run,
@@ -108,6 +109,7 @@ def day(db: Database, shop: Sandbox) -> datetime:
 @pytest.fixture
 def troubled(day: datetime, db: Database, shop: Sandbox) -> Sandbox:
     """The same day, with something that somebody should look at on every page."""
+    fill_weeks(db, shop, day)
     fill_trouble(db, day)
     validated(db, shop)
     return shop
@@ -147,8 +149,22 @@ def test_what_a_card_reports_is_what_the_database_has(
         shown = card.locator(".conversion").inner_text().removesuffix(" %")
         assert float(shown) == pytest.approx(float(row["rate"]), abs=0.051)
         expect(card.locator(".per-visitor")).to_have_text(f"{row['per_visitor']:,} USD")
+        (inside,) = db.fetch(
+            "SELECT sum(entries - exits) AS people FROM footfall_minute WHERE branch_id = %s",
+            (branch.branch_id,),
+        )
+        expect(card.locator(".inside")).to_have_text(f"{inside['people']:,}")
+        expect(card.locator(".units")).to_have_text("3.0")
+        expect(card.locator(".capture")).to_have_text("25.0 %")
         expect(card).to_contain_text(f"{branch.timezone} · open")
         expect(card).to_contain_text("from")
+    expect(page.locator("#branch-B01 .queue")).to_have_text("2.0")
+    (chain,) = db.fetch(
+        "SELECT sum(s.visitors) AS visitors FROM store_hourly s "
+        "WHERE s.hour > now() - interval '1 day'"
+    )
+    expect(page.locator("#chain .visitors")).to_have_text(f"{chain['visitors']:,}")
+    expect(page.locator("#chain .money tbody th")).to_have_text(["USD"])
     page.get_by_text("The hours as a table").click()
     hours = db.fetch(
         "SELECT visitors FROM store_hourly WHERE branch_id = 'B01' "
@@ -156,6 +172,32 @@ def test_what_a_card_reports_is_what_the_database_has(
     )
     cells = page.locator("details tbody tr td:nth-child(2)")
     expect(cells).to_have_text([str(row["visitors"]) for row in hours])
+
+
+def test_a_day_in_the_past_is_chosen_with_the_keyboard_and_has_its_own_figures(
+    day: datetime, db: Database, shop: Sandbox, visitor: Visitor
+) -> None:
+    fill_weeks(db, shop, day)
+    page = visitor.open()
+    expect(page.locator("#week-visitors td.power").first).to_be_visible()
+    expect(page.get_by_text("of the visitors in")).to_be_visible()
+    shown = page.get_by_label("Day", exact=True).input_value()
+    before = date.fromisoformat(shown) - timedelta(days=6)
+    page.get_by_label("Day", exact=True).fill(f"{before}")
+    page.get_by_label("Day", exact=True).press("Enter")
+    expect(page.locator("h1")).to_have_text(f"{before:%A, %d %B %Y}")
+    (row,) = db.fetch(
+        "SELECT sum(visitors) AS visitors FROM store_hourly "
+        "WHERE branch_id = 'B01' AND local_hour::date = %s",
+        (before,),
+    )
+    card = page.locator("#branch-B01")
+    expect(card.locator(".visitors")).to_have_text(f"{row['visitors']:,}")
+    expect(card.locator(".inside")).to_have_count(0)
+    page.get_by_role("link", name="The day after").click()
+    expect(page.locator("h1")).to_have_text(f"{before + timedelta(days=1):%A, %d %B %Y}")
+    page.goto(f"{visitor.url}/?date=tomorrow")
+    expect(page.get_by_text("'tomorrow' is no date")).to_be_visible()
 
 
 def test_figures_change_while_rows_arrive_and_nobody_reloads(
@@ -245,7 +287,7 @@ def test_quality_leads_to_the_reports_in_which_nothing_runs(
 
 def test_an_empty_sandbox_reports_that_nothing_has_come_yet(visitor: Visitor) -> None:
     page = visitor.open()
-    expect(page.get_by_text("No figures today yet.")).to_have_count(5)  # 3 cards, chart, table
+    expect(page.get_by_text("No figures today yet.")).to_have_count(5)  # chain, 3 cards, chart
     expect(page.get_by_text("No streams run")).to_be_visible()
     expect(page.get_by_text("Nobody came in and nothing was sold")).to_be_visible()
     for path, text in (

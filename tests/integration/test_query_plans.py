@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
 import pytest
 
 from conf.settings import Settings
+from dashboard.queries import OF_A_DAY, QUERIES
 from infra.postgres.migrate import FUNCTIONS, MIGRATIONS
 
 pytestmark = pytest.mark.requirement("O7")
@@ -122,8 +123,10 @@ def scans(plan: dict[str, Any]) -> list[tuple[str, str]]:
     return here + [found for part in plan.get("Plans", []) for found in scans(part)]
 
 
-def plan_of(db: Connection, query: str) -> dict[str, Any]:
-    (row,) = db.execute(f"EXPLAIN (FORMAT json) {query}".encode()).fetchall()
+def plan_of(
+    db: Connection, query: str, parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    (row,) = db.execute(f"EXPLAIN (FORMAT json) {query}".encode(), parameters).fetchall()
     plan: dict[str, Any] = row[0][0]["Plan"]
     return plan
 
@@ -156,6 +159,14 @@ def plan_of(db: Connection, query: str) -> dict[str, Any]:
 )
 def test_no_big_table_is_read_whole_for(db: Connection, query: str) -> None:
     found = scans(plan_of(db, f"SELECT * FROM {query}"))  # noqa: S608
+    assert found
+    assert [table for kind, table in found if kind == "Seq Scan" and table in BIG] == []
+
+
+@pytest.mark.parametrize("name", OF_A_DAY)
+def test_no_big_table_is_read_whole_for_a_day_of_the_console(db: Connection, name: str) -> None:
+    branches = [{"branch_id": f"B0{n}", "timezone": "Europe/Berlin"} for n in range(1, 6)]
+    found = scans(plan_of(db, QUERIES[name], {"branches": json.dumps(branches), "day": None}))
     assert found
     assert [table for kind, table in found if kind == "Seq Scan" and table in BIG] == []
 

@@ -181,7 +181,23 @@ def fill(db: Database, sandbox: Sandbox, now: datetime) -> None:
             for n in range(25 - 6 * number)
         ]
         insert(db, "orders_processed", sold)
+        insert(db, "product_orders", [product_order(one) for one in sold])
+        insert(db, "order_items", [line for one in sold for line in lines(one)])
     fill_pipeline(db, now)
+
+
+def fill_weeks(db: Database, sandbox: Sandbox, now: datetime) -> None:
+    """Insert the four weeks before, with more visitors towards the end of a week."""
+    for number, branch in enumerate(sandbox.stores.branches):
+        zone = ZoneInfo(branch.timezone)
+        rows = []
+        night = now.astimezone(zone).replace(hour=23, minute=30)
+        for days in range(1, 29):
+            for at in span(night, zone, days):
+                store, _ = hour(branch.branch_id, zone, at, number, days)
+                weekday = store["local_hour"].weekday()
+                rows.append({**store, "visitors": store["visitors"] * (6 + weekday) // 6})
+        insert(db, "store_hourly", rows)
 
 
 def fill_trouble(db: Database, now: datetime) -> None:
@@ -247,6 +263,9 @@ def hour(
         "revenue": revenue,
         "net_revenue": revenue,
         "revenue_in_store": revenue,
+        "passers_by": 3 * visitors,
+        "capture_rate": 0.25 if visitors else None,
+        "occupancy_peak": visitors // 3,
         "camera_coverage": 0.985,
         "orders_change_id": 1,
         "footfall_change_id": 1,
@@ -329,6 +348,35 @@ def order(
         "status_version": order_id,
         "updated_at": created_at + timedelta(seconds=0.6),
     }
+
+
+def product_order(of: Row) -> dict[str, Any]:
+    """The order as product_analytics counts it."""
+    return {
+        "order_id": of["order_id"],
+        "branch_id": of["branch_id"],
+        "day": of["created_at"].date(),
+        "status": of["status"],
+        "body_version": "1",
+        "status_version": "1",
+    }
+
+
+def lines(of: Row) -> list[dict[str, Any]]:
+    """Two pieces, and something by weight: three units."""
+    goods = ("MILK", Decimal(2)), ("CHEESE", Decimal("0.35"))
+    return [
+        {
+            "order_id": of["order_id"],
+            "line_no": number,
+            "product_id": name,
+            "name": name,
+            "quantity": quantity,
+            "unit_price": Decimal("1.25"),
+            "currency": "USD",
+        }
+        for number, (name, quantity) in enumerate(goods, 1)
+    ]
 
 
 def fill_pipeline(db: Database, now: datetime) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -20,14 +20,15 @@ import pytest
 
 from conf.settings import Settings, load_settings
 from conf.stores import Stores
-from dashboard import charts, sections, words
+from dashboard import charts, sections, today, words
 from dashboard.app import find_report
 from dashboard.board import Away, Board, BoardView, ReadError, Snapshot
-from dashboard.branches import FigureChange, add_up, branches_today, change, compare, points
+from dashboard.branches import branch_days
+from dashboard.figures import FigureChange, add_up, change, compare, points
 from dashboard.floor import cameras_now
 from dashboard.pipeline import StreamNow, pipeline_now
 from dashboard.quality import layers_now
-from dashboard.queries import QUERIES
+from dashboard.queries import OF_A_DAY, QUERIES
 from dashboard.reader import ReadSnapshot
 from dashboard.streams import Reported, lag
 from streaming.registry import STREAMS
@@ -59,6 +60,9 @@ def hour(local: int, *, days_ago: int = 0, **overrides: Any) -> Row:
         "revenue": Decimal("5.00"),
         "revenue_in_store": Decimal("5.00"),
         "orders_other_currency": 0,
+        "passers_by": None,
+        "capture_rate": None,
+        "occupancy_peak": 3,
         "camera_coverage": 1.0,
     }
     return Row(**row | overrides)
@@ -88,32 +92,32 @@ def test_finished_hours_are_compared_with_the_same_ones_a_week_before() -> None:
     before = [hour(h, days_ago=7, visitors=8) for h in (11, 12, 13, 14)]
     yesterday = [hour(12, days_ago=1), hour(13, days_ago=1)]
 
-    found = compare(hours, [*before, *yesterday, *hours], NOW.date(), NOW)
+    found = compare(hours, [*before, *yesterday, *hours], NOW)
 
     assert found is not None
-    assert (f"{found.day:%d %b}", found.hours) == ("01 May", 2)
+    assert (found.days, found.hours) == (7, 2)
     assert (found.now.visitors, found.before.visitors) == (30, 16)
 
 
 def test_without_figures_of_the_week_before_it_is_the_day_before() -> None:
     hours = [hour(12), hour(12, days_ago=1, orders=1)]
-    found = compare([hours[0]], hours, NOW.date(), NOW)
+    found = compare([hours[0]], hours, NOW)
     assert found is not None
-    assert (f"{found.day:%d %b}", found.before.orders) == ("07 May", 1)
+    assert (found.days, found.before.orders) == (1, 1)
 
 
 def test_an_hour_that_only_one_of_the_days_has_is_not_compared() -> None:
     hours = [hour(11), hour(12), hour(12, days_ago=7)]
-    found = compare(hours[:2], hours, NOW.date(), NOW)
+    found = compare(hours[:2], hours, NOW)
     assert found is not None
     assert found.hours == 1
-    assert compare([hour(14)], [hour(14), hour(14, days_ago=7)], NOW.date(), NOW) is None
+    assert compare([hour(14)], [hour(14), hour(14, days_ago=7)], NOW) is None
 
 
 def test_rates_are_of_sums_over_the_hours_whose_own_rate_is_not_withheld() -> None:
     blind = {"visitors": 1, "conversion_withheld": "coverage below 0.5"}
-    hours = [hour(11, visitors=30), hour(12), hour(13, **NO_VISITORS, orders=7), hour(14, **blind)]
-    figures = add_up([*hours, hour(15, **blind)])
+    hours = [hour(11, visitors=30), hour(12), hour(13, **NO_VISITORS, orders=7), hour(9, **blind)]
+    figures = add_up([*hours, hour(10, **blind)], NOW)
 
     assert (figures.visitors, figures.orders) == (42, 15)
     assert (figures.trusted_hours, figures.withheld) == (2, "coverage below 0.5")
@@ -123,9 +127,9 @@ def test_rates_are_of_sums_over_the_hours_whose_own_rate_is_not_withheld() -> No
 
 
 def test_visitors_without_a_count_are_unknown_and_not_zero() -> None:
-    figures = add_up([hour(11, **NO_VISITORS, camera_coverage=None)])
+    figures = add_up([hour(11, **NO_VISITORS, camera_coverage=None)], NOW)
     assert (figures.visitors, figures.conversion, figures.coverage) == (None, None, None)
-    none_came = add_up([hour(11, **NO_VISITORS | {"visitors": 0})])
+    none_came = add_up([hour(11, **NO_VISITORS | {"visitors": 0})], NOW)
     assert (none_came.visitors, none_came.conversion) == (0, None)
 
 
@@ -145,35 +149,37 @@ def test_a_day_begins_where_the_branch_is(empty: Snapshot) -> None:
         )
         for at in (half_past, half_past + HOUR)
     ]
-    today = branches_today(answered(empty, store_hourly=hours))[2]
-    assert [h.local_hour.hour for h in today.hours] == [0]
+    shown = branch_days(answered(empty, store_hourly=hours))[2]
+    assert [h.local_hour.hour for h in shown.hours] == [0]
 
 
 def test_a_card_shows_its_figures_with_the_time_zone_of_the_branch(empty: Snapshot) -> None:
     odd = dict.fromkeys(("revenue", "revenue_in_store"), Decimal("1234.565"))
     rows = [hour(12), hour(13, **odd, orders_other_currency=1), hour(12, days_ago=7, visitors=8)]
     cameras = [seen(), seen(camera_id="B01-till")]
-    cards = text_of(sections.branch_cards(answered(empty, store_hourly=rows, cameras=cameras)))
+    cards = text_of(today.branch_cards(answered(empty, store_hourly=rows, cameras=cameras)))
     card = cards.split("Market Square")[0]
 
     assert "14:20 Europe/Berlin · open" in card
     assert "Visitors 20 ▲ up 25.0 % from 8" in card
     assert "Conversion 20.0 %" in card
     assert "Revenue per visitor 61.98 USD" in card
-    assert "Revenue 1,239.57 USD, without 1 order in other currencies" in card
-    assert "1 finished hour of today with the same of Wed 01 May" in card
+    assert "Revenue 1,239.57 USD = no change from 5.00 USD" in card
+    assert "Average basket 413.19 USD" in card
+    assert "Money is without 1 order in other currencies" in card
+    assert "1 finished hour with the same of Wed 01 May" in card
     assert "silent" not in card
 
 
 def test_a_rate_that_cannot_be_trusted_is_withheld_with_the_reason(empty: Snapshot) -> None:
     rows = [hour(12, conversion_withheld="coverage below 0.5")]
-    card = text_of(sections.branch_cards(answered(empty, store_hourly=rows)))
+    card = text_of(today.branch_cards(answered(empty, store_hourly=rows)))
     assert "Conversion withheld" in card
     assert "over 0 hours of 1; withheld in the others: coverage below 0.5." in card
 
 
 def test_an_empty_day_and_a_silent_camera_are_shown_as_such(empty: Snapshot) -> None:
-    cards = text_of(sections.branch_cards(answered(empty, cameras=[seen(NOW - 14 * MINUTE)])))
+    cards = text_of(today.branch_cards(answered(empty, cameras=[seen(NOW - 14 * MINUTE)])))
 
     assert cards.count("No figures today yet.") == 3
     assert "Main entrance is silent. Newest frame 14 min ago" in cards
@@ -334,7 +340,7 @@ def test_an_hour_without_cameras_is_a_gap_in_the_chart_and_not_a_zero(
     snapshot = answered(empty, store_hourly=[hour(11, **NO_VISITORS), hour(12)])
     chart = charts.hours_chart(snapshot, stores.branches[0])
     assert chart is not None
-    assert chart["xAxis"]["data"] == ["11:00", "12:00"]
+    assert chart["xAxis"][0]["data"] == ["11:00", "12:00"]
     assert [one["data"] for one in chart["series"]] == [[None, 10], [2, 2]]
     assert charts.hours_chart(empty, stores.branches[0]) is None
 
@@ -345,7 +351,7 @@ def test_the_minutes_end_with_the_present_one_by_the_clock_of_the_branch(
     row = Row(branch_id="B01", minute=NOW - MINUTE, entries=4, orders=1)
     chart = charts.minutes_chart(answered(empty, branch_minutes=[row]), stores.branches[0])
     assert chart is not None
-    assert chart["xAxis"]["data"][-1] == "14:20"
+    assert chart["xAxis"][0]["data"][-1] == "14:20"
     assert chart["series"][0]["data"][-2:] == [4, 0]
     assert chart["series"][1]["data"][-2:] == [1, None]
     assert len(chart["series"][1]["data"]) == 60
@@ -428,11 +434,47 @@ def test_a_page_that_is_opened_after_a_pause_does_not_show_the_past_as_the_prese
 def test_heavy_queries_run_less_often(settings: Settings, stores: Stores) -> None:
     database = FakeDatabase()
     watch = Watch(settings, stores, database)
-    for seconds in (0, 2, 8):
+    for seconds in (0, 2, 4, 4):
         watch.after(seconds)
     asked = [look.asked for look in database.looks]
-    assert ["quality_results" in names for names in asked] == [True, False, True]
-    assert ["store_hourly" in names for names in asked] == [True, True, True]
+    assert ["quality_results" in names for names in asked] == [True, False, False, True]
+    assert ["store_hourly" in names for names in asked] == [True, True, True, True]
+
+
+def test_a_day_in_the_past_is_read_on_demand_and_seldom(settings: Settings, stores: Stores) -> None:
+    database = FakeDatabase()
+    watch = Watch(settings, stores, database)
+    watch.after(0)
+    for _ in range(16):
+        shown = watch.board.on(date(2024, 5, 1)).past
+        assert shown is not None
+        assert shown.day == date(2024, 5, 1)
+        watch.seconds += 2
+    assert [look.asked == list(OF_A_DAY) for look in database.looks].count(True) == 2
+    assert watch.after(0).past is None
+
+
+def test_a_page_that_is_opened_after_a_pause_reads_everything_again(
+    settings: Settings, stores: Stores
+) -> None:
+    database = FakeDatabase()
+    watch = Watch(settings, stores, database)
+    watch.after(0)
+    watch.after(5)
+    assert all("weekday_hours" in look.asked for look in database.looks)
+
+
+def test_a_day_in_the_past_that_cannot_be_read_is_tried_again(
+    settings: Settings, stores: Stores
+) -> None:
+    database = FakeDatabase(store_hourly=psycopg.errors.QueryCanceled())
+    watch = Watch(settings, stores, database)
+    watch.after(0)
+    for _ in range(2):
+        shown = watch.board.on(date(2024, 5, 1)).past
+        assert shown is not None
+        assert isinstance(shown.answers["store_hourly"], ReadError)
+    assert len(database.looks) == 3
 
 
 def test_without_the_database_the_last_figures_remain_until_it_is_back(

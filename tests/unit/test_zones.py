@@ -135,6 +135,12 @@ def test_only_a_staff_zone_has_a_limit_for_staff() -> None:
         stores(zones=[zone(staff_after=60)])
 
 
+def test_only_a_queue_has_a_limit() -> None:
+    assert stores(zones=[zone(limit=4)])
+    with pytest.raises(ValidationError, match="limit belongs to a zone of the kind queue"):
+        stores(zones=[zone(kind="browse", limit=4)])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
