@@ -65,9 +65,9 @@ def make_alert(
 
 
 def open_alerts(view: BoardView) -> list[Alert]:
-    """Everything that is wrong now, critical first; empty only if all of it was read.
+    """Everything that is wrong now: critical first, what concerns every branch before the rest.
 
-    What cannot be read is an alert itself. Empty also before the first snapshot.
+    What cannot be read is an alert itself. Empty before the first snapshot.
     """
     if view.away:
         reason = f"The database does not answer: {view.away.reason}."
@@ -75,7 +75,7 @@ def open_alerts(view: BoardView) -> list[Alert]:
     if view.snapshot is None:
         return []
     found = [alert for part in _PARTS for alert in _read(part, view.snapshot)]
-    return sorted(found, key=lambda alert: (alert.severity, alert.name, alert.subject))
+    return sorted(found, key=lambda a: (a.severity, a.branch_id is not None, a.name, a.subject))
 
 
 def _read(part: Callable[[Snapshot], Iterator[Alert]], snapshot: Snapshot) -> list[Alert]:

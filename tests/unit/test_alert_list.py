@@ -181,6 +181,12 @@ def test_a_program_that_should_run_and_does_not_is_absent(tmp_path: Path) -> Non
     assert read_absent(tmp_path) == {}
 
 
+def test_what_concerns_every_branch_is_before_what_concerns_one(good: Snapshot) -> None:
+    nothing = replace(answered(good, cameras=[], dead_letters=REJECTED), reported=None)
+    first, *silent, last = [alert.name for alert in open_alerts(BoardView(nothing))]
+    assert (first, set(silent), last) == ("ProcessDown", {"CameraSilent"}, "DeadLettersOpen")
+
+
 @pytest.mark.parametrize(
     "minutes",
     [
