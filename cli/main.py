@@ -13,6 +13,7 @@ from collections.abc import Callable
 import typer
 
 from cli import (
+    alerts,
     backfill,
     background,
     check,
@@ -75,7 +76,14 @@ SECTIONS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
         privacy.app,
     ),
     "Quality": (quality.app, check.check),
-    "Operate": (keys.app, prepare.prepare, migrate.migrate, reset.reset, run.spark_conf),
+    "Operate": (
+        alerts.app,
+        keys.app,
+        prepare.prepare,
+        migrate.migrate,
+        reset.reset,
+        run.spark_conf,
+    ),
 }
 
 app = new_app(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from nicegui.client import templates
 from conf.settings import Settings, SettingsError
 from conf.settings.base import is_loopback
 from conf.stores import load_stores
+from dashboard.alert_sender import make_sender
 from dashboard.board import Board
 from dashboard.clients import Login, NoLogin, PasswordLogin, Proxies, ProxyLogin
 from dashboard.guard import Guard
@@ -47,7 +49,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sender = make_sender(settings, board.fresh)
+        sending = asyncio.create_task(sender.run()) if sender else None
         yield
+        if sending:
+            sending.cancel()
         reader.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)

@@ -21,6 +21,7 @@ from psycopg_pool import PoolTimeout
 from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import Stores
+from dashboard.processes import read_absent
 from dashboard.queries import DAY_EVERY, EVERY, OF_A_DAY, QUERIES, parameters
 from dashboard.reader import ReadSnapshot
 from dashboard.roster import RosterError, RosterLine, read_roster
@@ -48,6 +49,7 @@ class Snapshot:
         reported: status reported by the Spark application; None while none runs.
         roster: who works when; None without a roster, an error where it cannot be used.
         day: the day shown, in the past; None: today of each branch.
+        absent: programs that should run and do not -> how each ended last.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Snapshot:
     reported: Reported | None = None
     roster: Sequence[RosterLine] | ReadError | None = None
     day: date | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, query: str) -> list[Any]:
         """The rows of one query, as named tuples.
@@ -192,11 +195,10 @@ class Board:
                 for name in QUERIES
             }
             ends = self._every(KAFKA_EVERY, "kafka", lambda _: self._topic_ends())
-            reported = read_reported(self.settings.var_dir)
+            here = self.settings.var_dir
             roster = self._every(ROSTER_EVERY, "roster", lambda _: self._roster())
-            return Snapshot(
-                self.settings, self.stores, look.at, answers, ends, reported, roster=roster
-            )
+            seen = (self.settings, self.stores, look.at, answers, ends)
+            return Snapshot(*seen, read_reported(here), roster, absent=read_absent(here))
 
     def _parameters(self, look: ReadSnapshot, day: date | None = None) -> dict[str, Any]:
         return {**parameters(self.settings, self.stores, look.at), "day": day}

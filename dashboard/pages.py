@@ -45,11 +45,18 @@ class Screen:
         self._board, self._sessions, self._day = board, sessions, day
         self._identity: Identity = ui.context.client.request.state.identity
         self._renewals: list[Callable[[Snapshot], object]] = []
-        head = sections.render("head", pages=PAGES, path=path, identity=self._identity)
+        self._path = path
         with ui.header(fixed=False).classes("head"):
-            ui.html(head, sanitize=False)
+            self._head = ui.html(sanitize=False)
         _text("h1", f"{day:%A, %d %B %Y}" if day else PAGES[path])
         self._status = ui.html(sanitize=False).classes("wide-part")
+        self._alerts: ui.html | None = None
+
+    def alerts(self) -> None:
+        """The list of what is wrong, which needs no snapshot."""
+        with ui.element("section").classes("part").props("id=alerts"):
+            _text("h2", "Alerts")
+            self._alerts = ui.html(sanitize=False)
 
     def part(self, make: Html, heading: str | None = None, note: str = "") -> None:
         """A section whose HTML is made again of every snapshot."""
@@ -99,8 +106,7 @@ class Screen:
 
     def start(self) -> None:
         """Show the present view, and renew it from now on."""
-        if self._day is None:
-            self._show(self._board.glance())
+        self._show(self._board.glance())
         ui.timer(self._board.settings.console.refresh_seconds, self._renew)
 
     async def _renew(self) -> None:
@@ -114,6 +120,9 @@ class Screen:
 
     def _show(self, view: BoardView) -> None:
         self._status.set_content(sections.status(view, self._board.settings))
+        self._head.set_content(sections.head(view, PAGES, self._path, self._identity))
+        if self._alerts is not None:
+            self._alerts.set_content(sections.alerts(view))
         shown = view.past if self._day else view.snapshot
         if shown is not None:
             for renew in self._renewals:
@@ -133,6 +142,7 @@ class Pages:
         day, fault = today.parse_day(date, latest)
         screen = Screen(self._board, "/", self._sessions, day)
         ui.html(today.day_picker(one, day, latest, fault), sanitize=False).classes("wide-part")
+        screen.alerts()
         if len(self._branches) > 1:
             screen.part(today.chain, "All branches")
         screen.part(today.branch_cards, "Branches", today.HOW_COUNTED)

@@ -36,6 +36,8 @@ EVERY = {
     "people_inside": 4.0,
     "weekday_hours": 30.0,
     "units": 30.0,
+    "queue_recent": 10.0,
+    "oldest_visit": 60.0,
 }
 """Seconds between two runs of a query; the others run for each snapshot."""
 OF_A_DAY = ("store_hourly", "order_metrics", "units", "weekday_hours")

@@ -5,7 +5,8 @@ Each section shows when it is empty, old or broken. The templates escape all tex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -15,14 +16,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from conf.settings import Settings
 from conf.stores import Branch
 from dashboard import words
+from dashboard.alerts import open_alerts
 from dashboard.board import BoardView, ReadError, Snapshot
 from dashboard.branches import branch_days
 from dashboard.figures import change, points
 from dashboard.floor import HEIGHT, WIDTH, cameras_now
 from dashboard.pipeline import pipeline_now
 from dashboard.quality import REPORTS, layers_now, read_report
+from dashboard.sessions import Identity
 
 Html = Callable[[Snapshot], str]
+FIRST_ALERTS = 4
+"""More of them are closed until somebody opens them: figures are next on a phone."""
 
 _TEMPLATES = Environment(
     loader=PackageLoader("dashboard"),
@@ -50,6 +55,23 @@ def shown(make: Html, snapshot: Snapshot) -> str:
 def status(view: BoardView, settings: Settings) -> str:
     """The line under the head of every page: whether what is shown is the present."""
     return render("status", view=view, settings=settings)
+
+
+def head(view: BoardView, pages: Mapping[str, str], path: str, identity: Identity) -> str:
+    """The head of every page; its badge is green only if all was read and nothing is wrong."""
+    values = {"alerts": open_alerts(view), "reading": _reading(view)}
+    return render("head", pages=pages, path=path, identity=identity, **values)
+
+
+def alerts(view: BoardView) -> str:
+    """What is wrong now, critical first, with what to do."""
+    now = view.snapshot.at if view.snapshot else datetime.now(timezone.utc)
+    values = {"alerts": open_alerts(view), "reading": _reading(view)}
+    return render("alerts", now=now, first=FIRST_ALERTS, **values)
+
+
+def _reading(view: BoardView) -> bool:
+    return view.snapshot is None and view.away is None
 
 
 def nothing(sentence: str) -> str:

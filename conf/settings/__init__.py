@@ -1,5 +1,6 @@
 """The one settings tree of storelake, and the only reader of the environment."""
 
+from conf.settings.alerts import AlertSettings
 from conf.settings.base import CONF_DIR, PLACEHOLDERS, SettingsError, is_loopback
 from conf.settings.brokers import KafkaSettings, Principal, PulsarSettings
 from conf.settings.cameras import InferenceSettings
@@ -19,6 +20,7 @@ from conf.settings.tree import Settings
 __all__ = [
     "CONF_DIR",
     "PLACEHOLDERS",
+    "AlertSettings",
     "CatalogSettings",
     "ConsoleSettings",
     "GatewaySettings",

@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from conf.settings.alerts import AlertSettings
 from conf.settings.base import CONF_DIR
 from conf.settings.brokers import KafkaSettings, PulsarSettings
 from conf.settings.cameras import InferenceSettings
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     supervisor: SupervisorSettings = SupervisorSettings()
     inference: InferenceSettings = InferenceSettings()
     console: ConsoleSettings = ConsoleSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @field_validator("var_dir", "cache_dir", "stores_file")
     @classmethod

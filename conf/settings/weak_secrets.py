@@ -14,6 +14,8 @@ LEAST_DISTINCT = 5
 """Characters of a secret that differ from one another."""
 LEAST_DIGITS = 20
 """Length of a secret of digits alone."""
+NAMES = ("ACCESS_KEY", "_URL")
+"""Ends of the variables whose values may be short: they name something, and may hold a secret."""
 OWN_MACHINE = frozenset({"local", "test"})
 """Profiles whose servers are those of this machine, on loopback."""
 EXAMPLE_TERMS = PLACEHOLDERS | {
@@ -39,7 +41,7 @@ def require_strong_secrets(settings: BaseModel, profile: str) -> None:
     if profile in OWN_MACHINE:
         return
     for variable, secret, names in _secrets(settings, "STORELAKE"):
-        if fault := weakness(secret, names, is_name=variable.endswith("ACCESS_KEY")):
+        if fault := weakness(secret, names, is_name=variable.endswith(NAMES)):
             raise SettingsError(
                 f"{variable} {fault}, which the profile {profile!r} does not allow: set a random "
                 "one, such as `openssl rand -hex 24` prints."
@@ -52,7 +54,7 @@ def weakness(secret: str, names: frozenset[str] = frozenset(), *, is_name: bool 
     Args:
         secret: to check.
         names: of the accounts beside it, in lower case.
-        is_name: whether it identifies a key pair, and may be short.
+        is_name: whether it names a key pair or a place, and may be short.
     """
     plain = secret.strip().lower()
     alphabetic = re.sub(r"[^a-z]", "", plain)

@@ -33,7 +33,7 @@ READS: Mapping[str, tuple[str, ...]] = {
     ),
     "order_items": ("order_id", "line_no", "quantity"),
     "order_status_history": ("order_id", "anomaly", "changed_at", "recorded_at", "change_id"),
-    "zone_visits": ("exited_at", "updated_at", "is_open"),
+    "zone_visits": ("entered_at", "exited_at", "updated_at", "is_open"),
     "dead_letters": ("topic", "rules", "status", "received_at", "rejected_at"),
 }
 """Table -> its columns; none: all of them."""

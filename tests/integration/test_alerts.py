@@ -30,7 +30,14 @@ from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
 from streaming.runtime.metrics import Progress, StreamMetrics
 from tests.conftest import free_ports
-from tests.support.prometheus_local import RULES, Prometheus, panels, prometheus, read_alerts, tool
+from tests.support.grafana import chosen, panels
+from tests.support.prometheus_local import (
+    RULES,
+    Prometheus,
+    prometheus,
+    read_alerts,
+    tool,
+)
 
 pytestmark = pytest.mark.requirement("M1")
 
@@ -194,7 +201,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         end = time.monotonic() + GOOD_SECONDS
         assert wait_until(lambda: good_day(sandbox, server, seen) and time.monotonic() > end, 120)
         for panel in panels():
-            seen.panels[panel] = len(server.query(panel[2].replace("$__rate_interval", "5s")))
+            seen.panels[panel] = len(server.query(chosen(panel[2])))
         everything = set(ALERTS) - GONE
         wait_until(lambda: bad_day(sandbox, server, seen) >= everything, 120)
         processes.close()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import httpx
 import psycopg
@@ -16,6 +22,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
+from infra.local.process import wait_until
 from infra.postgres.migrate import migrate
 from infra.postgres.roles import READS
 from streaming.sinks.postgres import Database
@@ -31,6 +38,7 @@ from tests.support.console_sandbox import (
     sandbox,
     validated,
 )
+from tests.support.grafana import sql_panels
 
 pytestmark = [pytest.mark.requirement("M1"), pytest.mark.timeout(600)]
 
@@ -71,9 +79,34 @@ OPEN_SOCKET = """address => new Promise(resolve => {
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with sandbox(tmp_path_factory.mktemp("console")) as made, made.console():
-        yield made
+def hook() -> Iterator[tuple[str, list[Any]]]:
+    """Address of a receiver of alerts, and what it has received."""
+    received: list[Any] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", received
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def shop(
+    tmp_path_factory: pytest.TempPathFactory, hook: tuple[str, list[Any]]
+) -> Iterator[Sandbox]:
+    alerts = {"STORELAKE_ALERTS__WEBHOOK_URL": hook[0], "STORELAKE_ALERTS__HOLD": "PT0S"}
+    with sandbox(tmp_path_factory.mktemp("console")) as plain:
+        made = replace(plain, environment={**plain.environment, **alerts})
+        with made.console():
+            yield made
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +316,45 @@ def test_quality_leads_to_the_reports_in_which_nothing_runs(
     assert other.title() != "ran"
     secrets = visitor.open().request.get(f"{shop.url}/reports/..%2f..%2fsecrets.env")
     assert secrets.status == 404
+
+
+def test_the_badge_of_every_page_leads_to_what_is_wrong_and_what_to_do(
+    troubled: Sandbox, visitor: Visitor
+) -> None:
+    page = visitor.open("/orders")
+    badge = page.locator(".head .badge")
+    expect(badge).to_contain_text(re.compile(r"✗ \d+ alerts, \d+ critical"))
+    badge.click()
+    dead_letters = page.locator("#alerts li", has_text="DeadLettersOpen")
+    expect(dead_letters).to_contain_text(
+        "2 rejected order messages are open; most break price_positive."
+    )
+    expect(dead_letters.locator("code", has_text="storelake dlq list")).to_be_visible()
+    expect(page.locator("#alerts li", has_text="StreamBrokerAway")).to_be_visible()  # no Kafka here
+
+
+def test_the_console_sends_without_a_browser_what_a_terminal_lists(
+    shop: Sandbox, hook: tuple[str, list[Any]]
+) -> None:
+    assert wait_until(lambda: bool(hook[1]), PATIENCE / 1000)
+    sent = {alert["labels"]["alertname"] for alert in hook[1][0]["alerts"]}
+    listed = subprocess.run(
+        [sys.executable, "-m", "cli.main", "alerts", "list", "--json"],
+        env=dict(shop.environment),
+        capture_output=True,
+        check=False,
+    )
+    assert listed.returncode == 3, listed.stderr
+    assert "StreamBrokerAway" in sent & {alert["name"] for alert in json.loads(listed.stdout)}
+
+
+def test_every_panel_of_the_business_dashboard_has_rows_for_the_reader(
+    day: datetime, shop: Sandbox
+) -> None:
+    dsn = shop.settings.acting_as("reader").postgres.dsn
+    with psycopg.connect(dsn) as connection:
+        for title, query in sql_panels():
+            assert connection.execute(query.encode()).fetchall(), title
 
 
 def test_an_empty_sandbox_reports_that_nothing_has_come_yet(visitor: Visitor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,6 @@ import yaml
 from infra.local.process import wait_until
 
 RULES = Path(__file__).parents[2] / "infra/prometheus/rules"
-DASHBOARDS = Path(__file__).parents[2] / "infra/grafana/dashboards"
 SCRAPE = "200ms"
 SHORTEST_RANGE = 2.0
 """Seconds: a rate needs two samples, also on a machine that is busy."""
@@ -31,7 +29,7 @@ def tool(name: str) -> str:
     """Path of a program of Prometheus; without it the test is skipped, and fails in CI."""
     found = shutil.which(name)
     if found is None:
-        why = f"{name} is not here: install it (on Debian the package prometheus)"
+        why = f"{name} is not here: install prometheus and prometheus-alertmanager of Debian"
         pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
     return found
 
@@ -40,18 +38,6 @@ def read_alerts() -> list[dict[str, Any]]:
     """Every alert of the product."""
     documents = [yaml.safe_load(f.read_text(encoding="utf-8")) for f in sorted(RULES.glob("*.yml"))]
     return [rule for doc in documents for group in doc["groups"] for rule in group["rules"]]
-
-
-def panels() -> list[tuple[str, str, str]]:
-    """(dashboard, panel, expression) of every query of the dashboards."""
-    found = []
-    for file in sorted(DASHBOARDS.glob("*.json")):
-        dashboard = json.loads(file.read_text(encoding="utf-8"))
-        for panel in dashboard["panels"]:
-            found += [
-                (file.stem, panel["title"], target["expr"]) for target in panel.get("targets", [])
-            ]
-    return found
 
 
 def faster(duration: str, scale: float, least: float = 0.0) -> str:

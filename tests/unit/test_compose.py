@@ -54,7 +54,8 @@ OURS = {
 WANTED = {
     *("kafka", "kafka-ui", "pulsar", "minio", "iceberg-rest", "postgres", "pgadmin"),
     *("spark-master", "spark-worker", "gateway", "inference", "inference-gpu", "trino"),
-    *("prometheus", "grafana", "jupyter", "console", "streams", "quality", "maintenance"),
+    *("prometheus", "alertmanager", "grafana", "jupyter"),
+    *("console", "streams", "quality", "maintenance"),
 }
 SECRET = "a-secret-of-a-test"
 
@@ -324,7 +325,10 @@ def test_grafana_finds_its_dashboards_and_its_prometheus() -> None:
     given = variables("grafana")
     mounts = dict(v.split(":")[:2] for v in SERVICES["grafana"]["volumes"])
 
-    assert asked == {"PROMETHEUS_URL", "DASHBOARDS"} <= set(given)
+    postgres = {"POSTGRES_URL", "POSTGRES_DATABASE", "POSTGRES_SSLMODE"}
+    reader = {"READER_USER", "READER_PASSWORD"}
+    assert asked == {"PROMETHEUS_URL", "DASHBOARDS", *postgres, *reader} <= set(given)
+    assert given["READER_USER"] == Settings(_env_file=None).postgres.reader_user
     assert mounts["./infra/grafana/dashboards"] == given["DASHBOARDS"]
     assert list((ROOT / "infra" / "grafana" / "dashboards").glob("*.json"))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from conf.contracts.odcs import SUFFIX
 from conf.contracts.order_event import schema_files
 from conf.errors import StorelakeError
+from tools.docs.alerts_page import alerts_page
 from tools.docs.contracts_page import contracts_page
 from tools.docs.metrics_page import metrics_page
 from tools.docs.odcs import build_contracts
@@ -38,6 +39,7 @@ def generated_files(root: Path) -> dict[str, str]:
         "CONTRACTS": contracts_page(contracts),
         "QUERIES": queries_page(),
         "METRICS": metrics_page(),
+        "ALERTS": alerts_page(),
         "PERFORMANCE": performance_page(ROOT),
         "RELIABILITY": reliability_page(ROOT),
     }
