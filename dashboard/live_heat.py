@@ -68,10 +68,10 @@ class HeatMaps:
         branch, _ = self._stores.camera(camera.camera_id)
         iceberg, _ = self._detections.load()
         where = And(
-            EqualTo("branch_id", value=branch.branch_id),
-            EqualTo("camera_id", value=camera.camera_id),
-            GreaterThanOrEqual("captured_at", value=start.isoformat()),
-            LessThan("captured_at", value=end.isoformat()),
+            EqualTo(term="branch_id", value=branch.branch_id),
+            EqualTo(term="camera_id", value=camera.camera_id),
+            GreaterThanOrEqual(term="captured_at", value=start.isoformat()),
+            LessThan(term="captured_at", value=end.isoformat()),
         )
         wanted = ("captured_at", "class", "anchor_x", "anchor_y")
         scan = iceberg.scan(where, wanted)

@@ -17,7 +17,7 @@ from conf.stores import Branch
 from dashboard import words
 from dashboard.board import BoardView, ReadError, Snapshot
 from dashboard.branches import branches_today, change, points
-from dashboard.floor import HEIGHT, WIDTH, cameras_now
+from dashboard.floor import cameras_now
 from dashboard.pipeline import pipeline_now
 from dashboard.quality import REPORTS, layers_now, read_report
 
@@ -70,9 +70,7 @@ def hours_table(snapshot: Snapshot, branch: Branch) -> str:
 def floor_map(snapshot: Snapshot, branch: Branch) -> str:
     """The cameras of a branch with lines, zones, dwell and queues."""
     cameras = cameras_now(snapshot, branch)
-    return render(
-        "floor", branch=branch, cameras=cameras, width=WIDTH, height=HEIGHT, now=snapshot.at
-    )
+    return render("floor", branch=branch, cameras=cameras, now=snapshot.at)
 
 
 def order_funnel(snapshot: Snapshot) -> str:

@@ -182,7 +182,7 @@ def test_the_map_has_dwell_and_queues_of_the_branch_that_was_chosen(
     expect(row).to_contain_text(
         "2.0 people on average, at most 3; 4 waits in 15 min, p95 1 min 20 s"
     )
-    expect(page.locator("#camera-B01-till svg")).to_contain_text("2.0 waiting")
+    expect(page.locator("#camera-B01-till .picture")).to_contain_text("2.0 waiting")
     page.get_by_role("link", name="Market Square").click()
     expect(page.locator("h2").first).to_have_text("Market Square")
     expect(page.locator("#zone-B02-entrance-lobby")).to_contain_text("61")
