@@ -20,9 +20,9 @@ from dashboard.live_tracks import Box, CameraTracks, LiveTracks, LiveView, Track
 from dashboard.sections import render
 
 SIZE = 1000
-"""Width and height of the coordinates of boxes and trails."""
+"""Width and height of the coordinates of boxes and traces."""
 STRONG = timedelta(seconds=3)
-"""The last part of a trail, which is drawn stronger."""
+"""The last part of a trace, which has a stronger colour."""
 HEAT_SECONDS = 60.0
 """Between two readings of a heat map."""
 
@@ -101,7 +101,7 @@ class Live:
 
 
 class LiveCamera:
-    """One camera in one browser: a status, and boxes and trails over its layout."""
+    """One camera in one browser: a status, and boxes and traces over its layout."""
 
     def __init__(self, live: Live, branch: Branch, camera: Camera, layout: Layout | None) -> None:
         self._live, self._branch, self._camera, self._layout = live, branch, camera, layout
@@ -160,26 +160,26 @@ class LiveCamera:
 
 
 def people_svg(tracks: CameraTracks, since: datetime | None, seconds: float) -> str:
-    """Boxes, feet and trails: an SVG that fills its container. No id of anybody is in it.
+    """Boxes, feet and traces: an SVG that fills its container. No id of anybody is in it.
 
     Args:
         tracks: of one camera.
         since: capture of the frame that was shown before; people walk from there to their place.
         seconds: how long they walk.
     """
-    trails = "".join(_trail(track, tracks.newest) for track in tracks.tracks.values())
+    traces = "".join(_trace(track, tracks.newest) for track in tracks.tracks.values())
     people = "".join(_person(track, since) for track in tracks.present)
     return (
         f'<svg class="people" viewBox="0 0 {SIZE} {SIZE}" preserveAspectRatio="none" '
-        f'style="--beat: {seconds:g}s" aria-hidden="true">{trails}{people}</svg>'
+        f'style="--beat: {seconds:g}s" aria-hidden="true">{traces}{people}</svg>'
     )
 
 
-def _trail(track: Track, newest: datetime) -> str:
+def _trace(track: Track, newest: datetime) -> str:
     strong = [box for box in track if newest - box.at <= STRONG]
     return "".join(
         f'<polyline class="{name}" points="{" ".join("{},{}".format(*_feet(b)) for b in boxes)}"/>'
-        for name, boxes in (("trail old", track), ("trail", strong))
+        for name, boxes in (("trace old", track), ("trace", strong))
         if len(boxes) > 1
     )
 

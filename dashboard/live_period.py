@@ -32,7 +32,7 @@ class Period:
 def choose(
     day: str | None, hour: str | None, now: datetime, zone: str, retention: timedelta
 ) -> Period:
-    """The period that somebody asks for; today, and all hours, instead of what there is not.
+    """The chosen period; today, and all hours, in place of a choice that does not exist.
 
     Args:
         day: an ISO date.

@@ -1,7 +1,7 @@
-"""Boxes and trails of the last seconds, from the newest commits of `silver.detections`.
+"""Boxes and traces of the last seconds, from the newest commits of `silver.detections`.
 
 Each branch is read once for all browsers, and only while one of them shows it. What is kept is the
-last `TRAIL` of it, in memory.
+last `TRACE` of it, in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dashboard.live_lake import Detections
 from streaming.transforms.silver_detections import PERSON, normal_label
 from udfs.geometry import contains
 
-TRAIL = timedelta(seconds=10)
+TRACE = timedelta(seconds=10)
 PRESENT = timedelta(seconds=1)
 """Somebody whose last box is older than this, by the clock of the camera, has left."""
 QUIET = timedelta(seconds=6)
@@ -66,7 +66,7 @@ class CameraTracks:
         newest: capture of its newest frame with somebody in it, UTC.
         arrived: when that was read, by the database's clock.
         size: width and height of the picture in pixels.
-        tracks: of the last `TRAIL`, by run and track id; ids are not shown.
+        tracks: of the last `TRACE`, by run and track id; ids are not shown.
     """
 
     newest: datetime
@@ -190,7 +190,7 @@ def follow(
     for camera_id in pc.unique(people["camera_id"]).to_pylist():
         seen = people.filter(pc.equal(people["camera_id"], camera_id))
         newest = pc.max(seen["captured_at"]).as_py()
-        recent = seen.filter(pc.greater(seen["captured_at"], pa.scalar(newest - TRAIL)))
+        recent = seen.filter(pc.greater(seen["captured_at"], pa.scalar(newest - TRACE)))
         before = known[camera_id].tracks if camera_id in known else {}
         cameras[camera_id] = _with(before, recent.sort_by("captured_at").to_pylist(), newest, at)
     return cameras
@@ -207,7 +207,7 @@ def _with(
         box = Box(row["captured_at"], row["x1"], row["y1"], row["x2"], row["y2"])
         tracks.setdefault((row["run_id"], row["track_id"]), []).append(box)
     kept = {
-        key: tuple(box for box in track if newest - TRAIL < box.at <= newest)
+        key: tuple(box for box in track if newest - TRACE < box.at <= newest)
         for key, track in tracks.items()
     }
     size = (rows[-1]["image_width"], rows[-1]["image_height"])

@@ -1,4 +1,4 @@
-"""The page Live without a browser: boxes, trails and heat maps of a small lake."""
+"""The page Live without a browser: boxes, traces and heat maps of a small lake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import psycopg
 import pyarrow as pa
 import pytest
 from pyiceberg.table import Table
-from pyiceberg.transforms import DayTransform, IdentityTransform
 
 from conf.settings import Settings, load_settings
 from conf.stores import Line, Stores, Zone
@@ -27,23 +26,11 @@ from dashboard.live_heat import COLUMNS, ROWS, HeatMaps, bounds, heat_svg
 from dashboard.live_lake import Detections
 from dashboard.live_period import choose
 from dashboard.live_tracks import BEHIND, QUIET, LiveTracks
-from streaming.lake.tables import SILVER_DETECTIONS
-from tests.support.small_lake import KINDS, TIME, open_lake
+from tests.support.small_lake import detection, detections, make_detections, open_lake
 
 pytestmark = pytest.mark.requirement("M1")
 
 SECOND, FRAME = timedelta(seconds=1), timedelta(seconds=0.2)
-SCHEMA = pa.schema([(c.name, KINDS.get(c.type, TIME)) for c in SILVER_DETECTIONS.fields])
-
-
-def seen(at: datetime, x: float, y: float, track: str = "7", **other: Any) -> dict[str, Any]:
-    """A person whose feet are at (x, y), before the entrance of B01."""
-    row = {
-        "branch_id": "B01", "camera_id": "B01-entrance", "run_id": "run-1", "class": "person",
-        "captured_at": at, "track_id": track, "x1": x - 0.05, "y1": y - 0.3, "x2": x + 0.05,
-        "y2": y, "anchor_x": x, "anchor_y": y, "image_width": 1280, "image_height": 720,
-    }  # fmt: skip
-    return row | other
 
 
 @dataclass
@@ -55,7 +42,7 @@ class Lake:
     now: datetime
 
     def add(self, *rows: dict[str, Any]) -> None:
-        self.table.append(pa.Table.from_pylist(list(rows), SCHEMA))
+        self.table.append(detections(*rows))
 
     @contextmanager
     def look(self) -> Iterator[Any]:
@@ -63,35 +50,32 @@ class Lake:
         yield Row(at=self.now, ask=lambda *_: [Row(metadata_location=where)])
 
     @property
-    def detections(self) -> Detections:
+    def reader(self) -> Detections:
         return Detections(self.settings, self.look)
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[Lake]:
     with closing(open_lake(tmp_path)) as catalog:
-        catalog.create_namespace("silver")
-        table = catalog.create_table(SILVER_DETECTIONS.name, SCHEMA)
-        with table.update_spec() as spec:
-            spec.add_field("captured_at", DayTransform(), "day")
-            spec.add_field("branch_id", IdentityTransform(), "branch")
-        yield Lake(table, load_settings(var_dir=tmp_path), datetime.now(timezone.utc))
+        yield Lake(
+            make_detections(catalog), load_settings(var_dir=tmp_path), datetime.now(timezone.utc)
+        )
 
 
 @pytest.fixture
 def tracks(lake: Lake) -> LiveTracks:
-    return LiveTracks(lake.detections, 0.0)
+    return LiveTracks(lake.reader, 0.0)
 
 
 def test_people_are_followed_from_commit_to_commit(
     lake: Lake, tracks: LiveTracks, stores: Stores
 ) -> None:
     branch, start = stores.branches[0], lake.now - 3 * SECOND
-    elsewhere = seen(start, 0.5, 0.5, branch_id="B02", camera_id="B02-entrance")
-    lake.add(*(seen(start + n * FRAME, 0.5 + n / 100, 0.6) for n in range(5)), elsewhere)
+    elsewhere = detection(start, 0.5, 0.5, branch_id="B02", camera_id="B02-entrance")
+    lake.add(*(detection(start + n * FRAME, 0.5 + n / 100, 0.6) for n in range(5)), elsewhere)
     first = tracks.fresh(branch).cameras
     lake.now += 2 * SECOND
-    lake.add(seen(start + SECOND, 0.6, 0.6), seen(start + SECOND, 0.8, 0.9, track="8"))
+    lake.add(detection(start + SECOND, 0.6, 0.6), detection(start + SECOND, 0.8, 0.9, track="8"))
     view = tracks.fresh(branch)
 
     assert list(first) == list(view.cameras) == ["B01-entrance"]
@@ -111,7 +95,7 @@ def test_people_are_followed_from_commit_to_commit(
 def test_only_the_newest_commits_are_read(
     lake: Lake, tracks: LiveTracks, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake.add(seen(lake.now, 0.1, 0.5))
+    lake.add(detection(lake.now, 0.1, 0.5))
     lake.now += 10 * SECOND
     read: list[int] = []
     follow = live_tracks.follow
@@ -123,7 +107,7 @@ def test_only_the_newest_commits_are_read(
     monkeypatch.setattr(live_tracks, "follow", counted)
     assert tracks.fresh(stores.branches[0]).cameras == {}
     for x in (0.2, 0.3):
-        lake.add(seen(lake.now, x, 0.5))
+        lake.add(detection(lake.now, x, 0.5))
         tracks.fresh(stores.branches[0])
     tracks.fresh(stores.branches[0])
     assert read == [1, 1]
@@ -133,12 +117,12 @@ def test_a_car_is_nobody_and_whoever_has_left_is_shown_no_longer(
     lake: Lake, tracks: LiveTracks, stores: Stores
 ) -> None:
     branch, left = stores.branches[0], lake.now - 5 * SECOND
-    lake.add(seen(left, 0.5, 0.5), seen(lake.now, 0.2, 0.5, track="8"),
-             seen(lake.now, 0.7, 0.5, track="9", **{"class": "car"}))  # fmt: skip
+    lake.add(detection(left, 0.5, 0.5), detection(lake.now, 0.2, 0.5, track="8"),
+             detection(lake.now, 0.7, 0.5, track="9", **{"class": "car"}))  # fmt: skip
     view = tracks.fresh(branch)
     camera = view.cameras["B01-entrance"]
     assert [track[-1].feet[0] for track in camera.present] == [pytest.approx(0.2)]
-    assert len(camera.tracks) == 2  # the trail of who has left fades
+    assert len(camera.tracks) == 2  # the trace of who has left fades
     assert camera.is_current(lake.now)
     assert not camera.is_current(lake.now + QUIET + SECOND)
 
@@ -146,7 +130,7 @@ def test_a_car_is_nobody_and_whoever_has_left_is_shown_no_longer(
 def test_positions_that_come_late_are_not_shown_as_the_present(
     lake: Lake, tracks: LiveTracks, stores: Stores
 ) -> None:
-    lake.add(seen(lake.now - BEHIND - SECOND, 0.5, 0.5))
+    lake.add(detection(lake.now - BEHIND - SECOND, 0.5, 0.5))
     camera = tracks.fresh(stores.branches[0]).cameras["B01-entrance"]
     assert camera.is_behind
     assert not camera.is_current(lake.now)
@@ -156,16 +140,18 @@ def test_a_heat_map_has_the_seconds_that_people_stood_on_each_place(
     lake: Lake, stores: Stores
 ) -> None:
     start, camera = datetime(2024, 5, 1, 10, tzinfo=timezone.utc), stores.branches[0].cameras[0]
-    stood = [seen(start + n * FRAME, 0.01, 0.01) for n in range(50)]
-    corner = [seen(start + n * FRAME, 1.0, 1.0, track="8") for n in range(50)]
-    slower = [seen(start + timedelta(minutes=5) + n * 0.5 * SECOND, 0.5, 0.5) for n in range(11)]
+    stood = [detection(start + n * FRAME, 0.01, 0.01) for n in range(50)]
+    corner = [detection(start + n * FRAME, 1.0, 1.0, track="8") for n in range(50)]
+    slower = [
+        detection(start + timedelta(minutes=5) + n * 0.5 * SECOND, 0.5, 0.5) for n in range(11)
+    ]
     lake.add(*stood, *corner, *slower)
     lake.add(
-        seen(start - FRAME, 0.01, 0.01),
-        seen(start, 0.01, 0.01, camera_id="B01-till"),
-        seen(start, 0.01, 0.01, **{"class": "dog"}),
+        detection(start - FRAME, 0.01, 0.01),
+        detection(start, 0.01, 0.01, camera_id="B01-till"),
+        detection(start, 0.01, 0.01, **{"class": "dog"}),
     )
-    heat = HeatMaps(lake.detections, stores)
+    heat = HeatMaps(lake.reader, stores)
     grid = heat.heat_grid(camera, start, start + timedelta(hours=1))
 
     assert grid.shape == (ROWS, COLUMNS)
@@ -209,11 +195,11 @@ def test_why_there_are_no_positions_is_one_sentence(lake: Lake, stores: Stores) 
         (lake.settings, without, "there is no silver.detections yet"),
         (lake.settings, gone, "metadata.json"),
     ):
-        detections = Detections(settings, look)
-        view = LiveTracks(detections, 2.0).fresh(stores.branches[0])
+        reader = Detections(settings, look)
+        view = LiveTracks(reader, 2.0).fresh(stores.branches[0])
         assert reason in str(view.error)
         with pytest.raises(ReadError, match=reason):
-            HeatMaps(detections, stores).heat_grid(
+            HeatMaps(reader, stores).heat_grid(
                 stores.branches[0].cameras[0], lake.now, lake.now + SECOND
             )
 

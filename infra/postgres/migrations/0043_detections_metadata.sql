@@ -6,4 +6,4 @@ SELECT catalog_name, metadata_location
 FROM iceberg_tables
 WHERE table_namespace = 'silver' AND table_name = 'detections';
 COMMENT ON VIEW detections_metadata IS
-    'Newest metadata file of silver.detections, one row a catalog; key: catalog_name.';
+    'Where the newest metadata file of silver.detections in one catalog is. Key: catalog_name.';
