@@ -14,17 +14,18 @@ from dashboard.board import Board, ReadError
 from dashboard.branches import is_silent
 from dashboard.layout import line_shape, zone_shape
 from dashboard.live_heat import COLUMNS, ROWS, HeatMaps, bounds, heat_svg
-from dashboard.live_lake import Detections
+from dashboard.live_lake import DetectionsReader
 from dashboard.live_period import Period, choose
 from dashboard.live_tracks import Box, CameraTracks, LiveTracks, LiveView, Track
 from dashboard.sections import render
 
+UNKNOWN_SIZE = (4, 3)
 SIZE = 1000
 """Width and height of the coordinates of boxes and traces."""
 STRONG = timedelta(seconds=3)
 """The last part of a trace, which has a stronger colour."""
 HEAT_SECONDS = 60.0
-"""Between two readings of a heat map."""
+"""Between two readings of a heat map that is not over."""
 
 
 class Live:
@@ -35,11 +36,12 @@ class Live:
         detections: the table.
     """
 
-    def __init__(self, board: Board, detections: Detections) -> None:
+    def __init__(self, board: Board, detections: DetectionsReader) -> None:
         self.board = board
         self.beat = board.settings.console.refresh_seconds
         self.tracks = LiveTracks(detections, self.beat)
         self.heat = HeatMaps(detections, board.stores)
+        self.sizes: dict[str, tuple[int, int]] = {}  # of pictures, by camera
 
     def show(self, branch: Branch, day: str | None, hour: str | None) -> None:
         """The sections of the page of one branch; see `live_period.choose`."""
@@ -47,6 +49,7 @@ class Live:
         kept = self.board.settings.retention.detections
         period = choose(day, hour, now, branch.timezone, kept)
         layouts = [(camera, self.board.stores.layout_at(camera, now)) for camera in branch.cameras]
+        ui.html(render("live_now"), sanitize=False)
         trouble = ui.html(sanitize=False)
         with ui.element("div").classes("floors"):
             cards = [LiveCamera(self, branch, camera, layout) for camera, layout in layouts]
@@ -82,7 +85,8 @@ class Live:
                 if text is not None:
                     html.set_content(text)
 
-        ui.timer(HEAT_SECONDS, renew)
+        is_over = period.end <= datetime.now().astimezone()
+        ui.timer(0 if is_over else HEAT_SECONDS, renew, once=is_over)
 
     def _heat_card(self, camera: Camera, layout: Layout | None, period: Period) -> str:
         try:
@@ -96,6 +100,7 @@ class Live:
             scale=[low / 60 for low in bounds(grid)],
             **_shapes(layout),
             cell=f"1/{COLUMNS} by 1/{ROWS}",
+            size=self.sizes.get(camera.camera_id, UNKNOWN_SIZE),
             heat=Markup(heat_svg(grid)),  # noqa: S704 - numbers only
         )
 
@@ -106,16 +111,19 @@ class LiveCamera:
     def __init__(self, live: Live, branch: Branch, camera: Camera, layout: Layout | None) -> None:
         self._live, self._branch, self._camera, self._layout = live, branch, camera, layout
         self._shown: datetime | None = None
-        with ui.element("figure").classes("card").props(f'id="live-{camera.camera_id}"'):
+        with ui.element("figure").classes("card") as card:
             ui.html(render("live_head", camera=camera, layout=layout), sanitize=False)
             self._state = ui.html(sanitize=False)
             self._picture = ui.html(sanitize=False)
+        card.props["id"] = f"live-{camera.camera_id}"
 
     def renew(self, view: LiveView) -> None:
         """Show a newer view."""
         tracks = view.cameras.get(self._camera.camera_id)
         current = tracks if tracks and view.at and tracks.is_current(view.at) else None
         self._state.set_content(self._status(view, tracks, current))
+        if current:
+            self._live.sizes[self._camera.camera_id] = current.size
         # The same frame again would repeat the movement to it.
         if current is None or current.newest != self._shown or not self._picture.content:
             self._picture.set_content(self._draw(current))
@@ -128,7 +136,7 @@ class LiveCamera:
             camera=self._camera,
             **_shapes(self._layout),
             people=Markup(people),  # noqa: S704 - numbers only
-            ratio="{} / {}".format(*tracks.size) if tracks else "4 / 3",
+            size=self._live.sizes.get(self._camera.camera_id, UNKNOWN_SIZE),
         )
 
     def _status(

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual, LessThan
 
 from conf.stores import Camera, Stores
-from dashboard.live_lake import Detections
+from dashboard.live_lake import DetectionsReader
 from streaming.transforms.silver_detections import PERSON, normal_label
 
 ROWS, COLUMNS = 27, 48
@@ -44,7 +44,10 @@ class HeatMaps:
     """
 
     def __init__(
-        self, detections: Detections, stores: Stores, clock: Callable[[], float] = time.monotonic
+        self,
+        detections: DetectionsReader,
+        stores: Stores,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._detections, self._stores, self._clock = detections, stores, clock
         self._lock = threading.Lock()

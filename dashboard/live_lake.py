@@ -28,7 +28,7 @@ LOCATION = "SELECT metadata_location FROM detections_metadata WHERE catalog_name
 NO_TABLE = "there is no silver.detections yet: `storelake run` creates it"
 
 
-class Detections:
+class DetectionsReader:
     """Loads `silver.detections`.
 
     Args:

@@ -21,7 +21,7 @@ from pyiceberg.table.snapshots import ancestors_of
 
 from conf.stores import Branch, Point, Zone
 from dashboard.board import ReadError
-from dashboard.live_lake import Detections
+from dashboard.live_lake import DetectionsReader
 from streaming.transforms.silver_detections import PERSON, normal_label
 from udfs.geometry import contains
 
@@ -121,7 +121,7 @@ class LiveTracks:
 
     def __init__(
         self,
-        detections: Detections,
+        detections: DetectionsReader,
         refresh_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

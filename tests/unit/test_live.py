@@ -23,7 +23,7 @@ from dashboard.board import ReadError
 from dashboard.layout import line_shape, zone_shape
 from dashboard.live import SIZE, people_svg
 from dashboard.live_heat import COLUMNS, ROWS, HeatMaps, bounds, heat_svg
-from dashboard.live_lake import Detections
+from dashboard.live_lake import DetectionsReader
 from dashboard.live_period import choose
 from dashboard.live_tracks import BEHIND, QUIET, LiveTracks
 from tests.support.small_lake import detection, detections, make_detections, open_lake
@@ -50,8 +50,8 @@ class Lake:
         yield Row(at=self.now, ask=lambda *_: [Row(metadata_location=where)])
 
     @property
-    def reader(self) -> Detections:
-        return Detections(self.settings, self.look)
+    def reader(self) -> DetectionsReader:
+        return DetectionsReader(self.settings, self.look)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_why_there_are_no_positions_is_one_sentence(lake: Lake, stores: Stores) 
         (lake.settings, without, "there is no silver.detections yet"),
         (lake.settings, gone, "metadata.json"),
     ):
-        reader = Detections(settings, look)
+        reader = DetectionsReader(settings, look)
         view = LiveTracks(reader, 2.0).fresh(stores.branches[0])
         assert reason in str(view.error)
         with pytest.raises(ReadError, match=reason):
