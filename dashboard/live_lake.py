@@ -55,12 +55,13 @@ class DetectionsReader:
             raise ReadError(f"positions need Iceberg, and catalog.format is {conf.format}")
         try:
             with self._look() as look:
-                if conf.type == "rest":
-                    return self._of_rest(), look.at
-                found = look.ask(LOCATION, {"catalog": conf.name})
-                if not found:
-                    raise ReadError(NO_TABLE)
-                return self._at(str(found[0].metadata_location)), look.at
+                in_postgres = conf.type != "rest"
+                found = look.ask(LOCATION, {"catalog": conf.name}) if in_postgres else ()
+            if not in_postgres:
+                return self._of_rest(), look.at
+            if not found:
+                raise ReadError(NO_TABLE)
+            return self._at(str(found[0].metadata_location)), look.at
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as error:
             raise ReadError(f"{first_line(error)}: run `storelake migrate`") from error
         except NoSuchTableError as error:
