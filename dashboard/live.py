@@ -49,14 +49,14 @@ class Live:
         kept = self.board.settings.retention.detections
         period = choose(day, hour, now, branch.timezone, kept)
         layouts = [(camera, self.board.stores.layout_at(camera, now)) for camera in branch.cameras]
-        ui.html(render("live_now"), sanitize=False)
+        ui.html(render("live_now", branch=branch), sanitize=False)
         trouble = ui.html(sanitize=False)
         with ui.element("div").classes("floors"):
             cards = [LiveCamera(self, branch, camera, layout) for camera, layout in layouts]
 
         async def renew() -> None:
             view = await run.io_bound(self.tracks.fresh, branch)
-            if view is not None:  # the console is ending
+            if view is not None:  # None: the console is ending
                 trouble.set_content(render("broken", reason=view.error) if view.error else "")
                 for card in cards:
                     card.renew(view)
