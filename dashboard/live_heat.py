@@ -79,7 +79,7 @@ class HeatMaps:
         wanted = ("captured_at", "class", "anchor_x", "anchor_y")
         scan = iceberg.scan(where, wanted)
         try:
-            return add_up(scan.to_arrow_batch_reader(dictionary_columns=("class",)), camera.fps)
+            return add_up(scan.to_arrow_batch_reader(), camera.fps)
         except OSError as error:
             raise self._detections.unreadable(error) from error
 
@@ -96,7 +96,7 @@ def add_up(batches: Iterable[pa.RecordBatch], fps: float) -> Grid:
     """
     total = np.zeros(ROWS * COLUMNS)
     for batch in batches:
-        people = batch.filter(pc.equal(normal_label(batch["class"].cast("string")), PERSON))
+        people = batch.filter(pc.equal(normal_label(batch["class"]), PERSON))
         if people.num_rows:
             moments = people["captured_at"].cast("int64").to_numpy()
             lasted = frame_seconds(moments, fps)
