@@ -20,6 +20,8 @@ from dashboard.alert_sender import make_sender
 from dashboard.board import Board
 from dashboard.clients import Login, NoLogin, PasswordLogin, Proxies, ProxyLogin
 from dashboard.guard import Guard
+from dashboard.live import Live
+from dashboard.live_lake import DetectionsReader
 from dashboard.login import SignIn
 from dashboard.pages import add_pages
 from dashboard.quality import REPORTS, report_folder
@@ -85,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise HTTPException(404, "There is no such report: `storelake quality report`.")
         return FileResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
-    add_pages(board, sessions)
+    add_pages(board, sessions, Live(board, DetectionsReader(settings, reader.look)))
     if templates.env.loader is not None:
         templates.env.loader = NonceLoader(templates.env.loader)
     ui.run_with(

@@ -10,47 +10,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from conf.stores import Branch, Line, Point, Zone
+from conf.stores import Branch, Zone
 from dashboard.board import Snapshot
 from dashboard.branches import is_silent
+from dashboard.layout import LineShape, ZoneShape, line_shape, zone_shape
 
-WIDTH, HEIGHT = 800, 600
-FLAT = 110
 QUEUE_MINUTES = timedelta(minutes=15)
 """An older minute is not how long a queue is now."""
 
 
 @dataclass(frozen=True)
-class ZoneNow:
+class ZoneNow(ZoneShape):
     """One zone.
 
     Attributes:
         dwell: its row of `zone_dwell_hourly`; None without a finished visit today.
         queue: its row of `queue_minute`; None where it is no queue, or nothing is known.
         heat: mean dwell as a share of the longest one on the page, 0..1.
-        points: of the polygon, as SVG has them.
-        label_at: where its name stands.
-        is_flat: whether only one line of text fits in.
     """
 
-    zone: Zone
     dwell: Any | None
     queue: Any | None
     heat: float
-    points: str
-    label_at: tuple[int, int]
-    is_flat: bool
-
-
-@dataclass(frozen=True)
-class LineNow:
-    """One line of a way in, and where in is: from its middle to the side that is entered."""
-
-    line: Line
-    a: tuple[int, int]
-    b: tuple[int, int]
-    middle: tuple[int, int]
-    inside: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -70,7 +51,7 @@ class CameraNow:
     silent: bool
     people_peak: int | None
     zones: tuple[ZoneNow, ...]
-    lines: tuple[LineNow, ...]
+    lines: tuple[LineShape, ...]
 
 
 def cameras_now(snapshot: Snapshot, branch: Branch) -> list[CameraNow]:
@@ -108,35 +89,19 @@ def cameras_now(snapshot: Snapshot, branch: Branch) -> list[CameraNow]:
                     _zone(zone, dwell.get(key), queues.get(key), longest)
                     for zone, key in zip(zones, keys, strict=True)
                 ),
-                lines=tuple(_line(line) for line in lines if line.kind != "passing"),
+                lines=tuple(line_shape(line) for line in lines if line.kind != "passing"),
             )
         )
     return found
 
 
 def _zone(zone: Zone, dwell: Any | None, queue: Any | None, longest: float) -> ZoneNow:
-    corners = [_at(point) for point in zone.polygon]
-    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    shape = zone_shape(zone)
     return ZoneNow(
         zone=zone,
+        points=shape.points,
+        label=shape.label,
         dwell=dwell if dwell and dwell.visits else None,
         queue=queue,
         heat=(dwell.dwell_mean or 0) / longest if dwell and longest else 0.0,
-        points=" ".join(f"{x},{y}" for x, y in corners),
-        label_at=((min(xs) + max(xs)) // 2, (min(ys) + max(ys)) // 2),
-        is_flat=max(ys) - min(ys) < FLAT,
     )
-
-
-def _line(line: Line) -> LineNow:
-    """Who crosses from left to right, seen from a to b, enters: y runs downwards."""
-    (ax, ay), (bx, by) = a, b = _at(line.a), _at(line.b)
-    middle = ((ax + bx) // 2, (ay + by) // 2)
-    length = max(((bx - ax) ** 2 + (by - ay) ** 2) ** 0.5, 1.0)
-    step = 46 / length
-    inside = (round(middle[0] - (by - ay) * step), round(middle[1] + (bx - ax) * step))
-    return LineNow(line, a, b, middle, inside)
-
-
-def _at(point: Point) -> tuple[int, int]:
-    return round(point[0] * WIDTH), round(point[1] * HEIGHT)

@@ -16,12 +16,14 @@ from nicegui import run, ui
 from conf.stores import Branch
 from dashboard import charts, sections, today
 from dashboard.board import Board, BoardView, Snapshot
+from dashboard.live import Live
 from dashboard.sections import Html
 from dashboard.sessions import Identity, Sessions
 
 PAGES = {
     "/": "Today",
     "/store": "Store",
+    "/live": "Live",
     "/orders": "Orders",
     "/pipeline": "Pipeline",
     "/quality": "Quality",
@@ -132,8 +134,8 @@ class Screen:
 class Pages:
     """The sections of each page."""
 
-    def __init__(self, board: Board, sessions: Sessions) -> None:
-        self._board, self._sessions = board, sessions
+    def __init__(self, board: Board, sessions: Sessions, live: Live) -> None:
+        self._board, self._sessions, self._live = board, sessions, live
         self._branches = board.stores.branches
 
     def today(self, branch: str | None = None, date: str | None = None) -> None:
@@ -177,6 +179,15 @@ class Pages:
             "What each camera looks at. The deeper a zone is coloured, the longer people are in "
             "it; an arrow points into the shop.",
         )
+        screen.start()
+
+    def live(
+        self, branch: str | None = None, day: str | None = None, hour: str | None = None
+    ) -> None:
+        """Who is before the cameras of one branch, and where people stood."""
+        screen, one = self._screen("/live"), self._branch(branch)
+        self._choice("/live", one)
+        self._live.show(one, day, hour)
         screen.start()
 
     def orders(self) -> None:
@@ -224,9 +235,9 @@ def _text(tag: str, text: str) -> ui.html:
     return ui.html(escape(text), tag=tag, sanitize=False)
 
 
-def add_pages(board: Board, sessions: Sessions) -> None:
+def add_pages(board: Board, sessions: Sessions, live: Live) -> None:
     """Register the pages at their addresses with NiceGUI."""
     ui.add_head_html('<link rel="stylesheet" href="/style.css">', shared=True)
-    pages = Pages(board, sessions)
+    pages = Pages(board, sessions, live)
     for path, title in PAGES.items():
         ui.page(path, title=f"{title} · storelake")(getattr(pages, title.lower()))

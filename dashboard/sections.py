@@ -20,7 +20,7 @@ from dashboard.alerts import open_alerts
 from dashboard.board import BoardView, ReadError, Snapshot
 from dashboard.branches import branch_days
 from dashboard.figures import change, points
-from dashboard.floor import HEIGHT, WIDTH, cameras_now
+from dashboard.floor import cameras_now
 from dashboard.pipeline import pipeline_now
 from dashboard.quality import REPORTS, layers_now, read_report
 from dashboard.sessions import Identity
@@ -82,9 +82,7 @@ def nothing(sentence: str) -> str:
 def floor_map(snapshot: Snapshot, branch: Branch) -> str:
     """The cameras of a branch with lines, zones, dwell and queues."""
     cameras = cameras_now(snapshot, branch)
-    return render(
-        "floor", branch=branch, cameras=cameras, width=WIDTH, height=HEIGHT, now=snapshot.at
-    )
+    return render("floor", branch=branch, cameras=cameras, now=snapshot.at)
 
 
 def order_funnel(snapshot: Snapshot) -> str:

@@ -49,6 +49,11 @@ def seconds(value: float | None) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def minutes(value: float) -> str:
+    """Minutes as short as it can be understood: 1,234, 12, 1.2, 0.05."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def ago(moment: datetime, now: datetime) -> str:
     """Coarse, so that a page does not change with every second: just now, 3 min ago."""
     passed = max(now - moment, timedelta(0))

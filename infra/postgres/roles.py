@@ -1,6 +1,7 @@
 """What each role of the database may do; only the owner of the tables may change them.
 
-The console's role reads no names of customers, no bodies of messages and no catalog of the lake.
+The console's role reads no names of customers and no bodies of messages, and of the lake's catalog
+where one table is: silver.detections.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ MORE_RIGHTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "writer": {"erasures": ("SELECT", "INSERT", "UPDATE")},
     "quality": {"quality_results": ("INSERT", "DELETE"), "iceberg_tables": ("UPDATE",)},
     "gateway": {"gateway_keys": ("SELECT", "UPDATE (last_used_at)")},
-    "console": {
+    "console": {"detections_metadata": ("SELECT",)}
+    | {
         table: (f"SELECT ({', '.join(columns)})" if columns else "SELECT",)
         for table, columns in READS.items()
     },

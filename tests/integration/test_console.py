@@ -29,6 +29,7 @@ from streaming.sinks.postgres import Database
 from tests.support.browser import DESK, PATIENCE, Visitor, chromium, signed_in
 from tests.support.console_sandbox import (
     Sandbox,
+    add_people,
     fill,
     fill_trouble,
     fill_weeks,
@@ -42,7 +43,7 @@ from tests.support.grafana import sql_panels
 
 pytestmark = [pytest.mark.requirement("M1"), pytest.mark.timeout(600)]
 
-PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")
+PAGES = ("/", "/store", "/live", "/orders", "/pipeline", "/quality")
 PHONE: ViewportSize = {"width": 390, "height": 844}
 MINUTE = timedelta(minutes=1)
 expect.set_options(timeout=PATIENCE)
@@ -69,6 +70,14 @@ CONTRAST = """() => {
     .filter(([ratio]) => ratio < 4.5);
 }"""
 """Texts whose contrast is below what WCAG 2.2 (1.4.3) requests."""
+
+
+IS_WHOLE = """one => {
+  const [label, picture] = [one, one.closest('.picture')].map(o => o.getBoundingClientRect());
+  return label.left >= picture.left - 1 && label.right <= picture.right + 1
+    && label.top >= picture.top && label.bottom <= picture.bottom;
+}"""
+"""Whether a label is inside of its picture."""
 
 
 OPEN_SOCKET = """address => new Promise(resolve => {
@@ -144,6 +153,7 @@ def troubled(day: datetime, db: Database, shop: Sandbox) -> Sandbox:
     """The same day, with something that somebody should look at on every page."""
     fill_weeks(db, shop, day)
     fill_trouble(db, day)
+    add_people(shop, datetime.now(timezone.utc), 60)
     validated(db, shop)
     return shop
 
@@ -257,11 +267,31 @@ def test_the_map_has_dwell_and_queues_of_the_branch_that_was_chosen(
     expect(row).to_contain_text(
         "2.0 people on average, at most 3; 4 waits in 15 min, p95 1 min 20 s"
     )
-    expect(page.locator("#camera-B01-till svg")).to_contain_text("2.0 waiting")
+    expect(page.locator("#camera-B01-till .picture")).to_contain_text("2.0 waiting")
     page.get_by_role("link", name="Market Square").click()
     expect(page.locator("h2").first).to_have_text("Market Square")
     expect(page.locator("#zone-B02-entrance-lobby")).to_contain_text("61")
     expect(page.get_by_role("link", name="Market Square")).to_have_attribute("aria-current", "true")
+
+
+def test_people_are_shown_live_as_boxes_and_their_places_as_a_heat_map(
+    day: datetime, shop: Sandbox, visitor: Visitor
+) -> None:
+    page = visitor.open("/live?branch=B02")
+    card = page.locator("#live-B02-entrance")
+    expect(card).to_contain_text("Nobody is seen")
+    add_people(shop, datetime.now(timezone.utc), 10)
+    expect(card).to_contain_text("2 people")
+    expect(card.locator(".people rect")).to_have_count(2)
+    page.get_by_label("Hour").select_option(index=1)
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#heat")).to_contain_text("Nobody was seen in this time")
+    page.get_by_label("Hour").select_option("all day")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#heat")).to_contain_text("person-minutes in all")
+    expect(page.locator("#heat .heat path.heat-7")).to_have_count(1)
+    for label in page.locator(".label span").all():
+        assert label.evaluate(IS_WHOLE), label.inner_text()
 
 
 def test_orders_show_the_funnel_and_what_is_stuck(
@@ -437,7 +467,9 @@ def test_every_page_fits_and_can_be_read(
         expect(page.locator(".status")).to_contain_text("Live")
         expect(page.locator("h1")).to_have_count(1)
         expect(page.get_by_text("No figures today yet")).to_have_count(0)  # the rows were read
-        expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(5)
+        expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(
+            len(PAGES)
+        )
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"{path} is wider than the screen"
         assert page.evaluate(CONTRAST) == []

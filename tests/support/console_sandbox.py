@@ -6,12 +6,13 @@ Its branches are where it is afternoon now, so that the day has hours whenever t
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -31,11 +32,15 @@ from infra.local.passwords import with_secrets
 from infra.local.postgres import PostgresService
 from infra.local.process import wait_until
 from infra.postgres.migrate import migrate
+from streaming.lake.iceberg.catalog import open_catalog
+from streaming.lake.tables import SILVER_DETECTIONS
 from streaming.sinks.postgres import Database
 from tests.conftest import free_ports
 from tests.support.postgres_local import start
+from tests.support.small_lake import detection, detections, make_detections
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+FRAME = timedelta(seconds=0.2)
 STREAMS = (
     *("order_event_processor", "real_time_metrics", "order_status_tracker"),
     *("product_analytics", "footfall"),
@@ -328,6 +333,23 @@ def queue(where: Row, minute: datetime, length: int) -> dict[str, Any]:
         "wait_p95": 80.0,
         "updated_at": minute,
     }
+
+
+def add_people(sandbox: Sandbox, now: datetime, seconds: int) -> None:
+    """Write to the lake that for so long until now somebody stood at each camera and one walked."""
+    frames = [now - n * FRAME for n in reversed(range(int(timedelta(seconds=seconds) / FRAME)))]
+    cameras = [(b.branch_id, c.camera_id) for b in sandbox.stores.branches for c in b.cameras]
+    rows = []
+    for branch_id, camera_id in cameras:
+        where = {"branch_id": branch_id, "camera_id": camera_id}
+        for n, at in enumerate(frames):
+            angle = n / 40
+            walked = (0.5 + 0.35 * math.sin(angle), 0.65 + 0.25 * math.cos(angle))
+            rows += [detection(at, 0.45, 0.5, **where), detection(at, *walked, "8", **where)]
+    with closing(open_catalog(sandbox.settings)) as catalog:
+        known = catalog.table_exists(SILVER_DETECTIONS.name)
+        table = catalog.load_table(SILVER_DETECTIONS.name) if known else make_detections(catalog)
+        table.append(detections(*rows))
 
 
 def order(

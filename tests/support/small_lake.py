@@ -6,14 +6,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.transforms import DayTransform
+from pyiceberg.transforms import DayTransform, IdentityTransform
 
 from streaming.lake.iceberg.catalog import KnowingCatalog
-from streaming.lake.tables import QUALITY_MAINTENANCE_RUNS, MaintenancePolicy, Table
+from streaming.lake.tables import (
+    QUALITY_MAINTENANCE_RUNS,
+    SILVER_DETECTIONS,
+    MaintenancePolicy,
+    Table,
+)
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 AT_ONCE = MaintenancePolicy(
@@ -87,3 +94,29 @@ def sales(sold: int, hour: int = 0, shop: str = "A") -> pa.Table:
     """One row, an hour or more after noon."""
     rows = {"shop": [shop], "hour": [NOON + timedelta(hours=hour)], "sold": [sold]}
     return pa.table(rows).cast(pa.schema([("shop", "string"), ("hour", TIME), ("sold", "int32")]))
+
+
+def make_detections(catalog: Catalog) -> IcebergTable:
+    """An empty `silver.detections`, partitioned as Spark makes it."""
+    catalog.create_namespace_if_not_exists("silver")
+    made = catalog.create_table(SILVER_DETECTIONS.name, detections().schema)
+    with made.update_spec() as spec:
+        spec.add_field("captured_at", DayTransform(), "day")
+        spec.add_field("branch_id", IdentityTransform(), "branch")
+    return made
+
+
+def detections(*rows: dict[str, Any]) -> pa.Table:
+    """Rows of `silver.detections`."""
+    fields = [(c.name, KINDS.get(c.type, TIME)) for c in SILVER_DETECTIONS.fields]
+    return pa.Table.from_pylist(list(rows), pa.schema(fields))
+
+
+def detection(at: datetime, x: float, y: float, track: str = "7", **other: Any) -> dict[str, Any]:
+    """A person whose feet are at (x, y), before the entrance of B01."""
+    row = {
+        "branch_id": "B01", "camera_id": "B01-entrance", "run_id": "run-1", "class": "person",
+        "captured_at": at, "track_id": track, "x1": x - 0.05, "y1": y - 0.3, "x2": x + 0.05,
+        "y2": y, "anchor_x": x, "anchor_y": y, "image_width": 1280, "image_height": 720,
+    }  # fmt: skip
+    return row | other
