@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from conf.stores import Branch, Line, Point, Zone
+from conf.stores.reach import entry_arrow
 from dashboard.board import Snapshot
 from dashboard.branches import is_silent
 
 WIDTH, HEIGHT = 800, 600
-FLAT = 110
+FLAT, ARROW = 110, 46
 QUEUE_MINUTES = timedelta(minutes=15)
 """An older minute is not how long a queue is now."""
 
@@ -129,13 +130,9 @@ def _zone(zone: Zone, dwell: Any | None, queue: Any | None, longest: float) -> Z
 
 
 def _line(line: Line) -> LineNow:
-    """Who crosses from left to right, seen from a to b, enters: y runs downwards."""
-    (ax, ay), (bx, by) = a, b = _at(line.a), _at(line.b)
-    middle = ((ax + bx) // 2, (ay + by) // 2)
-    length = max(((bx - ax) ** 2 + (by - ay) ** 2) ** 0.5, 1.0)
-    step = 46 / length
-    inside = (round(middle[0] - (by - ay) * step), round(middle[1] + (bx - ax) * step))
-    return LineNow(line, a, b, middle, inside)
+    (x, y), (to_x, to_y) = entry_arrow(line, WIDTH, HEIGHT, ARROW)
+    middle, inside = (round(x), round(y)), (round(to_x), round(to_y))
+    return LineNow(line, _at(line.a), _at(line.b), middle, inside)
 
 
 def _at(point: Point) -> tuple[int, int]:

@@ -132,6 +132,9 @@ class ConsoleSettings(Frozen):
     stale_after: timedelta = timedelta(minutes=2)
     """A camera of an open branch without a frame for this long is shown as silent, a stream without
     a report for this long as old."""
+    stills_from: dict[str, str] = Field(default_factory=dict)
+    """Camera id -> address of the inference service that reads it, such as
+    `http://10.0.0.7:18081`; else this machine's."""
     user: str = "storelake_console"
     """Database role with read access to what the console shows, and nothing else."""
     password: Secret | None = None
