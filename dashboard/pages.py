@@ -24,6 +24,7 @@ PAGES = {
     "/orders": "Orders",
     "/pipeline": "Pipeline",
     "/quality": "Quality",
+    "/zones": "Zones",
 }
 SIGNED_OUT = "/login"
 
@@ -205,4 +206,5 @@ def add_pages(board: Board, sessions: Sessions) -> None:
     ui.add_head_html('<link rel="stylesheet" href="/style.css">', shared=True)
     pages = Pages(board, sessions)
     for path, title in PAGES.items():
-        ui.page(path, title=f"{title} · storelake")(getattr(pages, title.lower()))
+        if make := getattr(pages, title.lower(), None):  # others are in modules of their own
+            ui.page(path, title=f"{title} · storelake")(make)
