@@ -14,7 +14,7 @@ from conf.stores import Layout, Stores
 from conf.stores.check import fault_text, layout_oddities
 
 IDS = {"lines": "line_id", "zones": "zone_id"}
-MOST_SHAPES = 100
+MOST_SHAPES, MOST_CORNERS = 100, 200
 
 Shapes = list[dict[str, Any]]
 
@@ -91,6 +91,8 @@ def check_edit(edit: LayoutEdit, stores: Stores, now: datetime) -> Checked:
     newest = stores.layouts(camera)[-1]
     start = _start(edit.valid_from, ZoneInfo(branch.timezone), now)
     late = _late(start, newest, branch.timezone)
+    if large := list(_large(edit)):
+        return Checked(faults=[*late, *large])
     try:
         layout = Layout(
             version=newest.version + 1,
@@ -127,6 +129,15 @@ def _late(start: datetime | None, newest: Layout, zone: str) -> list[Finding]:
     since = newest.valid_from.astimezone(ZoneInfo(zone))
     why = f"layout {newest.version} is valid from {since:%Y-%m-%d %H:%M:%S}: choose a later time"
     return [Finding(why, field="valid_from")]
+
+
+def _large(edit: LayoutEdit) -> Iterator[Finding]:
+    """Zones whose edges would take long to compare."""
+    for n, zone in enumerate(edit.zones):
+        corners = zone.get("polygon")
+        if isinstance(corners, list) and len(corners) > MOST_CORNERS:
+            text = f"it has more than {MOST_CORNERS} corners"
+            yield Finding(text, (f"zones.{n}",), "polygon")
 
 
 def _faults(edit: LayoutEdit, error: ValidationError) -> Iterator[Finding]:

@@ -52,6 +52,7 @@ function remove(place) {
   const [list, n] = place.split('.');
   picture.selected = null;
   change(() => shapes[list].splice(n, 1));
+  find('undo').focus();
 }
 
 function undo() {
@@ -218,6 +219,7 @@ if (given.may_draw) {
   find('undo').addEventListener('click', undo);
   find('behind-it').addEventListener('change', ({ target }) => behind(target.value));
   find('shapes').addEventListener('submit', (event) => event.preventDefault());
+  find('valid-from').addEventListener('input', () => { document.querySelector('[value=then]').checked = true; });
   find('save').addEventListener('input', () => { if (dirty) changed(); });
   find('save').addEventListener('submit', (event) => { event.preventDefault(); save(); });
   window.addEventListener('beforeunload', (event) => { if (dirty) event.preventDefault(); });

@@ -7,6 +7,7 @@ console starts again.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
@@ -86,6 +87,7 @@ class ZoneEditor:
             camera=chosen[1] if chosen else None,
             layout=layout,
             shapes=_shapes(layout, known) if layout else None,
+            is_writable=os.access(self._file.resolve().parent, os.W_OK),
             reason=reason,
         )
         return HTMLResponse(html)
@@ -100,21 +102,24 @@ class ZoneEditor:
 
     def save(self, edit: LayoutEdit, operator: Operator) -> JSONResponse:
         """Add a layout to the store file; 409 where that is another one by now."""
-        now = _now()
         try:
-            if digest(self._file.read_bytes()) != edit.known:
-                return self._changed(edit.camera)
-            checked = check_edit(edit, load_stores(self._file), now)
-            if checked.layout is None:
-                return JSONResponse(checked.answer(), 422)
-            add_layout(self._file, edit.camera, checked.layout, edit.known)
-            known = digest(self._file.read_bytes())
-        except ChangedMeanwhileError:
-            return self._changed(edit.camera)
+            return self._save(edit, operator.name)
         except (OSError, SettingsError) as error:
             return _refused(409, str(error))
+
+    def _save(self, edit: LayoutEdit, operator: str) -> JSONResponse:
+        now = _now()
+        if digest(self._file.read_bytes()) != edit.known:
+            return self._changed(edit.camera)
+        checked = check_edit(edit, load_stores(self._file), now)
         layout = checked.layout
-        log.info("layout %d of camera %s by %s", layout.version, edit.camera, operator.name)
+        if layout is None:
+            return JSONResponse(checked.answer(), 422)
+        try:
+            known = add_layout(self._file, edit.camera, layout, edit.known)
+        except ChangedMeanwhileError:
+            return self._changed(edit.camera)
+        log.info("layout %d of camera %s by %s", layout.version, edit.camera, operator)
         since = self._recomputation(layout.valid_from, now)
         saved = {
             "known": known,
@@ -143,7 +148,7 @@ class ZoneEditor:
             {
                 "known": digest(self._file.read_bytes()),
                 "message": "The store file has changed since this page was opened. Nothing was "
-                f"written, and what you have drawn is still here. The newest layout of {camera} "
+                f"written, and your layout is still here. The newest layout of {camera} "
                 f"is {newest}: save again to add yours after it.",
             },
             409,

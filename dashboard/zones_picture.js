@@ -34,7 +34,11 @@ export class Picture {
   constructor(svg, shapes, mayDraw, on) {
     Object.assign(this, { svg, shapes, mayDraw, on, layer: svg.querySelector('#layer'), height: 600 });
     Object.assign(this, { selected: null, pending: null, drag: null, findings: { faults: [], notes: [] } });
-    this.layer.addEventListener('focusin', ({ target }) => target.dataset.place && this.select(target.dataset.place));
+    this.layer.addEventListener('focusin', ({ target }) => {
+      if (this.drag || !target.dataset.place) return;
+      this.byKeyboard = true;
+      this.select(target.dataset.place);
+    });
     if (!mayDraw) return;
     svg.addEventListener('pointerdown', (event) => this.press(event));
     svg.addEventListener('pointermove', (event) => this.drags(event));
@@ -51,9 +55,12 @@ export class Picture {
   // ---- drawn
   render() {
     const key = this.layer.contains(document.activeElement) && document.activeElement.dataset.key;
-    const all = ['zones', 'lines'].flatMap((list) => this.shapes[list].map((_, n) => this.group(`${list}.${n}`)));
+    const places = ['zones', 'lines'].flatMap((list) => this.shapes[list].map((_, n) => `${list}.${n}`));
     const handles = this.selected && this.mayDraw ? this.handles(this.selected) : [];
-    this.layer.replaceChildren(...all, ...handles, ...(this.pending ? this.unfinished() : []));
+    // Tab leads from a shape to its corners; for a pointer they lie above all other shapes.
+    const groups = places.flatMap((place) => [this.group(place), ...(this.byKeyboard && place === this.selected ? handles : [])]);
+    const above = [...(this.byKeyboard ? [] : handles), ...(this.pending ? this.unfinished() : [])];
+    this.layer.replaceChildren(...groups, ...above);
     this.svg.classList.toggle('drawing', Boolean(this.pending));
     if (key) this.focus(key);
   }
@@ -151,6 +158,7 @@ export class Picture {
     const { place, corner, insert } = event.target.closest('[data-place]')?.dataset ?? {};
     if (place || this.pending) event.preventDefault();
     if (this.pending) return this.setPoint(this.at(event));
+    this.byKeyboard = false;
     this.select(place ?? null);
     if (!place) return;
     const before = JSON.stringify(this.shapes), point = this.at(event), shape = this.shape(place);

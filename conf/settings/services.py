@@ -97,7 +97,7 @@ class GatewaySettings(Frozen):
 
 
 class ConsoleSettings(Frozen):
-    """The live console in the browser (`storelake console`); read-only."""
+    """The live console in the browser (`storelake console`)."""
 
     host: str = "127.0.0.1"
     """Listening address. Beyond loopback, put a proxy with TLS in front."""

@@ -284,6 +284,8 @@ def read_tree(path: Path) -> dict[str, Any]:
         return parse_tree(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError as error:
         raise SettingsError(f"store file {path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"store file {path} is not TOML: it is not in UTF-8") from error
 
 
 def parse_tree(text: str, path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def add_layout(path: Path, camera_id: str, layout: Layout, known: str) -> Stores:
+def add_layout(path: Path, camera_id: str, layout: Layout, known: str) -> str:
     """Append a layout to one camera of a store file; atomic, one writer at a time.
 
     Args:
@@ -37,7 +37,7 @@ def add_layout(path: Path, camera_id: str, layout: Layout, known: str) -> Stores
         known: `digest` of the file that the layout was made for.
 
     Returns:
-        The stores of the new file.
+        The digest of the new file.
 
     Raises:
         ChangedMeanwhileError: the file has another digest.
@@ -52,9 +52,9 @@ def add_layout(path: Path, camera_id: str, layout: Layout, known: str) -> Stores
             if digest(old) != known:
                 raise ChangedMeanwhileError(f"store file {path} has changed meanwhile")
             new = _with_layout(old.decode(), camera_id, layout)
-            stores = _checked(path, old.decode(), new, camera_id, layout)
+            _check(path, old.decode(), new, camera_id, layout)
             _replace(path, new.encode())
-            return stores
+            return digest(new.encode())
     except OSError as error:
         raise SettingsError(f"store file {path} cannot be written: {error.strerror}") from error
 
@@ -100,13 +100,12 @@ def _shape(shape: Line | Zone) -> InlineTable:
     return table
 
 
-def _checked(path: Path, old: str, new: str, camera_id: str, layout: Layout) -> Stores:
-    """The stores of the new text, which differs from the old one by the layout only."""
+def _check(path: Path, old: str, new: str, camera_id: str, layout: Layout) -> None:
+    """Require that the new text fits, and differs from the old one by the layout only."""
     stores, before = (check_tree(parse_tree(text, path), path) for text in (new, old))
     *others, added = stores.camera(camera_id)[1].redrawn
     if added != layout or _with_redrawn(stores, camera_id, others) != before:
         raise SettingsError(f"store file {path} cannot be edited here: write the layout by hand")
-    return stores
 
 
 def _with_redrawn(stores: Stores, camera_id: str, layouts: Sequence[Layout]) -> Stores:

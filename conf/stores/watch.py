@@ -37,7 +37,7 @@ class StoreFile:
         self._version = version
         try:
             stores = load_stores(self._path)
-        except (OSError, ValueError, SettingsError) as error:
+        except (OSError, SettingsError) as error:
             log.warning("the store file has changed and is not used: %s", error)
             return False
         changed, self.stores = stores != self.stores, stores

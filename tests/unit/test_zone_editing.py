@@ -81,8 +81,8 @@ def test_a_layout_is_added_and_every_other_character_remains(file: Path) -> None
     added = [row for row in file.read_text().splitlines() if row not in before.splitlines()]
     assert added[0] == "[[branches.cameras.redrawn]]"
     after = file.read_text()
-    first, second = after.split("[[branches.cameras.redrawn]]")
-    assert before == first + second[second.index("[[branches.cameras]]") :]
+    first, second = after.split("\n[[branches.cameras.redrawn]]\n")
+    assert before == f"{first}\n" + second[second.index("[[branches.cameras]]") :]
     stores = load_stores(file)
     _, camera = stores.camera(CAMERA)
     assert stores.layouts(camera)[-1] == layout()
@@ -175,6 +175,7 @@ def test_a_good_layout_is_the_next_version_from_now_on() -> None:
             "its edges cross",
         ),
         ([SHELF | {"staff_after": 5}], ("zones.0",), "staff_after", "of the kind staff"),
+        ([SHELF | {"polygon": [[0, 0]] * 10_000}], ("zones.0",), "polygon", "200 corners"),
         ([ENTRANCE | {"colour": "red"}], ("lines.0",), "colour", "not permitted"),
     ],
 )

@@ -198,6 +198,16 @@ def test_a_store_file_that_is_broken_is_one_sentence(settings: Settings) -> None
         assert "is not TOML" in answer.json()["message"]
 
 
+def test_a_camera_that_was_removed_meanwhile_is_one_sentence(settings: Settings) -> None:
+    browser, body = signed_in(settings), edit(settings)
+    file = settings.stores_file
+    file.write_text(file.read_text().replace(CAMERA, "B01-side"))
+
+    for address in ("check", "save"):
+        answer = browser.post(f"/zones/{address}", json=body)
+        assert (answer.status_code, "is unknown" in answer.text) == (409, True)
+
+
 def test_names_of_the_store_file_cannot_run_in_the_page(settings: Settings) -> None:
     name = "</script><script>alert(1)</script>"
     signed_in(settings).post("/zones/save", json=edit(settings, zones=[SHELF | {"zone_id": name}]))
