@@ -23,9 +23,9 @@ from starlette.concurrency import run_in_threadpool
 
 from conf.settings import Settings, SettingsError
 from conf.stores import Branch, Camera, Stores, load_stores
-from conf.stores.edit import ChangedMeanwhileError, add_layout, digest
 from dashboard.guard import require_operator
 from dashboard.layout_edit import LayoutEdit, check_edit
+from dashboard.layout_file import ChangedMeanwhileError, add_layout, digest
 from dashboard.pages import PAGES
 from dashboard.reader import ReadSnapshot
 from dashboard.recompute import Recomputation, recompute_since

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from conf.settings import CONF_DIR, SettingsError
 from conf.stores import Layout, Line, Zone, load_stores
-from conf.stores.edit import ChangedMeanwhileError, add_layout, digest
 from conf.stores.reach import entry_arrow
 from dashboard.floor import WIDTH, _line
 from dashboard.layout_edit import Checked, LayoutEdit, check_edit
+from dashboard.layout_file import ChangedMeanwhileError, add_layout, digest
 from inference_service import preview, zone_picture
 from inference_service.detections import Detections
 from udfs.geometry import signed_distance

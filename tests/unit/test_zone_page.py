@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 from conf.exporter import served
 from conf.settings import CONF_DIR, ConsoleSettings, Settings, load_settings
 from conf.stores import load_stores
-from conf.stores.edit import digest
 from dashboard.app import add_guard
+from dashboard.layout_file import digest
 from dashboard.recompute import FRAMES_A_SECOND, recompute_since
 from dashboard.zones import ZoneEditor
 from inference_service.detections import Detections
