@@ -76,14 +76,14 @@ function rows() {
 function row(list, shape, place) {
   const kind = shape.kind ?? KINDS[list][0], name = list === 'lines' ? 'line' : 'zone';
   const made = element('fieldset', { class: 'shape', 'data-place': place, disabled: !given.may_draw && '' });
-  made.append(element('legend', {}, name), input(shape, IDS[list], 'name', { maxlength: 64, required: '' }), kinds(list, shape, kind));
-  if (kind === 'entrance') made.append(input(shape, 'entrance', 'entrance shared with', { maxlength: 64, placeholder: 'no other line' }));
-  if (kind === 'staff') made.append(input(shape, 'staff_after', 'staff after seconds', { type: 'number', min: 1 }));
-  const buttons = element('p', { class: 'buttons' });
-  if (list === 'lines' && kind !== 'passing') buttons.append(button('Turn the arrow', () => [shape.a, shape.b] = [shape.b, shape.a]));
-  const last = element('button', { type: 'button', 'aria-label': `Delete ${name} ${shape[IDS[list]]}` }, 'Delete');
-  last.addEventListener('click', () => remove(place));
-  buttons.append(last);
+  const text = { maxlength: 64 }, number = { type: 'number', min: 1 }, buttons = element('p', { class: 'buttons' });
+  const id = input(shape, IDS[list], 'name', { ...text, required: '' });
+  made.append(element('legend', {}, name), id, kinds(list, shape, kind));
+  if (kind === 'entrance') made.append(input(shape, 'entrance', 'name of the entrance', { ...text, placeholder: 'its own' }));
+  if (kind === 'staff') made.append(input(shape, 'staff_after', 'staff after seconds', number));
+  const turn = () => [shape.a, shape.b] = [shape.b, shape.a];
+  if (list === 'lines' && kind !== 'passing') buttons.append(button('Turn the arrow', () => change(turn)));
+  buttons.append(button('Delete', () => remove(place), { 'aria-label': `Delete ${name} ${shape[IDS[list]]}` }));
   made.append(buttons, element('ul', { class: 'findings', id: `${place}-findings` }));
   made.classList.toggle('selected', place === picture.selected);
   made.addEventListener('focusin', () => picture.select(place));
@@ -121,9 +121,9 @@ function kinds(list, shape, kind) {
   return element('label', {}, 'kind', made);
 }
 
-function button(text, action) {
-  const made = element('button', { type: 'button' }, text);
-  made.addEventListener('click', () => change(action));
+function button(text, action, attributes = {}) {
+  const made = element('button', { type: 'button', ...attributes }, text);
+  made.addEventListener('click', action);
   return made;
 }
 
@@ -137,10 +137,11 @@ async function post(address, body) {
   const answer = await fetch(address, {
     method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body),
   }).catch(() => null);
-  if (!answer) return [0, { message: 'The console does not answer. What you have drawn is still here: try again.' }];
+  if (!answer) return [0, { message: 'The console does not answer. Your layout is still here: try again.' }];
   if (answer.status === 401) return [401, { message: 'You are signed out: sign in in another tab, then go on here.' }];
   const found = await answer.json().catch(() => ({}));
-  return [answer.status, { message: found.detail ? JSON.stringify(found.detail) : `The console answered ${answer.status}.`, ...found }];
+  const message = found.detail ? JSON.stringify(found.detail) : `The console answered ${answer.status}.`;
+  return [answer.status, { message, ...found }];
 }
 
 async function check() {
@@ -157,16 +158,18 @@ function take(found) {
 }
 
 function showFindings() {
-  const { faults, notes } = picture.findings, all = [...faults.map((f) => ['bad', f]), ...notes.map((n) => ['warn', n])];
+  const { faults, notes } = picture.findings, general = [];
   document.querySelectorAll('.findings').forEach((list) => list.replaceChildren());
   document.querySelectorAll('[aria-invalid]').forEach((one) => one.removeAttribute('aria-invalid'));
-  const general = [];
-  for (const [kind, { text, shapes: places, field }] of all) {
-    const item = () => element('li', { class: kind }, `${kind === 'bad' ? '✗' : '▲'} ${text}.`);
-    const lists = field === 'valid_from' ? [find('valid-from-faults')] : places.map((p) => find(`${p}-findings`)).filter(Boolean);
+  for (const one of [...faults, ...notes]) {
+    const isFault = faults.includes(one), places = one.shapes.map((place) => find(`${place}-findings`)).filter(Boolean);
+    const item = () => element('li', { class: isFault ? 'bad' : 'warn' }, `${isFault ? '✗' : '▲'} ${one.text}.`);
+    const lists = one.field === 'valid_from' ? [find('valid-from-faults')] : places;
     lists.forEach((list) => list.append(item()));
     if (!lists.length) general.push(item());
-    if (kind === 'bad') places.forEach((p) => document.querySelector(`[data-place="${p}"] [data-field="${field}"]`)?.setAttribute('aria-invalid', 'true'));
+    for (const list of isFault ? places : []) {
+      list.closest('.shape').querySelector(`[data-field="${one.field}"]`)?.setAttribute('aria-invalid', 'true');
+    }
   }
   find('general').replaceChildren(...(general.length ? [element('ul', {}, ...general)] : []));
   if (given.may_draw) find('save-button').disabled = !dirty || faults.length > 0;
@@ -185,23 +188,34 @@ async function save() {
 
 function saved({ version, valid_from: from, is_future: isFuture, recompute }) {
   find('version').textContent = `Layout ${version} of ${given.camera}, valid from ${from}.`;
-  const note = element('div', { class: 'note good' }, element('p', {}, element('strong', {}, `✓ Saved as layout ${version}, valid from ${from}.`),
-    isFuture ? ' Until then the layout before counts.' : ' Streams that run count with it within seconds.'));
-  if (recompute) {
-    const cost = recompute.frames === null ? '' : ` It reads ${recompute.frames.toLocaleString('en')} frames: about ${recompute.minutes} min.`;
-    const when = recompute.not_before ? ` From ${recompute.not_before} on, when the hour is over,` : '';
-    note.append(element('p', {}, `Recompute since ${recompute.start}:${when} run this where storelake runs.${cost}`), element('pre', {}, element('code', {}, recompute.command)));
-  }
+  const first = element('strong', {}, `✓ Saved as layout ${version}, valid from ${from}.`);
+  const since = isFuture ? ' Until then the layout before counts.' : ' Streams that run count with it within seconds.';
+  const note = element('div', { class: 'note good' }, element('p', {}, first, since));
+  if (recompute) note.append(...again(recompute));
   find('result').replaceChildren(note);
+}
+
+function again({ start, not_before: notBefore, frames, minutes, command }) {
+  const when = notBefore ? `from ${notBefore} on, when the hour is over, run` : 'run';
+  const cost = frames === null ? '' : ` It reads ${frames.toLocaleString('en')} frames: about ${minutes} min.`;
+  const text = `To count again since ${start}, ${when} this where storelake runs.${cost}`;
+  return [element('p', {}, text), element('pre', {}, element('code', {}, command))];
 }
 
 // ---- what is behind the layout
 async function behind(kind) {
-  const answer = kind && await fetch(`/zones/${kind}?camera=${encodeURIComponent(given.camera)}`).catch(() => null);
-  const problem = (text) => { find('hint').textContent = text; find('behind-it').value = ''; find('behind').replaceChildren(); };
-  if (!kind) return problem('');
-  if (!answer?.ok) return problem((await answer?.json().catch(() => null))?.message ?? 'The console does not answer.');
-  const blob = await answer.blob(), reader = new FileReader(), image = new Image();
+  find('behind').replaceChildren();
+  find('hint').textContent = '';
+  if (!kind) return;
+  const answer = await fetch(`/zones/${kind}?camera=${encodeURIComponent(given.camera)}`).catch(() => null);
+  if (answer?.ok) return kind === 'still' ? still(answer) : heat(await answer.text());
+  const found = await answer?.json().catch(() => null);
+  find('hint').textContent = found?.message ?? 'The console does not answer.';
+  find('behind-it').value = '';
+}
+
+async function still(answer) {
+  const reader = new FileReader(), image = new Image(), blob = await answer.blob();
   await new Promise((done) => { reader.onload = done; reader.readAsDataURL(blob); });
   image.src = reader.result;
   await image.decode();
@@ -209,20 +223,29 @@ async function behind(kind) {
   find('picture').setAttribute('viewBox', `0 0 800 ${picture.height}`);
   find('room').setAttribute('height', picture.height);
   find('behind').replaceChildren(element('image', { href: reader.result, width: 800, height: picture.height }));
-  const taken = answer.headers.get('X-Captured-At');
-  find('hint').textContent = taken ? `Taken at ${taken}. It is not stored.` : '';
+  find('hint').textContent = `Taken at ${answer.headers.get('X-Captured-At')}. It is not stored.`;
   picture.render();
 }
 
+function heat(svg) {
+  find('behind').innerHTML = svg;
+  const map = find('behind').firstElementChild;
+  map.setAttribute('width', 800);
+  map.setAttribute('height', picture.height);
+  find('hint').textContent = 'Where people stood in the last 24 hours.';
+}
+
 if (given.may_draw) {
-  for (const list of ['line', 'zone']) find(`draw-${list}`).addEventListener('click', (event) => picture.start(`${list}s`, event.detail === 0));
+  for (const one of ['line', 'zone']) {
+    find(`draw-${one}`).addEventListener('click', ({ detail }) => picture.start(`${one}s`, detail === 0));
+  }
   find('undo').addEventListener('click', undo);
   find('behind-it').addEventListener('change', ({ target }) => behind(target.value));
   find('shapes').addEventListener('submit', (event) => event.preventDefault());
   find('valid-from').addEventListener('input', () => { document.querySelector('[value=then]').checked = true; });
   find('save').addEventListener('input', () => { if (dirty) changed(); });
   find('save').addEventListener('submit', (event) => { event.preventDefault(); save(); });
-  window.addEventListener('beforeunload', (event) => { if (dirty) event.preventDefault(); });
+  window.addEventListener('beforeunload', (event) => dirty && event.preventDefault());
   check();
 }
 rows();

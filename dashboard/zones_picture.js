@@ -58,7 +58,8 @@ export class Picture {
     const places = ['zones', 'lines'].flatMap((list) => this.shapes[list].map((_, n) => `${list}.${n}`));
     const handles = this.selected && this.mayDraw ? this.handles(this.selected) : [];
     // Tab leads from a shape to its corners; for a pointer they lie above all other shapes.
-    const groups = places.flatMap((place) => [this.group(place), ...(this.byKeyboard && place === this.selected ? handles : [])]);
+    const after = (place) => (this.byKeyboard && place === this.selected ? handles : []);
+    const groups = places.flatMap((place) => [this.group(place), ...after(place)]);
     const above = [...(this.byKeyboard ? [] : handles), ...(this.pending ? this.unfinished() : [])];
     this.layer.replaceChildren(...groups, ...above);
     this.svg.classList.toggle('drawing', Boolean(this.pending));
