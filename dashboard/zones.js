@@ -1,4 +1,4 @@
-// The page on which an operator draws lines and zones: forms, checks by the server, saving.
+// The page of the zone editor: inputs, checks by the server, saving.
 import { element, IDS, KINDS, Picture } from '/zones_picture.js';
 
 const find = (id) => document.getElementById(id);
@@ -8,8 +8,7 @@ const history = [];
 let known = given.known, dirty = false, asked = 0, timer = 0;
 
 const picture = new Picture(find('picture'), shapes, given.may_draw, {
-  before: remember,
-  change: changed,
+  before: remember,   change: changed,
   add,
   remove,
   select: (place) => document.querySelectorAll('.shape').forEach(
@@ -81,8 +80,8 @@ function row(list, shape, place) {
   made.append(element('legend', {}, name), id, kinds(list, shape, kind));
   if (kind === 'entrance') made.append(input(shape, 'entrance', 'name of the entrance', { ...text, placeholder: 'its own' }));
   if (kind === 'staff') made.append(input(shape, 'staff_after', 'staff after seconds', number));
-  const turn = () => [shape.a, shape.b] = [shape.b, shape.a];
-  if (list === 'lines' && kind !== 'passing') buttons.append(button('Turn the arrow', () => change(turn)));
+  const turn = () => change(() => [shape.a, shape.b] = [shape.b, shape.a]);
+  if (list === 'lines' && kind !== 'passing') buttons.append(button('Turn the arrow', turn));
   buttons.append(button('Delete', () => remove(place), { 'aria-label': `Delete ${name} ${shape[IDS[list]]}` }));
   made.append(buttons, element('ul', { class: 'findings', id: `${place}-findings` }));
   made.classList.toggle('selected', place === picture.selected);
@@ -143,7 +142,6 @@ async function post(address, body) {
   const message = found.detail ? JSON.stringify(found.detail) : `The console answered ${answer.status}.`;
   return [answer.status, { message, ...found }];
 }
-
 async function check() {
   const number = asked += 1;
   const [status, found] = await post('/zones/check', edit());

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from starlette.concurrency import run_in_threadpool
 
 from conf.settings import Settings, SettingsError
 from conf.stores import Branch, Camera, Stores, load_stores
+from dashboard.board import ReadError
 from dashboard.guard import require_operator
 from dashboard.layout_edit import LayoutEdit, check_edit
 from dashboard.layout_file import ChangedMeanwhileError, add_layout, digest
@@ -37,6 +38,10 @@ log = logging.getLogger(__name__)
 PATH = "/zones"
 SCRIPTS = ("zones.js", "zones_picture.js")
 
+DAY = timedelta(days=1)
+
+Heat = Callable[[Camera, datetime, datetime], str]
+"""Camera, start, end (UTC) -> SVG of where people stood. Raises `ReadError`."""
 Operator = Annotated[Identity, Depends(require_operator)]
 
 
@@ -46,12 +51,16 @@ class ZoneEditor:
     Args:
         settings: with the store file, which each request reads again.
         look: opens a snapshot of the database.
+        heat: makes heat maps; None: there are none.
     """
 
     def __init__(
-        self, settings: Settings, look: Callable[[], AbstractContextManager[ReadSnapshot]]
+        self,
+        settings: Settings,
+        look: Callable[[], AbstractContextManager[ReadSnapshot]],
+        heat: Heat | None = None,
     ) -> None:
-        self._settings, self._look = settings, look
+        self._settings, self._look, self._heat = settings, look, heat
         self._file = settings.stores_file
 
     def add_to(self, app: FastAPI) -> None:
@@ -60,6 +69,7 @@ class ZoneEditor:
         for name in SCRIPTS:
             app.get(f"/{name}")(partial(_script, name))
         app.get(f"{PATH}/still")(self.still)
+        app.get(f"{PATH}/heat")(self.heat)
         app.post(f"{PATH}/check")(self.check)
         app.post(f"{PATH}/save")(self.save)
 
@@ -88,6 +98,7 @@ class ZoneEditor:
             layout=layout,
             shapes=_shapes(layout, known) if layout else None,
             is_writable=os.access(self._file.resolve().parent, os.W_OK),
+            has_heat=self._heat is not None,
             reason=reason,
         )
         return HTMLResponse(html)
@@ -140,6 +151,16 @@ class ZoneEditor:
         log.info("still of camera %s shown to %s at %s", camera, operator.name, address)
         headers = {"Cache-Control": "no-store", "X-Captured-At": one.captured_at}
         return Response(one.jpeg, media_type="image/jpeg", headers=headers)
+
+    def heat(self, camera: str, _: Operator) -> Response:
+        """Where people stood in the last 24 hours, as SVG."""
+        end = _now().replace(second=0, microsecond=0)
+        try:
+            _, found = load_stores(self._file).camera(camera)
+            svg = self._heat(found, end - DAY, end) if self._heat else ""
+        except (ReadError, SettingsError) as error:
+            return _refused(503, str(error))
+        return Response(svg, media_type="image/svg+xml")
 
     def _changed(self, camera: str) -> JSONResponse:
         stores = load_stores(self._file)

@@ -19,11 +19,12 @@ from prometheus_client import CollectorRegistry
 
 from conf.exporter import served
 from conf.settings import CONF_DIR, ConsoleSettings, Settings, load_settings
-from conf.stores import load_stores
+from conf.stores import Camera, load_stores
 from dashboard.app import add_guard
+from dashboard.board import ReadError
 from dashboard.layout_file import digest
 from dashboard.recompute import FRAMES_A_SECOND, recompute_since
-from dashboard.zones import ZoneEditor
+from dashboard.zones import Heat, ZoneEditor
 from inference_service.detections import Detections
 from inference_service.frames import Frame
 from inference_service.stills import Stills
@@ -70,10 +71,12 @@ def away() -> Iterator[Any]:
     yield
 
 
-def signed_in(settings: Settings, password: str = OPERATOR, database: Any = look) -> TestClient:
+def signed_in(
+    settings: Settings, password: str = OPERATOR, database: Any = look, heat: Heat | None = None
+) -> TestClient:
     app = FastAPI()
     add_guard(app, settings)
-    ZoneEditor(settings, database).add_to(app)
+    ZoneEditor(settings, database, heat).add_to(app)
     browser = TestClient(app, base_url=URL, headers={"Origin": URL}, follow_redirects=False)
     browser.post("/login", data={"password": password})
     return browser
@@ -212,6 +215,20 @@ def test_names_of_the_store_file_cannot_run_in_the_page(settings: Settings) -> N
     name = "</script><script>alert(1)</script>"
     signed_in(settings).post("/zones/save", json=edit(settings, zones=[SHELF | {"zone_id": name}]))
     assert "<script>alert" not in signed_in(settings).get("/zones").text
+
+
+def test_a_heat_map_of_the_last_day_can_be_behind_the_layout(settings: Settings) -> None:
+    def heat(camera: Camera, start: datetime, end: datetime) -> str:
+        if camera.camera_id == "B01-till":
+            raise ReadError("the lake does not answer")
+        return f"<svg id='{camera.camera_id}-{end - start}'></svg>"
+
+    browser = signed_in(settings, heat=heat)
+    assert "a heat map" in browser.get("/zones").text
+    assert "a heat map" not in signed_in(settings).get("/zones").text
+    assert "B01-entrance-1 day, 0:00:00" in browser.get(f"/zones/heat?camera={CAMERA}").text
+    away = browser.get("/zones/heat?camera=B01-till")
+    assert (away.status_code, away.json()["message"]) == (503, "the lake does not answer")
 
 
 def test_a_still_is_passed_on_to_the_operator_and_only_a_line_of_log_remains(
