@@ -3,14 +3,11 @@ import { element, IDS, KINDS, Picture } from '/zones_picture.js';
 
 const find = (id) => document.getElementById(id);
 const given = JSON.parse(find('layout').textContent);
-const shapes = { lines: given.lines, zones: given.zones };
-const history = [];
+const shapes = { lines: given.lines, zones: given.zones }, history = [];
 let known = given.known, dirty = false, asked = 0, timer = 0;
 
 const picture = new Picture(find('picture'), shapes, given.may_draw, {
-  before: remember,   change: changed,
-  add,
-  remove,
+  before: remember, change: changed, add, remove,
   select: (place) => document.querySelectorAll('.shape').forEach(
     (row) => row.classList.toggle('selected', row.dataset.place === place)),
   hint: (text) => { find('hint').textContent = text; },
@@ -238,6 +235,9 @@ if (given.may_draw) {
     find(`draw-${one}`).addEventListener('click', ({ detail }) => picture.start(`${one}s`, detail === 0));
   }
   find('undo').addEventListener('click', undo);
+  document.addEventListener('keydown', (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === 'z' && event.target.tagName !== 'INPUT') undo();
+  });
   find('behind-it').addEventListener('change', ({ target }) => behind(target.value));
   find('shapes').addEventListener('submit', (event) => event.preventDefault());
   find('valid-from').addEventListener('input', () => { document.querySelector('[value=then]').checked = true; });
