@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise HTTPException(404, "There is no such report: `storelake quality report`.")
         return FileResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
-    ZoneEditor(settings, reader.look).add_to(app)
+    ZoneEditor(settings, reader.look, board.use).add_to(app)
     add_pages(board, sessions)
     if templates.env.loader is not None:
         templates.env.loader = NonceLoader(templates.env.loader)

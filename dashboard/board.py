@@ -119,6 +119,12 @@ class Board:
                 self._looked = self._clock()
             return self.view
 
+    def use(self, stores: Stores) -> None:
+        """Show other stores from the next view on."""
+        with self._lock:
+            self.stores, self._parameters = stores, parameters(self.settings, stores)
+            self._looked = float("-inf")
+
     def glance(self) -> BoardView:
         """The last view without a query; an empty one when it is too old to show."""
         is_young = self._clock() - self._looked <= 2 * self.settings.console.refresh_seconds

@@ -24,7 +24,7 @@ def hours_chart(snapshot: Snapshot, branch: Branch) -> Options | None:
 
     None without an hour of today.
     """
-    (today,) = (one for one in branches_today(snapshot) if one.branch is branch)
+    (today,) = (one for one in branches_today(snapshot) if one.branch.branch_id == branch.branch_id)
     return _chart(
         [f"{hour.local_hour:%H:%M}" for hour in today.hours],
         [hour.visitors for hour in today.hours],

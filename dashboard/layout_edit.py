@@ -97,8 +97,8 @@ def check_edit(edit: LayoutEdit, stores: Stores, now: datetime) -> Checked:
         layout = Layout(
             version=newest.version + 1,
             valid_from=start or now,
-            lines=edit.lines,  # type: ignore[arg-type] # pydantic validates them
-            zones=edit.zones,  # type: ignore[arg-type]
+            lines=edit.lines,
+            zones=edit.zones,
         )
     except ValidationError as error:
         return Checked(faults=[*late, *_faults(edit, error)])

@@ -119,7 +119,6 @@ class Pages:
 
     def __init__(self, board: Board, sessions: Sessions) -> None:
         self._board, self._sessions = board, sessions
-        self._branches = board.stores.branches
 
     def today(self, branch: str | None = None) -> None:
         """Every branch beside the same hours before; one of them over time."""
@@ -180,6 +179,10 @@ class Pages:
         screen = self._screen("/quality")
         screen.part(sections.quality, "Every layer")
         screen.start()
+
+    @property
+    def _branches(self) -> tuple[Branch, ...]:
+        return self._board.stores.branches
 
     def _screen(self, path: str) -> Screen:
         return Screen(self._board, path, self._sessions)

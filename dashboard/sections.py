@@ -63,7 +63,7 @@ def branch_cards(snapshot: Snapshot) -> str:
 
 def hours_table(snapshot: Snapshot, branch: Branch) -> str:
     """The hours of a branch, as numbers."""
-    (today,) = (one for one in branches_today(snapshot) if one.branch is branch)
+    (today,) = (one for one in branches_today(snapshot) if one.branch.branch_id == branch.branch_id)
     return render("hours", today=today)
 
 

@@ -51,6 +51,7 @@ class ZoneEditor:
     Args:
         settings: with the store file, which each request reads again.
         look: opens a snapshot of the database.
+        saved: called with the stores of a file that was saved.
         heat: makes heat maps; None: there are none.
     """
 
@@ -58,9 +59,10 @@ class ZoneEditor:
         self,
         settings: Settings,
         look: Callable[[], AbstractContextManager[ReadSnapshot]],
+        saved: Callable[[Stores], None] = lambda _: None,
         heat: Heat | None = None,
     ) -> None:
-        self._settings, self._look, self._heat = settings, look, heat
+        self._settings, self._look, self._saved, self._heat = settings, look, saved, heat
         self._file = settings.stores_file
 
     def add_to(self, app: FastAPI) -> None:
@@ -130,6 +132,7 @@ class ZoneEditor:
             known = add_layout(self._file, edit.camera, layout, edit.known)
         except ChangedMeanwhileError:
             return self._changed(edit.camera)
+        self._saved(load_stores(self._file))
         log.info("layout %d of camera %s by %s", layout.version, edit.camera, operator)
         since = self._recomputation(layout.valid_from, now)
         saved = {
@@ -156,7 +159,7 @@ class ZoneEditor:
         """Where people stood in the last 24 hours, as SVG."""
         end = _now().replace(second=0, microsecond=0)
         try:
-            _, found = load_stores(self._file).camera(camera)
+            found = load_stores(self._file).camera(camera)[1]
             svg = self._heat(found, end - DAY, end) if self._heat else ""
         except (ReadError, SettingsError) as error:
             return _refused(503, str(error))

@@ -108,8 +108,8 @@ class Story:
         shown = page.locator("#picture .entry")
         self.arrow = [float(shown.get_attribute(name) or "") for name in ("x1", "y1", "x2", "y2")]
         local = FIRST.astimezone(ZoneInfo("Europe/Berlin"))
-        page.get_by_label("Time in Europe/Berlin").fill(f"{local:%Y-%m-%dT%H:%M:00}")
-        page.get_by_label("a time in").check()
+        page.locator("#valid-from").fill(f"{local:%Y-%m-%dT%H:%M:00}")
+        expect(page.get_by_label("a time in Europe/Berlin")).to_be_checked()
         page.get_by_role("button", name="Save as a new layout").click()
         expect(page.locator("#result")).to_contain_text("Saved as layout 2")
         self.command = page.locator("#result code").inner_text()

@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry
 
 from conf.exporter import served
 from conf.settings import CONF_DIR, ConsoleSettings, Settings, load_settings
-from conf.stores import Camera, load_stores
+from conf.stores import Camera, Stores, load_stores
 from dashboard.app import add_guard
 from dashboard.board import ReadError
 from dashboard.layout_file import digest
 from dashboard.recompute import FRAMES_A_SECOND, recompute_since
-from dashboard.zones import Heat, ZoneEditor
+from dashboard.zones import ZoneEditor
 from inference_service.detections import Detections
 from inference_service.frames import Frame
 from inference_service.stills import Stills
@@ -72,11 +72,11 @@ def away() -> Iterator[Any]:
 
 
 def signed_in(
-    settings: Settings, password: str = OPERATOR, database: Any = look, heat: Heat | None = None
+    settings: Settings, password: str = OPERATOR, database: Any = look, **editor: Any
 ) -> TestClient:
     app = FastAPI()
     add_guard(app, settings)
-    ZoneEditor(settings, database, heat).add_to(app)
+    ZoneEditor(settings, database, **editor).add_to(app)
     browser = TestClient(app, base_url=URL, headers={"Origin": URL}, follow_redirects=False)
     browser.post("/login", data={"password": password})
     return browser
@@ -88,14 +88,17 @@ def edit(settings: Settings, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_layout_is_saved_with_its_version_and_from_now_on(settings: Settings) -> None:
-    browser = signed_in(settings)
+    shown: list[Stores] = []
+    browser = signed_in(settings, saved=shown.append)
     answer = browser.post("/zones/save", json=edit(settings))
 
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert (found["version"], found["recompute"], found["is_future"]) == (2, None, False)
     assert found["known"] == digest(settings.stores_file.read_bytes())
-    (new,) = load_stores(settings.stores_file).camera(CAMERA)[1].redrawn
+    (stores,) = shown  # to the other pages
+    (new,) = stores.camera(CAMERA)[1].redrawn
+    assert stores == load_stores(settings.stores_file)
     assert [zone.zone_id for zone in new.zones] == ["shelf"]
     page = browser.get(f"/zones?camera={CAMERA}").text
     assert "Layout 2 of B01-entrance" in page
