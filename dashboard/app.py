@@ -28,6 +28,7 @@ from dashboard.quality import REPORTS, report_folder
 from dashboard.reader import Reader
 from dashboard.sessions import Sessions
 from dashboard.streams import Topics
+from dashboard.zones import ZoneEditor
 
 ICON = "📈"
 STYLE = Path(__file__).parent / "style.css"
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise HTTPException(404, "There is no such report: `storelake quality report`.")
         return FileResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
+    ZoneEditor(settings, reader.look, board.use).add_to(app)
     add_pages(board, sessions, Live(board, DetectionsReader(settings, reader.look)))
     if templates.env.loader is not None:
         templates.env.loader = NonceLoader(templates.env.loader)

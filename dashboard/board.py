@@ -136,6 +136,12 @@ class Board:
                 self._looked = self._clock()
             return self.view
 
+    def use(self, stores: Stores) -> None:
+        """Show other stores from the next view on."""
+        with self._lock:
+            self.stores = stores
+            self._looked = float("-inf")
+
     def glance(self) -> BoardView:
         """The last view without a query; an empty one when it is too old to show."""
         is_young = self._clock() - self._looked <= 2 * self.settings.console.refresh_seconds

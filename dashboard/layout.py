@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from conf.stores import Line, Point, Zone
+from conf.stores.reach import entry_arrow
 
 WIDTH, HEIGHT = 800, 600
 LEAST_WIDTH = 34.0
@@ -59,18 +60,12 @@ def zone_shape(zone: Zone) -> ZoneShape:
 
 
 def line_shape(line: Line) -> LineShape:
-    """A line, whose label is on the side that is left by an entry.
-
-    Who crosses from left to right, seen from a to b, enters: y runs downwards.
-    """
-    (ax, ay), (bx, by) = a, b = _at(line.a), _at(line.b)
-    middle = ((ax + bx) // 2, (ay + by) // 2)
-    length = max(((bx - ax) ** 2 + (by - ay) ** 2) ** 0.5, 1.0)
-    right = (-(by - ay) / length, (bx - ax) / length)
-    inside = (round(middle[0] + ARROW * right[0]), round(middle[1] + ARROW * right[1]))
-    x, y = 100 * middle[0] / WIDTH, 100 * middle[1] / HEIGHT
-    label = _beside(x, y, right)
-    return LineShape(line, a, b, middle, None if line.kind == "passing" else inside, label)
+    """A line, whose label is on the side that is left by an entry."""
+    (x, y), (to_x, to_y) = entry_arrow(line, WIDTH, HEIGHT, ARROW)
+    middle, inside = (round(x), round(y)), (round(to_x), round(to_y))
+    label = _beside(100 * x / WIDTH, 100 * y / HEIGHT, ((to_x - x) / ARROW, (to_y - y) / ARROW))
+    entered = None if line.kind == "passing" else inside
+    return LineShape(line, _at(line.a), _at(line.b), middle, entered, label)
 
 
 def _beside(x: float, y: float, right: tuple[float, float]) -> Label:

@@ -27,6 +27,7 @@ PAGES = {
     "/orders": "Orders",
     "/pipeline": "Pipeline",
     "/quality": "Quality",
+    "/zones": "Zones",
 }
 SIGNED_OUT = "/login"
 
@@ -136,7 +137,6 @@ class Pages:
 
     def __init__(self, board: Board, sessions: Sessions, live: Live) -> None:
         self._board, self._sessions, self._live = board, sessions, live
-        self._branches = board.stores.branches
 
     def today(self, branch: str | None = None, date: str | None = None) -> None:
         """All branches beside the same hours before; one of them over time. Any day by `date`."""
@@ -215,6 +215,10 @@ class Pages:
         screen.part(sections.quality, "Every layer")
         screen.start()
 
+    @property
+    def _branches(self) -> tuple[Branch, ...]:
+        return self._board.stores.branches
+
     def _screen(self, path: str) -> Screen:
         return Screen(self._board, path, self._sessions)
 
@@ -240,4 +244,5 @@ def add_pages(board: Board, sessions: Sessions, live: Live) -> None:
     ui.add_head_html('<link rel="stylesheet" href="/style.css">', shared=True)
     pages = Pages(board, sessions, live)
     for path, title in PAGES.items():
-        ui.page(path, title=f"{title} · storelake")(getattr(pages, title.lower()))
+        if make := getattr(pages, title.lower(), None):  # others are in modules of their own
+            ui.page(path, title=f"{title} · storelake")(make)

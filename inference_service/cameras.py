@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from conf.settings import Settings, SettingsError
-from conf.stores import Branch, Camera, Stores, load_stores
+from conf.stores import Branch, Camera, Layout, Stores, load_stores
 
 
 @dataclass(frozen=True)
 class CameraInput:
-    """A camera and what it is read from: a file, a folder, an address or a webcam index."""
+    """A camera and what it is read from: a file, a folder, an address or a webcam index.
+
+    Attributes:
+        layouts: of the camera, oldest first.
+    """
 
     branch: Branch
     camera: Camera
     source: str
+    layouts: tuple[Layout, ...]
 
 
 def all_cameras(settings: Settings) -> list[str]:
@@ -56,7 +61,7 @@ def _input(settings: Settings, stores: Stores, camera_id: str, source: str | Non
             f"camera {camera_id} has no source: give --source, a `source` in "
             f"{settings.stores_file}, or STORELAKE_INFERENCE__SOURCES"
         )
-    return CameraInput(branch, camera, found)
+    return CameraInput(branch, camera, found, stores.layouts(camera))
 
 
 def _configured(settings: Settings, stores: Stores, camera_id: str) -> str | None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
-from conf.stores import Camera, Point
+from conf.stores import Layout, layout_at
+from inference_service import zone_picture
 from inference_service.detections import Detections, Image
 from inference_service.frames import Frame, SourceError
 
-GREEN, RED, BLUE = (0, 200, 0), (0, 0, 255), (255, 128, 0)
+GREEN, RED = (0, 200, 0), (0, 0, 255)
 
 
 class Preview:
     """Writes frames with boxes, ids, lines and zones to an MP4 (mp4v), as an observer."""
 
-    def __init__(self, path: Path, camera: Camera, fps: float) -> None:
+    def __init__(self, path: Path, layouts: Sequence[Layout], fps: float) -> None:
         # MPEG-4 takes no rate near zero, and none that is a fraction of large numbers.
-        self._path, self._camera, self._fps = path, camera, round(max(fps, 0.1), 2)
+        self._path, self._layouts, self._fps = path, layouts, round(max(fps, 0.1), 2)
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
 
@@ -32,7 +34,7 @@ class Preview:
             self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, (width, height))
             if not self._writer.isOpened():
                 raise SourceError(f"The preview {self._path} cannot be written.")
-        image = draw(frame.image, tracked, self._camera)
+        image = draw(frame.image, tracked, layout_at(self._layouts, frame.captured_at))
         # A video has one size: a camera that changes its own must not make frames vanish.
         self._writer.write(
             image if self._size == (width, height) else cv2.resize(image, self._size)
@@ -46,21 +48,11 @@ class Preview:
             self._writer.release()
 
 
-def draw(image: Image, tracked: Detections, camera: Camera) -> Image:
-    """A copy of the picture with boxes, ids, anchors, and the camera's lines and zones."""
+def draw(image: Image, tracked: Detections, layout: Layout | None) -> Image:
+    """A copy of the picture with boxes, ids, anchors, and the lines and zones of a layout."""
     canvas = image.copy()
-    height, width = canvas.shape[:2]
-
-    def pixel(point: Point) -> tuple[int, int]:
-        return int(point[0] * width), int(point[1] * height)
-
-    for zone in camera.zones:
-        corners = [pixel(p) for p in zone.polygon]
-        for a, b in zip(corners, [*corners[1:], corners[0]], strict=True):
-            cv2.line(canvas, a, b, BLUE, 1)
-        cv2.putText(canvas, zone.zone_id, corners[0], cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLUE, 1)
-    for line in camera.lines:
-        cv2.arrowedLine(canvas, pixel(line.a), pixel(line.b), RED, 2, tipLength=0.03)
+    if layout is not None:
+        canvas = zone_picture.draw(image, layout, f"layout {layout.version}")
     for box, track_id in zip(tracked.boxes, tracked.track_ids or (), strict=True):
         x1, y1, x2, y2 = (int(v) for v in box)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), GREEN, 2)

@@ -21,9 +21,11 @@ from inference_service.service import (
     InferenceService,
     InferenceSummary,
     Limits,
+    Observer,
     stop_on_signals,
 )
 from inference_service.sources import SourceOptions, open_source
+from inference_service.stills import Stills, build_stills
 from inference_service.trackers import build_tracker
 
 
@@ -52,12 +54,14 @@ def run_inference(
     """
     configure_logging("inference", settings.log_level)
     stopping, metrics = threading.Event(), InferenceMetrics()
+    stills = build_stills(settings, [one.camera.camera_id for one in cameras])
     # Processes with other cameras have another file on disk.
     spool = "+".join(sorted(one.camera.camera_id for one in cameras))
+    several = len(cameras) > 1
     with ExitStack() as stack:
         streams = [
             # One camera that is away must not keep the others from starting.
-            _open(settings, one, options, preview, stack, patient=len(cameras) > 1)
+            _open(settings, one, options, stack, preview=preview, stills=stills, patient=several)
             for one in cameras
         ]
         service = InferenceService(
@@ -70,7 +74,8 @@ def run_inference(
             stopping=stopping,
         )
         port, setting = settings.inference.metrics_port, "STORELAKE_INFERENCE__METRICS_PORT"
-        stack.enter_context(served(metrics.registry, settings.metrics_host, port, setting))
+        more = [stills.beside] if stills else []
+        stack.enter_context(served(metrics.registry, settings.metrics_host, port, setting, *more))
         stack.enter_context(stop_on_signals(service))
         return service.run()
 
@@ -79,13 +84,18 @@ def _open(
     settings: Settings,
     one: CameraInput,
     options: SourceOptions,
-    preview: Path | None,
     stack: ExitStack,
     *,
+    preview: Path | None,
+    stills: Stills | None,
     patient: bool,
 ) -> CameraStream:
     fps = replace(options, default_fps=one.camera.fps, live_fps=one.camera.fps)
     source = open_source(one.source, fps, settings.inference, patient=patient)
-    observer = stack.enter_context(Preview(preview, one.camera, source.fps)) if preview else None
+    observers: list[Observer] = []
+    if preview:
+        observers.append(stack.enter_context(Preview(preview, one.layouts, source.fps)))
+    if stills:
+        observers.append(stills.observer(one.camera.camera_id))
     tracker = build_tracker(settings.inference, source.fps)
-    return CameraStream(one.branch.branch_id, one.camera.camera_id, source, tracker, observer)
+    return CameraStream(one.branch.branch_id, one.camera.camera_id, source, tracker, observers)

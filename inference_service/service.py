@@ -35,14 +35,14 @@ class CameraStream:
         camera_id: its key; unique within a service.
         source: where its pictures come from.
         tracker: never shared, since ids count within one camera.
-        observer: is shown each processed frame, in the thread of the loop.
+        observers: are shown each processed frame, in the thread of the loop.
     """
 
     branch_id: str
     camera_id: str
     source: FrameSource
     tracker: Tracker
-    observer: Observer | None = None
+    observers: Sequence[Observer] = ()
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,8 @@ class InferenceService:
                 self._metrics.publish_failed()
                 raise
         self._metrics.frame_done(camera)
-        if follower.stream.observer is not None:
-            follower.stream.observer(frame, tracked)
+        for observer in follower.stream.observers:
+            observer(frame, tracked)
 
     def _log_failures(self, reported: set[str]) -> None:
         for camera, queue in self._intake.queues.items():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from conf.errors import StorelakeError
 from conf.stores import Layout, Line, Point, Zone
+from conf.stores.reach import Pixel, entry_arrow
 from inference_service.containers import read_image, refuse_heic
 from inference_service.live import grab, retrieve
 
@@ -28,7 +29,8 @@ def draw(picture: Image, layout: Layout, title: str) -> Image:
 
     Args:
         picture: height x width x 3, blue, green, red.
-        layout: lines, each with an arrow in the direction of an entry, and zones, filled by kind.
+        layout: lines, with an arrow in the direction of an entry (none for passing), and zones,
+            filled by kind.
         title: at the top left.
     """
     canvas = picture.copy()
@@ -38,14 +40,18 @@ def draw(picture: Image, layout: Layout, title: str) -> Image:
     for zone in layout.zones:
         _outline(canvas, zone)
     for line in layout.lines:
-        _arrow(canvas, line)
+        _line(canvas, line)
     _label(canvas, title, (10, 26))
     return canvas
 
 
 def _pixel(canvas: Image, point: Point) -> tuple[int, int]:
     height, width = canvas.shape[:2]
-    return round(point[0] * (width - 1)), round(point[1] * (height - 1))
+    return _whole((point[0] * (width - 1), point[1] * (height - 1)))
+
+
+def _whole(point: Pixel) -> tuple[int, int]:
+    return round(point[0]), round(point[1])
 
 
 def _corners(canvas: Image, zone: Zone) -> NDArray[np.int_]:
@@ -59,18 +65,17 @@ def _outline(canvas: Image, zone: Zone) -> None:
     _label(canvas, f"{zone.zone_id} ({zone.kind})", (int(left) + 6, int(top) + 22))
 
 
-def _arrow(canvas: Image, line: Line) -> None:
-    """Draw a line, and an arrow to the right of its direction from a to b (y grows downwards)."""
-    a, b = (np.array(_pixel(canvas, p)) for p in (line.a, line.b))
-    cv2.line(canvas, a.tolist(), b.tolist(), RED, 3, cv2.LINE_AA)
-    along = (b - a) / np.linalg.norm(b - a)
-    middle = (a + b) / 2
-    inwards = np.array([-along[1], along[0]]) * 0.08 * canvas.shape[1]
-    start, tip = middle.astype(int).tolist(), (middle + inwards).astype(int).tolist()
-    cv2.arrowedLine(canvas, start, tip, RED, 3, cv2.LINE_AA, 0, 0.3)
-    x, y = middle + inwards * 1.15
-    what = "passing" if line.kind == "passing" else "entry"
-    _label(canvas, f"{line.line_id}: {what}", (int(x), int(y) + 6))
+def _line(canvas: Image, line: Line) -> None:
+    """Draw a line, with an arrow in the direction of an entry; passing has none."""
+    a, b = _pixel(canvas, line.a), _pixel(canvas, line.b)
+    cv2.line(canvas, a, b, RED, 3, cv2.LINE_AA)
+    if line.kind == "passing":
+        _label(canvas, f"{line.line_id}: passing", (a[0] + 6, a[1] - 8))
+        return
+    height, width = canvas.shape[:2]
+    start, tip = entry_arrow(line, width - 1, height - 1, 0.08 * width)
+    cv2.arrowedLine(canvas, _whole(start), _whole(tip), RED, 3, cv2.LINE_AA, 0, 0.3)
+    _label(canvas, f"{line.line_id}: entry", (_whole(tip)[0] + 8, _whole(tip)[1] + 6))
 
 
 def _label(canvas: Image, text: str, at: tuple[int, int]) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from conf.settings.base import Frozen
+from conf.settings.base import Frozen, Secret
 
 
 class InferenceSettings(Frozen):
@@ -59,3 +59,8 @@ class InferenceSettings(Frozen):
     """Decoded frames of a file that wait for the detector; of a camera: one."""
     metrics_port: int = Field(default=18081, ge=0)
     """Port of /metrics at `metrics_host`; 0: none."""
+    stills: bool = False
+    """Whether the console may fetch the newest picture of a camera from that port, for an operator
+    who draws zones (docs/PRIVACY.md). It is not stored."""
+    stills_secret: Secret | None = Field(default=None, min_length=12)
+    """Secret between the console and this service; needed where `metrics_host` is not loopback."""

@@ -97,7 +97,7 @@ class GatewaySettings(Frozen):
 
 
 class ConsoleSettings(Frozen):
-    """The live console in the browser (`storelake console`); read-only."""
+    """The live console in the browser (`storelake console`)."""
 
     host: str = "127.0.0.1"
     """Listening address. Beyond loopback, put a proxy with TLS in front."""
@@ -135,6 +135,9 @@ class ConsoleSettings(Frozen):
     roster_file: Path | None = None
     """CSV file with the roster, for visitors per staff hour: `branch_id,start,end,staff`, times
     with an offset from UTC."""
+    stills_from: dict[str, str] = Field(default_factory=dict)
+    """Camera id -> address of the inference service that reads it, such as
+    `http://10.0.0.7:18081`; else this machine's."""
     user: str = "storelake_console"
     """Database role with read access to what the console shows, and nothing else."""
     password: Secret | None = None

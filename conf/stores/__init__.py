@@ -252,8 +252,7 @@ class Stores(_Frozen):
 
     def layout_at(self, camera: Camera, moment: datetime) -> Layout | None:
         """The layout that holds for a frame captured then; None before the first."""
-        valid = [d for d in self.layouts(camera) if d.valid_from <= moment]
-        return valid[-1] if valid else None
+        return layout_at(self.layouts(camera), moment)
 
     def has_line(self, camera: Camera, kind: str) -> bool:
         """Whether any layout of one of its cameras has a line of that kind."""
@@ -269,6 +268,11 @@ class Stores(_Frozen):
         raise SettingsError(f"camera {camera_id!r} is unknown; known cameras: {known}")
 
 
+def layout_at(layouts: Sequence[Layout], moment: datetime) -> Layout | None:
+    """The layout, of those of one camera, that holds at a time; None before the first."""
+    return next((d for d in reversed(layouts) if d.valid_from <= moment), None)
+
+
 def _twice(ids: Sequence[str]) -> list[str]:
     return sorted({i for i in ids if ids.count(i) > 1})
 
@@ -280,9 +284,21 @@ def read_tree(path: Path) -> dict[str, Any]:
         SettingsError: the file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_tree(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError as error:
         raise SettingsError(f"store file {path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"store file {path} is not TOML: it is not in UTF-8") from error
+
+
+def parse_tree(text: str, path: Path) -> dict[str, Any]:
+    """The same of the text of a file.
+
+    Raises:
+        SettingsError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"store file {path} is not TOML: {error}") from error
 
@@ -293,7 +309,11 @@ def load_stores(path: Path) -> Stores:
     Raises:
         SettingsError: the file is missing, is not TOML, or does not fit; the message states where.
     """
-    tree = read_tree(path)
+    return check_tree(read_tree(path), path)
+
+
+def check_tree(tree: dict[str, Any], path: Path) -> Stores:
+    """The stores of the parsed text of a file, as `load_stores`."""
     try:
         return Stores.model_validate(tree)
     except ValidationError as error:

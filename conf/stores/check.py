@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from conf.stores import Branch, Camera, Line, Stores, load_stores, read_tree
+from conf.stores import Branch, Camera, Layout, Line, Stores, Zone, load_stores, read_tree
 from conf.stores.reach import (
     against_each_other,
     entered_in_a_row,
@@ -60,7 +61,7 @@ def find_oddities(path: Path) -> list[str]:
             *_visitors(stores, branch),
             *_passers_by(stores, branch),
             *_entrances_of_cameras(stores, branch),
-            *(o for camera in branch.cameras for o in _layout(stores, camera)),
+            *(o for camera in branch.cameras for o in _camera(stores, camera)),
         )
     ]
 
@@ -101,35 +102,56 @@ def _entrances_of_cameras(stores: Stores, branch: Branch) -> Iterator[str]:
             )
 
 
-def _layout(stores: Stores, camera: Camera) -> Iterator[str]:
+@dataclass(frozen=True)
+class Oddity:
+    """A probable mistake in a layout: what is wrong, in one clause, with the lines or zones."""
+
+    shapes: tuple[Line | Zone, ...]
+    text: str
+
+
+def _camera(stores: Stores, camera: Camera) -> Iterator[str]:
     """Oddities of the newest layout of a camera."""
     layout = stores.layouts(camera)[-1]
     name = f"camera {camera.camera_id}"
     if not layout.zones:
         also = "" if layout.lines else " and no lines: only its frames are counted"
         yield f"{name} has no zones{also}."
+    for oddity in layout_oddities(layout):
+        yield f"{name}, {_names(oddity.shapes)}: {oddity.text}."
+
+
+def _names(shapes: Sequence[Line | Zone]) -> str:
+    """Line main; lines inner and outer; zone till."""
+    kind = "line" if isinstance(shapes[0], Line) else "zone"
+    ids = [shape.line_id if isinstance(shape, Line) else shape.zone_id for shape in shapes]
+    return f"{kind}{'s' if len(ids) > 1 else ''} {' and '.join(ids)}"
+
+
+def layout_oddities(layout: Layout) -> Iterator[Oddity]:
+    """Probable mistakes in the lines and zones of one layout."""
     for line in layout.lines:
         if why := line_out_of_reach(line):
-            yield f"{name}, line {line.line_id}: {why}."
+            yield Oddity((line,), why)
     for zone in layout.zones:
         if why := zone_out_of_reach(zone):
-            yield f"{name}, zone {zone.zone_id}: {why}."
+            yield Oddity((zone,), why)
     entrances = [line for line in layout.lines if line.kind == "entrance"]
-    for one, other in combinations(entrances, 2):
-        yield from _two_entrances(f"{name}, lines {one.line_id} and {other.line_id}", one, other)
+    for pair in combinations(entrances, 2):
+        yield from (Oddity(pair, why) for why in _two_entrances(*pair))
 
 
-def _two_entrances(names: str, one: Line, other: Line) -> Iterator[str]:
+def _two_entrances(one: Line, other: Line) -> Iterator[str]:
     is_one = one.entrance is not None and one.entrance == other.entrance
     if entered_in_a_row(one, other) and not is_one:
         yield (
-            f"{names}: who walks straight in crosses both and counts as two visitors. Give both "
-            'the same entrance, as in entrance = "main", or one of them the kind "count".'
+            "who walks straight in crosses both and counts as two visitors. Give both "
+            'the same entrance, as in entrance = "main", or one of them the kind "count"'
         )
     if against_each_other(one, other):
         yield (
-            f"{names}: they lie together and have opposite directions, so who enters over "
-            "one leaves over the other. Exchange a and b of the one that is wrong."
+            "they lie together and have opposite directions, so who enters over "
+            "one leaves over the other. Exchange a and b of the one that is wrong"
         )
 
 
@@ -147,8 +169,13 @@ def _sentence(tree: dict[str, Any], loc: tuple[int | str, ...], message: str, gi
             if step not in _IDS:
                 place.append(step)
         kind = str(step)
+    return f"{', '.join(place) or 'the file'}: {fault_text(loc, message, given)}."
+
+
+def fault_text(loc: tuple[int | str, ...], message: str, given: Any) -> str:
+    """The message of a fault of the model, in one clause."""
     message = message.removeprefix("Value error, ")
     if message.startswith("Input should be") and isinstance(given, int | float):
         outside = "polygon" in loc or loc[-2:-1] in {("a",), ("b",)}
-        message = f"{given} is outside the picture (0..1)" if outside else f"{given}: {message}"
-    return f"{', '.join(place) or 'the file'}: {message}."
+        return f"{given} is outside the picture (0..1)" if outside else f"{given}: {message}"
+    return "it needs a name" if given == "" else message

@@ -12,6 +12,8 @@ import math
 from conf.stores import Line, Point, Zone
 from conf.stores.polygons import width
 
+Pixel = tuple[float, float]
+
 ROOM = 0.06
 """Least room for an anchor on both sides of a line: the median width of a box in the simulated
 shop, within which a person is not clear of a line (docs/adr/0012)."""
@@ -76,7 +78,25 @@ def against_each_other(one: Line, other: Line) -> bool:
 
 def middle(line: Line) -> Point:
     """The point half-way between the ends of a line."""
-    return (line.a[0] + line.b[0]) / 2, (line.a[1] + line.b[1]) / 2
+    return _between(line.a, line.b)
+
+
+def entry_arrow(line: Line, width: float, height: float, length: float) -> tuple[Pixel, Pixel]:
+    """Start and tip of the arrow that shows the direction of an entry, in pixels of a picture.
+
+    Args:
+        line: its arrow is at right angles to it, whatever the shape of the picture.
+        width: of the picture in pixels.
+        height: the same.
+        length: of the arrow in pixels.
+    """
+    a, b = ((x * width, y * height) for x, y in (line.a, line.b))
+    (x, y), (dx, dy) = _between(a, b), _right_of(a, b)
+    return (x, y), (x + dx * length, y + dy * length)
+
+
+def _between(a: Pixel, b: Pixel) -> Pixel:
+    return (a[0] + b[0]) / 2, (a[1] + b[1]) / 2
 
 
 def _overlap(one: Line, other: Line, way: Point) -> bool:
@@ -94,7 +114,11 @@ def _is_reached(point: Point) -> bool:
 
 
 def _inwards(line: Line) -> Point:
-    """The direction of an entry, at right angles to the line, of length 1."""
-    dx, dy = line.b[0] - line.a[0], line.b[1] - line.a[1]
+    return _right_of(line.a, line.b)
+
+
+def _right_of(a: Pixel, b: Pixel) -> Pixel:
+    """The direction of an entry: to the right of a -> b, of length 1 (y grows downwards)."""
+    dx, dy = b[0] - a[0], b[1] - a[1]
     length = math.hypot(dx, dy)
     return -dy / length, dx / length

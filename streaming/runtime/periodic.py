@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from conf.settings import StreamSettings
+from conf.stores import Stores
 from streaming.runtime.failures import root_cause
 from streaming.runtime.health import Health
 from streaming.runtime.lease import FencedError
@@ -95,9 +97,17 @@ class PeriodicTask:
 def stream_tasks(
     streams: Sequence[Stream],
     sink_context: Callable[[Stream], SinkContext],
+    stores: Callable[[], Stores],
     limits: StreamSettings,
 ) -> list[PeriodicTask]:
-    """The periodic tasks of streams; the first calls of interval tasks are spread over time."""
+    """The periodic tasks of streams; the first calls of interval tasks are spread over time.
+
+    Args:
+        streams: whose tasks.
+        sink_context: stream -> resources of its sink.
+        stores: the present ones, for each call.
+        limits: pauses, and how often.
+    """
 
     def task(
         stream: Stream, name: str, call: Callable[[SinkContext], None], seconds: float, first: float
@@ -105,7 +115,7 @@ def stream_tasks(
         context = sink_context(stream)
 
         def once() -> None:
-            call(context)
+            call(replace(context, stores=stores()))
             if name == "interval":
                 context.metrics.settled(stream.name)
 

@@ -86,6 +86,7 @@ class SharedQuery:
         self._query: StreamingQuery | None = None
         self._busy = threading.Lock()
         self._blamed: tuple[frozenset[str], float] | None = None  # sinks that fail, since when
+        self._restarting = False
         self._fenced: dict[str, str] = {}
         self._clock = clock()  # the furthest ahead since the query was started
 
@@ -191,6 +192,13 @@ class SharedQuery:
             pass
         self._stop_query()
 
+    def restart(self, app: Application) -> None:
+        """Start again with other resources, after the batch that is running."""
+        self._restarting = True
+        self.stop()
+        self._app, self._restarting, self.health.ready = app, False, False
+        self.health.idle()
+
     def _stop_query(self) -> None:
         query, self._query = self._query, None
         if query is not None:
@@ -268,7 +276,7 @@ class SharedQuery:
 
         def sink(df: DataFrame, batch_id: int) -> None:
             with self._busy:
-                if app.stopping.is_set():
+                if app.stopping.is_set() or self._restarting:
                     raise StoppingError(self.name)
                 self.health.began()
                 try:

@@ -14,11 +14,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import psutil
 
 from conf.settings import Settings
-from conf.stores import load_stores
+from conf.stores import Stores
+from conf.stores.watch import StoreFile
 from streaming.lake.formats import create_tables, open_lake
 from streaming.lake.views import create_views
 from streaming.runtime.failures import StreamFailedError
@@ -86,9 +88,10 @@ class Runner:
             spark = build_session(settings, application)
             stack.callback(spark.stop)
             self._spark, self._closing = spark, stack.pop_all()
-        self._context = Context(spark, settings, load_stores(settings.stores_file))
+        self._store_file = StoreFile(settings.stores_file)
+        self._context = Context(spark, settings, self._store_file.stores)
         self.metrics = StreamMetrics(names, [s.name for s in streams if s.on_interval is not None])
-        app = Application(
+        self._app = Application(
             self._context,
             self._sink_context,
             self._leases.epoch,
@@ -96,10 +99,10 @@ class Runner:
             self.metrics,
             self._stop,
         )
-        self._queries = shared_queries(app, streams)
+        self._queries = shared_queries(self._app, streams)
         self._ready = 0
         self._memory = FreedMemory()
-        self._tasks = stream_tasks(streams, self._sink_context, settings.streams)
+        self._tasks = stream_tasks(streams, self._sink_context, self._stores, settings.streams)
         keep = settings.streams.ledger_keep
         self._ledger = PeriodicTask(
             "stream_batches",
@@ -152,11 +155,24 @@ class Runner:
 
     def _sink_context(self, stream: Stream) -> SinkContext:
         lake = self._lake.another(self._leases.epoch(stream.name))
-        settings, stores = self._settings, self._context.stores
+        settings, stores = self._settings, self._stores()
         return SinkContext(stream.name, lake, self._db, settings, stores, {}, self.metrics)
 
+    def _stores(self) -> Stores:
+        return self._context.stores
+
+    def _reload_stores(self) -> None:
+        """Let the queries start again with a store file that has changed."""
+        if self._store_file.reload():
+            log.info("the store file has changed: %d queries start again", len(self._queries))
+            self._context = replace(self._context, stores=self._store_file.stores)
+            self._app = replace(self._app, context=self._context)
+            for query in self._queries:
+                query.restart(self._app)
+
     def _watch(self) -> None:
-        """Check all leases and queries once."""
+        """Check the store file, all leases and all queries once."""
+        self._reload_stores()
         for stream, cause in list(self._leases.lost.items()):
             for part in self._of(stream):
                 part.fence(stream, cause)

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
+from dashboard import pages as dashboard_pages
 from infra.local.process import wait_until
 from infra.postgres.migrate import migrate
 from infra.postgres.roles import READS
@@ -468,7 +469,7 @@ def test_every_page_fits_and_can_be_read(
         expect(page.locator("h1")).to_have_count(1)
         expect(page.get_by_text("No figures today yet")).to_have_count(0)  # the rows were read
         expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(
-            len(PAGES)
+            len(dashboard_pages.PAGES)
         )
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"], f"{path} is wider than the screen"
@@ -477,6 +478,27 @@ def test_every_page_fits_and_can_be_read(
             kind = "-phone" if size is PHONE else ""
             picture(page, f"{path.strip('/') or 'today'}{kind}")
         page.close()
+
+
+@pytest.mark.requirement("V11")
+@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", PHONE)])
+def test_a_zone_is_set_by_the_keyboard_and_its_page_fits(
+    scheme: str, size: ViewportSize, visitor: Visitor, picture: Callable[[Page, str], None]
+) -> None:
+    page = visitor.open("/zones?camera=B01-entrance", size, scheme)
+    page.get_by_role("button", name="Draw a zone").focus()
+    page.keyboard.press("Enter")
+    corner = page.locator("#picture :focus")
+    expect(corner).to_have_attribute("aria-label", "corner 1 of zone-1, 40 % across, 40 % down")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.keyboard.press("+")
+    expect(corner).to_have_attribute("aria-label", "corner 1 of zone-1, 35 % across, 40 % down")
+    page.keyboard.press("Tab")
+    expect(corner).to_have_attribute("aria-label", "corner 2 of zone-1, 48 % across, 40 % down")
+    expect(page.locator("#save-button")).to_be_enabled()
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    assert page.evaluate(CONTRAST) == []
+    picture(page, f"zones{'-phone' if size is PHONE else ''}")
 
 
 def test_the_role_of_the_console_reads_what_it_shows_and_nothing_else(

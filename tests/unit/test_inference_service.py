@@ -62,7 +62,7 @@ class ScriptedSource:
 
 
 def stream(source: FrameSource, camera: str = "B01-entrance", observer: Any = None) -> CameraStream:
-    return CameraStream("B01", camera, source, ByteTracker(), observer)
+    return CameraStream("B01", camera, source, ByteTracker(), [observer] if observer else [])
 
 
 def service(source: FrameSource, publisher: Any, observer: Any = None, **changes: Any) -> Any:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from conf.settings import CONF_DIR, SettingsError
 from conf.stores import Line, Stores, load_stores
+from conf.stores.watch import StoreFile
 
 DEMO = CONF_DIR / "stores" / "demo.toml"
 
@@ -129,3 +130,27 @@ def test_a_password_in_a_store_file_is_refused() -> None:
     assert ok.branches[0].cameras[0].source == "rtsp://10.0.0.7:554/main"
     with pytest.raises(ValidationError, match="STORELAKE_INFERENCE__SOURCES"):
         stores(branch(cameras=camera("rtsp://user:p4ss@10.0.0.7:554/main")))
+
+
+def test_a_store_file_is_read_again_when_it_has_changed_and_fits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "stores.toml"
+    text = DEMO.read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    file = StoreFile(path)
+    before = file.stores
+
+    path.write_text(text + "# a comment\n", encoding="utf-8")
+    assert not file.reload()
+    for broken in ("version = ", text.replace("version = 1", "version = 0"), b"\xff"):
+        path.write_bytes(broken if isinstance(broken, bytes) else broken.encode())
+        assert [file.reload(), file.reload()] == [False, False]
+        assert file.stores == before
+    path.unlink()
+    assert not file.reload()
+    assert caplog.text.count("is not used") == 4
+
+    path.write_text(text.replace("Harbour Street", "Pier"), encoding="utf-8")
+    assert [file.reload(), file.reload()] == [True, False]
+    assert file.stores.branches[0].name == "Pier"
