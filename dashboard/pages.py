@@ -23,6 +23,7 @@ PAGES = {
     "/store": "Store",
     "/orders": "Orders",
     "/pipeline": "Pipeline",
+    "/dead-letters": "Dead letters",
     "/quality": "Quality",
 }
 SIGNED_OUT = "/login"
@@ -205,4 +206,6 @@ def add_pages(board: Board, sessions: Sessions) -> None:
     ui.add_head_html('<link rel="stylesheet" href="/style.css">', shared=True)
     pages = Pages(board, sessions)
     for path, title in PAGES.items():
+        if path == "/dead-letters":  # plain HTML, by `dashboard.dead_letters`
+            continue
         ui.page(path, title=f"{title} · storelake")(getattr(pages, title.lower()))

@@ -87,6 +87,12 @@ class DlqRepository:
         rows = self._connection.execute(query.encode(), asdict(selection))
         return [row[0] for row in rows]
 
+    def count(self, selection: Selection) -> int:
+        """Number of the selected rejected messages."""
+        query = f"SELECT count(*) FROM dead_letters WHERE {_CHOSEN}"  # noqa: S608
+        (found,) = self._connection.execute(query.encode(), asdict(selection)).fetchone() or (0,)
+        return int(found)
+
     def counts(self, selection: Selection) -> list[Count]:
         """Counts by rule and topic, highest first; a message counts in each rule that it failed."""
         query = f"""SELECT rule, topic, count(*) AS dead_letters, min(received_at) AS oldest,
