@@ -405,6 +405,7 @@ def validated(db: Database, sandbox: Sandbox) -> None:
         expectation="branch_known",
         state="failed",
         unexpected_count=3,
+        observed="3 of 1,200 rows",
         says="An order is of a branch that is not in the store file.",
     )
     insert(db, "quality_results", [*rows, failed])
