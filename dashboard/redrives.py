@@ -31,7 +31,7 @@ class RedriveState:
         subject: what is redriven, for people.
         total: number of dead letters; 0 until they are read.
         done: how many of them were sent or refused.
-        running: whether it goes on.
+        running: whether it still runs.
         error: why it stopped early; None where it did not.
         report: what was sent and what was refused; None until it ends well.
     """
@@ -46,7 +46,7 @@ class RedriveState:
 
 
 class Redrives:
-    """Starts redrives and knows the state of the newest one.
+    """Starts redrives and keeps the state of the newest one.
 
     Args:
         settings: of the deployment.

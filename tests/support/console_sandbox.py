@@ -33,6 +33,7 @@ from infra.local.process import wait_until
 from infra.postgres.migrate import migrate
 from streaming.sinks.postgres import Database
 from tests.conftest import free_ports
+from tests.support.builders import as_json, order_event
 from tests.support.postgres_local import start
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -186,6 +187,7 @@ def fill(db: Database, sandbox: Sandbox, now: datetime) -> None:
 
 def fill_trouble(db: Database, now: datetime) -> None:
     """Insert stuck orders and dead letters."""
+    other = "currency_known"
     old = now - timedelta(hours=30)
     insert(
         db,
@@ -201,10 +203,14 @@ def fill_trouble(db: Database, now: datetime) -> None:
                 "partition": 0,
                 "position": f"{n:020d}",
                 "rules": rules,
+                "order_id": "O-1",
+                "value": as_json(order_event(total_price=-1)),
                 "received_at": now - n * MINUTE,
                 "rejected_at": now - n * MINUTE,
             }
-            for n, rules in enumerate((["price_positive"], ["price_positive", "currency_known"]))
+            for n, rules in enumerate(
+                (["total_price_money"], ["total_price_money", "currency_known"])
+            )
         ],
     )
 
