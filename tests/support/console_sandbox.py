@@ -187,7 +187,6 @@ def fill(db: Database, sandbox: Sandbox, now: datetime) -> None:
 
 def fill_trouble(db: Database, now: datetime) -> None:
     """Insert stuck orders and dead letters."""
-    other = "currency_known"
     old = now - timedelta(hours=30)
     insert(
         db,
