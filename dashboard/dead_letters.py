@@ -6,7 +6,7 @@ viewer sees counts by the console's own role. Each body that is shown is audited
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Annotated, Any
@@ -105,8 +105,7 @@ class DeadLetterPages:
 
     async def edit(self, request: Request, identity: Operator) -> Response:
         """Store an edited value; where that fails, the page has the text and the reason."""
-        form = await read_form(request, MOST_FORM) or {}
-        return await run_in_threadpool(self._edit, request, identity, form)
+        return await self._with_form(self._edit, request, identity)
 
     def confirm(self, request: Request, identity: Operator) -> Response:
         """How many dead letters of a rule a redrive would send."""
@@ -122,8 +121,16 @@ class DeadLetterPages:
 
     async def redrive(self, request: Request, identity: Operator) -> Response:
         """Send one dead letter back, or all of a rule."""
-        form = await read_form(request, MOST_FORM) or {}
-        return await run_in_threadpool(self._redrive, request, identity, form)
+        return await self._with_form(self._redrive, request, identity)
+
+    async def _with_form(
+        self, act: Callable[..., Response], request: Request, identity: Identity
+    ) -> Response:
+        form = await read_form(request, MOST_FORM)
+        if form is None:
+            error = DlqError("The form was too large or too slow: nothing is stored or sent.")
+            return await run_in_threadpool(self._failed, request, error)
+        return await run_in_threadpool(act, request, identity, form)
 
     def _list(self, request: Request) -> Response:
         query = request.query_params

@@ -59,9 +59,11 @@ def _moment(text: str | None) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=timezone.utc)
+        return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         raise DlqError(f"{text!r} is no time like 2024-05-01T10:00.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def address(selection: Selection, path: str = PATH, **changes: str | None) -> str:
@@ -78,7 +80,7 @@ def page_of(identifier: str) -> str:
 
 def _field(value: str | datetime) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+        return value.replace(tzinfo=None).isoformat(timespec="seconds")
     return value
 
 

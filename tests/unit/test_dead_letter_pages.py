@@ -239,6 +239,13 @@ def test_an_edit_that_is_not_stored_stays_in_the_page_with_the_reason(
     assert shop.store.entries[ID] == before
 
 
+def test_a_form_that_is_too_large_is_one_sentence(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "MOST_FORM", 100)
+    assert "too large or too slow" in shop.edit("x" * 200, 400)
+
+
 def test_an_edit_while_the_database_is_away_stays_in_the_page(shop: Shop) -> None:
     shop.store.away = True
     page = html.unescape(shop.edit('{"my": "text"}', 503))
@@ -293,6 +300,7 @@ def test_all_of_a_rule_are_sent_only_as_many_as_were_confirmed(shop: Shop) -> No
         ({"rule": "price"}, "There is no rule price"),
         ({"topic": "order-dlq"}, "carries no orders"),
         ({"since": "yesterday"}, "is no time"),
+        ({"until": "0001-01-01T00:00+14:00"}, "is no time"),
         ({"status": "lost"}, "There is no status lost"),
         ({"id": "seven"}, "is no id of a dead letter"),
         ({"id": "order-created/0/9"}, "There is no dead letter order-created/0/9"),
