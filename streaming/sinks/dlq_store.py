@@ -38,7 +38,7 @@ _CHOSEN = """
     AND (%(status)s::text IS NULL OR status = %(status)s)"""
 
 _ORDER = ("received_at", "topic", "partition", "position")
-_AFTER = f"({', '.join(_ORDER)}) < (%(received_at)s, %(topic)s, %(partition)s, %(position)s)"
+_AFTER = f"({', '.join(_ORDER)}) < ({', '.join(f'%(after_{name})s' for name in _ORDER)})"
 _NEWEST_FIRST = ", ".join(f"{column} DESC" for column in _ORDER)
 
 _AUDIT = "INSERT INTO dead_letter_audit (actor, action, dead_letter_id)"
@@ -78,7 +78,7 @@ class DlqRepository:
             found = cursor.execute(query.encode(), (entry,)).fetchone()
         if found is None:
             raise _missing([entry])
-        return found
+        return {f"after_{name}": value for name, value in found.items()}
 
     def ids(self, selection: Selection) -> list[str]:
         """Ids of all selected rejected messages, in the order of their topics."""
