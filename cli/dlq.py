@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.app import new_app
 from cli.context import read_settings
+from cli.dlq_fix import fix
 from cli.dlq_options import Format, Identifier, Rule, Since, Status, Topic, open_store, select
 from cli.dlq_output import counts_table, heads_table, print_report, print_rows
-from infra.terminal import console, progress
+from infra.terminal import progress
 
 if TYPE_CHECKING:
     from streaming.sinks.dlq_store import DlqRepository
@@ -59,51 +59,14 @@ def show(
     from streaming.dlq_ids import read_id
 
     with open_store() as store:
-        (entry,) = store.get([read_id(identifier)])
+        entry = store.open(read_id(identifier))
     if raw:
         typer.echo(entry.value or b"", nl=False)
     else:
         typer.echo(page(entry))
 
 
-@app.command()
-def fix(
-    identifier: Identifier,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="PATH=VALUE", help="Such as order.items[0].quantity=2; JSON or text."
-        ),
-    ] = None,
-    value: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A file to take instead of the value."),
-    ] = None,
-    original: Annotated[
-        bool, typer.Option("--original", help="Start from the value, not from an earlier fix.")
-    ] = False,
-) -> None:
-    """Store an edited value beside the original, and print what still violates the contract."""
-    from cli.dlq_page import faults_text
-    from streaming.dlq_ids import read_id
-    from streaming.sinks.dlq_edits import edited_value, needs_no_edit, require_open
-    from streaming.transforms.repair import order_id_of, read_event
-    from streaming.validation.contracts import find_faults
-
-    with open_store() as store:
-        (entry,) = store.get([read_id(identifier)])
-        require_open(entry)
-        if not assignments and value is None and not needs_no_edit(entry):
-            raise typer.BadParameter("give a change: --set PATH=VALUE or --value FILE")
-        edited = edited_value(entry, assignments or [], value, original=original)
-        store.store_fix(entry, edited)
-    event = read_event(edited)
-    key = order_id_of(event) or "as it was"
-    console().print(f"Fixed {entry.id}; its key will be {key}.", markup=False)
-    if faults := find_faults(event):
-        typer.echo("The contract still objects:\n" + faults_text(faults))
-    else:
-        typer.echo("It fits the contract; the stream validates it again once it is sent back.")
+app.command()(fix)
 
 
 @app.command()

@@ -13,7 +13,8 @@ import typer
 from cli.context import parse_instant, read_settings
 
 if TYPE_CHECKING:
-    from streaming.sinks.dlq_store import DlqRepository, Selection
+    from streaming.sinks.dlq_entries import Selection
+    from streaming.sinks.dlq_store import DlqRepository
 
 Rule = Annotated[str | None, typer.Option(metavar="ID", help="Only those that failed this rule.")]
 Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="Only those from this topic.")]
@@ -29,10 +30,12 @@ Identifier = Annotated[str, typer.Argument(metavar="ID", help="Such as order-cre
 
 @contextmanager
 def open_store() -> Iterator[DlqRepository]:
-    """The dead letters in the database of the settings."""
+    """The dead letters in the database of the settings, for the user of this machine."""
+    from getpass import getuser
+
     from streaming.sinks.dlq_store import open_dead_letters
 
-    with open_dead_letters(read_settings()) as store:
+    with open_dead_letters(read_settings(), f"terminal: {getuser()}") as store:
         yield store
 
 
@@ -45,7 +48,7 @@ def select(
 ) -> Selection:
     """The selection that the options describe, for a rule and a topic that exist."""
     from streaming.sinks.dlq_edits import require_known
-    from streaming.sinks.dlq_store import Selection
+    from streaming.sinks.dlq_entries import Selection
 
     selection = Selection(ids, rule, topic, since, None if status == "all" else status)
     require_known(selection, read_settings().kafka.order_topics)

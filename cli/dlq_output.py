@@ -16,7 +16,7 @@ from infra.terminal import console, error_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streaming.sinks.dlq_store import Count, DlqSummary
+    from streaming.sinks.dlq_entries import Count, DlqSummary
     from streaming.sinks.redrive import RedriveReport
 
 SHOWN = 20

@@ -11,7 +11,8 @@ from cli.dlq_output import instant, printable
 from conf.errors import StorelakeError
 
 if TYPE_CHECKING:
-    from streaming.sinks.dlq_store import DlqEntry
+    from streaming.sinks.dlq_entries import DlqEntry
+    from streaming.validation.annotated import AnnotatedLine
     from streaming.validation.contracts import ContractViolation
 
 LONGEST_VALUE = 20_000
@@ -53,8 +54,9 @@ def _facts(entry: DlqEntry) -> Iterator[str]:
 
 
 def _value(title: str, value: bytes | None) -> list[str]:
-    """The value as JSON with its violations of the contract, or else its bytes."""
-    from streaming.transforms.repair import read_event, to_lines
+    """The value as JSON with each violation of the contract below its line, or else its bytes."""
+    from streaming.transforms.repair import read_event
+    from streaming.validation.annotated import annotate, excerpt
     from streaming.validation.contracts import find_faults
 
     if not value:
@@ -64,9 +66,14 @@ def _value(title: str, value: bytes | None) -> list[str]:
         event = read_event(value)
     except StorelakeError as error:
         return [f"{size}, no JSON: {error})", _cut(_text(value))]
-    faults = find_faults(event)
-    objections = ["The contract objects to", faults_text(faults), ""] if faults else []
-    return [*objections, f"{size})", _cut(to_lines(event))]
+    shown = excerpt(annotate(event, find_faults(event)))
+    return [f"{size})", _cut("\n".join(map(_line, shown)))]
+
+
+def _line(line: AnnotatedLine | int) -> str:
+    if isinstance(line, int):
+        return f"... {line:,} lines"
+    return "\n".join([line.text, *(f">>> {v.path}: {v.message}" for v in line.violations)])
 
 
 def faults_text(faults: Sequence[ContractViolation]) -> str:

@@ -21,12 +21,10 @@ def show_failures(results: Sequence[Result]) -> None:
     if not failures:
         return
     table = Table(title="not as expected", title_justify="left")
-    for name in ("severity", "expectation", "rows", "unexpected", "what it means"):
-        table.add_column(name, justify="right" if name in {"rows", "unexpected"} else "left")
+    for name in ("severity", "expectation", "observed", "what it means"):
+        table.add_column(name)
     for one in failures:
-        count = "" if one.unexpected is None else str(one.unexpected)
-        meaning = one.says if one.state == "failed" else f"{one.says} {one.observed}"
-        table.add_row(one.severity, one.id, str(one.rows), count, meaning)
+        table.add_row(one.severity, one.id, one.observed or "", one.says)
     console().print(table)
 
 

@@ -19,6 +19,7 @@ from conf.stores import load_stores
 from dashboard.alert_sender import make_sender
 from dashboard.board import Board
 from dashboard.clients import Login, NoLogin, PasswordLogin, Proxies, ProxyLogin
+from dashboard.dead_letters import DeadLetterPages
 from dashboard.guard import Guard
 from dashboard.live import Live
 from dashboard.live_lake import DetectionsReader
@@ -26,6 +27,7 @@ from dashboard.login import SignIn
 from dashboard.pages import add_pages
 from dashboard.quality import REPORTS, report_folder
 from dashboard.reader import Reader
+from dashboard.redrives import Redrives
 from dashboard.sessions import Sessions
 from dashboard.streams import Topics
 from dashboard.zones import ZoneEditor
@@ -49,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     reader = Reader(settings.console_dsn, settings.console.query_timeout)
     stores, topics = load_stores(settings.stores_file), Topics(settings.kafka)
     board = Board(settings, stores, reader.look, topics.ends)
+    redrives = Redrives(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,10 +60,12 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         if sending:
             sending.cancel()
+        redrives.close()
         reader.close()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     sessions = add_guard(app, settings)
+    DeadLetterPages(settings, board, redrives).add_to(app)
 
     @app.get("/health")
     def health() -> JSONResponse:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -14,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from conf.settings import ConsoleSettings, Settings, SettingsError
 from dashboard.clients import Proxies
+from dashboard.forms import read_form
 from dashboard.guard import require_operator
 from dashboard.pages import PAGES
 from dashboard.sections import render
@@ -21,7 +21,6 @@ from dashboard.sessions import Attempts, Identity, Passwords, Role, Sessions
 from dashboard.tickets import redeem
 
 MOST_BODY = 4096
-BODY_SECONDS = 10.0
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -90,10 +89,10 @@ class SignIn:
         address = self._proxies.client_address(request)
         if not self._attempts.begin(address):
             return _form(request, TOO_MANY, 429)
-        password = await _password(request)
-        if password is None:
+        form = await read_form(request, MOST_BODY)
+        if form is None or "password" not in form:
             return _form(request, WRONG, 403)
-        role = await run_in_threadpool(self._passwords.role_of, password)
+        role = await run_in_threadpool(self._passwords.role_of, form["password"])
         if role is None:
             return _form(request, WRONG, 403)
         return self._begin(request, address, role)
@@ -127,21 +126,6 @@ class SignIn:
         response = RedirectResponse("/login", 303)
         response.delete_cookie(self.cookie, httponly=True, samesite="lax")
         return response
-
-
-async def _password(request: Request) -> str | None:
-    """The password of a form; None where the form has none, is too large or too slow."""
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MOST_BODY:
-                    return None
-        given = parse_qs(body.decode()).get("password", [])
-    except (TimeoutError, ValueError):
-        return None
-    return given[0] if len(given) == 1 else None
 
 
 def _target(request: Request) -> str:

@@ -26,6 +26,7 @@ PAGES = {
     "/live": "Live",
     "/orders": "Orders",
     "/pipeline": "Pipeline",
+    "/dead-letters": "Dead letters",
     "/quality": "Quality",
     "/zones": "Zones",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from great_expectations.core import ExpectationSuiteValidationResult
 
 from conf.settings import Settings
-from quality.suite import PERSONAL
+from quality.suite import PERSONAL, WRONG
 
 Document = dict[str, Any]
 """What `ExpectationSuiteValidationResult.to_json_dict` makes, cleaned."""
@@ -82,13 +82,14 @@ def _clean(one: dict[str, Any]) -> None:
     """One expectation, in place."""
     reported: dict[str, Any] = one["result"]
     # Not every kind of expectation names the columns; then all that it gives of a row.
+    about = one["expectation_config"]["kwargs"]
     sample = reported.get("unexpected_index_column_names")
     reported["partial_unexpected_index_list"] = [
-        {name: row[name] for name in sample or row if name in row and name not in PERSONAL}
+        # Not every kind of expectation names the columns; then all that it gives of a row.
+        _shown(row, (*sample, *sorted(columns_of(about)), WRONG) if sample else row)
         for row in reported.get("partial_unexpected_index_list") or []
         if isinstance(row, Mapping)  # a suite that names no column gets numbers of rows
     ]
-    about = one["expectation_config"]["kwargs"]
     personal = PERSONAL & columns_of(about)
     if personal:
         reported.pop("partial_unexpected_list", None)
@@ -103,6 +104,11 @@ def _clean(one: dict[str, Any]) -> None:
             {**pair, "value": _without_personal(pair["value"])} for pair in counts
         ]
     one["exception_info"] = _without_traceback(one.get("exception_info") or {}, bool(personal))
+
+
+def _shown(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What names an unexpected row, and the values that are unexpected; nothing personal."""
+    return {name: row[name] for name in names if name in row and name not in PERSONAL}
 
 
 def columns_of(about: Mapping[str, Any]) -> set[str]:

@@ -13,8 +13,10 @@ import pyarrow as pa
 from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
 from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations.expectation import Expectation
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from quality.counted_units import in_units, name_wrong
 from quality.results import SAMPLES
 from quality.suite import RowSuite, Suite
 from streaming.lake.iceberg.state import read_file
@@ -61,7 +63,9 @@ class Engines:
 
     def validate_rows(self, suite: Suite, rows: pa.Table) -> ExpectationSuiteValidationResult:
         """By pandas: rows that fit into memory."""
-        return _validate(suite, self._pandas, to_pandas(rows))
+        validated = _validate(suite, self._pandas, to_pandas(rows))
+        in_units(suite, validated, rows)
+        return validated
 
     def validate_files(
         self, suite: RowSuite, increment: Increment
@@ -94,8 +98,7 @@ def _validate(
     suite: Suite, whole: BatchDefinition[Any], frame: Any
 ) -> ExpectationSuiteValidationResult:
     batch = whole.get_batch({"dataframe": frame})
-    # Copies: an expectation belongs to the one suite that took it over.
-    expectations = [copy(expectation) for expectation in suite.expectations]
+    expectations = [_counted_in(suite.unit, expectation) for expectation in suite.expectations]
     validated: ExpectationSuiteValidationResult = batch.validate(
         ExpectationSuite(name=f"{suite.table}.{suite.name}", expectations=expectations),
         result_format={
@@ -104,4 +107,12 @@ def _validate(
             "unexpected_index_column_names": list(suite.sample),
         },
     )
+    name_wrong(suite, validated)
     return validated
+
+
+def _counted_in(unit: str, expectation: Expectation) -> Expectation:
+    """A copy, which belongs to one suite, with the unit of the suite where it has no own one."""
+    mine = copy(expectation)
+    mine.meta = {"unit": unit, **(expectation.meta or {})}
+    return mine

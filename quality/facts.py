@@ -7,9 +7,9 @@ else would need it has no rows, and so no finding.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,8 @@ _ARROW = {
     "array<string>": pa.list_(pa.string()),
 }
 UTC_TIME = _ARROW["timestamp"]
+Mask: TypeAlias = pa.Array | pa.ChunkedArray
+"""An Arrow array of booleans, chunked or not."""
 
 
 def type_name(kind: pa.DataType) -> str:
@@ -99,22 +101,27 @@ def hours_of(times: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.floor_temporal(times.cast(UTC_TIME), unit="hour")
 
 
-def named(tests: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Array:
+def named(
+    tests: Mapping[str, Mask],
+    shown: Callable[[str, int], str] = lambda name, _: name,
+) -> pa.Array:
     """Per row the names of the tests that are true, with commas between; null where none is.
 
     Args:
         tests: name -> booleans, where a null is not true; at least one.
+        shown: name and number of the row -> what is shown; by default the name.
     """
     found: list[list[str]] = []
     for name, mask in tests.items():
         found = found or [[] for _ in range(len(mask))]
         for row in np.flatnonzero(np.asarray(pc.fill_null(mask, False))):
-            found[row].append(name)
+            found[row].append(shown(name, int(row)))
     return pa.array([", ".join(names) or None for names in found], pa.string())
 
 
 # Two sides that must be equal: from when on, and in what they differ.
 
+BRANCH_HOURS = "branch hours"
 HOURLY = {"branch_id": pa.string(), "hour": UTC_TIME, "differs": pa.string()}
 """Facts about one branch and UTC hour; `differs` is null where both sides are equal."""
 

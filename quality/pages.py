@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
 from quality.documents import Document, columns_of
+from quality.results import SAMPLES
 from quality.suite import PERSONAL, name_of
 from quality.summary import QualitySummary, Quarantined, Row
 
@@ -41,22 +42,45 @@ def summary_page(
 def suite_page(document: Document) -> str:
     """HTML of the newest result of one suite: failed expectations first, then by name."""
     ran_at = datetime.fromisoformat(document["meta"]["run_id"]["run_time"])
-    entries = [
-        {
-            **result,
-            "errors": _errors(result),
-            "personal": PERSONAL & columns_of(result["expectation_config"]["kwargs"]),
-        }
-        for result in document["results"]
-    ]
+    entries = [_entry(result) for result in document["results"]]
     template = _environment().get_template("data_docs.html.j2")
     return template.render(
         suite=document["suite_name"],
+        table=document["suite_name"].rpartition(".")[0],
         success=document["success"],
         ran_at=f"{ran_at:%Y-%m-%d %H:%M:%S}",
         version=document["meta"]["great_expectations_version"],
-        entries=sorted(entries, key=lambda e: (e["success"], name_of(e["expectation_config"]))),
+        entries=sorted(entries, key=lambda e: (e["success"], e["severity"], e["name"])),
     )
+
+
+def _entry(result: Mapping[str, Any]) -> dict[str, Any]:
+    """One expectation, as the template shows it."""
+    config, reported = result["expectation_config"], result["result"]
+    meta, personal = config["meta"], PERSONAL & columns_of(config["kwargs"])
+    samples = reported.get("partial_unexpected_index_list") or []
+    return {
+        "name": name_of(config),
+        "success": result["success"],
+        "severity": config["severity"],
+        "meaning": config.get("notes") or "",
+        "expected": meta.get("expected") or _arguments(config),
+        "unit": meta.get("unit", "rows"),
+        "errors": _errors(result),
+        "personal": personal,
+        "counted": reported.get("element_count"),
+        "unexpected": reported.get("unexpected_count"),
+        "observed": reported.get("observed_value"),
+        "unexpected_values": [] if samples else reported.get("partial_unexpected_list"),
+        "samples": samples[:SAMPLES],
+        "columns": list(dict.fromkeys(name for row in samples[:SAMPLES] for name in row)),
+    }
+
+
+def _arguments(config: Mapping[str, Any]) -> str:
+    """The class of an expectation and its arguments, where it has no text for people."""
+    given = (f"{n}: {_as_text(v)}" for n, v in config["kwargs"].items() if n != "batch_id")
+    return f"{config['type']} {', '.join(given)}"
 
 
 def _environment() -> Environment:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from great_expectations.core import ExpectationValidationResult
 
-from quality.suite import PERSONAL, Severity, Suite, name_of
+from quality.suite import PERSONAL, WRONG, Severity, Suite, is_missing, name_of
 
 State = Literal["passed", "failed", "unreadable"]
 SAMPLES = 5
@@ -30,7 +29,7 @@ class Result:
         state: `unreadable` when it could not be validated, which counts as failed.
         snapshot_id: of the table's newest snapshot then; None outside of the lake.
         unexpected: of these, rows that are not as expected; None where rows are not counted.
-        observed: a figure or reason, as text.
+        observed: a figure or reason, as text; how many units are wrong, where they are counted.
         samples: up to `SAMPLES` unexpected rows as JSON, named by columns without personal data.
         says: meaning of a failure, one sentence.
     """
@@ -83,6 +82,9 @@ def to_result(
     observed = reason if reason else reported.get("observed_value")
     if observed is not None and PERSONAL & set(map(str, config.kwargs.values())):
         observed = "(personal)"  # figures and messages hold values of the column
+    count = int(reported.get("element_count") or rows)
+    if unexpected is not None and not reason and not validated.success:
+        observed = f"{int(unexpected):,} of {count:,} {config.meta.get('unit', 'rows')}"
     return Result(
         table=suite.table,
         suite=suite.name,
@@ -91,7 +93,7 @@ def to_result(
         severity="warning" if config.severity == "warning" else "critical",
         state="unreadable" if reason else "passed" if validated.success else "failed",
         snapshot_id=snapshot_id,
-        rows=int(reported.get("element_count") or rows),
+        rows=count,
         unexpected=None if unexpected is None else int(unexpected),
         observed=None if observed is None else str(observed)[:_LONGEST],
         samples=json.dumps(_samples(reported, suite.sample), default=str),
@@ -131,7 +133,7 @@ def _samples(reported: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict
     """Unexpected rows by their key columns; values of other columns may be personal."""
     found = reported.get("partial_unexpected_index_list") or []
     return [
-        {column: _plain(row[column]) for column in columns if column in row}
+        {column: _plain(row[column]) for column in (*columns, WRONG) if column in row}
         for row in found[:SAMPLES]
         if isinstance(row, Mapping)
     ]
@@ -139,6 +141,6 @@ def _samples(reported: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict
 
 def _plain(value: Any) -> Any:
     """A value for JSON, which has no types of NumPy and neither NaN nor NaT."""
-    if pd.api.types.is_scalar(value) and pd.isna(value):
+    if is_missing(value):
         return None
     return value.item() if isinstance(value, np.generic) else value

@@ -36,7 +36,7 @@ LIBPQ_BOUNDS = {
 https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-KEEPALIVES"""
 
 
-PostgresRole = Literal["owner", "writer", "reader", "quality", "gateway"]
+PostgresRole = Literal["owner", "writer", "reader", "quality", "gateway", "steward"]
 ROLES: tuple[PostgresRole, ...] = get_args(PostgresRole)
 
 
@@ -74,6 +74,10 @@ class PostgresSettings(Frozen):
     gateway_user: str = "storelake_gateway"
     """Role of the gateway: it reads its keys."""
     gateway_password: Secret | None = None
+    """Its password."""
+    steward_user: str = "storelake_steward"
+    """Role of `dlq` and of the console's operators: it reads, edits and redrives dead letters."""
+    steward_password: Secret | None = None
     """Its password."""
     pool_size: int = Field(default=4, ge=1)
     """Connections of one process at most."""

@@ -51,6 +51,14 @@ MORE_RIGHTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "writer": {"erasures": ("SELECT", "INSERT", "UPDATE")},
     "quality": {"quality_results": ("INSERT", "DELETE"), "iceberg_tables": ("UPDATE",)},
     "gateway": {"gateway_keys": ("SELECT", "UPDATE (last_used_at)")},
+    "steward": {
+        "dead_letters": (
+            "SELECT",
+            "UPDATE (fixed_value, fixed_at, redriven_at, redriven_as, status)",
+        ),
+        "dead_letter_audit": ("SELECT", "INSERT"),
+        "topic_generations": ("SELECT",),
+    },
     "console": {"detections_metadata": ("SELECT",)}
     | {
         table: (f"SELECT ({', '.join(columns)})" if columns else "SELECT",)
@@ -59,7 +67,7 @@ MORE_RIGHTS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 """Role -> table -> what it may do besides."""
 
-PRIVATE = frozenset({"gateway_keys", "applied_functions", "erasures"})
+PRIVATE = frozenset({"gateway_keys", "applied_functions", "erasures", "dead_letter_audit"})
 """Tables that only the owner and the roles of `MORE_RIGHTS` may read."""
 
 TEMPORARY_TABLES = ("writer", "quality")
@@ -77,7 +85,7 @@ def logins(settings: Settings) -> dict[str, tuple[str, SecretStr | None]]:
 
 def connection_limit(role: str) -> int:
     """Connections of a role at most; -1 is no limit."""
-    return 8 if role == "console" else -1
+    return 8 if role in ("console", "steward") else -1
 
 
 def grant_roles(connection: psycopg.Connection[Any], settings: Settings) -> None:

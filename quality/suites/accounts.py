@@ -66,12 +66,16 @@ def account_suites(settings: Settings) -> list[Suite]:
         "A message in bronze is neither in silver nor in quarantine.",
         "received",
         "accounted",
+        "each message is in silver or in quarantine",
+        unit="messages",
     )
     quarantined = at_most(
         "quarantined_share",
         "More messages of an hour are rejected than usual: a producer sends something new.",
         "quarantined_share",
         limits.quarantined_share,
+        f"at most {limits.quarantined_share:.0%} of the messages of an hour are quarantined",
+        unit="hours",
     )
     orders = (
         accounted,
@@ -80,12 +84,16 @@ def account_suites(settings: Settings) -> list[Suite]:
             "Silver or quarantine holds a message that bronze has not.",
             "handled",
             "accounted",
+            "each message in silver or quarantine is in bronze",
+            unit="messages",
         ),
         equal(
             "late_accepted",
             "An event was set aside as late that silver.orders has not accepted.",
             "late",
             "late_accepted",
+            "each late event is in silver.orders",
+            unit="late events",
         ),
         quarantined,
         at_most(
@@ -94,12 +102,14 @@ def account_suites(settings: Settings) -> list[Suite]:
             "wrong.",
             "late_share",
             limits.late_share,
+            f"at most {limits.late_share:.0%} of the events of an hour are late",
+            unit="hours",
         ),
     )
     frames = (accounted, quarantined)
     return [
-        FactSuite(ORDERS.received.name, "account", ACCOUNT, load_orders, orders),
-        FactSuite(DETECTIONS.received.name, "account", ACCOUNT, load_detections, frames),
+        FactSuite(ORDERS.received.name, "account", ACCOUNT, load_orders, orders, "hours"),
+        FactSuite(DETECTIONS.received.name, "account", ACCOUNT, load_detections, frames, "hours"),
     ]
 
 

@@ -27,7 +27,7 @@ import pyarrow as pa
 from scipy.stats import norm
 
 from quality.context import AuditContext
-from quality.facts import DAY, UTC_TIME, floor
+from quality.facts import BRANCH_HOURS, DAY, UTC_TIME, floor
 from quality.suite import FactSuite, Suite, null
 
 FALSE_ALARMS = 1e-4
@@ -151,7 +151,16 @@ def _suite(measure: Measure) -> FactSuite:
         f"anomaly_{measure.name}",
         ANOMALIES,
         lambda context: find_anomalies(context, measure),
-        (null("usual", meaning, "anomaly", "warning"),),
+        (
+            null(
+                "usual",
+                meaning,
+                "anomaly",
+                f"{measure.name.replace('_', ' ')} are as in that hour of other days",
+                "warning",
+            ),
+        ),
+        BRANCH_HOURS,
     )
 
 

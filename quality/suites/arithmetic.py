@@ -28,10 +28,13 @@ def arithmetic_suites() -> list[Suite]:
         "More orders made in the shop than visitors in an hour that cameras have seen: they miss "
         "people, or the channel of orders is wrong.",
         "impossible",
+        "conversion_withheld is not `above 100 %`",
         "warning",
     )
-    hour = null("adds_up", "The columns of an hour contradict each other.", "differs")
-    day = null("adds_up", "The columns of a product and day contradict each other.", "differs")
+    sums = "counts add up to their totals, and rates are quotients of the columns beside them"
+    hour = null("adds_up", "The columns of an hour contradict each other.", "differs", sums)
+    meaning = "The columns of a product and day contradict each other."
+    day = null("adds_up", meaning, "differs", sums)
     hourly = ("branch_id", "hour", "differs")
     daily = ("branch_id", "day", "product_id", "differs")
     return [

@@ -17,7 +17,7 @@ import pyarrow as pa
 from conf.settings import Settings
 from conf.stores import Branch
 from quality.context import AuditContext
-from quality.facts import DAY, HOUR, MINUTE, UTC_TIME, floor
+from quality.facts import BRANCH_HOURS, DAY, HOUR, MINUTE, UTC_TIME, floor
 from quality.suite import FactSuite, Suite, at_most, null
 from quality.suites.arithmetic import arithmetic_suites
 from streaming import registry
@@ -81,24 +81,36 @@ def business_suites(settings: Settings) -> list[Suite]:
         "A camera has sent nothing for long, while its branch is open and others send.",
         "minutes_silent",
         limits.camera_silent / MINUTE,
+        f"the newest frame of a camera is at most {limits.camera_silent / MINUTE:g} minutes old",
     )
     behind = at_most(
         "keeps_up",
         "A stream has left messages waiting that another one has long written.",
         "minutes_behind",
         limits.stream_behind / MINUTE,
+        f"position is at most {limits.stream_behind / MINUTE:g} minutes behind other streams",
     )
     gap = null(
         "no_gap",
         "An hour in which a branch is open has no orders, or no frames, where there are some "
         "before and after it, or at that hour of other days.",
         "missing",
+        "order_count is not 0, and there are camera minutes, in hours that usually have some",
         "warning",
     )
     return [
-        FactSuite("postgres.footfall_minute", "cameras", CAMERAS, load_cameras, (silent,)),
-        FactSuite("postgres.stream_offsets", "streams", STREAMS, load_streams, (behind,)),
-        FactSuite("postgres.order_metrics", "gaps", HOURS, load_gaps, (gap,)),
+        FactSuite(
+            "postgres.footfall_minute", "cameras", CAMERAS, load_cameras, (silent,), "cameras"
+        ),
+        FactSuite(
+            "postgres.stream_offsets",
+            "streams",
+            STREAMS,
+            load_streams,
+            (behind,),
+            "topics of streams",
+        ),
+        FactSuite("postgres.order_metrics", "gaps", HOURS, load_gaps, (gap,), BRANCH_HOURS),
         *arithmetic_suites(),
     ]
 

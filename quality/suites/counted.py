@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from quality.context import AuditContext
-from quality.facts import HOUR, UTC_TIME, floor, rows_of, within
+from quality.facts import BRANCH_HOURS, HOUR, UTC_TIME, floor, rows_of, within
 from quality.reconciliation import LATE_ORDERS, ORDERS, POSITION
 from quality.suite import FactSuite, Suite, equal
 from quality.suites.accounts import start_of
@@ -51,14 +51,21 @@ def counted_suites() -> list[Suite]:
         "An accepted order event is neither in order_metrics nor set aside as late.",
         "orders",
         "counted",
+        "each order is counted in postgres.order_metrics, or in quarantine.late_events",
+        unit="orders",
     )
     amount = equal(
         "at_its_amount",
         "Orders are counted in order_metrics at another amount than they came with.",
         "revenue",
         "counted_revenue",
+        "total_price is the amount that postgres.order_metrics counts",
     )
-    return [FactSuite(ORDERS.good.name, "metrics", COUNTED, load_counted, (counted, amount))]
+    return [
+        FactSuite(
+            ORDERS.good.name, "metrics", COUNTED, load_counted, (counted, amount), BRANCH_HOURS
+        )
+    ]
 
 
 def load_counted(context: AuditContext) -> Iterator[dict[str, Any]]:

@@ -53,8 +53,10 @@ def frame_suites() -> list[Suite]:
         "The frames of a minute in bronze, less the quarantined ones, are not those that footfall "
         "has counted.",
         "differs",
+        "frames is the number of good frames in bronze.detections",
     )
-    return [FactSuite("postgres.footfall_minute", "frames", FRAMES, load_frames, (counted,))]
+    table, unit = "postgres.footfall_minute", "camera minutes"
+    return [FactSuite(table, "frames", FRAMES, load_frames, (counted,), unit)]
 
 
 def load_frames(context: AuditContext) -> Iterator[dict[str, Any]]:

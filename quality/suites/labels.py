@@ -23,9 +23,10 @@ def label_suites() -> list[Suite]:
         "labels_known",
         "A camera detects objects, and none of them has the label person.",
         "labels",
+        f"a class of each camera's objects is {PERSON}",
         "warning",
     )
-    return [FactSuite(SILVER_DETECTIONS.name, "labels", LABELS, load_labels, (known,))]
+    return [FactSuite(SILVER_DETECTIONS.name, "labels", LABELS, load_labels, (known,), "cameras")]
 
 
 def load_labels(context: AuditContext) -> Iterator[dict[str, Any]]:

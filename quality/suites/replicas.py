@@ -16,6 +16,7 @@ from pyiceberg.expressions import GreaterThan
 
 from quality.context import AuditContext
 from quality.facts import (
+    BRANCH_HOURS,
     DAY,
     HOURLY,
     declared_types,
@@ -113,11 +114,13 @@ class _Replica:
 def replica_suite(table: Table) -> FactSuite:
     """One row per branch and UTC hour: what is not the same in Postgres and in the lake."""
     meaning = f"Sums over an hour are not the same here and in {table.name}."
-    equals = null("equals_lake", meaning, "differs")
+    expected = f"numbers of rows and sums of {table.copy_of} are those of {table.name}"
+    equals = null("equals_lake", meaning, "differs", expected)
     return FactSuite(
         f"postgres.{table.copy_of}",
         name="twin",
         columns=HOURLY,
         rows=_Replica(table).load,
         expectations=(equals,),
+        unit=BRANCH_HOURS,
     )

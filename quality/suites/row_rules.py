@@ -70,9 +70,19 @@ def _expectation(rule: Rule, check: Check) -> Expectation:
     expected = check.expected()
     kind: type[Expectation] = getattr(gxe, expected.kind)
     arguments = {**expected.arguments}
+    text = expected.text or f"in no row: {rule.description}"
     if rule.when is not None:
         arguments["row_condition"] = _condition(rule.when)
-    return expect(name, rule.description, kind, **arguments)
+        text += f" (where {' and '.join(map(_condition_text, rule.when.conditions))})"
+    return expect(name, rule.description, kind, expected=text, **arguments)
+
+
+def _condition_text(condition: Condition) -> str:
+    if isinstance(condition.value, int):
+        return (
+            f"{condition.field} is {'below' if condition.holds else 'at least'} {condition.value}"
+        )
+    return f"{condition.field} is {'' if condition.holds else 'not '}{condition.value}"
 
 
 def _condition(when: When) -> RowCondition:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from great_expectations.expectations.core import ExpectColumnPairValuesAToBeGreaterThanB
 
 from quality.context import AuditContext
-from quality.facts import HOURLY, UTC_TIME, look_from, sides
+from quality.facts import BRANCH_HOURS, HOURLY, UTC_TIME, look_from, sides
 from quality.suite import FactSuite, Suite, equal, expect, null
 from quality.suites import sums_sql
 from streaming.lake.tables import (
@@ -91,11 +91,14 @@ def sum_suites() -> list[Suite]:
         "or lines without their order.",
         "orders",
         "whole",
+        "item_count and subtotal are those of the order's rows in order_items",
+        unit="orders",
     )
     batches = expect(
         "rows_in_at_least_new",
         "A batch has written more rows than it was given.",
         ExpectColumnPairValuesAToBeGreaterThanB,
+        expected="rows_new is at most rows_in",
         column_A="rows_in",
         column_B="rows_new",
         or_equal=True,
@@ -126,13 +129,16 @@ def sum_suites() -> list[Suite]:
             "equals_orders",
             "Payments of an hour by a method are not those of the orders in it.",
         ),
-        FactSuite("postgres.orders_processed", "items", ITEMS, load_orders, (items,)),
-        FactSuite("postgres.stream_batches", "ledger", LEDGER, load_ledger, (batches,)),
+        FactSuite("postgres.orders_processed", "items", ITEMS, load_orders, (items,), BRANCH_HOURS),
+        FactSuite("postgres.stream_batches", "ledger", LEDGER, load_ledger, (batches,), "streams"),
     ]
 
 
 def _hourly(table: str, rows: Any, name: str, meaning: str) -> FactSuite:
-    return FactSuite(f"postgres.{table}", "sums", HOURLY, rows, (null(name, meaning, "differs"),))
+    equals = null(
+        name, meaning, "differs", f"{table} has the sums of the tables that it is made of"
+    )
+    return FactSuite(f"postgres.{table}", "sums", HOURLY, rows, (equals,), BRANCH_HOURS)
 
 
 def _named(row: Row, differs: str | None) -> Row:

@@ -7,7 +7,8 @@ Three suites a table: `schema` (columns and types), `columns` (nulls and values 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,7 @@ from conf.stores import Stores
 from quality.context import AuditContext
 from quality.facts import (
     UTC_TIME,
+    Mask,
     declared_types,
     hours_of,
     named,
@@ -25,9 +27,8 @@ from quality.facts import (
     within,
 )
 from quality.suite import PERSONAL, FactSuite, RowSuite, Shape, Suite, equal, null
-from streaming.lake.domains import Domain, Values
+from quality.suites.column_domains import domain_texts, domains_of, outside_domains, topics_of
 from streaming.lake.tables import (
-    BRONZE_DETECTIONS,
     QUARANTINE_DETECTIONS,
     QUARANTINE_LATE_EVENTS,
     SILVER_DETECTIONS,
@@ -42,8 +43,6 @@ from streaming.validation.order_rules import MEANINGS
 VALIDATED = tuple(t for t in TABLES if not t.name.startswith("quality."))
 """The tables of the lake, without those of quality results."""
 ABSENT = "-"
-Mask: TypeAlias = Any
-"""An Arrow array of booleans, chunked or not."""
 
 
 def table_suites(settings: Settings, stores: Stores) -> list[Suite]:
@@ -69,21 +68,24 @@ def schema_suite(table: Table) -> FactSuite:
         "A column is missing, undeclared in streaming/lake/tables.py, or of another type.",
         "declared",
         "found",
+        "each column is there with its declared type, and no other one",
     )
     columns = dict.fromkeys(("column", "declared", "found"), pa.string())
-    return FactSuite(table.name, "schema", columns, load, (as_declared,))
+    return FactSuite(table.name, "schema", columns, load, (as_declared,), "columns")
 
 
 def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
     """Nulls, values, and of quarantine the ids of rules; one row is one row of the table."""
     sample = tuple(c for c in table.key if c not in PERSONAL)
     validated_by_rules = table in (SILVER_ORDERS, SILVER_DETECTIONS)
-    domains = {} if validated_by_rules else _domains(table, stores)
-    expectations = [null("not_null", "A column is null that never is.", "null_in")]
-    tests: dict[str, Callable[[pa.Table], dict[str, Mask]]] = {
-        "null_in": lambda rows: _nulls(table, rows)
+    domains = {} if validated_by_rules else domains_of(table, stores)
+    filled = ", ".join(c for c in declared_types(table) if c not in table.nullable)
+    meaning = "A column is null that never is."
+    expectations = [null("not_null", meaning, "null_in", f"each of these has a value: {filled}")]
+    tests: dict[str, Callable[[pa.Table], pa.Array]] = {
+        "null_in": lambda rows: _named(rows, _nulls(table, rows))
     }
-    topics = _topics(table, settings)
+    topics = topics_of(table, settings)
     if domains or topics:
         expectations.append(
             null(
@@ -91,14 +93,18 @@ def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
                 "A column has a value that it must not have: a negative count, an unknown status, "
                 "branch, camera or topic.",
                 "strange_in",
+                "; ".join(domain_texts(domains, topics)),
             )
         )
-        tests["strange_in"] = lambda rows: _strange(domains, topics, rows)
+        tests["strange_in"] = lambda rows: _named(
+            rows, outside_domains(domains, topics, rows), partial(_with_value, rows)
+        )
     if "rules" in declared_types(table):
         meaning = "A quarantined message names no rule, or an unknown one."
-        expectations.append(null("rules_known", meaning, "unknown_rules"))
+        expected = "rules names known rules, and at least one"
+        expectations.append(null("rules_known", meaning, "unknown_rules", expected))
         known = pa.array(sorted(_rules(table)))
-        tests["unknown_rules"] = lambda rows: _unknown_rules(known, rows)
+        tests["unknown_rules"] = lambda rows: _named(rows, _unknown_rules(known, rows))
     return RowSuite(
         table.name,
         tuple(expectations),
@@ -108,20 +114,28 @@ def column_suite(table: Table, settings: Settings, stores: Stores) -> RowSuite:
     )
 
 
-def _validated(
-    sample: Sequence[str], tests: Mapping[str, Callable[[pa.Table], Mapping[str, Mask]]]
-) -> Shape:
+def _validated(sample: Sequence[str], tests: Mapping[str, Callable[[pa.Table], pa.Array]]) -> Shape:
     """Rows -> what names them, and for each test the names of the columns that fail it."""
 
     def shape(rows: pa.Table) -> pa.Table:
         kept = {c: rows[c] if c in rows.column_names else _nothing(rows) for c in sample}
-        validated = {
-            name: named(masks) if (masks := test(rows)) else _nothing(rows)
-            for name, test in tests.items()
-        }
+        validated = {name: test(rows) for name, test in tests.items()}
         return pa.table({**kept, **validated})
 
     return shape
+
+
+def _named(
+    rows: pa.Table,
+    masks: Mapping[str, Mask],
+    shown: Callable[[str, int], str] = lambda name, _: name,
+) -> pa.Array:
+    return named(masks, shown) if masks else _nothing(rows)
+
+
+def _with_value(rows: pa.Table, columns: str, row: int) -> str:
+    """Columns that are joined by a slash, with their values."""
+    return f"{columns}={'/'.join(str(rows[name][row]) for name in columns.split('/'))}"
 
 
 def _nothing(rows: pa.Table) -> pa.Array:
@@ -131,32 +145,6 @@ def _nothing(rows: pa.Table) -> pa.Array:
 def _nulls(table: Table, rows: pa.Table) -> dict[str, Mask]:
     names = [c for c in declared_types(table) if c not in table.nullable]
     return {c: pc.is_null(rows[c]) for c in names if c in rows.column_names}
-
-
-def _strange(
-    domains: Mapping[tuple[str, ...], Domain], topics: Sequence[str], rows: pa.Table
-) -> dict[str, Mask]:
-    masks: dict[str, Mask] = {}
-    for columns, domain in domains.items():
-        if set(columns) <= set(rows.column_names):
-            masks["/".join(columns)] = _outside(domain, [rows[c] for c in columns])
-    if topics and "topic" in rows.column_names:
-        masks["topic"] = _outside(Values(tuple(topics)), [rows["topic"]])
-    return masks
-
-
-def _outside(domain: Domain, columns: Sequence[pa.ChunkedArray]) -> Mask:
-    """True for a value that is not in the domain; null is in every one."""
-    if isinstance(domain, Values):
-        texts = [c.cast(pa.string()) for c in columns]
-        value = pc.binary_join_element_wise(*texts, "/") if len(texts) > 1 else texts[0]
-        known = pc.is_in(value, pa.array(domain.known, pa.string()))
-        return pc.and_(pc.is_valid(value), pc.invert(known))
-    value = columns[0].cast(pa.float64())
-    inside = pc.greater_equal(value, domain.low)
-    if domain.high is not None:
-        inside = pc.and_(inside, pc.less_equal(value, domain.high))
-    return pc.invert(inside)  # NaN is inside of nothing
 
 
 def _unknown_rules(known: pa.Array, rows: pa.Table) -> dict[str, Mask]:
@@ -173,27 +161,6 @@ def _unknown_rules(known: pa.Array, rows: pa.Table) -> dict[str, Mask]:
         "none": pc.equal(pc.list_value_length(given), 0),
         "unknown": pc.is_in(row, strange.cast(pa.int64())),
     }
-
-
-def _domains(table: Table, stores: Stores) -> dict[tuple[str, ...], Domain]:
-    """Columns -> the values that they, joined by a slash, may have: declared, and of the stores."""
-    columns = declared_types(table)
-    domains: dict[tuple[str, ...], Domain] = {(c,): d for c, d in table.domains.items()}
-    if {"branch_id", "camera_id"} <= columns.keys():
-        cameras = (f"{b.branch_id}/{c.camera_id}" for b in stores.branches for c in b.cameras)
-        domains["branch_id", "camera_id"] = Values(tuple(cameras))
-    elif "branch_id" in columns:
-        domains["branch_id",] = Values(tuple(b.branch_id for b in stores.branches))
-    return domains
-
-
-def _topics(table: Table, settings: Settings) -> tuple[str, ...]:
-    """The topics that the table has messages of; of the other tables none."""
-    if "topic" not in declared_types(table):
-        return ()
-    if table in (BRONZE_DETECTIONS, SILVER_DETECTIONS, QUARANTINE_DETECTIONS):
-        return (settings.kafka.detections, settings.pulsar.detections)
-    return settings.kafka.order_topics
 
 
 def _rules(table: Table) -> frozenset[str]:
@@ -223,8 +190,16 @@ def key_suite(table: Table) -> FactSuite:
             yield {"hour": row["at"], **counts, "example": examples.get(row["at"])}
 
     columns = {"hour": UTC_TIME, "rows": pa.int64(), "keys": pa.int64(), "example": pa.string()}
-    meaning = f"Rows have the same key ({', '.join(table.key)})."
-    return FactSuite(table.name, "keys", columns, load, (equal("unique", meaning, "rows", "keys"),))
+    key = ", ".join(table.key)
+    unique = equal(
+        "unique",
+        f"Rows have the same key ({key}).",
+        "rows",
+        "keys",
+        f"{key}: in one row only" if len(table.key) == 1 else f"{key}: together in one row only",
+        unit="rows",
+    )
+    return FactSuite(table.name, "keys", columns, load, (unique,), "hours")
 
 
 def _example(table: Table, row: Mapping[str, object]) -> str:

@@ -24,13 +24,12 @@ from streaming.dlq_ids import (
     Headers,
     dead_letter_id,
 )
-from streaming.sinks.dlq_store import DlqEntry, DlqRepository
+from streaming.sinks.dlq_edits import CHUNK
+from streaming.sinks.dlq_entries import DlqEntry
+from streaming.sinks.dlq_store import DlqRepository
 from streaming.sinks.kafka_producer import produce
 from streaming.source import GENERATION
 from streaming.transforms.repair import order_id_of, read_event
-
-CHUNK = 50
-"""Rejected messages in memory at once: each may have megabytes."""
 
 # Silences librdkafka's own lines about an unreachable broker: the error states it.
 _SILENT = logging.getLogger("storelake.redrive.librdkafka")
@@ -117,9 +116,7 @@ class Redriver:
             messages = [redrive_message(entry) for entry in store.get(chunk)]
             bases = {m.topic: store.generation(m.topic) * GENERATION for m in messages}
             lost = self._send(messages, bases, report)
-            for entry in chunk:
-                if entry in report.sent:
-                    store.mark_redriven(entry, report.sent[entry])
+            store.mark_redriven({one: report.sent[one] for one in chunk if one in report.sent})
             on_progress(len(report.sent) + len(report.refused))
             if lost:
                 raise self._away(f"{lost}; {len(report.sent)} dead letters were sent before")

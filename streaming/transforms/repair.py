@@ -54,8 +54,13 @@ def to_bytes(event: Any) -> bytes:
 
 
 def to_lines(event: Any) -> str:
-    """The event as indented JSON."""
-    return _dumps(event, indent=2, ensure_ascii=False)
+    """The event as indented JSON; half of a surrogate pair is an escape, as JSON may have it."""
+    text = _dumps(event, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _dumps(event, indent=2)
+    return text
 
 
 def _dumps(event: Any, **options: Any) -> str:
@@ -96,6 +101,17 @@ def set_path(event: Any, path: str, value: Any) -> Any:
     _check(home, steps[:-1], steps[-1], new=True)
     home[steps[-1]] = value
     return changed
+
+
+def value_at(event: Any, path: str) -> Any:
+    """The value at a path as `set_path` takes it; None where there is none."""
+    for index, name in _STEP.findall(path):
+        step = int(index) if index else name
+        try:
+            event = event[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return event
 
 
 def _check(home: Any, so_far: Sequence[str | int], step: str | int, *, new: bool) -> None:

@@ -7,8 +7,8 @@ good and null counts as broken: what cannot be validated has failed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -25,6 +25,8 @@ END = r"(?![\s\S])"
 """The end of a text for Java and Python, in which `\\z` and `\\Z` differ."""
 
 UUID = FORMATS["uuid"].removesuffix("$") + END
+MANY_VALUES = 12
+"""Of more allowed values, people see the number."""
 EARLIEST = datetime(2000, 1, 1, tzinfo=timezone.utc)
 """Times before it are invalid; a text that is no time is null (`parsing.instants`)."""
 
@@ -36,10 +38,13 @@ class Expected:
     Attributes:
         kind: a class of `great_expectations.expectations`.
         arguments: of the class.
+        text: what is expected of the columns of the table, for people; empty where only the
+            description of the rule states it.
     """
 
     kind: str
     arguments: Mapping[str, Any]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Present(Check):
 
     @override
     def expected(self) -> Expected:
-        return Expected("ExpectColumnValuesToNotBeNull", {"column": self.field})
+        text = f"{self.field} has a value"
+        return Expected("ExpectColumnValuesToNotBeNull", {"column": self.field}, text)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ class Text(Check):
     @override
     def expected(self) -> Expected:
         bounds = {"min_value": 1, "max_value": self.longest}
-        return Expected("ExpectColumnValueLengthsToBeBetween", {"column": self.field, **bounds})
+        arguments = {"column": self.field, **bounds}
+        text = f"{self.field} has 1 to {self.longest} characters"
+        return Expected("ExpectColumnValueLengthsToBeBetween", arguments, text)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,8 @@ class OneOf(Check):
     @override
     def expected(self) -> Expected:
         arguments = {"column": self.field, "value_set": list(self.values)}
-        return Expected("ExpectColumnValuesToBeInSet", arguments)
+        text = f"{self.field} is {one_of(self.values)}"
+        return Expected("ExpectColumnValuesToBeInSet", arguments, text)
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,8 @@ class IfAny(Check):
 
     @override
     def expected(self) -> Expected:
-        return self.check.expected()
+        expected = self.check.expected()
+        return replace(expected, text=f"{expected.text}, or has no value")
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,9 @@ class Matches(Check):
     @override
     def expected(self) -> Expected:
         arguments = {"column": self.field, "regex": self.pattern}
-        return Expected("ExpectColumnValuesToMatchRegex", arguments)
+        pattern = self.pattern.removesuffix(END)
+        text = f"{self.field} {'is a UUID' if self.pattern == UUID else f'matches {pattern}'}"
+        return Expected("ExpectColumnValuesToMatchRegex", arguments, text)
 
 
 @dataclass(frozen=True)
@@ -170,7 +182,8 @@ class Between(Check):
 
     @override
     def expected(self) -> Expected:
-        return _between(self.field, min_value=self.low, max_value=self.high)
+        text = f"{self.field} is {in_range(self.low, self.high)}"
+        return _between(self.field, text, min_value=self.low, max_value=self.high)
 
 
 @dataclass(frozen=True)
@@ -187,7 +200,8 @@ class Money(Check):
     @override
     def expected(self) -> Expected:
         bounds = {"min_value": 0, "max_value": MONEY_LIMIT}
-        return _between(self.field, strict_min=True, strict_max=True, **bounds)
+        text = f"{self.field} is more than 0 and less than {MONEY_LIMIT:,}"
+        return _between(self.field, text, strict_min=True, strict_max=True, **bounds)
 
 
 @dataclass(frozen=True)
@@ -206,7 +220,8 @@ class Decimals(Check):
 
     @override
     def expected(self) -> Expected:
-        return _between(self.field, min_value=self.low, max_value=self.high)
+        text = f"{self.field} is {in_range(self.low, self.high)}, with {self.places} places at most"
+        return _between(self.field, text, min_value=self.low, max_value=self.high)
 
 
 @dataclass(frozen=True)
@@ -232,11 +247,29 @@ class Below(Check):
     @override
     def expected(self) -> Expected:
         arguments = {"column_A": self.other, "column_B": self.field}
-        return Expected("ExpectColumnPairValuesAToBeGreaterThanB", arguments)
+        text = f"{self.field} is less than {self.other}"
+        return Expected("ExpectColumnPairValuesAToBeGreaterThanB", arguments, text)
 
 
-def _between(column: str, **bounds: Any) -> Expected:
-    return Expected("ExpectColumnValuesToBeBetween", {"column": column, **bounds})
+def _between(column: str, text: str, **bounds: Any) -> Expected:
+    return Expected("ExpectColumnValuesToBeBetween", {"column": column, **bounds}, text)
+
+
+def one_of(values: Sequence[str]) -> str:
+    """Allowed values for people; their number, where they are many."""
+    if len(values) > MANY_VALUES:
+        return f"one of {len(values):,} known values"
+    return f"one of {', '.join(values)}" if values else "one of no value"
+
+
+def in_range(low: float | datetime, high: float | datetime | None) -> str:
+    """A range with both ends included, for people."""
+    lower = _end(low)
+    return f"at least {lower}" if high is None else f"from {lower} to {_end(high)}"
+
+
+def _end(value: float | datetime) -> str:
+    return f"{value:%Y-%m-%d}" if isinstance(value, datetime) else f"{value:,.15g}"
 
 
 def within(column: Array, low: Any, high: Any) -> Array:

@@ -22,10 +22,13 @@ class Derived(Check):
     Attributes:
         check: of the computed column, whose name is its field.
         compute: the columns of a row -> the computed one; null where one of them is.
+        text: what is expected of the columns of the table, for people; empty where only the
+            description of the rule states it.
     """
 
     check: Check
     compute: Callable[[Any], Array]
+    text: str = ""
 
     @property
     @override
@@ -38,7 +41,7 @@ class Derived(Check):
 
     @override
     def expected(self) -> Expected:
-        return self.check.expected()
+        return replace(self.check.expected(), text=self.text)
 
     @override
     def derived(self, rows: pa.Table) -> Array:
@@ -49,19 +52,28 @@ def one_of_pairs(field: str, other: str, pairs: tuple[tuple[str, str], ...]) -> 
     """Two texts that belong together, such as a branch and its camera; checked with a stroke."""
     joined = tuple(f"{one}/{two}" for one, two in pairs)
     check = OneOf(f"{field}_{other}", joined)
-    return Derived(field, check, lambda fields: _join(fields[field], fields[other]))
+    text = f"{field} and {other} belong together"
+    return Derived(field, check, lambda fields: _join(fields[field], fields[other]), text)
 
 
 def not_after(field: str, other: str, slack: timedelta = timedelta()) -> Derived:
     """A time at most `slack` later than another one of the same row."""
     check = Between(f"{field}_until_{other}", 0)
-    return Derived(field, check, lambda fields: _left(fields[field], fields[other], slack))
+    text = (
+        f"{field} is at most {slack} later than {other}"
+        if slack
+        else f"{field} is not later than {other}"
+    )
+    return Derived(field, check, lambda fields: _left(fields[field], fields[other], slack), text)
 
 
 def given(check: Check) -> Derived:
     """A check of a column that is null in good rows of other versions."""
     label = f"{check.field}_given"
-    return Derived(check.field, replace(check, field=label), lambda fields: fields[check.field])
+    text = check.expected().text
+    return Derived(
+        check.field, replace(check, field=label), lambda fields: fields[check.field], text
+    )
 
 
 def at_most(label: str, compute: Callable[[Any], Array], limit: float = 0) -> Derived:

@@ -44,7 +44,7 @@ from tests.support.grafana import sql_panels
 
 pytestmark = [pytest.mark.requirement("M1"), pytest.mark.timeout(600)]
 
-PAGES = ("/", "/store", "/live", "/orders", "/pipeline", "/quality")
+PAGES = ("/", "/store", "/live", "/orders", "/pipeline", "/dead-letters", "/quality")
 PHONE: ViewportSize = {"width": 390, "height": 844}
 MINUTE = timedelta(minutes=1)
 expect.set_options(timeout=PATIENCE)
@@ -327,7 +327,36 @@ def test_the_pipeline_shows_each_stream_and_the_rejected_messages(
     expect(page.locator("#stream-bronze_detections")).to_contain_text("only in the lake")
     expect(page.get_by_text("Lag is not known.")).to_be_visible()  # there is no Kafka here
     expect(page.get_by_text("2 rejected order messages are open.")).to_be_visible()
-    expect(page.locator("tr", has_text="price_positive")).to_contain_text("2")
+    expect(page.locator("tr", has_text="total_price_money")).to_contain_text("2")
+
+
+def test_an_operator_finds_edits_and_sends_back_a_dead_letter(
+    day: datetime, db: Database, visitor: Visitor
+) -> None:
+    fill_trouble(db, day)
+    page = visitor.open("/dead-letters")
+    page.get_by_label("rule").select_option("currency_known")
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("link", name="order-created/0/1", exact=True).click()
+    expect(page.locator(".differs")).to_have_text(re.compile("total_price"))
+    expect(page.locator(".why")).to_contain_text("expected more than 0, got -1")
+    text = page.get_by_label("Value as JSON")
+    good = text.input_value().replace("-1", "2.50")
+    text.fill("{")
+    expect(page.locator("#check")).to_contain_text("This is no JSON: line 1, column 2")
+    text.fill(good)
+    expect(page.locator("#check")).to_contain_text("fits the contract")
+    page.get_by_role("button", name="Save the edit").click()
+    expect(page.locator("#state")).to_contain_text("edited")
+    page.get_by_role("button", name="Send back as edited").click()
+    expect(page.locator("#redrive")).to_contain_text("does not answer")  # there is no Kafka here
+    expect(page.locator("#state")).to_contain_text("open")
+    (row,) = db.fetch("SELECT fixed_value FROM dead_letters WHERE id = 'order-created/0/1'")
+    assert b'"total_price":2.50' in bytes(row["fixed_value"])
+    page.get_by_role("link", name="All dead letters").click()
+    page.get_by_role("link", name="total_price_money").first.click()
+    page.get_by_role("link", name="Send all back").click()
+    expect(page.locator("h2")).to_contain_text("Send back all that failed total_price_money?")
 
 
 def test_quality_leads_to_the_reports_in_which_nothing_runs(

@@ -40,7 +40,7 @@ def connections(services: Settings) -> Iterator[dict[str, psycopg.Connection[tup
 
 
 def _roles() -> tuple[PostgresRole, ...]:
-    return ("writer", "reader", "quality", "gateway")
+    return ("writer", "reader", "quality", "gateway", "steward")
 
 
 def _may(connection: psycopg.Connection[tuple[object, ...]], table: str, statement: str) -> bool:
@@ -69,6 +69,7 @@ def test_only_the_writer_writes_data(
         "reader": nothing,
         "quality": {"quality_results"},
         "gateway": nothing,
+        "steward": nothing,
         "console": nothing,
     }
 
@@ -85,6 +86,16 @@ def test_each_role_reads_only_what_it_needs(
     assert reads["writer"] == {*data, "erasures"}
     assert reads["console"] == set(READS)
     assert reads["gateway"] <= {"gateway_keys"}
+    assert reads["steward"] == {"dead_letters", "dead_letter_audit", "topic_generations"}
+
+
+def test_nobody_rewrites_who_opened_a_dead_letter(
+    connections: dict[str, psycopg.Connection[tuple[object, ...]]],
+) -> None:
+    for role, one in connections.items():
+        assert not _may(one, "dead_letter_audit", EMPTY), role
+        assert not _may(one, "dead_letter_audit", "UPDATE {} SET actor = 'nobody'"), role
+    assert not _may(connections["steward"], "dead_letters", "UPDATE {} SET value = NULL")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from streaming.dlq_ids import dead_letter_id
-from streaming.sinks.dlq_store import Selection, open_dead_letters
+from streaming.sinks.dlq_entries import Selection
+from streaming.sinks.dlq_store import open_dead_letters
 from streaming.sinks.redrive import redrive_message
 from streaming.sources.memory import MemoryLog
 from streaming.sources.options import Subscription
@@ -39,7 +40,7 @@ def poison(sandbox: Sandbox) -> None:
 
 def send_back(sandbox: Sandbox, entry: str, fixes: dict[str, Any]) -> str:
     """What `storelake dlq fix` and `redrive` do, with the memory log as the broker."""
-    with open_dead_letters(sandbox.settings) as store:
+    with open_dead_letters(sandbox.settings, "test") as store:
         (found,) = store.get([entry])
         if fixes:
             event = read_event(found.value)
@@ -54,7 +55,7 @@ def send_back(sandbox: Sandbox, entry: str, fixes: dict[str, Any]) -> str:
         headers = [(name, value or b"") for name, value in back.headers]
         sandbox.broker.produce(back.topic, back.value, back.key, timestamp=NOW, headers=headers)
         back_as = dead_letter_id(back.topic, 0, str(position))
-        store.mark_redriven(entry, back_as)
+        store.mark_redriven({entry: back_as})
     return back_as
 
 
@@ -203,5 +204,5 @@ def test_a_chain_of_rejected_messages_ends_in_a_good_order(story: Story) -> None
 
 
 def test_only_what_is_left_to_do_is_listed(story: Story) -> None:
-    with open_dead_letters(story.sandbox.settings) as store:
+    with open_dead_letters(story.sandbox.settings, "test") as store:
         assert [head.id for head in store.heads(Selection(status="open"), 10)] == [TEXT]

@@ -54,6 +54,7 @@ SERVED = FactSuite(
     name="counts",
     columns=dict.fromkeys(("kept", "served"), pa.int64()),
     rows=_counts,
+    unit="counts",
     expectations=(
         expect(
             "served_as_kept",

@@ -36,6 +36,7 @@ from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.tables import SILVER_DETECTIONS
 from streaming.sinks.postgres import Database
 from tests.conftest import free_ports
+from tests.support.builders import as_json, order_event
 from tests.support.postgres_local import start
 from tests.support.small_lake import detection, detections, make_detections
 
@@ -222,10 +223,14 @@ def fill_trouble(db: Database, now: datetime) -> None:
                 "partition": 0,
                 "position": f"{n:020d}",
                 "rules": rules,
+                "order_id": "O-1",
+                "value": as_json(order_event(total_price=-1)),
                 "received_at": now - n * MINUTE,
                 "rejected_at": now - n * MINUTE,
             }
-            for n, rules in enumerate((["price_positive"], ["price_positive", "currency_known"]))
+            for n, rules in enumerate(
+                (["total_price_money"], ["total_price_money", "currency_known"])
+            )
         ],
     )
 
@@ -475,6 +480,7 @@ def validated(db: Database, sandbox: Sandbox) -> None:
         expectation="branch_known",
         state="failed",
         unexpected_count=3,
+        observed="3 of 1,200 rows",
         says="An order is of a branch that is not in the store file.",
     )
     insert(db, "quality_results", [*rows, failed])

@@ -15,7 +15,9 @@ from streaming.transforms.repair import (
     read_event,
     set_path,
     to_bytes,
+    to_lines,
 )
+from streaming.validation.annotated import annotate, excerpt
 from streaming.validation.contracts import ContractViolation, find_faults
 from tests.support.builders import MISSING, as_json, order_event, order_item, status_event
 
@@ -128,9 +130,8 @@ def test_an_event_of_the_contract_has_no_faults(good: Any) -> None:
 
 def test_a_sum_of_floats_is_no_money() -> None:
     (fault,) = find_faults(event(total_price=0.1 + 0.2))
-    assert fault == ContractViolation(
-        "order.total_price", "0.30000000000000004 is not a multiple of 0.01"
-    )
+    wrong = ("order.total_price", "a multiple of 0.01", "0.30000000000000004")
+    assert fault == ContractViolation(*wrong)
 
 
 @pytest.mark.parametrize("cents", ["0.01", "0.07", "1.10", "19.99", "9999999.99", "1234567.89"])
@@ -143,10 +144,42 @@ def test_every_wrong_spot_is_named_with_its_path() -> None:
         items=[order_item(), order_item(quantity=0)], total_price=12.505, customer_id=MISSING
     )
     assert find_faults(broken) == [
-        ContractViolation("order", "'customer_id' is a required property"),
-        ContractViolation("order.items[1].quantity", "0 is less than the minimum of 1"),
-        ContractViolation("order.total_price", "12.505 is not a multiple of 0.01"),
+        ContractViolation("order.customer_id", "a value", "nothing"),
+        ContractViolation("order.items[1].quantity", "at least 1", "0"),
+        ContractViolation("order.total_price", "a multiple of 0.01", "12.505"),
     ]
+
+
+def test_each_violation_is_at_the_line_of_its_field() -> None:
+    broken = event(items=[order_item(name=5)], status="x", customer_id=MISSING)
+    broken = set_path(broken, "source", "half a surrogate pair: \ud800")
+    marked = {
+        violation.path: line.text.strip()
+        for line in annotate(broken, find_faults(broken))
+        for violation in line.violations
+    }
+    assert marked == {
+        "order.customer_id": '"order": {',
+        "order.items[0].name": '"name": 5,',
+        "order.status": '"status": "x",',
+    }
+
+
+@pytest.mark.parametrize("value", [5, "x", [], None, [1, [2, {}]], {"": {"a.b": [{}]}}])
+def test_lines_are_those_of_the_event_whatever_it_is(value: Any) -> None:
+    lines = annotate(value, find_faults(value))
+    assert "\n".join(line.text for line in lines) == to_lines(value)
+    assert lines[0].violations
+
+
+def test_of_a_long_event_the_lines_around_violations_are_shown() -> None:
+    items = [order_item(quantity=0 if n == 3_000 else 1) for n in range(7_000)]
+    long = event(items=items)
+    before, *shown, after = excerpt(annotate(long, find_faults(long)))
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert before + len(shown) + after == len(to_lines(long).split("\n"))
+    assert [line.violations != () for line in shown if not isinstance(line, int)].count(True) == 1
 
 
 @pytest.mark.parametrize("value", [b"[1]", b"3", b"null", b'"text"'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -11,9 +12,13 @@ import great_expectations.expectations as gxe
 import pyarrow as pa
 import pytest
 
+from conf.settings import load_settings
+from conf.stores import Stores
+from quality.documents import columns_of
 from quality.engines import Engines
 from quality.results import Result, to_result
-from quality.suite import RowSuite, expect
+from quality.suite import FactSuite, RowSuite, Suite, equal, expect, null
+from quality.suites import all_suites
 
 pytestmark = pytest.mark.requirement("Q1")
 
@@ -61,7 +66,7 @@ def order(**changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def validate(engines: Engines, suite: RowSuite, *rows: dict[str, Any]) -> dict[str, Result]:
+def validate(engines: Engines, suite: Suite, *rows: dict[str, Any]) -> dict[str, Result]:
     table = pa.Table.from_pylist(list(rows))
     validated = engines.validate_rows(suite, table)
     results = [to_result(suite, 42, one, table.num_rows) for one in validated.results]
@@ -132,3 +137,38 @@ def test_whole_numbers_with_gaps_remain_exact_and_a_nan_is_no_number(engines: En
     for name in ("quantity", "share"):
         assert json.loads(results[name].samples) == [{"position": "8"}]
     assert results["quantity_exact"].state == "passed"
+
+
+FACTS = FactSuite(
+    "silver.orders",
+    "keys",
+    {"hour": pa.string(), "rows": pa.int64(), "keys": pa.int64(), "example": pa.string()},
+    lambda _: (),
+    (
+        equal("unique", "Twice.", "rows", "keys", "order_id: in one row only", unit="rows"),
+        null("no_example", "An hour has one.", "example", "there is none"),
+    ),
+    "hours",
+)
+
+
+def test_rows_are_counted_where_a_fact_sums_them_up(engines: Engines) -> None:
+    hours = [
+        {"hour": "10", "rows": 919, "keys": 918, "example": "A-1"},
+        {"hour": "11", "rows": 81, "keys": 81, "example": None},
+    ]
+    results = validate(engines, FACTS, *hours)
+    unique, example = results["unique"], results["no_example"]
+    assert (unique.observed, unique.share) == ("1 of 1,000 rows", 0.001)
+    assert example.observed == "1 of 2 hours"
+    assert json.loads(example.samples) == [{"hour": "10", "rows": 919, "keys": 918, "wrong": "A-1"}]
+
+
+def test_every_expectation_states_what_it_expects_of_columns_of_its_table(stores: Stores) -> None:
+    for suite in all_suites(load_settings(profile="test"), stores):
+        for one in suite.expectations:
+            expected, columns = one.meta["expected"], columns_of(one.configuration.kwargs)
+            computed = {c for c in columns if c.endswith(("_given", "_by")) or "_until_" in c}
+            assert expected
+            for name in {*computed, one.meta.get("wrong", "no column")}:
+                assert not re.search(rf"\b{name}\b", expected), (suite.table, expected)

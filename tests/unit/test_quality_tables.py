@@ -176,7 +176,7 @@ def test_a_value_outside_of_its_domain_is_named(
     [finding] = found_in(context, table)
 
     assert finding.id == f"{table.name}.columns.in_domain"
-    assert finding.rows[0]["strange_in"] == column
+    assert finding.rows[0]["strange_in"] == f"{column}={value}"
 
 
 def test_a_camera_of_another_branch_is_unknown(context: MemoryContext) -> None:
@@ -185,7 +185,7 @@ def test_a_camera_of_another_branch_is_unknown(context: MemoryContext) -> None:
 
     [finding] = found_in(context, table)
 
-    assert finding.rows[0]["strange_in"] == "branch_id/camera_id"
+    assert finding.rows[0]["strange_in"] == "branch_id/camera_id=B02/B01-entrance"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""Bodies of requests, within a size and a time."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qs
+
+from fastapi import Request
+
+BODY_SECONDS = 10.0
+
+
+async def read_body(request: Request, most_bytes: int) -> bytes | None:
+    """The body; None where it is larger or comes too slowly."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most_bytes:
+                    return None
+    except TimeoutError:
+        return None
+    return bytes(body)
+
+
+async def read_form(request: Request, most_bytes: int) -> dict[str, str] | None:
+    """The fields of a form that have one value; None where it is none, too large or too slow."""
+    body = await read_body(request, most_bytes)
+    try:
+        fields = parse_qs((body or b"").decode(), keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        return None
+    return None if body is None else {n: one[0] for n, one in fields.items() if len(one) == 1}
