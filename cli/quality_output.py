@@ -1,12 +1,12 @@
 """Output of validation: the table of failures, and the line of totals."""
 
-# ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from infra.terminal import console
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
     from quality.results import Result
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 def show_failures(results: Sequence[Result]) -> None:
     """Print the results that failed as a table; nothing when none did."""
-    from rich.table import Table
+    if failures := [one for one in results if not one.success]:
+        failures_table(failures).show()
 
-    failures = [one for one in results if not one.success]
-    if not failures:
-        return
-    table = Table(title="not as expected", title_justify="left")
-    for name in ("severity", "expectation", "rows", "unexpected", "what it means"):
-        table.add_column(name, justify="right" if name in {"rows", "unexpected"} else "left")
-    for one in failures:
-        count = "" if one.unexpected is None else str(one.unexpected)
-        meaning = one.says if one.state == "failed" else f"{one.says} {one.observed}"
-        table.add_row(one.severity, one.id, str(one.rows), count, meaning)
-    console().print(table)
+
+def failures_table(failures: Sequence[Result]) -> TextTable:
+    """One row an expectation that was not met."""
+    names = ("severity", "expectation", "rows", "unexpected", "what it means")
+    numbers, prose = ("rows", "unexpected"), ("what it means",)
+    rows = [_cells(one) for one in failures]
+    return TextTable(names, rows, numbers=numbers, prose=prose, title="not as expected")
+
+
+def _cells(one: Result) -> tuple[str, ...]:
+    count = "" if one.unexpected is None else str(one.unexpected)
+    meaning = one.says if one.state == "failed" else f"{one.says} {one.observed}"
+    return one.severity, one.id, str(one.rows), count, meaning
 
 
 def show_run(run: QualityRun) -> None:
