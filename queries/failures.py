@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 from sqlglot import exp
 
@@ -12,6 +13,7 @@ from queries.engine import QueryError
 from queries.lake import open_shelf
 
 NOISE = re.compile(r"\s*SQLSTATE: \w+.*$|^(?:java|org)\.[\w.$]+: ", re.DOTALL)
+TRACE = re.compile(r"\s*at [\w.$]+\(|LINE \d+:")
 
 
 def explain(settings: Settings, engine: str, query: exp.Expr | None, reported: str) -> QueryError:
@@ -29,5 +31,11 @@ def explain(settings: Settings, engine: str, query: exp.Expr | None, reported: s
                 shelf.check(query)
     except StorelakeError as reason:
         return QueryError(str(reason))
-    lines = [line.strip() for line in reported.strip().splitlines() if line.strip()]
-    return QueryError(f"{engine} refuses the query: {NOISE.sub('', ' '.join(lines[:1]))}")
+    return QueryError(f"{engine} refuses the query: {_sentence(reported)}")
+
+
+def _sentence(reported: str) -> str:
+    """The first paragraph, which has the suggestions, without stack trace and plan."""
+    paragraph = reported.strip().partition("\n\n")[0]
+    lines = takewhile(lambda line: not TRACE.match(line), paragraph.splitlines())
+    return NOISE.sub("", " ".join(line.strip() for line in lines))

@@ -1,4 +1,3 @@
--- Dead letters
 -- Why are messages refused, and since when?
 -- A message that fails several rules counts for each of them; docs/DEAD_LETTERS.md describes how they
 -- are mended and sent again.

@@ -1,4 +1,3 @@
--- Queues and lost sales
 -- Do people leave without buying when the queue is slow, and how many orders does that cost?
 -- Hours are sorted by what the slowest twentieth of the people waited. `lost_orders` is what the
 -- visitors of those hours would have bought at the best rate of their branch; that one hour sells
