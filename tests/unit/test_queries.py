@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlglot
@@ -24,14 +22,12 @@ from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.ask import find_question, questions
 from queries.engine import RowStream
 from queries.formats import short, write_csv, write_json
-from queries.lake import Shelf
-from queries.parquet import arrow_type
 from queries.references import Version, parse_reading, references
 from queries.spark_engine import for_questions
 from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.tables import TABLES
-from streaming.lake.views import by_name, views
-from tests.support.small_lake import open_lake
+from streaming.lake.views import views
+from tests.support.small_lake import lake_for_queries
 
 pytestmark = pytest.mark.requirement("L2")
 
@@ -146,14 +142,7 @@ def duckdb_on_empty_lake(
     settings: Settings, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Engine]:
     """DuckDB over a lake in which nothing was written and nothing validated."""
-    with closing(open_lake(tmp_path)) as catalog:
-        for table in TABLES:
-            fields = [(column.name, arrow_type(column.type, "spark")) for column in table.fields]
-            catalog.create_namespace_if_not_exists(table.name.split(".")[0])
-            catalog.create_table(table.name, pa.schema(fields))
-        for module in ("duckdb_engine", "failures", "show_tables"):
-            shelf = Shelf(catalog, by_name(stores))
-            monkeypatch.setattr(f"queries.{module}.open_shelf", lambda _: nullcontext(shelf))  # noqa: B023
+    with lake_for_queries(tmp_path, stores, monkeypatch):
         yield open_engine(settings, "duckdb")
 
 
