@@ -256,7 +256,7 @@ def _conclude(
     files: Iterable[Path] = (),
 ) -> None:
     """Print a result, and write it to files as JSON."""
-    console().print(show(result))
+    console().print(show(result), crop=False)
     for file in files:
         file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _finish(result)
