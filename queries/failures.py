@@ -11,6 +11,7 @@ from conf.errors import StorelakeError
 from conf.settings import Settings
 from queries.engine import QueryError
 from queries.lake import open_shelf
+from queries.references import bare_names, references
 
 NOISE = re.compile(r"\s*SQLSTATE: \w+.*$|^(?:java|org)\.[\w.$]+: ", re.DOTALL)
 TRACE = re.compile(r"\s*at [\w.$]+\(|LINE \d+:")
@@ -25,17 +26,20 @@ def explain(settings: Settings, engine: str, query: exp.Expr | None, reported: s
         query: parsed, if that was possible.
         reported: by the engine.
     """
+    bare = [name for name in bare_names(query) if name in reported] if query else []
+    if query is None or not (references(query) or bare):
+        return _refused(engine, reported)
     try:
         with open_shelf(settings) as shelf:
-            if query is not None:
-                shelf.check(query)
+            shelf.check(query)
+            return shelf.missing(bare[0]) if bare else _refused(engine, reported)
     except StorelakeError as reason:
         return QueryError(str(reason))
-    return QueryError(f"{engine} refuses the query: {_sentence(reported)}")
 
 
-def _sentence(reported: str) -> str:
+def _refused(engine: str, reported: str) -> QueryError:
     """The first paragraph, which has the suggestions, without stack trace and plan."""
     paragraph = reported.strip().partition("\n\n")[0]
     lines = takewhile(lambda line: not TRACE.match(line), paragraph.splitlines())
-    return NOISE.sub("", " ".join(line.strip() for line in lines))
+    sentence = NOISE.sub("", " ".join(line.strip() for line in lines))
+    return QueryError(f"{engine} refuses the query: {sentence}")

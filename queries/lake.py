@@ -16,7 +16,7 @@ from sqlglot import exp
 from conf.settings import Settings
 from conf.stores import load_stores
 from queries.engine import QueryError
-from queries.references import Reference, bare_names, references, snapshot_of
+from queries.references import Reference, references, snapshot_of
 from streaming.lake.dialects import DIALECT
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.views import LakeView, by_name
@@ -67,12 +67,14 @@ class Shelf:
         """Make sure that everything is there that a query refers to.
 
         Raises:
-            QueryError: a table, a view or a snapshot is not there, or a name has no namespace.
+            QueryError: a table, a view or a snapshot is not there.
         """
         for reference in references(query):
             self._check(reference)
-        for name in bare_names(query):
-            raise QueryError(f"The lake has no table {name}: {self._similar(name)}.")
+
+    def missing(self, name: str) -> QueryError:
+        """The error of a name without a namespace."""
+        return QueryError(f"The lake has no table {name}: {self._similar(name)}.")
 
     def _check(self, reference: Reference) -> None:
         view = self.view(reference.table)

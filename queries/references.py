@@ -83,10 +83,10 @@ def references(query: exp.Expr) -> list[Reference]:
 
 
 def bare_names(query: exp.Expr) -> list[str]:
-    """Tables that a query names without a namespace, and does not define itself."""
+    """Tables that a query names without a namespace, and does not define itself; no files."""
     own = {cte.alias for cte in query.find_all(exp.CTE)}
-    tables = query.find_all(exp.Table)
-    return [t.name for t in tables if not t.db and t.name and t.name not in own]
+    names = [table.name for table in query.find_all(exp.Table) if not table.db]
+    return [name for name in names if name.isidentifier() and name not in own]
 
 
 def _version(node: exp.Table) -> Version | None:
