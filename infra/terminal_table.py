@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from infra.terminal import console, printable
 
@@ -100,7 +100,7 @@ def _side_by_side(
 ) -> Iterator[Text]:
     """Lines of cells that are wrapped at spaces, each to its width."""
     columns = [
-        cell.wrap(console, width, justify="right" if to_right else "left", overflow="crop")
+        _wrapped(console, cell, width, "right" if to_right else "left")
         for cell, width, to_right in zip(cells, widths, right, strict=False)
     ]
     blanks = [_text(" " * width) for width in widths]
@@ -110,6 +110,16 @@ def _side_by_side(
         line.rstrip()
         line.no_wrap, line.overflow = True, "ignore"
         yield line
+
+
+def _wrapped(
+    console: Console, cell: Text, width: int, justify: Literal["left", "right"]
+) -> list[Text]:
+    if cell.cell_len > width:
+        return list(cell.wrap(console, width, justify=justify, overflow="crop"))
+    filled = cell.copy()
+    filled.align(justify, width)
+    return [filled]
 
 
 def _text(cell: str | Text, style: str = "") -> Text:
