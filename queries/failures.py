@@ -14,6 +14,7 @@ from queries.lake import open_shelf
 from queries.references import bare_names, references
 
 NOISE = re.compile(r"\s*SQLSTATE: \w+.*$|^(?:java|org)\.[\w.$]+: ", re.DOTALL)
+NO_NAMESPACE = "Schema must be specified"  # Trino, which does not repeat the name
 TRACE = re.compile(r"\s*at [\w.$]+\(|LINE \d+:")
 
 
@@ -26,7 +27,8 @@ def explain(settings: Settings, engine: str, query: exp.Expr | None, reported: s
         query: parsed, if that was possible.
         reported: by the engine.
     """
-    bare = [name for name in bare_names(query) if name in reported] if query else []
+    names = bare_names(query) if query else []
+    bare = [name for name in names if name in reported or NO_NAMESPACE in reported]
     if query is None or not (references(query) or bare):
         return _refused(engine, reported)
     try:
