@@ -27,12 +27,11 @@ from queries.engine import Engine, RowStream
 from queries.failures import explain
 from queries.lake import Shelf, open_shelf
 from queries.references import Reference, parse_reading, references, snapshot_of
-from queries.show_tables import show_tables
+from queries.show_tables import SHOW_COLUMNS, show_tables
 from streaming.lake.dialects import in_dialect
 
 BATCH_ROWS = 10_000
 METADATA = re.compile(r"\b(information_schema|pg_catalog|duckdb_\w+\(|SHOW\b)", re.IGNORECASE)
-SHOW_COLUMNS = re.compile(r"^\s*SHOW\s+COLUMNS\s+(?:FROM|IN)\s+", re.IGNORECASE)
 
 
 class DuckDbEngine(Engine):
@@ -72,7 +71,8 @@ class DuckDbEngine(Engine):
     ) -> str:
         """The text to run, once everything is there that it names."""
         sql = SHOW_COLUMNS.sub("DESCRIBE ", sql)
-        connection.extract_statements(sql)  # an error of syntax needs no lake
+        if query is None:
+            connection.extract_statements(sql)  # an error of syntax needs no lake
         if query is not None and not references(query) and not METADATA.search(sql):
             return sql
         with open_shelf(self._settings) as shelf:

@@ -13,7 +13,10 @@ from queries.engine import QueryError
 from queries.lake import open_shelf
 from queries.references import bare_names, references
 
-NOISE = re.compile(r"\s*SQLSTATE: \w+.*$|^(?:java|org)\.[\w.$]+: ", re.DOTALL)
+NOISE = re.compile(
+    r"\s*SQLSTATE: \w+.*$|^(?:An error occurred while calling \S+ : )?(?:java|org)\.[\w.$]+: ",
+    re.DOTALL,
+)
 NO_NAMESPACE = "Schema must be specified"  # Trino, which does not repeat the name
 TRACE = re.compile(r"\s*at [\w.$]+\(|LINE \d+:")
 

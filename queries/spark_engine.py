@@ -16,7 +16,7 @@ from conf.settings import Settings
 from queries.engine import Engine, QueryError, RowStream
 from queries.failures import explain
 from queries.references import parse_reading
-from queries.show_tables import show_tables
+from queries.show_tables import SHOW_COLUMNS, show_tables
 from streaming.runtime.session import build_session
 
 BATCH_ROWS = 10_000
@@ -54,7 +54,7 @@ class SparkEngine(Engine):
             if (shown := show_tables(self._settings, sql)) is not None:
                 yield shown
                 return
-            frame = self._spark.sql(sql.strip().rstrip(";"))
+            frame = self._spark.sql(SHOW_COLUMNS.sub("DESCRIBE ", sql).strip().rstrip(";"))
             rows = frame.toArrow()
         except (PySparkException, Py4JError) as error:
             raise self._explained(query, str(error)) from error
