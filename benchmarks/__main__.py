@@ -18,14 +18,13 @@ from typing import Annotated
 
 import psutil
 import typer
-from rich import box
-from rich.table import Table
 
 from benchmarks import RESULTS
 from benchmarks.parts import PARTS, Part, read_result
 from benchmarks.plots import PICTURE, draw
 from conf.settings import load_settings
 from infra.terminal import console
+from infra.terminal_table import TextTable
 from verification.processes import kill_family
 
 STOP_SECONDS = 60
@@ -59,17 +58,18 @@ def _stop(child: psutil.Popen) -> None:
         kill_family(child)
 
 
-def table(parts: Sequence[Part], folder: Path, failed: Mapping[str, str]) -> Table:
+def table(parts: Sequence[Part], folder: Path, failed: Mapping[str, str]) -> TextTable:
     """The figures of these parts beside those of full size."""
-    shown = Table("part", "figure", "here", "full size", "target", box=box.SIMPLE)
+    shown: list[tuple[str, ...]] = []
     for part in parts:
         here, full = read_result(folder, part.name), read_result(RESULTS, part.name)
         rows = [(one.title, one.of(here), one.of(full), one.target) for one in part.figures]
         if part.name in failed:
             rows.insert(0, (f"failed: {failed[part.name]}", "", "", ""))
         for index, row in enumerate(rows):
-            shown.add_row("" if index else part.name, *row, end_section=index == len(rows) - 1)
-    return shown
+            shown.append(("" if index else part.name, *row))
+    names = ("part", "figure", "here", "full size", "target")
+    return TextTable(names, shown, prose=names[1:])
 
 
 def chosen(only: Sequence[str], *, full: bool) -> list[Part]:
@@ -98,7 +98,7 @@ def main(
         sys.stderr.write(f"{clear}{part.name}: {sentence}\n")
     picture = PICTURE if full else folder / "growth.png"
     draw(folder, picture)
-    console().print(table(parts, folder, failed))
+    table(parts, folder, failed).show()
     console().print(f"Results: {folder}; growth curves: {picture}", soft_wrap=True)
     if failed:
         raise typer.Exit(1)

@@ -52,7 +52,7 @@ def check(
         report = run_check(
             settings, plan, CheckProgress(bar.show, bar.notify, stop), patience=patience
         )
-    console().print(summary(report))
+    summary(report).show()
     for fault in report["faults"]:
         console().print(f"does not hold: {fault}", style="red", markup=False, soft_wrap=True)
     console().print(f"Report: {settings.var_dir / 'check' / 'report.json'}", soft_wrap=True)

@@ -115,7 +115,7 @@ def _print_fixed(entry: str, edited: bytes) -> None:
 def _fix_many(
     store: DlqRepository, selection: Selection, changes: Sequence[str], dry_run: bool, yes: bool
 ) -> None:
-    from cli.dlq_output import printable
+    from infra.terminal import printable
     from streaming.sinks.dlq_edits import differences, fix_all
 
     ids = store.ids(selection)

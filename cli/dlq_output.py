@@ -1,6 +1,5 @@
 """Output of `storelake dlq`: tables, JSON, and the page of one dead letter."""
 
-# ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 import json
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from infra.terminal import console, error_console
+from infra.terminal import error_console
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from streaming.sinks.dlq_entries import Count, DlqSummary
     from streaming.sinks.redrive import RedriveReport
 
@@ -26,13 +24,13 @@ MINUTE = "%Y-%m-%d %H:%M"
 Row = TypeVar("Row", "DlqSummary", "Count")
 
 
-def print_rows(rows: Sequence[Row], form: str, table: Callable[[Sequence[Row]], Table]) -> None:
+def print_rows(rows: Sequence[Row], form: str, table: Callable[[Sequence[Row]], TextTable]) -> None:
     """Print rows as JSON or as a table."""
     if form == "json":
         plain = [asdict(row) for row in rows]
         typer.echo(json.dumps(plain, indent=2, default=instant, ensure_ascii=False))
     elif rows:
-        console().print(table(rows))
+        table(rows).show()
     else:
         error_console().print("There are no such dead letters.")
 
@@ -42,34 +40,24 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def heads_table(heads: Sequence[DlqSummary]) -> Table:
+def heads_table(heads: Sequence[DlqSummary]) -> TextTable:
     """One row a dead letter."""
     rows = [
         (h.id, h.status, f"{h.received_at:{MINUTE}}", h.order_id or "", ", ".join(h.rules))
         for h in heads
     ]
-    return _table(("id", "status", "received (UTC)", "order", "rules"), rows)
+    names = ("id", "status", "received (UTC)", "order", "rules")
+    return TextTable(names, rows, prose=("rules",))
 
 
-def counts_table(counts: Sequence[Count]) -> Table:
+def counts_table(counts: Sequence[Count]) -> TextTable:
     """One row a rule and topic."""
     rows = [
         (c.rule, c.topic, str(c.dead_letters), f"{c.oldest:{MINUTE}}", f"{c.newest:{MINUTE}}")
         for c in counts
     ]
-    return _table(("rule", "topic", "count", "oldest (UTC)", "newest (UTC)"), rows)
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="right" if title == "count" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    return table
+    names = ("rule", "topic", "count", "oldest (UTC)", "newest (UTC)")
+    return TextTable(names, rows, numbers=("count",))
 
 
 def print_report(report: RedriveReport) -> None:
@@ -79,10 +67,3 @@ def print_report(report: RedriveReport) -> None:
     for entry, back_as in list(report.sent.items())[:SHOWN]:
         typer.echo(f"{entry} -> {back_as}")
     typer.echo(f"{len(report.sent)} sent; the stream reports what becomes of them.")
-
-
-def printable(text: str) -> str:
-    """Text whose control characters, which could move a cursor or hide text, are escapes."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cli.dlq_output import instant, printable
+from cli.dlq_output import instant
 from conf.errors import StorelakeError
+from infra.terminal import printable
 
 if TYPE_CHECKING:
     from streaming.sinks.dlq_entries import DlqEntry

@@ -12,6 +12,7 @@ from cli.app import new_app
 from cli.context import parse_age, read_settings
 from conf.gateway_keys import SCOPES, KeyParts
 from infra.terminal import console, error_console
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,7 @@ def list_keys(
 
         typer.echo(json.dumps(rows, indent=2))
     else:
-        _print_table(rows)
+        keys_table(rows).show()
 
 
 @app.command()
@@ -151,12 +152,12 @@ def _cells(row: KeyRow) -> dict[str, str | list[str] | None]:
     }
 
 
-def _print_table(rows: Sequence[dict[str, str | list[str] | None]]) -> None:
-    from rich.table import Table
-
+def keys_table(rows: Sequence[dict[str, str | list[str] | None]]) -> TextTable:
+    """One row a key."""
     names = ("id", "name", "branches", "scopes", "made", "expires", "used", "state")
-    table = Table(*names, box=None, pad_edge=False)
-    for row in rows:
-        cells = (row[name] or "" for name in names)
-        table.add_row(*(cell if isinstance(cell, str) else ", ".join(cell) for cell in cells))
-    console().print(table, soft_wrap=True, markup=False, highlight=False)
+    cells = [[_text(row[name]) for name in names] for row in rows]
+    return TextTable(names, cells, prose=("name", "branches", "scopes"))
+
+
+def _text(value: str | list[str] | None) -> str:
+    return ", ".join(value) if isinstance(value, list) else value or ""

@@ -12,6 +12,7 @@ import typer
 from cli.context import parse_age, read_settings, step_behind_streams
 from conf.outages import clear_outages
 from infra.terminal import console, progress
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
     from streaming.lake.maintenance.run import Done
@@ -55,27 +56,9 @@ def maintain(
 
 
 def _report(done: Sequence[Done], *, dry: bool) -> None:
-    from rich.table import Table
-
-    title = "what would be done" if dry else "what was done"
-    report = Table(title=title, title_justify="left")
-    for name in ("table", "state", "files", "manifests", "snapshots", "removed", "MB", "s"):
-        report.add_column(name, justify="left" if name in {"table", "state"} else "right")
-    for one in done:
-        if one.state == "nothing to do":
-            continue
-        report.add_row(
-            one.table_name,
-            one.state,
-            _became(one.files_before, one.files_after),
-            _became(one.manifests_before, one.manifests_after),
-            f"-{one.snapshots_forgotten}" if one.snapshots_forgotten else "",
-            str(one.files_removed or ""),
-            f"{one.bytes_removed / MEGABYTE:.1f}" if one.bytes_removed else "",
-            f"{one.seconds:.1f}",
-        )
-    if report.row_count:
-        console().print(report)
+    busy = [one for one in done if one.state != "nothing to do"]
+    if busy:
+        maintenance_table(busy, "what would be done" if dry else "what was done").show()
     for one in done:
         if one.note:
             console().print(f"{one.table_name}: {one.note}", markup=False, highlight=False)
@@ -85,6 +68,25 @@ def _report(done: Sequence[Done], *, dry: bool) -> None:
     console().print(
         f"{len(done)} tables, {idle} with nothing to do, {failed} failed, {seconds:.1f} s",
         highlight=False,
+    )
+
+
+def maintenance_table(done: Sequence[Done], title: str) -> TextTable:
+    """One row a table of the lake."""
+    names = ("table", "state", "files", "manifests", "snapshots", "removed", "MB", "s")
+    return TextTable(names, [_cells(one) for one in done], numbers=names[2:], title=title)
+
+
+def _cells(one: Done) -> tuple[str, ...]:
+    return (
+        one.table_name,
+        one.state,
+        _became(one.files_before, one.files_after),
+        _became(one.manifests_before, one.manifests_after),
+        f"-{one.snapshots_forgotten}" if one.snapshots_forgotten else "",
+        str(one.files_removed or ""),
+        f"{one.bytes_removed / MEGABYTE:.1f}" if one.bytes_removed else "",
+        f"{one.seconds:.1f}",
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,12 @@ from cli.app import new_app
 from cli.context import read_settings
 from conf.errors import StorelakeError
 from infra.terminal import console, error_console
+from infra.terminal_table import TextTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inference_service.model_files import ModelFile
 
 app = new_app("models", "Model files of the detectors: list them, fetch them.")
 
@@ -21,15 +27,7 @@ def list_models() -> None:
     """Show the models that detectors run by default: licence, size, place, present or not."""
     from inference_service.model_files import model_files
 
-    rows = [("name", "detector", "finds", "licence", "MB", "present", "file")]
-    for model in model_files(read_settings().cache_dir):
-        size, present = f"{model.size / 1e6:.1f}", "yes" if model.present else "no"
-        kind = (model.name, model.detector, model.finds, model.licence)
-        rows.append((*kind, size, present, str(model.path)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    models_table(model_files(read_settings().cache_dir)).show()
 
 
 @app.command()
@@ -53,3 +51,25 @@ def fetch(
     with error_console().status(f"fetching the model {name}"):
         path = fetch(models[name], package)
     console().print(f"{path}: {models[name].licence}", highlight=False, soft_wrap=True)
+
+
+def models_table(models: Sequence[ModelFile]) -> TextTable:
+    """One row a model file."""
+    names = ("name", "detector", "finds", "licence", "MB", "present", "file")
+    rows = [
+        (
+            m.name,
+            m.detector,
+            m.finds,
+            m.licence,
+            f"{m.size / 1e6:.1f}",
+            _yes(m.present),
+            str(m.path),
+        )
+        for m in models
+    ]
+    return TextTable(names, rows, numbers=("MB",), prose=("finds",))
+
+
+def _yes(true: bool) -> str:
+    return "yes" if true else "no"

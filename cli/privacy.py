@@ -14,8 +14,11 @@ import typer
 
 from cli.context import read_settings
 from infra.terminal import console, progress
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from streaming.privacy.erase import Place
 
 app = typer.Typer(
@@ -87,16 +90,20 @@ def _as_json(value: Any) -> str:
 
 
 def _show(number: int, places: Sequence[Place]) -> None:
-    from rich.table import Table
-
-    table = Table(title=f"customer {number}", title_justify="left")
-    for name in ("store", "place", "redacted", "left", "until (UTC)", "note"):
-        table.add_column(name, justify="right" if name in {"redacted", "left"} else "left")
-    for one in places:
-        if one.changed or one.left:
-            until = f"{one.until:%Y-%m-%d %H:%M}" if one.until else ""
-            counts = (str(one.changed), str(one.left))
-            table.add_row(one.store, one.name, *counts, until, one.note)
-    console().print(table)
+    places_table(number, [one for one in places if one.changed or one.left]).show()
     left = sum(one.left for one in places if not one.clean)
     console().print(f"{len(places)} places searched, {left} findings that remain", highlight=False)
+
+
+def places_table(number: int, places: Sequence[Place]) -> TextTable:
+    """One row a place at which data of a customer was found."""
+    names = ("store", "place", "redacted", "left", "until (UTC)", "note")
+    rows = [
+        (p.store, p.name, str(p.changed), str(p.left), _minute(p.until), p.note) for p in places
+    ]
+    numbers, prose = ("redacted", "left"), ("place", "note")
+    return TextTable(names, rows, numbers=numbers, prose=prose, title=f"customer {number}")
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""

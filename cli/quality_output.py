@@ -1,12 +1,12 @@
 """Output of validation: the table of failures, and the line of totals."""
 
-# ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from infra.terminal import console
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
     from quality.results import Result
@@ -15,17 +15,15 @@ if TYPE_CHECKING:
 
 def show_failures(results: Sequence[Result]) -> None:
     """Print the results that failed as a table; nothing when none did."""
-    from rich.table import Table
+    if failures := [one for one in results if not one.success]:
+        failures_table(failures).show()
 
-    failures = [one for one in results if not one.success]
-    if not failures:
-        return
-    table = Table(title="not as expected", title_justify="left")
-    for name in ("severity", "expectation", "observed", "what it means"):
-        table.add_column(name)
-    for one in failures:
-        table.add_row(one.severity, one.id, one.observed or "", one.says)
-    console().print(table)
+
+def failures_table(failures: Sequence[Result]) -> TextTable:
+    """One row an expectation that was not met."""
+    names = ("severity", "expectation", "observed", "what it means")
+    rows = [(one.severity, one.id, one.observed or "", one.says) for one in failures]
+    return TextTable(names, rows, prose=names[2:], title="not as expected")
 
 
 def show_run(run: QualityRun) -> None:

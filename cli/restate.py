@@ -12,6 +12,7 @@ import typer
 
 from cli.context import INSTANTS, read_settings
 from infra.terminal import console, progress
+from infra.terminal_table import TextTable
 
 
 class What(str, Enum):
@@ -69,12 +70,6 @@ def _cameras(start: datetime, end: datetime) -> None:
 def _show(
     what: str, columns: Sequence[str], rows: Sequence[tuple[datetime, int, int, int]]
 ) -> None:
-    from rich.table import Table
-
-    table = Table(title=f"{what}, recomputed", title_justify="left")
-    table.add_column("hour (UTC)")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for hour, *counts in rows:
-        table.add_row(f"{hour:%Y-%m-%d %H:00}", *map(str, counts))
-    console().print(table)
+    names = ("hour (UTC)", *columns)
+    cells = [(f"{hour:%Y-%m-%d %H:00}", *map(str, counts)) for hour, *counts in rows]
+    TextTable(names, cells, numbers=columns, title=f"{what}, recomputed").show()

@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.context import parse_age, read_settings
-from infra.terminal import console, progress
+from infra.terminal import progress
+from infra.terminal_table import TextTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streaming.lake.iceberg.purge import Purged
 
 app = typer.Typer(
     name="retention",
@@ -32,18 +38,23 @@ def apply(
     ] = None,
 ) -> None:
     """Delete detections, crossings and visits past their age; streams may run."""
-    from rich.table import Table
-
     from streaming.recompute.retention import apply_retention
 
     settings = read_settings()
     with progress("retention") as report:
         purged = apply_retention(settings, older_than or settings.retention.detections, report)
-    table = Table(title="what the files hold now", title_justify="left")
-    for name in ("table", "rows deleted", "files deleted", "files left", "older rows", "oldest"):
-        table.add_column(name, justify="left" if name in {"table", "oldest"} else "right")
-    for one in purged:
-        oldest = f"{one.oldest:%Y-%m-%d %H:%M:%S}" if one.oldest else ""
-        counts = (one.rows_deleted, one.files_deleted, one.files, one.rows_left)
-        table.add_row(one.table, *map(str, counts), oldest)
-    console().print(table)
+    purged_table(purged).show()
+
+
+def purged_table(purged: Sequence[Purged]) -> TextTable:
+    """One row a table of the lake."""
+    names = ("table", "rows deleted", "files deleted", "files left", "older rows", "oldest")
+    rows = [
+        (p.table, *map(str, (p.rows_deleted, p.files_deleted, p.files, p.rows_left)), _second(p))
+        for p in purged
+    ]
+    return TextTable(names, rows, numbers=names[1:5], title="what the files hold now")
+
+
+def _second(purged: Purged) -> str:
+    return f"{purged.oldest:%Y-%m-%d %H:%M:%S}" if purged.oldest else ""

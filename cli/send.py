@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.context import read_settings
-from infra.terminal import console, error_console, on_signals
+from infra.terminal import error_console, on_signals
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-    from rich.table import Table
 
     from simulator.ledger import SendReport
+
+OUTCOMES = ("accepted", "rejected", "poisoned", "failed", "late", "duplicates", "retries")
 
 
 def send(
@@ -79,7 +81,7 @@ def send(
             on_progress=bar.show,
             stop=stop,
         )
-    console().print(_summary(report))
+    summary_table(report).show()
     if report.failed or report.rejected:
         raise typer.Exit(1)
 
@@ -125,22 +127,15 @@ def sending_bar(total: int | None) -> Iterator[Bar]:
         yield Bar(progress, progress.add_task("send", total=total, state=""))
 
 
-def _summary(report: SendReport) -> Table:
-    from rich.table import Table
-
+def summary_table(report: SendReport) -> TextTable:
+    """Messages by outcome."""
     speed = report.sent / report.seconds if report.seconds else 0.0
     title = f"run {report.run_id}: {report.sent} in {report.seconds:.1f} s, {speed:.0f}/s"
-    table = Table("what", title=title)
-    table.add_column("messages", justify="right")
-    for name in (
-        "accepted", "rejected", "poisoned", "failed", "late", "duplicates", "retries",
-    ):  # fmt: skip
-        table.add_row(name, str(getattr(report, name)))
+    rows = [(name, str(getattr(report, name))) for name in OUTCOMES]
     for counter, what in (
         (report.by_type, "accepted"),
         (report.by_poison, "poisoned"),
         (report.failures, "rejected or failed"),
     ):
-        for name, messages in sorted(counter.items()):
-            table.add_row(f"  {what}: {name}", str(messages))
-    return table
+        rows += [(f"  {what}: {name}", str(messages)) for name, messages in sorted(counter.items())]
+    return TextTable(("what", "messages"), rows, numbers=("messages",), title=title)

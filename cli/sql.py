@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from contextlib import closing
-from decimal import Decimal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,10 +13,10 @@ import typer
 
 from cli.context import read_settings
 from conf.errors import StorelakeError
-from infra.terminal import console
+from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
-    from queries.engine import Answer
+    from queries.engine import RowStream
 
 
 EngineOption = Annotated[
@@ -25,9 +24,10 @@ EngineOption = Annotated[
     typer.Option("--engine", help="duckdb needs no server; spark for what is large."),
 ]
 FormatOption = Annotated[
-    Literal["table", "csv", "json"],
-    typer.Option("--format", help="Figures are whole in csv and json."),
+    Literal["table", "csv", "json", "parquet"],
+    typer.Option("--format", help="csv, json and parquet have all rows and digits."),
 ]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write to this file.")]
 AtOption = Annotated[
     str | None,
     typer.Option(
@@ -43,12 +43,13 @@ def sql(
     engine: EngineOption = "duckdb",
     at: AtOption = None,
     form: FormatOption = "table",
+    out: OutOption = None,
 ) -> None:
     """Query the lake in SQL.
 
     Tables have the names of docs/TABLES.md, views those of docs/QUERIES.md.
     """
-    _print(_ask(_text(query, file), engine, at), form)
+    _answer(_text(query, file), engine, at, form, out)
 
 
 def ask(
@@ -57,22 +58,25 @@ def ask(
     engine: EngineOption = "duckdb",
     at: AtOption = None,
     form: FormatOption = "table",
+    out: OutOption = None,
     show: Annotated[bool, typer.Option("--show", help="Only the SQL, for that engine.")] = False,
 ) -> None:
     """Answer a question of docs/QUERIES.md, or list all."""
     from queries.ask import find_question, questions
 
     if name is None:
-        _list({one.name: one.question for one in questions().values()})
+        rows = [(one.name, one.question) for one in questions().values()]
+        TextTable(("name", "question"), rows, prose=("question",)).show()
         return
     question = find_question(name)
     if show:
         sys.stdout.write(f"{question.for_engine(engine)}\n")
         return
-    _print(_ask(question.for_engine(engine), engine, at), form)
+    _answer(question.for_engine(engine), engine, at, form, out)
 
 
-def _ask(query: str, engine: str, at: str | None) -> Answer:
+@contextmanager
+def _rows(query: str, engine: str, at: str | None) -> Iterator[RowStream]:
     from queries import open_engine
 
     settings = read_settings().acting_as("reader")
@@ -81,7 +85,8 @@ def _ask(query: str, engine: str, at: str | None) -> Answer:
             from queries.as_of import as_of
 
             query = as_of(settings, engine, query, at)
-        return opened.ask(query)
+        with opened.stream(query) as stream:
+            yield stream
 
 
 def _text(query: str | None, file: Path | None) -> str:
@@ -95,39 +100,13 @@ def _text(query: str | None, file: Path | None) -> str:
     return sys.stdin.read() if query == "-" else query
 
 
-def _list(found: Mapping[str, str]) -> None:
-    from rich.table import Table
+def _answer(query: str, engine: str, at: str | None, form: str, out: Path | None) -> None:
+    if form == "parquet" and out is None:
+        raise typer.BadParameter("give --out FILE: Parquet is no text")
+    with _rows(query, engine, at) as stream:
+        from cli.answers import print_stream, write_stream
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    for name, question in found.items():
-        table.add_row(name, question)
-    console().print(table)
-
-
-def _print_table(answer: Answer) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from queries.formats import short
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(answer.columns):
-        numbers = all(
-            isinstance(row[index], (int, float, Decimal, type(None))) for row in answer.rows
-        )
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in answer.rows:
-        table.add_row(*(Text(short(value)) for value in row))
-    console().print(table)
-    count = len(answer.rows)
-    console().print(f"{count} row{'' if count == 1 else 's'}", style="dim", highlight=False)
-
-
-def _print(answer: Answer, form: str) -> None:
-    from queries.formats import write_csv, write_json
-
-    if form == "table":
-        _print_table(answer)
-    else:
-        (write_csv if form == "csv" else write_json)(answer, sys.stdout)
+        if out is None:
+            print_stream(stream, form)
+        else:
+            write_stream(stream, form, engine, out)

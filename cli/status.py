@@ -9,7 +9,6 @@ import typer
 
 from cli.context import read_settings
 from cli.tables import show_services
-from infra.terminal import console
 
 if TYPE_CHECKING:
     from conf.settings import Settings
@@ -30,7 +29,7 @@ def status(
 
         typer.echo(json.dumps([asdict(one) for one in rows], indent=2))
     else:
-        show_services(console(), rows)
+        show_services(rows)
     if not all(one.well for one in rows):
         raise typer.Exit(3)
 

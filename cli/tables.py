@@ -1,4 +1,4 @@
-"""Rich tables of the commands."""
+"""The table of services and processes."""
 
 # ruff: noqa: PLC0415 - heavy imports wait until a command runs
 from __future__ import annotations
@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from infra.terminal import console
+from infra.terminal_table import TextTable
 
+if TYPE_CHECKING:
     from infra.local import ServiceStatus
 
 COLOURS = {
@@ -23,41 +23,25 @@ COLOURS = {
     "external": "cyan",
     "off": "dim",
 }
-GAP = 2
 NUMBERS = ("pid", "memory", "up", "restarts", "lag")
 
 
-def show_services(console: Console, statuses: Sequence[ServiceStatus]) -> None:
+def show_services(statuses: Sequence[ServiceStatus]) -> None:
     """Print the table, and below it the details of each service that has some."""
-    console.print(services_table(statuses), soft_wrap=True)
+    services_table(statuses).show()
     for one in statuses:
         if one.detail:
-            console.print(
-                f"{one.name}: {one.detail}", markup=False, highlight=False, soft_wrap=True
-            )
+            console().print(f"{one.name}: {one.detail}", markup=False, highlight=False)
 
 
-def services_table(statuses: Iterable[ServiceStatus]) -> Table:
+def services_table(statuses: Iterable[ServiceStatus]) -> TextTable:
     """One row a service or process; columns with nothing in them are left out."""
-    from rich.table import Table
     from rich.text import Text
 
     rows = [_cells(one) for one in statuses]
     names = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
-    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
-    # As wide as it needs to be: in a narrow place, such as a pipe, cells would be cut.
-    width = sum(widths) + GAP * (len(widths) - 1)
-    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
-    for name in names:
-        table.add_column(
-            name,
-            justify="right" if name in NUMBERS else "left",
-            no_wrap=True,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(row[name], style=_style(name, row)) for name in names))
-    return table
+    cells = [[Text(row[name], _style(name, row)) for name in names] for row in rows]
+    return TextTable(names, cells, numbers=NUMBERS)
 
 
 def _cells(one: ServiceStatus) -> dict[str, str]:

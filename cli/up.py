@@ -40,7 +40,7 @@ def up(
     settings = _with_more(read_settings(profile), pulsar=pulsar, trino=trino)
     failure = _start(settings, services_only=services_only)
     rows = all_statuses(settings)
-    show_services(console(), rows)
+    show_services(rows)
     if any(one.name == "console" and one.state == "running" for one in rows):
         _show_console(settings)
         _offer_past(read_settings(profile))  # with the passwords of a first start

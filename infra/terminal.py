@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 @cache
 def console() -> Console:
-    """Standard output, for results."""
+    """Standard output, for results; a line is wrapped only where a person reads it."""
     from rich.console import Console
 
-    return Console()
+    return Console(soft_wrap=not sys.stdout.isatty())
 
 
 @cache
@@ -26,7 +27,7 @@ def error_console() -> Console:
     """Standard error, for progress and errors, so that results can be piped."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, soft_wrap=not sys.stderr.isatty())
 
 
 @contextmanager
@@ -50,6 +51,13 @@ def progress(step: str) -> Iterator[Callable[[str], None]]:
             out.print(text, style="dim", highlight=False)
 
     yield show
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, which could move a cursor or hide text, are escapes."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def and_list(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@
 # [the questions](../docs/QUERIES.md): validated data, on the clock of each branch.
 
 # %%
-from queries.notebook import Lab, chart
+from queries.notebook import Lab, charts
 
 lab = Lab()
 
@@ -17,16 +17,18 @@ hours = lab.ask("conversion_by_hour")
 hours
 
 # %%
-axes = chart(
+places = charts(
     "Conversion by hour",
+    hours["branch_id"],
     "hour of the day in the branch",
     "orders per 100 visitors",
     "An hour stands high where few people leave without buying; it has no bar where the rate is withheld.",
 )
-axes.set_xticks(range(0, 24, 2))
 for branch, rows in hours.groupby("branch_id"):
-    axes.bar(rows["hour_of_day"], 100 * rows["conversion_rate"], width=0.8, label=branch)
-_ = axes.legend(title="branch", frameon=False)
+    axes, colour = places[branch]
+    axes.bar(rows["hour_of_day"], 100 * rows["conversion_rate"], width=0.8, color=colour)
+    axes.set_xticks(range(0, 24, 2))
+    axes.set_xlim(-0.5, 23.5)
 # %% [markdown]
 # ## How do they come?
 
@@ -35,15 +37,17 @@ minutes = lab.sql("""
     SELECT branch_id, date_trunc('hour', minute_local) AS hour, sum(entries) AS entries
     FROM analyst.footfall_minute GROUP BY ALL ORDER BY ALL
 """)
-axes = chart(
+places = charts(
     "Visitors by hour",
+    minutes["branch_id"],
     "hour, clock of the branch",
     "people who entered",
     "Entries over the entrance lines; a branch without an entrance line has none.",
 )
 for branch, rows in minutes.groupby("branch_id"):
-    axes.plot(rows["hour"], rows["entries"].astype(float), marker="o", label=branch)
-_ = axes.legend(title="branch", frameon=False)
+    axes, colour = places[branch]
+    axes.plot(rows["hour"], rows["entries"].astype(float), marker=".", color=colour)
+    axes.set_ylim(bottom=0)
 # %% [markdown]
 # ## Where is the count blind?
 

@@ -38,8 +38,8 @@ axes = chart(
     "Each point is the whole table at that snapshot, read now; old ones go when they expire.",
 )
 axes.step(range(1, len(rows) + 1), rows, where="post", marker="o")
-axes.set_xticks(range(1, len(rows) + 1))
-_ = axes.set_ylim(0, 1.1 * max(rows))
+axes.set_ylim(bottom=0)
+axes.xaxis.get_major_locator().set_params(integer=True)
 # %% [markdown]
 # ## What validation has let through
 
@@ -58,7 +58,7 @@ axes = chart(
     f"Size of the files of {NAME}",
     "file, the largest first",
     "KiB",
-    f"{len(files)} files in {manifests} manifests for {rows[-1]} rows: many small ones are slow to plan.",
+    f"{len(files)} files in {manifests} manifests for {rows[-1] if rows else 0} rows: many small ones are slow to plan.",
 )
 sizes = sorted(files["file_size_in_bytes"] / 1024, reverse=True)
 axes.xaxis.get_major_locator().set_params(integer=True)

@@ -4,7 +4,7 @@
 # From pending to completed, how long each step takes, and which orders never get there.
 
 # %%
-from queries.notebook import Lab, chart
+from queries.notebook import Lab, chart, charts
 
 lab = Lab()
 
@@ -38,15 +38,18 @@ stuck
 
 # %%
 cancelled = lab.ask("cancellations")
-axes = chart(
+places = charts(
     "Cancelled orders",
-    "branch, currency, way of paying",
+    cancelled["branch_id"],
+    "way of paying, currency",
     "share of orders, %",
     "Each order once, in its newest version; above each bar what the cancelled ones were worth.",
 )
-names = cancelled[["branch_id", "currency", "payment_method"]].astype(str).agg(" ".join, axis=1)
-bars = axes.bar(names, 100 * cancelled["cancelled_share"], color="#c0504d")
-_ = axes.bar_label(bars, [f"{worth:.2f}" for worth in cancelled["cancelled_revenue"]], fontsize=8)
+for branch, rows in cancelled.groupby("branch_id"):
+    axes, colour = places[branch]
+    names = rows["payment_method"].fillna("unknown") + ", " + rows["currency"]
+    bars = axes.bar(names, 100 * rows["cancelled_share"], color=colour)
+    axes.bar_label(bars, [f"{worth:.2f}" for worth in rows["cancelled_revenue"]], fontsize=8)
 # %%
 {
     "orders": int(cancelled["orders"].sum()),

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from rich.table import Table
 from rich.text import Text
 
 from conf.errors import StorelakeError
@@ -23,6 +22,7 @@ from infra.local.process import wait_until
 from infra.local.readiness import gateway_ready, gateway_url
 from infra.local.state_files import write_text
 from infra.local.streams import stream_states
+from infra.terminal_table import TextTable
 from quality.order_observer import OrderObserver, RunStart
 from quality.order_reconciliation import reconcile_orders
 from simulator.ledger import Entry, SendReport, read_ledger
@@ -214,23 +214,22 @@ def latency(entries: Sequence[Entry], seen: Mapping[str, datetime]) -> dict[str,
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
 
 
-def summary(report: Mapping[str, Any]) -> Table:
+def summary(report: Mapping[str, Any]) -> TextTable:
     """The table that `storelake check` prints; the title has the result."""
     verdict = Text("ok", "bold green") if report["ok"] else Text("not ok", "bold red")
-    table = Table(title=Text.assemble(f"check {report['run_id']}: ", verdict), show_header=False)
-    table.add_column(style="cyan")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for name, meaning in PLACES:
-        table.add_row(name.replace("_", " "), f"{report[name]:,}", meaning)
+    title = Text.assemble(f"check {report['run_id']}: ", verdict)
+    rows: list[tuple[str, str | Text, str]] = [
+        (name.replace("_", " "), f"{report[name]:,}", meaning) for name, meaning in PLACES
+    ]
     for name, meaning in (
         ("missing", "messages that are not at every place where they belong"),
         ("duplicated", "positions, events or orders that are somewhere twice"),
     ):
         number = Text(f"{report[name]:,}", "bold red" if report[name] else "bold green")
-        table.add_row(name, number, meaning)
+        rows.append((name, number, meaning))
     latency = report["latency_seconds"]
     for name in ("p50", "p95"):
         seconds = "-" if latency[name] is None else f"{latency[name]:.2f} s"
-        table.add_row(f"latency {name}", seconds, "from the till to a reader of orders_raw")
-    return table
+        rows.append((f"latency {name}", seconds, "from the till to a reader of orders_raw"))
+    names = ("what", "found", "meaning")
+    return TextTable(names, rows, numbers=("found",), prose=("what", "meaning"), title=title)

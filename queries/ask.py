@@ -1,6 +1,6 @@
 """The predefined questions: one file each in `questions`, one SQL text for all engines.
 
-A file begins with comment lines: a title, the question, and how to read the answer; then comes the
+A file begins with comment lines: the question and how to read the answer; then comes the
 query, in Trino's SQL.
 """
 
@@ -21,14 +21,12 @@ class Question:
 
     Attributes:
         name: of its file.
-        title: a few words.
         question: one sentence with a question mark.
         reading: how to interpret the answer.
         sql: in Trino's SQL.
     """
 
     name: str
-    title: str
     question: str
     reading: str
     sql: str
@@ -51,8 +49,8 @@ def questions() -> dict[str, Question]:
 def _read(file: Path) -> Question:
     lines = file.read_text(encoding="utf-8").splitlines()
     count = next(n for n, line in enumerate(lines) if not line.startswith("--"))
-    title, question, *reading = (line.removeprefix("--").strip() for line in lines[:count])
-    return Question(file.stem, title, question, " ".join(reading), "\n".join(lines[count:]))
+    question, *reading = (line.removeprefix("--").strip() for line in lines[:count])
+    return Question(file.stem, question, " ".join(reading), "\n".join(lines[count:]))
 
 
 def find_question(name: str) -> Question:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -23,22 +24,10 @@ class Answer:
         columns: their names, in order.
         rows: plain values, the same from every engine: money is Decimal, an instant is a datetime
             in UTC, a clock on a wall one without a zone, a struct is a dict, an array a list.
-        bytes_read: from the files, where the engine reports it (Trino); no part of the answer.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
-    bytes_read: int | None = field(default=None, compare=False)
-
-    @classmethod
-    def of(
-        cls,
-        columns: Iterable[str],
-        rows: Iterable[Sequence[Any]],
-        bytes_read: int | None = None,
-    ) -> Answer:
-        """From the rows that a client returns."""
-        return cls(tuple(columns), tuple(tuple(map(plain, row)) for row in rows), bytes_read)
 
     def equals(self, other: Answer) -> bool:
         """Whether another engine's answer is the same, row by row; see `alike`."""
@@ -52,6 +41,28 @@ class Answer:
         )
 
 
+@dataclass(frozen=True)
+class RowStream:
+    """Rows of one query, as the engine delivers them.
+
+    Attributes:
+        columns: their names, in order.
+        types: of each column, in the SQL of the engine.
+        rows: see `Answer`; reading them raises QueryError where the engine fails midway.
+    """
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+    @classmethod
+    def of(
+        cls, columns: Iterable[str], types: Iterable[str], rows: Iterable[Sequence[Any]]
+    ) -> RowStream:
+        """From the rows that a client returns."""
+        return cls(tuple(columns), tuple(types), (tuple(map(plain, row)) for row in rows))
+
+
 class Engine(Protocol):
     """Where a query runs. Close it.
 
@@ -63,13 +74,22 @@ class Engine(Protocol):
         """spark, trino or duckdb; also sqlglot's name of its SQL."""
         ...
 
-    def ask(self, sql: str) -> Answer:
-        """Run one query that only reads.
+    def stream(self, sql: str) -> AbstractContextManager[RowStream]:
+        """Run one query that only reads; rows can be read in the block, once.
 
         Raises:
             QueryError: it cannot be answered, or the engine does not run.
         """
         ...
+
+    def ask(self, sql: str) -> Answer:
+        """All rows of a query that only reads.
+
+        Raises:
+            QueryError: see `stream`.
+        """
+        with self.stream(sql) as stream:
+            return Answer(stream.columns, tuple(stream.rows))
 
     def close(self) -> None:
         """Let go what it holds."""

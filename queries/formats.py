@@ -1,13 +1,16 @@
-"""The rows of an answer as text: CSV, JSON, and the cells of a table."""
+"""The rows of a query as text: CSV, JSON, and the cells of a table."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date, datetime
+from math import isfinite
 from typing import Any, TextIO
 
-from queries.engine import Answer
+from queries.engine import RowStream
 
 
 def short(value: Any) -> str:
@@ -19,12 +22,19 @@ def short(value: Any) -> str:
     if isinstance(value, datetime):
         zone = "Z" if value.tzinfo else ""
         return f"{value:%Y-%m-%d %H:%M:%S}{zone}"
+    return str(as_text(value))
+
+
+def as_text(value: Any) -> str | None:
+    """A value with all its digits; a struct, an array and a map as JSON, a time in ISO 8601."""
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, (dict, list)):
         return json.dumps(value, default=_jsonable, ensure_ascii=False)
-    return str(_jsonable(value) if isinstance(value, bytes) else value)
+    return str(value) if isinstance(value, (int, float)) else _jsonable(value)
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: Any) -> str:
     if isinstance(value, (datetime, date)):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, bytes):
@@ -32,24 +42,34 @@ def _jsonable(value: Any) -> Any:
     return str(value)  # money, to the cent: a JSON number would be a float
 
 
-def write_csv(answer: Answer, file: TextIO) -> None:
-    """Write CSV with a header; figures have all their digits."""
+def distinct(columns: Sequence[str]) -> list[str]:
+    """Names of which none occurs twice: the second `a` is `a_2`."""
+    seen: Counter[str] = Counter()
+    names = []
+    for column in columns:
+        seen[column] += 1
+        names.append(column if seen[column] == 1 else f"{column}_{seen[column]}")
+    return names
+
+
+def write_csv(stream: RowStream, file: TextIO) -> None:
+    """Write CSV with a header, row by row; figures have all their digits."""
     out = csv.writer(file, lineterminator="\n")
-    out.writerow(answer.columns)
-    for row in answer.rows:
-        out.writerow([_cell(value) for value in row])
+    out.writerow(stream.columns)
+    out.writerows(map(as_text, row) for row in stream.rows)
 
 
-def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, (int, float, str)):
-        return value
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, default=_jsonable, ensure_ascii=False)
-    return _jsonable(value)
+def write_json(stream: RowStream, file: TextIO) -> None:
+    """Write a JSON array with an object a line for each row; money is text, a time has a Z."""
+    names, comma = distinct(stream.columns), ""
+    file.write("[")
+    for row in stream.rows:
+        values = dict(zip(names, map(_number, row), strict=True))
+        file.write(f"{comma}\n{json.dumps(values, default=_jsonable, ensure_ascii=False)}")
+        comma = ","
+    file.write("\n]\n")
 
 
-def write_json(answer: Answer, file: TextIO) -> None:
-    """Write a JSON array with an object for each row; money is text, a time has a Z."""
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-    text = json.dumps(rows, default=_jsonable, ensure_ascii=False, indent=2)
-    file.write(f"{text}\n")
+def _number(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become text."""
+    return str(value) if isinstance(value, float) and not isfinite(value) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 import sqlglot
 from pyiceberg.catalog import Catalog
@@ -42,16 +43,25 @@ class Shelf:
             return self._catalog.load_table(name)
         except NoSuchTableError:
             namespace = name.partition(".")[0]
-            known = sorted(view for view in self._views if view.startswith(f"{namespace}."))
-            known += sorted(".".join(found) for found in self._tables(namespace))
-            there = "see docs/TABLES.md"
-            if known:
-                there = f"in {namespace} there are {', '.join(known)}"
+            near = [one for one in self.names() if one.startswith(f"{namespace}.")]
+            there = f"in {namespace} there are {', '.join(near)}" if near else self._similar(name)
             raise QueryError(f"The lake has no table {name}: {there}.") from None
 
-    def _tables(self, namespace: str) -> list[tuple[str, ...]]:
+    def names(self) -> list[str]:
+        """Names of all tables and views."""
         spaces = self._catalog.list_namespaces()
-        return self._catalog.list_tables(namespace) if (namespace,) in spaces else []
+        tables = [".".join(name) for space in spaces for name in self._catalog.list_tables(space)]
+        return sorted({*tables, *self._views})
+
+    def is_view(self, name: str) -> bool:
+        """Whether it is a view of `analyst`."""
+        return name in self._views
+
+    def _similar(self, name: str) -> str:
+        table, known = name.rpartition(".")[2], self.names()
+        near = [one for one in known if one.partition(".")[2] == table]
+        near += get_close_matches(name, known)
+        return f"did you mean {' or '.join(dict.fromkeys(near))}" if near else "ask `SHOW TABLES`"
 
     def check(self, query: exp.Expr) -> None:
         """Make sure that everything is there that a query refers to.
@@ -61,6 +71,10 @@ class Shelf:
         """
         for reference in references(query):
             self._check(reference)
+
+    def missing(self, name: str) -> QueryError:
+        """The error of a name without a namespace."""
+        return QueryError(f"The lake has no table {name}: {self._similar(name)}.")
 
     def _check(self, reference: Reference) -> None:
         view = self.view(reference.table)

@@ -7,6 +7,7 @@ they are understood here.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import groupby
@@ -24,6 +25,9 @@ READING = (exp.Query, exp.Describe, exp.Show, exp.Summarize, exp.Values)
 # What begins so reads, even where sqlglot cannot parse it; WITH and FROM may begin an INSERT.
 READING_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "SHOW", "DESC", "DESCRIBE", "EXPLAIN"})
 CLAUSES = frozenset({"WITH", "FROM", "("})
+METADATA = frozenset({"information_schema", "pg_catalog"})
+"""Namespaces that the engine itself has."""
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of each SHOW and EXPLAIN
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,15 @@ def references(query: exp.Expr) -> list[Reference]:
     return [
         Reference(f"{node.db}.{node.name}", _version(node), node)
         for node in query.find_all(exp.Table)
-        if node.db
+        if node.db and node.db.lower() not in METADATA
     ]
+
+
+def bare_names(query: exp.Expr) -> list[str]:
+    """Tables that a query names without a namespace, and does not define itself; no files."""
+    own = {cte.alias for cte in query.find_all(exp.CTE)}
+    names = [table.name for table in query.find_all(exp.Table) if not table.db]
+    return [name for name in names if name.isidentifier() and name not in own]
 
 
 def _version(node: exp.Table) -> Version | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
 import trino
+from sqlglot import exp
 from trino.exceptions import TrinoConnectionError, TrinoQueryError
 from trino.types import NamedRowTuple
 from typing_extensions import override
 
 from conf.settings import Settings
-from queries.engine import Answer, Engine, QueryError
+from queries.engine import Engine, QueryError, RowStream
 from queries.failures import explain
 from queries.references import parse_reading
+from queries.show_tables import show_tables
 
 
 class TrinoEngine(Engine):
@@ -35,12 +40,24 @@ class TrinoEngine(Engine):
         )
 
     @override
-    def ask(self, sql: str) -> Answer:
+    @contextmanager
+    def stream(self, sql: str) -> Iterator[RowStream]:
         query = parse_reading(sql, self.name)
-        cursor = self._connection.cursor()
+        with self._explained(query):
+            if (shown := show_tables(self._settings, sql)) is not None:
+                yield shown
+                return
+            with closing(self._connection.cursor()) as cursor:
+                cursor.execute(sql.strip().rstrip(";"))
+                first = cursor.fetchmany(1)  # the description is there with it
+                description = cursor.description or ()
+                rows = ([_structs(value) for value in row] for row in chain(first, cursor))
+                yield RowStream.of((c[0] for c in description), (c[1] for c in description), rows)
+
+    @contextmanager
+    def _explained(self, query: exp.Expr | None) -> Iterator[None]:
         try:
-            cursor.execute(sql.strip().rstrip(";"))
-            rows = cursor.fetchall()
+            yield
         except TrinoConnectionError as error:
             raise QueryError(
                 f"Trino does not answer at {self._settings.trino.address}: start it with "
@@ -48,10 +65,6 @@ class TrinoEngine(Engine):
             ) from error
         except TrinoQueryError as error:
             raise explain(self._settings, "Trino", query, error.message or str(error)) from error
-        columns = [column[0] for column in cursor.description or ()]
-        stats = cursor.stats or {}
-        plain = [[_structs(value) for value in row] for row in rows]
-        return Answer.of(columns, plain, stats.get("physicalInputBytes"))
 
     def close(self) -> None:
         """Close the connection."""

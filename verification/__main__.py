@@ -257,7 +257,7 @@ def _conclude(
     files: Iterable[Path] = (),
 ) -> None:
     """Print a result, and write it to files as JSON."""
-    console().print(show(result))
+    console().print(show(result), crop=False)
     _write(result, files)
     _finish(result)
 

@@ -1,4 +1,3 @@
--- Basket pairs
 -- Which products are bought together more often than chance would have it?
 -- `lift` is how many times more often than if nobody chose one for the other; the twenty pairs that
 -- are together in the most orders, from two on. `confidence` is the share of the orders with the

@@ -1,4 +1,3 @@
--- Busiest camera hours
 -- Which camera sees the most people, and when?
 -- By the clock in the branch. Entries are over lines of the kind `entrance`; `most_at_once` also
 -- has figures of cameras without one.

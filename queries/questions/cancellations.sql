@@ -1,4 +1,3 @@
--- Cancellations
 -- How many orders are cancelled, by branch, currency and way of paying, and what would they have brought?
 -- Each order counts once, in its newest version.
 SELECT

@@ -1,4 +1,3 @@
--- Capture rate
 -- How many of the people who pass by come in, and do they come alone?
 -- By the clock in the branch. A branch without a line of the kind `passing` is left out, and so are
 -- hours whose own rate is withheld, since the cameras saw too little. `capture_rate` is visitors by

@@ -1,4 +1,3 @@
--- Conversion by hour
 -- At which hours of the day do visitors buy?
 -- Hours are those of the clock in the branch. Orders made in the shop, cancelled ones left out of
 -- the net rate. Hours whose own rate is withheld are left out; `withheld` has one of their reasons.

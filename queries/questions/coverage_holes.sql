@@ -1,4 +1,3 @@
--- Coverage holes
 -- When was a camera blind between two minutes in which it saw?
 -- From the end of the last minute with a frame to the next one with a frame, UTC; the longest comes
 -- first. Visitors of such minutes are in no figure.

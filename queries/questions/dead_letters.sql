@@ -1,7 +1,5 @@
--- Dead letters
 -- Why are messages refused, and since when?
--- A message that fails several rules counts for each of them; docs/DEAD_LETTERS.md describes how they
--- are mended and sent again.
+-- A message that fails several rules counts for each of them (docs/DEAD_LETTERS.md).
 WITH letters AS (
     SELECT topic, "timestamp" AS arrived_at, rules FROM quarantine.order_events
     UNION ALL

@@ -1,4 +1,3 @@
--- Dwell and sales
 -- Where people linger, does the branch sell what stands there?
 -- Minutes that people who are not staff spent in a zone, beside the sales of each category in the
 -- same hours. Compare one zone over its categories, or one category over the zones; a change of the

@@ -1,4 +1,3 @@
--- Late data
 -- Which hours still lack orders that came too late, until somebody restates them?
 -- Orders that were accepted more than an hour after their hour had ended wait in quarantine;
 -- `storelake restate orders` applies them. The list includes what was restated.

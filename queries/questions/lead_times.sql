@@ -1,4 +1,3 @@
--- Lead times
 -- How long does an order stay in each status?
 -- Seconds from one status to the next, by event time; half and 95 of 100 changes took at most so
 -- long (nearest rank, so each figure is one that occurred). Anomalies are left out.

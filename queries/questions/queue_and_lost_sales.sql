@@ -1,9 +1,7 @@
--- Queues and lost sales
 -- Do people leave without buying when the queue is slow, and how many orders does that cost?
 -- Hours are sorted by what the slowest twentieth of the people waited. `lost_orders` is what the
--- visitors of those hours would have bought at the best rate of their branch; that one hour sells
--- less than another has other reasons, too, so read it as an upper bound. Hours whose conversion is
--- withheld are left out.
+-- visitors of those hours would have bought at the best rate of their branch: an upper bound. Hours
+-- whose conversion is withheld are left out.
 WITH hours AS (
     SELECT
         branch_id, visitors, orders_in_store AS orders,

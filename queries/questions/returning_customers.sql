@@ -1,4 +1,3 @@
--- Returning customers
 -- How many customers come back to the same branch, and how much of its revenue do they bring?
 -- Customers whose till gave them an id; cancelled orders are left out.
 WITH customers AS (

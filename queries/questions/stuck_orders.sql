@@ -1,4 +1,3 @@
--- Stuck orders
 -- Which orders has nobody touched for a day, and what are they worth?
 -- An alarm whose order has moved since is not shown; the oldest comes first.
 SELECT

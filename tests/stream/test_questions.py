@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 import jupytext
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
@@ -35,6 +36,7 @@ from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.as_of import as_of
 from queries.ask import ask_question, find_question, questions
 from queries.engine import alike
+from queries.parquet import write_parquet
 from streaming.lake.iceberg.catalog import open_catalog
 from streaming.lake.iceberg.lake import IcebergLake
 from streaming.lake.maintenance.run import maintain
@@ -323,6 +325,10 @@ def test_yesterday_is_read_on_every_engine(
             "SELECT * FROM silver.orders FOR TIMESTAMP AS OF TIMESTAMP '2020-01-01 00:00:00 UTC'",
             r"silver\.orders has no snapshot at 2020-01-01 00:00:00 UTC: it may have expired",
         ),
+        (
+            "SELECT * FROM orders",
+            r"The lake has no table orders: did you mean analyst\.orders or si",
+        ),
         ("SELECT nothing FROM silver.orders", r"(Spark|Trino|DuckDB) refuses the query: .*nothing"),
         ("SELECT FROM WHERE", r"(Spark|Trino|DuckDB) refuses the query: "),
         ("DELETE FROM silver.orders", r"DELETE is no query"),
@@ -335,6 +341,40 @@ def test_a_query_that_cannot_be_answered_gets_one_sentence(
         engine.ask(query)
     assert re.match(reason, str(refused.value))
     assert "\n" not in str(refused.value)
+
+
+def test_every_engine_lists_tables_and_describes_them(engine: Engine) -> None:
+    assert ("gold", "store_hourly", "BASE TABLE") in engine.ask("SHOW TABLES FROM gold").rows
+    assert ("analyst", "orders", "VIEW") in engine.ask("SHOW TABLES").rows
+    for name, column in (("silver.orders", "total_price"), ("analyst.orders", "created_at_local")):
+        for statement in ("DESCRIBE", "SHOW COLUMNS FROM"):
+            assert column in {row[0] for row in engine.ask(f"{statement} {name}").rows}
+
+
+def test_the_information_schema_has_columns_where_the_engine_has_one(engine: Engine) -> None:
+    query = "SELECT column_name FROM information_schema.columns WHERE table_name = 'queue_minute'"
+    if engine.name == "spark":
+        with pytest.raises(QueryError, match="Spark has no information_schema"):
+            engine.ask(query)
+    else:
+        assert ("wait_p95",) in engine.ask(query).rows
+
+
+def test_a_parquet_file_has_the_same_types_and_rows_from_every_engine(
+    lake: Lake, engine: Engine, tmp_path: Path
+) -> None:
+    def written(by: Engine) -> pa.Table:
+        file = tmp_path / f"{by.name}.parquet"
+        with by.stream(
+            "SELECT order_id, version, total_price, created_at, items FROM silver.orders "
+            "ORDER BY order_id, version, created_at"
+        ) as stream:
+            write_parquet(stream, by.name, file)
+        return pq.read_table(file)
+
+    mine, expected = written(engine), written(lake.engine("duckdb"))
+    assert mine.schema.equals(expected.schema), (mine.schema, expected.schema)
+    assert mine.to_pylist() == expected.to_pylist()
 
 
 def test_a_view_of_what_was_never_validated_reports_what_to_do(lake: Lake, engine: Engine) -> None:
@@ -412,6 +452,17 @@ def test_the_notebook_on_orders_counts_each_order_once(
     assert (reported["orders"], reported["cancelled"]) == (len(orders), len(cancelled))
     assert "O-forgotten" in reported["stuck"]
     assert plots == 2
+
+
+@pytest.mark.parametrize("name", ["visitor_forecast", "staffing"])
+def test_a_forecast_from_one_day_reports_how_many_it_needs(
+    name: str, run_notebook: RunNotebook
+) -> None:
+    reported, plots = run_notebook(name)
+
+    assert reported["too_little"]
+    assert all("needs 14 days" in reason for reason in reported["too_little"].values())
+    assert plots == 1
 
 
 def test_the_notebook_on_quality_balances(lake: Lake, run_notebook: RunNotebook) -> None:

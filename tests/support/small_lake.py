@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.transforms import DayTransform, IdentityTransform
 
+from conf.stores import Stores
+from queries.lake import Shelf
+from queries.parquet import arrow_type
 from streaming.lake.iceberg.catalog import KnowingCatalog
 from streaming.lake.tables import (
     QUALITY_MAINTENANCE_RUNS,
     SILVER_DETECTIONS,
+    TABLES,
     MaintenancePolicy,
     Table,
 )
+from streaming.lake.views import by_name
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 AT_ONCE = MaintenancePolicy(
@@ -79,6 +85,22 @@ def make_tables(catalog: KnowingCatalog) -> None:
         if table is EVENTS:
             with made.update_spec() as spec:
                 spec.add_field("timestamp", DayTransform(), "day")
+
+
+@contextmanager
+def lake_for_queries(
+    folder: Path, stores: Stores, patch: pytest.MonkeyPatch
+) -> Iterator[KnowingCatalog]:
+    """All tables of the product, empty, where DuckDB and the notebooks look for them."""
+    with closing(open_lake(folder)) as catalog:
+        for table in TABLES:
+            fields = [(column.name, arrow_type(column.type, "spark")) for column in table.fields]
+            catalog.create_namespace_if_not_exists(table.name.split(".")[0])
+            catalog.create_table(table.name, pa.schema(fields))
+        shelf = Shelf(catalog, by_name(stores))
+        for module in ("as_of", "duckdb_engine", "failures", "show_tables"):
+            patch.setattr(f"queries.{module}.open_shelf", lambda _: nullcontext(shelf))
+        yield catalog
 
 
 def events(*positions: int, shop: str = "A", day: int = 0) -> pa.Table:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import sqlglot
 from typer.testing import CliRunner
@@ -14,14 +18,16 @@ from typer.testing import CliRunner
 from cli.main import app
 from conf.settings import Settings
 from conf.stores import Stores
-from queries import ENGINES, Answer, QueryError, open_engine
+from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.ask import find_question, questions
+from queries.engine import RowStream
 from queries.formats import short, write_csv, write_json
 from queries.references import Version, parse_reading, references
 from queries.spark_engine import for_questions
 from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.tables import TABLES
 from streaming.lake.views import views
+from tests.support.small_lake import lake_for_queries
 
 pytestmark = pytest.mark.requirement("L2")
 
@@ -40,7 +46,7 @@ def refers(sql: str, dialect: str = "duckdb") -> dict[str, Version | None]:
     return {reference.table: reference.version for reference in references(query)}
 
 
-def test_the_questions_are_there_each_with_a_title_a_question_and_a_reading() -> None:
+def test_the_questions_are_there_each_with_a_question_and_a_reading() -> None:
     assert set(questions()) == ASKED
     for question in questions().values():
         assert question.question.endswith("?")
@@ -131,6 +137,99 @@ def test_the_error_of_an_engine_that_does_not_run_names_how_to_start_it(settings
         open_engine(settings, "trino").ask("SELECT 1")
 
 
+@pytest.fixture
+def duckdb_on_empty_lake(
+    settings: Settings, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
+    """DuckDB over a lake in which nothing was written and nothing validated."""
+    with lake_for_queries(tmp_path, stores, monkeypatch):
+        yield open_engine(settings, "duckdb")
+
+
+def test_the_tables_of_the_lake_can_be_listed(duckdb_on_empty_lake: Engine) -> None:
+    listed = duckdb_on_empty_lake.ask("SHOW TABLES").rows
+    assert ("silver", "orders", "BASE TABLE") in listed
+    assert ("analyst", "orders", "VIEW") in listed
+    of_gold = duckdb_on_empty_lake.ask("show tables from gold;").rows
+    assert of_gold == tuple(row for row in listed if row[0] == "gold")
+    assert set(listed) == set(
+        duckdb_on_empty_lake.ask(
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables"
+        ).rows
+    )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DESCRIBE silver.orders",
+        "DESC storelake.silver.orders",
+        "SHOW COLUMNS FROM silver.orders",
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'orders'",
+    ],
+)
+def test_the_columns_of_a_table_can_be_listed(duckdb_on_empty_lake: Engine, sql: str) -> None:
+    listed = {row[0]: row[1] for row in duckdb_on_empty_lake.ask(sql).rows}
+    assert listed["order_id"] == "VARCHAR"
+    assert listed["total_price"].startswith("DECIMAL(")
+    assert listed["created_at"] == "TIMESTAMP WITH TIME ZONE"
+
+
+def test_a_view_is_described_before_anything_was_validated(duckdb_on_empty_lake: Engine) -> None:
+    described = duckdb_on_empty_lake.ask("DESCRIBE analyst.orders").rows
+    assert "created_at_local" in {row[0] for row in described}
+
+
+def test_a_plan_reads_the_tables_of_its_query(duckdb_on_empty_lake: Engine) -> None:
+    assert duckdb_on_empty_lake.ask("EXPLAIN SELECT count(*) FROM silver.orders").rows
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("SELECT * FROM orders", "no table orders: did you mean analyst.orders or silver.orders"),
+        ("SELECT * FROM silvr.orders", "no table silvr.orders: did you mean analyst.orders or si"),
+        ("SELECT ordr_id FROM silver.orders", 'not found in FROM clause! Candidate bindings: "o'),
+        ("SELECT summ(1)", 'name summ does not exist! Did you mean "sum"'),
+        ("DESCRIBE silver.ordr", "no table silver.ordr: in silver there are"),
+        ("SELECT 1 FROM silver.orders WHERE price > 'x'::int", "Candidate bindings|Could not"),
+    ],
+)
+def test_an_error_keeps_the_suggestion_in_one_sentence(
+    duckdb_on_empty_lake: Engine, sql: str, reason: str
+) -> None:
+    with pytest.raises(QueryError, match=reason) as refused:
+        duckdb_on_empty_lake.ask(sql)
+    assert "\n" not in str(refused.value)
+    assert "LINE" not in str(refused.value)
+
+
+def test_a_parquet_file_has_the_types_and_digits_of_the_answer(tmp_path: Path) -> None:
+    file, query = tmp_path / "answer.parquet", (
+        "SELECT 2.50::decimal(9, 2) AS price, TIMESTAMPTZ '2024-05-01 02:00:00+02' AS at, "
+        "[{'id': 7}] AS items, map {'a': 1} AS tags, sum(1) AS n"
+    )  # fmt: skip
+    arguments = ["sql", query, "--format", "parquet"]
+    assert CliRunner().invoke(app, arguments).exit_code == 2, "it is no text"
+    assert CliRunner().invoke(app, [*arguments, "--out", str(file)]).exit_code == 0
+    assert pq.read_table(file).to_pylist() == [
+        {
+            "price": Decimal("2.50"),
+            "at": MIDNIGHT,
+            "items": [{"id": 7}],
+            "tags": '{"a": 1}',
+            "n": Decimal(1),
+        }
+    ]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_table_of_a_large_answer_is_its_beginning_and_names_the_rest() -> None:
+    result = CliRunner().invoke(app, ["sql", "SELECT * FROM range(1500)"])
+    assert result.stdout.splitlines()[-1].strip() == "999"
+    assert "the first 1,000 rows" in result.stderr
+
+
 def test_duckdb_answers_what_needs_no_lake_without_one(settings: Settings) -> None:
     answer = open_engine(settings, "duckdb").ask("SELECT 1 AS one, [1, 2] AS few, {'a': 1} AS s;")
     assert answer == Answer(("one", "few", "s"), ((1, [1, 2], {"a": 1}),))
@@ -147,11 +246,15 @@ def test_a_session_for_questions_is_made_for_large_joins_and_keeps_what_the_oper
     assert "TieredStopAtLevel" not in asked.driver_java_options
 
 
+def rows(*values: object) -> list[tuple[Any, ...]]:
+    return list(RowStream.of(("a",), ("VARCHAR",), [(value,) for value in values]).rows)
+
+
 def test_an_instant_is_in_utc_and_local_time_is_unchanged() -> None:
     there = datetime(2024, 5, 1, 2, tzinfo=timezone(timedelta(hours=2)))
     wall = datetime(2024, 5, 1, 2)  # noqa: DTZ001
-    assert Answer.of(("a",), [(there,), (wall,)]).rows == ((MIDNIGHT,), (wall,))
-    assert Answer.of(("a",), [(there,)]).rows[0][0].tzinfo is timezone.utc
+    assert rows(there, wall) == [(MIDNIGHT,), (wall,)]
+    assert rows(there)[0][0].tzinfo is timezone.utc
 
 
 @pytest.mark.parametrize(
@@ -174,12 +277,16 @@ def test_a_table_shows_values_for_people(value: object, shown: str) -> None:
 def test_csv_and_json_keep_money_to_the_cent_and_times_exact(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answer = Answer(("price", "at", "note"), ((Decimal("2.50"), MIDNIGHT, None),))
-    write_csv(answer, sys.stdout)
-    assert capsys.readouterr().out == "price,at,note\n2.50,2024-05-01T00:00:00Z,\n"
-    write_json(answer, sys.stdout)
+    row = (Decimal("2.50"), MIDNIGHT, None, float("nan"))
+
+    def answer() -> RowStream:
+        return RowStream.of(("price", "at", "note", "price"), ("VARCHAR",) * 4, [row])
+
+    write_csv(answer(), sys.stdout)
+    assert capsys.readouterr().out == "price,at,note,price\n2.50,2024-05-01T00:00:00Z,,nan\n"
+    write_json(answer(), sys.stdout)
     assert json.loads(capsys.readouterr().out) == [
-        {"price": "2.50", "at": "2024-05-01T00:00:00Z", "note": None}
+        {"price": "2.50", "at": "2024-05-01T00:00:00Z", "note": None, "price_2": "nan"}
     ]
 
 

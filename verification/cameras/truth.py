@@ -12,10 +12,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from rich.text import Text
 from scipy.optimize import linear_sum_assignment
 
+from infra.terminal_table import TextTable
 from simulator.shop import Truth, sum_up
 
 MAX_COUNT_ERROR = 0.03  # of the true number
@@ -122,16 +122,18 @@ def _nearly(measured: int, true: int, error: float) -> bool:
     return abs(measured - true) <= max(1, error * true)
 
 
-def beside_truth(result: Mapping[str, Any]) -> Table:
+def beside_truth(result: Mapping[str, Any]) -> TextTable:
     """What cameras count beside what happened, and the verdict in the title."""
     verdict = Text("ok", "bold green") if result["ok"] else Text("not ok", "bold red")
-    table = Table("", "measured", "true", title=Text.assemble("cameras: ", verdict))
-    for name in ("entries", "exits", "groups", "passers_by", "conversion"):
-        table.add_row(name, str(result[name]), str(result[f"true_{name}"]))
+    rows = [
+        (name, str(result[name]), str(result[f"true_{name}"]))
+        for name in ("entries", "exits", "groups", "passers_by", "conversion")
+    ]
     for key, zone in result["zones"].items():
-        table.add_row(f"visits of {key}", str(zone["visits"]), str(zone["true_visits"]))
-        table.add_row("  mean dwell, s", str(zone["mean_s"]), str(zone["true_mean_s"]))
-    table.add_row("dwell error, s", str(result["dwell_error_s"]), "")
-    table.add_row("latency p95, s", str(result["latency_p95_s"]), "")
-    table.add_row("frames a second", str(result["fps"]), f"{result['fps_bare_model']} without")
-    return table
+        rows.append((f"visits of {key}", str(zone["visits"]), str(zone["true_visits"])))
+        rows.append(("  mean dwell, s", str(zone["mean_s"]), str(zone["true_mean_s"])))
+    rows.append(("dwell error, s", str(result["dwell_error_s"]), ""))
+    rows.append(("latency p95, s", str(result["latency_p95_s"]), ""))
+    rows.append(("frames a second", str(result["fps"]), f"{result['fps_bare_model']} without"))
+    title = Text.assemble("cameras: ", verdict)
+    return TextTable(("what", "measured", "true"), rows, prose=("what", "true"), title=title)

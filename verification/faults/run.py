@@ -12,10 +12,10 @@ from statistics import median
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from conf.settings import Settings
+from infra.terminal_table import TextTable
 from quality.reconciliation import Difference, Reconciliation
 from verification.deployment import Deployment, Step
 from verification.faults.deployment import SupervisedDeployment, now, supervised
@@ -166,10 +166,8 @@ def summary(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, s
 def tables(content: Mapping[str, Any]) -> Group:
     """The faults, and the ids that went in and came out."""
     outcome = ("ok", "bold green") if not content["faults"] else ("not ok", "bold red")
-    ids = Table(title=Text.assemble("ids in = ids out: ", outcome), show_header=False)
-    for name, number in content["ids"].items():
-        ids.add_row(name.replace("_", " "), f"{number:,}")
-    faults = Table("fault", "what was done", "held", "seconds to recover")
-    for row in summary(content["results"]):
-        faults.add_row(*row)
-    return Group(faults, ids)
+    counts = [(name.replace("_", " "), f"{number:,}") for name, number in content["ids"].items()]
+    title = Text.assemble("ids in = ids out: ", outcome)
+    ids = TextTable(("ids", "count"), counts, numbers=("count",), title=title)
+    names = ("fault", "what was done", "held", "seconds to recover")
+    return Group(TextTable(names, summary(content["results"]), prose=names[1:]), ids)

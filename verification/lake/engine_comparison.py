@@ -20,7 +20,7 @@ def compare_engines(deployment: Deployment) -> dict[str, str]:
     for engine in sorted(ENGINES):
         with closing(open_engine(deployment.settings, engine)) as opened:
             for name, question in questions().items():
-                deployment.step(f"{engine}: {question.title}")
+                deployment.step(f"{engine}: {name}")
                 try:
                     answers[name][engine] = ask_question(opened, question)
                 except QueryError as error:
