@@ -21,7 +21,6 @@ from prometheus_client import start_http_server
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli.follow import log_files
 from cli.main import app
 from cli.tables import services_table, show_services
 from conf.errors import StorelakeError
@@ -216,14 +215,6 @@ def test_an_unknown_process_is_rejected_with_the_known_ones() -> None:
     result = CliRunner().invoke(app, ["start", "bakery"])
     assert result.exit_code == 2
     assert "bakery is unknown" in result.output
-
-
-def test_logs_of_several_names_come_in_their_order(tmp_path: Path) -> None:
-    for name in ("kafka", "gateway", "streams"):
-        (tmp_path / f"{name}.log").touch()
-    assert [file.stem for file in log_files(tmp_path, ["streams", "kafka"])] == ["streams", "kafka"]
-    with pytest.raises(StorelakeError, match="no log named run; known: gateway, kafka, streams"):
-        log_files(tmp_path, ["run"])
 
 
 def test_the_table_leaves_out_columns_with_nothing_in_them() -> None:
