@@ -30,7 +30,7 @@ def configure_logging(process: str, level: str, stream: TextIO | None = None) ->
     """
     # Not `sys.stderr`, which a caller may have replaced for a while: this is for good.
     out = stream or sys.__stderr__ or sys.stderr
-    renderer = _text() if out.isatty() else structlog.processors.JSONRenderer()
+    renderer = _text() if writes_text(out) else structlog.processors.JSONRenderer()
 
     def named(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
         line.setdefault("logger", process)
@@ -62,6 +62,11 @@ def configure_logging(process: str, level: str, stream: TextIO | None = None) ->
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(out),
     )
+
+
+def writes_text(stream: TextIO | None = None) -> bool:
+    """Whether log lines to a stream (stderr by default) are text: it is a terminal."""
+    return (stream or sys.__stderr__ or sys.stderr).isatty()
 
 
 def _text() -> structlog.dev.ConsoleRenderer:

@@ -109,7 +109,10 @@ class Runner:
             limits=settings.streams,
         )
         self._lag = LagWatch(self.metrics, self._context.open_log)
-        self._report = StreamsReport(settings, self.metrics, names, self._parts)
+        ui = spark.sparkContext.uiWebUrl
+        self._report = StreamsReport(settings, self.metrics, names, self._parts, ui)
+        if ui:
+            log.info("Spark's UI is at %s", ui)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
         """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.

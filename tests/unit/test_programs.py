@@ -367,6 +367,14 @@ def test_the_streams_have_the_state_of_the_worst_one_and_the_detail_names_it(
     assert (found.streams or {})["footfall"]["detail"] == reported.get("detail", "")
 
 
+def test_the_status_has_the_link_of_sparks_ui(own: Settings) -> None:
+    StateDir(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
+    who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+    report = {**who, "ui": "http://127.0.0.1:4040", "streams": {"footfall": RUNS}}
+    write_state(own.var_dir / "run" / "streams.json", report)
+    assert row(own, "streams").detail == "1 of 1 streams; Spark's UI: http://127.0.0.1:4040"
+
+
 def test_streams_that_share_a_failing_query_show_its_sentence_once(own: Settings) -> None:
     StateDir(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
     failed = {
