@@ -23,7 +23,7 @@ def doctor(
         Literal["text", "json"], typer.Option("--format", help="Of the output.")
     ] = "text",
 ) -> None:
-    """Check Java, ports, disk, memory, versions, rights and secrets, and say what to do.
+    """Check Java, ports, disk, memory, versions, rights and secrets; suggest what to do.
 
     Works before anything was downloaded or started. Exit code 1 when something must be mended.
     """

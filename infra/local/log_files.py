@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import chain
-from os import fstat
+from os import SEEK_CUR, fstat
 from os.path import samestat
 from pathlib import Path
 from typing import BinaryIO
@@ -180,7 +180,7 @@ class _Follower:
         ours = fstat(self._source.fileno())
         with suppress(FileNotFoundError):
             same = samestat(self._file.stat(), ours)
-            return not same or self._source.tell() > ours.st_size
+            return not same or self._source.seek(0, SEEK_CUR) > ours.st_size
         return True
 
     def _rest(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What a machine must have, whatever the settings say: a check returns what it found.
+"""What a machine must have, whatever the settings are: a check returns what it found.
 
 Each check raises `WHAT IS WRONG: WHAT TO DO`, as `ServiceError` where a deployment cannot work.
 Sources of limits: README.md for memory; Postgres takes 64 MiB of shared memory for a parallel

@@ -43,8 +43,8 @@ def launch_jvm(conf: Mapping[str, str]) -> None:
     """Launch the JVM with these properties, if this process has none.
 
     By itself PySpark puts all properties on the JVM's command line, passwords included. Spark's UI
-    listens where the variable SPARK_LOCAL_IP says, by default on every address: a local master's
-    on that of the driver.
+    listens on the address in the variable SPARK_LOCAL_IP, by default on all: that of a local master
+    on the driver's.
     """
     if address := conf.get("spark.driver.bindAddress"):
         os.environ["SPARK_LOCAL_IP"] = address  # noqa: TID251 - for the JVM alone
