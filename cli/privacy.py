@@ -16,7 +16,7 @@ from cli.context import read_settings
 from infra.terminal import console, progress
 
 if TYPE_CHECKING:
-    from streaming.privacy.erase import Place
+    from streaming.privacy.erase import ErasedPlace
 
 app = typer.Typer(
     name="privacy",
@@ -51,7 +51,7 @@ def erase(
     from streaming.privacy.erase import erase as erase_customer
 
     settings = read_settings().acting_as("owner")  # who reads every table
-    found: list[Sequence[Place]] = []
+    found: list[Sequence[ErasedPlace]] = []
     for number, one in enumerate(dict.fromkeys(customer), 1):
         with progress(f"erasing customer {number}") as notify:
             found.append(erase_customer(settings, one, notify, kafka_now=kafka is InKafka.NOW))
@@ -86,7 +86,7 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
-def _show(number: int, places: Sequence[Place]) -> None:
+def _show(number: int, places: Sequence[ErasedPlace]) -> None:
     from rich.table import Table
 
     table = Table(title=f"customer {number}", title_justify="left")
