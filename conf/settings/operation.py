@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import AnyHttpUrl, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from conf.settings.base import Frozen
 
@@ -78,12 +78,12 @@ class QualitySettings(Frozen):
 class LineageSettings(Frozen):
     """OpenLineage events of streams and validation runs (docs/MONITORING.md#lineage)."""
 
-    url: AnyHttpUrl | None = None
+    url: str | None = Field(default=None, pattern=r"^https?://")
     """Base URL of an endpoint, such as Marquez; events go to `api/v1/lineage` below it."""
     api_key: SecretStr | None = None
     """Sent to the endpoint as a bearer token."""
     file: Path | None = None
-    """In place of `url`: a file that gets one event a line, and grows."""
+    """In place of `url`: a file that gets one event a line."""
     namespace: str = "storelake"
     """Namespace of the jobs."""
     every: timedelta = timedelta(minutes=5)

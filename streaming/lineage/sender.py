@@ -61,7 +61,7 @@ class LineageSender:
 
 def lineage_counter(registry: CollectorRegistry) -> Counter:
     """The counter of events, where lineage is on."""
-    text = "OpenLineage events by what became of them: sent, or dropped. Only with lineage."
+    text = "OpenLineage events, sent or dropped; where lineage is on."
     events = Counter("storelake_lineage_events", text, ("outcome",), registry=registry)
     for outcome in ("sent", "dropped"):
         events.labels(outcome)
