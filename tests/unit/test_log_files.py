@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from infra.errors import ServiceError
 from infra.local import log_files as logs
+from infra.local.daemon import Daemon
 from infra.local.log_lines import LogEntry, parse_entries
 
 pytestmark = pytest.mark.requirement("M1")
@@ -136,6 +137,19 @@ def test_a_log_is_followed_through_whatever_happens_to_its_file(folder: Path) ->
     file.unlink()
     file.write_text(line(12, "deleted") + "\n")
     assert next(new).event == "deleted"
+
+
+def test_a_large_log_is_set_aside_while_its_process_appends_to_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.local.daemon.LARGEST_LOG_BYTES", 100)
+    gateway, new = Daemon("gateway", folder, folder), followed(folder)
+    with gateway.log_file.open("a") as writer:
+        gateway.rotate_log()
+        writer.write(line(6, "after it") + "\n")
+    assert next(new).event == "after it"
+    ends = logs.sizes([gateway.log_file])
+    assert [one.event for one in logs.last_entries(ends, 2)] == ["request 4", "after it"]
 
 
 def test_the_command_filters_and_prints_for_people_and_for_programs(
