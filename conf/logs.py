@@ -8,6 +8,7 @@ Never a payload, never a secret.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any, TextIO
 
@@ -30,7 +31,7 @@ def configure_logging(process: str, level: str, stream: TextIO | None = None) ->
     """
     # Not `sys.stderr`, which a caller may have replaced for a while: this is for good.
     out = stream or sys.__stderr__ or sys.stderr
-    renderer = _text() if writes_text(out) else structlog.processors.JSONRenderer()
+    renderer: Any = _text if writes_text(out) else structlog.processors.JSONRenderer()
 
     def named(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
         line.setdefault("logger", process)
@@ -69,6 +70,16 @@ def writes_text(stream: TextIO | None = None) -> bool:
     return (stream or sys.__stderr__ or sys.stderr).isatty()
 
 
-def _text() -> structlog.dev.ConsoleRenderer:
+_RENDERER = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _text(logger: WrappedLogger, name: str, line: EventDict) -> str:
     """A line of text, and below it the traceback as Python prints it."""
-    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    clean = {k: without_controls(v) if isinstance(v, str) else v for k, v in line.items()}
+    return _RENDERER(logger, name, clean)
+
+
+def without_controls(text: str) -> str:
+    """A text for a terminal, on which a control character of a sender must do nothing."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import chain
-from os import SEEK_CUR, fstat
 from os.path import samestat
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +29,7 @@ def log_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
         names: only these; all without a name.
 
     Raises:
-        ServiceError: there is none of such a name, or none at all.
+        ServiceError: there is none of such a name, or none at all, or it is another user's.
     """
     files = sorted(folder.glob("*.log"))
     if not files:
@@ -37,7 +37,10 @@ def log_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     known = {file.stem: file for file in files}
     if missing := [name for name in names if name not in known]:
         raise ServiceError(f"There is no log named {missing[0]}; known: {', '.join(known)}.")
-    return [known[name] for name in names] if names else files
+    chosen = [known[name] for name in names] if names else files
+    if closed := [file for file in chosen if not os.access(file, os.R_OK)]:
+        raise ServiceError(f"{closed[0]} cannot be read: run storelake as its owner.")
+    return chosen
 
 
 def sizes(files: Sequence[Path]) -> dict[Path, int]:
@@ -177,10 +180,10 @@ class _Follower:
         """Whether the path names another file than the open one, or that was truncated."""
         if self._source is None:
             return True
-        ours = fstat(self._source.fileno())
+        ours = os.fstat(self._source.fileno())
         with suppress(FileNotFoundError):
             same = samestat(self._file.stat(), ours)
-            return not same or self._source.seek(0, SEEK_CUR) > ours.st_size
+            return not same or self._source.seek(0, os.SEEK_CUR) > ours.st_size
         return True
 
     def _rest(self) -> bytes:

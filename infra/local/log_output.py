@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
+from conf.logs import without_controls
 from infra.local.log_lines import LogEntry
 from infra.terminal import console
 
@@ -51,10 +52,11 @@ def _lines(entry: LogEntry) -> Iterator[Text]:
     style = LEVEL_STYLES.get(entry.level, "")
     shown = {k: v for k, v in entry.fields.items() if k not in {"process", "logger"}}
     fields = "".join(f" {name}={_value(value)}" for name, value in shown.items())
-    event, *rest = entry.event.splitlines() or [""]
+    event, *rest = without_controls(entry.event).splitlines() or [""]
+    fields = without_controls(fields)
     yield Text.assemble((at, "dim"), (f"{entry.level:<8} ", style), event, (fields, "dim"))
     for line in (*rest, *entry.more):
-        yield Text(line)
+        yield Text(without_controls(line))
 
 
 def _value(value: Any) -> str:

@@ -17,6 +17,7 @@ from infra.errors import ServiceError
 from infra.local import log_files as logs
 from infra.local.daemon import Daemon
 from infra.local.log_lines import LogEntry, parse_entries
+from infra.local.log_output import _lines
 
 pytestmark = pytest.mark.requirement("M1")
 
@@ -167,6 +168,13 @@ def test_the_command_filters_and_prints_for_people_and_for_programs(
 
     assert text == "gateway | Nov 30 06:00:03.000 error    request 3"
     assert json.loads(parsed)["event"] == "started"
+
+
+def test_no_line_moves_the_cursor_of_a_terminal() -> None:
+    out = io.StringIO()
+    entry = LogEntry("gateway", None, "info", "got \x1b[2J", {"path": "/\x1b]0;x\x07"}, ["\x9b1A"])
+    Console(file=out).print(*_lines(entry))
+    assert not {"\x1b", "\x9b", "\x07"} & set(out.getvalue())
 
 
 def test_a_log_that_is_not_there_is_named(folder: Path) -> None:

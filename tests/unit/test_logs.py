@@ -79,7 +79,7 @@ def test_a_terminal_gets_text_and_a_traceback_that_can_be_read() -> None:
         raise ValueError("broken")
     except ValueError:
         logging.getLogger("storelake.streams").exception("it broke", extra={"stream": "footfall"})
-    structlog.get_logger().info("request", status=200)
+    structlog.get_logger().info("request", status=200, path="/\x1b[2J")
     structlog.reset_defaults()
     logging.basicConfig(force=True)
     plain = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
@@ -87,7 +87,7 @@ def test_a_terminal_gets_text_and_a_traceback_that_can_be_read() -> None:
     assert re.search(r"it broke +\[storelake.streams\] process=streams stream=footfall\n", plain)
     assert "\nTraceback (most recent call last):\n  File " in plain
     assert "\nValueError: broken\n" in plain
-    assert re.search(r"request +\[streams\] process=streams status=200\n", plain)
+    assert re.search(r"request +\[streams\] path=/\ufffd\[2J process=streams status=200\n", plain)
 
 
 def test_lines_below_the_level_are_not_written(out: io.StringIO) -> None:
