@@ -49,12 +49,12 @@ class LogPrinter:
 def _lines(entry: LogEntry) -> Iterator[Text]:
     """The entry in one line with its fields, then its further lines as they are."""
     at = f"{entry.at:%b %d %H:%M:%S}.{entry.at.microsecond // 1000:03} " if entry.at else ""
-    style = LEVEL_STYLES.get(entry.level, "")
+    level, style = f"{entry.level:<8} ".lstrip(), LEVEL_STYLES.get(entry.level, "")
     shown = {k: v for k, v in entry.fields.items() if k not in {"process", "logger"}}
     fields = "".join(f" {name}={_value(value)}" for name, value in shown.items())
     event, *rest = without_controls(entry.event).splitlines() or [""]
     fields = without_controls(fields)
-    yield Text.assemble((at, "dim"), (f"{entry.level:<8} ", style), event, (fields, "dim"))
+    yield Text.assemble((at, "dim"), (level, style), event, (fields, "dim"))
     for line in (*rest, *entry.more):
         yield Text(without_controls(line))
 

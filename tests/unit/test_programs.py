@@ -296,7 +296,7 @@ def test_ctrl_c_ends_following_logs_without_a_status(
     (logs / "gateway.log").write_text("hello\n")
     with storelake(environment, own, "logs", "-f", "gateway") as command:
         assert command.stdout is not None
-        assert command.stdout.readline() == "gateway     hello\n"
+        assert command.stdout.readline() == "gateway | hello\n"
 
         command.send_signal(signal.SIGINT)
         _, errors = command.communicate(timeout=120)
