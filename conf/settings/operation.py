@@ -78,7 +78,7 @@ class QualitySettings(Frozen):
 class LineageSettings(Frozen):
     """OpenLineage events of streams and validation runs (docs/MONITORING.md#lineage)."""
 
-    url: str | None = Field(default=None, pattern=r"^https?://")
+    url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
     """Base URL of an endpoint, such as Marquez; events go to `api/v1/lineage` below it."""
     api_key: SecretStr | None = None
     """Sent to the endpoint as a bearer token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter
@@ -32,7 +33,7 @@ class LineageSender:
         registry: gets the counter of events.
 
     Raises:
-        SettingsError: the extra `lineage` is not installed.
+        SettingsError: the extra `lineage` is not installed, or the file has no folder.
     """
 
     def __init__(self, settings: LineageSettings, registry: CollectorRegistry) -> None:
@@ -68,11 +69,18 @@ def lineage_counter(registry: CollectorRegistry) -> Counter:
     return events
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"lineage.file: {folder} cannot be made ({error.strerror})") from error
+
+
 def _transport(settings: LineageSettings) -> Transport:
     from openlineage.client.transport import file, http  # noqa: PLC0415 - half a second
 
     if settings.file is not None:
-        settings.file.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(settings.file.parent)
         return file.FileTransport(file.FileConfig(str(settings.file), append=True))
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     auth = http.ApiKeyTokenProvider({"apiKey": key}) if key else http.TokenProvider({})

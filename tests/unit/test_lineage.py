@@ -18,7 +18,7 @@ from openlineage.client.event_v2 import RunEvent, RunState
 from openlineage.client.serde import Serde
 from prometheus_client import CollectorRegistry
 
-from conf.settings import Settings, load_settings
+from conf.settings import Settings, SettingsError, load_settings
 from infra.local.process import wait_until
 from quality.lineage import run_events
 from quality.results import Result
@@ -248,3 +248,17 @@ def test_an_endpoint_that_hangs_holds_no_stream_up(monkeypatch: pytest.MonkeyPat
         )
         running.start()
         running.stop()
+
+
+def test_a_wrong_setting_is_one_sentence(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    own = lineage(settings, file=tmp_path / "file" / "events.ndjson")
+    with pytest.raises(SettingsError, match=r"lineage.file: .*/file cannot be made"):
+        LineageSender(own.lineage, CollectorRegistry())
+    with pytest.raises(SettingsError, match=r"lineage\.url"):
+        load_settings(lineage={"url": "marquez:5000"})
+    monkeypatch.setattr("streaming.lineage.sender.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"install storelake\[lineage\]"):
+        LineageSender(own.lineage, CollectorRegistry())
