@@ -48,7 +48,7 @@ class Engines:
         self._settings = settings
         self._spark: SparkSession | None = None
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
-        # Great Expectations asks whether a pattern matches; pandas warns that groups are not used.
+        # Great Expectations tests a pattern for a match; pandas warns that its groups are not used.
         warnings.filterwarnings("ignore", "This pattern is interpreted as a regular expression")
         self._context = gx.get_context(mode="ephemeral")
         bars = ProgressBarsConfig(globally=False, metric_calculations=False)

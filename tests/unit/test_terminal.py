@@ -34,7 +34,7 @@ def test_a_stage_is_one_line_however_often_its_numbers_change(log: io.StringIO) 
     assert lines == ["starting", "kafka: 0 of 44 jars fetched", "kafka: starting"]
 
 
-def test_a_stage_that_lasts_is_heard_of_ever_more_rarely(
+def test_a_stage_that_lasts_is_printed_ever_more_rarely(
     log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "REPEAT_SECONDS", 0.02)
