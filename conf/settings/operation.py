@@ -76,18 +76,18 @@ class QualitySettings(Frozen):
 
 
 class LineageSettings(Frozen):
-    """OpenLineage events of streams and validation runs (docs/MONITORING.md#lineage)."""
+    """OpenLineage events (docs/MONITORING.md#lineage)."""
 
     url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
-    """Base URL of an endpoint, such as Marquez; events go to `api/v1/lineage` below it."""
+    """Base URL of an endpoint such as Marquez."""
     api_key: SecretStr | None = None
-    """Sent to the endpoint as a bearer token."""
+    """Bearer token of the endpoint."""
     file: Path | None = None
     """In place of `url`: a file that gets one event a line."""
     namespace: str = "storelake"
     """Namespace of the jobs."""
     every: timedelta = timedelta(minutes=5)
-    """Interval between two RUNNING events of a stream."""
+    """Interval of RUNNING events."""
 
     @property
     def enabled(self) -> bool:
