@@ -11,10 +11,13 @@ VERIFY := PYTHONPATH='$(CURDIR)' $(BIN)/python -m verification
 # uv takes half the time of pip. Where it is missing, or does not reach the index that pip is
 # configured for, pip installs.
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
-UV := $(BIN)/uv pip install -q --python $(BIN)/python --system-certs --compile-bytecode -c constraints.txt
+UV := $(BIN)/uv pip install --python $(BIN)/python --system-certs --compile-bytecode -c constraints.txt
 EXTRAS := dev,pulsar,delta
 YOLO := $(EXTRAS),yolo
-install = $(UV) -e '.[$(1)]' 2>$(VENV)/uv.log || $(PIP) -e '.[$(1)]'
+# uv's stages, a line each; its whole output is in uv.log.
+stages = while read -r line; do case "$$line" in Resolved*|Downloading*|Prepared*|Installed*|Bytecode*) echo "  $$line";; esac; done
+by_uv = { $(UV) -e '.[$(1)]' 2>&1 || echo 'uv failed'; } | tee $(VENV)/uv.log | $(stages); ! grep -qx 'uv failed' $(VENV)/uv.log
+install = { $(by_uv); } || { echo "  uv failed, see $(VENV)/uv.log: pip installs, which takes minutes more."; $(PIP) -e '.[$(1)]'; }
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-yolo demo verify-orders verify-cameras verify-quality verify-lake verify-run verify-faults soak verify-scale bench notebooks dist \
@@ -40,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 		"install it (on Debian the package python3-venv)." >&2; exit 1; }
 	@echo "Installing into $(VENV); the first time takes a few minutes."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) --only-binary :all: uv 2>/dev/null || echo "There is no uv here: pip installs, which takes longer."
+	@echo "  fetching uv"; $(PIP) --only-binary :all: uv 2>/dev/null || true
 	@$(call install,$(EXTRAS))
 	@touch $@
 

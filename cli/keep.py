@@ -10,19 +10,17 @@ from cli.context import Profile, read_settings
 
 def keep(profile: Profile = None) -> None:
     """Keep running what `up` and `start` requested, until SIGTERM."""
-    import logging
     from pathlib import Path
     from threading import Event
 
+    from conf.logs import configure_logging
     from infra.local.board import StateDir
     from infra.local.programs import programs
     from infra.local.services import all_services
     from infra.local.supervisor import Supervisor
 
     settings = read_settings(profile)
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    configure_logging("supervisor", settings.log_level)
     cancel = Event()
     supervisor = Supervisor(
         StateDir(settings.var_dir),

@@ -11,7 +11,7 @@ import typer
 from cli.app import new_app
 from cli.context import read_settings
 from conf.errors import StorelakeError
-from infra.terminal import console, error_console
+from infra.terminal import console, progress
 from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def fetch(
     models = {model.name: model for model in model_files(read_settings().cache_dir)}
     if name not in models:
         raise StorelakeError(f"model {name!r} is unknown; known: {', '.join(models)}")
-    with error_console().status(f"fetching the model {name}"):
+    with progress(f"fetching the model {name}"):
         path = fetch(models[name], package)
     console().print(f"{path}: {models[name].licence}", highlight=False, soft_wrap=True)
 

@@ -19,7 +19,7 @@ from infra.terminal_table import TextTable
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from streaming.privacy.erase import Place
+    from streaming.privacy.erase import ErasedPlace
 
 app = typer.Typer(
     name="privacy",
@@ -54,7 +54,7 @@ def erase(
     from streaming.privacy.erase import erase as erase_customer
 
     settings = read_settings().acting_as("owner")  # who reads every table
-    found: list[Sequence[Place]] = []
+    found: list[Sequence[ErasedPlace]] = []
     for number, one in enumerate(dict.fromkeys(customer), 1):
         with progress(f"erasing customer {number}") as notify:
             found.append(erase_customer(settings, one, notify, kafka_now=kafka is InKafka.NOW))
@@ -89,13 +89,13 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
-def _show(number: int, places: Sequence[Place]) -> None:
+def _show(number: int, places: Sequence[ErasedPlace]) -> None:
     places_table(number, [one for one in places if one.changed or one.left]).show()
     left = sum(one.left for one in places if not one.clean)
     console().print(f"{len(places)} places searched, {left} findings that remain", highlight=False)
 
 
-def places_table(number: int, places: Sequence[Place]) -> TextTable:
+def places_table(number: int, places: Sequence[ErasedPlace]) -> TextTable:
     """One row a place at which data of a customer was found."""
     names = ("store", "place", "redacted", "left", "until (UTC)", "note")
     rows = [

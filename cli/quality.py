@@ -68,10 +68,12 @@ def run(
     settings = read_settings().acting_as("quality")
     if every is not None:
         step_behind_streams(settings)
+    from prometheus_client import CollectorRegistry
+
     from cli.quality_output import show_run
     from quality.engines import Engines
     from quality.run import ValidationPlan, run_quality
-    from quality.serve import serve
+    from quality.serve import lineage_sender, serve
 
     plan = ValidationPlan(layer, table, since, engine)
     with closing(Engines(settings)) as engines:
@@ -80,6 +82,7 @@ def run(
             return
         with progress("quality") as report, clear_outages():
             done = run_quality(settings, plan, report, engines=engines)
+            lineage_sender(settings, CollectorRegistry())(done)
     show_run(done)
     bad = {result.severity for result in done.failures}
     if (fail_on is FailOn.critical and "critical" in bad) or (fail_on is FailOn.warning and bad):

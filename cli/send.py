@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.context import read_settings
-from infra.terminal import error_console, on_signals
+from infra.terminal import error_console, is_animated, on_signals, progress
 from infra.terminal_table import TextTable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from simulator.ledger import SendReport
 
 OUTCOMES = ("accepted", "rejected", "poisoned", "failed", "late", "duplicates", "retries")
@@ -59,8 +57,10 @@ def send(
     Ends at --count, --seconds or Ctrl-C. Invalid events are sent to Kafka, past the gateway.
     """
     from simulator.send import send as run_send
+    from simulator.transport import require_targets
 
     settings = read_settings()
+    require_targets(settings, via, straight=poison + duplicates > 0)
     total = count or (int(rate * seconds / 60) if rate and seconds else None)
     with stop_on_ctrl_c() as stop, sending_bar(total) as bar:
         report = run_send(
@@ -96,35 +96,32 @@ def stop_on_ctrl_c() -> Iterator[Event]:
 
 @dataclass(frozen=True)
 class Bar:
-    """A progress bar on standard error; `show` takes the totals of `send`, `notify` a state."""
+    """Progress on standard error; `show` takes the totals of `send`, `notify` a state."""
 
-    progress: Progress
-    task: TaskID
-
-    def show(self, report: SendReport) -> None:
-        """Show how many were sent, failed and repeated."""
-        state = f"{report.failed} failed, {report.retries} repeats"
-        self.progress.update(self.task, completed=report.sent, state=state)
-
-    def notify(self, state: str) -> None:
-        """Show a state."""
-        self.progress.update(self.task, state=state)
+    show: Callable[[SendReport], None]
+    notify: Callable[[str], None]
 
 
 @contextmanager
 def sending_bar(total: int | None) -> Iterator[Bar]:
-    """A bar that is shown during a block."""
+    """A bar on a terminal, elsewhere lines, during a block."""
+    if not is_animated():
+        with progress("sending") as step:
+            of = f" of {total}" if total else ""
+            yield Bar(lambda r: step(f"sending: {r.sent}{of}, {r.failed} failed"), step)
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("sending"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[state]}"),
-    )
-    with Progress(*columns, console=error_console()) as progress:
-        yield Bar(progress, progress.add_task("send", total=total, state=""))
+    state = TextColumn("{task.fields[state]}")
+    parts = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), state)
+    with Progress(*parts, console=error_console()) as bar:
+        task = bar.add_task("send", total=total, state="")
+
+        def show(report: SendReport) -> None:
+            state_text = f"{report.failed} failed, {report.retries} repeats"
+            bar.update(task, completed=report.sent, state=state_text)
+
+        yield Bar(show, lambda text: bar.update(task, state=text))
 
 
 def summary_table(report: SendReport) -> TextTable:

@@ -14,7 +14,7 @@ import typer
 
 from cli.app import new_app
 from cli.context import read_settings
-from infra.terminal import console, error_console
+from infra.terminal import console, progress
 
 app = new_app("shop", "A simulated shop with known truth: videos, orders, pictures.")
 
@@ -64,8 +64,5 @@ def pictures(
 
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import Progress
-
-    with Progress(console=error_console()) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+    with progress(what) as show:
+        yield lambda done: show(f"{what}: {done} of {total}")

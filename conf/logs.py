@@ -1,4 +1,4 @@
-"""What every process logs: one JSON object a line, with the same names everywhere.
+"""What every process logs: JSON in files and pipes, text on a terminal, with the same names.
 
 Fields (docs/MONITORING.md has the table): `timestamp`, `level`, `process`, `logger`, `event`, and
 what the line is about: `request_id`, `trace_id`, `stream`, `camera`, `table`, `error`, `exception`.
@@ -8,6 +8,7 @@ Never a payload, never a secret.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any, TextIO
 
@@ -16,11 +17,12 @@ from structlog.typing import EventDict, WrappedLogger
 
 
 def configure_logging(process: str, level: str, stream: TextIO | None = None) -> None:
-    """Send our log lines, and those of libraries, as JSON to `stream` (stderr by default).
+    """Send our log lines, and those of libraries, to `stream` (stderr by default).
 
-    Lines of structlog go straight to the stream: the gateway writes one for every request, and the
-    standard library would take as long to write it as the gateway takes to check an event. Those
-    of the standard library get its `extra` as fields.
+    A terminal gets text with colors, everything else one JSON object a line. Lines of structlog go
+    straight to the stream: the gateway writes one for every request, and the standard library would
+    take as long to write it as the gateway takes to check an event. Those of the standard library
+    get its `extra` as fields.
 
     Args:
         process: `gateway`, `streams`, `inference`, `quality`, `maintenance`, ...
@@ -29,10 +31,12 @@ def configure_logging(process: str, level: str, stream: TextIO | None = None) ->
     """
     # Not `sys.stderr`, which a caller may have replaced for a while: this is for good.
     out = stream or sys.__stderr__ or sys.stderr
+    renderer: Any = _text if writes_text(out) else structlog.processors.JSONRenderer()
 
     def named(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
         line.setdefault("logger", process)
         line["process"] = process
+        line.pop("color_message", None)  # of uvicorn: the event with escape sequences
         return line
 
     shared: list[Any] = [
@@ -50,15 +54,32 @@ def configure_logging(process: str, level: str, stream: TextIO | None = None) ->
                 structlog.stdlib.ExtraAdder(),
                 *shared,
             ],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(out),
     )
+
+
+def writes_text(stream: TextIO | None = None) -> bool:
+    """Whether log lines to a stream (stderr by default) are text: it is a terminal."""
+    return (stream or sys.__stderr__ or sys.stderr).isatty()
+
+
+_RENDERER = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _text(logger: WrappedLogger, name: str, line: EventDict) -> str:
+    """A line of text, and below it the traceback as Python prints it."""
+    clean = {k: without_controls(v) if isinstance(v, str) else v for k, v in line.items()}
+    return _RENDERER(logger, name, clean)
+
+
+def without_controls(text: str) -> str:
+    """A text for a terminal, on which a control character of a sender must do nothing."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class Engines:
         self._settings = settings
         self._spark: SparkSession | None = None
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
+        # Great Expectations tests a pattern for a match; pandas warns that its groups are not used.
+        warnings.filterwarnings("ignore", "This pattern is interpreted as a regular expression")
         self._context = gx.get_context(mode="ephemeral")
         bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         self._context.variables.progress_bars = bars

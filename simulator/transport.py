@@ -4,22 +4,72 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from confluent_kafka import KafkaException, Producer
 
 from conf.contracts.order_event import event_path
 from conf.contracts.topics import event_topics
+from conf.errors import StorelakeError
 from conf.kafka import KEY_PARTITIONER, producer_config
 from conf.settings import KafkaSettings, Principal, Settings
 from simulator.ledger import Delivery
 from simulator.orders import SimulatedOrderEvent
 
 BACKOFF_BASE, BACKOFF_MAX = 0.1, 2.0
+CONNECT_SECONDS = 5.0
+KAFKA_PORT = 9092  # of librdkafka, where an address has none
+
+
+def require_targets(settings: Settings, via: str, *, straight: bool) -> None:
+    """Make sure that something listens, before the first event: later outages are waited for.
+
+    Args:
+        settings: with the addresses.
+        via: `gateway` or `kafka`.
+        straight: whether some events go to Kafka past the gateway.
+
+    Raises:
+        StorelakeError: nothing listens, or a host is not known.
+    """
+    if via == "gateway":
+        _require_gateway(settings)
+    if via == "kafka" or straight:
+        _require_kafka(settings.kafka)
+
+
+def _require_gateway(settings: Settings) -> None:
+    host, port = settings.gateway.host, settings.gateway.port
+    if reason := _connect_error(host, port):
+        raise StorelakeError(
+            f"No gateway listens at {host}:{port} ({reason}): start it with `storelake up` or "
+            "`storelake start gateway`, or send past it with --via kafka."
+        )
+
+
+def _require_kafka(kafka: KafkaSettings) -> None:
+    places = [urlsplit(f"//{one.split('://')[-1].strip()}") for one in kafka.bootstrap.split(",")]
+    errors = [_connect_error(one.hostname or "", one.port or KAFKA_PORT) for one in places]
+    if all(errors):
+        raise StorelakeError(
+            f"Kafka does not listen at {kafka.bootstrap} ({errors[0]}): start it with "
+            "`storelake up`, or set STORELAKE_KAFKA__BOOTSTRAP_SERVERS."
+        )
+
+
+def _connect_error(host: str, port: int) -> str:
+    """Why no connection can be opened; empty where one can."""
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 class GatewayTransport:

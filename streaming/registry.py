@@ -18,12 +18,13 @@ class StreamEntry:
 
     Attributes:
         name: of its module in `streaming/jobs`, its ledger rows and its lease.
-        reads: kind of its messages; None: it reads tables when they have changed.
+        reads: kind of its messages; None: it reads `tables` when they have changed.
         ledger: where its source positions are.
         moved_by: which messages move its positions: all, good ones, or frames with people.
         serving: public Postgres tables that this stream writes.
         dead_letters: the table of rows that it rejects or sets aside; None: it rejects none.
         stateful: whether its query keeps state in Spark.
+        tables: public Postgres tables that it reads.
     """
 
     name: str
@@ -33,6 +34,7 @@ class StreamEntry:
     serving: tuple[str, ...] = ()
     dead_letters: str | None = None
     stateful: bool = False
+    tables: tuple[str, ...] = ()
 
     def topics(self, settings: Settings) -> tuple[str, ...]:
         """The Kafka topics that it reads; positions of Pulsar's topics cannot be counted with."""
@@ -78,7 +80,13 @@ STREAMS = (
         ),
         stateful=True,
     ),
-    StreamEntry("store_hourly", None, "postgres", serving=("store_hourly",)),
+    StreamEntry(
+        "store_hourly",
+        None,
+        "postgres",
+        serving=("store_hourly",),
+        tables=("order_metrics", "footfall_minute", "zone_visits"),
+    ),
     StreamEntry(
         "product_analytics",
         "orders",

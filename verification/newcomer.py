@@ -68,11 +68,13 @@ def _newcomer(deployment: Deployment) -> int:
         StepError: a command failed.
     """
     videos = deployment.settings.var_dir / "films"
+    _run(deployment, "doctor")
     _run(deployment, "demo", "--seconds", "20", "--no-console", module="verification")
     try:
         _run(deployment, "up")
         _run(deployment, "status", "--json")
         _run(deployment, "seed", "--days", "3")  # one more than the demo has
+        _run(deployment, "logs", "--since", "10m", "--level", "warning")
         _run(deployment, "shop", "render", "--out", str(videos), "--shoppers", "5")
         (video,) = videos.glob(f"{BRANCH}-entrance*.mp4")
         camera = ["--camera", f"{BRANCH}-entrance", "--source", str(video), "--detector", "onnx"]

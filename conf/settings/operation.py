@@ -1,10 +1,11 @@
-"""Settings of operation: supervisor, maintenance, retention, quality."""
+"""Settings of operation: supervisor, maintenance, retention, quality, lineage."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from conf.settings.base import Frozen
 
@@ -72,3 +73,23 @@ class QualitySettings(Frozen):
     """Share of an hour's messages; more quarantined ones are a warning."""
     late_share: float = Field(default=0.1, gt=0, le=1)
     """Share of an hour's accepted events; more late ones are a warning."""
+
+
+class LineageSettings(Frozen):
+    """OpenLineage events (docs/MONITORING.md#lineage)."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
+    """Base URL of an endpoint such as Marquez."""
+    api_key: SecretStr | None = None
+    """Bearer token of the endpoint."""
+    file: Path | None = None
+    """In place of `url`: a file that gets one event a line."""
+    namespace: str = "storelake"
+    """Namespace of the jobs."""
+    every: timedelta = timedelta(minutes=5)
+    """Interval of RUNNING events."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether events are sent."""
+        return self.url is not None or self.file is not None

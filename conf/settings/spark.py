@@ -16,6 +16,9 @@ class SparkSettings(Frozen):
     """Heap of the driver."""
     driver_java_options: str = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
     """Serial GC; the C1 compiler only, because plans of small batches finish before C2 pays off."""
+    ui: bool = False
+    """Whether Spark's web UI runs, without a login: with a local master on loopback, otherwise on
+    every address of the driver's machine."""
     shuffle_partitions: int = Field(default=1, ge=1)
     """Tasks of stateful steps. Each costs state files and an exchange with Python in every
     micro-batch. A checkpoint keeps its first value."""

@@ -23,6 +23,7 @@ from conf.settings.base import CONF_DIR
 from conf.settings.brokers import KafkaSettings, PulsarSettings
 from conf.settings.cameras import InferenceSettings
 from conf.settings.operation import (
+    LineageSettings,
     MaintenanceSettings,
     QualitySettings,
     RetentionSettings,
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     maintenance: MaintenanceSettings = MaintenanceSettings()
     retention: RetentionSettings = RetentionSettings()
     quality: QualitySettings = QualitySettings()
+    lineage: LineageSettings = LineageSettings()
     http: HttpSettings = HttpSettings()
     gateway: GatewaySettings = GatewaySettings()
     supervisor: SupervisorSettings = SupervisorSettings()

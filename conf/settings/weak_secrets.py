@@ -40,12 +40,20 @@ def require_strong_secrets(settings: BaseModel, profile: str) -> None:
     """
     if profile in OWN_MACHINE:
         return
-    for variable, secret, names in _secrets(settings, "STORELAKE"):
-        if fault := weakness(secret, names, is_name=variable.endswith(NAMES)):
-            raise SettingsError(
-                f"{variable} {fault}, which the profile {profile!r} does not allow: set a random "
-                "one, such as `openssl rand -hex 24` prints."
-            )
+    for variable, fault in weak_secrets(settings):
+        raise SettingsError(
+            f"{variable} {fault}, which the profile {profile!r} does not allow: set a random "
+            "one, such as `openssl rand -hex 24` prints."
+        )
+
+
+def weak_secrets(settings: BaseModel) -> list[tuple[str, str]]:
+    """(variable, fault) of every secret that is set and easy to guess."""
+    return [
+        (variable, fault)
+        for variable, secret, names in _secrets(settings, "STORELAKE")
+        if (fault := weakness(secret, names, is_name=variable.endswith(NAMES)))
+    ]
 
 
 def weakness(secret: str, names: frozenset[str] = frozenset(), *, is_name: bool = False) -> str:

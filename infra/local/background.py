@@ -87,7 +87,8 @@ def _wait(
     def over() -> bool:
         # At the end all of them: one that was ready may have died while another one started.
         waiting[:] = absent(waiting) or absent(wanted)
-        report(f"waiting for {and_list([_progress(board, one.name) for one in waiting])}")
+        if waiting:
+            report(f"waiting for {and_list([_progress(board, one.name) for one in waiting])}")
         return all(board.status(one.name).failed for one in waiting)
 
     wait_until(over, READY_SECONDS, every=0.25)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -80,8 +81,7 @@ class Daemon:
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        if self.log_file.exists() and self.log_file.stat().st_size > LARGEST_LOG_BYTES:
-            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        self.rotate_log()
         options = (account or Account()).popen_options()
         inherited = os.environ if environment is None else environment  # noqa: TID251 - unread
         with self.log_file.open("ab") as log:
@@ -106,6 +106,16 @@ class Daemon:
         # The handle is dropped on purpose: from here on only the pid file identifies the process.
         child.returncode = 0
         return int(child.pid)
+
+    def rotate_log(self) -> None:
+        """Set a large log aside as `NAME.log.1`, also while its process appends to it.
+
+        Lines that are written between the copy and the truncation are lost.
+        """
+        with contextlib.suppress(OSError):  # no log yet, or a full disk
+            if self.log_file.stat().st_size > LARGEST_LOG_BYTES:
+                shutil.copyfile(self.log_file, self.log_file.with_suffix(".log.1"))
+                os.truncate(self.log_file, 0)
 
     @property
     def _place(self) -> str:

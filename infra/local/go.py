@@ -25,6 +25,11 @@ BUILD_BYTES = 5 * 1024**3
 INSTEAD = "set STORELAKE_S3__ENDPOINT to an S3 that runs already"
 
 
+def program_file(cache_dir: Path) -> Path:
+    """Where the program is, once it is built."""
+    return cache_dir / f"minio-{VERSION}"
+
+
 def build_minio(cache_dir: Path, cancel: Event, report: Report) -> Path:
     """The program, built the first time.
 
@@ -35,7 +40,7 @@ def build_minio(cache_dir: Path, cancel: Event, report: Report) -> Path:
     Raises:
         ServiceError: there is no Go, or too old a one; no room; the build failed.
     """
-    program = cache_dir / f"minio-{VERSION}"
+    program = program_file(cache_dir)
     if program.is_file():
         return program
     go = find_go()

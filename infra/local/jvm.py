@@ -21,7 +21,7 @@ rootLogger.appenderRef.console.ref = CONSOLE
 appender.console.type = Console
 appender.console.name = CONSOLE
 appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %p %m (%c{1})%n
+appender.console.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC} %p %m (%c{1})%n
 """
 
 

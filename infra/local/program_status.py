@@ -17,7 +17,7 @@ from infra.local.programs import MANAGED, ManagedCommand, streams_url
 from infra.local.readiness import fetch
 from infra.local.service import ServiceStatus
 from infra.local.state_files import UnreadableStateError
-from infra.local.streams import stream_states
+from infra.local.streams import read_streams, stream_states
 
 TROUBLE = ("failed", "stalled", "retrying")
 """States of a stream that the row of the streams names."""
@@ -128,16 +128,18 @@ def with_streams(settings: Settings, row: ServiceStatus) -> ServiceStatus:
     A stream that is `failed` or `stalled` makes the row so, and the detail names it.
     """
     try:
-        states = {name: _stream(report) for name, report in stream_states(settings).items()}
+        application = read_streams(settings.var_dir)
     except UnreadableStateError as error:
         return replace(row, detail=str(error))
-    if not states:
+    if not application or not application["streams"]:
         return replace(row, detail="starting Spark")
+    states = {name: _stream(report) for name, report in application["streams"].items()}
     bad = {name: report for name, report in states.items() if report["state"] in TROUBLE}
     up = sum(report["state"] == "running" for report in states.values())
     # Streams that share a query share its sentence.
     lines = dict.fromkeys(_trouble(name, report) for name, report in bad.items())
-    detail = "; ".join([f"{up} of {len(states)} streams", *lines])
+    ui = [f"Spark's UI: {application['ui']}"] if application.get("ui") else []
+    detail = "; ".join([f"{up} of {len(states)} streams", *lines, *ui])
     row = replace(row, detail=detail, streams=states)
     found = {report["state"] for report in bad.values()}
     worst = next((state for state in ("failed", "stalled") if state in found), row.state)

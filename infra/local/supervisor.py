@@ -154,6 +154,7 @@ class Supervisor:
                 child.early = 0
             child.status = replace(child.status, asked_at=asked_at, again_at=None, failed=False)
             child.watch(self._conf.silent_seconds)
+            child.daemon.rotate_log()
             return
         died = child.process is not None
         if died:

@@ -29,7 +29,7 @@ from streaming.lake.tables import (
 )
 from streaming.privacy import files, serving, tables, topics
 from streaming.privacy.person import ERASED, Person, customer_of
-from streaming.privacy.topics import Held, NotReadError, Partition
+from streaming.privacy.topics import NotReadError, Partition, PersonMessages
 
 UNREAD = timedelta(days=1)
 """How long after the last message in Kafka a stream may still be behind, and bring it back."""
@@ -39,7 +39,7 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Place:
+class ErasedPlace:
     """What one store holds of a customer after the erasure.
 
     Attributes:
@@ -70,7 +70,7 @@ class PrivacyError(StorelakeError):
 
 def erase(
     settings: Settings, customer_id: str, notify: Notify, *, kafka_now: bool = False
-) -> list[Place]:
+) -> list[ErasedPlace]:
     """Erase one customer, and search every store.
 
     Args:
@@ -119,7 +119,7 @@ def _note(connection: psycopg.Connection[Any], person: Person) -> None:
 
 def _erase_postgres(
     connection: psycopg.Connection[Any], person: Person, notify: Notify
-) -> Iterator[Place]:
+) -> Iterator[ErasedPlace]:
     changed = {}
     columns = serving.text_tables(connection)
     for table, of in columns.items():
@@ -128,10 +128,10 @@ def _erase_postgres(
     serving.vacuum(connection, person)
     for table, of in columns.items():
         left = sum(1 for _ in serving.rows_of(connection, table, of, person))
-        yield Place("postgres", table, changed[table], left)
+        yield ErasedPlace("postgres", table, changed[table], left)
 
 
-def _erase_lake(settings: Settings, person: Person, notify: Notify) -> Iterator[Place]:
+def _erase_lake(settings: Settings, person: Person, notify: Notify) -> Iterator[ErasedPlace]:
     with open_lake(settings) as lake:
         rejected = tables.rejected_positions(lake, person)
         # The quarantine lists the rejected messages, so it is last.
@@ -145,7 +145,7 @@ def _erase_lake(settings: Settings, person: Person, notify: Notify) -> Iterator[
 
 def _erase_table(
     lake: Lake, table: Table, person: Person, rejected: frozenset[tables.Position]
-) -> Place:
+) -> ErasedPlace:
     if not isinstance(lake, IcebergLake):
         from streaming.privacy import delta  # noqa: PLC0415 - its package is an extra
 
@@ -156,17 +156,19 @@ def _erase_table(
         left = len([*tables.files_with(iceberg, person)]) + tables.bounds_with(iceberg, person)
     wait = "15 minutes" if isinstance(lake, IcebergLake) else "an hour"
     note = f"A commit under way, a tag or the log may need them: run the command again in {wait}."
-    return Place("lake", table.name, changed, left, note=note if left else "")
+    return ErasedPlace("lake", table.name, changed, left, note=note if left else "")
 
 
-def _erase_files(settings: Settings, person: Person, notify: Notify) -> list[Place]:
+def _erase_files(settings: Settings, person: Person, notify: Notify) -> list[ErasedPlace]:
     notify("files")
     found = [*files.files_with(settings, person)]
     for path in found:
         files.mask_file(path, person)
     left = {*files.files_with(settings, person)}
     names = {path: str(path.relative_to(settings.var_dir)) for path in {*found, *left}}
-    return [Place("files", names[p], int(p not in left), int(p in left)) for p in sorted(names)]
+    return [
+        ErasedPlace("files", names[p], int(p not in left), int(p in left)) for p in sorted(names)
+    ]
 
 
 def _kafka(
@@ -176,7 +178,7 @@ def _kafka(
     notify: Notify,
     *,
     now: bool,
-) -> list[Place]:
+) -> list[ErasedPlace]:
     notify("kafka")
     try:
         before = found = topics.held(settings, person)
@@ -188,15 +190,15 @@ def _kafka(
         return [replace(_in_kafka(at, one, 0), note=str(error)) for at, one in found.items()]
     except KafkaException as error:
         note = f"Kafka was not searched: {error}"
-        return [Place("kafka", "all topics", left=1, note=note)]
+        return [ErasedPlace("kafka", "all topics", left=1, note=note)]
 
 
-def _in_kafka(at: Partition, left: Held | None, deleted: int) -> Place:
+def _in_kafka(at: Partition, left: PersonMessages | None, deleted: int) -> ErasedPlace:
     name = f"{at[0]}[{at[1]}]"
     if left is None:
-        return Place("kafka", name, deleted)
+        return ErasedPlace("kafka", name, deleted)
     note = "deleted by the retention of the topic" if left.until else "the topic keeps messages"
-    return Place("kafka", name, 0, left.count, left.until, note)
+    return ErasedPlace("kafka", name, 0, left.count, left.until, note)
 
 
 def _read_positions(

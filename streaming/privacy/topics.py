@@ -28,7 +28,7 @@ class NotReadError(StorelakeError):
 
 
 @dataclass(frozen=True)
-class Held:
+class PersonMessages:
     """Messages of the customer in one topic partition.
 
     Attributes:
@@ -92,14 +92,14 @@ def _row(message: Message) -> Row:
     }
 
 
-def held(settings: Settings, person: Person) -> dict[Partition, Held]:
+def held(settings: Settings, person: Person) -> dict[Partition, PersonMessages]:
     """Where Kafka holds messages of the customer, and until when."""
     found: dict[Partition, list[Row]] = {}
     for row in messages_with(settings, person):
         found.setdefault((row["topic"], row["partition"]), []).append(row)
     keeps = _retention(settings, {topic for topic, _ in found})
     return {
-        at: Held(len(rows), rows[-1]["offset"], _until(rows, keeps[at[0]]))
+        at: PersonMessages(len(rows), rows[-1]["offset"], _until(rows, keeps[at[0]]))
         for at, rows in found.items()
     }
 
@@ -120,7 +120,7 @@ def _retention(settings: Settings, topics: set[str]) -> dict[str, timedelta | No
 
 
 def delete_messages(
-    settings: Settings, found: Mapping[Partition, Held], read: Mapping[Partition, str]
+    settings: Settings, found: Mapping[Partition, PersonMessages], read: Mapping[Partition, str]
 ) -> None:
     """Delete the messages up to the newest one of the customer, those of others among them.
 

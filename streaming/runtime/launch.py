@@ -7,6 +7,7 @@ list with a jar that is missing does not count, and Ivy resolves again.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -41,8 +42,12 @@ def begin_launch(conf: Mapping[str, str]) -> None:
 def launch_jvm(conf: Mapping[str, str]) -> None:
     """Launch the JVM with these properties, if this process has none.
 
-    By itself PySpark puts all properties on the JVM's command line, passwords included.
+    By itself PySpark puts all properties on the JVM's command line, passwords included. Spark's UI
+    listens on the address in the variable SPARK_LOCAL_IP, by default on all: that of a local master
+    on the driver's.
     """
+    if address := conf.get("spark.driver.bindAddress"):
+        os.environ["SPARK_LOCAL_IP"] = address  # noqa: TID251 - for the JVM alone
     SparkContext._ensure_initialized(conf=SparkConf(False).setAll(list(conf.items())))
 
 

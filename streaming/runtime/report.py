@@ -34,11 +34,18 @@ class StreamsReport:
         metrics: receive the same states.
         streams: their names.
         parts: health of the parts of a stream.
+        ui: URL of Spark's web UI; None without one.
     """
 
     def __init__(
-        self, settings: Settings, metrics: StreamMetrics, streams: Sequence[str], parts: Parts
+        self,
+        settings: Settings,
+        metrics: StreamMetrics,
+        streams: Sequence[str],
+        parts: Parts,
+        ui: str | None = None,
     ) -> None:
+        self._ui = ui
         self._folder = settings.var_dir / "run"
         self._stalled_after = settings.streams.stalled_after
         self._metrics, self._streams, self._parts = metrics, streams, parts
@@ -96,7 +103,7 @@ class StreamsReport:
         for name, reported in streams.items():
             self._metrics.is_up(name, reported["ready"])
             self._metrics.state(name, reported["state"])
-        who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+        who = {"host": gethostname(), "pid": os.getpid(), "at": time.time(), "ui": self._ui}
         self._folder.mkdir(parents=True, exist_ok=True)
         fresh = self._folder / f"streams.{os.getpid()}.tmp"
         with fresh.open("w", encoding="utf-8") as file:

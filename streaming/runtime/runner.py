@@ -23,6 +23,7 @@ from conf.stores import Stores
 from conf.stores.watch import StoreFile
 from streaming.lake.formats import create_tables, open_lake
 from streaming.lake.views import create_views
+from streaming.lineage.watch import LineageWatch
 from streaming.runtime.failures import StreamFailedError
 from streaming.runtime.health import Health
 from streaming.runtime.lag import LagWatch
@@ -112,7 +113,15 @@ class Runner:
             limits=settings.streams,
         )
         self._lag = LagWatch(self.metrics, self._context.open_log)
-        self._report = StreamsReport(settings, self.metrics, names, self._parts)
+        ui = spark.sparkContext.uiWebUrl
+        self._report = StreamsReport(settings, self.metrics, names, self._parts, ui)
+        if ui:
+            log.info("Spark's UI is at %s", ui)
+        self._lineage = (
+            LineageWatch(settings, self.metrics.registry, names, self._db, self._report.state)
+            if settings.lineage.enabled
+            else None
+        )
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
         """Start every stream and block until SIGTERM, SIGINT, `stop()`, or `until()` is true.
@@ -131,6 +140,8 @@ class Runner:
             for task in (*self._tasks, self._ledger):
                 task.start()
             self._report.start()
+            if self._lineage:
+                self._lineage.start()
             while not self._stop.is_set():
                 self._watch()
                 self._memory.give_back()
@@ -216,6 +227,8 @@ class Runner:
         """Stop and close everything, whatever fails on the way; the first error is raised last."""
         self._stop.set()
         with self._closing as stack:  # the last callback runs first
+            if self._lineage:
+                stack.callback(self._lineage.stop)
             stack.callback(self._report.stop)
             for task in reversed(self._tasks):
                 stack.callback(task.run_once)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from conf.errors import StorelakeError
+from conf.logs import writes_text
 from conf.settings import Settings, SettingsError, SparkSettings, is_submitted
 from conf.storage import checkpoint_properties, file_properties, rest_properties
 from streaming.runtime.jvm import java
@@ -44,6 +46,7 @@ OF_THE_CLOUD = (
 """The same for Hadoop's S3 client: other clouds, and what Iceberg's bundle contains (Hadoop's own
 jar of the AWS client has six hundred megabytes)."""
 
+LOGGING = Path(__file__).with_name("log4j2.properties").absolute()
 ENVIRONMENT = "environment"
 """Folder, below that of each process, into which the archive of `make dist` is unpacked."""
 
@@ -62,11 +65,11 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.jars.ivy": str(settings.cache_dir / "ivy"),
         "spark.jars.packages": ",".join(_packages(settings)),
         "spark.jars.excludes": ",".join(OF_SPARK + OF_THE_CLOUD),
-        "spark.driver.extraJavaOptions": settings.spark.driver_java_options,
+        "spark.driver.extraJavaOptions": f"{_log_options()} {settings.spark.driver_java_options}",
         **_placement(settings.spark),
         "spark.scheduler.mode": "FAIR",
         "spark.locality.wait": "0",
-        "spark.ui.enabled": "false",
+        "spark.ui.enabled": str(settings.spark.ui).lower(),
         # Spark's default, `credential` of a REST catalog, and the options of sources, which are in
         # plans as text: any of librdkafka may be a key. In pages, event logs and dumps.
         "spark.redaction.regex": ("(?i)secret|password|token|credential|access[.-]?key|^kafka[.]"),
@@ -74,6 +77,12 @@ def launch_conf(settings: Settings) -> dict[str, str]:
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "streaming.runtime.worker_daemon",
     }
+
+
+def _log_options() -> str:
+    """Options of the JVM that make it log as our processes do."""
+    layout = "text" if writes_text() else "json"
+    return f"-Dstorelake.log={layout} -Dlog4j2.configurationFile={LOGGING.as_uri()}"
 
 
 def _placement(spark: SparkSettings) -> dict[str, str]:
@@ -197,8 +206,6 @@ def build_session(settings: Settings, app_name: str) -> SparkSession:
         ) from error
     if PACKAGES in launch:
         keep_jars(wanted, java(spark).java.lang.System.getProperty("spark.jars") or "")
-    spark.sparkContext.setLogLevel("ERROR")
-    _leave_query_errors_to_us(spark)
     _search_no_installed_sources(spark)
     # An archive has no pyspark of its own.
     if str(spark.sparkContext.master).startswith("local") and settings.spark.archive is None:
@@ -216,14 +223,6 @@ def begin_workers(spark: SparkSession) -> None:
             spark.range(2, numPartitions=2).mapInArrow(lambda rows: rows, "id long").toArrow()
 
     threading.Thread(target=fork, name="workers", daemon=True).start()
-
-
-def _leave_query_errors_to_us(spark: SparkSession) -> None:
-    """Silence Spark's log of a failed query with its plan; the runner logs the cause in a line."""
-    log4j = java(spark).org.apache.logging.log4j
-    log4j.core.config.Configurator.setLevel(
-        "org.apache.spark.sql.execution.streaming", log4j.Level.FATAL
-    )
 
 
 def _search_no_installed_sources(spark: SparkSession) -> None:

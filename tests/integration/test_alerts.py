@@ -28,6 +28,7 @@ from quality.results import Result
 from quality.run import QualityRun
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
 from streaming.lake.maintenance.run import Done
+from streaming.lineage.sender import lineage_counter
 from streaming.runtime.metrics import Progress, StreamMetrics
 from tests.conftest import free_ports
 from tests.support.grafana import chosen, panels
@@ -80,6 +81,7 @@ class Sandbox:
         self.gateway = GatewayMetrics([TOPIC])
         names = ["order_event_processor", "footfall"]
         self.streams = StreamMetrics(names, settling=names, clock=lambda: self.now)
+        self.lineage = lineage_counter(self.streams.registry)
         self.inference = InferenceMetrics()
         self.source = SimpleNamespace(live=True, name="a camera", reconnects=0)
         cameras = dict.fromkeys(("B01-entrance", "B01-till"), cast("Any", self.source))
@@ -108,6 +110,7 @@ class Sandbox:
             self.streams.settled(stream)
             self._batch(stream, now, latency=0.8, aside=1)
         self.streams.broker_up.labels("kafka").set(1)
+        self.lineage.labels("sent").inc()
         self.streams.objects("silver_detections", "B01-till", "person", 5)
         self.streams.objects("silver_detections", "B01-till", "chair", 5)
         self._frames(processed=20)
@@ -129,6 +132,7 @@ class Sandbox:
             self.streams.settled(stream)
             self._batch(stream, self.long_ago, latency=120.0, aside=20)
         self.streams.broker_up.labels("kafka").set(0)
+        self.lineage.labels("dropped").inc()
         self.streams.objects("silver_detections", "B01-entrance", "pedestrian", 5)
         self.source.reconnects += 2
         self._frames(processed=0)

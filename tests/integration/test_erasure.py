@@ -27,7 +27,7 @@ from streaming.lake.tables import (
     SILVER_ORDERS,
     Table,
 )
-from streaming.privacy.erase import Place, erase, repeat_erasures
+from streaming.privacy.erase import ErasedPlace, erase, repeat_erasures
 from streaming.privacy.export import export
 from streaming.sinks.dlq_table import write_validated
 from streaming.sinks.postgres import Database
@@ -186,7 +186,7 @@ def create(lake: IcebergLake, table: Table, schema: pa.Schema) -> None:
             spec.add_field(column, DayTransform())
 
 
-def left(places: list[Place]) -> list[Place]:
+def left(places: list[ErasedPlace]) -> list[ErasedPlace]:
     return [place for place in places if place.left]
 
 

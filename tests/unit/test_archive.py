@@ -23,7 +23,7 @@ pytestmark = pytest.mark.requirement("D2")
 
 PACKAGES = ("conf", "streaming", "udfs")
 OF_SPARK = {"pyspark", "py4j"}
-OPTIONAL = {"deltalake", "pulsar-client"}
+OPTIONAL = {"deltalake", "openlineage-python", "pulsar-client"}
 KUBERNETES = sorted((ROOT / "infra" / "kubernetes").glob("*.yaml"))
 
 

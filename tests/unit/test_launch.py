@@ -25,6 +25,12 @@ def resolved(tmp_path: Path) -> dict[str, str]:
     return conf
 
 
+def test_spark_shows_its_ui_where_the_settings_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch_conf(load_settings())["spark.ui.enabled"] == "false"
+    monkeypatch.setenv("STORELAKE_SPARK__UI", "true")
+    assert launch_conf(load_settings())["spark.ui.enabled"] == "true"
+
+
 def test_the_first_start_resolves_packages(tmp_path: Path) -> None:
     conf = launch_conf(load_settings(cache_dir=tmp_path))
     assert with_known_jars(conf) == conf

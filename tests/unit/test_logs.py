@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -64,6 +65,29 @@ def test_an_exception_is_one_line(out: io.StringIO) -> None:
 
     assert "ValueError: of two" in line["exception"]
     assert line["event"] == "it broke"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_text_and_a_traceback_that_can_be_read() -> None:
+    out = Terminal()
+    configure_logging("streams", "INFO", out)
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logging.getLogger("storelake.streams").exception("it broke", extra={"stream": "footfall"})
+    structlog.get_logger().info("request", status=200, path="/\x1b[2J")
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
+
+    assert re.search(r"it broke +\[storelake.streams\] process=streams stream=footfall\n", plain)
+    assert "\nTraceback (most recent call last):\n  File " in plain
+    assert "\nValueError: broken\n" in plain
+    assert re.search(r"request +\[streams\] path=/\ufffd\[2J process=streams status=200\n", plain)
 
 
 def test_lines_below_the_level_are_not_written(out: io.StringIO) -> None:

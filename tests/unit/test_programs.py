@@ -20,7 +20,6 @@ import pytest
 from prometheus_client import start_http_server
 from typer.testing import CliRunner
 
-from cli.follow import log_files
 from cli.main import app
 from cli.tables import services_table, show_services
 from conf.errors import StorelakeError
@@ -217,14 +216,6 @@ def test_an_unknown_process_is_rejected_with_the_known_ones() -> None:
     assert "bakery is unknown" in result.output
 
 
-def test_logs_of_several_names_come_in_their_order(tmp_path: Path) -> None:
-    for name in ("kafka", "gateway", "streams"):
-        (tmp_path / f"{name}.log").touch()
-    assert [file.stem for file in log_files(tmp_path, ["streams", "kafka"])] == ["streams", "kafka"]
-    with pytest.raises(StorelakeError, match="no log named run; known: gateway, kafka, streams"):
-        log_files(tmp_path, ["run"])
-
-
 def test_the_table_leaves_out_columns_with_nothing_in_them() -> None:
     rows = [
         ServiceStatus("kafka", "running", "127.0.0.1:1", 7, "", 300, 3725),
@@ -305,7 +296,7 @@ def test_ctrl_c_ends_following_logs_without_a_status(
     (logs / "gateway.log").write_text("hello\n")
     with storelake(environment, own, "logs", "-f", "gateway") as command:
         assert command.stdout is not None
-        assert command.stdout.readline() == "gateway     hello\n"
+        assert command.stdout.readline() == "gateway | hello\n"
 
         command.send_signal(signal.SIGINT)
         _, errors = command.communicate(timeout=120)
@@ -374,6 +365,14 @@ def test_the_streams_have_the_state_of_the_worst_one_and_the_detail_names_it(
     assert (found.state, found.detail) == (state, detail)
     assert found.well == (state == "running")
     assert (found.streams or {})["footfall"]["detail"] == reported.get("detail", "")
+
+
+def test_the_status_has_the_link_of_sparks_ui(own: Settings) -> None:
+    StateDir(own.var_dir).daemon("streams").spawn(SLEEPER, cwd=ROOT)
+    who = {"host": gethostname(), "pid": os.getpid(), "at": time.time()}
+    report = {**who, "ui": "http://127.0.0.1:4040", "streams": {"footfall": RUNS}}
+    write_state(own.var_dir / "run" / "streams.json", report)
+    assert row(own, "streams").detail == "1 of 1 streams; Spark's UI: http://127.0.0.1:4040"
 
 
 def test_streams_that_share_a_failing_query_show_its_sentence_once(own: Settings) -> None:

@@ -14,14 +14,17 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 import simulator.send as sending
+from cli.main import app
 from conf.settings import Settings, load_settings
 from gateway.app import create_app
 from gateway.producer import MemoryPublisher, Outcome, OutgoingMessage, publish
 from gateway.rejections import UnavailableError
 from simulator.ledger import Delivery, SendReport, digest, read_ledger
 from simulator.transport import GatewayTransport
+from tests.conftest import free_ports
 from tests.support.gateway_keys import TILL, MemoryKeys
 
 
@@ -313,3 +316,22 @@ def test_a_shop_without_real_baskets_sells_invented_ones(
     products = {item["product_id"] for event in kept for item in event["order"].get("items", ())}
     assert products
     assert all(product.startswith("S") for product in products)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "No gateway listens at 127.0.0.1:"),
+        (("--via", "kafka"), "Kafka does not listen at 127.0.0.1:"),
+    ],
+)
+def test_a_target_that_does_not_listen_ends_the_command_at_once(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], words: str
+) -> None:
+    kafka, gateway = free_ports(2)
+    nobody = load_settings(kafka={"port": kafka}, gateway={"port": gateway})
+    monkeypatch.setattr("cli.send.read_settings", lambda: nobody)
+    result = CliRunner().invoke(app, ["send", "--count", "1", *options])
+    assert result.exit_code == 1
+    assert words in str(result.exception)
+    assert "`storelake up`" in str(result.exception)

@@ -14,6 +14,7 @@ from inference_service.metrics import InferenceMetrics
 from inference_service.publishers.memory import MemoryEventPublisher
 from quality.metrics import QualityMetrics
 from streaming.lake.maintenance.metrics import MaintenanceMetrics
+from streaming.lineage.sender import lineage_counter
 from streaming.runtime.metrics import StreamMetrics
 from tools.docs.markdown import code, render
 
@@ -53,11 +54,14 @@ def registries() -> dict[str, CollectorRegistry]:
     """The registry of every process, as it is after its start."""
     inference, minute = InferenceMetrics(), timedelta(minutes=1)
     inference.watch(FrameIntake({}, 1), MemoryEventPublisher())
+    streams, quality = StreamMetrics(()).registry, QualityMetrics(minute).registry
+    for registry in (streams, quality):
+        lineage_counter(registry)
     return {
         "gateway": GatewayMetrics(()).registry,
-        "streams": StreamMetrics(()).registry,
+        "streams": streams,
         "inference": inference.registry,
-        "quality": QualityMetrics(minute).registry,
+        "quality": quality,
         "maintenance": MaintenanceMetrics(minute).registry,
     }
 
