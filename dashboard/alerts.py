@@ -223,7 +223,7 @@ def _quality(snapshot: Snapshot) -> Iterator[Alert]:
         rule = "QualityCriticalFailed" if critical else "QualityWarning"
         names = [r.expectation for r in critical or ours]
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        summary = f"Not as expected: {', '.join(names[:MOST_NAMES])}{more}."
+        summary = f"{table} is not as expected: {', '.join(names[:MOST_NAMES])}{more}."
         yield make_alert(rule, table, summary)
     newest = max((row.ran_at for row in rows), default=None)
     allowed = 3 * snapshot.settings.supervisor.quality_every + RUN_SLACK

@@ -26,7 +26,7 @@ from dashboard.quality import REPORTS, layers_now, read_report
 from dashboard.sessions import Identity
 
 Html = Callable[[Snapshot], str]
-FIRST_ALERTS = 4
+FIRST_ALERTS = 3
 """More of them are closed until somebody opens them: figures are next on a phone."""
 
 _TEMPLATES = Environment(
