@@ -22,6 +22,7 @@ from dashboard.clients import Login, NoLogin, PasswordLogin, Proxies, ProxyLogin
 from dashboard.dead_letters import DeadLetterPages
 from dashboard.guard import Guard
 from dashboard.live import Live
+from dashboard.live_heat import heat_svg
 from dashboard.live_lake import DetectionsReader
 from dashboard.login import SignIn
 from dashboard.pages import add_pages
@@ -93,8 +94,14 @@ def create_app(settings: Settings) -> FastAPI:
             raise HTTPException(404, "There is no such report: `storelake quality report`.")
         return FileResponse(page, headers={"Content-Security-Policy": REPORT_POLICY})
 
-    ZoneEditor(settings, reader.look, board.use).add_to(app)
-    add_pages(board, sessions, Live(board, DetectionsReader(settings, reader.look)))
+    live = Live(board, DetectionsReader(settings, reader.look))
+    ZoneEditor(
+        settings,
+        reader.look,
+        board.use,
+        lambda camera, start, end: heat_svg(live.heat.heat_grid(camera, start, end)),
+    ).add_to(app)
+    add_pages(board, sessions, live)
     if templates.env.loader is not None:
         templates.env.loader = NonceLoader(templates.env.loader)
     ui.run_with(
