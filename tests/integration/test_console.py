@@ -118,7 +118,7 @@ def day(db: Database, shop: Sandbox) -> datetime:
 def troubled(day: datetime, db: Database, shop: Sandbox) -> Sandbox:
     """The same day, with something that somebody should look at on every page."""
     fill_trouble(db, day)
-    add_people(shop, datetime.now(timezone.utc), 60)
+    add_people(shop, datetime.now(timezone.utc) - 5 * MINUTE, 60)
     validated(db, shop)
     return shop
 
