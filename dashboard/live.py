@@ -98,7 +98,7 @@ class Live:
             camera=camera,
             minutes=grid.sum() / 60,
             scale=[low / 60 for low in bounds(grid)],
-            **_shapes(layout),
+            **shapes(layout),
             cell=f"1/{COLUMNS} by 1/{ROWS}",
             size=self.sizes.get(camera.camera_id, UNKNOWN_SIZE),
             heat=Markup(heat_svg(grid)),  # noqa: S704 - numbers only
@@ -134,7 +134,7 @@ class LiveCamera:
         return render(
             "live_picture",
             camera=self._camera,
-            **_shapes(self._layout),
+            **shapes(self._layout),
             people=Markup(people),  # noqa: S704 - numbers only
             size=self._live.sizes.get(self._camera.camera_id, UNKNOWN_SIZE),
         )
@@ -209,7 +209,8 @@ def _feet(box: Box) -> tuple[int, int]:
     return round(x * SIZE), round(y * SIZE)
 
 
-def _shapes(layout: Layout | None) -> dict[str, Any]:
+def shapes(layout: Layout | None) -> dict[str, Any]:
+    """Zones and lines of a layout, as the templates take them."""
     return {
         "zones": [zone_shape(zone) for zone in layout.zones] if layout else [],
         "lines": [line_shape(line) for line in layout.lines] if layout else [],

@@ -14,6 +14,7 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 import pytest
+from markupsafe import Markup
 from pyiceberg.table import Table
 
 from conf.settings import Settings, load_settings
@@ -21,11 +22,12 @@ from conf.stores import Line, Stores, Zone
 from dashboard import live_tracks
 from dashboard.board import ReadError
 from dashboard.layout import line_shape, zone_shape
-from dashboard.live import SIZE, people_svg
+from dashboard.live import SIZE, people_svg, shapes
 from dashboard.live_heat import COLUMNS, ROWS, HeatMaps, bounds, heat_svg
 from dashboard.live_lake import DetectionsReader
 from dashboard.live_period import choose
 from dashboard.live_tracks import BEHIND, QUIET, LiveTracks
+from dashboard.sections import render
 from tests.support.small_lake import detection, detections, make_detections, open_lake
 
 pytestmark = pytest.mark.requirement("M1")
@@ -90,6 +92,28 @@ def test_people_are_followed_from_commit_to_commit(
     assert f"--dx: {-0.06 * SIZE:.0f}px; --dy: 0px" in svg
     assert svg.count("<rect") == 2
     assert "run-1" not in svg
+
+
+def test_the_pictures_have_boxes_heat_and_the_layout(
+    lake: Lake, tracks: LiveTracks, stores: Stores
+) -> None:
+    branch, at = stores.branches[0], lake.now
+    lake.add(detection(at - FRAME, 0.4, 0.5), detection(at, 0.5, 0.5))
+    layout = stores.layout_at(branch.cameras[0], at)
+    assert layout
+    names = [*(zone.zone_id for zone in layout.zones), *(line.line_id for line in layout.lines)]
+    view = tracks.fresh(branch)
+    people = people_svg(view.cameras["B01-entrance"], None, 2.0)
+    common = {"camera": branch.cameras[0], **shapes(layout), "size": (1280, 720)}
+    picture = render("live_picture", people=Markup(people), **common)  # noqa: S704
+    heat = HeatMaps(lake.reader, stores).heat_grid(branch.cameras[0], at - SECOND, at + SECOND)
+    heat_paths = Markup(heat_svg(heat))  # noqa: S704
+    card = render("live_heat", minutes=1.0, scale=[0, 0.5], cell="1", heat=heat_paths, **common)
+    assert picture.count("<rect") == 1
+    assert card.count('<path class="heat-') == 1
+    for html in (picture, card):
+        assert "aspect-ratio: 1280 / 720" in html
+        assert all(f"<span>{name}</span>" in html for name in names)
 
 
 def test_only_the_newest_commits_are_read(
