@@ -74,7 +74,7 @@ def test_a_call_that_ended_in_the_middle_is_completed_without_repeats(
         nonlocal room
         room -= 1
         if room == 1_000:
-            await transport.drain()  # these have arrived; of the others nobody knows
+            await transport.drain()  # these have arrived; the others may have
         if room == 0:
             raise KeyboardInterrupt
         await queue(transport, *message, **options)
