@@ -334,7 +334,7 @@ def test_an_operator_finds_edits_and_sends_back_a_dead_letter(
 ) -> None:
     fill_trouble(db, day)
     page = visitor.open("/dead-letters")
-    page.get_by_label("rule").select_option("currency_known")
+    page.get_by_label("rule").select_option("branch_known")
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("link", name="order-created/0/1", exact=True).click()
     expect(page.locator(".differs")).to_have_text(re.compile("total_price"))

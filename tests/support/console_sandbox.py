@@ -229,7 +229,7 @@ def fill_trouble(db: Database, now: datetime) -> None:
                 "rejected_at": now - n * MINUTE,
             }
             for n, rules in enumerate(
-                (["total_price_money"], ["total_price_money", "currency_known"])
+                (["total_price_money"], ["total_price_money", "branch_known"])
             )
         ],
     )
