@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Staffing
 #
-# How many tills next week needs so that queues stay short, and how many visitors that is for each
+# How many tills next week needs so that queues are short, and how many visitors that is for each
 # hour of work. The customers at the tills are forecast from the orders made in the shop; the number
 # of tills follows from Erlang C ([`queries/staffing.py`](../queries/staffing.py)).
 

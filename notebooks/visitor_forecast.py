@@ -2,7 +2,7 @@
 # # Visitors of next week
 #
 # Each hour of the seven days to come, with the interval that should hold nine hours of ten. The
-# model knows the hour of the day and the weekday, and nothing of holidays, weather or campaigns;
+# model uses the hour of the day and the weekday, and nothing of holidays, weather or campaigns;
 # [`queries/forecast.py`](../queries/forecast.py) describes it.
 
 # %%
@@ -16,7 +16,7 @@ lab = Lab()
 # %% [markdown]
 # ## What is known
 #
-# Hours in which the cameras saw too little are left out: nobody knows who came then.
+# Hours in which the cameras saw too little are left out: who came then is unknown.
 
 # %%
 known = lab.sql("""

@@ -48,7 +48,7 @@ def forecast(history: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
     """Mean and interval of the count at some hours after a history.
 
     Args:
-        history: columns `hour`, on the clock of the branch, and `count`; hours that nobody knows,
+        history: columns `hour`, on the clock of the branch, and `count`; hours that are unknown,
             because a camera was blind, have no row.
         hours: to forecast, on the same clock. One whose hour of the day or weekday never had a
             count is taken as closed.

@@ -10,7 +10,7 @@ from queries.lake import open_shelf
 
 SHOW_TABLES = re.compile(r"SHOW\s+TABLES(?:\s+(?:FROM|IN)\s+(?:\w+\.)?(\w+))?\s*;?", re.IGNORECASE)
 SHOW_COLUMNS = re.compile(r"^\s*SHOW\s+COLUMNS\s+(?:FROM|IN)\s+", re.IGNORECASE)
-"""DuckDB does not know it, nor Spark for a view; both know DESCRIBE."""
+"""DuckDB has none, nor has Spark for a view; both have DESCRIBE."""
 
 
 def show_tables(settings: Settings, sql: str) -> RowStream | None:

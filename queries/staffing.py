@@ -1,4 +1,4 @@
-"""How many tills must be open so that a queue stays short: Erlang C.
+"""How many tills must be open so that a queue is short: Erlang C.
 
 Customers arrive at random, service times are exponential, all tills share one queue, nobody leaves
 (M/M/c; Gross, Shortle, Thompson, Harris: Fundamentals of Queueing Theory, 5th ed., section 3.3).

@@ -21,7 +21,7 @@ class SettingsError(StorelakeError):
 class Frozen(BaseModel):
     """Base of every branch: immutable, unknown names are errors, docstrings are descriptions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _reject_placeholder(value: SecretStr) -> SecretStr:

@@ -46,7 +46,6 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
         frozen=True,
-        use_attribute_docstrings=True,
         extra="ignore",
     )
 

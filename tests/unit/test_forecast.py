@@ -35,7 +35,7 @@ def the_week_after(history: pd.DataFrame) -> pd.DatetimeIndex:
     return pd.date_range(history["hour"].max() + pd.Timedelta(hours=1), periods=7 * 24, freq="h")
 
 
-def test_a_forecast_knows_hour_and_weekday_and_that_closed_hours_have_nobody() -> None:
+def test_a_forecast_uses_hour_and_weekday_and_that_closed_hours_have_nobody() -> None:
     history = weeks(4)
     expected = forecast(history, the_week_after(history)).set_index("hour")
     means = pd.Series({hour: usual(hour) for hour in expected.index})

@@ -44,7 +44,7 @@ def catalog(
 
 @pytest.fixture
 def run(catalog: KnowingCatalog) -> Iterator[Run]:
-    """Runs the cells of a notebook as a program; the plots stay open until the test has ended."""
+    """Runs the cells of a notebook as a program; the plots are open until the test has ended."""
     with mpl.rc_context({"backend": "agg"}):
         yield lambda name: runpy.run_path(str(NOTEBOOKS / f"{name}.py"))
         plt.close("all")

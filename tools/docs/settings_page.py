@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
+from pydantic._internal._docs_extraction import extract_docstrings_from_cls
 from pydantic_core import to_jsonable_python
 
 from conf.settings import Settings
@@ -42,7 +43,7 @@ def settings_page(root: Path) -> str:
     tree = {n: f.get_default(call_default_factory=True) for n, f in Settings.model_fields.items()}
     branches = {name: value for name, value in tree.items() if isinstance(value, BaseModel)}
     general = [
-        _row(name, Settings.model_fields[name], value, root)
+        _row(name, Settings, name, value, root)
         for name, value in tree.items()
         if name not in branches
     ]
@@ -54,19 +55,20 @@ def settings_page(root: Path) -> str:
 
 
 def _rows(path: str, branch: BaseModel, root: Path) -> Iterator[tuple[str, ...]]:
-    for name, field in type(branch).model_fields.items():
+    for name in type(branch).model_fields:
         value = getattr(branch, name)
         if isinstance(value, BaseModel):
             yield from _rows(f"{path}__{name}", value, root)
         else:
-            yield _row(f"{path}__{name}", field, value, root)
+            yield _row(f"{path}__{name}", type(branch), name, value, root)
 
 
 def _first_line(branch: BaseModel) -> str:
     return (type(branch).__doc__ or "").strip().splitlines()[0]
 
 
-def _row(path: str, field: FieldInfo, default: Any, root: Path) -> tuple[str, ...]:
+def _row(path: str, model: type[BaseModel], name: str, default: Any, root: Path) -> tuple[str, ...]:
+    field = model.model_fields[name]
     names = getattr(field.validation_alias, "choices", [f"STORELAKE_{path.upper()}"])
     variables = " or ".join(f"`{n}`" for n in names if n.isupper())
     bounds = [
@@ -76,8 +78,19 @@ def _row(path: str, field: FieldInfo, default: Any, root: Path) -> tuple[str, ..
         if hasattr(rule, bound)
     ]
     kind = ", ".join([type_words(field.annotation), *bounds])
-    meaning = " ".join((field.description or "").split()).replace("<", "&lt;")
+    meaning = " ".join(_docstrings(model).get(name, "").split()).replace("<", "&lt;")
     return variables, kind, _default_words(default, root), meaning
+
+
+@cache
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """Of each field. Not `use_attribute_docstrings`: it parses the settings at every start."""
+    classes = [one for one in reversed(model.__mro__) if one.__module__.startswith("conf.")]
+    return {
+        name: text
+        for one in classes
+        for name, text in extract_docstrings_from_cls(one, use_inspect=True).items()
+    }
 
 
 def type_words(annotation: Any) -> str:
