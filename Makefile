@@ -170,7 +170,7 @@ check: install  ## Lint, types, import rules, spelling, generated pages, licence
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/shellcheck -x scripts/*.sh .ci/run
+	@$(BIN)/shellcheck -x scripts/*.sh infra/prometheus/*.sh .ci/run
 	@$(BIN)/hadolint infra/docker/Dockerfile
 	@$(BIN)/codespell
 	@$(BIN)/python -m tools.docs --check
