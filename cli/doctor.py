@@ -11,7 +11,7 @@ from cli.context import Profile, read_settings
 from infra.terminal import console
 
 if TYPE_CHECKING:
-    from infra.local.doctor import Finding
+    from infra.local.doctor import MachineCheck
 
 STYLES = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
@@ -42,7 +42,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _show(one: Finding) -> None:
+def _show(one: MachineCheck) -> None:
     from rich.text import Text
 
     line = Text.assemble((f"{one.state:<8}", STYLES[one.state]), f" {one.check:<20} {one.detail}")

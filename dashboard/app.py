@@ -100,6 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         reader.look,
         board.use,
         lambda camera, start, end: heat_svg(live.heat.heat_grid(camera, start, end)),
+        board.fresh,
     ).add_to(app)
     add_pages(board, sessions, live)
     if templates.env.loader is not None:

@@ -202,8 +202,7 @@ class DeadLetterPages:
         html = sections.render(
             template,
             **values,
-            pages=PAGES,
-            path=PATH,
+            head=sections.head(view, PAGES, PATH, identity),
             identity=identity,
             nonce=request.state.nonce,
             status=sections.status(view, self._settings),

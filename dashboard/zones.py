@@ -23,14 +23,14 @@ from starlette.concurrency import run_in_threadpool
 
 from conf.settings import Settings, SettingsError
 from conf.stores import Branch, Camera, Stores, load_stores
-from dashboard.board import ReadError
+from dashboard.board import BoardView, ReadError
 from dashboard.guard import require_operator
 from dashboard.layout_edit import LayoutEdit, check_edit
 from dashboard.layout_file import ChangedMeanwhileError, add_layout, digest
 from dashboard.pages import PAGES
 from dashboard.reader import ReadSnapshot
 from dashboard.recompute import Recomputation, recompute_since
-from dashboard.sections import render
+from dashboard.sections import head, render
 from dashboard.sessions import Identity
 from dashboard.stills import StillError, fetch_still
 
@@ -53,6 +53,7 @@ class ZoneEditor:
         look: opens a snapshot of the database.
         saved: called with the stores of a file that was saved.
         heat: makes heat maps; None: there are none.
+        view: for the badge of the head.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class ZoneEditor:
         look: Callable[[], AbstractContextManager[ReadSnapshot]],
         saved: Callable[[Stores], None] = lambda _: None,
         heat: Heat | None = None,
+        view: Callable[[], BoardView] = BoardView,
     ) -> None:
         self._settings, self._look, self._saved, self._heat = settings, look, saved, heat
+        self._view = view
         self._file = settings.stores_file
 
     def add_to(self, app: FastAPI) -> None:
@@ -89,8 +92,7 @@ class ZoneEditor:
         layout = stores.layouts(chosen[1])[-1] if stores and chosen and chosen[1] else None
         html = render(
             "zones",
-            pages=PAGES,
-            path=PATH,
+            head=head(self._view(), PAGES, PATH, identity),
             identity=identity,
             nonce=request.state.nonce,
             file=self._file,

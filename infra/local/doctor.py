@@ -35,7 +35,7 @@ State = Literal["ok", "warning", "wrong"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineCheck:
     """The result of one check.
 
     Attributes:
@@ -50,21 +50,21 @@ class Finding:
     action: str = ""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[MachineCheck]:
     """Check everything; changes nothing, and needs no service and no network."""
     for name, check in _checks(settings):
         yield _finding(name, check)
 
 
-def _finding(name: str, check: Callable[[], str]) -> Finding:
+def _finding(name: str, check: Callable[[], str]) -> MachineCheck:
     try:
-        return Finding(name, "ok", check())
+        return MachineCheck(name, "ok", check())
     except OSError as error:
-        return Finding(name, "wrong", str(error))
+        return MachineCheck(name, "wrong", str(error))
     except StorelakeError as error:
         detail, _, action = str(error).partition(": ")
         state: State = "warning" if isinstance(error, machine.AdviceError) else "wrong"
-        return Finding(name, state, detail, action)
+        return MachineCheck(name, state, detail, action)
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:

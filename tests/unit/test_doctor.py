@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from cli.main import app
 from conf.settings import Settings
 from infra.local import doctor, machine
-from infra.local.doctor import Finding, examine
+from infra.local.doctor import MachineCheck, examine
 
 
-def found(settings: Settings, check: str) -> Finding:
+def found(settings: Settings, check: str) -> MachineCheck:
     return next(one for one in examine(settings) if one.check == check)
 
 
@@ -110,7 +110,7 @@ def test_the_command_ends_with_1_when_something_must_be_mended(
     own: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.doctor.read_settings", lambda _: own)
-    wrong = Finding("java", "wrong", "No Java", "install it")
+    wrong = MachineCheck("java", "wrong", "No Java", "install it")
     monkeypatch.setattr(doctor, "examine", lambda _: [wrong])
     text = CliRunner().invoke(app, ["doctor"])
     parsed = CliRunner().invoke(app, ["doctor", "--format", "json"])

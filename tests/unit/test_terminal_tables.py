@@ -28,7 +28,7 @@ from quality.results import Result
 from simulator.ledger import SendReport
 from streaming.lake.iceberg.purge import Purged
 from streaming.lake.maintenance.run import Done
-from streaming.privacy.erase import Place
+from streaming.privacy.erase import ErasedPlace
 from streaming.sinks.dlq_store import Count, DlqSummary
 
 THEN = datetime(2024, 5, 1, 10, 30, tzinfo=timezone.utc)
@@ -63,7 +63,9 @@ def tables() -> dict[str, TextTable]:
     )  # fmt: skip
     sent = SendReport(UUID, 10, seconds=2.0, by_poison=Counter({"total_equals_items": 3}))
     address = "http://storelake-gateway.internal.example:18081"
-    place = Place("files", "var/inference/ndjson/cam-entrance-1.ndjson.xz", 3, 12, THEN, "in use")
+    place = ErasedPlace(
+        "files", "var/inference/ndjson/cam-entrance-1.ndjson.xz", 3, 12, THEN, "in use"
+    )
     return {
         "status": services_table([ServiceStatus("maintenance", "not answering", address, 7)]),
         "dlq list": heads_table([dead, dead]),

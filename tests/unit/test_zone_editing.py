@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conf.settings import CONF_DIR, SettingsError
 from conf.stores import Layout, Line, Zone, load_stores
 from conf.stores.reach import entry_arrow
-from dashboard.floor import WIDTH, _line
+from dashboard.layout import WIDTH, line_shape
 from dashboard.layout_edit import Checked, LayoutEdit, check_edit
 from dashboard.layout_file import ChangedMeanwhileError, add_layout, digest
 from inference_service import preview, zone_picture
@@ -265,4 +265,4 @@ def test_preview_picture_and_console_show_the_same_arrow() -> None:
     assert np.array_equal(*pictures)
     assert pictures[0][300, 540].tolist() == list(zone_picture.RED)  # right of the line
     assert pictures[0][300, 500].tolist() != list(zone_picture.RED)
-    assert _line(one.lines[0]).inside[0] > 0.65 * WIDTH
+    assert line_shape(one.lines[0]).inside[0] > 0.65 * WIDTH
