@@ -203,6 +203,7 @@ class DeadLetterPages:
             template,
             **values,
             head=sections.head(view, PAGES, PATH, identity),
+            path=PATH,
             identity=identity,
             nonce=request.state.nonce,
             status=sections.status(view, self._settings),
