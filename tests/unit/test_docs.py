@@ -50,15 +50,15 @@ def test_every_table_has_a_section_with_every_column() -> None:
 
 def test_every_setting_is_shown_with_its_variable_type_and_default() -> None:
     page = settings_page(ROOT)
-    assert "| `STORELAKE_KAFKA__PORT` | whole number | `19092` |" in page
+    assert "| `STORELAKE_KAFKA__PORT` | integer | `19092` |" in page
     assert "| `STORELAKE_STREAMS__WATERMARK` | duration | `PT5M` |" in page
-    assert "| `STORELAKE_JAVA_HOME` or `JAVA_HOME` | path | not set |" in page
-    assert "whole number, at least 1" in page
+    assert "| `STORELAKE_JAVA_HOME` or `JAVA_HOME` | path | none |" in page
+    assert "integer ≥1" in page
 
 
 def test_a_secret_is_a_secret_and_no_path_of_this_machine_is_shown() -> None:
     page = settings_page(ROOT)
-    assert "| `STORELAKE_POSTGRES__PASSWORD` | secret | not set |" in page
+    assert "| `STORELAKE_POSTGRES__PASSWORD` | secret | none |" in page
     assert str(ROOT) not in page
     assert str(Path.home()) not in page
 
@@ -73,7 +73,7 @@ def test_types_are_given_in_words() -> None:
     assert type_words(SecretStr | None) == "secret"
     assert type_words(Literal["a", "b"]) == "`a` or `b`"
     assert type_words(tuple[str, ...]) == "list of text"
-    assert type_words(dict[str, int]) == "object of whole number"
+    assert type_words(dict[str, int]) == "object of integer"
 
 
 def test_a_file_is_written_once_and_a_stale_one_fails_the_check(tmp_path: Path) -> None:

@@ -25,13 +25,13 @@ from tools.docs.markdown import render
 TITLES = ("variable", "type", "default", "meaning")
 PLAIN_TYPES = {
     str: "text",
-    int: "whole number",
+    int: "integer",
     float: "number",
-    bool: "true or false",
+    bool: "boolean",
     Path: "path",
     timedelta: "duration",
 }
-BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
 def settings_page(root: Path) -> str:
@@ -72,12 +72,12 @@ def _row(path: str, model: type[BaseModel], name: str, default: Any, root: Path)
     names = getattr(field.validation_alias, "choices", [f"STORELAKE_{path.upper()}"])
     variables = " or ".join(f"`{n}`" for n in names if n.isupper())
     bounds = [
-        f"{words} {getattr(rule, bound)}"
+        f"{sign}{getattr(rule, bound)}"
         for rule in field.metadata
-        for bound, words in BOUNDS.items()
+        for bound, sign in BOUNDS.items()
         if hasattr(rule, bound)
     ]
-    kind = ", ".join([type_words(field.annotation), *bounds])
+    kind = " ".join([type_words(field.annotation), ", ".join(bounds)]).strip()
     meaning = " ".join(_docstrings(model).get(name, "").split()).replace("<", "&lt;")
     return variables, kind, _default_words(default, root), meaning
 
@@ -114,7 +114,7 @@ def type_words(annotation: Any) -> str:
 
 def _default_words(default: Any, root: Path) -> str:
     if default is None or isinstance(default, SecretStr):
-        return "not set" if default is None else "secret"
+        return "none" if default is None else "secret"
     if isinstance(default, Path) and default.is_relative_to(root):
         default = default.relative_to(root)
     value = to_jsonable_python(default)
