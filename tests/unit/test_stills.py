@@ -21,7 +21,7 @@ from tests.conftest import free_ports
 
 pytestmark = pytest.mark.requirement("V11")
 
-SECRET = "a-secret-of-two-machines"
+SHARED = "of-two-machines"
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
 
@@ -92,8 +92,8 @@ def test_a_page_in_a_browser_gets_no_still(headers: dict[str, str]) -> None:
 
 
 def test_with_a_secret_only_who_has_it_gets_one() -> None:
-    with camera(stills(SECRET)) as client:
-        given = [None, "Bearer wrong", SECRET, f"Bearer {SECRET}"]
+    with camera(stills(SHARED)) as client:
+        given = [None, "Bearer wrong", SHARED, f"Bearer {SHARED}"]
         headers = [{"Authorization": one} if one else {} for one in given]
         codes = [client.get("/still/B01-entrance", headers=h).status_code for h in headers]
     assert codes == [403, 403, 403, 200]
