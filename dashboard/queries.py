@@ -2,7 +2,9 @@
 
 Grain and key of the tables: docs/TABLES.md. All times are UTC, unless a name contains `local`. A
 query may read `branch` (branch_id, timezone, `today`: the date shown) and the parameters below. A
-day has the hours that begin on it by the clock of the branch.
+day has the hours that begin on it by the clock of the branch. Days on either side of it, which no
+branch of any time zone exceeds, bound a query once more: Postgres estimates the rows of a constant
+alone, and would read a big table whole.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ SELECT s.branch_id, s.hour, s.local_hour, s.visitors, s.orders, s.orders_in_stor
     s.conversion_withheld, s.revenue, s.revenue_in_store, s.orders_other_currency,
     s.passers_by, s.capture_rate, s.occupancy_peak, s.camera_coverage, s.updated_at
 FROM branch b JOIN store_hourly s ON s.branch_id = b.branch_id
+    AND s.hour BETWEEN (coalesce(%(day)s::date, current_date) - 9)::timestamptz AND (coalesce(%(day)s::date, current_date) + 3)::timestamptz
     AND s.hour >= (b.today - 7)::timestamp AT TIME ZONE b.timezone
     AND s.hour < (b.today + 1)::timestamp AT TIME ZONE b.timezone
     AND s.local_hour::date IN (b.today, b.today - 1, b.today - 7)

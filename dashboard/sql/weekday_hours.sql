@@ -11,6 +11,7 @@ SELECT s.branch_id, extract(isodow FROM s.local_hour)::int AS weekday,
         AS bought,
     sum(s.revenue) AS revenue
 FROM branch b JOIN store_hourly s ON s.branch_id = b.branch_id
+    AND s.hour BETWEEN (coalesce(%(day)s::date, current_date) - 30)::timestamptz AND (coalesce(%(day)s::date, current_date) + 3)::timestamptz
     AND s.hour >= (b.today - 28)::timestamp AT TIME ZONE b.timezone
     AND s.hour < b.today::timestamp AT TIME ZONE b.timezone
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3

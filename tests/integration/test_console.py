@@ -386,7 +386,7 @@ def test_the_badge_of_every_page_leads_to_what_is_wrong_and_what_to_do(
     badge.click()
     dead_letters = page.locator("#alerts li", has_text="DeadLettersOpen")
     expect(dead_letters).to_contain_text(
-        "2 rejected order messages are open; most break price_positive."
+        "2 rejected order messages are open; most break total_price_money."
     )
     expect(dead_letters.locator("code", has_text="storelake dlq list")).to_be_visible()
     expect(page.locator("#alerts li", has_text="StreamBrokerAway")).to_be_visible()  # no Kafka here
