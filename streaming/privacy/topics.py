@@ -16,10 +16,9 @@ from conf.kafka import CALL_SECONDS, client_config
 from conf.settings import Settings
 from streaming.privacy.person import Person, Row
 from streaming.source import GENERATION
+from streaming.sources.kafka_topics import TopicQueries
 from streaming.sources.rows import headers_of
 
-CHUNK = 200
-"""Messages that are taken from librdkafka at once: each may be megabytes large."""
 Partition = tuple[str, int]
 
 
@@ -50,34 +49,35 @@ def messages_with(settings: Settings, person: Person) -> Iterator[Row]:
         KafkaException: Kafka does not answer, or denies access.
     """
     kafka = settings.kafka
+    queries = TopicQueries(client_config(kafka, "reader"))
+    known = queries.all()
+    topics = [one for one in (*kafka.order_topics, kafka.order_dlq) if one in known]
+    bounds = queries.bounds([(one, number) for one in topics for number in known[one].partitions])
     options = {"group.id": "storelake-privacy", "enable.auto.commit": "false"}
     options["enable.partition.eof"] = "true"
     consumer = Consumer(client_config(kafka, "reader", options))
     with closing(consumer):
-        known = consumer.list_topics(timeout=CALL_SECONDS).topics
-        for topic in (*kafka.order_topics, kafka.order_dlq):
-            for number in known[topic].partitions if topic in known else ():
-                for message in _messages(consumer, TopicPartition(topic, number)):
-                    row = _row(message)
-                    if person.redacted_row(row, rejected=False) != row:
-                        yield row
+        for partition, (low, high) in bounds.items():
+            for message in _messages(consumer, partition, low, high):
+                row = _row(message)
+                if person.redacted_row(row, rejected=False) != row:
+                    yield row
 
 
-def _messages(consumer: Consumer, partition: TopicPartition) -> Iterator[Message]:
-    low, high = consumer.get_watermark_offsets(partition, timeout=CALL_SECONDS)
-    consumer.assign([TopicPartition(partition.topic, partition.partition, low)])
+def _messages(consumer: Consumer, partition: Partition, low: int, high: int) -> Iterator[Message]:
+    if low < high:
+        consumer.assign([TopicPartition(*partition, low)])
     while low < high:
-        found = consumer.consume(CHUNK, CALL_SECONDS)
-        if not found:
-            raise KafkaException(f"{partition.topic}[{partition.partition}] does not go on")
-        for message in found:
-            error = message.error()
-            if error and error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaException(error)
-            # At the end may be markers of transactions, which no consumer gets.
-            low = high if error else (message.offset() or 0) + 1
-            if not error:
-                yield message
+        message = consumer.poll(CALL_SECONDS)
+        if message is None:
+            raise KafkaException(f"{partition[0]}[{partition[1]}] does not go on")
+        error = message.error()
+        if error and error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        # At the end may be markers of transactions, which no consumer gets.
+        low = high if error else (message.offset() or 0) + 1
+        if not error:
+            yield message
 
 
 def _row(message: Message) -> Row:
