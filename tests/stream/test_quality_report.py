@@ -120,7 +120,7 @@ def test_a_person_finds_what_failed_and_what_it_means(
     page.screenshot(path=tmp_path / "summary.png", full_page=True)
 
     failures.first.get_by_role("link", name="Data Docs").click()
-    expect(page.locator("h1")).to_have_text("silver.orders.rows")
+    expect(page.locator("h1")).to_have_text("silver.orders")
     expect(page.locator("#branch_known")).to_contain_text('value_set: ["B01"]')
     expect(page.locator("#branch_known")).to_contain_text("B02")
     page.screenshot(path=tmp_path / "data-docs.png", full_page=True)
