@@ -28,16 +28,28 @@ class Block:
     @property
     def commands(self) -> Iterator[list[str]]:
         """Arguments of each command, without comments, pipes and variables before it."""
+        text = ""
         for line in self.text.replace("\\\n", " ").splitlines():
-            lexer = shlex.shlex(line, posix=True, punctuation_chars="|&>;")
-            lexer.whitespace_split = True
-            for ends, part in groupby(lexer, lambda word: set(word) <= set("|&>;")):
-                words = [word for word in part if word != "PYTHONPATH=."]
-                if words and not ends:
-                    yield words
+            text += line
+            try:
+                words = list(_lexer(text))
+            except ValueError:  # a quotation that goes on
+                text += "\n"
+                continue
+            text = ""
+            for ends, part in groupby(words, lambda word: set(word) <= set("|&>;")):
+                command = [word for word in part if word != "PYTHONPATH=."]
+                if command and not ends:
+                    yield command
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def _lexer(text: str) -> shlex.shlex:
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="|&>;")
+    lexer.whitespace_split = True
+    return lexer
 
 
 def blocks(page: Path) -> Iterator[Block]:
