@@ -132,13 +132,16 @@ compose-reset:  ## Stop them and delete all their data
 # A layer is run by itself: what a JVM is started with cannot change in its process. Two processes
 # share its files, each with services of its own.
 TWO := -n 2 --dist loadfile
+# The tests of the layer integration wait more than they compute.
+THREE := -n 3 --dist loadfile
 COVERED := --cov --cov-append --cov-report= --cov-fail-under=0
 ARCHIVE := $(BIN)/python -m tests.support.spark_archive
 
 test: install-yolo  ## Run every layer, cheapest first, with the coverage floor
 	@rm -f .coverage .coverage.*
 	@$(ARCHIVE)
-	@for layer in unit stream integration; do $(PYTEST) tests/$$layer $(TWO) $(COVERED) || exit 1; done
+	@for layer in unit stream; do $(PYTEST) tests/$$layer $(TWO) $(COVERED) || exit 1; done
+	@$(PYTEST) tests/integration $(THREE) $(COVERED)
 	@$(BIN)/coverage report
 	@$(PYTEST) tests/e2e
 
@@ -151,7 +154,7 @@ test-stream: install  ## Spark: rules, and streams over the memory log
 
 test-integration: install-yolo  ## Real Kafka, Postgres and ultralytics
 	@$(ARCHIVE)
-	@$(PYTEST) tests/integration $(TWO)
+	@$(PYTEST) tests/integration $(THREE)
 
 test-e2e: install  ## A whole deployment
 	@$(ARCHIVE)
