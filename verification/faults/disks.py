@@ -15,7 +15,7 @@ from verification.faults.deployment import SupervisedDeployment, now
 from verification.faults.fault import CannotFireError, Fired, Inject
 from verification.faults.hangs import REPORT_SECONDS, report_words, watch
 
-SPARE_BYTES = 192 * 2**20
+SPARE_BYTES = 512 * 2**20
 FULL_SECONDS = 40.0
 BALLAST = "ballast"
 
@@ -37,7 +37,7 @@ FOLDERS: dict[str, Folder] = {
 
 @contextmanager
 def small_disks(deployment: SupervisedDeployment) -> Iterator[None]:
-    """Each folder is a file system of its own with 192 MiB free, until the end of the block.
+    """Each folder is a file system of its own with 512 MiB free, until the end of the block.
 
     Everything is stopped before and after. Without the right to mount, nothing is changed.
     """
