@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -44,6 +44,7 @@ class Program:
 class Child:
     """One that is to run, and its process; `early` counts its early deaths in a row."""
 
+    never_given_up: ClassVar[bool] = False
     name: str
     daemon: Daemon
     process: psutil.Process | None = None
@@ -121,7 +122,12 @@ class ProgramChild(Child):
 
 
 class ServiceChild(Child):
-    """A service: it is started and asked for an answer in other threads."""
+    """A service: it is started and asked for an answer in other threads.
+
+    All programs need it, and a full disk passes: it is tried again for ever.
+    """
+
+    never_given_up = True
 
     def __init__(self, service: Service[Any], pool: Executor) -> None:
         super().__init__(service.name, service.daemon)

@@ -165,14 +165,16 @@ class Supervisor:
             child.status = (
                 replace(child.status, asked_at=asked_at) if waits else ProgramStatus(asked_at)
             )
-        if not child.status.failed and time.time() >= (child.status.again_at or 0.0):
+        again_at = child.status.again_at
+        if time.time() >= (again_at or 0.0) and (again_at or not child.status.failed):
             self._start(child)
 
     def _put_off(self, child: Child, note: str, lived: float) -> None:
         conf, name = self._conf, child.name
         child.early = child.early + 1 if lived < conf.steady_seconds else 0
         if child.early >= conf.give_up_after:
-            child.status = replace(child.status, again_at=None, failed=True, note=note)
+            again = time.time() + conf.restart_max_seconds if child.never_given_up else None
+            child.status = replace(child.status, again_at=again, failed=True, note=note)
             log.error("%s: %s; given up after %d early deaths", name, note, child.early)
             return
         doublings = max(0, child.early - 1)
