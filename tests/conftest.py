@@ -109,6 +109,15 @@ def settings(environment: Mapping[str, str]) -> Settings:
     return settings_from(environment)
 
 
+def own_ports() -> dict[str, str]:
+    """Variables with a free port for every server and program of a deployment."""
+    names = ["KAFKA__PORT", "KAFKA__CONTROLLER_PORT", "POSTGRES__PORT", "GATEWAY__PORT"]
+    names += ["CONSOLE__PORT", "STREAMS__METRICS_PORT", "QUALITY__METRICS_PORT"]
+    names += ["MAINTENANCE__METRICS_PORT", "INFERENCE__METRICS_PORT"]
+    ports = map(str, free_ports(len(names)))
+    return {f"STORELAKE_{name}": port for name, port in zip(names, ports, strict=True)}
+
+
 def settings_from(environment: Mapping[str, str]) -> Settings:
     """What a program reads that is started with these variables and no others."""
     with pytest.MonkeyPatch.context() as patch:

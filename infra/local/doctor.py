@@ -53,10 +53,10 @@ class MachineCheck:
 def examine(settings: Settings) -> Iterator[MachineCheck]:
     """Check everything; changes nothing, and needs no service and no network."""
     for name, check in _checks(settings):
-        yield _finding(name, check)
+        yield _checked(name, check)
 
 
-def _finding(name: str, check: Callable[[], str]) -> MachineCheck:
+def _checked(name: str, check: Callable[[], str]) -> MachineCheck:
     try:
         return MachineCheck(name, "ok", check())
     except OSError as error:

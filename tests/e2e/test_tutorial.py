@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from infra.local.process import wait_until
-from tests.conftest import free_ports
+from tests.conftest import own_ports
 from tests.support.pages import TUTORIAL, Block, blocks, tutorial_order
 from tests.support.processes import processes_of
 from tools.docs.files import ROOT
@@ -25,9 +25,6 @@ from tools.docs.files import ROOT
 pytestmark = pytest.mark.timeout(600)
 
 UNTIL = "run until: "
-PORTS = ("KAFKA__PORT", "KAFKA__CONTROLLER_PORT", "POSTGRES__PORT", "GATEWAY__PORT")
-PORTS += ("CONSOLE__PORT", "STREAMS__METRICS_PORT", "QUALITY__METRICS_PORT")
-PORTS += ("MAINTENANCE__METRICS_PORT", "INFERENCE__METRICS_PORT")
 GATEWAY = "127.0.0.1:18080"
 BLOCKS = [block for block in blocks(TUTORIAL) if not block.note.startswith("not run: ")]
 
@@ -45,8 +42,7 @@ class Reader:
         self.var_dir = folder / "var"
         self._variables["STORELAKE_VAR_DIR"] = str(self.var_dir)
         self._variables["PYTHONPATH"] = str(ROOT)
-        numbers = map(str, free_ports(len(PORTS)))
-        self._variables |= {f"STORELAKE_{n}": p for n, p in zip(PORTS, numbers, strict=True)}
+        self._variables |= own_ports()
         program = folder / ".venv" / "bin" / "storelake"
         program.parent.mkdir(parents=True)
         python = shlex.quote(sys.executable)

@@ -20,7 +20,7 @@ from infra.local.board import StateDir
 from infra.local.places import Places, server_account
 from infra.local.process import wait_until
 from infra.local.streams import stream_states
-from tests.conftest import free_ports, settings_from
+from tests.conftest import own_ports, settings_from
 from tests.support.broken_files import BREAK
 from tests.support.processes import processes_of, running
 from tests.support.stranger import Target, files_below, listening, try_everything
@@ -46,14 +46,7 @@ def fresh(
     environment: Mapping[str, str], public: Path
 ) -> Iterator[tuple[Mapping[str, str], Settings]]:
     """The variables of a deployment in an empty folder, and its settings."""
-    ports = ("KAFKA__PORT", "KAFKA__CONTROLLER_PORT", "POSTGRES__PORT", "GATEWAY__PORT")
-    ports += ("CONSOLE__PORT", "STREAMS__METRICS_PORT", "QUALITY__METRICS_PORT")
-    ports += ("MAINTENANCE__METRICS_PORT",)
-    own = {
-        f"STORELAKE_{name}": str(port)
-        for name, port in zip(ports, free_ports(len(ports)), strict=True)
-    }
-    variables = {**environment, **own, "STORELAKE_VAR_DIR": str(public / "var")}
+    variables = {**environment, **own_ports(), "STORELAKE_VAR_DIR": str(public / "var")}
     settings = settings_from(variables)
     yield variables, settings
     storelake(variables, "down")

@@ -32,6 +32,7 @@ from dashboard.queries import OF_A_DAY, QUERIES
 from dashboard.reader import ReadSnapshot
 from dashboard.streams import Reported, lag
 from streaming.registry import STREAMS
+from tests.support.store_hours import store_hour
 
 pytestmark = pytest.mark.requirement("M1")
 
@@ -47,25 +48,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def hour(local: int, *, days_ago: int = 0, **overrides: Any) -> Row:
-    """An hour of B01 by its clock: ten visitors, two orders, 5.00 in all."""
+    """An hour of B01 by its clock."""
     there = datetime(2024, 5, 8, local, tzinfo=BERLIN) - timedelta(days=days_ago)
-    row = {
-        "branch_id": "B01",
-        "hour": there.astimezone(timezone.utc),
-        "local_hour": there.replace(tzinfo=None),
-        "visitors": 10,
-        "orders": 2,
-        "orders_in_store": 2,
-        "conversion_withheld": None,
-        "revenue": Decimal("5.00"),
-        "revenue_in_store": Decimal("5.00"),
-        "orders_other_currency": 0,
-        "passers_by": None,
-        "capture_rate": None,
-        "occupancy_peak": 3,
-        "camera_coverage": 1.0,
-    }
-    return Row(**row | overrides)
+    return store_hour(there, **overrides)
 
 
 NO_VISITORS = {"visitors": None, "conversion_withheld": "no visitors counted"}

@@ -24,6 +24,7 @@ from dashboard.opening import axis_of, counted_since, hours_of, is_closed_day
 from dashboard.queries import QUERIES
 from dashboard.roster import RosterError, RosterLine, read_roster, visitors_per_staff_hour
 from dashboard.week import power_slots, week_of
+from tests.support.store_hours import store_hour as hour
 
 pytestmark = pytest.mark.requirement("M2")
 
@@ -47,28 +48,6 @@ def answered(empty: Snapshot, **answers: Sequence[Any] | ReadError) -> Snapshot:
 
 def open_at(branch: Branch, *hours: OpeningHours) -> Branch:
     return branch.model_copy(update={"opening_hours": hours})
-
-
-def hour(at: datetime, **overrides: Any) -> Row:
-    """An hour of B01 that begins at a time of its clock: ten visitors, two orders, 5.00 in all."""
-    row = {
-        "branch_id": "B01",
-        "hour": at.astimezone(timezone.utc),
-        "local_hour": at.replace(tzinfo=None),
-        "visitors": 10,
-        "orders": 2,
-        "orders_in_store": 2,
-        "conversion_withheld": None,
-        "revenue": Decimal("5.00"),
-        "revenue_in_store": Decimal("5.00"),
-        "orders_other_currency": 0,
-        "passers_by": None,
-        "capture_rate": None,
-        "occupancy_peak": 3,
-        "camera_coverage": 1.0,
-    }
-    assert overrides.keys() <= row.keys()
-    return Row(**row | overrides)
 
 
 def of_day(local: int, **overrides: Any) -> Row:
