@@ -88,7 +88,9 @@ def test_the_page_reports_what_the_streams_did_and_a_repeated_batch_is_skipped(
     def everything(seen: Scrapes) -> bool:
         rows = {name: seen.of("input_rows_total", stream=name) for name in (*ORDERS, "footfall")}
         lags = {seen.of("lag_rows", stream=name, broker="memory") for name in rows}
-        return rows == {**dict.fromkeys(ORDERS, 6.0), "footfall": 3.0} and lags == {0.0}
+        ups = {seen.of("up", stream=name) for name in rows}  # set after the rows are counted
+        done = rows == {**dict.fromkeys(ORDERS, 6.0), "footfall": 3.0}
+        return done and lags == {0.0} and ups == {1.0}
 
     trace = Trace.begin().header
     value = as_json(order_event(order_id="O-traced", event_time=T10))
@@ -97,7 +99,6 @@ def test_the_page_reports_what_the_streams_did_and_a_repeated_batch_is_skipped(
     first = run(watched, (*ORDERS, "footfall"), everything)
 
     for stream in ORDERS:
-        assert first.of("up", stream=stream) == 1
         batches = first.of("batches_total", stream=stream)
         assert batches
         assert first.of("batch_seconds_count", stream=stream) == batches
