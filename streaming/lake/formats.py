@@ -1,27 +1,23 @@
 """Chooses the table format of the lake by `catalog.format`; no other module reads that setting."""
 
+# ruff: noqa: PLC0415 - a program that only reads loads neither Spark nor what writes
 from __future__ import annotations
 
 from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pyspark.sql import DataFrame, SparkSession
-
 from conf.settings import Settings, SettingsError
 from conf.storage import hadoop_client
-from streaming.lake.iceberg import purge as iceberg_purge
-from streaming.lake.iceberg import retype as iceberg_retype
-from streaming.lake.iceberg import tables as iceberg_tables
-from streaming.lake.iceberg.catalog import open_catalog
-from streaming.lake.iceberg.lake import IcebergLake
-from streaming.lake.iceberg.purge import Purged
 from streaming.lake.protocol import Lake, LakeError
-from streaming.lake.storage import check_storage
-from streaming.lake.tables import Table
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from pyspark.sql import DataFrame, SparkSession
+
+    from streaming.lake.iceberg.purge import Purged
+    from streaming.lake.tables import Table
 
 
 def open_lake(settings: Settings) -> Lake:
@@ -32,6 +28,10 @@ def open_lake(settings: Settings) -> Lake:
             format.
         StorageError: the warehouse or the catalog does not answer, or denies access.
     """
+    from streaming.lake.iceberg.catalog import open_catalog
+    from streaming.lake.iceberg.lake import IcebergLake
+    from streaming.lake.storage import check_storage
+
     if settings.catalog.format == "delta":
         check_storage(settings)
         lake: Lake = _delta("lake").DeltaLake(settings)
@@ -45,10 +45,12 @@ def create_tables(spark: SparkSession, settings: Settings) -> None:
     Raises:
         LakeError: a column has another type than declared.
     """
+    from streaming.lake.iceberg import tables
+
     if settings.catalog.format == "delta":
         _delta("tables").create_tables(settings)
     else:
-        iceberg_tables.create_tables(spark, settings)
+        tables.create_tables(spark, settings)
 
 
 def rewrite_tables(spark: SparkSession, settings: Settings) -> list[str]:
@@ -57,8 +59,10 @@ def rewrite_tables(spark: SparkSession, settings: Settings) -> list[str]:
     Raises:
         LakeError: the lake is in Delta.
     """
+    from streaming.lake.iceberg import retype
+
     require_iceberg(settings, "Rewriting tables")
-    return iceberg_retype.rewrite_tables(spark, settings)
+    return retype.rewrite_tables(spark, settings)
 
 
 def spark_table(spark: SparkSession, settings: Settings, table: Table) -> DataFrame:
@@ -82,8 +86,11 @@ def purge(lake: Lake, table: Table, time_column: str, before: datetime) -> Purge
         time_column: a timestamp in UTC that states how old a row is.
         before: the limit, with a time zone.
     """
+    from streaming.lake.iceberg import purge as iceberg
+    from streaming.lake.iceberg.lake import IcebergLake
+
     if isinstance(lake, IcebergLake):
-        return iceberg_purge.purge(lake, table, time_column, before)
+        return iceberg.purge(lake, table, time_column, before)
     purged: Purged = _delta("purge").purge(lake, table, time_column, before)
     return purged
 

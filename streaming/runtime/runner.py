@@ -22,7 +22,7 @@ from conf.settings import Settings
 from conf.stores import Stores
 from conf.stores.watch import StoreFile
 from streaming.lake.formats import create_tables, open_lake
-from streaming.lake.views import create_views
+from streaming.lake.iceberg.views import create_views
 from streaming.lineage.watch import LineageWatch
 from streaming.runtime.failures import StreamFailedError
 from streaming.runtime.health import Health

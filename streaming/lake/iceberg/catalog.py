@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import ForbiddenError, OAuthError, RESTError, UnauthorizedError
 from pyiceberg.table import CommitTableResponse
@@ -108,6 +107,8 @@ def open_catalog(settings: Settings) -> Catalog:
 
 
 def _open_rest(settings: Settings, files: Mapping[str, str]) -> Catalog:
+    from pyiceberg.catalog.rest import RestCatalog  # noqa: PLC0415 - it loads a client of HTTP
+
     uri = settings.catalog.uri
     try:
         return RestCatalog(settings.catalog.name, **rest_properties(settings), **files)
