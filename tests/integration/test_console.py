@@ -317,6 +317,9 @@ def test_the_pipeline_shows_each_stream_and_the_rejected_messages(
 ) -> None:
     report_streams_run(shop, store_hourly={"failures": 2})
     fill_trouble(db, day)
+    past, seeded = datetime.now(timezone.utc) - timedelta(hours=1), timedelta(minutes=40)
+    old = [order(f"O-past-{n}", "B02", past) for n in range(100)]
+    insert(db, "orders_processed", [{**one, "updated_at": past + seeded} for one in old])
     page = visitor.open("/pipeline")
     stream = page.locator("#stream-order_event_processor")
     expect(stream).to_contain_text("running")
