@@ -15,9 +15,8 @@ def first_line(error: BaseException) -> str:
 
 def database_down(database: str, error: BaseException) -> str:
     """The sentence for a database (`Postgres at 127.0.0.1:5432`) that does not answer."""
-    reason = " ".join(str(error).split())
     return (
-        f"{database} does not answer ({reason}): run `storelake up`, or check "
+        f"{database} does not answer ({first_line(error)}): run `storelake up`, or check "
         "STORELAKE_POSTGRES__HOST, __PORT and __PASSWORD."
     )
 

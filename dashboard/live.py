@@ -57,7 +57,7 @@ class Live:
         async def renew() -> None:
             view = await run.io_bound(self.tracks.fresh, branch)
             if view is not None:  # None: the console is ending
-                trouble.set_content(render("broken", reason=view.error) if view.error else "")
+                trouble.set_content(render("broken", reason=str(view.error)) if view.error else "")
                 for card in cards:
                     card.renew(view)
 
@@ -92,7 +92,7 @@ class Live:
         try:
             grid = self.heat.heat_grid(camera, period.start, period.end)
         except ReadError as error:
-            return render("broken", reason=error)
+            return render("broken", reason=str(error))
         return render(
             "live_heat",
             camera=camera,

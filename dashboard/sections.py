@@ -49,7 +49,7 @@ def shown(make: Html, snapshot: Snapshot) -> str:
     try:
         return make(snapshot)
     except ReadError as error:
-        return render("broken", reason=error)
+        return render("broken", reason=str(error))
 
 
 def status(view: BoardView, settings: Settings) -> str:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup, escape
+
 from conf.contracts.currencies import smallest_unit
 
 UNKNOWN = "not known"
@@ -22,6 +24,14 @@ def money(value: Decimal | None, currency: str | None) -> str:
         return UNKNOWN
     rounded = value.quantize(smallest_unit(currency or ""), ROUND_HALF_UP)
     return f"{rounded:,} {currency or ''}".rstrip()
+
+
+def with_code(text: str) -> Markup:
+    """HTML of a text, in which what stands between backticks is code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(text.split("`"))
+    )
 
 
 def percent(share: float | None) -> str:

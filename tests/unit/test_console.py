@@ -179,8 +179,13 @@ def test_a_part_that_cannot_be_read_shows_the_reason_and_no_other_is_affected(
     floor_map = partial(sections.floor_map, branch=stores.branches[0])
 
     page = text_of(sections.shown(floor_map, snapshot))
-    assert "Cannot be read. queue_minute did not answer within 3 s." in page
+    assert "Cannot be read: queue_minute did not answer within 3 s." in page
     assert "None. No open order" in text_of(sections.stuck_orders(snapshot))
+
+
+def test_commands_of_a_reason_are_code_and_nothing_of_it_is_run() -> None:
+    shown = words.with_code("<b> is away: `storelake run <x>` starts it")
+    assert shown == "&lt;b&gt; is away: <code>storelake run &lt;x&gt;</code> starts it"
 
 
 def test_texts_of_the_database_are_shown_and_not_run(empty: Snapshot) -> None:
