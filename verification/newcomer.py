@@ -24,7 +24,10 @@ from verification.one_order import send_order
 from verification.processes import command, run_to_end
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("/", "/store", "/orders", "/pipeline", "/quality")
+PAGES = (
+    *("/", "/store", "/live", "/orders"),
+    *("/pipeline", "/dead-letters", "/quality", "/zones"),
+)
 BRANCH = "B01"
 STEP_SECONDS = 1200.0
 SHOWN_MS = 120_000
