@@ -265,7 +265,6 @@ class OrderEventV3(OrderEvent):
 
 STATUSES: tuple[str, ...] = get_args(Status)
 EVENT_TYPES: tuple[str, ...] = (*get_args(EventType), RETURNED)
-PAYMENT_METHODS: tuple[str, ...] = (*get_args(PaymentMethod), *get_args(PaidBy)[1:], MIXED)
 VERSIONS = tuple(range(1, max(field.since for field in contract_fields(OrderV3)) + 1))
 """The versions that gateway and streams accept."""
 
