@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from tools.docs.markdown import render
+from verification.faults.fault import Fault
 from verification.faults.plan import Extent, matrix
-from verification.faults.run import summary
+from verification.faults.run import counted_title, summary
 
 RESULT = "verification/faults/last_run.json"
 
@@ -17,9 +18,16 @@ def reliability_page(root: Path) -> str:
     file = root / RESULT
     last = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     seen = {name: cells for name, _, *cells in summary(last["results"] if last else [])}
-    faults = {fault.name: fault for fault in matrix(Extent())}.values()
+    variants: dict[str, list[Fault]] = {}
+    for fault in matrix(Extent()):
+        variants.setdefault(fault.name, []).append(fault)
     rows = [
-        (f"`{one.name}`", one.title, one.must, *seen.get(one.name, ("not run", "")))
-        for one in faults
+        (
+            f"`{name}`",
+            counted_title(some[0].title, len(some)),
+            some[0].must,
+            *seen.get(name, ("not run", "")),
+        )
+        for name, some in variants.items()
     ]
     return render("RELIABILITY", rows=rows, last=last, number="{:,}".format)

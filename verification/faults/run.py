@@ -159,8 +159,13 @@ def summary(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, s
         if len(took) > 1:
             seconds = f"{median(took):.0f}, at most {took[-1]:.0f}"
         count = "skipped" if skipped else f"{held} of {len(some)}"
-        rows.append((name, some[0]["title"], count, seconds))
+        rows.append((name, counted_title(some[0]["title"], len(some)), count, seconds))
     return rows
+
+
+def counted_title(title: str, times: int) -> str:
+    """What is done, where a fault has several variants: the first, and how many more there are."""
+    return title if times == 1 else f"{title}; {times - 1} more of this kind"
 
 
 def tables(content: Mapping[str, Any]) -> Group:
