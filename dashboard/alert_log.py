@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from dashboard.alerts import UNREAD, Alert
+from dashboard.alerts import INFORMATIVE, UNREAD, Alert
 
 KEEP_ENDED = timedelta(days=7)
 """A receiver that is away for longer is not sent the end of an alert."""
@@ -66,9 +66,11 @@ class AlertLog:
         While something cannot be read, an alert that was sent does not end by its absence.
         """
         found = {(alert.name, alert.subject): alert for alert in alerts}
-        all_read = not any(name in UNREAD for name, _ in found)
+        all_read = not any(name in UNREAD and of not in INFORMATIVE for name, of in found)
         for key, alert in found.items():
             one = self._episodes.setdefault(key, _Episode(alert, now, now))
+            if one.ended:  # for receivers that have its end it begins again
+                one.began = now
             one.alert, one.seen, one.ended = alert, now, None
         for key in self._episodes.keys() - found.keys():
             self._absent(key, now, may_end=all_read or key[0] in UNREAD)

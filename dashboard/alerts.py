@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, takewhile
 from operator import attrgetter
@@ -16,10 +16,13 @@ from dashboard.alert_rules import Severity, alert_rules
 from dashboard.board import BoardView, ReadError, Snapshot
 from dashboard.branches import MINUTE, is_silent
 from dashboard.opening import HOUR
-from dashboard.pipeline import StreamNow, pipeline_now
+from dashboard.pipeline import StreamNow, detail_of, health_of, pipeline_now
+from streaming.registry import STREAMS
 
 UNREAD = frozenset({"DatabaseAway", "FiguresUnread", "StreamBrokerAway"})
 """While one of these is open, the absence of another alert does not mean that it ended."""
+INFORMATIVE = frozenset({"roster", "latency"})
+"""What no alert is derived from: while only that cannot be read, alerts end."""
 BEHIND_ROWS, BEHIND_MINUTES = 1_000, 5
 """A stream with more waiting messages than both of these is behind."""
 NEW_MINUTES = timedelta(minutes=3)
@@ -89,7 +92,8 @@ def _unread(snapshot: Snapshot) -> Iterator[Alert]:
         if isinstance(rows, ReadError):
             yield make_alert("FiguresUnread", query, f"It cannot be read: {rows}.")
     if isinstance(snapshot.roster, ReadError):
-        yield make_alert("FiguresUnread", "roster", f"{snapshot.roster}.")
+        unread = make_alert("FiguresUnread", "roster", f"{snapshot.roster}.")
+        yield replace(unread, action="Correct the file that `console.roster_file` names.")
     if isinstance(snapshot.ends, ReadError):
         yield make_alert("StreamBrokerAway", "kafka", f"{snapshot.ends}.")
 
@@ -103,14 +107,21 @@ def _processes(snapshot: Snapshot) -> Iterator[Alert]:
 
 
 def _streams(snapshot: Snapshot) -> Iterator[Alert]:
+    """Needs no query: a slow table hides no stream that failed."""
+    for stream in STREAMS if snapshot.reported else ():
+        health = health_of(snapshot, stream.name)
+        if rule := _RULES_OF_HEALTH.get(health):
+            detail = detail_of(snapshot, stream.name) or f"Its state is {health}."
+            yield make_alert(rule, stream.name, detail)
+
+
+def _behind(snapshot: Snapshot) -> Iterator[Alert]:
     for stream in pipeline_now(snapshot) if snapshot.reported else ():
-        name = stream.stream.name
-        if rule := _RULES_OF_HEALTH.get(stream.health):
-            detail = stream.detail or f"Its state is {stream.health}."
-            yield make_alert(rule, name, detail)
-        elif _is_behind(stream):
+        if stream.health not in _RULES_OF_HEALTH and _is_behind(stream):
             waiting = f"{words.plural(stream.lag or 0, 'message')} wait"
-            yield make_alert("StreamBehind", name, f"{waiting}, more than it reads in 5 minutes.")
+            yield make_alert(
+                "StreamBehind", stream.stream.name, f"{waiting}, more than it reads in 5 minutes."
+            )
 
 
 _RULES_OF_HEALTH = {
@@ -167,8 +178,13 @@ def _limited_queues(snapshot: Snapshot) -> Iterator[tuple[Branch, Camera, Zone]]
 
 
 def _above(minutes: Sequence[Any], limit: int) -> list[Any]:
-    """The minutes above the limit, from the newest one back to the first that is not."""
-    return list(takewhile(lambda minute: minute.length_mean > limit, minutes))
+    """The minutes above the limit, from the newest back to the first that is not, or is missing."""
+    found: list[Any] = []
+    for minute in takewhile(lambda one: one.length_mean > limit, minutes):
+        if found and found[-1].minute - minute.minute > MINUTE:
+            break
+        found.append(minute)
+    return found
 
 
 def _is_long(long: Sequence[Any], snapshot: Snapshot) -> bool:
@@ -242,6 +258,6 @@ def _retention(snapshot: Snapshot) -> Iterator[Alert]:
 
 
 _PARTS = (
-    *(_unread, _processes, _streams, _cameras, _queues),
+    *(_unread, _processes, _streams, _behind, _cameras, _queues),
     *(_conversion, _orders, _quality, _retention),
 )

@@ -15,7 +15,7 @@ from nicegui.client import templates
 
 from conf.settings import Settings, SettingsError
 from conf.settings.base import is_loopback
-from conf.stores import load_stores
+from conf.stores.watch import StoreFile
 from dashboard.alert_sender import make_sender
 from dashboard.board import Board
 from dashboard.clients import Login, NoLogin, PasswordLogin, Proxies, ProxyLogin
@@ -50,8 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
             does not fit, or the login is off beyond loopback.
     """
     reader = Reader(settings.console_dsn, settings.console.query_timeout)
-    stores, topics = load_stores(settings.stores_file), Topics(settings.kafka)
-    board = Board(settings, stores, reader.look, topics.ends)
+    file, topics = StoreFile(settings.stores_file), Topics(settings.kafka)
+    board = Board(settings, file.stores, reader.look, topics.ends, file=file)
     redrives = Redrives(settings)
 
     @asynccontextmanager

@@ -21,6 +21,7 @@ from psycopg_pool import PoolTimeout
 from conf.errors import first_line
 from conf.settings import Settings
 from conf.stores import Stores
+from conf.stores.watch import StoreFile
 from dashboard.processes import read_absent
 from dashboard.queries import DAY_EVERY, EVERY, OF_A_DAY, QUERIES, parameters
 from dashboard.reader import ReadSnapshot
@@ -104,6 +105,7 @@ class Board:
         look: opens a snapshot of the database.
         ends: end positions of the topics; raises `OSError` where Kafka does not answer.
         clock: monotonic seconds.
+        file: where `stores` come from; read again when it changes.
     """
 
     def __init__(
@@ -112,9 +114,11 @@ class Board:
         stores: Stores,
         look: Callable[[], AbstractContextManager[ReadSnapshot]],
         ends: Callable[[], Ends],
+        *,
         clock: Callable[[], float] = time.monotonic,
+        file: StoreFile | None = None,
     ) -> None:
-        self.settings, self.stores = settings, stores
+        self.settings, self.stores, self._file = settings, stores, file
         self.view = BoardView()
         self._look, self._ends, self._clock = look, ends, clock
         self._lock = threading.Lock()
@@ -180,6 +184,8 @@ class Board:
             return dict.fromkeys(OF_A_DAY, ReadError(first_line(error)))
 
     def _renewed(self) -> BoardView:
+        if self._file is not None and self._file.reload():
+            self.stores = self._file.stores
         try:
             snapshot = self._read()
         except (psycopg.OperationalError, PoolTimeout) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from tomlkit.items import Array, InlineTable, Table
+from tomlkit.items import AoT, Array, Comment, InlineTable, Table, Whitespace
 
 from conf.settings import SettingsError
 from conf.stores import Layout, Line, Stores, Zone, check_tree, parse_tree
@@ -60,7 +60,7 @@ def add_layout(path: Path, camera_id: str, layout: Layout, known: str) -> str:
 
 
 def _with_layout(text: str, camera_id: str, layout: Layout) -> str:
-    document: Any = tomlkit.parse(text)
+    document: Any = tomlkit.parse(text if text.endswith("\n") else f"{text}\n")
     cameras = (c for b in document["branches"] for c in b.get("cameras", ()))
     camera = next(c for c in cameras if c["camera_id"] == camera_id)
     if isinstance(camera.get("redrawn"), Array) or isinstance(camera, InlineTable):
@@ -68,10 +68,29 @@ def _with_layout(text: str, camera_id: str, layout: Layout) -> str:
     else:
         table = _fill(tomlkit.table(), layout)
         table.add(tomlkit.nl())
+        heading = _take_heading(camera)
         if "redrawn" not in camera:
             camera.append("redrawn", tomlkit.aot())
         camera["redrawn"].append(table)
+        for item in heading:
+            table.add(item)
     return tomlkit.dumps(document)
+
+
+def _take_heading(table: Any) -> list[Any]:
+    """Remove the comments at the end of a table, which belong to the next one, and return them."""
+    body = table.value.body
+    while body and isinstance(body[-1][1], (Table, AoT)):
+        last = body[-1][1]
+        body = (last.body[-1] if isinstance(last, AoT) else last).value.body
+    blank = [isinstance(item, (Comment, Whitespace)) for _, item in body]
+    first = next(
+        (n for n, (_, item) in enumerate(body) if all(blank[n:]) and isinstance(item, Comment)),
+        len(body),
+    )
+    heading = [item for _, item in body[first:]]
+    del body[first:]
+    return heading
 
 
 def _append_inline(camera: Any, layout: Layout) -> None:

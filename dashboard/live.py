@@ -40,7 +40,7 @@ class Live:
         self.board = board
         self.beat = board.settings.console.refresh_seconds
         self.tracks = LiveTracks(detections, self.beat)
-        self.heat = HeatMaps(detections, board.stores)
+        self.heat = HeatMaps(detections, lambda: board.stores)
         self.sizes: dict[str, tuple[int, int]] = {}  # of pictures, by camera
 
     def show(self, branch: Branch, day: str | None, hour: str | None) -> None:

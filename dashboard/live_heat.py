@@ -39,14 +39,14 @@ class HeatMaps:
 
     Args:
         detections: the table.
-        stores: with the cameras.
+        stores: with the cameras, as they are now.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         detections: DetectionsReader,
-        stores: Stores,
+        stores: Callable[[], Stores],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._detections, self._stores, self._clock = detections, stores, clock
@@ -68,7 +68,7 @@ class HeatMaps:
             return self._kept[key][1]
 
     def _read(self, camera: Camera, start: datetime, end: datetime) -> Grid:
-        branch, _ = self._stores.camera(camera.camera_id)
+        branch, _ = self._stores().camera(camera.camera_id)
         iceberg, _ = self._detections.load()
         where = And(
             EqualTo(term="branch_id", value=branch.branch_id),

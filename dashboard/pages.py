@@ -141,7 +141,8 @@ class Pages:
 
     def today(self, branch: str | None = None, date: str | None = None) -> None:
         """All branches beside the same hours before; one of them over time. Any day by `date`."""
-        one, latest = self._branch(branch), today.latest_day(self._branches)
+        one = self._branch(branch)
+        latest = today.latest_day(one)
         day, fault = today.parse_day(date, latest)
         screen = Screen(self._board, "/", self._sessions, day)
         ui.html(today.day_picker(one, day, latest, fault), sanitize=False).classes("wide-part")

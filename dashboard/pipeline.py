@@ -25,7 +25,7 @@ class StreamNow:
         failures: in a row.
         batches: finished since the application began; None where it does not run.
         lag: messages that wait; None where it is not known, which `lag_note` explains.
-        latency: its row of `latency`; None where Postgres has no times of its events.
+        latency: its row of `latency`; None where there is none, which `latency_note` explains.
         ledger: its row of `stream_batches`; None before a batch, and for streams of the lake.
     """
 
@@ -37,6 +37,7 @@ class StreamNow:
     lag: int | None
     lag_note: str
     latency: Any | None
+    latency_note: str
     ledger: Any | None
 
 
@@ -47,29 +48,31 @@ def pipeline_now(snapshot: Snapshot) -> list[StreamNow]:
         ReadError: a table that it needs cannot be read.
     """
     ledger = {row.stream: row for row in snapshot.rows("stream_batches")}
-    latency = {row.stream: row for row in snapshot.rows("latency")}
     offsets, reported = snapshot.rows("stream_offsets"), snapshot.reported
     found = []
     for stream in STREAMS:
         waiting, note = _lag(snapshot, stream, offsets)
+        latency, latency_note = _latency(snapshot, stream)
         status = reported.streams.get(stream.name) if reported else None
         found.append(
             StreamNow(
                 stream=stream,
-                health=_health(snapshot, stream.name),
-                detail=str(status.get("detail", "")) if status else "",
+                health=health_of(snapshot, stream.name),
+                detail=detail_of(snapshot, stream.name),
                 failures=int(status["failures"]) if status else 0,
                 batches=int(status["finished_batches"]) if status else None,
                 lag=waiting,
                 lag_note=note,
-                latency=latency.get(stream.name),
+                latency=latency,
+                latency_note=latency_note,
                 ledger=ledger.get(stream.name),
             )
         )
     return found
 
 
-def _health(snapshot: Snapshot, name: str) -> Health:
+def health_of(snapshot: Snapshot, name: str) -> Health:
+    """State of a stream, by what its application reports: no query is needed."""
     reported = snapshot.reported
     if reported is None or name not in reported.streams:
         return "stopped"
@@ -81,6 +84,22 @@ def _health(snapshot: Snapshot, name: str) -> Health:
     if status["failures"]:  # an application without states
         return "retrying"
     return "running" if status["ready"] else "starting"
+
+
+def detail_of(snapshot: Snapshot, name: str) -> str:
+    """What is wrong with a stream, in one sentence; empty while nothing is."""
+    status = snapshot.reported.streams.get(name) if snapshot.reported else None
+    return str(status.get("detail", "")) if status else ""
+
+
+def _latency(snapshot: Snapshot, stream: StreamEntry) -> tuple[Any | None, str]:
+    rows = snapshot.answers["latency"]
+    if isinstance(rows, ReadError):
+        return None, "cannot be read"
+    row = next((row for row in rows if row.stream == stream.name), None)
+    if row is None:
+        return None, "not in Postgres"
+    return (None, "no row in 15 min") if row.p50 is None else (row, "")
 
 
 def _lag(snapshot: Snapshot, stream: StreamEntry, offsets: Sequence[Any]) -> tuple[int | None, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from conf.stores import Branch
@@ -22,10 +21,9 @@ HOW_COUNTED = (
 )
 
 
-def latest_day(branches: Sequence[Branch]) -> date:
-    """Today, where it is latest."""
-    now = datetime.now(timezone.utc)
-    return max(now.astimezone(ZoneInfo(branch.timezone)).date() for branch in branches)
+def latest_day(branch: Branch) -> date:
+    """Today, where the branch is."""
+    return datetime.now(ZoneInfo(branch.timezone)).date()
 
 
 def parse_day(asked: str | None, latest: date) -> tuple[date | None, str]:

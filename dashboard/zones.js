@@ -77,6 +77,7 @@ function row(list, shape, place) {
   made.append(element('legend', {}, name), id, kinds(list, shape, kind));
   if (kind === 'entrance') made.append(input(shape, 'entrance', 'name of the entrance', { ...text, placeholder: 'its own' }));
   if (kind === 'staff') made.append(input(shape, 'staff_after', 'staff after seconds', number));
+  if (kind === 'queue') made.append(input(shape, 'limit', 'limit, in people', { ...number, placeholder: 'none' }));
   const turn = () => change(() => [shape.a, shape.b] = [shape.b, shape.a]);
   if (list === 'lines' && kind !== 'passing') buttons.append(button('Turn the arrow', turn));
   buttons.append(button('Delete', () => remove(place), { 'aria-label': `Delete ${name} ${shape[IDS[list]]}` }));
@@ -111,6 +112,7 @@ function kinds(list, shape, kind) {
       shape.kind = made.value;
       if (made.value !== 'entrance') delete shape.entrance;
       if (made.value !== 'staff') delete shape.staff_after;
+      if (made.value !== 'queue') delete shape.limit;
     });
     document.querySelector(`[data-place="${place}"] select`).focus();
   });

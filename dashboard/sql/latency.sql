@@ -8,7 +8,7 @@ FROM (
     (SELECT 'order_event_processor' AS stream,
         updated_at > now() - interval '15 minutes' AS recent,
         extract(epoch FROM updated_at - last_event_at)::double precision AS seconds
-    FROM orders_processed ORDER BY created_at DESC NULLS LAST LIMIT 200)
+    FROM orders_processed WHERE created_at IS NOT NULL ORDER BY created_at DESC LIMIT 200)
     UNION ALL
     (SELECT 'order_status_tracker', recorded_at > now() - interval '15 minutes',
         extract(epoch FROM recorded_at - changed_at)::double precision

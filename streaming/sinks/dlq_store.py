@@ -143,17 +143,21 @@ class DlqRepository:
         """Store the value to redrive; the original value is kept.
 
         Raises:
-            DlqError: it is no longer open, or somebody edited it after `entry` was read.
+            DlqError: it is no longer open, somebody edited it after `entry` was read, or dead
+                letters are being sent back: the value that is sent was read before.
         """
-        query = f"""WITH fixed AS (
+        query = f"""WITH unsent AS (SELECT pg_try_advisory_xact_lock_shared(%s) AS yes),
+            fixed AS (
                 UPDATE dead_letters SET fixed_value = %s, fixed_at = now()
                 WHERE id = %s AND status = 'open' AND fixed_at IS NOT DISTINCT FROM %s
+                    AND (SELECT yes FROM unsent)
                 RETURNING id)
             {_AUDIT} SELECT %s, 'edited', id FROM fixed"""  # noqa: S608
-        values = (value, entry.id, entry.fixed_at, self._actor)
+        values = (_LOCK_KEY, value, entry.id, entry.fixed_at, self._actor)
         if not self._connection.execute(query.encode(), values).rowcount:
             raise DlqError(
-                f"{entry.id} is no longer open, or somebody else edited it: look at it again."
+                f"{entry.id} is no longer open, somebody else edited it, or dead letters are being "
+                "sent back: look at it again."
             )
 
     def mark_redriven(self, sent: Mapping[str, str]) -> None:

@@ -547,11 +547,16 @@ def test_the_console_sends_back_all_of_a_rule_that_were_confirmed(
     assert stored(db)["order-created/0/3"]["status"] == "open"
 
 
-def test_only_one_redrive_runs_at_a_time(db: Database, services: Settings) -> None:
+def test_only_one_redrive_runs_at_a_time_and_nothing_is_edited_meanwhile(
+    db: Database, services: Settings
+) -> None:
     reject(db, entry())
+    edit = ("fix", "order-created/0/1", "--set", "source=a")
     with open_dead_letters(services, "test") as store, store.alone():
         assert "Somebody else" in rejection("redrive", "--all")
-    assert one(db)["status"] == "open"
+        assert "are being sent back" in " ".join(rejection(*edit).split())
+    assert (one(db)["status"], one(db)["fixed_at"]) == ("open", None)
+    done(*edit)
 
 
 def test_a_rejected_message_that_its_topic_does_not_take_remains_open(db: Database) -> None:

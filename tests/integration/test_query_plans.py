@@ -163,8 +163,8 @@ def test_no_big_table_is_read_whole_for(db: Connection, query: str) -> None:
     assert [table for kind, table in found if kind == "Seq Scan" and table in BIG] == []
 
 
-@pytest.mark.parametrize("name", OF_A_DAY)
-def test_no_big_table_is_read_whole_for_a_day_of_the_console(db: Connection, name: str) -> None:
+@pytest.mark.parametrize("name", [*OF_A_DAY, "latency"])
+def test_no_big_table_is_read_whole_for_the_console(db: Connection, name: str) -> None:
     branches = [{"branch_id": f"B0{n}", "timezone": "Europe/Berlin"} for n in range(1, 6)]
     found = scans(plan_of(db, QUERIES[name], {"branches": json.dumps(branches), "day": None}))
     assert found

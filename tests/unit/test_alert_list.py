@@ -181,6 +181,26 @@ def test_a_program_that_should_run_and_does_not_is_absent(tmp_path: Path) -> Non
     assert read_absent(tmp_path) == {}
 
 
+def test_a_slow_table_hides_no_stream_that_failed(good: Snapshot) -> None:
+    slow = dict.fromkeys(("latency", "stream_batches", "stream_offsets"), ReadError("too slow"))
+    broken = answered(stream_is(good, "failed"), **slow)
+    assert ("StreamFailed", "footfall") in names(broken)
+    unread = {("FiguresUnread", query) for query in slow}
+    assert names(broken) == {("StreamFailed", "footfall"), *unread}
+
+
+def test_a_roster_that_cannot_be_used_names_its_file_and_keeps_no_alert_open(
+    good: Snapshot,
+) -> None:
+    (roster,) = open_alerts(BoardView(replace(good, roster=ReadError("line 3 has no branch"))))
+    assert "console.roster_file" in roster.action
+    log = alert_log()
+    for minutes in (0, 2):
+        after(log, minutes, SILENT, roster)
+    (end,) = [one for one in after(log, 5, roster) if one.ended]
+    assert end.alert == SILENT
+
+
 def test_what_concerns_every_branch_is_before_what_concerns_one(good: Snapshot) -> None:
     nothing = replace(answered(good, cameras=[], dead_letters=REJECTED), reported=None)
     first, *silent, last = [alert.name for alert in open_alerts(BoardView(nothing))]
@@ -194,8 +214,9 @@ def test_what_concerns_every_branch_is_before_what_concerns_one(good: Snapshot) 
         queue(6, 9, 9, 9, 9, 9),
         queue(9, 9, 9, 9, 9, newest=NOW - 10 * MINUTE),
         queue(6, 6, 6, 6, 6, 6),
+        queue(9) + queue(9, 9, 9, 9, 9, newest=NOW - 40 * MINUTE),
     ],
-    ids=["not long enough", "over", "too old", "at the limit"],
+    ids=["not long enough", "over", "too old", "at the limit", "unknown in between"],
 )
 def test_a_queue_is_an_alert_only_above_its_limit_until_now(
     good: Snapshot, minutes: list[Row]
@@ -255,6 +276,17 @@ def test_an_alert_is_sent_once_after_its_hold_then_as_a_reminder_and_when_it_has
     (end,) = after(log, 244)
     assert end.ended == NOW + 244 * MINUTE
     assert after(log, 245) == []
+
+
+def test_what_opens_again_is_held_again_although_a_receiver_lacks_its_first_end() -> None:
+    log = alert_log()
+    for minutes in (0, 2):
+        after(log, minutes, SILENT)
+    log.sent("mail", log.due("mail", NOW + 2 * MINUTE), NOW + 2 * MINUTE)
+    assert [one.ended is None for one in after(log, 5)] == [False]  # mail is away for its end
+    assert after(log, 180, SILENT) == []
+    (again,) = after(log, 182, SILENT)
+    assert again.began == NOW + 180 * MINUTE
 
 
 def test_what_is_over_before_its_hold_is_never_sent() -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from conf.settings import Settings, load_settings
 from conf.stores import Stores
+from conf.stores.watch import StoreFile
 from dashboard import charts, sections, today, words
 from dashboard.app import find_report
 from dashboard.board import Away, Board, BoardView, ReadError, Snapshot
@@ -419,6 +420,19 @@ def test_a_page_that_is_opened_after_a_pause_does_not_show_the_past_as_the_prese
     assert watch.board.glance() is shown
     watch.seconds += 600
     assert watch.board.glance() == BoardView()
+
+
+def test_a_store_file_that_was_edited_by_hand_is_read_again(
+    settings: Settings, stores: Stores, tmp_path: Path
+) -> None:
+    file = tmp_path / "stores.toml"
+    file.write_bytes(settings.stores_file.read_bytes())
+    board = Board(settings, stores, FakeDatabase().look, dict, file=StoreFile(file))
+    text = file.read_text().replace('"Harbour Street"', '"Quay"')
+    file.write_text(text)
+    shown = board.fresh().snapshot
+    assert shown is not None
+    assert shown.stores.branches[0].name == "Quay"
 
 
 def test_heavy_queries_run_less_often(settings: Settings, stores: Stores) -> None:

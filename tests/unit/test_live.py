@@ -106,7 +106,8 @@ def test_the_pictures_have_boxes_heat_and_the_layout(
     people = people_svg(view.cameras["B01-entrance"], None, 2.0)
     common = {"camera": branch.cameras[0], **shapes(layout), "size": (1280, 720)}
     picture = render("live_picture", people=Markup(people), **common)  # noqa: S704
-    heat = HeatMaps(lake.reader, stores).heat_grid(branch.cameras[0], at - SECOND, at + SECOND)
+    maps = HeatMaps(lake.reader, lambda: stores)
+    heat = maps.heat_grid(branch.cameras[0], at - SECOND, at + SECOND)
     heat_paths = Markup(heat_svg(heat))  # noqa: S704
     card = render("live_heat", minutes=1.0, scale=[0, 0.5], cell="1", heat=heat_paths, **common)
     assert picture.count("<rect") == 1
@@ -175,7 +176,7 @@ def test_a_heat_map_has_the_seconds_that_people_stood_on_each_place(
         detection(start, 0.01, 0.01, camera_id="B01-till"),
         detection(start, 0.01, 0.01, **{"class": "dog"}),
     )
-    heat = HeatMaps(lake.reader, stores)
+    heat = HeatMaps(lake.reader, lambda: stores)
     grid = heat.heat_grid(camera, start, start + timedelta(hours=1))
 
     assert grid.shape == (ROWS, COLUMNS)
@@ -223,7 +224,7 @@ def test_why_there_are_no_positions_is_one_sentence(lake: Lake, stores: Stores) 
         view = LiveTracks(reader, 2.0).fresh(stores.branches[0])
         assert reason in str(view.error)
         with pytest.raises(ReadError, match=reason):
-            HeatMaps(reader, stores).heat_grid(
+            HeatMaps(reader, lambda: stores).heat_grid(
                 stores.branches[0].cameras[0], lake.now, lake.now + SECOND
             )
 

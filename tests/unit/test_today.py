@@ -370,6 +370,15 @@ def test_a_day_is_taken_from_the_address(asked: str | None, day: date | None, fa
     assert fault in why
 
 
+def test_today_is_the_day_where_the_chosen_branch_is(stores: Stores) -> None:
+    branch = stores.branches[0]
+    first, last = (
+        today.latest_day(branch.model_copy(update={"timezone": zone}))
+        for zone in ("Pacific/Kiritimati", "Pacific/Honolulu")  # 24 hours apart
+    )
+    assert first - last == timedelta(days=1)
+
+
 def test_a_hostile_date_is_shown_and_not_run(stores: Stores) -> None:
     _, fault = today.parse_day("<script>", date(2024, 5, 8))
     assert "<script>" not in today.day_picker(stores.branches[0], None, date(2024, 5, 8), fault)

@@ -53,6 +53,12 @@ zone_id = "till"
 polygon = [[0.5, 0.2], [0.9, 0.2], [0.9, 0.9], [0.5, 0.9]]
 """
 
+REDRAWN = """
+[[branches.cameras.redrawn]]
+version = 2
+valid_from = 2024-02-01T00:00:00Z
+"""
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -98,6 +104,25 @@ def test_every_form_of_the_file_takes_layouts_in_a_row(tmp_path: Path, text: str
     *_, fourth, fifth = load_stores(path).camera(CAMERA)[1].redrawn
     assert [one.lines[0].line_id for one in (fourth, fifth)] == ['the "main" one', "Tür # 1"]
     assert path.read_text().startswith(text.splitlines()[0])
+
+
+@pytest.mark.parametrize("newest", ["", REDRAWN], ids=["first", "second"])
+def test_a_comment_stays_above_the_camera_that_it_describes(tmp_path: Path, newest: str) -> None:
+    path = tmp_path / "stores.toml"
+    heading = "# Tills: hidden since May\n"
+    till = '[[branches.cameras]]\ncamera_id = "B01-till"\nname = "t"\nfps = 5.0\n'
+    plain = LISTED[: LISTED.index("redrawn")]
+    path.write_text(f"{plain}\n{newest}\n{heading}{till}")
+    save(path, layout(4))
+    assert f"\n{heading}{till}" in path.read_text()
+    assert path.read_text().index("version = 4") < path.read_text().index(heading)
+
+
+def test_a_file_without_a_last_line_break_takes_a_layout(tmp_path: Path) -> None:
+    path = tmp_path / "stores.toml"
+    path.write_text(LISTED[: LISTED.index("redrawn")].rstrip())
+    save(path, layout(4))
+    assert load_stores(path).camera(CAMERA)[1].redrawn == (layout(4),)
 
 
 def test_a_file_that_changed_meanwhile_is_left_alone(file: Path) -> None:
