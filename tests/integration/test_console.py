@@ -350,6 +350,13 @@ def test_an_operator_finds_edits_and_sends_back_a_dead_letter(
     expect(page.locator("#check")).to_contain_text("This is no JSON: line 1, column 2")
     text.fill(good)
     expect(page.locator("#check")).to_contain_text("fits the contract")
+    cookies: Any = page.context.cookies()
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Save the edit").click()
+    expect(page.locator("#unsaved")).to_contain_text("You are signed out")
+    assert text.input_value() == good
+    assert "401" in visitor.complaints.pop()
+    page.context.add_cookies(cookies)  # signed in again, in another tab
     page.get_by_role("button", name="Save the edit").click()
     expect(page.locator("#state")).to_contain_text("edited")
     page.get_by_role("button", name="Send back as edited").click()
