@@ -48,5 +48,5 @@ def backfill(
         highlight=False,
     )
     if not done.published:
-        console().print("Nothing is published: correct what failed, and run it with --again.")
+        console().print("Nothing is published: correct what failed, and run it with --anew.")
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ in UTC.
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -40,6 +41,8 @@ _CSV: Mapping[str, Any] = {
     "parallel": False,
 }
 """Options of a CSV: every row is read, one that is too short with nulls, for validation."""
+_NO_JSON = (ValueError, RecursionError, ArithmeticError)
+"""What Python's parser raises, with `Decimal` for numbers."""
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -66,6 +69,7 @@ def read_orders(path: Path) -> Iterator[OrderMessage]:
         suffix = path.suffix.lower()
         if suffix in (".ndjson", ".jsonl"):
             with path.open("rb") as lines:
+                lines.seek(len(BOM_UTF8) if lines.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
                 yield from (_of_line(line) for line in lines if line.strip())
         elif suffix in (".csv", ".parquet"):
             yield from map(_of_row, _rows(path))
@@ -85,13 +89,25 @@ def _of_line(line: bytes) -> OrderMessage:
     """An event or a bare order; anything else as it is, which validation rejects."""
     value = line.strip()
     try:
-        found = json.loads(value, parse_float=Decimal)
-    except (ValueError, RecursionError):
+        found = json.loads(value, parse_float=Decimal, parse_constant=_no_number)
+    except _NO_JSON:
         found = None
     if not isinstance(found, dict) or "order" in found or "order_id" not in found:
         order = found.get("order") if isinstance(found, dict) else None
-        return OrderMessage(*_names(found, order), value)
-    return _event({}, found)
+        return _as_it_is(value, found, order)
+    try:
+        return _event({}, found)
+    except UnicodeEncodeError:  # half a character, which no message can have
+        return _as_it_is(value)
+
+
+def _as_it_is(value: bytes, event: Any = None, order: Any = None) -> OrderMessage:
+    key, event_type = _names(event, order)
+    try:
+        (key or "").encode()
+    except UnicodeEncodeError:
+        key = None
+    return OrderMessage(key, event_type, value)
 
 
 def _of_row(row: Mapping[str, Any]) -> OrderMessage:
@@ -110,6 +126,8 @@ def _event(given: Mapping[str, Any], order: Mapping[str, Any]) -> OrderMessage:
     identity = [event["event_type"], *(order.get(name) for name in _REQUIRED)]
     if event["event_time"] != order.get("created_at"):
         identity.append(event["event_time"])
+    if (status := event["order"]["status"]) != "completed":
+        identity.append(status)  # of one order several states may be given
     event.setdefault("event_id", str(uuid5(_NAMESPACE, json.dumps(identity, default=str))))
     return OrderMessage(*_names(event, order), _to_json(event))
 
@@ -135,12 +153,44 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         if missing := [name for name in _REQUIRED if name not in kinds]:
             raise OrderImportError(f"{path} has no column {', '.join(missing)}.")
         given.create_view("given")
+        if "items" not in kinds:
+            _require_whole_orders(connection, path, kinds)
         found = connection.execute(_query(kinds))
         names = [column[0] for column in found.description or ()]
         while rows := found.fetchmany(1000):
             for row in rows:
                 order = dict(zip(names, row, strict=True))
                 yield order | {"items": _items(order["items"])}
+
+
+def _require_whole_orders(
+    connection: duckdb.DuckDBPyConnection, path: Path, kinds: Mapping[str, str]
+) -> None:
+    """Make sure that the rows of an order differ in columns of lines only.
+
+    Else they would become two messages of one order, of which the sinks keep one.
+
+    Raises:
+        OrderImportError: names an order and the columns.
+    """
+    named = [name for name in (*_ENVELOPE, *_ORDER) if name in kinds]
+    same = [name for name in (*_ENVELOPE, *_REQUIRED) if name in kinds]
+    texts = ", ".join(f"{_text(name, kinds)} AS {name}" for name in named)
+    # S608: names of columns are those of the contract.
+    rows = connection.execute(
+        f"""SELECT * FROM (SELECT DISTINCT {texts} FROM given)
+        WHERE {" AND ".join(f"{name} IS NOT NULL" for name in _REQUIRED)}
+        QUALIFY count(*) OVER (PARTITION BY {", ".join(same)}) > 1
+        ORDER BY {", ".join(same)} LIMIT 2"""  # noqa: S608
+    ).fetchall()
+    if rows:
+        first, second = (dict(zip(named, row, strict=True)) for row in rows)
+        others = [name for name in named if first[name] != second[name]]
+        raise OrderImportError(
+            f"{path}: the rows of order {first['order_id']} differ in {', '.join(others)}, which "
+            f"are of the order: give them the same value in each row, or name the column "
+            f"{_PREFIX}... if it is of the line."
+        )
 
 
 def _items(found: Any) -> Any:
@@ -184,7 +234,7 @@ def _typed(value: Any, kind: str) -> Any:
         return str(value) if kind in _TEXTS else value
     try:
         return json.loads(value, parse_float=Decimal, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+    except _NO_JSON:
         return value
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import islice
@@ -28,6 +28,7 @@ from conf.kafka import KEY_PARTITIONER, Rejections, producer_config
 from conf.settings import KafkaSettings, Settings
 from conf.stores import load_stores
 from imports.files import OrderImportError, OrderMessage, read_orders
+from infra.local.state_files import UnreadableStateError, read_state, write_text
 from streaming.sinks.kafka_producer import produce
 from streaming.sinks.order_ids import identify
 from streaming.source import HISTORY_HEADER, SOURCE_SCHEMA
@@ -37,6 +38,9 @@ from streaming.stream import Rows
 CHUNK = 5_000
 """Messages that are sent, or validated, at once."""
 ACCEPTED = "accepted"
+TOO_LARGE = "Kafka, which takes no message of a megabyte"
+LARGEST_BYTES = 990_000
+"""Of a value, so that it is below `message.max.bytes` of librdkafka with key and headers."""
 
 # Silences librdkafka's own lines about an unreachable broker: the error states it.
 _SILENT = logging.getLogger("storelake.import.librdkafka")
@@ -67,15 +71,16 @@ def send_orders(
             continues from there.
     """
     place = _progress_file(settings, path)
-    sent = 0 if again or not place.exists() else int(json.loads(place.read_text())["messages"])
+    known = {} if again else _known(place)
+    sent = int(known.get("messages", 0))
     outcomes: Outcomes = Counter()
     sender, validate = _Sender(settings.kafka), _validation(settings)
     for messages in _chunks(islice(read_orders(path), sent, None)):
-        outcomes += _outcomes(validate(_source_rows(messages)))
-        sender.send(messages)
+        fitting = _fitting(messages, outcomes)
+        outcomes += _outcomes(validate(_source_rows(fitting)))
+        sender.send(fitting)
         sent += len(messages)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps({"file": str(path.resolve()), "messages": sent}))
+        write_text(place, json.dumps({"file": str(path.resolve()), "messages": sent}))
         notify(sent)
     return outcomes
 
@@ -91,10 +96,27 @@ def try_orders(settings: Settings, path: Path, notify: Callable[[int], None]) ->
     done = 0
     with _rolled_back(settings) as connection:
         for messages in _chunks(read_orders(path)):
-            outcomes += _outcomes(identify(connection, validate(_source_rows(messages))))
+            fitting = _fitting(messages, outcomes)
+            outcomes += _outcomes(identify(connection, validate(_source_rows(fitting))))
             done += len(messages)
             notify(done)
     return outcomes
+
+
+def _fitting(messages: Sequence[OrderMessage], outcomes: Outcomes) -> list[OrderMessage]:
+    """The messages that Kafka takes; the others are counted as `TOO_LARGE`."""
+    fitting = [one for one in messages if len(one.value) <= LARGEST_BYTES]
+    if len(fitting) < len(messages):
+        outcomes[TOO_LARGE] += len(messages) - len(fitting)
+    return fitting
+
+
+def _known(place: Path) -> Mapping[str, Any]:
+    """How far the file was sent; from its start where that cannot be read: ids repeat."""
+    try:
+        return read_state(place) or {}
+    except UnreadableStateError:
+        return {}
 
 
 def _validation(settings: Settings) -> Rows:

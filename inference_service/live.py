@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +73,7 @@ class LiveSource:
         self._base_seconds, self._max_seconds = base_seconds, max_seconds
         self._picker = Picker(max_fps, every)
         self._closed = threading.Event()
+        self._pause = base_seconds
         self._wait = wait or self._closed.wait
         self._capture = None if patient else opener()
         if self._capture is None and not patient:
@@ -88,11 +88,14 @@ class LiveSource:
     def __iter__(self) -> Iterator[Frame]:
         index, started = 0, time.monotonic()
         try:
-            while (capture := self._connected(first=index == 0)) is not None:
+            if self._capture is None:
+                self._capture = self._opener()
+            while (capture := self._connected()) is not None:
                 if not grab(capture):
                     log.warning("camera %s was lost after %d frames", self.name, index)
                     self._drop()
                     continue
+                self._pause = self._base_seconds
                 captured_at = datetime.now(timezone.utc)
                 if self._picker.wants(time.monotonic() - started):
                     image = retrieve(capture)
@@ -102,20 +105,20 @@ class LiveSource:
         finally:
             self._drop()
 
-    def _connected(self, *, first: bool) -> Capture | None:
-        """The open capture, after as many tries as it takes; None once closed."""
-        if self._capture is None and first:
-            self._capture = self._opener()
-        pause = self._base_seconds
+    def _connected(self) -> Capture | None:
+        """The open capture, after as many tries as it takes; None once closed.
+
+        Pauses grow until a frame comes: a camera may open and deliver none.
+        """
         while not self._closed.is_set():
             if self._capture is not None:
                 return self._capture
-            log.warning("camera %s is not there; next try in %.1f s", self.name, pause)
-            if self._wait(pause):
+            log.warning("camera %s is not there; next try in %.1f s", self.name, self._pause)
+            if self._wait(self._pause):
                 break
             self._capture = self._opener()
             self.reconnects += self._capture is not None
-            pause = min(pause * 2, self._max_seconds)
+            self._pause = min(self._pause * 2, self._max_seconds)
         return None
 
     def _drop(self) -> None:
@@ -171,8 +174,3 @@ def capture_opener(spec: str, timeout_seconds: float) -> Callable[[], Capture | 
         return None
 
     return opener
-
-
-def redact(spec: str) -> str:
-    """An address without its user and password, fit for logs."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", spec)

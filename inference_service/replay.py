@@ -113,8 +113,8 @@ def _lines(path: Path) -> Iterator[Recorded | SkippedLine]:
 
 def _read(value: bytes, number: int) -> Recorded | SkippedLine:
     try:
-        event = json.loads(value)
-    except ValueError:
+        event = json.loads(value, parse_constant=_no_number)
+    except (ValueError, RecursionError):
         start = value[:SHOWN].decode("utf-8", "replace")
         return SkippedLine(number, f"not JSON, perhaps cut off: {start}")
     if not isinstance(event, dict):
@@ -124,12 +124,22 @@ def _read(value: bytes, number: int) -> Recorded | SkippedLine:
             return SkippedLine(number, f"{name} is missing, or no text")
     try:
         captured_at = datetime.fromisoformat(event["captured_at"].replace("Z", "+00:00"))
-    except ValueError:
+        if captured_at.tzinfo is None:
+            return SkippedLine(number, "captured_at has no time zone")
+        captured_at = captured_at.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         return SkippedLine(number, f"captured_at is no time: {event['captured_at'][:SHOWN]}")
-    if captured_at.tzinfo is None:
-        return SkippedLine(number, "captured_at has no time zone")
     key = f"{event['branch_id']}/{event['camera_id']}".encode()
-    return Recorded(value, event, captured_at.astimezone(timezone.utc), key)
+    return Recorded(value, event, captured_at, key)
+
+
+def _no_number(text: str) -> None:
+    """JSON has no NaN and no infinity; Python's parser takes them.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(text)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 
+from conf.camera_address import redact
 from conf.settings import InferenceSettings
 from inference_service.containers import MediaClock, measured_fps, read_image, refuse_heic
 from inference_service.detections import Image
@@ -24,7 +25,6 @@ from inference_service.live import (
     capture_opener,
     grab,
     native_fps,
-    redact,
     retrieve,
 )
 

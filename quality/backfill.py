@@ -214,7 +214,7 @@ class _Window:
         if others:
             raise BackfillError(
                 f"{self.table.name} has an unfinished backfill, {others[0]}: finish it with the "
-                "same window, or give it up with --again."
+                "same window, or give it up with --anew."
             )
         if is_begun(iceberg, self.branch):
             return read_progress(iceberg, self.branch)

@@ -6,7 +6,6 @@ change its resolution without a new layout.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, time
@@ -26,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from conf.camera_address import has_secret
 from conf.settings import SettingsError
 from conf.stores.polygons import polygon_fault
 
@@ -154,7 +154,7 @@ class Camera(_Layout):
     @field_validator("source")
     @classmethod
     def _no_password(cls, value: str | None) -> str | None:
-        if value is not None and re.search(r"://[^/\s]*@", value):
+        if value is not None and has_secret(value):
             raise ValueError("an address with a password belongs into STORELAKE_INFERENCE__SOURCES")
         return value
 

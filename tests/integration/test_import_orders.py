@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from conf.settings import Settings
 from imports import orders
 from imports.files import OrderImportError
-from imports.orders import send_orders, try_orders
+from imports.orders import TOO_LARGE, send_orders, try_orders
 from streaming.sinks.postgres import Database
 from streaming.source import HISTORY_HEADER
 from tests.support.builders import as_json, order_event
@@ -69,6 +69,18 @@ def test_an_interrupted_import_continues_where_it_ended(
     assert done == [1, 2, 3]
     sent = [(m.key(), m.headers()) for m in messages(deployment)]
     assert sent == [(f"O-{n}".encode(), [(HISTORY_HEADER, b"1")]) for n in (1, 2, 3)]
+
+
+def test_what_kafka_does_not_take_is_counted_and_stops_no_file(
+    deployment: Settings, tmp_path: Path
+) -> None:
+    large = order_event(order_id="O-2", extra={"note": "x" * 1_000_000})
+    file = write(tmp_path / "l.ndjson", order_event(), large, order_event(order_id="O-3"))
+    assert send_orders(deployment, file, lambda _: None) == {"accepted": 2, TOO_LARGE: 1}
+    assert [message.key() for message in messages(deployment)] == [b"O-1", b"O-3"]
+    (progress,) = (tmp_path / "imports").iterdir()
+    progress.write_text("")  # a disk was full
+    assert send_orders(deployment, file, lambda _: None) == {"accepted": 2, TOO_LARGE: 1}
 
 
 def test_a_dry_run_names_every_rule_and_leaves_nothing(

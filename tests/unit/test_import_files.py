@@ -71,6 +71,38 @@ def test_no_row_of_a_csv_is_lost(csv: Path) -> None:
     assert {m.key for m in read_orders(csv)} == {"#1O-1", "#2O-1", "O-2", "O-3"}
 
 
+def test_rows_of_one_order_that_differ_in_a_column_of_the_order_are_refused(csv: Path) -> None:
+    own_total = FIRST.replace("2.60", "0.10")
+    csv.write_text("\n".join([f"{ORDER},{LINE}", f"{FIRST},{MILK}", f"{own_total},{RYE}"]))
+    with pytest.raises(OrderImportError, match="order O-1 differ in total_price"):
+        events(csv)
+
+
+@pytest.mark.parametrize("odd", ["1e9999999999999999999", "NaN", "[" * 100_000])
+def test_a_number_that_is_none_stops_no_file(csv: Path, odd: str) -> None:
+    lines = [f"{ORDER},{LINE}", f"{FIRST},{MILK}", OTHER.replace("2.50", odd) + f",{MILK}"]
+    csv.write_text("\n".join(lines), encoding="utf-8")
+    assert sorted(event["order"]["order_id"] for event in events(csv)) == ["O-1", "O-2"]
+
+
+def test_a_line_that_is_no_message_is_sent_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "orders.ndjson"
+    surrogate, huge = (
+        rb'{"order_id": "a\ud800"}',
+        b'{"order_id": "b", "tip": 1e9999999999999999999}',
+    )
+    nan, event = b'{"order_id": "c", "tip": NaN}', as_json(order_event())
+    path.write_bytes(b"\xef\xbb\xbf" + b"\n".join([event, surrogate, huge, nan]))
+    assert [message.value for message in read_orders(path)] == [event, surrogate, huge, nan]
+
+
+def test_states_of_one_order_are_events_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "orders.ndjson"
+    order = order_event()["order"] | {"status": "pending"}
+    path.write_text("\n".join(json.dumps(order | {"status": s}) for s in ("pending", "completed")))
+    assert len({event["event_id"] for event in events(path)}) == 2
+
+
 def test_items_may_be_json_in_a_cell(csv: Path) -> None:
     cell = json.dumps([order_item()]).replace('"', '""')
     csv.write_text(f'{ORDER},items\n{FIRST},"{cell}"\n{OTHER},bread', encoding="utf-8")

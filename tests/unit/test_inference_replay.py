@@ -16,6 +16,7 @@ from conf.errors import StorelakeError
 from inference_service.publishers.memory import MemoryEventPublisher
 from inference_service.replay import (
     AS_FAST_AS_POSSIBLE,
+    SHOWN,
     RecordingError,
     Shift,
     open_recording,
@@ -141,6 +142,7 @@ def test_a_shifted_replay_is_a_run_of_its_own(tmp_path: Path) -> None:
 
 
 def test_broken_lines_are_skipped_and_reported_with_number_and_reason(tmp_path: Path) -> None:
+    odd = line(5, frame_index=float("nan"))
     path = record(
         tmp_path,
         line(0),
@@ -150,7 +152,10 @@ def test_broken_lines_are_skipped_and_reported_with_number_and_reason(tmp_path: 
         line(1, captured_at="yesterday"),
         line(2, captured_at="2024-05-01T12:00:00"),
         line(3, camera_id=None),
-        line(4),
+        line(4, captured_at="0001-01-01T00:00:00+10:00"),
+        b"[" * 100_000,
+        odd,
+        line(6),
     )
     recording = open_recording(path)
     assert [(fault.line, fault.reason) for fault in recording.faults] == [
@@ -159,6 +164,9 @@ def test_broken_lines_are_skipped_and_reported_with_number_and_reason(tmp_path: 
         (5, "captured_at is no time: yesterday"),
         (6, "captured_at has no time zone"),
         (7, "camera_id is missing, or no text"),
+        (8, "captured_at is no time: 0001-01-01T00:00:00+10:00"),
+        (9, f"not JSON, perhaps cut off: {'[' * SHOWN}"),
+        (10, f"not JSON, perhaps cut off: {odd[:SHOWN].decode()}"),
     ]
     publisher = MemoryEventPublisher()
     assert play(recording, publisher, speed=AS_FAST_AS_POSSIBLE) == 2

@@ -13,12 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from conf.camera_address import redact
 from conf.settings import InferenceSettings
+from conf.stores import Camera
 from inference_service.containers import MediaClock
 from inference_service.footage import draw_clip
 from inference_service.frames import Picker, SourceError
-from inference_service.live import LiveSource, redact
+from inference_service.live import LiveSource
 from inference_service.sources import FileSource, SourceOptions, open_source
 from inference_service.zone_picture import read_background
 from tests.support.timed_clip import timed_clip
@@ -406,5 +409,46 @@ def test_a_network_camera_that_stalls_and_comes_back_with_another_size_is_read_o
     assert source.reconnects == 1
 
 
-def test_passwords_are_kept_out_of_logs() -> None:
-    assert redact("rtsp://user:p4ss@10.0.0.7:554/main") == "rtsp://10.0.0.7:554/main"
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:p4ss@10.0.0.7:554/main", "rtsp://10.0.0.7:554/main"),
+        ("rtsp://user:p@ss@10.0.0.7/main", "rtsp://10.0.0.7/main"),
+        ("rtsp://user:pa/ss@10.0.0.7/main", "rtsp://10.0.0.7/main"),
+        (
+            "http://10.0.0.7/v?user=admin&password=s3cret&size=2",
+            "http://10.0.0.7/v?user=***&password=***&size=2",
+        ),
+        (
+            'rtspsrc location=rtsp://c/1 user-id=a user-pw="s c" ! appsink',
+            "rtspsrc location=rtsp://c/1 user-id=*** user-pw=*** ! appsink",
+        ),
+    ],
+)
+def test_passwords_are_kept_out_of_logs_and_of_the_store_file(address: str, shown: str) -> None:
+    assert redact(address) == shown
+    with pytest.raises(ValidationError, match="STORELAKE_INFERENCE__SOURCES"):
+        Camera(camera_id="c", name="c", fps=5, source=address)
+
+
+@pytest.mark.parametrize(
+    "address", ["rtsp://10.0.0.7:554/main@2", "/videos/a@b.mp4", "0", "http://c/v?keyframe=1"]
+)
+def test_an_address_without_a_secret_is_shown_whole(address: str) -> None:
+    assert redact(address) == address
+    assert Camera(camera_id="c", name="c", fps=5, source=address).source == address
+
+
+def test_a_camera_that_opens_and_delivers_nothing_is_tried_ever_more_seldom() -> None:
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) == 4
+
+    source = LiveSource(
+        "entrance", lambda: FakeCapture(0), base_seconds=1, max_seconds=4, patient=True, wait=wait
+    )
+    assert list(source) == []
+    assert pauses == [1, 2, 4, 4]
+    assert source.reconnects == 3
