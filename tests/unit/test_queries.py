@@ -22,7 +22,7 @@ from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.ask import find_question, questions
 from queries.engine import RowStream
 from queries.formats import short, write_csv, write_json
-from queries.references import Version, parse_reading, references
+from queries.references import Version, bare_names, parse_reading, references
 from queries.spark_engine import for_questions
 from streaming.lake.dialects import DIALECT, in_dialect
 from streaming.lake.tables import TABLES
@@ -119,6 +119,10 @@ def test_a_version_is_understood_in_the_syntax_of_every_engine(
         ("WITH x AS (SELECT", "cannot be parsed"),
         ("SELECT 1; DELETE FROM silver.orders", "2 statements"),
         ("SELECT * FROM silver.orders FOR TIMESTAMP AS OF 'spring'", "'spring' is no time like"),
+        (
+            "SELECT * FROM silver.orders FOR TIMESTAMP AS OF DATE '2030-05-01' - INTERVAL '9' DAY",
+            "silver.orders: give the version as a number or a text",
+        ),
     ],
 )
 def test_what_is_no_query_is_refused_before_an_engine_sees_it(sql: str, reason: str) -> None:
@@ -130,6 +134,18 @@ def test_what_is_no_query_is_refused_before_an_engine_sees_it(sql: str, reason: 
 @pytest.mark.parametrize("dialect", sorted(ENGINES))
 def test_statements_that_only_read_are_allowed(sql: str, dialect: str) -> None:
     parse_reading(sql, dialect)
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1; -- done", "-- one\nEXPLAIN SELECT 1;;\n/* end */"])
+@pytest.mark.parametrize("dialect", sorted(ENGINES))
+def test_comments_and_semicolons_are_no_statements(sql: str, dialect: str) -> None:
+    parse_reading(sql, dialect)
+
+
+def test_a_name_that_a_query_defines_is_no_table_in_either_case() -> None:
+    query = parse_reading("WITH Recent AS (SELECT 1) SELECT * FROM recent, orders", "duckdb")
+    assert query is not None
+    assert bare_names(query) == ["orders"]
 
 
 def test_the_error_of_an_engine_that_does_not_run_names_how_to_start_it(settings: Settings) -> None:
@@ -152,6 +168,10 @@ def test_the_tables_of_the_lake_can_be_listed(duckdb_on_empty_lake: Engine) -> N
     assert ("analyst", "orders", "VIEW") in listed
     of_gold = duckdb_on_empty_lake.ask("show tables from gold;").rows
     assert of_gold == tuple(row for row in listed if row[0] == "gold")
+    assert duckdb_on_empty_lake.ask("-- of money\nSHOW TABLES FROM GOLD -- all").rows == of_gold
+    assert duckdb_on_empty_lake.ask("show tables;;").rows == listed
+    with pytest.raises(QueryError, match=r"no namespace golt: there are analyst, bronze, .*gold"):
+        duckdb_on_empty_lake.ask("SHOW TABLES FROM golt")
     assert set(listed) == set(
         duckdb_on_empty_lake.ask(
             "SELECT table_schema, table_name, table_type FROM information_schema.tables"
@@ -185,8 +205,26 @@ def test_a_plan_reads_the_tables_of_its_query(duckdb_on_empty_lake: Engine) -> N
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "SUMMARIZE silver.orders",
+        "PIVOT silver.orders ON (currency IN ('EUR')) USING count(*)",
+        "UNPIVOT silver.orders ON order_id, branch_id INTO NAME name VALUE value",
+    ],
+)
+def test_statements_of_duckdb_that_only_read_are_answered(
+    duckdb_on_empty_lake: Engine, sql: str
+) -> None:
+    assert duckdb_on_empty_lake.ask(sql).columns
+
+
+@pytest.mark.parametrize(
     ("sql", "reason"),
     [
+        (
+            "SELECT * FROM analyst.orders FOR VERSION AS OF 'day-2024-05-01'",
+            "analyst.orders is a view, which has no versions: ask as of a moment with --at, or",
+        ),
         ("SELECT * FROM orders", "no table orders: did you mean analyst.orders or silver.orders"),
         ("SELECT * FROM silvr.orders", "no table silvr.orders: did you mean analyst.orders or si"),
         ("SELECT ordr_id FROM silver.orders", 'not found in FROM clause! Candidate bindings: "o'),
