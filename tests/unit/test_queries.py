@@ -16,12 +16,13 @@ import sqlglot
 from typer.testing import CliRunner
 
 from cli.main import app
+from conf.errors import StorelakeError
 from conf.settings import Settings
 from conf.stores import Stores
 from queries import ENGINES, Answer, Engine, QueryError, open_engine
 from queries.ask import find_question, questions
 from queries.engine import RowStream
-from queries.formats import short, write_csv, write_json
+from queries.formats import distinct, short, write_csv, write_json
 from queries.references import Version, bare_names, parse_reading, references
 from queries.spark_engine import for_questions
 from streaming.lake.dialects import DIALECT, in_dialect
@@ -262,6 +263,35 @@ def test_a_parquet_file_has_the_types_and_digits_of_the_answer(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("['10:00'::time]", '["10:00:00"]'),
+        ("[interval 1 day]", '["1 day, 0:00:00"]'),
+        ("{'n': 1::ubigint}", '{"n": 1}'),
+        ("[{'id': '5d10e0c4-0000-4000-8000-000000000001'::uuid}]", None),
+        ("row(1, 'a')", '[1, "a"]'),
+    ],
+)
+def test_a_type_that_parquet_has_not_makes_its_whole_column_text(
+    tmp_path: Path, value: str, text: str | None
+) -> None:
+    file = tmp_path / "answer.parquet"
+    arguments = ["sql", f"SELECT {value} AS v", "--format", "parquet", "--out", str(file)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    text = text or '[{"id": "5d10e0c4-0000-4000-8000-000000000001"}]'
+    assert pq.read_table(file).to_pylist() == [{"v": text}]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_an_answer_is_not_written_over_a_folder(folder: str, form: str) -> None:
+    arguments = ["sql", "SELECT 1", "--format", form, "--out", folder]
+    refused = CliRunner().invoke(app, arguments).exception
+    assert isinstance(refused, StorelakeError)
+    assert f"{folder} is a folder" in str(refused)
+
+
 def test_a_table_of_a_large_answer_is_its_beginning_and_names_the_rest() -> None:
     result = CliRunner().invoke(app, ["sql", "SELECT * FROM range(1500)"])
     assert result.stdout.splitlines()[-1].strip() == "999"
@@ -306,6 +336,7 @@ def test_an_instant_is_in_utc_and_local_time_is_unchanged() -> None:
         (date(2024, 5, 1), "2024-05-01"),
         ([{"price": Decimal("1.10")}], '[{"price": "1.10"}]'),
         (b"{}", "{}"),
+        ({date(2024, 5, 1): [float("inf")]}, '{"2024-05-01": ["inf"]}'),
     ],
 )
 def test_a_table_shows_values_for_people(value: object, shown: str) -> None:
@@ -328,12 +359,29 @@ def test_csv_and_json_keep_money_to_the_cent_and_times_exact(
     ]
 
 
+def test_json_has_text_for_keys_that_are_dates_and_for_floats_that_are_not_finite(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = ({date(2024, 5, 1): 2}, [float("nan"), {"x": float("-inf")}])
+    write_json(RowStream.of(("days", "floats"), ("MAP", "LIST"), [row]), sys.stdout)
+    assert json.loads(capsys.readouterr().out) == [
+        {"days": {"2024-05-01": 2}, "floats": ["nan", {"x": "-inf"}]}
+    ]
+
+
+def test_a_column_gets_no_name_that_another_one_has() -> None:
+    assert distinct(("a", "a", "a_2", "a")) == ["a", "a_3", "a_2", "a_4"]
+
+
 def test_the_command_takes_a_query_a_file_or_standard_input(tmp_path: object) -> None:
     run = CliRunner()
     assert run.invoke(app, ["sql", "SELECT 7 AS n", "--format", "csv"]).output == "n\n7\n"
     assert run.invoke(app, ["sql", "-", "--format", "csv"], input="SELECT 8 AS n").output == (
         "n\n8\n"
     )
+    refused = run.invoke(app, ["sql", "-"], input=b"SELECT '\xff'").exception
+    assert isinstance(refused, StorelakeError)
+    assert "standard input cannot be read as text" in str(refused)
     assert run.invoke(app, ["sql"]).exit_code == 2
     assert run.invoke(app, ["sql", "SELECT 1", "--file", "x.sql"]).exit_code == 2
 
