@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
@@ -18,7 +19,7 @@ from conf.settings import CONF_DIR
 from conf.stores import OpeningHours, Stores
 from quality.past_reconciliation import BranchHours, reconcile_past, truth_of
 from simulator.past.days import Past, PastDay
-from simulator.past.demand import openings
+from simulator.past.demand import LAST_ARRIVAL, arrivals, openings
 from simulator.past.frames import whole_hour
 from streaming.source import SOURCE_SCHEMA
 from streaming.transforms.order_event_processor import silver_orders
@@ -158,6 +159,20 @@ def test_a_branch_is_closed_when_its_store_file_has_it_so(stores: Stores) -> Non
     assert past(closed).day(MONDAY).orders == []
     tuesday = past(closed).day(MONDAY + timedelta(1))
     assert {hour.hour for _, hour in tuesday.visitors} <= {9, 10}
+
+
+@pytest.mark.parametrize("closes", ["11:30", "11:45", "12:00"])
+def test_nobody_comes_to_a_branch_after_it_closes_within_the_power_hour(
+    stores: Stores, closes: str
+) -> None:
+    hours = OpeningHours(days=("sat",), opens="08:00", closes=closes)
+    branch = stores.branches[0].model_copy(update={"opening_hours": (hours,)})
+    found = stores.model_copy(update={"branches": (branch,)})
+    for seed in range(20):
+        (opening,) = openings(branch, SATURDAY)
+        came = arrivals(branch, opening, 0, random.Random(seed))
+        assert opening.begins <= came[0] <= came[-1] < opening.ends - LAST_ARRIVAL
+    assert past(found).day(SATURDAY).orders
 
 
 def test_gold_that_differs_by_one_visitor_or_cent_is_named_by_branch_and_hour(
